@@ -93,7 +93,9 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage)
         || error.downcast_ref::<DaunceError>().is_some_and(DaunceError::is_usage)
         || matches!(error.downcast_ref(), Some(TrainError::Option(_)))
-        || matches!(error.downcast_ref(), Some(GenerateError::Option(_) | GenerateError::NothingToCut))
+        || matches!(error.downcast_ref(), Some(TrainError::Samples(error)) if error.is_usage())
+        || matches!(error.downcast_ref(), Some(GenerateError::Option(_)))
+        || matches!(error.downcast_ref(), Some(GenerateError::Samples(error)) if error.is_usage())
         || error.downcast_ref::<FactorJobError>().is_some_and(FactorJobError::is_usage)
         || error.downcast_ref::<EvaluateError>().is_some_and(EvaluateError::is_usage)
         || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Top { .. })));

@@ -7,7 +7,6 @@
 //! - position 0 is never scored: nothing predicts it
 //! - at most `max_length` tokens, the first ones
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use gstore_store::{EncodingSpec, canonical_json, sha256_hex};
@@ -23,6 +22,7 @@ use super::tuned::{self, AddedToken};
 mod blocks;
 mod error;
 mod prompt;
+mod system;
 
 pub use error::EncodeError;
 
@@ -143,14 +143,6 @@ impl TextEncoder {
     pub fn foreign_token(&self, content: &Content) -> Option<EncodeError> {
         let rendered = self.template.render(&self.with_system(content)).ok()?;
         self.foreign_in(&rendered.text)
-    }
-
-    /// The content with the system message that was asked for, where it lacks one.
-    fn with_system<'a>(&self, content: &'a Content) -> Cow<'a, Content> {
-        match &self.spec.system {
-            Some(system) => self.template.with_system(content, system),
-            None => Cow::Borrowed(content),
-        }
     }
 
     fn foreign_in(&self, text: &str) -> Option<EncodeError> {

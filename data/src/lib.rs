@@ -33,7 +33,8 @@ pub use layout::{Layout, LayoutError};
 pub use options::TextOptions;
 pub use record::{Record, RecordError, parse_record};
 pub use samples::{
-    Begun, Reading, SampleError, SampleSource, TextSample, each_record, encode_each, in_blocks,
+    Begun, Reading, SampleError, SampleSource, TextSample, check_block, check_system, each_record,
+    encode_each, in_blocks,
 };
 pub use schema::{ColumnOverride, FixedBy, Held, Schema, SchemaBuilder, SchemaError};
 pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, find};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gstore_core::{Cancel, Cancelled, RowSet, parallel};
+use gstore_core::{Cancel, Cancelled, Remedy, RowSet, parallel};
 use gstore_store::{DatasetPart, MetaValue, ReadError, Snapshot};
 
 use crate::Content;
@@ -12,8 +12,10 @@ use crate::fields::FieldError;
 use crate::record::RecordError;
 use crate::source::{DataError, Place};
 
+mod check;
 mod read;
 
+pub use check::{check_block, check_system};
 pub use read::each_record;
 use read::{begun, given, of_dataset, of_files};
 
@@ -114,9 +116,28 @@ pub enum SampleError {
         /// What is wrong with it.
         what: String,
     },
+    /// Blocks of samples that are not cut.
+    #[error(
+        "{} cuts long texts, and no sample is one: conversations and prompts with a completion are not cut up",
+        Remedy::Option("block", "")
+    )]
+    NothingToCut,
+    /// A system message that no sample has a place for.
+    #[error(
+        "{} has no effect: no sample is a conversation without a system message for which the template writes one",
+        Remedy::Option("system", "")
+    )]
+    NoSystem,
     /// Told to stop.
     #[error("stopped")]
     Stopped,
+}
+
+impl SampleError {
+    /// Whether the options are at fault, and not the samples.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::NothingToCut | Self::NoSystem)
+    }
 }
 
 impl From<Cancelled> for SampleError {

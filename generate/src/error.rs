@@ -36,12 +36,6 @@ pub enum GenerateError {
     /// Nothing to do.
     #[error("there is nothing to run the model on: no sample was given")]
     NoSamples,
-    /// Blocks of samples that are not cut.
-    #[error(
-        "{} cuts long texts, and no sample is one: conversations and prompts with a completion are not cut up",
-        Remedy::Option("block", "")
-    )]
-    NothingToCut,
     /// One id for two prompts.
     #[error("the id {0:?} is that of two prompts, and answers are known by it")]
     RepeatedId(String),

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use gstore_core::Cancel;
 use gstore_data::{
-    Content, Message, Reading, Role, SampleSource, TextEncoder, TextSample, encode_each, in_blocks,
+    Content, Message, Reading, Role, SampleSource, TextEncoder, TextSample, check_block, check_system,
+    encode_each, in_blocks,
 };
 use gstore_model::architectures::Decoder;
 use gstore_store::MetaValue;
@@ -126,7 +127,7 @@ pub(crate) fn prompts(
     prompts.collect()
 }
 
-/// The samples of a source, long texts in blocks; at least one, and one that is a text where there are blocks.
+/// The samples of a source, long texts in blocks; at least one. Options that change none are refused.
 pub(crate) fn read(
     source: &SampleSource,
     reading: Reading,
@@ -137,9 +138,10 @@ pub(crate) fn read(
     if samples.is_empty() {
         return Err(GenerateError::NoSamples);
     }
-    let is_text = |sample: &TextSample| matches!(sample.content, Content::Text(_));
-    if encoder.block().is_some() && !samples.iter().any(is_text) {
-        return Err(GenerateError::NothingToCut);
+    check_block(&samples, encoder)?;
+    // Tasks of an evaluation share their options, whatever each is made of.
+    if !matches!(source, SampleSource::Begun(_)) {
+        check_system(&samples, encoder)?;
     }
     Ok(in_blocks(samples, encoder, threads, cancel)?)
 }

@@ -51,6 +51,28 @@ fn options_that_would_say_nothing_are_refused() {
 }
 
 #[test]
+fn options_of_texts_that_change_no_sample_are_refused() {
+    let place = Place::new();
+    world::write_samples(&place.path("talks.jsonl"), 2);
+    let pair = "{\"prompt\": \"Is 7 odd?\", \"completion\": \"Yes.\"}\n";
+    fs_err::write(place.path("pairs.jsonl"), pair).expect("written");
+    for (file, flag, value, says) in [
+        ("talks.jsonl", "--block", "32", "--block cuts long texts, and no sample is one"),
+        ("pairs.jsonl", "--system", "Be brief.", "--system has no effect: no sample is a conversation"),
+    ] {
+        let of_texts = ["--data", file, flag, value];
+        let mut trained = place.gstore(&["train", "--output", "tuned", "--max-steps", "1", "--model"]);
+        trained.arg(world::demo().join("model")).args(of_texts);
+        let scored = generate(&place, &[&of_texts[..], &["--perplexity", "-o", "out.jsonl"]].concat());
+        for mut command in [trained, scored] {
+            let refused = binary::run(&mut command);
+            assert!(refused.code == 2 && refused.stderr.contains(says), "{command:?}: {}", refused.stderr);
+        }
+        assert!(!place.path("out.jsonl").exists());
+    }
+}
+
+#[test]
 fn a_condition_is_on_rows_of_a_dataset() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use gstore_core::{Cancel, RowSet};
-use gstore_data::{Reading, SampleSource, TextEncoder, TextSample, encode_each, in_blocks};
+use gstore_data::{
+    Reading, SampleSource, TextEncoder, TextSample, check_block, check_system, encode_each, in_blocks,
+};
 
 use crate::error::TrainError;
 use crate::gradient::Sample;
@@ -37,7 +39,7 @@ pub(crate) struct Samples {
 /// Reads, chooses and encodes samples.
 ///
 /// # Errors
-/// A file or sample that cannot be read, and ids or rows that are not there.
+/// A file or sample that cannot be read, ids or rows that are not there, and options that change no sample.
 pub(crate) fn load(
     source: &SampleSource,
     subset: &Subset,
@@ -63,6 +65,8 @@ pub(crate) fn load(
     if let Some(share) = share {
         chosen = drawn(chosen, *share, *seed)?;
     }
+    check_block(&chosen, encoder)?;
+    check_system(&chosen, encoder)?;
     let chosen = in_blocks(chosen, encoder, threads, cancel)?;
     let mut samples = Samples::default();
     let encoded = encode_each(&chosen, |sample| encoder.encode(&sample.content), threads, cancel)?;
