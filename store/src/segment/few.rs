@@ -158,18 +158,18 @@ impl SegmentFile {
         block: &SegmentBlock,
         column: &Range<usize>,
         rows: &[u64],
-        mut to: &mut [u8],
+        to: &mut [u8],
     ) -> Result<(), StorageError> {
         let each = column.len() / block.vectors.max(1);
         if each == 0 {
             return Ok(());
         }
         let at = |row: &u64| row.saturating_sub(block.first) as usize * each;
-        let mut near: Vec<u8> = Vec::new();
+        let (mut near, mut done): (Vec<u8>, usize) = (Vec::new(), 0);
         for run in rows.chunk_by(|a, b| at(b).saturating_sub(at(a)) <= each + NEAR_SMALL) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            let Some((own, rest)) = to.split_at_mut_checked(run.len() * each) else { continue };
-            to = rest;
+            let Some(own) = to.get_mut(done..done + run.len() * each) else { continue };
+            done += own.len();
             let start = at(first);
             let offset = block.offset + (column.start + start) as u64;
             if run.is_sorted_by(|a, b| *a + 1 == *b) {
