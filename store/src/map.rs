@@ -3,6 +3,8 @@
 //! Invariants
 //! - a map is made only of a published file whose length equals what the catalog says
 //! - published files are never written to or truncated, only unlinked
+//! - a map keeps no descriptor, except of a file that belongs to others and that this process may not write:
+//!   of the pages of such a file the system says that all are in memory, unless they are read
 
 #![allow(unsafe_code)]
 
@@ -18,6 +20,9 @@ pub struct FileMap {
     source: Source,
     /// Whether it is taken for one whose pages are not in memory, whatever the system says.
     out: bool,
+    /// Its descriptor, where only reads say what is in memory.
+    #[cfg(target_os = "linux")]
+    reads: Option<others::Reads>,
 }
 
 #[derive(Debug)]
@@ -40,14 +45,24 @@ impl FileMap {
         // to or truncated (docs/design.md, "Publishing"), so the bytes behind the map stay as they are. A
         // file truncated from outside raises SIGBUS, which no Rust code can turn into an error.
         let map = unsafe { Mmap::map(file)? };
-        Ok(FileMap { source: Source::Map(map), out: false })
+        Ok(FileMap {
+            source: Source::Map(map),
+            out: false,
+            #[cfg(target_os = "linux")]
+            reads: others::is_of_others(file).then(|| others::Reads::new(file)).flatten(),
+        })
     }
 
     /// The same view of bytes in memory.
     pub fn from_bytes(bytes: &[u8]) -> FileMap {
         let mut buffer = AlignedBuffer::new();
         buffer.resize(bytes.len()).copy_from_slice(bytes);
-        FileMap { source: Source::Memory(buffer), out: false }
+        FileMap {
+            source: Source::Memory(buffer),
+            out: false,
+            #[cfg(target_os = "linux")]
+            reads: None,
+        }
     }
 
     /// The same that counts as not in memory: for tests of what is read from disk.
@@ -72,7 +87,20 @@ impl FileMap {
             return true;
         };
         let step = last.saturating_sub(range.start) / (pages - 1).max(1);
-        !self.out && (0..pages).all(|i| self.is_page_in_memory(range.start + step * i))
+        !self.out
+            && (0..pages).all(|i| self.is_page_in_memory(range.start + step * i))
+            && self.do_reads_find(range, pages)
+    }
+
+    /// Whether what reads say agrees, where the map alone tells nothing.
+    #[cfg(target_os = "linux")]
+    fn do_reads_find(&self, range: &Range<usize>, pages: usize) -> bool {
+        self.reads.as_ref().is_none_or(|reads| (0..pages).all(|_| reads.find(range)))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn do_reads_find(&self, _: &Range<usize>, _: usize) -> bool {
+        true
     }
 
     #[cfg(target_os = "linux")]
@@ -123,8 +151,139 @@ fn page_size() -> usize {
     })
 }
 
+/// Files of others. Since Linux 5.2 `mincore` says of a file that the process neither owns nor may write that all
+/// of it is in memory, lest it show what others read.
+#[cfg(target_os = "linux")]
+mod others {
+    use rustix::fs::{Access, Advice, AtFlags, CWD, accessat, fadvise};
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    use rustix::process::{Resource, geteuid, getrlimit};
+    use std::fs::File;
+    use std::io::IoSliceMut;
+    use std::ops::Range;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Of the descriptors that the process may have, the part that maps keep: a quarter.
+    const SHARE: u64 = 4;
+
+    /// How many are kept.
+    static KEPT: AtomicU64 = AtomicU64::new(0);
+
+    /// How many pages were asked for.
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+
+    /// Whether `mincore` tells nothing of a file. A process that may do as an owner does is among those that are
+    /// told; taken for another it asks once more.
+    pub(super) fn is_of_others(file: &File) -> bool {
+        let is_own = file.metadata().is_ok_and(|found| found.uid() == geteuid().as_raw());
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        !is_own && accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_err()
+    }
+
+    /// A descriptor for reads that do not wait.
+    #[derive(Debug)]
+    pub(super) struct Reads(File);
+
+    impl Reads {
+        /// `None` where maps have their share of the descriptors: nothing is then known of the file.
+        pub(super) fn new(file: &File) -> Option<Self> {
+            let most = getrlimit(Resource::Nofile).current.map_or(u64::MAX, |most| most / SHARE);
+            let next = |kept: u64| (kept < most).then_some(kept + 1);
+            KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+            let Ok(own) = file.try_clone() else {
+                KEPT.fetch_sub(1, Ordering::Relaxed);
+                return None;
+            };
+            // Of a page that is missing the system begins to read that one, and would also those behind it.
+            let _ = fadvise(&own, 0, None, Advice::Random);
+            Some(Self(own))
+        }
+
+        /// Whether a page of a range is in memory, as far as that is known. Each time it is another one: the system
+        /// begins to read a missing page that is asked for, which then tells nothing of the others.
+        pub(super) fn find(&self, range: &Range<usize>) -> bool {
+            let drawn = gstore_core::mix(ASKED.fetch_add(1, Ordering::Relaxed));
+            let at = range.start as u64 + drawn % (range.len() as u64).max(1);
+            let mut byte = [0];
+            let read = preadv2(&self.0, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT);
+            // Anything else is said of the file system or the kernel, not of the page.
+            read != Err(Errno::AGAIN)
+        }
+    }
+
+    impl Drop for Reads {
+        fn drop(&mut self) {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl AsRef<[u8]> for FileMap {
     fn as_ref(&self) -> &[u8] {
         self.as_bytes()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const LEN: usize = 1 << 20;
+
+    /// A file that was written out and is not in memory; `None` where the system keeps it there.
+    fn forgotten(folder: &std::path::Path) -> Option<fs_err::File> {
+        let path = folder.join("file");
+        fs_err::write(&path, vec![7; LEN]).unwrap();
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let file = fs_err::File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let map = FileMap::open(file.file(), LEN as u64).unwrap();
+        (!map.is_in_memory(&(0..LEN))).then_some(file)
+    }
+
+    fn is_out_until_it_is_read(map: &FileMap) {
+        // Asking begins to read a page and must not make the rest of them seem read.
+        for _ in 0..10 {
+            assert!(!map.is_in_memory(&(0..LEN)));
+        }
+        map.populate(&(0..LEN)).unwrap();
+        assert!(map.is_in_memory(&(0..LEN)));
+    }
+
+    #[test]
+    fn reads_that_do_not_wait_tell_what_is_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(file) = forgotten(folder.path()) else { return };
+        let mut map = FileMap::open(file.file(), LEN as u64).unwrap();
+        assert!(map.reads.is_none(), "an own file");
+        map.reads = others::Reads::new(file.file());
+        assert!(!map.do_reads_find(&(0..LEN), 4));
+        is_out_until_it_is_read(&map);
+    }
+
+    /// Needs the rights to be somebody else; without them there is nothing to test.
+    #[test]
+    fn a_file_of_somebody_else_is_not_taken_for_one_in_memory() {
+        const OWNER: u32 = 1;
+        const READER: u32 = 65_534;
+        let folder = tempfile::tempdir().unwrap();
+        let Some(file) = forgotten(folder.path()) else { return };
+        if std::os::unix::fs::fchown(file.file(), Some(OWNER), None).is_err() {
+            return;
+        }
+        let read = std::thread::spawn(move || {
+            // SAFETY: changes whom this thread is for files, which ends with it.
+            unsafe { libc::setfsuid(READER) };
+            // SAFETY: nobody has this number, so it is only told who the thread is.
+            if u32::try_from(unsafe { libc::setfsuid(u32::MAX) }) != Ok(READER) {
+                return;
+            }
+            is_out_until_it_is_read(&FileMap::open(file.file(), LEN as u64).unwrap());
+        });
+        read.join().unwrap();
     }
 }
