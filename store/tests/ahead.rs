@@ -61,6 +61,24 @@ fn blocks_are_those_that_are_read_at_their_use() {
 }
 
 #[test]
+fn memory_of_a_long_read_is_not_used_up_for_a_short_one() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(filled(&path, 7_000, &feature("grad-sgd", 2048, DType::F16), 7_000));
+    let reader = open(&Store::open_on(ColdVfs::new(Direct::Works), &path).unwrap());
+    let mut ahead = ReadAhead::default();
+    // All at once, then one block and, behind one that is left out, the others: together less than before.
+    for left_out in [None, Some(1)] {
+        let mut wants = Wants::new();
+        let wanted = reader.blocks().iter().enumerate().filter(|(at, _)| Some(*at) != left_out);
+        wanted.for_each(|(_, block)| reader.want(*block, &mut wants));
+        let all = wants.bytes();
+        assert!(all > MOST_READ_AHEAD / 2);
+        assert_eq!(ahead.read(wants), all, "without {left_out:?}");
+    }
+}
+
+#[test]
 fn damage_of_what_was_read_ahead_is_that_of_an_ordinary_read() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");

@@ -23,6 +23,9 @@ use std::ops::Range;
 /// Bytes of a unit at most.
 pub const MOST_BYTES: u64 = 32 << 20;
 
+/// Bytes that direct reads begin and end at.
+const SECTOR: u64 = 4096;
+
 /// Spans that were read.
 #[derive(Debug, Default)]
 pub struct ReadAhead {
@@ -40,6 +43,11 @@ struct Part {
     bytes: AlignedBuffer,
 }
 
+/// Bytes of the whole sectors around a span.
+fn sectors_around(span: &Range<u64>) -> u64 {
+    (span.start % SECTOR + (span.end - span.start)).next_multiple_of(SECTOR)
+}
+
 /// Where a span is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
@@ -52,17 +60,16 @@ impl ReadAhead {
     /// Reads what is wanted, in place of what it had, past the system's memory where that is possible; returns
     /// the bytes read.
     pub fn read(&mut self, wants: Wants<'_>) -> u64 {
-        self.spare.extend(self.parts.drain(..).map(|part| part.bytes));
-        let mut spare: u64 = self.spare.iter().map(|bytes| bytes.capacity() as u64).sum();
+        self.clear();
         wants.ask();
         let (mut read, mut held) = (0, 0);
         let mut open: Option<Open<'_>> = None;
         for (source, span) in wants.into_spans() {
             let file = open.take().filter(|file| file.is_of(source)).unwrap_or_else(|| Open::new(source));
             let wanted = span.end - span.start;
-            let mut bytes = self.spare.pop().unwrap_or_default();
-            spare -= bytes.capacity() as u64;
+            let mut bytes = self.take_spare(sectors_around(&span));
             // What is not used again goes before there is more.
+            let mut spare: u64 = self.spare.iter().map(|bytes| bytes.capacity() as u64).sum();
             while held + wanted.max(bytes.capacity() as u64) + spare > MOST_BYTES
                 && let Some(unused) = self.spare.pop()
             {
@@ -76,12 +83,27 @@ impl ReadAhead {
                 }
                 self.parts.push(Part { file: source.name.to_owned(), span, bytes });
             } else {
-                spare += bytes.capacity() as u64;
                 self.spare.push(bytes);
             }
             open = Some(file);
         }
         read
+    }
+
+    /// Forgets what it read and keeps the memory.
+    fn clear(&mut self) {
+        self.spare.extend(self.parts.drain(..).map(|part| part.bytes));
+    }
+
+    /// Memory of earlier units for this many bytes, if there is some. The smallest that they fit into, so that the
+    /// larger are there for others; one of more than twice the size is given back, since a unit has only so much.
+    fn take_spare(&mut self, bytes: u64) -> AlignedBuffer {
+        let sizes = self.spare.iter().enumerate().map(|(at, spare)| (spare.capacity() as u64, at));
+        let Some((size, at)) = sizes.filter(|(size, _)| *size >= bytes).min() else {
+            return AlignedBuffer::new();
+        };
+        let spare = self.spare.swap_remove(at);
+        if size <= 2 * bytes { spare } else { AlignedBuffer::new() }
     }
 
     /// Takes out what was read past the system's memory and fits into it.
