@@ -79,6 +79,36 @@ fn memory_of_a_long_read_is_not_used_up_for_a_short_one() {
 }
 
 #[test]
+fn a_block_that_is_going_to_be_read_whole_is_asked_for_whole() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(pool_of(&path));
+    let reader = open(&Store::open_on(ColdVfs::new(Direct::Works), &path).unwrap());
+    let block = reader.blocks()[0];
+    let whole = {
+        let mut wants = Wants::new();
+        reader.want(block, &mut wants);
+        wants.bytes()
+    };
+    let wanted = |rows: &[u64]| {
+        let mut wants = Wants::new();
+        reader.want_rows(block, rows, &mut wants);
+        assert!(!wants.is_empty());
+        wants.bytes()
+    };
+    let mut scratch = BlockBuffer::new();
+    let few: Vec<u64> = (0..block.vectors() as u64 / 8).map(|row| block.range().start + row * 8).collect();
+    assert_eq!(wanted(&few), 0, "they are read one by one");
+    assert_eq!(reader.read_rows(block, &few, &mut scratch).unwrap().len(), few.len());
+    // As many were read one by one as may be, and the next one is read with all others.
+    assert_eq!(wanted(&few[..1]), whole);
+    assert_eq!(reader.read_rows(block, &few[..1], &mut scratch).unwrap().len(), block.rows());
+    // It is verified and rows are parts of the map.
+    assert_eq!(wanted(&few), 0);
+    assert_eq!(wanted(&block.range().collect::<Vec<_>>()), whole);
+}
+
+#[test]
 fn damage_of_what_was_read_ahead_is_that_of_an_ordinary_read() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");

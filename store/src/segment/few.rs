@@ -16,6 +16,16 @@ use xxhash_rust::xxh3::Xxh3;
 /// read and verified, so that readers that come back find it in the map.
 const SHARE: usize = 8;
 
+/// How some rows of a block are read.
+enum Way {
+    /// From the map, where they lie.
+    Map,
+    /// One by one, each verified by its check.
+    Singly,
+    /// With all others.
+    Whole,
+}
+
 impl FeatureReader {
     /// A block of at least these rows of `block`, ascending: the whole one where it was verified before or
     /// where many are wanted, else one of these rows alone, each verified by its check. Where rows may be
@@ -29,18 +39,16 @@ impl FeatureReader {
         rows: &[u64],
         scratch: &'a mut BlockBuffer,
     ) -> Result<Block<'a>, ReadError> {
-        let range = block.range();
-        let inside =
-            rows.first().is_some_and(|r| range.contains(r)) && rows.last().is_some_and(|r| range.contains(r));
         let (segment, own) = self.own_block(block)?;
-        match inside && self.checks == Checks::FirstTouch && segment.takes_singles(own, rows.len()) {
-            true => Ok(segment.few(own, rows, scratch)?),
-            false => self.read_block(block, scratch),
+        match self.way(block, rows)? {
+            Way::Singly => {
+                own.singles.fetch_add(count(rows), Ordering::Relaxed);
+                Ok(segment.few(own, rows, scratch)?)
+            }
+            Way::Map | Way::Whole => self.read_block(block, scratch),
         }
     }
-}
 
-impl FeatureReader {
     /// Adds what reading a block takes from disk.
     pub fn want<'a>(&'a self, block: BlockRef, wants: &mut Wants<'a>) {
         if let Ok((segment, own)) = self.own_block(block)
@@ -52,16 +60,37 @@ impl FeatureReader {
 
     /// Adds what [`FeatureReader::read_rows`] takes from disk.
     pub fn want_rows<'a>(&'a self, block: BlockRef, rows: &[u64], wants: &mut Wants<'a>) {
-        match self.own_block(block) {
-            Ok((segment, own)) if rows.len() <= own.vectors / SHARE => segment.want_few(own, rows, wants),
+        match (self.own_block(block), self.way(block, rows)) {
+            (Ok((segment, own)), Ok(Way::Map | Way::Singly)) => segment.want_few(own, rows, wants),
             _ => self.want(block, wants),
         }
     }
+
+    fn way(&self, block: BlockRef, rows: &[u64]) -> Result<Way, ReadError> {
+        let (segment, own) = self.own_block(block)?;
+        let is_inside = |row: Option<&u64>| row.is_some_and(|row| block.range().contains(row));
+        let is_few = rows.len() <= own.vectors / SHARE;
+        let is_mapped = self.checks == Checks::Off || (own.verified.get().is_some() && !segment.transient);
+        Ok(match is_mapped {
+            true if is_few => Way::Map,
+            false
+                if is_inside(rows.first()) && is_inside(rows.last()) && segment.takes_singles(own, rows) =>
+            {
+                Way::Singly
+            }
+            _ => Way::Whole,
+        })
+    }
+}
+
+fn count(rows: &[u64]) -> u32 {
+    u32::try_from(rows.len()).unwrap_or(u32::MAX)
 }
 
 impl SegmentFile {
     /// Asks for some rows of a block. What keeps it from being read is said when they are read.
     fn want_few<'a>(&'a self, block: &SegmentBlock, rows: &[u64], wants: &mut Wants<'a>) {
+        // Of a block with gaps it is not known where a row lies before the map shows it.
         if !block.is_dense() || self.shape.has_positions() {
             return;
         }
@@ -83,17 +112,14 @@ impl SegmentFile {
         }
     }
 
-    /// Whether `more` vectors are read one by one, which is then taken note of. They can be found without the block if it has every row of its
+    /// Whether some rows are read one by one. They can be found without the block if it has every row of its
     /// range, one vector each.
-    fn takes_singles(&self, block: &SegmentBlock, more: usize) -> bool {
-        let read = block.verified.get().is_some() && !self.transient;
-        if read || self.shape.has_positions() || !block.is_dense() {
-            return false;
-        }
-        let more = u32::try_from(more).unwrap_or(u32::MAX / 2);
+    fn takes_singles(&self, block: &SegmentBlock, rows: &[u64]) -> bool {
         // What is read again each time is not worth reading for those that come back.
-        let before = if self.transient { 0 } else { block.singles.fetch_add(more, Ordering::Relaxed) };
-        before.saturating_add(more) as usize <= block.vectors / SHARE
+        let before = if self.transient { 0 } else { block.singles.load(Ordering::Relaxed) };
+        !self.shape.has_positions()
+            && block.is_dense()
+            && before.saturating_add(count(rows)) as usize <= block.vectors / SHARE
     }
 
     /// The vectors of some rows of a block that has every row of its range, as a block.

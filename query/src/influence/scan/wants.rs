@@ -24,7 +24,9 @@ impl<'a> Scan<'a> {
                     wanted.clear();
                     let live = &self.pools[pool].live;
                     wanted.extend(mask.rows_in(rows).filter(|row| live.contains(*row)));
-                    reader.want_rows(block, &wanted, wants);
+                    if !wanted.is_empty() {
+                        reader.want_rows(block, &wanted, wants);
+                    }
                 }
             }
         });
