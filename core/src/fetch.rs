@@ -38,10 +38,17 @@ struct Shared<F> {
 }
 
 impl<F: Default> Shared<F> {
-    fn new(all: usize, ahead: usize) -> Self {
-        let free = (0..ahead.max(1)).map(|_| F::default()).collect();
-        let units = Units { next: 0, fetching: 0, ready: BTreeMap::new(), free, stop: false };
+    fn new(all: usize, ahead: usize, mut memory: Vec<F>) -> Self {
+        memory.resize_with(ahead.max(1), F::default);
+        let units = Units { next: 0, fetching: 0, ready: BTreeMap::new(), free: memory, stop: false };
         Self { units: Mutex::new(units), moved: Condvar::new(), all }
+    }
+
+    /// The memory of all units.
+    fn into_memory(self) -> Vec<F> {
+        let Units { mut free, ready, .. } = self.units.into_inner().unwrap_or_else(PoisonError::into_inner);
+        free.extend(ready.into_values());
+        free
     }
 
     fn lock(&self) -> MutexGuard<'_, Units<F>> {
@@ -90,7 +97,8 @@ impl<F: Default> Shared<F> {
 }
 
 /// Runs every unit once, each working thread with its own state, and returns the states. `fetch` gets what a
-/// unit needs into memory that is used again for later units.
+/// unit needs into memory that is used again for later units. `memory` is that of earlier loops, if there were some,
+/// and has all of this one afterwards.
 ///
 /// # Errors
 /// That of a unit, after which no other begins, and [`Cancelled`].
@@ -98,11 +106,12 @@ pub fn unordered<S: Send, F: Default + Send, E: From<Cancelled> + Send>(
     units: usize,
     pace: Pace,
     cancel: &Cancel,
+    memory: &mut Vec<F>,
     state: impl Fn() -> S + Sync,
     fetch: impl Fn(usize, &mut F) + Sync,
     work: impl Fn(&mut S, usize, &mut F) -> Result<(), E> + Sync,
 ) -> Result<Vec<S>, E> {
-    let shared = Shared::new(units, pace.ahead);
+    let shared = Shared::new(units, pace.ahead, std::mem::take(memory));
     let stop = || shared.change(|units| units.stop = true);
     let fetching = || {
         let _stop = OnPanic(stop);
@@ -134,6 +143,7 @@ pub fn unordered<S: Send, F: Default + Send, E: From<Cancelled> + Send>(
     let states = given_by::<Result<S, E>>(threads, &working, &|work| {
         on_both(fetchers, &fetching, threads - 1, work, &stop);
     });
+    *memory = shared.into_memory();
     states.into_iter().collect()
 }
 
@@ -166,6 +176,7 @@ mod tests {
     #[test]
     fn every_unit_is_fetched_and_done_once_and_few_are_ahead() {
         let (fetched, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let mut own = Vec::new();
         for units in [0, 1, 500] {
             fetched.store(0, Ordering::SeqCst);
             done.store(0, Ordering::SeqCst);
@@ -180,7 +191,9 @@ mod tests {
                 done.fetch_add(1, Ordering::SeqCst);
                 Ok::<_, Cancelled>(())
             };
-            let states = unordered(units, PACE, &RUN, Vec::new, fetch, work).unwrap();
+            let states = unordered(units, PACE, &RUN, &mut own, Vec::new, fetch, work).unwrap();
+            assert_eq!(own.len(), PACE.ahead, "the memory of a loop is there for the next");
+            assert!(units == 0 || own.iter().any(|memory| memory.capacity() > 0));
             let mut all: Vec<usize> = states.into_iter().flatten().collect();
             all.sort_unstable();
             assert_eq!(all, (0..units).collect::<Vec<_>>());
@@ -204,8 +217,11 @@ mod tests {
             _ => Ok(()),
         };
         let fetch = |_: usize, _: &mut ()| {};
-        assert_eq!(unordered(1_000_000, PACE, &RUN, || (), fetch, work), Err(Failed::Unit(7)));
-        let stopped = unordered(10, PACE, &Cancel::raised(), || (), fetch, work);
+        assert_eq!(
+            unordered(1_000_000, PACE, &RUN, &mut Vec::new(), || (), fetch, work),
+            Err(Failed::Unit(7))
+        );
+        let stopped = unordered(10, PACE, &Cancel::raised(), &mut Vec::new(), || (), fetch, work);
         assert_eq!(stopped, Err(Failed::Cancelled));
     }
 
@@ -218,7 +234,9 @@ mod tests {
             at_5(unit);
             Ok::<_, Cancelled>(())
         };
-        assert!(panics(&|| drop(unordered(100, PACE, &RUN, || (), |unit, _: &mut ()| at_5(unit), good))));
-        assert!(panics(&|| drop(unordered(100, PACE, &RUN, || (), |_, _: &mut ()| {}, bad))));
+        let none = Vec::<()>::new;
+        let fetches = |unit: usize, _: &mut ()| at_5(unit);
+        assert!(panics(&|| drop(unordered(100, PACE, &RUN, &mut none(), || (), fetches, good))));
+        assert!(panics(&|| drop(unordered(100, PACE, &RUN, &mut none(), || (), |_, _: &mut ()| {}, bad))));
     }
 }

@@ -3,7 +3,7 @@
 //! Invariants
 //! - what was read ahead is compared with its digest where it is used, like what is read there
 //! - what cannot be read ahead is left to the ordinary read, which says why
-//! - a unit has no more than [`MOST_BYTES`]; what is beyond that is read where it is used
+//! - a unit has no more than it may, [`MOST_BYTES`] at most; what is beyond that is read where it is used
 
 mod behind;
 mod buffer;
@@ -60,6 +60,11 @@ impl ReadAhead {
     /// Reads what is wanted, in place of what it had, past the system's memory where that is possible; returns
     /// the bytes read.
     pub fn read(&mut self, wants: Wants<'_>) -> u64 {
+        self.read_at_most(wants, MOST_BYTES)
+    }
+
+    /// The same of at most so many bytes.
+    pub fn read_at_most(&mut self, wants: Wants<'_>, most: u64) -> u64 {
         self.clear();
         wants.ask();
         let (mut read, mut held) = (0, 0);
@@ -70,12 +75,12 @@ impl ReadAhead {
             let mut bytes = self.take_spare(sectors_around(&span));
             // What is not used again goes before there is more.
             let mut spare: u64 = self.spare.iter().map(|bytes| bytes.capacity() as u64).sum();
-            while held + wanted.max(bytes.capacity() as u64) + spare > MOST_BYTES
+            while held + wanted.max(bytes.capacity() as u64) + spare > most
                 && let Some(unused) = self.spare.pop()
             {
                 spare -= unused.capacity() as u64;
             }
-            if held + wanted <= MOST_BYTES && file.read(&mut bytes, &span) {
+            if held + wanted <= most && file.read(&mut bytes, &span) {
                 read += wanted;
                 held += bytes.capacity() as u64;
                 if file.is_direct {
@@ -91,7 +96,7 @@ impl ReadAhead {
     }
 
     /// Forgets what it read and keeps the memory.
-    fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.spare.extend(self.parts.drain(..).map(|part| part.bytes));
     }
 

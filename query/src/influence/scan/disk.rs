@@ -3,15 +3,16 @@
 //!
 //! Invariants
 //! - what is found does not depend on where bytes come from
-//! - memory: [`AHEAD`] groups of units are read and not yet done with, of some [`GROUP`] bytes each and at
-//!   most [`MOST_READ_AHEAD`]: 64 MiB, and 256 MiB where the rows of one window are long or many
+//! - memory: what is read and not yet done with has some [`ALL`] bytes, with more than 58 threads 1 MiB for each
+//!   group; at most [`MOST_OF_ALL`] where the rows of one window are long or many. Later stages use it again, and
+//!   it is given back when a question ends while no other reads
 //! - of the rankings of a process at most [`MOST`] read ahead at a time; the others take pages as the system
 //!   brings them
 //! - what was read past the system's memory is read into it behind the answer, where it fits
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gstore_core::fetch::{self, Pace};
@@ -23,10 +24,16 @@ use crate::error::QueryError;
 /// Threads that read, so the reads in flight.
 const READERS: usize = 4;
 
-/// Groups of units that are read ahead.
-const AHEAD: usize = 8;
+/// Groups that wait between those that read and those that compute.
+const WAITING: usize = 2;
 
-/// Bytes that are read at a time: with fewer, a disk takes longer to begin than to read.
+/// Bytes of all groups that are read and not yet done with,
+const ALL: u64 = 64 << 20;
+/// and at most.
+const MOST_OF_ALL: u64 = 256 << 20;
+
+/// Bytes that are read at a time, at least and at most: with fewer, a disk takes longer to begin than to read.
+const LEAST_GROUP: u64 = 1 << 20;
 const GROUP: u64 = 8 << 20;
 const _: () = assert!(GROUP <= MOST_READ_AHEAD);
 
@@ -43,6 +50,13 @@ const MOST: usize = 4;
 
 /// How many do.
 static READING: AtomicUsize = AtomicUsize::new(0);
+
+/// Memory that was read into and is not in use.
+static SPARE: Mutex<Vec<Arc<ReadAhead>>> = Mutex::new(Vec::new());
+
+fn spare() -> MutexGuard<'static, Vec<Arc<ReadAhead>>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The right to read ahead, given back when it is dropped.
 struct Turn;
@@ -83,25 +97,31 @@ impl Disk {
         wants: impl Fn(Range<usize>, &mut Wants<'a>) + Sync,
         work: impl Fn(&mut S, usize) -> Result<(), QueryError> + Sync,
     ) -> Result<Vec<S>, QueryError> {
-        let group = group(units, &wants);
-        let Some((group, _turn)) = group.and_then(|group| Some((group, Turn::take()?))) else {
+        let plan = sample(units, &wants).map(|each| Plan::new(units, threads, each));
+        let Some((plan, _turn)) = plan.and_then(|plan| Some((plan, Turn::take()?))) else {
             return parallel::unordered(units, threads, cancel, state, work);
         };
         let begun = Instant::now();
         let _busy = is_busy();
-        let units_of = |at: usize| at * group..((at + 1) * group).min(units);
-        let pace = Pace { threads, fetchers: READERS, ahead: AHEAD };
+        let units_of = |at: usize| at * plan.units..((at + 1) * plan.units).min(units);
+        let pace = Pace { threads, fetchers: READERS, ahead: plan.ahead };
+        let mut memory = {
+            let mut spare = spare();
+            let others = spare.len().saturating_sub(plan.ahead);
+            spare.split_off(others)
+        };
         let states = fetch::unordered(
-            units.div_ceil(group),
+            units.div_ceil(plan.units),
             pace,
             cancel,
+            &mut memory,
             state,
             |at, ahead: &mut Arc<ReadAhead>| {
                 let mut wanted = Wants::new();
                 wants(units_of(at), &mut wanted);
                 // Those who saw it before have let go of it.
                 if let Some(ahead) = Arc::get_mut(ahead) {
-                    self.bytes.fetch_add(ahead.read(wanted), Ordering::Relaxed);
+                    self.bytes.fetch_add(ahead.read_at_most(wanted, plan.bytes), Ordering::Relaxed);
                 }
             },
             |own, at, ahead| {
@@ -115,6 +135,8 @@ impl Disk {
                 Ok::<_, QueryError>(())
             },
         )?;
+        memory.retain_mut(|ahead| Arc::get_mut(ahead).map(ReadAhead::clear).is_some());
+        spare().append(&mut memory);
         let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(took, Ordering::Relaxed);
         Ok(states)
@@ -125,6 +147,9 @@ impl Disk {
     pub(crate) fn finish(&self) -> Option<String> {
         let behind = std::mem::take(&mut *self.behind.lock().unwrap_or_else(PoisonError::into_inner));
         fill_behind(behind);
+        if READING.load(Ordering::SeqCst) == 0 {
+            *spare() = Vec::new();
+        }
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
         let took = Duration::from_nanos(self.nanoseconds.swap(0, Ordering::Relaxed));
         note(bytes, took)
@@ -142,8 +167,39 @@ fn note(bytes: u64, took: Duration) -> Option<String> {
     ))
 }
 
-/// How many units are read ahead together; `None` where they seem to be in memory.
-fn group<'a>(units: usize, wants: &impl Fn(Range<usize>, &mut Wants<'a>)) -> Option<usize> {
+/// How much is read ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    /// Units of a group,
+    units: usize,
+    /// groups that are read and not yet done with,
+    ahead: usize,
+    /// and bytes of each at most.
+    bytes: u64,
+}
+
+impl Plan {
+    /// For units of which `each` has so many bytes to read; 0 where only small parts are.
+    fn new(units: usize, threads: usize, each: u64) -> Self {
+        // None of the threads waits for another to be done with its group.
+        let ahead = READERS + parallel::threads_for(threads, units) + WAITING;
+        let group = match each {
+            0 => SMALL_UNITS,
+            each => {
+                let bytes = (ALL / ahead as u64).clamp(LEAST_GROUP, GROUP);
+                usize::try_from(bytes / each).unwrap_or(MOST_UNITS).clamp(1, MOST_UNITS)
+            }
+        };
+        // Where there is little to read, every thread gets a part of it.
+        let group = group.min(units.div_ceil(ahead)).max(1);
+        let fit = (MOST_OF_ALL / (each * group as u64).clamp(1, MOST_READ_AHEAD)) as usize;
+        let ahead = ahead.min(fit);
+        Self { units: group, ahead, bytes: (MOST_OF_ALL / ahead as u64).min(MOST_READ_AHEAD) }
+    }
+}
+
+/// Bytes that a unit reads from disk, of those that do; `None` where units seem to be in memory.
+fn sample<'a>(units: usize, wants: &impl Fn(Range<usize>, &mut Wants<'a>)) -> Option<u64> {
     let (mut out, mut bytes) = (0u64, 0u64);
     let sample = SAMPLE.min(units);
     for i in 0..sample {
@@ -153,12 +209,7 @@ fn group<'a>(units: usize, wants: &impl Fn(Range<usize>, &mut Wants<'a>)) -> Opt
         out += u64::from(!wanted.is_empty());
         bytes += wanted.bytes();
     }
-    let group = match bytes.checked_div(out)? {
-        0 => SMALL_UNITS,
-        each => usize::try_from(GROUP / each).unwrap_or(MOST_UNITS).clamp(1, MOST_UNITS),
-    };
-    // Where there is little to read, every reader gets a part of it.
-    Some(group.min(units.div_ceil(2 * READERS)))
+    bytes.checked_div(out)
 }
 
 #[cfg(test)]
@@ -185,10 +236,35 @@ mod tests {
     }
 
     #[test]
+    fn every_thread_has_a_group_and_all_together_stay_in_their_memory() {
+        const MIB: u64 = 1 << 20;
+        for (threads, each, units, ahead) in [
+            (2, MIB, 8, 8),
+            (2, 20 * MIB, 1, 8),
+            (2, 32 * MIB, 1, 8),
+            (16, MIB / 4, 11, 22),
+            (16, 3 * MIB, 1, 22),
+            (16, 16 * MIB, 1, 16),
+            (16, 32 * MIB, 1, 8),
+            (16, 50 * MIB, 1, 8),
+            (64, MIB / 2, 2, 70),
+            (64, 8 * MIB, 1, 32),
+        ] {
+            let plan = Plan::new(100_000, threads, each);
+            assert_eq!((plan.units, plan.ahead), (units, ahead), "{threads} threads, {each} bytes each");
+            assert!(plan.ahead as u64 * plan.bytes <= MOST_OF_ALL);
+            assert!(plan.units as u64 * each <= plan.bytes || each > MOST_READ_AHEAD);
+        }
+        let little = |units| Plan::new(units, 16, 1).units;
+        assert_eq!([1, 22, 23, 44].map(little), [1, 1, 2, 2]);
+        assert_eq!(Plan::new(100_000, 16, 0).units, SMALL_UNITS);
+    }
+
+    #[test]
     fn units_in_memory_are_not_read_ahead() {
         let nothing = |_: Range<usize>, _: &mut Wants<'_>| {};
         for units in [0, 1, 2, 100] {
-            assert_eq!(group(units, &nothing), None);
+            assert_eq!(sample(units, &nothing), None);
         }
     }
 }
