@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gstore_core::fetch::{self, Pace};
-use gstore_core::{Cancel, parallel};
+use gstore_core::{Cancel, MIX_STEP, mix, parallel};
 use gstore_store::{Behind, MOST_READ_AHEAD, ReadAhead, Wants, fill_behind, is_busy};
 
 use crate::error::QueryError;
@@ -42,8 +42,8 @@ const MOST_UNITS: usize = 256;
 /// and those of which only small parts are read.
 const SMALL_UNITS: usize = 16;
 
-/// Units that tell whether the others are in memory.
-const SAMPLE: usize = 4;
+/// Units that tell whether the others are in memory: of a tenth that is not, they miss all in one case of six.
+const SAMPLE: usize = 16;
 
 /// Rankings that read ahead at a time: more would not make a disk faster, and each has memory of its own.
 const MOST: usize = 4;
@@ -201,15 +201,22 @@ impl Plan {
 /// Bytes that a unit reads from disk, of those that do; `None` where units seem to be in memory.
 fn sample<'a>(units: usize, wants: &impl Fn(Range<usize>, &mut Wants<'a>)) -> Option<u64> {
     let (mut out, mut bytes) = (0u64, 0u64);
-    let sample = SAMPLE.min(units);
-    for i in 0..sample {
-        let unit = i * (units - 1) / (sample - 1).max(1);
+    for unit in sampled(units) {
         let mut wanted = Wants::new();
         wants(unit..unit + 1, &mut wanted);
         out += u64::from(!wanted.is_empty());
         bytes += wanted.bytes();
     }
     bytes.checked_div(out)
+}
+
+/// One unit of each of [`SAMPLE`] equal parts, at no regular distance: what is in memory may have one.
+fn sampled(units: usize) -> impl Iterator<Item = usize> {
+    let parts = SAMPLE.min(units);
+    (0..parts).map(move |part| {
+        let (start, end) = (part * units / parts, (part + 1) * units / parts);
+        start + mix(MIX_STEP.wrapping_mul(part as u64 + 1)) as usize % (end - start)
+    })
 }
 
 #[cfg(test)]
@@ -258,6 +265,20 @@ mod tests {
         let little = |units| Plan::new(units, 16, 1).units;
         assert_eq!([1, 22, 23, 44].map(little), [1, 1, 2, 2]);
         assert_eq!(Plan::new(100_000, 16, 0).units, SMALL_UNITS);
+    }
+
+    #[test]
+    fn the_sample_is_of_all_parts_and_at_no_regular_distance() {
+        for units in [0, 1, 5, SAMPLE] {
+            assert!(sampled(units).eq(0..units));
+        }
+        let units = 1_000 * SAMPLE;
+        let all: Vec<usize> = sampled(units).collect();
+        assert!(all.iter().enumerate().all(|(part, unit)| unit / 1_000 == part));
+        for every in [2, 3, 4] {
+            let met: std::collections::HashSet<usize> = all.iter().map(|unit| unit % every).collect();
+            assert_eq!(met.len(), every, "every {every}th unit");
+        }
     }
 
     #[test]
