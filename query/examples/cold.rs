@@ -1,20 +1,23 @@
 //! Times rankings whose files are not in memory, next to direct reads of the same files in the same minute.
 //!
-//! `cargo run --release -p gstore-query --example cold -- FOLDER [ROWS] [DIM] [ROUNDS] [LABEL]` makes a store
-//! with a sketch in FOLDER, if there is none, and prints one line of JSON for each mode and round: the first
-//! answer of a store that was just opened, with nothing in the system's memory; the next one of the same
-//! question; one after ten seconds, in which memory is filled; and a store that is opened again then. Beside
-//! it the first answer without reads past the system's memory. Linux, as root: the system is told to drop
-//! what it keeps.
+//! `cargo run --release -p gstore-query --example cold -- FOLDER [ROWS] [DIM] [ROUNDS] [LABEL] [SPREAD]` makes a
+//! store with a sketch in FOLDER, if there is none; SPREAD is the deviation of the rows' cosines with the target, so
+//! the smaller it is, the more rows are near the last one of the answer. It prints one line of JSON for each mode and
+//! round, each from a process of its own, so that what one still reads behind its answer disturbs no other: the first
+//! answer of a store that was just opened, with nothing in the system's memory; the next one of the same question;
+//! one when memory is filled; and a store that is opened again then. Beside it the first answer without reads past
+//! the system's memory. The direct reads are those that the mode makes, as many in flight. Linux, as root: the system
+//! is told to drop what it keeps.
 
 #[path = "../../store/tests/common/cold.rs"]
 #[allow(dead_code)]
 mod cold;
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cold::{ColdVfs, Direct};
@@ -30,61 +33,119 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const K: usize = 100;
 /// Target samples.
 const TARGETS: usize = 1;
-/// Deviation of the rows' cosines with the target.
-const SPREAD: f32 = 0.05;
-/// Bytes of a read of the probe, and reads in flight.
-const READ: u64 = 8 << 20;
+/// Deviation of the rows' cosines with the target, unless another is given.
+const SPREAD: f64 = 0.05;
+/// Reads of the probe in flight.
 const READERS: usize = 4;
+/// Argument of a process that measures one mode.
+const MEASURE: &str = "--measure";
+/// A process that has read nothing for so long has nothing more to fill,
+const QUIET: Duration = Duration::from_secs(1);
+/// and one that goes on for so long is not waited for.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 static GO: Cancel = Cancel::new();
 
+/// What is measured.
+struct Case {
+    folder: PathBuf,
+    rows: usize,
+    dim: usize,
+    label: String,
+    spread: f64,
+}
+
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let folder = PathBuf::from(args.first().ok_or("give a folder")?);
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let measured = match args.iter().position(|arg| arg == MEASURE) {
+        Some(at) => args.split_off(at).get(1..).unwrap_or_default().to_vec(),
+        None => Vec::new(),
+    };
     let number = |i: usize, default: usize| args.get(i).map_or(Ok(default), |text| text.parse());
-    let (rows, dim, rounds) = (number(1, 200_000)?, number(2, 4096)?, number(3, 3)?);
-    let label = args.get(4).cloned().unwrap_or_default();
-    if !folder.join("CURRENT").exists() {
-        make(&folder, rows, dim)?;
+    let case = Case {
+        folder: PathBuf::from(args.first().ok_or("give a folder")?),
+        rows: number(1, 200_000)?,
+        dim: number(2, 4096)?,
+        label: args.get(4).cloned().unwrap_or_default(),
+        spread: args.get(5).map_or(Ok(SPREAD), |text| text.parse())?,
+    };
+    if let [name, round] = &measured[..] {
+        return measure(&case, name, round.parse()?);
     }
-    let sketch = |certified| Mode::Sketch(SketchMode { certified, ..SketchMode::default() });
-    let modes = [("exact", Mode::Exact), ("certified", sketch(true)), ("sketch", sketch(false))];
-    for round in 0..rounds {
-        for (name, mode) in &modes {
-            let spec = InfluenceSpec {
-                pools: vec!["pool".into()],
-                targets: vec![TargetRef::parse("target")],
-                mode: mode.clone(),
-                ..InfluenceSpec::default()
-            };
-            let before = probe(&folder)?;
-            forget()?;
-            let (ordinary, other) = timed(|| ask(ColdVfs::new(Direct::Missing), &folder, &spec))?;
-            let between = probe(&folder)?;
-            forget()?;
-            let read = read_bytes()?;
-            let (first, plan) = timed(|| ask(Arc::new(OsVfs), &folder, &spec))?;
-            let disk = read_bytes()? - read;
-            let (second, again) = timed(|| top(&plan.0))?;
-            std::thread::sleep(Duration::from_secs(10));
-            let (filled, third) = timed(|| top(&plan.0))?;
-            let (opened, fourth) = timed(|| ask(Arc::new(OsVfs), &folder, &spec))?;
-            let after = probe(&folder)?;
-            let same = [&other.1, &again, &third, &fourth.1].iter().all(|other| other.rows == plan.1.rows);
-            if !same {
-                return Err(format!("{name}: rows from disk and from memory differ").into());
+    if !case.folder.join("CURRENT").exists() {
+        make(&case)?;
+    }
+    for round in 0..number(3, 3)? {
+        for name in ["exact", "certified", "sketch"] {
+            let mut process = std::process::Command::new(std::env::current_exe()?);
+            let status = process.args(&args).args([MEASURE, name, &round.to_string()]).status()?;
+            if !status.success() {
+                return Err(format!("{name}: {status}").into());
             }
-            let needed = plan.1.summary.bytes_read;
-            println!(
-                "{}",
-                json!({
-                    "label": label, "mode": name, "round": round, "rows": rows, "dim": dim,
-                    "first_s": first, "needed_bytes": needed, "disk_bytes": disk,
-                    "needed_gbs": needed as f64 / first / 1e9, "disk_gbs": disk as f64 / first / 1e9,
-                    "ordinary_s": ordinary, "probe_gbs": [before, between, after], "second_s": second, "filled_s": filled, "opened_s": opened,
-                    "notes": plan.1.summary.notes,
-                })
-            );
+        }
+    }
+    Ok(())
+}
+
+fn measure(case: &Case, name: &str, round: usize) -> Result<()> {
+    let folder = &case.folder;
+    let sketch = |certified| Mode::Sketch(SketchMode { certified, ..SketchMode::default() });
+    let spec = InfluenceSpec {
+        pools: vec!["pool".into()],
+        targets: vec![TargetRef::parse("target")],
+        mode: match name {
+            "exact" => Mode::Exact,
+            "certified" => sketch(true),
+            "sketch" => sketch(false),
+            other => return Err(format!("there is no mode {other}").into()),
+        },
+        ..InfluenceSpec::default()
+    };
+    let recorded = ColdVfs::new(Direct::Works);
+    ask(recorded.clone(), folder, &spec)?;
+    let spans = recorded.spans();
+    wait_for_fill()?;
+    let before = probe(&spans)?;
+    forget()?;
+    let (ordinary, other) = timed(|| ask(ColdVfs::new(Direct::Missing), folder, &spec))?;
+    let between = probe(&spans)?;
+    forget()?;
+    let read = read_bytes()?;
+    let (first, plan) = timed(|| ask(Arc::new(OsVfs), folder, &spec))?;
+    let disk = read_bytes()? - read;
+    let (second, again) = timed(|| top(&plan.0))?;
+    let (fill, ()) = timed(wait_for_fill)?;
+    let (filled, third) = timed(|| top(&plan.0))?;
+    let (opened, fourth) = timed(|| ask(Arc::new(OsVfs), folder, &spec))?;
+    let after = probe(&spans)?;
+    let same = [&other.1, &again, &third, &fourth.1].iter().all(|other| other.rows == plan.1.rows);
+    if !same {
+        return Err(format!("{name}: rows from disk and from memory differ").into());
+    }
+    let needed = plan.1.summary.bytes_read;
+    println!(
+        "{}",
+        json!({
+            "label": case.label, "mode": name, "round": round, "rows": case.rows, "dim": case.dim,
+            "spread": case.spread, "first_s": first, "needed_bytes": needed, "disk_bytes": disk,
+            "needed_gbs": needed as f64 / first / 1e9, "disk_gbs": disk as f64 / first / 1e9,
+            "ordinary_s": ordinary, "probe_gbs": [before, between, after],
+            "probe_bytes": spans.iter().map(|(_, span)| span.end - span.start).sum::<u64>(),
+            "second_s": second, "fill_s": fill, "filled_s": filled, "opened_s": opened,
+            "notes": plan.1.summary.notes,
+        })
+    );
+    Ok(())
+}
+
+/// Waits until this process reads nothing more behind its answers.
+fn wait_for_fill() -> Result<()> {
+    let (begun, mut last, mut since) = (Instant::now(), read_bytes()?, Instant::now());
+    while since.elapsed() < QUIET && begun.elapsed() < PATIENCE {
+        std::thread::sleep(QUIET / 10);
+        let read = read_bytes()?;
+        if read != last {
+            (last, since) = (read, Instant::now());
         }
     }
     Ok(())
@@ -119,19 +180,13 @@ fn read_bytes() -> Result<u64> {
     Ok(line.ok_or("/proc/self/io has no read_bytes")?.parse()?)
 }
 
-/// GB/s of direct reads of the segments, several in flight.
-fn probe(folder: &Path) -> Result<f64> {
-    let files = segments(folder)?;
-    let mut spans = Vec::new();
-    for file in &files {
-        let len = fs_err::metadata(file)?.len();
-        spans.extend((0..len).step_by(READ as usize).map(|start| (file, start..(start + READ).min(len))));
-    }
-    let next = AtomicU64::new(0);
+/// GB/s of direct reads, several in flight.
+fn probe(spans: &[(PathBuf, Range<u64>)]) -> Result<f64> {
+    let next = AtomicUsize::new(0);
     let work = || -> std::io::Result<u64> {
         let (mut buffer, mut bytes) = (AlignedBuffer::new(), 0);
-        while let Some((file, span)) = spans.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-            let file = OsVfs.open_direct(file)?.ok_or(std::io::ErrorKind::Unsupported)?;
+        while let Some((path, span)) = spans.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let file = OsVfs.open_direct(path)?.ok_or(std::io::ErrorKind::Unsupported)?;
             file.read_span(&mut buffer, span.clone())?;
             bytes += span.end - span.start;
         }
@@ -145,24 +200,10 @@ fn probe(folder: &Path) -> Result<f64> {
     Ok(bytes as f64 / begun.elapsed().as_secs_f64() / 1e9)
 }
 
-/// The segments of the pool, which are the largest files.
-fn segments(folder: &Path) -> Result<Vec<PathBuf>> {
-    let (mut folders, mut files) = (vec![folder.join("segments")], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs_err::read_dir(folder)? {
-            let path = entry?.path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => files.push(path),
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
 /// A pool whose rows have a part of the target's direction, and its sketch.
-fn make(folder: &Path, rows: usize, dim: usize) -> Result<()> {
+fn make(case: &Case) -> Result<()> {
+    let Case { folder, rows, dim, spread, .. } = case;
+    let (rows, dim) = (*rows, *dim);
     let store = Store::create(folder)?;
     let mut numbers = Numbers(1);
     let targets: Vec<Vec<f32>> = (0..TARGETS).map(|_| (0..dim).map(|_| numbers.even()).collect()).collect();
@@ -184,7 +225,7 @@ fn make(folder: &Path, rows: usize, dim: usize) -> Result<()> {
         for start in (0..count).step_by(16 * CELL_ROWS as usize) {
             let mut writer = job.segment_writer(0)?;
             for row in start..(start + 16 * CELL_ROWS as usize).min(count) {
-                let part = SPREAD * (0..12).map(|_| numbers.even()).sum::<f32>() / 2.0;
+                let part = *spread as f32 * (0..12).map(|_| numbers.even()).sum::<f32>() / 2.0;
                 for (i, value) in values.iter_mut().enumerate() {
                     *value = match dataset {
                         "pool" => numbers.even() + part * targets[0][i],

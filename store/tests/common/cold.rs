@@ -2,9 +2,8 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use gstore_store::FileMap;
 use gstore_store::vfs::*;
@@ -22,36 +21,43 @@ pub enum Direct {
     Flips(&'static str),
 }
 
+/// Parts of files, as they were asked for.
+type Spans = Vec<(PathBuf, Range<u64>)>;
+
 /// The system's file system, whose maps count as out of memory.
 #[derive(Debug)]
 pub struct ColdVfs {
     direct: Direct,
-    reads: Arc<AtomicUsize>,
-    bytes: Arc<AtomicU64>,
+    spans: Arc<Mutex<Spans>>,
 }
 
 impl ColdVfs {
     pub fn new(direct: Direct) -> Arc<Self> {
-        Arc::new(Self { direct, reads: Arc::default(), bytes: Arc::default() })
+        Arc::new(Self { direct, spans: Arc::default() })
     }
 
     /// Reads past the system's memory so far, those that failed among them.
     pub fn reads(&self) -> usize {
-        self.reads.load(Ordering::SeqCst)
+        self.spans().len()
     }
 
     /// Bytes that were asked for in them.
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::SeqCst)
+        self.spans().iter().map(|(_, span)| span.end - span.start).sum()
+    }
+
+    /// What was asked for in them.
+    pub fn spans(&self) -> Spans {
+        self.spans.lock().unwrap().clone()
     }
 }
 
 struct Counted {
+    path: PathBuf,
     file: Box<dyn VfsRead>,
     direct: Direct,
     flips: bool,
-    reads: Arc<AtomicUsize>,
-    bytes: Arc<AtomicU64>,
+    spans: Arc<Mutex<Spans>>,
 }
 
 impl VfsRead for Counted {
@@ -62,8 +68,11 @@ impl VfsRead for Counted {
         self.file.read_at(buf, offset)
     }
     fn read_span(&self, buffer: &mut AlignedBuffer, span: Range<u64>) -> io::Result<()> {
-        let before = self.reads.fetch_add(1, Ordering::SeqCst);
-        self.bytes.fetch_add(span.end - span.start, Ordering::SeqCst);
+        let before = {
+            let mut spans = self.spans.lock().unwrap();
+            spans.push((self.path.clone(), span.clone()));
+            spans.len() - 1
+        };
         if self.direct == Direct::MostlyFails && !before.is_multiple_of(3) {
             return Err(io::Error::other("on purpose"));
         }
@@ -88,9 +97,10 @@ impl Vfs for ColdVfs {
             Some(file) => file,
             None => OsVfs.open(path)?,
         };
-        let (direct, reads, bytes) = (self.direct, Arc::clone(&self.reads), Arc::clone(&self.bytes));
+        let direct = self.direct;
         let flips = path.iter().any(|part| matches!(direct, Direct::Flips(folder) if part == folder));
-        Ok(Some(Box::new(Counted { file, direct, flips, reads, bytes })))
+        let (path, spans) = (path.to_owned(), Arc::clone(&self.spans));
+        Ok(Some(Box::new(Counted { path, file, direct, flips, spans })))
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         Ok(OsVfs.map(path, len)?.out_of_memory())
