@@ -10,6 +10,10 @@ pub(super) fn tighten(expr: &mut Expr) {
         return;
     };
     let op = op.clone();
+    // Arrows go from the left: of a chain each takes what the one before it gave.
+    if is_arrow(left) {
+        tighten(left);
+    }
     // The operator that binds least goes around the others.
     let left_first = last_of(left).is_some() && (!is_operation(right) || binds(left) < binds(right));
     if left_first {
@@ -48,17 +52,21 @@ fn first_of(expr: &mut Expr) -> Option<&mut Expr> {
 /// The last operand of operators that were read as part of a document.
 fn last_of(expr: &mut Expr) -> Option<&mut Expr> {
     let inner = match expr {
-        Expr::BinaryOp { op: BinaryOperator::Arrow | BinaryOperator::LongArrow, .. } => return None,
+        Expr::BinaryOp { .. } if is_arrow(expr) => return None,
         Expr::BinaryOp { right, .. } => right,
         Expr::Like { pattern, .. } | Expr::ILike { pattern, .. } | Expr::SimilarTo { pattern, .. } => pattern,
         Expr::Between { high, .. } => high,
         Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right) => right,
         _ => return None,
     };
-    match is_operation(inner) {
+    match is_operation(inner) && !is_arrow(inner) {
         true => last_of(inner),
         false => Some(&mut **inner),
     }
+}
+
+fn is_arrow(expr: &Expr) -> bool {
+    matches!(expr, Expr::BinaryOp { op: BinaryOperator::Arrow | BinaryOperator::LongArrow, .. })
 }
 
 /// How much an operation binds: least what knows NULL, then other comparisons, most what is compared.

@@ -141,4 +141,17 @@ mod tests {
         assert_eq!(read("x * r->>'n' + 2"), "((x * json_extract_string(r, 'n')) + 2)");
         assert_eq!(read("x - r->>'n' - 2 < 3"), "(((x - json_extract_string(r, 'n')) - 2) < 3)");
     }
+
+    #[test]
+    fn chains_of_arrows_are_one_operand_on_both_sides() {
+        let name = "json_extract_string(json_extract(m, 'a'), 'n')";
+        assert_eq!(read("x || m->'a'->>'n'"), format!("(x || {name})"));
+        assert_eq!(read("x || ': ' || m->'a'->>'n'"), format!("((x || ': ') || {name})"));
+        assert_eq!(read("'b' = m->'a'->>'n'"), format!("('b' = {name})"));
+        assert_eq!(read("x < m->'a'->>'n' || 'z'"), format!("(x < ({name} || 'z'))"));
+        assert_eq!(read("x || m->'a'->>'n' = 'z'"), format!("((x || {name}) = 'z')"));
+        assert_eq!(read("m->'a'->>'n' = m->'a'->>'n'"), format!("({name} = {name})"));
+        assert_eq!(read("x LIKE m->'a'->>'n'"), format!("x LIKE {name}"));
+        assert_eq!(read("x IS DISTINCT FROM m->'a'->>'n'"), format!("x IS DISTINCT FROM {name}"));
+    }
 }
