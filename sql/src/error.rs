@@ -205,9 +205,9 @@ impl SqlError {
         &self.message
     }
 
-    /// Whether the hint names what was probably meant.
-    pub(crate) fn has_guess(&self) -> bool {
-        self.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean"))
+    /// The hint that names what was probably meant.
+    pub(crate) fn guess(&self) -> Option<&str> {
+        self.hint.as_deref().filter(|hint| hint.starts_with("did you mean"))
     }
 
     /// What sort of failure this is.

@@ -27,6 +27,9 @@ pub(super) const NO_ELEMENTS: &str = "a text has no elements";
 /// What stands between a function and the types that it does not take.
 pub(super) const TYPES: &str = "() does not take these types: ";
 
+/// How the guess ends that differs from a name in double quotes in the case of its letters.
+pub(super) const AS_WRITTEN: &str = "A name in double quotes is read as it is written";
+
 /// Line and column in the statement.
 type Place = (u64, u64);
 
@@ -75,13 +78,18 @@ impl Names {
         if self.given.iter().any(|name| missing(&name)) {
             return error.hint("a name given with AS is known in what follows it in its SELECT and in WHERE, not in subqueries and ON: repeat the expression, or put it into a subquery");
         }
-        if error.has_guess() {
-            return error;
-        }
         if let Some(name) = self.quoted.iter().find(missing) {
             let text = name.replace('\'', "''");
-            return error
-                .hint(format!("double quotes are for names; text stands in single quotes: '{text}'"));
+            let quotes = format!("double quotes are for names; text stands in single quotes: '{text}'");
+            return match error.guess() {
+                // The same name in another case.
+                Some(guess) if guess.ends_with(AS_WRITTEN) => error,
+                Some(guess) => {
+                    let both = format!("{quotes}; {guess}");
+                    error.hint(both)
+                }
+                None => error.hint(quotes),
+            };
         }
         error
     }

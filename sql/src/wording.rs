@@ -59,6 +59,12 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
                     the value at the largest or smallest y is max_by(x, y), min_by(x, y)";
         return Some(SqlError::invalid(why.into()).hint(hint));
     }
+    if text.contains("nsupported binary operator: PGOverlap") {
+        let why = "there is no operator && for lists";
+        return Some(
+            SqlError::invalid(why.into()).hint("whether two have a value in common is list_has_any(a, b)"),
+        );
+    }
     if text == "Divide by zero error" {
         let why = "a whole number is divided by 0";
         return Some(SqlError::invalid(why.into()).hint("a // nullif(b, 0) is null there, a / b infinite"));

@@ -13,6 +13,7 @@ const FORMS: &[(&str, &str)] = &[
     ("array_to_json", "to_json(x)"),
     ("average", "avg(x)"),
     ("base64", BASE64),
+    ("bin", "to_hex(n), which has four bits a digit"),
     ("bit_count", "(x & 1) + (x >> 1 & 1) + .., a term for each bit"),
     ("count_star", "count(*)"),
     ("damerau_levenshtein", "levenshtein(a, b), to which two letters that change places are two changes"),
@@ -30,6 +31,7 @@ const FORMS: &[(&str, &str)] = &[
     ("favg", "avg(x)"),
     ("fmod", "a % b"),
     ("format", TEXT),
+    ("format_bytes", "round(n / 1e6, 1) || ' MB'"),
     ("from_base64", "decode(text, 'base64pad')"),
     ("from_hex", "decode(text, 'hex')"),
     ("from_json", OF_JSON),
@@ -51,6 +53,7 @@ const FORMS: &[(&str, &str)] = &[
     ("json", "CAST(x AS JSON) of a text that is JSON, to_json(x) of another value"),
     ("json_each", OF_JSON_LIST),
     ("json_group_array", "to_json(list(x))"),
+    ("json_group_object", "'{' || string_agg(to_json(k) || ':' || to_json(v), ',') || '}'"),
     ("json_quote", "to_json(x)"),
     ("json_structure", "json_keys(record), and DISTINCT unnest(json_keys(record)) for the keys of all rows"),
     ("json_transform", OF_JSON),
@@ -73,12 +76,10 @@ const FORMS: &[(&str, &str)] = &[
         "make_date(2024, 5, 29) + INTERVAL (hour) HOUR + INTERVAL (minute) MINUTE + INTERVAL (second) SECOND",
     ),
     ("md5", HASH),
+    ("percentile_disc", DISCRETE),
     ("printf", TEXT),
     ("product", "list_product(list(x))"),
-    (
-        "quantile_disc",
-        "min(x) FROM (SELECT x, cume_dist() OVER (ORDER BY x) AS c FROM t WHERE x IS NOT NULL) WHERE c >= 0.5",
-    ),
+    ("quantile_disc", DISCRETE),
     ("regexp_full_match", "regexp_like(text, '^(?:pattern)$', options)"),
     ("regexp_split_to_table", "unnest(regexp_split_to_array(text, 'pattern'))"),
     ("reservoir_quantile", "approx_quantile(x, 0.5)"),
@@ -90,6 +91,7 @@ const FORMS: &[(&str, &str)] = &[
     ("skewness", SKEWNESS),
     ("strftime", TO_CHAR),
     ("strptime", "to_timestamp(text, '%Y-%m-%d')"),
+    ("struct_keys", "json_keys(to_json(x))"),
     ("struct_pack", "named_struct('a', 1, 'b', 2)"),
     ("sumkahan", "sum(x)"),
     ("time_bucket", "date_bin(INTERVAL '1 hour', time)"),
@@ -101,10 +103,13 @@ const FORMS: &[(&str, &str)] = &[
     ("to_seconds", "INTERVAL (n) SECOND"),
     ("to_weeks", "INTERVAL (n) WEEK"),
     ("to_years", "INTERVAL (n) YEAR"),
+    ("try", "TRY_CAST(x AS DOUBLE) of a cast, x / nullif(y, 0) of a division"),
     ("unhex", "decode(text, 'hex')"),
     ("yearweek", "isoyear(time) * 100 + week(time)"),
 ];
 
+const DISCRETE: &str =
+    "min(x) FROM (SELECT x, cume_dist() OVER (ORDER BY x) AS c FROM t WHERE x IS NOT NULL) WHERE c >= 0.5";
 const HASH: &str = "hash(x), a number that is the same for the same values everywhere";
 const OF_JSON: &str = "record->>'key' for each key, CAST(record->>'key' AS DOUBLE) where it is a number";
 const OF_JSON_LIST: &str = "unnest(record->'list')";

@@ -16,7 +16,7 @@ use datafusion::error::DataFusionError;
 use self::misused::{misplaced, misused};
 use self::plan::plan_error;
 use self::schema::schema_error;
-use self::text::{between, lower_first, syntax, tidy, without_tree};
+use self::text::{between, lower_first, syntax, syntax_hint, tidy, without_tree};
 use super::error::{SqlError, SqlErrorKind};
 use super::wording;
 
@@ -110,7 +110,7 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
                         true => error.hint(
                             "commands that begin with a dot are those of the shell: SHOW TABLES lists tables",
                         ),
-                        false => error,
+                        false => error.maybe_hint(syntax_hint(message).map(str::to_owned)),
                     }
                 }
                 None => SqlError::new(SqlErrorKind::Syntax, syntax(text)),

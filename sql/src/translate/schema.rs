@@ -8,6 +8,7 @@ use gstore_query::hint::{listing, nearest};
 
 use super::OCCURS;
 use crate::error::SqlError;
+use crate::quotes::AS_WRITTEN;
 
 pub(super) fn schema_error(error: SchemaError) -> SqlError {
     match error {
@@ -19,9 +20,7 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
             let lower = field.name.to_lowercase();
             // Only a name in double quotes has capitals here.
             if let Some(column) = known(&names, &lower).filter(|_| lower != field.name) {
-                return unknown.hint(format!(
-                    "did you mean {column}? A name in double quotes is read as it is written"
-                ));
+                return unknown.hint(format!("did you mean {column}? {AS_WRITTEN}"));
             }
             if let Some(exact) = names.iter().find(|n| n.to_lowercase() == lower) {
                 if *exact != field.name {

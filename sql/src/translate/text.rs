@@ -41,6 +41,21 @@ pub(super) fn syntax(message: &str) -> String {
     }
 }
 
+/// What is written in the place of a form that the parser does not read.
+pub(super) fn syntax_hint(message: &str) -> Option<&'static str> {
+    let (expected, found) = message.strip_prefix("Expected: ")?.rsplit_once(", found: ")?;
+    // The place in the statement stands behind what was found.
+    let found = found.split_once(" at Line: ").map_or(found, |(found, _)| found);
+    match (expected, found) {
+        ("(", "[") => Some(
+            "IN takes values or a subquery in parentheses; whether a list has a value is list_contains(list, x), whether \
+             two have one in common list_has_any(a, b)",
+        ),
+        ("literal int", _) => Some("a column that is called top stands in double quotes: \"top\""),
+        _ => None,
+    }
+}
+
 pub(super) fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
     match (chars.next(), chars.clone().next()) {
