@@ -90,6 +90,15 @@ fn dot_commands_work_through_a_pipe() {
     assert!(!fine && said.contains(".output FILE"), "{said}");
     // On the command line as well.
     assert_eq!(place.ok(&["query", ".tables targ"]), "target\n");
+    // One result goes to a file, records below each other and back, and a view is a table.
+    let script = ".once one.csv\nSELECT 1 AS a;\nSELECT 2 AS b;\n\\x\nSELECT 3 AS c;\n\\x\nSELECT 4 AS d;";
+    let (shown, said, fine) = piped(&place, &["query", "--format", "csv"], script);
+    assert!(fine && shown.starts_with("b\n2\n") && shown.ends_with("\nd\n4\n"), "{shown}{said}");
+    assert!(shown.contains("c = 3\n"), "{shown}");
+    assert_eq!(fs_err::read_to_string(place.path("one.csv")).expect("written"), "a\n1\n");
+    place.ok(&["view", "create", "odd_ones", "SELECT id, row FROM pool"]);
+    assert_eq!(place.ok(&["query", ".tables odd"]), "odd_ones\n");
+    has(&place.ok(&["query", ".schema odd_ones"]), &["odd_ones\n", "  id ", "  row "]);
     let finished = place.run(&["query", "SELECT 1 AS one;\n.nothing"]);
     assert_eq!((finished.code, finished.stdout.as_str()), (1, "one\n1\n"), "{}", finished.stderr);
     has(&finished.stderr, &["what is given, line 2", "there is no command `.nothing`"]);

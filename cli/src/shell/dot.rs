@@ -35,6 +35,10 @@ pub enum Dot {
     Pager(Option<bool>),
     /// Where results go; none: to the screen.
     Output(Option<PathBuf>),
+    /// Where the next result goes.
+    Once(PathBuf),
+    /// Records below each other, or what was before.
+    Lines,
     /// A file to run.
     Read(PathBuf),
     /// The end.
@@ -73,7 +77,7 @@ pub fn parse(line: &str) -> Result<Dot, String> {
     let (given, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
     if given == "\\x" {
-        return Ok(Dot::Mode(Mode::Line));
+        return Ok(Dot::Lines);
     }
     let alias = ALIASES.iter().find(|(alias, _)| *alias == given).map(|(_, name)| *name);
     let name = match (alias, rest) {
@@ -101,6 +105,8 @@ pub fn parse(line: &str) -> Result<Dot, String> {
             )),
         },
         ".output" => Dot::Output((!rest.is_empty()).then(path)),
+        ".once" if rest.is_empty() => return Err(".once takes a file for the next result".to_owned()),
+        ".once" => Dot::Once(path()),
         ".read" if rest.is_empty() => return Err(".read takes a file of statements".to_owned()),
         ".read" => Dot::Read(path()),
         other => return Err(unknown(other)),
@@ -145,7 +151,7 @@ mod tests {
             (".schema", Dot::Schema(None)),
             (".tables po", Dot::Tables("po".into())),
             (".mode line", Dot::Mode(Mode::Line)),
-            ("\\x", Dot::Mode(Mode::Line)),
+            ("\\x", Dot::Lines),
             (".mode", Dot::Settings),
             (".maxrows", Dot::Settings),
             (".maxrows 7", Dot::MaxRows(Some(7))),
@@ -158,6 +164,7 @@ mod tests {
             (".read \"a b\\$.sql\"", Dot::Read("a b$.sql".into())),
             (".read 'a\\b.sql'", Dot::Read("a\\b.sql".into())),
             (".read x.sql ;", Dot::Read("x.sql".into())),
+            (".once a.csv", Dot::Once("a.csv".into())),
         ] {
             assert_eq!(parse(line), Ok(dot), "{line}");
         }
@@ -168,6 +175,7 @@ mod tests {
             (".maxrows few", "`few`"),
             (".timer yes", "on or off"),
             (".read", "a file"),
+            (".once", "a file"),
         ] {
             assert!(parse(line).is_err_and(|error| error.contains(says)), "{line}");
         }

@@ -72,6 +72,10 @@ pub struct Settings {
     pub pager: bool,
     /// The file that results are added to.
     pub output: Option<PathBuf>,
+    /// Whether only the next one is.
+    pub once: bool,
+    /// The mode before records were shown below each other.
+    pub before: Option<Mode>,
     /// The columns of that file, once it has some and begins with them.
     pub header: Option<Vec<String>>,
 }
@@ -79,7 +83,16 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let mode = Mode::Format(Format::Table);
-        Self { mode, most: Some(MOST), timer: true, pager: true, output: None, header: None }
+        Self {
+            mode,
+            most: Some(MOST),
+            timer: true,
+            pager: true,
+            output: None,
+            once: false,
+            before: None,
+            header: None,
+        }
     }
 }
 

@@ -155,7 +155,12 @@ impl Shell<'_> {
                 settings.pager = turned(settings.pager, to);
                 self.tell("pager", self.settings.pager)?;
             }
-            Dot::Output(path) => self.direct(path)?,
+            Dot::Lines => match settings.before.take() {
+                Some(before) if settings.mode == Mode::Line => settings.mode = before,
+                _ => settings.before = Some(std::mem::replace(&mut settings.mode, Mode::Line)),
+            },
+            Dot::Output(path) => self.direct(path, false)?,
+            Dot::Once(path) => self.direct(Some(path), true)?,
             Dot::Read(_) if depth >= NESTED => bail!("more than {NESTED} files read each other"),
             Dot::Read(path) => return self.read(&path, depth + 1),
         }
@@ -192,6 +197,9 @@ impl Shell<'_> {
         if !line.is_empty() && (!self.script || self.settings.timer) {
             self.context.say(&line);
         }
+        if self.settings.once {
+            self.direct(None, false)?;
+        }
         Ok(())
     }
 
@@ -226,9 +234,9 @@ impl Shell<'_> {
         Ok(())
     }
 
-    /// Sends results to a new file, or to the screen again.
-    fn direct(&mut self, path: Option<PathBuf>) -> Result<()> {
-        (self.settings.output, self.settings.header) = (None, None);
+    /// Sends results, or only the next one, to a new file, or to the screen again.
+    fn direct(&mut self, path: Option<PathBuf>, once: bool) -> Result<()> {
+        (self.settings.output, self.settings.header, self.settings.once) = (None, None, once);
         let Some(path) = path else { return Ok(()) };
         if Place::of(Some(&path)).is_file() && path.is_file() {
             bail!("{} exists; .output begins a new file: give another name", path.display());

@@ -58,6 +58,7 @@ const COLUMNS: &str =
 /// But for those that statements get from the dialect alone.
 const FUNCTIONS: &str = "SELECT DISTINCT routine_name FROM information_schema.routines \
     WHERE routine_name NOT IN ('as_type', 'as_json', 'try_as_json') ORDER BY 1";
+const VIEWS: &str = "SELECT name FROM gstore.views ORDER BY 1";
 const FEATURES: &str = "SELECT DISTINCT dataset, label FROM gstore.features ORDER BY 1, 2";
 const CHECKPOINTS: &str = "SELECT run, name FROM gstore.checkpoints ORDER BY 1, 2";
 
@@ -74,6 +75,12 @@ fn words_of(runner: &SqlRunner) -> Result<Words> {
             Some(known) => known.columns.push(column),
             None => words.tables.push(Table { name, is_dataset, columns: vec![column] }),
         }
+    }
+    for [name] in texts::<1>(runner, VIEWS)? {
+        // A view may be of what is not there any more: then its columns are not known.
+        let columns = texts::<2>(runner, &format!("DESCRIBE \"{name}\"")).unwrap_or_default();
+        let columns = columns.into_iter().map(|[column, kind]| (column, types_in_sql(&kind))).collect();
+        words.tables.push(Table { name, is_dataset: false, columns });
     }
     let is_name = |name: &String| name.chars().all(|c| c.is_alphanumeric() || c == '_');
     words.functions = texts::<1>(runner, FUNCTIONS)?.into_iter().map(|[name]| name).filter(is_name).collect();

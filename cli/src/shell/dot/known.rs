@@ -28,6 +28,7 @@ pub const COMMANDS: &[Known] = &[
     known(".timer", "[on|off]", "whether the time of each statement is shown"),
     known(".pager", "[on|off]", "whether a result longer than the screen goes through a pager"),
     known(".output", "[FILE]", "write all rows of what follows to a file; without one, show them again"),
+    known(".once", "FILE", "write all rows of the next result to a file"),
     known(".read", "FILE", "run the statements and dot commands of a file"),
     known(".help", "", "this list"),
     known(".quit", "", "leave, as Ctrl-D does"),
@@ -45,7 +46,6 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("\\pset", ".mode"),
     ("\\q", ".quit"),
     (".exit", ".quit"),
-    (".once", ".output"),
     (".columns", ".schema"),
     (".show", ".mode"),
 ];
