@@ -333,7 +333,13 @@ fn the_demo_finds_the_right_skill() {
         "{shown}{said}"
     );
     assert!(world.path("selected.jsonl.scores.csv").is_file());
-    let again = Command::new(binary::path()).arg("demo").current_dir(world.path("")).output().expect("runs");
+    // A store that the environment names for every command stays as it is.
+    let own = world.path("gstore-demo/store");
+    let mut again = Command::new(binary::path());
+    let again =
+        again.arg("demo").current_dir(world.path("")).env("GSTORE_STORE", &own).output().expect("runs");
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("is a store, which stays as it is") && !own.join("input").exists(), "{said}");
     let again = String::from_utf8_lossy(&again.stdout).into_owned();
     assert!(again.contains("there already"), "{again}");
 }

@@ -35,7 +35,17 @@ const SHOWN: usize = 5;
 /// Runs the demo.
 pub fn run(context: &Context, args: &DemoArgs) -> Result<ExitCode> {
     let begun = Instant::now();
-    let folder = context.named_store().map_or_else(|| PathBuf::from(FOLDER), Path::to_owned);
+    let folder = match context.named_store() {
+        // A variable or a file may name the user's own store in every command.
+        Some(named) if named.join("CURRENT").exists() => {
+            let named = named.display();
+            context
+                .say(&format!("note: {named} is a store, which stays as it is; the demo works in {FOLDER}"));
+            PathBuf::from(FOLDER)
+        }
+        Some(named) => named.to_owned(),
+        None => PathBuf::from(FOLDER),
+    };
     let input = folder.join("input");
     let store_path = folder.join("store");
     let targets = target_names();
