@@ -106,6 +106,19 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// Refuses, whatever may be replaced, a result in the place of a file that the command reads.
+pub fn check_unread<'a>(outputs: &[Option<&Path>], read: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let read: Vec<PathBuf> = read.into_iter().filter_map(|path| fs_err::canonicalize(path).ok()).collect();
+    let is_read = |path: &&&Path| fs_err::canonicalize(path).is_ok_and(|found| read.contains(&found));
+    match outputs.iter().flatten().filter(|path| Place::of(Some(path)).is_file()).find(is_read) {
+        None => Ok(()),
+        Some(path) => bail!(UsageError(format!(
+            "{} is read by this command: give its result another name",
+            path.display()
+        ))),
+    }
+}
+
 /// The folder of an output that is a file.
 pub fn folder_of(path: Option<&Path>) -> Option<PathBuf> {
     match Place::of(path) {

@@ -92,6 +92,11 @@ pub fn evaluate_tasks(
         return Err(EvaluateError::Option("there is no model to evaluate".to_owned()));
     };
     let metrics = metrics(&request.questions)?;
+    // All of them, before the first answers for hours.
+    for system in &request.systems {
+        let unfit = |source| EvaluateError::Model { system: system.name.clone(), source };
+        system.weights.check().map_err(unfit)?;
+    }
     let weights = &first.weights;
     let encoder = weights.text.encoder(&weights.model)?;
     let form = (weights.text.max_length as usize, weights.text.template != TemplateKind::Plain);

@@ -59,6 +59,16 @@ impl Opened {
     }
 }
 
+impl Weights {
+    /// An error unless the model and its adapter can be opened and fit; weights are not read.
+    ///
+    /// # Errors
+    /// As those of loading them.
+    pub fn check(&self) -> Result<(), GenerateError> {
+        Opened::new(self).map(drop)
+    }
+}
+
 /// The tokenizer of a request.
 pub(crate) fn encoder(weights: &Weights) -> Result<TextEncoder, GenerateError> {
     Ok(weights.text.encoder(&weights.model)?)

@@ -66,6 +66,16 @@ fn texts_of_two_systems_are_compared() {
     assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
     let again = place.run(&[&text[..], &["--report", "report"]].concat());
     assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
+    // What is read is not replaced by a result, whatever may be.
+    for more in [["--rows", "tuned.jsonl"], ["-o", "base.jsonl"]] {
+        let refused = place.run(&[&text[..], &more, &["--force", "--format", "csv"]].concat());
+        assert!(
+            refused.code == 2 && refused.stderr.contains("is read by this command"),
+            "{}",
+            refused.stderr
+        );
+    }
+    assert_eq!((read(&place, "base.jsonl").as_str(), read(&place, "tuned.jsonl").as_str()), (BASE, TUNED));
     with(&["--report", "report", "--force"]);
     for picture in ["model_comparison_chart", "combined_improvements"] {
         let png = fs_err::read(place.path("report").join(picture).with_extension("png")).expect("a picture");

@@ -30,6 +30,7 @@ use crate::output::{self, Output, Place, out};
 pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
     output::check(context, &[path], args.answers.force)?;
+    output::check_unread(&[path], args.prompts.data.iter().map(PathBuf::as_path))?;
     let Some(what) = wanted(&args.prompts) else {
         bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
     };

@@ -14,12 +14,15 @@ use crate::ending::{Packing, packing_of};
 use crate::failure::UsageError;
 use crate::output::{self, Output, Place};
 
+/// The places of the report, none: standard output, and of the file of rows if one is wanted.
+pub fn outputs(args: &ReportArgs) -> Vec<Option<&Path>> {
+    [args.output.as_deref()].into_iter().chain(args.rows.as_deref().map(Some)).collect()
+}
+
 /// Refuses places that cannot be written and a report that this `kind` cannot be combined with, before any
 /// work; the report's format.
 pub fn check(context: &Context, args: &ReportArgs, kind: &str) -> Result<ReportFormat> {
-    let mut outputs = vec![args.output.as_deref()];
-    outputs.extend(args.rows.as_deref().map(Some));
-    output::check(context, &outputs, args.force)?;
+    output::check(context, &outputs(args), args.force)?;
     if let Some(folder) = &args.report {
         folder::check(context, folder, args.force)?;
         let own = std::path::absolute(folder)?;

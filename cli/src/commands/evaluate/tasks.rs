@@ -33,6 +33,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     }
     check_options(&args.tasks)?;
     let format = result::check(context, &args.result, "tasks")?;
+    output::check_unread(&result::outputs(&args.result), args.tasks.data.iter().map(PathBuf::as_path))?;
     let message = "stopping after what is in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
     let source = source(&args.tasks)?;

@@ -12,12 +12,19 @@ use super::{base, bootstrap, result};
 use crate::args::EvaluateTextArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
+use crate::output::check_unread;
 
 /// Compares the predictions with their references.
 pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
     let format = result::check(context, &args.result, "text")?;
     let cancel = context.cancel_on_interrupt("stopping; nothing was written")?;
     let request = request(context, args)?;
+    let read = request.systems.iter().map(|system| &system.source).chain(&request.references);
+    let files = read.filter_map(|source| match source {
+        PairSource::Files(paths) => Some(paths),
+        _ => None,
+    });
+    check_unread(&result::outputs(&args.result), files.flatten().map(PathBuf::as_path))?;
     let pairs = read_pairs(&request, &cancel)?;
     let names: Vec<&str> = pairs.systems.iter().map(String::as_str).collect();
     let base = base(&args.comparison, &names)?;
