@@ -43,11 +43,14 @@ pub fn write_tensors<'a>(
 ) -> std::io::Result<()> {
     let views = tensors.into_iter().map(|(name, shape, values)| (name, Values { shape, values }));
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    // The library renames a temporary file that only its owner can read.
+    let permissions = fs_err::File::create(path)?.metadata()?.permissions();
     safetensors::serialize_to_file(views, Some(metadata), path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(error) => {
             std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
         }
         other => std::io::Error::other(format!("{}: {other}", path.display())),
     })?;
+    fs_err::set_permissions(path, permissions)?;
     fs_err::File::open(path)?.sync_all()
 }

@@ -63,10 +63,12 @@ impl Trained {
         shape
     }
 
-    /// Values in the order of files, from the canonical one.
+    /// Values in the order of files, from the canonical one: none of a moment that an optimizer does not have.
     pub fn stored<'v>(&self, values: &'v [f32]) -> Cow<'v, [f32]> {
         match self.spec.shape[..] {
-            [out, input] if self.transposed => Cow::Owned(transpose(values, out, input)),
+            [out, input] if self.transposed && !values.is_empty() => {
+                Cow::Owned(transpose(values, out, input))
+            }
             _ => Cow::Borrowed(values),
         }
     }
