@@ -17,7 +17,8 @@ use crate::output::out;
 
 /// Prints what a training will take; `output` is the folder of its checkpoints.
 pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
-    let Forecast { samples, sequences, tokens, scored, steps_of_epoch, steps, parameters, .. } = forecast;
+    let Forecast { samples, sequences, tokens, scored, steps_of_epoch, steps, taken, parameters, .. } =
+        forecast;
     let Forecast { checkpoints, disk, memory, threads, recomputes, seconds, .. } = forecast;
     if as_json {
         let report = json!({
@@ -27,6 +28,7 @@ pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
             "scored_tokens": scored,
             "steps_of_epoch": steps_of_epoch,
             "total_steps": steps,
+            "steps": taken,
             "parameters": parameters,
             "checkpoints": checkpoints,
             "disk": disk,
@@ -43,7 +45,8 @@ pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
         out!("sequences    {}", HumanCount(*sequences as u64));
     }
     out!("tokens       {} an epoch, {} of them scored", HumanCount(*tokens), HumanCount(*scored));
-    out!("steps        {} ({} an epoch)", HumanCount(*steps), HumanCount(*steps_of_epoch));
+    let done = if *taken > 0 { format!(", {} taken", HumanCount(*taken)) } else { String::new() };
+    out!("steps        {} ({} an epoch{done})", HumanCount(*steps), HumanCount(*steps_of_epoch));
     out!("parameters   {}", HumanCount(*parameters));
     out!("time         {} (about)", time(*seconds));
     let twice = if *recomputes { ", layers computed twice" } else { "" };

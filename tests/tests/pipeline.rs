@@ -183,6 +183,22 @@ fn what_others_made_is_never_replaced() {
 }
 
 #[test]
+fn a_training_that_is_refused_leaves_the_one_before_with_its_run() {
+    let place = place();
+    go(&place, &[]);
+    let before = files(&place.path("out/warm"));
+    write(&place, &FILE.replace("max-length = 64", "max-length = 64\nlora-targets = [\"v_porj\"]"));
+    let failed = place.run(&["run", "p.toml"]);
+    assert_ne!(failed.code, 0, "{}", failed.stderr);
+    assert!(failed.stderr.contains("ends in v_porj"), "{}", failed.stderr);
+    assert_eq!(files(&place.path("out/warm")), before);
+    assert!(place.ok(&["ls"]).contains("warm"));
+    // With the former options nothing is to be done.
+    write(&place, FILE);
+    assert!(ran(&go(&place, &[])).is_empty());
+}
+
+#[test]
 fn evaluations_are_stages_and_run_once() {
     let place = place();
     let file = r#"

@@ -34,6 +34,42 @@ fn a_dry_run_writes_nothing() {
 }
 
 #[test]
+fn what_a_training_reads_is_not_overwritten_by_it() {
+    let place = place();
+    binary::ok(&mut train(&place, &[]));
+    let inside = place.path("tuned/checkpoint-3/pool.jsonl");
+    fs_err::rename(place.path("pool.jsonl"), &inside).expect("moved");
+    let mut again = place.gstore(&["train", "--data", "tuned/checkpoint-3/pool.jsonl", "--output", "tuned"]);
+    again.args(["--max-length", "64", "--max-steps", "2", "--overwrite-output-dir"]);
+    let refused = binary::run(again.arg("--model").arg(world::demo().join("model")));
+    assert!(refused.code == 2 && refused.stderr.contains("is to overwrite: move it"), "{}", refused.stderr);
+    assert!(inside.is_file());
+}
+
+#[test]
+fn a_run_names_the_checkpoints_of_one_training() {
+    let place = place();
+    let store = ["--store", "store", "--run", "tuned", "--save-steps", "1"];
+    binary::ok(&mut train(&place, &store));
+    // Fewer than the run names would be left.
+    let fewer = binary::run(train(&place, &store).args(["--save-total-limit", "2"]));
+    assert!(fewer.code == 2 && fewer.stderr.contains("would remove some of them"), "{}", fewer.stderr);
+    assert!(place.path("tuned/checkpoint-1").is_dir());
+    // The same folder by another way.
+    let mut same = place.gstore(&["train", "--data", "pool.jsonl", "--output", "store/../tuned"]);
+    same.args(["--max-length", "64", "--max-steps", "3"]).args(store);
+    binary::ok(same.arg("--model").arg(world::demo().join("model")));
+    fs_err::remove_dir_all(place.path("tuned")).expect("removed");
+    let other = binary::run(train(&place, &store[..4]).args(["--save-steps", "2"]));
+    assert!(
+        other.code != 0 && other.stderr.contains("has checkpoint-1, which this training has not"),
+        "{}",
+        other.stderr
+    );
+    binary::ok(&mut train(&place, &["--store", "store", "--run", "other", "--save-steps", "2"]));
+}
+
+#[test]
 fn a_merged_adapter_answers_as_base_and_adapter() {
     let place = place();
     let rate = ["--learning-rate", "0.01", "--lora-dropout", "0.1", "--lora-targets", "all-linear"];

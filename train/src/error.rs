@@ -45,6 +45,9 @@ pub enum TrainError {
     /// A job of the store could not begin.
     #[error(transparent)]
     Job(#[from] gstore_store::JobError),
+    /// The store could not be read.
+    #[error(transparent)]
+    Open(#[from] gstore_store::OpenError),
     /// The store refused the run.
     #[error(transparent)]
     Commit(#[from] gstore_store::CommitError),
@@ -114,6 +117,18 @@ pub enum TrainError {
         folder: PathBuf,
         /// What differs.
         what: String,
+    },
+    /// A run of the store that has checkpoints of another training.
+    #[error(
+        "run {run} of the store has {checkpoint}, which this training has not; its checkpoints are written\n  {}, or drop that \
+         run, and give the same command again: it registers them",
+        Remedy::Option("run", "")
+    )]
+    OtherRun {
+        /// The run.
+        run: String,
+        /// Name of the checkpoint.
+        checkpoint: String,
     },
     /// A checkpoint that cannot be gone on from.
     #[error("{folder}: {what}")]

@@ -8,12 +8,14 @@ use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::{Backend, Device};
 
+use crate::checkpoint::last_checkpoint;
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::job::{Observer, options};
 use crate::optimizer::{Optimizer, OptimizerKind};
 use crate::prepare::Prepared;
 use crate::request::TrainRequest;
+use crate::resumption::steps_of;
 use crate::start::{check_output, fresh, identity};
 use crate::trainer::Trainer;
 
@@ -32,11 +34,13 @@ pub struct Forecast {
     pub steps_of_epoch: u64,
     /// Steps in all.
     pub steps: u64,
+    /// Steps that are taken already.
+    pub taken: u64,
     /// Values that are trained.
     pub parameters: u64,
     /// Checkpoints that will be there at its end.
     pub checkpoints: u64,
-    /// Bytes of all of them, about.
+    /// Bytes of all that are there at once, about.
     pub disk: u64,
     /// Bytes of memory at the peak, about.
     pub memory: u64,
@@ -44,7 +48,7 @@ pub struct Forecast {
     pub threads: usize,
     /// Whether layers are computed twice rather than kept.
     pub recomputes: bool,
-    /// Seconds of the steps, by the time that a gradient took here.
+    /// Seconds of the steps that are left, by the time that a gradient took here.
     pub seconds: f64,
 }
 
@@ -78,7 +82,14 @@ fn measure<B: Backend + Clone>(
 ) -> Result<Forecast, TrainError> {
     let Prepared { request, base, decoder, samples, held_out, sequences, steps, memory, .. } = prepared;
     let identity = identity(&request, base.as_ref(), (&samples, &held_out), &steps)?;
-    check_output(&request, &identity, steps.total())?;
+    let overwrites = check_output(&request, &identity, steps.total())?;
+    // Nothing of this training is there where it is overwritten.
+    let last = last_checkpoint(&request.output)?.filter(|_| !overwrites);
+    let taken = match (&last, &request.saving.resume_from) {
+        (Some(last), _) => last.step,
+        (None, Some(from)) => steps_of(from)?,
+        (None, None) => 0,
+    };
     let parameters = fresh(&request, base.as_ref(), &decoder, backend)?;
     let values = parameters.store().values().len() as u64;
     let optimizer = Optimizer::new(request.steps.optimizer, parameters.trained().len());
@@ -101,6 +112,8 @@ fn measure<B: Backend + Clone>(
     let of_epoch = tokens(&samples);
     let every = request.saving.every.unwrap_or(per_epoch);
     let checkpoints = total.div_ceil(every).min(request.saving.limit.map_or(u64::MAX, |limit| limit as u64));
+    // One more than is kept is there until the next step is found to be finite.
+    let at_once = checkpoints + u64::from(total.div_ceil(every) > checkpoints);
     let of_state = match request.steps.optimizer {
         OptimizerKind::AdamW(_) => 8,
         OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => 0,
@@ -113,12 +126,13 @@ fn measure<B: Backend + Clone>(
         scored: samples.iter().map(|sample| sample.scored_tokens() as u64).sum(),
         steps_of_epoch: per_epoch,
         steps: total,
+        taken,
         parameters: values,
         checkpoints,
-        disk: checkpoints * values * (4 + of_state),
+        disk: at_once * values * (4 + of_state),
         memory: memory.bytes,
         threads: memory.threads,
         recomputes: memory.keep == gstore_model::Keep::Inputs,
-        seconds: of_token * of_epoch as f64 * total as f64 / per_epoch.max(1) as f64,
+        seconds: of_token * of_epoch as f64 * total.saturating_sub(taken) as f64 / per_epoch.max(1) as f64,
     })
 }

@@ -10,14 +10,15 @@ use gstore_model::{Backend, Device};
 use serde_json::Value;
 
 use crate::checkpoint::{
-    Checkpoint, Evaluated, Lock, LogLine, Resumed, TrainingState, check_writable, checkpoints, write,
+    Checkpoint, Evaluated, Lock, LogLine, Resumed, TrainingState, check_writable, checkpoints, remove_all,
+    write,
 };
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::prepare::Prepared;
 use crate::request::TrainRequest;
 use crate::schedule::Schedule;
-use crate::start::{begin, identity, start};
+use crate::start::{Begun, begin, identity, start};
 use crate::trainer::{StepReport, Trainer, TrainerOptions};
 
 /// Hears how a training goes on.
@@ -124,8 +125,13 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         let prepared = Prepared::new(request, observer, cancel)?;
         let Prepared { request, base, decoder, samples, held_out, steps, .. } = &prepared;
         let identity = identity(request, base.as_ref(), (samples, held_out), steps)?;
-        let lock = begin(request, &identity, steps.total())?;
-        let start = start(request, base.as_ref(), decoder, backend)?;
+        let Begun { lock, overwrites } = begin(request, &identity, steps.total())?;
+        let start = start(request, overwrites, base.as_ref(), decoder, backend)?;
+        // Not before: what is refused until here leaves the former training as it was.
+        if overwrites {
+            check_writable(&request.output)?;
+            remove_all(&request.output)?;
+        }
         let Resumed { parameters, optimizer, log, evaluations, pending } = start;
         Ok(Job {
             schedule: request.schedule(steps.total()),

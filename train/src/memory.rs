@@ -2,10 +2,10 @@
 //!
 //! Nothing that is given up changes a bit: layers are computed twice rather than kept, and fewer threads run.
 
-use gstore_model::architectures::{Decoder, LinearId, LinearKind, Role};
+use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, Role};
 use gstore_model::{HEAD_ROWS, Keep};
 
-use crate::lora::LoraChoice;
+use crate::error::TrainError;
 use crate::request::Method;
 
 /// How a training computes, and what that takes.
@@ -103,20 +103,22 @@ impl Sizes<'_> {
     }
 }
 
-/// Values that a method trains of a decoder; none of an adapter that is not read yet.
-pub(crate) fn trained_values(method: &Method, decoder: &Decoder) -> Option<u64> {
-    let of_lora = |choice: &LoraChoice| -> Option<u64> {
-        let factors = choice.resolve(decoder).ok()?.into_iter().map(|param| match param.shape[..] {
-            [out, input] if matches!(param.role, Role::Weight(_)) => (choice.rank * (out + input)) as u64,
-            _ => 0,
-        });
-        Some(factors.sum())
+/// Values that a method trains of a decoder; 0 of an adapter that is not read yet.
+///
+/// # Errors
+/// LoRA targets that the decoder does not have.
+pub(crate) fn trained_values(method: &Method, decoder: &Decoder) -> Result<u64, TrainError> {
+    let of_factors = |param: &Param, rank: usize| match param.shape[..] {
+        [out, input] if matches!(param.role, Role::Weight(_)) => (rank * (out + input)) as u64,
+        _ => 0,
     };
-    match method {
-        Method::Lora(choice) => of_lora(choice),
-        Method::Adapter(_) => None,
-        Method::Full | Method::FromScratch => {
-            Some(decoder.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum())
+    Ok(match method {
+        Method::Lora(choice) => {
+            choice.resolve(decoder)?.into_iter().map(|param| of_factors(param, choice.rank)).sum()
         }
-    }
+        Method::Adapter(_) => 0,
+        Method::Full | Method::FromScratch => {
+            decoder.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum()
+        }
+    })
 }

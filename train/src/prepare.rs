@@ -137,7 +137,7 @@ impl Prepared {
                 };
                 fitted.iter().map(size).sum()
             }
-            (method, _) => trained_values(method, &self.decoder).unwrap_or(0),
+            (method, _) => trained_values(method, &self.decoder)?,
         };
         let lengths = || self.samples.iter().map(|sample| sample.ids.len());
         let (longest, tokens) = (lengths().max().unwrap_or(0), lengths().sum::<usize>());

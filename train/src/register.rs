@@ -21,6 +21,12 @@ pub fn register(
     checkpoints: &[Checkpoint],
     command: &str,
 ) -> Result<(), TrainError> {
+    // A run that names checkpoints of two trainings would be read as one of both.
+    if let Ok(known) = store.snapshot()?.run(name)
+        && let Some(other) = known.checkpoints.iter().find(|known| !is_among(checkpoints, &known.name))
+    {
+        return Err(TrainError::OtherRun { run: name.to_owned(), checkpoint: other.name.clone() });
+    }
     let base_model = match checkpoints.iter().any(|checkpoint| is_adapter(&checkpoint.folder)) {
         true => Some(ModelFolder::open(model)?),
         false => None,
@@ -48,6 +54,17 @@ pub fn register(
     Ok(())
 }
 
+/// Whether a checkpoint of a run is one of these, by its name.
+fn is_among(checkpoints: &[Checkpoint], name: &str) -> bool {
+    checkpoints.iter().any(|checkpoint| name_of(checkpoint) == name)
+}
+
+/// The name of a checkpoint in its run: that of its folder.
+fn name_of(checkpoint: &Checkpoint) -> String {
+    let name = checkpoint.folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| format!("checkpoint-{}", checkpoint.step))
+}
+
 /// A checkpoint of a base model: its name, its folder, and the model itself where checkpoints are adapters.
 fn described(
     checkpoint: &Checkpoint,
@@ -66,9 +83,8 @@ fn described(
     let mut provenance: Map<String, Value> = Map::new();
     provenance.insert("model".to_owned(), place(model));
     provenance.insert(if adapted.is_some() { "adapter" } else { "weights" }.to_owned(), place(folder));
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(RunCheckpoint {
-        name: name.unwrap_or_else(|| format!("checkpoint-{}", checkpoint.step)),
+        name: name_of(checkpoint),
         step: Some(checkpoint.step),
         weight,
         checkpoint: id,

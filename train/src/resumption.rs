@@ -48,7 +48,7 @@ pub(crate) fn check_steps_left(from: &Path, total: u64) -> Result<(), TrainError
 }
 
 /// The steps that a checkpoint has taken.
-fn steps_of(from: &Path) -> Result<u64, TrainError> {
+pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
     if let Some(state) = TrainerState::read(from)? {
         return Ok(state.global_step);
     }

@@ -1,13 +1,15 @@
 //! Starting point of a training: settings that decide its bits, and its last checkpoint.
 
+use std::path::Path;
+
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{
-    Checkpoint, Lock, Resumed, checkpoints, identity_of, last_checkpoint, remove_all, remove_replaced,
-    remove_unfinished, replaced, resume, unfinished,
+    Checkpoint, Lock, Resumed, checkpoints, identity_of, last_checkpoint, named_as_checkpoints,
+    remove_replaced, remove_unfinished, replaced, resume, unfinished,
 };
 use crate::difference::difference;
 use crate::error::TrainError;
@@ -98,71 +100,88 @@ fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), T
     Ok(())
 }
 
-/// An error if the output folder has checkpoints of another training that are not to be removed, or the checkpoint to
-/// go on from is to be removed or leaves no step to take.
-pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<(), TrainError> {
-    check_folder(request)?;
-    let (own, overwrite) = (checkpoints(&request.output)?, request.saving.overwrite);
-    if overwrite {
-        check_overwritten(request, &own)?;
-    }
-    if let Some(from) = request.saving.resume_from.as_ref().filter(|_| own.is_empty() || overwrite) {
-        check_steps_left(from, total)?;
-    }
-    for checkpoint in own {
-        let difference = match identity_of(&checkpoint.folder)? {
-            None => {
-                let what = "another program wrote it, and nothing of that is removed: give another folder";
-                return Err(TrainError::Checkpoint { folder: checkpoint.folder, what: what.to_owned() });
-            }
-            Some(_) if overwrite => None,
-            Some(stored) => difference(&stored, identity, &[]),
-        };
-        if let Some(what) = difference {
-            return Err(TrainError::OtherTraining { folder: checkpoint.folder, what });
+/// An error if the output folder has a checkpoint that gstore did not write: a checkpoint of that name would take its
+/// place.
+fn check_foreign(output: &Path) -> Result<(), TrainError> {
+    for folder in named_as_checkpoints(output)? {
+        if identity_of(&folder)?.is_none() {
+            let what = "another program wrote it, and nothing of that is removed: give another folder";
+            return Err(TrainError::Checkpoint { folder, what: what.to_owned() });
         }
     }
     Ok(())
 }
 
-/// The right to write to the output folder, without what a killed training left there and what is to be
-/// overwritten; none where the training of `total` steps is finished and left nothing to remove.
-pub(crate) fn begin(
-    request: &TrainRequest,
-    identity: &Value,
-    total: u64,
-) -> Result<Option<Lock>, TrainError> {
-    let (output, saving) = (&request.output, &request.saving);
-    let is_finished = || -> Result<bool, TrainError> {
-        Ok(!saving.overwrite && last_checkpoint(output)?.is_some_and(|last| last.step >= total))
-    };
-    check_output(request, identity, total)?;
-    if is_finished()? && unfinished(output)?.is_empty() && replaced(output, total, saving.limit)?.is_empty() {
-        return Ok(None);
+/// Whether the checkpoints of the output folder are to be removed: those of another training, and of this one if it is
+/// finished. A training that was stopped goes on, as without the leave to overwrite.
+///
+/// # Errors
+/// The folder has checkpoints of another training that are not to be removed, or of another program; the checkpoint to
+/// go on from is to be removed or leaves no step to take.
+pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<bool, TrainError> {
+    check_folder(request)?;
+    check_foreign(&request.output)?;
+    let (own, saving) = (checkpoints(&request.output)?, &request.saving);
+    let mut other = None;
+    for Checkpoint { folder, .. } in &own {
+        let stored = identity_of(folder)?.unwrap_or_default();
+        other = other.or(difference(&stored, identity, &[]).map(|what| (folder.clone(), what)));
     }
-    let lock = Lock::of(output)?;
-    // Another one may have written there before it had the lock.
-    check_output(request, identity, total)?;
-    remove_unfinished(output)?;
-    if is_finished()? {
-        // It was killed between its last checkpoint and this.
-        remove_replaced(output, total, saving.limit)?;
+    let is_finished = own.last().is_some_and(|last| last.step >= total);
+    let overwrites = saving.overwrite && (other.is_some() || is_finished);
+    match other {
+        _ if overwrites => check_overwritten(request, &own)?,
+        Some((folder, what)) => return Err(TrainError::OtherTraining { folder, what }),
+        None => {}
     }
-    if saving.overwrite {
-        remove_all(output)?;
+    if let Some(from) = saving.resume_from.as_ref().filter(|_| own.is_empty() || overwrites) {
+        check_steps_left(from, total)?;
     }
-    Ok(Some(lock))
+    Ok(overwrites)
 }
 
-/// What a training starts from: its own last checkpoint, else what the request says.
+/// The output folder of a training that is about to start.
+pub(crate) struct Begun {
+    /// The right to write to it; none where the training is finished and left nothing to remove.
+    pub lock: Option<Lock>,
+    /// Whether its checkpoints are to be removed once nothing else can be refused.
+    pub overwrites: bool,
+}
+
+/// Takes the output folder for a training of `total` steps, and removes what a killed one left there.
+pub(crate) fn begin(request: &TrainRequest, identity: &Value, total: u64) -> Result<Begun, TrainError> {
+    let (output, limit) = (&request.output, request.saving.limit);
+    let is_finished = |overwrites: bool| -> Result<bool, TrainError> {
+        Ok(!overwrites && last_checkpoint(output)?.is_some_and(|last| last.step >= total))
+    };
+    let overwrites = check_output(request, identity, total)?;
+    if is_finished(overwrites)?
+        && unfinished(output)?.is_empty()
+        && replaced(output, total, limit)?.is_empty()
+    {
+        return Ok(Begun { lock: None, overwrites });
+    }
+    let lock = Some(Lock::of(output)?);
+    // Another one may have written there before it had the lock.
+    let overwrites = check_output(request, identity, total)?;
+    remove_unfinished(output)?;
+    if is_finished(overwrites)? {
+        // It was killed between its last checkpoint and this.
+        remove_replaced(output, total, limit)?;
+    }
+    Ok(Begun { lock, overwrites })
+}
+
+/// What a training starts from: its own last checkpoint unless that is overwritten, else what the request says.
 pub(crate) fn start<B: Backend + Clone>(
     request: &TrainRequest,
+    overwrites: bool,
     base: Option<&ModelFolder>,
     decoder: &Decoder,
     backend: B,
 ) -> Result<Resumed<B>, TrainError> {
     let (output, kind) = (&request.output, request.steps.optimizer);
-    if let Some(last) = checkpoints(output)?.pop() {
+    if let Some(last) = last_checkpoint(output)?.filter(|_| !overwrites) {
         return resume(&last.folder, base, kind, backend);
     }
     if let Some(from) = &request.saving.resume_from {

@@ -2,6 +2,7 @@
 //! cannot be trained is refused.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use gstore_core::Cancel;
@@ -230,6 +231,108 @@ fn a_step_whose_own_samples_are_at_fault_removes_no_checkpoint() {
         format!("step 5: the loss is NaN, so training stops; the last checkpoint is {}\n", last.display());
     assert!(error.contains(&says), "{error}");
     assert!(last.exists() && request.output.join("checkpoint-3").exists());
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_training_is_overwritten_only_when_nothing_else_can_be_refused() {
+    let Some(world) = World::new() else { return };
+    let request = world.request("some", lora());
+    assert_eq!(go_for(&request, 4).steps, 4);
+    // One that was stopped goes on, whether it may overwrite or not.
+    let mut again = request.clone();
+    again.saving.overwrite = true;
+    let forecast = gstore_train::forecast(&again, &mut Quiet, &Cancel::new()).unwrap();
+    assert_eq!((forecast.taken, forecast.steps), (4, 7));
+    assert_eq!(go_for(&again, 1).steps, 5);
+    assert_eq!(go_for(&again, 2).steps, 7);
+    let whole = world.request("whole", lora());
+    go(&whole).unwrap();
+    let before = files(&request.output.join("checkpoint-7"));
+    assert!(files(&whole.output.join("checkpoint-7")) == before);
+    // A finished one is trained again, to the same bits.
+    assert_eq!(go_for(&again, 4).steps, 4);
+    assert!(!request.output.join("checkpoint-7").exists());
+    assert!(go(&request).unwrap().finished);
+    assert!(files(&request.output.join("checkpoint-7")) == before);
+
+    let before = files(&request.output);
+    let kept = |request: &TrainRequest, says: &str| {
+        let error = go(request).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+        assert!(files(&request.output) == before, "{says}");
+    };
+    let of = |rank, alpha, target: &str| {
+        let method = Method::Lora(LoraChoice { rank, alpha, targets: vec![target.to_owned()] });
+        TrainRequest { method, ..again.clone() }
+    };
+    kept(&of(2, 8.0, "v_porj"), "ends in v_porj");
+    kept(&of(2, f32::NAN.into(), "v_proj"), "a finite alpha");
+    let mut damaged = again.clone();
+    damaged.saving.resume_from = Some(world.path("damaged"));
+    copy(&whole.output.join("checkpoint-3"), &world.path("damaged"));
+    fs_err::write(world.path("damaged").join("optimizer.pt"), b"PK").unwrap();
+    kept(&damaged, "optimizer.pt");
+    // What another program wrote is not replaced, though it has the name of a checkpoint.
+    let foreign = TrainRequest { output: world.path("foreign"), ..request };
+    fs_err::create_dir_all(foreign.output.join("checkpoint-3")).unwrap();
+    fs_err::write(foreign.output.join("checkpoint-3/adapter_model.safetensors"), b"weights").unwrap();
+    let before = files(&foreign.output);
+    for overwrite in [false, true] {
+        let mut request = foreign.clone();
+        request.saving.overwrite = overwrite;
+        let error = go(&request).unwrap_err().to_string();
+        assert!(error.contains("another program wrote it"), "{error}");
+        assert!(files(&foreign.output) == before);
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn every_family_writes_the_state_of_every_optimizer() {
+    let Some(world) = World::new() else { return };
+    let shared = crate::common::support::shared().unwrap();
+    let vocabulary = crate::common::support::json(&world.model.join("config.json"))["vocab_size"].clone();
+    let sgd = |momentum| OptimizerKind::Sgd(Sgd { momentum, weight_decay: 0.1 });
+    let optimizers = [OptimizerKind::AdamW(AdamW::default()), sgd(0.9), sgd(0.0)];
+    let mut families: Vec<PathBuf> =
+        fs_err::read_dir(shared.join("models/zoo")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    families.retain(|family| family.join("config.json").is_file());
+    families.sort();
+    assert!(families.len() >= 9, "{families:?}");
+    for family in families {
+        let name = family.file_name().unwrap().to_string_lossy().into_owned();
+        let model = world.path(&name);
+        fs_err::create_dir(&model).unwrap();
+        let mut config = crate::common::support::json(&family.join("config.json"));
+        config["vocab_size"] = vocabulary.clone();
+        fs_err::write(model.join("config.json"), config.to_string()).unwrap();
+        for (number, optimizer) in optimizers.into_iter().enumerate() {
+            let mut request = world.request(&format!("{name}-{number}"), Method::FromScratch);
+            request.model.clone_from(&model);
+            request.batching.text.tokenizer = Some(world.model.clone());
+            request.batching.text.max_length = 32;
+            request.batching.max_steps = Some(2);
+            request.steps.optimizer = optimizer;
+            request.saving.every = Some(1);
+            go_for(&request, 1);
+            let outcome = go(&request).unwrap_or_else(|error| panic!("{name}, {optimizer:?}: {error}"));
+            assert!(outcome.finished, "{name}");
+            let last = request.output.join("checkpoint-2");
+            assert!(last.join("optimizer.pt").is_file());
+            // Whoever may read the folder may read the weights.
+            let mode = |file: &str| fs_err::metadata(last.join(file)).unwrap().permissions().mode();
+            assert_eq!(mode("model.safetensors"), mode("trainer_state.json"));
+        }
+    }
+}
+
+/// Copies the files of a folder.
+fn copy(from: &Path, to: &Path) {
+    for (name, bytes) in files(from) {
+        fs_err::create_dir_all(to).unwrap();
+        fs_err::write(to.join(name), bytes).unwrap();
+    }
 }
 
 /// Keeps what it is told.

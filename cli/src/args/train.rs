@@ -110,9 +110,9 @@ pub struct TrainDataArgs {
     /// A random share of the samples, above 0 and at most 1
     #[arg(long, value_name = "SHARE")]
     pub percentage: Option<f64>,
-    /// Seed of the random share
-    #[arg(long, alias = "sample-data-seed", value_name = "N", default_value_t = 42)]
-    pub data_seed: u64,
+    /// Seed of the random share [default: 42]
+    #[arg(long, alias = "sample-data-seed", value_name = "N", requires = "percentage")]
+    pub data_seed: Option<u64>,
     /// Files of samples that are not trained on: their loss is computed during the training
     #[arg(long, alias = "validation-files", value_name = "PATH", num_args = 1.., conflicts_with = "eval_dataset")]
     pub eval_data: Vec<PathBuf>,
@@ -258,9 +258,13 @@ pub struct TrainSavingArgs {
     /// Steps between two entries of the log
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<u64>(1))]
     pub logging_steps: u64,
-    /// Remove another training of gstore from the output folder
+    /// Remove another training of gstore from the output folder, or this one if it is finished; one that was stopped
+    /// goes on
     #[arg(long)]
     pub overwrite_output_dir: bool,
+    /// The store's run of this name is dropped before the training
+    #[arg(long, hide = true, requires = "dry_run")]
+    pub drops_run: bool,
     /// Go on from this checkpoint, of gstore or of the Hugging Face Trainer, with its optimizer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "lora_rank", "lora_alpha", "lora_targets", "from_scratch"])]
     pub resume_from_checkpoint: Option<PathBuf>,

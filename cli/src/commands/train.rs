@@ -2,7 +2,7 @@
 
 mod rows;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -39,6 +39,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     if args.saving.run.is_some() && context.named_store().is_none() {
         bail!(UsageError("--run registers checkpoints in a store: give --store as well".to_owned()));
     }
+    check_read(args)?;
     drawing::check_curves(context, args.saving.plot.as_deref(), &args.output)?;
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
     let of_store = args.data.samples.dataset.as_ref().or(args.data.eval_dataset.as_ref());
@@ -62,7 +63,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         data: source(&args.data.samples, store.as_ref())?,
         subset: Subset {
             share: args.data.percentage,
-            seed: args.data.data_seed,
+            seed: args.data.data_seed.unwrap_or(Subset::default().seed),
             ..subset(context, &args.data.samples, store.as_ref(), &cancel)?
         },
         batching: batching(&args.batches, text),
@@ -244,21 +245,62 @@ fn saving(args: &TrainSavingArgs) -> Result<Saving> {
     })
 }
 
-/// Refuses, before hours of work, a run of the store that is another training.
+/// Refuses to overwrite a checkpoint in which a file of samples or of rows is.
+fn check_read(args: &TrainArgs) -> Result<()> {
+    if !args.saving.overwrite_output_dir {
+        return Ok(());
+    }
+    let TrainDataArgs { samples, eval_data, .. } = &args.data;
+    let output = place_of(&args.output)?;
+    let is_removed = |path: &&PathBuf| {
+        let place = place_of(path).unwrap_or_default();
+        let folder = place.strip_prefix(&output).ok().and_then(|inside| inside.iter().next());
+        folder.is_some_and(|name| name.to_string_lossy().starts_with("checkpoint-"))
+    };
+    match samples.data.iter().chain(eval_data).chain(&samples.rows).find(is_removed) {
+        None => Ok(()),
+        Some(path) => bail!(UsageError(format!(
+            "{} is in a checkpoint that this training is to overwrite: move it, or give another output folder",
+            path.display()
+        ))),
+    }
+}
+
+/// Refuses, before hours of work, a run of the store that is another training, or would name checkpoints that this one
+/// does not keep.
 fn check_run(store: &Store, run: &str, args: &TrainArgs) -> Result<()> {
-    let snapshot = store.snapshot()?;
+    let (snapshot, saving) = (store.snapshot()?, &args.saving);
     let Ok(part) = snapshot.run(run) else { return Ok(()) };
-    let output = std::path::absolute(&args.output)?;
+    if saving.drops_run {
+        return Ok(());
+    }
+    let output = place_of(&args.output)?;
     let is_own = |checkpoint: &RunCheckpoint| {
         let folder = folder_of(checkpoint, "adapter").or_else(|| folder_of(checkpoint, "weights"));
-        folder.is_some_and(|folder| folder.starts_with(&output))
+        folder.and_then(|folder| place_of(&folder).ok()).is_some_and(|folder| folder.starts_with(&output))
     };
-    if args.saving.overwrite_output_dir || !part.checkpoints.iter().all(is_own) {
+    if saving.overwrite_output_dir || !part.checkpoints.iter().all(is_own) {
         bail!(UsageError(format!(
             "run {run} of the store is another training: give this one another name with --run, or `gstore drop run {run}`"
         )));
     }
+    if let Some(most) = saving.save_total_limit.filter(|most| *most < part.checkpoints.len()) {
+        bail!(UsageError(format!(
+            "run {run} of the store names {} of this training, and --save-total-limit {most} would remove some of them",
+            many(part.checkpoints.len() as u64, "checkpoint")
+        )));
+    }
     Ok(())
+}
+
+/// A folder without links and `..`, as far as it is there.
+fn place_of(folder: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(folder)?;
+    let there = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    Ok(match there {
+        Some((above, found)) => found.join(absolute.strip_prefix(above)?),
+        None => absolute,
+    })
 }
 
 /// A folder's own name.

@@ -79,7 +79,7 @@ fn end(
     let (done, skipped) = (count(Outcome::is_done), count(|o| *o == Outcome::UpToDate));
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
     let refused = count(|outcome| matches!(outcome, Outcome::Refused(_)));
-    let stopped = outcomes.contains(&Outcome::Stopped);
+    let stopped = count(|outcome| *outcome == Outcome::Stopped);
     let is_left = |place: &&usize| matches!(outcomes[**place], Outcome::Left | Outcome::Blocked(..));
     let not_run = chosen.iter().filter(is_left).count();
     let is = |cause: Cause| outcomes.iter().any(|outcome| outcome.cause() == Some(cause));
@@ -87,7 +87,7 @@ fn end(
         let stages = plan.stages.iter().zip(outcomes);
         let stages = stages.map(|(stage, o)| json!({ "name": stage.name(), "outcome": o.to_string() }));
         let summary = json!({
-            "finished": failed + refused == 0 && !stopped,
+            "finished": failed + refused + stopped == 0,
             "stages": stages.collect::<Vec<_>>(),
             "failed": failed,
             "refused": refused,
@@ -96,11 +96,11 @@ fn end(
         });
         out!("{}", serde_json::to_string_pretty(&summary)?);
     }
-    let others = [(failed, "failed"), (refused, "refused"), (not_run, "not run")];
+    let others = [(failed, "failed"), (refused, "refused"), (stopped, "stopped"), (not_run, "not run")];
     let others = others.iter().filter(|(number, _)| *number > 0);
     let others: String = others.map(|(number, what)| format!(", {number} {what}")).collect();
     context.say(&format!("{done} run, {skipped} up to date{others}; report: {}", report.display()));
-    if stopped {
+    if stopped > 0 {
         context.say("stopped; what was done is kept, and the same command goes on from there");
         return Ok(ExitCode::from(STOPPED));
     }

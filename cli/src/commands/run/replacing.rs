@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -85,18 +86,50 @@ impl Runner<'_> {
         Some(format!("{what} was changed by others; {remedy}"))
     }
 
-    /// A training that is another one takes the name of its run from the one before. The outcome, if that
-    /// fails.
-    pub(super) fn drop_run(&mut self, stage: &PlannedStage) -> Result<Option<Outcome>> {
-        let is_run = |written: &&Resource| matches!(written, Resource::Run { .. });
-        let Some(written) = stage.writes.iter().find(is_run) else { return Ok(None) };
-        let Resource::Run { run, store } = written else { return Ok(None) };
-        if stage.call.words[0] != "train" || self.versions.of(written)?.is_none() {
+    /// The run that a training registers, with its store.
+    fn run_of(stage: &PlannedStage) -> Option<(&Resource, &str, &Path)> {
+        stage.writes.iter().find_map(|written| match written {
+            Resource::Run { run, store } if stage.call.words[0] == "train" => {
+                Some((written, run.as_str(), store.as_path()))
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether the store has the run that a training registers.
+    pub(super) fn has_run(&mut self, stage: &PlannedStage) -> Result<bool> {
+        match Self::run_of(stage) {
+            Some((written, ..)) => Ok(self.versions.of(written)?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// The outcome of a training that would be refused, with nothing changed.
+    pub(super) fn try_training(&self, stage: &PlannedStage, more: &[String]) -> Result<Option<Outcome>> {
+        let dry = ["--dry-run".to_owned(), "--drops-run".to_owned()];
+        let argv = stage.call.argv_with(&[more, &dry].concat());
+        let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
+        header(&log, 0, &argv)?;
+        let task = self.task(&argv[1..], &log, &printed);
+        let status = task.run(&self.cancel, |_| Ok(()))?;
+        if status.success() {
             return Ok(None);
         }
+        if self.cancel.is_raised() {
+            return Ok(Some(Outcome::Stopped));
+        }
+        let said = task.said()?.unwrap_or_else(|| "it said nothing".to_owned());
+        let (said, log) = (said.trim_start_matches("error: "), log.display());
+        Ok(Some(Outcome::Failed(format!("{said}; what it trained before is kept; log: {log}"))))
+    }
+
+    /// A training that is another one takes the name of its run from the one before. The outcome, if that
+    /// fails.
+    pub(super) fn drop_run(&self, stage: &PlannedStage) -> Result<Option<Outcome>> {
+        let Some((_, run, store)) = Self::run_of(stage) else { return Ok(None) };
         let store = format!("--store={}", store.display());
         let argv: Vec<OsString> =
-            ["drop", "run", store.as_str(), "--", run.as_str()].iter().map(OsString::from).collect();
+            ["drop", "run", store.as_str(), "--", run].iter().map(OsString::from).collect();
         let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
         header(&log, 0, &argv)?;
         let status = self.task(&argv, &log, &printed).run(&self.cancel, |_| Ok(()))?;

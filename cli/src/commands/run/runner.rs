@@ -105,6 +105,12 @@ impl Runner<'_> {
         };
         let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let ran = Ran { began, ..Ran::default() };
+        let overwrites = again || more.iter().any(|option| option == OVERWRITE);
+        let drops = ours && overwrites && self.has_run(stage)?;
+        if drops && let Some(refused) = self.try_training(stage, &more)? {
+            // Nothing of it was changed: with the former options it is up to date.
+            return Ok(refused);
+        }
         let record = Record {
             state: State::Running,
             asked,
@@ -117,11 +123,7 @@ impl Runner<'_> {
         };
         self.journal.stages.insert(stage.name().to_owned(), record);
         self.journal.write(&self.state.journal())?;
-        let overwrites = again || more.iter().any(|option| option == OVERWRITE);
-        if ours
-            && overwrites
-            && let Some(outcome) = self.drop_run(stage)?
-        {
+        if drops && let Some(outcome) = self.drop_run(stage)? {
             return self.note(place, outcome, Ran { began, ..Ran::default() });
         }
         self.process(place, began, &more)
