@@ -84,6 +84,26 @@ fn labelled_rows_count_as_found_only_where_they_were_drawn_at_random() {
 }
 
 #[test]
+fn so_many_labels_are_drawn_of_the_rows_with_gradients() {
+    let place = place_of(400, line);
+    let of = |labels: &str| {
+        let more = ["--inputs", "x", "--budget", "30%", "--dry-run", "--json", "--labels", labels];
+        let report = place.json(&fit("cheap", &more));
+        let (rows, labelled) = (&report["report"]["rows"], &report["report"]["cost"]["labelled"]);
+        assert_eq!(rows, labelled, "{report:#}");
+        (number(rows), report["report"]["notes"].to_string())
+    };
+    // Of 2,000 rows 400 have gradients: 1,000 labels are all of these, however large the pool is.
+    let (rows, notes) = of("1000");
+    assert!(rows == 400.0 && !notes.contains("not drawn as labels"), "{rows}: {notes}");
+    let (rows, notes) = of("300");
+    assert!(
+        rows == 300.0 && notes.contains("100 rows of `pool` with gradients were not drawn"),
+        "{rows}: {notes}"
+    );
+}
+
+#[test]
 fn rows_of_which_a_value_is_missing_are_not_learned_from_and_are_kept() {
     let is_missing = |row: u64| row % 10 == 7;
     let place = place_of(1400, |row| {

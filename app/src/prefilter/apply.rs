@@ -35,8 +35,8 @@ pub struct PredictionTable<'a> {
 /// Predicts every row of a dataset, cell by cell. Writes the original lines of the rows that are kept in the
 /// order of their rows, and `id, row, score, target, kept` of all.
 ///
-/// A row without a prediction is kept: nothing speaks against it. So is a labelled row of the true top, whatever is
-/// predicted of it.
+/// A row without a prediction is kept: nothing speaks against it. So is a labelled row of the true top in the pool that
+/// the prefilter was fitted for, whatever is predicted of it.
 ///
 /// # Errors
 /// Features that the dataset lacks, a kept row that was stored without its line, outputs that fail, damage,

@@ -41,6 +41,7 @@ pub fn evaluate_prefilter(
     let (data, missing) = joined(&found, &features.read(&numbers)?, &rows, features.set(), request, 2)?;
     let mut report = prefilter.evaluate(&data, options, &found.reliability, work.cancel)?;
     report.notes.extend(missing.filter(|_| before == rows.len()));
+    report.notes.extend(found.unused_note(&request.dataset));
     Ok(report)
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
+use gstore_core::{Remedy, many};
 use gstore_learn::Matrix;
 use gstore_learn::judge::Reliability;
 use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef};
@@ -16,7 +17,7 @@ use serde_json::{Map, Value};
 use super::scored::scored;
 use crate::answer::{AnswerError, CHUNK, tell_notes};
 use crate::ceiling::noise_of;
-use crate::rows::draw_key;
+use crate::rows::{draw_key, drawn};
 use crate::work::Work;
 
 /// How the labelled rows of a pool were drawn: what a bound may count on.
@@ -41,7 +42,7 @@ pub struct LabelRequest {
     pub dataset: String,
     /// A dataset or `dataset:subtask` each.
     pub targets: Vec<String>,
-    /// About how many rows are taken at most; which is drawn by the seed.
+    /// How many rows are taken at most; the seed draws them from those with gradients.
     pub most: u64,
     /// Seed of the draw.
     pub seed: u64,
@@ -68,6 +69,23 @@ pub(super) struct Labels {
     pub(super) checkpoints: usize,
     /// Whether they are rows of the pool that the seed gives, for each target.
     pub(super) is_seeded: bool,
+    /// Rows with gradients that were not drawn, of the target that has most of them.
+    pub(super) unused: u64,
+}
+
+impl Labels {
+    /// What is said where gradients that were paid for are not learned from.
+    pub(super) fn unused_note(&self, dataset: &str) -> Option<String> {
+        (self.unused > 0).then(|| {
+            format!(
+                "{} of `{dataset}` with gradients {} not drawn as labels, though nothing is left to compute for them: a \
+                 higher number as {} takes more",
+                many(self.unused, "row"),
+                if self.unused == 1 { "was" } else { "were" },
+                Remedy::Option("labels", "")
+            )
+        })
+    }
 }
 
 /// Scores the rows of the dataset for each target. `pool`: where it matters how they were drawn.
@@ -86,6 +104,7 @@ pub(super) fn labels(
     let mut noise = Vec::with_capacity(request.targets.len());
     let mut questions = Vec::with_capacity(request.targets.len());
     let mut checkpoints = 1;
+    let mut unused = 0;
     let mut is_seeded = pool == Some(request.dataset.as_str());
     for (number, target) in request.targets.iter().enumerate() {
         let spec = InfluenceSpec {
@@ -98,16 +117,18 @@ pub(super) fn labels(
         };
         let prepared = Prepared::new(snapshot, &spec)?;
         tell_notes(&prepared, work);
+        let with_vectors = with_vectors(snapshot, &prepared)?;
         if is_seeded {
             let live = snapshot.live_rows(snapshot.dataset(&request.dataset)?)?;
-            is_seeded = is_draw(&live, request.seed, &with_vectors(snapshot, &prepared)?);
+            is_seeded = is_draw(&live, request.seed, &with_vectors);
         }
+        let taken = drawn(&with_vectors, request.most, request.seed);
+        unused = unused.max(with_vectors.len() - taken.len());
         questions.push(scored(&prepared));
         checkpoints = prepared.checkpoints().len().max(1);
-        let share = request.most as f64 / prepared.live().max(1) as f64;
         let mut own: Vec<Scored> = Vec::new();
         prepared.scores(None, work.threads, work.cancel, |rows| {
-            own.extend(rows.iter().filter(|scored| drawn(request.seed, scored.row, share)));
+            own.extend(rows.iter().filter(|scored| taken.contains(scored.row)));
             ControlFlow::Continue(())
         })?;
         for scored in &own {
@@ -125,12 +146,7 @@ pub(super) fn labels(
         ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
     }
     let scores = Matrix::new(request.targets.len(), by_row.into_values().flatten().collect());
-    Ok(Labels { ids, scores, reliability: noise, scored: questions, checkpoints, is_seeded })
-}
-
-/// Whether a row is among those taken: the same for every target.
-fn drawn(seed: u64, row: u64, share: f64) -> bool {
-    share >= 1.0 || ((draw_key(seed, row) >> 11) as f64) < share * (1u64 << 53) as f64
+    Ok(Labels { ids, scores, reliability: noise, scored: questions, checkpoints, is_seeded, unused })
 }
 
 /// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.
@@ -177,13 +193,6 @@ pub(super) fn rows_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn about_the_share_is_drawn() {
-        let count = (0..10_000).filter(|row| drawn(3, *row, 0.2)).count();
-        assert!((1800..2200).contains(&count), "{count}");
-        assert!((0..100).all(|row| drawn(3, row, 1.0)));
-    }
 
     #[test]
     fn a_draw_is_known_by_its_rows() {

@@ -85,6 +85,7 @@ pub fn fit_prefilter(
     let (mut prefilter, mut report, held_out) =
         Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability, &means)?;
     report.notes.extend(missing);
+    report.notes.extend(found.unused_note(&request.labels.dataset));
     if drawn == Drawn::Unknown {
         report.notes.push(format!(
             "nothing says that the labelled rows were drawn at random from all rows of `{}`: the bound of the recall counts \
