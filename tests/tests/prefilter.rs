@@ -239,6 +239,15 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
     assert!(place.run(&["prefilter", "apply", "cheap", "--pool", "pool", "-o", "-"]).code != 0);
     let report = place.ok(&fit("cheap", &["--inputs", "x", "--budget", "20%", "--dry-run"]));
     assert!(report.contains("recall when keeping") && report.contains("forward passes"), "{report}");
+    // A file has what its name says, whatever is printed.
+    for (file, is_json) in [("report.txt", false), ("report.json", true)] {
+        let more = ["--inputs", "x", "--budget", "20%", "--dry-run", "--json", "-o", file];
+        let printed = place.json(&fit("cheap", &more));
+        let written = fs_err::read_to_string(place.path(file)).expect("written");
+        let parsed: Option<Value> = serde_json::from_str(&written).ok();
+        assert_eq!(parsed, is_json.then_some(printed), "{file}: {written}");
+        assert!(is_json || written.contains("recall when keeping"), "{file}: {written}");
+    }
     let slow = ["--inputs", "x", "--budget", "20%", "--feature-seconds", "2", "--gradient-seconds", "1"];
     assert_eq!(place.run(&fit("cheap", &slow)).code, 4);
 }

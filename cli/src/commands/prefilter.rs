@@ -244,29 +244,28 @@ fn write_report(
     force: bool,
 ) -> Result<()> {
     let path = args.output.as_deref();
-    let as_json = args.json || path.is_some_and(|path| path.extension().is_some_and(|e| e == "json"));
-    let text = match as_json {
-        true => {
-            let value = json!({
+    let text = |as_json: bool| -> Result<String> {
+        let value = || {
+            json!({
                 "snapshot": snapshot,
                 "report": report,
                 "saving": report.cost.map(|cost| cost.saving()),
-            });
-            serde_json::to_string_pretty(&value)?
-        }
-        false => report.text(),
+            })
+        };
+        let text = if as_json { serde_json::to_string_pretty(&value())? } else { report.text() };
+        Ok(text.trim_end().to_owned())
     };
-    match Place::of(path).is_file() {
-        true => {
-            let mut output = Output::create(path, force)?;
-            output.write_all(text.trim_end().as_bytes())?;
-            output.write_all(b"\n")?;
-            output.finish()?;
-            if args.json {
-                out!("{text}");
-            }
-        }
-        false => out!("{}", text.trim_end()),
+    let is_file = Place::of(path).is_file();
+    if is_file {
+        // The name says what is in it, also where JSON is printed.
+        let as_json = path.is_some_and(|path| path.extension().is_some_and(|e| e == "json"));
+        let mut output = Output::create(path, force)?;
+        output.write_all(text(as_json)?.as_bytes())?;
+        output.write_all(b"\n")?;
+        output.finish()?;
+    }
+    if !is_file || args.json {
+        out!("{}", text(args.json)?);
     }
     if let Some(plot) = &args.plot {
         let picture = gstore::recall_picture(report);

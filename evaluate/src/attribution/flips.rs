@@ -64,7 +64,7 @@ impl Flips {
 }
 
 /// Compares methods by the area under the ROC curve of wrong labels. Scores have one query; its interval is
-/// that of the rows, both classes (DeLong et al. 1988, by the jackknife).
+/// that of the rows, both classes (DeLong et al. 1988, by the jackknife); there is none if a class has one row.
 ///
 /// # Errors
 /// Scores of other rows, being told to stop.
@@ -100,13 +100,26 @@ pub fn flip_detection(
     let header = ["id", "flipped", "method", "score"].map(str::to_owned).to_vec();
     let groups = vec![(Report::ALL.to_owned(), 0..flips.flipped.len())];
     let column = Column { metric: Metric::FlipAuc, values, groups, corpus: None };
-    let mut outcome = AttributionOutcome::new("flips", names, (&[column], &[]), (header, lines), comparison)?;
+    let count = |class: bool| flips.flipped.iter().filter(|own| **own == class).count();
+    let (wrong, rows) = (count(true), flips.flipped.len());
+    // One row says nothing of the spread of its class: as one unit the rows have no interval.
+    let is_single = wrong == 1 || count(false) == 1;
+    let units = if is_single { vec![vec![0; rows]] } else { Vec::new() };
+    let mut outcome =
+        AttributionOutcome::new("flips", names, (&[column], &units), (header, lines), comparison)?;
+    outcome.report.rows = rows;
+    outcome.report.measures.iter_mut().for_each(|measure| measure.rows = rows);
     for value in outcome.report.measures.iter_mut().flat_map(|measure| &mut measure.values) {
         value.low = value.low.map(|low| low.max(0.0));
         value.high = value.high.map(|high| high.min(1.0));
     }
-    let wrong = flips.flipped.iter().filter(|flipped| **flipped).count();
-    outcome.say(format!("{wrong} of {} labels are flipped.", flips.flipped.len()));
+    outcome.say(format!("{wrong} of {rows} labels are flipped."));
+    if is_single {
+        let class = if wrong == 1 { "flipped" } else { "right" };
+        outcome.say(format!(
+            "There is no interval: one label is {class}, which does not tell how others would be placed."
+        ));
+    }
     Ok(outcome)
 }
 
@@ -131,6 +144,7 @@ fn pseudo_values(placed: &[f64], positive: &[bool]) -> Vec<f64> {
 mod tests {
     use super::super::roc::auc;
     use super::*;
+    use crate::statistics::Bootstrap;
 
     #[test]
     fn pseudo_values_have_the_area_as_their_mean_and_delongs_variance() {
@@ -149,5 +163,40 @@ mod tests {
         let delong = spread(true) + spread(false);
         let found = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 40.0 / 40.0;
         assert!((found / delong - 1.0).abs() < 0.15, "{found} {delong}");
+    }
+
+    #[test]
+    fn one_row_of_a_class_has_no_interval() {
+        let of = |flipped: &[bool]| {
+            let ids: Vec<String> = (0..flipped.len()).map(|row| row.to_string()).collect();
+            let flips = Flips { rows: Ids::new(ids, "the rows").expect("ids"), flipped: flipped.to_vec() };
+            let scores = |name: &str, step: usize| {
+                let values = (0..flipped.len()).map(|row| (row * step % 41) as f64).collect();
+                Scores::new(name, flipped.len(), values).expect("finite scores")
+            };
+            let bootstrap = Bootstrap { resamples: 200, seed: 1 };
+            let comparison = Comparison { base: 0, bootstrap, threads: 1, cancel: &Cancel::new() };
+            let methods = [scores("a", 17), scores("b", 5)];
+            let found = flip_detection(&flips, &methods, Suspicious::Highest, &comparison);
+            found.expect("two classes").report
+        };
+        for is_flipped in [true, false] {
+            let mut flipped = vec![!is_flipped; 40];
+            flipped[7] = is_flipped;
+            let report = of(&flipped);
+            let measure = &report.measures[0];
+            assert_eq!((report.rows, measure.rows), (40, 40));
+            // Row 7 has a score of 37, and a few others have more.
+            let scores = (0..40).filter(|row| *row != 7).map(|row| row * 17 % 41);
+            let area = scores.clone().filter(|score| *score < 37).count() as f64 / 39.0;
+            let area = if is_flipped { area } else { 1.0 - area };
+            assert!((measure.values[0].mean - area).abs() < 1e-12, "{measure:?}");
+            assert!(measure.values.iter().all(|value| value.low.is_none() && value.high.is_none()));
+            assert!(measure.differences.iter().all(|found| found.low.is_none() && found.p.is_none()));
+            assert!(report.findings.iter().any(|said| said.starts_with("There is no interval")));
+        }
+        let report = of(&(0..40).map(|row| row % 20 == 0).collect::<Vec<_>>());
+        assert!(report.measures[0].values.iter().all(|value| value.low.is_some()), "two are a class");
+        assert!(!report.findings.iter().any(|said| said.starts_with("There is no interval")));
     }
 }

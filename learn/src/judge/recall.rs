@@ -7,6 +7,9 @@ use serde::Serialize;
 use super::order::kept_rows;
 use super::resample::{Bootstrap, Interval};
 
+/// Rows of the top below which there is no interval: resamples of fewer are few sets of rows, and of one the same one.
+const LEAST_TOP: usize = 5;
+
 /// What is kept of the true top at a budget.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AtBudget {
@@ -14,7 +17,7 @@ pub struct AtBudget {
     pub budget: f64,
     /// Share of the true top among them.
     pub recall: f64,
-    /// Its interval.
+    /// Its interval; none of a top with too few rows.
     pub interval: Option<Interval>,
     /// The same, each row of the top weighted by how far its score is above the mean of all.
     pub mass: f64,
@@ -45,6 +48,11 @@ pub fn at_budgets(
             tops.push((place, (scores[row] - mean).max(0.0)));
         }
     }
+    let enough = tops.len() >= LEAST_TOP;
+    let drawn = |measure: &dyn Fn(&mut dyn Iterator<Item = usize>) -> f64| match enough {
+        true => bootstrap.interval(tops.len(), cancel, |rows| measure(&mut rows.iter().copied())),
+        false => Ok(None),
+    };
     let at = |budget: &f64| -> Result<AtBudget, Cancelled> {
         let kept = kept_rows(*budget, n);
         let recall = |rows: &mut dyn Iterator<Item = usize>| {
@@ -64,8 +72,7 @@ pub fn at_budgets(
             hits / all
         };
         let found = recall(&mut (0..tops.len()));
-        let interval = bootstrap.interval(tops.len(), cancel, |rows| recall(&mut rows.iter().copied()))?;
-        let mass_interval = bootstrap.interval(tops.len(), cancel, |rows| mass(&mut rows.iter().copied()))?;
+        let (interval, mass_interval) = (drawn(&recall)?, drawn(&mass)?);
         Ok(AtBudget {
             budget: *budget,
             recall: found,
@@ -115,5 +122,24 @@ mod tests {
         assert!((spearman(&scores, &reversed) + 1.0).abs() < 1e-12);
         assert_eq!(spearman(&scores, &[1.0; 100]), 0.0);
         assert_eq!((r2(&scores, &scores), r2(&[49.5; 100], &scores)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn a_top_of_few_rows_has_no_interval() {
+        let scores: Vec<f64> = (0..100).map(f64::from).collect();
+        let of = |top: usize| {
+            let found = at_budgets(
+                &scores,
+                &scores,
+                &top_k(&scores, top),
+                &[0.02],
+                &Bootstrap::default(),
+                &Cancel::new(),
+            );
+            let found = found.unwrap().remove(0);
+            assert_eq!(found.interval.is_some(), found.mass_interval.is_some());
+            (found.recall, found.interval.is_some())
+        };
+        assert_eq!((of(1), of(4), of(5)), ((1.0, false), (0.5, false), (0.4, true)));
     }
 }

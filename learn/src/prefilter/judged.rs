@@ -90,6 +90,18 @@ impl Prefilter {
     }
 }
 
+/// What is said of a target whose rows are not ranked better than by chance.
+fn beside_chance(target: &TargetReport) -> Option<String> {
+    let (how, why) = match target.spearman_interval {
+        Some(interval) if interval.low > 0.0 => return None,
+        Some(interval) if interval.high < 0.0 => ("worse than", "is below 0"),
+        Some(_) => ("no better than", "has 0"),
+        None => return Some(format!("there is no interval of Spearman's correlation of {}", target.target)),
+    };
+    let name = &target.target;
+    Some(format!("predictions of {name} rank {how} chance: the interval of Spearman's correlation {why}"))
+}
+
 /// What is said of a prefilter; what it saves is not known here.
 pub(super) fn report(
     learner: &Learner,
@@ -100,12 +112,7 @@ pub(super) fn report(
 ) -> Report {
     let mut notes = data.notes(top);
     for target in &targets {
-        if target.spearman_interval.is_none_or(|interval| interval.low <= 0.0) {
-            notes.push(format!(
-                "predictions of {} rank no better than chance: the interval of Spearman's correlation has 0",
-                target.target
-            ));
-        }
+        notes.extend(beside_chance(target));
     }
     let learner = match learner {
         Learner::Ridge { alphas } => match alphas.as_slice() {

@@ -125,3 +125,24 @@ fn the_first_version_keeps_no_labelled_row_and_a_later_one_is_refused() {
     let error = Prefilter::from_value(serde_json::json!({"version": 7})).unwrap_err().to_string();
     assert!(error.contains("version 7, and this program reads 1 to 3"), "{error}");
 }
+
+#[test]
+fn predictions_worse_than_chance_are_told_from_those_by_chance() {
+    let means = Means { seed: 1, threads: 1, cancel: &RUN };
+    let options = FitOptions { resamples: 100, ..FitOptions::default() };
+    let (data, n) = (data(400), 400);
+    let (fitted, ..) = Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    let notes = |score: &dyn Fn(usize) -> f64| {
+        let judged = Labelled { y: Matrix::new(1, (0..n).map(score).collect()), ..data.clone() };
+        fitted.evaluate(&judged, &options, &[None], &RUN).unwrap().notes.join("\n")
+    };
+    let against = notes(&|row| -data.y.row(row)[0]);
+    assert!(
+        against.contains("t rank worse than chance: the interval of Spearman's correlation is below 0"),
+        "{against}"
+    );
+    let by_chance = notes(&|row| crate::random::uniform(3, 8, row as u64));
+    assert!(by_chance.contains("t rank no better than chance"), "{by_chance}");
+    let well = notes(&|row| data.y.row(row)[0]);
+    assert!(!well.contains("chance"), "{well}");
+}
