@@ -235,6 +235,92 @@ fn rows_and_groups_are_left_out_and_the_best_are_removed() {
     assert_eq!((&report["systems"][1]["name"], &report["rows"]), (&"best".into(), &1.into()));
     let said = read(&place, "removed/subsets.jsonl");
     assert!(said.contains(r#""method":"best","query":"s0","share":0.2,"without":["s0"]"#), "{said}");
-    let wrong = binary::run(&mut retrain(&place, "other", &[&data[..], &["random", "--random"]].concat()));
-    assert!(wrong.code == 2 && wrong.stderr.contains("--design removal"), "{}", wrong.stderr);
+}
+
+#[test]
+fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 6);
+    world::write_samples(&place.path("queries.jsonl"), 2);
+    let refused = |truth: &str, more: &[&str], words: &[&str]| {
+        let wrong = binary::run(&mut retrain(&place, truth, &[more, &["--draw-only"]].concat()));
+        let says = words.iter().all(|word| wrong.stderr.contains(word));
+        assert!(wrong.code == 2 && says, "{more:?}: {}", wrong.stderr);
+        assert!(truth == "one" || !place.path(truth).exists(), "{more:?}");
+    };
+    // Those of another design.
+    let data = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--design"];
+    for more in [
+        &["random", "--random"][..],
+        &["random", "--group", "source"],
+        &["random", "--shares", "0.2"],
+        &["random", "--draws", "2"],
+        &["leave-one-out", "--fraction", "0.4"],
+        &["leave-one-out", "--sql", "a=SELECT 1"],
+        &["leave-group-out", "--group", "source", "--count", "2"],
+        &["leave-group-out", "--group", "source", "--subset-seed", "2"],
+        &["removal", "--random", "--group", "source"],
+        &["removal", "--random", "--fraction", "0.4"],
+    ] {
+        refused(
+            "other",
+            &[&data[..], more].concat(),
+            &["says nothing of --design", "it belongs to --design"],
+        );
+    }
+    // All of them where the folder is there, which stays what it is.
+    binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &["--draw-only"]].concat()));
+    let before = read(&place, "one/subsets.jsonl");
+    for more in [
+        ["--query-data", "queries.jsonl"],
+        ["--query-dataset", "queries"],
+        ["--rows", "pool.jsonl"],
+        ["--field", "text=answer"],
+        ["--count", "2"],
+        ["--fraction", "0.2"],
+        ["--design", "leave-one-out"],
+        ["--group", "source"],
+        ["--shares", "0.2"],
+        ["--draws", "2"],
+        ["--repeats", "2"],
+        ["--subset-seed", "3"],
+        ["--scores", "best.csv"],
+        ["--sql", "a=SELECT 1"],
+    ] {
+        refused("one", &more, &["is a ground truth already", more[0]]);
+    }
+    assert_eq!(read(&place, "one/subsets.jsonl"), before);
+    binary::ok(&mut retrain(&place, "one", &["--draw-only"]));
+    binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &["--draw-only"]].concat()));
+}
+
+#[test]
+fn models_are_retrained_with_all_their_weights() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 8);
+    world::write_samples(&place.path("queries.jsonl"), 2);
+    let full = |truth: &str, more: &[&str]| {
+        let mut command =
+            place.gstore(&["evaluate", "retrain", "--truth", truth, "--max-length", "64", "--full"]);
+        command.args(["--max-steps", "2", "--batch-size", "4", "--learning-rate", "0.001"]);
+        command.arg("--model").arg(world::demo().join("model")).args(more);
+        binary::ok(&mut command)
+    };
+    let draw = [&DRAW[..4], &["--count", "2", "--repeats", "2"]].concat();
+    full("whole", &[&draw[..], &["--keep-models"]].concat());
+    full("parts", &[&draw[..], &["--draw-only"]].concat());
+    for runs in ["3..4", "0..3"] {
+        full("parts", &["--runs", runs]);
+    }
+    let bytes = |truth: &str, file: &str| fs_err::read(place.path(truth).join(file)).expect("written");
+    let outputs: Vec<String> = (0..4).map(|run| format!("outputs/{run:05}.parquet")).collect();
+    for file in ["recipe.json", "subsets.jsonl"].into_iter().chain(outputs.iter().map(String::as_str)) {
+        assert_eq!(bytes("whole", file), bytes("parts", file), "{file}");
+    }
+    // The models are whole ones, each other weights, whose losses of the queries are those that were kept.
+    let weights = |run: usize| bytes("whole", &format!("models/{run:05}/checkpoint-2/model.safetensors"));
+    assert!(!place.path("whole/models/00000/checkpoint-2/adapter_model.safetensors").exists());
+    assert!(weights(0) != weights(1) && weights(0) != weights(2));
+    let report = place.json(&["evaluate", "lds", "--truth", "whole", "--random", "--format", "json"]);
+    assert_eq!((&report["kind"], &report["rows"]), (&"lds".into(), &2.into()));
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use clap::{Args, Command, FromArgMatches, ValueEnum};
 use gstore_core::Cancel;
 use gstore_data::{Reading, SampleSource, TextSample};
 use gstore_evaluate::attribution::{
@@ -14,7 +15,7 @@ use gstore_store::MetaValue;
 use serde_json::json;
 
 use super::scores;
-use crate::args::{Design, EvaluateRetrainArgs, SubsetDrawArgs};
+use crate::args::{Design, EvaluateRetrainArgs, ScoresArgs, SubsetDrawArgs};
 use crate::commands::train;
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -22,11 +23,80 @@ use crate::failure::UsageError;
 /// Random subsets unless another number is asked for.
 const SUBSETS: usize = 32;
 
+/// The designs that draw some of many.
+const DRAWN: &[Design] = &[Design::Random, Design::LeaveOneOut, Design::Removal];
+
+/// Flags that say what a ground truth is of, and differ from what holds without them; the designs that each belongs to,
+/// none where it is any.
+fn given(args: &EvaluateRetrainArgs) -> Result<Vec<(&'static str, &'static [Design])>> {
+    let (draw, scores) = (&args.draw, &args.scores);
+    let (usual, no_scores): (SubsetDrawArgs, ScoresArgs) = (usual()?, usual()?);
+    let removal: &[Design] = &[Design::Removal];
+    let flags = [
+        ("--query-data", !draw.query_data.is_empty(), &[][..]),
+        // It names the queries of an ensemble as well.
+        ("--query-dataset", draw.query_dataset.is_some() && args.ensemble.is_none(), &[]),
+        ("--field", !draw.fields.is_empty(), &[]),
+        ("--rows", draw.rows.is_some(), &[]),
+        ("--design", draw.design != usual.design, &[]),
+        ("--repeats", draw.repeats != usual.repeats, &[]),
+        ("--count", draw.count.is_some(), DRAWN),
+        ("--subset-seed", draw.subset_seed != usual.subset_seed, DRAWN),
+        ("--fraction", draw.fraction != usual.fraction, &[Design::Random]),
+        ("--group", draw.group.is_some(), &[Design::LeaveGroupOut]),
+        ("--shares", draw.shares != usual.shares, removal),
+        ("--draws", draw.draws != usual.draws, removal),
+        ("--scores", !scores.scores.is_empty(), removal),
+        ("--sql", !scores.sql.is_empty(), removal),
+        ("--random", scores.random.is_some(), removal),
+        ("--negate", !scores.negate.is_empty(), removal),
+        ("--missing", scores.missing != no_scores.missing, removal),
+    ];
+    Ok(flags.into_iter().filter(|(_, is_given, _)| *is_given).map(|(flag, _, of)| (flag, of)).collect())
+}
+
+/// The values of flags where none is given.
+fn usual<A: Args + FromArgMatches>() -> Result<A> {
+    Ok(A::from_arg_matches(&A::augment_args(Command::new("usual")).try_get_matches_from(["usual"])?)?)
+}
+
+/// The word of a design.
+fn word(design: Design) -> String {
+    design.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// Refuses flags that would say nothing: those of a new ground truth where there is one already, which would be taken
+/// for what was asked for, and those of another design.
+fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
+    let given = given(args)?;
+    if is_there && !given.is_empty() {
+        let flags: Vec<&str> = given.iter().map(|(flag, _)| *flag).collect();
+        bail!(UsageError(format!(
+            "{} is a ground truth already, whose rows, queries and subsets stay as they are: leave out {}, or give \
+             --data or --dataset too, with all flags that it was made with, to have them compared",
+            args.truth.display(),
+            flags.join(", ")
+        )));
+    }
+    let design = args.draw.design;
+    if let Some((flag, of)) = given.iter().find(|(_, of)| !of.is_empty() && !of.contains(&design)) {
+        let of: Vec<String> = of.iter().map(|design| word(*design)).collect();
+        bail!(UsageError(format!(
+            "{flag} says nothing of --design {}: it belongs to --design {}",
+            word(design),
+            of.join(" or ")
+        )));
+    }
+    Ok(())
+}
+
 /// Opens the folder of the ground truth, or makes it.
 pub fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -> Result<TruthFolder> {
     let draw = &args.draw;
     let is_given = !draw.data.is_empty() || draw.dataset.is_some();
-    if !is_given && TruthFolder::exists(&args.truth) {
+    let is_there = !is_given && TruthFolder::exists(&args.truth);
+    check_flags(args, is_there)?;
+    if is_there {
         return Ok(TruthFolder::open(&args.truth)?);
     }
     let source =
@@ -89,10 +159,6 @@ fn subsets(
     cancel: &Cancel,
 ) -> Result<Vec<Subset>> {
     let draw = &args.draw;
-    let given = !args.scores.scores.is_empty() || !args.scores.sql.is_empty() || args.scores.random.is_some();
-    if given && draw.design != Design::Removal {
-        bail!(UsageError("scores say which rows are removed: they belong to --design removal".to_owned()));
-    }
     let (rows, seed) = (pool.len(), draw.subset_seed);
     Ok(match draw.design {
         Design::Random => random_subsets(rows, draw.count.unwrap_or(SUBSETS), draw.fraction, seed)?,

@@ -1,5 +1,7 @@
 //! `gstore evaluate retrain`: models of subsets of a pool, and what they say of queries.
 
+mod texts;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,16 +12,17 @@ use gstore_data::{SampleSource, TextOptions};
 use gstore_evaluate::attribution::{QueryLoss, TruthFolder, Undone};
 use gstore_generate::{PerplexityRequest, Weights, perplexity};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_train::{Batching, Method, Quiet, Saving, StepOptions, TrainRequest};
+use gstore_train::{Batching, Method, Quiet, Saving, StepOptions, TrainError, TrainRequest};
 use serde_json::{Value, json};
 
+use self::texts::{Texts, of_each};
 use super::{draw, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::{gradients, train};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
-use crate::{output, texts};
+use crate::output;
 
 /// Draws the subsets, and trains the runs that are not done.
 pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
@@ -57,14 +60,16 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
-    let text = texts::options(&mut folders, &args.text)?;
+    let text = crate::texts::options(&mut folders, &args.text)?;
     drop(folders);
-    let request = request(context, args, &truth, model, text)?;
-    truth.agree_on_recipe(&recipe(&request)?)?;
+    let encoder = text.encoder(&model).map_err(TrainError::from)?;
+    let Texts { pool, queries } = of_each(&truth, &encoder, &text, &cancel)?;
+    let request = request(context, args, &truth, model, pool)?;
+    truth.agree_on_recipe(&recipe(&request, &text)?)?;
     // Before hours of work that the store would not take.
     stored::check(context, args, &truth, &cancel)?;
     for Undone { run, .. } in remaining {
-        if !retrain(context, args, &truth, &request, run, &cancel)? {
+        if !retrain(context, args, &truth, (&request, &queries), run, &cancel)? {
             context.say("stopped; the runs that are done are kept, and the same command goes on from there");
             return Ok(ExitCode::from(STOPPED));
         }
@@ -77,7 +82,7 @@ fn retrain(
     context: &Context,
     args: &EvaluateRetrainArgs,
     truth: &TruthFolder,
-    request: &TrainRequest,
+    (request, queries): (&TrainRequest, &TextOptions),
     run: usize,
     cancel: &Cancel,
 ) -> Result<bool> {
@@ -91,7 +96,7 @@ fn retrain(
     let Some(checkpoint) = outcome.checkpoints.last().filter(|_| outcome.finished) else {
         return Ok(false);
     };
-    let losses = losses(context, args, truth, &request, &checkpoint.folder, cancel)?;
+    let losses = losses(context, args, truth, (&request, queries), &checkpoint.folder, cancel)?;
     let leaving = leaving(&output);
     if !args.keep_models {
         fs_err::rename(&output, &leaving)?;
@@ -117,12 +122,11 @@ fn losses(
     context: &Context,
     args: &EvaluateRetrainArgs,
     truth: &TruthFolder,
-    request: &TrainRequest,
+    (request, queries): (&TrainRequest, &TextOptions),
     checkpoint: &Path,
     cancel: &Cancel,
 ) -> Result<Vec<QueryLoss>> {
-    let mut text = request.batching.text.clone();
-    text.block = None;
+    let mut text = queries.clone();
     text.tokenizer.get_or_insert_with(|| request.model.clone());
     let is_adapter = matches!(request.method, Method::Lora(_) | Method::Adapter(_));
     let weights = match is_adapter {
@@ -175,9 +179,10 @@ fn request(
     })
 }
 
-/// What decides the bits of a model but for its rows: the same for all runs of a ground truth.
-fn recipe(request: &TrainRequest) -> Result<Value> {
-    let Batching { epochs, max_steps, text, .. } = &request.batching;
+/// What decides the bits of a model but for its rows, and with the texts as they were asked for those of its losses:
+/// the same for all runs of a ground truth.
+fn recipe(request: &TrainRequest, text: &TextOptions) -> Result<Value> {
+    let Batching { epochs, max_steps, .. } = &request.batching;
     let mut recipe = request.identity(0);
     let model = match &request.method {
         Method::FromScratch => sha256_hex(&fs_err::read(request.model.join("config.json"))?),
