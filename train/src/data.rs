@@ -39,7 +39,8 @@ pub(crate) struct Samples {
 /// Reads, chooses and encodes samples.
 ///
 /// # Errors
-/// A file or sample that cannot be read, ids or rows that are not there, and options that change no sample.
+/// A file or sample that cannot be read, ids or rows that are not there, and options that change no sample of the
+/// source.
 pub(crate) fn load(
     source: &SampleSource,
     subset: &Subset,
@@ -51,7 +52,17 @@ pub(crate) fn load(
     let keep = |row: u64, id: &str| {
         rows.as_ref().is_none_or(|rows| rows.contains(row)) && ids.as_ref().is_none_or(|ids| ids.contains(id))
     };
-    let (mut chosen, all) = source.read(Reading::Whole, &keep, cancel)?;
+    let (mut chosen, all) = match encoder.block().is_some() || encoder.spec().system.is_some() {
+        false => source.read(Reading::Whole, &keep, cancel)?,
+        // A subset alone may have no place for what others of the source get.
+        true => {
+            let (mut whole, all) = source.read(Reading::Whole, &|_, _| true, cancel)?;
+            check_block(&whole, encoder)?;
+            check_system(&whole, encoder)?;
+            whole.retain(|sample| keep(sample.row, &sample.id));
+            (whole, all)
+        }
+    };
     let last = rows.as_ref().and_then(|rows| rows.ranges().last());
     if let (Some(last), SampleSource::Files { .. }) = (last.filter(|last| last.end > all), source) {
         return Err(TrainError::Option(format!("there is no row {}: the data has {all}", last.end - 1)));
@@ -65,8 +76,6 @@ pub(crate) fn load(
     if let Some(share) = share {
         chosen = drawn(chosen, *share, *seed)?;
     }
-    check_block(&chosen, encoder)?;
-    check_system(&chosen, encoder)?;
     let chosen = in_blocks(chosen, encoder, threads, cancel)?;
     let mut samples = Samples::default();
     let encoded = encode_each(&chosen, |sample| encoder.encode(&sample.content), threads, cancel)?;
@@ -99,4 +108,48 @@ fn drawn(mut chosen: Vec<TextSample>, share: f64, seed: u64) -> Result<Vec<TextS
         kept.contains(&(index - 1))
     });
     Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use gstore_data::{Content, Message, Role, SampleError, TextOptions};
+
+    use super::*;
+
+    /// A conversation in row 0, a text in row 1.
+    fn mixed() -> Vec<Content> {
+        let message = |role, content: &str| Message { role, content: content.to_owned() };
+        let turns = vec![message(Role::User, "Is 7 odd?"), message(Role::Assistant, "Yes.")];
+        vec![Content::Messages(turns), Content::Text("A text that is longer than a block. ".repeat(9))]
+    }
+
+    fn loaded(contents: Vec<Content>, subset: &Subset, text: &TextOptions) -> Result<Samples, TrainError> {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
+        let encoder = text.encoder(&model).unwrap();
+        load(&SampleSource::Given(contents), subset, &encoder, 1, &Cancel::new())
+    }
+
+    #[test]
+    fn options_are_of_the_whole_source_and_not_of_a_subset() {
+        let blocks = TextOptions { block: Some(16), ..TextOptions::default() };
+        let system = TextOptions { system: Some("Be brief.".to_owned()), ..TextOptions::default() };
+        let row = |row| Subset { rows: Some(RowSet::from_rows([row])), ..Subset::default() };
+        for (text, without) in [(&blocks, 0), (&system, 1)] {
+            assert_eq!(loaded(mixed(), &row(without), text).unwrap().rows, [without]);
+            let alone = vec![mixed().swap_remove(without as usize)];
+            let refused = loaded(alone, &Subset::default(), text).err();
+            assert!(matches!(
+                refused,
+                Some(TrainError::Samples(SampleError::NothingToCut | SampleError::NoSystem))
+            ));
+        }
+        // By chance as well: one of the two, whichever.
+        let shared = |seed| Subset { share: Some(0.5), seed, ..Subset::default() };
+        for seed in 0..4 {
+            loaded(mixed(), &shared(seed), &blocks).unwrap();
+            loaded(mixed(), &shared(seed), &system).unwrap();
+        }
+    }
 }
