@@ -12,8 +12,8 @@
 //! - [`conjugate_gradients`]: solves with a matrix of which only products are known, such as the curvature
 //!   itself, preconditioned by such inverses
 //! - [`low_rank()`]: a preconditioned gradient as a product of two thin matrices
-//! - [`Gram`]: sums of outer products of stored rows, whose [`BlockInverses`] and [`Preconditioner`]
-//!   precondition vectors; [`mixed`] and [`mixture()`] for TrackStar, [`trak()`] for TRAK
+//! - [`Gram`]: sums of outer products of stored rows, whose [`Preconditioner`] preconditions vectors; [`mixed`] and
+//!   [`mixture()`] for TrackStar
 //! - [`Spectrum`]: what the eigenvalues of a block look like
 //!
 //! Everything is in memory, and in f64 but for what a [`Rotation`] and a [`SampleGradient`] multiply; nothing
@@ -41,7 +41,6 @@ mod outer;
 mod rotation;
 mod solver;
 mod spectrum;
-mod trak;
 
 pub use blocks::Blocks;
 pub use conjugate::{Product, Solution, SolveLimits, System, conjugate_gradients};
@@ -51,13 +50,12 @@ pub use error::CurvatureError;
 pub use factors::{Inverse, ModuleFactors, Strategy};
 pub use filter::{Damping, Filter};
 pub use gram::{Gram, Strip};
-pub use inversion::{BlockInverse, BlockInverses, Inversion};
+pub use inversion::{BlockInverse, Inversion};
 pub use low_rank::{LowRank, low_rank};
-pub use matrix::{cosine, dot, product, product_of_transposed, transposed};
+pub use matrix::{dot, product, product_of_transposed, transposed};
 pub use mixture::{Mixed, mixed, mixture};
 pub use module::Module;
 pub use outer::SampleGradient;
 pub use rotation::Rotation;
 pub use solver::{Preconditioner, Solver};
 pub use spectrum::Spectrum;
-pub use trak::{TrakForm, TrakModel, trak};

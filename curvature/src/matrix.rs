@@ -46,9 +46,3 @@ pub fn transposed(a: &[f64], rows: usize, cols: usize) -> Vec<f64> {
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
-
-/// Their product when both have length 1; that with a zero vector is 0.
-pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
-    let lengths = (dot(a, a) * dot(b, b)).sqrt();
-    if lengths > 0.0 { dot(a, b) / lengths } else { 0.0 }
-}

@@ -6,9 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::common::support;
-use gstore_curvature::{
-    BlockInverses, Gram, Inversion, Preconditioner, Solver, TrakForm, TrakModel, cosine, dot, mixed, trak,
-};
+use gstore_curvature::{Gram, Inversion, Preconditioner, Solver, dot, mixed};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
@@ -52,8 +50,11 @@ fn allowed(stated: &Value) -> f64 {
 fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, of: &str) {
     assert_eq!(found.len(), expected.len(), "{of}");
     let largest = expected.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
-    let apart = found.iter().zip(expected).fold(0.0_f64, |most, (x, y)| most.max((x - y).abs()));
-    assert!(apart <= tolerance * largest, "{of}: {apart:e} of {largest:e}, allowed {tolerance:e}");
+    // Each by itself: a maximum leaves out what is not a number.
+    for (at, (x, y)) in found.iter().zip(expected).enumerate() {
+        let apart = (x - y).abs();
+        assert!(apart <= tolerance * largest, "{of}: {at}: {apart:e} of {largest:e}, allowed {tolerance:e}");
+    }
 }
 
 /// The projected gradients of both sides, and where their blocks are.
@@ -98,30 +99,13 @@ impl Projected {
         found.blocks
     }
 
-    fn inverses(&self, hessian: &str, inversion: Inversion, damping: f64) -> BlockInverses {
-        let hessian = self.hessian(hessian);
-        let of_block = |((name, range), gram): (&(String, Range<usize>), &Gram)| {
-            (range.clone(), gram.inverse(name, inversion, Some(damping)).expect("an inverse"))
-        };
-        BlockInverses::new(self.blocks.iter().zip(&hessian).map(of_block).collect())
-    }
-
-    /// The same for products alone, as questions have it.
+    /// As questions have it.
     fn preconditioner(&self, hessian: &str, inversion: Inversion, damping: f64) -> Preconditioner {
         let hessian = self.hessian(hessian);
         let of_block = |((name, range), gram): (&(String, Range<usize>), &Gram)| {
             (range.clone(), Solver::new(gram, name, inversion, Some(damping)).expect("an inverse"))
         };
         Preconditioner::new(self.blocks.iter().zip(&hessian).map(of_block).collect())
-    }
-
-    fn changed(&self, side: &str, change: impl Fn(&mut [f64])) -> Vec<Vec<f64>> {
-        let copy = |row: &[f64]| {
-            let mut row = row.to_vec();
-            change(&mut row);
-            row
-        };
-        self.rows(side).map(copy).collect()
     }
 
     /// The scores of an entry of the manifest, `[query, train]`.
@@ -135,21 +119,28 @@ impl Projected {
         };
         let damping = entry["damping"].as_f64().expect("a number");
         let (hessian, is_cosine) = (entry["hessian"].as_str(), entry["cosine"].as_bool().expect("a flag"));
-        let (queries, train) = match hessian {
-            None => (self.changed("query", |_| {}), self.changed("train", |_| {})),
-            Some(hessian) if is_cosine => {
-                let inverses = self.inverses(hessian, inversion, damping);
-                let half = |side| self.changed(side, |row| inverses.half(row));
-                (half("query"), half("train"))
-            }
-            Some(hessian) => {
-                let preconditioner = self.preconditioner(hessian, inversion, damping);
-                let queries = self.changed("query", |row| preconditioner.apply(row));
-                (queries, self.changed("train", |_| {}))
-            }
+        let preconditioner = hessian.map(|hessian| self.preconditioner(hessian, inversion, damping));
+        let queries: Vec<Vec<f64>> =
+            self.rows("query").map(|row| self.preconditioned(row, &preconditioner)).collect();
+        let length = |row: &[f64]| match &preconditioner {
+            Some(preconditioner) => preconditioner.energies(row, 1, &vec![1.0; self.blocks.len()])[0].sqrt(),
+            None => dot(row, row).sqrt(),
         };
-        let score = |query: &[f64], row: &[f64]| if is_cosine { cosine(query, row) } else { dot(query, row) };
-        queries.iter().flat_map(|query| train.iter().map(move |row| score(query, row))).collect()
+        let lengths = |side: &str| -> Vec<f64> {
+            self.rows(side).map(|row| if is_cosine { length(row) } else { 1.0 }).collect()
+        };
+        let (of_queries, of_train) = (lengths("query"), lengths("train"));
+        let score = |at: usize, query: &[f64]| -> Vec<f64> {
+            let pairs = self.rows("train").zip(&of_train);
+            pairs.map(|(row, length)| dot(query, row) / of_queries[at] / length).collect()
+        };
+        queries.iter().enumerate().flat_map(|(at, query)| score(at, query)).collect()
+    }
+
+    fn preconditioned(&self, row: &[f64], by: &Option<Preconditioner>) -> Vec<f64> {
+        let mut row = row.to_vec();
+        by.iter().for_each(|by| by.apply(&mut row));
+        row
     }
 }
 
@@ -180,10 +171,13 @@ fn golden_precond_projected() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_precond_logra() {
     let Some(golden) = projected() else { return };
-    let inverses = golden.inverses("train", Inversion::Damped, 0.1);
-    let itself: Vec<f64> = golden.rows("train").map(|row| inverses.energy(row)).collect();
+    let preconditioner = Some(golden.preconditioner("train", Inversion::Damped, 0.1));
+    let weights = vec![1.0; golden.blocks.len()];
+    let energy = |row| preconditioner.as_ref().expect("there").energies(row, 1, &weights)[0];
+    let itself: Vec<f64> = golden.rows("train").map(energy).collect();
     assert_close(&itself, &golden.tensors["formula.logra.self"].1, FORMULA, "self");
-    let queries = golden.changed("query", |row| inverses.apply(row));
+    let queries: Vec<Vec<f64>> =
+        golden.rows("query").map(|row| golden.preconditioned(row, &preconditioner)).collect();
     let score = |query: &[f64], row: &[f64]| dot(query, row) / dot(row, row).sqrt();
     let found: Vec<f64> =
         queries.iter().flat_map(|query| golden.rows("train").map(move |row| score(query, row))).collect();
@@ -191,17 +185,49 @@ fn golden_precond_logra() {
     assert_close(&found, expected, FORMULA, "cosine of the training side");
 }
 
-/// The scores of the first models of an ensemble.
-fn of_models(tensors: &Tensors, models: usize, ridge: f64, form: TrakForm) -> Vec<f64> {
+/// How the models of an ensemble are weighed against each other.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// As they are: the formula of the paper.
+    Paper,
+    /// Each inverse divided by the mean of its absolute entries, as the library `traker` does.
+    Normalised,
+}
+
+/// TRAK's scores of the first models of an ensemble, `[query, row]`: `mean_c psi_c (Phi_c' Phi_c + ridge I)^-1 Phi_c'`
+/// times `mean_c Q_c`, with the inverse of the mean over rows that questions have.
+fn of_models(tensors: &Tensors, models: usize, ridge: f64, form: Form) -> Vec<f64> {
     let k = tensors["phi"].0[2];
     let part = |name: &str, at: usize| {
         let (shape, values) = &tensors[name];
         let len: usize = shape[1..].iter().product();
         &values[at * len..(at + 1) * len]
     };
-    let model = |at| TrakModel { phi: part("phi", at), psi: part("psi", at), q: part("q", at) };
-    let models: Vec<TrakModel<'_>> = (0..models).map(model).collect();
-    trak(&models, k, ridge, form).expect("scores")
+    let rows = part("phi", 0).len() / k;
+    let mut scores = vec![0.0; part("psi", 0).len() / k * rows];
+    for at in 0..models {
+        let (phi, mut psi) = (part("phi", at), part("psi", at).to_vec());
+        let mut gram = Gram::new(k);
+        gram.add_rows(phi);
+        let name = format!("model {at}");
+        let solver =
+            Solver::new(&gram, &name, Inversion::Absolute, Some(ridge / rows as f64)).expect("an inverse");
+        let by = match form {
+            Form::Paper => rows as f64,
+            Form::Normalised => {
+                let mut identity: Vec<f64> =
+                    (0..k * k).map(|at| f64::from(u8::from(at % (k + 1) == 0))).collect();
+                identity.chunks_exact_mut(k).for_each(|column| solver.apply(column));
+                identity.iter().map(|value| value.abs()).sum::<f64>() / (k * k) as f64
+            }
+        };
+        psi.chunks_exact_mut(k).for_each(|query| solver.apply(query));
+        let pairs = psi.chunks_exact(k).flat_map(|query| phi.chunks_exact(k).map(move |row| dot(query, row)));
+        scores.iter_mut().zip(pairs).for_each(|(sum, score)| *sum += score / by);
+    }
+    let count = models as f64;
+    let q = |row: usize| (0..models).map(|at| part("q", at)[row]).sum::<f64>() / count;
+    scores.iter().enumerate().map(|(at, score)| score / count * q(at % rows)).collect()
 }
 
 fn divided(scores: Vec<f64>, by: f64) -> Vec<f64> {
@@ -214,16 +240,16 @@ fn golden_precond_trak() {
     let Some((case, tensors)) = case("trak") else { return };
     let (all, k) = (tensors["phi"].0[0], case["k"].as_f64().expect("a number"));
     for (suffix, ridge) in [("", 0.0), (".ridge", case["ridge"].as_f64().expect("a number"))] {
-        let paper = of_models(&tensors, all, ridge, TrakForm::Paper);
+        let paper = of_models(&tensors, all, ridge, Form::Paper);
         assert_close(&paper, &tensors[&format!("score.paper{suffix}")].1, FORMULA, "paper");
         // The library divides gradients by the root of their number, which is k there.
-        let found = divided(of_models(&tensors, all, ridge, TrakForm::Normalised), k);
+        let found = divided(of_models(&tensors, all, ridge, Form::Normalised), k);
         assert_close(&found, &tensors[&format!("score.normalised{suffix}")].1, FORMULA, "normalised");
         let measured = &case["measured"]["library_f32_vs_normalised_f64"][format!("library{suffix}")];
         let library = &tensors[&format!("score.library{suffix}")].1;
         assert_close(&found, library, allowed(&measured[0]), "library");
     }
-    let first = of_models(&tensors, 1, 0.0, TrakForm::Paper);
+    let first = of_models(&tensors, 1, 0.0, Form::Paper);
     assert_close(&first, &tensors["score.paper.checkpoint_0"].1, FORMULA, "checkpoint 0");
 }
 
@@ -232,9 +258,9 @@ fn golden_precond_trak() {
 fn golden_precond_trak_classifier() {
     let Some((case, tensors)) = case("trak_classifier") else { return };
     let all = tensors["phi"].0[0];
-    let paper = of_models(&tensors, all, 0.0, TrakForm::Paper);
+    let paper = of_models(&tensors, all, 0.0, Form::Paper);
     assert_close(&paper, &tensors["score.paper"].1, FORMULA, "paper");
-    let found = of_models(&tensors, all, 0.0, TrakForm::Normalised);
+    let found = of_models(&tensors, all, 0.0, Form::Normalised);
     assert_close(&found, &tensors["score.normalised"].1, FORMULA, "normalised");
     let tolerance = allowed(&case["measured"]["library_f32_vs_normalised_f64"][0]);
     assert_close(&found, &tensors["score.library"].1, tolerance, "library");

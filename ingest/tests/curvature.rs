@@ -103,12 +103,19 @@ fn sums(engine: &CurvatureEngine, samples: &[Sample], size: usize, seed: Option<
     (pairs, squares, losses)
 }
 
+/// Asserts of each value that it is not further than `most` from the expected one: a maximum of all would leave out what
+/// is not a number.
+fn assert_within(found: &[f64], expected: &[f64], most: f64, what: &str) {
+    for (at, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= most, "{what}: {at}: {a} is not {b} within {most}");
+    }
+}
+
 /// Asserts that values lie within `tolerance` of the largest.
 fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(1e-9_f64, |most, value| most.max(value.abs()));
-    let apart = found.iter().zip(expected).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
-    assert!(apart <= tolerance * largest, "{what}: {apart} of {largest}");
+    assert_within(found, expected, tolerance * largest, what);
 }
 
 fn assert_same_sums(found: &Sums, expected: &Sums, tolerance: f64) {
@@ -294,8 +301,8 @@ fn assert_turned(
         for (turned, plain) in turned[index].chunks(module.len()).zip(plain[index].chunks(module.len())) {
             let expected = inverse.rotated(plain);
             let norm = plain.iter().map(|v| v * v).sum::<f64>().sqrt();
-            let apart = turned.iter().zip(&expected).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
-            assert!(apart <= 1e-5 * norm, "{}: {apart} of {norm}", module.name);
+            assert_eq!(turned.len(), expected.len());
+            assert_within(turned, &expected, 1e-5 * norm, &module.name);
         }
     }
 }
@@ -470,7 +477,6 @@ fn rows_are_rotated_gradients(most: usize) {
     let (found, order) = rows(&model, &samples, &whole, Way::Factors);
     let (formed, _) = rows(&model, &samples, &whole, Way::Formed);
     let norm = |values: &[f64]| dot(values, values).sqrt();
-    let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     // Rows and scores in f64 from the gradients themselves.
     let (mut expected, mut scores) = (vec![Vec::new(); 6], vec![0.0; 36]);
     for shape in &order {
@@ -490,10 +496,10 @@ fn rows_are_rotated_gradients(most: usize) {
         }
     }
     for ((found, formed), expected) in found.iter().zip(&formed).zip(&expected) {
-        assert_eq!(found.len(), expected.len());
-        let norm = norm(expected);
-        let errors = (apart(found, expected), apart(formed, expected));
-        assert!(errors.0.max(errors.1) <= 1e-5 * norm, "{errors:?} of {norm}");
+        for (way, values) in [("factors", found), ("formed", formed)] {
+            assert_eq!(values.len(), expected.len());
+            assert_within(values, expected, 1e-5 * norm(expected), way);
+        }
     }
     for (pair, score) in scores.iter().enumerate() {
         let (a, b) = (&found[pair / 6], &found[pair % 6]);

@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 
-use gstore_store::{ArtifactPart, CheckpointId, FeaturePart, ModuleGroup};
+use gstore_store::{ArtifactPart, CheckpointId, FeaturePart, ModuleGroup, RowSet, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::error::QueryError;
@@ -34,11 +34,29 @@ pub struct EigenSpace {
     /// The dataset that they were fitted on, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
+    /// Its rows that they were fitted on, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<EigenSpaceRows>,
+    /// Key of the encoding with which texts became tokens then, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
     /// Id of the checkpoint that they are of, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
     /// The blocks: one for each module that has factors.
     pub blocks: Vec<EigenSpaceBlock>,
+}
+
+/// Rows that factors were fitted on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EigenSpaceRows {
+    /// Number of their dataset in the store, which is never given to another one, as a row's number is not; none
+    /// where the rows had changed when the eigenvalues were published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    /// The rows, as ranges: first, one past the last.
+    pub rows: Vec<[u64; 2]>,
 }
 
 /// The coordinates of one module.
@@ -90,6 +108,40 @@ impl EigenSpace {
         Some(format!("`{factors}` was fitted at checkpoint {fitted}, and rows are at {other}"))
     }
 
+    /// Why the rows that the factors were fitted on are not those of their dataset, if they are not.
+    ///
+    /// # Errors
+    /// Damage of the store.
+    pub(crate) fn changed(&self, snapshot: &Snapshot) -> Result<Option<String>, QueryError> {
+        let (Some(name), Some(fitted)) = (&self.dataset, &self.rows) else { return Ok(None) };
+        // Without it there is no pool of this name.
+        let Ok(dataset) = snapshot.dataset(name) else { return Ok(None) };
+        let rows = RowSet::from_ranges(fitted.rows.iter().map(|[first, end]| *first..*end));
+        let is_there = fitted.number == Some(dataset.number)
+            && rows.difference(snapshot.live_rows(dataset)?.as_ref()).is_empty();
+        let why = || format!("rows of `{name}` that `{}` was fitted on have changed", self.factors);
+        Ok((!is_there).then(why))
+    }
+
+    /// Why texts of features with encodings of these keys became other tokens than those of the fit, if they did.
+    pub(crate) fn other_tokens<'a>(&self, mut encodings: impl Iterator<Item = &'a str>) -> Option<String> {
+        let fitted = self.encoding.as_deref()?;
+        let is_other = encodings.any(|key| key != fitted);
+        is_other.then(|| format!("`{}` was fitted on texts that became other tokens", self.factors))
+    }
+
+    /// What is not known of the data of the factors, if something is not.
+    pub(crate) fn unknown(&self) -> Option<String> {
+        let factors = &self.factors;
+        match (&self.dataset, &self.rows) {
+            (None, _) => Some(format!("`{factors}` does not say on which data it was fitted")),
+            (Some(dataset), None) => Some(format!(
+                "`{factors}` does not say which rows of `{dataset}` it was fitted on: whether all are there is not known"
+            )),
+            (Some(_), Some(_)) => None,
+        }
+    }
+
     /// Eigenvalues of a module group and the damping of its rows, from the bytes of the file.
     ///
     /// # Errors
@@ -137,6 +189,8 @@ mod tests {
             factors: "f".into(),
             number: 3,
             dataset: None,
+            rows: None,
+            encoding: None,
             checkpoint: None,
             blocks: Vec::new(),
         }
@@ -159,6 +213,22 @@ mod tests {
             checkpoint.as_deref(),
             Some("`f` was fitted at checkpoint 01010101, and rows are at 02020202")
         );
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_compared_and_said() {
+        assert_eq!(space().other_tokens(["a"].into_iter()), None);
+        let known = EigenSpace { encoding: Some("a".into()), ..space() };
+        assert_eq!(known.other_tokens(["a", "a"].into_iter()), None);
+        let why = known.other_tokens(["a", "b"].into_iter());
+        assert_eq!(why.as_deref(), Some("`f` was fitted on texts that became other tokens"));
+        assert_eq!(space().unknown().as_deref(), Some("`f` does not say on which data it was fitted"));
+        // As it was before rows were noted.
+        let old = r#"{"projection": "p", "factors": "f", "number": 3, "dataset": "pool", "blocks": []}"#;
+        let old: EigenSpace = serde_json::from_str(old).unwrap();
+        assert!(old.unknown().is_some_and(|note| note.contains("which rows of `pool`")));
+        let rows = Some(EigenSpaceRows { number: Some(1), rows: vec![[0, 2]] });
+        assert_eq!(EigenSpace { rows, ..old }.unknown(), None);
     }
 
     #[test]

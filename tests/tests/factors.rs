@@ -646,11 +646,21 @@ fn factors_of_something_else_are_refused() {
             "the identity has no eigenvalues",
         ),
         (&["--factors", "flat", "--damping", "1e-3"], "the identity has none"),
+        (
+            &["--model", &demo("model"), "--stale"],
+            "--stale accepts factors of something else, and there are none",
+        ),
+        (&["--factors", "f", "--top", "2", "--report", "top.md"], "--top shortens the table"),
+        (&["--factors", "f", "--top", "2", "--kronfluence", "top"], "--top shortens the table"),
     ] {
         let refused = place.run(&[&of_q[..], more].concat());
         assert_eq!(refused.code, 2, "{}", refused.stderr);
         assert!(refused.stderr.contains(says), "{}", refused.stderr);
     }
+    let mixed = ["factors", "gram", "m", "--mix", "a,b", "--share", "0.5", "--components", "300"];
+    let refused = place.run(&mixed);
+    let says = "a --share that is given balances none";
+    assert!(refused.code == 2 && refused.stderr.contains(says), "{}", refused.stderr);
     let outside = fit_args("../g", &[]);
     let refused = place.run(&outside.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);
@@ -661,6 +671,12 @@ fn files_that_were_changed_since_they_were_exported_are_refused() {
     let place = place();
     fit(&place, "f", &["--strategy", "diagonal", "--folder", "fitted"]);
     place.ok(&["factors", "export", "f", "out"]);
+    // A store takes them that has not the dataset.
+    let other = Place::new();
+    other.ok(&["add", "--dataset", "q", "--data", &place.path("q.jsonl").display().to_string()]);
+    other.ok(&["factors", "import", &place.path("out").display().to_string(), "f"]);
+    let listed = other.ok(&["factors", "list", "--format", "csv"]);
+    assert!(listed.contains("f,diagonal,2,pool,12,"), "{listed}");
     let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
     for (folder, name) in [("out", "a"), ("fitted/factors_f", "b")] {
         place.ok(&["factors", "import", folder, name, "--model", &model, "--checkpoint", &checkpoint]);

@@ -31,6 +31,8 @@ fn options_that_a_fit_would_not_use_are_refused() {
         (&["--strategy", "identity", "--data-partitions", "2"], partitions),
         (&["--strategy", "identity", "--module-partitions", "2"], partitions),
         (&["--strategy", "identity", "--partition", "1/2", "--folder", "shared"], partitions),
+        (&["--strategy", "identity", "--average", &demo("warmup/checkpoint-52")], "--average adds up sums"),
+        (&["--strategy", "identity", "--extend", "g"], "--extend adds up sums"),
     ] {
         let refused = refused(&place, more);
         assert!(refused.code == 2 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);

@@ -1,8 +1,10 @@
-//! Promise: rows that are stored in the eigenbasis of factors score as their whole gradients do, through any filter.
+//! Promise: rows that are stored in the eigenbasis of factors score as their whole gradients do, through any filter, and
+//! are of the tokens that the factors were fitted on; the documented way to TRAK's scores gives them.
 
 use std::collections::BTreeMap;
 
 use crate::factors::{MODULES, assert_near, demo, place, scores, summed, table};
+use serde_json::Value;
 
 #[test]
 fn stored_rows_score_as_whole_gradients() {
@@ -41,4 +43,130 @@ fn stored_rows_score_as_whole_gradients() {
     let refused = place.run(&["query", "SELECT id FROM influence('pool', 'q', filter => 'steep')"]);
     let says = "a filter is inverse, identity or source:STEPS*RATE, not `steep`";
     assert!(refused.code != 0 && refused.stderr.contains(says), "{}", refused.stderr);
+}
+
+#[test]
+fn rows_become_the_tokens_that_the_factors_were_fitted_on() {
+    let place = place();
+    let model = demo("model");
+    let model = model.as_str();
+    let text = ["--template", "plain", "--system", "Answer with yes or no.", "--max-length", "48"];
+    let fit = ["factors", "fit", "f", "--dataset", "pool", "--modules", MODULES, "--model", model];
+    place.ok(&[&fit[..], &text, &["--strategy", "kfac"]].concat());
+    let ingest = |dataset: &str, more: &[&str]| {
+        let args = ["ingest", "--dataset", dataset, "--model", model, "--features", "grad-sgd"];
+        let basis = ["--projection", "ekfac", "--factors", "f", "--dry-run"];
+        place.run(&[&args[..], &basis, more].concat())
+    };
+    let like = ["--template", "plain", "--max-length", "48"];
+    for dataset in ["pool", "q"] {
+        for (more, says) in [
+            (&[][..], "--template plain, --max-length 48 makes them"),
+            (&like[..2], "tokens then, as --max-length 48 makes them"),
+            (
+                &[&like[..], &["--system", "Answer."]].concat(),
+                "as --system Answer with yes or no. makes them",
+            ),
+        ] {
+            let refused = ingest(dataset, more);
+            assert_eq!(refused.code, 1, "{more:?}: {}", refused.stderr);
+            for says in ["factors `f` are stale: texts became other tokens then", says, "--stale"] {
+                assert!(refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+            }
+            let taken = ingest(dataset, &[more, &["--stale"]].concat());
+            assert_eq!(taken.code, 0, "{more:?}: {}", taken.stderr);
+        }
+        // The system message that is not given is that of the fit.
+        let done = ingest(dataset, &like);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+    }
+}
+
+#[test]
+fn the_documented_question_gives_the_scores_of_trak() {
+    let place = place();
+    let (model, steps) = (demo("model"), ["26", "52"]);
+    let checkpoints = steps.map(|step| demo(&format!("warmup/checkpoint-{step}")));
+    let ingest = |dataset: &str, more: &[&str]| {
+        let args =
+            ["ingest", "--dataset", dataset, "--model", &model, "--dtype", "f32", "--reduction", "sum"];
+        let at = ["--checkpoints", &checkpoints[0], &checkpoints[1]];
+        place.ok(&[&args[..], &at, more].concat());
+    };
+    let gradients = ["--features", "grad-sgd", "--loss", "margin", "--projection", "sjlt", "--dim", "8"];
+    ["pool", "q"].into_iter().for_each(|dataset| ingest(dataset, &gradients));
+    ingest("pool", &["--features", "loss", "--per-token"]);
+    place.ok(&["factors", "gram", "trak", "--dataset", "pool", "--kind", "grad-sgd"]);
+    let json = |sql: &str| -> Vec<Value> {
+        let text = place.ok(&["query", "--format", "json", sql]);
+        text.lines().map(|line| serde_json::from_str(line).expect("a row")).collect()
+    };
+
+    let (rows, queries, ridge) = (12, 3, 6.0);
+    let losses = |step: &str| {
+        format!(
+            "SELECT row, exp(-vector[1]) AS p FROM vectors('pool', 'loss@checkpoint-{step}:token') WHERE flags & 1 = 0"
+        )
+    };
+    let found = json(&format!(
+        "WITH p AS ({} UNION ALL {}), q AS (SELECT row, 1 - avg(p) AS q FROM p GROUP BY row) \
+         SELECT row, score * q / {rows} AS trak, q FROM influence('pool', 'q', kind => 'grad-sgd', sim => 'dot', weights => [1, 1], \
+         precondition => 'trak', inversion => 'absolute', damping => {}) JOIN q USING (row) ORDER BY row",
+        losses(steps[0]),
+        losses(steps[1]),
+        ridge / f64::from(rows)
+    ));
+    assert_eq!(found.len(), rows as usize);
+    let vectors = |dataset: &str, step: &str| -> Vec<Vec<f64>> {
+        let sql = format!(
+            "SELECT row, vector FROM vectors('{dataset}', 'grad-sgd@checkpoint-{step}') ORDER BY row"
+        );
+        let values = |row: Value| {
+            let values = row["vector"].as_array().expect("a vector").iter();
+            values.map(|value| value.as_f64().expect("a number")).collect()
+        };
+        json(&sql).into_iter().map(values).collect()
+    };
+    let mut expected = vec![0.0; rows as usize];
+    for step in steps {
+        let (phi, psi) = (vectors("pool", step), vectors("q", step));
+        let k = phi[0].len();
+        // The sum of TRAK's formula, not the mean of the matrices of the store.
+        let mut matrix = vec![0.0; k * k];
+        for row in &phi {
+            (0..k * k).for_each(|at| matrix[at] += row[at / k] * row[at % k]);
+        }
+        (0..k).for_each(|at| matrix[at * (k + 1)] += ridge);
+        for query in &psi {
+            let solved = solved(matrix.clone(), query.clone());
+            for (sum, row) in expected.iter_mut().zip(&phi) {
+                *sum += row.iter().zip(&solved).map(|(a, b)| a * b).sum::<f64>() / f64::from(queries);
+            }
+        }
+    }
+    let largest = expected.iter().fold(0.0_f64, |most, score| most.max(score.abs()));
+    assert!(largest > 0.0);
+    for (row, expected) in found.iter().zip(&expected) {
+        let [score, q] = ["trak", "q"].map(|key| row[key].as_f64().expect("a number"));
+        assert!(q > 0.0 && q < 1.0, "{row}");
+        let expected = expected / steps.len() as f64 * q;
+        assert!((score - expected).abs() <= 1e-4 * largest, "{row}: {expected}");
+    }
+}
+
+/// x with `matrix x = right`, by elimination without pivots: the matrix is positive definite.
+fn solved(mut matrix: Vec<f64>, mut right: Vec<f64>) -> Vec<f64> {
+    let n = right.len();
+    for at in 0..n {
+        for row in at + 1..n {
+            let by = matrix[row * n + at] / matrix[at * n + at];
+            (at..n).for_each(|col| matrix[row * n + col] -= by * matrix[at * n + col]);
+            right[row] -= by * right[at];
+        }
+    }
+    for at in (0..n).rev() {
+        let known: f64 = (at + 1..n).map(|col| matrix[at * n + col] * right[col]).sum();
+        right[at] = (right[at] - known) / matrix[at * n + at];
+    }
+    right
 }

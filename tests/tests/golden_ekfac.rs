@@ -1,7 +1,10 @@
-//! Promise: the scores of the program are Kronfluence's, as far as its own f32 lets one tell (`golden/ekfac`):
-//! with factors that it fits, and with a folder that it takes in where these depend on more than the rows: on labels
-//! that were drawn, or, of EK-FAC, on the eigenvectors that stand for eigenvalues which are all but equal.
+//! Promise: the factors and the scores of the program are Kronfluence's, as far as its own f32 lets one tell
+//! (`golden/ekfac`). Scores are those with factors that it fits, and with a folder that it takes in where these depend on
+//! more than the rows: on labels that were drawn, or, of EK-FAC, on the eigenvectors that stand for eigenvalues which are
+//! all but equal. Of eigenvalues of fitted factors those are compared that do not depend on these eigenvectors.
 
+#[path = "../../ingest/tests/golden_ekfac/check.rs"]
+mod check;
 #[path = "../../ingest/tests/golden_ekfac/fit.rs"]
 mod fit;
 #[allow(dead_code, reason = "what the test of factors uses alone")]
@@ -12,7 +15,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use gstore::factors::{FactorArguments, FactorFolder, Strategy};
-use gstore_curvature::Module;
+use gstore_curvature::{Module, ModuleFactors};
 use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_model::cpu::Cpu;
@@ -21,10 +24,11 @@ use gstore_tests::place::Place;
 use gstore_tests::shared;
 use serde_json::{Map, Value, json};
 
+use check::check_factors;
 use folder::{Case, Checks, Row, Tensors, groups, rows};
 
 /// Cost of the decompositions that one command may make, in products: queries beyond are not cut to a rank.
-const DECOMPOSED: usize = 600_000_000;
+const DECOMPOSED: usize = 2_400_000_000;
 
 /// Writes the contents of a conversation one after the other.
 const JOINED: &str = "{% for message in messages %}{{ message.content ~ ' ' }}{% endfor %}";
@@ -40,6 +44,8 @@ struct Scored {
     queries: usize,
     /// Whether all factors are those of the folder.
     is_given: bool,
+    /// Whether EK-FAC was fitted too.
+    has_fit: bool,
 }
 
 #[test]
@@ -50,15 +56,21 @@ fn golden_ekfac_scores() {
     let manifest = fs_err::read(golden.join("manifest.json")).expect("readable");
     let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
     let mut checks = Checks::default();
+    let mut of_fits = 0;
     for cases in groups(&manifest, &golden) {
         let started = std::time::Instant::now();
         let file = Tensors::open(&golden.join(cases[0].rows()));
         let scored = scored(&file, &cases, &shared.join(cases[0].model()));
+        let before = checks.compared;
+        if scored.has_fit {
+            scored.check_fit(&cases, &mut checks);
+        }
+        of_fits += checks.compared - before;
         cases.iter().for_each(|case| scored.check(case, &mut checks));
         println!("{}: {:.1} s", cases[0].rows(), started.elapsed().as_secs_f64());
     }
     assert!(checks.failed.is_empty(), "of {}:\n{}", checks.compared, checks.failed.join("\n"));
-    assert!(checks.compared > 0);
+    assert!(checks.compared > of_fits && of_fits > 0, "{of_fits} tensors of factors of {}", checks.compared);
 }
 
 /// Registers the rows, and fits and takes in the factors.
@@ -92,7 +104,8 @@ fn scored(file: &Tensors, cases: &[Case], model: &Path) -> Scored {
         args.extend(["--fisher", "empirical", "--model", &model_name, "--modules", &modules]);
         place.ok(&[&args[..], &TEXT[..]].concat());
     }
-    Scored { place, offsets, queries: queries.len(), is_given: has_labels }
+    let has_fit = !has_labels && asked(&["kfac", "identity"]);
+    Scored { place, offsets, queries: queries.len(), is_given: has_labels, has_fit }
 }
 
 /// A tokenizer whose words are the numbers of its tokens.
@@ -141,6 +154,20 @@ fn write_factors(to: &Path, file: &Tensors, cases: &[Case], (model, modules): (&
 }
 
 impl Scored {
+    /// Compares the factors that the program fitted and published.
+    fn check_fit(&self, cases: &[Case], checks: &mut Checks) {
+        self.place.ok(&["factors", "export", "ekfac", "fitted"]);
+        let folder = FactorFolder::open(&self.place.path("fitted")).expect("a folder");
+        let (mut modules, mut factors) = (Vec::new(), Vec::new());
+        let keep = &mut |module: Module, of: ModuleFactors| {
+            modules.push(module);
+            factors.push(of);
+            Ok(())
+        };
+        folder.each_factors(None, keep).expect("factors");
+        cases.iter().for_each(|case| check_factors(&modules, case, &factors, &[], checks));
+    }
+
     /// Compares all scores that the reference has of a case.
     fn check(&self, case: &Case, checks: &mut Checks) {
         let names = case.scores.names();

@@ -1,15 +1,19 @@
 //! Factors of a store as a projection of gradients to their eigenbasis, and eigenvalues of its coordinates.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gstore_core::{Cancel, Remedy};
 use gstore_curvature::{Module, Strategy};
+use gstore_data::TextOptions;
 use gstore_ingest::projection::{EigenBasis, EigenBlock, ProjectionSpec};
-use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
-use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
+use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock, EigenSpaceRows};
+use gstore_store::{ArtifactError, ArtifactPart, EncodingSpec, Snapshot, Store};
 use serde_json::json;
 
 use super::error::FactorJobError;
 use super::folder::FactorParts;
+use super::stamp::{FactorStamp, rows_digest};
 use super::stored::StoredFactors;
 
 /// A projection to the eigenbasis of factors of a store.
@@ -25,13 +29,22 @@ pub struct EigenProjection {
     datasets: Vec<String>,
     /// The dataset that they were fitted on, where it is known.
     dataset: Option<String>,
+    /// Its rows that they were fitted on, where they are known.
+    rows: Option<EigenSpaceRows>,
     /// Id of the checkpoint that they are of.
     checkpoint: String,
+    /// How texts became tokens, where it is known.
+    encoding: Option<EncodingSpec>,
+    /// Folder of the tokenizer, if it was not the model's own.
+    tokenizer: Option<PathBuf>,
+    /// Whether factors of something else are accepted.
+    stale: bool,
 }
 
 impl EigenProjection {
     /// Reads factors. A module keeps at most `module_dim` coordinates; gradients of other checkpoints than
-    /// that of the factors are refused unless `stale`.
+    /// that of the factors, and of texts that become other tokens, are refused unless `stale`, as are factors whose
+    /// rows have changed since: all of these are read.
     ///
     /// Memory: the directions that are kept, and the factors of one module, in f64.
     ///
@@ -50,6 +63,13 @@ impl EigenProjection {
             let why = format!("factors `{factors}` are {}, which has no eigenbasis", stamp.strategy);
             FactorJobError::Refused(format!("{why}: kfac and ekfac have"))
         })?;
+        let rows = rows_as_fitted(snapshot, stamp)?;
+        let changed =
+            stamp.dataset.as_ref().filter(|_| rows.as_ref().is_some_and(|rows| rows.number.is_none()));
+        if let Some(dataset) = changed.filter(|_| !stale) {
+            let why = format!("rows of `{dataset}` that they were fitted on have changed");
+            return Err(FactorJobError::Stale { name: factors.to_owned(), why });
+        }
         let names: Vec<String> = stamp.modules.iter().map(|module| module.name.clone()).collect();
         let mut blocks = Vec::with_capacity(names.len());
         let reader = found.reader(snapshot, FactorParts::of(strategy))?;
@@ -62,12 +82,49 @@ impl EigenProjection {
         let basis = EigenBasis::new(blocks, stamp.checkpoint.clone(), stale);
         Ok(Self {
             dataset: stamp.dataset.clone(),
+            rows,
             checkpoint: stamp.checkpoint.clone(),
+            encoding: stamp.encoding.clone(),
+            tokenizer: found
+                .part
+                .provenance
+                .get("tokenizer")
+                .and_then(|path| path.as_str())
+                .map(PathBuf::from),
+            stale,
             spec: ProjectionSpec::of_basis(Arc::new(basis), module_dim),
             factors: factors.to_owned(),
             number: found.part.number,
             datasets: found.part.datasets,
         })
+    }
+
+    /// Text options with the system message and the tokenizer of the fit where they name none.
+    pub fn like_fit(&self, text: TextOptions) -> TextOptions {
+        let Some(encoding) = &self.encoding else { return text };
+        // One that was moved since has to be named, and is compared then.
+        let fitted = || self.tokenizer.clone().filter(|folder| folder.is_dir());
+        TextOptions {
+            system: text.system.or_else(|| encoding.system.clone()),
+            tokenizer: text.tokenizer.or_else(fitted),
+            ..text
+        }
+    }
+
+    /// Refuses text options that make other tokens of a text than the fit's did: rows of these are of another
+    /// loss than the curvature. Nothing is compared where it is not known what those were.
+    ///
+    /// # Errors
+    /// Other tokens, unless factors of something else are accepted; a tokenizer that cannot be read.
+    pub fn check_text(&self, model: &Path, text: &TextOptions) -> Result<(), FactorJobError> {
+        let Some(fitted) = self.encoding.as_ref().filter(|_| !self.stale) else { return Ok(()) };
+        let now = text.encoder(model)?.spec();
+        if *fitted == now {
+            return Ok(());
+        }
+        let options = options_of(fitted, &now).join(", ");
+        let why = format!("texts became other tokens then, as {options} makes them");
+        Err(FactorJobError::Stale { name: self.factors.clone(), why })
     }
 
     /// What the coordinates that are kept have of the squared lengths of rows, as a part: of all modules, and of the
@@ -105,6 +162,8 @@ impl EigenProjection {
             factors: self.factors.clone(),
             number: self.number,
             dataset: self.dataset.clone(),
+            rows: self.rows.clone(),
+            encoding: self.encoding.as_ref().map(EncodingSpec::key),
             checkpoint: Some(self.checkpoint.clone()),
             blocks,
         };
@@ -123,6 +182,41 @@ impl EigenProjection {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The rows of factors, with the number of their dataset if it has them as they were. Nothing is known of a dataset
+/// that the store does not have.
+fn rows_as_fitted(
+    snapshot: &Snapshot,
+    stamp: &FactorStamp,
+) -> Result<Option<EigenSpaceRows>, FactorJobError> {
+    let Some(dataset) = stamp.dataset.as_ref().and_then(|name| snapshot.dataset(name).ok()) else {
+        return Ok(None);
+    };
+    let digest = rows_digest(&snapshot.samples(dataset)?, &stamp.row_set(), &Cancel::new())?;
+    let number = (digest == stamp.rows_digest).then_some(dataset.number);
+    Ok(Some(EigenSpaceRows { number, rows: stamp.rows.clone() }))
+}
+
+/// The options that an encoding was made with and another was not.
+fn options_of(wanted: &EncodingSpec, other: &EncodingSpec) -> Vec<String> {
+    let option = |name: &str, value: &str| Remedy::Option(name, value).to_string();
+    let mut options = Vec::new();
+    if (&wanted.template, &wanted.template_source) != (&other.template, &other.template_source) {
+        options.push(option("template", &wanted.template));
+    }
+    if wanted.max_length != other.max_length {
+        options.push(option("max_length", &wanted.max_length.to_string()));
+    }
+    if wanted.system != other.system {
+        // Its absence cannot be given as a value.
+        let none = || format!("no {}", option("system", ""));
+        options.push(wanted.system.as_ref().map_or_else(none, |text| option("system", text)));
+    }
+    if wanted.tokenizer != other.tokenizer || options.is_empty() {
+        options.push(format!("{} of the fit", option("tokenizer", "")));
+    }
+    options
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub(super) fn earlier(
         rows_digest: now.rows_digest.clone(),
         partitions: now.partitions,
         batch_tokens: now.batch_tokens,
+        backend: now.backend.clone(),
         extends: now.extends.clone(),
         max_block: match same_blocks(&now.modules, before.max_block, now.max_block) {
             true => now.max_block,

@@ -85,13 +85,18 @@ impl Sizes<'_> {
         // A decomposition holds about five matrices of its own.
         let widest = self.modules.iter().flat_map(blocks).map(|side| NUMBER * (side.width() as u64).pow(2));
         let widest = widest.max().unwrap_or(0);
+        // The eigenbases on the backend, in f32.
+        let bases = if squares { covariance / 2 } else { 0 };
         let passes = [
             if rotates { model + sets * largest(&covariances) } else { 0 },
-            // The bases in f64, and on the backend in f32.
-            if squares { model + covariance + covariance / 2 + sets * largest(&of_lambda) } else { 0 },
-            if rotates { 2 * covariance + 5 * widest * threads as u64 } else { 0 },
+            if squares { model + bases + sets * largest(&of_lambda) } else { 0 },
+            // Between the passes the weights stay.
+            if rotates { self.weights + 2 * covariance + 5 * widest * threads as u64 } else { 0 },
+            // They are read in f64, with the sums over the checkpoints before.
+            self.weights + bases + 2 * bases + further * largest(&of_lambda),
             // What is finished is merged and written whole.
-            2 * covariance + lambda,
+            self.weights + 2 * covariance,
+            self.weights + bases + 2 * lambda,
         ];
         FitForecast {
             rows: self.rows,
@@ -159,7 +164,7 @@ mod tests {
             max_block: 100,
             rows: 10,
             weights: 1000,
-            activations: 0,
+            activations: 500_000,
             several: false,
         };
         let whole = sizes.forecast(4, [1, 1]);
@@ -176,10 +181,17 @@ mod tests {
         assert_eq!((cut.covariances, cut.lambda), (8 * 2 * 20_000, whole.lambda));
         assert!(cut.memory < whole.memory && cut.disk == 2 * cut.covariances + cut.lambda);
         let several = Sizes { several: true, ..sizes }.forecast(4, [1, 1]);
-        assert_eq!((several.model, several.disk), (2 * whole.model, whole.disk));
+        assert_eq!((several.model, several.disk), (whole.model + 1000, whole.disk));
         // The pass of covariances is the largest: one more set of them.
         assert_eq!(several.memory, whole.memory + 1000 + whole.covariances);
         let diagonal = Sizes { strategy: Strategy::Diagonal, ..sizes };
         assert_eq!(diagonal.forecast(1, [1, 1]).covariances, 0);
+        // The weights stay while covariances are decomposed, which is the peak of wide modules and a small batch, and
+        // while sums of all modules are merged.
+        let heavy = Sizes { weights: 1 << 30, activations: 0, ..sizes };
+        let decomposed = 2 * whole.covariances + 5 * 80_000;
+        assert_eq!(heavy.forecast(1, [1, 8]).memory, (1 << 30) + decomposed);
+        let heavy = Sizes { strategy: Strategy::Diagonal, ..heavy };
+        assert_eq!(heavy.forecast(1, [1, 8]).memory, (1 << 30) + 2 * whole.lambda);
     }
 }

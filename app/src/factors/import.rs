@@ -15,7 +15,7 @@ use super::error::FactorJobError;
 use super::folder::{FactorError, FactorFolder, FactorStage, check_blocks};
 use super::publish::publish;
 use super::sealed::check_seal;
-use super::stamp::FactorStamp;
+use super::stamp::{FactorStamp, backend};
 
 /// Takes in factors that were fitted elsewhere: the finished ones of a folder of Kronfluence's, or one that was
 /// exported, which says itself what they are of. Else `of` names the model and its checkpoint, which are loaded
@@ -129,5 +129,6 @@ fn foreign(folder: &FactorFolder, request: &IngestRequest) -> Result<FactorStamp
         batch_tokens: request.batch_tokens,
         extends: None,
         max_block: None,
+        backend: backend(request.device).to_owned(),
     })
 }

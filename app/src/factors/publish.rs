@@ -106,7 +106,10 @@ pub(super) fn publish(
         let copy = |out: &mut dyn Write| std::io::copy(&mut fs_err::File::open(&path)?, out).map(drop);
         files.write(&name, copy)?;
     }
-    let datasets = stamp.dataset.iter().cloned().collect();
+    // Factors that were exported from another store may be of a dataset that this one does not have.
+    let snapshot = store.snapshot()?;
+    let known = |dataset: &&String| snapshot.dataset(dataset).is_ok();
+    let datasets = stamp.dataset.iter().filter(known).cloned().collect();
     let mut part = ArtifactPart::new(name, FACTORS, datasets, content);
     part.provenance = provenance;
     Ok(store.put_artifact_with(part, files, over, command)?)

@@ -81,6 +81,15 @@ pub(super) fn check(request: &FitRequest) -> Result<(), FactorJobError> {
             "partitions divide the passes over the data, and the strategy identity has none: leave them out";
         return refuse(text.to_owned());
     }
+    if request.strategy == Strategy::Identity
+        && (request.ingest.checkpoints.len() > 1 || request.extend.is_some())
+    {
+        let option = if request.extend.is_some() { "extend" } else { "average" };
+        return refuse(format!(
+            "{} adds up sums, and the strategy identity has none: leave it out",
+            Remedy::Option(option, "")
+        ));
+    }
     if let Some(only) = request.only.filter(|only| *only >= data) {
         return refuse(format!("there is no partition {} of {data}", only + 1));
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use gstore_core::{Cancel, Digest, RowSet, shortened};
 use gstore_curvature::{Module, Strategy};
+use gstore_model::{CandleDevice, Device};
 use gstore_store::{EncodingSpec, SampleReader, record_columns};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -49,6 +50,24 @@ pub struct FactorStamp {
     /// The most rows of a block, where covariances are cut into some.
     #[serde(default)]
     pub max_block: Option<usize>,
+    /// The backend that computed the sums: another one rounds otherwise.
+    #[serde(default = "cpu")]
+    pub backend: String,
+}
+
+/// The backend of stamps of before it was noted.
+fn cpu() -> String {
+    backend(Device::Cpu).to_owned()
+}
+
+/// The name of a device's backend, whichever of several alike devices it is.
+pub(super) fn backend(device: Device) -> &'static str {
+    match device {
+        Device::Cpu => "cpu",
+        Device::Candle(CandleDevice::Host) => "candle",
+        Device::Candle(CandleDevice::Cuda(_)) => "candle:cuda",
+        Device::Candle(CandleDevice::Metal(_)) => "candle:metal",
+    }
 }
 
 impl FactorStamp {
@@ -196,6 +215,7 @@ pub(super) mod tests {
             batch_tokens: 512,
             extends: None,
             max_block: None,
+            backend: "cpu".into(),
         }
     }
 
@@ -221,9 +241,9 @@ pub(super) mod tests {
             jobs.into_iter().for_each(|job| job.join().unwrap().unwrap());
         });
         assert_eq!(FactorStamp::read(&folder).unwrap(), Some(stamp()));
-        // Stamps of before there were blocks, and means over checkpoints, do not name any.
+        // Stamps of before there were blocks, means over checkpoints and other backends do not name any.
         let mut without = serde_json::to_value(stamp()).unwrap();
-        for key in ["max_block", "averaged"] {
+        for key in ["max_block", "averaged", "backend"] {
             without.as_object_mut().unwrap().remove(key).unwrap();
         }
         write_document(&folder.join(STAMP), &without).unwrap();
@@ -231,6 +251,9 @@ pub(super) mod tests {
         let other = FactorStamp { max_block: Some(8), ..stamp() };
         let error = other.settle(&folder).unwrap_err().to_string();
         assert!(error.contains("max_block is null there, 8 here"), "{error}");
+        let other = FactorStamp { backend: backend(Device::Candle(CandleDevice::Host)).into(), ..stamp() };
+        let error = other.settle(&folder).unwrap_err().to_string();
+        assert!(error.contains("backend is \"cpu\" there, \"candle\" here"), "{error}");
         let other = FactorStamp { averaged: vec!["b".into()], ..stamp() };
         let error = other.settle(&folder).unwrap_err().to_string();
         assert!(error.contains("averaged is [] there"), "{error}");

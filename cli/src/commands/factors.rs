@@ -29,6 +29,9 @@ use crate::failure::UsageError;
 use crate::models::folder_error;
 use crate::output::{check_outside, out};
 
+/// Components of a balanced mixture where none are given.
+const COMPONENTS: usize = 1000;
+
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping after the batches in work; once more to stop at once";
 
@@ -130,6 +133,10 @@ fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
     };
     let share = match args.share {
         MixPart::Auto => GramShare::Balanced(args.components),
+        MixPart::Is(_) if args.components != COMPONENTS => bail!(UsageError(
+            "--components is the eigenvalue at which --share auto balances both sides, and a --share that is given balances none: leave it out"
+                .to_owned()
+        )),
         MixPart::Is(part) => GramShare::Fixed(part),
     };
     Ok(Some(MixRequest { name: args.name.clone(), pool, queries, share, replace: args.force }))

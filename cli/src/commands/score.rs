@@ -97,6 +97,10 @@ fn check_curvature(args: &ScoreArgs) -> Result<()> {
                 .to_owned()
         ));
     }
+    if args.stale && args.factors.is_none() && args.segment.is_empty() {
+        let why = "--stale accepts factors of something else, and there are none: leave it out";
+        bail!(UsageError(why.to_owned()));
+    }
     let inverts = args.filter.iter().any(|filter| filter.damping().is_some());
     let has_curvature = args.factors.is_some() && args.strategy != Some(FactorStrategy::Identity);
     let is_used = inverts && has_curvature;
@@ -114,6 +118,12 @@ fn check_curvature(args: &ScoreArgs) -> Result<()> {
 
 /// Refuses outputs that cannot be, before any work.
 fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
+    if args.top.is_some() && !has_table {
+        bail!(UsageError(
+            "--top shortens the table of scores, and none is asked for: name its file with --output, or leave it out"
+                .to_owned()
+        ));
+    }
     if args.dry_run {
         return Ok(());
     }

@@ -20,7 +20,7 @@ fn halves<T: Send>(len: usize, of: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> 
 }
 
 /// The number of a module of this name.
-pub fn number(engine: &CurvatureEngine, name: &str) -> usize {
+fn number(engine: &CurvatureEngine, name: &str) -> usize {
     engine.modules().iter().position(|module| module.name == name).unwrap()
 }
 

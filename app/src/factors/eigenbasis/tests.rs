@@ -1,5 +1,5 @@
 //! Promise: rows in the eigenbasis of factors give the scores of their gradients, with any damping or filter and
-//! no other ingest, and factors of another checkpoint and of other data are refused.
+//! no other ingest, and factors of another checkpoint, of other data and of rows that have changed are refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,12 @@ use gstore_ingest::pipeline::{AddRequest, IngestError, IngestPlan, IngestRequest
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::cpu::Cpu;
 use gstore_model::{Compute, Keep, Reduction};
-use gstore_store::{ArtifactPart, Store};
+use gstore_store::{ArtifactPart, DeleteOptions, RowSet, Store};
 use serde_json::json;
 
 use super::EigenProjection;
 use crate::factors::gram::tests::{assert_close, scores};
+use crate::factors::stamp::rows_digest;
 use crate::factors::{FACTORS, FactorArguments, FactorContent, FactorFolder, FactorStamp};
 
 /// Modules that are fitted, in the order of the model.
@@ -83,6 +84,13 @@ fn fitted() -> (String, Vec<Module>, Vec<ModuleFactors>) {
     (engine.checkpoint_id().to_string(), modules, factors)
 }
 
+/// That of the rows of the pool.
+fn digest_of_pool(store: &Store) -> String {
+    let snapshot = store.snapshot().unwrap();
+    let samples = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();
+    rows_digest(&samples, &RowSet::from_ranges([0..6]), &Cancel::new()).unwrap()
+}
+
 /// Publishes factors under a name.
 fn publish(
     store: &Store,
@@ -112,8 +120,8 @@ fn publish(
         averaged: Vec::new(),
         compute: "f32".to_owned(),
         dataset: Some("pool".to_owned()),
-        rows: vec![[0, 8]],
-        rows_digest: String::new(),
+        rows: vec![[0, 6]],
+        rows_digest: digest_of_pool(store),
         encoding: None,
         fisher: "empirical".to_owned(),
         seed: None,
@@ -122,6 +130,7 @@ fn publish(
         batch_tokens: 512,
         extends: None,
         max_block: None,
+        backend: "cpu".to_owned(),
     };
     let content = serde_json::to_value(FactorContent { stamp, samples: 8 }).unwrap();
     let part = ArtifactPart::new(name, FACTORS, Vec::new(), content);
@@ -200,23 +209,27 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
     basis.publish(&store, "test").unwrap();
 
     let [pool, val] = ROWS.map(|(dataset, rows)| gradients(&other, dataset, rows, &modules));
-    let filtered = |filter: Filter| {
+    let [of_pool, of_val] = [("pool", &pool, &val), ("val", &val, &pool)];
+    let by_name = |(name, rows, targets): (&str, &Vec<Vec<Vec<f64>>>, &Vec<Vec<Vec<f64>>>),
+                   filter: Filter| {
         let inverse = |(module, factors): (&Module, &ModuleFactors)| -> Inverse {
             factors.filtered(module, Strategy::Ekfac, filter).unwrap()
         };
         let inverses: Vec<Inverse> = modules.iter().zip(&factors).map(inverse).collect();
         let mut scores = BTreeMap::new();
-        for (row, gradient) in pool.iter().enumerate() {
+        for (row, gradient) in rows.iter().enumerate() {
             let with = |target: &Vec<Vec<f64>>| -> f64 {
                 let of_module = |((inverse, target), own): ((&Inverse, &Vec<f64>), &Vec<f64>)| {
                     dot(&inverse.apply(target), own)
                 };
                 inverses.iter().zip(target).zip(gradient).map(of_module).sum()
             };
-            scores.insert(format!("pool{row}"), val.iter().map(with).sum::<f64>() / val.len() as f64);
+            scores
+                .insert(format!("{name}{row}"), targets.iter().map(with).sum::<f64>() / targets.len() as f64);
         }
         scores
     };
+    let filtered = |filter: Filter| by_name(of_pool, filter);
     let expected = |damping: Damping| filtered(Filter::Inverse(damping));
     let usual = ask("").unwrap();
     assert_close(&usual, &expected(Damping::OfMean));
@@ -234,11 +247,27 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
 
     // Rows of other data than the factors were fitted on.
     let ask = |options: &str| scores(&store, &format!("influence('val', 'pool', sim => 'dot'{options})"));
-    let plain = ask("").unwrap();
-    for options in [", precondition => 'fit'", ", damping => 1"] {
+    for options in ["", ", precondition => 'fit'", ", damping => 1"] {
         let refused = ask(options).unwrap_err();
         assert!(refused.contains("`fit` was fitted on dataset `pool`, not on `val`"), "{refused}");
         assert!(refused.contains("`precondition => 'fit', stale => true`"), "{refused}");
     }
-    assert_close(&ask(", precondition => 'fit', stale => true").unwrap(), &plain);
+    let of_val = by_name(of_val, Filter::Inverse(Damping::OfMean));
+    assert_close(&ask(", precondition => 'fit', stale => true").unwrap(), &of_val);
+
+    // A row that they were fitted on is not there any more.
+    let rows = RowSet::from_ranges([1..2]);
+    let part = store.snapshot().unwrap().dataset("pool").unwrap().clone();
+    store.delete(&part, &rows, DeleteOptions::default()).unwrap();
+    let ask = |options: &str| scores(&store, &format!("influence('pool', 'val', sim => 'dot'{options})"));
+    for options in ["", ", precondition => 'fit'", ", damping => 1"] {
+        let refused = ask(options).unwrap_err();
+        assert!(refused.contains("rows of `pool` that `fit` was fitted on have changed"), "{refused}");
+    }
+    let left: BTreeMap<_, _> = usual.into_iter().filter(|(id, _)| id != "pool1").collect();
+    assert_close(&ask(", precondition => 'fit', stale => true").unwrap(), &left);
+    let snapshot = store.snapshot().unwrap();
+    let refused = EigenProjection::of(&snapshot, "fit", 1 << 14, false).unwrap_err().to_string();
+    assert!(refused.contains("rows of `pool` that they were fitted on have changed"), "{refused}");
+    EigenProjection::of(&snapshot, "fit", 1 << 14, true).unwrap();
 }

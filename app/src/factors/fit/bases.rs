@@ -75,18 +75,17 @@ impl Fit<'_> {
 
     /// Gives the engine the eigenbases.
     pub(super) fn set_bases(&mut self) -> Result<(), FactorJobError> {
-        let found = self.folder.read_eigen().map_err(FactorJobError::other)?.unwrap_or_default();
-        let of = |module: &Module| {
-            let (a, g) = named(found.iter().map(|(name, a, g)| (name, (a, g))), module)?;
-            Ok(ModuleFactors {
-                activation_eigen: Some(a.clone()),
-                gradient_eigen: Some(g.clone()),
-                ..ModuleFactors::default()
-            })
+        let mut found = self.folder.read_eigen().map_err(FactorJobError::other)?.unwrap_or_default();
+        // Each is moved: a copy of all of them would be in memory with them.
+        let mut of = |module: &Module| {
+            let places = found.iter().enumerate().map(|(at, (name, ..))| (name, at));
+            let at = named(places, module)?;
+            let (_, a, g) = found.swap_remove(at);
+            let (activation_eigen, gradient_eigen) = (Some(a), Some(g));
+            Ok(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() })
         };
         let factors =
-            self.plan.engine.modules().iter().map(of).collect::<Result<Vec<_>, FactorJobError>>()?;
-        drop(found);
+            self.plan.engine.modules().iter().map(&mut of).collect::<Result<Vec<_>, FactorJobError>>()?;
         self.plan.engine.set_bases(&factors).map_err(FactorJobError::other)?;
         self.plan.has_bases = true;
         Ok(())

@@ -409,9 +409,9 @@ fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
     let factors = ArtifactPart::new("f", eigen::FACTORS, Vec::new(), serde_json::json!({}));
     let number = store.put_artifact(factors, None, "test").unwrap().number() as u32;
     let blocks = vec![block(0), block(1)];
-    let (dataset, checkpoint) = (None, None);
-    let space =
-        EigenSpace { projection: "p".into(), factors: "f".into(), number, dataset, checkpoint, blocks };
+    let (dataset, rows, encoding, checkpoint) = (None, None, None, None);
+    let (projection, factors) = ("p".to_owned(), "f".to_owned());
+    let space = EigenSpace { projection, factors, number, dataset, rows, encoding, checkpoint, blocks };
     let content = serde_json::to_value(&space).unwrap();
     let part = ArtifactPart::new(&EigenSpace::artifact("p"), eigen::KIND, Vec::new(), content);
     let ask = |options: &str| scores(&store, &format!("influence('pool', 'val', sim => 'dot'{options})"));

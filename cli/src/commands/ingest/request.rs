@@ -48,6 +48,14 @@ pub(super) fn request(
     let text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &model)?;
     let text = texts::within_positions(&model, text)?;
     let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
+    let text = match &eigenbasis {
+        Some(eigenbasis) => {
+            let text = eigenbasis.like_fit(text);
+            eigenbasis.check_text(&model, &text)?;
+            text
+        }
+        None => text,
+    };
     let request = IngestRequest {
         dataset: args.dataset().to_owned(),
         run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),

@@ -44,7 +44,7 @@ pub(super) fn resolve(
 ) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
     let (pools, checkpoints, sides) = asked;
     if !spec.preconditions() {
-        return Ok((None, eigenbasis::note(snapshot, asked)?));
+        return Ok((None, eigenbasis::plain(snapshot, spec, asked)?));
     }
     let touched = |part: &&Arc<FeaturePart>| matches!(part.attrs.preconditioned, Preconditioned::Artifact(_));
     if let Some(part) = sides.iter().flatten().find(touched) {

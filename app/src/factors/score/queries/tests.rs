@@ -124,8 +124,8 @@ fn columns_of_segments_are_those_of_power_series_from_the_last_to_the_first() {
     };
     let near = |found: &[[f64; 2]], expected: [[f64; 2]; 2]| {
         assert_eq!(found.len(), 2);
-        let off = |(a, b): (&[f64; 2], &[f64; 2])| (a[0] - b[0]).abs().max((a[1] - b[1]).abs());
-        found.iter().zip(&expected).map(off).fold(0.0, f64::max) < 3e-6
+        let pairs = found.as_flattened().iter().zip(expected.as_flattened());
+        pairs.map(|(a, b)| (a - b).abs()).all(|off| off < 3e-6)
     };
     for [first, last] in [[&early, &late], [&late, &early]] {
         assert!(near(&found([first, last]), expected([first, last])), "{:?}", found([first, last]));

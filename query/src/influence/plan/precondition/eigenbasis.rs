@@ -75,23 +75,24 @@ pub(super) fn resolve(
         }
         notes.push(format!("{why}; its eigenvalues are used, not those of `{}`", named.name));
     }
-    if let Some(why) = stale(&space, asked) {
-        if !spec.stale {
-            return refuse(format!(
-                "{} is in the eigenbasis of factors that are stale: {why}. Fit factors there and project rows with them, or \
-                 take these as they are with `precondition => '{}', stale => true`",
-                describe(first),
-                space.factors
-            ));
-        }
-        notes.push(format!("the factors of the eigenbasis are stale: {why}"));
+    match stale(snapshot, &space, asked)? {
+        Some(why) if !spec.stale => return Err(refusal(snapshot, first, (&space, &why))?),
+        Some(why) => notes.push(format!("the factors of the eigenbasis are stale: {why}")),
+        None => notes.extend(space.unknown()),
     }
     let checkpoints = vec![0; features.len()];
     Ok((Some(PlanPrecondition { artifact, number: part.number, checkpoints }), notes))
 }
 
 /// What a user should know of the factors in whose eigenbasis rows are that are compared as they are stored.
-pub(super) fn note(snapshot: &Snapshot, asked: Asked<'_>) -> Result<Vec<String>, QueryError> {
+///
+/// # Errors
+/// The factors are stale, and that is not accepted.
+pub(super) fn plain(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    asked: Asked<'_>,
+) -> Result<Vec<String>, QueryError> {
     let Some(first) = of_first_pool(asked).first().filter(|feature| is_space_of(feature)) else {
         return Ok(Vec::new());
     };
@@ -100,8 +101,32 @@ pub(super) fn note(snapshot: &Snapshot, asked: Asked<'_>) -> Result<Vec<String>,
         return Ok(Vec::new());
     }
     let space = EigenSpace::of(&snapshot.artifact(&artifact)?)?;
-    let note = |why| format!("{} is in the eigenbasis of factors that are stale: {why}", describe(first));
-    Ok(stale(&space, asked).map(note).into_iter().collect())
+    // Neighbours of a vector are of no curvature, and have no preconditioner that could be accepted.
+    let is_accepted = spec.stale || !spec.given.is_empty();
+    match stale(snapshot, &space, asked)? {
+        Some(why) if !is_accepted => Err(refusal(snapshot, first, (&space, &why))?),
+        Some(why) => {
+            let first = describe(first);
+            Ok(vec![format!("{first} is in the eigenbasis of factors that are stale: {why}")])
+        }
+        None => Ok(space.unknown().into_iter().collect()),
+    }
+}
+
+/// The error of rows in the eigenbasis of factors of something else.
+fn refusal(
+    snapshot: &Snapshot,
+    first: &FeaturePart,
+    (space, why): (&EigenSpace, &str),
+) -> Result<QueryError, QueryError> {
+    // Factors may have been dropped since; their eigenvalues are there.
+    let is_there = snapshot.artifacts()?.contains(&space.factors);
+    let name = if is_there { space.factors.clone() } else { EigenSpace::artifact(&space.projection) };
+    Ok(QueryError::Spec(format!(
+        "{} is in the eigenbasis of factors that are stale: {why}. Fit factors there and project rows with them, or take these \
+         as they are with `precondition => '{name}', stale => true`",
+        describe(first)
+    )))
 }
 
 /// The features of the first pool, one for each checkpoint.
@@ -110,7 +135,15 @@ fn of_first_pool((.., sides): Asked<'_>) -> &[Arc<FeaturePart>] {
 }
 
 /// Why factors are not those of the pools at the checkpoints that are used, if they are not.
-fn stale(space: &EigenSpace, (pools, checkpoints, _): Asked<'_>) -> Option<String> {
+fn stale(
+    snapshot: &Snapshot,
+    space: &EigenSpace,
+    (pools, checkpoints, sides): Asked<'_>,
+) -> Result<Option<String>, QueryError> {
     let pools = pools.iter().map(|pool| pool.name.as_str());
-    space.stale(pools, checkpoints.iter().map(|checkpoint| &checkpoint.id))
+    if let Some(why) = space.stale(pools, checkpoints.iter().map(|checkpoint| &checkpoint.id)) {
+        return Ok(Some(why));
+    }
+    let encodings = sides.iter().flatten().map(|feature| feature.desc.encoding.as_str());
+    Ok(space.changed(snapshot)?.or_else(|| space.other_tokens(encodings)))
 }
