@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(read("x < m->'a'->>'n' || 'z'"), format!("(x < ({name} || 'z'))"));
         assert_eq!(read("x || m->'a'->>'n' = 'z'"), format!("((x || {name}) = 'z')"));
         assert_eq!(read("m->'a'->>'n' = m->'a'->>'n'"), format!("({name} = {name})"));
-        assert_eq!(read("x LIKE m->'a'->>'n'"), format!("x LIKE {name}"));
-        assert_eq!(read("x IS DISTINCT FROM m->'a'->>'n'"), format!("x IS DISTINCT FROM {name}"));
+        assert!(read("x LIKE m->'a'->>'n'").starts_with(&format!("x LIKE replace({name}, ")));
+        assert_eq!(read("x IS DISTINCT FROM m->'a'->>'n'"), format!("(x IS DISTINCT FROM {name})"));
     }
 }
