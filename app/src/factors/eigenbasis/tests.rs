@@ -25,6 +25,9 @@ use crate::factors::{FACTORS, FactorArguments, FactorContent, FactorFolder, Fact
 /// Modules that are fitted, in the order of the model.
 const MODULES: [&str; 2] = ["model.layers.0.self_attn.k_proj", "model.layers.1.self_attn.v_proj"];
 
+/// Gradients of rows, by module.
+type Gradients = Vec<Vec<Vec<f64>>>;
+
 /// Rows of each dataset.
 const ROWS: [(&str, u64); 2] = [("pool", 6), ("val", 2)];
 
@@ -156,7 +159,7 @@ fn run(store: &Store, request: IngestRequest) -> Result<(), IngestError> {
 }
 
 /// The gradients themselves of a dataset's rows, by module.
-fn gradients(store: &Store, dataset: &str, rows: u64, modules: &[Module]) -> Vec<Vec<Vec<f64>>> {
+fn gradients(store: &Store, dataset: &str, rows: u64, modules: &[Module]) -> Gradients {
     let mut plain = request(dataset, ProjectionSpec::none());
     plain.modules.patterns = MODULES.map(str::to_owned).to_vec();
     run(store, plain).unwrap();
@@ -210,8 +213,7 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
 
     let [pool, val] = ROWS.map(|(dataset, rows)| gradients(&other, dataset, rows, &modules));
     let [of_pool, of_val] = [("pool", &pool, &val), ("val", &val, &pool)];
-    let by_name = |(name, rows, targets): (&str, &Vec<Vec<Vec<f64>>>, &Vec<Vec<Vec<f64>>>),
-                   filter: Filter| {
+    let by_name = |(name, rows, targets): (&str, &Gradients, &Gradients), filter: Filter| {
         let inverse = |(module, factors): (&Module, &ModuleFactors)| -> Inverse {
             factors.filtered(module, Strategy::Ekfac, filter).unwrap()
         };
