@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gstore_core::{Cancelled, Remedy};
-use gstore_data::{DataError, EncodeError, Place};
+use gstore_data::{DataError, EncodeError, Place, SampleError};
 use gstore_generate::GenerateError;
 use gstore_store::{ArtifactError, LookupError, LossError, ReadError};
 
@@ -116,6 +116,9 @@ pub enum EvaluateError {
     /// The tokenizer or the template.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// Prompts, or options that change none of them.
+    #[error(transparent)]
+    Samples(#[from] SampleError),
     /// The model.
     #[error("{system}: {source}")]
     Model {
@@ -142,12 +145,13 @@ impl EvaluateError {
 
     /// Whether what was asked for cannot be done as it was asked.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
+        match self {
             EvaluateError::Option(_)
-                | EvaluateError::SameName { .. }
-                | EvaluateError::Model { source: GenerateError::Option(_), .. }
-        )
+            | EvaluateError::SameName { .. }
+            | EvaluateError::Model { source: GenerateError::Option(_), .. } => true,
+            EvaluateError::Samples(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 

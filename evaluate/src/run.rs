@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use gstore_core::{Cancel, Progress, many_of};
-use gstore_data::TemplateKind;
+use gstore_data::{TemplateKind, TextEncoder, TextSample, check_system};
 use gstore_generate::{Compute, Weights};
 
 use self::answers::Running;
@@ -102,6 +102,7 @@ pub fn evaluate_tasks(
     let form = (weights.text.max_length as usize, weights.text.template != TemplateKind::Plain);
     let threads = request.compute.threads.max(1);
     let prompts = fit(&request.questions, &encoder, form, (threads, cancel))?;
+    check_told(&prompts, &encoder)?;
     let left_out = prompts.iter().filter(|prompt| prompt.left_out > 0).count();
     if left_out > 0 {
         let have = many_of(left_out as u64, "question has", "questions have");
@@ -128,6 +129,22 @@ pub fn evaluate_tasks(
     let report = Report::new(&comparing, &columns)?;
     let TasksRequest { benchmark, questions, base, .. } = request;
     Ok(TaskOutcome { benchmark, report, questions, prompts, answers, base })
+}
+
+/// Refuses a system message that no prompt gets. All tasks share it, so that none is refused alone.
+fn check_told(prompts: &[Fitted], encoder: &TextEncoder) -> Result<(), EvaluateError> {
+    if encoder.spec().system.is_none() {
+        return Ok(());
+    }
+    let sample = |Fitted { content, begun, .. }: &Fitted| TextSample {
+        row: 0,
+        id: String::new(),
+        content: content.clone(),
+        begun: begun.clone(),
+        metadata: Vec::new(),
+    };
+    let samples: Vec<TextSample> = prompts.iter().map(sample).collect();
+    Ok(check_system(&samples, encoder)?)
 }
 
 /// A task's questions, and the two metrics that it has.

@@ -343,13 +343,46 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     // A key that only the first run had.
     let error = made.agree_on_recipe(&serde_json::json!({})).unwrap_err().to_string();
     assert!(error.contains("no learning_rate, was 0.001"), "{error}");
+    assert!(error.contains("another folder with truth, or remove"), "{error}");
     let other = random_subsets(6, 3, 0.5, 2).expect("subsets");
     let error = TruthFolder::create(&place, &TruthPlan { subsets: &other, ..plan }).unwrap_err().to_string();
-    assert!(error.contains("other subsets"), "{error}");
+    assert!(error.contains("other subsets") && error.contains("another folder with truth"), "{error}");
     let text = fs_err::read_to_string(place.join("pool.jsonl")).expect("the pool");
     fs_err::write(place.join("pool.jsonl"), text.replace("r5", "r6")).expect("changed");
     let error = TruthFolder::open(&place).unwrap_err().to_string();
     assert!(error.contains("has changed"), "{error}");
+}
+
+#[test]
+fn a_recipe_knows_its_tokenizer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name);
+    let subsets = random_subsets(4, 2, 0.5, 1).expect("subsets");
+    let (pool, queries) = ((0..4).map(|id| sample(id, "row")).collect::<Vec<_>>(), [sample(0, "query")]);
+    let plan = || TruthPlan {
+        pool: &pool,
+        queries: &queries,
+        subsets: &subsets,
+        repeats: 1,
+        design: serde_json::Value::Null,
+    };
+    let recipe = |tokenizer: &str, template: &str| serde_json::json!({ "seed": 1, "tokenizer": tokenizer, "template digest": template });
+    let made = TruthFolder::create(&place("known"), &plan()).expect("made");
+    made.agree_on_recipe(&recipe("a", "t")).expect("the first");
+    made.agree_on_recipe(&recipe("a", "t")).expect("the same");
+    for (other, words) in [
+        (recipe("b", "t"), "its tokenizer is \"a\", not \"b\""),
+        (recipe("a", "u"), "its template digest is \"t\", not \"u\""),
+    ] {
+        let error = made.agree_on_recipe(&other).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    // Noted before recipes knew of it.
+    let old = TruthFolder::create(&place("unknown"), &plan()).expect("made");
+    old.agree_on_recipe(&serde_json::json!({ "seed": 1 })).expect("the first");
+    old.agree_on_recipe(&recipe("a", "t")).expect("not known to be another");
+    let error = old.agree_on_recipe(&serde_json::json!({ "seed": 2, "tokenizer": "a" })).unwrap_err();
+    assert!(error.to_string().contains("seed=2, was 1"), "{error}");
 }
 
 fn tables(subsets: &str, outputs: &str) -> Result<Truth, gstore_evaluate::EvaluateError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::common::{demo, folder};
 use gstore_core::{Cancel, Silent};
-use gstore_data::Content;
+use gstore_data::{Content, TextOptions};
 use gstore_evaluate::metrics::Metric;
 use gstore_evaluate::statistics::Bootstrap;
 use gstore_evaluate::tasks::{
@@ -318,4 +318,39 @@ fn a_task_of_two_kinds_is_refused() {
     };
     let error = evaluate_tasks(request, &mut Silent, &Cancel::new()).err().expect("refused").to_string();
     assert!(error.contains("task sums has questions with choices and others without"), "{error}");
+}
+
+/// Whether a system message is refused.
+fn is_told(data: &Path, layout: Layout, template: &str) -> bool {
+    let text = TextOptions {
+        system: Some("Be brief.".to_owned()),
+        template: template.parse().expect("a template"),
+        ..TextOptions::default()
+    };
+    let request = TasksRequest {
+        benchmark: "told".to_owned(),
+        questions: questions(&source(layout, data)),
+        systems: vec![System { name: "base".to_owned(), weights: Weights { text, ..Weights::new(demo()) } }],
+        base: 0,
+        bootstrap: Bootstrap { resamples: 10, seed: 3 },
+        compute: Compute::default(),
+        journal: None,
+        overwrite: false,
+    };
+    match evaluate_tasks(request, &mut Silent, &Cancel::new()) {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(error.is_usage() && error.to_string().contains("has no effect"), "{error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn a_system_message_that_no_prompt_gets_is_refused() {
+    let choices = OWN.lines().filter(|line| line.contains("\"choices\"")).collect::<Vec<_>>().join("\n");
+    let folder = folder(&[("questions.jsonl", &choices)]);
+    let own = folder.path().join("questions.jsonl");
+    assert!(is_told(&own, Layout::Own, "tulu"));
+    assert!(!is_told(&own, Layout::Own, "plain"));
 }

@@ -139,7 +139,7 @@ pub(crate) fn read(
         return Err(GenerateError::NoSamples);
     }
     check_block(&samples, encoder)?;
-    // Tasks of an evaluation share their options, whatever each is made of.
+    // Tasks of an evaluation share their options, and it has checked them over all of their prompts.
     if !matches!(source, SampleSource::Begun(_)) {
         check_system(&samples, encoder)?;
     }

@@ -113,7 +113,11 @@ impl TruthFolder {
             let found = Self::open(folder)?;
             return match found.manifest == manifest {
                 true => Ok(found),
-                false => Err(found.bad("manifest.json", "it is the truth of other subsets, queries or rows")),
+                false => {
+                    let what =
+                        format!("it is the truth of other subsets, queries or rows\n  {}", found.remedy());
+                    Err(found.bad("manifest.json", &what))
+                }
             };
         }
         fs_err::create_dir_all(folder.join("outputs"))?;

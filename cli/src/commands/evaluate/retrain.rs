@@ -12,6 +12,7 @@ use gstore_data::{SampleSource, TextOptions};
 use gstore_evaluate::attribution::{QueryLoss, TruthFolder, Undone};
 use gstore_generate::{PerplexityRequest, Weights, perplexity};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_store::EncodingSpec;
 use gstore_train::{Batching, Method, Quiet, Saving, StepOptions, TrainError, TrainRequest};
 use serde_json::{Value, json};
 
@@ -65,7 +66,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let encoder = text.encoder(&model).map_err(TrainError::from)?;
     let Texts { pool, queries } = of_each(&truth, &encoder, &text, &cancel)?;
     let request = request(context, args, &truth, model, pool)?;
-    truth.agree_on_recipe(&recipe(&request, &text)?)?;
+    truth.agree_on_recipe(&recipe(&request, &text, &encoder.spec())?)?;
     // Before hours of work that the store would not take.
     stored::check(context, args, &truth, &cancel)?;
     for Undone { run, .. } in remaining {
@@ -181,7 +182,7 @@ fn request(
 
 /// What decides the bits of a model but for its rows, and with the texts as they were asked for those of its losses:
 /// the same for all runs of a ground truth.
-fn recipe(request: &TrainRequest, text: &TextOptions) -> Result<Value> {
+fn recipe(request: &TrainRequest, text: &TextOptions, encoding: &EncodingSpec) -> Result<Value> {
     let Batching { epochs, max_steps, .. } = &request.batching;
     let mut recipe = request.identity(0);
     let model = match &request.method {
@@ -198,7 +199,10 @@ fn recipe(request: &TrainRequest, text: &TextOptions) -> Result<Value> {
     recipe["epochs"] = json!(max_steps.is_none().then_some(epochs));
     recipe["warm-up share"] = json!(request.steps.warmup_ratio);
     recipe["model"] = json!(model);
+    recipe["tokenizer"] = json!(encoding.tokenizer);
     recipe["template"] = json!(format!("{:?}", text.template));
+    // What a template takes from the tokenizer's folder: of `chat` all of it.
+    recipe["template digest"] = json!(encoding.template_digest);
     recipe["system message"] = json!(text.system);
     recipe["maximum length"] = json!(text.max_length);
     recipe["block"] = json!(text.block);

@@ -1,10 +1,27 @@
 //! How the models of a ground truth are trained: all of them alike, but for their rows and seeds.
 
+use gstore_core::Remedy;
 use gstore_train::difference;
 use serde_json::Value;
 
 use super::{TruthFolder, place};
 use crate::error::EvaluateError;
+
+/// What recipes do not have that were noted before these keys were: it is not known of their models.
+const LATER: [&str; 2] = ["tokenizer", "template digest"];
+
+/// What differs between two recipes, but for what one of them does not know.
+pub(super) fn differing(noted: &Value, asked: &Value) -> Option<String> {
+    let (mut noted, mut asked) = (noted.clone(), asked.clone());
+    for key in LATER {
+        if [&noted, &asked].iter().any(|recipe| recipe.get(key).is_none_or(Value::is_null)) {
+            for recipe in [&mut noted, &mut asked] {
+                recipe.as_object_mut().map(|keys| keys.remove(key));
+            }
+        }
+    }
+    difference(&noted, &asked, &[])
+}
 
 impl TruthFolder {
     /// Notes how models are trained, or compares with how they were.
@@ -16,15 +33,25 @@ impl TruthFolder {
             return place(&self.folder, "recipe.json", format!("{recipe:#}\n").as_bytes());
         }
         let noted = self.recipe()?;
-        match difference(&noted, recipe, &[]) {
+        match differing(&noted, recipe) {
             None => Ok(()),
             Some(what) => Err(self.bad(
                 "recipe.json",
                 &format!(
-                    "the models of this folder are trained otherwise: {what}; they differ in their rows alone"
+                    "the models of this folder are trained otherwise: {what}; they differ in their rows alone\n  {}",
+                    self.remedy()
                 ),
             )),
         }
+    }
+
+    /// The way out where a folder holds another ground truth than the one that is asked for.
+    pub(super) fn remedy(&self) -> String {
+        format!(
+            "give another folder with {}, or remove {}, whose runs are then done once more",
+            Remedy::Option("truth", ""),
+            self.folder.display()
+        )
     }
 
     pub(super) fn recipe(&self) -> Result<Value, EvaluateError> {

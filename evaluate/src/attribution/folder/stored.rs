@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use gstore_core::{Cancel, canonical_json, many, xxh3_hex};
 use gstore_data::TextSample;
 use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
-use gstore_train::difference;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::lines::{digest, ids_in, of_samples, of_subsets, subsets_in};
 use super::members::Retrained;
+use super::recipe::differing;
 use super::{Manifest, TruthFolder, VERSION};
 use crate::attribution::ids::Ids;
 use crate::attribution::subsets::Subset;
@@ -101,7 +101,7 @@ impl Stored {
             () if own.manifest.queries != other.manifest.queries => {
                 "they were asked other queries".to_owned()
             }
-            () => match difference(&own.recipe, &other.recipe, &[]) {
+            () => match differing(&own.recipe, &other.recipe) {
                 Some(what) => format!("they were trained otherwise: {what}"),
                 None => return Ok(()),
             },
