@@ -69,7 +69,7 @@ impl TrainerState {
         }
         let bytes = fs_err::read(&path)?;
         let invalid = |message: String| TrainerError::Invalid { path: path.clone(), message };
-        let value: Value = serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
+        let value = Self::json(&bytes).map_err(|e| invalid(e.to_string()))?;
         let global_step = value
             .get("global_step")
             .and_then(Value::as_u64)
@@ -91,6 +91,19 @@ impl TrainerState {
             max_steps: value.get("max_steps").and_then(Value::as_u64),
             log_history,
         }))
+    }
+
+    /// The JSON of a trainer state. What no JSON has and Python writes, `NaN`, `Infinity` and `-Infinity`, is null: a
+    /// log may have the norm of a gradient that overflowed.
+    ///
+    /// # Errors
+    /// What is no JSON otherwise.
+    pub fn json(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+        serde_json::from_slice(bytes).or_else(|error| {
+            let finite = with_nulls(bytes);
+            // Places in the message are those of the file.
+            if finite == bytes { Err(error) } else { serde_json::from_slice(&finite) }
+        })
     }
 
     /// The optimiser steps of the epoch that ends at this checkpoint, first and last, counted from 1.
@@ -124,6 +137,30 @@ impl TrainerState {
             self.log_history.iter().filter_map(|e| Some((e.step, e.learning_rate?))).collect();
         Schedule::new(&points, peak).map(|schedule| schedule.mean(first, last))
     }
+}
+
+/// The bytes with the numbers that are none as nulls, outside of strings.
+fn with_nulls(bytes: &[u8]) -> Vec<u8> {
+    const TOKENS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut rest, mut in_string) = (bytes, false);
+    while let [byte, after @ ..] = rest {
+        if in_string && *byte == b'\\' {
+            let pair = rest.len().min(2);
+            out.extend_from_slice(&rest[..pair]);
+            rest = &rest[pair..];
+            continue;
+        }
+        if let Some(token) = TOKENS.iter().find(|token| !in_string && rest.starts_with(token)) {
+            out.extend_from_slice(b"null");
+            rest = &rest[token.len()..];
+            continue;
+        }
+        in_string ^= *byte == b'"';
+        out.push(*byte);
+        rest = after;
+    }
+    out
 }
 
 fn log_entry(value: &Value) -> Option<LogEntry> {
@@ -168,4 +205,34 @@ pub fn peak_rate(folder: &Path) -> Result<Option<f64>, TrainerError> {
 
 fn positive(rate: Option<f64>) -> Option<f64> {
     rate.filter(|r| r.is_finite() && *r > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_none_are_nulls() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |text: &str| fs_err::write(folder.path().join("trainer_state.json"), text).unwrap();
+        write(
+            r#"{"global_step": 2, "epoch": NaN, "note": "a \"NaN\", -Infinity\\", "log_history": [
+                {"step": 1, "loss": -Infinity, "grad_norm": Infinity, "learning_rate": 0.5},
+                {"step": 2, "loss": 1.5, "grad_norm":NaN}]}"#,
+        );
+        let state = TrainerState::read(folder.path()).unwrap().unwrap();
+        assert_eq!((state.global_step, state.epoch), (2, None));
+        let read = |at: usize| {
+            let entry: &LogEntry = &state.log_history[at];
+            (entry.loss, entry.grad_norm, entry.learning_rate)
+        };
+        assert_eq!((read(0), read(1)), ((None, None, Some(0.5)), (Some(1.5), None, None)));
+        let bytes = fs_err::read(folder.path().join("trainer_state.json")).unwrap();
+        assert_eq!(TrainerState::json(&bytes).unwrap()["note"], "a \"NaN\", -Infinity\\");
+        for damaged in [r#"{"global_step": nan}"#, r#"{"global_step": 1, "epoch": NaNs}"#, r#"{"a": "NaN"#] {
+            write(damaged);
+            let error = TrainerState::read(folder.path()).unwrap_err();
+            assert!(matches!(error, TrainerError::Invalid { .. }), "{damaged}: {error}");
+        }
+    }
 }

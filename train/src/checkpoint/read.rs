@@ -128,7 +128,7 @@ fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<Evaluated>), TrainError>
 }
 
 fn json(path: &Path, folder: &Path) -> Result<Value, TrainError> {
-    serde_json::from_slice(&fs_err::read(path)?).map_err(|error| TrainError::Checkpoint {
+    TrainerState::json(&fs_err::read(path)?).map_err(|error| TrainError::Checkpoint {
         folder: folder.to_owned(),
         what: format!("{}: {error}", path.display()),
     })

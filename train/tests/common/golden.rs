@@ -1,13 +1,13 @@
 //! Reference runs of training: `golden/train`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gstore_data::{FieldNames, TextEncoder, find};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
-use gstore_model::params::ParamStore;
-use gstore_model::weights::{Adapter, ModelFolder};
+use gstore_model::weights::{Adapter, Decay, ModelFolder, Trained, canonical};
 use gstore_train::{
     AdamW, LossMean, Optimizer, OptimizerKind, Parameters, Sample, Schedule, Sgd, Trainer, TrainerOptions,
 };
@@ -74,6 +74,7 @@ impl Golden {
                 value: value.clone(),
             }
         };
+        assert!(!described.is_empty(), "the manifest has no runs");
         Some(Golden {
             runs: described.iter().map(run).collect(),
             base: text("base"),
@@ -86,6 +87,17 @@ impl Golden {
             shared,
             folder,
         })
+    }
+}
+
+impl Golden {
+    /// The runs of which something holds; where there are none, it is said that their test is skipped.
+    pub fn runs_of(&self, what: &str, of: impl Fn(&Run) -> bool) -> Vec<&Run> {
+        let runs: Vec<&Run> = self.runs.iter().filter(|run| of(run)).collect();
+        if runs.is_empty() {
+            eprintln!("skipped: {} has no run of {what}", self.folder.display());
+        }
+        runs
     }
 }
 
@@ -233,24 +245,66 @@ impl Run {
     }
 
     /// Compares checksums of the parameters after a step, if the manifest has some.
-    pub fn check_sums(&self, step: usize, store: &ParamStore, tolerance: f64) {
+    pub fn check_sums(&self, step: usize, parameters: &Parameters<Cpu>, tolerance: f64) {
         let Some(sums) = self.value["checksums"][step.to_string()].as_object() else { return };
         for (name, expected) in sums {
-            let values = store.get(name).unwrap_or_else(|| panic!("{} has {name}", self.name));
             let expected: Vec<f64> = expected.as_array().unwrap().iter().filter_map(Value::as_f64).collect();
-            let norm = values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
             let note = format!("{} step {step} {name}", self.name);
-            assert_close(norm, expected[1], tolerance, &note);
-            // Sums may cancel: what counts is their error against the size of the tensor.
-            let sum: f64 = values.iter().map(|v| f64::from(*v)).sum();
-            let wave =
-                values.iter().enumerate().map(|(i, v)| f64::from(*v) * (0.7 * i as f64).cos()).sum::<f64>();
-            for (found, expected) in [(sum, expected[0]), (wave, expected[2])] {
-                let allowed = tolerance * expected.abs().max(norm);
-                assert!((found - expected).abs() <= allowed, "{note}: {found} instead of {expected}");
+            check_sum(&stored(parameters, name), &expected, tolerance, &note);
+        }
+    }
+
+    /// The optimizer's groups are those of the manifest, which lists or counts what is in them.
+    pub fn check_groups(&self, parameters: &Parameters<Cpu>) {
+        let groups = &self.value["optimizer_index"];
+        for (group, decays) in [("decay", true), ("no_decay", false)] {
+            let own: Vec<&Trained> =
+                parameters.trained().iter().filter(|t| (t.decay == Decay::Yes) == decays).collect();
+            let note = format!("{} {group}", self.name);
+            match &groups[group] {
+                Value::Null => {}
+                Value::Array(names) => {
+                    assert_eq!(own.len(), names.len(), "{note}");
+                    for (own, name) in own.into_iter().zip(names) {
+                        let name = name.as_str().expect("a name");
+                        assert!(is_called(own, name), "{note}: {} in the place of {name}", own.spec.name);
+                    }
+                }
+                count => assert_eq!(Some(own.len() as u64), count.as_u64(), "{note}"),
             }
         }
     }
+}
+
+/// Sum, norm, and product with a wave over the values in the order of files.
+pub fn checksum(values: &[f32]) -> [f64; 3] {
+    let values = || values.iter().map(|v| f64::from(*v));
+    let wave = values().enumerate().map(|(i, v)| v * (0.7 * i as f64).cos()).sum();
+    [values().sum(), values().map(|v| v * v).sum::<f64>().sqrt(), wave]
+}
+
+/// Compares the checksum of values in the order of files.
+#[track_caller]
+pub fn check_sum(values: &[f32], expected: &[f64], tolerance: f64, note: &str) {
+    let [sum, norm, wave] = checksum(values);
+    assert_close(norm, expected[1], tolerance, note);
+    // Sums may cancel: what counts is their error against the size of the tensor.
+    for (found, expected) in [(sum, expected[0]), (wave, expected[2])] {
+        let allowed = tolerance * expected.abs().max(norm);
+        assert!((found - expected).abs() <= allowed, "{note}: {found} instead of {expected}");
+    }
+}
+
+/// The values of a tensor of the parameters in the order of files.
+pub fn stored<'p>(parameters: &'p Parameters<Cpu>, name: &str) -> Cow<'p, [f32]> {
+    let trained = parameters.trained().iter().find(|trained| is_called(trained, name)).expect(name);
+    trained.stored(parameters.store().get(&trained.spec.name).expect(name))
+}
+
+/// Whether a file may call a tensor so.
+fn is_called(trained: &Trained, name: &str) -> bool {
+    let own = &trained.spec.name;
+    *own == name || *own == canonical(name) || trained.aliases.iter().any(|alias| alias == name)
 }
 
 /// A list of tokens and how many of the first are not scored.
