@@ -1,6 +1,8 @@
 //! Promise: a prefilter keeps the rows that it says it keeps, of rows that are joined by their ids, and one
 //! that saves nothing, or learns from nothing, is refused with the reason.
 
+mod killed;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 

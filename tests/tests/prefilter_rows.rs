@@ -1,8 +1,11 @@
 //! Promise: a prefilter keeps rows of which it knows that they are wanted, or cannot say that they are not: labelled
 //! rows of the true top, and rows of which a value is missing.
 
-use gstore_store::Store;
-use gstore_tests::made::{Numbers, gradients};
+use gstore_store::{
+    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, JobFeature, JobPlan,
+    RowFlags, Space, Store,
+};
+use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
 use serde_json::{Value, json};
 
@@ -101,6 +104,95 @@ fn so_many_labels_are_drawn_of_the_rows_with_gradients() {
         rows == 300.0 && notes.contains("100 rows of `pool` with gradients were not drawn"),
         "{rows}: {notes}"
     );
+}
+
+/// Gives the first `rows` samples of a dataset projected gradients, whose scores have a noise that is known.
+fn projected(store: &Store, dataset: &str, rows: u64, mut vector: impl FnMut(u64) -> Vec<f32>) {
+    let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
+    let space = Space {
+        family: Family::Gradient,
+        checkpoint: Some(id.clone()),
+        modules: "m".into(),
+        projection: "p".into(),
+        layer: None,
+        loss: "cross_entropy".into(),
+        reduction: "mean".into(),
+        dim: DIM,
+    };
+    let desc = FeatureDesc {
+        dataset: dataset.into(),
+        encoding: "e".into(),
+        checkpoint: Some(id),
+        ensemble: None,
+        kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
+        space,
+        dtype: DType::F16,
+        compute: "f32".into(),
+        granularity: Granularity::Sample,
+        rotation: Default::default(),
+    };
+    let plan = JobPlan {
+        command: "test".into(),
+        identity: json!(dataset),
+        features: vec![JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd-sample".to_owned(), DIM) }],
+        detail: Value::Null,
+    };
+    let mut job = store.start_job(plan).expect("a job");
+    let mut writer = job.segment_writer(0).expect("a segment");
+    (0..rows).for_each(|row| writer.push(row, &vector(row), RowFlags::empty()).expect("a vector"));
+    job.seal(0, writer).expect("sealed");
+    job.publish(None, true).expect("published");
+}
+
+#[test]
+fn noise_is_that_of_the_rows_that_are_judged_on() {
+    let place = Place::new();
+    // Ids of the datasets: the pool's rows, and of 300 with labels 100 that it lacks.
+    let file = |name: &str, ids: &dyn Fn(u64) -> u64, count: u64| {
+        let lines: String = (0..count).map(|row| format!("{}\n", line(ids(row)))).collect();
+        fs_err::write(place.path(&format!("{name}.jsonl")), lines).expect("written");
+        place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
+    };
+    file("pool", &|row| row, 600);
+    file("few", &|row| if row < 200 { 3 * row } else { 10_000 + row }, 300);
+    let store = Store::open(place.path("store")).expect("a store");
+    // The score of a row, all coordinates alike, and noise of each.
+    let mut numbers = Numbers(5);
+    let mut of = |signal: f64, noise: f32| -> Vec<f32> {
+        numbers.vector(DIM).iter().map(|x| signal as f32 + noise * x).collect()
+    };
+    // Rows elsewhere are all noise, which is of no concern to those in the pool.
+    projected(&store, "few", 300, |row| if row < 200 { of(signal(3 * row), 0.1) } else { of(0.0, 20.0) });
+    append(&store, "q", 2);
+    projected(&store, "q", 2, |_| vec![1.0; DIM as usize]);
+    let more = ["--labels-of", "few", "--inputs", "x", "--budget", "30%", "--json", "--sim", "dot"];
+    let said = place.run(&fit("cheap", &more));
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let report: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let reliability = |report: &Value| {
+        let of = &report["report"]["targets"][0]["reliability"];
+        (of["rows"].as_u64().expect("rows"), number(&of["value"]))
+    };
+    let (rows, value) = reliability(&report);
+    assert!(rows == 200 && value > 0.9, "{report:#}");
+    assert!(said.stderr.contains("is not noise (200 rows)"), "{}", said.stderr);
+    let notes = report["report"]["notes"].to_string();
+    assert!(notes.contains("100 labelled ids are not in the pool"), "{notes}");
+    assert_eq!(report["report"]["cost"]["labelled"], 200, "gradients of other rows are no labels");
+
+    // 100 rows of the pool were learned from; others that are judged on have labels that are mostly noise.
+    file("judged", &|row| if row < 100 { 3 * row } else { 3 * row + 1 }, 250);
+    projected(&store, "judged", 250, |row| {
+        if row < 100 { of(signal(3 * row), 0.1) } else { of(signal(3 * row + 1), 20.0) }
+    });
+    let judge =
+        ["prefilter", "evaluate", "cheap", "--pool", "pool", "--target", "q", "--labels-of", "judged"];
+    let report = place.json(&[&judge[..], &["--json", "--sim", "dot", "--resamples", "100"]].concat());
+    let (rows, value) = reliability(&report);
+    // Of 150 rows after those, 100 are in the pool.
+    assert!(report["report"]["rows"] == 100 && rows == 100 && value < 0.8, "{report:#}");
+    let notes = report["report"]["notes"].to_string();
+    assert!(notes.contains("50 labelled ids are not in the pool"), "{notes}");
 }
 
 #[test]

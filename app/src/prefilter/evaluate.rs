@@ -8,7 +8,7 @@ use gstore_store::Snapshot;
 use serde_json::Value;
 
 use super::joined;
-use super::labels::{LabelRequest, Labels, labels, rows_of};
+use super::labels::{LabelRequest, Labels, Wanted, labels, rows_of};
 use super::scored::difference;
 use crate::answer::AnswerError;
 use crate::work::Work;
@@ -26,22 +26,15 @@ pub fn evaluate_prefilter(
     work: &mut Work<'_>,
 ) -> Result<Report, AnswerError> {
     let request = &in_order(prefilter, request);
-    let found = labels(snapshot, (request, None), work)?;
+    let wanted = Wanted { pool, is_known: &|id| prefilter.learned_from(id) };
+    let found = labels(snapshot, (request, wanted), work)?;
     check_scored(prefilter, request, &found)?;
     let features = prefilter.open(snapshot, pool)?;
-    let mut rows = rows_of(snapshot, pool, (&found.ids, &request.dataset))?;
-    let before = rows.len();
-    rows.retain(|(_, place)| !prefilter.learned_from(&found.ids[*place]));
-    if rows.is_empty() {
-        return Err(AnswerError::Refused(format!(
-            "the prefilter has learned from all {before} labelled rows; others are needed to judge it"
-        )));
-    }
+    let rows = rows_of(snapshot, pool, &found.ids)?;
     let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
-    let (data, missing) = joined(&found, &features.read(&numbers)?, &rows, features.set(), request, 2)?;
+    let data = joined(&found, &features.read(&numbers)?, &rows, features.set(), request, 2)?;
     let mut report = prefilter.evaluate(&data, options, &found.reliability, work.cancel)?;
-    report.notes.extend(missing.filter(|_| before == rows.len()));
-    report.notes.extend(found.unused_note(&request.dataset));
+    report.notes.extend(found.notes(&request.dataset));
     Ok(report)
 }
 

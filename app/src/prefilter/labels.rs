@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use gstore_core::{Remedy, many};
+use gstore_core::{Remedy, many, many_of};
 use gstore_learn::Matrix;
 use gstore_learn::judge::Reliability;
 use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef};
@@ -57,6 +57,24 @@ impl LabelRequest {
     }
 }
 
+/// Which rows of a dataset can be labels.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The dataset that is filtered: rows that it lacks are no labels.
+    pub(super) pool: &'a str,
+    /// Ids of no use, those that were learned from.
+    pub(super) is_known: &'a dyn Fn(&str) -> bool,
+}
+
+/// Rows with gradients, and those of them that can be labels.
+#[derive(Debug, Default)]
+struct Candidates {
+    with_vectors: RowSet,
+    rows: RowSet,
+    /// How many are of no use because the pool lacks their ids.
+    elsewhere: u64,
+}
+
 /// Scores by id.
 pub(super) struct Labels {
     pub(super) ids: Vec<String>,
@@ -71,12 +89,18 @@ pub(super) struct Labels {
     pub(super) is_seeded: bool,
     /// Rows with gradients that were not drawn, of the target that has most of them.
     pub(super) unused: u64,
+    /// The same of rows whose ids are not in the pool.
+    pub(super) elsewhere: u64,
 }
 
 impl Labels {
-    /// What is said where gradients that were paid for are not learned from.
-    pub(super) fn unused_note(&self, dataset: &str) -> Option<String> {
-        (self.unused > 0).then(|| {
+    /// What is said of gradients that are there and no labels.
+    pub(super) fn notes(&self, dataset: &str) -> Vec<String> {
+        let elsewhere = (self.elsewhere > 0).then(|| {
+            let are = many_of(self.elsewhere, "labelled id is", "labelled ids are");
+            format!("{are} not in the pool")
+        });
+        let unused = (self.unused > 0).then(|| {
             format!(
                 "{} of `{dataset}` with gradients {} not drawn as labels, though nothing is left to compute for them: a \
                  higher number as {} takes more",
@@ -84,14 +108,18 @@ impl Labels {
                 if self.unused == 1 { "was" } else { "were" },
                 Remedy::Option("labels", "")
             )
-        })
+        });
+        elsewhere.into_iter().chain(unused).collect()
     }
 }
 
-/// Scores the rows of the dataset for each target. `pool`: where it matters how they were drawn.
+/// Scores rows of the dataset for each target, those that are wanted alone: also their noise is measured on no others.
+///
+/// # Errors
+/// Targets that make no sense, gradients of none but rows of no use, those of a scan.
 pub(super) fn labels(
     snapshot: &Arc<Snapshot>,
-    (request, pool): (&LabelRequest, Option<&str>),
+    (request, wanted): (&LabelRequest, Wanted<'_>),
     work: &mut Work<'_>,
 ) -> Result<Labels, AnswerError> {
     if request.targets.is_empty() {
@@ -104,8 +132,9 @@ pub(super) fn labels(
     let mut noise = Vec::with_capacity(request.targets.len());
     let mut questions = Vec::with_capacity(request.targets.len());
     let mut checkpoints = 1;
-    let mut unused = 0;
-    let mut is_seeded = pool == Some(request.dataset.as_str());
+    let (mut unused, mut elsewhere) = (0, 0);
+    let mut candidates = Candidates::default();
+    let mut is_seeded = wanted.pool == request.dataset;
     for (number, target) in request.targets.iter().enumerate() {
         let spec = InfluenceSpec {
             pools: vec![request.dataset.clone()],
@@ -122,8 +151,12 @@ pub(super) fn labels(
             let live = snapshot.live_rows(snapshot.dataset(&request.dataset)?)?;
             is_seeded = is_draw(&live, request.seed, &with_vectors);
         }
-        let taken = drawn(&with_vectors, request.most, request.seed);
-        unused = unused.max(with_vectors.len() - taken.len());
+        if candidates.with_vectors != with_vectors {
+            candidates = candidates_of(snapshot, &request.dataset, wanted, with_vectors)?;
+        }
+        let taken = drawn(&candidates.rows, request.most, request.seed);
+        unused = unused.max(candidates.rows.len() - taken.len());
+        elsewhere = elsewhere.max(candidates.elsewhere);
         questions.push(scored(&prepared));
         checkpoints = prepared.checkpoints().len().max(1);
         let mut own: Vec<Scored> = Vec::new();
@@ -146,7 +179,16 @@ pub(super) fn labels(
         ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
     }
     let scores = Matrix::new(request.targets.len(), by_row.into_values().flatten().collect());
-    Ok(Labels { ids, scores, reliability: noise, scored: questions, checkpoints, is_seeded, unused })
+    Ok(Labels {
+        ids,
+        scores,
+        reliability: noise,
+        scored: questions,
+        checkpoints,
+        is_seeded,
+        unused,
+        elsewhere,
+    })
 }
 
 /// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.
@@ -159,6 +201,50 @@ fn with_vectors(snapshot: &Snapshot, prepared: &Prepared) -> Result<RowSet, Answ
     Ok(rows.unwrap_or_default())
 }
 
+/// Tells those of the rows with gradients that can be labels from the others: rows are joined by id.
+///
+/// # Errors
+/// None can be one.
+fn candidates_of(
+    snapshot: &Snapshot,
+    dataset: &str,
+    Wanted { pool, is_known }: Wanted<'_>,
+    with_vectors: RowSet,
+) -> Result<Candidates, AnswerError> {
+    let mut places: HashMap<String, u64> = HashMap::new();
+    let (mut rows, mut known) = (Vec::new(), 0);
+    let mut take = |row: u64, id: &str| match is_known(id) {
+        true => known += 1,
+        false => rows.push(row),
+    };
+    snapshot.samples(snapshot.dataset(dataset)?)?.each_id(|row, id| {
+        if with_vectors.contains(row) && pool == dataset {
+            take(row, id);
+        } else if with_vectors.contains(row) {
+            places.insert(id.to_owned(), row);
+        }
+    })?;
+    if pool != dataset {
+        snapshot.samples(snapshot.dataset(pool)?)?.each_id(|_, id| {
+            if let Some(row) = places.remove(id) {
+                take(row, id);
+            }
+        })?;
+    }
+    let (rows, elsewhere) = (RowSet::from_rows(rows), places.len() as u64);
+    if rows.is_empty() && known > 0 {
+        return Err(AnswerError::Refused(format!(
+            "the prefilter has learned from all {known} labelled rows; others are needed to judge it"
+        )));
+    }
+    if rows.is_empty() && elsewhere > 0 {
+        return Err(AnswerError::Refused(format!(
+            "none of the {elsewhere} labelled ids of `{dataset}` is in `{pool}`: rows are joined by id"
+        )));
+    }
+    Ok(Candidates { with_vectors, rows, elsewhere })
+}
+
 /// Whether some rows are the first of all live ones in the order of a seed, as those of a cascade's sample are. So are all
 /// rows.
 fn is_draw(live: &RowSet, seed: u64, rows: &RowSet) -> bool {
@@ -168,24 +254,15 @@ fn is_draw(live: &RowSet, seed: u64, rows: &RowSet) -> bool {
 }
 
 /// The rows of a pool with the labelled ids, ascending, each with the place of its id.
-///
-/// # Errors
-/// A pool that has none of them.
 pub(super) fn rows_of(
     snapshot: &Snapshot,
     pool: &str,
-    (ids, dataset): (&[String], &str),
+    ids: &[String],
 ) -> Result<Vec<(u64, usize)>, AnswerError> {
     let places: HashMap<&str, usize> = ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
     let samples = snapshot.samples(snapshot.dataset(pool)?)?;
     let mut found = Vec::with_capacity(ids.len());
     samples.each_id(|row, id| found.extend(places.get(id).map(|place| (row, *place))))?;
-    if found.is_empty() && !ids.is_empty() {
-        return Err(AnswerError::Refused(format!(
-            "none of the {} labelled ids of `{dataset}` is in `{pool}`: rows are joined by id",
-            ids.len()
-        )));
-    }
     found.sort_unstable();
     Ok(found)
 }

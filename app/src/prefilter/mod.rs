@@ -23,7 +23,7 @@ pub use labels::{Drawn, LabelRequest};
 pub use list::{PrefilterNote, list_prefilters};
 pub use picture::recall_picture;
 
-use self::labels::{Labels, labels, rows_of};
+use self::labels::{Labels, Wanted, labels, rows_of};
 use crate::answer::AnswerError;
 use crate::ceiling::tell_ceiling;
 use crate::rows::{cells, drawn};
@@ -61,12 +61,13 @@ pub fn fit_prefilter(
 ) -> Result<(Prefilter, Report), AnswerError> {
     request.options.check()?;
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
-    let found = labels(snapshot, (&request.labels, Some(request.pool.as_str())), work)?;
+    let wanted = Wanted { pool: &request.pool, is_known: &|_| false };
+    let found = labels(snapshot, (&request.labels, wanted), work)?;
     for (target, noise) in request.labels.targets.iter().zip(&found.reliability) {
         tell_ceiling(target, *noise, (request.options.top, &request.options.budgets), work);
     }
     let mut features = set.open(snapshot, &request.pool)?;
-    let rows = rows_of(snapshot, &request.pool, (&found.ids, &request.labels.dataset))?;
+    let rows = rows_of(snapshot, &request.pool, &found.ids)?;
     let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
     features.learn_values(&numbers)?;
     if features.set().columns().is_empty() {
@@ -77,15 +78,14 @@ pub fn fit_prefilter(
     }
     let least = request.options.least_rows();
     let x = features.read(&numbers)?;
-    let (data, missing) = joined(&found, &x, &rows, features.set(), &request.labels, least)?;
+    let data = joined(&found, &x, &rows, features.set(), &request.labels, least)?;
     let live = snapshot.dataset(&request.pool)?.rows;
     let drawn = request.labels.drawn_of(&found);
     let data = if drawn == Drawn::Unknown { data } else { data.of_pool(live as usize) };
     let means = Means { seed: request.options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report, held_out) =
         Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability, &means)?;
-    report.notes.extend(missing);
-    report.notes.extend(found.unused_note(&request.labels.dataset));
+    report.notes.extend(found.notes(&request.labels.dataset));
     if drawn == Drawn::Unknown {
         report.notes.push(format!(
             "nothing says that the labelled rows were drawn at random from all rows of `{}`: the bound of the recall counts \
@@ -135,7 +135,7 @@ fn unpredicted(x: &Matrix) -> f64 {
     1.0 - (0..x.rows()).filter(|row| x.is_finite(*row)).count() as f64 / x.rows().max(1) as f64
 }
 
-/// Labels and features of the rows that have both, and how many labels have no row.
+/// Labels and features of the rows that have both.
 fn joined(
     found: &Labels,
     x: &Matrix,
@@ -143,14 +143,11 @@ fn joined(
     set: &FeatureSet,
     request: &LabelRequest,
     least: usize,
-) -> Result<(Labelled, Option<String>), AnswerError> {
+) -> Result<Labelled, LearnError> {
     let places: Vec<usize> = rows.iter().map(|(_, place)| *place).collect();
     let ids: Vec<String> = places.iter().map(|place| found.ids[*place].clone()).collect();
     let y = found.scores.select(&places);
-    let lost = found.ids.len().saturating_sub(ids.len());
-    let missing = (lost > 0).then(|| format!("{lost} labelled ids are not in the pool"));
-    let data = Labelled::new(ids, (set.columns(), x), (request.targets.clone(), &y), least)?;
-    Ok((data, missing))
+    Labelled::new(ids, (set.columns(), x), (request.targets.clone(), &y), least)
 }
 
 fn provenance(

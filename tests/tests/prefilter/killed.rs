@@ -1,0 +1,105 @@
+//! Promise: a cascade that was killed goes on with the same command, and selects and reports the same.
+
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use gstore_store::Store;
+use gstore_tests::place::Place;
+use gstore_tests::world;
+use serde_json::{Value, json};
+
+const ARGS: [&str; 19] = [
+    "select",
+    "--pool",
+    "pool",
+    "--target",
+    "q",
+    "-o",
+    "out.jsonl",
+    "--top",
+    "50%",
+    "--recall",
+    "80%",
+    "--labels",
+    "60",
+    "--rounds",
+    "1",
+    "--cascade",
+    "loss -> 1 checkpoint -> all",
+    "--report",
+    "r.json",
+];
+
+/// A pool without any features, and a target.
+fn prepared() -> Place {
+    let place = Place::new();
+    for (name, rows) in [("pool.jsonl", 300), ("q.jsonl", 4)] {
+        world::write_samples(&place.path(name), rows);
+    }
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let target = place.ingest("q", Some(&place.path("q.jsonl")), "grad-sgd");
+    assert_eq!(target.code, 0, "{}", target.stderr);
+    place
+}
+
+/// How many rows of the pool have a feature.
+fn rows(place: &Place, label: &str) -> u64 {
+    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a whole snapshot");
+    let Ok(part) = snapshot.feature(&format!("pool/{label}")) else { return 0 };
+    snapshot.open_feature(part).expect("opens").row_set().expect("readable").len()
+}
+
+const LABELS: [&str; 3] = ["loss@base", "grad-adam@checkpoint-26", "grad-adam@checkpoint-104"];
+
+/// Starts the cascade and kills it once a feature has more than so many rows; whether it was killed before its end.
+fn is_killed(place: &Place, label: &str, most: u64) -> bool {
+    let mut command = place.gstore(&ARGS);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    while rows(place, label) <= most {
+        if child.try_wait().expect("a state").is_some() {
+            return false;
+        }
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("killed");
+    !child.wait().expect("gone").success()
+}
+
+/// What is decided: everything of a report but what a run computed, and how long it took.
+fn decided(place: &Place) -> Value {
+    let text = fs_err::read_to_string(place.path("r.json")).expect("written");
+    let mut report: Value = serde_json::from_str(&text).expect("JSON");
+    let told = report["report"].as_object_mut().expect("a report");
+    told.retain(|key, _| !["time", "seconds"].contains(&key.as_str()));
+    for stage in told["stages"].as_array_mut().expect("stages") {
+        (stage["computed"], stage["seconds"]) = (json!(null), json!(null));
+    }
+    report
+}
+
+#[test]
+fn a_cascade_goes_on_after_a_kill_and_selects_the_same() {
+    let whole = prepared();
+    whole.ok(&ARGS);
+    let place = prepared();
+    // While the sample is computed, while others get the gradients of one checkpoint, and while those that are left get
+    // all.
+    let kills = [(LABELS[0], 0), (LABELS[2], 0), (LABELS[1], 60), (LABELS[2], 60)];
+    let killed = kills.iter().filter(|(label, most)| is_killed(&place, label, *most)).count();
+    assert!(killed >= 3, "{killed} of 4: the cascade was done before");
+    assert!(!place.path("out.jsonl").exists() && !place.path("r.json").exists());
+    let done = place.run(&ARGS);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert_eq!(decided(&place), decided(&whole));
+    let bytes = |place: &Place| fs_err::read(place.path("out.jsonl")).expect("written");
+    assert_eq!(bytes(&place), bytes(&whole));
+    for label in LABELS {
+        assert_eq!(
+            rows(&place, label),
+            rows(&whole, label),
+            "{label}: nothing is computed that is not asked for"
+        );
+    }
+    place.ok(&["verify"]);
+}
