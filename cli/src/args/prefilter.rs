@@ -49,7 +49,7 @@ pub struct LabelArgs {
     /// [default: the pool, of which only rows with gradients are labelled]
     #[arg(long, value_name = "NAME")]
     pub labels_of: Option<String>,
-    /// About how many labelled rows are taken at most; the seed draws them
+    /// How many labelled rows are taken at most; the seed draws them from those with gradients
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = at_least::<u64>(1))]
     pub labels: u64,
     /// Seed of draws, folds, networks and resamples
