@@ -12,3 +12,4 @@ mod pairs;
 mod report_names;
 mod stored;
 mod tasks;
+mod truth_texts;

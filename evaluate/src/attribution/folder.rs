@@ -19,6 +19,7 @@ mod members;
 mod outputs;
 mod recipe;
 mod stored;
+mod texts;
 
 use std::io::Write;
 use std::ops::Range;
@@ -37,6 +38,7 @@ use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
 
 pub use self::outputs::{QueryLoss, Undone};
+pub use self::texts::TruthTexts;
 
 /// Version of the layout.
 const VERSION: u32 = 1;

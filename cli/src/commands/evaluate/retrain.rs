@@ -1,7 +1,5 @@
 //! `gstore evaluate retrain`: models of subsets of a pool, and what they say of queries.
 
-mod texts;
-
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,21 +7,20 @@ use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore_core::{Cancel, Silent, many, sha256_hex};
 use gstore_data::{SampleSource, TextOptions};
-use gstore_evaluate::attribution::{QueryLoss, TruthFolder, Undone};
+use gstore_evaluate::attribution::{QueryLoss, TruthFolder, TruthTexts, Undone};
 use gstore_generate::{PerplexityRequest, Weights, perplexity};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_store::EncodingSpec;
 use gstore_train::{Batching, Method, Quiet, Saving, StepOptions, TrainError, TrainRequest};
 use serde_json::{Value, json};
 
-use self::texts::{Texts, of_each};
 use super::{draw, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::{gradients, train};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
-use crate::output;
+use crate::{output, texts};
 
 /// Draws the subsets, and trains the runs that are not done.
 pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
@@ -61,10 +58,10 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
-    let text = crate::texts::options(&mut folders, &args.text)?;
+    let text = texts::options(&mut folders, &args.text)?;
     drop(folders);
     let encoder = text.encoder(&model).map_err(TrainError::from)?;
-    let Texts { pool, queries } = of_each(&truth, &encoder, &text, &cancel)?;
+    let TruthTexts { pool, queries } = truth.texts(&encoder, &text, &cancel)?;
     let request = request(context, args, &truth, model, pool)?;
     truth.agree_on_recipe(&recipe(&request, &text, &encoder.spec())?)?;
     // Before hours of work that the store would not take.
