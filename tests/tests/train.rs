@@ -34,6 +34,19 @@ fn a_dry_run_writes_nothing() {
 }
 
 #[test]
+fn a_random_share_has_the_seed_that_help_says() {
+    let place = place();
+    let losses = |output: &str, more: &[&str]| {
+        let mut command = place.gstore(&["train", "--data", "pool.jsonl", "--output", output]);
+        command.args(["--max-length", "64", "--max-steps", "1", "--percentage", "0.2", "--json"]).args(more);
+        let told = binary::ok(command.arg("--model").arg(world::demo().join("model")));
+        serde_json::from_str::<Value>(&told).expect("JSON")["loss"].clone()
+    };
+    assert_eq!(losses("usual", &[]), losses("given", &["--data-seed", "42"]));
+    assert_ne!(losses("other", &["--data-seed", "1"]), losses("last", &["--data-seed", "42"]));
+}
+
+#[test]
 fn what_a_training_reads_is_not_overwritten_by_it() {
     let place = place();
     binary::ok(&mut train(&place, &[]));

@@ -34,6 +34,9 @@ use crate::{forecast, texts};
 
 pub(super) use rows::{ids_of, source, subset};
 
+/// Seed of a random share where none is given, as help says.
+const DATA_SEED: u64 = 42;
+
 /// Trains, and registers what was trained.
 pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     if args.saving.run.is_some() && context.named_store().is_none() {
@@ -63,7 +66,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         data: source(&args.data.samples, store.as_ref())?,
         subset: Subset {
             share: args.data.percentage,
-            seed: args.data.data_seed.unwrap_or(Subset::default().seed),
+            seed: args.data.data_seed.unwrap_or(DATA_SEED),
             ..subset(context, &args.data.samples, store.as_ref(), &cancel)?
         },
         batching: batching(&args.batches, text),
