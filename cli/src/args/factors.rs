@@ -185,9 +185,9 @@ pub struct FactorsGramArgs {
     /// Part of the queries in the mixture, from 0 to 1; auto balances both at an eigenvalue
     #[arg(long, value_name = "auto|X", default_value = "auto", requires = "mix", value_parser = part)]
     pub share: MixPart,
-    /// Number of that eigenvalue, from the largest of all module groups
-    #[arg(long, value_name = "N", default_value_t = 1000, requires = "mix", value_parser = at_least::<usize>(1))]
-    pub components: usize,
+    /// Number of that eigenvalue, from the largest of all module groups [default: 1000]
+    #[arg(long, value_name = "N", requires = "mix", value_parser = at_least::<usize>(1))]
+    pub components: Option<usize>,
     /// Replace an artifact of this name
     #[arg(long)]
     pub force: bool,

@@ -29,7 +29,7 @@ use crate::failure::UsageError;
 use crate::models::folder_error;
 use crate::output::{check_outside, out};
 
-/// Components of a balanced mixture where none are given.
+/// Components of a balanced mixture where none are given, as help says.
 const COMPONENTS: usize = 1000;
 
 /// What Ctrl-C says.
@@ -132,8 +132,8 @@ fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
         ))),
     };
     let share = match args.share {
-        MixPart::Auto => GramShare::Balanced(args.components),
-        MixPart::Is(_) if args.components != COMPONENTS => bail!(UsageError(
+        MixPart::Auto => GramShare::Balanced(args.components.unwrap_or(COMPONENTS)),
+        MixPart::Is(_) if args.components.is_some() => bail!(UsageError(
             "--components is the eigenvalue at which --share auto balances both sides, and a --share that is given balances none: leave it out"
                 .to_owned()
         )),
