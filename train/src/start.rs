@@ -1,7 +1,5 @@
 //! Starting point of a training: settings that decide its bits, and its last checkpoint.
 
-use std::path::Path;
-
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
@@ -100,18 +98,6 @@ fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), T
     Ok(())
 }
 
-/// An error if the output folder has a checkpoint that gstore did not write: a checkpoint of that name would take its
-/// place.
-fn check_foreign(output: &Path) -> Result<(), TrainError> {
-    for folder in named_as_checkpoints(output)? {
-        if identity_of(&folder)?.is_none() {
-            let what = "another program wrote it, and nothing of that is removed: give another folder";
-            return Err(TrainError::Checkpoint { folder, what: what.to_owned() });
-        }
-    }
-    Ok(())
-}
-
 /// Whether the checkpoints of the output folder are to be removed: those of another training, and of this one if it is
 /// finished. A training that was stopped goes on, as without the leave to overwrite.
 ///
@@ -120,12 +106,20 @@ fn check_foreign(output: &Path) -> Result<(), TrainError> {
 /// go on from is to be removed or leaves no step to take.
 pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<bool, TrainError> {
     check_folder(request)?;
-    check_foreign(&request.output)?;
-    let (own, saving) = (checkpoints(&request.output)?, &request.saving);
+    let (named, own) = (named_as_checkpoints(&request.output)?, checkpoints(&request.output)?);
+    let saving = &request.saving;
     let mut other = None;
-    for Checkpoint { folder, .. } in &own {
-        let stored = identity_of(folder)?.unwrap_or_default();
-        other = other.or(difference(&stored, identity, &[]).map(|what| (folder.clone(), what)));
+    // One that is not whole, too: a checkpoint of its name would take its place.
+    for checkpoint in &named {
+        let folder = checkpoint.folder.clone();
+        let Some(stored) = identity_of(&folder)? else {
+            let what =
+                "another program wrote it, and nothing of that is removed: give another folder".to_owned();
+            return Err(TrainError::Checkpoint { folder, what });
+        };
+        if own.contains(checkpoint) {
+            other = other.or(difference(&stored, identity, &[]).map(|what| (folder, what)));
+        }
     }
     let is_finished = own.last().is_some_and(|last| last.step >= total);
     let overwrites = saving.overwrite && (other.is_some() || is_finished);

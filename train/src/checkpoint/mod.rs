@@ -72,21 +72,16 @@ pub(crate) fn is_adapter(folder: &Path) -> bool {
 /// # Errors
 /// A folder that cannot be listed.
 pub(crate) fn checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> {
-    let mut found = Vec::new();
-    for folder in named_as_checkpoints(output)? {
-        if let Some(step) = step_of(&folder).filter(|_| folder.join("trainer_state.json").is_file()) {
-            found.push(Checkpoint { step, folder });
-        }
-    }
-    found.sort_by_key(|checkpoint| checkpoint.step);
+    let mut found = named_as_checkpoints(output)?;
+    found.retain(|checkpoint| checkpoint.folder.join("trainer_state.json").is_file());
     Ok(found)
 }
 
-/// What has the name of a checkpoint in an output folder, whatever it is.
+/// What has the name of a checkpoint in an output folder, whatever it is, by step.
 ///
 /// # Errors
 /// A folder that cannot be listed.
-pub(crate) fn named_as_checkpoints(output: &Path) -> Result<Vec<PathBuf>, TrainError> {
+pub(crate) fn named_as_checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> {
     let entries = match fs_err::read_dir(output) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -94,18 +89,15 @@ pub(crate) fn named_as_checkpoints(output: &Path) -> Result<Vec<PathBuf>, TrainE
     };
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry?.path();
-        if step_of(&path).is_some() {
-            found.push(path);
+        let folder = entry?.path();
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let step = name.and_then(|name| name.strip_prefix("checkpoint-")).and_then(|step| step.parse().ok());
+        if let Some(step) = step {
+            found.push(Checkpoint { step, folder });
         }
     }
-    found.sort();
+    found.sort_by_key(|checkpoint| checkpoint.step);
     Ok(found)
-}
-
-/// The step that the name of a checkpoint says.
-fn step_of(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse().ok()
 }
 
 /// The last checkpoint of an output folder.
