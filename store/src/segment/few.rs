@@ -40,7 +40,7 @@ impl FeatureReader {
         scratch: &'a mut BlockBuffer,
     ) -> Result<Block<'a>, ReadError> {
         let (segment, own) = self.own_block(block)?;
-        match self.way(block, rows)? {
+        match self.way((segment, own), block, rows) {
             Way::Singly => {
                 own.singles.fetch_add(count(rows), Ordering::Relaxed);
                 Ok(segment.few(own, rows, scratch)?)
@@ -60,18 +60,18 @@ impl FeatureReader {
 
     /// Adds what [`FeatureReader::read_rows`] takes from disk.
     pub fn want_rows<'a>(&'a self, block: BlockRef, rows: &[u64], wants: &mut Wants<'a>) {
-        match (self.own_block(block), self.way(block, rows)) {
-            (Ok((segment, own)), Ok(Way::Map | Way::Singly)) => segment.want_few(own, rows, wants),
-            _ => self.want(block, wants),
+        let Ok((segment, own)) = self.own_block(block) else { return };
+        match self.way((segment, own), block, rows) {
+            Way::Map | Way::Singly => segment.want_few(own, rows, wants),
+            Way::Whole => self.want(block, wants),
         }
     }
 
-    fn way(&self, block: BlockRef, rows: &[u64]) -> Result<Way, ReadError> {
-        let (segment, own) = self.own_block(block)?;
+    fn way(&self, (segment, own): (&SegmentFile, &SegmentBlock), block: BlockRef, rows: &[u64]) -> Way {
         let is_inside = |row: Option<&u64>| row.is_some_and(|row| block.range().contains(row));
         let is_few = rows.len() <= own.vectors / SHARE;
         let is_mapped = self.checks == Checks::Off || (own.verified.get().is_some() && !segment.transient);
-        Ok(match is_mapped {
+        match is_mapped {
             true if is_few => Way::Map,
             false
                 if is_inside(rows.first()) && is_inside(rows.last()) && segment.takes_singles(own, rows) =>
@@ -79,7 +79,7 @@ impl FeatureReader {
                 Way::Singly
             }
             _ => Way::Whole,
-        })
+        }
     }
 }
 
