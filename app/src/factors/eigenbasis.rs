@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::error::FactorJobError;
 use super::folder::FactorParts;
-use super::stamp::{FactorStamp, rows_digest};
+use super::stamp::FactorStamp;
 use super::stored::StoredFactors;
 
 /// A projection to the eigenbasis of factors of a store.
@@ -27,14 +27,10 @@ pub struct EigenProjection {
     number: u32,
     /// The datasets that they say something of.
     datasets: Vec<String>,
-    /// The dataset that they were fitted on, where it is known.
-    dataset: Option<String>,
-    /// Its rows that they were fitted on, where they are known.
+    /// What they are of.
+    stamp: FactorStamp,
+    /// The rows that they were fitted on, where they are known.
     rows: Option<EigenSpaceRows>,
-    /// Id of the checkpoint that they are of.
-    checkpoint: String,
-    /// How texts became tokens, where it is known.
-    encoding: Option<EncodingSpec>,
     /// Folder of the tokenizer, if it was not the model's own.
     tokenizer: Option<PathBuf>,
     /// Whether factors of something else are accepted.
@@ -81,10 +77,8 @@ impl EigenProjection {
         }
         let basis = EigenBasis::new(blocks, stamp.checkpoint.clone(), stale);
         Ok(Self {
-            dataset: stamp.dataset.clone(),
+            stamp: stamp.clone(),
             rows,
-            checkpoint: stamp.checkpoint.clone(),
-            encoding: stamp.encoding.clone(),
             tokenizer: found
                 .part
                 .provenance
@@ -101,7 +95,7 @@ impl EigenProjection {
 
     /// Text options with the system message and the tokenizer of the fit where they name none.
     pub fn like_fit(&self, text: TextOptions) -> TextOptions {
-        let Some(encoding) = &self.encoding else { return text };
+        let Some(encoding) = &self.stamp.encoding else { return text };
         // One that was moved since has to be named, and is compared then.
         let fitted = || self.tokenizer.clone().filter(|folder| folder.is_dir());
         TextOptions {
@@ -117,7 +111,7 @@ impl EigenProjection {
     /// # Errors
     /// Other tokens, unless factors of something else are accepted; a tokenizer that cannot be read.
     pub fn check_text(&self, model: &Path, text: &TextOptions) -> Result<(), FactorJobError> {
-        let Some(fitted) = self.encoding.as_ref().filter(|_| !self.stale) else { return Ok(()) };
+        let Some(fitted) = self.stamp.encoding.as_ref().filter(|_| !self.stale) else { return Ok(()) };
         let now = text.encoder(model)?.spec();
         if *fitted == now {
             return Ok(());
@@ -161,10 +155,10 @@ impl EigenProjection {
             projection,
             factors: self.factors.clone(),
             number: self.number,
-            dataset: self.dataset.clone(),
+            dataset: self.stamp.dataset.clone(),
             rows: self.rows.clone(),
-            encoding: self.encoding.as_ref().map(EncodingSpec::key),
-            checkpoint: Some(self.checkpoint.clone()),
+            encoding: self.stamp.encoding.as_ref().map(EncodingSpec::key),
+            checkpoint: Some(self.stamp.checkpoint.clone()),
             blocks,
         };
         let content = serde_json::to_value(&space).map_err(std::io::Error::other)?;
@@ -193,8 +187,7 @@ fn rows_as_fitted(
     let Some(dataset) = stamp.dataset.as_ref().and_then(|name| snapshot.dataset(name).ok()) else {
         return Ok(None);
     };
-    let digest = rows_digest(&snapshot.samples(dataset)?, &stamp.row_set(), &Cancel::new())?;
-    let number = (digest == stamp.rows_digest).then_some(dataset.number);
+    let number = stamp.has_rows(&snapshot.samples(dataset)?, &Cancel::new())?.then_some(dataset.number);
     Ok(Some(EigenSpaceRows { number, rows: stamp.rows.clone() }))
 }
 

@@ -76,6 +76,14 @@ impl FactorStamp {
         RowSet::from_ranges(self.rows.iter().map(|[first, end]| *first..*end))
     }
 
+    /// Whether the dataset has the rows that were fitted on as they were.
+    ///
+    /// # Errors
+    /// Damage, and being told to stop.
+    pub(super) fn has_rows(&self, samples: &SampleReader, cancel: &Cancel) -> Result<bool, FactorJobError> {
+        Ok(rows_digest(samples, &self.row_set(), cancel)? == self.rows_digest)
+    }
+
     /// Whether the sums are over a checkpoint of this id, or over it among others.
     pub fn is_at(&self, id: &str) -> bool {
         self.checkpoint == id || self.averaged.iter().any(|other| other == id)

@@ -7,7 +7,7 @@ use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 
 use super::request::{ScorePer, ScoreRequest, ScoreSegment, ScoreTarget};
 use crate::factors::error::FactorJobError;
-use crate::factors::stamp::{FactorStamp, rows_digest};
+use crate::factors::stamp::FactorStamp;
 use crate::factors::stored::StoredFactors;
 
 /// Refuses forms of scores that there are not.
@@ -166,14 +166,10 @@ pub(super) fn stale(
         Some(dataset) if dataset != pool => {
             why.push(format!("they were fitted on dataset `{dataset}`, and `{pool}` is scored"));
         }
-        Some(dataset) => {
-            let fitted = stamp.row_set();
-            let now = rows_digest(batches.samples(), &fitted, cancel)?;
-            if now != stamp.rows_digest {
-                why.push(format!("rows of `{dataset}` that they were fitted on have changed"));
-            }
+        Some(dataset) if !stamp.has_rows(batches.samples(), cancel)? => {
+            why.push(format!("rows of `{dataset}` that they were fitted on have changed"));
         }
-        None => {}
+        _ => {}
     }
     if stamp.encoding.as_ref().is_some_and(|encoding| *encoding != batches.encoding()) {
         why.push("texts became other tokens then: another tokenizer, template or length".to_owned());
