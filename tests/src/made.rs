@@ -47,11 +47,29 @@ pub fn append(store: &Store, dataset: &str, rows: u64) {
 ///
 /// # Panics
 /// If the store refuses it.
-pub fn gradients(store: &Store, dataset: &str, rows: u64, dim: u32, mut vector: impl FnMut(u64) -> Vec<f32>) {
+pub fn gradients(store: &Store, dataset: &str, rows: u64, dim: u32, vector: impl FnMut(u64) -> Vec<f32>) {
+    publish(store, dataset, rows, feature(dataset, dim, "none"), vector);
+}
+
+/// The same as projected gradients, whose scores have a noise that is known.
+///
+/// # Panics
+/// If the store refuses it.
+pub fn projected(store: &Store, dataset: &str, rows: u64, dim: u32, vector: impl FnMut(u64) -> Vec<f32>) {
+    publish(store, dataset, rows, feature(dataset, dim, "p"), vector);
+}
+
+fn publish(
+    store: &Store,
+    dataset: &str,
+    rows: u64,
+    feature: JobFeature,
+    mut vector: impl FnMut(u64) -> Vec<f32>,
+) {
     let plan = JobPlan {
         command: "test".into(),
         identity: serde_json::json!(dataset),
-        features: vec![feature(dataset, dim)],
+        features: vec![feature],
         detail: Value::Null,
     };
     let mut job = store.start_job(plan).expect("a job");
@@ -63,13 +81,13 @@ pub fn gradients(store: &Store, dataset: &str, rows: u64, dim: u32, mut vector: 
     job.publish(None, true).expect("published");
 }
 
-fn feature(dataset: &str, dim: u32) -> JobFeature {
+fn feature(dataset: &str, dim: u32, projection: &str) -> JobFeature {
     let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
     let space = Space {
         family: Family::Gradient,
         checkpoint: Some(id.clone()),
         modules: "m".into(),
-        projection: "none".into(),
+        projection: projection.into(),
         layer: None,
         loss: "cross_entropy".into(),
         reduction: "mean".into(),

@@ -1,11 +1,8 @@
 //! Promise: a prefilter keeps rows of which it knows that they are wanted, or cannot say that they are not: labelled
 //! rows of the true top, and rows of which a value is missing.
 
-use gstore_store::{
-    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, JobFeature, JobPlan,
-    RowFlags, Space, Store,
-};
-use gstore_tests::made::{Numbers, append, gradients};
+use gstore_store::Store;
+use gstore_tests::made::{Numbers, append, gradients, projected};
 use gstore_tests::place::Place;
 use serde_json::{Value, json};
 
@@ -106,44 +103,6 @@ fn so_many_labels_are_drawn_of_the_rows_with_gradients() {
     );
 }
 
-/// Gives the first `rows` samples of a dataset projected gradients, whose scores have a noise that is known.
-fn projected(store: &Store, dataset: &str, rows: u64, mut vector: impl FnMut(u64) -> Vec<f32>) {
-    let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
-    let space = Space {
-        family: Family::Gradient,
-        checkpoint: Some(id.clone()),
-        modules: "m".into(),
-        projection: "p".into(),
-        layer: None,
-        loss: "cross_entropy".into(),
-        reduction: "mean".into(),
-        dim: DIM,
-    };
-    let desc = FeatureDesc {
-        dataset: dataset.into(),
-        encoding: "e".into(),
-        checkpoint: Some(id),
-        ensemble: None,
-        kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
-        space,
-        dtype: DType::F16,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-        rotation: Default::default(),
-    };
-    let plan = JobPlan {
-        command: "test".into(),
-        identity: json!(dataset),
-        features: vec![JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd-sample".to_owned(), DIM) }],
-        detail: Value::Null,
-    };
-    let mut job = store.start_job(plan).expect("a job");
-    let mut writer = job.segment_writer(0).expect("a segment");
-    (0..rows).for_each(|row| writer.push(row, &vector(row), RowFlags::empty()).expect("a vector"));
-    job.seal(0, writer).expect("sealed");
-    job.publish(None, true).expect("published");
-}
-
 #[test]
 fn noise_is_that_of_the_rows_that_are_judged_on() {
     let place = Place::new();
@@ -162,9 +121,15 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
         numbers.vector(DIM).iter().map(|x| signal as f32 + noise * x).collect()
     };
     // Rows elsewhere are all noise, which is of no concern to those in the pool.
-    projected(&store, "few", 300, |row| if row < 200 { of(signal(3 * row), 0.1) } else { of(0.0, 20.0) });
+    projected(
+        &store,
+        "few",
+        300,
+        DIM,
+        |row| if row < 200 { of(signal(3 * row), 0.1) } else { of(0.0, 20.0) },
+    );
     append(&store, "q", 2);
-    projected(&store, "q", 2, |_| vec![1.0; DIM as usize]);
+    projected(&store, "q", 2, DIM, |_| vec![1.0; DIM as usize]);
     let more = ["--labels-of", "few", "--inputs", "x", "--budget", "30%", "--json", "--sim", "dot"];
     let said = place.run(&fit("cheap", &more));
     assert_eq!(said.code, 0, "{}", said.stderr);
@@ -182,7 +147,7 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
 
     // 100 rows of the pool were learned from; others that are judged on have labels that are mostly noise.
     file("judged", &|row| if row < 100 { 3 * row } else { 3 * row + 1 }, 250);
-    projected(&store, "judged", 250, |row| {
+    projected(&store, "judged", 250, DIM, |row| {
         if row < 100 { of(signal(3 * row), 0.1) } else { of(signal(3 * row + 1), 20.0) }
     });
     let judge =
