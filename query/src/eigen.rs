@@ -114,7 +114,7 @@ impl EigenSpace {
     /// Damage of the store.
     pub(crate) fn changed(&self, snapshot: &Snapshot) -> Result<Option<String>, QueryError> {
         let (Some(name), Some(fitted)) = (&self.dataset, &self.rows) else { return Ok(None) };
-        // Without it there is no pool of this name.
+        // A dataset that the store does not have is no pool either.
         let Ok(dataset) = snapshot.dataset(name) else { return Ok(None) };
         let rows = RowSet::from_ranges(fitted.rows.iter().map(|[first, end]| *first..*end));
         let is_there = fitted.number == Some(dataset.number)

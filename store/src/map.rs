@@ -278,7 +278,7 @@ mod tests {
         let read = std::thread::spawn(move || {
             // SAFETY: changes whom this thread is for files, which ends with it.
             unsafe { libc::setfsuid(READER) };
-            // SAFETY: nobody has this number, so it is only told who the thread is.
+            // SAFETY: no user has the number -1: the call changes nothing and returns the current one.
             if u32::try_from(unsafe { libc::setfsuid(u32::MAX) }) != Ok(READER) {
                 return;
             }

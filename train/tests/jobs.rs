@@ -320,7 +320,7 @@ fn every_family_writes_the_state_of_every_optimizer() {
             assert!(outcome.finished, "{name}");
             let last = request.output.join("checkpoint-2");
             assert!(last.join("optimizer.pt").is_file());
-            // Whoever may read the folder may read the weights.
+            // Weights have the permissions of the other files.
             let mode = |file: &str| fs_err::metadata(last.join(file)).unwrap().permissions().mode();
             assert_eq!(mode("model.safetensors"), mode("trainer_state.json"));
         }

@@ -96,7 +96,7 @@ fn beside_chance(target: &TargetReport) -> Option<String> {
         Some(interval) if interval.low > 0.0 => return None,
         Some(interval) if interval.high < 0.0 => ("worse than", "is below 0"),
         Some(_) => ("no better than", "has 0"),
-        None => return Some(format!("there is no interval of Spearman's correlation of {}", target.target)),
+        None => return Some(format!("Spearman's correlation of {} has no interval", target.target)),
     };
     let name = &target.target;
     Some(format!("predictions of {name} rank {how} chance: the interval of Spearman's correlation {why}"))

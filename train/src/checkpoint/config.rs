@@ -98,7 +98,7 @@ pub(crate) fn copy_model_files(model: &Path, tokenizer: &Path, folder: &Path) ->
     for (of, name) in [(model, "generation_config.json")].into_iter().chain(of_tokenizer) {
         let (from, to) = (of.join(name), folder.join(name));
         if from.is_file() {
-            // The bytes alone: a model that nobody may write to is no reason for a checkpoint like that.
+            // Without the permissions, which `fs::copy` takes over: a model may be read-only.
             let mut file = fs_err::File::create(&to)?;
             std::io::copy(&mut fs_err::File::open(from)?, &mut file)?;
             file.sync_all()?;
