@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
+use crate::origin;
+use crate::wording::{in_flags, of_files};
 use gstore::daunce::DaunceError;
 use gstore::factors::FactorJobError;
 use gstore::{AnswerError, FindError};
-use gstore_cli::origin;
-use gstore_cli::wording::{in_flags, of_files};
 use gstore_core::is_of_full_disk;
 use gstore_data::{CutError, SampleError};
 use gstore_evaluate::EvaluateError;

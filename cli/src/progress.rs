@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use gstore_cli::wording::in_flags;
+use crate::wording::in_flags;
 use gstore_core::{Progress, Unit};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 

@@ -9,8 +9,8 @@ mod tokenizer;
 
 use std::process::ExitCode;
 
+use crate::stopped;
 use anyhow::{Result, bail};
-use gstore_cli::stopped;
 use gstore_core::{Silent, many};
 use gstore_ingest::pipeline::{Ending, IngestPlan, IngestReport, IngestRequest, check_inputs, ingest};
 use gstore_store::RowSet;

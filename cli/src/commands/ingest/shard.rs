@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::stopped;
 use anyhow::{Result, bail};
-use gstore_cli::stopped;
 use gstore_core::many;
 use gstore_ingest::pipeline::{IngestPlan, IngestRequest, ShardRequest, check_inputs, ingest_shard};
 

@@ -1,0 +1,160 @@
+//! The program: from the words of a command line to the exit code of its command.
+//!
+//! Flags are parsed into plain values first, objects are built after.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+
+use gstore_core::instructions::Instructions;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::origin::{self, Given};
+use crate::output::say;
+use crate::wording::of_files;
+use crate::{args, commands, completing, config, failure, remedy};
+
+/// Runs the command that the process was given.
+pub fn main() -> ExitCode {
+    gstore_core::Remedy::word_with(remedy::words);
+    completing::answer();
+    if let Err(error) = Instructions::asked() {
+        return failure::usage(&error.into());
+    }
+    let root = args::command();
+    let mut given = Vec::new();
+    let argv = match config::expand(&root, std::env::args_os().collect(), &mut given) {
+        Ok(argv) => argv,
+        Err(error) => return failure::usage(&error),
+    };
+    let argv = args::join_negative(&root, argv);
+    let parsed = root.try_get_matches_from(&argv).and_then(|matches| {
+        let of_environment = matches.value_source("store") == Some(ValueSource::EnvVariable);
+        Ok((Cli::from_arg_matches(&matches)?, of_environment))
+    });
+    let (cli, store_of_environment) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refused(&argv, error, &given),
+    };
+    if let Some(store) = cli.common.store.as_ref().filter(|_| store_of_environment) {
+        given.push(Given::of_environment("store", "GSTORE_STORE", &store.display().to_string()));
+    }
+    origin::remember(given);
+    match run(cli, store_of_environment) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error),
+    }
+}
+
+/// A command line that does not parse, or asks for its help.
+fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
+    let error = with_tip(argv.to_vec(), error);
+    let root = args::command();
+    let text = args::without_command(&root, argv, &error)
+        .or_else(|| args::misplaced(&root, argv, &error))
+        .or_else(|| args::explained_missing(&root, argv, &error))
+        .or_else(|| reworded(&error, given).filter(|_| error.use_stderr()));
+    match text {
+        Some(text) => {
+            say!("{}", text.trim_end());
+            ExitCode::from(failure::USAGE)
+        }
+        None => error.exit(),
+    }
+}
+
+/// A message in the words of the config file, and with files in plain words; `None` where it is about neither.
+fn reworded(error: &clap::Error, given: &[Given]) -> Option<String> {
+    let text = error.to_string();
+    let said = dashed(&of_files(&origin::reworded(&text, given).unwrap_or_else(|| text.clone())));
+    (said != text).then_some(said)
+}
+
+/// A message that proposes flags as help lists them; they are taken with underscores, too.
+fn dashed(text: &str) -> String {
+    let line = |line: &str| match line.split_once("similar argument") {
+        Some((before, names)) => format!("{before}similar argument{}", names.replace('_', "-")),
+        None => line.to_owned(),
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// `gstore help selec` is as wrong as `gstore selec`, whose message knows a similar command.
+fn with_tip(mut argv: Vec<OsString>, error: clap::Error) -> clap::Error {
+    let help = argv.iter().position(|word| word == "help");
+    let Some(help) = help.filter(|_| error.kind() == ErrorKind::InvalidSubcommand) else { return error };
+    argv.remove(help);
+    match args::command().try_get_matches_from(argv) {
+        Err(same) if same.kind() == ErrorKind::InvalidSubcommand => same,
+        _ => error,
+    }
+}
+
+/// Whether a command runs a model over batches, and ends with them.
+fn computes(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Ingest(_)
+            | Command::Train(_)
+            | Command::Generate(_)
+            | Command::Evaluate(_)
+            | Command::Daunce(_)
+            | Command::Select(_)
+            | Command::Factors(_)
+            | Command::Score(_)
+    )
+}
+
+fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
+    let context = Context::new(cli.common, store_of_environment)?;
+    if cli.command.changes_store() {
+        context.check_writable(cli.command.may_make_store())?;
+    }
+    if computes(&cli.command) {
+        gstore_core::keep_freed_memory();
+    }
+    match cli.command {
+        Command::Demo(args) => commands::demo::run(&context, &args),
+        Command::Add(args) => commands::add::run(&context, &args),
+        Command::Ingest(args) => commands::ingest::run(&context, &args),
+        Command::Train(args) => commands::train::run(&context, &args),
+        Command::Merge(args) => commands::merge::run(&context, &args),
+        Command::Generate(args) => commands::generate::run(&context, &args),
+        Command::Run(args) => commands::run::run(&context, &args),
+        Command::Evaluate(args) => commands::evaluate::run(&context, &args),
+        Command::Daunce(args) => commands::daunce::run(&context, &args),
+        Command::Import(args) => commands::import::run(&context, &args),
+        Command::Attach(args) => commands::attach::run(&context, &args),
+        Command::Query(args) => commands::query::run(&context, &args),
+        Command::Select(args) => commands::select::run(&context, &args),
+        Command::Prefilter(args) => commands::prefilter::run(&context, &args),
+        Command::Factors(args) => commands::factors::run(&context, &args),
+        Command::Score(args) => commands::score::run(&context, &args),
+        Command::Matrix(args) => commands::matrix::run(&context, &args),
+        Command::Ask(args) => commands::ask::run(&context, &args),
+        Command::Plot(args) => commands::plot::run(&context, &args),
+        Command::Ls(args) => commands::ls::run(&context, &args),
+        Command::Info(args) => commands::info::run(&context, &args),
+        Command::Snapshots(args) => commands::snapshots::run(&context, &args),
+        Command::Tag(args) => commands::tag::run(&context, &args),
+        Command::View(args) => commands::view::run(&context, &args),
+        Command::Delete(args) => commands::delete::run(&context, &args),
+        Command::Drop(args) => commands::drop::run(&context, &args),
+        Command::Revert(args) => commands::revert::run(&context, &args),
+        Command::Index(args) => commands::index::run(&context, &args),
+        Command::Compact(args) => commands::compact::run(&context, &args),
+        Command::Gc(args) => commands::gc::run(&context, &args),
+        Command::Backup(args) => commands::backup::backup(&context, &args),
+        Command::Restore(args) => commands::backup::restore(&context, &args),
+        Command::Verify(args) => commands::verify::run(&context, &args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::run(&context, &args),
+        #[cfg(feature = "serve")]
+        Command::Token(args) => commands::token::run(&context, &args),
+        Command::Completions(args) => commands::completions::run(&args),
+    }
+}
