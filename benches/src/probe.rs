@@ -57,7 +57,7 @@ pub fn products(threads: usize, isa: &str) -> f64 {
 /// The widest registers that the instruction set has.
 fn arch(isa: &str) -> Arch {
     #[cfg(target_arch = "x86_64")]
-    if let ("avx2", Some(simd)) = (isa, pulp::x86::V3::try_new()) {
+    if let ("avx2" | "avxvnni", Some(simd)) = (isa, pulp::x86::V3::try_new()) {
         return Arch::V3(simd);
     }
     match isa {

@@ -18,13 +18,19 @@ pub enum Instructions {
     Scalar,
     /// AVX2 with FMA and F16C.
     Avx2,
+    /// These and AVX-VNNI, where the processor has it.
+    AvxVnni,
     /// All that the processor has.
     Widest,
 }
 
 impl Instructions {
-    const NAMES: [(&str, Instructions); 3] =
-        [("scalar", Instructions::Scalar), ("avx2", Instructions::Avx2), ("widest", Instructions::Widest)];
+    const NAMES: [(&str, Instructions); 4] = [
+        ("scalar", Instructions::Scalar),
+        ("avx2", Instructions::Avx2),
+        ("avxvnni", Instructions::AvxVnni),
+        ("widest", Instructions::Widest),
+    ];
 
     /// Whether `GSTORE_MAX_ISA` lets these be used; whatever lets them where it is unset or names none.
     pub fn may_be_used(self) -> bool {
@@ -81,11 +87,15 @@ mod tests {
             assert_eq!(Instructions::named(name.into()).ok(), Some(level));
         }
         let error = Instructions::named("AVX-512".into()).map_err(|error| error.to_string());
-        assert_eq!(error, Err("GSTORE_MAX_ISA is \"AVX-512\": it takes scalar, avx2, widest".to_owned()));
+        assert_eq!(
+            error,
+            Err("GSTORE_MAX_ISA is \"AVX-512\": it takes scalar, avx2, avxvnni, widest".to_owned())
+        );
     }
 
     #[test]
     fn levels_are_ordered() {
-        assert!(Instructions::Scalar < Instructions::Avx2 && Instructions::Avx2 < Instructions::Widest);
+        assert!(Instructions::NAMES.is_sorted_by_key(|(_, level)| *level));
+        assert!(Instructions::Scalar < Instructions::Avx2 && Instructions::AvxVnni < Instructions::Widest);
     }
 }

@@ -35,7 +35,7 @@ fn rankings_have_the_same_bits_with_narrower_instructions() {
     let output = dir.path().join("scores.csv");
     let widest = ranking(&store, None, &output);
     assert!(widest.len() > 60 * 10);
-    for narrower in ["scalar", "avx2", "widest", ""] {
+    for narrower in ["scalar", "avx2", "avxvnni", "widest", ""] {
         assert!(ranking(&store, Some(narrower), &output) == widest, "{narrower}");
     }
 }
@@ -70,9 +70,13 @@ fn narrower_instructions_leave_fewer_kernels() {
     assert_eq!(of("widest"), names());
     if cfg!(target_arch = "x86_64") {
         assert_eq!(of("scalar"), "portable Scalar");
-        let without_avx512 = |name: &&str| !name.eq_ignore_ascii_case("avx512");
-        let expected = names().split(' ').filter(without_avx512).collect::<Vec<_>>().join(" ");
-        assert_eq!(of("avx2"), expected);
+        let without = |wider: &[&str]| {
+            let names = names();
+            let kept = names.split(' ').filter(|name| !wider.contains(&name.to_lowercase().as_str()));
+            kept.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of("avxvnni"), without(&["avx512"]));
+        assert_eq!(of("avx2"), without(&["avx512", "avxvnni"]));
     }
 }
 
@@ -82,7 +86,7 @@ fn unknown_instructions_are_refused() {
     let done = binary::run(binary::gstore(dir.path()).arg("status").env("GSTORE_MAX_ISA", "avx1024"));
     assert_eq!(done.code, 2);
     assert!(
-        done.stderr.contains("GSTORE_MAX_ISA is \"avx1024\": it takes scalar, avx2, widest"),
+        done.stderr.contains("GSTORE_MAX_ISA is \"avx1024\": it takes scalar, avx2, avxvnni, widest"),
         "{}",
         done.stderr
     );

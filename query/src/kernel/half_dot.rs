@@ -20,7 +20,7 @@ impl Kernel {
             Isa::Neon => unsafe { neon(a, b) },
             // SAFETY: `available` found the instructions, and the lengths are equal.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2(a, b) },
+            Isa::Avx2 | Isa::AvxVnni => unsafe { avx2(a, b) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => unsafe { avx512(a, b) },

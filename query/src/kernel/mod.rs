@@ -70,6 +70,9 @@ enum Isa {
     Neon,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX2 and AVX-VNNI, which multiplies bytes: processors from 2021 on that have no AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -94,6 +97,9 @@ impl Kernel {
                 && is_x86_feature_detected!("f16c")
             {
                 found.push(Self(Isa::Avx2));
+                if Instructions::AvxVnni.may_be_used() && is_x86_feature_detected!("avxvnni") {
+                    found.push(Self(Isa::AvxVnni));
+                }
             }
             if Instructions::Widest.may_be_used() && is_x86_feature_detected!("avx512f") {
                 found.push(Self(Isa::Avx512));
@@ -102,7 +108,7 @@ impl Kernel {
         found
     }
 
-    /// `portable`, `neon`, `avx2` or `avx512`.
+    /// `portable`, `neon`, `avx2`, `avxvnni` or `avx512`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Isa::Portable => "portable",
@@ -110,6 +116,8 @@ impl Kernel {
             Isa::Neon => "neon",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => "avxvnni",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => "avx512",
         }
@@ -235,7 +243,7 @@ impl Kernel {
             // SAFETY: `available` found the instructions that the implementation is compiled for; `check` has
             // held every pointer range.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2::products(&job, scratch, out) },
+            Isa::Avx2 | Isa::AvxVnni => unsafe { avx2::products(&job, scratch, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => unsafe { avx512::products(&job, scratch, out) },

@@ -14,7 +14,7 @@ use super::{CODE_STEP, CodeKind};
 /// 4, 16 or 32 bytes, by the kind, are readable at `p`; the processor has AVX2.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn load(kind: CodeKind, p: *const u8) -> __m256i {
+pub(super) unsafe fn load(kind: CodeKind, p: *const u8) -> __m256i {
     // SAFETY: the caller's promise.
     unsafe {
         match kind {
@@ -61,6 +61,8 @@ const fn narrow_steps(kind: CodeKind) -> usize {
 pub(super) struct Avx2;
 
 impl Tile for Avx2 {
+    const SIGNED_BYTES: bool = true;
+
     #[target_feature(enable = "avx2")]
     #[inline]
     unsafe fn row<const KIND: u8, const Q: usize>(codes: &[u8], packed: &[[i8; CODE_STEP]], out: &mut [i32]) {
@@ -92,11 +94,16 @@ impl Tile for Avx2 {
                 acc.iter_mut().zip(narrow).for_each(|(sum, pairs)| *sum = widened(*sum, pairs));
             }
         }
-        for q in 0..Q {
-            let mut lanes = [0i32; 8];
-            // SAFETY: eight numbers.
-            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), acc[q]) };
-            out[q] = lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane));
-        }
+        out.iter_mut().zip(acc).for_each(|(out, sum)| *out = total(sum));
     }
+}
+
+/// The sum of eight numbers; it may wrap.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn total(sum: __m256i) -> i32 {
+    let mut lanes = [0i32; 8];
+    // SAFETY: eight numbers.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sum) };
+    lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
 }

@@ -19,6 +19,8 @@ mod portable;
 mod queries;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 pub use queries::CodeQueries;
 
@@ -133,6 +135,9 @@ impl Kernel {
                     None => avx512::rows(rows, queries, out),
                 }
             },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => unsafe { tiles::rows::<vnni::Vnni>(rows, queries, out) },
             // SAFETY: as above; a processor with AVX-512 has AVX2.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::Avx512 => unsafe { tiles::rows::<avx2::Avx2>(rows, queries, out) },

@@ -47,6 +47,8 @@ fn add(sum: int32x4_t, x: int8x16_t, query: int8x16_t) -> int32x4_t {
 pub(super) struct Neon;
 
 impl Tile for Neon {
+    const SIGNED_BYTES: bool = true;
+
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn row<const KIND: u8, const Q: usize>(codes: &[u8], packed: &[[i8; CODE_STEP]], out: &mut [i32]) {

@@ -9,7 +9,11 @@ const BLOCK: usize = 16;
 
 /// How an instruction set multiplies a row with a tile of queries.
 pub(super) trait Tile {
-    /// The sums over the unsigned codes (bits, nibbles) or values (bytes) times each query's.
+    /// Whether bytes are multiplied as what they stand for, and not as unsigned codes.
+    const SIGNED_BYTES: bool;
+
+    /// The sums over the unsigned codes times each query's; over the values of bytes with `SIGNED_BYTES`. They may
+    /// wrap.
     ///
     /// # Safety
     /// The processor has the instructions; `packed` is a tile of `Q` queries.
@@ -64,7 +68,7 @@ unsafe fn of_kind<T: Tile, const KIND: u8>(rows: Rows<'_>, queries: &CodeQueries
             }
             for (out, query) in out.iter_mut().zip(range) {
                 *out = match rows.codes.kind {
-                    CodeKind::Int8 => *out,
+                    CodeKind::Int8 if T::SIGNED_BYTES => *out,
                     kind => finish(kind, *out, queries.sum(query)),
                 };
             }
