@@ -101,6 +101,22 @@ const EXPLAINED: [&str; 7] = [
 const OF_MODELS: &str = "model_scores";
 
 impl ExplainedColumns {
+    fn new(to: &mut Builder, of_losses: bool) -> Self {
+        let list = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
+        let [scores, dataset, id, row, score, stderr, floor] = EXPLAINED;
+        let scores = if of_losses { OF_MODELS } else { scores };
+        let mut add = |name, ty, nullable| to.add_absent(name, ty, nullable);
+        Self {
+            checkpoint_scores: add(scores, list, false),
+            target_dataset: add(dataset, DataType::Utf8, false),
+            target_id: add(id, DataType::Utf8, true),
+            target_row: add(row, DataType::UInt64, false),
+            target_score: add(score, DataType::Float32, false),
+            stderr: (!of_losses).then(|| add(stderr, DataType::Float32, true)),
+            noise_floor: (!of_losses).then(|| add(floor, DataType::Float32, true)),
+        }
+    }
+
     fn all(&self) -> [Option<usize>; 7] {
         let Self {
             checkpoint_scores,
@@ -136,6 +152,12 @@ impl Builder {
         }
         self.fields.len() - 1
     }
+
+    /// Adds a column that no pool has.
+    fn add_absent(&mut self, name: &str, ty: DataType, nullable: bool) -> usize {
+        let absent = vec![Source::Absent; self.sources.len()];
+        self.add(name, ty, nullable, absent)
+    }
 }
 
 impl InfluenceColumns {
@@ -147,49 +169,32 @@ impl InfluenceColumns {
         };
         let tables: Vec<SampleTable> = plan.pools().iter().map(table).collect();
         let n = tables.len();
-        let absent = || vec![Source::Absent; n];
         let of = |cell: Cell| tables.iter().map(|t| t.source(&cell)).collect::<Vec<_>>();
         let mut b = Builder { fields: Vec::new(), sources: vec![Vec::new(); n] };
         let names = || tables.iter().map(|t| Source::Constant(Some(t.dataset().name.clone())));
         let pool = (n > 1).then(|| b.add("pool", DataType::Utf8, false, names().collect()));
         let row = b.add("row", DataType::UInt64, false, of(Cell::Row));
         let per_token = plan.spec().per_token;
-        let pos = per_token.then(|| b.add("pos", DataType::UInt32, false, absent()));
-        let token = per_token.then(|| b.add("token", DataType::Utf8, true, absent()));
+        let pos = per_token.then(|| b.add_absent("pos", DataType::UInt32, false));
+        let token = per_token.then(|| b.add_absent("token", DataType::Utf8, true));
         let id = b.add("id", DataType::Utf8, false, of(Cell::Id));
         let score_name = if besides.neighbours { "similarity" } else { "score" };
-        let score = b.add(score_name, DataType::Float32, false, absent());
+        let score = b.add_absent(score_name, DataType::Float32, false);
         let decided = !besides.neighbours && !besides.own;
-        let subtask = decided.then(|| b.add("subtask", DataType::Utf8, true, absent()));
+        let subtask = decided.then(|| b.add_absent("subtask", DataType::Utf8, true));
         let of_losses = plan.plan().models().is_some();
         let errors = of_losses.then(|| {
             let float = DataType::Float64;
             let [se, z, models, floor] = ERRORS;
             ErrorColumns {
-                se: b.add(se, float.clone(), true, absent()),
-                z: b.add(z, float.clone(), true, absent()),
-                models: b.add(models, DataType::UInt32, false, absent()),
-                noise_floor: b.add(floor, float, true, absent()),
+                se: b.add_absent(se, float.clone(), true),
+                z: b.add_absent(z, float.clone(), true),
+                models: b.add_absent(models, DataType::UInt32, false),
+                noise_floor: b.add_absent(floor, float, true),
             }
         });
-        let in_target = besides.in_target.then(|| b.add("in_target", DataType::Boolean, false, absent()));
-        let explained = besides.explanation.then(|| {
-            let list = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
-            let text = || DataType::Utf8;
-            let [scores, dataset, id, row, score, stderr, floor] = EXPLAINED;
-            let scores = if of_losses { OF_MODELS } else { scores };
-            let error =
-                |b: &mut Builder, name| (!of_losses).then(|| b.add(name, DataType::Float32, true, absent()));
-            ExplainedColumns {
-                checkpoint_scores: b.add(scores, list, false, absent()),
-                target_dataset: b.add(dataset, text(), false, absent()),
-                target_id: b.add(id, text(), true, absent()),
-                target_row: b.add(row, DataType::UInt64, false, absent()),
-                target_score: b.add(score, DataType::Float32, false, absent()),
-                stderr: error(&mut b, stderr),
-                noise_floor: error(&mut b, floor),
-            }
-        });
+        let in_target = besides.in_target.then(|| b.add_absent("in_target", DataType::Boolean, false));
+        let explained = besides.explanation.then(|| ExplainedColumns::new(&mut b, of_losses));
         let explained_names = EXPLAINED.into_iter().chain([OF_MODELS]).filter(|_| besides.explanation);
         let error_names = ERRORS.into_iter().filter(|_| of_losses);
         let own = ["pool", "row", "id", score_name, "tokens", "scored_tokens", "truncated", "record"];

@@ -191,22 +191,8 @@ pub(super) fn rebuild(
             None => unknown.push((uuid, file)),
         }
     }
-    let named = |dataset: &str, label: &str| name == Some(format!("{dataset}/{label}").as_str());
     let versions = || inventory.features.iter().map(|v| &v.part).filter(|p| p.number == number);
-    let largest = |wanted: &dyn Fn(&FeaturePart) -> bool| {
-        let found = versions().filter(|p| wanted(p)).max_by_key(|p| p.rows());
-        found.map(|p| (p.desc.clone(), p.attrs.clone()))
-    };
-    let first = |wanted: &dyn Fn(&Candidate) -> bool| {
-        let found = all.iter().find(|c| wanted(c));
-        found.map(|c| (c.desc.clone(), c.attrs.clone()))
-    };
-    // A part is verified by its name; a segment may be one that another feature left under this number.
-    let described = largest(&|p| named(&p.desc.dataset, &p.attrs.label))
-        .or_else(|| first(&|c| named(&c.desc.dataset, &c.attrs.label)))
-        .or_else(|| largest(&|_| true))
-        .or_else(|| first(&|_| true));
-    let Some((desc, attrs)) = described else {
+    let Some((desc, attrs)) = described(name, &versions, &all) else {
         let what = name.map_or_else(|| format!("segments/{number}"), |n| format!("feature {n}"));
         let remedy = format!("run {} with the original command", Remedy::Ingest);
         work.report.lost.push(Loss::new(LostKind::Feature, &what, &RowSet::new(), &remedy));
@@ -270,6 +256,28 @@ pub(super) fn rebuild(
         work.report.lost.push(loss(&part, &lacking, lacking.len()));
     }
     Ok(Some(part))
+}
+
+/// What the feature is: as a version of its part says, or else a footer.
+fn described<'a, V: Iterator<Item = &'a FeaturePart>>(
+    name: Option<&str>,
+    versions: &dyn Fn() -> V,
+    segments: &[Candidate],
+) -> Option<(FeatureDesc, FeatureAttrs)> {
+    let named = |dataset: &str, label: &str| name == Some(format!("{dataset}/{label}").as_str());
+    let largest = |wanted: &dyn Fn(&FeaturePart) -> bool| {
+        let found = versions().filter(|p| wanted(p)).max_by_key(|p| p.rows());
+        found.map(|p| (p.desc.clone(), p.attrs.clone()))
+    };
+    let first = |wanted: &dyn Fn(&Candidate) -> bool| {
+        let found = segments.iter().find(|c| wanted(c));
+        found.map(|c| (c.desc.clone(), c.attrs.clone()))
+    };
+    // A part is verified by its name; a segment may be one that another feature left under this number.
+    largest(&|p| named(&p.desc.dataset, &p.attrs.label))
+        .or_else(|| first(&|c| named(&c.desc.dataset, &c.attrs.label)))
+        .or_else(|| largest(&|_| true))
+        .or_else(|| first(&|_| true))
 }
 
 /// One past the last row that segments of a dataset have in the folders of these features.

@@ -149,43 +149,8 @@ pub(crate) fn publish(
 ) -> Result<Arc<Snapshot>, CommitError> {
     let env = store.env();
     let number = base.number() + 1;
-    let (parent, oldest) = match change.history {
-        History::Keep => (Some(base.link().clone()), base.oldest()),
-        History::From(oldest) => (Some(base.link().clone()), oldest.max(base.oldest())),
-        History::Cut => (None, number),
-    };
-    let tags = match change.history {
-        History::Cut => Vec::new(),
-        _ => change.tags.unwrap_or_else(|| base.root().tags.clone()),
-    };
-    let mut root = Root {
-        version: VERSION,
-        requires: base.root().requires.clone(),
-        store: base.root().store,
-        snapshot: number,
-        created: now(),
-        command: change.command,
-        changes: change.changes,
-        parent,
-        oldest,
-        tags,
-        views: change.views.unwrap_or_else(|| base.root().views.clone()),
-        next: change.next,
-        next_rows: base.root().next_rows.clone(),
-        datasets: base.root().datasets.clone(),
-        runs: base.root().runs.clone(),
-        ensembles: base.root().ensembles.clone(),
-        features: base.root().features.clone(),
-        artifacts: base.root().artifacts.clone(),
-        extra: base.root().extra.clone(),
-    };
-    root.datasets.retain(|l| !change.removed.datasets.contains(&l.number));
-    root.runs.retain(|l| !change.removed.runs.contains(&l.number));
-    root.ensembles.retain(|l| !change.removed.ensembles.contains(&l.number));
-    root.features.retain(|l| !change.removed.features.contains(&l.number));
-    root.artifacts.retain(|l| !change.removed.artifacts.contains(&l.number));
+    let mut root = kept(base, number, &change);
     let mut written = Written::default();
-    root.next_rows.retain(|number, _| !change.removed.datasets.contains(number));
     for part in change.datasets {
         let (number, name) = (part.number, part.name.clone());
         root.next_rows.insert(number, part.next_row);
@@ -224,6 +189,47 @@ pub(crate) fn publish(
             store.set_unsettled(true);
             Err(e)
         }
+    }
+}
+
+/// The next root before parts are added: what the change says of the whole, and the parts of `base` that it leaves.
+fn kept(base: &Snapshot, number: u64, change: &Change) -> Root {
+    let before = base.root();
+    let (parent, oldest) = match change.history {
+        History::Keep => (Some(base.link().clone()), base.oldest()),
+        History::From(oldest) => (Some(base.link().clone()), oldest.max(base.oldest())),
+        History::Cut => (None, number),
+    };
+    let tags = match change.history {
+        History::Cut => Vec::new(),
+        _ => change.tags.clone().unwrap_or_else(|| before.tags.clone()),
+    };
+    let removed = &change.removed;
+    let left = |links: &[PartLink], gone: &[u32]| {
+        links.iter().filter(|link| !gone.contains(&link.number)).cloned().collect()
+    };
+    let mut next_rows = before.next_rows.clone();
+    next_rows.retain(|number, _| !removed.datasets.contains(number));
+    Root {
+        version: VERSION,
+        requires: before.requires.clone(),
+        store: before.store,
+        snapshot: number,
+        created: now(),
+        command: change.command.clone(),
+        changes: change.changes.clone(),
+        parent,
+        oldest,
+        tags,
+        views: change.views.clone().unwrap_or_else(|| before.views.clone()),
+        next: change.next.clone(),
+        next_rows,
+        datasets: left(&before.datasets, &removed.datasets),
+        runs: left(&before.runs, &removed.runs),
+        ensembles: left(&before.ensembles, &removed.ensembles),
+        features: left(&before.features, &removed.features),
+        artifacts: left(&before.artifacts, &removed.artifacts),
+        extra: before.extra.clone(),
     }
 }
 
