@@ -35,11 +35,13 @@ pub fn within_positions(model: &Path, text: TextOptions) -> Result<TextOptions> 
 
 /// Says where samples are cut off, if [`within_positions`] made the length another than that of the flags. It
 /// comes after checks, as it would only stand before their errors.
-pub fn tell_cut(context: &Context, args: &TextArgs, text: &TextOptions) {
+pub fn tell_cut(context: &Context, args: &TextArgs, (model, text): (&Path, &TextOptions)) -> Result<()> {
     let max_length = text.max_length;
-    if max_length < args.max_length {
+    // A shorter length may also be that of a fit.
+    if max_length < args.max_length && positions(model)? == Some(max_length) {
         context.say(&format!(
             "the model has {max_length} positions: samples are cut off after {max_length} tokens (--max-length {max_length})"
         ));
     }
+    Ok(())
 }

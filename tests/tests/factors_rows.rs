@@ -58,15 +58,15 @@ fn rows_become_the_tokens_that_the_factors_were_fitted_on() {
         let basis = ["--projection", "ekfac", "--factors", "f", "--dry-run"];
         place.run(&[&args[..], &basis, more].concat())
     };
-    let like = ["--template", "plain", "--max-length", "48"];
     for dataset in ["pool", "q"] {
         for (more, says) in [
-            (&[][..], "--template plain, --max-length 48 makes them"),
-            (&like[..2], "tokens then, as --max-length 48 makes them"),
+            // A default that is given is one that contradicts the fit.
             (
-                &[&like[..], &["--system", "Answer."]].concat(),
-                "as --system Answer with yes or no. makes them",
+                &["--template", "tulu", "--max-length", "2048"][..],
+                "as --template plain, --max-length 48 makes them",
             ),
+            (&["--max-length", "64"], "tokens then, as --max-length 48 makes them"),
+            (&["--system", "Answer."], "as --system Answer with yes or no. makes them"),
         ] {
             let refused = ingest(dataset, more);
             assert_eq!(refused.code, 1, "{more:?}: {}", refused.stderr);
@@ -76,10 +76,30 @@ fn rows_become_the_tokens_that_the_factors_were_fitted_on() {
             let taken = ingest(dataset, &[more, &["--stale"]].concat());
             assert_eq!(taken.code, 0, "{more:?}: {}", taken.stderr);
         }
-        // The system message that is not given is that of the fit.
-        let done = ingest(dataset, &like);
-        assert_eq!(done.code, 0, "{}", done.stderr);
+        // What is not given is as in the fit, and is said.
+        for (more, says) in [
+            (&[][..], Some("--template plain, --max-length 48, --system Answer with yes or no.")),
+            (&text[..2], Some("--max-length 48, --system Answer with yes or no.")),
+            (&text, None),
+        ] {
+            let done = ingest(dataset, more);
+            assert_eq!(done.code, 0, "{more:?}: {}", done.stderr);
+            let note = "note: texts become the tokens that they were in the fit of the factors, as by ";
+            match says {
+                Some(says) => {
+                    assert!(done.stderr.contains(&format!("{note}{says}\n")), "{}", done.stderr);
+                }
+                None => assert!(!done.stderr.contains(note), "{}", done.stderr),
+            }
+            assert!(!done.stderr.contains("positions"), "{}", done.stderr);
+        }
     }
+    // Rows are of these tokens, not of those that the flags make by default.
+    let args = ["ingest", "--dataset", "pool", "--model", model, "--features", "grad-sgd"];
+    let basis = ["--projection", "ekfac", "--factors", "f"];
+    place.ok(&[&args[..], &basis].concat());
+    let again = place.run(&[&args[..], &basis, &text].concat());
+    assert!(again.code == 0 && again.stderr.contains("nothing to compute"), "{}", again.stderr);
 }
 
 #[test]

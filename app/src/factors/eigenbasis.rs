@@ -93,16 +93,11 @@ impl EigenProjection {
         })
     }
 
-    /// Text options with the system message and the tokenizer of the fit where they name none.
-    pub fn like_fit(&self, text: TextOptions) -> TextOptions {
-        let Some(encoding) = &self.stamp.encoding else { return text };
+    /// Text options of the fit, where they are known and its template is known here.
+    pub fn text(&self) -> Option<TextOptions> {
+        let text = TextOptions::of_spec(self.stamp.encoding.as_ref()?)?;
         // One that was moved since has to be named, and is compared then.
-        let fitted = || self.tokenizer.clone().filter(|folder| folder.is_dir());
-        TextOptions {
-            system: text.system.or_else(|| encoding.system.clone()),
-            tokenizer: text.tokenizer.or_else(fitted),
-            ..text
-        }
+        Some(TextOptions { tokenizer: self.tokenizer.clone().filter(|folder| folder.is_dir()), ..text })
     }
 
     /// Refuses text options that make other tokens of a text than the fit's did: rows of these are of another

@@ -22,7 +22,8 @@ pub struct GradientArgs {
     /// Dimension of each module of gradients projected module by module [default: 1024]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub module_dim: Option<u32>,
-    /// With --projection ekfac: the factors, by their name in the store
+    /// With --projection ekfac: the factors, by their name in the store; how records become tokens is as in
+    /// their fit where no flag says it
     #[arg(long, value_name = "NAME")]
     pub factors: Option<String>,
     /// With --projection ekfac: accept factors of another checkpoint

@@ -7,7 +7,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::Device;
 use gstore_store::SnapshotName;
 
-use super::{GradientArgs, PlanesArgs, SampleArgs, TextArgs, at_least};
+use super::{GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_least};
 
 /// `gstore ingest`
 #[derive(Args, Debug, Clone)]
@@ -57,7 +57,7 @@ pub struct IngestArgs {
     pub dtype: DType,
     /// How records become tokens
     #[command(flatten)]
-    pub text: TextArgs,
+    pub text: GivenTextArgs,
     /// Tokens in one batch of whole rows; changes speed and memory, not the results
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,

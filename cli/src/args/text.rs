@@ -33,13 +33,25 @@ pub struct TextArgs {
     pub block: Option<u32>,
 }
 
-/// How records become tokens, and whether that was asked for.
+/// How records become tokens, and which of it was asked for.
 #[derive(Debug, Clone)]
 pub struct GivenTextArgs {
     /// The flags.
     pub text: TextArgs,
-    /// Whether one of them stands on the command line or in the config file, with its default or not.
-    pub is_given: bool,
+    /// Ids of those that stand on the command line or in the config file, with their defaults or not.
+    given: Vec<String>,
+}
+
+impl GivenTextArgs {
+    /// Whether one of the flags is given.
+    pub fn is_given(&self) -> bool {
+        !self.given.is_empty()
+    }
+
+    /// Whether the flag of this id is given.
+    pub fn has(&self, id: &str) -> bool {
+        self.given.iter().any(|given| given == id)
+    }
 }
 
 impl Args for GivenTextArgs {
@@ -55,10 +67,9 @@ impl Args for GivenTextArgs {
 impl FromArgMatches for GivenTextArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let flags = TextArgs::augment_args(Command::new(""));
-        let is_given = flags
-            .get_arguments()
-            .any(|arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine));
-        Ok(Self { text: TextArgs::from_arg_matches(matches)?, is_given })
+        let ids = flags.get_arguments().map(|arg| arg.get_id().as_str());
+        let given = ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine));
+        Ok(Self { text: TextArgs::from_arg_matches(matches)?, given: given.map(str::to_owned).collect() })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -84,13 +95,14 @@ mod tests {
 
     #[test]
     fn a_flag_with_its_default_is_given() {
-        let is_given = |words: &[&str]| {
+        let parsed = |words: &[&str]| {
             let matches = GivenTextArgs::augment_args(Command::new("t")).get_matches_from(words);
-            GivenTextArgs::from_arg_matches(&matches).unwrap().is_given
+            GivenTextArgs::from_arg_matches(&matches).unwrap()
         };
-        assert!(!is_given(&["t"]));
-        assert!(is_given(&["t", "--template", TemplateKind::default().name()]));
-        assert!(is_given(&["t", "--max-length", &TextOptions::MAX_LENGTH.to_string()]));
+        assert!(!parsed(&["t"]).is_given());
+        let template = parsed(&["t", "--template", TemplateKind::default().name()]);
+        assert!(template.is_given() && template.has("template") && !template.has("max_length"));
+        assert!(parsed(&["t", "--max-length", &TextOptions::MAX_LENGTH.to_string()]).has("max_length"));
     }
 
     #[test]

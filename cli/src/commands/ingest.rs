@@ -1,6 +1,7 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
 mod dry;
+mod fitted;
 mod request;
 mod shard;
 mod sketch;
@@ -26,6 +27,7 @@ pub(super) use stored::{folder_of, of_run};
 pub(super) use tokenizer::with_run;
 
 use dry::dry_run;
+use fitted::with_fit;
 use request::request;
 use shard::{run_shard, shard};
 
@@ -46,7 +48,7 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
 /// Registers samples if data is given, then computes what is missing.
 fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let shard = shard(args)?;
-    if args.text.block.is_some() && args.data.is_empty() {
+    if args.text.text.block.is_some() && args.data.is_empty() {
         bail!(UsageError("--block cuts texts before they are registered: give them with --data".to_owned()));
     }
     let (request, eigenbasis) = request(context, args)?;
@@ -89,7 +91,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         context.check_writable(false)?;
     }
     sketch::check(args, &plan)?;
-    texts::tell_cut(context, &args.text, &plan.request.text);
+    texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
     if let Some(eigenbasis) = eigenbasis {
         eigenbasis.publish(&store, &plan.request.command)?;
     }
@@ -136,7 +138,7 @@ fn check_planes(context: &Context, args: &IngestArgs, request: &IngestRequest) -
 /// The samples of `--data`, long texts in blocks.
 fn samples(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<Samples> {
     let samples = Samples::new(context, args.dataset(), &args.data, &args.samples)?;
-    match args.text.block {
+    match args.text.text.block {
         Some(_) => samples.in_blocks(context, request),
         None => Ok(samples),
     }

@@ -164,7 +164,7 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
     let of_factors = last.or_else(|| args.factors.clone().map(|name| (name, given.clone())));
     let ingest = match (of_factors, given) {
         (Some((name, given)), _) if states_encoding(snapshot, &name)? => {
-            if args.text.is_given {
+            if args.text.is_given() {
                 bail!(UsageError(format!(
                     "factors {name} say how texts become tokens: leave --template, --system, --tokenizer, --max-length and --block out"
                 )));
@@ -262,7 +262,7 @@ fn text(
     let flags = &args.text.text;
     let text = texts::within_positions(model, texts::options(folders, flags)?)?;
     snapshot.dataset(&args.pool)?;
-    texts::tell_cut(context, flags, &text);
+    texts::tell_cut(context, flags, (model, &text))?;
     Ok(text)
 }
 

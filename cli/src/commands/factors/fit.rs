@@ -24,7 +24,7 @@ pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<ExitCode> 
     let request = request(context, args)?;
     let store = context.open()?;
     store.snapshot()?.dataset(&args.dataset)?;
-    texts::tell_cut(context, &args.text, &request.ingest.text);
+    texts::tell_cut(context, &args.text, (&request.ingest.model, &request.ingest.text))?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);

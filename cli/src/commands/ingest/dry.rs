@@ -65,7 +65,7 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
 /// Explains and estimates plans that are parts of one ingest: they differ in their rows alone.
 fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<ExitCode> {
     if let Some(plan) = plans.first() {
-        texts::tell_cut(context, &args.text, &plan.request.text);
+        texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
     }
     if let (true, Some(plan)) = (args.gradients.explain, plans.first()) {
         print_explanation(plan)?;

@@ -8,7 +8,7 @@ use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::IngestRequest;
 
 use super::super::gradients;
-use super::{of_run, with_run};
+use super::{of_run, with_fit, with_run};
 use crate::args::{DType, IngestArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
@@ -44,16 +44,12 @@ pub(super) fn request(
             bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
         }
     };
-    let text = texts::options(&mut folders, &args.text)?;
+    let text = texts::options(&mut folders, &args.text.text)?;
     let text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &model)?;
     let text = texts::within_positions(&model, text)?;
     let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
     let text = match &eigenbasis {
-        Some(eigenbasis) => {
-            let text = eigenbasis.like_fit(text);
-            eigenbasis.check_text(&model, &text)?;
-            text
-        }
+        Some(eigenbasis) => with_fit(context, (&args.text, text), eigenbasis, &model)?,
         None => text,
     };
     let request = IngestRequest {
