@@ -141,7 +141,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("filter", Text, TARGET | SELF, "inverse",
         "Of rows in the eigenbasis of factors: what is made of eigenvalues: inverse (with damping), identity or source:STEPS*RATE"),
     option("stale", Flag, TARGET | SELF, "",
-        "With precondition: accept matrices of other datasets, or of another checkpoint"),
+        "With precondition: accept matrices or factors of other datasets, rows that have changed, another checkpoint or other tokens"),
     option("per_token", Flag, TARGET, "", "Score every token of the pools by itself"),
     option("prompt", Texts, TARGET | NEAREST, "", "Instead of a target: prompts of samples that are given"),
     option("completion", Texts, TARGET | NEAREST, "", "The completion of each prompt"),

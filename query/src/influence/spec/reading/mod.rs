@@ -161,10 +161,16 @@ struct Preconditioner {
 fn preconditioner(options: &Options) -> Result<Preconditioner, OptionError> {
     let precondition = options.text("precondition")?;
     // Rows in an eigenbasis have a damping of their own.
-    let alone = ["inversion", "stale"].into_iter().find(|name| options.has(name));
-    if let (None, Some(name)) = (&precondition, alone) {
-        let why =
-            format!("`{name}` says how a preconditioner is used, and none is named with `precondition`");
+    let alone = [
+        ("inversion", "`inversion` says how a preconditioner is used, and none is named with `precondition`"),
+        (
+            "stale",
+            "`stale` accepts the Gram matrices or factors that `precondition` names, and none are named: name them \
+             there, also where rows are in the eigenbasis of factors",
+        ),
+    ];
+    let alone = alone.into_iter().find(|(name, _)| options.has(name));
+    if let (None, Some((name, why))) = (&precondition, alone) {
         return Err(OptionError::new(name, why));
     }
     let damping = match options.text("damping")? {

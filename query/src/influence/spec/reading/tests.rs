@@ -101,6 +101,7 @@ fn json_is_read_as_options_of_sql_are() {
         (r#"{"solver":"cg"}"#, "with the solver cg"),
         (r#"{"target":"t","text":"x"}"#, "not both"),
         (r#"{"inversion":"tikhonov"}"#, "none is named with `precondition`"),
+        (r#"{"stale":true}"#, "`stale` accepts the Gram matrices or factors that `precondition` names"),
         (r#"{"precondition":"g","damping":"much"}"#, "not negative, or `auto`, not `much`"),
         (r#"{"precondition":"g","damping":-1}"#, "not negative, or `auto`, not `-1`"),
         (r#"{"precondition":"g","inversion":"sharp"}"#, "damped, absolute, tikhonov, pseudoinverse"),
