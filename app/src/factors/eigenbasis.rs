@@ -45,12 +45,13 @@ impl EigenProjection {
     /// Memory: the directions that are kept, and the factors of one module, in f64.
     ///
     /// # Errors
-    /// There are none of this name, they have no eigenbasis, damage.
+    /// There are none of this name, they have no eigenbasis, damage, being told to stop.
     pub fn of(
         snapshot: &Snapshot,
         factors: &str,
         module_dim: u32,
         stale: bool,
+        cancel: &Cancel,
     ) -> Result<Self, FactorJobError> {
         let found = StoredFactors::open(snapshot, factors)?;
         let stamp = &found.content.stamp;
@@ -59,7 +60,7 @@ impl EigenProjection {
             let why = format!("factors `{factors}` are {}, which has no eigenbasis", stamp.strategy);
             FactorJobError::Refused(format!("{why}: kfac and ekfac have"))
         })?;
-        let rows = rows_as_fitted(snapshot, stamp)?;
+        let rows = rows_as_fitted(snapshot, stamp, cancel)?;
         let changed =
             stamp.dataset.as_ref().filter(|_| rows.as_ref().is_some_and(|rows| rows.number.is_none()));
         if let Some(dataset) = changed.filter(|_| !stale) {
@@ -70,6 +71,7 @@ impl EigenProjection {
         let mut blocks = Vec::with_capacity(names.len());
         let reader = found.reader(snapshot, FactorParts::of(strategy))?;
         for name in reader.chosen(Some(&names)).map_err(FactorJobError::other)? {
+            cancel.check()?;
             let (module, factors) = reader.module(&name).map_err(FactorJobError::other)?;
             let bias = stamp.modules.iter().any(|known| known.name == module.name && known.bias);
             let module = Module { bias, ..module };
@@ -178,11 +180,12 @@ impl EigenProjection {
 fn rows_as_fitted(
     snapshot: &Snapshot,
     stamp: &FactorStamp,
+    cancel: &Cancel,
 ) -> Result<Option<EigenSpaceRows>, FactorJobError> {
     let Some(dataset) = stamp.dataset.as_ref().and_then(|name| snapshot.dataset(name).ok()) else {
         return Ok(None);
     };
-    let number = stamp.has_rows(&snapshot.samples(dataset)?, &Cancel::new())?.then_some(dataset.number);
+    let number = stamp.has_rows(&snapshot.samples(dataset)?, cancel)?.then_some(dataset.number);
     Ok(Some(EigenSpaceRows { number, rows: stamp.rows.clone() }))
 }
 

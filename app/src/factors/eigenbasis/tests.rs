@@ -20,7 +20,7 @@ use serde_json::json;
 use super::EigenProjection;
 use crate::factors::gram::tests::{assert_close, scores};
 use crate::factors::stamp::rows_digest;
-use crate::factors::{FACTORS, FactorArguments, FactorContent, FactorFolder, FactorStamp};
+use crate::factors::{FACTORS, FactorArguments, FactorContent, FactorFolder, FactorJobError, FactorStamp};
 
 /// Modules that are fitted, in the order of the model.
 const MODULES: [&str; 2] = ["model.layers.0.self_attn.k_proj", "model.layers.1.self_attn.v_proj"];
@@ -190,12 +190,16 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
     publish(&store, &whole, "old", &"0".repeat(64), &modules, &factors);
 
     let snapshot = store.snapshot().unwrap();
-    let projection = |name: &str, stale| EigenProjection::of(&snapshot, name, 1 << 14, stale).unwrap();
+    let go_on = Cancel::new();
+    let projection =
+        |name: &str, stale| EigenProjection::of(&snapshot, name, 1 << 14, stale, &go_on).unwrap();
     let refused = run(&store, request("pool", projection("old", false).spec)).unwrap_err().to_string();
     assert!(refused.contains("the factors are stale"), "{refused}");
     let basis = projection("fit", false);
     assert_eq!(basis.kept().map(|(all, (_, least))| (all, least)), Some((1.0, 1.0)));
-    let few = EigenProjection::of(&snapshot, "fit", 64, false).unwrap();
+    let stopped = EigenProjection::of(&snapshot, "fit", 64, false, &Cancel::raised()).unwrap_err();
+    assert!(matches!(stopped, FactorJobError::Stopped), "{stopped}");
+    let few = EigenProjection::of(&snapshot, "fit", 64, false, &go_on).unwrap();
     let (all, (module, least)) = few.kept().unwrap();
     assert!(
         MODULES.contains(&module) && 0.0 < least && least <= all && all < 1.0,
@@ -269,7 +273,7 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
     let left: BTreeMap<_, _> = usual.into_iter().filter(|(id, _)| id != "pool1").collect();
     assert_close(&ask(", precondition => 'fit', stale => true").unwrap(), &left);
     let snapshot = store.snapshot().unwrap();
-    let refused = EigenProjection::of(&snapshot, "fit", 1 << 14, false).unwrap_err().to_string();
+    let refused = EigenProjection::of(&snapshot, "fit", 1 << 14, false, &go_on).unwrap_err().to_string();
     assert!(refused.contains("rows of `pool` that they were fitted on have changed"), "{refused}");
-    EigenProjection::of(&snapshot, "fit", 1 << 14, true).unwrap();
+    EigenProjection::of(&snapshot, "fit", 1 << 14, true, &go_on).unwrap();
 }
