@@ -721,6 +721,13 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     assert!(tulu != own && tulu == of(&["--factors", "g", "--template", "tulu"]));
     let said = place.run(&["score", "--pool", "pool", "--factors", "g", "--target", "q", "-o", "s.csv"]);
     assert!(said.stderr.contains("the template tulu, at most "), "{}", said.stderr);
+    // Nor of which rows their sums are, which more rows could be added to.
+    let args = fit_args("more", &["--strategy", "diagonal", "--template", "plain", "--extend", "g"]);
+    let refused = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    for says in ["`g` were fitted by another program and do not say on which rows", "without --extend"] {
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
 
     // Nor do they say over which rows a product with the curvature is a mean.
     let solve = ["score", "--pool", "q", "--factors", "g", "--target", "q", "--solver", "cg"];

@@ -6,7 +6,24 @@ use gstore_store::Snapshot;
 use super::cut::same_blocks;
 use super::error::FactorJobError;
 use super::publish::of_artifact;
+use super::request::FitRequest;
 use super::stamp::{FactorStamp, rows_digest};
+
+/// Refuses to extend factors that do not say of which rows and tokens their sums are, as those of other programs do
+/// not: which rows they lack is not known then, and `ekfac` measures its eigenvalues over all of them again.
+pub(super) fn check_origin(snapshot: &Snapshot, request: &FitRequest) -> Result<(), FactorJobError> {
+    let Some(name) = &request.extend else { return Ok(()) };
+    let FactorStamp { dataset, encoding, .. } = of_artifact(&snapshot.artifact(name)?)?.stamp;
+    if dataset.is_some() && encoding.is_some() {
+        return Ok(());
+    }
+    Err(FactorJobError::Refused(format!(
+        "factors `{name}` were fitted by another program and do not say on which rows, nor which tokens these became: which \
+         rows they lack is not known, and ekfac measures its eigenvalues over all rows again. Register those rows with the \
+         new ones and fit all of them, without {}",
+        Remedy::Option("extend", "")
+    )))
+}
 
 /// The rows of factors that are to be extended, which have to be among those of now, and of the same model.
 pub(super) fn earlier(

@@ -11,7 +11,7 @@ use gstore_store::{Lease, Snapshot, Store};
 use super::cut::{cut, most_rows, tell_blocks};
 use super::engine::{self, Seen};
 use super::error::FactorJobError;
-use super::extend::earlier;
+use super::extend::{check_origin, earlier};
 use super::forecast::{FitForecast, Sizes};
 use super::parts::{first, split, split_rows};
 use super::request::{FitRequest, check};
@@ -54,6 +54,7 @@ impl FitPlan {
     pub fn new(store: &Store, request: &FitRequest, work: &mut Work<'_>) -> Result<Self, FactorJobError> {
         check(request)?;
         let (snapshot, lease) = store.snapshot_leased(None, work.command)?;
+        check_origin(&snapshot, request)?;
         let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
         let dataset = Arc::clone(snapshot.dataset(&ingest.dataset)?);
         let live = snapshot.live_rows(&dataset)?;

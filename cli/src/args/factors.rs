@@ -127,7 +127,8 @@ pub struct FactorsFitArgs {
     /// the factors are published]
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
-    /// Go on from the sums of these factors of the store, with the rows that they lack
+    /// Go on from the sums of these factors of the store, with the rows that they lack; factors of another
+    /// program do not say which they have, and cannot be gone on from
     #[arg(long, value_name = "NAME")]
     pub extend: Option<String>,
     /// Modules, speed and memory
