@@ -520,6 +520,44 @@ fn the_pipeline_of_daunce_runs() {
     assert!(again.values().all(|outcome| outcome == "up to date"), "{again:?}");
 }
 
+/// Tuning, factors, their pictures, scores of wanted and given answers, and the comparison of texts, small.
+#[test]
+fn the_pipeline_of_curvature_runs() {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 24);
+    let prompts = json!([
+        {"prompt": "Is 7 odd?", "completion": " 7 is odd"},
+        {"prompt": "Is 4 odd?", "completion": " 4 is even"},
+    ]);
+    fs_err::write(place.path("data/prompts.json"), prompts.to_string()).expect("written");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/ekfac.toml");
+    fs_err::copy(file, place.path("p.toml")).expect("copied");
+    let model = world::demo().join("model").canonicalize().expect("there");
+    let set = [format!("model={}", model.display())];
+    let small = ["steps=2", "batch=4", "rows=12", "max-new-tokens=6"];
+    let set = set.iter().map(String::as_str).chain(small).flat_map(|variable| ["--set", variable]);
+    let set: Vec<&str> = set.collect();
+    let first = go(&place, &set);
+    assert!(first.len() == 9 && first.values().all(|outcome| outcome == "done"), "{first:?}");
+
+    let read = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
+    let spectra = read("ekfac/factors.csv");
+    assert_eq!(spectra.lines().count(), 1 + 9, "the MLPs of three layers: {spectra}");
+    for layer in 0..3 {
+        assert!(place.path(&format!("ekfac/factors/layer_{layer}/lambda_matrix.png")).is_file());
+    }
+    // The row that says what was wanted is in the pool.
+    let scores = read("ekfac/scores.md");
+    let best = scores.lines().find(|line| line.starts_with("| 1 |")).expect("a ranking");
+    assert!(best.ends_with("| Is 7 odd? 7 is odd |"), "{scores}");
+    let given = read("ekfac/scores_of_answers.md");
+    assert_eq!(given.matches("### Highest scores").count(), 2, "{given}");
+    assert!(place.path("ekfac/scores.parquet").is_file() && place.path("ekfac/evaluation.md").is_file());
+    let again = go(&place, &set);
+    assert!(again.values().all(|outcome| outcome == "up to date"), "{again:?}");
+}
+
 /// Two targets that keep many of the same rows, and a selection for each.
 #[test]
 fn the_pipeline_of_prefilters_runs() {
