@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::factors::{MODULES, assert_near, demo, place, scores, summed, table};
+use gstore_core::correlation::spearman;
+use gstore_tests::place::Place;
+use gstore_tests::world;
 use serde_json::Value;
 
 #[test]
@@ -43,6 +46,37 @@ fn stored_rows_score_as_whole_gradients() {
     let refused = place.run(&["query", "SELECT id FROM influence('pool', 'q', filter => 'steep')"]);
     let says = "a filter is inverse, identity or source:STEPS*RATE, not `steep`";
     assert!(refused.code != 0 && refused.stderr.contains(says), "{}", refused.stderr);
+}
+
+#[test]
+fn a_byte_for_each_whitened_coordinate_keeps_the_order_of_the_rows() {
+    let place = Place::new();
+    for (name, rows) in [("pool", 64), ("q", 3)] {
+        let file = format!("{name}.jsonl");
+        world::write_samples(&place.path(&file), rows);
+        place.ok(&["add", "--dataset", name, "--data", &file]);
+    }
+    let model = demo("model");
+    let model = model.as_str();
+    place.ok(&["factors", "fit", "f", "--dataset", "pool", "--modules", MODULES, "--model", model]);
+    for (dataset, dtype) in [("pool", "i8"), ("q", "f32")] {
+        let args = ["ingest", "--dataset", dataset, "--model", model, "--features", "grad-sgd"];
+        let basis = ["--projection", "ekfac", "--factors", "f", "--module-dim", "16384", "--dtype", dtype];
+        place.ok(&[&args[..], &basis].concat());
+    }
+    let sql =
+        "SELECT target, row, id, score FROM influence('pool', 'q', sim => 'dot', each => 'sample', k => 64)";
+    let stored = table(&place.ok(&["query", "--format", "csv", sql]));
+    let whole = scores(&place, &["--factors", "f", "--target", "q"]);
+    for query in ["s0", "s1", "s2"] {
+        let of_query = |scores: &BTreeMap<Vec<String>, f64>| -> Vec<f64> {
+            scores.iter().filter(|(key, _)| key[0] == query).map(|(_, score)| *score).collect()
+        };
+        let (stored, whole) = (of_query(&stored), of_query(&whole));
+        assert_eq!(stored.len(), 64, "{query}");
+        let found = spearman(&stored, &whole).expect("scores that differ");
+        assert!(found >= 0.995, "{query}: {found}");
+    }
 }
 
 #[test]
