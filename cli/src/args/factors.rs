@@ -218,7 +218,7 @@ pub enum MixPart {
     A line for each module: its largest, smallest, mean and median eigenvalue, how many directions damping leaves (the sum of\n\
     L / (L + damping)), how many of the largest have 90, 95 and 99 % of the sum, and the condition. --plots writes for each layer\n\
     layer_L/lambda_matrix.png, eigenvalue_distribution.png, cumulative_variance.png and eigenvalue_analysis.txt.\n\n\
-    Memory: 16 bytes for each weight of the modules, and the factors of one.")]
+    Memory: 16 bytes for each weight of the modules, and the factors of one, with --against twice.")]
 pub struct FactorsInspectArgs {
     /// Name of the factors
     #[arg(value_name = "NAME")]

@@ -13,7 +13,7 @@ pub struct GradientArgs {
     /// The biases of these linear layers as well
     #[arg(long)]
     pub biases: bool,
-    /// Random projection of gradients [default: sjlt of an adapter's, fact_sjlt of a model's own]
+    /// Projection of gradients [default: sjlt of an adapter's, fact_sjlt of a model's own]
     #[arg(long, value_enum)]
     pub projection: Option<Projection>,
     /// Dimension of gradients projected as one vector [default: 8192]
@@ -64,7 +64,7 @@ pub struct GradientArgs {
     pub explain: bool,
 }
 
-/// Random projection of gradients.
+/// Projection of gradients.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Projection {
     /// Sparse Johnson-Lindenstrauss, 4 non-zeros per coordinate, of all tensors as one vector

@@ -24,7 +24,7 @@ use super::{EngineArgs, FactorStrategy, FactorsModelArgs, GivenTextArgs, OutputA
     of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool for all queries that\n\
     fit in memory; with --segment, in one at each checkpoint.\n\n\
     Memory: the weights, and for each query 8 bytes for each weight of the modules, or 8 * rank for each of their inputs and outputs;\n\
-    with --segment the weights of two checkpoints, and the bytes of a query for each segment; with --solver 60 more for each weight,\n\
+    with --segment the weights of two checkpoints, and the bytes of a query for each segment; with --solver 52 more for each weight,\n\
     and 8 for each thread.")]
 pub struct ScoreArgs {
     /// Factors of the store, which `gstore factors fit` makes; without them, and without --segment, --model
