@@ -9,8 +9,8 @@ use super::publish::of_artifact;
 use super::request::FitRequest;
 use super::stamp::{FactorStamp, rows_digest};
 
-/// Refuses to extend factors that do not say of which rows and tokens their sums are, as those of other programs do
-/// not: which rows they lack is not known then, and `ekfac` measures its eigenvalues over all of them again.
+/// Refuses to extend factors that do not say of which rows and tokens their sums are, as those of other programs:
+/// which rows they lack is not known then, and `ekfac` measures its eigenvalues over all of them again.
 pub(super) fn check_origin(snapshot: &Snapshot, request: &FitRequest) -> Result<(), FactorJobError> {
     let Some(name) = &request.extend else { return Ok(()) };
     let FactorStamp { dataset, encoding, .. } = of_artifact(&snapshot.artifact(name)?)?.stamp;

@@ -9,8 +9,8 @@ use gstore_data::TextOptions;
 use crate::args::GivenTextArgs;
 use crate::context::Context;
 
-/// Text options as the fit of an eigenbasis had them where no flag is given. `text` has those of the flags. Flags that
-/// make other tokens than the fit's are refused, unless stale factors are asked for.
+/// Text options as the fit of an eigenbasis had them where no flag is given. `text` has those of the flags.
+/// Flags that make other tokens than the fit's are refused, unless stale factors are asked for.
 pub(super) fn with_fit(
     context: &Context,
     (flags, text): (&GivenTextArgs, TextOptions),
