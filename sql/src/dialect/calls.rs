@@ -113,7 +113,10 @@ impl VisitorMut for Words {
                     forms::usual_time(&mut value.value);
                 }
             }
-            Expr::Cast { expr: of, data_type, .. } => forms::whole(of, data_type),
+            Expr::Cast { expr: of, data_type, .. } => {
+                forms::whole(of, data_type);
+                forms::exact(of, data_type);
+            }
             Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
             Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: of } => {
                 return ControlFlow::Break(Box::new(forms::complement(of)));

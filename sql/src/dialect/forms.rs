@@ -33,6 +33,10 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
             let null = call("make_array", vec![Expr::value(Value::Null)]);
             Some(call("len", vec![call("array_except", vec![list.clone(), null])]))
         }
+        // The engine's keeps a NULL.
+        ("list_distinct" | "array_distinct", [list]) => {
+            Some(call("array_compact", vec![call("array_distinct", vec![list.clone()])]))
+        }
         ("list_reverse_sort" | "array_reverse_sort", [list]) => Some(sorted(list, text("DESC"))),
         ("list_reverse_sort" | "array_reverse_sort", [list, nulls]) => {
             Some(call("array_sort", vec![list.clone(), text("DESC"), nulls.clone()]))
@@ -136,6 +140,35 @@ pub(super) fn whole(of: &mut Expr, to: &DataType) {
             }
         }
         _ => {}
+    }
+}
+
+/// A written number with a point, or with more digits than 64 bits have, as a text where it is cast to a
+/// decimal: as a double it would not be what is written.
+pub(super) fn exact(of: &mut Expr, to: &DataType) {
+    if matches!(to, DataType::Decimal(_) | DataType::Numeric(_) | DataType::Dec(_))
+        && let Some(digits) = digits(of)
+    {
+        *of = text(&digits);
+    }
+}
+
+/// The digits of such a number, with its sign.
+fn digits(of: &Expr) -> Option<String> {
+    match of {
+        Expr::Nested(inner) => digits(inner),
+        Expr::UnaryOp { op: UnaryOperator::Plus, expr } => digits(expr),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
+            let digits = digits(expr)?;
+            Some(digits.strip_prefix('-').map_or_else(|| format!("-{digits}"), str::to_owned))
+        }
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) if !number.contains(['e', 'E']) => {
+                (number.contains('.') || number.len() > 18).then(|| number.clone())
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 

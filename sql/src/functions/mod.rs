@@ -31,6 +31,11 @@ mod texts;
 mod whole;
 mod written;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use datafusion::execution::SessionStateDefaults;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
 pub(crate) use casts::nearest as nearest_whole;
@@ -45,19 +50,58 @@ pub(crate) use written::as_written;
 
 /// Makes the functions known to a session.
 pub(crate) fn register(context: &SessionContext) {
-    let scalar = json::functions()
+    scalar().for_each(|function| context.register_udf(function));
+    aggregate().for_each(|function| context.register_udaf(function));
+}
+
+/// The functions of the values of a row.
+fn scalar() -> impl Iterator<Item = ScalarUDF> {
+    json::functions()
         .chain(numbers::functions())
         .chain(texts::functions())
         .chain(objects::functions())
         .chain(documents::functions())
         .chain(matches::functions())
         .chain(kinds::functions())
-        .chain([dates::function(), substr::function()]);
-    scalar.for_each(|function| context.register_udf(function));
-    let aggregate = best::functions()
+        .chain([dates::function(), substr::function()])
+}
+
+/// Aggregate functions.
+fn aggregate() -> impl Iterator<Item = AggregateUDF> {
+    best::functions()
         .into_iter()
         .chain(counts::functions())
         .chain(quantiles::functions())
-        .chain([sum::function(), average::function()]);
-    aggregate.for_each(|function| context.register_udaf(function));
+        .chain([sum::function(), average::function()])
+}
+
+/// What plans call a function, by any of its names in lower case: `power` for `pow`.
+pub(crate) fn called(name: &str) -> &str {
+    static NAMES: LazyLock<HashMap<String, String>> = LazyLock::new(names);
+    NAMES.get(name).map_or(name, String::as_str)
+}
+
+/// The names of all functions, each with that in plans; of two of the same name the one that a call finds.
+fn names() -> HashMap<String, String> {
+    let mut names = HashMap::new();
+    let mut add = |name: &str, aliases: &[String]| {
+        let all = aliases.iter().map(String::as_str).chain([name]);
+        names.extend(all.map(|other| (other.to_owned(), name.to_owned())));
+    };
+    for window in SessionStateDefaults::default_window_functions() {
+        add(window.name(), window.aliases());
+    }
+    for of_rows in SessionStateDefaults::default_aggregate_functions() {
+        add(of_rows.name(), of_rows.aliases());
+    }
+    for of_rows in aggregate() {
+        add(of_rows.name(), of_rows.aliases());
+    }
+    for of_values in SessionStateDefaults::default_scalar_functions() {
+        add(of_values.name(), of_values.aliases());
+    }
+    for of_values in scalar() {
+        add(of_values.name(), of_values.aliases());
+    }
+    names
 }

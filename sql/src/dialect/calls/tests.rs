@@ -37,6 +37,12 @@ fn statements_are_put_into_the_words_of_the_engine() {
             "SELECT quantile_cont(a, 0.5 ORDER BY b), quantile(a, 0.5 ORDER BY b) FROM t",
             "SELECT quantile_cont(a, 0.5), percentile_cont(a, 0.5) FROM t",
         ),
+        ("SELECT ceil(a), ceiling(a) FROM t", r#"SELECT CEIL(a), ceil(a) AS "ceil(a)_1" FROM t"#),
+        ("SELECT list_distinct(a) FROM t", "SELECT array_compact(array_distinct(a)) FROM t"),
+        (
+            "SELECT 1.005::DECIMAL(10,2), -CAST((-.5) AS DECIMAL(2,0)), 1e0::DECIMAL(3,1), 2::DECIMAL(3,1)",
+            "SELECT '1.005'::DECIMAL(10,2), -CAST('-.5' AS DECIMAL(2,0)), 1e0::DECIMAL(3,1), 2::DECIMAL(3,1)",
+        ),
         ("SELECT mod(a, 2) FROM t", "SELECT ((a) % (2)) FROM t"),
         ("SELECT * FROM a ANTI JOIN b USING(row)", "SELECT * FROM a LEFT ANTI JOIN b USING(row)"),
         ("SELECT * FROM a SEMI JOIN b ON a.x = b.x", "SELECT * FROM a LEFT SEMI JOIN b ON a.x = b.x"),

@@ -3,11 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{CastKind, Expr, Ident, ObjectName, SelectItem, TypedString, Value};
+use datafusion::sql::sqlparser::ast::{
+    CastKind, CeilFloorKind, DateTimeField, Expr, Ident, ObjectName, SelectItem, TypedString, Value,
+};
 
 use super::all::All;
 use crate::dialect::calls::call;
 use crate::expanded::name;
+use crate::functions::called;
 use crate::walk::visit_expressions_mut;
 
 /// A column of a result.
@@ -129,8 +132,15 @@ pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
                 if let [only] = function.name.0.as_slice()
                     && let Some(only) = only.as_ident()
                 {
-                    function.name = ObjectName::from(vec![Ident::new(name(only))]);
+                    function.name = ObjectName::from(vec![Ident::new(called(&name(only)))]);
                 }
+            }
+            // The parser has forms of their own for these two.
+            Expr::Ceil { expr: of, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+                *part = call("ceil", vec![std::mem::replace(&mut **of, null())]);
+            }
+            Expr::Floor { expr: of, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+                *part = call("floor", vec![std::mem::replace(&mut **of, null())]);
             }
             _ => {}
         }

@@ -18,6 +18,10 @@ fn the_second_of_two_columns_has_a_number() {
             r#"SELECT a::INT, a::REAL AS "a::REAL_1", d::DATE AS "d::DATE_1", d, (a + 1)::INT, (a::INT + 1) AS "(a::INT + 1)_1" FROM t"#,
         ),
         ("SELECT round(2.5), round(2.5e0)", r#"SELECT round(2.5), round(2.5e0) AS "round(2.5e0)_1""#),
+        (
+            "SELECT pow(a, 2), power(a, 2), mean(a), avg(a) FROM t",
+            r#"SELECT pow(a, 2), power(a, 2) AS "power(a, 2)_1", mean(a), avg(a) AS "avg(a)_1" FROM t"#,
+        ),
         ("SELECT *, cost::INT FROM t", r#"SELECT *, cost::INT AS "cost::INT_1" FROM t"#),
         ("SELECT *, cost FROM t", r#"SELECT *, cost AS "cost_1" FROM t"#),
         ("SELECT *, a AS a, b FROM t", r#"SELECT *, a AS "a_1", b AS "b_1" FROM t"#),
