@@ -41,7 +41,8 @@ pub struct SelectArgs {
     /// Take the rows that oppose the target most instead
     #[arg(long)]
     pub worst: bool,
-    /// Only rows for which this SQL condition on the pools' columns is true
+    /// Only rows for which this SQL condition on the pools' columns is true. It chooses what is scored: a condition
+    /// on scores is `gstore query` over influence()
     #[arg(long = "where", id = "where", value_name = "SQL")]
     pub filter: Option<String>,
     /// Rules of the selection

@@ -30,6 +30,7 @@ impl VisitorMut for Aliases {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         ordered::apart(query);
+        ordered::beside_unnest(query);
         ControlFlow::Continue(())
     }
 

@@ -2,7 +2,11 @@
 //! ORDER BY t.cost`.
 //!
 //! The engine adds the column to those of the result, where both would have one name. Here they have names of their
-//! own in a query inside, and the one around it orders its rows and gives the columns their names.
+//! own in a query inside, and the one around it orders its rows and gives the columns their names. So it is for an
+//! order of what `SELECT unnest(list) FROM t` does not select.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
@@ -11,6 +15,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::expanded::name;
+use crate::walk::visit_expressions;
 
 /// Puts a query around one that is ordered by such a column.
 pub(super) fn apart(query: &mut Query) {
@@ -49,12 +54,88 @@ pub(super) fn apart(query: &mut Query) {
             select.projection.push(SelectItem::ExprWithAlias { expr, alias });
         }
     }
+    put_around(body, &mut around);
+}
+
+/// Puts such a query around one that makes rows of lists and is ordered by what it does not select: the engine adds
+/// to its columns what is missing, but not where these are made of lists.
+pub(super) fn beside_unnest(query: &mut Query) {
+    let Query { body, order_by: Some(order), .. } = query else { return };
+    let (SetExpr::Select(select), OrderByKind::Expressions(keys)) = (&mut **body, &mut order.kind) else {
+        return;
+    };
+    let (mut names, mut unnests) = (HashSet::new(), false);
+    for item in &select.projection {
+        let (expr, own) = match item {
+            SelectItem::UnnamedExpr(expr) => (expr, column(expr)),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(name(alias))),
+            _ => return,
+        };
+        unnests |= has_unnest(expr);
+        names.extend(own);
+    }
+    let missing = keys.iter().map(|key| is_missing(&key.expr, &names)).collect::<Option<Vec<bool>>>();
+    let Some(missing) = missing.filter(|missing| missing.contains(&true)) else { return };
+    if !unnests || !is_plain(select) {
+        return;
+    }
+    let alias = |place: usize| Ident::with_quote('"', format!("order {place}"));
+    let places = missing.iter().enumerate().filter(|(_, missing)| **missing).map(|(place, _)| place);
+    let hidden: Vec<String> = places.map(|place| alias(place).to_string()).collect();
+    let around = format!("SELECT * EXCLUDE ({}) FROM (SELECT 1) AS \"in order\"", hidden.join(", "));
+    let parsed = Parser::new(&GenericDialect {}).try_with_sql(&around);
+    let Ok(mut around) = parsed.and_then(|mut parser| parser.parse_query()) else { return };
+    for (place, (key, missing)) in keys.iter_mut().zip(missing).enumerate() {
+        if missing {
+            let alias = alias(place);
+            let expr = std::mem::replace(&mut key.expr, Expr::Identifier(alias.clone()));
+            select.projection.push(SelectItem::ExprWithAlias { expr, alias });
+        }
+    }
+    put_around(body, &mut around);
+}
+
+/// Whether a key of an order is made of no column of the result; `None` where that is not clear.
+fn is_missing(key: &Expr, names: &HashSet<String>) -> Option<bool> {
+    if matches!(key, Expr::Value(_)) || has_unnest(key) {
+        return None;
+    }
+    let (mut own, mut other) = (false, false);
+    let _ = visit_expressions(key, |part: &Expr| {
+        match part {
+            Expr::Identifier(column) if names.contains(&name(column)) => own = true,
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => other = true,
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    match (own, other) {
+        (true, true) => None,
+        (own, _) => Some(!own),
+    }
+}
+
+fn has_unnest(expr: &Expr) -> bool {
+    expr.to_string().to_lowercase().contains("unnest(")
+}
+
+/// The column that an expression is, without its table.
+fn column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(column) => Some(name(column)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(name),
+        _ => None,
+    }
+}
+
+/// Puts a SELECT into the only subquery of another, which takes its place.
+fn put_around(body: &mut SetExpr, around: &mut Query) {
     if let SetExpr::Select(outer) = &mut *around.body
         && let Some(from) = outer.from.first_mut()
         && let TableFactor::Derived { subquery, .. } = &mut from.relation
     {
-        std::mem::swap(&mut subquery.body, body);
-        std::mem::swap(&mut around.body, body);
+        std::mem::swap(&mut *subquery.body, body);
+        std::mem::swap(&mut *around.body, body);
     }
 }
 
@@ -118,6 +199,32 @@ mod tests {
             let mut statement = crate::guard::parse(sql).unwrap();
             let Some(Statement::Query(query)) = inner(&mut statement) else { panic!("{sql}") };
             apart(query);
+            assert_eq!(statement.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn rows_of_lists_are_ordered_by_what_is_not_selected() {
+        for (sql, expected) in [
+            (
+                "SELECT unnest(l) AS x, k FROM t WHERE ok ORDER BY id DESC, x, t.n + 1 LIMIT 3",
+                "SELECT * EXCLUDE (\"order 0\", \"order 2\") FROM (SELECT unnest(l) AS x, k, id AS \"order 0\", t.n + 1 AS \"order 2\" FROM t WHERE ok) AS \"in order\" ORDER BY \"order 0\" DESC, x, \"order 2\" LIMIT 3",
+            ),
+            (
+                "SELECT unnest(l) AS x, k FROM t ORDER BY k, x + 1",
+                "SELECT unnest(l) AS x, k FROM t ORDER BY k, x + 1",
+            ),
+            ("SELECT unnest(l) AS x FROM t ORDER BY x + id", "SELECT unnest(l) AS x FROM t ORDER BY x + id"),
+            (
+                "SELECT DISTINCT unnest(l) AS x FROM t ORDER BY id",
+                "SELECT DISTINCT unnest(l) AS x FROM t ORDER BY id",
+            ),
+            ("SELECT *, unnest(l) AS x FROM t ORDER BY id", "SELECT *, unnest(l) AS x FROM t ORDER BY id"),
+            ("SELECT k FROM t ORDER BY id", "SELECT k FROM t ORDER BY id"),
+        ] {
+            let mut statement = crate::guard::parse(sql).unwrap();
+            let Some(Statement::Query(query)) = inner(&mut statement) else { panic!("{sql}") };
+            beside_unnest(query);
             assert_eq!(statement.to_string(), expected);
         }
     }

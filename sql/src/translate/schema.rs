@@ -10,6 +10,10 @@ use super::OCCURS;
 use crate::error::SqlError;
 use crate::quotes::AS_WRITTEN;
 
+/// Where rows have scores.
+const SCORED: &str =
+    "rows have scores in influence(): SELECT id, score FROM influence('pool', 'target') WHERE score > 0.1";
+
 pub(super) fn schema_error(error: SchemaError) -> SqlError {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
@@ -53,6 +57,10 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
             let guess = nearest(&field.name, names.iter().copied());
             if let Some(hint) = computed(&field.name) {
                 return unknown.hint(hint);
+            }
+            // Of a table of samples.
+            if field.name == "score" && names.contains(&"record") {
+                return unknown.hint(SCORED);
             }
             if names.is_empty() {
                 let text = &field.name;
