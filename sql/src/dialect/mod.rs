@@ -15,6 +15,7 @@ mod compared;
 mod differs;
 mod first;
 mod forms;
+mod free;
 mod given;
 mod headings;
 mod hidden;
@@ -37,6 +38,7 @@ pub(crate) use calls::{known, resolve};
 pub(crate) use columns::expand as expand_columns;
 pub(crate) use differs::put as put_comparisons;
 pub(crate) use forms::full_time;
+pub(crate) use free::is_taken;
 pub(crate) use given::names_itself;
 pub(crate) use headings::{Headings, renamed};
 pub(crate) use merged::merge;
@@ -53,6 +55,6 @@ use super::error::SqlError;
 /// The tokens of a statement as the parser understands them.
 pub(crate) fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     refused::check(&tokens)?;
-    let tokens = tokens::usual(tokens::plain(nulls::tokens(differs::tokens(tokens))));
+    let tokens = tokens::usual(tokens::plain(nulls::tokens(differs::tokens(free::tokens(tokens)))));
     Ok(summarize::tokens(sample::tokens(first::tokens(tokens))?))
 }

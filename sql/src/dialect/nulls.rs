@@ -45,14 +45,14 @@ const BEFORE_VALUES: [&str; 34] = [
 /// The tokens with these words as those of the usual form, where they stand behind a value.
 pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut all: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    let mut ends_value = false;
+    let mut is_behind = false;
     for (i, token) in tokens.iter().enumerate() {
-        match usual(token).filter(|_| ends_value && !is_name(&tokens, i)) {
+        match usual(token).filter(|_| is_behind && !is_name(&tokens, i)) {
             Some(words) => all.extend(made(words, token.span)),
             None => all.push(token.clone()),
         }
         if !matches!(token.token, Token::Whitespace(_)) {
-            ends_value = is_end(&token.token) && !BEFORE_VALUES.iter().any(|word| is_word(token, word));
+            is_behind = ends_value(token);
         }
     }
     all
@@ -71,9 +71,9 @@ fn is_name(tokens: &[TokenWithSpan], at: usize) -> bool {
 }
 
 /// Whether a value may end with a token.
-fn is_end(token: &Token) -> bool {
-    matches!(
-        token,
+pub(super) fn ends_value(token: &TokenWithSpan) -> bool {
+    let is_end = matches!(
+        token.token,
         Token::Word(_)
             | Token::Number(..)
             | Token::SingleQuotedString(_)
@@ -81,7 +81,8 @@ fn is_end(token: &Token) -> bool {
             | Token::RParen
             | Token::RBracket
             | Token::RBrace
-    )
+    );
+    is_end && !BEFORE_VALUES.iter().any(|word| is_word(token, word))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Parts of the engine's messages.
 
+use crate::dialect;
+
 /// Drops the engine's prefixes, which say where in the engine it happened.
 pub(super) fn tidy(text: &str) -> String {
     const PREFIXES: [&str; 12] = [
@@ -51,7 +53,11 @@ pub(super) fn syntax_hint(message: &str) -> Option<&'static str> {
             "IN takes values or a subquery in parentheses; whether a list has a value is list_contains(list, x), whether \
              two have one in common list_has_any(a, b)",
         ),
-        ("literal int", _) => Some("a column that is called top stands in double quotes: \"top\""),
+        (expected, word)
+            if (expected == ")" || expected.starts_with("end of statement")) && dialect::is_taken(word) =>
+        {
+            Some("a name that is a word of SQL too stands in double quotes, or behind AS: AS \"view\"")
+        }
         _ => None,
     }
 }
