@@ -66,6 +66,11 @@ impl RelationPlanner for FunctionPlanner {
         };
         let function = cx.object_name_to_table_reference(call.name.clone())?.table().to_string();
         let place = Span::try_from_sqlparser_span(call.name.span());
+        // Else its arguments would be refused as those of one of ours.
+        if !NAMES.contains(&function.as_str()) {
+            let unknown = DataFusionError::Plan(format!("table function '{function}' not found"));
+            return Err(placed(unknown, place));
+        }
         let (exprs, places) = arguments(&function, &super::options_of(&function), call.args, cx)?;
         let source = cx.context_provider().get_table_function_source(&function, exprs).map_err(|e| {
             let blamed = SqlError::argument(&e);

@@ -160,6 +160,7 @@ fn check_sql(sql: &Sql) -> Result<(), SqlError> {
         Sql::Explain { statement, .. } => check_sql(statement),
         Sql::ExplainTable { .. }
         | Sql::ShowTables { .. }
+        | Sql::ShowViews { .. }
         | Sql::ShowColumns { .. }
         | Sql::ShowFunctions { .. }
         | Sql::ShowVariable { .. }

@@ -6,6 +6,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::catalog::SHOW_TABLES;
+use super::dialect;
+
+/// The views of the store.
+const SHOW_VIEWS: &str = "SELECT name, statement, created FROM gstore.views ORDER BY name";
 
 /// The query in the place of a statement; `None` of any other, and of what is left to the engine to refuse.
 pub(crate) fn query_of(statement: &Statement) -> Option<String> {
@@ -26,24 +30,51 @@ pub(crate) fn query_of(statement: &Statement) -> Option<String> {
                 },
             ..
         } => Some(format!("DESCRIBE {table}")),
+        Sql::ShowViews {
+            show_options: ShowStatementOptions { filter_position: None, show_in: None, .. },
+            ..
+        } => Some(SHOW_VIEWS.to_owned()),
         Sql::ShowFunctions { filter } => functions(filter.as_ref()),
         _ => None,
     }
 }
 
-/// The engine's own query leaves out functions of which it knows no types of arguments.
+/// The engine's own query leaves out functions of which it knows no types of arguments, and those that are functions
+/// here alone.
 fn functions(filter: Option<&ShowStatementFilter>) -> Option<String> {
     let condition = match filter {
         None => String::new(),
         Some(ShowStatementFilter::Like(pattern)) => {
-            format!(" WHERE routine_name LIKE '{}'", pattern.replace('\'', "''"))
+            format!(" WHERE function_name LIKE '{}'", quoted(pattern))
         }
         Some(_) => return None,
     };
+    let renamed: Vec<String> =
+        dialect::renamed_functions().map(|(name, known)| format!("('{name}', '{known}')")).collect();
+    let own = |(name, kind, call): (&str, &str, String)| format!("('{name}', '{kind}', '{}')", quoted(&call));
+    let own: Vec<String> = dialect::own_calls().map(own).collect();
+    let names = dialect::renamed_functions().map(|(name, _)| name);
+    let names = names.chain(dialect::own_calls().map(|(name, ..)| name)).chain(HIDDEN);
+    let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     Some(format!(
-        "SELECT DISTINCT routine_name AS function_name, function_type, description, syntax_example \
-         FROM information_schema.routines{condition} ORDER BY function_name, function_type"
+        "WITH engine AS (SELECT DISTINCT routine_name AS function_name, function_type, description, syntax_example \
+         FROM information_schema.routines) \
+         SELECT * FROM (SELECT * FROM engine WHERE function_name NOT IN ({names}) \
+         UNION ALL SELECT renamed.name, function_type, description, syntax_example \
+         FROM (VALUES {renamed}) AS renamed(name, known) JOIN engine ON function_name = known \
+         UNION ALL SELECT name, kind, CAST(NULL AS VARCHAR), form FROM (VALUES {own}) AS own(name, kind, form)) \
+         AS functions{condition} ORDER BY function_name, function_type",
+        names = names.join(", "),
+        renamed = renamed.join(", "),
+        own = own.join(", "),
     ))
+}
+
+/// Functions that statements get for casts and types, and that nobody writes.
+const HIDDEN: [&str; 3] = ["as_json", "as_type", "try_as_json"];
+
+fn quoted(text: &str) -> String {
+    text.replace('\'', "''")
 }
 
 #[cfg(test)]
@@ -55,8 +86,9 @@ mod tests {
         let of = |sql: &str| query_of(&crate::guard::parse(sql).unwrap()).unwrap_or_default();
         assert_eq!(of("SHOW TABLES"), SHOW_TABLES);
         assert_eq!(of("SHOW COLUMNS FROM \"Pool\""), "DESCRIBE \"Pool\"");
-        assert!(of("SHOW FUNCTIONS LIKE 'it''s%'").contains(" WHERE routine_name LIKE 'it''s%' ORDER BY"));
-        assert!(of("SHOW FUNCTIONS").contains("information_schema.routines ORDER BY"));
+        assert!(of("SHOW FUNCTIONS LIKE 'it''s%'").contains(" WHERE function_name LIKE 'it''s%' ORDER BY"));
+        assert!(of("SHOW FUNCTIONS").contains("AS functions ORDER BY"));
+        assert_eq!(of("SHOW VIEWS"), SHOW_VIEWS);
         assert_eq!(of("SELECT 1"), "");
     }
 }

@@ -7,6 +7,8 @@ mod analyst;
 mod behaviour;
 #[path = "sql/daunce.rs"]
 mod daunce;
+#[path = "sql/documented.rs"]
+mod documented;
 #[path = "sql/each.rs"]
 mod each;
 #[path = "sql/fixture.rs"]

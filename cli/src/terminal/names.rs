@@ -55,9 +55,7 @@ impl<'a> Names<'a> {
 
 const COLUMNS: &str =
     "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns";
-/// But for those that statements get from the dialect alone.
-const FUNCTIONS: &str = "SELECT DISTINCT routine_name FROM information_schema.routines \
-    WHERE routine_name NOT IN ('as_type', 'as_json', 'try_as_json') ORDER BY 1";
+const FUNCTIONS: &str = "SHOW FUNCTIONS";
 const VIEWS: &str = "SELECT name FROM gstore.views ORDER BY 1";
 const FEATURES: &str = "SELECT DISTINCT dataset, label FROM gstore.features ORDER BY 1, 2";
 const CHECKPOINTS: &str = "SELECT run, name FROM gstore.checkpoints ORDER BY 1, 2";
@@ -84,6 +82,8 @@ fn words_of(runner: &SqlRunner) -> Result<Words> {
     }
     let is_name = |name: &String| name.chars().all(|c| c.is_alphanumeric() || c == '_');
     words.functions = texts::<1>(runner, FUNCTIONS)?.into_iter().map(|[name]| name).filter(is_name).collect();
+    // One of rows and of windows is there twice.
+    words.functions.dedup();
     words.features =
         texts::<2>(runner, FEATURES)?.into_iter().map(|[dataset, label]| (dataset, label)).collect();
     for [run, name] in texts::<2>(runner, CHECKPOINTS)? {

@@ -13,8 +13,8 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
-pub(super) use self::functions::call;
 pub(crate) use self::functions::known;
+pub(super) use self::functions::{NAMES, call};
 use self::functions::{not_ordered, renamed};
 use super::aliases;
 use super::arrows::tighten;

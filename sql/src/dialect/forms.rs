@@ -23,6 +23,11 @@ use crate::functions::nearest_whole;
 /// programs, so no text has it.
 const BETWEEN: &str = "\u{fdd0}";
 
+/// The functions that give a part of a time.
+pub(super) fn parts_of_times() -> impl Iterator<Item = &'static str> {
+    PARTS.iter().map(|(name, _)| *name)
+}
+
 /// What takes the place of a call of a function that is none here, by its name in lower case.
 pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
     match (name, args) {

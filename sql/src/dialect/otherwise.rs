@@ -51,10 +51,19 @@ const FORMS: &[(&str, &str)] = &[
         "len(array_intersect(string_split(a, ''), string_split(b, ''))) / len(array_union(string_split(a, ''), string_split(b, '')))",
     ),
     ("json", "CAST(x AS JSON) of a text that is JSON, to_json(x) of another value"),
-    ("json_each", OF_JSON_LIST),
+    (
+        "json_each",
+        "SELECT unnest(record->'list') for the elements of a list, SELECT unnest(json_keys(record)) for the keys of an object",
+    ),
     ("json_group_array", "to_json(list(x))"),
     ("json_group_object", "'{' || string_agg(to_json(k) || ':' || to_json(v), ',') || '}'"),
+    ("json_insert", NEW_JSON),
+    ("json_merge_patch", NEW_JSON),
+    ("json_patch", NEW_JSON),
     ("json_quote", "to_json(x)"),
+    ("json_remove", NEW_JSON),
+    ("json_replace", NEW_JSON),
+    ("json_set", NEW_JSON),
     ("json_structure", "json_keys(record), and DISTINCT unnest(json_keys(record)) for the keys of all rows"),
     ("json_transform", OF_JSON),
     ("kahan_sum", "sum(x)"),
@@ -80,7 +89,6 @@ const FORMS: &[(&str, &str)] = &[
     ("printf", TEXT),
     ("product", "list_product(list(x))"),
     ("quantile_disc", DISCRETE),
-    ("regexp_full_match", "regexp_like(text, '^(?:pattern)$', options)"),
     ("regexp_split_to_table", "unnest(regexp_split_to_array(text, 'pattern'))"),
     ("reservoir_quantile", "approx_quantile(x, 0.5)"),
     ("row_to_json", "to_json(x)"),
@@ -90,11 +98,16 @@ const FORMS: &[(&str, &str)] = &[
     ("sha256", HASH),
     ("skewness", SKEWNESS),
     ("strftime", TO_CHAR),
+    (
+        "strip_accents",
+        "translate(text, 'àáâäçèéêëîïñôöùûü', 'aaaaceeeeiinoouuu') with the letters that there are",
+    ),
     ("strptime", "to_timestamp(text, '%Y-%m-%d')"),
     ("struct_keys", "json_keys(to_json(x))"),
     ("struct_pack", "named_struct('a', 1, 'b', 2)"),
     ("sumkahan", "sum(x)"),
     ("time_bucket", "date_bin(INTERVAL '1 hour', time)"),
+    ("to_base", "to_hex(n) for base 16, which has four bits a digit"),
     ("to_base64", BASE64),
     ("to_days", "INTERVAL (n) DAY"),
     ("to_hours", "INTERVAL (n) HOUR"),
@@ -112,7 +125,7 @@ const DISCRETE: &str =
     "min(x) FROM (SELECT x, cume_dist() OVER (ORDER BY x) AS c FROM t WHERE x IS NOT NULL) WHERE c >= 0.5";
 const HASH: &str = "hash(x), a number that is the same for the same values everywhere";
 const OF_JSON: &str = "record->>'key' for each key, CAST(record->>'key' AS DOUBLE) where it is a number";
-const OF_JSON_LIST: &str = "unnest(record->'list')";
+const NEW_JSON: &str = "json_object('a', record->>'a', 'b', x) with each key that the new object is to have";
 const CASE: &str = "CASE WHEN condition THEN a ELSE b END";
 const TO_CHAR: &str = "to_char(time, '%Y-%m-%d')";
 const TEXT: &str = "a || ', ' || round(b, 2)";

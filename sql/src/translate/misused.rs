@@ -118,7 +118,8 @@ pub(super) fn misplaced(text: &str) -> Option<SqlError> {
         ),
         "InSubquery" => (
             "IN (SELECT ..) is not known as a value",
-            "as one write (SELECT count(*) FROM u WHERE u.x = t.x) > 0; it stands in WHERE",
+            "it stands in WHERE; elsewhere, as in FILTER, write a LEFT JOIN with (SELECT DISTINCT x FROM ..) u, and \
+             u.x IS NOT NULL",
         ),
         "WindowFunction" => (
             "window functions are not known in WHERE and GROUP BY",

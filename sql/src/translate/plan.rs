@@ -11,7 +11,8 @@ use crate::function;
 use crate::own::OwnTable;
 
 /// What is to be done about a file that a statement names.
-const NO_FILES: &str = "no statement can name a file; one that is given with the statement, as NAME=FILE, is a table of that name";
+const NO_FILES: &str =
+    "no statement can name a file: `gstore query --with NAME=FILE` makes one a table of that name";
 
 /// Functions that have a value only in a window.
 const WINDOWS: [&str; 8] =
@@ -33,7 +34,8 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
         return SqlError::unknown(format!("there is no table function `{name}`")).hint(match guess {
             _ if name.starts_with("read_") => NO_FILES.to_owned(),
             Some(function) => format!("did you mean `{function}`?"),
-            None => format!("there are {}", listing(functions)),
+            None => dialect::written_otherwise(name)
+                .unwrap_or_else(|| format!("there are {}", listing(functions))),
         });
     }
     if let Some(rest) = text.strip_prefix("Invalid function '") {
@@ -46,6 +48,10 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
             return unknown
                 .worded(format!("{name}() needs a window"))
                 .hint(format!("write {name}(..) OVER (ORDER BY row)"));
+        }
+        if let Some(call) = dialect::call_of(name) {
+            return SqlError::invalid(format!("{name}() takes other arguments"))
+                .hint(format!("write {call}"));
         }
         let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));
         let guess = exchanged(name).or(guess);

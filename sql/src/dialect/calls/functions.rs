@@ -10,7 +10,7 @@ use crate::dialect::forms;
 use crate::error::SqlError;
 
 /// Names of other databases, and those of the same functions here.
-const NAMES: &[(&str, &str)] = &[
+pub(in crate::dialect) const NAMES: &[(&str, &str)] = &[
     ("approx_count_distinct", "approx_distinct"),
     ("approx_quantile", "approx_percentile_cont"),
     ("arbitrary", "any_value"),
