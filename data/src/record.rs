@@ -54,6 +54,16 @@ pub enum RecordError {
         /// The keys that it has.
         keys: Vec<String>,
     },
+    /// Half of a pair, where another key may be the other half.
+    #[error("{}", half(*present, *missing, key))]
+    HalfPair {
+        /// The key that is there.
+        present: &'static str,
+        /// The key that is not.
+        missing: &'static str,
+        /// The key that may be it.
+        key: String,
+    },
     /// Not of the layout that was named, or not in all of its parts.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -134,6 +144,36 @@ fn way_out(keys: &[String]) -> String {
     format!("if they have other names, give them with {}, {meant}", Remedy::Option("field", ""))
 }
 
+/// What is said of half of a pair.
+fn half(present: &'static str, missing: &'static str, key: &str) -> String {
+    let said = ContentError::HalfPair { present, missing };
+    format!(
+        "{said}; if `{key}` is its {missing}, say so: {}",
+        Remedy::Option("field", &format!("{missing}={key}"))
+    )
+}
+
+/// The error about content, with what may be meant where the keys of the record say it.
+fn of_keys(error: ContentError, named: Option<String>, object: &Map<String, Value>) -> RecordError {
+    match error {
+        ContentError::Nothing => {
+            RecordError::Nothing { keys: named.into_iter().chain(object.keys().cloned()).collect() }
+        }
+        ContentError::HalfPair { present, missing } => {
+            let names: &[&str] = if missing == "prompt" { &PROMPTS } else { &COMPLETIONS };
+            let is_other = |key: &&String| !key.eq_ignore_ascii_case(present);
+            let key = names
+                .iter()
+                .find_map(|name| object.keys().filter(is_other).find(|key| key.eq_ignore_ascii_case(name)));
+            match key {
+                Some(key) => RecordError::HalfPair { present, missing, key: key.clone() },
+                None => error.into(),
+            }
+        }
+        error => error.into(),
+    }
+}
+
 fn listed(keys: &[String]) -> String {
     if keys.is_empty() {
         return "no key".to_owned();
@@ -156,7 +196,9 @@ impl RecordError {
     pub fn with_nulls(self, nulls: &[String]) -> Self {
         let wanted: &[&str] = match &self {
             Self::Nothing { .. } => &["messages", "text", "prompt", "completion"],
-            Self::Content(ContentError::HalfPair { missing, .. }) => &[missing],
+            Self::Content(ContentError::HalfPair { missing, .. }) | Self::HalfPair { missing, .. } => {
+                &[missing]
+            }
             Self::NoField { key, .. } => &[key],
             _ => &[],
         };
@@ -197,12 +239,7 @@ pub(super) fn record_of(mut object: Map<String, Value>, line: &[u8]) -> Result<R
     let named = stated.is_some().then(|| "id".to_owned());
     // A table leaves nulls out, so a null id is none there as well.
     let id = stated.filter(|id| !id.is_null()).map(id_text).transpose()?;
-    let content = Content::take(&mut object).map_err(|error| match error {
-        ContentError::Nothing => {
-            RecordError::Nothing { keys: named.into_iter().chain(object.keys().cloned()).collect() }
-        }
-        error => error.into(),
-    })?;
+    let content = Content::take(&mut object).map_err(|error| of_keys(error, named, &object))?;
     for (key, text) in long {
         if let Some(value) = object.get_mut(&key) {
             *value = Value::from(text);

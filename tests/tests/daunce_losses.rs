@@ -126,7 +126,7 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     }
     place.ok(&["verify"]);
     let listed = place.ok(&["ls", "--format", "csv"]);
-    assert!(listed.lines().any(|line| line.starts_with("ensemble,e,")), "{listed}");
+    assert!(listed.lines().any(|line| line.starts_with("e,") && line.contains(",ensemble,")), "{listed}");
     let told = place.json(&["info", "e", "--json"]);
     assert_eq!(told["members"].as_array().map(Vec::len), Some(4));
     place.ok(&["drop", "ensemble", "e"]);

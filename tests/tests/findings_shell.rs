@@ -235,6 +235,19 @@ fn tables_and_plans_fit_the_terminal_that_there_is() {
 }
 
 #[test]
+fn a_narrow_list_keeps_names_datasets_and_rows() {
+    let place = place();
+    for columns in [60, 80] {
+        let Some(mut terminal) = Terminal::run(&at_home(&place, &["ls"]), columns, 60) else { return };
+        let shown = terminal.until("columns: ");
+        let heading = shown.lines().find(|line| line.starts_with("name")).expect("a heading");
+        has(heading, &["dataset", "rows"]);
+        has(&shown, &["2040"]);
+        assert_eq!(terminal.end(), 0);
+    }
+}
+
+#[test]
 fn a_long_result_goes_through_the_pager() {
     let place = place();
     let mut command = at_home(&place, &["query"]);

@@ -8,8 +8,9 @@ use super::query::Engine;
 use crate::args::ListArgs;
 use crate::context::Context;
 
+/// A terminal without room for all columns leaves out those in the middle.
 const LIST: &str = "\
-SELECT type, name, dataset, granularity, rows, missing, vectors, dim, dtype, state, bytes FROM (
+SELECT name, dataset, state, missing, granularity, vectors, dim, dtype, bytes, type, rows FROM (
     SELECT 1 AS place, 'dataset' AS type, dataset AS name, dataset, NULL AS granularity, rows, NULL AS missing, NULL AS vectors, NULL AS dim, NULL AS dtype, NULL AS state, bytes, 0 AS number
         FROM gstore.datasets
     UNION ALL

@@ -102,6 +102,11 @@ fn refusals_say_what_and_where() {
         ("{}", "nothing to train on"),
         (r#"{"prompt": "p"}"#, "`prompt` without `completion`"),
         (r#"{"completion": "p"}"#, "`completion` without `prompt`"),
+        (
+            r#"{"prompt": "p", "response": "r"}"#,
+            "needs both; if `response` is its completion, say so: field=completion=response",
+        ),
+        (r#"{"Question": "p", "completion": "r"}"#, "say so: field=prompt=Question"),
         (r#"{"text": "t", "messages": []}"#, "both `messages` and `text`"),
         (r#"{"messages": []}"#, "the conversation is empty"),
         (r#"{"messages": {}}"#, "`messages` must be a list of messages, found an object"),
