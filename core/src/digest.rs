@@ -1,6 +1,7 @@
 //! Digests of stored bytes.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,6 +21,21 @@ impl Digest {
     /// That of everything that was hashed.
     pub fn of_hashed(hash: &Xxh3) -> Self {
         Self(hash.digest128())
+    }
+
+    /// That of all that a reader gives.
+    ///
+    /// # Errors
+    /// What the reader fails with.
+    pub fn of_read(mut from: impl io::Read) -> io::Result<Self> {
+        let mut hash = Xxh3::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match from.read(&mut buffer)? {
+                0 => return Ok(Self::of_hashed(&hash)),
+                read => hash.update(&buffer[..read]),
+            }
+        }
     }
 
     /// The digest with this number.
@@ -80,6 +96,7 @@ mod tests {
     fn digests_are_written_and_read() {
         let digest = Digest::of(b"bytes");
         assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(Digest::of_read(&b"bytes"[..]).unwrap(), digest);
         assert_eq!(Digest::new(0xab).to_string(), format!("{:0>32}", "ab"));
         for bad in
             ["", "ab", &"g".repeat(32), &"A".repeat(32), &format!("+{}", "1".repeat(31)), &"é".repeat(16)]

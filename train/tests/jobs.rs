@@ -327,6 +327,38 @@ fn every_family_writes_the_state_of_every_optimizer() {
     }
 }
 
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_changed_bit_of_a_checkpoint_is_found_before_a_training_goes_on_from_it() {
+    let Some(world) = World::new() else { return };
+    for (name, method, weights) in
+        [("lora", lora(), "adapter_model.safetensors"), ("full", Method::Full, "model.safetensors")]
+    {
+        let request = world.request(name, method);
+        assert_eq!(go_for(&request, 6).steps, 6);
+        let last = request.output.join("checkpoint-6");
+        for file in [weights, "optimizer.pt"] {
+            let path = last.join(file);
+            let sound = fs_err::read(&path).unwrap();
+            let mut bytes = sound.clone();
+            bytes[sound.len() / 2] ^= 1;
+            fs_err::write(&path, bytes).unwrap();
+            let error = go(&request).unwrap_err().to_string();
+            let before = request.output.join("checkpoint-3");
+            let ways = [format!("{file} is damaged"), format!("go on from {}", before.display())];
+            assert!(ways.iter().all(|says| error.contains(says)), "{error}");
+            fs_err::write(&path, sound).unwrap();
+        }
+        // An earlier version wrote no digests.
+        let path = last.join("gstore_state.json");
+        let mut state: serde_json::Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+        assert_eq!(state["files"].as_object().unwrap().len(), 2);
+        state.as_object_mut().unwrap().remove("files");
+        fs_err::write(&path, state.to_string()).unwrap();
+        assert!(go(&request).unwrap().finished);
+    }
+}
+
 /// Copies the files of a folder.
 fn copy(from: &Path, to: &Path) {
     for (name, bytes) in files(from) {

@@ -2,12 +2,10 @@
 //! of files that were changed after it.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 use gstore_core::Digest;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FactorJobError;
 use super::folder::write_document;
@@ -67,22 +65,10 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
 fn digests(folder: &Path) -> Result<BTreeMap<String, Digest>, FactorJobError> {
     let mut digests = BTreeMap::new();
     for name in finished(folder)?.into_iter().filter(|name| name != STAMP) {
-        let digest = digest(&folder.join(&name))?;
+        let digest = Digest::of_read(fs_err::File::open(folder.join(&name))?)?;
         digests.insert(name, digest);
     }
     Ok(digests)
-}
-
-fn digest(path: &Path) -> Result<Digest, FactorJobError> {
-    let mut hash = Xxh3::new();
-    let mut file = fs_err::File::open(path)?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(Digest::of_hashed(&hash)),
-            read => hash.update(&buffer[..read]),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@
 //! | `model.safetensors`, `config.json` | all tensors, named as in transformers; the tokenizer's files |
 //! | `optimizer.pt`, `scheduler.pt` | the state dicts that the Hugging Face Trainer saves |
 //! | `trainer_state.json` | steps and log; what LESS takes the weight of a checkpoint from |
-//! | `gstore_state.json` | what the training was asked for, to go on with the same bits |
+//! | `gstore_state.json` | what the training was asked for, and digests of weights and optimizer |
 
 mod config;
+mod digests;
 mod folder;
 mod read;
 mod state;

@@ -6,6 +6,7 @@ use gstore_model::Backend;
 use gstore_model::weights::{Adapter, ModelFolder, Moments, MomentsFile, TrainerState, read_momentum};
 use serde_json::Value;
 
+use super::digests::check_files;
 use super::{Evaluated, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
@@ -35,6 +36,7 @@ pub(crate) fn resume<B: Backend + Clone>(
 ) -> Result<Resumed<B>, TrainError> {
     let bad = |what: &str| TrainError::Checkpoint { folder: folder.to_owned(), what: what.to_owned() };
     let state = TrainerState::read(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
+    check_files(folder)?;
     let parameters = match base.filter(|_| is_adapter(folder)) {
         Some(base) => Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?,
         None => Parameters::full(&ModelFolder::open(folder)?, backend)?,
@@ -100,7 +102,7 @@ pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
 }
 
 /// `gstore_state.json`, if there is one.
-fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
+pub(super) fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
     let path = folder.join("gstore_state.json");
     if path.is_file() { json(&path, folder).map(Some) } else { Ok(None) }
 }

@@ -1,5 +1,8 @@
 //! The state dicts of optimizer and scheduler, the trainer's log, and our own state.
 
+use std::collections::BTreeMap;
+
+use gstore_core::Digest;
 use gstore_model::weights::{Decay, Object, Trained};
 use serde_json::{Value, json};
 
@@ -197,14 +200,15 @@ impl TrainingState {
         })
     }
 
-    /// `gstore_state.json`
-    pub(super) fn own_state(&self) -> Value {
+    /// `gstore_state.json`, with the digests of files next to it.
+    pub(super) fn own_state(&self, files: &BTreeMap<&'static str, Digest>) -> Value {
         json!({
             "version": 1,
             "step": self.step,
             "interim": self.interim,
             "losses_to_log": self.pending,
             "asked": self.identity,
+            "files": files,
         })
     }
 }

@@ -8,7 +8,7 @@ use gstore_model::weights::{write_tensors, write_torch};
 use serde_json::Value;
 
 use super::state::TrainingState;
-use super::{Checkpoint, config, folder, state};
+use super::{Checkpoint, config, digests, folder, state};
 use crate::error::TrainError;
 use crate::parameters::Parameters;
 use crate::request::{Method, TrainRequest};
@@ -39,7 +39,7 @@ fn fill<B: Backend + Clone>(
     write_torch(&folder.join("optimizer.pt"), "optimizer", &object)?;
     let scheduler = state::scheduler(&training.schedule, training.step);
     write_torch(&folder.join("scheduler.pt"), "scheduler", &scheduler)?;
-    json(&folder.join("gstore_state.json"), &training.own_state())?;
+    json(&folder.join("gstore_state.json"), &training.own_state(&digests::digests(folder)?))?;
     json(&folder.join("trainer_state.json"), &training.trainer_state())
 }
 
