@@ -28,6 +28,8 @@ mod text;
 
 pub use error::EvaluateError;
 pub use pairs::{Pair, PairSource, Pairs, PairsRequest, SystemSource, read_pairs};
-pub use report::{Chart, Difference, File, Intervals, Measure, Panel, Report, Series, SystemInfo, Value};
+pub use report::{
+    Chart, Difference, File, Intervals, Made, Measure, Panel, Report, Series, SystemInfo, Value,
+};
 pub use run::{Answered, System, TaskOutcome, TasksRequest, evaluate_tasks};
 pub use text::{TextOutcome, evaluate_texts};

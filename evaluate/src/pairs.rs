@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use gstore_core::{Cancel, Remedy};
 use gstore_store::{DatasetPart, Snapshot};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::EvaluateError;
 use crate::records::{At, each_record};
+use crate::report::{Made, files};
 
 /// Where records come from.
 #[derive(Clone)]
@@ -45,6 +46,42 @@ pub struct PairsRequest {
     pub predictions: Vec<(Option<String>, String)>,
     /// Key of the references.
     pub reference: Option<String>,
+}
+
+impl PairsRequest {
+    /// Where the texts of a report come from, and the keys that were asked for.
+    ///
+    /// # Errors
+    /// Files that are not there any more.
+    pub fn made(&self) -> Result<Made, EvaluateError> {
+        let system = |system: &SystemSource| -> Result<Value, EvaluateError> {
+            Ok(json!({ "name": system.name, "data": of_source(&system.source)? }))
+        };
+        let systems: Result<Vec<Value>, EvaluateError> = self.systems.iter().map(system).collect();
+        let references = self.references.as_ref().map(of_source).transpose()?;
+        let keys = self.predictions.iter().map(|(name, key)| match name {
+            Some(name) => format!("{name}={key}"),
+            None => key.clone(),
+        });
+        let keys: Vec<String> = keys.collect();
+        let made = [
+            ("systems", Value::Array(systems?)),
+            ("references", json!(references)),
+            ("prediction", json!((!keys.is_empty()).then_some(keys))),
+            ("reference", json!(self.reference)),
+        ];
+        Ok(made.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+}
+
+/// Files with their digests, or a dataset with the snapshot that it was read in.
+fn of_source(source: &PairSource) -> Result<Value, EvaluateError> {
+    match source {
+        PairSource::Files(paths) => files(paths),
+        PairSource::Dataset { snapshot, part } => {
+            Ok(json!({ "dataset": part.name, "snapshot": snapshot.number() }))
+        }
+    }
 }
 
 /// A row: what each system says, and what is right.

@@ -57,6 +57,11 @@ fn texts_of_two_systems_are_compared() {
     assert!((mean - 0.654985 / 2.0).abs() < 1e-6, "{mean}");
     assert_eq!(bleu["values"][1]["mean"], 1.0);
     assert_eq!(report["charts"][0]["name"], "model_comparison_chart");
+    let read_from = &report["made"]["systems"][1];
+    assert_eq!(read_from["name"], "better");
+    assert!(read_from["data"][0]["path"].as_str().is_some_and(|path| path.ends_with("tuned.jsonl")));
+    assert_eq!(read_from["data"][0]["digest"].as_str().map(str::len), Some(32));
+    assert!(read(&place, "report/evaluation_report.md").contains("## How it was made"));
     assert_eq!(read(&place, "rows.csv").lines().count(), 5);
     for name in ["evaluation_report.md", "model_comparison.csv", "model_comparison_summary.csv"] {
         assert!(place.path("report").join(name).exists(), "{name}");
@@ -137,6 +142,16 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     let metrics: Vec<&str> = measures.iter().filter_map(|measure| measure["metric"].as_str()).collect();
     assert_eq!(metrics, ["acc", "acc_norm", "exact_match", "f1"].map(|metric| [metric; 2]).concat());
     assert_eq!((&measures[0]["group"], &measures[1]["group"]), (&"odd".into(), &"all".into()));
+    let made = &report["made"];
+    assert_eq!((&made["layout"], &made["template"]), (&"own".into(), &"tulu".into()));
+    assert_eq!((&made["few_shot"], &made["compute"]), (&0.into(), &"f32".into()));
+    assert_eq!(
+        made["answers"],
+        serde_json::json!([{ "stop": ["\n"], "max_new_tokens": 8, "pattern": null }])
+    );
+    for digest in [&made["data"][0]["digest"], &made["questions"]["digest"]] {
+        assert_eq!(digest.as_str().map(str::len), Some(32), "{made}");
+    }
     for value in measures.iter().flat_map(|measure| measure["values"].as_array().expect("values")) {
         let [low, mean, high] = ["low", "mean", "high"].map(|key| value[key].as_f64());
         match value["interval"] == "wilson" {
@@ -149,6 +164,8 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     let written: Value = serde_json::from_str(&read(&place, "report.json")).expect("JSON");
     assert_eq!(written, report);
     assert!(!place.path("report.json.part").exists());
+    let markdown = read(&place, "report/evaluation_report.md");
+    assert!(markdown.contains("| layout | own |\n") && markdown.contains("max_new_tokens 8"), "{markdown}");
     let scores = place.path("report/deepeval_results/run_1/task_model_scores.json");
     assert!(scores.exists());
 

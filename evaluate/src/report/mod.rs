@@ -4,6 +4,7 @@ mod charts;
 mod combined;
 mod comparing;
 mod csv;
+mod made;
 mod table;
 
 use serde::Serialize;
@@ -14,7 +15,9 @@ use crate::statistics::{Bootstrap, CONFIDENCE, LEAST_ROWS};
 
 pub(crate) use self::comparing::{Column, Comparing};
 pub(crate) use self::csv::Csv;
+pub(crate) use self::made::files;
 pub use charts::{Chart, Panel, Series};
+pub use made::Made;
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,6 +38,9 @@ pub struct Report {
     pub findings: Vec<String>,
     /// Series to draw.
     pub charts: Vec<Chart>,
+    /// Files with their digests and options, where its job says them.
+    #[serde(skip_serializing_if = "Made::is_empty")]
+    pub made: Made,
 }
 
 /// A system and its weights.
@@ -160,6 +166,7 @@ impl Report {
             measures,
             findings: Vec::new(),
             charts: Vec::new(),
+            made: Made::new(),
         };
         report.findings = report.find();
         report.charts = charts::of(&report);

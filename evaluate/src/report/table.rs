@@ -59,6 +59,7 @@ impl Report {
         if !models.is_empty() {
             out.push_str(&format!("\n## Models\n\n| name | weights |\n|---|---|\n{}", models.concat()));
         }
+        out.push_str(&self.made_as_markdown());
         out
     }
 

@@ -6,6 +6,7 @@
 mod bbh;
 mod fit;
 mod harness;
+mod made;
 mod mmlu;
 mod own;
 mod source;

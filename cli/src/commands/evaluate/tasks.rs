@@ -11,7 +11,7 @@ use gstore_data::{TemplateKind, TextOptions};
 use gstore_evaluate::tasks::{
     AnswerRule, Choices, Layout, TasksSource, pattern, read, targets, too_few_examples,
 };
-use gstore_evaluate::{EvaluateError, System, TasksRequest, evaluate_tasks};
+use gstore_evaluate::{EvaluateError, Made, System, TasksRequest, evaluate_tasks};
 use gstore_generate::{Compute, Weights};
 use gstore_ingest::pipeline::CheckpointArg;
 
@@ -44,6 +44,12 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     let systems = systems(context, args)?;
     let names: Vec<&str> = systems.iter().map(|system| system.name.as_str()).collect();
     let base = base(&args.comparison, &names)?;
+    let precision = gradients::precision(args.compute);
+    let mut made = match systems.first() {
+        Some(first) => source.made(&questions, &first.weights.text)?,
+        None => Made::new(),
+    };
+    made.insert("compute".to_owned(), precision.name().into());
     context.say(&format!("{} for {}", many(questions.len() as u64, "question"), names.join(", ")));
     let kept = Kept::next_to(&args.result)?;
     let request = TasksRequest {
@@ -54,20 +60,21 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         bootstrap: bootstrap(&args.comparison),
         compute: Compute {
             device: args.backend,
-            precision: gradients::precision(args.compute),
+            precision,
             threads: context.threads,
             batch: args.batch_size,
         },
         journal: kept.0.clone(),
         overwrite: args.result.force,
     };
-    let found = match evaluate_tasks(request, &mut context.reporter(), &cancel) {
+    let mut found = match evaluate_tasks(request, &mut context.reporter(), &cancel) {
         Err(EvaluateError::Stopped) if kept.0.is_some() => {
             context.say("what is done is kept, and the same command goes on from there");
             return Err(EvaluateError::Stopped.into());
         }
         found => found?,
     };
+    found.report.made = made;
     let written =
         result::write(context, &args.result, format, &found.report, || found.rows(), || found.files());
     if let (Err(_), Some(folder)) = (&written, &kept.0) {

@@ -26,12 +26,14 @@ pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
     });
     check_unread(&result::outputs(&args.result), files.flatten().map(PathBuf::as_path))?;
     let pairs = read_pairs(&request, &cancel)?;
+    let made = request.made()?;
     let names: Vec<&str> = pairs.systems.iter().map(String::as_str).collect();
     let base = base(&args.comparison, &names)?;
     context.say(&format!("{} of {}", many(pairs.rows.len() as u64, "row"), names.join(", ")));
     let (mut reporter, threads) = (context.reporter(), context.threads);
     let run = (threads, &*cancel);
-    let found = evaluate_texts(pairs, base, bootstrap(&args.comparison), &mut reporter, run)?;
+    let mut found = evaluate_texts(pairs, base, bootstrap(&args.comparison), &mut reporter, run)?;
+    found.report.made = made;
     result::write(context, &args.result, format, &found.report, || found.rows(), || found.files())?;
     Ok(ExitCode::SUCCESS)
 }
