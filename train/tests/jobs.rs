@@ -519,6 +519,13 @@ fn what_cannot_be_trained_is_refused() {
         nowhere.saving.resume_from = Some(from);
         refused(&nowhere, says);
     }
+    // Nor can weights without an optimizer be gone on from.
+    let bare = world.path("bare");
+    copy(&request.output.join("checkpoint-3"), &bare);
+    fs_err::remove_file(bare.join("optimizer.pt")).unwrap();
+    let mut onward = world.request("onward", lora());
+    onward.saving.resume_from = Some(bare);
+    refused(&onward, "so a training cannot go on from it: adapter=");
     // Nothing is left to do behind a checkpoint, and an adapter is not all weights.
     for (method, says) in
         [(lora(), "has taken 7 steps, and this training has 7"), (Method::Full, "is an adapter")]

@@ -1,9 +1,12 @@
 //! Resuming from a checkpoint, our own or another trainer's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use gstore_core::Remedy;
 use gstore_model::Backend;
-use gstore_model::weights::{Adapter, ModelFolder, Moments, MomentsFile, TrainerState, read_momentum};
+use gstore_model::weights::{
+    Adapter, ModelFolder, Moments, MomentsError, MomentsFile, TrainerState, read_momentum,
+};
 use serde_json::Value;
 
 use super::digests::check_files;
@@ -70,7 +73,7 @@ fn read_optimizer<B: Backend + Clone>(
     let trained = parameters.trained();
     match kind {
         OptimizerKind::AdamW(_) => {
-            let file = MomentsFile::open(&Moments::find(folder)?, trained.to_vec(), |_| true)?;
+            let file = MomentsFile::open(&optimizer_file(folder)?, trained.to_vec(), |_| true)?;
             let read = |index| {
                 let moments = file.read(index)?;
                 let first = moments.exp_avg.ok_or_else(|| TrainError::Checkpoint {
@@ -84,11 +87,27 @@ fn read_optimizer<B: Backend + Clone>(
         }
         OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => Ok(None),
         OptimizerKind::Sgd(_) => {
-            let momentum = read_momentum(&Moments::find(folder)?, trained)?;
+            let momentum = read_momentum(&optimizer_file(folder)?, trained)?;
             let state = |first| TensorState { first, second: Vec::new() };
             Ok(Some((None, momentum.into_iter().map(state).collect())))
         }
     }
+}
+
+/// The file of the optimizer.
+fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
+    Moments::find(folder).map_err(|error| match error {
+        MomentsError::Missing(_) => {
+            let name = if is_adapter(folder) { "adapter" } else { "model" };
+            let start = Remedy::Option(name, &folder.display().to_string()).to_string();
+            let what = format!(
+                "it has neither optimizer.pt nor optimizer.bin, so a training cannot go on from it: {start} begins one with \
+                 its weights and a new optimizer, in another output folder"
+            );
+            TrainError::Checkpoint { folder: folder.to_owned(), what }
+        }
+        other => other.into(),
+    })
 }
 
 /// What our own training was asked for; none of another trainer's checkpoint.
