@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use gstore::Folders;
 use gstore_data::TextOptions;
-use gstore_ingest::pipeline::positions;
+use gstore_ingest::pipeline::{IngestError, positions};
 
 use crate::args::TextArgs;
 use crate::context::Context;
@@ -27,10 +27,20 @@ pub fn options(folders: &mut Folders<'_>, args: &TextArgs) -> Result<TextOptions
 }
 
 /// The options with samples that are cut off where the model's positions end, unless a length was given.
+///
+/// # Errors
+/// A length that was given and is beyond them; a folder that is no model.
 pub fn within_positions(model: &Path, text: TextOptions) -> Result<TextOptions> {
-    let most = positions(model)?.filter(|most| *most < text.max_length);
-    let most = most.filter(|_| text.max_length == TextOptions::MAX_LENGTH);
-    Ok(TextOptions { max_length: most.unwrap_or(text.max_length), ..text })
+    match positions(model)?.filter(|most| *most < text.max_length) {
+        None => Ok(text),
+        Some(most) if text.max_length == TextOptions::MAX_LENGTH => {
+            Ok(TextOptions { max_length: most, ..text })
+        }
+        Some(most) => {
+            let (max_length, positions) = (text.max_length, most as usize);
+            Err(IngestError::TooLong { max_length, positions }.into())
+        }
+    }
 }
 
 /// Says where samples are cut off, if [`within_positions`] made the length another than that of the flags. It

@@ -576,6 +576,16 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
         assert!(!finished.stderr.contains(&note), "{}", finished.stderr);
     }
     said(&ingest("a.jsonl", &[]), 0, &[&note, &format!("--max-length {positions}")]);
+    // The same of a training.
+    let train = |more: &[&str]| {
+        let words =
+            ["train", "--data", "a.jsonl", "--model", "model", "--output", "tuned", "--max-steps", "1"];
+        place.run(&[&words[..], more].concat())
+    };
+    let beyond = (positions + 1).to_string();
+    said(&train(&["--max-length", &beyond]), 1, &[&format!("--max-length {positions} or less")]);
+    assert!(!place.path("tuned").exists());
+    said(&train(&[]), 0, &[&note]);
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;
-    let text = texts::options(&mut folders, &args.text)?;
+    let text = texts::within_positions(&model, texts::options(&mut folders, &args.text)?)?;
     let base = folders.origins().get(&model).cloned();
     let request = TrainRequest {
         method: method(&args.weights),
@@ -81,6 +81,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         model,
         output: args.output.clone(),
     };
+    texts::tell_cut(context, &args.text, &request.batching.text);
     let mut live = Live::new(context.quiet);
     if args.dry_run {
         let told = gstore_train::forecast(&request, &mut live, &cancel);

@@ -143,13 +143,17 @@ fn is_same_shape(tuned: &Decoder, base: &Decoder) -> bool {
     sizes(tuned) == sizes(base)
 }
 
-/// How many positions a model has a table of; none if it can go on as far as one likes.
+/// How many positions a model has a table of, which may have no weights yet; none if it can go on as far as one likes.
 ///
 /// # Errors
 /// A folder that is no model.
 pub fn positions(model: &Path) -> Result<Option<u32>, IngestError> {
-    let folder = ModelFolder::open(model)?;
-    let decoder = folder.decoder();
+    let config = model.join("config.json");
+    let decoder = match config.is_file() {
+        true => Decoder::read(&config)?,
+        // What it is instead is told as for any other use.
+        false => ModelFolder::open(model)?.decoder().clone(),
+    };
     let learned = decoder.positions == Positions::Learned;
     Ok(learned.then(|| u32::try_from(decoder.max_positions).unwrap_or(u32::MAX)))
 }
