@@ -113,6 +113,8 @@ struct Job<'a, B: Backend> {
     pending: Vec<f64>,
     /// Whether it was said that the gradient is zero.
     said_zero: bool,
+    /// The step with which it was said that the loss rose.
+    said_rise: Option<u64>,
 }
 
 impl<'a, B: Backend + Clone> Job<'a, B> {
@@ -145,6 +147,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             evaluations,
             pending,
             said_zero: false,
+            said_rise: None,
         })
     }
 
@@ -182,7 +185,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         } else if taken == total && begun < total {
             self.remove_replaced(taken)?;
         }
-        self.warn_of_rise();
+        self.warn_of_lasting_rise();
         Ok(Outcome {
             finished: taken >= total,
             steps: taken,
@@ -216,6 +219,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
                 grad_norm: report.grad_norm,
                 learning_rate: report.learning_rate,
             });
+            self.warn_of_rise();
         }
         self.observer.step(step, &report);
         Ok(())

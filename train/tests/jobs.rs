@@ -381,20 +381,33 @@ impl Observer for Notes {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_rate_that_is_too_high_is_told_where_numbers_stay_finite() {
     let Some(world) = World::new() else { return };
-    let told = |output: &str, rate: f64| {
+    let trained = |output: &str, rate: f64| {
         let mut request = world.request(output, Method::Full);
         // Decay at such a rate would make weights larger.
         let optimizer = OptimizerKind::AdamW(AdamW { weight_decay: 0.0, ..AdamW::default() });
         request.steps = StepOptions { learning_rate: rate, warmup_ratio: 0.0, optimizer, ..request.steps };
         request.saving.log_every = 1;
         let mut notes = Notes::default();
-        assert!(run(&request, &mut notes, &Cancel::new()).unwrap().finished);
-        notes.0.join("\n")
+        let outcome = run(&request, &mut notes, &Cancel::new()).unwrap();
+        assert!(outcome.finished);
+        (notes.0.join("\n"), outcome)
     };
+    let told = |output: &str, rate: f64| trained(output, rate).0;
     let usual = told("usual", 1e-4);
     assert!(!usual.contains("the loss rose") && !usual.contains("is zero"), "{usual}");
-    let high = told("high", 0.1);
+    let (high, outcome) = trained("high", 0.1);
     assert!(high.contains("the loss rose from "), "{high}");
+    // With the first loss that shows it, not at the end alone.
+    let folder = &outcome.checkpoints.last().unwrap().folder;
+    let log = TrainerState::read(folder).unwrap().unwrap().log_history;
+    let guess = {
+        let config = crate::common::support::json(&world.model.join("config.json"));
+        config["vocab_size"].as_f64().unwrap().ln()
+    };
+    let losses: Vec<(u64, f64)> = log.iter().map(|line| (line.step, line.loss.unwrap())).collect();
+    let has_risen = |(_, loss): &&(u64, f64)| *loss > guess && *loss > losses[0].1 + 0.5;
+    let (step, _) = losses.iter().find(has_risen).unwrap();
+    assert!(high.contains(&format!(" at step {step}, above")), "{high}");
     let higher = told("higher", 1e3);
     assert!(higher.contains("is zero, so nothing is learned from it"), "{higher}");
 }

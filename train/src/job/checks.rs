@@ -103,18 +103,38 @@ impl<B: Backend + Clone> Job<'_, B> {
         }
     }
 
-    /// Tells of a loss that rose above that of a guess among all tokens, ln of their number, which no model has that
-    /// was trained at all.
+    /// Tells once of a loss that rose, with the entry of the log that shows it.
     pub(super) fn warn_of_rise(&mut self) {
-        let (Some(first), Some(last)) = (self.log.first(), self.log.last()) else { return };
-        let of_guess = (self.prepared.decoder.vocab_size as f64).ln();
-        if last.loss > of_guess && last.loss > first.loss + 0.5 {
-            let note = format!(
-                "the loss rose from {:.2} at step {} to {:.2} at step {}, above the {of_guess:.2} of a guess among all \
-                 tokens: the learning rate is too high",
-                first.loss, first.step, last.loss, last.step
-            );
+        if self.said_rise.is_some() {
+            return;
+        }
+        if let Some((step, note)) = self.rise() {
+            self.said_rise = Some(step);
             self.observer.note(&note);
         }
+    }
+
+    /// Tells at the end, too, where the loss came down no more.
+    pub(super) fn warn_of_lasting_rise(&mut self) {
+        let said = self.said_rise;
+        if let Some((_, note)) = self.rise().filter(|(step, _)| said != Some(*step)) {
+            self.observer.note(&note);
+        }
+    }
+
+    /// Whether the last logged loss rose above that of a guess among all tokens, ln of their number, which no model has
+    /// that was trained at all: its step, and what to say.
+    fn rise(&self) -> Option<(u64, String)> {
+        let (first, last) = (self.log.first()?, self.log.last()?);
+        let of_guess = (self.prepared.decoder.vocab_size as f64).ln();
+        let has_risen = last.loss > of_guess && last.loss > first.loss + 0.5;
+        has_risen.then(|| {
+            let note = format!(
+                "the loss rose from {:.2} at step {} to {:.2} at step {}, above the {of_guess:.2} of a guess among all \
+                 tokens: the learning rate is probably too high",
+                first.loss, first.step, last.loss, last.step
+            );
+            (last.step, note)
+        })
     }
 }
