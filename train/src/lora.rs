@@ -1,5 +1,6 @@
 //! The choice of modules that get LoRA factors.
 
+use gstore_core::Remedy;
 use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, Role};
 
 use crate::error::TrainError;
@@ -21,11 +22,7 @@ impl LoraChoice {
     /// # Errors
     /// A target that no linear map of a layer has, and an invalid rank or scaling.
     pub(crate) fn resolve<'d>(&self, decoder: &'d Decoder) -> Result<Vec<&'d Param>, TrainError> {
-        if self.rank == 0 || !self.alpha.is_finite() {
-            return Err(TrainError::Option(
-                "a LoRA adapter needs a rank of at least 1 and a finite alpha".into(),
-            ));
-        }
+        self.check()?;
         let maps = || decoder.params.iter().filter(|param| param.is_map_of_layer());
         let matches = |param: &Param, target: &str| {
             target == "all-linear"
@@ -59,5 +56,22 @@ impl LoraChoice {
             targets => targets.iter().any(|target| matches(param, target)),
         };
         Ok(maps().filter(chosen).collect())
+    }
+
+    /// An error unless factors of this rank and alpha can change the model.
+    fn check(&self) -> Result<(), TrainError> {
+        if self.rank == 0 {
+            return Err(TrainError::Option("a LoRA adapter needs a rank of at least 1".into()));
+        }
+        let scaling = (self.alpha / self.rank as f64) as f32;
+        if scaling > 0.0 && scaling.is_finite() {
+            return Ok(());
+        }
+        Err(TrainError::Option(format!(
+            "a LoRA alpha of {} cannot be used, as the adapter's update is alpha / rank times its factors: give a finite \
+             number above 0, such as {}",
+            self.alpha,
+            Remedy::Option("lora_alpha", &(2 * self.rank).to_string())
+        )))
     }
 }

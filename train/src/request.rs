@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_core::Remedy;
 use gstore_data::{SampleSource, TextOptions};
 use gstore_model::{Compute as Precision, Device, Keep};
 use serde_json::{Value, json};
@@ -264,6 +265,12 @@ impl TrainRequest {
             OptimizerKind::AdamW(a) if !is_share(a.beta1) => refuse("a beta1", &a.beta1),
             OptimizerKind::AdamW(a) if !is_share(a.beta2) => refuse("a beta2", &a.beta2),
             OptimizerKind::AdamW(a) if !is_size(a.eps) => refuse("an epsilon", &a.eps),
+            // In the f32 of the moments.
+            OptimizerKind::AdamW(a) if a.eps as f32 == 0.0 => Err(TrainError::Option(format!(
+                "an epsilon of {} cannot be used: AdamW would divide by zero wherever a gradient is zero; give {} for example",
+                a.eps,
+                Remedy::Option("adam_epsilon", "1e-8")
+            ))),
             OptimizerKind::AdamW(a) if !is_size(a.weight_decay) => refuse("a weight decay", &a.weight_decay),
             OptimizerKind::Sgd(s) if !is_share(s.momentum) => refuse("a momentum", &s.momentum),
             OptimizerKind::Sgd(s) if !is_size(s.weight_decay) => refuse("a weight decay", &s.weight_decay),

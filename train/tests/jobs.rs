@@ -267,7 +267,7 @@ fn a_training_is_overwritten_only_when_nothing_else_can_be_refused() {
         TrainRequest { method, ..again.clone() }
     };
     kept(&of(2, 8.0, "v_porj"), "ends in v_porj");
-    kept(&of(2, f32::NAN.into(), "v_proj"), "a finite alpha");
+    kept(&of(2, f32::NAN.into(), "v_proj"), "a LoRA alpha of NaN cannot be used");
     let mut damaged = again.clone();
     damaged.saving.resume_from = Some(world.path("damaged"));
     copy(&whole.output.join("checkpoint-3"), &world.path("damaged"));
@@ -516,6 +516,17 @@ fn what_cannot_be_trained_is_refused() {
     let mut ids = world.request("ids", lora());
     ids.subset.ids = Some(["no such id".to_owned()].into());
     refused(&ids, "no such id");
+    for alpha in [0.0, -8.0, f64::INFINITY] {
+        let choice = LoraChoice { rank: 4, alpha, targets: Vec::new() };
+        let says = format!("a LoRA alpha of {alpha} cannot be used");
+        refused(&world.request("alpha", Method::Lora(choice)), &says);
+    }
+    // Less than the least f32 is zero, too.
+    for eps in [0.0, 1e-60] {
+        let mut epsilon = world.request("epsilon", lora());
+        epsilon.steps.optimizer = OptimizerKind::AdamW(AdamW { eps, ..AdamW::default() });
+        refused(&epsilon, "would divide by zero");
+    }
     let mut rate = world.request("rate", lora());
     rate.steps.learning_rate = f64::NAN;
     refused(&rate, "learning rate");

@@ -131,7 +131,7 @@ pub struct TrainWeightArgs {
     /// Train a new LoRA adapter of this rank [default: 8, where no other way is asked for]
     #[arg(long, alias = "lora-r", value_name = "N", value_parser = at_least::<usize>(1))]
     pub lora_rank: Option<usize>,
-    /// The adapter's update is alpha / rank times its factors [default: 32]
+    /// The adapter's update is alpha / rank times its factors: a number above 0 [default: 32]
     #[arg(long, value_name = "X")]
     pub lora_alpha: Option<f64>,
     /// Ends of the names of adapted modules, or all-linear [default: the maps of attention]
@@ -218,7 +218,7 @@ pub struct TrainOptimizerArgs {
     /// Decay of AdamW's second moment [default: 0.999]
     #[arg(long, value_name = "X")]
     pub adam_beta2: Option<f64>,
-    /// Added to the root of AdamW's second moment [default: 1e-8]
+    /// Added to the root of AdamW's second moment: a number above 0 [default: 1e-8]
     #[arg(long, value_name = "X")]
     pub adam_epsilon: Option<f64>,
     /// Momentum of SGD
