@@ -1,8 +1,9 @@
 //! Samples to train on: all of a source or some of them, as tokens.
 
 use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 
-use gstore_core::{Cancel, RowSet};
+use gstore_core::{Cancel, Remedy, RowSet, many_of};
 use gstore_data::{
     Reading, SampleSource, TextEncoder, TextSample, check_block, check_system, encode_each, in_blocks,
 };
@@ -22,6 +23,18 @@ pub struct Subset {
     pub share: Option<f64>,
     /// Seed of the random share.
     pub seed: u64,
+    /// What becomes of samples of files whose id an earlier one has.
+    pub repeats: Repeats,
+}
+
+/// What becomes of samples whose id an earlier one has, from which a training would learn twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Repeats {
+    /// They are an error.
+    #[default]
+    Refuse,
+    /// The first of each id is kept.
+    First,
 }
 
 /// Samples as tokens.
@@ -34,6 +47,8 @@ pub(crate) struct Samples {
     pub without_scored: usize,
     /// Samples of which tokens beyond the maximum length were left out.
     pub truncated: usize,
+    /// Samples that are left out because an earlier one has their id.
+    pub repeated: usize,
 }
 
 /// Reads, chooses and encodes samples.
@@ -48,7 +63,7 @@ pub(crate) fn load(
     threads: usize,
     cancel: &Cancel,
 ) -> Result<Samples, TrainError> {
-    let Subset { rows, ids, share, seed } = subset;
+    let Subset { rows, ids, share, seed, repeats } = subset;
     let keep = |row: u64, id: &str| {
         rows.as_ref().is_none_or(|rows| rows.contains(row)) && ids.as_ref().is_none_or(|ids| ids.contains(id))
     };
@@ -73,11 +88,16 @@ pub(crate) fn load(
             return Err(TrainError::Option(format!("no sample has the id {missing:?}")));
         }
     }
+    let repeated = match source {
+        SampleSource::Files { .. } => leave_out_repeated(&mut chosen, *repeats)?,
+        // Ids of a dataset are unique, and given contents have none of their own.
+        _ => 0,
+    };
     if let Some(share) = share {
         chosen = drawn(chosen, *share, *seed)?;
     }
     let chosen = in_blocks(chosen, encoder, threads, cancel)?;
-    let mut samples = Samples::default();
+    let mut samples = Samples { repeated, ..Samples::default() };
     let encoded = encode_each(&chosen, |sample| encoder.encode(&sample.content), threads, cancel)?;
     for (encoded, TextSample { row, .. }) in encoded.into_iter().zip(&chosen) {
         samples.truncated += usize::from(encoded.truncated);
@@ -90,6 +110,45 @@ pub(crate) fn load(
         }
     }
     Ok(samples)
+}
+
+/// Leaves out samples whose id an earlier one has, if that is asked for; how many.
+fn leave_out_repeated(chosen: &mut Vec<TextSample>, repeats: Repeats) -> Result<usize, TrainError> {
+    let mut first: HashMap<&str, u64> = HashMap::new();
+    let mut repeated: Vec<(usize, u64)> = Vec::new();
+    for (place, sample) in chosen.iter().enumerate() {
+        match first.entry(sample.id.as_str()) {
+            Entry::Occupied(earlier) => repeated.push((place, *earlier.get())),
+            Entry::Vacant(entry) => {
+                entry.insert(sample.row);
+            }
+        }
+    }
+    if repeats == Repeats::Refuse && !repeated.is_empty() {
+        let named = repeated.iter().take(3).map(|(place, earlier)| {
+            let TextSample { id, row, .. } = &chosen[*place];
+            format!("{id:?} in rows {earlier} and {row}")
+        });
+        let named: Vec<String> = named.collect();
+        let more = if repeated.len() > named.len() { ", ..." } else { "" };
+        return Err(TrainError::Option(format!(
+            "{}, and a training would learn twice from each: {}{more} (counted from 0 over all files); {} keeps the first",
+            many_of(
+                repeated.len() as u64,
+                "sample has the id of an earlier one",
+                "samples have the ids of earlier ones"
+            ),
+            named.join(", "),
+            Remedy::Option("duplicates", "first")
+        )));
+    }
+    let places: HashSet<usize> = repeated.iter().map(|(place, _)| *place).collect();
+    let mut place = 0;
+    chosen.retain(|_| {
+        place += 1;
+        !places.contains(&(place - 1))
+    });
+    Ok(places.len())
 }
 
 /// A random share, in the order of the data.
@@ -129,6 +188,26 @@ mod tests {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
         let encoder = text.encoder(&model).unwrap();
         load(&SampleSource::Given(contents), subset, &encoder, 1, &Cancel::new())
+    }
+
+    #[test]
+    fn an_id_of_several_files_is_trained_once_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |id: &str| format!("{{\"id\": {id:?}, \"text\": \"Some words about {id}.\"}}\n");
+        let paths = ["a.jsonl", "b.jsonl"].map(|name| folder.path().join(name));
+        fs_err::write(&paths[0], line("x") + &line("y")).unwrap();
+        fs_err::write(&paths[1], line("y") + &line("z")).unwrap();
+        let source = SampleSource::Files { paths: paths.to_vec(), fields: Vec::new() };
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
+        let encoder = TextOptions::default().encoder(&model).unwrap();
+        let of = |repeats| {
+            let subset = Subset { repeats, ..Subset::default() };
+            load(&source, &subset, &encoder, 1, &Cancel::new())
+        };
+        let refused = of(Repeats::Refuse).unwrap_err().to_string();
+        assert!(refused.contains("\"y\" in rows 1 and 2"), "{refused}");
+        let first = of(Repeats::First).unwrap();
+        assert_eq!((first.rows, first.repeated), (vec![0, 1, 3], 1));
     }
 
     #[test]

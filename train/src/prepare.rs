@@ -180,6 +180,10 @@ fn samples(
     for (number, sample) in loaded.samples.iter().enumerate() {
         sample.check(number, decoder)?;
     }
+    if loaded.repeated > 0 {
+        let repeats = many(loaded.repeated as u64, "sample");
+        observer.note(&format!("{repeats} left out, as earlier ones have their ids"));
+    }
     if loaded.without_scored > 0 {
         let samples = many(loaded.without_scored as u64, "sample");
         observer.note(&format!("{samples} without a scored token left out"));

@@ -73,7 +73,7 @@ impl SampleArgs {
 /// What to do with records of one id.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duplicates {
-    /// Stop with an error; nothing is added
+    /// Stop with an error; nothing is done
     Refuse,
     /// Keep the first one, leave out and count the others
     First,

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use gstore_model::Device;
 use gstore_train::{Compute, ScheduleKind};
 
-use super::{TextArgs, at_least};
+use super::{Duplicates, TextArgs, at_least};
 
 /// `gstore train`
 #[derive(Args, Debug)]
@@ -89,6 +89,9 @@ pub struct TrainRowsArgs {
     /// or id (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
+    /// What to do with a record of --data whose id an earlier one has
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub duplicates: Duplicates,
     /// Only the samples whose ids stand in a file: JSON lines with an `id` each, as
     /// `gstore select` writes them
     #[arg(long, value_name = "FILE")]

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use gstore_core::Cancel;
 use gstore_store::Store;
-use gstore_train::{DataSource, Subset};
+use gstore_train::{DataSource, Repeats, Subset};
 use serde_json::Value;
 
-use crate::args::TrainRowsArgs;
+use crate::args::{Duplicates, TrainRowsArgs};
 use crate::condition::rows_where;
 use crate::context::Context;
 
@@ -40,7 +40,11 @@ pub fn subset(
         }
         _ => None,
     };
-    Ok(Subset { rows, ids, ..Subset::default() })
+    let repeats = match args.duplicates {
+        Duplicates::Refuse => Repeats::Refuse,
+        Duplicates::First => Repeats::First,
+    };
+    Ok(Subset { rows, ids, repeats, ..Subset::default() })
 }
 
 /// The ids of a file of JSON lines.
