@@ -47,6 +47,20 @@ fn a_random_share_has_the_seed_that_help_says() {
 }
 
 #[test]
+fn a_training_that_is_given_again_says_that_it_is_finished() {
+    let place = place();
+    let run = |words: &[&str]| binary::run(&mut train(&place, words));
+    let report = |printed: &str| serde_json::from_str::<Value>(printed).expect("JSON");
+    let first = run(&["--json"]);
+    assert!(first.code == 0 && !first.stderr.contains("already trained"), "{}", first.stderr);
+    assert_eq!(report(&first.stdout)["steps_before"], 0);
+    let again = run(&["--json"]);
+    assert!(again.code == 0 && again.stderr.contains("already trained, 3 steps: "), "{}", again.stderr);
+    let again = report(&again.stdout);
+    assert_eq!((&again["steps"], &again["steps_before"]), (&3.into(), &3.into()));
+}
+
+#[test]
 fn what_a_training_reads_is_not_overwritten_by_it() {
     let place = place();
     binary::ok(&mut train(&place, &[]));

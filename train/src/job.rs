@@ -48,6 +48,8 @@ pub struct Outcome {
     pub finished: bool,
     /// Steps taken, those of earlier runs of the command among them.
     pub steps: u64,
+    /// Of these, those that were taken before: all, where it was finished already.
+    pub before: u64,
     /// Steps in all.
     pub total: u64,
     /// Samples that it trains on.
@@ -189,6 +191,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         Ok(Outcome {
             finished: taken >= total,
             steps: taken,
+            before: begun,
             total,
             samples: self.prepared.samples.len(),
             parameters: self.trainer.parameters.store().values().len(),

@@ -315,13 +315,18 @@ pub(super) fn name_of(folder: &Path) -> String {
 }
 
 fn tell(context: &Context, args: &TrainArgs, outcome: &Outcome, run: Option<&str>) -> Result<()> {
-    let Outcome { finished, steps, total, samples, parameters, last, evaluations, checkpoints } = outcome;
+    let Outcome { finished, steps, before, total, samples, parameters, last, evaluations, checkpoints } =
+        outcome;
     let folder = args.output.display();
+    let already = match *finished && before == steps {
+        true => format!("already trained, {}: ", many(*steps, "step")),
+        false => String::new(),
+    };
     match (finished, run) {
         (false, _) => context.say("stopped; what was done is kept, and the same command goes on from there"),
-        (true, None) => context.say(&format!("{} in {folder}", many(checkpoints.len() as u64, "checkpoint"))),
+        (true, None) => context.say(&format!("{already}{} in {folder}", many(checkpoints.len() as u64, "checkpoint"))),
         (true, Some(run)) => context.say(&format!(
-            "{} in {folder}, run {run} of the store: gstore ingest --run {run} --dataset NAME --features KIND",
+            "{already}{} in {folder}, run {run} of the store: gstore ingest --run {run} --dataset NAME --features KIND",
             many(checkpoints.len() as u64, "checkpoint")
         )),
     }
@@ -331,6 +336,7 @@ fn tell(context: &Context, args: &TrainArgs, outcome: &Outcome, run: Option<&str
         let report = json!({
             "finished": finished,
             "steps": steps,
+            "steps_before": before,
             "total_steps": total,
             "samples": samples,
             "parameters": parameters,
