@@ -133,6 +133,8 @@ fn only_what_has_changed_runs_again() {
     assert_eq!(ran(&other), ["best", "features-pool", "features-target", "score", "warm"]);
     assert!(ran(&go(&place, &["--set", "steps=3"])).is_empty());
     assert!(place.path("out/warm/checkpoint-3").exists());
+    let log = fs_err::read_to_string(place.path("p.state/logs/warm.log")).expect("a log");
+    assert!(log.contains(" still has run warm: `gstore revert"), "{log}");
 
     // A training goes on from what is in its folder: not from what others left of it.
     fs_err::remove_dir_all(place.path("out/warm/checkpoint-2")).expect("it was there");
@@ -144,6 +146,20 @@ fn only_what_has_changed_runs_again() {
     );
     assert_eq!(go(&place, &["--set", "steps=3", "--force", "warm"])["warm"], "done");
     assert!(ran(&go(&place, &["--set", "steps=3"])).is_empty());
+}
+
+#[test]
+fn a_picture_of_a_training_that_others_changed_is_drawn_again() {
+    let place = place();
+    write(&place, &FILE.replace("output = \"out/warm\"", "output = \"out/warm\"\nplot = \"out/curve.svg\""));
+    let only = ["--only", "warm"];
+    assert_eq!(ran(&go(&place, &only)), ["warm"]);
+    let picture = place.path("out/curve.svg");
+    fs_err::write(&picture, "by hand").expect("written");
+    // The training is as it was, and nothing of it is done again.
+    assert_eq!(ran(&go(&place, &only)), ["warm"]);
+    assert!(fs_err::read_to_string(&picture).expect("drawn").contains("<svg"));
+    assert!(ran(&go(&place, &only)).is_empty());
 }
 
 #[test]

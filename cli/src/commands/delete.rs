@@ -25,10 +25,10 @@ const LISTED: usize = 5;
 /// Times that rows are found and deleted, where other processes change the store in between.
 const ATTEMPTS: usize = 10;
 
-/// How a change that made a snapshot is undone.
-pub(super) fn way_back(snapshot: u64) -> String {
+/// How a change that made a snapshot, and removed something, is undone.
+pub(super) fn way_back(snapshot: u64, removed: &str) -> String {
     let before = snapshot.saturating_sub(1);
-    format!("snapshot {before} has what is gone: `gstore revert --to {before}` brings it back")
+    format!("snapshot {before} still has {removed}: `gstore revert --to {before}` goes back to it")
 }
 
 /// Deletes the rows.
@@ -207,7 +207,7 @@ fn print(context: &Context, args: &DeleteArgs, found: &Found, report: &DeleteRep
         }
         Some(snapshot) => {
             out!("{}: {} deleted in snapshot {snapshot}", args.dataset, many(report.deleted, "row"));
-            context.say(&way_back(snapshot));
+            context.say(&way_back(snapshot, &format!("what was deleted of {}", args.dataset)));
         }
     }
     Ok(())

@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
             ),
         };
         out!("snapshot {}: {what}, {}", report.snapshot, HumanBytes(report.bytes));
-        context.say(&super::delete::way_back(report.snapshot));
+        context.say(&super::delete::way_back(report.snapshot, &named(&args.what)));
         if let DropWhat::Dataset { name } = &args.what {
             super::view::note_readers(context, name, &readers);
         }
@@ -49,4 +49,15 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is dropped, by its kind and name.
+fn named(what: &DropWhat) -> String {
+    match what {
+        DropWhat::Feature { name } => format!("feature {name}"),
+        DropWhat::Dataset { name } => format!("dataset {name}"),
+        DropWhat::Artifact { name } => format!("artifact {name}"),
+        DropWhat::Run { name } => format!("run {name}"),
+        DropWhat::Ensemble { name } => format!("ensemble {name}"),
+    }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::outcome::Outcome;
 use super::runner::{Runner, header};
-use crate::pipeline::{Call, PlannedStage, Record, Resource, Versions, Why};
+use crate::pipeline::{Call, PlannedStage, Record, Resource, Why};
 
 /// Lets a training take the folder of another one.
 pub(super) const OVERWRITE: &str = "--overwrite-output-dir";
@@ -70,20 +70,21 @@ impl Runner<'_> {
         Ok((own, ours))
     }
 
-    /// Why a stage cannot run whose result others have changed: a training would go on from what they left of
-    /// it, and a matrix takes the folder for whole.
-    pub(super) fn changed_by_others(&self, stage: &PlannedStage, why: &Why) -> Option<String> {
-        let Why::Output(what) = why else { return None };
-        let path = stage.writes.iter().find(|written| written.to_string() == *what)?.as_path()?;
-        if Versions::found(&self.plan.base, path).is_empty() {
-            return None;
-        }
+    /// Why a stage cannot run whose folder others have changed: a training would go on from what they left of
+    /// it, and a matrix takes the folder for whole. A picture of a training is drawn again.
+    pub(super) fn changed_by_others(&mut self, stage: &PlannedStage, why: &Why) -> Result<Option<String>> {
+        let (Why::Output(_), Some(output)) = (why, stage.call.value("output")) else { return Ok(None) };
         let remedy = match stage.call.words[0].as_str() {
-            "train" => format!("--force {} trains it again", stage.name()),
+            "train" => format!("put it back, or --force {} trains it again", stage.name()),
             "matrix" => "without it the same command makes it again".to_owned(),
-            _ => return None,
+            _ => return Ok(None),
         };
-        Some(format!("{what} was changed by others; {remedy}"))
+        let output = Resource::path(&self.plan.base, output);
+        let now = self.versions.of(&output)?;
+        // What stages of the pipeline left there is no change.
+        let is_as_left = now.as_ref() == self.journal.current.get(&output.to_string());
+        let changed = now.is_some() && !is_as_left;
+        Ok(changed.then(|| format!("{output} was changed by others; {remedy}")))
     }
 
     /// The run that a training registers, with its store.

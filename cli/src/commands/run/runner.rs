@@ -78,7 +78,7 @@ impl Runner<'_> {
     /// Runs a stage, noted before and after.
     fn stage(&mut self, place: usize, why: &Why) -> Result<Outcome> {
         let stage = &self.plan.stages[place];
-        if let Some(changed) = self.changed_by_others(stage, why) {
+        if let Some(changed) = self.changed_by_others(stage, why)? {
             return Ok(Outcome::Failed(changed));
         }
         let mut look = Look { plan: self.plan, journal: &self.journal, versions: &mut self.versions };
