@@ -1,4 +1,4 @@
-//! Promise: `--dry-run` forecasts no less memory than the ingest then takes, and not many times more.
+//! Promise: `--dry-run` forecasts no less memory than the ingest or the training then takes, and not many times more.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
@@ -60,6 +60,47 @@ fn a_small_job_takes_about_what_is_forecast() {
         let store = dir.path().join(name);
         let forecast = forecast(ingest(&store, &data, &more));
         let peak = peak(ingest(&store, &data, &more));
+        println!("{name}: forecast {forecast} MiB, taken {peak:.1} MiB");
+        assert!(peak <= forecast, "{name}: {peak:.1} MiB taken, {forecast} forecast");
+        assert!(forecast <= 3.0 * peak, "{name}: {peak:.1} MiB taken, {forecast} forecast");
+    }
+}
+
+/// Long texts, which `--block` cuts up.
+fn write_long_texts(path: &Path) {
+    let sentence =
+        |number: usize| format!("Number {number} is followed by {}, and then by others. ", number + 1);
+    let text = |first: usize| (first..first + 400).map(sentence).collect::<String>();
+    let line = |row: usize| format!("{{\"text\": {:?}}}\n", text(1000 * row));
+    fs_err::write(path, (0..40).map(line).collect::<String>()).expect("written");
+}
+
+#[test]
+fn a_small_training_takes_about_what_is_forecast() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pool = world::demo().join("data/pool.jsonl");
+    let long = dir.path().join("long.jsonl");
+    write_long_texts(&long);
+    let cases: [(&str, &Path, &[&str]); 5] = [
+        ("lora", &pool, &["--lora-rank", "8", "--threads", "2"]),
+        ("full", &pool, &["--full", "--threads", "1"]),
+        (
+            "sgd",
+            &pool,
+            &["--full", "--optim", "sgd", "--threads", "2", "--eval-data", pool.to_str().expect("text")],
+        ),
+        ("packed", &pool, &["--full", "--packing", "--threads", "2", "--gradient-checkpointing"]),
+        ("blocks", &long, &["--full", "--block", "256", "--threads", "2"]),
+    ];
+    for (name, data, more) in cases {
+        let training = || {
+            let mut command = binary::gstore(&dir.path().join("store"));
+            command.args(["train", "--max-length", "512", "--max-steps", "4", "--save-steps", "2", "--data"]);
+            command.arg(data).arg("--model").arg(world::demo().join("model")).args(more);
+            command.arg("--output").arg(dir.path().join(name));
+            command
+        };
+        let (forecast, peak) = (forecast(training()), peak(training()));
         println!("{name}: forecast {forecast} MiB, taken {peak:.1} MiB");
         assert!(peak <= forecast, "{name}: {peak:.1} MiB taken, {forecast} forecast");
         assert!(forecast <= 3.0 * peak, "{name}: {peak:.1} MiB taken, {forecast} forecast");

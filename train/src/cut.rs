@@ -3,7 +3,17 @@
 use std::ops::Range;
 
 /// Pieces come in multiples of this many, so that a few threads have equal shares.
-const SHARES: usize = 4;
+pub(crate) const SHARES: usize = 4;
+
+/// Tokens that no piece of a step has more of: `units` are the lengths of all samples, or of the sequences that they
+/// are packed into, of which a step has at most `count`, and `longest` is the length of the longest sample.
+///
+/// A piece ends with the sample that completes its share.
+pub(crate) fn largest(mut units: Vec<usize>, count: usize, longest: usize, most: usize) -> usize {
+    units.sort_unstable_by(|a, b| b.cmp(a));
+    let step: usize = units.iter().take(count).sum();
+    step.min(most.min(step.div_ceil(SHARES)) + longest)
+}
 
 /// Consecutive samples of about equally many tokens: enough pieces that none has more than about `most`
 /// tokens.
@@ -35,6 +45,26 @@ pub fn cut(lengths: &[usize], most: usize) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_piece_is_larger_than_the_largest() {
+        let mut state = 7_u64;
+        let mut number = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 33) % below) as usize
+        };
+        for _ in 0..2_000 {
+            let (count, most) = (1 + number(40), 1 + number(2_000));
+            let lengths: Vec<usize> = (0..count).map(|_| number(600)).collect();
+            let longest = lengths.iter().copied().max().unwrap_or(0);
+            let bound = largest(lengths.clone(), count, longest, most);
+            for piece in cut(&lengths, most) {
+                let tokens: usize = lengths[piece].iter().sum();
+                assert!(tokens <= bound, "{tokens} of {lengths:?}, at most {most}: {bound}");
+                assert!(count > SHARES || tokens <= longest, "{tokens} of {lengths:?}, at most {most}");
+            }
+        }
+    }
 
     #[test]
     fn pieces_cover_the_samples_in_order() {

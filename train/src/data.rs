@@ -5,7 +5,8 @@ use std::collections::hash_map::{Entry, HashMap};
 
 use gstore_core::{Cancel, Remedy, RowSet, many_of};
 use gstore_data::{
-    Reading, SampleSource, TextEncoder, TextSample, check_block, check_system, encode_each, in_blocks,
+    Content, Reading, SampleSource, TextEncoder, TextSample, check_block, check_system, encode_each,
+    in_blocks,
 };
 
 use crate::error::TrainError;
@@ -49,6 +50,41 @@ pub(crate) struct Samples {
     pub truncated: usize,
     /// Samples that are left out because an earlier one has their id.
     pub repeated: usize,
+    /// Texts that were read, those that are not chosen among them where all are looked at.
+    pub texts: Texts,
+}
+
+/// Sizes of texts that were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Texts {
+    pub number: u64,
+    pub bytes: u64,
+    /// Bytes of the longest.
+    pub longest: u64,
+}
+
+impl Texts {
+    pub fn of(samples: &[TextSample]) -> Texts {
+        let bytes = || samples.iter().map(|sample| bytes_of(&sample.content));
+        Texts { number: samples.len() as u64, bytes: bytes().sum(), longest: bytes().max().unwrap_or(0) }
+    }
+
+    pub fn and(self, other: Texts) -> Texts {
+        Texts {
+            number: self.number + other.number,
+            bytes: self.bytes + other.bytes,
+            longest: self.longest.max(other.longest),
+        }
+    }
+}
+
+fn bytes_of(content: &Content) -> u64 {
+    let bytes = match content {
+        Content::Text(text) => text.len(),
+        Content::PromptCompletion { prompt, completion } => prompt.len() + completion.len(),
+        Content::Messages(messages) => messages.iter().map(|message| message.content.len()).sum(),
+    };
+    bytes as u64
 }
 
 /// Reads, chooses and encodes samples.
@@ -67,15 +103,20 @@ pub(crate) fn load(
     let keep = |row: u64, id: &str| {
         rows.as_ref().is_none_or(|rows| rows.contains(row)) && ids.as_ref().is_none_or(|ids| ids.contains(id))
     };
-    let (mut chosen, all) = match encoder.block().is_some() || encoder.spec().system.is_some() {
-        false => source.read(Reading::Whole, &keep, cancel)?,
+    let (mut chosen, all, texts) = match encoder.block().is_some() || encoder.spec().system.is_some() {
+        false => {
+            let (chosen, all) = source.read(Reading::Whole, &keep, cancel)?;
+            let texts = Texts::of(&chosen);
+            (chosen, all, texts)
+        }
         // A subset alone may have no place for what others of the source get.
         true => {
             let (mut whole, all) = source.read(Reading::Whole, &|_, _| true, cancel)?;
             check_block(&whole, encoder)?;
             check_system(&whole, encoder)?;
+            let texts = Texts::of(&whole);
             whole.retain(|sample| keep(sample.row, &sample.id));
-            (whole, all)
+            (whole, all, texts)
         }
     };
     let last = rows.as_ref().and_then(|rows| rows.ranges().last());
@@ -97,7 +138,7 @@ pub(crate) fn load(
         chosen = drawn(chosen, *share, *seed)?;
     }
     let chosen = in_blocks(chosen, encoder, threads, cancel)?;
-    let mut samples = Samples { repeated, ..Samples::default() };
+    let mut samples = Samples { repeated, texts, ..Samples::default() };
     let encoded = encode_each(&chosen, |sample| encoder.encode(&sample.content), threads, cancel)?;
     for (encoded, TextSample { row, .. }) in encoded.into_iter().zip(&chosen) {
         samples.truncated += usize::from(encoded.truncated);
@@ -173,7 +214,7 @@ fn drawn(mut chosen: Vec<TextSample>, share: f64, seed: u64) -> Result<Vec<TextS
 mod tests {
     use std::path::Path;
 
-    use gstore_data::{Content, Message, Role, SampleError, TextOptions};
+    use gstore_data::{Message, Role, SampleError, TextOptions};
 
     use super::*;
 

@@ -12,7 +12,7 @@ use crate::checkpoint::last_checkpoint;
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::job::{Observer, options};
-use crate::optimizer::{Optimizer, OptimizerKind};
+use crate::optimizer::Optimizer;
 use crate::prepare::Prepared;
 use crate::request::TrainRequest;
 use crate::resumption::steps_of;
@@ -114,11 +114,7 @@ fn measure<B: Backend + Clone>(
     let checkpoints = total.div_ceil(every).min(request.saving.limit.map_or(u64::MAX, |limit| limit as u64));
     // One more than is kept is there until the next step is found to be finite.
     let at_once = checkpoints + u64::from(total.div_ceil(every) > checkpoints);
-    let of_state = match request.steps.optimizer {
-        OptimizerKind::AdamW(_) => 8,
-        OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => 0,
-        OptimizerKind::Sgd(_) => 4,
-    };
+    let of_state = request.steps.optimizer.bytes_of_value();
     Ok(Forecast {
         samples: samples.len(),
         sequences: sequences.map(|sequences| sequences.len()),

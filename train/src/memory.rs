@@ -17,16 +17,30 @@ pub(crate) struct MemoryPlan {
     pub bytes: u64,
 }
 
+/// The program, thread stacks, and what allocators hold back.
+const PROCESS: u64 = 48 << 20;
+
+/// Bytes of a token in the tables of a tokenizer: its text and number both ways, and its merge.
+const OF_VOCABULARY: u64 = 400;
+
 /// Sizes that decide the memory.
 pub(crate) struct Sizes<'a> {
     pub decoder: &'a Decoder,
     /// Values that are trained, and whether these are all of the model's.
     pub trained: u64,
     pub is_full: bool,
+    /// Bytes of a weight of a linear map, in all the forms in which the backend holds it.
+    pub packed: u64,
+    /// Bytes that the optimizer keeps of a trained value.
+    pub state: u64,
     /// Tokens of the largest piece.
     pub piece: u64,
-    /// Bytes of the samples.
+    /// Tokens of the largest piece of samples that no step is taken on.
+    pub watched: u64,
+    /// Bytes of the samples, as tokens and as texts: what held these is not always given back.
     pub samples: u64,
+    /// Bytes that tokenizers take while the samples are encoded.
+    pub encoding: u64,
 }
 
 impl Sizes<'_> {
@@ -56,23 +70,48 @@ impl Sizes<'_> {
         // Logits of the starting point next to their own.
         let logits = 4 * HEAD_ROWS as u64 * self.decoder.vocab_size as u64;
         let of_threads = threads as u64 * (self.of_thread(keep) + logits);
-        8 * self.values() + self.samples + of_threads + copies as u64 * 24 * self.trained
-    }
-
-    /// Values of the model.
-    fn values(&self) -> u64 {
-        self.decoder.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum()
+        let own_model = if self.is_full { self.of_model() } else { 0 };
+        let of_copies = copies as u64 * (self.of_training() + own_model);
+        self.of_process() + self.encoding.max(self.of_model() + of_threads + of_copies)
     }
 
     fn bytes(&self, keep: Keep, threads: usize) -> u64 {
-        let all = self.values();
-        // A trained value has itself, its packed form, its gradient, two moments and a copy while a checkpoint
-        // is written; another one itself, and its packed form where it is not read from the file again.
-        let weights = match self.is_full {
-            true => 24 * self.trained,
-            false => 24 * self.trained + 8 * all,
+        let of_threads = threads as u64 * self.of_thread(keep);
+        let training = self.of_model() + self.of_training() + self.of_checkpoint() + of_threads;
+        self.of_process() + self.encoding.max(training)
+    }
+
+    /// Bytes that are there from the beginning to the end.
+    fn of_process(&self) -> u64 {
+        PROCESS + OF_VOCABULARY * self.decoder.vocab_size as u64 + self.samples
+    }
+
+    /// Bytes of a model that is computed with. An embedding that is also the head is there as both.
+    fn of_model(&self) -> u64 {
+        let of_param = |param: &Param| {
+            let of_value = match &param.role {
+                Role::Weight(_) => self.packed,
+                Role::Embedding if self.decoder.tied => 4 + self.packed,
+                _ => 4,
+            };
+            of_value * values(param)
         };
-        weights + self.samples + threads as u64 * self.of_thread(keep)
+        self.decoder.params.iter().map(of_param).sum()
+    }
+
+    /// Bytes of what is trained: values, gradients and what the optimizer keeps; of LoRA factors also their packed forms,
+    /// and a copy while they are packed.
+    fn of_training(&self) -> u64 {
+        let factors = if self.is_full { 0 } else { 4 + self.packed };
+        (8 + self.state + factors) * self.trained
+    }
+
+    /// Bytes that the end of a training takes in addition: the gradient of the samples that it learned from last, and
+    /// after it a copy of all moments that files hold transposed.
+    fn of_checkpoint(&self) -> u64 {
+        let transposed = |param: &&Param| self.is_full && param.transposed;
+        let transposed: u64 = self.decoder.params.iter().filter(transposed).map(values).sum();
+        (4 * self.trained).max(self.state.max(4) * transposed)
     }
 
     /// Bytes of a thread: activations of its piece, gradients of a layer, logits.
@@ -87,20 +126,31 @@ impl Sizes<'_> {
             Keep::All => layers * layer,
             Keep::Inputs => layers * hidden + layer,
         };
+        // What LoRA factors make of inputs and of gradients: each rank has more trained values than hidden ones.
+        let factors = if self.is_full { 0 } else { 2 * self.trained / hidden.max(1) };
         // The layer at work, forward or backward, and rounded inputs and outputs of a weight whose gradient is summed.
         let rounded = if self.is_full { hidden + inner } else { 0 };
         let working = 4 * hidden + 2 * query + 3 * inner + rounded;
         let gradients = match self.is_full {
             false => self.trained,
             true => {
-                let loose = decoder.params.iter().filter(|param| !param.is_map_of_layer());
-                let loose: u64 = loose.map(|p| p.shape.iter().product::<usize>() as u64).sum();
-                loose + self.trained.saturating_sub(loose) / layers.max(1)
+                let of_layers = || decoder.params.iter().filter(|param| param.is_map_of_layer());
+                let loose = self.trained.saturating_sub(of_layers().map(values).sum());
+                // Of a layer, and one of its maps in another order.
+                let map = of_layers().map(values).max().unwrap_or(0);
+                loose + self.trained.saturating_sub(loose) / layers.max(1) + map
             }
         };
         let logits = 2 * HEAD_ROWS as u64 * decoder.vocab_size as u64;
-        4 * (self.piece * (kept + working) + gradients + logits)
+        let learning = self.piece * (kept + factors + working);
+        let watching = self.watched * (2 * layer + working);
+        // Buffers that are kept for reuse are not always of the size that is wanted next.
+        4 * (learning.max(watching) + gradients + logits) * 5 / 4
     }
+}
+
+fn values(param: &Param) -> u64 {
+    param.shape.iter().product::<usize>() as u64
 }
 
 /// Values that a method trains of a decoder; 0 of an adapter that is not read yet.
@@ -117,8 +167,6 @@ pub(crate) fn trained_values(method: &Method, decoder: &Decoder) -> Result<u64, 
             choice.resolve(decoder)?.into_iter().map(|param| of_factors(param, choice.rank)).sum()
         }
         Method::Adapter(_) => 0,
-        Method::Full | Method::FromScratch => {
-            decoder.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum()
-        }
+        Method::Full | Method::FromScratch => decoder.params.iter().map(values).sum(),
     })
 }

@@ -6,7 +6,8 @@ use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
 
 use crate::checkpoint::{lora_dropout, model_config};
-use crate::data::load;
+use crate::cut::{SHARES, largest};
+use crate::data::{Samples, Texts, load};
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::job::Observer;
@@ -34,6 +35,8 @@ pub(crate) struct Prepared {
     pub sequences: Option<Vec<Vec<usize>>>,
     pub steps: Steps,
     pub memory: MemoryPlan,
+    /// The texts of all samples.
+    texts: Texts,
 }
 
 impl Prepared {
@@ -69,8 +72,8 @@ impl Prepared {
             }
         }
         let encoder = request.batching.text.encoder(&request.model)?;
-        let (samples, rows) = samples(&request, &encoder, &decoder, observer, cancel)?;
-        let held_out = held_out(&request, &encoder, &decoder, cancel)?;
+        let Samples { samples, rows, texts, .. } = samples(&request, &encoder, &decoder, observer, cancel)?;
+        let (held_out, more) = held_out(&request, &encoder, &decoder, cancel)?;
         let batching = &request.batching;
         let sequences = batching.packing.then(|| {
             let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
@@ -97,6 +100,7 @@ impl Prepared {
             held_out,
             sequences,
             steps,
+            texts: texts.and(more),
         };
         prepared.plan_memory(observer)?;
         Ok(prepared)
@@ -139,15 +143,41 @@ impl Prepared {
             }
             (method, _) => trained_values(method, &self.decoder)?,
         };
-        let lengths = || self.samples.iter().map(|sample| sample.ids.len());
-        let (longest, tokens) = (lengths().max().unwrap_or(0), lengths().sum::<usize>());
+        let compute = &self.request.compute;
+        let all = || self.samples.iter().chain(&self.held_out);
+        let tokens: usize = all().map(|sample| sample.ids.len()).sum();
+        let Texts { number, bytes, longest } = self.texts;
+        // A text that is cut into blocks is there with them.
+        let texts = if self.request.batching.text.block.is_some() { 2 * bytes } else { bytes };
         Ok(Sizes {
             decoder: &self.decoder,
             trained,
             is_full: matches!(self.request.method, Method::Full | Method::FromScratch),
-            piece: self.request.compute.piece_tokens.max(longest) as u64,
-            samples: 5 * tokens as u64,
+            packed: compute.device.bytes_per_weight(compute.precision),
+            state: self.request.steps.optimizer.bytes_of_value(),
+            piece: self.largest_piece() as u64,
+            watched: watched(&self.held_out, compute.piece_tokens) as u64,
+            samples: 5 * tokens as u64 + OF_SAMPLE * all().count() as u64 + OF_RECORD * number + texts,
+            encoding: OF_ENCODED_BYTE * longest * compute.threads as u64,
         })
+    }
+
+    /// Tokens that no piece of a step has more of.
+    fn largest_piece(&self) -> usize {
+        let batching = &self.request.batching;
+        let count = batching.micro.saturating_mul(batching.accumulate);
+        let length = |sample: &Sample| sample.ids.len();
+        let longest = self.samples.iter().map(length).max().unwrap_or(0);
+        let units: Vec<usize> = match &self.sequences {
+            // Each is a piece.
+            None if count <= SHARES => return longest,
+            None => self.samples.iter().map(length).collect(),
+            Some(sequences) => {
+                let of = |own: &Vec<usize>| own.iter().map(|i| length(&self.samples[*i])).sum::<usize>();
+                sequences.iter().map(of).collect()
+            }
+        };
+        largest(units, count, longest, self.request.compute.piece_tokens)
     }
 
     /// Chooses what is kept and how many threads run.
@@ -167,6 +197,24 @@ impl Prepared {
     }
 }
 
+/// Bytes of a sample without its tokens, and of its places in sequences and orders.
+const OF_SAMPLE: u64 = 96;
+
+/// Bytes of a record without its text.
+const OF_RECORD: u64 = 256;
+
+/// Bytes that a tokenizer takes for each one of a text: where every byte came from, before and after its normalisation,
+/// and the tokens with their places.
+const OF_ENCODED_BYTE: u64 = 48;
+
+/// Tokens that no piece of held-out samples has more of.
+fn watched(held_out: &[Sample], most: usize) -> usize {
+    let lengths: Vec<usize> = held_out.iter().map(|sample| sample.ids.len()).collect();
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    let count = lengths.len();
+    largest(lengths, count, longest, most)
+}
+
 /// The samples that are trained on, checked against the model.
 fn samples(
     request: &TrainRequest,
@@ -174,7 +222,7 @@ fn samples(
     decoder: &Decoder,
     observer: &mut dyn Observer,
     cancel: &Cancel,
-) -> Result<(Vec<Sample>, Vec<u64>), TrainError> {
+) -> Result<Samples, TrainError> {
     let threads = request.compute.threads;
     let loaded = load(&request.data, &request.subset, encoder, threads, cancel)?;
     for (number, sample) in loaded.samples.iter().enumerate() {
@@ -192,19 +240,20 @@ fn samples(
         let most = request.batching.text.max_length;
         observer.note(&format!("{} cut to {most} tokens", many(loaded.truncated as u64, "sample")));
     }
-    Ok((loaded.samples, loaded.rows))
+    Ok(loaded)
 }
 
-/// The samples that the loss is watched on.
+/// The samples that the loss is watched on, and the sizes of their texts.
 fn held_out(
     request: &TrainRequest,
     encoder: &TextEncoder,
     decoder: &Decoder,
     cancel: &Cancel,
-) -> Result<Vec<Sample>, TrainError> {
-    let Some(evaluation) = &request.evaluation else { return Ok(Vec::new()) };
+) -> Result<(Vec<Sample>, Texts), TrainError> {
+    let Some(evaluation) = &request.evaluation else { return Ok((Vec::new(), Texts::default())) };
     let (source, threads): (&SampleSource, _) = (&evaluation.data, request.compute.threads);
     let (read, _) = source.read(Reading::Whole, &|_, _| true, cancel)?;
+    let texts = Texts::of(&read);
     let read = in_blocks(read, encoder, threads, cancel)?;
     let encoded = encode_each(&read, |sample| encoder.encode(&sample.content), threads, cancel)?;
     let samples = encoded.into_iter().map(|text| Sample { ids: text.ids, scored: text.scored });
@@ -215,5 +264,5 @@ fn held_out(
     for (number, sample) in samples.iter().enumerate() {
         sample.check(number, decoder)?;
     }
-    Ok(samples)
+    Ok((samples, texts))
 }

@@ -16,7 +16,8 @@ use super::{Duplicates, TextArgs, at_least};
     gstore train --store s --model llama --dataset pool --where \"source = 'math'\" --lora-rank 8 --run warmup --output warmup\n\n\
     Flags may be written with underscores, as transformers has them. Ctrl-C stops and keeps what was done; the same command goes on from there,\n\
     also after a crash, with the same bits. Checkpoints open in PEFT, transformers and torch: docs/train.md\n\n\
-    Memory: six numbers of four bytes for each trained weight, two for each one that is not, plus the activations of one piece for each thread.")]
+    Memory: seven numbers of four bytes for each trained weight (eight of LoRA factors), two for each one that is not, the texts,\n\
+    and the activations of one piece for each thread.")]
 pub struct TrainArgs {
     /// Model to start from: a folder in Hugging Face layout, or org/name or org/name@revision
     /// on the Hugging Face Hub

@@ -34,6 +34,11 @@ impl OptimizerKind {
         }
     }
 
+    /// Bytes that it keeps of a trained value.
+    pub(crate) fn bytes_of_value(&self) -> u64 {
+        4 * self.keeps().into_iter().filter(|keeps| *keeps).count() as u64
+    }
+
     /// Whether it keeps each of the vectors of a [`TensorState`].
     fn keeps(&self) -> [bool; 2] {
         match self {
