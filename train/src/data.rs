@@ -155,16 +155,7 @@ pub(crate) fn load(
 
 /// Leaves out samples whose id an earlier one has, if that is asked for; how many.
 fn leave_out_repeated(chosen: &mut Vec<TextSample>, repeats: Repeats) -> Result<usize, TrainError> {
-    let mut first: HashMap<&str, u64> = HashMap::new();
-    let mut repeated: Vec<(usize, u64)> = Vec::new();
-    for (place, sample) in chosen.iter().enumerate() {
-        match first.entry(sample.id.as_str()) {
-            Entry::Occupied(earlier) => repeated.push((place, *earlier.get())),
-            Entry::Vacant(entry) => {
-                entry.insert(sample.row);
-            }
-        }
-    }
+    let repeated = repeated(chosen);
     if repeats == Repeats::Refuse && !repeated.is_empty() {
         let named = repeated.iter().take(3).map(|(place, earlier)| {
             let TextSample { id, row, .. } = &chosen[*place];
@@ -190,6 +181,21 @@ fn leave_out_repeated(chosen: &mut Vec<TextSample>, repeats: Repeats) -> Result<
         !places.contains(&(place - 1))
     });
     Ok(places.len())
+}
+
+/// Places of the samples whose id an earlier one has, each with the row of that one.
+fn repeated(samples: &[TextSample]) -> Vec<(usize, u64)> {
+    let mut first: HashMap<&str, u64> = HashMap::new();
+    let mut repeated = Vec::new();
+    for (place, sample) in samples.iter().enumerate() {
+        match first.entry(sample.id.as_str()) {
+            Entry::Occupied(earlier) => repeated.push((place, *earlier.get())),
+            Entry::Vacant(entry) => {
+                entry.insert(sample.row);
+            }
+        }
+    }
+    repeated
 }
 
 /// A random share, in the order of the data.
