@@ -29,7 +29,7 @@ mod standard;
 pub use cross::{Line, OutOfFold, calibrated, out_of_fold};
 pub use data::Labelled;
 pub use error::LearnError;
-pub use features::{FeatureSet, OpenFeatures};
+pub use features::{FeatureSet, GRADIENT_PASSES, OpenFeatures, Passes};
 pub use folds::folds;
 pub use matrix::Matrix;
 pub use options::FitOptions;

@@ -68,3 +68,22 @@ fn a_prefilter_reads_entropies() {
     assert_eq!(report["report"]["features"], json!(["tokens", "loss", "entropy"]));
     assert_eq!(report["report"]["cost"]["feature"], 1.0, "one pass for both: {report:#}");
 }
+
+#[test]
+fn labels_of_embeddings_cost_what_embeddings_do() {
+    let place = Place::new();
+    ingest(&place, "pool", "loss", &[]);
+    ingest(&place, "pool", "embed-mean", &["--limit", "15"]);
+    ingest(&place, "q", "embed-mean", &[]);
+    let args = ["prefilter", "fit", "cheap", "--pool", "pool", "--target", "q", "--kind", "embed-mean"];
+    let more = ["--inputs", "tokens,loss", "--budget", "30%", "--resamples", "100", "--json"];
+    let refused = place.run(&[&args[..], &more].concat());
+    // The pass of the losses has the embeddings as well: nothing is left to save.
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    let report: Value = serde_json::from_str(&refused.stdout).expect("JSON");
+    for part in ["feature", "gradient", "shared"] {
+        assert_eq!(report["report"]["cost"][part], 1.0, "{part}: {report:#}");
+    }
+    assert_eq!(report["saving"], 0.0, "{report:#}");
+    assert!(refused.stderr.contains("100.0 % of what it is to spare"), "{}", refused.stderr);
+}

@@ -1,12 +1,10 @@
 //! Cost of a cascade by stage: forward passes, which decide, and seconds where they were measured.
 
+use gstore_learn::GRADIENT_PASSES;
 use gstore_learn::judge::CascadeCost;
 
 use super::source::Measured;
 use super::stages::Stage;
-
-/// Forward passes that a gradient takes.
-const GRADIENT_PASSES: f64 = 3.0;
 
 /// What was computed, and in what time.
 pub(super) struct Spent {
@@ -57,7 +55,7 @@ impl Spent {
     pub(super) fn passes(&self, rows: u64, labelled: u64, entering: Vec<f64>) -> CascadeCost {
         let each = |stage: &OfStage| if stage.is_forward { 1.0 } else { 0.0 };
         let forward: Vec<f64> = self.stages.iter().map(each).collect();
-        self.cost((&forward, GRADIENT_PASSES), false, (rows, labelled, entering))
+        self.cost((&forward, f64::from(GRADIENT_PASSES)), false, (rows, labelled, entering))
     }
 
     /// The same in seconds, where all kinds of its steps were measured.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use gstore_core::{Remedy, many, many_of};
-use gstore_learn::Matrix;
+use gstore_core::{Kind, Remedy, many, many_of};
 use gstore_learn::judge::Reliability;
+use gstore_learn::{Matrix, Passes};
 use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef};
 use gstore_store::{RowSet, Snapshot};
 use serde::Serialize;
@@ -83,8 +83,8 @@ pub(super) struct Labels {
     pub(super) reliability: Vec<Option<Reliability>>,
     /// How the rows were scored for each target.
     pub(super) scored: Vec<Map<String, Value>>,
-    /// Checkpoints of the gradients.
-    pub(super) checkpoints: usize,
+    /// Forward passes that a row's scores take.
+    pub(super) passes: Passes,
     /// Whether they are rows of the pool that the seed gives, for each target.
     pub(super) is_seeded: bool,
     /// Rows with gradients that were not drawn, of the target that has most of them.
@@ -131,7 +131,7 @@ pub(super) fn labels(
     let mut by_row: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     let mut noise = Vec::with_capacity(request.targets.len());
     let mut questions = Vec::with_capacity(request.targets.len());
-    let mut checkpoints = 1;
+    let mut passes = Passes::default();
     let (mut unused, mut elsewhere) = (0, 0);
     let mut candidates = Candidates::default();
     let mut is_seeded = wanted.pool == request.dataset;
@@ -158,7 +158,7 @@ pub(super) fn labels(
         unused = unused.max(candidates.rows.len() - taken.len());
         elsewhere = elsewhere.max(candidates.elsewhere);
         questions.push(scored(&prepared));
-        checkpoints = prepared.checkpoints().len().max(1);
+        add_passes(&mut passes, &prepared);
         let mut own: Vec<Scored> = Vec::new();
         prepared.scores(None, work.threads, work.cancel, |rows| {
             own.extend(rows.iter().filter(|scored| taken.contains(scored.row)));
@@ -179,16 +179,16 @@ pub(super) fn labels(
         ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
     }
     let scores = Matrix::new(request.targets.len(), by_row.into_values().flatten().collect());
-    Ok(Labels {
-        ids,
-        scores,
-        reliability: noise,
-        scored: questions,
-        checkpoints,
-        is_seeded,
-        unused,
-        elsewhere,
-    })
+    Ok(Labels { ids, scores, reliability: noise, scored: questions, passes, is_seeded, unused, elsewhere })
+}
+
+/// Adds the passes of a row that a question is asked of.
+fn add_passes(passes: &mut Passes, prepared: &Prepared) {
+    for feature in prepared.pools().iter().flat_map(|pool| &pool.features) {
+        let desc = &feature.desc;
+        let model = desc.checkpoint.as_ref().map_or_else(|| desc.space.id(), ToString::to_string);
+        passes.add(&model, Kind::names_gradient(&desc.kind.name));
+    }
 }
 
 /// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.

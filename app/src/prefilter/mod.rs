@@ -44,9 +44,6 @@ pub struct PrefilterRequest {
     pub seconds: Option<(f64, f64)>,
 }
 
-/// Forward passes that a gradient takes.
-const GRADIENT_PASSES: f64 = 3.0;
-
 /// Rows of the pool at whose predictions a share is cut: its error is below 1 %.
 const SHARE_ROWS: u64 = 20_000;
 
@@ -99,14 +96,17 @@ pub fn fit_prefilter(
         let predictions = predictions(snapshot, request, &prefilter, work)?;
         report.choice = prefilter.cut_at(share, &predictions, (&held_out, &data));
     }
-    let passes = features.set().passes(GRADIENT_PASSES);
-    let (feature, gradient) = request.seconds.unwrap_or((passes, GRADIENT_PASSES * found.checkpoints as f64));
+    let of_features = features.set().passes();
+    let passes = (of_features.count(), found.passes.count());
+    let (feature, gradient) = request.seconds.unwrap_or(passes);
+    // What was measured is what each takes by itself.
+    let shared = if request.seconds.is_some() { 0.0 } else { found.passes.shared_with(&of_features) };
     // Rows that nothing is predicted of are kept, and their labels were paid for. So are labelled rows of the top.
     let unpredicted = unpredicted(&x);
     let below = prefilter.kept_below(&held_out, &data) as f64 / live.max(1) as f64;
     let kept = (report.choice.kept * (1.0 - unpredicted) + unpredicted + below).min(1.0);
     let (labelled, measured) = (found.ids.len() as u64, request.seconds.is_some());
-    let cost = Cost { rows: live, labelled, kept, feature, gradient, measured };
+    let cost = Cost { rows: live, labelled, kept, feature, gradient, shared, measured };
     report.cost = Some(cost);
     prefilter.pool = Some(request.pool.clone());
     prefilter.provenance = provenance(snapshot, request, (&prefilter, &report), &found, cost);

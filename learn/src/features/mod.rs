@@ -7,9 +7,11 @@
 
 mod columns;
 mod open;
+mod passes;
 mod set;
 mod vectors;
 
 pub use open::OpenFeatures;
+pub use passes::{GRADIENT_PASSES, Passes};
 pub use set::FeatureSet;
 pub(crate) use set::MOST_VALUES;

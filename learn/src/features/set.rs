@@ -1,11 +1,10 @@
 //! Names of features, and what they are in a dataset.
 
-use std::collections::BTreeSet;
-
 use gstore_store::{DatasetPart, FeaturePart, Granularity, Snapshot, nearest};
 use serde::{Deserialize, Serialize};
 
 use super::open::OpenFeatures;
+use super::passes::Passes;
 use crate::error::LearnError;
 
 /// Values of a text column that have a column of their own.
@@ -123,24 +122,15 @@ impl FeatureSet {
         self.features.iter().map(|feature| feature.name.as_str()).collect()
     }
 
-    /// Forward passes that a row's features take: `each` for the gradients of a model, else one for all that are
-    /// stored of it.
-    pub fn passes(&self, each: f64) -> f64 {
-        let (gradients, others) = (self.models(true), self.models(false));
-        gradients.len() as f64 * each + others.difference(&gradients).count() as f64
-    }
-
-    /// The models of stored gradients, or of other stored features.
-    fn models(&self, of_gradients: bool) -> BTreeSet<Option<&str>> {
-        let mut found = BTreeSet::new();
+    /// Forward passes that a row's features take.
+    pub fn passes(&self) -> Passes {
+        let mut passes = Passes::default();
         for feature in &self.features {
-            if let FeatureSource::Stored { gradient, model, .. } = &feature.source
-                && *gradient == of_gradients
-            {
-                found.insert(model.as_deref());
+            if let FeatureSource::Stored { gradient, model, space, .. } = &feature.source {
+                passes.add(model.as_deref().unwrap_or(space), *gradient);
             }
         }
-        found
+        passes
     }
 }
 
@@ -248,31 +238,4 @@ fn stored(dataset: &str, own: &[&FeaturePart], name: &str, exp: bool) -> Result<
         gradient: part.desc.kind.name.starts_with("grad-"),
         model: part.desc.checkpoint.as_ref().map(ToString::to_string),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_model_is_passed_through_once() {
-        let of = |model: &str, gradient: bool| Feature {
-            name: String::new(),
-            source: FeatureSource::Stored {
-                name: String::new(),
-                dim: 1,
-                space: String::new(),
-                exp: false,
-                gradient,
-                model: Some(model.to_owned()),
-            },
-        };
-        let passes = |features: Vec<Feature>| FeatureSet { features }.passes(3.0);
-        assert_eq!(passes(vec![Feature { name: String::new(), source: FeatureSource::Tokens }]), 0.0);
-        assert_eq!(passes(vec![of("base", false), of("base", false)]), 1.0);
-        assert_eq!(passes(vec![of("base", false), of("tuned", false)]), 2.0);
-        assert_eq!(passes(vec![of("base", false), of("tuned", true), of("tuned", true)]), 4.0);
-        // The gradient's pass has the loss as well.
-        assert_eq!(passes(vec![of("tuned", false), of("tuned", true)]), 3.0);
-    }
 }

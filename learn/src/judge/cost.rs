@@ -1,4 +1,4 @@
-//! What a prefilter saves of the gradients of a pool.
+//! What a prefilter saves of what the scores of a pool take.
 
 use serde::Serialize;
 
@@ -7,38 +7,41 @@ use serde::Serialize;
 pub struct Cost {
     /// Rows of the pool.
     pub rows: u64,
-    /// Rows whose gradients the labels took.
+    /// Rows that were labelled.
     pub labelled: u64,
     /// Share of the pool that is kept.
     pub kept: f64,
     /// What a row's cheap features take.
     pub feature: f64,
-    /// What a row's gradients at all checkpoints take, in the same unit.
+    /// What that takes of which a row's score is made, in the same unit: its gradients at all checkpoints, or its
+    /// embeddings.
     pub gradient: f64,
+    /// The part of it that comes with the cheap features, of which every row has its own.
+    pub shared: f64,
     /// Whether the unit is a second that was measured; else it is a forward pass.
     pub measured: bool,
 }
 
 impl Cost {
-    /// Gradients that are computed: those of the labelled rows and those of the kept ones. A labelled row that
+    /// Rows of which all is computed that scores are made of: the labelled ones and the kept ones. A labelled row that
     /// is kept counts twice, as it does where the kept rows are a dataset of their own.
-    pub fn gradients(&self) -> f64 {
+    pub fn scored(&self) -> f64 {
         self.labelled as f64 + self.kept * self.rows as f64
     }
 
     /// The share of the whole computation that is saved; not positive where it costs more.
     pub fn saving(&self) -> f64 {
-        1.0 - self.gradients() / (self.rows as f64).max(1.0) - self.feature / self.gradient
+        1.0 - self.with() / self.without().max(f64::MIN_POSITIVE)
     }
 
-    /// What the gradients of all rows take.
+    /// What the scores of all rows take.
     pub fn without(&self) -> f64 {
         self.rows as f64 * self.gradient
     }
 
     /// What it takes with the prefilter.
     pub fn with(&self) -> f64 {
-        self.gradients() * self.gradient + self.rows as f64 * self.feature
+        self.scored() * (self.gradient - self.shared) + self.rows as f64 * self.feature
     }
 }
 
@@ -49,11 +52,34 @@ mod tests {
     #[test]
     fn what_is_kept_and_what_was_labelled_costs_gradients() {
         // 3,000 labels and 36.5 % of 7,505 rows.
-        let cost =
-            Cost { rows: 7_505, labelled: 3_000, kept: 0.365, feature: 0.0, gradient: 1.0, measured: false };
-        assert!((cost.gradients() - 5_739.3).abs() < 0.1);
-        assert!((cost.saving() - (1.0 - cost.with() / cost.without())).abs() < 1e-12);
+        let cost = Cost {
+            rows: 7_505,
+            labelled: 3_000,
+            kept: 0.365,
+            feature: 0.0,
+            gradient: 1.0,
+            shared: 0.0,
+            measured: false,
+        };
+        assert!((cost.scored() - 5_739.3).abs() < 0.1);
+        assert!((cost.saving() - (1.0 - cost.scored() / 7_505.0)).abs() < 1e-12);
         assert!(Cost { kept: 1.0, ..cost }.saving() <= 0.0);
         assert!(Cost { feature: 0.9, ..cost }.saving() < 0.0);
+    }
+
+    #[test]
+    fn what_comes_with_the_features_costs_no_second_time() {
+        let cost = Cost {
+            rows: 1_000,
+            labelled: 100,
+            kept: 0.2,
+            feature: 1.0,
+            gradient: 2.0,
+            shared: 1.0,
+            measured: false,
+        };
+        assert_eq!((cost.with(), cost.without()), (1_300.0, 2_000.0));
+        // With all of it nothing is left to save.
+        assert_eq!(Cost { gradient: 1.0, ..cost }.saving(), 0.0);
     }
 }

@@ -108,8 +108,8 @@ impl Report {
         if let Some(cost) = &self.cost {
             writeln!(
                 text,
-                "{:.0} gradients for {} rows ({} of them labels): {} against {}; {} saved",
-                cost.gradients(),
+                "{:.0} of {} rows are computed in full ({} of them for labels): {} against {}; {} saved",
+                cost.scored(),
                 cost.rows,
                 cost.labelled,
                 taken(cost.with(), cost.measured),
