@@ -1,6 +1,9 @@
 //! Promise: scores are compared with retraining as the literature defines it, joined by ids, and a truth that was
 //! made once is what every later comparison reads.
 
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use gstore_core::Cancel;
 use gstore_data::{Content, TextSample};
 use gstore_evaluate::attribution::{
@@ -9,6 +12,7 @@ use gstore_evaluate::attribution::{
     leave_out, random_subsets, read_tables, removal_curves,
 };
 use gstore_evaluate::statistics::Bootstrap;
+use parquet::arrow::ArrowWriter;
 
 use crate::common::folder;
 
@@ -296,6 +300,7 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     let (repeat, rows) = made.run(3).expect("a run");
     let expected: Vec<String> = subsets[1].rows.iter().map(|row| format!("r{row}")).collect();
     assert_eq!((repeat, rows), (1, expected));
+    made.agree_on_recipe(&serde_json::json!({ "learning rate": 1e-3 })).expect("the first");
     // Of a subset with a run that is not done nothing is read.
     for run in [5, 0, 1, 2, 4] {
         made.record(run, &losses(&[run as f64, 0.25])).expect("kept");
@@ -336,7 +341,6 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
         let error = made.record(3, &wrong).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");
     }
-    made.agree_on_recipe(&serde_json::json!({ "learning rate": 1e-3 })).expect("the first");
     made.agree_on_recipe(&serde_json::json!({ "learning rate": 1e-3 })).expect("the same");
     let error = made.agree_on_recipe(&serde_json::json!({ "learning rate": 2e-3 })).unwrap_err().to_string();
     assert!(error.contains("learning_rate=0.002, was 0.001"), "{error}");
@@ -351,6 +355,76 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     fs_err::write(place.join("pool.jsonl"), text.replace("r5", "r6")).expect("changed");
     let error = TruthFolder::open(&place).unwrap_err().to_string();
     assert!(error.contains("has changed"), "{error}");
+}
+
+/// A file of outputs as older versions wrote it.
+fn older(path: &std::path::Path, outputs: [f64; 2]) {
+    let columns: [(&str, ArrayRef); 2] = [
+        ("query", Arc::new(StringArray::from_iter_values(["r0", "r1"]))),
+        ("output", Arc::new(Float64Array::from_iter_values(outputs))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).expect("columns");
+    let file = fs_err::File::create(path).expect("made").into_parts().0;
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).expect("begun");
+    writer.write(&batch).expect("written");
+    writer.close().expect("ended");
+}
+
+#[test]
+fn outputs_of_something_else_are_not_taken_for_those_of_a_run() {
+    let around = tempfile::tempdir().expect("a folder");
+    let place = around.path().join("truth");
+    let pool: Vec<TextSample> = (0..6).map(|row| sample(row, "x")).collect();
+    let queries: Vec<TextSample> = (0..2).map(|row| sample(row, "y")).collect();
+    let recipe = serde_json::json!({ "seed": 1, "learning rate": 1e-3 });
+    let folder = |name: &str, rows: [[u32; 3]; 3]| {
+        let subsets = rows.map(|rows| Subset { kind: SubsetKind::Random, rows: rows.to_vec() });
+        let design = serde_json::Value::Null;
+        let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: 1, design };
+        let made = TruthFolder::create(&around.path().join(name), &plan).expect("made");
+        made.agree_on_recipe(&recipe).expect("the first");
+        (0..3).for_each(|run| made.record(run, &losses(&[run as f64, 1.0])).expect("kept"));
+        made
+    };
+    let (made, cancel) = (folder("truth", [[0, 1, 2], [1, 2, 3], [2, 3, 4]]), Cancel::new());
+    let output = |run: usize| place.join(format!("outputs/0000{run}.parquet"));
+    let truth = made.read(&cancel).expect("read");
+    let refused = |words: &[&str]| {
+        let error = made.read(&cancel).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
+    };
+    let again = |run: usize| {
+        let undone = made.undone(0..3, &cancel).expect("read");
+        assert_eq!(undone.iter().map(|of| of.run).collect::<Vec<_>>(), [run]);
+        made.record(run, &losses(&[run as f64, 1.0])).expect("kept");
+        assert_eq!(made.read(&cancel).expect("read"), truth);
+    };
+    // The file of another run.
+    fs_err::copy(output(1), output(2)).expect("copied");
+    refused(&[
+        "00002.parquet",
+        "outputs of run 1, and stands in the place of those of run 2",
+        "retrain it again",
+    ]);
+    again(2);
+    // That of the same run of other subsets.
+    folder("other", [[3, 4, 5], [0, 4, 5], [0, 1, 5]]);
+    fs_err::copy(around.path().join("other/outputs/00001.parquet"), output(1)).expect("copied");
+    refused(&["00001.parquet", "trained on another subset"]);
+    again(1);
+    // A recipe that is not that of the models any more.
+    let noted = fs_err::read_to_string(place.join("recipe.json")).expect("the recipe");
+    fs_err::write(place.join("recipe.json"), noted.replace("0.001", "0.002")).expect("changed");
+    refused(&["00000.parquet", "trained otherwise than `recipe.json` says"]);
+    fs_err::remove_file(place.join("recipe.json")).expect("removed");
+    refused(&["recipe.json", "it is not there"]);
+    fs_err::write(place.join("recipe.json"), noted).expect("put back");
+    assert_eq!(made.read(&cancel).expect("read"), truth);
+    // Older files say nothing of it, but copies of others are known.
+    older(&output(2), [-2.0, -1.0]);
+    assert_eq!(made.read(&cancel).expect("read"), truth);
+    older(&output(2), [-1.0, -1.0]);
+    refused(&["00002.parquet", "outputs of run 1 to the last bit"]);
 }
 
 #[test]

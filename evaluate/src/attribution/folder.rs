@@ -6,14 +6,16 @@
 //! queries.jsonl          the queries
 //! subsets.jsonl          rows of each subset by their ids, or those that it leaves out
 //! recipe.json            how models are trained; written by the first run
-//! outputs/00007.parquet  a run: query, loss, output; one file each
+//! outputs/00007.parquet  a run: query, loss, output, tokens; one file each, which says what it is of
 //! models/00007/          a training in work
 //! ```
 //!
 //! Invariants
 //! - run `n` trains on subset `n / repeats`; its file appears when it is whole
+//! - outputs say of which run, rows, queries and recipe they are: those of others are not read
 //! - nothing that a run has read changes: jobs may do different runs of one folder at once
 
+mod identity;
 mod lines;
 mod members;
 mod outputs;
@@ -216,15 +218,17 @@ impl TruthFolder {
     /// The subsets and all outputs that there are.
     ///
     /// # Errors
-    /// A file that cannot be read or lacks queries.
+    /// A file that cannot be read, lacks queries, or is of another run, other rows or another recipe.
     pub fn read(&self, cancel: &Cancel) -> Result<Truth, EvaluateError> {
-        let mut outputs = Vec::with_capacity(self.subsets.len());
-        for subset in 0..self.subsets.len() {
-            let runs = subset * self.manifest.repeats..(subset + 1) * self.manifest.repeats;
-            let done = self.remaining(runs.clone()).is_empty();
-            let runs = runs.filter(|_| done).map(|run| self.outputs_of(run, cancel));
-            outputs.push(runs.collect::<Result<Vec<Vec<f64>>, _>>()?);
-        }
+        let repeats = self.manifest.repeats;
+        let of_subset = |subset: usize| subset * repeats..(subset + 1) * repeats;
+        let is_done = |subset: usize| self.remaining(of_subset(subset)).is_empty();
+        let done: Vec<bool> = (0..self.subsets.len()).map(is_done).collect();
+        let subsets = (0..done.len()).filter(|subset| done[*subset]);
+        let runs: Vec<usize> = subsets.flat_map(of_subset).collect();
+        let mut read = self.outputs_of(&runs, cancel)?.into_iter();
+        let of_runs = |done: &bool| read.by_ref().take(if *done { repeats } else { 0 }).collect::<Vec<_>>();
+        let outputs = done.iter().map(of_runs).collect();
         Ok(Truth {
             pool: self.pool.clone(),
             queries: self.queries.clone(),

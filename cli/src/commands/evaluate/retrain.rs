@@ -46,7 +46,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
         if let Some(damage) = damage {
             damaged += 1;
             context
-                .say(&format!("note: run {run} is done once more, since its outputs are damaged: {damage}"));
+                .say(&format!("note: run {run} is done once more, since its outputs cannot be used: {damage}"));
         }
     }
     let (done, count) = (all.end - missing.len() - damaged, all.end);

@@ -9,6 +9,7 @@ use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
 use super::super::read::{number, text_of};
+use super::identity::Identity;
 use super::{TruthFolder, place};
 use crate::error::EvaluateError;
 use crate::pairs::PairSource;
@@ -30,12 +31,12 @@ pub struct QueryLoss {
 pub struct Undone {
     /// Its number.
     pub run: usize,
-    /// What is wrong with the outputs that it has.
+    /// What is wrong with the outputs that it has: they cannot be read, or are of something else.
     pub damage: Option<String>,
 }
 
 impl TruthFolder {
-    /// Keeps what the model of a run says.
+    /// Keeps what the model of a run says. How it was trained has to be agreed on before.
     ///
     /// # Errors
     /// Queries that are not all of them, a loss that is not finite, a file that cannot be written.
@@ -64,17 +65,24 @@ impl TruthFolder {
         let mut writer =
             ArrowWriter::try_new(&mut bytes, batch.schema(), None).map_err(|error| failed(&error))?;
         writer.write(&batch).map_err(|error| failed(&error))?;
+        writer.append_key_value_metadata(self.identity(run, &self.recipe()?).entry());
         writer.close().map_err(|error| failed(&error))?;
         place(&self.folder.join("outputs"), &format!("{run:05}.parquet"), &bytes)
     }
 
-    /// Those of some runs that are to be done: without outputs, or with damaged ones.
+    /// Those of some runs that are to be done: without outputs, with damaged ones, or with those of something else.
     ///
     /// # Errors
-    /// A file that the system does not let be read; being told to stop.
+    /// A file that the system does not let be read; outputs without the recipe of their models; being told to stop.
     pub fn undone(&self, runs: Range<usize>, cancel: &Cancel) -> Result<Vec<Undone>, EvaluateError> {
+        let runs = runs.start..runs.end.min(self.runs());
+        // The first run that is done writes the recipe.
+        let recipe = match self.remaining(runs.clone()).len() < runs.len() {
+            true => self.recipe()?,
+            false => Value::Null,
+        };
         let mut undone = Vec::new();
-        for run in runs.start..runs.end.min(self.runs()) {
+        for run in runs {
             let path = self.output_file(run);
             if !path.exists() {
                 undone.push(Undone { run, damage: None });
@@ -82,7 +90,7 @@ impl TruthFolder {
             }
             // What the system refuses would be refused again after the run is done once more.
             drop(fs_err::read(path)?);
-            match self.read_outputs(run, cancel) {
+            match self.read_outputs(run, &recipe, cancel) {
                 Ok(_) => {}
                 Err(EvaluateError::Stopped) => return Err(EvaluateError::Stopped),
                 Err(damage) => undone.push(Undone { run, damage: Some(damage.to_string()) }),
@@ -91,21 +99,47 @@ impl TruthFolder {
         Ok(undone)
     }
 
-    /// The outputs of a run for all queries; of a file that cannot be read the error says what mends it.
-    pub(super) fn outputs_of(&self, run: usize, cancel: &Cancel) -> Result<Vec<f64>, EvaluateError> {
-        self.read_outputs(run, cancel).map_err(|error| match error {
+    /// The outputs of some runs for all queries; of a file that cannot be used the error says what mends it.
+    pub(super) fn outputs_of(&self, runs: &[usize], cancel: &Cancel) -> Result<Vec<Vec<f64>>, EvaluateError> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let recipe = self.recipe()?;
+        let (mut outputs, mut said) = (Vec::with_capacity(runs.len()), Vec::with_capacity(runs.len()));
+        for run in runs {
+            let read = self.read_outputs(*run, &recipe, cancel);
+            let (of_run, is_said) = read.map_err(|error| self.unusable(*run, error))?;
+            outputs.push(of_run);
+            said.push(is_said);
+        }
+        self.check_unsaid(runs, (&outputs, &said))?;
+        Ok(outputs)
+    }
+
+    fn unusable(&self, run: usize, error: EvaluateError) -> EvaluateError {
+        match error {
             EvaluateError::Stopped => error,
             error => EvaluateError::File {
                 path: self.output_file(run),
                 what: format!(
-                    "what run {run} said of the queries cannot be read ({error}): retrain it again, with the command that filled the folder, or remove the file to go without its subset"
+                    "what run {run} said of the queries cannot be used ({error}): retrain it again, with the command that filled the folder, or remove the file to go without its subset"
                 ),
             },
-        })
+        }
     }
 
-    fn read_outputs(&self, run: usize, cancel: &Cancel) -> Result<Vec<f64>, EvaluateError> {
+    /// The outputs of a run, and whether the file says that it is of it.
+    fn read_outputs(
+        &self,
+        run: usize,
+        recipe: &Value,
+        cancel: &Cancel,
+    ) -> Result<(Vec<f64>, bool), EvaluateError> {
         let path = self.output_file(run);
+        let identity = Identity::of_file(&path)?;
+        if let Some(what) = identity.as_ref().and_then(|found| found.unlike(&self.identity(run, recipe))) {
+            return Err(EvaluateError::File { path, what });
+        }
         let mut outputs = vec![f64::NAN; self.queries.len()];
         each_record(&PairSource::Files(vec![path.clone()]), cancel, &mut |at, value| {
             let id = text_of(value.get("query")).ok_or_else(|| at.error("an output needs its `query`"))?;
@@ -115,7 +149,7 @@ impl TruthFolder {
             Ok(())
         })?;
         match outputs.iter().position(|output| output.is_nan()) {
-            None => Ok(outputs),
+            None => Ok((outputs, identity.is_some())),
             Some(place) => {
                 let what = format!("it has no output for query {:?}", self.queries.id(place));
                 Err(EvaluateError::File { path, what })

@@ -55,7 +55,15 @@ impl TruthFolder {
     }
 
     pub(super) fn recipe(&self) -> Result<Value, EvaluateError> {
-        let text = fs_err::read(self.folder.join("recipe.json"))?;
+        let path = self.folder.join("recipe.json");
+        if !path.exists() {
+            return Err(self.bad(
+                "recipe.json",
+                "it is not there, and says how the models of the outputs were trained: put it back, or begin anew in another \
+                 folder",
+            ));
+        }
+        let text = fs_err::read(path)?;
         serde_json::from_slice(&text).map_err(|error| self.bad("recipe.json", &error.to_string()))
     }
 }

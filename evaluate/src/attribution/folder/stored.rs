@@ -177,18 +177,11 @@ impl TruthFolder {
         let recipe = &content.recipe;
         let key = self.publish(store, &content, command)?;
         let (mut models, mut losses) = (Vec::with_capacity(done.len()), Vec::new());
-        for run in done {
-            cancel.check()?;
-            let outputs = self.outputs_of(run, cancel)?;
+        for (run, outputs) in done.iter().copied().zip(self.outputs_of(&done, cancel)?) {
             losses.extend(outputs.iter().flat_map(|output| (-output).to_le_bytes()));
-            let repeat = (run % self.manifest.repeats) as u64;
-            let seed = recipe["seed"].as_u64().map(|seed| seed.wrapping_add(repeat));
-            let rows = self
-                .subsets
-                .get(run / self.manifest.repeats)
-                .map_or(&[][..], |subset| subset.rows.as_slice());
+            let rows = self.rows_of(run);
             models.push(json!({
-                "id": format!("{key}.{run:05}"), "seed": seed, "variant": "subset",
+                "id": format!("{key}.{run:05}"), "seed": self.seed(run, recipe), "variant": "subset",
                 "subset_size": rows.len(), "subset_digest": digest(rows, &self.pool),
                 RETRAINING: name_of(&key), RUN: run,
             }));
