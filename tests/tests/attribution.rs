@@ -256,6 +256,8 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
         &["random", "--shares", "0.2"],
         &["random", "--draws", "2"],
         &["leave-one-out", "--fraction", "0.4"],
+        &["leave-one-out", "--fraction", "0.5"],
+        &["random", "--missing", "error"],
         &["leave-one-out", "--sql", "a=SELECT 1"],
         &["leave-group-out", "--group", "source", "--count", "2"],
         &["leave-group-out", "--group", "source", "--subset-seed", "2"],
@@ -286,6 +288,14 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
         ["--subset-seed", "3"],
         ["--scores", "best.csv"],
         ["--sql", "a=SELECT 1"],
+        // Also what would hold without the flag.
+        ["--fraction", "0.5"],
+        ["--design", "random"],
+        ["--repeats", "1"],
+        ["--subset-seed", "0"],
+        ["--shares", "0.05,0.1,0.2"],
+        ["--draws", "5"],
+        ["--missing", "error"],
     ] {
         refused("one", &more, &["is a ground truth already", more[0]]);
     }

@@ -23,9 +23,9 @@ pub struct ScoresArgs {
     /// Methods whose low scores are the good ones
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub negate: Vec<String>,
-    /// What a row without a score means
-    #[arg(long, value_enum, default_value = "error")]
-    pub missing: MissingScores,
+    /// What a row without a score means [default: error]
+    #[arg(long, value_enum)]
+    pub missing: Option<MissingScores>,
 }
 
 /// `gstore evaluate lds`, `loo` and `brittleness`

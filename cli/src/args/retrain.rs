@@ -92,30 +92,64 @@ pub struct SubsetDrawArgs {
     /// Only the rows whose ids stand in a file: JSON lines with an `id` each
     #[arg(long, value_name = "FILE")]
     pub rows: Option<PathBuf>,
-    /// Which subsets are trained on
-    #[arg(long, value_enum, default_value = "random")]
-    pub design: Design,
+    /// Which subsets are trained on [default: random]
+    #[arg(long, value_enum)]
+    pub design: Option<Design>,
     /// Random subsets; of leave-one-out the rows that are left out, of removal the queries [default: 32; all]
     #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
     pub count: Option<usize>,
-    /// Share of the rows in a random subset
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
-    pub fraction: f64,
-    /// Runs of each subset, with seeds of their own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<usize>(1))]
-    pub repeats: usize,
-    /// Seed of the subsets
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub subset_seed: u64,
+    /// Share of the rows in a random subset [default: 0.5]
+    #[arg(long, value_name = "SHARE")]
+    pub fraction: Option<f64>,
+    /// Runs of each subset, with seeds of their own [default: 1]
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
+    pub repeats: Option<usize>,
+    /// Seed of the subsets [default: 0]
+    #[arg(long, value_name = "N")]
+    pub subset_seed: Option<u64>,
     /// Of leave-group-out: key of the records that names the group
     #[arg(long, value_name = "KEY")]
     pub group: Option<String>,
-    /// Of removal: shares of the rows that are removed
-    #[arg(long, value_name = "SHARE", num_args = 1.., value_delimiter = ',', default_values_t = [0.05, 0.1, 0.2])]
+    /// Of removal: shares of the rows that are removed [default: 0.05,0.1,0.2]
+    #[arg(long, value_name = "SHARE", num_args = 1.., value_delimiter = ',')]
     pub shares: Vec<f64>,
-    /// Of removal: random removals of each share
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least::<usize>(1))]
-    pub draws: usize,
+    /// Of removal: random removals of each share [default: 5]
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
+    pub draws: Option<usize>,
+}
+
+/// What holds where a flag is not given. The flags themselves have no defaults, so that one that is given is known from
+/// one that is not: where a ground truth is there already it would say nothing.
+impl SubsetDrawArgs {
+    /// Which subsets.
+    pub fn design(&self) -> Design {
+        self.design.unwrap_or(Design::Random)
+    }
+
+    /// Share of the rows in a random subset.
+    pub fn fraction(&self) -> f64 {
+        self.fraction.unwrap_or(0.5)
+    }
+
+    /// Runs of each subset.
+    pub fn repeats(&self) -> usize {
+        self.repeats.unwrap_or(1)
+    }
+
+    /// Seed of the subsets.
+    pub fn subset_seed(&self) -> u64 {
+        self.subset_seed.unwrap_or(0)
+    }
+
+    /// Shares of the rows that are removed.
+    pub fn shares(&self) -> Vec<f64> {
+        if self.shares.is_empty() { vec![0.05, 0.1, 0.2] } else { self.shares.clone() }
+    }
+
+    /// Random removals of each share.
+    pub fn draws(&self) -> usize {
+        self.draws.unwrap_or(5)
+    }
 }
 
 /// Which subsets are trained on.

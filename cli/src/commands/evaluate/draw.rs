@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use clap::{Args, Command, FromArgMatches, ValueEnum};
+use clap::ValueEnum;
 use gstore_core::Cancel;
 use gstore_data::{Reading, SampleSource, TextSample};
 use gstore_evaluate::attribution::{
@@ -15,7 +15,7 @@ use gstore_store::MetaValue;
 use serde_json::json;
 
 use super::scores;
-use crate::args::{Design, EvaluateRetrainArgs, ScoresArgs, SubsetDrawArgs};
+use crate::args::{Design, EvaluateRetrainArgs, SubsetDrawArgs};
 use crate::commands::train;
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -26,11 +26,10 @@ const SUBSETS: usize = 32;
 /// The designs that draw some of many.
 const DRAWN: &[Design] = &[Design::Random, Design::LeaveOneOut, Design::Removal];
 
-/// Flags that say what a ground truth is of, and differ from what holds without them; the designs that each belongs to,
-/// none where it is any.
-fn given(args: &EvaluateRetrainArgs) -> Result<Vec<(&'static str, &'static [Design])>> {
+/// Flags that say what a ground truth is of, as far as they are given; the designs that each belongs to, none where it is
+/// any.
+fn given(args: &EvaluateRetrainArgs) -> Vec<(&'static str, &'static [Design])> {
     let (draw, scores) = (&args.draw, &args.scores);
-    let (usual, no_scores): (SubsetDrawArgs, ScoresArgs) = (usual()?, usual()?);
     let removal: &[Design] = &[Design::Removal];
     let flags = [
         ("--query-data", !draw.query_data.is_empty(), &[][..]),
@@ -38,26 +37,21 @@ fn given(args: &EvaluateRetrainArgs) -> Result<Vec<(&'static str, &'static [Desi
         ("--query-dataset", draw.query_dataset.is_some() && args.ensemble.is_none(), &[]),
         ("--field", !draw.fields.is_empty(), &[]),
         ("--rows", draw.rows.is_some(), &[]),
-        ("--design", draw.design != usual.design, &[]),
-        ("--repeats", draw.repeats != usual.repeats, &[]),
+        ("--design", draw.design.is_some(), &[]),
+        ("--repeats", draw.repeats.is_some(), &[]),
         ("--count", draw.count.is_some(), DRAWN),
-        ("--subset-seed", draw.subset_seed != usual.subset_seed, DRAWN),
-        ("--fraction", draw.fraction != usual.fraction, &[Design::Random]),
+        ("--subset-seed", draw.subset_seed.is_some(), DRAWN),
+        ("--fraction", draw.fraction.is_some(), &[Design::Random]),
         ("--group", draw.group.is_some(), &[Design::LeaveGroupOut]),
-        ("--shares", draw.shares != usual.shares, removal),
-        ("--draws", draw.draws != usual.draws, removal),
+        ("--shares", !draw.shares.is_empty(), removal),
+        ("--draws", draw.draws.is_some(), removal),
         ("--scores", !scores.scores.is_empty(), removal),
         ("--sql", !scores.sql.is_empty(), removal),
         ("--random", scores.random.is_some(), removal),
         ("--negate", !scores.negate.is_empty(), removal),
-        ("--missing", scores.missing != no_scores.missing, removal),
+        ("--missing", scores.missing.is_some(), removal),
     ];
-    Ok(flags.into_iter().filter(|(_, is_given, _)| *is_given).map(|(flag, _, of)| (flag, of)).collect())
-}
-
-/// The values of flags where none is given.
-fn usual<A: Args + FromArgMatches>() -> Result<A> {
-    Ok(A::from_arg_matches(&A::augment_args(Command::new("usual")).try_get_matches_from(["usual"])?)?)
+    flags.into_iter().filter(|(_, is_given, _)| *is_given).map(|(flag, _, of)| (flag, of)).collect()
 }
 
 /// The word of a design.
@@ -68,7 +62,7 @@ fn word(design: Design) -> String {
 /// Refuses flags that would say nothing: those of a new ground truth where there is one already, which would be taken
 /// for what was asked for, and those of another design.
 fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
-    let given = given(args)?;
+    let given = given(args);
     if is_there && !given.is_empty() {
         let flags: Vec<&str> = given.iter().map(|(flag, _)| *flag).collect();
         bail!(UsageError(format!(
@@ -78,7 +72,7 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
             flags.join(", ")
         )));
     }
-    let design = args.draw.design;
+    let design = args.draw.design();
     if let Some((flag, of)) = given.iter().find(|(_, of)| !of.is_empty() && !of.contains(&design)) {
         let of: Vec<String> = of.iter().map(|design| word(*design)).collect();
         bail!(UsageError(format!(
@@ -109,13 +103,14 @@ pub fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) ->
     }
     let subsets = subsets(context, args, (&pool, &queries), cancel)?;
     let design = json!({
-        "design": format!("{:?}", draw.design),
+        "design": format!("{:?}", draw.design()),
         "count": draw.count,
-        "fraction": draw.fraction,
-        "repeats": draw.repeats,
-        "seed": draw.subset_seed,
+        "fraction": draw.fraction(),
+        "repeats": draw.repeats(),
+        "seed": draw.subset_seed(),
     });
-    let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: draw.repeats, design };
+    let plan =
+        TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: draw.repeats(), design };
     Ok(TruthFolder::create(&args.truth, &plan)?)
 }
 
@@ -159,9 +154,9 @@ fn subsets(
     cancel: &Cancel,
 ) -> Result<Vec<Subset>> {
     let draw = &args.draw;
-    let (rows, seed) = (pool.len(), draw.subset_seed);
-    Ok(match draw.design {
-        Design::Random => random_subsets(rows, draw.count.unwrap_or(SUBSETS), draw.fraction, seed)?,
+    let (rows, seed) = (pool.len(), draw.subset_seed());
+    Ok(match draw.design() {
+        Design::Random => random_subsets(rows, draw.count.unwrap_or(SUBSETS), draw.fraction(), seed)?,
         Design::LeaveOneOut => leave_one_out(rows, draw.count, seed, |row| pool[row].id.as_str())?,
         Design::LeaveGroupOut => {
             let Some(key) = &draw.group else {
@@ -174,9 +169,9 @@ fn subsets(
             let (pool, queries) = (ids(pool, "the rows")?, ids(queries, "the queries")?);
             let methods = scores::read(context, &args.scores, (&pool, &queries), cancel)?;
             let asked = Removals {
-                shares: draw.shares.clone(),
+                shares: draw.shares(),
                 queries: (0..draw.count.unwrap_or(queries.len()).min(queries.len())).collect(),
-                draws: draw.draws,
+                draws: draw.draws(),
                 seed,
             };
             removals(pool.len(), &methods, &asked, |query| queries.id(query))?

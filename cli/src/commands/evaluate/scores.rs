@@ -20,8 +20,8 @@ pub fn read(
     cancel: &Cancel,
 ) -> Result<Vec<Scores>> {
     let missing = match args.missing {
-        MissingScores::Error => Missing::Refuse,
-        MissingScores::Zero => Missing::Zero,
+        None | Some(MissingScores::Error) => Missing::Refuse,
+        Some(MissingScores::Zero) => Missing::Zero,
     };
     let mut methods: Vec<Scores> = Vec::new();
     for text in &args.scores {
