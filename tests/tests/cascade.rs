@@ -36,6 +36,10 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     // 5 % of 300 rows are too few to bound anything, and ten labels too.
     for (more, says) in [
         (&["--top", "5%", "--cascade", stages][..], "nothing was computed"),
+        (
+            &["--top", "50%", "--recall", "99.9%", "--cascade", stages],
+            "nothing was computed, because nothing can be saved: a recall of 99.9 % of the top",
+        ),
         (&["--top", "50%", "--recall", "80%", "--cascade", stages, "--labels", "10"], "10 labelled rows"),
         (
             &["--top", "50%", "--cascade", stages, "--labels", "10"],

@@ -100,10 +100,8 @@ pub fn prepare_cascade(
     request: &CascadeRequest,
     work: &mut Work<'_>,
 ) -> Result<Cascade, AnswerError> {
-    if !(request.recall > 0.0 && request.recall <= 0.999) {
-        return Err(AnswerError::Refused(
-            "the recall of a cascade is a share above 0, at most 99.9 %".to_owned(),
-        ));
+    if !(request.recall > 0.0 && request.recall < 1.0) {
+        return Err(AnswerError::Refused("the recall of a cascade is a share above 0 and below 1".to_owned()));
     }
     let (snapshot, lease) = current(store, work)?;
     let source = Source::find(&snapshot, &request.spec, &request.models, work)?;

@@ -222,7 +222,8 @@ pub enum PrefilterLearner {
 /// A share, as a number between 0 and 1 or in percent.
 pub(super) fn share(text: &str) -> Result<f64, String> {
     let found = match text.strip_suffix('%') {
-        Some(percent) => percent.trim().parse::<f64>().ok().map(|percent| percent / 100.0),
+        // The number nearest to the one that is written, as 0.999 of 99.9%: a division may end next to it.
+        Some(percent) => format!("{}e-2", percent.trim()).parse().ok(),
         None => text.parse().ok(),
     };
     let found = found.filter(|share| *share > 0.0 && *share < 1.0);
@@ -233,4 +234,21 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
 fn seconds(text: &str) -> Result<f64, String> {
     let found = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && seconds.is_finite());
     found.ok_or_else(|| "a positive number of seconds is wanted".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn a_share_is_the_number_that_is_written() {
+        for (text, value) in
+            [("99.9%", 0.999), ("0.999", 0.999), ("5 %", 0.05), ("36.5%", 0.365), ("5%", 0.05)]
+        {
+            assert_eq!(share(text), Ok(value), "{text}");
+        }
+        for wrong in ["100%", "0%", "1", "-5%", "%", "nan", "inf%", "five%"] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
 }
