@@ -68,10 +68,20 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     }
 
     let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--rounds", "1"];
-    // An estimate computes the sample alone; the cascade goes on from it.
-    let told = run(&[&sized[..], &["--cascade", stages, "--estimate"]].concat());
-    assert!(told.code == 0 && told.stderr.contains("rows and costs are expected"), "{}", told.stderr);
+    // An estimate computes the sample alone, is printed whatever else is silent, and needs no file; the cascade goes on
+    // from it.
+    let estimate = ["select", "--pool", "pool", "--target", "q", "--cascade", stages, "--estimate"];
+    let told = place.run(&[&estimate[..], &sized, &["-q"]].concat());
+    assert!(told.code == 0 && told.stdout.contains("rows and costs are expected"), "{}", told.stderr);
+    let told = place.run(&[&estimate[..], &sized, &["--json"]].concat());
     assert!(told.stderr.contains("of the variance of the scores is not noise ("), "{}", told.stderr);
+    let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    assert!(told["report"]["done"] == false && told["refused"].is_null(), "{told:#}");
+    let refused = place.run(&[&estimate[..], &["--top", "5%", "--json", "-q"]].concat());
+    let told: Value = serde_json::from_str(&refused.stdout).expect("JSON");
+    assert!(refused.code == 4 && told["report"].is_null() && told["refused"].is_string(), "{told:#}");
+    let without = place.run(&[&estimate[..7], &sized].concat());
+    assert!(without.code == 2 && without.stderr.contains("--output"), "{}", without.stderr);
     assert!(!place.path("out.jsonl").exists());
     assert_eq!(features("grad-adam@checkpoint-104"), "60");
     // Its rows are known to be a draw from all rows.

@@ -31,9 +31,12 @@ pub struct CascadeArgs {
     /// Seed of the sample, of folds and networks
     #[arg(long, value_name = "N", default_value_t = 42, requires = "cascade")]
     pub seed: u64,
-    /// Label the sample, report what is to be expected, and stop
+    /// Label the sample, print what is to be expected, and stop
     #[arg(long, requires = "cascade")]
     pub estimate: bool,
+    /// Print the estimate as JSON
+    #[arg(long, requires = "estimate")]
+    pub json: bool,
     /// File for the report of the cascade: .json, else text
     #[arg(long, value_name = "FILE", requires = "cascade")]
     pub report: Option<PathBuf>,

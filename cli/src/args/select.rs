@@ -14,6 +14,7 @@ use super::{CascadeArgs, Checks, DrawArgs, ScoringArgs};
 #[command(
     after_help = "Examples:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n  \
     gstore select --store s --pool pool --target gsm8k --top 5% --cascade 'loss -> embed -> 1 checkpoint -> all' -o selected.jsonl\n  \
+    gstore select --store s --pool pool --target gsm8k --top 5% --cascade 'loss -> 1 checkpoint -> all' --estimate\n  \
     gstore select --remote grpc://127.0.0.1:8815 --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
@@ -54,9 +55,10 @@ pub struct SelectArgs {
     pub explain: bool,
     /// File for the selected rows, best first; `-` for standard output. They are the original lines, byte for
     /// byte; under a name in .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed; under a
-    /// name with a slash at its end a saved Hugging Face dataset. An ending that says no format is refused
-    #[arg(long, short, value_name = "FILE")]
-    pub output: PathBuf,
+    /// name with a slash at its end a saved Hugging Face dataset. An ending that says no format is refused. With
+    /// --estimate nothing is selected, and no file is needed
+    #[arg(long, short, value_name = "FILE", required_unless_present = "estimate")]
+    pub output: Option<PathBuf>,
     /// File for id, row, score and subtask: .csv, .tsv, .json, .parquet or .arrow [default:
     /// OUTPUT.scores.csv; none for standard output and devices]
     #[arg(long, value_name = "FILE")]

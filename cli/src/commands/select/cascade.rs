@@ -9,14 +9,14 @@ use gstore_learn::FitOptions;
 use gstore_learn::judge::percent;
 use gstore_query::influence::{Diversity, InfluenceSpec, Order};
 use gstore_store::Store;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::SelectArgs;
 use crate::commands::prefilter::{C, alphas, learner};
 use crate::context::{Context, command_line};
 use crate::failure::{Refused, UsageError, of_condition};
 use crate::models::folder_error;
-use crate::output::{Output, check};
+use crate::output::{Output, check, out};
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping after the batch in work; once more to stop at once";
@@ -52,7 +52,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
     }
     match args.cascade.report.as_deref() {
         Some(report) => {
-            let output = (!super::folder::is_folder(&args.output)).then_some(args.output.as_path());
+            let output = args.output.as_deref().filter(|output| !super::folder::is_folder(output));
             let scores = super::scores_path(args);
             let files: Vec<_> =
                 [Some(report), output, scores.as_deref()].into_iter().filter(Option::is_some).collect();
@@ -77,6 +77,7 @@ pub(super) fn computed(
     let mut work = context.work(&command, &mut reporter, &cancel);
     let prepared = gstore::prepare_cascade(store, &request, &mut work);
     if let Err(AnswerError::Cascade(why)) = &prepared {
+        answer(args, None, Some(why))?;
         write(args, None, Some(why))?;
     }
     let cascade = prepared.map_err(|error| match error {
@@ -91,7 +92,10 @@ pub(super) fn computed(
             percent(cascade.report.cost.saving())
         )
     });
-    if args.cascade.estimate || refused.is_some() {
+    if args.cascade.estimate {
+        answer(args, Some(&cascade.report), refused.as_deref())?;
+        write(args, Some(&cascade.report), refused.as_deref())?;
+    } else if refused.is_some() {
         tell(context, args, &cascade.report, refused.as_deref())?;
     }
     if let Some(why) = refused {
@@ -145,6 +149,16 @@ fn request(
     })
 }
 
+/// Prints an estimate, which is what the command was asked for.
+fn answer(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Result<()> {
+    match (args.cascade.estimate, args.cascade.json, report) {
+        (true, true, _) => out!("{}", serde_json::to_string_pretty(&value(report, refused))?),
+        (true, false, Some(report)) => out!("{}", report.text().trim_end()),
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Says the report, and writes it.
 fn tell(context: &Context, args: &SelectArgs, report: &CascadeReport, refused: Option<&str>) -> Result<()> {
     context.say(report.text().trim_end());
@@ -156,13 +170,17 @@ fn write(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str
     let Some(path) = args.cascade.report.as_deref() else { return Ok(()) };
     let mut output = Output::create(Some(path), args.force)?;
     if path.extension().is_some_and(|ending| ending == "json") {
-        let saving = report.map(|report| report.cost.saving());
-        let value = json!({ "report": report, "saving": saving, "refused": refused });
-        serde_json::to_writer_pretty(&mut output, &value)?;
+        serde_json::to_writer_pretty(&mut output, &value(report, refused))?;
         output.write_all(b"\n")?;
     } else {
         output.write_all(report.map(CascadeReport::text).unwrap_or_default().as_bytes())?;
         refused.map_or(Ok(()), |why| writeln!(output, "refused: {why}"))?;
     }
     output.finish()
+}
+
+/// The report for programs.
+fn value(report: Option<&CascadeReport>, refused: Option<&str>) -> Value {
+    let saving = report.map(|report| report.cost.saving());
+    json!({ "report": report, "saving": saving, "refused": refused })
 }

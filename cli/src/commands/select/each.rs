@@ -16,20 +16,23 @@ const PLACE: &str = "{target}";
 
 /// The flags of each selection.
 pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
-    if !Place::of(Some(&args.output)).is_file() {
+    // An estimate may do without: there are no rows then.
+    if args.output.as_deref().is_some_and(|output| !Place::of(Some(output)).is_file()) {
         bail!(UsageError("--each target writes files of their own: name one with --output".to_owned()));
     }
     let one = |target: &String| {
         let scores = args.scores.as_deref().map(|path| named(path, target));
         let report = args.cascade.report.as_deref().map(|path| named(path, target));
         let cascade = CascadeArgs { report, ..args.cascade.clone() };
-        let (output, target) = (named(&args.output, target), vec![target.clone()]);
+        let output = args.output.as_deref().map(|path| named(path, target));
+        let target = vec![target.clone()];
         SelectArgs { target, output, scores, cascade, each: None, ..args.clone() }
     };
     let all: Vec<SelectArgs> = args.target.iter().map(one).collect();
     for (at, args) in all.iter().enumerate() {
-        if all[..at].iter().any(|other| other.output == args.output) {
-            bail!(UsageError(format!("two targets would be written to {}", args.output.display())));
+        let Some(output) = &args.output else { continue };
+        if all[..at].iter().any(|other| other.output.as_ref() == Some(output)) {
+            bail!(UsageError(format!("two targets would be written to {}", output.display())));
         }
     }
     Ok(all)

@@ -119,16 +119,16 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     }
     let mut folder = None;
     if form == Form::Folder {
-        let begun = NewFolder::begin(&args.output, args.force)?;
+        let begun = NewFolder::begin(output(args)?, args.force)?;
         found.write_dataset(begun.path(), &cancel)?;
         folder = Some(begun);
     } else {
-        let mut output = Output::create(Some(&args.output), args.force)?;
+        let mut rows = Output::create(Some(output(args)?), args.force)?;
         match form {
-            Form::Table(format) => found.write_table(&mut output, format.into(), &cancel)?,
-            _ => found.write_lines(&mut output, &cancel)?,
+            Form::Table(format) => found.write_table(&mut rows, format.into(), &cancel)?,
+            _ => found.write_lines(&mut rows, &cancel)?,
         }
-        outputs.push(output);
+        outputs.push(rows);
     }
     // Both files appear, or neither.
     cancel.check().map_err(QueryError::from)?;
@@ -160,7 +160,7 @@ fn check_picture(context: &Context, args: &SelectArgs, picture: Option<&PictureA
         bail!(UsageError("--plot draws the scores of a store here, not of a server".to_owned()));
     }
     let path = picture.output.as_deref();
-    if Place::of(path) == Place::of(Some(&args.output)) {
+    if args.output.as_deref().is_some_and(|output| Place::of(path) == Place::of(Some(output))) {
         bail!(UsageError("the rows and --plot need different places".to_owned()));
     }
     check_file(context, path, picture.force)
@@ -182,25 +182,38 @@ fn tell_passed_over(context: &Context, args: &SelectArgs, found: &Selected) {
     }
 }
 
+/// Where the selected rows go.
+fn output(args: &SelectArgs) -> Result<&Path> {
+    let named = args.output.as_deref();
+    named.ok_or_else(|| UsageError("the selected rows need a file: name one with --output".to_owned()).into())
+}
+
 /// Refuses a wrong place or ending before the scan, not after it. Returns how the rows are written.
 fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) -> Result<Form> {
-    if folder::is_folder(&args.output) {
-        check_outside(context, &args.output)?;
-        folder::check(&args.output, args.force)?;
+    let Some(output) = args.output.as_deref() else {
+        if let Some(scores) = scores {
+            check(context, &[Some(scores)], args.force)?;
+            format_of_scores(scores)?;
+        }
+        return Ok(Form::Lines);
+    };
+    if folder::is_folder(output) {
+        check_outside(context, output)?;
+        folder::check(output, args.force)?;
         if let Some(scores) = scores {
             check(context, &[Some(scores)], args.force)?;
             format_of_scores(scores)?;
         }
         return Ok(Form::Folder);
     }
-    let outputs = [Some(args.output.as_path()), scores];
+    let outputs = [Some(output), scores];
     check(context, if scores.is_some() { &outputs } else { &outputs[..1] }, args.force)?;
     scores.map(format_of_scores).transpose()?;
-    check_ending(&args.output)?;
-    match format_of_name(&args.output)? {
+    check_ending(output)?;
+    match format_of_name(output)? {
         Some(Format::Table) => bail!(UsageError(format!(
             "{}: rows are not written as .txt; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow for a table",
-            args.output.display()
+            output.display()
         ))),
         Some(Format::Json) | None => Ok(Form::Lines),
         Some(table) => Ok(Form::Table(table)),
@@ -257,11 +270,10 @@ fn check_words(
 
 /// Where scores go: as asked, else to a file named after that of the rows, else nowhere.
 fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
-    if args.scores.is_some() || !Place::of(Some(&args.output)).is_file() {
-        return args.scores.clone();
-    }
+    let output = args.output.as_deref().filter(|output| Place::of(Some(output)).is_file());
+    let (None, Some(output)) = (&args.scores, output) else { return args.scores.clone() };
     // Of a folder without the slash at its end: next to it, not in it.
-    let output: PathBuf = args.output.components().collect();
+    let output: PathBuf = output.components().collect();
     let mut name = output.into_os_string();
     name.push(".scores.csv");
     Some(name.into())

@@ -21,7 +21,7 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters, SqlError};
 use serde_json::Value;
 
-use super::{Form, Found, STOPPING, Selection, summarise};
+use super::{Form, Found, STOPPING, Selection, output, summarise};
 use crate::args::SelectArgs;
 use crate::commands::query::connect;
 use crate::context::Context;
@@ -64,7 +64,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     };
     let apart = every || args.explain;
     let (first, rest) = if apart { (None, scores_to) } else { (scores_to, None) };
-    let mut to = To { lines: Some(open(&args.output, args.force)?), scores: first };
+    let mut to = To { lines: Some(open(output(args)?, args.force)?), scores: first };
     let order = if args.worst { "score" } else { "score DESC" };
     let cut = if ruled { String::new() } else { format!(" ORDER BY {order} LIMIT {k}") };
     let (selected, notes) = asked.write(&server, &cut, &mut to, &cancel)?;
