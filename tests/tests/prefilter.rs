@@ -126,8 +126,10 @@ fn what_is_fitted_keeps_the_best_rows() {
     assert_eq!(table.lines().count() as u64, ROWS + 1);
     assert!(table.starts_with("id,row,score,target,kept"), "{}", &table[..60]);
 
-    let taken = place.run(&fit("cheap", &["--inputs", "x"]));
-    assert_eq!(taken.code, 2, "{}", taken.stderr);
+    for more in [&["--inputs", "x"][..], &["--inputs", "x", "--dry-run"]] {
+        let taken = place.run(&fit("cheap", more));
+        assert!(taken.code == 2 && taken.stderr.contains("--force replaces it"), "{}", taken.stderr);
+    }
     place.ok(&fit("cheap", &["--inputs", "x", "--force", "--learner", "logistic", "--plot", "recall.svg"]));
     assert!(place.path("recall.svg").exists());
     let dropped = place.ok(&["drop", "artifact", "cheap"]);
@@ -293,6 +295,19 @@ fn what_cannot_be_learned_from_is_named() {
     ] {
         let refused = place.run(&fit("cheap", more));
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+    // A dry run refuses what the run itself does, names too.
+    let mut of_other = fit("a", &["--inputs", "x", "--dry-run"]);
+    of_other[6] = "nothing";
+    for (args, says) in [
+        (fit("two words", &["--inputs", "x", "--dry-run"]), "is not a name of an artifact"),
+        (fit("two words", &["--inputs", "x"]), "is not a name of an artifact"),
+        (fit("a", &["--inputs", "sourc", "--dry-run"]), "did you mean `source`"),
+        (of_other, "nothing"),
+    ] {
+        let refused = place.run(&args);
+        assert!(refused.code != 0 && refused.stderr.contains(says), "{args:?}: {}", refused.stderr);
+        assert!(args[2] == "a" || refused.code == 2, "{args:?}: {}", refused.code);
     }
     let constant = place.json(&fit("a", &["--inputs", "x,same", "--budget", "30%", "--json"]));
     let notes = constant["report"]["notes"].to_string();

@@ -12,6 +12,7 @@ use gstore_core::many;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::{Budget, Report, percent};
 use gstore_learn::learners::{Learner, TreeOptions};
+use gstore_store::ArtifactPart;
 use serde_json::json;
 
 use super::query;
@@ -44,10 +45,12 @@ pub fn run(context: &Context, args: &PrefilterArgs) -> Result<ExitCode> {
 
 fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     check_report(context, &args.report, args.force)?;
+    // What cannot be kept is refused before the work, and where nothing is to be kept as well.
+    ArtifactPart::check_name(&args.name).map_err(|error| UsageError(error.to_string()))?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.labels.snapshot.as_ref())?;
     let seen = store.snapshot()?;
-    if seen.artifacts()?.contains(&args.name) && !args.force && !args.dry_run {
+    if seen.artifacts()?.contains(&args.name) && !args.force {
         let name = &args.name;
         bail!(UsageError(format!("there is an artifact `{name}` already; --force replaces it")));
     }
