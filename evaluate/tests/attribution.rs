@@ -207,6 +207,38 @@ fn removal_of_the_best_rows_is_compared_with_random_rows() {
 }
 
 #[test]
+fn random_removals_count_the_same_in_the_table_and_in_words() {
+    // Of two random removals one makes one of two answers wrong; the best rows are behind both.
+    let mut subsets = vec![SubsetKind::Full];
+    let mut outputs = vec![[1.0, 1.0]];
+    for random in [[-1.0, 1.0], [1.0, 1.0]] {
+        subsets.push(SubsetKind::RemovedAtRandom { share: 0.1 });
+        outputs.push(random);
+    }
+    for query in 0..2 {
+        let (method, query) = ("less".to_owned(), query.to_string());
+        subsets.push(SubsetKind::Removed { method, query, share: 0.1 });
+        outputs.push([-1.0, -1.0]);
+    }
+    let subsets = subsets.into_iter().map(|kind| Subset { kind, rows: vec![0] }).collect();
+    let outputs = outputs.into_iter().map(|output| vec![output.to_vec()]).collect();
+    let mut truth = truth(subsets, outputs, 10, 2);
+    truth.signal = Signal::Margin;
+    let cancel = Cancel::new();
+    let found = removal_curves(&truth, &comparison(&cancel)).expect("compared");
+    let flipped = |m: &&gstore_evaluate::Measure| m.metric.name() == "flipped";
+    let measure = found.report.measures.iter().find(flipped).expect("a measure");
+    assert_eq!((measure.values[0].mean, measure.values[1].mean), (0.25, 1.0));
+    // A quarter of two answers.
+    for said in [
+        "random: 0.5 of 2 right answers become wrong (the mean of 2 removals), the median of them at top 10 %.",
+        "less: 2 of 2 right answers become wrong, the median of them at top 10 %.",
+    ] {
+        assert!(found.report.findings.iter().any(|finding| finding == said), "{:?}", found.report.findings);
+    }
+}
+
+#[test]
 fn a_query_is_drawn_with_all_of_its_shares() {
     // Six queries, of which every share says the same: three shares know no more than one.
     let lost = [0.5, 0.1, 0.9, -0.4, 0.2, 0.6];

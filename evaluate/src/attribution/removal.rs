@@ -85,13 +85,12 @@ impl<'a> Removals<'a> {
         Some(values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// The share of the models without these rows that answer wrong.
-    fn wrong(&self, method: usize, query: usize, share: f64) -> f64 {
+    /// Of each model without these rows whether it answers wrong.
+    fn wrong(&self, method: usize, query: usize, share: f64) -> Vec<bool> {
         let of = if method == 0 { 0 } else { query };
         let subsets = self.found.get(&(method, of, share.to_bits())).map_or(&[][..], Vec::as_slice);
-        let is_wrong =
-            |subset: &&usize| self.truth.output(**subset, query).is_some_and(|margin| margin <= 0.0);
-        subsets.iter().filter(is_wrong).count() as f64 / subsets.len().max(1) as f64
+        let is_wrong = |subset: &usize| self.truth.output(*subset, query).is_some_and(|margin| margin <= 0.0);
+        subsets.iter().map(is_wrong).collect()
     }
 
     /// Queries that every method and the random removal have at a share.
@@ -195,24 +194,24 @@ fn curves(names: &[String], values: &[Vec<f64>], groups: &[(String, Range<usize>
     names.iter().zip(values).map(line).collect()
 }
 
-/// Of queries that the whole pool answers right: whether a removal makes the answer wrong, and of each method
-/// how many it does and the median of the smallest removals that do. With the query of each row.
+/// Of queries that the whole pool answers right: the share of the models without some rows that answer wrong, and of
+/// each method how many of the answers become wrong and the median of the smallest removals that make them so. With the
+/// query of each row.
+///
+/// Of several random removals each is looked at by itself, as that of a method is, and their mean counts: what most of
+/// them do would be compared with what a single one does by chance.
 fn flips(of: &Removals<'_>) -> Option<(Column, Vec<usize>, Vec<String>)> {
     let right = |query: &usize| of.truth.output(of.full, *query).is_some_and(|margin| margin > 0.0);
     let mut groups: Vec<(String, Range<usize>)> = Vec::new();
     let mut values: Vec<Vec<f64>> = vec![Vec::new(); of.names.len()];
-    let mut smallest: Vec<HashMap<usize, f64>> = vec![HashMap::new(); of.names.len()];
+    let mut flipped = vec![Flipped::default(); of.names.len()];
     let mut units = Units::default();
     for share in &of.shares {
         let queries: Vec<usize> = of.whole(*share).into_iter().filter(right).collect();
         let begin = values[0].len();
-        for method in 0..of.names.len() {
+        for (method, flipped) in flipped.iter_mut().enumerate() {
             for query in &queries {
-                let wrong = of.wrong(method, *query, *share);
-                values[method].push(wrong);
-                if wrong >= 0.5 {
-                    smallest[method].entry(*query).or_insert(*share);
-                }
+                values[method].push(flipped.add(*query, *share, &of.wrong(method, *query, *share)));
             }
         }
         if !queries.is_empty() {
@@ -223,14 +222,44 @@ fn flips(of: &Removals<'_>) -> Option<(Column, Vec<usize>, Vec<String>)> {
     if groups.is_empty() {
         return None;
     }
-    let sentence = |(name, flipped): (&String, &HashMap<usize, f64>)| {
-        let mut shares: Vec<f64> = flipped.values().copied().collect();
+    let sentence = |(name, flipped): (&String, &Flipped)| flipped.sentence(name, units.known.len());
+    let sentences = of.names.iter().zip(&flipped).map(sentence).collect();
+    Some((Column { metric: Metric::Flipped, values, groups, corpus: None }, units.of_rows, sentences))
+}
+
+/// The answers that removals by one method make wrong.
+#[derive(Debug, Clone, Default)]
+struct Flipped {
+    /// By query and number of the removal the smallest share.
+    smallest: HashMap<(usize, usize), f64>,
+    /// Removals of each share, if these are several.
+    draws: usize,
+}
+
+impl Flipped {
+    /// Adds what models say without a share; shares ascend. Returns how many of them answer wrong, as a share.
+    fn add(&mut self, query: usize, share: f64, wrong: &[bool]) -> f64 {
+        self.draws = self.draws.max(wrong.len());
+        let draws = (0..wrong.len()).filter(|draw| wrong[*draw]);
+        draws.clone().for_each(|draw| {
+            self.smallest.entry((query, draw)).or_insert(share);
+        });
+        draws.count() as f64 / wrong.len().max(1) as f64
+    }
+
+    fn sentence(&self, name: &str, right: usize) -> String {
+        let mut shares: Vec<f64> = self.smallest.values().copied().collect();
         shares.sort_by(f64::total_cmp);
         let median = shares.get(shares.len().saturating_sub(1) / 2);
         let median =
             median.map_or_else(String::new, |share| format!(", the median of them at {}", label(*share)));
-        format!("{name}: {} of {} right answers become wrong{median}.", shares.len(), units.known.len())
-    };
-    let sentences = of.names.iter().zip(&smallest).map(sentence).collect();
-    Some((Column { metric: Metric::Flipped, values, groups, corpus: None }, units.of_rows, sentences))
+        let (count, of) = match self.draws {
+            0 | 1 => (shares.len().to_string(), String::new()),
+            draws => {
+                let count = format!("{:.1}", shares.len() as f64 / draws as f64);
+                (count, format!(" (the mean of {draws} removals)"))
+            }
+        };
+        format!("{name}: {count} of {right} right answers become wrong{of}{median}.")
+    }
 }
