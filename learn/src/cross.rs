@@ -27,7 +27,7 @@ pub struct OutOfFold {
 /// Predicts every row.
 ///
 /// # Errors
-/// A fold without rows to learn from, what a learner refuses, and being told to stop.
+/// A fold that leaves too few rows to learn from, what a learner refuses, and being told to stop.
 pub fn out_of_fold(
     data: &Labelled,
     learner: &Learner,
@@ -47,9 +47,11 @@ pub fn out_of_fold(
     let mut fitted = Vec::with_capacity(count);
     for fold in 0..count {
         let (own, others): (Vec<usize>, Vec<usize>) = (0..folds.len()).partition(|row| folds[*row] == fold);
-        if others.len() < 2 {
-            let why = "each fold learns from the others";
-            return Err(LearnError::TooFewRows { rows: folds.len(), needed: count + 2, why });
+        let (least, why) = learner.least_rows();
+        if others.len() < least {
+            // Folds differ in size by one at most.
+            let needed = (least * count).div_ceil(count.saturating_sub(1).max(1));
+            return Err(LearnError::TooFewRows { rows: folds.len(), needed, why });
         }
         let of_others = |labels: &Vec<Vec<bool>>| -> Vec<Vec<bool>> {
             labels.iter().map(|labels| others.iter().map(|row| labels[*row]).collect()).collect()
@@ -176,5 +178,24 @@ mod tests {
             assert!(r2(&line.column(0), &data.y.column(0)) > 0.3, "{}", learner.name());
             assert!(r2(&constant.column(0), &data.y.column(0)) <= 0.0);
         }
+    }
+
+    #[test]
+    fn trees_that_could_not_split_are_refused_with_the_rows_that_they_take() {
+        let of = |rows: usize| {
+            let values: Vec<f64> = (0..rows).map(|row| (row * 37 % 101) as f64).collect();
+            let (x, y) = (Matrix::new(1, values.clone()), Matrix::new(1, values));
+            let ids: Vec<String> = (0..rows).map(|row| format!("id{row}")).collect();
+            let folds = crate::folds::folds(&ids, 5, 7);
+            let names = || vec!["a".to_owned()];
+            let data = Labelled::new(ids, (names(), &x), (names(), &y), 10).unwrap();
+            let learner = Learner::Trees(crate::learners::TreeOptions { trees: 2, ..Default::default() });
+            out_of_fold(&data, &learner, &folds, &Means { seed: 3, threads: 1, cancel: &RUN })
+        };
+        let error = of(49).unwrap_err().to_string();
+        assert!(error.starts_with("49 labelled rows have all features, and 50 are needed: "), "{error}");
+        assert!(error.contains("leaves of at least 20 rows"), "{error}");
+        let found = of(50).unwrap().predictions;
+        assert!(found.values().iter().any(|value| *value != found.values()[0]), "{found:?}");
     }
 }

@@ -46,7 +46,7 @@ impl Labelled {
         let whole: Vec<usize> = (0..x.rows().min(y.rows()).min(ids.len())).filter(finite).collect();
         let left_out = ids.len() - whole.len();
         if whole.len() < least {
-            let why = "each fold needs rows to learn from and rows to judge on";
+            let why = "each fold needs rows to learn from and rows to judge on".to_owned();
             return Err(LearnError::TooFewRows { rows: whole.len(), needed: least, why });
         }
         let (x, y) = (x.select(&whole), y.select(&whole));

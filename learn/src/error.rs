@@ -32,7 +32,7 @@ pub enum LearnError {
         /// Rows needed.
         needed: usize,
         /// What for.
-        why: &'static str,
+        why: String,
     },
     /// A target that has the same value in every row.
     #[error(

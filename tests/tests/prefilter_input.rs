@@ -49,6 +49,11 @@ fn labels_that_are_all_the_same_are_refused_and_ties_at_the_cut_told() {
     let said = refused(&place, &["--labels-of", "first", "--inputs", "x"]);
     assert!(said.contains("target `q` has the same value in every labelled row"), "{said}");
 
+    // Trees could split none of them: two leaves have 40 rows, and 9 of 45 are set aside.
+    let few = self::place(45);
+    let said = refused(&few, &["--inputs", "x", "--learner", "trees", "--budget", "30%"]);
+    assert!(said.contains("45 labelled rows have all features, and 50 are needed"), "{said}");
+
     // Four values, so that the top 5 % of 400 rows ends among a hundred equal ones.
     gradients(&store, "pool", 400, DIM, |row| of(&[(row % 4) as f32, 1.0]));
     let report = place.json(&fit("cheap", &["--inputs", "x", "--budget", "30%", "--json"]));

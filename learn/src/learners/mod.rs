@@ -66,6 +66,20 @@ impl Learner {
         matches!(self, Self::Ridge { .. } | Self::Regressor)
     }
 
+    /// The fewest rows that it can learn anything from, and why.
+    pub fn least_rows(&self) -> (usize, String) {
+        match self {
+            Self::Trees(options) => {
+                let leaf = options.least.max(1);
+                let why = format!(
+                    "each fold learns from the others, and trees split them into two leaves of at least {leaf} rows"
+                );
+                (2 * leaf, why)
+            }
+            _ => (2, "each fold learns from the others".to_owned()),
+        }
+    }
+
     fn check(&self) -> Result<(), LearnError> {
         let invalid = |why: &str| Err(LearnError::Invalid(why.to_owned()));
         match self {

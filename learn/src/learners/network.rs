@@ -121,7 +121,8 @@ impl Network {
 pub fn network(x: &Matrix, aim: &Aim<'_>, seed: u64, cancel: &Cancel) -> Result<Network, LearnError> {
     let rows = x.rows();
     if rows < 2 {
-        return Err(LearnError::TooFewRows { rows, needed: 2, why: "a network sets rows aside" });
+        let why = "a network sets rows aside".to_owned();
+        return Err(LearnError::TooFewRows { rows, needed: 2, why });
     }
     let outputs = match aim {
         Aim::Levels(_, weights) => weights.len() * LEVELS,
