@@ -72,6 +72,7 @@ fn scores_that_cannot_be_joined_are_refused() {
     write(&place, "rows.csv", "row,query,score\n0,q0,1\n");
     write(&place, "infinite.csv", "id,query,score\na,q0,inf\n");
     write(&place, "same.csv", "id,score\na,0\nb,0\nc,0\n");
+    write(&place, "empty.csv", "id,query,score\n");
     for (file, words) in [
         ("other.csv", "none of their rows is in the pool"),
         ("some.csv", "--missing zero"),
@@ -79,6 +80,7 @@ fn scores_that_cannot_be_joined_are_refused() {
         ("rows.csv", "never by number"),
         ("infinite.csv", "not a finite number"),
         ("same.csv", "the same for all subsets"),
+        ("empty.csv", "there are none: what was read has no row"),
     ] {
         let told = place.run(&[&LDS[..], &["--scores", file]].concat());
         assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);
@@ -101,6 +103,23 @@ fn scores_that_cannot_be_joined_are_refused() {
     let flips = ["evaluate", "flips", "--labels", "labels.csv", "--scores", "self.csv", "--format", "csv"];
     let told = place.ok(&[&flips[..], &["--resamples", "200"]].concat());
     assert!(told.contains("all,flip_auc,self,3,1,"), "{told}");
+    write(&place, "one.csv", "id,score\na,3\n");
+    let told = place.run(&["evaluate", "flips", "--labels", "labels.csv", "--scores", "one.csv"]);
+    assert!(
+        told.code == 1 && told.stderr.contains("2 are missing, the first of row \"b\"; a method"),
+        "{}",
+        told.stderr
+    );
+    // A statement has rows, and no file.
+    write(&place, "d.jsonl", "{\"id\": \"a\", \"text\": \"t\"}\n");
+    place.ok(&["add", "--dataset", "d", "--data", "d.jsonl"]);
+    let told = place.run(&[&LDS[..], &["--sql", "m=SELECT row AS number FROM d"]].concat());
+    assert!(
+        told.code == 1 && told.stderr.contains("row 1 of its result: a score needs the `id`"),
+        "{}",
+        told.stderr
+    );
+    assert!(!told.stderr.contains(".jsonl"), "{}", told.stderr);
 }
 
 fn retrain(place: &Place, truth: &str, more: &[&str]) -> Command {
@@ -152,6 +171,10 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
         (&["--runs", "3..4"][..], "there are 3 runs"),
         (&["--runs", "4"][..], "A..B"),
         (&["--data", "pool.jsonl"][..], "--query-data"),
+        (
+            &["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--fraction", "0.001"][..],
+            "a share of 0.001 of 12 rows is 1 row",
+        ),
     ] {
         let wrong = binary::run(&mut retrain(&place, "one", more));
         assert!(wrong.code == 2 && wrong.stderr.contains(words), "{words}: {}", wrong.stderr);

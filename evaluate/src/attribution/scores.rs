@@ -4,7 +4,7 @@
 //! - a score is finite; a higher one says that training on the row lowers the query's loss more
 //! - bits of sums do not depend on the order in which scores were read, or rows are listed
 
-use gstore_core::many;
+use gstore_core::{many, many_of};
 use gstore_generate::uniform;
 
 use super::ids::Ids;
@@ -178,7 +178,10 @@ impl<'a> ScoresBuilder<'a> {
         let rows = self.pool.len();
         if self.values.iter().all(|value| value.is_nan()) {
             let what = match (self.unknown.rows, self.unknown.queries) {
-                (0, 0) => "there are none".to_owned(),
+                (0, 0) => format!(
+                    "there are none: what was read has no row, and one for each of {} is needed",
+                    many_of(rows as u64, "row of the pool", "rows of the pool")
+                ),
                 (0, queries) => format!(
                     "none of their queries is one of those that are asked about, as {:?} ({} left out)",
                     self.queries.id(0),
@@ -204,9 +207,13 @@ impl<'a> ScoresBuilder<'a> {
         let lacking = self.values.iter().filter(|value| value.is_nan()).count();
         if let (Missing::Refuse, Some(place)) = (missing, self.values.iter().position(|value| value.is_nan()))
         {
-            let (row, query) = (self.pool.id(place % rows), self.queries.id(place / rows));
+            let row = self.pool.id(place % rows);
+            let of_query = match self.is_of_rows() {
+                true => String::new(),
+                false => format!(" for query {:?}", self.queries.id(place / rows)),
+            };
             return Err(self.error(&format!(
-                "{} missing, the first of row {row:?} for query {query:?}; a method that gives its best rows alone needs {}",
+                "{} missing, the first of row {row:?}{of_query}; a method that gives its best rows alone needs {}",
                 if lacking == 1 { "one is".to_owned() } else { format!("{lacking} are") },
                 gstore_core::Remedy::Option("missing", "zero"),
             )));
@@ -263,5 +270,13 @@ mod tests {
         other.add("z", None, 1.0).expect("left out");
         let error = other.finish(Missing::Zero).unwrap_err().to_string();
         assert!(error.contains("none of their rows is in the pool"), "{error}");
+        let error = ScoresBuilder::new("m", &pool, &queries).finish(Missing::Zero).unwrap_err().to_string();
+        assert!(error.contains("what was read has no row"), "{error}");
+        // Of rows alone no query is named.
+        let any = ids(&[""]);
+        let mut of_rows = ScoresBuilder::new("m", &pool, &any);
+        of_rows.add("a", None, 1.0).expect("new");
+        let error = of_rows.finish(Missing::Refuse).unwrap_err().to_string();
+        assert!(error.contains("one is missing, the first of row \"b\"; a method"), "{error}");
     }
 }

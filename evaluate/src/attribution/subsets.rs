@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is drawn depends on the seed, the number of the subset and the place of the row alone.
 
+use gstore_core::many;
 use gstore_generate::uniform;
 use serde::{Deserialize, Serialize};
 
@@ -92,10 +93,32 @@ fn of_share(pool: usize, share: f64) -> Result<usize, EvaluateError> {
     Ok(rows.clamp(1, pool - 1))
 }
 
+/// Rows that a random subset has at least, and leaves out at least: a single row makes of the sums that are compared the
+/// score of that row, for which the pool without it is trained on.
+const LEAST: usize = 2;
+
+/// Refuses random subsets of which nothing follows for sums.
+fn check_random(pool: usize, share: f64, rows: usize) -> Result<(), EvaluateError> {
+    if rows >= LEAST && pool - rows >= LEAST {
+        return Ok(());
+    }
+    let (rows, all) = (many(rows as u64, "row"), many(pool as u64, "row"));
+    let why = format!(
+        "a share of {share} of {all} is {rows}: sums of scores over random subsets are compared, and each needs at least \
+         {LEAST} rows and leaves out at least {LEAST}"
+    );
+    // In four digits, of which none leads to fewer rows.
+    let least = (LEAST as f64 / pool.max(1) as f64 * 1e4).ceil() / 1e4;
+    Err(EvaluateError::Option(match pool < 2 * LEAST {
+        true => format!("{why}, which takes {} rows or more", 2 * LEAST),
+        false => format!("{why}, as with a share from {least:.4} to {:.4}", 1.0 - least),
+    }))
+}
+
 /// Random subsets, each of a share of the pool.
 ///
 /// # Errors
-/// A share that is none, and fewer than two subsets.
+/// A share that is none, or that has or leaves out a single row, and fewer than two subsets.
 pub fn random_subsets(
     pool: usize,
     count: usize,
@@ -108,6 +131,7 @@ pub fn random_subsets(
         ));
     }
     let rows = of_share(pool, share)?;
+    check_random(pool, share, rows)?;
     let subset = |number| Subset { kind: SubsetKind::Random, rows: drawn(pool, rows, seed, number) };
     Ok((0..count as u64).map(subset).collect())
 }
@@ -228,6 +252,16 @@ mod tests {
         for (count, share) in [(1, 0.5), (3, 0.0), (3, 1.0), (3, f64::NAN)] {
             assert!(random_subsets(101, count, share, 7).is_err(), "{count} {share}");
         }
+        for (pool, share, says) in [
+            (560, 0.001, "a share of 0.001 of 560 rows is 1 row: "),
+            (560, 0.001, "leaves out at least 2, as with a share from 0.0036 to 0.9964"),
+            (560, 0.999, "is 559 rows: "),
+            (3, 0.5, "which takes 4 rows or more"),
+        ] {
+            let error = random_subsets(pool, 3, share, 7).unwrap_err().to_string();
+            assert!(error.contains(says), "{says}: {error}");
+        }
+        assert!(random_subsets(560, 3, 2.0 / 560.0, 7).is_ok() && random_subsets(4, 3, 0.5, 7).is_ok());
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use gstore_core::{Cancel, many};
+use gstore_evaluate::EvaluateError;
 use gstore_evaluate::attribution::{Ids, Missing, Scores, ScoresBuilder, read_scores};
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
@@ -110,7 +111,11 @@ fn of_statement(
         writer.write(&batch?)?;
     }
     writer.finish()?;
-    Ok(read_scores(file.path(), into, cancel)?)
+    read_scores(file.path(), into, cancel).map_err(|error| match error {
+        // The file is none of the user's, and gone: each of its lines is a row.
+        EvaluateError::Record { place, what } => anyhow!("row {} of its result: {what}", place.number),
+        error => error.into(),
+    })
 }
 
 /// `NAME=PATH`, or a path alone, which is called by its name without ending. A file whose name has `=` in it
