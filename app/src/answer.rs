@@ -59,6 +59,9 @@ pub enum AnswerError {
     /// Something that was asked for and cannot be had.
     #[error("{0}")]
     Refused(String),
+    /// Something that was asked for and makes no sense.
+    #[error("{0}")]
+    Usage(String),
     /// A cascade whose numbers leave nothing to save.
     #[error("{0}")]
     Cascade(String),

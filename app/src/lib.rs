@@ -81,7 +81,7 @@ mod work;
 
 pub use answer::AnswerError;
 pub use ask::{Asked, ExplainedRow, ask};
-pub use cascade::{Cascade, CascadeReport, CascadeRequest, StageReport, prepare_cascade};
+pub use cascade::{Cascade, CascadeReport, CascadeRequest, LastReport, StageReport, prepare_cascade};
 pub use factors::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use folders::{FolderError, Folders};
 pub use generate::{PerplexityRows, add_answers, check_answers, perplexity_table};

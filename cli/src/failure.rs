@@ -98,7 +98,10 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         || matches!(error.downcast_ref(), Some(GenerateError::Samples(error)) if error.is_usage())
         || error.downcast_ref::<FactorJobError>().is_some_and(FactorJobError::is_usage)
         || error.downcast_ref::<EvaluateError>().is_some_and(EvaluateError::is_usage)
-        || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Top { .. })));
+        || matches!(
+            error.downcast_ref(),
+            Some(AnswerError::Usage(_) | AnswerError::Query(QueryError::Top { .. }))
+        );
     let code = match usage {
         true => USAGE,
         false if is_damage(error) => DAMAGED,

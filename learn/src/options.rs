@@ -61,7 +61,7 @@ impl FitOptions {
                 invalid("the budgets of the report are shares of rows between 0 and 1")
             }
             _ if self.resamples < 100 => invalid("intervals need 100 resamples or more"),
-            _ => Ok(()),
+            _ => self.learner.check(),
         }
     }
 
@@ -81,6 +81,7 @@ mod tests {
             FitOptions { top: 1.0, ..FitOptions::default() },
             FitOptions { budget: Budget::Recall(f64::NAN), ..FitOptions::default() },
             FitOptions { budgets: vec![0.0], ..FitOptions::default() },
+            FitOptions { learner: Learner::Ridge { alphas: vec![0.0] }, ..FitOptions::default() },
         ] {
             assert!(options.check().is_err(), "{options:?}");
         }

@@ -59,6 +59,10 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
         // What would save nothing is refused with a code of its own; too few labels are a mistake as any other.
         assert_eq!(refused.code == 4, says.contains("nothing was"), "{more:?}: {}", refused.stderr);
     }
+    for stages in ["loss", "loss -> grad-sgd -> all", "loss => all"] {
+        let wrong = run(&["--top", "50%", "--cascade", stages]);
+        assert_eq!(wrong.code, 2, "{stages}: {}", wrong.stderr);
+    }
     assert_eq!(features("grad-adam@checkpoint-104"), "0");
     // The reason is in the report.
     for (file, begins) in [("early.json", "{"), ("early.txt", "refused: nothing was computed")] {
@@ -108,6 +112,12 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     let last = number(&first["report"]["stages"][1]["rows_out"]);
     assert_eq!(number(&first["report"]["stages"][0]["rows_in"]), 240);
     assert!(last < 200 && first["saving"].as_f64().expect("a number") > 0.0, "{first:#}");
+    // The last stage says as the others what this run computed of it, and in what time.
+    let line = done.stderr.lines().find(|line| line.starts_with("all ")).expect("the last stage");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let computed = number(&first["report"]["last"]["computed"]);
+    let expected = [last.to_string(), computed.to_string()];
+    assert!(words.len() == 7 && [words[1], words[4]] == expected && computed > 0, "{line}: {first:#}");
     // A quarter of those that were labelled, of which one has no score.
     assert!(first["report"]["notes"].to_string().contains("14 rows nearest to the last cut"), "{first:#}");
     assert!(first["report"]["bound"].as_f64().expect("a number") >= 0.8, "{first:#}");

@@ -295,6 +295,9 @@ fn what_cannot_be_learned_from_is_named() {
     ] {
         let refused = place.run(&fit("cheap", more));
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        // What no store makes right is a wrong command line.
+        let is_usage = ["named twice", "positive", "is an option of"].iter().any(|part| says.contains(part));
+        assert!(!is_usage || refused.code == 2, "{more:?}: {}", refused.code);
     }
     // A dry run refuses what the run itself does, names too.
     let mut of_other = fit("a", &["--inputs", "x", "--dry-run"]);

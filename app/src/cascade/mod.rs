@@ -28,7 +28,7 @@ use gstore_query::QueryError;
 use gstore_query::influence::{InfluenceSpec, Order};
 use gstore_store::{Lease, RowSet, Snapshot, Store};
 
-pub use report::{CascadeReport, StageReport};
+pub use report::{CascadeReport, LastReport, StageReport};
 
 use self::candidates::in_target;
 use self::cost::Spent;
@@ -101,7 +101,7 @@ pub fn prepare_cascade(
     work: &mut Work<'_>,
 ) -> Result<Cascade, AnswerError> {
     if !(request.recall > 0.0 && request.recall < 1.0) {
-        return Err(AnswerError::Refused("the recall of a cascade is a share above 0 and below 1".to_owned()));
+        return Err(AnswerError::Usage("the recall of a cascade is a share above 0 and below 1".to_owned()));
     }
     let (snapshot, lease) = current(store, work)?;
     let source = Source::find(&snapshot, &request.spec, &request.models, work)?;

@@ -35,6 +35,17 @@ pub struct StageReport {
     pub seconds: f64,
 }
 
+/// The last stage: the gradients at all checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct LastReport {
+    /// Rows that enter it; before it was done, as the labelled rows let expect.
+    pub rows: u64,
+    /// Rows that this run computed, once for each checkpoint; others were there.
+    pub computed: u64,
+    /// Seconds that this took.
+    pub seconds: f64,
+}
+
 /// All that is said of a cascade.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CascadeReport {
@@ -58,6 +69,8 @@ pub struct CascadeReport {
     pub bound: f64,
     /// The stages before the last.
     pub stages: Vec<StageReport>,
+    /// The last one.
+    pub last: LastReport,
     /// What all of it takes in forward passes; a gradient is three.
     pub cost: CascadeCost,
     /// The same in seconds, where this run computed something of every kind.
@@ -117,8 +130,9 @@ impl CascadeReport {
                 taken(stage.seconds, true)
             )?;
         }
-        let last = self.stages.last().map_or(self.rows, |stage| stage.rows_out);
-        writeln!(text, "{LAST:<24} {last:>10} {:>59}", self.takes(self.stages.len()))?;
+        let LastReport { rows, computed, seconds } = self.last;
+        let (takes, seconds) = (self.takes(self.stages.len()), taken(seconds, true));
+        writeln!(text, "{LAST:<24} {rows:>10} {:>38} {takes:>12} {computed:>10} {seconds:>10}", "")?;
         for stage in self.stages.iter().filter(|stage| stage.cut.is_none()) {
             writeln!(
                 text,
@@ -163,6 +177,7 @@ pub(super) fn expected(
     let rest = rows.saturating_sub(labelled) as f64;
     let left = |cut: &StageCut| rest * (cut.kept * (1.0 - lacking) + lacking);
     let entering: Vec<f64> = std::iter::once(rest).chain(cuts.iter().map(left)).collect();
+    let last = entering.last().copied().unwrap_or(rest);
     let of_stage = |place: usize| StageReport {
         stage: stages[place].name.clone(),
         rows_in: entering[place].round() as u64,
@@ -185,6 +200,7 @@ pub(super) fn expected(
         recall: request.recall,
         bound: cuts.last().map_or(1.0, |cut| cut.bound),
         stages: (0..stages.len()).map(of_stage).collect(),
+        last: LastReport { rows: last.round() as u64, ..LastReport::default() },
         cost: spent.passes(rows, labelled, entering.clone()),
         time: spent.time(rows, labelled, entering),
         seconds: spent.seconds(),

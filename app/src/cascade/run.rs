@@ -6,7 +6,8 @@ use gstore_store::{RowSet, Store};
 
 use super::candidates::unscored;
 use super::known::Known;
-use super::report::CascadeReport;
+use super::report::{CascadeReport, LastReport};
+use super::source::Measured;
 use super::{Cascade, Step, current};
 use crate::answer::AnswerError;
 use crate::rows::cells;
@@ -50,6 +51,8 @@ impl Cascade {
         let all = self.source.gradients_at(self.source.checkpoints());
         let found = self.source.compute(store, all, &left, work)?;
         self.spent.gradients(found.measured);
+        let Measured { rows, seconds } = found.measured;
+        self.report.last = LastReport { rows: left.len(), computed: rows, seconds };
         let mut entering: Vec<f64> = self.report.stages.iter().map(|stage| stage.rows_in as f64).collect();
         entering.push(left.len() as f64);
         let (rows, labelled) = (self.report.rows, self.report.labelled);

@@ -29,9 +29,9 @@ pub(super) struct Stage {
 /// # Errors
 /// Words that name nothing of the pool, a stage that adds nothing to those before it, and no last stage.
 pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerError> {
-    let refuse = |why: String| Err(AnswerError::Refused(format!("cascade `{text}`: {why}")));
+    let refuse = |why: String| Err(AnswerError::Usage(format!("cascade `{text}`: {why}")));
     if text.contains("=>") {
-        return Err(AnswerError::Refused("the stages of a cascade have `->` between them".to_owned()));
+        return Err(AnswerError::Usage("the stages of a cascade have `->` between them".to_owned()));
     }
     let mut names: Vec<&str> = text.split("->").map(str::trim).collect();
     if names.pop() != Some(LAST) {

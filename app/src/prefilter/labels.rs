@@ -123,10 +123,10 @@ pub(super) fn labels(
     work: &mut Work<'_>,
 ) -> Result<Labels, AnswerError> {
     if request.targets.is_empty() {
-        return Err(AnswerError::Refused("labels need a target".to_owned()));
+        return Err(AnswerError::Usage("labels need a target".to_owned()));
     }
     if let Some(twice) = request.targets.iter().enumerate().find(|(i, t)| request.targets[..*i].contains(t)) {
-        return Err(AnswerError::Refused(format!("the target `{}` is named twice", twice.1)));
+        return Err(AnswerError::Usage(format!("the target `{}` is named twice", twice.1)));
     }
     let mut by_row: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     let mut noise = Vec::with_capacity(request.targets.len());

@@ -200,7 +200,7 @@ fn options(args: &PrefilterFitArgs) -> Result<FitOptions> {
         }
     }
     let alphas = if args.alpha.is_empty() { alphas() } else { args.alpha.clone() };
-    Ok(FitOptions {
+    let options = FitOptions {
         learner: learner(args.learner, alphas, args.c.unwrap_or(C), args.top),
         folds: args.folds,
         seed: args.labels.seed,
@@ -208,7 +208,14 @@ fn options(args: &PrefilterFitArgs) -> Result<FitOptions> {
         budgets: args.report.budgets.clone(),
         budget: args.budget.map_or(Budget::Recall(args.recall), Budget::Share),
         resamples: args.report.resamples,
-    })
+    };
+    options.check().map_err(|error| UsageError(error.to_string()))?;
+    if let Some((_, twice)) =
+        args.inputs.iter().enumerate().find(|(i, name)| args.inputs[..*i].contains(name))
+    {
+        bail!(UsageError(format!("--inputs: `{twice}` is named twice")));
+    }
+    Ok(options)
 }
 
 /// The penalties that a ridge chooses from, where none are given.

@@ -80,7 +80,8 @@ impl Learner {
         }
     }
 
-    fn check(&self) -> Result<(), LearnError> {
+    /// Refuses numbers that make no sense.
+    pub(crate) fn check(&self) -> Result<(), LearnError> {
         let invalid = |why: &str| Err(LearnError::Invalid(why.to_owned()));
         match self {
             Self::Ridge { alphas }
