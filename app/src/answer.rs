@@ -111,6 +111,18 @@ pub(crate) fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Po
     names.iter().map(open).collect()
 }
 
+/// The ids of some rows of a dataset.
+pub(crate) fn ids_of(snapshot: &Snapshot, dataset: &str, rows: &[u64]) -> Result<Vec<String>, AnswerError> {
+    let samples = snapshot.samples(snapshot.dataset(dataset)?)?;
+    let mut ids = Vec::with_capacity(rows.len());
+    for chunk in rows.chunks(CHUNK) {
+        let batch = samples.get(chunk, &["id"])?;
+        let texts = batch.column(0).as_string::<i32>();
+        ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
+    }
+    Ok(ids)
+}
+
 /// Hands on what a user should know of how a question was understood.
 pub(crate) fn tell_notes(prepared: &Prepared, work: &mut Work<'_>) {
     prepared.notes().iter().for_each(|note| work.progress.note(&format!("note: {note}")));

@@ -5,9 +5,8 @@ use gstore_core::many;
 use gstore_store::{RowSet, Store};
 
 use super::known::{Known, labels_of};
-use super::sample::ids;
 use super::{Cascade, current};
-use crate::answer::AnswerError;
+use crate::answer::{AnswerError, ids_of};
 use crate::rows::Least;
 use crate::work::Work;
 
@@ -81,7 +80,7 @@ impl Cascade {
         let x = Known::open(&snapshot, &self.source, columns)?.read(&rows, work)?;
         let labels = labels_of(&snapshot, (&self.source.spec, self.request.order), &rows, work)?;
         let data = &mut self.learned.data;
-        for (row, id) in ids(&snapshot, self.source.pool(), &rows)?.into_iter().enumerate() {
+        for (row, id) in ids_of(&snapshot, self.source.pool(), &rows)?.into_iter().enumerate() {
             if x.is_finite(row) && labels[row].is_finite() {
                 data.ids.push(id);
                 data.x.push(x.row(row));

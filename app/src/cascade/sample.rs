@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use gstore_core::many;
 use gstore_learn::judge::{least_top, percent};
 use gstore_learn::{FeatureSet, FitOptions, Labelled, Matrix};
@@ -16,7 +14,7 @@ use super::cost::Spent;
 use super::known::{Columns, Known, labels_of};
 use super::source::Source;
 use super::stages::Stage;
-use crate::answer::{AnswerError, CHUNK};
+use crate::answer::{AnswerError, ids_of};
 use crate::rows::{FindError, drawn};
 use crate::select::rows_where;
 use crate::work::Work;
@@ -218,23 +216,11 @@ impl Sample {
         let scored = of_score as f64 / rows.len().max(1) as f64;
         let names = columns.iter().flat_map(Columns::names).collect();
         let targets = vec![request.spec.target_names().join(", ")];
-        let ids = ids(snapshot, source.pool(), &rows)?;
+        let ids = ids_of(snapshot, source.pool(), &rows)?;
         let least = FitOptions::default().least_rows();
         let data = Labelled::new(ids, (names, &x), (targets, &Matrix::new(1, scores)), least)?;
         Ok(Self { data, columns, lacking, scored })
     }
-}
-
-/// The ids of some rows.
-pub(super) fn ids(snapshot: &Snapshot, pool: &str, rows: &[u64]) -> Result<Vec<String>, AnswerError> {
-    let samples = snapshot.samples(snapshot.dataset(pool)?)?;
-    let mut ids = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(CHUNK) {
-        let batch = samples.get(chunk, &["id"])?;
-        let texts = batch.column(0).as_string::<i32>();
-        ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
-    }
-    Ok(ids)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use gstore_store::Snapshot;
 use serde_json::Value;
 
 use super::joined;
-use super::labels::{LabelRequest, Labels, Wanted, labels, rows_of};
+use super::labels::{LabelRequest, Labels, Wanted, labels};
 use super::scored::difference;
 use crate::answer::AnswerError;
 use crate::work::Work;
@@ -30,9 +30,8 @@ pub fn evaluate_prefilter(
     let found = labels(snapshot, (request, wanted), work)?;
     check_scored(prefilter, request, &found)?;
     let features = prefilter.open(snapshot, pool)?;
-    let rows = rows_of(snapshot, pool, &found.ids)?;
-    let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
-    let data = joined(&found, &features.read(&numbers)?, &rows, features.set(), request, 2)?;
+    let numbers: Vec<u64> = found.rows.iter().map(|(row, _)| *row).collect();
+    let data = joined(&found, &features.read(&numbers)?, features.set(), request, 2)?;
     let mut report = prefilter.evaluate(&data, options, &found.reliability, work.cancel)?;
     report.notes.extend(found.notes(&request.dataset));
     Ok(report)

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use gstore_core::{Kind, Remedy, many, many_of};
 use gstore_learn::judge::Reliability;
 use gstore_learn::{Matrix, Passes};
@@ -15,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::scored::scored;
-use crate::answer::{AnswerError, CHUNK, tell_notes};
+use crate::answer::{AnswerError, ids_of, tell_notes};
 use crate::ceiling::noise_of;
 use crate::rows::{draw_key, drawn};
 use crate::work::Work;
@@ -71,13 +69,24 @@ pub(super) struct Wanted<'a> {
 struct Candidates {
     with_vectors: RowSet,
     rows: RowSet,
+    /// Of rows of another dataset than the pool those with the same ids in it.
+    in_pool: HashMap<u64, u64>,
     /// How many are of no use because the pool lacks their ids.
     elsewhere: u64,
+}
+
+impl Candidates {
+    /// The row of the pool with the id of a row that can be a label.
+    fn in_pool(&self, row: u64) -> u64 {
+        self.in_pool.get(&row).copied().unwrap_or(row)
+    }
 }
 
 /// Scores by id.
 pub(super) struct Labels {
     pub(super) ids: Vec<String>,
+    /// The rows of the pool with these ids, ascending, each with the place of its id.
+    pub(super) rows: Vec<(u64, usize)>,
     /// A row for each id, a column for each target; NaN where a row has no score.
     pub(super) scores: Matrix,
     pub(super) reliability: Vec<Option<Reliability>>,
@@ -128,7 +137,8 @@ pub(super) fn labels(
     if let Some(twice) = request.targets.iter().enumerate().find(|(i, t)| request.targets[..*i].contains(t)) {
         return Err(AnswerError::Usage(format!("the target `{}` is named twice", twice.1)));
     }
-    let mut by_row: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    // By row of the dataset: that of the pool, and a score for each target.
+    let mut by_row: BTreeMap<u64, (u64, Vec<f64>)> = BTreeMap::new();
     let mut noise = Vec::with_capacity(request.targets.len());
     let mut questions = Vec::with_capacity(request.targets.len());
     let mut passes = Passes::default();
@@ -165,21 +175,28 @@ pub(super) fn labels(
             ControlFlow::Continue(())
         })?;
         for scored in &own {
-            let scores = by_row.entry(scored.row).or_insert_with(|| vec![f64::NAN; request.targets.len()]);
-            scores[number] = f64::from(scored.score);
+            let none = || (candidates.in_pool(scored.row), vec![f64::NAN; request.targets.len()]);
+            by_row.entry(scored.row).or_insert_with(none).1[number] = f64::from(scored.score);
         }
         noise.push(noise_of(&prepared, &own, request.seed, work)?);
     }
-    let samples = snapshot.samples(snapshot.dataset(&request.dataset)?)?;
-    let rows: Vec<u64> = by_row.keys().copied().collect();
-    let mut ids = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(CHUNK) {
-        let batch = samples.get(chunk, &["id"])?;
-        let texts = batch.column(0).as_string::<i32>();
-        ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
-    }
-    let scores = Matrix::new(request.targets.len(), by_row.into_values().flatten().collect());
-    Ok(Labels { ids, scores, reliability: noise, scored: questions, passes, is_seeded, unused, elsewhere })
+    let own: Vec<u64> = by_row.keys().copied().collect();
+    let ids = ids_of(snapshot, &request.dataset, &own)?;
+    let mut rows: Vec<(u64, usize)> = by_row.values().map(|(row, _)| *row).zip(0..).collect();
+    rows.sort_unstable();
+    let scores = by_row.into_values().flat_map(|(_, scores)| scores).collect();
+    let scores = Matrix::new(request.targets.len(), scores);
+    Ok(Labels {
+        ids,
+        rows,
+        scores,
+        reliability: noise,
+        scored: questions,
+        passes,
+        is_seeded,
+        unused,
+        elsewhere,
+    })
 }
 
 /// Adds the passes of a row that a question is asked of.
@@ -212,6 +229,7 @@ fn candidates_of(
     with_vectors: RowSet,
 ) -> Result<Candidates, AnswerError> {
     let mut places: HashMap<String, u64> = HashMap::new();
+    let mut in_pool: HashMap<u64, u64> = HashMap::new();
     let (mut rows, mut known) = (Vec::new(), 0);
     let mut take = |row: u64, id: &str| match is_known(id) {
         true => known += 1,
@@ -225,8 +243,9 @@ fn candidates_of(
         }
     })?;
     if pool != dataset {
-        snapshot.samples(snapshot.dataset(pool)?)?.each_id(|_, id| {
+        snapshot.samples(snapshot.dataset(pool)?)?.each_id(|of_pool, id| {
             if let Some(row) = places.remove(id) {
+                in_pool.insert(row, of_pool);
                 take(row, id);
             }
         })?;
@@ -242,7 +261,7 @@ fn candidates_of(
             "none of the {elsewhere} labelled ids of `{dataset}` is in `{pool}`: rows are joined by id"
         )));
     }
-    Ok(Candidates { with_vectors, rows, elsewhere })
+    Ok(Candidates { with_vectors, rows, in_pool, elsewhere })
 }
 
 /// Whether some rows are the first of all live ones in the order of a seed, as those of a cascade's sample are. So are all
@@ -251,20 +270,6 @@ fn is_draw(live: &RowSet, seed: u64, rows: &RowSet) -> bool {
     let last = rows.iter().map(|row| draw_key(seed, row)).max();
     let until = |last: u64| live.iter().filter(|row| draw_key(seed, *row) <= last).count() as u64;
     last.is_some_and(|last| until(last) == rows.len())
-}
-
-/// The rows of a pool with the labelled ids, ascending, each with the place of its id.
-pub(super) fn rows_of(
-    snapshot: &Snapshot,
-    pool: &str,
-    ids: &[String],
-) -> Result<Vec<(u64, usize)>, AnswerError> {
-    let places: HashMap<&str, usize> = ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
-    let samples = snapshot.samples(snapshot.dataset(pool)?)?;
-    let mut found = Vec::with_capacity(ids.len());
-    samples.each_id(|row, id| found.extend(places.get(id).map(|place| (row, *place))))?;
-    found.sort_unstable();
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub use labels::{Drawn, LabelRequest};
 pub use list::{PrefilterNote, list_prefilters};
 pub use picture::recall_picture;
 
-use self::labels::{Labels, Wanted, labels, rows_of};
+use self::labels::{Labels, Wanted, labels};
 use crate::answer::AnswerError;
 use crate::ceiling::tell_ceiling;
 use crate::rows::{cells, drawn};
@@ -64,8 +64,7 @@ pub fn fit_prefilter(
         tell_ceiling(target, *noise, (request.options.top, &request.options.budgets), work);
     }
     let mut features = set.open(snapshot, &request.pool)?;
-    let rows = rows_of(snapshot, &request.pool, &found.ids)?;
-    let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
+    let numbers: Vec<u64> = found.rows.iter().map(|(row, _)| *row).collect();
     features.learn_values(&numbers)?;
     if features.set().columns().is_empty() {
         return Err(AnswerError::Refused(format!(
@@ -75,7 +74,7 @@ pub fn fit_prefilter(
     }
     let least = request.options.least_rows();
     let x = features.read(&numbers)?;
-    let data = joined(&found, &x, &rows, features.set(), &request.labels, least)?;
+    let data = joined(&found, &x, features.set(), &request.labels, least)?;
     let live = snapshot.dataset(&request.pool)?.rows;
     let drawn = request.labels.drawn_of(&found);
     let data = if drawn == Drawn::Unknown { data } else { data.of_pool(live as usize) };
@@ -139,12 +138,11 @@ fn unpredicted(x: &Matrix) -> f64 {
 fn joined(
     found: &Labels,
     x: &Matrix,
-    rows: &[(u64, usize)],
     set: &FeatureSet,
     request: &LabelRequest,
     least: usize,
 ) -> Result<Labelled, LearnError> {
-    let places: Vec<usize> = rows.iter().map(|(_, place)| *place).collect();
+    let places: Vec<usize> = found.rows.iter().map(|(_, place)| *place).collect();
     let ids: Vec<String> = places.iter().map(|place| found.ids[*place].clone()).collect();
     let y = found.scores.select(&places);
     Labelled::new(ids, (set.columns(), x), (request.targets.clone(), &y), least)
