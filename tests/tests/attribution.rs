@@ -1,6 +1,7 @@
 //! Promise: scores of any program are compared with models that were retrained here or elsewhere, and retraining
 //! goes on run by run, to the same bits in whatever order runs are done.
 
+use std::path::Path;
 use std::process::Command;
 
 use gstore_tests::place::Place;
@@ -356,4 +357,26 @@ fn models_are_retrained_with_all_their_weights() {
     assert!(weights(0) != weights(1) && weights(0) != weights(2));
     let report = place.json(&["evaluate", "lds", "--truth", "whole", "--random", "--format", "json"]);
     assert_eq!((&report["kind"], &report["rows"]), (&"lds".into(), &2.into()));
+}
+
+#[test]
+fn the_example_that_the_page_begins_with_runs_as_pasted() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/evaluate.md");
+    let page = fs_err::read_to_string(page).expect("the page");
+    let (_, rest) = page.split_once("```sh\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let place = Place::new();
+    let demo = world::demo().canonicalize().expect("there");
+    std::os::unix::fs::symlink(demo, place.path("demo")).expect("linked");
+    std::os::unix::fs::symlink(binary::path(), place.path("gstore")).expect("linked");
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::env::join_paths([place.path("")].into_iter().chain(std::env::split_paths(&paths)));
+    let mut pasted = Command::new("sh");
+    pasted.args(["-e", "-c", example]).current_dir(place.path(""));
+    pasted.env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG");
+    let done = binary::run(pasted.env("PATH", paths.expect("a path")));
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    assert!(read(&place, "report.md").contains("late"), "{}", read(&place, "report.md"));
+    let report = read(&place, "lds/evaluation_report.md");
+    assert!(report.contains("Linear datamodeling score") && report.contains("cosine"), "{report}");
 }
