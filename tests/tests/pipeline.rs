@@ -476,7 +476,8 @@ fn the_pipelines_of_the_project_can_be_planned() {
         ("demo-model.toml", [demo, corpus], "8 of 8"),
         ("daunce.toml", [model.clone(), data.clone()], "9 of 9"),
         ("ekfac.toml", [model.clone(), data.clone()], "9 of 9"),
-        ("lds.toml", [model, data], "13 of 13"),
+        ("lds.toml", [model.clone(), data.clone()], "13 of 13"),
+        ("lds-full.toml", [model, data], "10 of 10"),
     ] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
         fs_err::copy(file, place.path(name)).expect("copied");
@@ -611,4 +612,103 @@ fn the_pipeline_of_prefilters_runs() {
         assert_eq!(selected.len(), 8, "5 % of the 160 rows of the pool");
         assert!(selected.iter().all(|line| a.contains(line) || b.contains(line)), "{selected:?}");
     }
+}
+
+/// An example of the project with the demo's model and variables of its own; outcomes by stage.
+fn example(place: &Place, name: &str, variables: &[&str]) -> BTreeMap<String, String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
+    fs_err::copy(file, place.path("p.toml")).expect("copied");
+    let model = world::demo().join("model").canonicalize().expect("there");
+    let model = format!("model={}", model.display());
+    let set: Vec<&str> = [&[model.as_str()][..], variables].concat();
+    let args: Vec<&str> = set.into_iter().flat_map(|variable| ["--set", variable]).collect();
+    go(place, &args)
+}
+
+#[test]
+fn the_pipeline_of_cascades_runs() {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data/targets")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 300);
+    for (target, word) in [("a", "odd?"), ("b", "odd or even?")] {
+        let path = place.path(&format!("data/targets/{target}.jsonl"));
+        world::write_samples(&path, 4);
+        let text = fs_err::read_to_string(&path).expect("written");
+        fs_err::write(&path, text.replace("odd?", word)).expect("written");
+    }
+    // A small pool has room for few labels: half of it is selected, of which half has to be kept.
+    let outcomes = example(&place, "cascade.toml", &["targets=a,b", "top=50%", "recall=50%", "dim=256"]);
+    assert!(outcomes.len() == 8 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+    for target in ["a", "b"] {
+        let selected = fs_err::read_to_string(place.path(&format!("cascade/selected/{target}.jsonl")));
+        assert_eq!(selected.expect("written").lines().count(), 150);
+        let report = fs_err::read_to_string(place.path(&format!("cascade/reports/{target}.json")));
+        let report: Value = serde_json::from_str(&report.expect("written")).expect("JSON");
+        assert!(report["report"]["done"] == true && report["refused"].is_null(), "{report:#}");
+        assert!(report["saving"].as_f64().expect("a number") > 0.0, "{report:#}");
+    }
+}
+
+/// A pool of 24 rows and 3 queries, with the scores of another program.
+fn compared() -> Place {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 25);
+    world::write_samples(&place.path("data/queries.jsonl"), 3);
+    let text = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
+    // Of a row without an answer no method has a score.
+    let lines = text("data/pool.jsonl");
+    let pool: String =
+        lines.lines().filter(|line| !line.contains("\"s13\"")).flat_map(|line| [line, "\n"]).collect();
+    fs_err::write(place.path("data/pool.jsonl"), pool).expect("written");
+    let queries =
+        text("data/queries.jsonl").replace("odd?", "odd or even?").replace("\"id\":\"s", "\"id\":\"q");
+    fs_err::write(place.path("data/queries.jsonl"), queries).expect("written");
+    let mut scores = "id,query,score\n".to_owned();
+    for row in (0..25).filter(|row| *row != 13) {
+        (0..3).for_each(|query| scores.push_str(&format!("s{row},q{query},{}\n", row * 7 % 11 + query)));
+    }
+    fs_err::write(place.path("data/bm25.csv"), scores).expect("written");
+    place
+}
+
+/// The methods of the report of a comparison, which count for all queries.
+fn methods(place: &Place, report: &str) -> Vec<String> {
+    let report = fs_err::read_to_string(place.path(report)).expect("written");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!((&report["kind"], &report["rows"]), (&json!("lds"), &json!(3)), "{report:#}");
+    let systems = report["systems"].as_array().expect("systems").iter();
+    systems.map(|system| system["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn the_pipeline_of_scores_against_retraining_runs() {
+    let place = compared();
+    let small = ["count=4", "last=4", "copies=4", "copy-steps=1", "dim=256"];
+    let outcomes = example(&place, "lds.toml", &small);
+    assert!(outcomes.len() == 13 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+    let found = methods(&place, "lds/report/evaluation.json");
+    for method in [
+        "random",
+        "bm25",
+        "ekfac",
+        "less",
+        "gradient_cosine",
+        "trak",
+        "embedding",
+        "daunce",
+        "daunce_correlation",
+    ] {
+        assert!(found.iter().any(|name| name == method), "{method}: {found:?}");
+    }
+}
+
+#[test]
+fn the_pipeline_of_scores_against_retraining_of_all_weights_runs() {
+    let place = compared();
+    let outcomes = example(&place, "lds-full.toml", &["count=4", "last=4", "dim=256"]);
+    assert!(outcomes.len() == 10 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+    assert_eq!(methods(&place, "lds-full/report/evaluation.json").len(), 7);
+    // A whole model, and no adapter.
+    assert!(place.path("lds-full/whole/checkpoint-4/model.safetensors").is_file());
 }
