@@ -81,7 +81,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         model,
         output: args.output.clone(),
     };
-    texts::tell_cut(context, &args.text, &request.batching.text);
+    texts::tell_cut(context, &args.text, (&request.model, &request.batching.text))?;
     let mut live = Live::new(context.quiet);
     if args.dry_run {
         let told = gstore_train::forecast(&request, &mut live, &cancel);

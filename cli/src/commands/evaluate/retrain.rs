@@ -45,8 +45,9 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     for Undone { run, damage } in &remaining {
         if let Some(damage) = damage {
             damaged += 1;
-            context
-                .say(&format!("note: run {run} is done once more, since its outputs cannot be used: {damage}"));
+            context.say(&format!(
+                "note: run {run} is done once more, since its outputs cannot be used: {damage}"
+            ));
         }
     }
     let (done, count) = (all.end - missing.len() - damaged, all.end);
