@@ -31,7 +31,7 @@ pub use ids::IdAllocator;
 pub use jsonl::{JsonlReader, Line, ReadError};
 pub use layout::{Layout, LayoutError};
 pub use options::TextOptions;
-pub use record::{Record, RecordError, parse_record};
+pub use record::{Record, RecordError, parse_object, parse_record};
 pub use samples::{
     Begun, Reading, SampleError, SampleSource, TextSample, check_block, check_system, each_record,
     encode_each, in_blocks,

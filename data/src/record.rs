@@ -214,8 +214,11 @@ pub fn parse_record(line: &[u8]) -> Result<Record, RecordError> {
     record_of(parse_object(line)?, line)
 }
 
-/// The object on a line.
-pub(super) fn parse_object(line: &[u8]) -> Result<Map<String, Value>, RecordError> {
+/// The object on a line: no key of it, nor of one within it, stands there twice.
+///
+/// # Errors
+/// A line that is not JSON, has a key twice, or is no object.
+pub fn parse_object(line: &[u8]) -> Result<Map<String, Value>, RecordError> {
     let Unique(value) = serde_json::from_slice(line).map_err(|error| match line.trim_ascii() {
         b"{" => RecordError::Json {
             column: error.column(),

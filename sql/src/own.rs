@@ -1,4 +1,4 @@
-//! A file of the user's own as a table: Parquet, CSV or JSON lines, to be joined with those of the store.
+//! A file of the user's own as a table: Parquet, CSV or JSON, to be joined with those of the store.
 //!
 //! Invariants
 //! - the program names the file, never a statement
@@ -6,22 +6,26 @@
 
 mod digits;
 mod lines;
+mod objects;
+mod shape;
 mod types;
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
-use gstore_core::{DatasetName, shortened};
+use gstore_core::{DatasetName, separator, shortened};
+use gstore_data::{DataError, DataFile};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::leaf::{Each, Rows, Want};
+use objects::Objects;
 
 /// Rows that are read at a time.
 const BATCH: usize = 4096;
@@ -39,9 +43,12 @@ enum Format {
 
 impl Format {
     fn of(path: &Path) -> Option<Self> {
-        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
-        Some(match ending.as_str() {
-            "parquet" => Self::Parquet,
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let packed = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end));
+        let (_, ending) = packed.unwrap_or(&name).rsplit_once('.')?;
+        Some(match ending {
+            // It is read from its end, and packs its columns itself.
+            "parquet" if packed.is_none() => Self::Parquet,
             "csv" => Self::Separated(b','),
             "tsv" => Self::Separated(b'\t'),
             "jsonl" | "ndjson" | "json" => Self::Json,
@@ -54,16 +61,18 @@ impl Format {
 #[derive(Debug, Clone)]
 pub struct OwnTable {
     name: String,
-    path: PathBuf,
+    file: DataFile,
     format: Format,
     schema: SchemaRef,
+    note: Option<String>,
 }
 
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, SqlError>>>;
+type Text = BufReader<Box<dyn Read + Send>>;
 
 impl OwnTable {
-    /// A file under a name. Of CSV and JSON lines the whole file is read for the types of its columns, and once
-    /// more for the digits of numbers.
+    /// A file under a name. Of CSV and JSON the whole file is read for what is wrong in it and for the types of
+    /// its columns, and once more for the digits of numbers.
     ///
     /// # Errors
     /// A name that no table can have, an ending that says no format, and a file that cannot be read.
@@ -71,24 +80,23 @@ impl OwnTable {
         DatasetName::try_from(name).map_err(|error| SqlError::invalid(error.to_string()))?;
         let format = Format::of(path).ok_or_else(|| {
             let why = format!(
-                "{}: a table is read from a file ending in .parquet, .csv, .tsv or .jsonl",
+                "{}: a table is read from a file ending in .parquet, .csv, .tsv, .jsonl or .json, text also with \
+                 .gz or .zst",
                 path.display()
             );
             SqlError::invalid(why)
         })?;
-        let mut table =
-            Self { name: name.to_owned(), path: path.to_owned(), format, schema: Arc::new(Schema::empty()) };
+        let (file, schema) = (DataFile::detect(path).map_err(of_data)?, Arc::new(Schema::empty()));
+        let mut table = Self { name: name.to_owned(), file, format, schema, note: None };
         let schema = match format {
             Format::Parquet => table.parquet()?.schema().as_ref().clone(),
-            Format::Separated(delimiter) => table.columns(delimiter)?,
-            Format::Json => {
-                if table.begin()?.trim_ascii_start().starts_with(b"[") {
-                    return Err(table.failed(
-                        "it is a list; a table is read from one object a line (`jq -c '.[]'` makes them)",
-                    ));
-                }
-                table.objects()?
+            Format::Separated(usual) => {
+                let delimiter = table.delimiter(usual)?;
+                table.format = Format::Separated(delimiter);
+                table.file.check_rows(delimiter).map_err(of_data)?;
+                table.columns(delimiter)?
             }
+            Format::Json => table.objects()?,
         };
         if schema.fields().is_empty() {
             return Err(table.failed("it has no columns"));
@@ -114,18 +122,30 @@ impl OwnTable {
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
-    fn file(&self) -> Result<std::fs::File, SqlError> {
-        let file =
-            fs_err::File::open(&self.path).map_err(|e| SqlError::new(SqlErrorKind::Failed, e.to_string()))?;
-        Ok(file.into_parts().0)
+    /// What was found in the file and its name does not say.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// The delimiter of a table of text: that of its ending, else the one that its header line has.
+    fn delimiter(&mut self, usual: u8) -> Result<u8, SqlError> {
+        let begin = self.begin()?;
+        let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let other = match header.contains(&usual) {
+            true => None,
+            false => separator(String::from_utf8_lossy(header).trim_end(), usual),
+        };
+        let Some((delimiter, called)) = other else { return Ok(usual) };
+        self.note = Some(format!("{}: its columns are separated by {called}", self.path().display()));
+        Ok(delimiter)
     }
 
     /// The text of the file, behind the byte order mark that it may begin with.
-    fn text(&self) -> Result<BufReader<std::fs::File>, SqlError> {
-        let mut text = BufReader::new(self.file()?);
+    fn text(&self) -> Result<Text, SqlError> {
+        let mut text = BufReader::new(self.file.bytes().map_err(of_data)?);
         let start = text.fill_buf().map_err(|e| self.failed(e))?;
         if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
             let how = "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so";
@@ -138,7 +158,9 @@ impl OwnTable {
     }
 
     fn parquet(&self) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File>, SqlError> {
-        ParquetRecordBatchReaderBuilder::try_new(self.file()?).map_err(|e| self.failed(e))
+        let file = fs_err::File::open(self.path())
+            .map_err(|e| SqlError::new(SqlErrorKind::Failed, e.to_string()))?;
+        ParquetRecordBatchReaderBuilder::try_new(file.into_parts().0).map_err(|e| self.failed(e))
     }
 
     /// The first bytes of the text.
@@ -156,14 +178,20 @@ impl OwnTable {
             .with_projection(columns.to_vec())
             .with_batch_size(BATCH)
             .build(self.text()?);
-        Ok(Box::new(reader.map_err(|e| self.failed(e))?))
+        Ok(self.named(reader.map_err(|e| self.failed(e))?))
+    }
+
+    /// Batches whose errors name the file.
+    fn named(&self, batches: impl Iterator<Item = Result<RecordBatch, ArrowError>> + 'static) -> Batches {
+        let table = self.clone();
+        Box::new(batches.map(move |batch| batch.map_err(|e| table.failed(e))))
     }
 
     fn failed(&self, why: impl std::fmt::Display) -> SqlError {
         let why = shortened(&why.to_string(), SAYS);
         SqlError::new(
             SqlErrorKind::Failed,
-            format!("{} cannot be read as a table: {why}", self.path.display()),
+            format!("{} cannot be read as a table: {why}", self.path().display()),
         )
     }
 
@@ -174,18 +202,19 @@ impl OwnTable {
                 let file = self.parquet()?;
                 let mask = ProjectionMask::roots(file.parquet_schema(), columns.iter().copied());
                 let reader = file.with_projection(mask).with_batch_size(BATCH).build();
-                Box::new(reader.map_err(|e| self.failed(e))?)
+                self.named(reader.map_err(|e| self.failed(e))?)
             }
             Format::Separated(delimiter) => self.separated(&self.schema, delimiter, columns)?,
             Format::Json => {
-                let schema = self.schema.project(columns).map_err(|e| self.failed(e))?;
-                let reader = arrow_json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(BATCH);
-                // A number in a column of texts is its digits.
-                let reader = reader.with_coerce_primitive(true);
-                Box::new(reader.build(self.text()?).map_err(|e| self.failed(e))?)
+                Box::new(Objects::open(self, self.schema.project(columns).map_err(|e| self.failed(e))?)?)
             }
         })
     }
+}
+
+/// What the reader of training data says, which names the file.
+fn of_data(error: DataError) -> SqlError {
+    SqlError::new(SqlErrorKind::Failed, error.to_string())
 }
 
 impl Rows for OwnTable {
@@ -206,7 +235,7 @@ impl Rows for OwnTable {
         let columns = if want.columns.is_empty() { vec![0] } else { want.columns.clone() };
         let schema = Arc::new(self.schema.project(&want.columns).map_err(|e| self.failed(e))?);
         for batch in self.batches(&columns)? {
-            let batch = batch.map_err(|e| self.failed(e))?;
+            let batch = batch?;
             let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let values = if want.columns.is_empty() { Vec::new() } else { batch.columns().to_vec() };
             let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), values, &options);

@@ -88,7 +88,20 @@ fn files_of_ones_own_are_joined_by_name() {
     fs_err::write(place.path("labels.jsonl"), marked).expect("written");
     let again = place.ok(&["query", "--format", "csv", "--with", "labels=labels.jsonl", sql]);
     assert_eq!(again, answer);
+    // What a query wrote is read again, packed or not.
+    for file in ["written.csv.gz", "written.tsv.gz", "written.jsonl.gz", "written.json.zst"] {
+        place.ok(&["query", "SELECT 's1' AS id, true AS good UNION ALL SELECT 's2', false", "-o", file]);
+        let with = format!("labels={file}");
+        assert_eq!(place.ok(&["query", "--format", "csv", "--with", &with, sql]), answer, "{file}");
+    }
+    let packed = fs_err::read(place.path("written.csv.gz")).expect("written");
+    fs_err::write(place.path("cut.csv.gz"), &packed[..packed.len() / 2]).expect("written");
+    fs_err::write(place.path("semicolons.csv"), "id;good\ns1;true\n").expect("written");
+    let done = place.run(&["query", "--format", "csv", "--with", "labels=semicolons.csv", sql]);
+    let note = "semicolons.csv: its columns are separated by `;`";
+    assert!(done.code == 0 && done.stdout == answer && done.stderr.contains(note), "{}", done.stderr);
     for (with, says) in [
+        ("labels=cut.csv.gz", "cut.csv.gz cannot be read as a table: the gzip data is damaged or cut off"),
         ("pool=labels.csv", "taken"),
         ("labels", "NAME=FILE"),
         ("labels.csv", "labels=labels.csv"),

@@ -18,7 +18,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("gstore-evaluate", &["gstore-core", "gstore-store", "gstore-data", "gstore-train", "gstore-generate"]),
     ("gstore-learn", &["gstore-core", "gstore-store"]),
     ("gstore-query", &["gstore-core", "gstore-curvature", "gstore-store"]),
-    ("gstore-sql", &["gstore-core", "gstore-store", "gstore-learn", "gstore-query"]),
+    ("gstore-sql", &["gstore-core", "gstore-store", "gstore-data", "gstore-learn", "gstore-query"]),
     ("gstore", LIBRARIES),
     ("gstore-server", LIBRARIES),
     ("gstore-cli", FRONT_ENDS),

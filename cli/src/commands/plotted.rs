@@ -31,8 +31,12 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let models = encoder(context, &args.models)?;
-    let engine =
-        Engine::with_own(context, checked(snapshot, args.checks), Some(models), own_tables(&args.with)?)?;
+    let engine = Engine::with_own(
+        context,
+        checked(snapshot, args.checks),
+        Some(models),
+        own_tables(context, &args.with)?,
+    )?;
     let runner = engine.runner().context("the statement runs on a store here")?;
     let mut rows = runner.run_with(&sql, &parameters(&args.parameters)?, &cancel)?;
     let schema = Arc::clone(rows.schema());

@@ -53,7 +53,8 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         }
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
-            let engine = Engine::with_own(context, snapshot, Some(encoder), own_tables(&args.with)?)?;
+            let engine =
+                Engine::with_own(context, snapshot, Some(encoder), own_tables(context, &args.with)?)?;
             run_all(context, &engine, &sql, &values, &args.output, &cancel)?;
             drop(lease);
         }

@@ -44,7 +44,7 @@ const NESTED: usize = 16;
 
 /// Reads and runs statements until the end of input.
 pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) -> Result<()> {
-    let own = own_tables(&args.with)?;
+    let own = own_tables(context, &args.with)?;
     let names = Names::new(context, store, args.snapshot.as_ref(), own.clone());
     let mut editor = Editor::new(&names, colours())?;
     // Models stay loaded from one statement to the next, whatever the snapshot.
@@ -84,7 +84,7 @@ pub fn script(
         let why = "beside dot commands there is no --output, no --param and no binary format; .output FILE names a file";
         bail!(UsageError(why.to_owned()));
     }
-    let own = own_tables(&args.with)?;
+    let own = own_tables(context, &args.with)?;
     let names = &Names::new(context, store, args.snapshot.as_ref(), own.clone());
     let encoder = encoder(context, &args.models)?;
     let mode = Mode::Format(format.into());

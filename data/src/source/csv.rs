@@ -86,9 +86,7 @@ impl CsvSource {
         for ((name, usage), field) in self.columns.iter().zip(&self.text.record) {
             let bad =
                 |message: String| DataError::Value { place: place.clone(), column: name.clone(), message };
-            let field = std::str::from_utf8(field).map_err(|e| {
-                bad(format!("not UTF-8 from byte {}; convert the file first", e.valid_up_to() + 1))
-            })?;
+            let field = utf8(field, &place, name)?;
             let value = match usage {
                 Use::Content => Value::from(field),
                 _ if field.is_empty() => continue,
@@ -131,6 +129,26 @@ impl RecordSource for CsvSource {
     }
 }
 
+/// Reads all rows of a table of text, for what is wrong in them.
+pub(super) fn check(file: &DataFile, delimiter: u8) -> Result<(), DataError> {
+    let path: Arc<Path> = Arc::from(file.path());
+    let mut text = Text::open(&path, Input::open(file)?.bytes, delimiter)?;
+    while let Some(place) = text.next()? {
+        for (name, field) in text.header.iter().zip(&text.record) {
+            utf8(field, &place, name)?;
+        }
+    }
+    Ok(())
+}
+
+fn utf8<'a>(field: &'a [u8], place: &Place, column: &str) -> Result<&'a str, DataError> {
+    std::str::from_utf8(field).map_err(|e| DataError::Value {
+        place: place.clone(),
+        column: column.to_owned(),
+        message: format!("not UTF-8 from byte {}; convert the file first", e.valid_up_to() + 1),
+    })
+}
+
 /// The records of a file and its header.
 struct Text {
     path: Arc<Path>,
@@ -167,8 +185,9 @@ impl Text {
             _ => None,
         };
         match other {
-            Some(other) => Err(text.damaged(format!(
-                "the columns of its header line are separated by {other}; .csv is read with commas and .tsv with tabs"
+            Some((_, other)) => Err(text.damaged(format!(
+                "the columns of its header line are separated by {other}; .csv is read with commas and .tsv with tabs: \
+                 save it so, or rename it if only its name is wrong"
             ))),
             None => Ok(text),
         }

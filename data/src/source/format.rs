@@ -80,6 +80,23 @@ impl DataFile {
         &self.path
     }
 
+    /// The bytes of the file, unpacked.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn bytes(&self) -> Result<Box<dyn Read + Send>, DataError> {
+        Ok(Input::open(self)?.bytes)
+    }
+
+    /// Reads a table of text, whatever its name, for rows that are none of it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, two columns of one name, a row with fewer or more fields than the header, a
+    /// quote that is not closed, and a field that is not UTF-8.
+    pub fn check_rows(&self, delimiter: u8) -> Result<(), DataError> {
+        super::csv::check(self, delimiter)
+    }
+
     pub(super) fn format(&self) -> Format {
         self.format
     }

@@ -1,14 +1,14 @@
-//! Types of the columns of a file of text, which are those of all its values.
+//! Types of the columns of a table of text, which are those of all its values.
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
-use arrow_schema::{DataType, Field, FieldRef, Schema};
-use gstore_core::{separator, shortened};
+use arrow_schema::{DataType, Field, Schema};
+use gstore_core::shortened;
 
 use super::OwnTable;
-use super::digits::{Numbers, as_exact, as_text, is_cut, is_padded};
+use super::digits::{Numbers, is_cut, is_padded};
 use super::lines::line_of;
 use crate::error::SqlError;
 
@@ -20,15 +20,6 @@ impl OwnTable {
     /// `NAN` among them. A column with `007` is text, as in a dataset, and one of fractions with an integer
     /// beyond their digits: a number would not read back. Dates are told by their form, so each is read.
     pub(super) fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
-        let begin = self.begin()?;
-        let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        if !header.contains(&delimiter)
-            && let Some(other) = separator(String::from_utf8_lossy(header).trim_end(), delimiter)
-        {
-            return Err(self.failed(format!(
-                "the columns of its header line are separated by {other}; .csv is read with commas and .tsv with tabs"
-            )));
-        }
         let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
         let found = format.infer_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
         let found = self.with_infinite(found, delimiter)?;
@@ -44,7 +35,7 @@ impl OwnTable {
         let mut typed: Vec<Field> = fields.iter().map(|field| field.as_ref().clone()).collect();
         let mut rows = 0;
         for batch in self.separated(&Arc::new(Schema::new(texts)), delimiter, &open)? {
-            let batch = batch.map_err(|e| self.failed(e))?;
+            let batch = batch?;
             for (values, column) in batch.columns().iter().zip(&open) {
                 let Some(field) = typed.get_mut(*column) else { continue };
                 if field.data_type().is_temporal() {
@@ -96,7 +87,7 @@ impl OwnTable {
             return Ok(found);
         }
         for batch in self.separated(&Arc::new(found.clone()), delimiter, &texts)? {
-            let batch = batch.map_err(|e| self.failed(e))?;
+            let batch = batch?;
             for (values, numbers) in batch.columns().iter().zip(&mut open) {
                 let values =
                     values.as_string_opt::<i32>().into_iter().flat_map(|values| values.iter().flatten());
@@ -109,26 +100,6 @@ impl OwnTable {
         for (column, _) in texts.iter().zip(&open).filter(|(_, numbers)| numbers.are_all()) {
             if let Some(field) = fields.get_mut(*column) {
                 *field = Arc::new(Field::new(field.name(), DataType::Float64, true));
-            }
-        }
-        Ok(Schema::new(fields))
-    }
-
-    /// The columns of lines of JSON, with the types that all their values have. Floats with an integer beyond
-    /// their digits are text: its last digits would be others.
-    pub(super) fn objects(&self) -> Result<Schema, SqlError> {
-        let found = arrow_json::reader::infer_json_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
-        let mut fields = found.fields().to_vec();
-        let texts: Vec<FieldRef> = fields.iter().map(as_text).collect();
-        let floats: Vec<usize> = (0..fields.len()).filter(|&i| fields[i] != texts[i]).collect();
-        if floats.is_empty() {
-            return Ok(found);
-        }
-        let table = Self { schema: Arc::new(Schema::new(texts)), ..self.clone() };
-        for batch in table.batches(&floats)? {
-            let batch = batch.map_err(|e| self.failed(e))?;
-            for (float, values) in floats.iter().zip(batch.columns()) {
-                fields[*float] = as_exact(&fields[*float], values);
             }
         }
         Ok(Schema::new(fields))

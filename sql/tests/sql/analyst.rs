@@ -149,6 +149,10 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ("odd", "odd.csv", "x,y,z\n.5,1,nan\nNAN,Inf,inf\n-Infinity,2,x\n"),
         ("marks", "marks.jsonl", "{\"id\": \"p2\", \"tags\": [\"x\"]}\n{\"id\": \"p9\", \"tags\": []}\n"),
         ("days", "days.csv", "day,at\n2024-02-29,2024-02-29T10:00:00\n,2024-03-01\n"),
+        ("listed", "listed.json", " [{\"id\": \"p1\",\n \"n\": 1.50},\n {\"id\": \"p2\", \"n\": null}]\n"),
+        ("semicolons", "semicolons.csv", "\"id\";\"size (cm)\"\np1;\"1,5\"\np2;2\n"),
+        ("pipes", "pipes.csv", "id|n\np1|1\n"),
+        ("misnamed", "misnamed.tsv", "id,n\np1,1\n"),
     ])
     .unwrap();
     for (sql, expected) in [
@@ -172,11 +176,18 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ("SELECT tags[1] FROM marks WHERE id = 'p2'", "x"),
         ("SELECT typeof(day), typeof(at) FROM days WHERE at > '2024-02-29 12:00:00'", "DATE | TIMESTAMP"),
         ("SELECT count(*) FROM pool ANTI JOIN labels USING (id)", "10"),
+        ("SELECT id, n FROM listed ORDER BY id", "p1 | 1.5\np2 | NULL"),
+        ("SELECT id, \"size (cm)\" FROM semicolons ORDER BY id", "p1 | 1,5\np2 | 2"),
+        ("SELECT p.n + m.n FROM pipes p JOIN misnamed m USING (id)", "2"),
     ] {
         let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         assert_eq!(rows.join("\n"), expected, "{sql}");
     }
     assert!(slt::run(&session, "SELECT * FROM 'labels.csv'").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_no_tables_say_where_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wide.csv");
     fs_err::write(&path, b"\xff\xfei\0d\0\n\0").unwrap();
@@ -187,12 +198,54 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ("pool", "a.csv", "a\n1\n", "is taken"),
         ("Labels", "a.csv", "a\n1\n", "a-z"),
         ("labels", "a.txt", "a\n1\n", "ending in .parquet"),
-        ("labels", "a.jsonl", "no JSON\n", "cannot be read as a table"),
-        ("labels", "a.json", " [{\"a\": 1}]", "it is a list; a table is read from one object a line"),
-        ("labels", "a.csv", "a;b\n1;2\n", "separated by `;`; .csv is read with commas"),
-        ("labels", "a.tsv", "a,b\n1,2,3\n", "separated by commas"),
+        (
+            "labels",
+            "a.jsonl",
+            "{}\nno JSON\n",
+            "a.jsonl, line 2: malformed JSON at column 2: expected ident\n  correct it",
+        ),
+        ("labels", "a.jsonl", "{\"a\": 1}\n\n{\"a\": 2", "a.jsonl, line 3: malformed JSON at column 7: EOF"),
+        (
+            "labels",
+            "a.jsonl",
+            "{\"a\": {\"b\": 1, \"b\": 2}}\n",
+            "line 1: malformed JSON at column 18: the key \"b\"",
+        ),
+        (
+            "labels",
+            "a.json",
+            "{\n\"a\": 1\n}\n",
+            "a.json, line 1: malformed JSON at column 1: an object over several",
+        ),
+        ("labels", "a.json", "[{\"a\": 1},\n {\"a\": 2,}]", "a.json, item 2: malformed JSON"),
+        ("labels", "a.json", "[{\"a\": 1}\n", "a.json, line 2: the file ends inside of its list; copy"),
+        (
+            "labels",
+            "a.jsonl",
+            "{\"a\": 1}\n{\"a\": [1]}\n",
+            "line 2: the value of \"a\" is a list here, and a single",
+        ),
+        (
+            "labels",
+            "a.csv",
+            "a,b\n1,2\n3\n",
+            "a.csv, line 3: 1 field, and the header has 2; is a quote or a line",
+        ),
+        (
+            "labels",
+            "a.csv",
+            "a,b\n1,\"2\n3,4\n",
+            "a.csv, line 2: the quote that opens here is never closed; close it",
+        ),
+        ("labels", "a.tsv", "a,b\n1,2,3\n", "a.tsv, line 2: 3 fields, and the header has 2"),
+        ("labels", "a.parquet.gz", "x", "ending in .parquet"),
         ("labels", "a.csv", "a,b,a\n1,2,3\n", "two columns are called \"a\""),
-        ("labels", "a.jsonl", long.as_str(), "found Array"),
+        (
+            "labels",
+            "a.jsonl",
+            long.as_str(),
+            "a.jsonl, line 2: expected a JSON object, found a list\n  each row",
+        ),
         (
             "labels",
             "a.csv",

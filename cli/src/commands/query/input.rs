@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use gstore_sql::{OwnTable, Parameters};
 
 use crate::args::QueryArgs;
+use crate::context::Context;
 use crate::failure::UsageError;
 
 /// The statements; none where somebody is there to type them.
@@ -30,9 +31,9 @@ pub(super) fn place(args: &QueryArgs) -> &Path {
     }
 }
 
-/// `NAME=FILE`: files of the user's own as tables.
-pub fn own_tables(given: &[String]) -> Result<Vec<OwnTable>> {
-    let table = |text: &String| {
+/// `NAME=FILE`: files of the user's own as tables. What their names do not say is told.
+pub fn own_tables(context: &Context, given: &[String]) -> Result<Vec<OwnTable>> {
+    let table = |text: &String| -> Result<OwnTable> {
         let wrong = || {
             let name = Path::new(text).file_stem().and_then(|name| name.to_str()).unwrap_or_default();
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -43,8 +44,11 @@ pub fn own_tables(given: &[String]) -> Result<Vec<OwnTable>> {
             UsageError(format!("a table is given as NAME=FILE, not `{text}`{example}"))
         };
         let (name, file) = text.split_once('=').filter(|(_, file)| !file.is_empty()).ok_or_else(wrong)?;
-        OwnTable::open(name, Path::new(file))
-            .map_err(|error| anyhow::Error::from(UsageError(error.to_string())))
+        let table = OwnTable::open(name, Path::new(file)).map_err(|error| UsageError(error.to_string()))?;
+        if let Some(note) = table.note() {
+            context.say(note);
+        }
+        Ok(table)
     };
     given.iter().map(table).collect()
 }
