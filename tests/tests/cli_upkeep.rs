@@ -42,8 +42,34 @@ fn lists_are_objects_with_json() {
         assert_eq!(object[key], first, "{list:?}");
     }
     assert_eq!(place.ok(&["factors", "list", "--json"]), "");
-    let both = place.run(&["ls", "--json", "--format", "csv"]);
-    assert!(both.code == 2 && both.stderr.contains("--format"), "{}", both.stderr);
+    let query = ["query", "SELECT id, row FROM pool WHERE row < 2 ORDER BY row"];
+    let rows = "{\"id\":\"a0\",\"row\":0}\n{\"id\":\"a1\",\"row\":1}\n";
+    assert_eq!(place.ok(&[&query[..], &["--json"]].concat()), rows);
+    place.ok(&[&query[..], &["--json", "-o", "rows"]].concat());
+    assert_eq!(fs_err::read_to_string(place.path("rows")).expect("written"), rows);
+    for list in [&["ls"][..], &query] {
+        let both = place.run(&[list, &["--json", "--format", "csv"]].concat());
+        assert!(both.code == 2 && both.stderr.contains("--format"), "{}", both.stderr);
+    }
+}
+
+#[test]
+fn failures_are_text_on_standard_error_whatever_the_format() {
+    let place = place();
+    fs_err::write(place.path("bad.jsonl"), "{\"text\": 1\n").expect("written");
+    for (args, code) in [
+        (&["query", "SELECT nothing FROM pool"][..], 1),
+        (&["info", "nothing"], 1),
+        (&["view", "drop", "nothing"], 1),
+        (&["add", "--dataset", "pool", "--data", "bad.jsonl"], 1),
+        (&["index", "--dataset", "nothing", "--sketch"], 1),
+        (&["query", "--with", "labels=none.csv", "SELECT 1"], 2),
+        (&["snapshots", "--no-such-flag"], 2),
+    ] {
+        let done = place.run(&[args, &["--json"]].concat());
+        assert_eq!((done.code, done.stdout.as_str()), (code, ""), "{args:?}: {}", done.stderr);
+        assert!(done.stderr.lines().any(|line| line.starts_with("error: ")), "{args:?}: {}", done.stderr);
+    }
 }
 
 #[test]

@@ -111,6 +111,11 @@ fn the_page_has_every_key_and_no_other() {
             "ask --explain",
             vec!["ask", "--pool", "pool", "--text", "3 is odd", "--explain", "s2", "--format", "json"],
         ),
+        ("view create", vec!["view", "create", "few", "SELECT id FROM pool", "--json"]),
+        ("view create", vec!["view", "create", "fewer", "SELECT id FROM few", "--json"]),
+        ("view drop", vec!["view", "drop", "few", "--json"]),
+        ("token create", vec!["token", "create", "page", "--scope", "read", "--json"]),
+        ("token revoke", vec!["token", "revoke", "page", "--json"]),
     ] {
         check(heading, &place.json(&args));
     }

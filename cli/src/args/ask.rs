@@ -4,7 +4,7 @@ use clap::Args;
 use gstore_model::Device;
 use gstore_store::SnapshotName;
 
-use super::{Checks, DrawArgs, OutputArgs, ScoringArgs};
+use super::{Checks, DrawArgs, JsonArgs, OutputArgs, ScoringArgs};
 
 /// Where the models of stored vectors are now.
 #[derive(Args, Debug, Clone, Default)]
@@ -87,6 +87,9 @@ pub struct AskArgs {
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
+    /// The short form of its format
+    #[command(flatten)]
+    pub json: JsonArgs,
     /// The picture of it
     #[command(flatten)]
     pub draw: DrawArgs,

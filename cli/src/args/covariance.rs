@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use gstore_store::SnapshotName;
 
-use super::{CovarianceArgs, OutputArgs, PictureArgs, RankingArgs};
+use super::{CovarianceArgs, JsonArgs, OutputArgs, PictureArgs, RankingArgs};
 
 /// A pool, a target, and how their losses are compared.
 pub type LossRankingArgs = RankingArgs<CovarianceArgs>;
@@ -25,6 +25,9 @@ pub struct DaunceQueryArgs {
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
+    /// The short form of its format
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 /// `gstore daunce report`

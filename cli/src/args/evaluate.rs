@@ -8,8 +8,8 @@ use gstore_generate::Compute;
 use gstore_model::Device;
 
 use super::{
-    EvaluateAttributionArgs, EvaluateBrittlenessArgs, EvaluateFlipsArgs, EvaluateRetrainArgs, TextArgs,
-    at_least,
+    EvaluateAttributionArgs, EvaluateBrittlenessArgs, EvaluateFlipsArgs, EvaluateRetrainArgs, JsonArgs,
+    TextArgs, at_least,
 };
 
 /// `gstore evaluate`
@@ -181,7 +181,7 @@ pub struct TaskArgs {
 }
 
 /// Options that say something of models, questions or tokens, of which target samples have none.
-const NOT_OF_TARGETS: [&str; 27] = [
+const NOT_OF_TARGETS: [&str; 28] = [
     "model",
     "run",
     "no_base",
@@ -189,6 +189,7 @@ const NOT_OF_TARGETS: [&str; 27] = [
     "report",
     "rows",
     "format",
+    "as_json",
     "against",
     "resamples",
     "seed",
@@ -242,6 +243,9 @@ pub struct ReportArgs {
     /// Format of the report [default: by the file's ending; without a file text]
     #[arg(long, value_enum)]
     pub format: Option<ReportFormat>,
+    /// The short form of it
+    #[command(flatten)]
+    pub json: JsonArgs,
     /// File for the report: .json, .csv, .md or .txt, also with .gz or .zst [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,

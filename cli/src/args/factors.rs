@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use gstore::factors::Damping;
 use gstore_store::{ShardIndex, SnapshotName};
 
-use super::{EngineArgs, ListOutputArgs, OutputArgs, TextArgs, at_least};
+use super::{EngineArgs, JsonArgs, ListOutputArgs, OutputArgs, TextArgs, at_least};
 
 /// `gstore factors`
 #[derive(Args, Debug)]
@@ -250,6 +250,9 @@ pub struct FactorsInspectArgs {
     /// Where and how to write the table
     #[command(flatten)]
     pub output: OutputArgs,
+    /// The short form of its format
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 /// `gstore factors list`

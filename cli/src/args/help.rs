@@ -148,6 +148,7 @@ fn writing() -> Vec<Group> {
     let options = [
         "output",
         "format",
+        "as_json",
         "scores",
         "scores_of",
         "explain",

@@ -69,7 +69,7 @@ pub use matrix::MatrixArgs;
 pub use merge::MergeArgs;
 pub use missing::explained_missing;
 pub use negative::{command, join_negative};
-pub use output::{Format, ListOutputArgs, OutputArgs};
+pub use output::{Format, JsonArgs, ListOutputArgs, OutputArgs};
 pub use overview::{misplaced, without_command};
 pub use plot::*;
 pub use prefilter::*;

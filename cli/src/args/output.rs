@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, ValueEnum};
 
 /// Where and how to write a result.
 #[derive(Args, Debug, Clone)]
@@ -19,23 +19,29 @@ pub struct OutputArgs {
     pub force: bool,
 }
 
+/// The short form of `--format json`. It stands behind the arguments that have `--format`, and sets it.
+#[derive(Args, Debug, Clone)]
+#[command(mut_arg("format", or_json))]
+pub struct JsonArgs {
+    /// The result as JSON, as with --format json
+    #[arg(long = "json", conflicts_with = "format")]
+    pub as_json: bool,
+}
+
+/// `--format`, which is JSON with the short form. A flag that is not given has the value false.
+fn or_json(format: Arg) -> Arg {
+    format.default_value_if("as_json", "true", "json")
+}
+
 /// Where and how to write a list that a command keeps, such as that of snapshots.
 #[derive(Args, Debug, Clone)]
 pub struct ListOutputArgs {
     /// Format and file
     #[command(flatten)]
     pub to: OutputArgs,
-    /// One object a line, as with --format json
-    #[arg(long = "json", conflicts_with = "format")]
-    pub as_json: bool,
-}
-
-impl ListOutputArgs {
-    /// Where and how, the short flag spelled out.
-    pub fn spelled(&self) -> OutputArgs {
-        let format = if self.as_json { Some(Format::Json) } else { self.to.format };
-        OutputArgs { format, ..self.to.clone() }
-    }
+    /// The short form
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 /// Format of a result.
@@ -88,5 +94,29 @@ impl Format {
     /// Whether it is for programs only.
     pub fn is_binary(self) -> bool {
         matches!(self, Self::Parquet | Self::Arrow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Line {
+        #[command(flatten)]
+        list: ListOutputArgs,
+    }
+
+    #[test]
+    fn the_short_form_is_the_format() {
+        let format = |words: &[&str]| {
+            Line::try_parse_from([&["line"], words].concat()).map(|line| line.list.to.format)
+        };
+        assert_eq!(format(&["--json"]).expect("parsed"), Some(Format::Json));
+        assert_eq!(format(&["--format", "csv"]).expect("parsed"), Some(Format::Csv));
+        assert_eq!(format(&[]).expect("parsed"), None);
+        assert!(format(&["--json", "--format", "csv"]).is_err());
     }
 }

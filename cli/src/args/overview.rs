@@ -66,9 +66,6 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
     let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let has = |long: &str| command.get_arguments().any(|arg| arg.get_long() == Some(long));
     match word.as_str() {
-        "--json" if has("format") => {
-            Some("error: the result as JSON is asked for with --format json".to_owned())
-        }
         word if Path::new(word).exists() && has("data") => {
             Some(format!("error: {word} is a file; give it with --data {word}"))
         }
@@ -134,10 +131,6 @@ mod tests {
             misplaced(&command(), &argv, &error).as_deref(),
             Some("error: Cargo.toml is a file; give it with --data Cargo.toml")
         );
-        let argv: Vec<OsString> = ["gstore", "query", "--json"].map(OsString::from).into();
-        let error = command().try_get_matches_from(&argv).expect_err("refused");
-        let asked = misplaced(&command(), &argv, &error);
-        assert_eq!(asked.as_deref(), Some("error: the result as JSON is asked for with --format json"));
         for (words, says) in [
             (&["delete", "notes", "--id", "1"][..], "a dataset is given with --dataset notes"),
             (&["ingest", "pool", "--features", "loss", "--model", "m"], "--dataset pool"),

@@ -7,7 +7,7 @@ use gstore_store::SnapshotName;
 
 #[cfg(feature = "serve")]
 use super::RemoteArgs;
-use super::{DrawArgs, ModelArgs, OutputArgs};
+use super::{DrawArgs, JsonArgs, ModelArgs, OutputArgs};
 
 /// `gstore query`
 #[derive(Args, Debug)]
@@ -46,6 +46,9 @@ pub struct QueryArgs {
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
+    /// The short form of its format
+    #[command(flatten)]
+    pub json: JsonArgs,
     /// The picture of it
     #[command(flatten)]
     pub draw: DrawArgs,

@@ -171,6 +171,9 @@ pub enum TokenWhat {
         /// The datasets that it may see, with their features [default: all]
         #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
         datasets: Vec<String>,
+        /// Print its name and the token as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// List the tokens, without what is secret of them
     List {
@@ -182,6 +185,9 @@ pub enum TokenWhat {
     Revoke {
         /// Its name, as `gstore token list` shows it
         name: Option<String>,
+        /// Print its name as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

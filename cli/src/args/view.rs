@@ -32,6 +32,9 @@ pub enum ViewWhat {
         /// Replace a view of this name
         #[arg(long)]
         force: bool,
+        /// Print what was saved as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// List the views with their statements
     List {
@@ -44,5 +47,8 @@ pub enum ViewWhat {
         /// Name of the view
         #[arg(value_name = "NAME")]
         name: String,
+        /// Print what was removed as JSON
+        #[arg(long)]
+        json: bool,
     },
 }

@@ -226,7 +226,7 @@ fn list(context: &Context, args: &FactorsListArgs) -> Result<ExitCode> {
         ("bytes", number(&|note| note.bytes), false),
     ])?;
     let schema = batch.schema();
-    query::write(context, &args.output.spelled(), &schema, &mut std::iter::once(Ok(batch)))?;
+    query::write(context, &args.output.to, &schema, &mut std::iter::once(Ok(batch)))?;
     Ok(ExitCode::SUCCESS)
 }
 

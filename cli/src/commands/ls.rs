@@ -32,6 +32,6 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    Engine::new(context, snapshot)?.run(context, LIST, &args.output.spelled(), &cancel)?;
+    Engine::new(context, snapshot)?.run(context, LIST, &args.output.to, &cancel)?;
     Ok(ExitCode::SUCCESS)
 }

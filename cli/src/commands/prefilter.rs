@@ -149,8 +149,8 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
 }
 
 fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
-    let to = args.output.spelled();
-    query::check_place(context, &to)?;
+    let to = &args.output.to;
+    query::check_place(context, to)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let notes = gstore::list_prefilters(&snapshot)?;
@@ -173,7 +173,7 @@ fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
         ("created", Arc::new(created), true),
     ])?;
     let schema = batch.schema();
-    query::write(context, &to, &schema, &mut std::iter::once(Ok(batch)))?;
+    query::write(context, to, &schema, &mut std::iter::once(Ok(batch)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -15,7 +15,7 @@ pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<ExitCode> {
     Engine::new(context, store.snapshot()?)?.run(
         context,
         "SELECT number, created, tags, changes, command, current FROM gstore.snapshots ORDER BY number DESC",
-        &args.output.spelled(),
+        &args.output.to,
         &cancel,
     )?;
     Ok(ExitCode::SUCCESS)

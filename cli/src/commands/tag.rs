@@ -18,7 +18,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
         Engine::new(context, store.snapshot()?)?.run(
             context,
             "SELECT tag, snapshot, created FROM gstore.tags ORDER BY tag",
-            &args.output.spelled(),
+            &args.output.to,
             &cancel,
         )?;
         return Ok(ExitCode::SUCCESS);

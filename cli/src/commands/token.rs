@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
 use gstore_server::{NewToken, Scope, TokenInfo, Tokens};
+use serde_json::json;
 
 use super::query::write;
 use crate::args::{TokenArgs, TokenScope, TokenWhat};
@@ -18,7 +19,7 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let tokens = Tokens::of(&store);
     match &args.what {
-        TokenWhat::Create { name, scope, expires, datasets } => {
+        TokenWhat::Create { name, scope, expires, datasets, json } => {
             let snapshot = store.snapshot()?;
             for dataset in datasets {
                 snapshot.dataset(dataset)?;
@@ -30,17 +31,23 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
             let datasets = (!datasets.is_empty()).then(|| datasets.iter().cloned().collect());
             let token = tokens.create(NewToken { name: name.clone(), scope, expires: *expires, datasets })?;
             context.say("this token is shown once; only its digest is stored:");
-            out!("{token}");
+            match json {
+                true => out!("{:#}", json!({ "name": name, "token": token })),
+                false => out!("{token}"),
+            }
         }
         TokenWhat::List { output } => {
             let batch = table(&tokens.list()?)?;
             let schema = batch.schema();
-            write(context, &output.spelled(), &schema, &mut std::iter::once(Ok(batch)))?;
+            write(context, &output.to, &schema, &mut std::iter::once(Ok(batch)))?;
         }
-        TokenWhat::Revoke { name } => {
+        TokenWhat::Revoke { name, json } => {
             let Some(name) = name else { bail!(UsageError(which(&tokens.list()?))) };
             tokens.revoke(name)?;
-            out!("{name}: revoked");
+            match json {
+                true => out!("{:#}", json!({ "name": name })),
+                false => out!("{name}: revoked"),
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ use gstore_core::Cancel;
 use gstore_query::hint::listing;
 use gstore_sql::{SqlOptions, SqlRunner};
 use gstore_store::{DatasetName, ViewOptions};
+use serde_json::json;
 
 use super::query::Engine;
 use crate::args::{ViewArgs, ViewWhat};
@@ -18,7 +19,7 @@ use crate::output::out;
 pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
     let store = context.open()?;
     match &args.what {
-        ViewWhat::Create { name, sql, force } => {
+        ViewWhat::Create { name, sql, force, json } => {
             let name = DatasetName::try_from(name.as_str())
                 .map_err(|error| UsageError(error.to_string().replace("a dataset:", "a view:")))?;
             let statements = gstore_sql::statements(sql);
@@ -32,18 +33,29 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
             SqlRunner::new(store.snapshot()?, options)?.columns(sql, &Cancel::new())?;
             let options = ViewOptions { command: command_line(), replace: *force };
             let snapshot = store.create_view(&name, sql, options)?;
-            out!("{name}: saved in snapshot {}; write SELECT * FROM {name}", snapshot.number());
+            match json {
+                true => out!("{:#}", json!({ "view": name, "snapshot": snapshot.number() })),
+                false => {
+                    out!("{name}: saved in snapshot {}; write SELECT * FROM {name}", snapshot.number());
+                }
+            }
         }
         ViewWhat::List { output } => {
             let cancel = context.cancel_on_interrupt("stopping")?;
             let sql = "SELECT name, statement, created FROM gstore.views ORDER BY name";
-            Engine::new(context, store.snapshot()?)?.run(context, sql, &output.spelled(), &cancel)?;
+            Engine::new(context, store.snapshot()?)?.run(context, sql, &output.to, &cancel)?;
         }
-        ViewWhat::Drop { name } => {
+        ViewWhat::Drop { name, json } => {
             let seen = store.snapshot()?;
             let readers = gstore_sql::views_that_read(&seen, name);
             let snapshot = store.drop_view(seen.view(name)?, &command_line())?;
-            out!("{name}: dropped in snapshot {}", snapshot.number());
+            match json {
+                true => {
+                    let report = json!({ "view": name, "snapshot": snapshot.number(), "readers": readers });
+                    out!("{report:#}");
+                }
+                false => out!("{name}: dropped in snapshot {}", snapshot.number()),
+            }
             note_readers(context, name, &readers);
         }
     }
