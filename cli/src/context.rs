@@ -14,6 +14,7 @@ use rustix::fs::{Access, access};
 use crate::args::Common;
 use crate::failure::{STOPPED, UsageError};
 use crate::output::say;
+use crate::pipeline::shell_word;
 use crate::progress::Reporter;
 
 /// Entries of a folder that are looked at for stores.
@@ -64,6 +65,15 @@ impl Context {
     /// The folder of the store.
     pub fn store_path(&self) -> Result<&Path> {
         Ok(self.named_store().ok_or_else(|| UsageError(which_store()))?)
+    }
+
+    /// The end of a command that a message proposes: the store as it was named, so that a shell takes the command
+    /// as it stands. Nothing where the environment names it, which is there for the next command too.
+    pub fn at_store(&self) -> String {
+        match self.named_store().filter(|_| !self.store_of_environment) {
+            Some(store) => format!(" --store {}", shell_word(&store.display().to_string())),
+            None => String::new(),
+        }
     }
 
     /// The store, which must exist.

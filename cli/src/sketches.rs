@@ -48,7 +48,8 @@ pub fn restore(context: &Context, store: &Store, before: &Before, cancel: &Cance
     for Gone { feature, kind } in before.gone(store)? {
         context.say(&match kind.as_str() {
             ann::KIND => format!(
-                "the new files of {feature} have no graph yet; `gstore index --hnsw {feature}` makes it"
+                "the new files of {feature} have no graph yet; `gstore index --hnsw {feature}{}` makes it",
+                context.at_store()
             ),
             _ => format!("the new files of {feature} have no index of the kind {kind} yet"),
         });
@@ -60,7 +61,7 @@ pub fn restore(context: &Context, store: &Store, before: &Before, cancel: &Cance
 fn tell(context: &Context, planes: Option<Planes>, done: Result<Sketched, SketchError>) -> Result<ExitCode> {
     // For all of the dataset, planes of one command might not be those of the others.
     let again = |dataset: &str| match planes {
-        None => format!("`gstore index --sketch --dataset {dataset}`"),
+        None => format!("`gstore index --sketch --dataset {dataset}{}`", context.at_store()),
         Some(_) => "the same command".to_owned(),
     };
     let done = match done {

@@ -1,6 +1,8 @@
 //! Promise: what a store has is listed for people and for programs, and what tidying it saves is told before.
 
-use gstore_tests::binary::Finished;
+use std::process::Command;
+
+use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use serde_json::Value;
 
@@ -70,6 +72,23 @@ fn failures_are_text_on_standard_error_whatever_the_format() {
         assert_eq!((done.code, done.stdout.as_str()), (code, ""), "{args:?}: {}", done.stderr);
         assert!(done.stderr.lines().any(|line| line.starts_with("error: ")), "{args:?}: {}", done.stderr);
     }
+}
+
+#[test]
+fn commands_that_are_proposed_run_as_they_stand() {
+    let place = place();
+    let words = ["delete", "--dataset", "pool", "--where", "id LIKE 'b%'"];
+    let deleted = text(&place.run(&words));
+    let proposed = deleted.split('`').nth(1).expect("a command");
+    assert_eq!(proposed, format!("gstore revert --to 3 --store {}", place.path("store").display()));
+    let mut pasted = Command::new(binary::path());
+    pasted.args(proposed.split(' ').skip(1)).env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG");
+    assert!(binary::ok(&mut pasted).contains(&proposed.replace("--to 3", "--to 4")));
+    assert_eq!(place.value("SELECT count(*) FROM pool"), "82");
+    // The environment is still there for the next command.
+    let mut told = Command::new(binary::path());
+    told.args(words).env("GSTORE_STORE", place.path("store")).env_remove("GSTORE_CONFIG");
+    assert!(text(&binary::run(&mut told)).contains("`gstore revert --to 5`"));
 }
 
 #[test]

@@ -260,7 +260,7 @@ fn ctrl_c_is_no_error_and_leaves_what_is_published() {
         done(ingest(&place, "pool", &["--features", "grad-sgd", "--data", &pool]));
     }
     let number = place.value("SELECT max(number) FROM gstore.snapshots");
-    let again = interrupted(&place, "`gstore index --sketch --dataset pool`", || {
+    let again = interrupted(&place, "`gstore index --sketch --dataset pool --store ", || {
         let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
         let mut command =
             place.gstore(&["ingest", "--dataset", "pool", "--dim", "128", "--run", "warmup", "--sketch"]);

@@ -36,7 +36,8 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
             samples.tell(context, &report);
             if report.snapshot == Some(FIRST) {
                 context.say(&format!(
-                    "next: `gstore ingest --dataset {dataset} --model DIR --features KIND` runs a model over it"
+                    "next: `gstore ingest --dataset {dataset} --model DIR --features grad-sgd{}` runs a model over it",
+                    context.at_store()
                 ));
             }
         }

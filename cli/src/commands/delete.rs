@@ -26,9 +26,9 @@ const LISTED: usize = 5;
 const ATTEMPTS: usize = 10;
 
 /// How a change that made a snapshot, and removed something, is undone.
-pub(super) fn way_back(snapshot: u64, removed: &str) -> String {
-    let before = snapshot.saturating_sub(1);
-    format!("snapshot {before} still has {removed}: `gstore revert --to {before}` goes back to it")
+pub(super) fn way_back(context: &Context, snapshot: u64, removed: &str) -> String {
+    let (before, store) = (snapshot.saturating_sub(1), context.at_store());
+    format!("snapshot {before} still has {removed}: `gstore revert --to {before}{store}` goes back to it")
 }
 
 /// Deletes the rows.
@@ -207,7 +207,7 @@ fn print(context: &Context, args: &DeleteArgs, found: &Found, report: &DeleteRep
         }
         Some(snapshot) => {
             out!("{}: {} deleted in snapshot {snapshot}", args.dataset, many(report.deleted, "row"));
-            context.say(&way_back(snapshot, &format!("what was deleted of {}", args.dataset)));
+            context.say(&way_back(context, snapshot, &format!("what was deleted of {}", args.dataset)));
         }
     }
     Ok(())

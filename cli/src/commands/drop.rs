@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
             ),
         };
         out!("snapshot {}: {what}, {}", report.snapshot, HumanBytes(report.bytes));
-        context.say(&super::delete::way_back(report.snapshot, &named(&args.what)));
+        context.say(&super::delete::way_back(context, report.snapshot, &named(&args.what)));
         if let DropWhat::Dataset { name } = &args.what {
             super::view::note_readers(context, name, &readers);
         }

@@ -18,7 +18,7 @@ pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let value = match args.name.as_deref() {
         None => whole(&store, &snapshot)?,
-        Some(name) => named(&snapshot, name)?,
+        Some(name) => named(context, &snapshot, name)?,
     };
     if args.json {
         out!("{}", serde_json::to_string_pretty(&value)?);
@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
+fn named(context: &Context, snapshot: &Snapshot, name: &str) -> Result<Value> {
     if let Ok(part) = snapshot.dataset(name) {
         return dataset(snapshot, part);
     }
@@ -71,7 +71,8 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
         .collect();
     let near =
         nearest(name, known.iter().copied()).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
-    bail!("there is no dataset, run, ensemble or feature `{name}`{near} (`gstore ls` lists them)")
+    let store = context.at_store();
+    bail!("there is no dataset, run, ensemble or feature `{name}`{near} (`gstore ls{store}` lists them)")
 }
 
 fn whole(store: &Store, snapshot: &Snapshot) -> Result<Value> {

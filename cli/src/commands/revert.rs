@@ -25,8 +25,9 @@ pub fn run(context: &Context, args: &RevertArgs) -> Result<ExitCode> {
     }
     match report.snapshot {
         Some(snapshot) => out!(
-            "snapshot {snapshot} has the content of snapshot {}; `gstore revert --to {before}` undoes this",
-            report.to
+            "snapshot {snapshot} has the content of snapshot {}; `gstore revert --to {before}{}` undoes this",
+            report.to,
+            context.at_store()
         ),
         None if report.changes.is_empty() => out!("nothing differs from snapshot {}", report.to),
         None => out!("nothing was changed: this was a dry run"),

@@ -25,9 +25,10 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<ExitCode> {
     };
     logs::begin(form, &args.log_level).map_err(UsageError)?;
     if !args.without_tokens && Tokens::of(&store).list()?.is_empty() {
-        context.say(
-            "there is no token yet, so no client can ask; `gstore token create NAME --scope read` makes one",
-        );
+        context.say(&format!(
+            "there is no token yet, so no client can ask; `gstore token create NAME --scope read{}` makes one",
+            context.at_store()
+        ));
     }
     let stop = context.cancel_on_interrupt("stopping; once more to stop at once")?;
     let scheme = if args.tls_cert.is_some() { "grpc+tls" } else { "grpc" };

@@ -54,7 +54,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     };
     let run = args.saving.run.clone().unwrap_or_else(|| name_of(&args.output));
     if let Some(store) = &store {
-        check_run(store, &run, args)?;
+        check_run(context, store, &run, args)?;
     }
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
@@ -272,7 +272,7 @@ fn check_read(args: &TrainArgs) -> Result<()> {
 
 /// Refuses, before hours of work, a run of the store that is another training, or would name checkpoints that this one
 /// does not keep.
-fn check_run(store: &Store, run: &str, args: &TrainArgs) -> Result<()> {
+fn check_run(context: &Context, store: &Store, run: &str, args: &TrainArgs) -> Result<()> {
     let (snapshot, saving) = (store.snapshot()?, &args.saving);
     let Ok(part) = snapshot.run(run) else { return Ok(()) };
     if saving.drops_run {
@@ -285,7 +285,8 @@ fn check_run(store: &Store, run: &str, args: &TrainArgs) -> Result<()> {
     };
     if saving.overwrite_output_dir || !part.checkpoints.iter().all(is_own) {
         bail!(UsageError(format!(
-            "run {run} of the store is another training: give this one another name with --run, or `gstore drop run {run}`"
+            "run {run} of the store is another training: give this one another name with --run, or `gstore drop run {run}{}`",
+            context.at_store()
         )));
     }
     if let Some(most) = saving.save_total_limit.filter(|most| *most < part.checkpoints.len()) {

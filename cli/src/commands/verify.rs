@@ -34,13 +34,13 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     bytes.finish();
     let report = match report {
         Err(error) if error.is_damage() => {
-            unless_closed(print_unreadable(args, &error))?;
+            unless_closed(print_unreadable(context, args, &error))?;
             return Ok(ExitCode::from(DAMAGED));
         }
         other => other?,
     };
     // The exit code says whether there is damage, also to a script that reads the first lines only.
-    unless_closed(print_report(args, &report))?;
+    unless_closed(print_report(context, args, &report))?;
     Ok(match report.is_sound() {
         false => ExitCode::from(DAMAGED),
         true if cancel.is_raised() => ExitCode::from(STOPPED),
@@ -48,7 +48,7 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     })
 }
 
-fn print_report(args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
+fn print_report(context: &Context, args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
     if args.json {
         out!("{}", serde_json::to_string_pretty(report)?);
         return Ok(());
@@ -70,23 +70,29 @@ fn print_report(args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
             1 => ("1 file belongs".to_owned(), "it"),
             n => (format!("{n} files belong"), "them"),
         };
-        out!("{belong} to no snapshot; `gstore gc` removes {them}");
+        out!("{belong} to no snapshot; `gstore gc{}` removes {them}", context.at_store());
     }
     if !report.is_sound() {
         out!("what is listed cannot be read; everything else is intact");
-        out!("`gstore verify --repair` saves what is sound of it; `gstore restore` brings back a backup");
+        out!(
+            "`gstore verify --repair{}` saves what is sound of it; `gstore restore` brings back a backup",
+            context.at_store()
+        );
     }
     Ok(())
 }
 
 /// Not even a snapshot can be read: the report has that one problem.
-fn print_unreadable(args: &VerifyArgs, error: &VerifyError) -> Result<()> {
+fn print_unreadable(context: &Context, args: &VerifyArgs, error: &VerifyError) -> Result<()> {
     if args.json {
         let problems = json!({ "snapshot": null, "problems": [error.damage()] });
         out!("{}", serde_json::to_string_pretty(&problems)?);
     } else {
         out!("{error}");
-        out!("`gstore verify --repair` finds the newest sound state; `gstore restore` brings back a backup");
+        out!(
+            "`gstore verify --repair{}` finds the newest sound state; `gstore restore` brings back a backup",
+            context.at_store()
+        );
     }
     Ok(())
 }

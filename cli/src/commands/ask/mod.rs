@@ -29,7 +29,7 @@ const SOURCE: &str = "source";
 
 /// Runs the model over the sample, then ranks the pool by it.
 pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
-    check_words(args)?;
+    check_words(context, args)?;
     let given = records(args)?;
     let format = format(args)?;
     check(context, &[args.output.output.as_deref()], args.output.force)?;
@@ -66,13 +66,14 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
 }
 
 /// Refuses what belongs to other flags or another command.
-fn check_words(args: &AskArgs) -> Result<()> {
+fn check_words(context: &Context, args: &AskArgs) -> Result<()> {
     if let Some(target) = &args.target {
         bail!(UsageError(format!(
             "`gstore ask` ranks for a sample that is given here, so it has no --target; for the dataset `{target}` ask\n  \
-             gstore query \"SELECT id, score FROM influence('{}', '{target}') ORDER BY score DESC LIMIT {}\"\nor write a selection with `gstore select`",
+             gstore query \"SELECT id, score FROM influence('{}', '{target}') ORDER BY score DESC LIMIT {}\"{}\nor write a selection with `gstore select`",
             args.pool.join(","),
-            args.top
+            args.top,
+            context.at_store()
         )));
     }
     // A text behind the names of --pool is parsed as one of them.

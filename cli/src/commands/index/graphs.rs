@@ -72,8 +72,9 @@ pub fn run(
         bail!(UsageError(match args.hnsw {
             true => "no embeddings here; name a feature, or other kinds with --kind".to_owned(),
             false => format!(
-                "no feature has an index; `gstore index --hnsw --dataset {0}` makes graphs of a dataset's embeddings, `gstore index --sketch --dataset {0}` sketches of its vectors",
-                args.dataset.as_deref().unwrap_or("NAME")
+                "no feature has an index; `gstore index --hnsw --dataset {0}{1}` makes graphs of a dataset's embeddings, `gstore index --sketch --dataset {0}{1}` sketches of its vectors",
+                args.dataset.as_deref().unwrap_or("NAME"),
+                context.at_store()
             ),
         }));
     }
