@@ -4,6 +4,7 @@
 use gstore_store::Store;
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
+use gstore_tests::world;
 
 const SELECT: [&str; 7] = ["select", "--pool", "pool", "--target", "q", "--top", "50"];
 
@@ -99,6 +100,24 @@ fn a_choice_of_planes_changes_no_answer_and_is_evaluated() {
     }
     let told = place.ok(&asked);
     assert!(told.contains("not kept") && told.contains("rows scored"), "{told}");
+}
+
+#[test]
+fn an_evaluation_of_a_dataset_passes_over_single_numbers() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 120);
+    let done = place.ingest("pool", Some(&place.path("pool.jsonl")), "embed-mean,loss");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    place.ok(&["index", "--sketch", "--dataset", "pool"]);
+    let asked = ["index", "--evaluate", "--queries", "2", "--json"];
+    let found = place.json(&[&asked[..], &["--dataset", "pool"]].concat());
+    let features: Vec<&str> =
+        found["features"].as_array().into_iter().flatten().filter_map(|of| of["feature"].as_str()).collect();
+    let is_embedding = |name: &&str| name.starts_with("pool/embed-mean");
+    assert!(!features.is_empty() && features.iter().all(is_embedding), "{found}");
+    // One that is named is refused with the reason.
+    let named = place.run(&[&asked[..], &["--kind", "loss", "--dataset", "pool"]].concat());
+    assert!(named.code != 0 && named.stderr.contains("a single number"), "{}", named.stderr);
 }
 
 #[test]

@@ -230,6 +230,8 @@ fn last_break(line: &str, most: usize, inside: bool) -> Option<(usize, bool)> {
         match c {
             '\'' => single = !single,
             '"' if !single => double = !double,
+            // A comment goes on to the end of its line.
+            '#' if !single && !double => break,
             ' ' if !single && at > begin => found = Some((at, double)),
             _ => {}
         }
@@ -255,6 +257,9 @@ mod tests {
             ]
         );
         assert_eq!(example("  gstore ls", 60), ["  gstore ls"]);
+        let noted = "  gstore index --store s   # which features have which indexes";
+        let lines = ["  gstore index --store s \\", "      # which features have which indexes"];
+        assert_eq!(example(noted, 40), lines);
         assert_eq!(
             laid_out("Examples:\n  gstore ls\n\nOne\nparagraph.\n\nAnother.", 60),
             "Examples:\n  gstore ls\n\nOne paragraph.\n\nAnother."

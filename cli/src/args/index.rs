@@ -14,12 +14,12 @@ pub struct PlanesArgs {
 /// `gstore index`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    gstore index --store s                                              which features have which indexes\n  \
-    gstore index --store s --sketch --dataset pool                      sketches of all vectors of a dataset\n  \
+    gstore index --store s                            # which features have which indexes\n  \
+    gstore index --store s --sketch --dataset pool    # sketches of all vectors of a dataset\n  \
     gstore index --store s --sketch pool/grad-adam@checkpoint-112\n  \
     gstore index --store s --sketch --planes sign,nibble --dataset pool\n  \
-    gstore index --store s --hnsw --dataset pool                        graphs of its embeddings\n  \
-    gstore index --store s --evaluate --dataset pool                    what graphs find of the exact answer, and what planes of sketches save\n  \
+    gstore index --store s --hnsw --dataset pool      # graphs of its embeddings\n  \
+    gstore index --store s --evaluate --dataset pool  # what graphs find, and what sketches save\n  \
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k', mode => 'sketch') ORDER BY score DESC LIMIT 100\"\n\n\
     A sketch holds short codes of every stored vector, 1.6 bytes a coordinate. Rankings in the mode `sketch` read them first and only those vectors that they\n\
     cannot rule out. It is made segment by segment: Ctrl-C keeps what is done, and the same command goes on. Indexes are no part of a snapshot; after\n\

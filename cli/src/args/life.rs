@@ -95,7 +95,7 @@ pub enum DropWhat {
 /// `gstore tag`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  gstore tag --store s before-cleanup\n  gstore tag --store s paper --snapshot 12\n  gstore query --store s --snapshot paper \"SELECT ...\"\n\n\
+    after_help = "Examples:\n  gstore tag --store s before-cleanup\n  gstore tag --store s paper --snapshot 12\n  gstore query --store s --snapshot paper \"SELECT count(*) FROM pool\"\n\n\
     Without a name, the tags are listed. A tagged snapshot is kept by `gstore gc`, whatever its age.",
     mut_arg("force", |force| force.conflicts_with("delete").help("Move a tag that exists; without a name, replace the file if it exists"))
 )]

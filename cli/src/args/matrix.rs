@@ -13,7 +13,7 @@ use super::{Checks, PairArgs};
 #[command(after_help = "Examples:\n  \
     gstore matrix --store s --pool pool --target gsm8k -o scores.parquet\n  \
     gstore matrix --store s --pool pool --target gsm8k,mmlu -o scores --dry-run\n  \
-    gstore matrix --store s --pool pool --target pool --sim dot -o all\n\n\
+    gstore matrix --store s --pool pool --target pool --kind embed-mean -o all\n\n\
     Each score is that of influence() for this one target sample. Rows without a score are left out, as there; excluded() lists them.\n\
     A line is a row of the pool: `row`, `id`, and `scores`, a list of fixed size with a number for each target sample; docs/matrix.md says how to read it.\n\
     A name that ends in .parquet is one file; one without an ending, or with a slash at its end, is a folder, whose parts may be of any number of target samples.\n\

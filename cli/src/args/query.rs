@@ -13,7 +13,7 @@ use super::{DrawArgs, JsonArgs, ModelArgs, OutputArgs};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n  \
-    gstore query --store s \"SELECT id FROM influence($pool, 'gsm8k', k => $k)\" --param pool=pool --param k=10\n  \
+    gstore query --store s \"SELECT id FROM influence(\\$pool, 'gsm8k', k => \\$k)\" --param pool=pool --param k=10\n  \
     gstore query --store s --with labels=labels.csv \"SELECT source, avg(ok) FROM pool JOIN labels USING (id) GROUP BY source\"\n  \
     gstore query --store s -f report.sql\n\n\
     Tables, functions and options: docs/sql.md")]

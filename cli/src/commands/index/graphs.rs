@@ -81,10 +81,14 @@ pub fn run(
     Ok(all)
 }
 
-/// What is taken where nothing is named: embeddings, and for an evaluation alone whatever has an index.
+/// What is taken where nothing is named: embeddings, and for an evaluation alone whatever has an index and more than
+/// one number to compare.
 fn is_meant(args: &IndexArgs, snapshot: &Snapshot, part: &FeaturePart) -> Result<bool> {
     if args.hnsw {
         return Ok(part.desc.space.family == gstore_store::Family::Embedding);
+    }
+    if part.desc.space.family == gstore_store::Family::Loss {
+        return Ok(false);
     }
     Ok(snapshot.indexes(part)?.iter().any(|note| [ann::KIND, sketch::KIND].contains(&note.kind.as_str())))
 }
