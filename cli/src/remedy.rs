@@ -36,6 +36,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         Remedy::DropJobs => "gc --drop-jobs".into(),
         Remedy::AskWithModels => return "`gstore ask` or `gstore query`".into(),
         Remedy::WriteResult => "query -o FILE".into(),
+        Remedy::OwnTable => "query --with NAME=FILE".into(),
         Remedy::InsteadOf(statement) => match statement {
             "UPDATE" | "MERGE" => "add --if-changed replace",
             "DELETE" | "TRUNCATE" => "delete",
@@ -97,6 +98,7 @@ mod tests {
             (Remedy::DropJobs, "`gstore gc --drop-jobs`"),
             (Remedy::AskWithModels, "`gstore ask` or `gstore query`"),
             (Remedy::WriteResult, "`gstore query -o FILE`"),
+            (Remedy::OwnTable, "`gstore query --with NAME=FILE`"),
             (Remedy::InsteadOf("INSERT"), "`gstore add`"),
             (Remedy::InsteadOf("UPDATE"), "`gstore add --if-changed replace`"),
             (Remedy::InsteadOf("DELETE"), "`gstore delete`"),

@@ -57,6 +57,8 @@ pub enum Remedy<'a> {
     AskWithModels,
     /// Write a result to a file.
     WriteResult,
+    /// Make a file of one's own a table.
+    OwnTable,
     /// Do what a statement would that begins with these words of SQL.
     InsteadOf(&'a str),
 }
@@ -153,6 +155,7 @@ impl Remedy<'_> {
             Self::DropJobs => "a collection of unfinished jobs".into(),
             Self::AskWithModels => "a session that has models".into(),
             Self::WriteResult => "the program that asked".into(),
+            Self::OwnTable => "the program that asks".into(),
             Self::InsteadOf(_) => "a job of the store".into(),
         }
     }

@@ -299,9 +299,7 @@ mod tests {
         );
         assert_eq!(select.values("target"), ["x", "y:z"]);
         assert_eq!(select.values("pool"), ["a", "b"]);
-        assert!(
-            select.has("worst") && !select.has("force") && select.knows("force") && !select.knows("json")
-        );
+        assert!(select.has("worst") && !select.has("force") && select.knows("force"));
 
         let turned = "command = 'add'\ndataset = 'd'\ndata = ['b', 'a']\nfield = 'text=x'\n";
         let straight = "command = 'add'\ndata = ['b', 'a']\nfield = 'text=x'\ndataset = 'd'\n";

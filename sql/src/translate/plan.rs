@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
 
 use super::text::between;
@@ -11,8 +12,9 @@ use crate::function;
 use crate::own::OwnTable;
 
 /// What is to be done about a file that a statement names.
-const NO_FILES: &str =
-    "no statement can name a file: `gstore query --with NAME=FILE` makes one a table of that name";
+fn no_files() -> String {
+    format!("no statement can name a file: {} makes one a table of that name", Remedy::OwnTable)
+}
 
 /// Functions that have a value only in a window.
 const WINDOWS: [&str; 8] =
@@ -23,7 +25,7 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
         let short = name.strip_prefix("store.data.").or_else(|| name.strip_prefix("store.")).unwrap_or(name);
         let guess = nearest(short, tables.iter().map(String::as_str));
         return SqlError::unknown(format!("there is no table `{short}`")).hint(match guess {
-            _ if OwnTable::takes(Path::new(short)) => NO_FILES.to_owned(),
+            _ if OwnTable::takes(Path::new(short)) => no_files(),
             Some(table) => format!("did you mean `{table}`?"),
             None => format!("there are {}", listing(tables.iter().map(String::as_str).take(40))),
         });
@@ -32,7 +34,7 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
         let functions = function::NAMES;
         let guess = nearest(name, functions);
         return SqlError::unknown(format!("there is no table function `{name}`")).hint(match guess {
-            _ if name.starts_with("read_") => NO_FILES.to_owned(),
+            _ if name.starts_with("read_") => no_files(),
             Some(function) => format!("did you mean `{function}`?"),
             None => dialect::written_otherwise(name)
                 .unwrap_or_else(|| format!("there are {}", listing(functions))),

@@ -75,6 +75,7 @@ fn decided(place: &Place) -> Value {
     for stage in told["stages"].as_array_mut().expect("stages") {
         (stage["computed"], stage["seconds"]) = (json!(null), json!(null));
     }
+    told["last"]["seconds"] = json!(null);
     report
 }
 

@@ -29,7 +29,11 @@ impl Runner<'_> {
         if !call.common.iter().any(|option| option.starts_with("--threads=")) {
             more.push(format!("--threads={}", self.threads));
         }
-        let prints = !(call.words[0] == "generate" && !call.has("output") && !call.has("as"));
+        let prints = match call.words[0].as_str() {
+            "generate" => call.has("output") || call.has("as"),
+            "select" => call.has("estimate"),
+            _ => true,
+        };
         if call.knows("json") && prints {
             more.push("--json".to_owned());
         }
