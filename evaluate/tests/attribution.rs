@@ -389,6 +389,35 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     assert!(error.contains("has changed"), "{error}");
 }
 
+#[test]
+fn a_folder_with_files_of_its_user_is_no_place_for_a_truth() {
+    let around = tempfile::tempdir().expect("a folder");
+    let samples: Vec<TextSample> = (0..4).map(|row| sample(row, "x")).collect();
+    let subsets = random_subsets(4, 2, 0.5, 1).expect("subsets");
+    let design = serde_json::Value::Null;
+    let plan = TruthPlan { pool: &samples, queries: &samples, subsets: &subsets, repeats: 1, design };
+    for name in
+        ["pool.jsonl", "queries.jsonl", "subsets.jsonl", "recipe.json", "notes.txt", "outputs/mine.txt"]
+    {
+        let place = around.path().join(name.replace(['.', '/'], "-"));
+        fs_err::create_dir_all(place.join("outputs")).expect("made");
+        fs_err::write(place.join(name), "precious").expect("written");
+        let error = TruthFolder::create(&place, &plan).unwrap_err();
+        let (words, first) = (error.to_string(), name.split('/').next().expect("a name"));
+        assert!(words.contains(&format!("holds {first}, which no ground truth put there")), "{words}");
+        assert!(error.is_usage(), "{words}");
+        assert_eq!(fs_err::read_to_string(place.join(name)).expect("there"), "precious");
+        assert!(!TruthFolder::exists(&place), "{name}");
+    }
+    // A creation that was cut off is no file of a user.
+    let place = around.path().join("truth");
+    let made = TruthFolder::create(&place, &plan).expect("made");
+    fs_err::remove_file(place.join("manifest.json")).expect("removed");
+    fs_err::remove_file(place.join("subsets.jsonl")).expect("removed");
+    fs_err::write(place.join(".truth.a1b2c3"), "{").expect("written");
+    assert_eq!(TruthFolder::create(&place, &plan).expect("made").runs(), made.runs());
+}
+
 /// A file of outputs as older versions wrote it.
 fn older(path: &std::path::Path, outputs: [f64; 2]) {
     let columns: [(&str, ArrayRef); 2] = [

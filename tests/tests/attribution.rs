@@ -329,6 +329,24 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
 }
 
 #[test]
+fn files_of_a_user_are_not_replaced_by_a_ground_truth() {
+    let place = Place::new();
+    fs_err::create_dir(place.path("mine")).expect("made");
+    world::write_samples(&place.path("mine/pool.jsonl"), 6);
+    world::write_samples(&place.path("mine/queries.jsonl"), 2);
+    let before = ["pool.jsonl", "queries.jsonl"].map(|name| read(&place, &format!("mine/{name}")));
+    let data =
+        ["--data", "mine/pool.jsonl", "--query-data", "mine/queries.jsonl", "--count", "3", "--draw-only"];
+    let told = binary::run(&mut retrain(&place, "mine", &data));
+    assert_eq!(told.code, 2, "{}", told.stderr);
+    let says = told.stderr.contains("which no ground truth put there; give another folder with --truth");
+    assert!(says && told.stderr.contains("mine holds "), "{}", told.stderr);
+    let after = ["pool.jsonl", "queries.jsonl"].map(|name| read(&place, &format!("mine/{name}")));
+    assert!(before == after && !place.path("mine/manifest.json").exists(), "{}", told.stderr);
+    binary::ok(&mut retrain(&place, "mine/truth", &data));
+}
+
+#[test]
 fn models_are_retrained_with_all_their_weights() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 8);

@@ -15,6 +15,7 @@
 //! - outputs say of which run, rows, queries and recipe they are: those of others are not read
 //! - nothing that a run has read changes: jobs may do different runs of one folder at once
 
+mod files;
 mod identity;
 mod lines;
 mod members;
@@ -23,9 +24,7 @@ mod recipe;
 mod stored;
 mod texts;
 
-use std::io::Write;
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Cancel, xxh3_hex};
@@ -33,6 +32,7 @@ use gstore_data::TextSample;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::files::{check_unused, place_new};
 use self::lines::{ids_in, of_samples, of_subsets, subsets_in};
 use super::ids::Ids;
 use super::subsets::Subset;
@@ -97,7 +97,7 @@ impl TruthFolder {
     /// Makes the folder, or opens it if it holds the same.
     ///
     /// # Errors
-    /// A folder that holds another truth; ids that come twice; a folder that cannot be written.
+    /// A folder that holds another truth, or files of no truth; ids that come twice; a folder that cannot be written.
     pub fn create(folder: &Path, plan: &TruthPlan<'_>) -> Result<TruthFolder, EvaluateError> {
         let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
         let (pool, _) = (ids(plan.pool, "the pool")?, ids(plan.queries, "the queries")?);
@@ -113,23 +113,25 @@ impl TruthFolder {
             signal: Signal::NegativeLoss,
             design: plan.design.clone(),
         };
-        if Self::exists(folder) {
-            let found = Self::open(folder)?;
-            return match found.manifest == manifest {
-                true => Ok(found),
-                false => {
-                    let what =
-                        format!("it is the truth of other subsets, queries or rows\n  {}", found.remedy());
-                    Err(found.bad("manifest.json", &what))
-                }
-            };
+        if !Self::exists(folder) {
+            let manifest = format!("{:#}\n", json!(manifest));
+            let files = [
+                ("pool.jsonl", texts[0].as_str()),
+                ("queries.jsonl", texts[1].as_str()),
+                ("subsets.jsonl", texts[2].as_str()),
+                ("manifest.json", manifest.as_str()),
+            ];
+            check_unused(folder, &files)?;
+            fs_err::create_dir_all(folder.join("outputs"))?;
+            files.iter().try_for_each(|(name, text)| place_new(folder, name, text.as_bytes()))?;
         }
-        fs_err::create_dir_all(folder.join("outputs"))?;
-        for (name, text) in ["pool.jsonl", "queries.jsonl", "subsets.jsonl"].into_iter().zip(&texts) {
-            place(folder, name, text.as_bytes())?;
+        // Another process may have made it meanwhile.
+        let found = Self::open(folder)?;
+        if found.manifest == manifest {
+            return Ok(found);
         }
-        place(folder, "manifest.json", format!("{:#}\n", json!(manifest)).as_bytes())?;
-        Self::open(folder)
+        let what = format!("it is the truth of other subsets, queries or rows\n  {}", found.remedy());
+        Err(found.bad("manifest.json", &what))
     }
 
     /// Opens the folder and checks what it holds.
@@ -237,14 +239,4 @@ impl TruthFolder {
             outputs,
         })
     }
-}
-
-/// Writes a file that appears when it is whole.
-fn place(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
-    let open = std::fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().permissions(open).tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(folder.join(name)).map_err(|error| error.error)?;
-    Ok(())
 }

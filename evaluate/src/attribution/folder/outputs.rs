@@ -9,8 +9,9 @@ use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
 use super::super::read::{number, text_of};
+use super::TruthFolder;
+use super::files::place;
 use super::identity::Identity;
-use super::{TruthFolder, place};
 use crate::error::EvaluateError;
 use crate::pairs::PairSource;
 use crate::records::each_record;

@@ -4,7 +4,8 @@ use gstore_core::Remedy;
 use gstore_train::difference;
 use serde_json::Value;
 
-use super::{TruthFolder, place};
+use super::TruthFolder;
+use super::files::place;
 use crate::error::EvaluateError;
 
 /// What recipes do not have that were noted before these keys were: it is not known of their models.

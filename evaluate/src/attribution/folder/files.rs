@@ -1,0 +1,66 @@
+//! Files of the folder of a ground truth: each appears when it is whole, and what its user keeps there stays.
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use gstore_core::Remedy;
+use tempfile::NamedTempFile;
+
+use crate::error::EvaluateError;
+
+/// How the name of a file begins that is not whole yet.
+const UNFINISHED: &str = ".truth.";
+
+/// Writes a file that appears when it is whole, in the place of one that is there.
+pub(super) fn place(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
+    written(folder, bytes)?.persist(folder.join(name)).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// The same, but one that is there stays: of several processes the first gives it its content.
+pub(super) fn place_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
+    match written(folder, bytes)?.persist_noclobber(folder.join(name)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error.error.into()),
+    }
+}
+
+/// The bytes on the medium, without a name that stays.
+fn written(folder: &Path, bytes: &[u8]) -> Result<NamedTempFile, EvaluateError> {
+    let open = std::fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).permissions(open).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// Fails if a folder has anything but what a command that was cut off while it made this ground truth has left: files of
+/// the same content, a folder of outputs without any, and files that are not whole.
+pub(super) fn check_unused(folder: &Path, files: &[(&str, &str)]) -> Result<(), EvaluateError> {
+    let entries = match fs_err::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_left = match files.iter().find(|(own, _)| *own == name) {
+            Some((_, text)) => fs_err::read(&path).is_ok_and(|found| found == text.as_bytes()),
+            None if name == "outputs" => {
+                fs_err::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none())
+            }
+            None => name.starts_with(UNFINISHED),
+        };
+        if !is_left {
+            return Err(EvaluateError::Option(format!(
+                "{} holds {name}, which no ground truth put there; give another folder with {}",
+                folder.display(),
+                Remedy::Option("truth", "")
+            )));
+        }
+    }
+    Ok(())
+}
