@@ -489,6 +489,38 @@ fn outputs_of_something_else_are_not_taken_for_those_of_a_run() {
 }
 
 #[test]
+fn runs_of_the_same_rows_and_seed_are_no_copies() {
+    let around = tempfile::tempdir().expect("a folder");
+    let samples: Vec<TextSample> = (0..4).map(|row| sample(row, "x")).collect();
+    // Two methods that rank the same row highest, and one that ranks another one so.
+    let kind =
+        |method: &str| SubsetKind::Removed { method: method.to_owned(), query: "r0".into(), share: 0.25 };
+    let subsets = [("a", [1, 2, 3]), ("b", [1, 2, 3]), ("c", [0, 2, 3])];
+    let subsets = subsets.map(|(method, rows)| Subset { kind: kind(method), rows: rows.to_vec() });
+    let (queries, design) = (&samples[..2], serde_json::Value::Null);
+    let plan = TruthPlan { pool: &samples, queries, subsets: &subsets, repeats: 2, design };
+    let made = TruthFolder::create(&around.path().join("truth"), &plan).expect("made");
+    made.agree_on_recipe(&serde_json::json!({ "seed": 1 })).expect("the first");
+    let output = |run: usize| around.path().join(format!("truth/outputs/0000{run}.parquet"));
+    let (cancel, first) = (Cancel::new(), [[-1.0, -2.0], [-1.5, -2.5]]);
+    for (run, outputs) in
+        [first[0], first[1], first[0], first[1], [-3.0, -4.0], [-3.5, -4.5]].iter().enumerate()
+    {
+        older(&output(run), *outputs);
+    }
+    let truth = made.read(&cancel).expect("read");
+    assert_eq!((truth.output(0, 0), truth.output(1, 0)), (Some(-1.25), Some(-1.25)));
+    for (run, of, outputs) in [(4, 0, first[0]), (3, 0, first[0])] {
+        let before = fs_err::read(output(run)).expect("its bytes");
+        older(&output(run), outputs);
+        let error = made.read(&cancel).unwrap_err().to_string();
+        let says = format!("0000{run}.parquet: it has the outputs of run {of} to the last bit");
+        assert!(error.contains(&says), "{says}: {error}");
+        fs_err::write(output(run), before).expect("put back");
+    }
+}
+
+#[test]
 fn a_recipe_knows_its_tokenizer() {
     let folder = tempfile::tempdir().expect("a folder");
     let place = |name: &str| folder.path().join(name);

@@ -105,11 +105,18 @@ impl TruthFolder {
         if said.iter().all(|said| *said) {
             return Ok(());
         }
-        let mut known: HashMap<Vec<u64>, (usize, bool)> = HashMap::with_capacity(runs.len());
+        // Of one seed and the same rows are two removals whose methods rank the same rows highest.
+        let repeats = self.manifest.repeats;
+        let is_other = |run: usize, other: usize| {
+            run % repeats != other % repeats || self.rows_of(run) != self.rows_of(other)
+        };
+        let mut known: HashMap<Vec<u64>, Vec<(usize, bool)>> = HashMap::with_capacity(runs.len());
         for ((run, outputs), said) in runs.iter().zip(outputs).zip(said) {
             let bits = outputs.iter().map(|output| output.to_bits()).collect();
-            let (other, other_said) = *known.entry(bits).or_insert((*run, *said));
-            if other != *run && !(*said && other_said) {
+            let same = known.entry(bits).or_default();
+            let copy =
+                same.iter().find(|(other, other_said)| !(*said && *other_said) && is_other(*run, *other));
+            if let Some((other, _)) = copy {
                 return Err(EvaluateError::File {
                     path: self.output_file(*run),
                     what: format!(
@@ -119,6 +126,7 @@ impl TruthFolder {
                     ),
                 });
             }
+            same.push((*run, *said));
         }
         Ok(())
     }
