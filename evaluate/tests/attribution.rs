@@ -332,10 +332,10 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     let (repeat, rows) = made.run(3).expect("a run");
     let expected: Vec<String> = subsets[1].rows.iter().map(|row| format!("r{row}")).collect();
     assert_eq!((repeat, rows), (1, expected));
-    made.agree_on_recipe(&serde_json::json!({ "learning rate": 1e-3 })).expect("the first");
+    let recipe = made.agree_on_recipe(&serde_json::json!({ "learning rate": 1e-3 })).expect("the first");
     // Of a subset with a run that is not done nothing is read.
     for run in [5, 0, 1, 2, 4] {
-        made.record(run, &losses(&[run as f64, 0.25])).expect("kept");
+        made.record(run, &losses(&[run as f64, 0.25]), &recipe).expect("kept");
     }
     assert_eq!(made.remaining(0..6), [3]);
     let again = TruthFolder::create(&place, &plan).expect("the same");
@@ -361,7 +361,7 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
         error.contains("00004.parquet: what run 4 said") && error.contains("retrain it again"),
         "{error}"
     );
-    made.record(4, &losses(&[4.0, 0.25])).expect("again");
+    made.record(4, &losses(&[4.0, 0.25]), &recipe).expect("again");
     assert_eq!(made.undone(0..6, &cancel).expect("read"), [Undone { run: 3, damage: None }]);
     assert_eq!(made.read(&cancel).expect("read"), truth);
     // What is not damage is not mended by doing the run again.
@@ -370,7 +370,7 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     assert!(matches!(made.undone(0..6, &cancel), Err(gstore_evaluate::EvaluateError::Io(_))));
 
     for (wrong, words) in [(losses(&[1.0]), "every query"), (losses(&[1.0, f64::NAN]), "no finite loss")] {
-        let error = made.record(3, &wrong).unwrap_err().to_string();
+        let error = made.record(3, &wrong, &recipe).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");
     }
     made.agree_on_recipe(&serde_json::json!({ "learning rate": 1e-3 })).expect("the same");
@@ -443,12 +443,13 @@ fn outputs_of_something_else_are_not_taken_for_those_of_a_run() {
         let design = serde_json::Value::Null;
         let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: 1, design };
         let made = TruthFolder::create(&around.path().join(name), &plan).expect("made");
-        made.agree_on_recipe(&recipe).expect("the first");
-        (0..3).for_each(|run| made.record(run, &losses(&[run as f64, 1.0])).expect("kept"));
+        let agreed = made.agree_on_recipe(&recipe).expect("the first");
+        (0..3).for_each(|run| made.record(run, &losses(&[run as f64, 1.0]), &agreed).expect("kept"));
         made
     };
     let (made, cancel) = (folder("truth", [[0, 1, 2], [1, 2, 3], [2, 3, 4]]), Cancel::new());
     let output = |run: usize| place.join(format!("outputs/0000{run}.parquet"));
+    let agreed = made.agree_on_recipe(&recipe).expect("the same");
     let truth = made.read(&cancel).expect("read");
     let refused = |words: &[&str]| {
         let error = made.read(&cancel).unwrap_err().to_string();
@@ -457,7 +458,7 @@ fn outputs_of_something_else_are_not_taken_for_those_of_a_run() {
     let again = |run: usize| {
         let undone = made.undone(0..3, &cancel).expect("read");
         assert_eq!(undone.iter().map(|of| of.run).collect::<Vec<_>>(), [run]);
-        made.record(run, &losses(&[run as f64, 1.0])).expect("kept");
+        made.record(run, &losses(&[run as f64, 1.0]), &agreed).expect("kept");
         assert_eq!(made.read(&cancel).expect("read"), truth);
     };
     // The file of another run.
@@ -477,6 +478,11 @@ fn outputs_of_something_else_are_not_taken_for_those_of_a_run() {
     let noted = fs_err::read_to_string(place.join("recipe.json")).expect("the recipe");
     fs_err::write(place.join("recipe.json"), noted.replace("0.001", "0.002")).expect("changed");
     refused(&["00000.parquet", "trained otherwise than `recipe.json` says"]);
+    // Nor is what a model says recorded under another recipe than its own.
+    let before = fs_err::read(output(1)).expect("its bytes");
+    let error = made.record(1, &losses(&[1.0, 1.0]), &agreed).unwrap_err().to_string();
+    assert!(error.contains("recipe.json: it was changed while run 1 was trained"), "{error}");
+    assert_eq!(fs_err::read(output(1)).expect("its bytes"), before);
     fs_err::remove_file(place.join("recipe.json")).expect("removed");
     refused(&["recipe.json", "it is not there"]);
     fs_err::write(place.join("recipe.json"), noted).expect("put back");
@@ -544,6 +550,14 @@ fn a_recipe_knows_its_tokenizer() {
         let error = made.agree_on_recipe(&other).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");
     }
+    // Of two jobs that begin at once the later one compares with what the first one noted.
+    let jobs = TruthFolder::create(&place("jobs"), &plan()).expect("made");
+    let agree = |seed: u32| jobs.agree_on_recipe(&serde_json::json!({ "seed": seed })).is_ok();
+    let agreed: Vec<bool> = std::thread::scope(|scope| {
+        let begun: Vec<_> = (1..9).map(|seed| scope.spawn(move || agree(seed))).collect();
+        begun.into_iter().map(|job| job.join().expect("no panic")).collect()
+    });
+    assert_eq!(agreed.iter().filter(|is_agreed| **is_agreed).count(), 1, "{agreed:?}");
     // Noted before recipes knew of it.
     let old = TruthFolder::create(&place("unknown"), &plan()).expect("made");
     old.agree_on_recipe(&serde_json::json!({ "seed": 1 })).expect("the first");

@@ -43,11 +43,12 @@ fn folder(place: &Path, pool: &[&str], seed: u64, undone: &[usize]) -> TruthFold
     let design = json!({ "seed": seed });
     let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: 2, design };
     let made = TruthFolder::create(place, &plan).expect("made");
-    made.agree_on_recipe(&json!({ "model": "theta", "seed": 7, "learning rate": 1e-3 })).expect("the first");
+    let recipe = json!({ "model": "theta", "seed": 7, "learning rate": 1e-3 });
+    let recipe = made.agree_on_recipe(&recipe).expect("the first");
     for run in (0..made.runs()).filter(|run| !undone.contains(run)) {
         let loss = |query: usize| 1.0 + (seed as f64 + 0.1) * (run as f64 + 0.7).sin() / (3.0 + query as f64);
         let of = |query: usize| QueryLoss { id: format!("q{query}"), loss: loss(query), tokens: 3 };
-        made.record(run, &[of(0), of(1)]).expect("kept");
+        made.record(run, &[of(0), of(1)], &recipe).expect("kept");
     }
     made
 }

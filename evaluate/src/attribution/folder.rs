@@ -40,6 +40,7 @@ use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
 
 pub use self::outputs::{QueryLoss, Undone};
+pub use self::recipe::Recipe;
 pub use self::texts::TruthTexts;
 
 /// Version of the layout.

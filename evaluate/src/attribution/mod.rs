@@ -21,7 +21,7 @@ mod table;
 mod truth;
 
 pub use flips::{Flips, Suspicious, flip_detection};
-pub use folder::{QueryLoss, TruthFolder, TruthPlan, TruthTexts, Undone};
+pub use folder::{QueryLoss, Recipe, TruthFolder, TruthPlan, TruthTexts, Undone};
 pub use ids::Ids;
 pub use lds::{lds, lds_of_query};
 pub use loo::leave_out;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore_core::{Cancel, Silent, many, sha256_hex};
 use gstore_data::{SampleSource, TextOptions};
-use gstore_evaluate::attribution::{QueryLoss, TruthFolder, TruthTexts, Undone};
+use gstore_evaluate::attribution::{QueryLoss, Recipe, TruthFolder, TruthTexts, Undone};
 use gstore_generate::{PerplexityRequest, Weights, perplexity};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_store::EncodingSpec;
@@ -64,11 +64,11 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let encoder = text.encoder(&model).map_err(TrainError::from)?;
     let TruthTexts { pool, queries } = truth.texts(&encoder, &text, &cancel)?;
     let request = request(context, args, &truth, model, pool)?;
-    truth.agree_on_recipe(&recipe(&request, &text, &encoder.spec())?)?;
+    let agreed = truth.agree_on_recipe(&recipe(&request, &text, &encoder.spec())?)?;
     // Before hours of work that the store would not take.
     stored::check(context, args, &truth, &cancel)?;
     for Undone { run, .. } in remaining {
-        if !retrain(context, args, &truth, (&request, &queries), run, &cancel)? {
+        if !retrain(context, args, &truth, (&request, &queries, &agreed), run, &cancel)? {
             context.say("stopped; the runs that are done are kept, and the same command goes on from there");
             return Ok(ExitCode::from(STOPPED));
         }
@@ -81,7 +81,7 @@ fn retrain(
     context: &Context,
     args: &EvaluateRetrainArgs,
     truth: &TruthFolder,
-    (request, queries): (&TrainRequest, &TextOptions),
+    (request, queries, agreed): (&TrainRequest, &TextOptions, &Recipe),
     run: usize,
     cancel: &Cancel,
 ) -> Result<bool> {
@@ -100,7 +100,7 @@ fn retrain(
     if !args.keep_models {
         fs_err::rename(&output, &leaving)?;
     }
-    truth.record(run, &losses)?;
+    truth.record(run, &losses, agreed)?;
     if !args.keep_models {
         fs_err::remove_dir_all(&leaving)?;
     }

@@ -12,6 +12,7 @@ use super::super::read::{number, text_of};
 use super::TruthFolder;
 use super::files::place;
 use super::identity::Identity;
+use super::recipe::Recipe;
 use crate::error::EvaluateError;
 use crate::pairs::PairSource;
 use crate::records::each_record;
@@ -37,11 +38,13 @@ pub struct Undone {
 }
 
 impl TruthFolder {
-    /// Keeps what the model of a run says. How it was trained has to be agreed on before.
+    /// Keeps what the model of a run says, that was trained as agreed.
     ///
     /// # Errors
-    /// Queries that are not all of them, a loss that is not finite, a file that cannot be written.
-    pub fn record(&self, run: usize, losses: &[QueryLoss]) -> Result<(), EvaluateError> {
+    /// Queries that are not all of them, a loss that is not finite, a recipe that was changed meanwhile, a file that
+    /// cannot be written.
+    pub fn record(&self, run: usize, losses: &[QueryLoss], agreed: &Recipe) -> Result<(), EvaluateError> {
+        let recipe = self.still(agreed, run)?;
         let is_all = losses.len() == self.queries.len()
             && losses.iter().all(|of| self.queries.place(&of.id).is_some());
         if let Some(of) = losses.iter().find(|of| !of.loss.is_finite()) {
@@ -66,7 +69,7 @@ impl TruthFolder {
         let mut writer =
             ArrowWriter::try_new(&mut bytes, batch.schema(), None).map_err(|error| failed(&error))?;
         writer.write(&batch).map_err(|error| failed(&error))?;
-        writer.append_key_value_metadata(self.identity(run, &self.recipe()?).entry());
+        writer.append_key_value_metadata(self.identity(run, &recipe).entry());
         writer.close().map_err(|error| failed(&error))?;
         place(&self.folder.join("outputs"), &format!("{run:05}.parquet"), &bytes)
     }

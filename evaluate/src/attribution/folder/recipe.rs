@@ -5,7 +5,7 @@ use gstore_train::difference;
 use serde_json::Value;
 
 use super::TruthFolder;
-use super::files::place;
+use super::files::place_new;
 use crate::error::EvaluateError;
 
 /// What recipes do not have that were noted before these keys were: it is not known of their models.
@@ -24,18 +24,24 @@ pub(super) fn differing(noted: &Value, asked: &Value) -> Option<String> {
     difference(&noted, &asked, &[])
 }
 
+/// How the models of a folder are trained, as it is noted there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe(Value);
+
 impl TruthFolder {
-    /// Notes how models are trained, or compares with how they were.
+    /// Notes how models are trained, or compares with how they were; gives what is noted, which what they say is
+    /// recorded with.
     ///
     /// # Errors
     /// Another way of training than that of the first run.
-    pub fn agree_on_recipe(&self, recipe: &Value) -> Result<(), EvaluateError> {
+    pub fn agree_on_recipe(&self, recipe: &Value) -> Result<Recipe, EvaluateError> {
         if !self.folder.join("recipe.json").exists() {
-            return place(&self.folder, "recipe.json", format!("{recipe:#}\n").as_bytes());
+            place_new(&self.folder, "recipe.json", format!("{recipe:#}\n").as_bytes())?;
         }
+        // Another job may have noted its own meanwhile.
         let noted = self.recipe()?;
         match differing(&noted, recipe) {
-            None => Ok(()),
+            None => Ok(Recipe(noted)),
             Some(what) => Err(self.bad(
                 "recipe.json",
                 &format!(
@@ -44,6 +50,18 @@ impl TruthFolder {
                 ),
             )),
         }
+    }
+
+    /// The recipe that a run was trained by, if the folder still has it.
+    pub(super) fn still(&self, agreed: &Recipe, run: usize) -> Result<Value, EvaluateError> {
+        let noted = self.recipe()?;
+        if noted == agreed.0 {
+            return Ok(noted);
+        }
+        let what = format!(
+            "it was changed while run {run} was trained, whose outputs are not kept: put it back, and the same command goes on"
+        );
+        Err(self.bad("recipe.json", &what))
     }
 
     /// The way out where a folder holds another ground truth than the one that is asked for.
