@@ -183,6 +183,31 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
 }
 
 #[test]
+fn a_model_whose_losses_could_not_be_written_is_not_trained_again() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 6);
+    world::write_samples(&place.path("queries.jsonl"), 2);
+    binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &["--draw-only"]].concat()));
+    // Nothing can be written to the folder of the outputs, which is none.
+    fs_err::remove_dir(place.path("one/outputs")).expect("removed");
+    write(&place, "one/outputs", "");
+    let failed = binary::run(&mut retrain(&place, "one", &["--runs", "0..1"]));
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    let adapter = |model: &str| {
+        let path = place.path("one/models").join(model).join("checkpoint-2/adapter_model.safetensors");
+        fs_err::metadata(path).and_then(|file| file.modified()).expect("a model")
+    };
+    let trained = adapter("00000.done");
+    fs_err::remove_file(place.path("one/outputs")).expect("removed");
+    fs_err::create_dir(place.path("one/outputs")).expect("made");
+    binary::ok(&mut retrain(&place, "one", &["--runs", "0..1", "--keep-models"]));
+    assert_eq!(adapter("00000"), trained);
+    assert!(
+        place.path("one/outputs/00000.parquet").exists() && !place.path("one/models/00000.done").exists()
+    );
+}
+
+#[test]
 fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 12);

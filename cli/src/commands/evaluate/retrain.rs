@@ -32,15 +32,13 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     if runs.start >= all.end {
         bail!(UsageError(format!("--runs {}..{}: there are {} runs", runs.start, runs.end, all.end)));
     }
-    for run in runs.start..runs.end.min(all.end) {
-        let left = leaving(&truth.model_folder(run));
-        if left.exists() {
-            fs_err::remove_dir_all(&left)?;
-        }
-    }
     // Of the runs of other tasks only whether there are outputs: a job of many would read them all as often.
     let missing = truth.remaining(all.clone());
-    let remaining = truth.undone(runs, &cancel)?;
+    let remaining = truth.undone(runs.clone(), &cancel)?;
+    for run in runs.start..runs.end.min(all.end) {
+        let is_done = remaining.iter().all(|undone| undone.run != run);
+        settle(&truth.model_folder(run), is_done)?;
+    }
     let mut damaged = 0;
     for Undone { run, damage } in &remaining {
         if let Some(damage) = damage {
@@ -110,10 +108,24 @@ fn retrain(
     Ok(true)
 }
 
-/// Where a model goes before its losses are recorded: a later command removes what a kill leaves there, and never
-/// a model that was to be kept.
+/// Where a model goes before its losses are recorded: a later command knows what a kill leaves there from a model that
+/// was to be kept.
 fn leaving(model: &Path) -> PathBuf {
     model.with_extension("done")
+}
+
+/// Removes the model that an earlier command left on its way out, or puts it back where its losses were not recorded:
+/// they are computed again, and it is not trained again.
+fn settle(model: &Path, is_done: bool) -> Result<()> {
+    let left = leaving(model);
+    if !left.exists() {
+        return Ok(());
+    }
+    match is_done || model.exists() {
+        true => fs_err::remove_dir_all(&left)?,
+        false => fs_err::rename(&left, model)?,
+    }
+    Ok(())
 }
 
 /// The mean loss of each query under the model of a checkpoint.
