@@ -9,7 +9,7 @@ use gstore_data::{Content, TextSample};
 use gstore_evaluate::attribution::{
     AttributionOutcome, Comparison, Flips, Ids, Missing, QueryLoss, Scores, ScoresBuilder, Signal, Subset,
     SubsetKind, Suspicious, Truth, TruthFolder, TruthPlan, Undone, flip_detection, lds, lds_of_query,
-    leave_out, random_subsets, read_tables, removal_curves,
+    leave_out, random_subsets, read_tables, removal_curves, removal_methods,
 };
 use gstore_evaluate::statistics::Bootstrap;
 use parquet::arrow::ArrowWriter;
@@ -236,6 +236,49 @@ fn random_removals_count_the_same_in_the_table_and_in_words() {
     ] {
         assert!(found.report.findings.iter().any(|finding| finding == said), "{:?}", found.report.findings);
     }
+}
+
+#[test]
+fn removals_and_rows_without_outputs_are_told() {
+    // By kind and output, none where no model was trained.
+    let removed = |method: &str, query: usize, share| {
+        let (method, query) = (method.to_owned(), query.to_string());
+        SubsetKind::Removed { method, query, share }
+    };
+    let random = |share| SubsetKind::RemovedAtRandom { share };
+    let subsets = [
+        (SubsetKind::Full, Some(2.0)),
+        (random(0.1), Some(1.9)),
+        (removed("late", 0, 0.1), None),
+        (removed("less", 0, 0.1), Some(1.0)),
+        (removed("less", 1, 0.1), None),
+        (random(0.2), None),
+        (removed("less", 0, 0.2), Some(0.5)),
+    ];
+    let outputs = subsets.iter().map(|(_, output)| output.iter().map(|o| vec![*o, *o]).collect()).collect();
+    let subsets = subsets.into_iter().map(|(kind, _)| Subset { kind, rows: vec![0] }).collect();
+    let removals = truth(subsets, outputs, 10, 2);
+    let cancel = Cancel::new();
+    // The number of a base is that of the methods that are compared.
+    assert_eq!(removal_methods(&removals), ["random", "less"]);
+    let found = removal_curves(&removals, &comparison(&cancel)).expect("compared");
+    let said = "3 of 6 removals with outputs. Left out, since removals have none: method late; 1 of 2 queries at top 10 %; \
+        top 20 %.";
+    assert!(found.report.findings.iter().any(|finding| finding == said), "{:?}", found.report.findings);
+    assert!(found.report.json()["findings"].to_string().contains("3 of 6 removals"));
+
+    let without = |row: u32| SubsetKind::Without { group: row.to_string() };
+    let kinds = [SubsetKind::Full, without(0), without(1), without(2)];
+    let subsets = kinds.into_iter().map(|kind| Subset { kind, rows: vec![3] }).collect();
+    let outputs = vec![vec![vec![0.0]], vec![vec![-4.0]], Vec::new(), vec![vec![-1.0]]];
+    let scores = Scores::new("m", 4, vec![0.9, 0.8, 0.2, 0.1]).expect("a matrix");
+    let mut ones = truth(subsets, outputs, 4, 1);
+    for (subset, left_out) in ones.subsets.iter_mut().zip([None, Some(0), Some(1), Some(2)]) {
+        subset.rows = (0..4).filter(|row| Some(*row) != left_out).collect();
+    }
+    let found = leave_out(&ones, &[scores], &comparison(&cancel)).expect("compared");
+    let said = "2 of 3 subsets with outputs, each without one of 4 rows; 1 of 1 query.";
+    assert!(found.report.findings.iter().any(|finding| finding == said), "{:?}", found.report.findings);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Leave-one-out and leave-group-out: scores against what a model loses without a row or a group of rows.
 
 use gstore_core::correlation::{is_constant, pearson, spearman};
-use gstore_core::many_of;
+use gstore_core::{many, many_of};
 
 use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
 use super::scores::Scores;
@@ -24,7 +24,8 @@ pub fn leave_out(
 ) -> Result<AttributionOutcome, EvaluateError> {
     let names = check(truth, methods)?;
     let full = truth.full()?;
-    let subsets = truth.done(|kind| matches!(kind, SubsetKind::Without { .. }));
+    let is_without = |kind: &SubsetKind| matches!(kind, SubsetKind::Without { .. });
+    let subsets = truth.done(is_without);
     if subsets.len() < 2 {
         let what = format!("{} rows or groups were left out, and at least two are needed", subsets.len());
         return Err(EvaluateError::Truth(what));
@@ -68,8 +69,9 @@ pub fn leave_out(
     outcome.draw("leave_out_by_query", "Spearman of each query, sorted, over % of queries", labels, series);
     let largest = left_out.iter().map(Vec::len).max().unwrap_or_default();
     outcome.say(format!(
-        "{} subsets of the pool, each without {} of {} rows; {} of {}.",
+        "{} of {} with outputs, each without {} of {} rows; {} of {}.",
         subsets.len(),
+        many(truth.subsets.iter().filter(|subset| is_without(&subset.kind)).count() as u64, "subset"),
         if largest == 1 { "one".to_owned() } else { format!("up to {largest}") },
         truth.pool.len(),
         found.queries.len(),

@@ -13,6 +13,7 @@ mod loo;
 mod outcome;
 mod read;
 mod removal;
+mod removed;
 mod roc;
 mod scores;
 mod subsets;
@@ -28,6 +29,7 @@ pub use loo::leave_out;
 pub use outcome::{AttributionOutcome, Comparison};
 pub use read::read_scores;
 pub use removal::removal_curves;
+pub use removed::removal_methods;
 pub use roc::auc;
 pub use scores::{Missing, Scores, ScoresBuilder, Unknown};
 pub use subsets::{

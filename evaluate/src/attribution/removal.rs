@@ -8,97 +8,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::outcome::{AttributionOutcome, Comparison};
-use super::subsets::{RANDOM, SubsetKind};
+use super::removed::{Removals, label};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
 use crate::report::{Column, Series};
-
-/// What was removed: the number of a method (0: random rows), a query (none: all) and a share.
-struct Removals<'a> {
-    names: Vec<String>,
-    queries: Vec<usize>,
-    shares: Vec<f64>,
-    /// Subsets by method, query and share; of random rows by share.
-    found: HashMap<(usize, usize, u64), Vec<usize>>,
-    truth: &'a Truth,
-    full: usize,
-}
-
-impl<'a> Removals<'a> {
-    fn of(truth: &'a Truth) -> Result<Removals<'a>, EvaluateError> {
-        let bad = |what: &str| EvaluateError::Truth(what.to_owned());
-        let full = truth.full()?;
-        let mut of = Removals {
-            names: vec![RANDOM.to_owned()],
-            queries: Vec::new(),
-            shares: Vec::new(),
-            found: HashMap::new(),
-            truth,
-            full,
-        };
-        for number in truth.done(|_| true) {
-            let (method, query, share) = match &truth.subsets[number].kind {
-                SubsetKind::RemovedAtRandom { share } => (0, 0, *share),
-                SubsetKind::Removed { method, .. } if method == RANDOM => {
-                    return Err(bad(
-                        "a method is called random, as the removal that methods are compared with",
-                    ));
-                }
-                SubsetKind::Removed { method, query, share } => {
-                    let query = truth.queries.place(query);
-                    let query =
-                        query.ok_or_else(|| bad("rows were removed for a query that has no output"))?;
-                    let place = of.names.iter().skip(1).position(|name| name == method);
-                    let place = place.map_or(of.names.len(), |place| place + 1);
-                    if place == of.names.len() {
-                        of.names.push(method.clone());
-                    }
-                    if !of.queries.contains(&query) {
-                        of.queries.push(query);
-                    }
-                    (place, query, *share)
-                }
-                _ => continue,
-            };
-            if !of.shares.contains(&share) {
-                of.shares.push(share);
-            }
-            of.found.entry((method, query, share.to_bits())).or_default().push(number);
-        }
-        of.shares.sort_by(f64::total_cmp);
-        of.queries.sort_unstable();
-        if of.names.len() < 2 {
-            return Err(bad("no model was trained without the best rows of a method"));
-        }
-        Ok(of)
-    }
-
-    /// The mean output for a query without what a method ranks highest; none where something was not
-    /// retrained.
-    fn output(&self, method: usize, query: usize, share: f64) -> Option<f64> {
-        let of = if method == 0 { 0 } else { query };
-        let subsets = self.found.get(&(method, of, share.to_bits()))?;
-        let values: Option<Vec<f64>> =
-            subsets.iter().map(|subset| self.truth.output(*subset, query)).collect();
-        let values = values?;
-        Some(values.iter().sum::<f64>() / values.len() as f64)
-    }
-
-    /// Of each model without these rows whether it answers wrong.
-    fn wrong(&self, method: usize, query: usize, share: f64) -> Vec<bool> {
-        let of = if method == 0 { 0 } else { query };
-        let subsets = self.found.get(&(method, of, share.to_bits())).map_or(&[][..], Vec::as_slice);
-        let is_wrong = |subset: &usize| self.truth.output(*subset, query).is_some_and(|margin| margin <= 0.0);
-        subsets.iter().map(is_wrong).collect()
-    }
-
-    /// Queries that every method and the random removal have at a share.
-    fn whole(&self, share: f64) -> Vec<usize> {
-        let has = |query: &usize| (0..self.names.len()).all(|m| self.output(m, *query, share).is_some());
-        self.queries.iter().copied().filter(has).collect()
-    }
-}
 
 /// Compares methods by what outputs lose without the rows that they rank highest; the first system is the
 /// removal of random rows.
@@ -154,6 +68,7 @@ pub fn removal_curves(
     let of_units = (columns.as_slice(), units.as_slice());
     let mut outcome = AttributionOutcome::new("brittleness", names, of_units, (header, lines), comparison)?;
     outcome.draw("removal_curves", "What outputs lose, over % of the pool that is removed", labels, curves);
+    outcome.say(of.told());
     sentences.into_iter().for_each(|sentence| outcome.say(sentence));
     Ok(outcome)
 }
@@ -175,11 +90,6 @@ impl Units {
             self.of_rows.push(place);
         }
     }
-}
-
-/// A share as a group is called.
-fn label(share: f64) -> String {
-    format!("top {} %", (share * 1e6).round() / 1e4)
 }
 
 /// The mean of each method over each group.

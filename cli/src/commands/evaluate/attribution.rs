@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore_core::{Cancel, many};
 use gstore_evaluate::attribution::{
-    AttributionOutcome, Comparison, Flips, Ids, RANDOM, Scores, SubsetKind, Suspicious, Truth, TruthFolder,
-    flip_detection, lds, leave_out, read_tables, removal_curves,
+    AttributionOutcome, Comparison, Flips, Ids, Scores, Suspicious, Truth, TruthFolder, flip_detection, lds,
+    leave_out, read_tables, removal_curves, removal_methods,
 };
 use gstore_evaluate::{EvaluateError, File};
 
@@ -55,14 +55,8 @@ pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<
 pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<ExitCode> {
     let (format, cancel) = begin(context, &args.result, "brittleness")?;
     let truth = truth(context, &args.truth, &cancel)?;
-    let mut names = vec![RANDOM];
-    for subset in &truth.subsets {
-        if let SubsetKind::Removed { method, .. } = &subset.kind
-            && !names.contains(&method.as_str())
-        {
-            names.push(method);
-        }
-    }
+    let names = removal_methods(&truth);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let comparison = Comparison {
         base: base(&args.comparison, &names)?,
         bootstrap: bootstrap(&args.comparison),
