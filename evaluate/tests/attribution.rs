@@ -653,10 +653,34 @@ fn results_of_retraining_are_read_as_tables() {
             "subset,query,loss\na,q,1\n",
             "subset \"a\" lists row \"x\" twice",
         ),
+        (
+            "{\"subset\": \"a\", \"without\": [\"x\"]}\n{\"subset\": \"a\", \"id\": \"y\"}\n",
+            "subset,query,loss\na,q,1\n",
+            "line 2: subset \"a\" has `without` before, and `id` here",
+        ),
+        (
+            "{\"subset\": \"a\", \"id\": \"x\"}\n{\"subset\": \"a\", \"rows\": [\"y\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "subset \"a\" has `id` before, and `rows` here",
+        ),
+        (
+            "{\"subset\": \"a\", \"rows\": [\"x\"]}\n{\"subset\": \"a\", \"rows\": [\"y\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "subset \"a\" comes twice",
+        ),
+        (
+            "{\"subset\": \"a\", \"kind\": \"full\", \"rows\": [\"x\"]}\n{\"subset\": \"b\", \"rows\": [\"y\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "subsets.jsonl: subset \"a\" is of kind \"full\", which is the whole pool, and lacks row \"y\"",
+        ),
     ] {
         let error = tables(subsets, outputs).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");
     }
+    // A whole pool that leaves out nothing.
+    let full = "{\"subset\": \"f\", \"kind\": \"full\", \"without\": []}\n";
+    let whole = tables(&format!("{TABLE}{full}"), "subset,query,loss\nf,q,1\n").expect("read");
+    assert_eq!((whole.full().expect("it"), &whole.subsets[4].rows), (4, &vec![0, 1, 2]));
     // Scores that share no row with the pool, and rows that no score is known of.
     let mut scores = ScoresBuilder::new("m", &truth.pool, &truth.queries);
     scores.add("w", Some("q"), 1.0).expect("left out");

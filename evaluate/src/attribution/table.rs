@@ -19,16 +19,46 @@ use crate::records::{At, each_record};
 const SIGNALS: [(&str, Signal); 3] =
     [("loss", Signal::NegativeLoss), ("margin", Signal::Margin), ("output", Signal::Other)];
 
+/// What the ids of a subset are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A list of its rows.
+    Rows,
+    /// A list of those that it leaves out.
+    Without,
+    /// One of its rows in each of several records.
+    Id,
+}
+
+impl Form {
+    /// The key of a record.
+    fn key(self) -> &'static str {
+        match self {
+            Form::Rows => "rows",
+            Form::Without => "without",
+            Form::Id => "id",
+        }
+    }
+}
+
 /// A subset as it is read.
 struct Named {
     name: String,
     kind: SubsetKind,
-    /// Ids of its rows, or of those that it leaves out.
     ids: Vec<String>,
-    is_rest: bool,
+    form: Form,
 }
 
 impl Named {
+    /// Its rows among those of the pool.
+    fn subset(&self, pool: &Ids) -> Subset {
+        let mut rows: Vec<u32> =
+            self.ids.iter().filter_map(|id| pool.place(id)).map(|place| place as u32).collect();
+        rows.sort_unstable();
+        let rows = if self.form == Form::Without { complement(&rows, pool.len()) } else { rows };
+        Subset { kind: self.kind.clone(), rows }
+    }
+
     /// Fails at the first row that is listed a second time.
     fn check(&self, path: &Path) -> Result<(), EvaluateError> {
         let mut seen = HashSet::with_capacity(self.ids.len());
@@ -46,20 +76,23 @@ impl Named {
 /// since scores would count it once.
 ///
 /// # Errors
-/// Files that cannot be read, names that do not fit together, an output that is not finite or missing.
+/// Files that cannot be read, names that do not fit together, a whole pool that lacks rows, an output that is not finite
+/// or missing.
 pub fn read_tables(subsets: &Path, outputs: &Path, cancel: &Cancel) -> Result<Truth, EvaluateError> {
     let named = read_subsets(subsets, cancel)?;
     let mut seen = HashSet::new();
     let ids = named.iter().flat_map(|subset| &subset.ids).filter(|id| seen.insert(*id)).cloned();
     let pool = Ids::new(ids.collect::<Vec<String>>(), &subsets.display().to_string())?;
-    let of = |named: &Named| {
-        let mut rows: Vec<u32> =
-            named.ids.iter().filter_map(|id| pool.place(id)).map(|place| place as u32).collect();
-        rows.sort_unstable();
-        let rows = if named.is_rest { complement(&rows, pool.len()) } else { rows };
-        Subset { kind: named.kind.clone(), rows }
-    };
-    let list: Vec<Subset> = named.iter().map(of).collect();
+    let list: Vec<Subset> = named.iter().map(|named| named.subset(&pool)).collect();
+    for (named, subset) in named.iter().zip(&list).filter(|(named, _)| named.kind == SubsetKind::Full) {
+        if let Some(row) = subset.left_out(pool.len()).first() {
+            let (name, id) = (&named.name, pool.id(*row as usize));
+            let what = format!(
+                "subset {name:?} is of kind \"full\", which is the whole pool, and lacks row {id:?}: the pool is every row that a subset names"
+            );
+            return Err(EvaluateError::File { path: subsets.to_owned(), what });
+        }
+    }
     let names = Ids::new(named.into_iter().map(|named| named.name), "the subsets")?;
     let (signal, queries, found) = read_outputs(outputs, &names, cancel)?;
     Ok(Truth { pool, queries, subsets: list, signal, outputs: found })
@@ -71,14 +104,18 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateErro
     each_record(&PairSource::Files(vec![path.to_owned()]), cancel, &mut |at, value| {
         let name =
             text_of(value.get("subset")).ok_or_else(|| at.error("a subset needs its name as `subset`"))?;
-        let (ids, is_rest) = members(&at, &value)?;
-        let kind = kind(&at, &value, is_rest)?;
+        let (ids, form) = members(&at, &value)?;
+        let kind = kind(&at, &value, form)?;
         match places.get(&name).and_then(|place| named.get_mut(*place)) {
-            Some(known) if value.get("id").is_some() => known.ids.extend(ids),
-            Some(_) => return Err(at.error(&format!("subset {name:?} comes twice"))),
+            Some(known) if known.form != form => {
+                let (before, now) = (known.form.key(), form.key());
+                return Err(at.error(&format!("subset {name:?} has `{before}` before, and `{now}` here")));
+            }
+            Some(_) if form != Form::Id => return Err(at.error(&format!("subset {name:?} comes twice"))),
+            Some(known) => known.ids.extend(ids),
             None => {
                 places.insert(name.clone(), named.len());
-                named.push(Named { name, kind, ids, is_rest });
+                named.push(Named { name, kind, ids, form });
             }
         }
         Ok(())
@@ -87,26 +124,26 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateErro
     Ok(named)
 }
 
-/// The ids of a record, and whether they are those that the subset leaves out.
-fn members(at: &At<'_>, value: &Value) -> Result<(Vec<String>, bool), EvaluateError> {
+/// The ids of a record, and what they are.
+fn members(at: &At<'_>, value: &Value) -> Result<(Vec<String>, Form), EvaluateError> {
     let list = |key: &str, list: &Value| -> Result<Vec<String>, EvaluateError> {
         let list = list.as_array().ok_or_else(|| at.error(&format!("`{key}` is not a list of ids")))?;
         let ids: Option<Vec<String>> = list.iter().map(|id| text_of(Some(id))).collect();
         ids.ok_or_else(|| at.error(&format!("`{key}` is not a list of ids")))
     };
     match (value.get("rows"), value.get("without"), text_of(value.get("id"))) {
-        (Some(rows), None, None) => Ok((list("rows", rows)?, false)),
-        (None, Some(rows), None) => Ok((list("without", rows)?, true)),
-        (None, None, Some(id)) => Ok((vec![id], false)),
+        (Some(rows), None, None) => Ok((list("rows", rows)?, Form::Rows)),
+        (None, Some(rows), None) => Ok((list("without", rows)?, Form::Without)),
+        (None, None, Some(id)) => Ok((vec![id], Form::Id)),
         _ => Err(at.error("a subset needs one of `rows`, `without` and `id`")),
     }
 }
 
 /// What the subset is for: as it says, else all but a group where it leaves rows out, else random.
-fn kind(at: &At<'_>, value: &Value, is_rest: bool) -> Result<SubsetKind, EvaluateError> {
+fn kind(at: &At<'_>, value: &Value, form: Form) -> Result<SubsetKind, EvaluateError> {
     match value.get("kind") {
         Some(_) => SubsetKind::deserialize(value).map_err(|error| at.error(&error.to_string())),
-        None if is_rest => {
+        None if form == Form::Without => {
             let group = text_of(value.get("group").or_else(|| value.get("subset")));
             Ok(SubsetKind::Without { group: group.unwrap_or_default() })
         }
