@@ -97,6 +97,10 @@ fn scores_that_cannot_be_joined_are_refused() {
         let told = place.run(&[&LDS[..], more].concat());
         assert!(told.code != 0 && told.stderr.contains(words), "{words}: {}", told.stderr);
     }
+    for other in [&["--outputs", "outputs.csv"][..], &["--subsets", "subsets.jsonl"], &["--truth", "one"]] {
+        let told = place.run(&[&["evaluate", "lds", "--ensemble", "e", "--random"][..], other].concat());
+        assert!(told.code == 2 && told.stderr.contains("cannot be used with"), "{other:?}: {}", told.stderr);
+    }
     let none = place.run(&["evaluate", "lds", "--truth", "nowhere", "--random"]);
     assert!(none.code == 2 && none.stderr.contains("gstore evaluate retrain"), "{}", none.stderr);
     write(&place, "labels.csv", "id,flipped\na,1\nb,0\nc,0\n");
@@ -263,8 +267,12 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
     refused("nothing", "there is no ensemble \"nothing\"");
     place.ok(&["delete", "--dataset", "queries", "--id", "s1"]);
     refused("retrained", "dataset \"queries\" has changed");
-    let wrong = binary::run(&mut retrain(&place, "one", &["--ensemble", "retrained"]));
-    assert!(wrong.code == 2 && wrong.stderr.contains("--query-dataset"), "{}", wrong.stderr);
+    let files = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--ensemble", "retrained"];
+    for more in [&["--ensemble", "retrained"][..], &files] {
+        let wrong = binary::run(&mut retrain(&place, "two", more));
+        assert!(wrong.code == 2 && wrong.stderr.contains("--query-dataset"), "{}", wrong.stderr);
+        assert!(!place.path("two").exists(), "{more:?}");
+    }
 }
 
 #[test]

@@ -247,6 +247,8 @@ fn targets_of_less_become_a_dataset() {
         ["--tokenizer", "nowhere"],
         ["--max-length", "64"],
         ["--block", "64"],
+        ["--with", "mmlu"],
+        ["--influential", "target.jsonl"],
     ] {
         let path = ["--targets", "other.jsonl"];
         let none = place.run(&[&targets[..6], &path, &more].concat());

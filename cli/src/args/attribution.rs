@@ -61,7 +61,8 @@ pub struct TruthArgs {
     #[arg(long, value_name = "DIR", required_unless_present_any = ["outputs", "ensemble"])]
     pub truth: Option<PathBuf>,
     /// In place of a folder: an ensemble of the store that `gstore evaluate retrain --ensemble` filled
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["truth", "subsets"])]
+    // clap asks for nothing that another argument excludes: with --outputs alone, `requires` would let it pass.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["truth", "subsets", "outputs"])]
     pub ensemble: Option<String>,
     /// In place of a folder: records of `subset` with `rows` or `without`, lists of ids, or with one `id` each
     #[arg(long, value_name = "FILE", requires = "outputs", conflicts_with = "truth")]

@@ -181,12 +181,14 @@ pub struct TaskArgs {
 }
 
 /// Options that say something of models, questions or tokens, of which target samples have none.
-const NOT_OF_TARGETS: [&str; 28] = [
+const NOT_OF_TARGETS: [&str; 30] = [
     "model",
     "run",
     "no_base",
     "output",
     "report",
+    "with",
+    "influential",
     "rows",
     "format",
     "as_json",

@@ -25,6 +25,12 @@ use crate::{output, texts};
 /// Draws the subsets, and trains the runs that are not done.
 pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     output::check_outside(context, &args.truth)?;
+    // The parser asks for nothing that --query-data excludes.
+    if let (Some(name), None) = (&args.ensemble, &args.draw.query_dataset) {
+        bail!(UsageError(format!(
+            "--ensemble {name} keeps losses of samples of the store: give the queries as --query-dataset, and not as files"
+        )));
+    }
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
     let truth = draw::folder(context, args, &cancel)?;
     let all = 0..truth.runs();
