@@ -308,8 +308,7 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
     // Those of another design.
     let data = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--design"];
     for more in [
-        &["random", "--random"][..],
-        &["random", "--group", "source"],
+        &["random", "--group", "source"][..],
         &["random", "--shares", "0.2"],
         &["random", "--draws", "2"],
         &["leave-one-out", "--fraction", "0.4"],
@@ -318,8 +317,8 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
         &["leave-one-out", "--sql", "a=SELECT 1"],
         &["leave-group-out", "--group", "source", "--count", "2"],
         &["leave-group-out", "--group", "source", "--subset-seed", "2"],
-        &["removal", "--random", "--group", "source"],
-        &["removal", "--random", "--fraction", "0.4"],
+        &["removal", "--scores", "best.csv", "--group", "source"],
+        &["removal", "--scores", "best.csv", "--fraction", "0.4"],
     ] {
         refused(
             "other",
@@ -327,6 +326,16 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
             &["says nothing of --design", "it belongs to --design"],
         );
     }
+    // Random rows are removed anyway, next to those of methods, and each share is trained once.
+    refused("other", &[&data[..], &["removal", "--random"]].concat(), &["unexpected argument '--random'"]);
+    refused("other", &[&data[..], &["removal"]].concat(), &["by which scores? give --scores or --sql"]);
+    write(&place, "best.csv", "id,score\ns0,6\ns1,5\ns2,4\ns3,3\ns4,2\ns5,1\n");
+    let removal = [&data[..], &["removal", "--scores", "best.csv"]].concat();
+    refused(
+        "other",
+        &[&removal[..], &["--shares", "0.2", "0.4", "0.2"]].concat(),
+        &["share 0.2 is named twice"],
+    );
     // All of them where the folder is there, which stays what it is.
     binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &["--draw-only"]].concat()));
     let before = read(&place, "one/subsets.jsonl");

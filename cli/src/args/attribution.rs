@@ -17,15 +17,31 @@ pub struct ScoresArgs {
     /// Statements over the store that give the same columns, one method each
     #[arg(long, value_name = "NAME=STATEMENT", num_args = 1..)]
     pub sql: Vec<String>,
-    /// Also a method that knows nothing: uniform numbers of this seed
-    #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0")]
-    pub random: Option<u64>,
     /// Methods whose low scores are the good ones
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub negate: Vec<String>,
     /// What a row without a score means [default: error]
     #[arg(long, value_enum)]
     pub missing: Option<MissingScores>,
+}
+
+impl ScoresArgs {
+    /// Whether no method is named.
+    pub fn is_empty(&self) -> bool {
+        self.scores.is_empty() && self.sql.is_empty()
+    }
+}
+
+/// Scores that are compared, also with those of a method that knows nothing.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Scores")]
+pub struct ComparedScoresArgs {
+    /// Those of methods
+    #[command(flatten)]
+    pub methods: ScoresArgs,
+    /// Also a method that knows nothing: uniform numbers of this seed
+    #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0")]
+    pub random: Option<u64>,
 }
 
 /// `gstore evaluate lds`, `loo` and `brittleness`
@@ -44,7 +60,7 @@ pub struct EvaluateAttributionArgs {
     pub truth: TruthArgs,
     /// The scores
     #[command(flatten)]
-    pub scores: ScoresArgs,
+    pub scores: ComparedScoresArgs,
     /// How methods are compared
     #[command(flatten)]
     pub comparison: ComparisonArgs,
@@ -105,7 +121,7 @@ pub struct EvaluateFlipsArgs {
     pub lowest: bool,
     /// The scores
     #[command(flatten)]
-    pub scores: ScoresArgs,
+    pub scores: ComparedScoresArgs,
     /// How methods are compared
     #[command(flatten)]
     pub comparison: ComparisonArgs,

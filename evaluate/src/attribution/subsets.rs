@@ -200,7 +200,7 @@ pub struct Removals {
 /// `query` names a query.
 ///
 /// # Errors
-/// Shares that are none, no random removal to compare with, or a method that is called as that.
+/// Shares that are none or come twice, no random removal to compare with, or a method that is called as that.
 pub fn removals<'a>(
     pool: usize,
     methods: &[Scores],
@@ -214,6 +214,12 @@ pub fn removals<'a>(
     }
     if methods.iter().any(|scores| scores.method == RANDOM) {
         return Err(EvaluateError::Option("random rows are removed anyway: no method is called so".into()));
+    }
+    let is_named_before = |(at, share): &(usize, &f64)| asked.shares[..*at].contains(share);
+    if let Some((_, share)) = asked.shares.iter().enumerate().find(is_named_before) {
+        return Err(EvaluateError::Option(format!(
+            "share {share} is named twice, and its subsets would be trained on twice"
+        )));
     }
     let mut subsets = vec![Subset::full(pool)];
     for (number, share) in asked.shares.iter().enumerate() {
@@ -278,5 +284,9 @@ mod tests {
         let removed = removals(4, &[scores], &asked, |_| "q").expect("subsets");
         assert_eq!((removed.len(), &removed[3].rows), (4, &vec![0, 2]));
         assert!(removed[1..3].iter().all(|subset| subset.rows.len() == 2));
+        let scores = Scores::new("m", 4, vec![0.1, 0.9, 0.5, 0.7]).expect("a matrix");
+        let twice = Removals { shares: vec![0.5, 0.25, 0.5], ..asked };
+        let error = removals(4, &[scores], &twice, |_| "q").unwrap_err().to_string();
+        assert!(error.contains("share 0.5 is named twice"), "{error}");
     }
 }

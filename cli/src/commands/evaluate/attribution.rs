@@ -32,7 +32,7 @@ pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<
     let kind = if by == By::Lds { "lds" } else { "loo" };
     let (format, cancel) = begin(context, &args.result, kind)?;
     let truth = truth(context, &args.truth, &cancel)?;
-    let methods = scores::read(context, &args.scores, (&truth.pool, &truth.queries), &cancel)?;
+    let methods = scores::compared(context, &args.scores, (&truth.pool, &truth.queries), &cancel)?;
     context.say(&format!(
         "{} of {} for {}, against models of {}",
         many(methods.len() as u64, "method"),
@@ -72,7 +72,7 @@ pub fn flips(context: &Context, args: &EvaluateFlipsArgs) -> Result<ExitCode> {
     let labels = Flips::read(&args.labels, &cancel)?;
     // The query of no id stands for any.
     let any = Ids::new([String::new()], "the labels")?;
-    let methods = scores::read(context, &args.scores, (&labels.rows, &any), &cancel)?;
+    let methods = scores::compared(context, &args.scores, (&labels.rows, &any), &cancel)?;
     let end_of_scores = if args.lowest { Suspicious::Lowest } else { Suspicious::Highest };
     let comparison = comparison(context, &args.comparison, &methods, &cancel)?;
     let found = flip_detection(&labels, &methods, end_of_scores, &comparison)?;

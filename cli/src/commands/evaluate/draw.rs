@@ -47,7 +47,6 @@ fn given(args: &EvaluateRetrainArgs) -> Vec<(&'static str, &'static [Design])> {
         ("--draws", draw.draws.is_some(), removal),
         ("--scores", !scores.scores.is_empty(), removal),
         ("--sql", !scores.sql.is_empty(), removal),
-        ("--random", scores.random.is_some(), removal),
         ("--negate", !scores.negate.is_empty(), removal),
         ("--missing", scores.missing.is_some(), removal),
     ];
@@ -167,7 +166,10 @@ fn subsets(
         Design::Removal => {
             let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
             let (pool, queries) = (ids(pool, "the rows")?, ids(queries, "the queries")?);
-            let methods = scores::read(context, &args.scores, (&pool, &queries), cancel)?;
+            if args.scores.is_empty() {
+                bail!(UsageError("--design removal: by which scores? give --scores or --sql".to_owned()));
+            }
+            let methods = scores::read(context, &args.scores, (&pool, &queries), None, cancel)?;
             let asked = Removals {
                 shares: draw.shares(),
                 queries: (0..draw.count.unwrap_or(queries.len()).min(queries.len())).collect(),

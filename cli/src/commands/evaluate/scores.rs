@@ -9,15 +9,30 @@ use gstore_evaluate::attribution::{Ids, Missing, Scores, ScoresBuilder, read_sco
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
 
-use crate::args::{MissingScores, ScoresArgs};
+use crate::args::{ComparedScoresArgs, MissingScores, ScoresArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
 
 /// The scores of all methods in the order of the flags: files, statements, the random one.
+pub fn compared(
+    context: &Context,
+    args: &ComparedScoresArgs,
+    (pool, queries): (&Ids, &Ids),
+    cancel: &Cancel,
+) -> Result<Vec<Scores>> {
+    let random = args.random.map(|seed| Scores::random("random", pool.len(), queries.len(), seed));
+    if args.methods.is_empty() && random.is_none() {
+        bail!(UsageError("which scores? give --scores, --sql or --random".to_owned()));
+    }
+    read(context, &args.methods, (pool, queries), random, cancel)
+}
+
+/// The scores of files and of statements, and those that are there already.
 pub fn read(
     context: &Context,
     args: &ScoresArgs,
     (pool, queries): (&Ids, &Ids),
+    known: Option<Scores>,
     cancel: &Cancel,
 ) -> Result<Vec<Scores>> {
     let missing = match args.missing {
@@ -32,12 +47,7 @@ pub fn read(
         methods.push(builder.finish(missing)?);
     }
     methods.extend(of_statements(context, &args.sql, (pool, queries), missing, cancel)?);
-    if let Some(seed) = args.random {
-        methods.push(Scores::random("random", pool.len(), queries.len(), seed));
-    }
-    if methods.is_empty() {
-        bail!(UsageError("which scores? give --scores, --sql or --random".to_owned()));
-    }
+    methods.extend(known);
     for name in &args.negate {
         let found = methods.iter_mut().find(|scores| scores.method == *name);
         let Some(found) = found else {
