@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::prefilter::share;
 use super::{
     ScoresArgs, TextArgs, TrainBatchArgs, TrainComputeArgs, TrainOptimizerArgs, TrainWeightArgs, at_least,
 };
@@ -98,8 +99,8 @@ pub struct SubsetDrawArgs {
     /// Random subsets; of leave-one-out the rows that are left out, of removal the queries [default: 32; all]
     #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
     pub count: Option<usize>,
-    /// Share of the rows in a random subset [default: 0.5]
-    #[arg(long, value_name = "SHARE")]
+    /// Share of the rows in a random subset, as 0.5 or 50% [default: 0.5]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     pub fraction: Option<f64>,
     /// Runs of each subset, with seeds of their own [default: 1]
     #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
@@ -110,8 +111,8 @@ pub struct SubsetDrawArgs {
     /// Of leave-group-out: key of the records that names the group
     #[arg(long, value_name = "KEY")]
     pub group: Option<String>,
-    /// Of removal: shares of the rows that are removed [default: 0.05,0.1,0.2]
-    #[arg(long, value_name = "SHARE", num_args = 1.., value_delimiter = ',')]
+    /// Of removal: shares of the rows that are removed, as 0.1 or 10% [default: 0.05,0.1,0.2]
+    #[arg(long, value_name = "SHARE", num_args = 1.., value_delimiter = ',', value_parser = share)]
     pub shares: Vec<f64>,
     /// Of removal: random removals of each share [default: 5]
     #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
@@ -174,6 +175,30 @@ fn runs(text: &str) -> Result<Range<usize>, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::SubsetDrawArgs;
+
+    #[derive(Parser, Debug)]
+    struct Line {
+        #[command(flatten)]
+        draw: SubsetDrawArgs,
+    }
+
+    #[test]
+    fn shares_are_numbers_or_percentages() {
+        let parsed = |words: &[&str]| Line::try_parse_from([&["line"], words].concat()).map(|line| line.draw);
+        assert_eq!(parsed(&["--fraction", "50%"]).expect("parsed").fraction(), 0.5);
+        assert_eq!(parsed(&["--fraction", "0.3"]).expect("parsed").fraction(), 0.3);
+        assert_eq!(parsed(&["--shares", "10%,0.3", "5%"]).expect("parsed").shares(), [0.1, 0.3, 0.05]);
+        for wrong in ["100%", "1", "0", "half"] {
+            assert!(
+                parsed(&["--fraction", wrong]).is_err() && parsed(&["--shares", wrong]).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+
     #[test]
     fn runs_are_a_range() {
         assert_eq!(super::runs("0..8"), Ok(0..8));
