@@ -33,7 +33,11 @@ pub fn lds(
     let names = check(truth, methods)?;
     let subsets = truth.done(|kind| *kind == SubsetKind::Random);
     if subsets.len() < 2 {
-        let what = format!("{} random subsets have outputs, and at least two are needed", subsets.len());
+        let what = format!(
+            "{} random subsets have outputs, and at least two are needed (of tables: subsets with \"kind\": \"random\", \
+             which those with a list of `without` have to say)",
+            subsets.len()
+        );
         return Err(EvaluateError::Truth(what));
     }
     let outputs = |query: usize| -> Vec<f64> {
