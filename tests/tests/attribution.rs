@@ -336,6 +336,14 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
         &[&removal[..], &["--shares", "0.2", "0.4", "0.2"]].concat(),
         &["share 0.2 is named twice"],
     );
+    // More than there are.
+    for (more, words) in [
+        (&["random"][..], "there are 20 of 3 of 6 rows"),
+        (&["leave-one-out", "--count", "7"], "there are 6 rows"),
+        (&["removal", "--scores", "best.csv", "--count", "3"], "rows are removed for 2 queries"),
+    ] {
+        refused("other", &[&data[..], more].concat(), &[words]);
+    }
     // All of them where the folder is there, which stays what it is.
     binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &["--draw-only"]].concat()));
     let before = read(&place, "one/subsets.jsonl");

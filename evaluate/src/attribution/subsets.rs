@@ -2,6 +2,8 @@
 //!
 //! Invariant: what is drawn depends on the seed, the number of the subset and the place of the row alone.
 
+use std::collections::HashSet;
+
 use gstore_core::many;
 use gstore_generate::uniform;
 use serde::{Deserialize, Serialize};
@@ -115,10 +117,24 @@ fn check_random(pool: usize, share: f64, rows: usize) -> Result<(), EvaluateErro
     }))
 }
 
-/// Random subsets, each of a share of the pool.
+/// How many subsets of some rows a pool has; `u64::MAX`: that many or more.
+fn distinct(pool: usize, rows: usize) -> u64 {
+    let rows = rows.min(pool - rows) as u128;
+    let mut count: u128 = 1;
+    for taken in 1..=rows {
+        // Whole each time: it is the number of those of `taken` rows, of a pool with as many rows fewer as are not taken.
+        count = count * (pool as u128 - rows + taken) / taken;
+        if count >= u128::from(u64::MAX) {
+            return u64::MAX;
+        }
+    }
+    count as u64
+}
+
+/// Random subsets, each of a share of the pool, and none of them twice.
 ///
 /// # Errors
-/// A share that is none, or that has or leaves out a single row, and fewer than two subsets.
+/// A share that is none, or that has or leaves out a single row; fewer than two subsets, and more than there are.
 pub fn random_subsets(
     pool: usize,
     count: usize,
@@ -132,27 +148,40 @@ pub fn random_subsets(
     }
     let rows = of_share(pool, share)?;
     check_random(pool, share, rows)?;
-    let subset = |number| Subset { kind: SubsetKind::Random, rows: drawn(pool, rows, seed, number) };
-    Ok((0..count as u64).map(subset).collect())
+    let most = distinct(pool, rows);
+    if count as u64 > most {
+        return Err(EvaluateError::Option(format!(
+            "{count} random subsets are asked for, and there are {most} of {rows} of {}: others would be trained on twice",
+            many(pool as u64, "row")
+        )));
+    }
+    let mut known = HashSet::new();
+    let drawn = (0..).map(|number| drawn(pool, rows, seed, number)).filter(|rows| known.insert(rows.clone()));
+    Ok(drawn.take(count).map(|rows| Subset { kind: SubsetKind::Random, rows }).collect())
 }
 
 /// The whole pool, and the pool without each of its rows, or without each of `count` random ones. `id` names
 /// a row.
 ///
 /// # Errors
-/// Fewer than two rows.
+/// Fewer than two rows, and more than there are.
 pub fn leave_one_out<'a>(
     pool: usize,
     count: Option<usize>,
     seed: u64,
     id: impl Fn(usize) -> &'a str,
 ) -> Result<Vec<Subset>, EvaluateError> {
-    let rows = drawn(pool, count.unwrap_or(pool).min(pool), seed, 0);
-    if rows.len() < 2 {
+    let count = count.unwrap_or(pool);
+    if count > pool {
+        let rows = many(pool as u64, "row");
+        return Err(EvaluateError::Option(format!("{count} rows are to be left out, and there are {rows}")));
+    }
+    if count < 2 {
         return Err(EvaluateError::Option(
             "rows are compared with each other: at least two are needed".into(),
         ));
     }
+    let rows = drawn(pool, count, seed, 0);
     let without = |row: &u32| {
         let kind = SubsetKind::Without { group: id(*row as usize).to_owned() };
         Subset::without(pool, &[*row], kind)
@@ -268,6 +297,23 @@ mod tests {
             assert!(error.contains(says), "{says}: {error}");
         }
         assert!(random_subsets(560, 3, 2.0 / 560.0, 7).is_ok() && random_subsets(4, 3, 0.5, 7).is_ok());
+    }
+
+    #[test]
+    fn no_subset_is_drawn_twice() {
+        for (pool, rows, count) in [(4, 2, 6), (5, 3, 10), (5, 2, 10), (40, 20, 137_846_528_820), (4, 4, 1)] {
+            assert_eq!(distinct(pool, rows), count, "{pool} {rows}");
+        }
+        assert_eq!(distinct(560, 280), u64::MAX);
+        let mut all: Vec<Vec<u32>> =
+            random_subsets(4, 6, 0.5, 1).expect("subsets").into_iter().map(|subset| subset.rows).collect();
+        all.sort();
+        assert_eq!(all, [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]);
+        let error = random_subsets(4, 32, 0.5, 1).unwrap_err();
+        assert!(error.to_string().contains("there are 6 of 2 of 4 rows") && error.is_usage(), "{error}");
+        let error = leave_one_out(40, Some(100), 0, |_| "").unwrap_err();
+        assert!(error.to_string().contains("100 rows are to be left out, and there are 40 rows"), "{error}");
+        assert!(leave_one_out(40, Some(40), 0, |_| "").is_ok() && leave_one_out(1, None, 0, |_| "").is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many_of};
 use gstore_data::{Reading, SampleSource, TextSample};
 use gstore_evaluate::attribution::{
     Ids, Removals, Subset, TruthFolder, TruthPlan, leave_groups_out, leave_one_out, random_subsets, removals,
@@ -170,12 +170,15 @@ fn subsets(
                 bail!(UsageError("--design removal: by which scores? give --scores or --sql".to_owned()));
             }
             let methods = scores::read(context, &args.scores, (&pool, &queries), None, cancel)?;
-            let asked = Removals {
-                shares: draw.shares(),
-                queries: (0..draw.count.unwrap_or(queries.len()).min(queries.len())).collect(),
-                draws: draw.draws(),
-                seed,
-            };
+            let count = draw.count.unwrap_or(queries.len());
+            if count > queries.len() {
+                let queries = many_of(queries.len() as u64, "query", "queries");
+                bail!(UsageError(format!(
+                    "--count {count}: rows are removed for {queries}, and not for more"
+                )));
+            }
+            let asked =
+                Removals { shares: draw.shares(), queries: (0..count).collect(), draws: draw.draws(), seed };
             removals(pool.len(), &methods, &asked, |query| queries.id(query))?
         }
     })
