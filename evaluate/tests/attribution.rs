@@ -463,10 +463,16 @@ fn a_folder_with_files_of_its_user_is_no_place_for_a_truth() {
 
 /// A file of outputs as older versions wrote it.
 fn older(path: &std::path::Path, outputs: [f64; 2]) {
-    let columns: [(&str, ArrayRef); 2] = [
-        ("query", Arc::new(StringArray::from_iter_values(["r0", "r1"]))),
-        ("output", Arc::new(Float64Array::from_iter_values(outputs))),
-    ];
+    table(path, &[("output", outputs)]);
+}
+
+/// A file of numbers of both queries.
+fn table(path: &std::path::Path, numbers: &[(&str, [f64; 2])]) {
+    let queries: ArrayRef = Arc::new(StringArray::from_iter_values(["r0", "r1"]));
+    let mut columns = vec![("query", queries)];
+    for (name, values) in numbers {
+        columns.push((*name, Arc::new(Float64Array::from_iter_values(*values))));
+    }
     let batch = RecordBatch::try_from_iter(columns).expect("columns");
     let file = fs_err::File::create(path).expect("made").into_parts().0;
     let mut writer = ArrowWriter::try_new(file, batch.schema(), None).expect("begun");
@@ -516,6 +522,10 @@ fn outputs_of_something_else_are_not_taken_for_those_of_a_run() {
     folder("other", [[3, 4, 5], [0, 4, 5], [0, 1, 5]]);
     fs_err::copy(around.path().join("other/outputs/00001.parquet"), output(1)).expect("copied");
     refused(&["00001.parquet", "trained on another subset"]);
+    again(1);
+    // An output that is not its loss with the other sign.
+    table(&output(1), &[("loss", [1.0, 1.0]), ("output", [-1.0, -0.75])]);
+    refused(&["00001.parquet", "its `output` is -0.75, and its `loss` 1: an output is the loss"]);
     again(1);
     // A recipe that is not that of the models any more.
     let noted = fs_err::read_to_string(place.join("recipe.json")).expect("the recipe");
@@ -634,6 +644,11 @@ fn results_of_retraining_are_read_as_tables() {
     for (subsets, outputs, words) in [
         (TABLE, "subset,query,loss\nz,q,1\n", "none of the subsets"),
         (TABLE, "subset,query,loss\na,q,nan\n", "not a finite number"),
+        (
+            TABLE,
+            "subset,query,loss,output\na,q,1.5,-1.5\na,r,2.5,-2.25\n",
+            "line 3: its `output` is -2.25, and its `loss` 2.5",
+        ),
         (TABLE, "subset,query,accuracy\na,q,1\n", "a `loss`, a `margin` or an `output`"),
         (TABLE, "subset,query,loss\na,q,1\na,r,1\nb,q,1\n", "lacks outputs"),
         ("{\"subset\": \"a\"}\n", "subset,query,loss\na,q,1\n", "needs one of `rows`"),

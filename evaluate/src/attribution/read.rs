@@ -84,6 +84,17 @@ pub(super) fn number(at: &At<'_>, key: &str, value: &Value) -> Result<f64, Evalu
     }
 }
 
+/// Fails if a record also has a loss that is not the output with the other sign, to the last bit.
+pub(super) fn same_as_loss(at: &At<'_>, value: &Value, output: f64) -> Result<(), EvaluateError> {
+    let Some(loss) = value.get("loss").filter(|loss| !loss.is_null()) else { return Ok(()) };
+    match number(at, "loss", loss)? {
+        loss if -loss == output => Ok(()),
+        loss => Err(at.error(&format!(
+            "its `output` is {output}, and its `loss` {loss}: an output is the loss with the other sign"
+        ))),
+    }
+}
+
 /// An array of numpy.
 fn read_array(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Result<(), EvaluateError> {
     let bad = |what: String| EvaluateError::File { path: path.to_owned(), what };

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::ids::Ids;
-use super::read::{number, text_of};
+use super::read::{number, same_as_loss, text_of};
 use super::subsets::{NO_MULTISET, Subset, SubsetKind, complement};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
@@ -169,8 +169,11 @@ fn read_outputs(path: &Path, names: &Ids, cancel: &Cancel) -> Result<(Signal, Id
         if *signal.get_or_insert(own) != own {
             return Err(at.error("outputs are all losses, all margins or all outputs"));
         }
-        let number = number(&at, key, value.get(key).unwrap_or(&Value::Null))?;
-        let number = if own == Signal::NegativeLoss { -number } else { number };
+        let given = number(&at, key, value.get(key).unwrap_or(&Value::Null))?;
+        if let Some(output) = value.get("output").filter(|output| !output.is_null()) {
+            same_as_loss(&at, &value, number(&at, "output", output)?)?;
+        }
+        let output = if own == Signal::NegativeLoss { -given } else { given };
         let place = *places.entry(query.clone()).or_insert_with(|| {
             queries.push(query);
             queries.len() - 1
@@ -179,7 +182,7 @@ fn read_outputs(path: &Path, names: &Ids, cancel: &Cancel) -> Result<(Signal, Id
         if of.len() <= place {
             of.resize(place + 1, Vec::new());
         }
-        of[place].push(number);
+        of[place].push(output);
         Ok(())
     })?;
     let queries = Ids::new(queries, &path.display().to_string())?;

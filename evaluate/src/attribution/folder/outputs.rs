@@ -8,7 +8,7 @@ use gstore_core::Cancel;
 use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
-use super::super::read::{number, text_of};
+use super::super::read::{number, same_as_loss, text_of};
 use super::TruthFolder;
 use super::files::place;
 use super::identity::Identity;
@@ -150,7 +150,7 @@ impl TruthFolder {
             let place = self.queries.place(&id).and_then(|place| outputs.get_mut(place));
             let place = place.ok_or_else(|| at.error("its query is none of this truth"))?;
             *place = number(&at, "output", value.get("output").unwrap_or(&Value::Null))?;
-            Ok(())
+            same_as_loss(&at, &value, *place)
         })?;
         match outputs.iter().position(|output| output.is_nan()) {
             None => Ok((outputs, identity.is_some())),
