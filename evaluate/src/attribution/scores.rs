@@ -133,6 +133,11 @@ impl<'a> ScoresBuilder<'a> {
         self.queries.place(query).is_some()
     }
 
+    /// Counts a score of a query that is not asked about.
+    pub(super) fn leave_out(&mut self) {
+        self.unknown.queries += 1;
+    }
+
     /// One score; without a query it is for all of them.
     ///
     /// # Errors
@@ -147,7 +152,7 @@ impl<'a> ScoresBuilder<'a> {
             Some(query) => match self.queries.place(query) {
                 Some(place) => place..place + 1,
                 None => {
-                    self.unknown.queries += 1;
+                    self.leave_out();
                     return Ok(());
                 }
             },
