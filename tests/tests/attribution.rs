@@ -92,10 +92,15 @@ fn scores_that_cannot_be_joined_are_refused() {
         (&[][..], "which scores?"),
         (&["--scores", "daunce.csv", "d/../daunce.csv"][..], "d/../daunce.csv"),
         (&["--sql", "SELECT 1"][..], "needs a name"),
-        (&["--random", "--report", "r", "--with", "r"][..], "--with"),
+        (&["--random", "--report", "r", "--with", "r"][..], "unexpected argument '--with'"),
     ] {
         let told = place.run(&[&LDS[..], more].concat());
         assert!(told.code != 0 && told.stderr.contains(words), "{words}: {}", told.stderr);
+    }
+    // What combines reports of texts and of tasks is in the help of those alone.
+    for (what, has) in [("text", true), ("tasks", true), ("lds", false), ("brittleness", false)] {
+        let help = place.ok(&["evaluate", what, "--help"]);
+        assert_eq!((help.contains("--with"), help.contains("--influential")), (has, has), "{what}: {help}");
     }
     for other in [&["--outputs", "outputs.csv"][..], &["--subsets", "subsets.jsonl"], &["--truth", "one"]] {
         let told = place.run(&[&["evaluate", "lds", "--ensemble", "e", "--random"][..], other].concat());

@@ -80,6 +80,9 @@ pub struct EvaluateTextArgs {
     /// Where the result goes
     #[command(flatten)]
     pub result: ReportArgs,
+    /// What it is combined with
+    #[command(flatten)]
+    pub combine: CombineArgs,
 }
 
 /// `gstore evaluate tasks`
@@ -107,6 +110,9 @@ pub struct EvaluateTasksArgs {
     /// Where the result goes
     #[command(flatten)]
     pub result: ReportArgs,
+    /// What it is combined with
+    #[command(flatten)]
+    pub combine: CombineArgs,
     /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
     pub backend: Device,
@@ -257,6 +263,15 @@ pub struct ReportArgs {
     /// Folder for the report in all formats, with the files that Kronfluence pipelines and DeepEval write
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
+    /// Replace files and the folder if they exist, and unfinished work for another request next to them
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What a report of texts or of tasks is combined with.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Result")]
+pub struct CombineArgs {
     /// Folder of a report of the other kind: the folder then has a combined report too
     #[arg(long, value_name = "DIR", requires = "report")]
     pub with: Option<PathBuf>,
@@ -264,9 +279,6 @@ pub struct ReportArgs {
     /// combined report
     #[arg(long, value_name = "FILE", requires = "with")]
     pub influential: Option<PathBuf>,
-    /// Replace files and the folder if they exist, and unfinished work for another request next to them
-    #[arg(long)]
-    pub force: bool,
 }
 
 /// Format of a report.

@@ -29,8 +29,7 @@ pub enum By {
 
 /// Compares scores with models that were retrained on random subsets, or without a row or a group.
 pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<ExitCode> {
-    let kind = if by == By::Lds { "lds" } else { "loo" };
-    let (format, cancel) = begin(context, &args.result, kind)?;
+    let (format, cancel) = begin(context, &args.result)?;
     let truth = truth(context, &args.truth, &cancel)?;
     let methods = scores::compared(context, &args.scores, (&truth.pool, &truth.queries), &cancel)?;
     context.say(&format!(
@@ -53,7 +52,7 @@ pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<
 
 /// Draws what outputs lose without the rows that methods rank highest.
 pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<ExitCode> {
-    let (format, cancel) = begin(context, &args.result, "brittleness")?;
+    let (format, cancel) = begin(context, &args.result)?;
     let truth = truth(context, &args.truth, &cancel)?;
     let names = removal_methods(&truth);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -68,7 +67,7 @@ pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<
 
 /// Compares scores by how they tell wrong labels from others.
 pub fn flips(context: &Context, args: &EvaluateFlipsArgs) -> Result<ExitCode> {
-    let (format, cancel) = begin(context, &args.result, "flips")?;
+    let (format, cancel) = begin(context, &args.result)?;
     let labels = Flips::read(&args.labels, &cancel)?;
     // The query of no id stands for any.
     let any = Ids::new([String::new()], "the labels")?;
@@ -80,11 +79,8 @@ pub fn flips(context: &Context, args: &EvaluateFlipsArgs) -> Result<ExitCode> {
 }
 
 /// Refuses places that a report cannot go to, before any work.
-fn begin(context: &Context, args: &ReportArgs, kind: &str) -> Result<(ReportFormat, std::sync::Arc<Cancel>)> {
-    if args.with.is_some() {
-        bail!(UsageError(format!("--with combines reports of texts and of tasks; {kind} has its own")));
-    }
-    let format = result::check(context, args, kind)?;
+fn begin(context: &Context, args: &ReportArgs) -> Result<(ReportFormat, std::sync::Arc<Cancel>)> {
+    let format = result::check(context, args)?;
     Ok((format, context.cancel_on_interrupt("stopping; nothing was written")?))
 }
 
@@ -131,6 +127,6 @@ fn end(
         files.push(pictures::page(&found.report));
         Ok(files)
     };
-    result::write(context, args, format, &found.report, || found.rows(), files)?;
+    result::write(context, (args, None), format, &found.report, || found.rows(), files)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,7 @@ use gstore_evaluate::{EvaluateError, File, Report};
 
 use super::folder::{self, Folder};
 use super::pictures;
-use crate::args::{ReportArgs, ReportFormat};
+use crate::args::{CombineArgs, ReportArgs, ReportFormat};
 use crate::context::Context;
 use crate::ending::{Packing, packing_of};
 use crate::failure::UsageError;
@@ -19,9 +19,19 @@ pub fn outputs(args: &ReportArgs) -> Vec<Option<&Path>> {
     [args.output.as_deref()].into_iter().chain(args.rows.as_deref().map(Some)).collect()
 }
 
-/// Refuses places that cannot be written and a report that this `kind` cannot be combined with, before any
-/// work; the report's format.
-pub fn check(context: &Context, args: &ReportArgs, kind: &str) -> Result<ReportFormat> {
+/// Refuses a report that one of this `kind` cannot be combined with.
+pub fn check_combined(args: &CombineArgs, kind: &str) -> Result<()> {
+    if let Some(other) = &args.with {
+        Report::check_other(kind, other).map_err(|error| UsageError(format!("--with: {error}")))?;
+    }
+    if let Some(path) = args.influential.as_ref().filter(|path| !path.is_file()) {
+        bail!(UsageError(format!("--influential: {} is no file", path.display())));
+    }
+    Ok(())
+}
+
+/// Refuses places that cannot be written, before any work; the report's format.
+pub fn check(context: &Context, args: &ReportArgs) -> Result<ReportFormat> {
     output::check(context, &outputs(args), args.force)?;
     if let Some(folder) = &args.report {
         folder::check(context, folder, args.force)?;
@@ -31,12 +41,6 @@ pub fn check(context: &Context, args: &ReportArgs, kind: &str) -> Result<ReportF
             let (path, folder) = (path.display(), folder.display());
             bail!(UsageError(format!("{path} would be in {folder}, which holds the report's own files")));
         }
-    }
-    if let Some(other) = &args.with {
-        Report::check_other(kind, other).map_err(|error| UsageError(format!("--with: {error}")))?;
-    }
-    if let Some(path) = args.influential.as_ref().filter(|path| !path.is_file()) {
-        bail!(UsageError(format!("--influential: {} is no file", path.display())));
     }
     let Some(path) = args.output.as_deref() else { return Ok(args.format.unwrap_or(ReportFormat::Text)) };
     let named = by_name(path);
@@ -69,10 +73,10 @@ fn by_name(path: &Path) -> Option<ReportFormat> {
     }
 }
 
-/// Writes everything that was asked for: all of it is whole before the first of it appears.
+/// Writes everything that was asked for, combined if that was: all of it is whole before the first of it appears.
 pub fn write(
     context: &Context,
-    args: &ReportArgs,
+    (args, combine): (&ReportArgs, Option<&CombineArgs>),
     format: ReportFormat,
     report: &Report,
     rows: impl FnOnce() -> Result<Vec<u8>, EvaluateError>,
@@ -86,7 +90,7 @@ pub fn write(
     let mut folder = None;
     if let Some(path) = &args.report {
         let mut files = files()?;
-        files.extend(of_folder(context, args, report)?);
+        files.extend(of_folder(context, combine, report)?);
         folder = Some(Folder::create(path, &files, args.force)?);
     }
     let text = match format {
@@ -115,8 +119,10 @@ pub fn write(
 }
 
 /// What the folder has beyond the files of a report: its pictures, and what combines it with another one.
-fn of_folder(context: &Context, args: &ReportArgs, report: &Report) -> Result<Vec<File>> {
-    let Some(other) = &args.with else { return Ok(pictures::files(context, &report.charts)) };
+fn of_folder(context: &Context, combine: Option<&CombineArgs>, report: &Report) -> Result<Vec<File>> {
+    let Some((args, other)) = combine.and_then(|args| Some((args, args.with.as_ref()?))) else {
+        return Ok(pictures::files(context, &report.charts));
+    };
     let (mut files, combined) = report.combined_with(other, args.influential.as_deref())?;
     let own = report.charts.iter().filter(|chart| chart.name != combined.name);
     files.extend(pictures::files(context, own.chain([&combined])));

@@ -32,7 +32,8 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         return write_targets(context, args, path);
     }
     check_options(&args.tasks)?;
-    let format = result::check(context, &args.result, "tasks")?;
+    let format = result::check(context, &args.result)?;
+    result::check_combined(&args.combine, "tasks")?;
     output::check_unread(&result::outputs(&args.result), args.tasks.data.iter().map(PathBuf::as_path))?;
     let message = "stopping after what is in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
@@ -75,8 +76,8 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         found => found?,
     };
     found.report.made = made;
-    let written =
-        result::write(context, &args.result, format, &found.report, || found.rows(), || found.files());
+    let to = (&args.result, Some(&args.combine));
+    let written = result::write(context, to, format, &found.report, || found.rows(), || found.files());
     if let (Err(_), Some(folder)) = (&written, &kept.0) {
         context.say(&format!("the answers are kept in {}", folder.display()));
     }

@@ -16,7 +16,8 @@ use crate::output::check_unread;
 
 /// Compares the predictions with their references.
 pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
-    let format = result::check(context, &args.result, "text")?;
+    let format = result::check(context, &args.result)?;
+    result::check_combined(&args.combine, "text")?;
     let cancel = context.cancel_on_interrupt("stopping; nothing was written")?;
     let request = request(context, args)?;
     let read = request.systems.iter().map(|system| &system.source).chain(&request.references);
@@ -34,7 +35,8 @@ pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
     let run = (threads, &*cancel);
     let mut found = evaluate_texts(pairs, base, bootstrap(&args.comparison), &mut reporter, run)?;
     found.report.made = made;
-    result::write(context, &args.result, format, &found.report, || found.rows(), || found.files())?;
+    let to = (&args.result, Some(&args.combine));
+    result::write(context, to, format, &found.report, || found.rows(), || found.files())?;
     Ok(ExitCode::SUCCESS)
 }
 
