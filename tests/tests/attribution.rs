@@ -344,8 +344,8 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
     // More than there are.
     for (more, words) in [
         (&["random"][..], "there are 20 of 3 of 6 rows"),
-        (&["leave-one-out", "--count", "7"], "there are 6 rows"),
-        (&["removal", "--scores", "best.csv", "--count", "3"], "rows are removed for 2 queries"),
+        (&["leave-one-out", "--count", "7"][..], "there are 6 rows"),
+        (&["removal", "--scores", "best.csv", "--count", "3"][..], "rows are removed for 2 queries"),
     ] {
         refused("other", &[&data[..], more].concat(), &[words]);
     }

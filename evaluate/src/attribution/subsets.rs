@@ -122,7 +122,7 @@ fn distinct(pool: usize, rows: usize) -> u64 {
     let rows = rows.min(pool - rows) as u128;
     let mut count: u128 = 1;
     for taken in 1..=rows {
-        // Whole each time: it is the number of those of `taken` rows, of a pool with as many rows fewer as are not taken.
+        // Whole each time: the number of those of `taken` rows, of a pool without the rows that are not taken.
         count = count * (pool as u128 - rows + taken) / taken;
         if count >= u128::from(u64::MAX) {
             return u64::MAX;

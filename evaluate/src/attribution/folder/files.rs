@@ -36,8 +36,8 @@ fn written(folder: &Path, bytes: &[u8]) -> Result<NamedTempFile, EvaluateError> 
     Ok(file)
 }
 
-/// Fails if a folder has anything but what a command that was cut off while it made this ground truth has left: files of
-/// the same content, a folder of outputs without any, and files that are not whole.
+/// Fails if a folder has anything but what a command has left that was cut off while it made this ground
+/// truth: files of the same content, a folder of outputs without any, and files that are not whole.
 pub(super) fn check_unused(folder: &Path, files: &[(&str, &str)]) -> Result<(), EvaluateError> {
     let entries = match fs_err::read_dir(folder) {
         Ok(entries) => entries,
