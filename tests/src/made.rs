@@ -59,7 +59,11 @@ pub fn projected(store: &Store, dataset: &str, rows: u64, dim: u32, vector: impl
     publish(store, dataset, rows, feature(dataset, dim, "p"), vector);
 }
 
-fn publish(
+/// Gives the first `rows` samples of a dataset a feature, such as a changed [`feature`].
+///
+/// # Panics
+/// If the store refuses it.
+pub fn publish(
     store: &Store,
     dataset: &str,
     rows: u64,
@@ -81,7 +85,11 @@ fn publish(
     job.publish(None, true).expect("published");
 }
 
-fn feature(dataset: &str, dim: u32, projection: &str) -> JobFeature {
+/// A feature `grad-sgd` of one checkpoint.
+///
+/// # Panics
+/// Never: its id is whole.
+pub fn feature(dataset: &str, dim: u32, projection: &str) -> JobFeature {
     let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
     let space = Space {
         family: Family::Gradient,

@@ -1,7 +1,7 @@
 //! Promise: labels and features from which little or nothing can be learned are told of or refused, with the reason.
 
-use gstore_store::Store;
-use gstore_tests::made::{Numbers, append, gradients};
+use gstore_store::{FeatureAttrs, JobFeature, Store};
+use gstore_tests::made::{Numbers, append, feature, gradients, publish};
 use gstore_tests::place::Place;
 use serde_json::Value;
 
@@ -85,4 +85,37 @@ fn vectors_that_are_not_finite_are_left_out_and_counted() {
     let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
     assert_eq!(report["report"]["rows"], 240, "{report:#}");
     assert!(report["report"]["notes"].to_string().contains("30 labelled rows were left out"), "{report:#}");
+}
+
+#[test]
+fn gradients_as_inputs_spare_labels_only_where_they_are_those_of_the_labels() {
+    let place = place(0);
+    let lines: String = (0..300).map(|row| format!("{}\n", line(row))).collect();
+    fs_err::write(place.path("few.jsonl"), lines).expect("written");
+    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
+    let store = Store::open(place.path("store")).expect("a store");
+    let mut numbers = Numbers(7);
+    gradients(&store, "few", 300, DIM, |row| vector(&mut numbers, row));
+    let cost = |inputs: &str, more: &[&str]| {
+        let args = ["--inputs", inputs, "--budget", "30%", "--json"];
+        let done = place.run(&fit("cheap", &[&args[..], more].concat()));
+        assert_eq!(done.code, 4, "{}", done.stderr);
+        let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+        let cost = &report["report"]["cost"];
+        assert!(cost["feature"] == 3.0 && cost["gradient"] == 3.0, "{report:#}");
+        (cost["shared"].as_f64().expect("a number"), report["saving"].as_f64().expect("a number"))
+    };
+    // Of the same checkpoint with fewer coordinates, in another dataset.
+    let small = JobFeature { attrs: FeatureAttrs::new("small", 4), ..feature("pool", 4, "none") };
+    publish(&store, "pool", ROWS, small, |row| vector(&mut numbers, row)[..4].to_vec());
+    let (shared, saving) = cost("x,small", &["--labels-of", "few"]);
+    assert!(shared == 0.0 && saving < 0.0, "{shared}, {saving}");
+    // The same projection in another dataset.
+    place.ok(&["drop", "feature", "pool/small"]);
+    gradients(&store, "pool", 300, DIM, |row| vector(&mut numbers, row));
+    let (shared, saving) = cost("x,grad-sgd", &["--labels-of", "few"]);
+    assert!(shared == 0.0 && saving < 0.0, "{shared}, {saving}");
+    // The vectors of the labels themselves.
+    let (shared, saving) = cost("x,grad-sgd", &[]);
+    assert!(shared == 3.0 && saving < 0.0, "{shared}, {saving}");
 }

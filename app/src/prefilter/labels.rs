@@ -92,14 +92,38 @@ pub(super) struct Labels {
     pub(super) reliability: Vec<Option<Reliability>>,
     /// How the rows were scored for each target.
     pub(super) scored: Vec<Map<String, Value>>,
-    /// Forward passes that a row's scores take.
-    pub(super) passes: Passes,
+    /// The stored vectors of a row that its scores are made of.
+    pub(super) vectors: Vectors,
     /// Whether they are rows of the pool that the seed gives, for each target.
     pub(super) is_seeded: bool,
     /// Rows with gradients that were not drawn, of the target that has most of them.
     pub(super) unused: u64,
     /// The same of rows whose ids are not in the pool.
     pub(super) elsewhere: u64,
+}
+
+/// Vectors that a question is asked of: by key the model, and whether it is passed through backwards.
+#[derive(Debug, Default)]
+pub(super) struct Vectors(BTreeMap<String, (String, bool)>);
+
+impl Vectors {
+    /// Adds those of a question's pools.
+    fn add(&mut self, prepared: &Prepared) {
+        for feature in prepared.pools().iter().flat_map(|pool| &pool.features) {
+            let desc = &feature.desc;
+            let model = desc.checkpoint.as_ref().map_or_else(|| desc.space.id(), ToString::to_string);
+            self.0.insert(desc.key(), (model, Kind::names_gradient(&desc.kind.name)));
+        }
+    }
+
+    /// Forward passes that they take of a row where those with some keys are there. A vector of another dataset,
+    /// kind or projection has another key: it comes of a pass of its own.
+    pub(super) fn passes(&self, there: &[String]) -> f64 {
+        let mut passes = Passes::default();
+        let wanted = self.0.iter().filter(|(key, _)| !there.contains(key));
+        wanted.for_each(|(_, (model, is_gradient))| passes.add(model, *is_gradient));
+        passes.count()
+    }
 }
 
 impl Labels {
@@ -141,7 +165,7 @@ pub(super) fn labels(
     let mut by_row: BTreeMap<u64, (u64, Vec<f64>)> = BTreeMap::new();
     let mut noise = Vec::with_capacity(request.targets.len());
     let mut questions = Vec::with_capacity(request.targets.len());
-    let mut passes = Passes::default();
+    let mut vectors = Vectors::default();
     let (mut unused, mut elsewhere) = (0, 0);
     let mut candidates = Candidates::default();
     let mut is_seeded = wanted.pool == request.dataset;
@@ -168,7 +192,7 @@ pub(super) fn labels(
         unused = unused.max(candidates.rows.len() - taken.len());
         elsewhere = elsewhere.max(candidates.elsewhere);
         questions.push(scored(&prepared));
-        add_passes(&mut passes, &prepared);
+        vectors.add(&prepared);
         let mut own: Vec<Scored> = Vec::new();
         prepared.scores(None, work.threads, work.cancel, |rows| {
             own.extend(rows.iter().filter(|scored| taken.contains(scored.row)));
@@ -192,20 +216,11 @@ pub(super) fn labels(
         scores,
         reliability: noise,
         scored: questions,
-        passes,
+        vectors,
         is_seeded,
         unused,
         elsewhere,
     })
-}
-
-/// Adds the passes of a row that a question is asked of.
-fn add_passes(passes: &mut Passes, prepared: &Prepared) {
-    for feature in prepared.pools().iter().flat_map(|pool| &pool.features) {
-        let desc = &feature.desc;
-        let model = desc.checkpoint.as_ref().map_or_else(|| desc.space.id(), ToString::to_string);
-        passes.add(&model, Kind::names_gradient(&desc.kind.name));
-    }
 }
 
 /// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.
@@ -275,6 +290,24 @@ fn is_draw(live: &RowSet, seed: u64, rows: &RowSet) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pass_is_there_where_all_that_is_wanted_of_it_is() {
+        let of = [("a", "first", true), ("b", "first", true), ("c", "last", true), ("d", "base", false)];
+        let of = of.map(|(key, model, is_gradient)| (key.to_owned(), (model.to_owned(), is_gradient)));
+        let vectors = Vectors(of.into_iter().collect());
+        for (there, passes) in [
+            (&[] as &[&str], 7.0),
+            // As of another dataset, or with another projection.
+            (&["x"], 7.0),
+            (&["a"], 7.0),
+            (&["a", "b"], 4.0),
+            (&["c", "d"], 3.0),
+        ] {
+            let there: Vec<String> = there.iter().map(|key| (*key).to_owned()).collect();
+            assert_eq!(vectors.passes(&there), passes, "{there:?}");
+        }
+    }
 
     #[test]
     fn a_draw_is_known_by_its_rows() {

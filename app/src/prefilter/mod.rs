@@ -95,11 +95,11 @@ pub fn fit_prefilter(
         let predictions = predictions(snapshot, request, &prefilter, work)?;
         report.choice = prefilter.cut_at(share, &predictions, (&held_out, &data));
     }
-    let of_features = features.set().passes();
-    let passes = (of_features.count(), found.passes.count());
-    let (feature, gradient) = request.seconds.unwrap_or(passes);
+    let of_labels = found.vectors.passes(&[]);
+    let (feature, gradient) = request.seconds.unwrap_or((features.set().passes().count(), of_labels));
     // What was measured is what each takes by itself.
-    let shared = if request.seconds.is_some() { 0.0 } else { found.passes.shared_with(&of_features) };
+    let shared =
+        if request.seconds.is_some() { 0.0 } else { of_labels - found.vectors.passes(&features.keys()) };
     // Rows that nothing is predicted of are kept, and their labels were paid for. So are labelled rows of the top.
     let unpredicted = unpredicted(&x);
     let below = prefilter.kept_below(&held_out, &data) as f64 / live.max(1) as f64;

@@ -79,6 +79,11 @@ impl OpenFeatures {
         &self.set
     }
 
+    /// Keys of those that are stored vectors.
+    pub fn keys(&self) -> Vec<String> {
+        self.readers.iter().flatten().map(|reader| reader.part().desc.key()).collect()
+    }
+
     /// The samples of the dataset.
     pub fn samples(&self) -> &SampleReader {
         &self.samples

@@ -25,16 +25,6 @@ impl Passes {
     pub fn count(&self) -> f64 {
         f64::from(self.models.values().map(|is_gradient| each(*is_gradient)).sum::<u32>())
     }
-
-    /// Those of them that are made already where others are: what a pass gives both is computed once. A gradient after
-    /// a forward pass alone repeats that, since nothing of it was kept.
-    pub fn shared_with(&self, others: &Self) -> f64 {
-        let is_made = |model: &str, is_gradient: bool| {
-            others.models.get(model).is_some_and(|of_gradient| *of_gradient || !is_gradient)
-        };
-        let made = self.models.iter().filter(|(model, is_gradient)| is_made(model, **is_gradient));
-        f64::from(made.map(|(_, is_gradient)| each(*is_gradient)).sum::<u32>())
-    }
 }
 
 fn each(is_gradient: bool) -> u32 {
@@ -60,20 +50,5 @@ mod tests {
         // The gradient's pass has the loss as well.
         assert_eq!(of(&[("tuned", true), ("tuned", false)]).count(), 3.0);
         assert_eq!(of(&[("tuned", false), ("tuned", true)]).count(), 3.0);
-    }
-
-    #[test]
-    fn what_a_pass_gives_both_is_shared() {
-        let features = of(&[("base", false), ("tuned", true)]);
-        for (labels, shared) in [
-            (of(&[("base", false)]), 1.0),
-            (of(&[("base", false), ("other", false)]), 1.0),
-            (of(&[("tuned", false)]), 1.0),
-            (of(&[("tuned", true), ("other", true)]), 3.0),
-            // The forward pass is long over when the gradient is wanted.
-            (of(&[("base", true)]), 0.0),
-        ] {
-            assert_eq!(labels.shared_with(&features), shared, "{labels:?}");
-        }
     }
 }
