@@ -42,6 +42,7 @@ mod pipeline;
 mod pipes;
 mod plot;
 mod prefilter;
+mod prefilter_encoding;
 mod prefilter_input;
 mod prefilter_rows;
 mod projection_quality;

@@ -8,7 +8,8 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore_store::{CELL_ROWS, EncodingReader, FeaturePart, FeatureReader, SampleReader, Snapshot};
 
-use super::set::{Feature, FeatureSet, FeatureSource, MOST_VALUES, find};
+use super::find::{Learned, counted, counted_as, is_count};
+use super::set::{Feature, FeatureSet, FeatureSource, MOST_VALUES};
 use super::vectors::{cells, read_vectors};
 use crate::error::LearnError;
 use crate::matrix::Matrix;
@@ -28,43 +29,31 @@ impl OpenFeatures {
         let part = snapshot.dataset(dataset)?;
         let own = snapshot.features_of(dataset);
         let own: Vec<&FeaturePart> = own.iter().map(|feature| &***feature).collect();
-        let mut readers = Vec::with_capacity(set.features.len());
-        let mut encoding: Option<String> = None;
+        let mut readers: Vec<Option<FeatureReader>> = Vec::with_capacity(set.features.len());
         for feature in &set.features {
-            let FeatureSource::Stored { name, dim, space, .. } = &feature.source else {
+            let FeatureSource::Stored { name, dim, space, encoding, .. } = &feature.source else {
                 check_column(part, feature)?;
                 readers.push(None);
                 continue;
             };
-            let found = find(dataset, &own, name)?;
-            if found.desc.dim() != *dim || found.desc.space.id() != *space {
-                let why = format!(
-                    "of dataset `{dataset}` is from another model, layer or projection than what was learned from"
-                );
-                return Err(LearnError::Feature { name: name.clone(), why });
-            }
-            encoding.get_or_insert_with(|| found.desc.encoding.clone());
+            let learned = Learned { name, dim: *dim, space, encoding: encoding.as_deref() };
+            let found = learned.find(snapshot, dataset, &own)?;
             readers.push(Some(snapshot.open_feature(found)?));
         }
-        let counted = set.features.iter().find(|feature| is_count(&feature.source));
-        let counts = match counted {
-            None => None,
-            Some(feature) => {
-                // That of the vectors; without any the only one that there is.
-                let of_vectors = encoding.as_deref().and_then(|key| part.encoding(key));
-                let only = if let [one] = part.encodings.as_slice() { Some(one) } else { None };
-                let why = match part.encodings.is_empty() {
-                    true => format!(
-                        "dataset `{dataset}` has no token counts yet: features of it have to be computed first"
-                    ),
-                    false => format!(
-                        "dataset `{dataset}` has several encodings; name a stored feature as well, whose encoding is taken"
-                    ),
-                };
-                let refused = || LearnError::Feature { name: feature.name.clone(), why };
-                Some(snapshot.encoding(of_vectors.or(only).ok_or_else(refused)?)?)
-            }
-        };
+        let count = set.features.iter().find(|feature| is_count(&feature.source));
+        let counts = count.map(|count| -> Result<_, LearnError> {
+            let encoding = match &set.counts {
+                Some(key) => counted_as(snapshot, part, (&count.name, key))?,
+                None => {
+                    let way_out = "which one was learned from is not known: fit the prefilter again";
+                    let vectors = readers.iter().flatten();
+                    let of_vectors = vectors.map(|reader| reader.part().desc.encoding.as_str());
+                    counted(part, &count.name, of_vectors, way_out)?
+                }
+            };
+            Ok(snapshot.encoding(encoding)?)
+        });
+        let counts = counts.transpose()?;
         let samples = snapshot.samples(part)?;
         Ok(Self { dataset: dataset.to_owned(), set: set.clone(), samples, counts, readers })
     }
@@ -194,10 +183,6 @@ impl OpenFeatures {
         }
         Ok(())
     }
-}
-
-fn is_count(source: &FeatureSource) -> bool {
-    matches!(source, FeatureSource::Tokens | FeatureSource::ScoredTokens | FeatureSource::PromptTokens)
 }
 
 /// Refuses a column that the dataset lacks, or has with another type.

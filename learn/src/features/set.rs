@@ -1,8 +1,10 @@
 //! Names of features, and what they are in a dataset.
 
-use gstore_store::{DatasetPart, FeaturePart, Granularity, Snapshot, nearest};
+use gstore_core::Kind;
+use gstore_store::{DatasetPart, FeaturePart, Snapshot, nearest};
 use serde::{Deserialize, Serialize};
 
+use super::find::{counted, find, is_count};
 use super::open::OpenFeatures;
 use super::passes::Passes;
 use crate::error::LearnError;
@@ -14,6 +16,9 @@ pub(crate) const MOST_VALUES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FeatureSet {
     pub(super) features: Vec<Feature>,
+    /// Key of the encoding whose tokens are counted, where they are; none of a prefilter that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) counts: Option<String>,
 }
 
 /// A feature as its user named it, and what it is.
@@ -49,6 +54,9 @@ pub(super) enum FeatureSource {
         /// Id of the weights that it was taken at, where it has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
+        /// Key of the encoding that it was taken of; none of a prefilter that did not note it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        encoding: Option<String>,
     },
     /// A metadata column of numbers or truth values.
     Number {
@@ -90,7 +98,15 @@ impl FeatureSet {
         if features.is_empty() {
             return Err(LearnError::Invalid("a prefilter needs a feature".to_owned()));
         }
-        Ok(FeatureSet { features })
+        let count = features.iter().find(|feature| is_count(&feature.source));
+        let of_vectors = features.iter().filter_map(|feature| match &feature.source {
+            FeatureSource::Stored { encoding, .. } => encoding.as_deref(),
+            _ => None,
+        });
+        let way_out = "name a stored feature as well, whose encoding is taken";
+        let counted = count.map(|count| counted(part, &count.name, of_vectors, way_out)).transpose()?;
+        let counts = counted.map(|encoding| encoding.key.clone());
+        Ok(FeatureSet { features, counts })
     }
 
     /// Opens them in a dataset.
@@ -203,31 +219,6 @@ fn unknown(part: &DatasetPart, own: &[&FeaturePart], name: &str) -> LearnError {
     LearnError::Feature { name: name.to_owned(), why }
 }
 
-/// The one feature with this label, or of this kind.
-pub(super) fn find<'a>(
-    dataset: &str,
-    own: &[&'a FeaturePart],
-    name: &str,
-) -> Result<&'a FeaturePart, LearnError> {
-    let by_label: Vec<&FeaturePart> = own.iter().filter(|f| f.attrs.label == name).copied().collect();
-    let found = match by_label.is_empty() {
-        false => by_label,
-        true => own.iter().filter(|f| f.desc.kind.name == name).copied().collect(),
-    };
-    let refuse = |why: String| Err(LearnError::Feature { name: name.to_owned(), why });
-    match found.as_slice() {
-        [one] if one.desc.granularity == Granularity::Token => {
-            refuse("has a vector for each token, and a prefilter reads one for each sample".to_owned())
-        }
-        [one] => Ok(*one),
-        [] => refuse(format!("dataset `{dataset}` has no feature of this name")),
-        several => {
-            let labels: Vec<&str> = several.iter().map(|f| f.attrs.label.as_str()).collect();
-            refuse(format!("dataset `{dataset}` has several: {}; name one of them", labels.join(", ")))
-        }
-    }
-}
-
 fn stored(dataset: &str, own: &[&FeaturePart], name: &str, exp: bool) -> Result<FeatureSource, LearnError> {
     let part = find(dataset, own, name)?;
     Ok(FeatureSource::Stored {
@@ -235,7 +226,32 @@ fn stored(dataset: &str, own: &[&FeaturePart], name: &str, exp: bool) -> Result<
         dim: part.desc.dim(),
         space: part.desc.space.id(),
         exp,
-        gradient: part.desc.kind.name.starts_with("grad-"),
+        gradient: Kind::names_gradient(&part.desc.kind.name),
         model: part.desc.checkpoint.as_ref().map(ToString::to_string),
+        encoding: Some(part.desc.encoding.clone()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn features_without_an_encoding_still_read_and_others_keep_theirs() {
+        let vectors = json!({"name": "loss", "dim": 1, "space": "s", "exp": false});
+        let mut value = json!({"features": [
+            {"name": "tokens", "source": "tokens"},
+            {"name": "loss", "source": {"stored": vectors}},
+        ]});
+        let older: FeatureSet = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!((older.names(), &older.counts), (vec!["tokens", "loss"], &None));
+        value["counts"] = json!("e");
+        value["features"][1]["source"]["stored"]["encoding"] = json!("e");
+        let newer: FeatureSet = serde_json::from_value(value).unwrap();
+        let again: FeatureSet = serde_json::from_value(serde_json::to_value(&newer).unwrap()).unwrap();
+        assert_eq!(newer, again);
+        assert_ne!(newer, older);
+    }
 }

@@ -1,0 +1,78 @@
+//! Promise: a prefilter reads what it has learned from, whatever else of that kind there is since, and nothing else.
+
+use std::fmt::Write as _;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::{Value, json};
+
+/// Computes features of the base model.
+fn ingest(place: &Place, dataset: &str, features: &str, more: &[&str]) {
+    let mut command = place.gstore(&["ingest", "--dataset", dataset, "--features", features, "--model"]);
+    command.arg(world::demo().join("model")).args(more);
+    binary::ok(&mut command);
+}
+
+/// A dataset with a column that numbers its rows.
+fn add(place: &Place, dataset: &str) {
+    let file = place.path(&format!("{dataset}.jsonl"));
+    world::write_samples(&file, 60);
+    let mut text = String::new();
+    for (number, line) in fs_err::read_to_string(&file).expect("written").lines().enumerate() {
+        let mut line: Value = serde_json::from_str(line).expect("JSON");
+        line["n"] = json!(number);
+        writeln!(text, "{line}").expect("written");
+    }
+    fs_err::write(&file, text).expect("written");
+    place.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")]);
+}
+
+#[test]
+fn what_comes_later_changes_nothing_and_another_encoding_is_refused() {
+    let place = Place::new();
+    for dataset in ["pool", "q", "other", "short"] {
+        add(&place, dataset);
+    }
+    ingest(&place, "pool", "loss", &[]);
+    ingest(&place, "pool", "grad-sgd", &["--module-dim", "16", "--limit", "14"]);
+    ingest(&place, "q", "grad-sgd", &["--module-dim", "16"]);
+    let fit = ["prefilter", "fit"];
+    let more = ["--pool", "pool", "--target", "q", "--budget", "30%", "--resamples", "100", "--inputs"];
+    let prefilters = [("losses", "loss,n"), ("counts", "tokens,n"), ("both", "tokens,loss,n")];
+    for (name, inputs) in prefilters {
+        place.ok(&[&fit[..], &[name], &more, &[inputs]].concat());
+    }
+    let said = |name: &str, dataset: &str| {
+        let args = ["prefilter", "apply", name, "--pool", dataset, "-o", "-"];
+        place.run(&args)
+    };
+    let before = prefilters.map(|(name, _)| said(name, "pool").stdout);
+    assert!(before.iter().all(|lines| !lines.is_empty()));
+
+    // Losses at two checkpoints, and those of another encoding with its counts.
+    let checkpoints = world::demo().join("warmup/checkpoint-*").display().to_string();
+    ingest(&place, "pool", "loss", &["--checkpoints", &checkpoints]);
+    ingest(&place, "pool", "loss", &["--max-length", "32"]);
+    let after = prefilters.map(|(name, _)| said(name, "pool"));
+    for ((was, is), (name, _)) in before.iter().zip(&after).zip(prefilters) {
+        assert!(is.code == 0 && is.stdout == *was, "{name}: {}", is.stderr);
+        let count = place.value(&format!("SELECT count(*) FROM predicted('pool', '{name}') WHERE kept"));
+        assert_eq!(count, was.lines().count().to_string(), "{name}");
+    }
+
+    // Other datasets: of the same encoding, and of another one alone.
+    ingest(&place, "other", "loss", &[]);
+    ingest(&place, "short", "loss", &["--max-length", "32"]);
+    for (name, _) in prefilters {
+        let same = said(name, "other");
+        assert_eq!(same.code, 0, "{name}: {}", same.stderr);
+        let refused = said(name, "short");
+        assert_ne!(refused.code, 0, "{name}");
+        for part in ["of another encoding (tokenizer ", "at most 32 tokens) than what was learned from ("] {
+            assert!(refused.stderr.contains(part), "{name}: {}", refused.stderr);
+        }
+        let asked = format!("SELECT count(*) FROM predicted('short', '{name}')");
+        let refused = place.run(&["query", &asked]);
+        assert!(refused.code != 0 && refused.stderr.contains("at most 32 tokens"), "{}", refused.stderr);
+    }
+}
