@@ -25,7 +25,7 @@ pub(crate) fn line(row: u64) -> Value {
     let mut line = json!({"id": format!("pool{row}"), "text": row.to_string(), "x": signal(row)});
     (line["source"], line["same"]) = (json!(source), json!(1.0));
     if row + 10 >= ROWS {
-        line["late"] = json!("there");
+        (line["late"], line["last"]) = (json!("there"), json!(row));
     }
     line
 }
@@ -289,6 +289,9 @@ fn what_cannot_be_learned_from_is_named() {
         (&["--inputs", "x", "--labels-of", "nothing"], "nothing"),
         (&["--inputs", "same"], "(same): others are needed"),
         (&["--inputs", "late"], "no labelled row has a value of late"),
+        // Beside others as well, of numbers too.
+        (&["--inputs", "x,late"], "no labelled row has a value of late: other"),
+        (&["--inputs", "x,last,late"], "no labelled row has a value of last, late: other"),
         (&["--inputs", "x", "--learner", "trees", "--alpha", "1"], "--alpha is an option of --learner ridge"),
         (&["--inputs", "x", "--c", "1"], "--c is an option of --learner logistic"),
         (&["--inputs", "x", "--recall", "90%", "--budget", "30%"], "--recall"),

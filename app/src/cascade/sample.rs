@@ -197,10 +197,13 @@ impl Sample {
                 let mut open =
                     FeatureSet::resolve(snapshot, source.pool(), inputs)?.open(snapshot, source.pool())?;
                 open.learn_values(&rows)?;
-                if stage.checkpoints == 0 && open.set().columns().is_empty() {
+                let known = open.read(&rows)?;
+                let without: Vec<&str> = open.without_value(&known).into_iter().map(plain).collect();
+                if !without.is_empty() {
                     return Err(AnswerError::Refused(format!(
-                        "cascade stage `{}`: no labelled row has a value of its columns",
-                        stage.name
+                        "cascade stage `{}`: no labelled row has a value of {}",
+                        stage.name,
+                        without.join(", ")
                     )));
                 }
                 set = Some(open.set().clone());
@@ -221,6 +224,11 @@ impl Sample {
         let data = Labelled::new(ids, (names, &x), (targets, &Matrix::new(1, scores)), least)?;
         Ok(Self { data, columns, lacking, scored })
     }
+}
+
+/// The name of an input as it stands in a stage.
+fn plain(input: &str) -> &str {
+    input.split_once(':').filter(|(of, _)| ["column", "feature"].contains(of)).map_or(input, |(_, name)| name)
 }
 
 #[cfg(test)]

@@ -66,14 +66,15 @@ pub fn fit_prefilter(
     let mut features = set.open(snapshot, &request.pool)?;
     let numbers: Vec<u64> = found.rows.iter().map(|(row, _)| *row).collect();
     features.learn_values(&numbers)?;
-    if features.set().columns().is_empty() {
+    let x = features.read(&numbers)?;
+    let without = features.without_value(&x);
+    if !numbers.is_empty() && !without.is_empty() {
         return Err(AnswerError::Refused(format!(
             "no labelled row has a value of {}: other features are needed",
-            features.set().names().join(", ")
+            without.join(", ")
         )));
     }
     let least = request.options.least_rows();
-    let x = features.read(&numbers)?;
     let data = joined(&found, &x, features.set(), &request.labels, least)?;
     let live = snapshot.dataset(&request.pool)?.rows;
     let drawn = request.labels.drawn_of(&found);

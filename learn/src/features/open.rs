@@ -160,6 +160,22 @@ impl OpenFeatures {
         Ok(found)
     }
 
+    /// The names of features of which no row has a value. `x`: what was read of some rows.
+    pub fn without_value(&self, x: &Matrix) -> Vec<&str> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        for feature in &self.set.features {
+            let columns = at..at + feature.source.width();
+            at = columns.end;
+            // A text without a value has no column either.
+            let is_there = |row: usize| x.row(row)[columns.clone()].iter().any(|value| value.is_finite());
+            if !(0..x.rows()).any(is_there) {
+                found.push(feature.name.as_str());
+            }
+        }
+        found
+    }
+
     fn count(
         &self,
         source: &FeatureSource,
