@@ -47,10 +47,8 @@ pub fn out_of_fold(
     let mut fitted = Vec::with_capacity(count);
     for fold in 0..count {
         let (own, others): (Vec<usize>, Vec<usize>) = (0..folds.len()).partition(|row| folds[*row] == fold);
-        let (least, why) = learner.least_rows();
-        if others.len() < least {
-            // Folds differ in size by one at most.
-            let needed = (least * count).div_ceil(count.saturating_sub(1).max(1));
+        if others.len() < learner.least_rows().0 {
+            let (needed, why) = learner.least_rows_in(count);
             return Err(LearnError::TooFewRows { rows: folds.len(), needed, why });
         }
         let of_others = |labels: &Vec<Vec<bool>>| -> Vec<Vec<bool>> {

@@ -8,6 +8,9 @@ use crate::features::MOST_VALUES;
 use crate::matrix::Matrix;
 use crate::standard::{Standard, constant_columns};
 
+/// Why there is a least number of rows.
+pub(crate) const OF_FOLDS: &str = "each fold needs rows to learn from and rows to judge on";
+
 /// Names in a message.
 const MOST_NAMES: usize = 5;
 
@@ -46,8 +49,11 @@ impl Labelled {
         let whole: Vec<usize> = (0..x.rows().min(y.rows()).min(ids.len())).filter(finite).collect();
         let left_out = ids.len() - whole.len();
         if whole.len() < least {
-            let why = "each fold needs rows to learn from and rows to judge on".to_owned();
-            return Err(LearnError::TooFewRows { rows: whole.len(), needed: least, why });
+            return Err(LearnError::TooFewRows {
+                rows: whole.len(),
+                needed: least,
+                why: OF_FOLDS.to_owned(),
+            });
         }
         let (x, y) = (x.select(&whole), y.select(&whole));
         if let Some(target) = (0..y.cols()).find(|target| is_constant(&y.column(*target))) {

@@ -1,5 +1,6 @@
 //! Options of a fit: learner, folds, the top, the budget.
 
+use crate::data::OF_FOLDS;
 use crate::error::LearnError;
 use crate::judge::{Bootstrap, Budget};
 use crate::learners::Learner;
@@ -43,6 +44,15 @@ impl FitOptions {
         2 * self.folds
     }
 
+    /// Rows that the folds and the learner need at least, and why.
+    pub fn needed_rows(&self) -> (usize, String) {
+        let (of_learner, why) = self.learner.least_rows_in(self.folds);
+        match self.least_rows() {
+            of_folds if of_folds < of_learner => (of_learner, why),
+            of_folds => (of_folds, OF_FOLDS.to_owned()),
+        }
+    }
+
     /// Refuses numbers that make no sense.
     ///
     /// # Errors
@@ -73,6 +83,17 @@ impl FitOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learners::TreeOptions;
+
+    #[test]
+    fn learner_and_folds_have_a_least_number_of_rows() {
+        let of = |learner, folds| FitOptions { learner, folds, ..FitOptions::default() }.needed_rows();
+        let ridge = || Learner::Ridge { alphas: vec![1.0] };
+        assert_eq!((of(ridge(), 5).0, of(ridge(), 2).0), (10, 4));
+        let (rows, why) = of(Learner::Trees(TreeOptions::default()), 5);
+        assert!(rows == 50 && why.contains("leaves"), "{rows}: {why}");
+        assert_eq!(of(Learner::Trees(TreeOptions::default()), 2).0, 80);
+    }
 
     #[test]
     fn options_that_make_no_sense_are_refused() {

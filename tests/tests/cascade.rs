@@ -42,6 +42,10 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
         ),
         (&["--top", "50%", "--recall", "80%", "--cascade", stages, "--labels", "10"], "10 labelled rows"),
         (
+            &["--top", "50%", "--recall", "80%", "--cascade", stages, "--labels", "45", "--learner", "trees"],
+            "45 labelled rows are too few for trees: 50 are needed",
+        ),
+        (
             &["--top", "50%", "--cascade", stages, "--labels", "10"],
             "fewer stages, a lower recall, or a larger",
         ),

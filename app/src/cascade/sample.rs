@@ -60,12 +60,13 @@ pub(super) fn draw(
         )));
     }
     check_counts(part, source, stages, &rows)?;
+    let needed = least_to_learn(request, all)?;
     let top = k as f64 / all as f64;
     let labels = |misses, spare| labels_for(request.recall, (stages.len(), misses), (k as u64, all), spare);
     let least = labels(0, 1.0);
     // With a miss for each stage cuts are worth more, where that is no large part of the pool.
     let usual = labels(stages.len(), SPARE).min(all / 4).max(labels(0, SPARE));
-    let count = request.labels.unwrap_or(usual);
+    let count = request.labels.unwrap_or(usual.max(needed));
     // Without a number of labels there are enough of them. One that is too small is no cascade that saves nothing.
     if count < least {
         return Err(AnswerError::Refused(format!(
@@ -113,6 +114,23 @@ pub(super) fn draw(
     }
     let labelled = drawn(&rows, count, request.seed);
     Ok(Pool { rows, top, selected: k, labelled })
+}
+
+/// How many labelled rows the learner needs, of so many rows of the pool.
+///
+/// # Errors
+/// It would not have them: known before any row costs anything.
+fn least_to_learn(request: &CascadeRequest, all: u64) -> Result<u64, AnswerError> {
+    let options = FitOptions { learner: request.learner.clone(), ..FitOptions::default() };
+    let (needed, why) = options.needed_rows();
+    match request.labels.unwrap_or(all) {
+        rows if rows < needed as u64 => Err(AnswerError::Refused(format!(
+            "{} are too few for {}: {needed} are needed: {why}",
+            many(rows, "labelled row"),
+            request.learner.name()
+        ))),
+        _ => Ok(needed as u64),
+    }
 }
 
 /// How many rows of a pool are labelled so that stages, which leave out `misses` labelled rows of the top, have this

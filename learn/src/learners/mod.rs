@@ -80,6 +80,13 @@ impl Learner {
         }
     }
 
+    /// The fewest rows in so many folds of which each leaves enough others to learn from, and why.
+    pub fn least_rows_in(&self, folds: usize) -> (usize, String) {
+        let (least, why) = self.least_rows();
+        // Folds differ in size by one at most.
+        ((least * folds).div_ceil(folds.saturating_sub(1).max(1)), why)
+    }
+
     /// Refuses numbers that make no sense.
     pub(crate) fn check(&self) -> Result<(), LearnError> {
         let invalid = |why: &str| Err(LearnError::Invalid(why.to_owned()));
