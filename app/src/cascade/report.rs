@@ -40,7 +40,7 @@ pub struct StageReport {
 pub struct LastReport {
     /// Rows that enter it; before it was done, as the labelled rows let expect.
     pub rows: u64,
-    /// Rows that this run computed, once for each checkpoint; others were there.
+    /// Rows that this run computed, once for each checkpoint, those of rounds among them; others were there.
     pub computed: u64,
     /// Seconds that this took.
     pub seconds: f64,

@@ -32,7 +32,11 @@ impl Cascade {
                 break;
             }
             let all = self.source.gradients_at(self.source.checkpoints());
-            self.spent.gradients(self.source.compute(store, all, &near, work)?.measured);
+            let measured = self.source.compute(store, all, &near, work)?.measured;
+            self.spent.gradients(measured);
+            // Rows of a round go on, so that these are gradients of the last stage, taken early.
+            self.report.last.computed += measured.rows;
+            self.report.last.seconds += measured.seconds;
             self.add(store, &near, work)?;
             labelled = labelled.union(&near);
             let width = self.learned.data.x.cols();

@@ -52,7 +52,10 @@ impl Cascade {
         let found = self.source.compute(store, all, &left, work)?;
         self.spent.gradients(found.measured);
         let Measured { rows, seconds } = found.measured;
-        self.report.last = LastReport { rows: left.len(), computed: rows, seconds };
+        // Beside those of the rounds.
+        let LastReport { computed, seconds: of_rounds, .. } = self.report.last;
+        self.report.last =
+            LastReport { rows: left.len(), computed: computed + rows, seconds: of_rounds + seconds };
         let mut entering: Vec<f64> = self.report.stages.iter().map(|stage| stage.rows_in as f64).collect();
         entering.push(left.len() as f64);
         let (rows, labelled) = (self.report.rows, self.report.labelled);
