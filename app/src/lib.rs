@@ -88,7 +88,7 @@ pub use generate::{PerplexityRows, add_answers, check_answers, perplexity_table}
 pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;
 pub use prefilter::{
-    Applied, Drawn, LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest, apply_prefilter,
+    Applied, Drawn, KeptRows, LabelRequest, PrefilterNote, PrefilterRequest, TableTo, apply_prefilter,
     evaluate_prefilter, fit_prefilter, list_prefilters, prefilter, publish_prefilter, recall_picture,
 };
 pub use put::{PutError, PutReport, Samples, SpaceSpec, VectorPut, VectorShape, VectorSpec};

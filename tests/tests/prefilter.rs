@@ -125,6 +125,22 @@ fn what_is_fitted_keeps_the_best_rows() {
     let table = fs_err::read_to_string(place.path("p.csv")).expect("written");
     assert_eq!(table.lines().count() as u64, ROWS + 1);
     assert!(table.starts_with("id,row,score,target,kept"), "{}", &table[..60]);
+    // The name says how they are written, as it does for a selection.
+    let apply = |file: &str| place.run(&["prefilter", "apply", "cheap", "--pool", "pool", "-o", file]);
+    for (file, dataset) in [("kept.csv", "of_csv"), ("kept.parquet", "of_parquet"), ("kept/", "of_saved")] {
+        let done = apply(file);
+        assert_eq!(done.code, 0, "{file}: {}", done.stderr);
+        place.ok(&["add", "--dataset", dataset, "--data", file]);
+        let common = format!("SELECT count(*) FROM {dataset} JOIN pool USING (id, source)");
+        assert_eq!(place.value(&common), ids.len().to_string(), "{file}");
+        let added = place.value(&format!("SELECT count(*) FROM {dataset}"));
+        assert_eq!(added, ids.len().to_string(), "{file}");
+    }
+    for (file, says) in [("kept.weird", "says no format"), ("kept.txt", "rows are not written as .txt")] {
+        let refused = apply(file);
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{file}: {}", refused.stderr);
+        assert!(!place.path(file).exists(), "{file}");
+    }
 
     for more in [&["--inputs", "x"][..], &["--inputs", "x", "--dry-run"]] {
         let taken = place.run(&fit("cheap", more));

@@ -1,6 +1,7 @@
 //! Predictions of a prefilter for the rows of a dataset: the lines of those that are kept, a table of all.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
@@ -11,6 +12,7 @@ use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::Snapshot;
 
 use crate::answer::{AnswerError, record};
+use crate::select::{write_records, write_saved};
 use crate::work::Work;
 
 /// What was predicted.
@@ -24,40 +26,52 @@ pub struct Applied {
     pub unpredicted: u64,
 }
 
-/// A table of predictions: where it goes, and in which format.
-pub struct PredictionTable<'a> {
+/// Where the rows that are kept go, in the order of their rows.
+pub enum KeptRows<'a> {
+    /// As their original lines.
+    Lines(&'a mut dyn Write),
+    /// As a table that can be added again.
+    Table(TableTo<'a>),
+    /// As a saved dataset, into a folder that is there and empty.
+    Dataset(&'a Path),
+}
+
+/// A table: where it goes, and in which format.
+pub struct TableTo<'a> {
     /// Receives it.
     pub out: Box<dyn Write + Send + 'a>,
     /// Its format.
     pub format: Format,
 }
 
-/// Predicts every row of a dataset, cell by cell. Writes the original lines of the rows that are kept in the
-/// order of their rows, and `id, row, score, target, kept` of all.
+/// Predicts every row of a dataset, cell by cell. Writes the rows that are kept, and `id, row, score, target, kept` of
+/// all.
 ///
 /// A row without a prediction is kept: nothing speaks against it. So is a labelled row of the true top in the pool that
 /// the prefilter was fitted for, whatever is predicted of it.
 ///
 /// # Errors
-/// Features that the dataset lacks, a kept row that was stored without its line, outputs that fail, damage,
-/// being told to stop.
+/// Features that the dataset lacks, a kept row that was stored without its line or that has no place in a table, outputs
+/// that fail, damage, being told to stop.
 pub fn apply_prefilter(
     snapshot: &Snapshot,
     prefilter: &Prefilter,
     dataset: &str,
-    mut kept: Option<&mut dyn Write>,
-    table: Option<PredictionTable<'_>>,
+    mut kept: Option<KeptRows<'_>>,
+    table: Option<TableTo<'_>>,
     work: &mut Work<'_>,
 ) -> Result<Applied, AnswerError> {
     let features = prefilter.open(snapshot, dataset)?;
     let mut applied = Applied::default();
     let mut writer = match table {
-        Some(PredictionTable { out, format }) => {
+        Some(TableTo { out, format }) => {
             let style = TableStyle { width: None, column: None };
             Some(ResultWriter::new(format, &schema(), out, style)?)
         }
         None => None,
     };
+    // What has to be known before the first is written.
+    let mut later: Vec<u64> = Vec::new();
     work.progress.start("predict", features.samples().rows().len(), Unit::Rows);
     for rows in features.cells(0..u64::MAX) {
         work.cancel.check().map_err(LearnError::from)?;
@@ -66,10 +80,11 @@ pub fn apply_prefilter(
         applied.rows += rows.len() as u64;
         applied.unpredicted += predictions.iter().filter(|p| p.is_none()).count() as u64;
         applied.kept += predictions.iter().filter(|p| is_kept(p)).count() as u64;
-        if let Some(out) = &mut kept {
-            let wanted: Vec<u64> =
-                rows.iter().zip(&predictions).filter(|(_, p)| is_kept(p)).map(|(row, _)| *row).collect();
-            write_lines(&features, &wanted, &mut **out)?;
+        let wanted = rows.iter().zip(&predictions).filter(|(_, p)| is_kept(p)).map(|(row, _)| *row);
+        match &mut kept {
+            Some(KeptRows::Lines(out)) => write_lines(&features, &wanted.collect::<Vec<_>>(), &mut **out)?,
+            Some(_) => later.extend(wanted),
+            None => {}
         }
         if let Some(writer) = &mut writer {
             writer.write(&batch(&features, &rows, &predictions, &prefilter.targets)?)?;
@@ -79,6 +94,13 @@ pub fn apply_prefilter(
     work.progress.finish();
     if let Some(writer) = writer {
         writer.finish()?;
+    }
+    match kept {
+        Some(KeptRows::Table(TableTo { out, format })) => {
+            write_records(snapshot, (dataset, &later), (out, format), work.cancel)?;
+        }
+        Some(KeptRows::Dataset(folder)) => write_saved(snapshot, (dataset, &later), folder, work.cancel)?,
+        Some(KeptRows::Lines(_)) | None => {}
     }
     if applied.unpredicted > 0 {
         work.progress.note(&format!(

@@ -17,7 +17,7 @@ use gstore_learn::{FeatureSet, FitOptions, KIND, Labelled, LearnError, Matrix, P
 use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde_json::{Map, Value, json};
 
-pub use apply::{Applied, PredictionTable, apply_prefilter};
+pub use apply::{Applied, KeptRows, TableTo, apply_prefilter};
 pub use evaluate::evaluate_prefilter;
 pub use labels::{Drawn, LabelRequest};
 pub use list::{PrefilterNote, list_prefilters};

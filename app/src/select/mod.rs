@@ -1,6 +1,7 @@
 //! Selections: the rows of a pool that influence a target most, as their original lines or as a table.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
@@ -219,6 +220,39 @@ impl Selected {
         let columns = columns.into_iter().map(|(name, column)| (name, column, true));
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
+}
+
+/// Rows of one dataset in their order, without scores.
+fn unscored(rows: &[u64]) -> Vec<Scored> {
+    rows.iter().map(|row| Scored { pool: 0, row: *row, pos: None, score: 0.0, subtask: NO_SUBTASK }).collect()
+}
+
+/// Writes records of a dataset as a table that can be added again.
+///
+/// # Errors
+/// As [`Selected::write_table`].
+pub(crate) fn write_records<W: Write + Send>(
+    snapshot: &Snapshot,
+    (dataset, rows): (&str, &[u64]),
+    (out, format): (W, Format),
+    cancel: &Cancel,
+) -> Result<(), AnswerError> {
+    let (pools, rows) = (open_pools(snapshot, &[dataset.to_owned()])?, unscored(rows));
+    let records = Records::new(&pools, &rows)?;
+    write_batches(out, format, &rows, cancel, |chunk| records.batch(chunk))
+}
+
+/// Writes records of a dataset as one of the library `datasets` into a folder, which is there and empty.
+///
+/// # Errors
+/// As [`Selected::write_dataset`].
+pub(crate) fn write_saved(
+    snapshot: &Snapshot,
+    (dataset, rows): (&str, &[u64]),
+    folder: &Path,
+    cancel: &Cancel,
+) -> Result<(), AnswerError> {
+    saved::write(&open_pools(snapshot, &[dataset.to_owned()])?, &unscored(rows), folder, cancel)
 }
 
 /// Fails once it was told to stop.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::records::Records;
 use super::{Selected, go_on};
-use crate::answer::{AnswerError, CHUNK};
+use crate::answer::{AnswerError, CHUNK, Pool};
 
 /// The one data file.
 const DATA: &str = "data-00000-of-00001.arrow";
@@ -22,32 +22,42 @@ impl Selected {
     /// Records that do not fit into one table, damage, a folder that cannot be written to, and being told to
     /// stop.
     pub fn write_dataset(&self, folder: &Path, cancel: &Cancel) -> Result<(), AnswerError> {
-        let records = Records::new(&self.pools, self.rows())?;
-        let (first, rest) = self.rows().split_at(self.rows().len().min(CHUNK));
-        go_on(cancel)?;
-        let first = records.batch(first)?;
-        let file = BufWriter::new(fs_err::File::create(folder.join(DATA))?);
-        let mut writer = StreamWriter::try_new(file, &first.schema())?;
-        writer.write(&first)?;
-        for chunk in rest.chunks(CHUNK) {
-            go_on(cancel)?;
-            writer.write(&records.batch(chunk)?)?;
-        }
-        writer.finish()?;
-        let file = writer.into_inner()?.into_inner().map_err(|error| error.into_error())?;
-        file.sync_all()?;
-        // The library names what it computes of a dataset after this.
-        let row = |scored: &Scored| [u64::from(scored.pool).to_le_bytes(), scored.row.to_le_bytes()].concat();
-        let rows: Vec<u8> = self.rows().iter().flat_map(row).collect();
-        let fingerprint: String = xxh3_hex(&rows).chars().take(16).collect();
-        let state = json!({
-            "_data_files": [{ "filename": DATA }], "_fingerprint": fingerprint, "_format_columns": null,
-            "_format_kwargs": {}, "_format_type": null, "_output_all_columns": false, "_split": null,
-        });
-        let info = json!({ "citation": "", "description": "", "homepage": "", "license": "" });
-        for (name, value) in [("state.json", state), ("dataset_info.json", info)] {
-            fs_err::write(folder.join(name), format!("{value:#}\n"))?;
-        }
-        Ok(())
+        write(&self.pools, self.rows(), folder, cancel)
     }
+}
+
+/// Writes rows as such a dataset.
+pub(super) fn write(
+    pools: &[Pool],
+    rows: &[Scored],
+    folder: &Path,
+    cancel: &Cancel,
+) -> Result<(), AnswerError> {
+    let records = Records::new(pools, rows)?;
+    let (first, rest) = rows.split_at(rows.len().min(CHUNK));
+    go_on(cancel)?;
+    let first = records.batch(first)?;
+    let file = BufWriter::new(fs_err::File::create(folder.join(DATA))?);
+    let mut writer = StreamWriter::try_new(file, &first.schema())?;
+    writer.write(&first)?;
+    for chunk in rest.chunks(CHUNK) {
+        go_on(cancel)?;
+        writer.write(&records.batch(chunk)?)?;
+    }
+    writer.finish()?;
+    let file = writer.into_inner()?.into_inner().map_err(|error| error.into_error())?;
+    file.sync_all()?;
+    // The library names what it computes of a dataset after this.
+    let row = |scored: &Scored| [u64::from(scored.pool).to_le_bytes(), scored.row.to_le_bytes()].concat();
+    let rows: Vec<u8> = rows.iter().flat_map(row).collect();
+    let fingerprint: String = xxh3_hex(&rows).chars().take(16).collect();
+    let state = json!({
+        "_data_files": [{ "filename": DATA }], "_fingerprint": fingerprint, "_format_columns": null,
+        "_format_kwargs": {}, "_format_type": null, "_output_all_columns": false, "_split": null,
+    });
+    let info = json!({ "citation": "", "description": "", "homepage": "", "license": "" });
+    for (name, value) in [("state.json", state), ("dataset_info.json", info)] {
+        fs_err::write(folder.join(name), format!("{value:#}\n"))?;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
-use gstore::{Drawn, LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest};
+use gstore::{Drawn, KeptRows, LabelRequest, PrefilterNote, PrefilterRequest, TableTo};
 use gstore_core::many;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::{Budget, Report, percent};
@@ -15,10 +15,12 @@ use gstore_learn::learners::{Learner, TreeOptions};
 use gstore_store::ArtifactPart;
 use serde_json::json;
 
+use super::folder::NewFolder;
 use super::query;
+use super::rows_file::Form;
 use crate::args::{
-    LabelArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs, PrefilterEvaluateArgs, PrefilterFitArgs,
-    PrefilterLearner, PrefilterListArgs, PrefilterReportArgs, PrefilterWhat,
+    Format, LabelArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs, PrefilterEvaluateArgs,
+    PrefilterFitArgs, PrefilterLearner, PrefilterListArgs, PrefilterReportArgs, PrefilterWhat,
 };
 use crate::context::{Context, command_line};
 use crate::drawing;
@@ -119,33 +121,39 @@ fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode>
 }
 
 fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
-    let outputs: Vec<Option<&Path>> = [&args.output, &args.predictions]
-        .into_iter()
-        .filter(|path| path.is_some())
-        .map(|p| p.as_deref())
-        .collect();
-    check(context, &outputs, args.force)?;
-    let format = args.predictions.as_deref().map(format_of_scores).transpose()?;
+    let (output, predictions) = (args.output.as_deref(), args.predictions.as_deref());
+    let form = Form::of(context, output, predictions, args.force)?;
+    let format = predictions.map(format_of_scores).transpose()?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let prefilter = gstore::prefilter(&snapshot, &args.name)?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
-    let mut kept = args.output.as_deref().map(|path| Output::create(Some(path), args.force)).transpose()?;
-    let mut table =
-        args.predictions.as_deref().map(|path| Output::create(Some(path), args.force)).transpose()?;
-    let into_table = table.as_mut().zip(format);
-    let into_table =
-        into_table.map(|(out, format)| PredictionTable { out: Box::new(out), format: format.into() });
-    let into_kept = kept.as_mut().map(|out| out as &mut dyn Write);
+    let folder = output.filter(|_| form == Form::Folder);
+    let folder = folder.map(|path| NewFolder::begin(path, args.force)).transpose()?;
+    let create = |path: &Path| Output::create(Some(path), args.force);
+    let mut kept = output.filter(|_| form != Form::Folder).map(create).transpose()?;
+    let mut table = predictions.map(create).transpose()?;
+    let into_table = table.as_mut().zip(format).map(|(out, format)| table_to(out, format));
+    let into_kept = match (&folder, form, kept.as_mut()) {
+        (Some(folder), ..) => Some(KeptRows::Dataset(folder.path())),
+        (None, Form::Table(format), Some(out)) => Some(KeptRows::Table(table_to(out, format))),
+        (None, _, Some(out)) => Some(KeptRows::Lines(out)),
+        (None, _, None) => None,
+    };
     let found = gstore::apply_prefilter(&snapshot, &prefilter, &args.pool, into_kept, into_table, &mut work)?;
     // Both files appear, or neither.
     cancel.check().map_err(gstore_query::QueryError::from)?;
+    folder.map_or(Ok(()), NewFolder::finish)?;
     [kept, table].into_iter().flatten().try_for_each(Output::finish)?;
     let share = found.kept as f64 / found.rows.max(1) as f64;
     context.say(&format!("{} of {} kept ({})", found.kept, many(found.rows, "row"), percent(share)));
     Ok(ExitCode::SUCCESS)
+}
+
+fn table_to(out: &mut Output, format: Format) -> TableTo<'_> {
+    TableTo { out: Box::new(out), format: format.into() }
 }
 
 fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {

@@ -12,6 +12,7 @@ use gstore_store::Store;
 use serde_json::{Value, json};
 
 use crate::args::SelectArgs;
+use crate::commands::folder::is_folder;
 use crate::commands::prefilter::{C, alphas, learner};
 use crate::context::{Context, command_line};
 use crate::failure::{Refused, UsageError, of_condition};
@@ -52,7 +53,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
     }
     match args.cascade.report.as_deref() {
         Some(report) => {
-            let output = args.output.as_deref().filter(|output| !super::folder::is_folder(output));
+            let output = args.output.as_deref().filter(|output| !is_folder(output));
             let scores = super::scores_path(args);
             let files: Vec<_> =
                 [Some(report), output, scores.as_deref()].into_iter().filter(Option::is_some).collect();

@@ -2,7 +2,6 @@
 
 mod cascade;
 mod each;
-mod folder;
 #[cfg(feature = "serve")]
 mod remote;
 
@@ -15,14 +14,15 @@ use gstore_core::{many, many_of};
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, ExcludedCounts, InfluenceSpec, Mode, Order, ScanSummary};
 
-use self::folder::NewFolder;
+use super::folder::NewFolder;
 use super::query::checked;
-use crate::args::{EachSelection, Format, PictureArgs, ScoresOf, SelectArgs};
+use super::rows_file::Form;
+use crate::args::{EachSelection, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
-use crate::ending::{check_ending, format_of_name, format_of_scores};
+use crate::ending::format_of_scores;
 use crate::failure::{UsageError, of_condition};
-use crate::output::{Output, Place, check, check_outside};
+use crate::output::{Output, Place};
 use crate::question::{between, rules, scoring};
 use crate::summary;
 
@@ -41,22 +41,11 @@ struct Selection {
     every: bool,
 }
 
-/// How selected rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// As their original lines.
-    Lines,
-    /// As a table.
-    Table(Format),
-    /// As a saved dataset, in a folder.
-    Folder,
-}
-
 impl Selection {
     fn new(context: &Context, args: &SelectArgs) -> Result<Self> {
         let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
         let scores = scores_path(args);
-        let form = check_outputs(context, args, scores.as_deref())?;
+        let form = Form::of(context, args.output.as_deref(), scores.as_deref(), args.force)?;
         let rules = rules(&args.rules)?;
         check_terms(rules.round_robin, &spec)?;
         let every = args.scores_of == ScoresOf::All && scores.is_some();
@@ -186,38 +175,6 @@ fn tell_passed_over(context: &Context, args: &SelectArgs, found: &Selected) {
 fn output(args: &SelectArgs) -> Result<&Path> {
     let named = args.output.as_deref();
     named.ok_or_else(|| UsageError("the selected rows need a file: name one with --output".to_owned()).into())
-}
-
-/// Refuses a wrong place or ending before the scan, not after it. Returns how the rows are written.
-fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) -> Result<Form> {
-    let Some(output) = args.output.as_deref() else {
-        if let Some(scores) = scores {
-            check(context, &[Some(scores)], args.force)?;
-            format_of_scores(scores)?;
-        }
-        return Ok(Form::Lines);
-    };
-    if folder::is_folder(output) {
-        check_outside(context, output)?;
-        folder::check(output, args.force)?;
-        if let Some(scores) = scores {
-            check(context, &[Some(scores)], args.force)?;
-            format_of_scores(scores)?;
-        }
-        return Ok(Form::Folder);
-    }
-    let outputs = [Some(output), scores];
-    check(context, if scores.is_some() { &outputs } else { &outputs[..1] }, args.force)?;
-    scores.map(format_of_scores).transpose()?;
-    check_ending(output)?;
-    match format_of_name(output)? {
-        Some(Format::Table) => bail!(UsageError(format!(
-            "{}: rows are not written as .txt; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow for a table",
-            output.display()
-        ))),
-        Some(Format::Json) | None => Ok(Form::Lines),
-        Some(table) => Ok(Form::Table(table)),
-    }
 }
 
 /// Refuses terms that rankings in turn make no use of.

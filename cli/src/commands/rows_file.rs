@@ -1,0 +1,56 @@
+//! How rows are written: as their original lines, as a table or as a saved dataset, which the output's name says.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::folder;
+use crate::args::Format;
+use crate::context::Context;
+use crate::ending::{check_ending, format_of_name, format_of_scores};
+use crate::failure::UsageError;
+use crate::output::{check, check_outside};
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As their original lines.
+    Lines,
+    /// As a table.
+    Table(Format),
+    /// As a saved dataset, in a folder.
+    Folder,
+}
+
+impl Form {
+    /// Of the rows' output; lines where there is none. Refuses a wrong place or ending before the work, not after it, of
+    /// a file of scores beside them too.
+    pub(super) fn of(
+        context: &Context,
+        output: Option<&Path>,
+        scores: Option<&Path>,
+        force: bool,
+    ) -> Result<Form> {
+        let saved = output.filter(|output| folder::is_folder(output));
+        if let Some(saved) = saved {
+            check_outside(context, saved)?;
+            folder::check(saved, force)?;
+        }
+        let file = output.filter(|_| saved.is_none());
+        let files: Vec<Option<&Path>> = [file, scores].into_iter().filter(Option::is_some).collect();
+        check(context, &files, force)?;
+        scores.map(format_of_scores).transpose()?;
+        let Some(file) = file else {
+            return Ok(if saved.is_some() { Form::Folder } else { Form::Lines });
+        };
+        check_ending(file)?;
+        match format_of_name(file)? {
+            Some(Format::Table) => bail!(UsageError(format!(
+                "{}: rows are not written as .txt; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow for a table",
+                file.display()
+            ))),
+            Some(Format::Json) | None => Ok(Form::Lines),
+            Some(table) => Ok(Form::Table(table)),
+        }
+    }
+}
