@@ -200,7 +200,8 @@ fn rows_of_which_a_value_is_missing_go_on() {
     let done = place.run(&[&select[..], &asked].concat());
     assert_eq!(done.code, 0, "{}", done.stderr);
     let report = fs_err::read_to_string(place.path("r.json")).expect("written");
-    assert!(report.contains("labelled rows were left out"), "{report}");
+    let told = "labelled rows lack a finite value of hint: nothing is learned from such rows";
+    assert!(report.contains(told) && !report.contains("left out"), "{report}");
     let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
     let part = snapshot.feature("pool/grad-adam@checkpoint-104").expect("computed");
     let computed: BTreeSet<u64> =

@@ -8,25 +8,38 @@ use super::CascadeRequest;
 use crate::answer::AnswerError;
 use crate::work::Work;
 
+/// The rows of a random sample that have a score, in their order.
+pub(super) struct Sampled {
+    /// Their columns; NaN where a value is missing.
+    pub(super) x: Matrix,
+    /// Their scores.
+    pub(super) scores: Vec<f64>,
+}
+
 /// The labelled rows, and what was learned of them.
 pub(super) struct Learned {
-    /// The rows: the random sample, then those that were labelled in rounds.
+    /// The rows that are learned from: those of the random sample that have all values, in their order, then those that
+    /// were labelled in rounds.
     pub(super) data: Labelled,
-    /// Size of the random sample: cuts are calibrated on it alone, as rows that were chosen by their
-    /// predictions say nothing of the recall.
+    /// How many of them are of the random sample.
     pub(super) sample: usize,
+    /// The random sample: cuts are calibrated on it alone, as rows that were chosen by their predictions say nothing
+    /// of the recall. Rows that lack a value are of it as well: they go on, and so they are kept.
+    sampled: Sampled,
     /// The share of rows that is the true top.
     share: f64,
     /// How many rows of the pool are.
     selected: usize,
-    /// Of each stage, predictions of the sample by learners that have not seen the row.
+    /// Of each stage, predictions of the sample by learners that have not seen the row; infinite of one that goes on
+    /// whatever is predicted.
     predictions: Vec<Vec<f64>>,
 }
 
 impl Learned {
-    /// Nothing yet, of a random sample. The true top is this share of its rows, and so many rows of the pool.
-    pub(super) fn new(data: Labelled, share: f64, selected: usize) -> Self {
-        Self { sample: data.ids.len(), data, share, selected, predictions: Vec::new() }
+    /// Nothing yet, of a random sample, of which `data` are the rows that have all values. The true top is this share of
+    /// its rows, and so many rows of the pool.
+    pub(super) fn new(data: Labelled, sampled: Sampled, share: f64, selected: usize) -> Self {
+        Self { sample: data.ids.len(), data, sampled, share, selected, predictions: Vec::new() }
     }
 
     /// Learns what a stage predicts from its first columns, which are `width`; in the place of what was
@@ -53,8 +66,7 @@ impl Learned {
         let found = out_of_fold(&known, &learner, &of_rows, &means)?;
         let fitted = fit(&found.learner, &known.x, &known.y, None, &means)?.into_iter().next();
         let fitted = fitted.ok_or_else(|| LearnError::Invalid("no penalty was given".to_owned()))?;
-        let mut of_sample = found.predictions.column(0);
-        of_sample.truncate(self.sample);
+        let of_sample = self.predicted(width, &fitted, &found.predictions);
         match self.predictions.get_mut(place) {
             Some(before) => *before = of_sample,
             None => self.predictions.push(of_sample),
@@ -62,30 +74,44 @@ impl Learned {
         Ok(fitted)
     }
 
+    /// What a stage predicts of the sample: `held_out` of rows that are learned from, the learner itself of others that
+    /// have its columns, which it has not seen either.
+    fn predicted(&self, width: usize, fitted: &Fitted, held_out: &Matrix) -> Vec<f64> {
+        let x = &self.sampled.x;
+        let mut whole = 0..self.sample;
+        let of_row = |row: usize| -> Option<f64> {
+            if x.is_finite(row) {
+                return whole.next().map(|row| held_out.row(row)[0]);
+            }
+            let known = &x.row(row)[..width];
+            let is_known = known.iter().all(|value| value.is_finite());
+            is_known.then(|| fitted.predict(&Matrix::new(width, known.to_vec())).row(0)[0])
+        };
+        let found = (0..x.rows()).map(of_row);
+        found.map(|value| value.filter(|value| value.is_finite()).unwrap_or(f64::INFINITY)).collect()
+    }
+
     /// The cut of each stage.
     pub(super) fn cuts(&self, recall: f64) -> Vec<StageCut> {
         cascade(&self.predictions, &self.top(), recall, self.selected)
     }
 
-    /// The rank correlation of a stage's predictions with the scores of the sample.
+    /// The rank correlation of a stage's predictions with the scores of the sample, of rows that have a prediction.
     pub(super) fn spearman(&self, place: usize) -> f64 {
-        self.predictions.get(place).map_or(0.0, |of_stage| spearman(of_stage, &self.scores()))
+        let of_stage = self.predictions.get(place).into_iter().flatten();
+        let both = of_stage.zip(&self.sampled.scores).filter(|(prediction, _)| prediction.is_finite());
+        let (predictions, scores): (Vec<f64>, Vec<f64>) = both.map(|(a, b)| (*a, *b)).unzip();
+        spearman(&predictions, &scores)
     }
 
     /// Which rows of the sample are the true top.
     pub(super) fn top(&self) -> Vec<bool> {
-        top(&self.scores(), self.share)
+        top(&self.sampled.scores, self.share)
     }
 
     /// What a reader should know.
     pub(super) fn notes(&self) -> Vec<String> {
         self.data.notes(self.share)
-    }
-
-    fn scores(&self) -> Vec<f64> {
-        let mut scores = self.data.y.column(0);
-        scores.truncate(self.sample);
-        scores
     }
 
     /// The same rows with their first columns.
@@ -111,14 +137,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn rows_of_rounds_are_learned_from_and_not_calibrated_on() {
-        let x: Vec<f64> = (0..120).map(|i| f64::from(i * 97 % 251) / 100.0).collect();
-        let y = x.iter().enumerate().map(|(i, x)| x + (i * 31 % 17) as f64 / 50.0).collect();
-        let ids = (0..120).map(|i| format!("id{i}")).collect();
-        let (x, y) = (Matrix::new(1, x), Matrix::new(1, y));
-        let data = Labelled::new(ids, (vec!["x".to_owned()], &x), (vec!["y".to_owned()], &y), 10).unwrap();
-        let request = CascadeRequest {
+    fn request() -> CascadeRequest {
+        CascadeRequest {
             spec: InfluenceSpec::default(),
             top: "30%".to_owned(),
             order: Order::Best,
@@ -130,9 +150,45 @@ mod tests {
             learner: Learner::Ridge { alphas: vec![1.0] },
             seed: 1,
             models: GivenOptions::default(),
-        };
-        let work = Work::silent("test");
-        let mut learned = Learned::new(data, 0.3, 300);
+        }
+    }
+
+    /// A sample with these columns, whose top is a share of 0.3, and so many rows of the pool.
+    fn learned(x: &Matrix, scores: Vec<f64>, selected: usize) -> Learned {
+        let ids = (0..x.rows()).map(|i| format!("id{i}")).collect();
+        let names = (0..x.cols()).map(|i| format!("x{i}")).collect();
+        let y = Matrix::new(1, scores.clone());
+        let data = Labelled::new(ids, (names, x), (vec!["y".to_owned()], &y), 10).unwrap();
+        Learned::new(data, Sampled { x: x.clone(), scores }, 0.3, selected)
+    }
+
+    #[test]
+    fn rows_that_lack_a_value_are_kept_by_the_stage_that_looks_at_it() {
+        let value = |i: i32| f64::from(i * 97 % 251) / 100.0;
+        let columns = |i: i32| [value(i), if i % 3 == 0 { f64::NAN } else { value(i) }];
+        let x = Matrix::new(2, (0..120).flat_map(columns).collect());
+        let mut learned = learned(&x, (0..120).map(value).collect(), 60);
+        let (request, work) = (request(), Work::silent("test"));
+        learned.stage((0, 1), &request, &work).unwrap();
+        learned.stage((1, 2), &request, &work).unwrap();
+        assert_eq!((learned.sample, learned.predictions[0].len()), (80, 120));
+        assert!(learned.predictions[0].iter().all(|value| value.is_finite()));
+        let is_kept = |i: usize| learned.predictions[1][i] == f64::INFINITY;
+        assert!((0..120).all(|i| is_kept(i) == (i % 3 == 0)));
+        assert!(learned.spearman(0) > 0.99 && learned.spearman(1) > 0.99);
+        // The top is that of all rows, and both stages remove some.
+        assert_eq!(learned.top().iter().filter(|top| **top).count(), 36);
+        let cuts = learned.cuts(0.9);
+        assert!(cuts.iter().all(|cut| cut.from.is_some() && cut.bound >= 0.9), "{cuts:?}");
+        assert!(cuts[0].kept < 0.6 && cuts[1].kept <= cuts[0].kept, "{cuts:?}");
+    }
+
+    #[test]
+    fn rows_of_rounds_are_learned_from_and_not_calibrated_on() {
+        let x: Vec<f64> = (0..120).map(|i| f64::from(i * 97 % 251) / 100.0).collect();
+        let y = x.iter().enumerate().map(|(i, x)| x + (i * 31 % 17) as f64 / 50.0).collect();
+        let (request, work) = (request(), Work::silent("test"));
+        let mut learned = learned(&Matrix::new(1, x), y, 300);
         learned.stage((0, 1), &request, &work).unwrap();
         let before = learned.predictions.clone();
         assert!(learned.spearman(0) > 0.9, "{}", learned.spearman(0));

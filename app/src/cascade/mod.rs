@@ -10,6 +10,7 @@ mod candidates;
 mod cost;
 mod fit;
 mod known;
+mod labelled;
 mod report;
 mod rounds;
 mod run;
@@ -34,8 +35,9 @@ use self::candidates::in_target;
 use self::cost::Spent;
 use self::fit::Learned;
 use self::known::{Columns, reliability_of};
+use self::labelled::Sample;
 use self::report::expected;
-use self::sample::{Sample, compute_sample, draw, inputs};
+use self::sample::{compute_sample, draw, inputs};
 use self::source::Source;
 use self::stages::{Stage, parse};
 use crate::answer::AnswerError;
@@ -131,13 +133,14 @@ pub fn prepare_cascade(
     tell_ceiling(&target, noise, (top, &FitOptions::default().budgets), work);
     let mut widths: Vec<usize> = sample.columns.iter().map(|columns| columns.names().len()).collect();
     (1..widths.len()).for_each(|place| widths[place] += widths[place - 1]);
-    let mut learned = Learned::new(sample.data, top, pool.selected);
+    let mut learned = Learned::new(sample.data, sample.sampled, top, pool.selected);
     let mut learners = Vec::with_capacity(stages.len());
     for at in widths.into_iter().enumerate() {
         learners.push(learned.stage(at, request, work)?);
     }
     let cuts = learned.cuts(request.recall);
-    let report = expected(request, &stages, &pool, (&learned, &cuts, sample.lacking), &spent);
+    let mut report = expected(request, &stages, &pool, (&learned, &cuts), &spent);
+    report.notes.extend(sample.notes);
     let parts = stages.into_iter().zip(sample.columns).zip(learners.into_iter().zip(cuts));
     let steps =
         parts.map(|((stage, columns), (learner, cut))| Step { stage, columns, learner, cut }).collect();

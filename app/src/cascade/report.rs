@@ -165,17 +165,17 @@ impl CascadeReport {
     }
 }
 
-/// What the labelled rows let expect. `lacking`: the share of rows that go on because a value is missing.
+/// What the labelled rows let expect.
 pub(super) fn expected(
     request: &CascadeRequest,
     stages: &[Stage],
     pool: &Pool,
-    (learned, cuts, lacking): (&Learned, &[StageCut], f64),
+    (learned, cuts): (&Learned, &[StageCut]),
     spent: &Spent,
 ) -> CascadeReport {
     let (rows, labelled) = (pool.rows.len(), pool.labelled.len());
     let rest = rows.saturating_sub(labelled) as f64;
-    let left = |cut: &StageCut| rest * (cut.kept * (1.0 - lacking) + lacking);
+    let left = |cut: &StageCut| rest * cut.kept;
     let entering: Vec<f64> = std::iter::once(rest).chain(cuts.iter().map(left)).collect();
     let last = entering.last().copied().unwrap_or(rest);
     let of_stage = |place: usize| StageReport {

@@ -1,20 +1,19 @@
-//! The sample of a cascade: how many rows are labelled, which they are, and what is known of them.
+//! The sample of a cascade: how many rows are labelled, which they are, and what is computed of them.
 
 use std::sync::Arc;
 
 use gstore_core::many;
+use gstore_learn::FitOptions;
 use gstore_learn::judge::{least_top, percent};
-use gstore_learn::{FeatureSet, FitOptions, Labelled, Matrix};
 use gstore_query::influence::resolve_top;
 use gstore_store::{RowSet, Snapshot, Store};
 
 use super::CascadeRequest;
 use super::candidates::check_counts;
 use super::cost::Spent;
-use super::known::{Columns, Known, labels_of};
 use super::source::Source;
 use super::stages::Stage;
-use crate::answer::{AnswerError, ids_of};
+use crate::answer::AnswerError;
 use crate::rows::{FindError, drawn};
 use crate::select::rows_where;
 use crate::work::Work;
@@ -181,72 +180,6 @@ pub(super) fn inputs(
         found.push(stage.inputs(&labels, is_first));
     }
     Ok(found)
-}
-
-/// What is known of the labelled rows.
-pub(super) struct Sample {
-    pub(super) data: Labelled,
-    /// The columns of each stage.
-    pub(super) columns: Vec<Columns>,
-    /// The share of rows with a score of which another value is missing.
-    pub(super) lacking: f64,
-    /// The share of the labelled rows that have a score.
-    pub(super) scored: f64,
-}
-
-impl Sample {
-    /// Reads scores and columns. `inputs`: names of each stage's, its gradients aside.
-    ///
-    /// # Errors
-    /// Inputs that the pool lacks, rows from which nothing can be learned, damage, being told to stop.
-    pub(super) fn read(
-        snapshot: &Arc<Snapshot>,
-        source: &Source,
-        (stages, inputs): (&[Stage], &[Vec<String>]),
-        labelled: &RowSet,
-        request: &CascadeRequest,
-        work: &Work<'_>,
-    ) -> Result<Self, AnswerError> {
-        let rows: Vec<u64> = labelled.iter().collect();
-        let mut columns = Vec::with_capacity(stages.len());
-        for (stage, inputs) in stages.iter().zip(inputs) {
-            let mut set = None;
-            if !inputs.is_empty() {
-                let mut open =
-                    FeatureSet::resolve(snapshot, source.pool(), inputs)?.open(snapshot, source.pool())?;
-                open.learn_values(&rows)?;
-                let known = open.read(&rows)?;
-                let without: Vec<&str> = open.without_value(&known).into_iter().map(plain).collect();
-                if !without.is_empty() {
-                    return Err(AnswerError::Refused(format!(
-                        "cascade stage `{}`: no labelled row has a value of {}",
-                        stage.name,
-                        without.join(", ")
-                    )));
-                }
-                set = Some(open.set().clone());
-            }
-            columns.push(Columns { set, checkpoints: stage.checkpoints });
-        }
-        let x = Known::open(snapshot, source, columns.iter())?.read(&rows, work)?;
-        let scores = labels_of(snapshot, (&source.spec, request.order), &rows, work)?;
-        let scored = (0..rows.len()).filter(|row| scores[*row].is_finite());
-        let lacks = |row: &usize| !x.is_finite(*row);
-        let (of_score, lack) = (scored.clone().count(), scored.filter(lacks).count());
-        let lacking = lack as f64 / of_score.max(1) as f64;
-        let scored = of_score as f64 / rows.len().max(1) as f64;
-        let names = columns.iter().flat_map(Columns::names).collect();
-        let targets = vec![request.spec.target_names().join(", ")];
-        let ids = ids_of(snapshot, source.pool(), &rows)?;
-        let least = FitOptions::default().least_rows();
-        let data = Labelled::new(ids, (names, &x), (targets, &Matrix::new(1, scores)), least)?;
-        Ok(Self { data, columns, lacking, scored })
-    }
-}
-
-/// The name of an input as it stands in a stage.
-fn plain(input: &str) -> &str {
-    input.split_once(':').filter(|(of, _)| ["column", "feature"].contains(of)).map_or(input, |(_, name)| name)
 }
 
 #[cfg(test)]

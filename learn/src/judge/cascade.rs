@@ -40,8 +40,8 @@ fn allowed(recall: f64, pool: PoolTop, stages: usize) -> Option<Vec<usize>> {
     Some((0..stages).map(|stage| until(stage + 1) - until(stage)).collect())
 }
 
-/// The cut of each stage, from its predictions of all labelled rows out of fold. `top` says which of these rows are
-/// of the true top, `of_pool` how many rows of the pool are.
+/// The cut of each stage, from its predictions of all labelled rows out of fold, infinite of a row that it cannot remove.
+/// `top` says which of these rows are of the true top, `of_pool` how many rows of the pool are.
 pub fn cascade(predictions: &[Vec<f64>], top: &[bool], recall: f64, of_pool: usize) -> Vec<StageCut> {
     let (n, k) = (top.len(), top.iter().filter(|top| **top).count());
     let pool = PoolTop::new(of_pool, k);
@@ -54,7 +54,7 @@ pub fn cascade(predictions: &[Vec<f64>], top: &[bool], recall: f64, of_pool: usi
             let rows = (0..n).filter(|row| top[*row] && left[*row]);
             let mut sorted: Vec<f64> = rows.map(|row| of_stage[row]).collect();
             sorted.sort_unstable_by(f64::total_cmp);
-            sorted.get(allowed[stage]).copied()
+            sorted.get(allowed[stage]).copied().filter(|from| from.is_finite())
         });
         // A cut that removes no labelled row is none.
         let from = of_top.filter(|from| (0..n).any(|row| left[row] && of_stage[row] < *from));
@@ -169,6 +169,22 @@ mod tests {
         let all = StageCut { from: None, kept: 1.0, recall: 1.0, bound: 1.0 };
         assert_eq!(cascade(&[first], &top, 0.999, LARGE), [all]);
         assert_eq!(cascade(&[vec![1.0; 186]], &top, 0.95, LARGE), [all]);
+    }
+
+    #[test]
+    fn rows_that_a_stage_cannot_remove_are_kept_by_it() {
+        // The last 46 rows have a low prediction, unless nothing is predicted of them.
+        let top: Vec<bool> = (0..186).map(|row| row < 93).collect();
+        let of = |is_known: &dyn Fn(usize) -> bool| -> Vec<f64> {
+            let predicted = |row: usize| if row < 140 { 1.0 } else { 0.0 };
+            (0..186).map(|row| if is_known(row) { predicted(row) } else { f64::INFINITY }).collect()
+        };
+        let found = cascade(&[of(&|row| row % 3 > 0)], &top, 0.95, LARGE);
+        let low = (140..186).filter(|row| row % 3 > 0).count();
+        assert_eq!((found[0].from, found[0].kept), (Some(1.0), (186 - low) as f64 / 186.0));
+        assert!(found[0].recall == 1.0 && found[0].bound >= 0.95, "{found:?}");
+        // Nothing is known of the top.
+        assert_eq!(cascade(&[of(&|row| row >= 93)], &top, 0.95, LARGE)[0].from, None);
     }
 
     #[test]

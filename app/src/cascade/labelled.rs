@@ -1,0 +1,146 @@
+//! What is known of the labelled rows of a cascade: their scores, and the columns of each stage.
+
+use std::sync::Arc;
+
+use gstore_core::many_of;
+use gstore_learn::{FeatureSet, FitOptions, Labelled, Matrix};
+use gstore_store::{RowSet, Snapshot};
+
+use super::CascadeRequest;
+use super::fit::Sampled;
+use super::known::{Columns, Known, labels_of};
+use super::source::Source;
+use super::stages::Stage;
+use crate::answer::{AnswerError, ids_of};
+use crate::work::Work;
+
+/// Names in a message.
+const MOST_NAMES: usize = 5;
+
+/// The labelled rows.
+pub(super) struct Sample {
+    /// Those that have a score and all columns.
+    pub(super) data: Labelled,
+    /// Those that have a score.
+    pub(super) sampled: Sampled,
+    /// The columns of each stage.
+    pub(super) columns: Vec<Columns>,
+    /// The share of the labelled rows that have a score.
+    pub(super) scored: f64,
+    /// What a reader should know of the others.
+    pub(super) notes: Vec<String>,
+}
+
+impl Sample {
+    /// Reads scores and columns. `inputs`: names of each stage's, its gradients aside.
+    ///
+    /// # Errors
+    /// Inputs that the pool lacks, rows from which nothing can be learned, damage, being told to stop.
+    pub(super) fn read(
+        snapshot: &Arc<Snapshot>,
+        source: &Source,
+        (stages, inputs): (&[Stage], &[Vec<String>]),
+        labelled: &RowSet,
+        request: &CascadeRequest,
+        work: &Work<'_>,
+    ) -> Result<Self, AnswerError> {
+        let rows: Vec<u64> = labelled.iter().collect();
+        let mut columns = Vec::with_capacity(stages.len());
+        for (stage, inputs) in stages.iter().zip(inputs) {
+            let set = match inputs.is_empty() {
+                true => None,
+                false => Some(learned_set(snapshot, source, (stage, inputs), &rows)?),
+            };
+            columns.push(Columns { set, checkpoints: stage.checkpoints });
+        }
+        let x = Known::open(snapshot, source, columns.iter())?.read(&rows, work)?;
+        let scores = labels_of(snapshot, (&source.spec, request.order), &rows, work)?;
+        let scored: Vec<usize> = (0..rows.len()).filter(|row| scores[*row].is_finite()).collect();
+        let (share, unscored) =
+            (scored.len() as f64 / rows.len().max(1) as f64, (rows.len() - scored.len()) as u64);
+        let rows: Vec<u64> = scored.iter().map(|row| rows[*row]).collect();
+        let sampled =
+            Sampled { x: x.select(&scored), scores: scored.iter().map(|row| scores[*row]).collect() };
+        let names: Vec<String> = columns.iter().flat_map(Columns::names).collect();
+        let mut notes: Vec<String> = lacking(&names, &sampled.x).into_iter().collect();
+        if unscored > 0 {
+            notes.push(format!("{} no score", many_of(unscored, "labelled row has", "labelled rows have")));
+        }
+        let targets = vec![request.spec.target_names().join(", ")];
+        let ids = ids_of(snapshot, source.pool(), &rows)?;
+        let y = Matrix::new(1, sampled.scores.clone());
+        let least = FitOptions::default().least_rows();
+        let data = Labelled::new(ids, (names, &sampled.x), (targets, &y), least)?;
+        // Those of which a value is missing are told of above.
+        let data = Labelled { left_out: 0, ..data };
+        Ok(Self { data, sampled, columns, scored: share, notes })
+    }
+}
+
+/// The stored columns of a stage, with the values of its texts.
+fn learned_set(
+    snapshot: &Snapshot,
+    source: &Source,
+    (stage, inputs): (&Stage, &[String]),
+    rows: &[u64],
+) -> Result<FeatureSet, AnswerError> {
+    let mut open = FeatureSet::resolve(snapshot, source.pool(), inputs)?.open(snapshot, source.pool())?;
+    open.learn_values(rows)?;
+    let known = open.read(rows)?;
+    let without: Vec<&str> = open.without_value(&known).into_iter().map(plain).collect();
+    if !without.is_empty() {
+        return Err(AnswerError::Refused(format!(
+            "cascade stage `{}`: no labelled row has a value of {}",
+            stage.name,
+            without.join(", ")
+        )));
+    }
+    Ok(open.set().clone())
+}
+
+/// What is said of rows of which a value is missing, with the names of these columns.
+fn lacking(names: &[String], x: &Matrix) -> Option<String> {
+    let rows: Vec<usize> = (0..x.rows()).filter(|row| !x.is_finite(*row)).collect();
+    let lacks = |column: usize| rows.iter().any(|row| !x.row(*row)[column].is_finite());
+    let columns = names.iter().enumerate().filter(|(column, _)| lacks(*column));
+    // A vector is one thing.
+    let mut found: Vec<&str> =
+        columns.map(|(_, name)| plain(name).split('[').next().unwrap_or(name)).collect();
+    found.dedup();
+    let more = if found.len() > MOST_NAMES { ", ..." } else { "" };
+    found.truncate(MOST_NAMES);
+    (!rows.is_empty()).then(|| {
+        format!(
+            "{} a finite value of {}{more}: nothing is learned from such rows; they go on, and count as kept",
+            many_of(rows.len() as u64, "labelled row lacks", "labelled rows lack"),
+            found.join(", ")
+        )
+    })
+}
+
+/// The name of an input as it stands in a stage.
+fn plain(input: &str) -> &str {
+    input.split_once(':').filter(|(of, _)| ["column", "feature"].contains(of)).map_or(input, |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_without_a_value_are_named() {
+        let names = ["tokens", "column:hint", "feature:embed@base[0]", "feature:embed@base[1]"];
+        let names = names.map(str::to_owned);
+        let of = |missing: &[usize]| {
+            let row = |lacks: bool| (0..4).map(move |col| (lacks, col));
+            let value = |(lacks, col)| if lacks && missing.contains(&col) { f64::NAN } else { 1.0 };
+            lacking(&names, &Matrix::new(4, row(false).chain(row(true)).map(value).collect()))
+        };
+        assert_eq!(of(&[]), None);
+        let told = of(&[1, 2, 3]).unwrap();
+        assert!(
+            told.starts_with("1 labelled row lacks a finite value of hint, embed@base: nothing"),
+            "{told}"
+        );
+    }
+}
