@@ -273,6 +273,33 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
 }
 
 #[test]
+fn equal_predictions_at_the_cut_are_told() {
+    // The column is 1 for the best 11.4 % of the rows; the other one for all but the worst.
+    let place = place_of(1200, |row| {
+        let mut line = line(row);
+        line["best"] = json!(u8::from(signal(row) >= 0.772));
+        line["most"] = json!(u8::from(signal(row) >= -0.772));
+        line
+    });
+    let report = place.json(&fit("cheap", &["--inputs", "best", "--budget", "20%", "--json"]));
+    let kept = report["report"]["choice"]["kept"].as_f64().expect("a number");
+    assert!((kept - 0.114).abs() < 1e-9, "{report:#}");
+    // Learners of the folds predict the best rows a little differently, and on the same side of the cut.
+    assert!(report["report"]["choice"]["recall"].as_f64().expect("a number") > 0.9, "{report:#}");
+    let notes = report["report"]["notes"].to_string();
+    assert!(notes.contains("88.6 % of the rows have the same prediction of q at the cut"), "{notes}");
+    assert!(notes.contains("11.4 % are kept, and not 20.0 %"), "{notes}");
+    let refused = place.run(&fit("other", &["--inputs", "most", "--budget", "20%"]));
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    let says = "more rows have the same prediction than --budget is to keep";
+    assert!(
+        refused.stderr.contains(says) && !refused.stderr.contains("a --budget may"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn a_prefilter_whose_report_cannot_be_written_is_told_of() {
     let place = place(200);
     let args = fit("cheap", &["--inputs", "x", "--budget", "20%"]);

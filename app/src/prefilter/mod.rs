@@ -95,6 +95,7 @@ pub fn fit_prefilter(
     if let Budget::Share(share) = request.options.budget {
         let predictions = predictions(snapshot, request, &prefilter, work)?;
         report.choice = prefilter.cut_at(share, &predictions, (&held_out, &data));
+        report.notes.extend(prefilter.notes_of_ties(share, &predictions));
     }
     let of_labels = found.vectors.passes(&[]);
     let (feature, gradient) = request.seconds.unwrap_or((features.set().passes().count(), of_labels));

@@ -76,10 +76,10 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     if !report.saves() {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
         bail!(Refused(format!(
-            "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of what it is to spare; \
-             more labelled rows, other --inputs, a lower --recall or a --budget may do better",
+            "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of what it is to spare; {}",
             percent(report.cost.map_or(report.choice.kept, |cost| cost.kept)),
-            100.0 * (1.0 - saving)
+            100.0 * (1.0 - saving),
+            way_out(args.budget, &report)
         )));
     }
     if args.dry_run {
@@ -97,6 +97,17 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     })?;
     context.say(&format!("snapshot {}: prefilter {}", published.number(), args.name));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What may save something where a prefilter saves nothing.
+fn way_out(budget: Option<f64>, report: &Report) -> &'static str {
+    match budget {
+        None => "more labelled rows, other --inputs, a lower --recall or a --budget may do better",
+        Some(share) if report.choice.cuts.iter().any(|cut| cut.share > share + 0.01) => {
+            "more rows have the same prediction than --budget is to keep: other --inputs tell more of them apart"
+        }
+        Some(_) => "fewer labelled rows, inputs that cost less, or a smaller --budget may do better",
+    }
 }
 
 fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode> {

@@ -122,19 +122,31 @@ pub fn lower_bound(hits: usize, k: usize) -> f64 {
     low
 }
 
+/// Where predictions are cut so that a share of rows is kept. Rows of the same prediction cannot be told apart: of those
+/// at the cut all are kept or none, whichever is nearer to the share, and the first ones always are.
+pub(crate) fn cut_at_share(predictions: &[f64], share: f64) -> Option<f64> {
+    let order = descending(predictions);
+    let wanted = kept_rows(share, predictions.len()).max(1);
+    let from = predictions[*order.get(wanted - 1)?];
+    let above = order.iter().take_while(|row| predictions[**row] > from).count();
+    let with = order.iter().take_while(|row| predictions[**row] >= from).count();
+    let kept = if above > 0 && wanted - above < with - wanted { above } else { with };
+    let least = predictions[order[kept - 1]];
+    let Some(next) = order.get(kept).map(|row| predictions[*row]) else { return Some(least) };
+    // Halfway to the first one that is not kept: other learners of the same data predict equal rows a little lower.
+    let between = 0.5 * least + 0.5 * next;
+    Some(if between > next && between <= least { between } else { least })
+}
+
 /// The cut of a target, from predictions out of fold. `of_pool` as for [`Cut::on`].
 pub fn choose(predictions: &[f64], top: &[bool], of_pool: Option<usize>, budget: &Budget) -> Cut {
     let from = match budget {
-        Budget::Share(share) => {
-            let kept = kept_rows(*share, predictions.len()).max(1);
-            descending(predictions).get(kept - 1).map(|row| predictions[*row])
-        }
+        Budget::Share(share) => cut_at_share(predictions, *share),
         Budget::Recall(recall) => {
             let stages = cascade(&[predictions.to_vec()], top, *recall, of_pool.unwrap_or(ENDLESS));
             stages.first().and_then(|cut| cut.from)
         }
     };
-    // Rows of the same prediction cannot be told apart, so all of them are kept.
     let cut = Cut::on(from, predictions, top, of_pool);
     if cut.share < 1.0 { cut } else { Cut::on(None, predictions, top, of_pool) }
 }
@@ -197,7 +209,10 @@ mod tests {
         let cut = choose(&scores, &top, None, &Budget::Recall(0.95));
         assert_eq!((cut.from, cut.share, cut.recall), (Some(140.0), 0.3, 1.0));
         let coarse: Vec<f64> = scores.iter().map(|s| (s / 50.0).floor()).collect();
-        assert_eq!(choose(&coarse, &top, None, &Budget::Share(0.1)).share, 0.25);
+        // The first rows are kept, and of others at the cut all or none, which is nearer.
+        for (share, kept) in [(0.1, 0.25), (0.3, 0.25), (0.45, 0.5), (0.5, 0.5), (0.51, 0.5), (0.7, 0.75)] {
+            assert_eq!(choose(&coarse, &top, None, &Budget::Share(share)).share, kept, "{share}");
+        }
         assert_eq!(choose(&scores, &top_k(&scores, 5), None, &Budget::Recall(0.95)).from, None);
         assert_eq!(choose(&[1.0; 50], &top_k(&[1.0; 50], 10), None, &Budget::Share(0.5)).from, None);
         assert_eq!(choose(&[], &[], None, &Budget::Share(0.5)).from, None);
@@ -219,6 +234,6 @@ mod tests {
         assert!(alone.bound < 0.92, "{alone:?}");
         // A share is cut wherever its bound is then.
         let share = choose(&scores, &top, Some(100), &Budget::Share(0.1));
-        assert_eq!((share.from, share.bound), (Some(180.0), PoolTop { rows: 100, labelled: 51 }.bound(31)));
+        assert_eq!((share.from, share.bound), (Some(179.5), PoolTop { rows: 100, labelled: 51 }.bound(31)));
     }
 }

@@ -19,6 +19,7 @@ mod report;
 mod resample;
 mod text;
 
+pub(crate) use budget::cut_at_share;
 pub use budget::{Budget, Cut, choose, lower_bound};
 pub use cascade::{CascadeCost, StageCut, cascade, least_top};
 pub use ceiling::{Reliability, expected_recall, reliability};

@@ -6,10 +6,16 @@ use gstore_core::correlation::descending;
 use super::{Prediction, Prefilter};
 use crate::data::Labelled;
 use crate::error::LearnError;
-use crate::judge::{Choice, JudgeRequest, Reliability, Report, TargetReport, judge, keeps, kept_rows};
+use crate::judge::{
+    Choice, Cut, JudgeRequest, Reliability, Report, TargetReport, cut_at_share, judge, keeps, kept_rows,
+    percent,
+};
 use crate::learners::Learner;
 use crate::matrix::Matrix;
 use crate::options::FitOptions;
+
+/// Shares that differ by less are told as they are, without a reason.
+const TOLD: f64 = 0.01;
 
 impl Prefilter {
     /// How many labelled rows are kept though no cut keeps what `held_out` predicts of them.
@@ -30,8 +36,7 @@ impl Prefilter {
         for (target, cut) in self.cuts.iter_mut().enumerate() {
             let values: Vec<f64> =
                 predictions.iter().filter_map(|row| row.values.get(target).copied()).collect();
-            let last = kept_rows(share, values.len()).max(1) - 1;
-            let Some(from) = descending(&values).get(last).map(|row| values[*row]) else { continue };
+            let Some(from) = cut_at_share(&values, share) else { continue };
             let kept = values.iter().filter(|value| **value >= from).count();
             (cut.from, cut.share) = (Some(from), kept as f64 / values.len() as f64);
         }
@@ -43,6 +48,28 @@ impl Prefilter {
         let kept = predictions.iter().filter(|row| keeps(&self.cuts, &row.values)).count();
         choice.kept = kept as f64 / predictions.len().max(1) as f64;
         choice
+    }
+
+    /// What is said of cuts at a share of the rows that keep another one, as predictions are equal there.
+    pub fn notes_of_ties(&self, share: f64, predictions: &[Prediction]) -> Vec<String> {
+        let of_target = |(target, cut): (usize, &Cut)| {
+            if (cut.share - share).abs() <= TOLD {
+                return None;
+            }
+            let values: Vec<f64> =
+                predictions.iter().filter_map(|row| row.values.get(target).copied()).collect();
+            let last = kept_rows(share, values.len()).max(1) - 1;
+            let at = values[*descending(&values).get(last)?];
+            let equal = values.iter().filter(|value| **value == at).count() as f64 / values.len() as f64;
+            Some(format!(
+                "{} of the rows have the same prediction of {} at the cut, which the budget would part: {} are kept, and not {}",
+                percent(equal),
+                self.targets[target],
+                percent(cut.share),
+                percent(share)
+            ))
+        };
+        self.cuts.iter().enumerate().filter_map(of_target).collect()
     }
 
     /// Judges it on labelled rows; those that it has learned from flatter it.
