@@ -222,6 +222,22 @@ fn a_refused_cascade_holds_up_no_other() {
     for part in ["2 selections were refused, of 2", "q: nothing was computed", "r: nothing was computed"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
+    // An estimate of each target is an object on a line of its own, whether it is refused or not.
+    let estimate = [&asked[..7], &["--cascade", "hint -> all", "--estimate", "--json"]].concat();
+    let sized = ["--top", "50%", "--recall", "80%", "--labels", "60"];
+    for (more, code) in [(&["--top", "5%"][..], 4), (&sized, 0)] {
+        let told = place.run(&[&estimate[..], more].concat());
+        assert_eq!(told.code, code, "{}", told.stderr);
+        let lines: Vec<Value> =
+            told.stdout.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+        let targets: Vec<&Value> = lines.iter().map(|line| &line["targets"]).collect();
+        assert_eq!(targets, [&json!(["q"]), &json!(["r"])], "{}", told.stdout);
+        assert!(lines.iter().all(|line| line["refused"].is_string() == (code == 4)), "{}", told.stdout);
+    }
+    for more in [["--scores", "s.csv"], ["--plot", "p.svg"]] {
+        let wrong = place.run(&[&estimate[..], &sized, &more].concat());
+        assert!(wrong.code == 2 && wrong.stderr.contains(more[0]), "{more:?}: {}", wrong.stderr);
+    }
     // Of stages of a pipeline, those go on that do not read what it would have written.
     let select = "command = 'select'\npool = 'pool'\ntarget = 'q'\ncascade = 'hint -> all'\n";
     let pipeline = format!(

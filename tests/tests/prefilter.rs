@@ -104,9 +104,9 @@ fn what_is_fitted_keeps_the_best_rows() {
     for (column, value) in [
         ("name", json!("cheap")),
         ("dataset", json!("pool")),
-        ("targets", json!("q")),
+        ("targets", json!(["q"])),
         ("learner", json!("ridge")),
-        ("features", json!("x, source")),
+        ("features", json!(["x", "source"])),
         ("rows", report["report"]["rows"].clone()),
         ("snapshot", report["snapshot"].clone()),
     ] {
@@ -114,7 +114,7 @@ fn what_is_fitted_keeps_the_best_rows() {
     }
     assert!(listed["created"].as_str().is_some_and(|at| at.starts_with("20")), "{listed:#}");
     let table = place.ok(&["prefilter", "list", "--format", "table"]);
-    assert!(table.contains("created") && table.contains("cheap"), "{table}");
+    assert!(table.contains("created") && table.contains("cheap") && table.contains("x, source"), "{table}");
     let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
     let fitted = snapshot.artifact("cheap").expect("fitted");
     assert_eq!(fitted.datasets, ["pool", "q"], "who may see the pool alone is not told of the target");
@@ -199,6 +199,15 @@ fn a_selection_is_a_share_of_the_rows_that_a_prefilter_kept_rows_of() {
         (&["--top", "3", "--of", "q"][..], 2, "only a percentage can be of another dataset's rows"),
         (&["--top", "5%", "--of", "nothing"], 1, "nothing"),
         (&["--top", "5%", "--of", "q", "--cascade", "loss -> all"], 2, "--cascade"),
+        // What belongs to a cascade is refused without one.
+        (&["--top", "75%", "--of", "q", "--recall", "80%"], 2, "--cascade"),
+        (&["--top", "75%", "--of", "q", "--labels", "5"], 2, "--cascade"),
+        (&["--top", "75%", "--of", "q", "--rounds", "1"], 2, "--cascade"),
+        (&["--top", "75%", "--of", "q", "--learner", "trees"], 2, "--cascade"),
+        (&["--top", "75%", "--of", "q", "--seed", "1"], 2, "--cascade"),
+        (&["--top", "75%", "--of", "q", "--estimate"], 2, "--cascade"),
+        (&["--top", "75%", "--of", "q", "--report", "r.json"], 2, "--cascade"),
+        (&["--top", "75%", "--of", "q", "--model", "."], 2, "--cascade"),
     ] {
         let refused = select(&[more, &["--force"]].concat());
         assert!(refused.code == code && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);

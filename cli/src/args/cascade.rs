@@ -31,10 +31,10 @@ pub struct CascadeArgs {
     /// Seed of the sample, of folds and networks
     #[arg(long, value_name = "N", default_value_t = 42, requires = "cascade")]
     pub seed: u64,
-    /// Label the sample, print what is to be expected, and stop
+    /// Label the sample, print what is to be expected, and stop: no file is written but --report
     #[arg(long, requires = "cascade")]
     pub estimate: bool,
-    /// Print the estimate as JSON
+    /// Print the estimate as JSON; with --each target an object a line
     #[arg(long, requires = "estimate")]
     pub json: bool,
     /// File for the report of the cascade: .json, else text

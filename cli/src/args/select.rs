@@ -31,9 +31,10 @@ pub struct SelectArgs {
     /// How many rows: a number, or a share of the live rows such as 5%, which is at least one row
     #[arg(long, value_name = "N|P%")]
     pub top: String,
-    /// The dataset that a percentage of --top is taken of, such as the one that a prefilter kept rows of
-    /// [default: the pools]
-    #[arg(long, value_name = "NAME", conflicts_with = "cascade")]
+    /// The dataset that a percentage of --top is taken of, such as the one that a prefilter kept rows of; not with
+    /// --cascade [default: the pools]
+    // No conflict with --cascade: beside one clap would take the flags that require that, and do nothing.
+    #[arg(long, value_name = "NAME")]
     pub of: Option<String>,
     /// Make a selection for each target by itself; its name is put into those of the files, before the ending
     /// or in place of {target}

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use gstore::{Drawn, KeptRows, LabelRequest, PrefilterNote, PrefilterRequest, TableTo};
 use gstore_core::many;
@@ -24,7 +25,7 @@ use crate::args::{
 };
 use crate::context::{Context, command_line};
 use crate::drawing;
-use crate::ending::format_of_scores;
+use crate::ending::{format_of, format_of_scores};
 use crate::failure::{Refused, UsageError};
 use crate::output::{Output, Place, check, out};
 use crate::question::scoring;
@@ -179,14 +180,20 @@ fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
     let number = |of: &dyn Fn(&PrefilterNote) -> Option<u64>| -> ArrayRef {
         Arc::new(notes.iter().map(of).collect::<UInt64Array>())
     };
+    // A row of text has them as a text, and what is read by programs as a list.
+    let is_text = matches!(format_of(to)?, Format::Table | Format::Csv | Format::Tsv | Format::Lines);
+    let list = |of: &dyn Fn(&PrefilterNote) -> &[String]| match is_text {
+        true => text(&|note| Some(of(note).join(", "))),
+        false => lists(notes.iter().map(of)),
+    };
     let created = |note: &PrefilterNote| note.created.and_then(|at| i64::try_from(at).ok());
     let created = notes.iter().map(created).collect::<TimestampMillisecondArray>().with_timezone("+00:00");
     let batch = RecordBatch::try_from_iter_with_nullable([
         ("name", text(&|note| Some(note.name.clone())), false),
         ("dataset", text(&|note| note.dataset.clone()), true),
-        ("targets", text(&|note| Some(note.targets.join(", "))), false),
+        ("targets", list(&|note| note.targets.as_slice()), false),
         ("learner", text(&|note| Some(note.learner.clone())), false),
-        ("features", text(&|note| Some(note.features.join(", "))), false),
+        ("features", list(&|note| note.features.as_slice()), false),
         ("rows", number(&|note| note.rows), true),
         ("snapshot", number(&|note| Some(note.snapshot)), false),
         ("created", Arc::new(created), true),
@@ -194,6 +201,16 @@ fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
     let schema = batch.schema();
     query::write(context, to, &schema, &mut std::iter::once(Ok(batch)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A list of texts for each row.
+fn lists<'n>(rows: impl Iterator<Item = &'n [String]>) -> ArrayRef {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for texts in rows {
+        texts.iter().for_each(|text| lists.values().append_value(text));
+        lists.append(true);
+    }
+    Arc::new(lists.finish())
 }
 
 fn labels(args: &LabelArgs) -> Result<LabelRequest> {

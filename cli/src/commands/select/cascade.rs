@@ -36,6 +36,14 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
         let why = "--cascade keeps the first rows of the plain ranking, and rules of the selection look further down it";
         bail!(UsageError(why.to_owned()));
     }
+    if args.of.is_some() {
+        let why = "--cascade selects a share of its pool, whose other rows it never computes: leave --of out";
+        bail!(UsageError(why.to_owned()));
+    }
+    if args.cascade.estimate && (args.scores.is_some() || args.draw.plot.is_some()) {
+        let why = "--estimate selects nothing, so that there are no scores: leave --scores and --plot out";
+        bail!(UsageError(why.to_owned()));
+    }
     if args.snapshot.is_some() {
         bail!(UsageError(
             "--cascade computes features of the store as it is now: leave --snapshot out".to_owned()
@@ -150,10 +158,11 @@ fn request(
     })
 }
 
-/// Prints an estimate, which is what the command was asked for.
+/// Prints an estimate, which is what the command was asked for; where it was for each target, an object a line.
 fn answer(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Result<()> {
     match (args.cascade.estimate, args.cascade.json, report) {
-        (true, true, _) => out!("{}", serde_json::to_string_pretty(&value(report, refused))?),
+        (true, true, _) if args.each.is_some() => out!("{}", value(args, report, refused)),
+        (true, true, _) => out!("{}", serde_json::to_string_pretty(&value(args, report, refused))?),
         (true, false, Some(report)) => out!("{}", report.text().trim_end()),
         _ => {}
     }
@@ -171,7 +180,7 @@ fn write(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str
     let Some(path) = args.cascade.report.as_deref() else { return Ok(()) };
     let mut output = Output::create(Some(path), args.force)?;
     if path.extension().is_some_and(|ending| ending == "json") {
-        serde_json::to_writer_pretty(&mut output, &value(report, refused))?;
+        serde_json::to_writer_pretty(&mut output, &value(args, report, refused))?;
         output.write_all(b"\n")?;
     } else {
         output.write_all(report.map(CascadeReport::text).unwrap_or_default().as_bytes())?;
@@ -181,7 +190,7 @@ fn write(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str
 }
 
 /// The report for programs.
-fn value(report: Option<&CascadeReport>, refused: Option<&str>) -> Value {
+fn value(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Value {
     let saving = report.map(|report| report.cost.saving());
-    json!({ "report": report, "saving": saving, "refused": refused })
+    json!({ "targets": args.target, "report": report, "saving": saving, "refused": refused })
 }

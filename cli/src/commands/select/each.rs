@@ -26,7 +26,7 @@ pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
         let cascade = CascadeArgs { report, ..args.cascade.clone() };
         let output = args.output.as_deref().map(|path| named(path, target));
         let target = vec![target.clone()];
-        SelectArgs { target, output, scores, cascade, each: None, ..args.clone() }
+        SelectArgs { target, output, scores, cascade, ..args.clone() }
     };
     let all: Vec<SelectArgs> = args.target.iter().map(one).collect();
     for (at, args) in all.iter().enumerate() {
