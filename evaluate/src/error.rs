@@ -60,6 +60,20 @@ pub enum EvaluateError {
         /// The system that has it.
         base: String,
     },
+    /// Systems that are not compared with the same.
+    #[error(
+        "the reference of {id:?} is another in {other} than in {first}: systems are compared with the same \
+         references; give these with {}",
+        Remedy::Option("references", "PATH")
+    )]
+    OtherReference {
+        /// The row: its id, or its number from 0.
+        id: String,
+        /// Where the first system's records are.
+        first: String,
+        /// Where another one's are.
+        other: String,
+    },
     /// No reference for a prediction.
     #[error(
         "there is no reference for {id:?}: give records that have one of the keys {}, or {} that do",

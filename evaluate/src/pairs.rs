@@ -104,6 +104,8 @@ pub struct Pairs {
     pub systems: Vec<String>,
     /// The rows, in the order of the first source.
     pub rows: Vec<Pair>,
+    /// References that no prediction is compared with; none where they are in the records of the predictions.
+    pub unanswered: Option<usize>,
 }
 
 /// Keys of a prediction where none is named, the first that a record has; then what the assistant says last.
@@ -126,14 +128,15 @@ pub(crate) const COMPLETION: &str = "_completion";
 /// Memory: all texts.
 ///
 /// # Errors
-/// Records that lack one of them, systems with other rows, an id that comes twice.
+/// Records that lack one of them, systems with other rows or other references, an id that comes twice.
 pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, EvaluateError> {
     let references = match &request.references {
         Some(source) => Some(references_of(source, request.reference.as_deref(), cancel)?),
         None => None,
     };
-    let mut pairs = Pairs { systems: Vec::new(), rows: Vec::new() };
+    let mut pairs = Pairs { systems: Vec::new(), rows: Vec::new(), unanswered: None };
     let mut places: HashMap<String, usize> = HashMap::new();
+    let mut answered: HashSet<usize> = HashSet::new();
     for system in &request.systems {
         let first = pairs.systems.is_empty();
         let mut seen: HashSet<String> = HashSet::new();
@@ -155,7 +158,7 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
                 .ok_or_else(|| at.error("it has other completions than the first record"))?;
             if first {
                 let expected = match &references {
-                    Some(references) => references.get(&id).map(|texts| texts.to_vec()).unwrap_or_default(),
+                    Some(references) => references.of(&id, &mut answered),
                     None => reference(&record, request.reference.as_deref()).unwrap_or_default(),
                 };
                 if expected.is_empty() {
@@ -165,6 +168,11 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
                 let prompt = prompt(&mut record);
                 pairs.rows.push(Pair { id, prompt, references: expected, predictions: texts });
             } else if let Some(row) = places.get(&id).and_then(|place| pairs.rows.get_mut(*place)) {
+                let own = reference(&record, request.reference.as_deref()).filter(|_| references.is_none());
+                if own.is_some_and(|own| !is_same(&own, &row.references)) {
+                    let (first, other) = (source_of(&request.systems[0].source), at.source());
+                    return Err(EvaluateError::OtherReference { id, first, other });
+                }
                 row.predictions.extend(texts);
             } else {
                 let (system, base) = (pairs.systems[0].clone(), at.source());
@@ -179,7 +187,25 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
             return Err(EvaluateError::Missing { system, id: row.id.clone(), base });
         }
     }
+    pairs.unanswered = references.map(|references| references.records - answered.len());
     check(pairs)
+}
+
+/// Whether two lists have the same texts, in whatever order.
+fn is_same(one: &[String], other: &[String]) -> bool {
+    let within = |some: &[String], all: &[String]| some.iter().all(|text| all.contains(text));
+    within(one, other) && within(other, one)
+}
+
+/// The files or the dataset, for a message.
+fn source_of(source: &PairSource) -> String {
+    match source {
+        PairSource::Files(paths) => {
+            let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            paths.join(", ")
+        }
+        PairSource::Dataset { part, .. } => part.name.clone(),
+    }
 }
 
 fn check(pairs: Pairs) -> Result<Pairs, EvaluateError> {
@@ -296,12 +322,27 @@ fn without_reference(record: &Value) -> String {
 }
 
 /// References by id; those of records without one by their places, and by the ids that answers to them have.
+struct References {
+    /// Of each id the number of its record, and the texts.
+    by_id: HashMap<String, (usize, Arc<[String]>)>,
+    records: usize,
+}
+
+impl References {
+    /// Those of an id, whose record is noted as answered; empty where there is none.
+    fn of(&self, id: &str, answered: &mut HashSet<usize>) -> Vec<String> {
+        let Some((number, texts)) = self.by_id.get(id) else { return Vec::new() };
+        answered.insert(*number);
+        texts.to_vec()
+    }
+}
+
 fn references_of(
     source: &PairSource,
     key: Option<&str>,
     cancel: &Cancel,
-) -> Result<HashMap<String, Arc<[String]>>, EvaluateError> {
-    let mut found: HashMap<String, Arc<[String]>> = HashMap::new();
+) -> Result<References, EvaluateError> {
+    let mut found = References { by_id: HashMap::new(), records: 0 };
     each_record(source, cancel, &mut |at, record| {
         let id = stated_id(&record).unwrap_or_else(|| at.number.to_string());
         let said = || PREDICTION.iter().find_map(|key| texts(record.get(*key)?));
@@ -314,10 +355,11 @@ fn references_of(
         let texts: Arc<[String]> = Arc::from(texts);
         let made = at.made.clone().map(|made| (made, Arc::clone(&texts)));
         for (id, texts) in made.into_iter().chain([(id, texts)]) {
-            if found.insert(id.clone(), texts).is_some() {
+            if found.by_id.insert(id.clone(), (found.records, texts)).is_some() {
                 return Err(EvaluateError::RepeatedId { id, of: at.source() });
             }
         }
+        found.records += 1;
         Ok(())
     })?;
     Ok(found)

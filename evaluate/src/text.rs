@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use gstore_core::parallel::ordered;
-use gstore_core::{Cancel, Cancelled, Progress, Unit};
+use gstore_core::{Cancel, Cancelled, Progress, Unit, many};
 use serde_json::{Map, Value, json};
 
 use crate::error::EvaluateError;
@@ -91,7 +91,14 @@ pub fn evaluate_texts(
         },
     };
     let columns: Vec<Column> = Metric::OF_TEXTS.into_iter().enumerate().map(column).collect();
-    let report = Report::new(&comparing, &columns)?;
+    let mut report = Report::new(&comparing, &columns)?;
+    report.references_without_prediction = pairs.unanswered;
+    if let Some(unanswered) = pairs.unanswered.filter(|unanswered| *unanswered > 0) {
+        report.findings.push(format!(
+            "{} without a prediction, which no value counts: the answers may not be complete.",
+            many(unanswered as u64, "reference")
+        ));
+    }
     Ok(TextOutcome { report, pairs, scores })
 }
 
@@ -154,7 +161,7 @@ impl TextOutcome {
     /// but the base with their prompts. Two systems have their names there, `base` and `finetuned`; what is right has
     /// the name `expected`.
     fn answers(&self) -> Vec<File> {
-        let Pairs { systems, rows } = &self.pairs;
+        let Pairs { systems, rows, .. } = &self.pairs;
         let name = |system: &String| match (systems.len(), *system == self.report.base) {
             (2, true) => "base".to_owned(),
             (2, false) => "finetuned".to_owned(),

@@ -87,6 +87,55 @@ fn samples_without_ids_are_references_of_the_answers_to_them() {
 }
 
 #[test]
+fn references_that_contradict_each_other_are_refused() {
+    let row = |id: &str, expected: &str| format!("{{{id}\"prediction\": \"a\", \"expected\": {expected}}}\n");
+    for (id, named) in [("\"id\": \"2\", ", "\"2\""), ("", "\"0\"")] {
+        let folder = folder(&[
+            ("one.jsonl", &row(id, "\"the dog\"")),
+            ("other.jsonl", &row(id, "\"another\"")),
+            ("list.jsonl", &row(id, "[\"the dog\", \"a dog\"]")),
+            ("turned.jsonl", &row(id, "[\"a dog\", \"the dog\"]")),
+            ("none.jsonl", &format!("{{{id}\"prediction\": \"b\"}}\n")),
+        ]);
+        for names in [["one.jsonl", "other.jsonl"], ["other.jsonl", "one.jsonl"], ["list.jsonl", "one.jsonl"]]
+        {
+            let refused = read(&request(folder.path(), &names)).expect_err("two references");
+            let said = format!("the reference of {named} is another in ");
+            assert!(refused.contains(&said) && names.iter().all(|name| refused.contains(name)), "{refused}");
+            // References of their own take the place of all others.
+            let references = Some(files(folder.path(), &["one.jsonl"]));
+            let pairs = read(&PairsRequest { references, ..request(folder.path(), &names) }).expect("joined");
+            assert_eq!(pairs.rows[0].references, ["the dog"]);
+        }
+        for names in [["list.jsonl", "turned.jsonl"], ["one.jsonl", "none.jsonl"]] {
+            read(&request(folder.path(), &names)).expect("they agree");
+        }
+    }
+}
+
+#[test]
+fn references_without_a_prediction_are_counted() {
+    let sample = |prompt: &str| format!("{{\"prompt\": \"{prompt}\", \"completion\": \"x\"}}\n");
+    let folder = folder(&[
+        ("references.jsonl", &[sample("p"), sample("q"), sample("r")].concat()),
+        ("some.jsonl", "{\"prediction\": \"x\"}\n"),
+        ("all.jsonl", &"{\"prediction\": \"x\"}\n".repeat(3)),
+    ]);
+    let compared = |name: &str| {
+        let references = Some(files(folder.path(), &["references.jsonl"]));
+        let pairs = read(&PairsRequest { references, ..request(folder.path(), &[name]) }).expect("joined");
+        let bootstrap = Bootstrap { resamples: 100, seed: 1 };
+        evaluate_texts(pairs, 0, bootstrap, &mut Silent, (1, &Cancel::new())).expect("compared").report
+    };
+    let some = compared("some.jsonl");
+    assert_eq!(some.json()["references_without_prediction"], 2);
+    assert!(some.text().contains("2 references without a prediction"), "{}", some.text());
+    let all = compared("all.jsonl");
+    assert_eq!(all.json()["references_without_prediction"], 0);
+    assert!(!all.text().contains("without a prediction"), "{}", all.text());
+}
+
+#[test]
 fn a_made_id_that_another_record_states_is_refused() {
     // The id of the second line of the samples above.
     let made = r#"{"prompt": "p?", "completion": "x z"}"#;

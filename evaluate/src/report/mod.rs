@@ -30,6 +30,9 @@ pub struct Report {
     pub base: String,
     /// Rows or questions.
     pub rows: usize,
+    /// References that no prediction was compared with, where references are read apart from predictions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub references_without_prediction: Option<usize>,
     /// How intervals were found.
     pub intervals: Intervals,
     /// Means and differences, the groups in their order, all rows and the mean of groups at the end.
@@ -162,6 +165,7 @@ impl Report {
             systems: comparing.systems.clone(),
             base: comparing.name(comparing.base),
             rows: comparing.rows,
+            references_without_prediction: None,
             intervals: Intervals { confidence: CONFIDENCE, resamples, seed, least_rows: LEAST_ROWS },
             measures,
             findings: Vec::new(),
