@@ -48,7 +48,10 @@ pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
     let done = if *taken > 0 { format!(", {} taken", HumanCount(*taken)) } else { String::new() };
     out!("steps        {} ({} an epoch{done})", HumanCount(*steps), HumanCount(*steps_of_epoch));
     out!("parameters   {}", HumanCount(*parameters));
-    out!("time         {} (about)", time(*seconds));
+    match seconds {
+        Some(seconds) => out!("time         {} (about)", time(*seconds)),
+        None => out!("time         not measured, as memory is lacking"),
+    }
     let twice = if *recomputes { ", layers computed twice" } else { "" };
     out!("memory       {} with {threads} threads{twice} (about)", HumanBytes(*memory));
     out!("disk         {} for {}{}", HumanBytes(*disk), many(*checkpoints, "checkpoint"), free(output));

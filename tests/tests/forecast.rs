@@ -109,3 +109,51 @@ fn a_small_training_takes_about_what_is_forecast() {
         assert!(forecast <= 3.0 * peak, "{name}: {peak:.1} MiB taken, {forecast} forecast");
     }
 }
+
+/// A copy of the demo's model whose configuration says that it is much larger.
+fn write_huge_model(folder: &Path) {
+    fs_err::create_dir(folder).expect("a folder");
+    for entry in fs_err::read_dir(world::demo().join("model")).expect("the model") {
+        let entry = entry.expect("an entry");
+        fs_err::copy(entry.path(), folder.join(entry.file_name())).expect("copied");
+    }
+    let path = folder.join("config.json");
+    let config = fs_err::read(&path).expect("the configuration");
+    let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+    for (key, value) in [("hidden_size", 1 << 17), ("intermediate_size", 1 << 17), ("num_hidden_layers", 64)]
+    {
+        config[key] = value.into();
+    }
+    fs_err::write(&path, config.to_string()).expect("written");
+}
+
+#[test]
+fn a_training_that_memory_has_no_room_for_is_refused_before_it_takes_any() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (model, output) = (dir.path().join("huge"), dir.path().join("out"));
+    write_huge_model(&model);
+    let run = |model: &Path, more: &[&str]| {
+        let mut command = binary::gstore(&dir.path().join("store"));
+        command.args(["train", "--max-steps", "1", "--data"]).arg(world::demo().join("data/pool.jsonl"));
+        command.arg("--model").arg(model).arg("--output").arg(&output).args(more);
+        let output = command.output().expect("started");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, printed, said) = run(&model, &["--from-scratch", "--dry-run", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("MB of memory are needed, and ") && said.contains("--max-memory"), "{said}");
+    let told: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    let of_maps = 64 * 3 * (1u64 << 34);
+    assert!(told["parameters"].as_u64().is_some_and(|values| values > of_maps), "{told}");
+    assert!(told["seconds"].is_null() && told["memory"].as_u64() > told["parameters"].as_u64(), "{told}");
+    let (code, _, said) = run(&model, &["--from-scratch"]);
+    assert!(code == Some(1) && said.contains("MB of memory are needed, and "), "{code:?} {said}");
+    assert!(!output.exists());
+
+    // Each adapted weight of the demo's model has 128 columns.
+    for more in [&["--lora-rank", "100000000000", "--dry-run"][..], &["--lora-rank", "129"]] {
+        let (code, _, said) = run(&world::demo().join("model"), more);
+        assert!(code == Some(2) && said.contains("--lora-rank 128 is the most"), "{code:?} {said}");
+    }
+}

@@ -75,6 +75,21 @@ pub enum TrainError {
         /// Positions that have a vector.
         max_positions: usize,
     },
+    /// Less memory than is needed.
+    #[error(
+        "about {} MB of memory are needed, and {} MB are available: {} has layers computed twice on fewer threads; less \
+         {} takes less too, and so do LoRA factors of a low rank",
+        needed / 1_000_000,
+        available / 1_000_000,
+        Remedy::Option("max_memory", "SIZE"),
+        Remedy::Option("batch_tokens", "")
+    )]
+    Memory {
+        /// Bytes at the peak, about.
+        needed: u64,
+        /// Bytes that there are for it.
+        available: u64,
+    },
     /// Nothing to train on.
     #[error("there is no sample with a scored token to train on")]
     NoSamples,

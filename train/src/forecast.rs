@@ -13,6 +13,7 @@ use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::job::{Observer, options};
 use crate::optimizer::Optimizer;
+use crate::parameters::Parameters;
 use crate::prepare::Prepared;
 use crate::request::TrainRequest;
 use crate::resumption::steps_of;
@@ -48,12 +49,12 @@ pub struct Forecast {
     pub threads: usize,
     /// Whether layers are computed twice rather than kept.
     pub recomputes: bool,
-    /// Seconds of the steps that are left, by the time that a gradient took here.
-    pub seconds: f64,
+    /// Seconds of the steps that are left, by the time that a gradient took here; none where memory for it is lacking.
+    pub seconds: Option<f64>,
 }
 
 /// Reads what a training reads, computes the gradient of some samples, and tells what all of it will take.
-/// Nothing is written.
+/// Nothing is written. Where the machine has not the memory, it says so and computes no gradient.
 ///
 /// # Errors
 /// As [`crate::run`], before its first step.
@@ -65,21 +66,28 @@ pub fn forecast(
     let (device, precision) = (request.compute.device, request.compute.precision);
     device.check(precision)?;
     let prepared = Prepared::new(request, observer, cancel)?;
+    let fits = prepared.check_memory();
+    if let Err(lack) = &fits {
+        observer.note(&lack.to_string());
+    }
+    let fits = fits.is_ok();
     match device {
         // On threads as a training has them.
         Device::Cpu => {
             let threads = prepared.request.compute.threads;
-            with_workers(threads, || measure(prepared, Cpu::new(precision), cancel))?
+            with_workers(threads, || measure(prepared, Cpu::new(precision), fits, cancel))?
         }
-        Device::Candle(on) => measure::<Candle>(prepared, on.open()?, cancel),
+        Device::Candle(on) => measure::<Candle>(prepared, on.open()?, fits, cancel),
     }
 }
 
 fn measure<B: Backend + Clone>(
     prepared: Prepared,
     backend: B,
+    fits: bool,
     cancel: &Cancel,
 ) -> Result<Forecast, TrainError> {
+    let values = prepared.trained_values()?;
     let Prepared { request, base, decoder, samples, held_out, sequences, steps, memory, .. } = prepared;
     let identity = identity(&request, base.as_ref(), (&samples, &held_out), &steps)?;
     let overwrites = check_output(&request, &identity, steps.total())?;
@@ -90,24 +98,14 @@ fn measure<B: Backend + Clone>(
         (None, Some(from)) => steps_of(from)?,
         (None, None) => 0,
     };
-    let parameters = fresh(&request, base.as_ref(), &decoder, backend)?;
-    let values = parameters.store().values().len() as u64;
-    let optimizer = Optimizer::new(request.steps.optimizer, parameters.trained().len());
-    let trainer = Trainer::new(parameters, optimizer, options(&request));
-    let tokens = |samples: &[Sample]| samples.iter().map(|sample| sample.ids.len() as u64).sum::<u64>();
-    let wanted = (request.compute.piece_tokens * request.compute.threads) as u64;
-    let mut some = Vec::new();
-    let mut measured = 0;
-    for sample in &samples {
-        if measured >= wanted {
-            break;
+    let of_token = match fits {
+        true => {
+            let parameters = fresh(&request, base.as_ref(), &decoder, backend)?;
+            Some(seconds_of_token(&request, parameters, &samples, cancel)?)
         }
-        measured += sample.ids.len() as u64;
-        some.push(sample);
-    }
-    let begun = Instant::now();
-    trainer.gradient(&[some], cancel)?;
-    let of_token = begun.elapsed().as_secs_f64() / measured.max(1) as f64;
+        false => None,
+    };
+    let tokens = |samples: &[Sample]| samples.iter().map(|sample| sample.ids.len() as u64).sum::<u64>();
     let (per_epoch, total) = (steps.per_epoch(), steps.total());
     let of_epoch = tokens(&samples);
     let every = request.saving.every.unwrap_or(per_epoch);
@@ -125,10 +123,36 @@ fn measure<B: Backend + Clone>(
         taken,
         parameters: values,
         checkpoints,
-        disk: at_once * values * (4 + of_state),
+        disk: at_once.saturating_mul(values).saturating_mul(4 + of_state),
         memory: memory.bytes,
         threads: memory.threads,
         recomputes: memory.keep == gstore_model::Keep::Inputs,
-        seconds: of_token * of_epoch as f64 * total.saturating_sub(taken) as f64 / per_epoch.max(1) as f64,
+        seconds: of_token.map(|of_token| {
+            of_token * of_epoch as f64 * total.saturating_sub(taken) as f64 / per_epoch.max(1) as f64
+        }),
     })
+}
+
+/// Seconds that the gradient takes for each token of some samples.
+fn seconds_of_token<B: Backend + Clone>(
+    request: &TrainRequest,
+    parameters: Parameters<B>,
+    samples: &[Sample],
+    cancel: &Cancel,
+) -> Result<f64, TrainError> {
+    let optimizer = Optimizer::new(request.steps.optimizer, parameters.trained().len());
+    let trainer = Trainer::new(parameters, optimizer, options(request));
+    let wanted = request.compute.piece_tokens.saturating_mul(request.compute.threads) as u64;
+    let mut some = Vec::new();
+    let mut measured = 0;
+    for sample in samples {
+        if measured >= wanted {
+            break;
+        }
+        measured += sample.ids.len() as u64;
+        some.push(sample);
+    }
+    let begun = Instant::now();
+    trainer.gradient(&[some], cancel)?;
+    Ok(begun.elapsed().as_secs_f64() / measured.max(1) as f64)
 }

@@ -127,6 +127,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         cancel: &'a Cancel,
     ) -> Result<Job<'a, B>, TrainError> {
         let prepared = Prepared::new(request, observer, cancel)?;
+        prepared.check_memory()?;
         let Prepared { request, base, decoder, samples, held_out, steps, .. } = &prepared;
         let identity = identity(request, base.as_ref(), (samples, held_out), steps)?;
         let Begun { lock, overwrites } = begin(request, &identity, steps.total())?;

@@ -20,7 +20,8 @@ impl LoraChoice {
     /// The adapted weights of a decoder.
     ///
     /// # Errors
-    /// A target that no linear map of a layer has, and an invalid rank or scaling.
+    /// A target that no linear map of a layer has, and an invalid rank or scaling; a rank that is above the smaller
+    /// side of each adapted weight, which the product of the factors cannot have.
     pub(crate) fn resolve<'d>(&self, decoder: &'d Decoder) -> Result<Vec<&'d Param>, TrainError> {
         self.check()?;
         let maps = || decoder.params.iter().filter(|param| param.is_map_of_layer());
@@ -55,7 +56,16 @@ impl LoraChoice {
             [] => of_attention(param),
             targets => targets.iter().any(|target| matches(param, target)),
         };
-        Ok(maps().filter(chosen).collect())
+        let chosen: Vec<&Param> = maps().filter(chosen).collect();
+        let most = chosen.iter().filter_map(|param| param.shape.iter().min().copied()).max();
+        if let Some(most) = most.filter(|most| self.rank > *most) {
+            return Err(TrainError::Option(format!(
+                "a LoRA rank of {} is of no use: no adapted weight of this model has a rank above {most}; {} is the most",
+                self.rank,
+                Remedy::Option("lora_rank", &most.to_string())
+            )));
+        }
+        Ok(chosen)
     }
 
     /// An error unless factors of this rank and alpha can change the model.

@@ -15,6 +15,17 @@ pub(crate) struct MemoryPlan {
     pub threads: usize,
     /// Bytes at the peak, about.
     pub bytes: u64,
+    /// Bytes of these that the process has before it reads weights.
+    pub present: u64,
+}
+
+impl MemoryPlan {
+    /// Bytes at the peak and bytes that there are for it, where the first are more. What the process has already is
+    /// not taken once more from what the machine has `available`.
+    pub fn lack(&self, available: Option<u64>) -> Option<(u64, u64)> {
+        let available = available?.saturating_add(self.present);
+        (self.bytes > available).then_some((self.bytes, available))
+    }
 }
 
 /// The program, thread stacks, and what allocators hold back.
@@ -46,7 +57,8 @@ pub(crate) struct Sizes<'a> {
 impl Sizes<'_> {
     /// What is kept and how many threads run: all of it, unless that is more than `most` bytes.
     pub fn plan(&self, keep: Keep, threads: usize, most: Option<u64>) -> MemoryPlan {
-        let of = |keep, threads| MemoryPlan { keep, threads, bytes: self.bytes(keep, threads) };
+        let present = self.of_process();
+        let of = |keep, threads| MemoryPlan { keep, threads, bytes: self.bytes(keep, threads), present };
         let mut plan = of(keep, threads.max(1));
         let fits = |plan: &MemoryPlan| most.is_none_or(|most| plan.bytes <= most);
         if !fits(&plan) {

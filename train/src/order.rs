@@ -26,6 +26,9 @@ pub enum Leftover {
     Carried,
 }
 
+/// Steps that a training takes at most: years of them on any machine.
+const MOST_STEPS: u64 = u32::MAX as u64;
+
 /// A plan over some samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Steps {
@@ -44,7 +47,7 @@ impl Steps {
     /// take. An epoch of no more than one step is one, whatever `leftover` says.
     ///
     /// # Errors
-    /// Nothing to train on, or no step.
+    /// Nothing to train on, no step, or more than [`MOST_STEPS`].
     pub fn new(
         plan: Plan,
         samples: usize,
@@ -71,6 +74,12 @@ impl Steps {
         };
         match steps.total {
             0 => Err(TrainError::Option(format!("{epochs} epochs are no step"))),
+            total if total > MOST_STEPS => {
+                let steps = max_steps.map_or_else(|| format!("{of_epochs:e}"), |steps| steps.to_string());
+                Err(TrainError::Option(format!(
+                    "{steps} steps are too many: a training takes {MOST_STEPS} at most"
+                )))
+            }
             _ => Ok(steps),
         }
     }
@@ -224,5 +233,13 @@ mod tests {
         assert!(Steps::new(Plan::InOrder, 5, (0, 1), Leftover::Step, 1.0, None).is_err());
         assert!(Steps::new(Plan::InOrder, 5, (1, 1), Leftover::Step, f64::NAN, None).is_err());
         assert_eq!(Steps::new(Plan::InOrder, 5, (2, 1), Leftover::Step, 9.0, Some(4)).unwrap().total(), 4);
+        for (epochs, steps, says) in [
+            (1e18, None, "5e18 steps are too many"),
+            (1e300, None, "steps are too many"),
+            (1.0, Some(u64::MAX), "18446744073709551615 steps are too many"),
+        ] {
+            let refused = Steps::new(Plan::InOrder, 5, (1, 1), Leftover::Step, epochs, steps).unwrap_err();
+            assert!(refused.to_string().contains(says), "{refused}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Preparation of a training: model, samples and steps, checked before anything is computed.
 
-use gstore_core::{Cancel, many};
+use gstore_core::{Cancel, available_memory, many};
 use gstore_data::{Reading, SampleSource, TextEncoder, encode_each, in_blocks};
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
+use gstore_model::{CandleDevice, Device};
 
 use crate::checkpoint::{lora_dropout, model_config};
 use crate::cut::{SHARES, largest};
@@ -91,7 +92,12 @@ impl Prepared {
         };
         let steps = Steps::new(request.plan(), units, size, leftover, batching.epochs, batching.max_steps)?;
         let mut prepared = Prepared {
-            memory: MemoryPlan { keep: request.compute.keep, threads: request.compute.threads, bytes: 0 },
+            memory: MemoryPlan {
+                keep: request.compute.keep,
+                threads: request.compute.threads,
+                bytes: 0,
+                present: 0,
+            },
             request,
             base,
             decoder,
@@ -131,18 +137,35 @@ impl Prepared {
         Ok(self.sizes()?.of_copies(compute.keep, compute.threads, copies))
     }
 
-    fn sizes(&self) -> Result<Sizes<'_>, TrainError> {
-        let trained: u64 = match (&self.request.method, &self.base) {
+    /// An error where the host has less memory than the training takes at its peak.
+    pub fn check_memory(&self) -> Result<(), TrainError> {
+        match self.request.compute.device {
+            Device::Cpu | Device::Candle(CandleDevice::Host) => {}
+            // Weights and activations are not in the memory of the host.
+            Device::Candle(CandleDevice::Cuda(_) | CandleDevice::Metal(_)) => return Ok(()),
+        }
+        match self.memory.lack(available_memory()) {
+            None => Ok(()),
+            Some((needed, available)) => Err(TrainError::Memory { needed, available }),
+        }
+    }
+
+    /// Values that are trained, by the shapes of the weights.
+    pub fn trained_values(&self) -> Result<u64, TrainError> {
+        match (&self.request.method, &self.base) {
             (Method::Adapter(folder), Some(base)) => {
                 let adapter = Adapter::open(folder)?;
                 let fitted = adapter.fit(base)?;
                 let size = |weight: &AdaptedWeight<'_>| {
                     (weight.lora.rank * weight.param.shape.iter().sum::<usize>()) as u64
                 };
-                fitted.iter().map(size).sum()
+                Ok(fitted.iter().map(size).sum())
             }
-            (method, _) => trained_values(method, &self.decoder)?,
-        };
+            (method, _) => trained_values(method, &self.decoder),
+        }
+    }
+
+    fn sizes(&self) -> Result<Sizes<'_>, TrainError> {
         let compute = &self.request.compute;
         let all = || self.samples.iter().chain(&self.held_out);
         let tokens: usize = all().map(|sample| sample.ids.len()).sum();
@@ -151,7 +174,7 @@ impl Prepared {
         let texts = if self.request.batching.text.block.is_some() { 2 * bytes } else { bytes };
         Ok(Sizes {
             decoder: &self.decoder,
-            trained,
+            trained: self.trained_values()?,
             is_full: matches!(self.request.method, Method::Full | Method::FromScratch),
             packed: compute.device.bytes_per_weight(compute.precision),
             state: self.request.steps.optimizer.bytes_of_value(),
