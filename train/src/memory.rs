@@ -156,7 +156,8 @@ impl Sizes<'_> {
         let logits = 2 * HEAD_ROWS as u64 * decoder.vocab_size as u64;
         let learning = self.piece * (kept + factors + working);
         let watching = self.watched * (2 * layer + working);
-        // Buffers that are kept for reuse are not always of the size that is wanted next.
+        // Sizes of buffers are rounded up, and one may serve where a smaller one is wanted. Those of smaller pieces are
+        // not kept next to them.
         4 * (learning.max(watching) + gradients + logits) * 5 / 4
     }
 }

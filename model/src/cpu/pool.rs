@@ -6,6 +6,8 @@
 //!   what would exceed it replaces the largest buffers
 //! - a buffer is allocated only if no kept one of up to twice its size fits, so batches of similar size soon
 //!   cause no page faults
+//! - a buffer that is allocated takes the place of a kept one that is too small for it, if there is one of half its
+//!   size: batches that grow keep no set of buffers for each size
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -108,11 +110,19 @@ struct Pool {
 }
 
 impl Pool {
-    /// Of the tightest that fit the one given back last: its values are likeliest to be in a cache.
+    /// Of the tightest that fit the one given back last: its values are likeliest to be in a cache. If none fits, the
+    /// largest that is too small is freed, unless it is of less than half the size.
     fn take(&mut self, wanted: usize) -> Option<Vec<Line>> {
-        let lines = self.free.range_mut(wanted..=2 * wanted).find_map(|(_, kept)| kept.pop())?;
-        self.bytes -= size_of_val(&*lines);
-        Some(lines)
+        let fitting = self.free.range_mut(wanted..=2 * wanted).find_map(|(_, kept)| kept.pop());
+        if let Some(lines) = fitting {
+            self.bytes -= size_of_val(&*lines);
+            return Some(lines);
+        }
+        let smaller = self.free.range_mut(wanted.div_ceil(2)..wanted).rev().find_map(|(_, kept)| kept.pop());
+        if let Some(lines) = smaller {
+            self.bytes -= size_of_val(&*lines);
+        }
+        None
     }
 
     fn keep(&mut self, lines: Vec<Line>) {
@@ -191,6 +201,28 @@ mod tests {
         drop(first);
         assert_eq!(Buffer::take(999).as_ptr(), address);
         assert_eq!(Buffer::zeroed(700)[..], [0.0; 700]);
+    }
+
+    /// The activations of batches of more and more rows, whose buffers are of two widths.
+    #[test]
+    fn growing_batches_keep_the_buffers_of_the_largest_alone() {
+        let batch = |rows: usize| -> usize {
+            let widths = [192, 512, 192, 512, 192, 512];
+            let buffers: Vec<Buffer> = widths.iter().map(|width| Buffer::take(rows * width)).collect();
+            buffers.iter().map(|buffer| size_of_val(&*buffer.lines)).sum()
+        };
+        let run = || -> (usize, usize) {
+            let sizes: Vec<usize> = (500..=1000).step_by(50).collect();
+            let used = sizes.iter().map(|rows| batch(*rows)).max().unwrap_or(0);
+            // In any order after that.
+            for rows in sizes.iter().rev().chain(&sizes) {
+                batch(*rows);
+            }
+            (used, kept_bytes())
+        };
+        // On a thread whose pool is empty.
+        let (used, kept) = std::thread::scope(|scope| scope.spawn(run).join().unwrap());
+        assert!(kept <= used, "{kept} bytes are kept of {used} that were used at once");
     }
 
     #[test]
