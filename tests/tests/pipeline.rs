@@ -348,6 +348,31 @@ fn mistakes_are_refused_before_anything_runs() {
 }
 
 #[test]
+fn what_a_stage_would_be_refused_for_is_told_before_anything_runs() {
+    let place = place();
+    let with =
+        |more: &str| write(&place, &FILE.replace("max-length = 64", &format!("max-length = 64\n{more}")));
+    with("lora-targets = [\"v_porj\"]");
+    let plan = place.run(&["run", "p.toml", "--dry-run"]);
+    assert_eq!(plan.code, 2, "{}", plan.stderr);
+    assert!(plan.stdout.contains("      would be refused: no linear map"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("run   score, since"), "{}", plan.stdout);
+    let run = place.run(&["run", "p.toml"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    for said in [plan.stderr, run.stderr] {
+        assert!(said.contains("stage warm would be refused: ") && said.contains("ends in v_porj"), "{said}");
+    }
+    assert!(!place.path("p.state/journal.json").exists() && !place.path("out").exists());
+    // What follows from the options alone has its place in the file.
+    with("momentum = 0.9");
+    for more in [&["--dry-run"][..], &[]] {
+        let refused = place.run(&[&["run", "p.toml"][..], more].concat());
+        let says = "p.toml:12: stage warm: --momentum belongs to --optim sgd";
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{}", refused.stderr);
+    }
+}
+
+#[test]
 fn a_failure_ends_the_run_and_the_same_command_goes_on() {
     let place = place();
     fs_err::write(place.path("target.jsonl"), "{\"id\": \"a\"\n").expect("written");

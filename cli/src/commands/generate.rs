@@ -206,6 +206,11 @@ fn journal(context: &Context, args: &GenerateArgs) -> Result<Option<PathBuf>> {
     Ok(Some(beside(&store, &format!(".{dataset}.part"))))
 }
 
+/// Refuses options that go with no other of theirs.
+pub fn check_options(args: &GenerateArgs) -> Result<()> {
+    sampling(&args.sampling).map(|_| ())
+}
+
 fn sampling(args: &SamplingArgs) -> Result<Sampling> {
     let draws = args.top_k.is_some() || args.top_p.is_some();
     let sampling = Sampling {

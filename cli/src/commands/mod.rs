@@ -42,3 +42,14 @@ pub mod token;
 pub mod train;
 pub mod verify;
 pub mod view;
+
+use crate::args::Command;
+
+/// Refuses what a command refuses by its options alone, before it reads anything.
+pub fn check_options(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Generate(args) => generate::check_options(args),
+        Command::Train(args) => train::check_options(args),
+        _ => Ok(()),
+    }
+}

@@ -116,6 +116,13 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     Ok(if outcome.finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
 }
 
+/// Refuses options that go with no other of theirs.
+pub fn check_options(args: &TrainArgs) -> Result<()> {
+    steps(&args.optimizer, &args.batches)?;
+    saving(&args.saving)?;
+    Ok(())
+}
+
 /// What is dropped in training.
 pub(super) fn dropout(weights: &TrainWeightArgs) -> DropoutRates {
     DropoutRates { lora: weights.lora_dropout, hidden: weights.dropout, attention: weights.attention_dropout }

@@ -11,6 +11,7 @@ use gstore_store::nearest;
 use super::file::KEYS;
 use super::{Given, PipelineError, Setting, Stage};
 use crate::args::Cli;
+use crate::commands::check_options;
 
 type Result<T> = std::result::Result<T, PipelineError>;
 
@@ -85,11 +86,8 @@ impl Call {
         if call.args.iter().any(|arg| arg == "-") {
             return Err(at("`-`: a stage has no standard input".to_owned()));
         }
-        let matches = root
-            .clone()
-            .try_get_matches_from(call.argv())
-            .and_then(|matches| Cli::from_arg_matches(&matches).map(|_| matches))
-            .map_err(|error| refusal(&error, stage, &lines))?;
+        let (matches, cli) = parsed(root, call.argv()).map_err(|error| refusal(&error, stage, &lines))?;
+        check_options(&cli.command).map_err(|error| at(error.to_string()))?;
         call.values = values(&matches, &known, call.words.len());
         if let Some((id, _)) = call.values.iter().find(|(id, v)| is_input(id) && v.iter().any(|v| v == "-")) {
             return Err(at(format!("`{id}` is `-`: a stage has no standard input")));
@@ -154,6 +152,11 @@ impl Call {
         self.switches.iter().any(|known| known == switch)
     }
 
+    /// Whether the command takes further options next to its own.
+    pub fn takes(&self, more: &[String]) -> bool {
+        parsed(&crate::args::command(), self.argv_with(more)).is_ok()
+    }
+
     /// Whether it adds to the artifact of its name, where there is one, and replaces nothing.
     pub fn extends_own(&self) -> bool {
         self.words == ["factors", "gram"] && self.has("extend")
@@ -183,6 +186,13 @@ impl Call {
         }
         Ok(())
     }
+}
+
+/// What the parser of the command line makes of words.
+fn parsed(root: &Command, argv: Vec<OsString>) -> std::result::Result<(ArgMatches, Cli), clap::Error> {
+    let matches = root.clone().try_get_matches_from(argv)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    Ok((matches, cli))
 }
 
 /// Arguments that name what is read, of which `-` is standard input.
@@ -330,10 +340,38 @@ mod tests {
             ("command = 'train'\nmodel = 'm'\ndata = 'd'\noutput = 'o'\nfull = 'yes'\n", 7, "is a switch"),
             ("command = 'train'\nmodel = true\n", 4, "takes a value"),
             ("command = 'ingest'\ndry-run = true\n", 4, "dry run"),
+            // What the parser takes and the command does not.
+            (
+                "command = 'train'\nmodel = 'm'\ndata = 'd'\noutput = 'o'\nmomentum = 0.9\n",
+                1,
+                "--momentum belongs to --optim sgd",
+            ),
+            (
+                "command = 'generate'\nmodel = 'm'\ndata = 'd'\noutput = 'o'\ntemperature = 0\ntop-p = 0.5\n",
+                1,
+                "top",
+            ),
             ("command = 'add'\ndataset = 'd'\ndata = '-'\n", 1, "standard input"),
         ] {
             let error = call(stage).expect_err(stage);
             assert!(error.line == line && error.message.contains(says), "{stage}{error}");
+        }
+    }
+
+    #[test]
+    fn further_options_are_those_that_the_command_takes() {
+        let agreement = "command = 'daunce agreement'\npool = 'p'\ntarget = 't'\n";
+        let select = "command = 'select'\npool = 'p'\ntarget = 't'\ntop = 3\noutput = 'o.jsonl'\n";
+        let matrix = "command = 'matrix'\npool = 'p'\ntarget = 't'\noutput = 'o'\n";
+        for (stage, option, is_taken) in [
+            (agreement.to_owned(), "--json", true),
+            (format!("{agreement}output = 'a.svg'\n"), "--json", false),
+            (format!("{agreement}output = 'a.svg'\n"), "--force", true),
+            (select.to_owned(), "--json", false),
+            (matrix.to_owned(), "--json", true),
+        ] {
+            let call = call(&stage).expect(&stage);
+            assert_eq!(call.takes(&[option.to_owned()]), is_taken, "{stage}{option}");
         }
     }
 

@@ -103,16 +103,20 @@ impl Task<'_> {
         file.seek(SeekFrom::Start(len.saturating_sub(LAST).max(self.said_before)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let is_said = |line: &&str| !line.trim().is_empty() && !line.starts_with("# gstore ");
-        let lines: Vec<&str> = text.lines().filter(is_said).collect();
-        let error = lines.iter().rposition(|line| line.starts_with("error: "));
-        let Some(from) = error.or(lines.len().checked_sub(1)) else { return Ok(None) };
-        // What follows on a wrong command line is no hint.
-        let lines = lines[from..].iter().take_while(|line| !line.starts_with("Usage:")).take(LINES);
-        let lines: Vec<String> = lines.map(|line| line.trim().chars().take(CHARS).collect()).collect();
-        Ok(Some(lines.join("; ")))
+        Ok(error_of(&String::from_utf8_lossy(&bytes)))
     }
+}
+
+/// The error of what a command said, with what to do about it, if there is one; else the last line.
+pub fn error_of(said: &str) -> Option<String> {
+    let is_said = |line: &&str| !line.trim().is_empty() && !line.starts_with("# gstore ");
+    let lines: Vec<&str> = said.lines().filter(is_said).collect();
+    let error = lines.iter().rposition(|line| line.starts_with("error: "));
+    let from = error.or(lines.len().checked_sub(1))?;
+    // What follows on a wrong command line is no hint.
+    let lines = lines[from..].iter().take_while(|line| !line.starts_with("Usage:")).take(LINES);
+    let lines: Vec<String> = lines.map(|line| line.trim().chars().take(CHARS).collect()).collect();
+    Some(lines.join("; "))
 }
 
 #[cfg(test)]

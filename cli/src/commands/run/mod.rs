@@ -6,6 +6,7 @@ mod replacing;
 mod runner;
 mod show;
 mod state;
+mod trial;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::args::{self, RunArgs};
 use crate::context::Context;
 use crate::failure::{Refused, STOPPED, UsageError};
 use crate::output::out;
-use crate::pipeline::{Journal, PipelineFile, Plan, Variables, Versions};
+use crate::pipeline::{Journal, Look, PipelineFile, Plan, Variables, Versions};
 use outcome::{Cause, Outcome};
 use runner::Runner;
 use state::StateFolder;
@@ -58,6 +59,11 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     if journal.stages.values().any(|record| record.process.is_some()) {
         journal.stages.values_mut().for_each(|record| record.process = None);
         journal.write(&state.journal())?;
+    }
+    let mut look = Look { plan: &plan, journal: &journal, versions: &mut versions };
+    let refused = trial::refused(&mut look, &chosen, &forced, threads, &cancel)?;
+    if !refused.is_empty() {
+        bail!(UsageError(refused.join("\n")));
     }
     let mut runner =
         Runner { context, plan: &plan, state, locks, cancel, journal, versions, threads, forced };

@@ -26,24 +26,15 @@ impl Runner<'_> {
     ) -> Result<Vec<String>> {
         let call = &stage.call;
         let mut more = Vec::new();
-        if !call.common.iter().any(|option| option.starts_with("--threads=")) {
-            more.push(format!("--threads={}", self.threads));
-        }
-        let prints = match call.words[0].as_str() {
-            "generate" => call.has("output") || call.has("as"),
-            "select" => call.has("estimate"),
-            _ => true,
-        };
-        if call.knows("json") && prints {
-            more.push("--json".to_owned());
-        }
+        add_threads(call, self.threads, &mut more);
+        add_json(call, &mut more);
         let Some(old) = old else { return Ok(more) };
         if call.knows("overwrite_output_dir") {
             if !call.has("overwrite_output_dir") && self.is_former_training(stage, old, again)? {
-                more.push(OVERWRITE.to_owned());
+                add(call, OVERWRITE, &mut more);
             }
         } else if call.knows("force") && !call.has("force") && !keeps(call) {
-            more.push("--force".to_owned());
+            add(call, "--force", &mut more);
         }
         Ok(more)
     }
@@ -139,6 +130,45 @@ impl Runner<'_> {
         header(&log, 0, &argv)?;
         let status = self.task(&argv, &log, &printed).run(&self.cancel, |_| Ok(()))?;
         Ok((!status.success()).then(|| Outcome::Failed(format!("run {run} could not be dropped"))))
+    }
+}
+
+/// Options with which a command says what it would take, with leave to replace what the stage made before, if it ran.
+pub(super) fn of_dry_run(call: &Call, threads: usize, ran_before: bool) -> Vec<String> {
+    let mut more = vec!["--dry-run".to_owned(), "--quiet".to_owned()];
+    add_threads(call, threads, &mut more);
+    add_json(call, &mut more);
+    if ran_before && call.knows("overwrite_output_dir") {
+        if !call.has("overwrite_output_dir") {
+            add(call, OVERWRITE, &mut more);
+        }
+        add(call, "--drops-run", &mut more);
+    } else if ran_before && call.knows("force") && !call.has("force") && !keeps(call) {
+        add(call, "--force", &mut more);
+    }
+    more
+}
+
+fn add_threads(call: &Call, threads: usize, more: &mut Vec<String>) {
+    if !call.common.iter().any(|option| option.starts_with("--threads=")) {
+        more.push(format!("--threads={threads}"));
+    }
+}
+
+/// Asks for a summary where the command prints one.
+fn add_json(call: &Call, more: &mut Vec<String>) {
+    // Without these it prints the answers themselves.
+    let prints = call.words[0] != "generate" || call.has("output") || call.has("as");
+    if call.knows("json") && prints {
+        add(call, "--json", more);
+    }
+}
+
+/// Adds an option, unless the command does not take it next to those that it has.
+fn add(call: &Call, option: &str, more: &mut Vec<String>) {
+    more.push(option.to_owned());
+    if !call.takes(more) {
+        more.pop();
     }
 }
 

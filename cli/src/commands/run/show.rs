@@ -1,21 +1,19 @@
 //! The plan of a pipeline: which stages would run and why, and what they would take.
 
 use std::collections::BTreeSet;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
-use super::runner::is_ready;
+use super::trial::{self, Trial};
 use crate::args::RunArgs;
 use crate::context::Context;
+use crate::failure::UsageError;
 use crate::output::out;
 use crate::pipeline::report::time;
-use crate::pipeline::{Decision, Journal, Look, Plan, PlannedStage, Versions, Why};
-
-/// Commands whose dry run says what they would take.
-const ESTIMATING: [&str; 4] = ["daunce", "ingest", "matrix", "train"];
+use crate::pipeline::{Journal, Look, Plan, Versions};
 
 /// What is known before anything runs.
 pub struct Known {
@@ -36,18 +34,17 @@ struct Needs {
 }
 
 /// Prints the plan; changes nothing.
+///
+/// # Errors
+/// Stages that would be refused, after the plan.
 pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: Known) -> Result<ExitCode> {
     let (mut stages, mut seconds) = (Vec::new(), 0.0);
-    let (mut running, mut unknown) = (BTreeSet::new(), 0);
+    let (mut running, mut refused, mut unknown) = (BTreeSet::new(), Vec::new(), 0);
     for &place in &known.chosen {
         let stage = &plan.stages[place];
         let mut look = Look { plan, journal: &known.journal, versions: &mut known.versions };
-        let mut decision = look.decide(place, known.forced.contains(&place))?;
-        let upstream = stage.needs.iter().find(|need| running.contains(*need));
-        if let (Decision::Skip, Some(upstream)) = (&decision, upstream) {
-            decision = Decision::Run(Why::Upstream(plan.stages[*upstream].name().to_owned()));
-        }
-        let Decision::Run(why) = decision else {
+        let would_run = trial::would_run(&mut look, place, known.forced.contains(&place), &running)?;
+        let Some((why, can_be_tried)) = would_run else {
             stages.push(json!({ "name": stage.name(), "action": "skip", "command": stage.call.line() }));
             if !args.json {
                 out!("skip  {}: up to date", stage.name());
@@ -57,21 +54,34 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: Known) ->
         running.insert(place);
         let before = known.journal.stages.get(stage.name()).map(|record| record.ran.seconds);
         let mut needs = Needs { seconds: before.filter(|seconds| *seconds > 0.0), ..Needs::default() };
-        if upstream.is_none() && is_ready(stage, &look.asked(place)?) {
-            estimate(plan, stage, known.threads, &mut needs)?;
-        }
+        let tried = match can_be_tried {
+            true => trial::of(plan, stage, known.threads, before.is_some())?,
+            false => Trial::Unknown,
+        };
+        let refusal = match tried {
+            Trial::Told(text) => {
+                needs.read(&text);
+                None
+            }
+            Trial::Refused(why) => Some(why),
+            Trial::Unknown => None,
+        };
         match needs.seconds {
             Some(taken) => seconds += taken,
             None => unknown += 1,
         }
         stages.push(json!({
             "name": stage.name(), "action": "run", "command": stage.call.line(), "why": why.to_string(),
-            "seconds": needs.seconds, "disk": needs.disk, "memory": needs.memory,
+            "seconds": needs.seconds, "disk": needs.disk, "memory": needs.memory, "refused": refusal,
         }));
         if !args.json {
             out!("run   {}, since {why}{}", stage.name(), told(&needs));
             out!("      {}", stage.call.line());
+            if let Some(why) = &refusal {
+                out!("      would be refused: {why}");
+            }
         }
+        refused.extend(refusal.map(|why| trial::line(stage, &why)));
     }
     if args.json {
         let all = json!({ "stages": stages, "seconds": seconds, "without_time": unknown });
@@ -83,7 +93,10 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: Known) ->
         known.chosen.len(),
         time(seconds)
     ));
-    Ok(ExitCode::SUCCESS)
+    match refused.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => bail!(UsageError(refused.join("\n"))),
+    }
 }
 
 fn told(needs: &Needs) -> String {
@@ -93,31 +106,14 @@ fn told(needs: &Needs) -> String {
     parts.collect()
 }
 
-/// What the command itself says that it would take. A command that cannot tell is no error of the plan.
-fn estimate(plan: &Plan, stage: &PlannedStage, threads: usize, needs: &mut Needs) -> Result<()> {
-    let call = &stage.call;
-    if !ESTIMATING.contains(&call.words[0].as_str()) || !call.knows("dry_run") {
-        return Ok(());
+impl Needs {
+    /// What the command itself says that it would take.
+    fn read(&mut self, text: &str) {
+        match serde_json::from_str::<Value>(text) {
+            Ok(value) => of_json(&value, self),
+            Err(_) => of_lines(text, self),
+        }
     }
-    let mut more = vec!["--dry-run".to_owned(), "--quiet".to_owned()];
-    if !call.common.iter().any(|option| option.starts_with("--threads=")) {
-        more.push(format!("--threads={threads}"));
-    }
-    if call.knows("json") {
-        more.push("--json".to_owned());
-    }
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(&call.argv_with(&more)[1..]).current_dir(&plan.base).env_remove("GSTORE_STORE");
-    let output = command.stdin(Stdio::null()).output()?;
-    if !output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    match serde_json::from_str::<Value>(&text) {
-        Ok(value) => of_json(&value, needs),
-        Err(_) => of_lines(&text, needs),
-    }
-    Ok(())
 }
 
 fn of_json(value: &Value, needs: &mut Needs) {

@@ -1,0 +1,100 @@
+//! The trial of stages before any runs: their commands' own dry runs, which tell what they would take and what they
+//! refuse.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+use gstore_core::Cancel;
+
+use super::child::error_of;
+use super::replacing::of_dry_run;
+use super::runner::is_ready;
+use crate::failure::USAGE;
+use crate::pipeline::{Decision, Look, Plan, PlannedStage, Why};
+
+/// Commands whose dry run says what they would take.
+const ESTIMATING: [&str; 4] = ["daunce", "ingest", "matrix", "train"];
+
+/// What a dry run gave.
+pub enum Trial {
+    /// What it printed.
+    Told(String),
+    /// The command refuses its options, and why.
+    Refused(String),
+    /// It has no dry run, or one that cannot tell before the stage runs.
+    Unknown,
+}
+
+/// Why a stage would run, where the stages `running` do, and whether it can be tried: what it reads is there, and none
+/// of those changes it. None: it is up to date.
+pub fn would_run(
+    look: &mut Look<'_>,
+    place: usize,
+    is_forced: bool,
+    running: &BTreeSet<usize>,
+) -> Result<Option<(Why, bool)>> {
+    let plan = look.plan;
+    let stage = &plan.stages[place];
+    let upstream = stage.needs.iter().find(|need| running.contains(*need));
+    let why = match (look.decide(place, is_forced)?, upstream) {
+        (Decision::Run(why), _) => why,
+        (Decision::Skip, Some(upstream)) => Why::Upstream(plan.stages[*upstream].name().to_owned()),
+        (Decision::Skip, None) => return Ok(None),
+    };
+    let can_be_tried = upstream.is_none() && is_ready(stage, &look.asked(place)?);
+    Ok(Some((why, can_be_tried)))
+}
+
+/// Asks a stage's command for its dry run.
+pub fn of(plan: &Plan, stage: &PlannedStage, threads: usize, ran_before: bool) -> Result<Trial> {
+    let call = &stage.call;
+    if !ESTIMATING.contains(&call.words[0].as_str()) || !call.knows("dry_run") {
+        return Ok(Trial::Unknown);
+    }
+    let argv = call.argv_with(&of_dry_run(call, threads, ran_before));
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(&argv[1..]).current_dir(&plan.base).env_remove("GSTORE_STORE").env("GSTORE_CONFIG", "");
+    let output = command.stdin(Stdio::null()).output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(match output.status.code() {
+        Some(0) => Trial::Told(text(&output.stdout)),
+        Some(code) if code == i32::from(USAGE) => {
+            let said = error_of(&text(&output.stderr)).unwrap_or_else(|| "it said nothing".to_owned());
+            Trial::Refused(said.trim_start_matches("error: ").to_owned())
+        }
+        _ => Trial::Unknown,
+    })
+}
+
+/// The chosen stages that would be refused, as lines; of those that need one that runs nothing is known yet.
+pub fn refused(
+    look: &mut Look<'_>,
+    chosen: &BTreeSet<usize>,
+    forced: &BTreeSet<usize>,
+    threads: usize,
+    cancel: &Cancel,
+) -> Result<Vec<String>> {
+    let (plan, journal) = (look.plan, look.journal);
+    let (mut running, mut refused) = (BTreeSet::new(), Vec::new());
+    for &place in chosen {
+        if cancel.is_raised() {
+            break;
+        }
+        let Some((_, can_be_tried)) = would_run(look, place, forced.contains(&place), &running)? else {
+            continue;
+        };
+        running.insert(place);
+        let stage = &plan.stages[place];
+        let ran_before = journal.stages.contains_key(stage.name());
+        if can_be_tried && let Trial::Refused(why) = of(plan, stage, threads, ran_before)? {
+            refused.push(line(stage, &why));
+        }
+    }
+    Ok(refused)
+}
+
+/// What is said of a stage that would be refused.
+pub fn line(stage: &PlannedStage, why: &str) -> String {
+    format!("stage {} would be refused: {why}", stage.name())
+}
