@@ -60,6 +60,22 @@ fn no_question_is_among_its_own_examples() {
 }
 
 #[test]
+fn an_id_that_comes_twice_in_a_task_is_refused() {
+    let question = |id: &str, task: &str| {
+        format!("{{\"id\": \"{id}\", \"task\": \"{task}\", \"question\": \"q\", \"answers\": [\"x\"]}}\n")
+    };
+    let read = |text: String| {
+        let folder = folder(&[("questions.jsonl", &text)]);
+        let source = TasksSource::new(Layout::Own, vec![folder.path().join("questions.jsonl")]);
+        read(&source, &Cancel::new()).map(|all| all.len()).map_err(|error| error.to_string())
+    };
+    assert_eq!(read([question("a", "t"), question("a", "u"), question("b", "t")].concat()), Ok(3));
+    let refused = read([question("a", "t"), question("b", "t"), question("a", "t")].concat());
+    let refused = refused.expect_err("twice");
+    assert!(refused.contains("\"a\" comes twice in ") && refused.contains("questions.jsonl"), "{refused}");
+}
+
+#[test]
 fn which_choice_is_right_is_never_guessed() {
     let right = |choices: &str, answer: &str| {
         let line = format!("\n{{\"question\": \"q\", \"choices\": {choices}, {answer}}}\n");

@@ -228,6 +228,25 @@ fn models_do_tasks_and_go_on_after_a_stop() {
 }
 
 #[test]
+fn options_that_no_question_has_a_use_for_are_refused() {
+    let place = Place::new();
+    let line = |number: usize| format!("{}\n", QUESTIONS.lines().nth(number).expect("a question"));
+    write(&place, "choices.jsonl", &line(0));
+    write(&place, "answers.jsonl", &line(2));
+    for (data, more) in [
+        ("choices.jsonl", ["--stop", "x"]),
+        ("choices.jsonl", ["--max-new-tokens", "8"]),
+        ("choices.jsonl", ["--pattern", "x"]),
+        ("answers.jsonl", ["--choices", "letters"]),
+    ] {
+        let none =
+            place.run(&[&["evaluate", "tasks", "--data", data, "--model", "nowhere"][..], &more].concat());
+        let said = none.stderr.contains(more[0]) && none.stderr.contains("says nothing here");
+        assert!(none.code == 2 && said, "{}", none.stderr);
+    }
+}
+
+#[test]
 fn targets_of_less_become_a_dataset() {
     let place = Place::new();
     write(&place, "mmlu/dev/zoo_dev.csv", "Lion?,yes,no,so,la,D\n");

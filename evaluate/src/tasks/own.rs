@@ -8,13 +8,13 @@
 //! | `answers`, `answer` or `target` | without choices: a text or a list of texts, any of which is right |
 //! | `task` or `subject` | the task [default: the file's name] |
 //! | `instruction` | what stands before all examples |
-//! | `id` | |
+//! | `id` | once in a task; without it the number of the record |
 //!
 //! A label goes before a letter or a text; a text that is one choice and the letter of another is refused.
 
 mod shots;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use gstore_core::Cancel;
@@ -62,9 +62,13 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         normal: Normal::WithArticles,
     };
     let rule = rule.with(&source.rule);
-    let mut questions = Vec::new();
+    let (mut questions, mut ids) = (Vec::new(), HashSet::new());
     each_record(&PairSource::Files(source.paths.clone()), cancel, &mut |at, record| {
         let entry = entry(&at, &record)?;
+        let id = entry.id.clone().unwrap_or_else(|| at.number.to_string());
+        if !ids.insert((entry.task.clone(), id.clone())) {
+            return Err(EvaluateError::RepeatedId { id, of: at.source() });
+        }
         let text = text(&entry, letters);
         let choose = matches!(entry.right, Right::Choice { .. });
         let Some(shots) = shots.of(&entry) else {
@@ -82,7 +86,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
             Right::Texts(expected) => Ask::Answer { expected, rule: Arc::clone(&rule) },
         };
         questions.push(Question {
-            id: entry.id.unwrap_or_else(|| at.number.to_string()),
+            id,
             header: Arc::from(entry.instruction.map(|text| format!("{text}\n\n")).unwrap_or_default()),
             shots,
             task: Arc::from(entry.task),

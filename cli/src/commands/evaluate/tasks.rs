@@ -9,7 +9,7 @@ use gstore::Folders;
 use gstore_core::many;
 use gstore_data::{TemplateKind, TextOptions};
 use gstore_evaluate::tasks::{
-    AnswerRule, Choices, Layout, TasksSource, pattern, read, targets, too_few_examples,
+    AnswerRule, Ask, Choices, Layout, Question, TasksSource, pattern, read, targets, too_few_examples,
 };
 use gstore_evaluate::{EvaluateError, Made, System, TasksRequest, evaluate_tasks};
 use gstore_generate::{Compute, Weights};
@@ -39,6 +39,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt(message)?;
     let source = source(&args.tasks)?;
     let questions = read(&source, &cancel)?;
+    check_used(&args.tasks, &questions)?;
     if let Some(note) = too_few_examples(&source, &questions) {
         context.say(&format!("note: {note}"));
     }
@@ -119,6 +120,24 @@ fn check_options(args: &TaskArgs) -> Result<()> {
             let names: Vec<&str> = layouts.iter().map(|of| layout(*of).name()).collect();
             let (layout, names) = (layout(args.layout).name(), names.join(", "));
             bail!(UsageError(format!("{option} says nothing of --layout {layout}; it is for {names}")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses options that say something of answers that none of the questions has.
+fn check_used(args: &TaskArgs, questions: &[Question]) -> Result<()> {
+    let has_choices = questions.iter().any(|question| matches!(question.ask, Ask::Choose { .. }));
+    let has_answers = questions.iter().any(|question| matches!(question.ask, Ask::Answer { .. }));
+    let of_answers = "each question has choices, and no answer is generated";
+    for (option, given, is_used, why) in [
+        ("--stop", !args.stop.is_empty(), has_answers, of_answers),
+        ("--max-new-tokens", args.max_new_tokens.is_some(), has_answers, of_answers),
+        ("--pattern", args.pattern.is_some(), has_answers, of_answers),
+        ("--choices letters", args.choices == TaskChoices::Letters, has_choices, "no question has choices"),
+    ] {
+        if given && !is_used {
+            bail!(UsageError(format!("{option} says nothing here: {why}")));
         }
     }
     Ok(())
