@@ -5,7 +5,7 @@ use std::path::Path;
 use gstore_core::Remedy;
 use gstore_model::weights::TrainerState;
 
-use crate::checkpoint::{is_adapter, last_checkpoint};
+use crate::checkpoint::{check_json, is_adapter, last_checkpoint};
 use crate::error::TrainError;
 use crate::request::Method;
 
@@ -48,7 +48,11 @@ pub(crate) fn check_steps_left(from: &Path, total: u64) -> Result<(), TrainError
 }
 
 /// The steps that a checkpoint has taken.
+///
+/// # Errors
+/// A folder that is no checkpoint, and a damaged one.
 pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
+    check_json(from)?;
     if let Some(state) = TrainerState::read(from)? {
         return Ok(state.global_step);
     }

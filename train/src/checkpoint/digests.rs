@@ -31,14 +31,17 @@ pub(super) fn check_files(folder: &Path) -> Result<(), TrainError> {
         let Some(said) = said.filter(|_| path.is_file()) else { continue };
         let found = digest(&path)?.to_string();
         if found != said {
-            let what = format!(
-                "{name} is damaged: its digest is {found}, gstore_state.json says {said}\n  {}",
-                way_out(folder)
-            );
-            return Err(TrainError::Checkpoint { folder: folder.to_owned(), what });
+            let why = format!("its digest is {found}, gstore_state.json says {said}");
+            return Err(damaged(folder, name, &why));
         }
     }
     Ok(())
+}
+
+/// The error of a file of a checkpoint that is damaged, with what to do about it.
+pub(super) fn damaged(folder: &Path, name: &str, why: &str) -> TrainError {
+    let what = format!("{name} is damaged: {why}\n  {}", way_out(folder));
+    TrainError::Checkpoint { folder: folder.to_owned(), what }
 }
 
 /// What to do about a checkpoint that is damaged.

@@ -9,7 +9,7 @@ use gstore_model::weights::{
 };
 use serde_json::Value;
 
-use super::digests::check_files;
+use super::digests::{check_files, damaged};
 use super::{Evaluated, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
@@ -38,6 +38,7 @@ pub(crate) fn resume<B: Backend + Clone>(
     backend: B,
 ) -> Result<Resumed<B>, TrainError> {
     let bad = |what: &str| TrainError::Checkpoint { folder: folder.to_owned(), what: what.to_owned() };
+    check_json(folder)?;
     let state = TrainerState::read(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
     check_files(folder)?;
     let parameters = match base.filter(|_| is_adapter(folder)) {
@@ -122,13 +123,29 @@ pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
 
 /// `gstore_state.json`, if there is one.
 pub(super) fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
-    let path = folder.join("gstore_state.json");
-    if path.is_file() { json(&path, folder).map(Some) } else { Ok(None) }
+    if folder.join(OWN).is_file() { json(folder, OWN).map(Some) } else { Ok(None) }
+}
+
+/// What our own training notes beside the files that other programs know.
+const OWN: &str = "gstore_state.json";
+
+/// An error, with what to do, if a file of JSON of a checkpoint cannot be read, or factors have no configuration.
+pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
+    const CONFIG: &str = "adapter_config.json";
+    for name in ["trainer_state.json", OWN, CONFIG] {
+        if folder.join(name).is_file() {
+            json(folder, name)?;
+        }
+    }
+    match folder.join("adapter_model.safetensors").is_file() && !is_adapter(folder) {
+        true => Err(damaged(folder, CONFIG, "it is not there, and the checkpoint is an adapter")),
+        false => Ok(()),
+    }
 }
 
 /// The log of a checkpoint, every digit of it, and its evaluations.
 fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<Evaluated>), TrainError> {
-    let value = json(&folder.join("trainer_state.json"), folder)?;
+    let value = json(folder, "trainer_state.json")?;
     let line = |entry: &Value| {
         let number = |key: &str| entry.get(key).and_then(Value::as_f64);
         Some(LogLine {
@@ -148,11 +165,9 @@ fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<Evaluated>), TrainError>
     Ok((entries().filter_map(line).collect(), entries().filter_map(evaluated).collect()))
 }
 
-fn json(path: &Path, folder: &Path) -> Result<Value, TrainError> {
-    TrainerState::json(&fs_err::read(path)?).map_err(|error| TrainError::Checkpoint {
-        folder: folder.to_owned(),
-        what: format!("{}: {error}", path.display()),
-    })
+fn json(folder: &Path, name: &str) -> Result<Value, TrainError> {
+    let bytes = fs_err::read(folder.join(name))?;
+    TrainerState::json(&bytes).map_err(|error| damaged(folder, name, &error.to_string()))
 }
 
 impl<B: Backend + Clone> Trainer<B> {
@@ -169,5 +184,41 @@ impl<B: Backend + Clone> Trainer<B> {
     ) -> Result<Trainer<B>, TrainError> {
         let Resumed { parameters, optimizer, .. } = resume(folder, Some(base), kind, backend)?;
         Ok(Trainer::new(parameters, optimizer, options))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_of_json_is_told_with_the_checkpoint_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let [before, last] = ["checkpoint-3", "checkpoint-6"].map(|name| folder.path().join(name));
+        let whole = || {
+            for checkpoint in [&before, &last] {
+                fs_err::create_dir_all(checkpoint).unwrap();
+                fs_err::write(checkpoint.join("adapter_model.safetensors"), b"").unwrap();
+                for name in ["trainer_state.json", OWN, "adapter_config.json"] {
+                    fs_err::write(checkpoint.join(name), "{\"loss\": NaN}").unwrap();
+                }
+            }
+        };
+        let told = || check_json(&last).unwrap_err().to_string();
+        for name in ["trainer_state.json", OWN, "adapter_config.json"] {
+            whole();
+            check_json(&last).unwrap();
+            for text in ["", "{\"loss\": "] {
+                fs_err::write(last.join(name), text).unwrap();
+                let ways = [format!("{name} is damaged: EOF"), format!("go on from {}", before.display())];
+                assert!(ways.iter().all(|says| told().contains(says)), "{}", told());
+            }
+        }
+        whole();
+        fs_err::remove_file(last.join("adapter_config.json")).unwrap();
+        assert!(told().contains("adapter_config.json is damaged: it is not there"), "{}", told());
+        // Without any before it.
+        fs_err::remove_dir_all(&before).unwrap();
+        assert!(told().contains("no checkpoint is before it"), "{}", told());
     }
 }
