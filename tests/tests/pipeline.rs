@@ -146,6 +146,35 @@ fn only_what_has_changed_runs_again() {
     );
     assert_eq!(go(&place, &["--set", "steps=3", "--force", "warm"])["warm"], "done");
     assert!(ran(&go(&place, &["--set", "steps=3"])).is_empty());
+    // Nor does one with other options take the place of it.
+    let note = place.path("out/warm/checkpoint-3/note.txt");
+    fs_err::write(&note, "by hand").expect("written");
+    let changed = place.run(&["run", "p.toml", "--set", "steps=4"]);
+    let said = changed.stderr.contains("out/warm was changed by others; put it back, or --force warm");
+    assert!(changed.code == 1 && said && note.exists(), "{}", changed.stderr);
+    assert_eq!(go(&place, &["--set", "steps=4", "--force", "warm"])["warm"], "done");
+}
+
+#[test]
+fn an_edited_row_of_a_data_file_goes_on_where_the_stage_says_that_it_replaces() {
+    let place = place();
+    let add = |more: &str| {
+        let stage = "[[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'target'\ndata = 'target.jsonl'\n";
+        write(&place, &[stage, more].concat());
+    };
+    let edit = |said: &str| {
+        let line = format!("{{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"{said}\"}}\n");
+        fs_err::write(place.path("target.jsonl"), line).expect("written");
+    };
+    edit("one");
+    add("");
+    go(&place, &[]);
+    edit("two");
+    let refused = place.run(&["run", "p.toml"]);
+    assert!(refused.code == 1 && refused.stderr.contains("different content"), "{}", refused.stderr);
+    add("if-changed = 'replace'\n");
+    assert_eq!(ran(&go(&place, &[])), ["add"]);
+    assert_eq!(place.value("SELECT count(*) FROM target"), "1");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::outcome::Outcome;
 use super::runner::{Runner, header};
-use crate::pipeline::{Call, PlannedStage, Record, Resource, Why};
+use crate::pipeline::{Call, PlannedStage, Record, Resource, State, Why};
 
 /// Lets a training take the folder of another one.
 pub(super) const OVERWRITE: &str = "--overwrite-output-dir";
@@ -66,18 +66,31 @@ impl Runner<'_> {
     }
 
     /// Why a stage cannot run whose folder others have changed: a training would go on from what they left of
-    /// it, and a matrix takes the folder for whole. A picture of a training is drawn again.
+    /// it, or replace it, and a matrix takes the folder for whole. A picture of a training is drawn again.
     pub(super) fn changed_by_others(&mut self, stage: &PlannedStage, why: &Why) -> Result<Option<String>> {
-        let (Why::Output(_), Some(output)) = (why, stage.call.value("output")) else { return Ok(None) };
+        let Some(output) = stage.call.value("output") else { return Ok(None) };
         let remedy = match stage.call.words[0].as_str() {
             "train" => format!("put it back, or --force {} trains it again", stage.name()),
             "matrix" => "without it the same command makes it again".to_owned(),
             _ => return Ok(None),
         };
         let output = Resource::path(&self.plan.base, output);
+        let left = self.journal.current.get(&output.to_string()).cloned();
+        let record = self.journal.stages.get(stage.name());
+        let is_noted = match why {
+            Why::Output(_) => true,
+            // Of a stage that was killed it is not known what it left, and another folder is not that of this stage.
+            Why::Arguments | Why::Input(_) | Why::After(_) => {
+                left.is_some() && record.is_some_and(|record| record.state != State::Running)
+            }
+            _ => false,
+        };
+        if !is_noted {
+            return Ok(None);
+        }
         let now = self.versions.of(&output)?;
         // What stages of the pipeline left there is no change.
-        let is_as_left = now.as_ref() == self.journal.current.get(&output.to_string());
+        let is_as_left = now == left;
         let changed = now.is_some() && !is_as_left;
         Ok(changed.then(|| format!("{output} was changed by others; {remedy}")))
     }
