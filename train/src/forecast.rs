@@ -49,7 +49,8 @@ pub struct Forecast {
     pub threads: usize,
     /// Whether layers are computed twice rather than kept.
     pub recomputes: bool,
-    /// Seconds of the steps that are left, by the time that a gradient took here; none where memory for it is lacking.
+    /// Seconds of the steps that are left, by the time that a gradient took here; none where memory for it is
+    /// lacking.
     pub seconds: Option<f64>,
 }
 

@@ -20,8 +20,8 @@ pub(crate) struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// Bytes at the peak and bytes that there are for it, where the first are more. What the process has already is
-    /// not taken once more from what the machine has `available`.
+    /// Bytes at the peak and bytes that there are for it, where the first are more. What the process has
+    /// already is not taken once more from what the machine has `available`.
     pub fn lack(&self, available: Option<u64>) -> Option<(u64, u64)> {
         let available = available?.saturating_add(self.present);
         (self.bytes > available).then_some((self.bytes, available))
@@ -156,8 +156,8 @@ impl Sizes<'_> {
         let logits = 2 * HEAD_ROWS as u64 * decoder.vocab_size as u64;
         let learning = self.piece * (kept + factors + working);
         let watching = self.watched * (2 * layer + working);
-        // Sizes of buffers are rounded up, and one may serve where a smaller one is wanted. Those of smaller pieces are
-        // not kept next to them.
+        // Sizes of buffers are rounded up, and one may serve where a smaller one is wanted. Those of smaller
+        // pieces are not kept next to them.
         4 * (learning.max(watching) + gradients + logits) * 5 / 4
     }
 }
@@ -182,4 +182,17 @@ pub(crate) fn trained_values(method: &Method, decoder: &Decoder) -> Result<u64, 
         Method::Adapter(_) => 0,
         Method::Full | Method::FromScratch => decoder.params.iter().map(values).sum(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_process_has_is_not_taken_once_more() {
+        let plan = MemoryPlan { keep: Keep::All, threads: 1, bytes: 100, present: 30 };
+        assert_eq!(plan.lack(Some(70)), None);
+        assert_eq!(plan.lack(Some(69)), Some((100, 99)));
+        assert_eq!(plan.lack(None), None, "a system that does not say");
+    }
 }

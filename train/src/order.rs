@@ -47,7 +47,7 @@ impl Steps {
     /// take. An epoch of no more than one step is one, whatever `leftover` says.
     ///
     /// # Errors
-    /// Nothing to train on, no step, or more than [`MOST_STEPS`].
+    /// Nothing to train on, no step, or more steps than there are numbers of 32 bits.
     pub fn new(
         plan: Plan,
         samples: usize,

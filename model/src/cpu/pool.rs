@@ -6,8 +6,8 @@
 //!   what would exceed it replaces the largest buffers
 //! - a buffer is allocated only if no kept one of up to twice its size fits, so batches of similar size soon
 //!   cause no page faults
-//! - a buffer that is allocated takes the place of a kept one that is too small for it, if there is one of half its
-//!   size: batches that grow keep no set of buffers for each size
+//! - a buffer that is allocated takes the place of a kept one that is too small for it, if there is one of
+//!   half its size: batches that grow keep no set of buffers for each size
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -110,8 +110,8 @@ struct Pool {
 }
 
 impl Pool {
-    /// Of the tightest that fit the one given back last: its values are likeliest to be in a cache. If none fits, the
-    /// largest that is too small is freed, unless it is of less than half the size.
+    /// Of the tightest that fit the one given back last: its values are likeliest to be in a cache. If none
+    /// fits, the largest that is too small is freed, unless it is of less than half the size.
     fn take(&mut self, wanted: usize) -> Option<Vec<Line>> {
         let fitting = self.free.range_mut(wanted..=2 * wanted).find_map(|(_, kept)| kept.pop());
         if let Some(lines) = fitting {

@@ -129,7 +129,8 @@ pub(super) fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
 /// What our own training notes beside the files that other programs know.
 const OWN: &str = "gstore_state.json";
 
-/// An error, with what to do, if a file of JSON of a checkpoint cannot be read, or factors have no configuration.
+/// An error, with what to do, if a file of JSON of a checkpoint cannot be read, or factors have no
+/// configuration.
 pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
     const CONFIG: &str = "adapter_config.json";
     for name in ["trainer_state.json", OWN, CONFIG] {

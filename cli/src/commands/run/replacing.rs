@@ -79,7 +79,8 @@ impl Runner<'_> {
         let record = self.journal.stages.get(stage.name());
         let is_noted = match why {
             Why::Output(_) => true,
-            // Of a stage that was killed it is not known what it left, and another folder is not that of this stage.
+            // Of a stage that was killed it is not known what it left, and another folder is not that of this
+            // stage.
             Why::Arguments | Why::Input(_) | Why::After(_) => {
                 left.is_some() && record.is_some_and(|record| record.state != State::Running)
             }
@@ -146,7 +147,8 @@ impl Runner<'_> {
     }
 }
 
-/// Options with which a command says what it would take, with leave to replace what the stage made before, if it ran.
+/// Options with which a command says what it would take, with leave to replace what the stage made before, if
+/// it ran.
 pub(super) fn of_dry_run(call: &Call, threads: usize, ran_before: bool) -> Vec<String> {
     let mut more = vec!["--dry-run".to_owned(), "--quiet".to_owned()];
     add_threads(call, threads, &mut more);

@@ -1,5 +1,5 @@
-//! The trial of stages before any runs: their commands' own dry runs, which tell what they would take and what they
-//! refuse.
+//! The trial of stages before any runs: their commands' own dry runs, which tell what they would take and
+//! what they refuse.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -26,8 +26,8 @@ pub enum Trial {
     Unknown,
 }
 
-/// Why a stage would run, where the stages `running` do, and whether it can be tried: what it reads is there, and none
-/// of those changes it. None: it is up to date.
+/// Why a stage would run, where the stages `running` do, and whether it can be tried: what it reads is there,
+/// and none of those changes it. None: it is up to date.
 pub fn would_run(
     look: &mut Look<'_>,
     place: usize,
