@@ -125,3 +125,55 @@ fn an_ingest_of_a_run_takes_over_its_tokenizer() {
     assert!(!own.contains("note: the tokenizer"), "{own}");
     assert_eq!(encodings(), 2);
 }
+
+#[test]
+fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 6);
+    let question =
+        r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}"#;
+    fs_err::write(place.path("questions.jsonl"), question).expect("written");
+    let train = |output: &str, seed: &str| {
+        let args = ["train", "--data", "pool.jsonl", "--output", output, "--seed", seed];
+        let mut command = place.gstore(&args);
+        command.args(["--max-length", "64", "--max-steps", "2", "--model"]);
+        binary::ok(command.arg(world::demo().join("model")));
+    };
+    train("tuned", "1");
+    train("other", "2");
+    let commands = [
+        &["generate", "--run", "tuned", "--prompt", "A", "--max-new-tokens", "1"][..],
+        &["generate", "--run", "tuned", "--text", "A", "--perplexity"],
+        &["evaluate", "tasks", "--run", "tuned", "--data", "questions.jsonl", "--resamples", "100"],
+        &["ingest", "--run", "tuned", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"],
+    ];
+    let refuse = |says: [&str; 2]| {
+        for command in commands {
+            let refused = place.run(command);
+            let is_told = says.iter().all(|says| refused.stderr.contains(says));
+            assert!(refused.code == 1 && is_told, "{command:?}: {}", refused.stderr);
+        }
+    };
+    let weights = place.path("tuned/checkpoint-2/adapter_model.safetensors");
+    let sound = fs_err::read(&weights).expect("read");
+    // The lowest bit of the last value.
+    let mut damaged = sound.clone();
+    let at = damaged.len() - 4;
+    damaged[at] ^= 1;
+    fs_err::write(&weights, damaged).expect("written");
+    refuse(["adapter_model.safetensors is damaged", "put the file back"]);
+    // Another checkpoint, whole, in its place.
+    for name in ["adapter_model.safetensors", "gstore_state.json"] {
+        let [from, to] = ["other", "tuned"].map(|run| place.path(run).join("checkpoint-2").join(name));
+        fs_err::copy(from, to).expect("copied");
+    }
+    refuse(["other weights under the name `checkpoint-2`", "put those back"]);
+    train("again", "1");
+    for name in ["adapter_model.safetensors", "gstore_state.json"] {
+        let [from, to] = ["again", "tuned"].map(|run| place.path(run).join("checkpoint-2").join(name));
+        fs_err::copy(from, to).expect("copied");
+    }
+    for command in commands {
+        place.ok(command);
+    }
+}

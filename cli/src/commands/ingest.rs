@@ -23,7 +23,7 @@ use crate::datasets;
 use crate::failure::{STOPPED, UsageError};
 use crate::texts;
 
-pub(super) use stored::{folder_of, of_run};
+pub(super) use stored::{check_run, folder_of, of_run};
 pub(super) use tokenizer::with_run;
 
 use dry::dry_run;

@@ -45,7 +45,7 @@ pub use foreign::check_texts;
 pub use given::{GivenError, GivenOptions, SampleEncoder, request_like};
 pub use gstore_core::{Kind, Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
-pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
+pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs, check_weights};
 pub use preview::Preview;
 pub use register::{
     AddClient, AddOutcome, AddReport, AddRequest, Duplicates, Existing, add, add_of, add_until, check_data,

@@ -10,6 +10,7 @@ mod digest;
 mod folder;
 mod lora_config;
 mod moments;
+mod own_state;
 mod schedule;
 mod trainer;
 
@@ -21,5 +22,6 @@ pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::{BaseDigest, checkpoint_id};
 pub use folder::ModelFolder;
 pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained, read_momentum};
+pub use own_state::{DamagedFile, OwnState};
 pub use schedule::Schedule;
 pub use trainer::{LogEntry, TrainerError, TrainerState, peak_rate};

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gstore_core::Digest;
-use serde_json::Value;
+use gstore_model::weights::OwnState;
 
 use super::checkpoints;
-use super::read::own_state;
 use crate::error::TrainError;
 
 /// The files, as far as a checkpoint has them.
@@ -17,25 +16,20 @@ const FILES: [&str; 3] = ["adapter_model.safetensors", "model.safetensors", "opt
 /// The digests of a checkpoint that was just written, by the names of the files.
 pub(super) fn digests(folder: &Path) -> Result<BTreeMap<&'static str, Digest>, TrainError> {
     let there = FILES.into_iter().map(|name| (name, folder.join(name))).filter(|(_, path)| path.is_file());
-    there.map(|(name, path)| Ok((name, digest(&path)?))).collect()
+    there.map(|(name, path)| Ok((name, Digest::of_read(fs_err::File::open(path)?)?))).collect()
 }
 
-/// An error if a file of a checkpoint is not the one that was written. One of another program, or of an earlier
-/// version, says no digests and is taken as it is; a file that is gone is told where it is opened.
+/// An error if a file of a checkpoint is not the one that was written. One of another program says no digests and is
+/// taken as it is.
 pub(super) fn check_files(folder: &Path) -> Result<(), TrainError> {
-    let own = own_state(folder)?;
-    let files = own.as_ref().and_then(|own| own.get("files"));
-    for name in FILES {
-        let path = folder.join(name);
-        let said = files.and_then(|files| files.get(name)).and_then(Value::as_str);
-        let Some(said) = said.filter(|_| path.is_file()) else { continue };
-        let found = digest(&path)?.to_string();
-        if found != said {
-            let why = format!("its digest is {found}, gstore_state.json says {said}");
-            return Err(damaged(folder, name, &why));
+    let Some(own) = OwnState::read(folder)? else { return Ok(()) };
+    match own.damaged(&FILES)? {
+        None => Ok(()),
+        Some(file) => {
+            let what = format!("{file}\n  {}", way_out(folder));
+            Err(TrainError::Checkpoint { folder: folder.to_owned(), what })
         }
     }
-    Ok(())
 }
 
 /// The error of a file of a checkpoint that is damaged, with what to do about it.
@@ -54,8 +48,4 @@ fn way_out(folder: &Path) -> String {
         }
         _ => "no checkpoint is before it: move this folder away and begin again".to_owned(),
     }
-}
-
-fn digest(path: &Path) -> Result<Digest, TrainError> {
-    Ok(Digest::of_read(fs_err::File::open(path)?)?)
 }

@@ -19,7 +19,7 @@ use super::kept::Kept;
 use super::{base, bootstrap, result};
 use crate::args::{EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout};
 use crate::commands::gradients;
-use crate::commands::ingest::{of_run, with_run};
+use crate::commands::ingest::{check_run, of_run, with_run};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -201,7 +201,11 @@ fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
             };
             (base, found)
         }
-        (None, Some(run)) => of_run(context, run, &[])?,
+        (None, Some(run)) => {
+            let (base, found) = of_run(context, run, &[])?;
+            check_run(context, run, (&base, &found))?;
+            (base, found)
+        }
         (None, None) => {
             bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
         }

@@ -9,7 +9,7 @@ use gstore_generate::Weights;
 use gstore_ingest::pipeline::CheckpointArg;
 
 use crate::args::GenerateArgs;
-use crate::commands::ingest::{of_run, with_run};
+use crate::commands::ingest::{check_run, of_run, with_run};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -42,7 +42,9 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
         }
         (None, Some(run)) => {
             let (base, checkpoints) = of_run(context, run, &[])?;
-            (base, checkpoint_of(run, checkpoints, args.checkpoint.as_deref())?)
+            let checkpoint = checkpoint_of(run, checkpoints, args.checkpoint.as_deref())?;
+            check_run(context, run, (&base, std::slice::from_ref(&checkpoint)))?;
+            (base, checkpoint)
         }
         (None, None) => {
             bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))

@@ -1,9 +1,9 @@
 //! Model and checkpoints of a run of the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use gstore_ingest::pipeline::{CheckpointArg, CheckpointWeights};
+use gstore_ingest::pipeline::{CheckpointArg, CheckpointWeights, check_weights};
 use gstore_store::RunCheckpoint;
 
 use crate::context::Context;
@@ -27,6 +27,17 @@ pub(in super::super) fn of_run(
         UsageError(format!("run {run} of the store does not say where its model is: give --model"))
     })?;
     Ok((model, part.checkpoints.iter().map(checkpoint_of).collect()))
+}
+
+/// An error if checkpoints of a run have other weights than it was registered with. An ingest plans with them, which
+/// looks at that itself.
+pub(in super::super) fn check_run(
+    context: &Context,
+    run: &str,
+    (model, checkpoints): (&Path, &[CheckpointArg]),
+) -> Result<()> {
+    let snapshot = context.open()?.snapshot()?;
+    Ok(check_weights(&snapshot, run, (model, checkpoints))?)
 }
 
 fn checkpoint_of(checkpoint: &RunCheckpoint) -> CheckpointArg {

@@ -371,11 +371,35 @@ pub enum IngestError {
         /// The checkpoint.
         checkpoint: String,
     },
+    /// A file of a run's checkpoint is not the one that its training wrote.
+    #[error(
+        "checkpoint `{checkpoint}` of run `{run}`, in {}: {file}\n  put the file back from a copy, or move the folder away and train \
+         again",
+        folder.display()
+    )]
+    DamagedCheckpoint {
+        /// The run.
+        run: String,
+        /// The checkpoint.
+        checkpoint: String,
+        /// Its folder.
+        folder: PathBuf,
+        /// Which file, and its digests.
+        file: String,
+    },
     /// The run in the store uses the name or the weights otherwise.
     #[error(
-        "run `{run}` in the store has {}\n  give this run another name with {}, or use the names it has",
-        if *same_name { format!("other weights under the name `{name}`") } else { format!("the weights of `{name}` already, as `{stored}`") },
-        Remedy::Option("run", "")
+        "run `{run}` in the store has {}",
+        match same_name {
+            true => format!(
+                "other weights under the name `{name}`\n  put those back, or use these in a run of another name ({})",
+                Remedy::Option("run", "")
+            ),
+            false => format!(
+                "the weights of `{name}` already, as `{stored}`\n  give this run another name with {}, or use the names it has",
+                Remedy::Option("run", "")
+            ),
+        }
     )]
     RunConflict {
         /// The run.

@@ -1,5 +1,7 @@
 //! Checkpoints of a plan: what they are, and what is missing of their features.
 
+use std::path::Path;
+
 use gstore_core::Kind;
 use gstore_store::{
     CheckpointId, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, RowSet, SignRotation, Snapshot,
@@ -17,7 +19,7 @@ use crate::gradient::module_shapes;
 use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, explain};
 use gstore_model::architectures::Decoder;
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{ModelFolder, checkpoint_id};
+use gstore_model::weights::{Adapter, ModelFolder, OwnState, checkpoint_id};
 
 /// One checkpoint of a plan.
 pub struct CheckpointPlan {
@@ -95,7 +97,7 @@ pub(super) fn plan_checkpoint(
     if let Some(basis) = tracked.projection.basis.as_ref().filter(|_| !request.forms().is_empty()) {
         basis.check_checkpoint(&id)?;
     }
-    check_run(snapshot, &request.run, &arg.name, &id)?;
+    check_run(snapshot, &request.run, arg, &id)?;
     let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;
     let mut plan = describe_checkpoint(request, tracked, arg, id, &encoding.key())?;
     (plan.step, plan.weight) = (step, weight.or(derived));
@@ -159,20 +161,58 @@ pub(in super::super) fn describe_checkpoint(
     })
 }
 
+/// Reads the weights of checkpoints of a run, and refuses those that are not what the run was registered with.
+///
+/// # Errors
+/// Such weights; folders that cannot be read.
+pub fn check_weights(
+    snapshot: &Snapshot,
+    run: &str,
+    (model, checkpoints): (&Path, &[CheckpointArg]),
+) -> Result<(), IngestError> {
+    for arg in checkpoints {
+        let folder = ModelFolder::open(arg.model(model))?;
+        let adapter = arg.adapter().map(Adapter::open).transpose()?;
+        check_run(snapshot, run, arg, &checkpoint_id(&folder, adapter.as_ref())?)?;
+    }
+    Ok(())
+}
+
 /// Names in a run are settled before any work is done for them.
-fn check_run(snapshot: &Snapshot, run: &str, name: &str, id: &CheckpointId) -> Result<(), IngestError> {
-    let Ok(part) = snapshot.run(run) else { return Ok(()) };
+fn check_run(
+    snapshot: &Snapshot,
+    run: &str,
+    arg: &CheckpointArg,
+    id: &CheckpointId,
+) -> Result<(), IngestError> {
+    let (Ok(part), name) = (snapshot.run(run), &arg.name) else { return Ok(()) };
     for stored in &part.checkpoints {
-        if (stored.name == name) != (stored.checkpoint == *id) {
+        if (stored.name == *name) != (stored.checkpoint == *id) {
+            check_files(run, arg)?;
             return Err(IngestError::RunConflict {
                 run: run.to_owned(),
-                name: name.to_owned(),
+                name: name.clone(),
                 stored: stored.name.clone(),
-                same_name: stored.name == name,
+                same_name: stored.name == *name,
             });
         }
     }
     Ok(())
+}
+
+/// Weights that changed since their training wrote them are damaged, and no other checkpoint.
+fn check_files(run: &str, arg: &CheckpointArg) -> Result<(), IngestError> {
+    let Some(folder) = arg.folder() else { return Ok(()) };
+    let Some(state) = OwnState::read(folder)? else { return Ok(()) };
+    match state.damaged(&OwnState::WEIGHTS)? {
+        None => Ok(()),
+        Some(file) => Err(IngestError::DamagedCheckpoint {
+            run: run.to_owned(),
+            checkpoint: arg.name.clone(),
+            folder: folder.to_owned(),
+            file: file.to_string(),
+        }),
+    }
 }
 
 /// Two names for the same weights would write the same features twice.

@@ -18,7 +18,7 @@ use gstore_data::TextEncoder;
 use gstore_model::weights::ModelFolder;
 
 pub(super) use checkpoint::describe_checkpoint;
-pub use checkpoint::{CheckpointPlan, PlannedFeature};
+pub use checkpoint::{CheckpointPlan, PlannedFeature, check_weights};
 pub use inputs::check_inputs;
 pub(super) use inputs::{check_vocabulary, encoder};
 

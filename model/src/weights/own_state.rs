@@ -1,0 +1,73 @@
+//! `gstore_state.json`: what a training of gstore says of a checkpoint that it wrote.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use gstore_core::Digest;
+use serde_json::Value;
+
+use crate::files::ModelError;
+use crate::files::json;
+
+/// What a training of gstore says of a checkpoint.
+#[derive(Debug, Clone)]
+pub struct OwnState {
+    folder: PathBuf,
+    value: Value,
+}
+
+impl OwnState {
+    /// The files that hold the weights of a checkpoint.
+    pub const WEIGHTS: [&'static str; 2] = ["adapter_model.safetensors", "model.safetensors"];
+
+    /// That of a checkpoint's folder; none of another program's.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(folder: &Path) -> Result<Option<OwnState>, ModelError> {
+        let path = folder.join("gstore_state.json");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        Ok(Some(OwnState { folder: folder.to_owned(), value: json::read(&path)? }))
+    }
+
+    /// All of it.
+    pub fn into_value(self) -> Value {
+        self.value
+    }
+
+    /// The first of these files which is not the one that was written. An earlier version said no digests: its files
+    /// are taken as they are; a file that is gone is told where it is opened.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn damaged(&self, names: &[&'static str]) -> Result<Option<DamagedFile>, ModelError> {
+        let files = self.value.get("files");
+        for &name in names {
+            let path = self.folder.join(name);
+            let said = files.and_then(|files| files.get(name)).and_then(Value::as_str);
+            let Some(said) = said.filter(|_| path.is_file()) else { continue };
+            let found = Digest::of_read(fs_err::File::open(path)?)?.to_string();
+            if found != said {
+                return Ok(Some(DamagedFile { name, found, said: said.to_owned() }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A file of a checkpoint that is not the one which was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedFile {
+    name: &'static str,
+    found: String,
+    said: String,
+}
+
+impl fmt::Display for DamagedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DamagedFile { name, found, said } = self;
+        write!(f, "{name} is damaged: its digest is {found}, gstore_state.json says {said}")
+    }
+}
