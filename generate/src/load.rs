@@ -39,6 +39,14 @@ impl Opened {
         Ok(checkpoint_id(&self.folder, self.adapter.as_ref())?)
     }
 
+    /// An error if the adapter says that it was trained on another model.
+    pub fn check_base(&self) -> Result<(), GenerateError> {
+        match self.adapter {
+            Some(_) => self.id().map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Reads the weights onto a backend.
     pub fn load<B: Backend>(&self, backend: B) -> Result<Model<B>, GenerateError> {
         let factors = match &self.adapter {

@@ -160,6 +160,7 @@ fn run<B: Backend>(
             return Err(GenerateError::TooLong { sample, tokens, most, by_model: true });
         }
     }
+    opened.check_base()?;
     let model = opened.load(backend)?;
     let texts: Vec<(&TextSample, &Encoded)> = samples.iter().zip(&texts).collect();
     let pieces = pieces(&texts);

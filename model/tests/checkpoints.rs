@@ -227,6 +227,39 @@ fn identity_follows_weights_and_scaling_only() {
     assert_ne!(checkpoint_id(&model, None).unwrap().to_string(), reference);
 }
 
+#[test]
+fn an_adapter_is_used_with_the_model_that_it_was_trained_on() {
+    let folder = TempDir::new().unwrap();
+    let model = ModelFolder::open(&Tiny::new().write(&base(&folder))).unwrap();
+    let mut other = Tiny::new();
+    other.weights.get_mut("model.norm.weight").unwrap().1[0] += 1.0;
+    let other = ModelFolder::open(&other.write(&folder.path().join("other"))).unwrap();
+    let copied = ModelFolder::open(&Tiny::new().write(&folder.path().join("copied"))).unwrap();
+    let path = TinyAdapter::new(&["q_proj"], 2).write(&adapter_path(&folder));
+    let adapter = Adapter::open(&path).unwrap();
+    let id = |model: &ModelFolder| checkpoint_id(model, Some(&adapter)).map_err(|error| error.to_string());
+    // Another program says nothing of its model.
+    assert!(id(&other).is_ok());
+    let trained = checkpoint_id(&model, None).unwrap();
+    let found = checkpoint_id(&other, None).unwrap();
+    for (state, knows) in [
+        (json!({ "base": &*trained, "asked": { "method": "adapter before", "model": "of both" } }), true),
+        (json!({ "asked": { "method": "lora", "model": &*trained } }), true),
+        // That of the adapter which was gone on from, with its model.
+        (json!({ "asked": { "method": "adapter before", "model": &*found } }), false),
+    ] {
+        write_json(&path.join("gstore_state.json"), &state);
+        assert_eq!(id(&copied).unwrap(), id(&model).unwrap());
+        match knows {
+            true => assert_says(
+                &id(&other).unwrap_err(),
+                &["was trained on", trained.short(), "other are others", found.short()],
+            ),
+            false => assert!(id(&other).is_ok()),
+        }
+    }
+}
+
 /// The message of using the tiny adapter after a change of its configuration.
 fn adapter_error(key: &str, value: Value) -> String {
     let folder = TempDir::new().unwrap();

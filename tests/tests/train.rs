@@ -152,6 +152,57 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
 }
 
 #[test]
+fn an_adapter_is_not_used_with_another_model_of_the_same_sizes() {
+    let place = place();
+    binary::ok(&mut train(&place, &[]));
+    let (copied, other) = (place.path("copied"), place.path("other"));
+    for folder in [&copied, &other] {
+        fs_err::create_dir(folder).expect("made");
+        for entry in fs_err::read_dir(world::demo().join("model")).expect("listed") {
+            let path = entry.expect("an entry").path();
+            fs_err::copy(&path, folder.join(path.file_name().expect("a name"))).expect("copied");
+        }
+    }
+    let weights = other.join("model.safetensors");
+    let mut bytes = fs_err::read(&weights).expect("read");
+    let at = bytes.len() - 4;
+    bytes[at] ^= 1;
+    fs_err::write(&weights, bytes).expect("written");
+    let question =
+        r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}"#;
+    fs_err::write(place.path("questions.jsonl"), question).expect("written");
+
+    let checkpoint = "tuned/checkpoint-3";
+    let onward = ["train", "--data", "pool.jsonl", "--max-length", "64", "--max-steps", "4", "--output"];
+    let resumed = [&onward[..], &["resumed", "--resume-from-checkpoint", checkpoint, "--run"]].concat();
+    let begun = [&onward[..], &["begun", "--adapter", checkpoint, "--run"]].concat();
+    let ingest = ["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"];
+    let ingest = [&ingest[..], &["--checkpoints", checkpoint, "--run"]].concat();
+    let commands = [
+        &["merge", checkpoint, "-o"][..],
+        &["generate", "--adapter", checkpoint, "--prompt", "A", "--max-new-tokens", "1", "-o"],
+        &["generate", "--adapter", checkpoint, "--text", "A B", "--perplexity", "-o"],
+        &["evaluate", "tasks", "--checkpoints", checkpoint, "--data", "questions.jsonl", "-o"],
+        &ingest[..],
+        &resumed[..],
+        &begun[..],
+    ];
+    for (number, command) in commands.into_iter().enumerate() {
+        let with = |model: &Path, output: &str| {
+            let mut command = place.gstore(command);
+            binary::run(command.args([output, "--model"]).arg(model))
+        };
+        let refused = with(&other, &format!("refused-{number}.json"));
+        let is_told = ["was trained on", "the model that it was trained on: --model"]
+            .iter()
+            .all(|says| refused.stderr.contains(says));
+        assert!(refused.code == 1 && is_told, "{command:?}: {}", refused.stderr);
+        let taken = with(&copied, &format!("taken-{number}.json"));
+        assert_eq!(taken.code, 0, "{command:?}: {}", taken.stderr);
+    }
+}
+
+#[test]
 fn curves_are_drawn_into_the_folder_of_the_training() {
     let place = place();
     binary::ok(&mut train(&place, &["--plot", "tuned/curve.html"]));

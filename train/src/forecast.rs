@@ -90,7 +90,7 @@ fn measure<B: Backend + Clone>(
 ) -> Result<Forecast, TrainError> {
     let values = prepared.trained_values()?;
     let Prepared { request, base, decoder, samples, held_out, sequences, steps, memory, .. } = prepared;
-    let identity = identity(&request, base.as_ref(), (&samples, &held_out), &steps)?;
+    let (identity, _) = identity(&request, base.as_ref(), (&samples, &held_out), &steps)?;
     let overwrites = check_output(&request, &identity, steps.total())?;
     // Nothing of this training is there where it is overwritten.
     let last = last_checkpoint(&request.output)?.filter(|_| !overwrites);

@@ -2,8 +2,8 @@
 
 mod checks;
 
-use gstore_core::Cancel;
 use gstore_core::parallel::with_workers;
+use gstore_core::{Cancel, CheckpointId};
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::{Backend, Device};
@@ -108,6 +108,8 @@ struct Job<'a, B: Backend> {
     cancel: &'a Cancel,
     schedule: Schedule,
     identity: Value,
+    /// The model that it began with.
+    base: Option<CheckpointId>,
     trainer: Trainer<B>,
     log: Vec<LogLine>,
     evaluations: Vec<Evaluated>,
@@ -129,7 +131,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         let prepared = Prepared::new(request, observer, cancel)?;
         prepared.check_memory()?;
         let Prepared { request, base, decoder, samples, held_out, steps, .. } = &prepared;
-        let identity = identity(request, base.as_ref(), (samples, held_out), steps)?;
+        let (identity, begun_with) = identity(request, base.as_ref(), (samples, held_out), steps)?;
         let Begun { lock, overwrites } = begin(request, &identity, steps.total())?;
         let start = start(request, overwrites, base.as_ref(), decoder, backend)?;
         // Not before: what is refused until here leaves the former training as it was.
@@ -146,6 +148,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             observer,
             cancel,
             identity,
+            base: begun_with,
             log,
             evaluations,
             pending,
@@ -269,6 +272,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             pending: self.pending.clone(),
             schedule: self.schedule,
             identity: self.identity.clone(),
+            base: self.base.clone(),
             interim,
         };
         let checkpoint = write(request, &self.trainer, &training)?;

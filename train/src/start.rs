@@ -1,8 +1,9 @@
 //! Starting point of a training: settings that decide its bits, and its last checkpoint.
 
+use gstore_core::CheckpointId;
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
-use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{
@@ -18,22 +19,30 @@ use crate::parameters::Parameters;
 use crate::request::{Method, TrainRequest};
 use crate::resumption::check_steps_left;
 
-/// What decides the bits of the checkpoints.
+/// What decides the bits of the checkpoints, and the model that is begun with, if not with new weights.
+///
+/// # Errors
+/// Weights that cannot be read; a checkpoint to go on from that was trained on another model.
 pub(crate) fn identity(
     request: &TrainRequest,
     base: Option<&ModelFolder>,
     (samples, held_out): (&[Sample], &[Sample]),
     steps: &Steps,
-) -> Result<Value, TrainError> {
-    let model = match base {
+) -> Result<(Value, Option<CheckpointId>), TrainError> {
+    let (model, base) = match base {
         Some(base) => {
+            let digest = BaseDigest::new(base)?;
+            check_base(request, &digest)?;
             let adapter = match &request.method {
                 Method::Adapter(folder) => Some(Adapter::open(folder)?),
                 _ => None,
             };
-            checkpoint_id(base, adapter.as_ref())?.to_string()
+            (digest.checkpoint(adapter.as_ref())?.to_string(), Some(digest.checkpoint(None)?))
         }
-        None => blake3::hash(&fs_err::read(request.model.join("config.json"))?).to_hex().to_string(),
+        None => {
+            let config = fs_err::read(request.model.join("config.json"))?;
+            (blake3::hash(&config).to_hex().to_string(), None)
+        }
     };
     let mut identity = request.identity(steps.total());
     identity["model"] = json!(model);
@@ -45,7 +54,20 @@ pub(crate) fn identity(
     identity["held-out samples"] = json!(evaluation.map(|_| digest(held_out)));
     identity["steps between two losses of held-out samples"] = json!(evaluation.and_then(|e| e.every));
     identity["resumed from"] = json!(request.saving.resume_from);
-    Ok(identity)
+    Ok((identity, base))
+}
+
+/// An error if what is gone on from was trained on another model.
+fn check_base(request: &TrainRequest, base: &BaseDigest) -> Result<(), TrainError> {
+    if let Method::Adapter(folder) = &request.method {
+        return Ok(base.check_trained_on(folder)?);
+    }
+    let Some(from) = &request.saving.resume_from else { return Ok(()) };
+    // A checkpoint of all weights may be named as the model, too: it has the tokenizer that it was trained with.
+    if fs_err::canonicalize(from)? == fs_err::canonicalize(&request.model)? {
+        return Ok(());
+    }
+    Ok(base.check_trained_on(from)?)
 }
 
 fn digest(samples: &[Sample]) -> String {

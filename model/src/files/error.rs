@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use gstore_core::Remedy;
+
 /// Why a model folder or an adapter could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -113,5 +115,21 @@ pub enum ModelError {
         base: PathBuf,
         /// The first difference.
         message: String,
+    },
+    /// The checkpoint says that it was trained on a model of other weights.
+    #[error(
+        "{checkpoint} was trained on {trained}, and the weights of {base} are others (their digest begins with {found})\n  \
+         give the model that it was trained on: {}",
+        Remedy::Option("model", "")
+    )]
+    OtherBase {
+        /// The folder of the checkpoint.
+        checkpoint: PathBuf,
+        /// The model that it was trained on: its name and the first digits of its digest.
+        trained: String,
+        /// The model that was given.
+        base: PathBuf,
+        /// The first digits of its digest.
+        found: String,
     },
 }

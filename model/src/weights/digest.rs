@@ -26,29 +26,36 @@
 //! changes nothing. How tensors are cut into shards does not matter.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use blake3::Hasher;
 use gstore_core::CheckpointId;
 
 use super::adapter::Adapter;
 use super::folder::ModelFolder;
+use super::own_state::OwnState;
 use crate::architectures::{Decoder, HeadNorm, Mlp, NormPlace, Positions, Residual, RopeScaling};
 use crate::backend::{Activation, NormKind};
 use crate::files::ModelError;
 use crate::files::TensorSet;
-use crate::files::names;
+use crate::files::{json, names};
 
 /// Computes the identity of a checkpoint; reads all weights once.
 ///
 /// # Errors
-/// Weights that cannot be read.
+/// Weights that cannot be read; an adapter that says that it was trained on another model.
 pub fn checkpoint_id(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<CheckpointId, ModelError> {
-    BaseDigest::new(base)?.checkpoint(adapter)
+    let digest = BaseDigest::new(base)?;
+    if let Some(adapter) = adapter {
+        digest.check_trained_on(adapter.path())?;
+    }
+    digest.checkpoint(adapter)
 }
 
 /// A base whose weights were read, for the identities of many adapters on it.
 #[derive(Clone)]
 pub struct BaseDigest {
+    folder: PathBuf,
     hasher: Hasher,
     decoder: Decoder,
 }
@@ -62,7 +69,28 @@ impl BaseDigest {
         let mut hasher = Hasher::new();
         hasher.update(b"gstore.checkpoint.v1\0");
         add_tensors(&mut hasher, base.tensors(), &base.file_names())?;
-        Ok(BaseDigest { hasher, decoder: base.decoder().clone() })
+        Ok(BaseDigest { folder: base.path().to_owned(), hasher, decoder: base.decoder().clone() })
+    }
+
+    /// An error if a checkpoint's folder says that it was trained on another model: its sizes may fit all the same. One
+    /// of another program does not say it.
+    ///
+    /// # Errors
+    /// Another model; a folder that cannot be read.
+    pub fn check_trained_on(&self, checkpoint: &Path) -> Result<(), ModelError> {
+        let state = OwnState::read(checkpoint)?;
+        let Some(trained) = state.and_then(|state| state.base()) else { return Ok(()) };
+        let found = self.checkpoint(None)?;
+        if trained == found {
+            return Ok(());
+        }
+        let digest = trained.short();
+        let trained = match named_base(checkpoint)? {
+            Some(name) => format!("{name}, when its digest began with {digest}"),
+            None => format!("a model whose digest begins with {digest}"),
+        };
+        let (checkpoint, base) = (checkpoint.to_owned(), self.folder.clone());
+        Err(ModelError::OtherBase { checkpoint, trained, base, found: found.short().to_owned() })
     }
 
     /// The identity of the base with an adapter, or of the base itself.
@@ -91,6 +119,16 @@ impl BaseDigest {
         add_forward(&mut hasher, &self.decoder);
         Ok(CheckpointId::of_hash(hasher.finalize().as_bytes()))
     }
+}
+
+/// The base that an adapter's configuration names.
+fn named_base(checkpoint: &Path) -> Result<Option<String>, ModelError> {
+    let path = checkpoint.join("adapter_config.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let config = json::read(&path)?;
+    Ok(config.get("base_model_name_or_path").and_then(|name| name.as_str()).map(str::to_owned))
 }
 
 /// The same weights under another rotary base or epsilon are another function, so its

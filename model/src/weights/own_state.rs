@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use gstore_core::Digest;
+use gstore_core::{CheckpointId, Digest};
 use serde_json::Value;
 
 use crate::files::ModelError;
@@ -35,6 +35,16 @@ impl OwnState {
     /// All of it.
     pub fn into_value(self) -> Value {
         self.value
+    }
+
+    /// The model that the training began with; none where weights were drawn.
+    pub fn base(&self) -> Option<CheckpointId> {
+        let asked = self.value.get("asked");
+        // An earlier version said it where the training began with a model as it was.
+        let text = |key: &str| asked.and_then(|asked| asked.get(key)).and_then(Value::as_str);
+        let of_asked = || text("model").filter(|_| matches!(text("method"), Some("lora" | "full")));
+        let said = self.value.get("base").and_then(Value::as_str).or_else(of_asked)?;
+        CheckpointId::try_from(said).ok()
     }
 
     /// The first of these files which is not the one that was written. An earlier version said no digests: its files

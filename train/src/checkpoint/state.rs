@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gstore_core::Digest;
+use gstore_core::{CheckpointId, Digest};
 use gstore_model::weights::{Decay, Object, Trained};
 use serde_json::{Value, json};
 
@@ -35,6 +35,8 @@ pub(crate) struct TrainingState {
     pub pending: Vec<f64>,
     /// What was asked for.
     pub identity: Value,
+    /// The model that was begun with; none where weights were drawn.
+    pub base: Option<CheckpointId>,
     /// Whether it only keeps what was done when the training was told to stop.
     pub interim: bool,
 }
@@ -208,6 +210,7 @@ impl TrainingState {
             "interim": self.interim,
             "losses_to_log": self.pending,
             "asked": self.identity,
+            "base": self.base,
             "files": files,
         })
     }

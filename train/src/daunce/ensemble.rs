@@ -82,7 +82,7 @@ impl<B: Backend + Clone> Ensemble<B> {
         request.training = training.request.clone();
         let (size, steps) = request.steps(training.samples.len())?;
         let base = training.base.as_ref();
-        let mut asked = identity(&request.training, base, (&training.samples, &[]), &steps)?;
+        let (mut asked, _) = identity(&request.training, base, (&training.samples, &[]), &steps)?;
         let more = request.identity(size, &training.rows);
         for (key, value) in more.as_object().into_iter().flatten() {
             asked[key] = value.clone();

@@ -9,7 +9,7 @@ use gstore_store::{CheckpointId, EncodeFeature, RunCheckpoint, Snapshot};
 use super::GivenError;
 use crate::pipeline::IngestError;
 use crate::pipeline::request::{CheckpointArg, CheckpointWeights};
-use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
 
 /// Folders of a checkpoint; whether its weights are in them shows when they are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,9 @@ impl Places {
             Entry::Vacant(unknown) => {
                 let folder = ModelFolder::open(arg.model(model)).map_err(IngestError::from)?;
                 let adapter = arg.adapter().map(Adapter::open).transpose().map_err(IngestError::from)?;
-                Ok(unknown.insert(checkpoint_id(&folder, adapter.as_ref()).map_err(IngestError::from)?))
+                // One that was trained on another model is none of those that are looked for, and no error.
+                let base = BaseDigest::new(&folder).map_err(IngestError::from)?;
+                Ok(unknown.insert(base.checkpoint(adapter.as_ref()).map_err(IngestError::from)?))
             }
         }
     }
