@@ -203,6 +203,33 @@ fn an_adapter_is_not_used_with_another_model_of_the_same_sizes() {
 }
 
 #[test]
+fn weights_that_are_not_finite_are_refused_with_their_tensor() {
+    let place = place();
+    binary::ok(&mut train(&place, &[]));
+    let weights = place.path("tuned/checkpoint-3/adapter_model.safetensors");
+    let mut bytes = fs_err::read(&weights).expect("read");
+    let last = bytes.len() - 4;
+    let onward =
+        ["train", "--data", "pool.jsonl", "--max-length", "64", "--max-steps", "4", "--output", "onward"];
+    for value in [f32::NAN, f32::INFINITY] {
+        bytes[last..].copy_from_slice(&value.to_le_bytes());
+        fs_err::write(&weights, &bytes).expect("written");
+        let mut trained =
+            place.gstore(&[&onward[..], &["--adapter", "tuned/checkpoint-3", "--model"]].concat());
+        trained.arg(world::demo().join("model"));
+        let mut merged = place.gstore(&["merge", "tuned/checkpoint-3", "-o", "merged"]);
+        for command in [&mut trained, &mut merged] {
+            let refused = binary::run(command);
+            let is_told = refused.stderr.contains("are not finite: base_model.model.")
+                && refused.stderr.contains(&format!(".weight has the value {value}"));
+            assert!(refused.code == 1 && is_told, "{}", refused.stderr);
+            assert!(!refused.stderr.contains("learning rate"), "{}", refused.stderr);
+        }
+        assert!(!place.path("merged").exists() && !place.path("onward/checkpoint-1").exists());
+    }
+}
+
+#[test]
 fn curves_are_drawn_into_the_folder_of_the_training() {
     let place = place();
     binary::ok(&mut train(&place, &["--plot", "tuned/curve.html"]));

@@ -7,11 +7,12 @@ use gstore_core::Remedy;
 use gstore_model::LinearWeights;
 use gstore_model::architectures::Role;
 use gstore_model::gradients::HostFactors;
-use gstore_model::weights::{Adapter, ModelFolder, Trained, checkpoint_id, write_tensors};
+use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder, Trained, checkpoint_id, write_tensors};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{copy_model_files, make, write_json};
 use crate::error::TrainError;
+use crate::parameters::check_finite;
 
 /// Says in a model's folder what was merged into it.
 const MERGED: &str = "gstore_merged.json";
@@ -27,7 +28,7 @@ pub fn is_merged(folder: &Path) -> bool {
 /// Memory: the weights in f32.
 ///
 /// # Errors
-/// An adapter that does not fit the model, an output that is there already, a full disk.
+/// An adapter that does not fit the model or is not finite, an output that is there already, a full disk.
 pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainError> {
     if output.exists() {
         let force = Remedy::Option("force", "");
@@ -39,6 +40,11 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
     let base = ModelFolder::open(model)?;
     let adapter = Adapter::open(adapter)?;
     let checkpoint = checkpoint_id(&base, Some(&adapter))?;
+    for AdaptedWeight { lora, .. } in adapter.fit(&base)? {
+        for name in [&lora.a, &lora.b] {
+            check_finite(adapter.path(), name, &adapter.tensors().read_f32(name)?)?;
+        }
+    }
     let factors = HostFactors::read(&adapter, &base)?;
     let decoder = base.decoder();
     let mut tensors = Vec::with_capacity(decoder.params.len());
@@ -48,6 +54,8 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
             let mut weights = LinearWeights { weight: values, out: *out, input: *input, bias: None };
             factors.merge(param.module(), &mut weights);
             values = weights.weight;
+            // Of finite factors the product need not be.
+            check_finite(adapter.path(), &format!("{} with its factors", param.name), &values)?;
         }
         let stored = trained.stored(&values).into_owned();
         tensors.push((param.name.clone(), trained.stored_shape(), Cow::Owned(stored)));

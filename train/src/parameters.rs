@@ -1,6 +1,6 @@
 //! Trainable parameters in f32, LoRA factors or all tensors, and the model that computes with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use gstore_model::architectures::{Decoder, Param, Role};
@@ -91,8 +91,11 @@ impl<B: Backend + Clone> Parameters<B> {
             let [out, input] = fitted.param.shape[..] else { continue };
             let module = fitted.param.module().to_owned();
             let [a, b] = factor_specs(&module, fitted.lora.rank, [out, input]);
-            store.push(a, &adapter.tensors().read_f32(&fitted.lora.a)?);
-            store.push(b, &adapter.tensors().read_f32(&fitted.lora.b)?);
+            for (spec, name) in [(a, &fitted.lora.a), (b, &fitted.lora.b)] {
+                let values = adapter.tensors().read_f32(name)?;
+                check_finite(adapter.path(), name, &values)?;
+                store.push(spec, &values);
+            }
             modules.push(LoraPlace { module, rank: fitted.lora.rank, scaling: fitted.lora.scaling });
         }
         Parameters::lora(Model::load(base, backend, &mut |_, _| Ok(()))?, modules, store)
@@ -130,7 +133,9 @@ impl<B: Backend + Clone> Parameters<B> {
     pub fn full(folder: &ModelFolder, backend: B) -> Result<Parameters<B>, TrainError> {
         let mut store = ParamStore::new();
         for param in &folder.decoder().params {
-            store.push(spec_of(param), &folder.read(param)?);
+            let values = folder.read(param)?;
+            check_finite(folder.path(), &param.name, &values)?;
+            store.push(spec_of(param), &values);
         }
         Parameters::of_all(folder.decoder(), store, backend)
     }
@@ -247,6 +252,20 @@ impl<B: Backend + Clone> Parameters<B> {
                 vec![self.store.places().enumerate().map(place).collect()]
             }
         }
+    }
+}
+
+/// An error if a tensor that is read has a value which is not finite: no rate and no step is at fault for it.
+pub(crate) fn check_finite(folder: &Path, name: &str, values: &[f32]) -> Result<(), TrainError> {
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(TrainError::Checkpoint {
+            folder: folder.to_owned(),
+            what: format!(
+                "the weights to start from are not finite: {name} has the value {value}\n  give a checkpoint before it, or one \
+                 that was trained again"
+            ),
+        }),
     }
 }
 
