@@ -72,6 +72,12 @@ impl Live {
 }
 
 impl Observer for Live {
+    fn note(&mut self, message: &str) {
+        if !self.quiet {
+            say!("{message}");
+        }
+    }
+
     fn check(&mut self, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> Value) -> Result<(), GenerateError> {
         match &self.dataset {
             Some((snapshot, dataset)) => check_answers(snapshot, dataset, prompts, begun),

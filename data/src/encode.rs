@@ -150,9 +150,25 @@ impl TextEncoder {
         Some(EncodeError::TokenOfFineTune { token: token.text.clone(), of: token.of.clone() })
     }
 
-    /// How many tokens the tokenizer was made with; those that were added later come after them.
-    pub fn vocabulary(&self) -> usize {
-        self.tokenizer.get_vocab_size(false)
+    /// Checks that a model of so many tokens has a row for all that the tokenizer was made with. Tokens that were added
+    /// to it later may lack one, as of some published models: a text with such a token is refused when it is read, and
+    /// the note that is given back says so.
+    ///
+    /// # Errors
+    /// A tokenizer that was made for a larger model.
+    pub fn check_vocabulary(&self, vocabulary: usize) -> Result<Option<String>, EncodeError> {
+        let tokens = self.tokenizer.get_vocab_size(false);
+        if tokens > vocabulary {
+            return Err(EncodeError::OtherVocabulary { tokens, vocabulary });
+        }
+        let added = self.tokenizer.get_added_tokens_decoder().into_keys();
+        let last = added.max().filter(|last| *last as usize >= vocabulary);
+        Ok(last.map(|last| {
+            format!(
+                "the tokenizer has added tokens up to token {last}, and the model's vocabulary has {vocabulary}: a text with one \
+                 beyond it is refused"
+            )
+        }))
     }
 
     /// Tokens of the samples that long texts are cut into; none: they are not.

@@ -95,7 +95,9 @@ pub fn evaluate_tasks(
     // All of them, before the first answers for hours.
     for system in &request.systems {
         let unfit = |source| EvaluateError::Model { system: system.name.clone(), source };
-        system.weights.check().map_err(unfit)?;
+        if let Some(note) = system.weights.check().map_err(unfit)? {
+            progress.note(&format!("{}: {note}", system.name));
+        }
     }
     let weights = &first.weights;
     let encoder = weights.text.encoder(&weights.model)?;

@@ -17,6 +17,8 @@ use crate::request::GenerateRequest;
 
 /// Hears how a generation goes on.
 pub trait Observer {
+    /// Something the user should know, which is no error.
+    fn note(&mut self, _message: &str) {}
     /// The prompts are read and none is answered: an error ends the generation, and nothing is left of it.
     /// `begun` gives the record of a prompt's answer with what is known before it: without the answer,
     /// `finish` and `new_tokens`.
@@ -82,7 +84,10 @@ fn run<B: Backend>(
     cancel: &Cancel,
 ) -> Result<Outcome, GenerateError> {
     let opened = Opened::new(&request.weights)?;
-    let encoder = encoder(&request.weights)?;
+    let (encoder, note) = encoder(&request.weights, opened.decoder())?;
+    if let Some(note) = note {
+        observer.note(&note);
+    }
     let (decoder, threads) = (opened.decoder(), request.compute.threads.max(1));
     let most = request.weights.text.max_length as usize;
     let prompts = prompts(&request.prompts, &encoder, most, decoder, (threads, cancel))?;

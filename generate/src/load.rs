@@ -68,18 +68,26 @@ impl Opened {
 }
 
 impl Weights {
-    /// An error unless the model and its adapter can be opened and fit; weights are not read.
+    /// An error unless the model, its adapter and its tokenizer can be opened and fit; weights are not read. Returns
+    /// what is to be said of the tokenizer.
     ///
     /// # Errors
     /// As those of loading them.
-    pub fn check(&self) -> Result<(), GenerateError> {
-        Opened::new(self).map(drop)
+    pub fn check(&self) -> Result<Option<String>, GenerateError> {
+        let opened = Opened::new(self)?;
+        let (_, note) = encoder(self, opened.decoder())?;
+        Ok(note)
     }
 }
 
-/// The tokenizer of a request.
-pub(crate) fn encoder(weights: &Weights) -> Result<TextEncoder, GenerateError> {
-    Ok(weights.text.encoder(&weights.model)?)
+/// The tokenizer of a request, and what is to be said of it next to the model.
+pub(crate) fn encoder(
+    weights: &Weights,
+    decoder: &Decoder,
+) -> Result<(TextEncoder, Option<String>), GenerateError> {
+    let encoder = weights.text.encoder(&weights.model)?;
+    let note = encoder.check_vocabulary(decoder.vocab_size)?;
+    Ok((encoder, note))
 }
 
 /// Positions that a model has, if that is a limit.

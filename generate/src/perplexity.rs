@@ -149,7 +149,10 @@ fn run<B: Backend>(
     take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
 ) -> Result<[Perplexity; 2], GenerateError> {
     let opened = Opened::new(&request.weights)?;
-    let encoder = encoder(&request.weights)?;
+    let (encoder, note) = encoder(&request.weights, opened.decoder())?;
+    if let Some(note) = note {
+        progress.note(&note);
+    }
     let threads = request.compute.threads.max(1);
     let samples = read(&request.texts, Reading::Whole, &encoder, (threads, cancel))?;
     let texts = encode_each(&samples, |sample| encoder.encode(&sample.content), threads, cancel)?;

@@ -3,6 +3,7 @@
 use crate::generate::{generate, lines};
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
+use serde_json::{Value, json};
 
 #[test]
 fn a_line_that_is_no_sample_is_named_with_its_file() {
@@ -109,5 +110,55 @@ fn what_says_how_answers_are_made_is_refused_of_perplexities() {
         let ask = [&["--data", "pool.jsonl", "--perplexity"], more].concat();
         let refused = binary::run(&mut generate(&place, &ask));
         assert!(refused.code == 2 && refused.stderr.contains(more[0]), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 2);
+    let question =
+        r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}"#;
+    fs_err::write(place.path("questions.jsonl"), question).expect("written");
+    let model = world::demo().join("model");
+    let tokenizer = |folder: &str, change: fn(&mut Value)| {
+        fs_err::create_dir(place.path(folder)).expect("made");
+        for name in ["tokenizer_config.json", "chat_template.jinja"] {
+            fs_err::copy(model.join(name), place.path(folder).join(name)).expect("copied");
+        }
+        let bytes = fs_err::read(model.join("tokenizer.json")).expect("read");
+        let mut value: Value = serde_json::from_slice(&bytes).expect("JSON");
+        change(&mut value);
+        fs_err::write(place.path(folder).join("tokenizer.json"), value.to_string()).expect("written");
+    };
+    // The texts have none of these tokens.
+    tokenizer("larger", |value| value["model"]["vocab"]["beyond-the-model"] = json!(768));
+    tokenizer("added", |value| {
+        let mut token = value["added_tokens"][0].clone();
+        (token["id"], token["content"]) = (json!(768), json!("<beyond-the-model>"));
+        value["added_tokens"].as_array_mut().expect("a list").push(token);
+    });
+    let commands = |tokenizer: &str| {
+        let with = |words: &[&str], more: &[&str]| {
+            let mut command = place.gstore(&[words, &["--tokenizer", tokenizer], more].concat());
+            command.args(["--max-length", "64", "--model"]).arg(&model);
+            binary::run(&mut command)
+        };
+        [
+            with(&["generate", "--prompt", "A"], &["--max-new-tokens", "1"]),
+            with(&["generate", "--data", "pool.jsonl", "--perplexity"], &[]),
+            with(&["train", "--data", "pool.jsonl"], &["--output", "tuned", "--max-steps", "1"]),
+            with(&["evaluate", "tasks", "--data", "questions.jsonl"], &["--resamples", "100"]),
+            with(&["ingest", "--dataset", "pool", "--data", "pool.jsonl"], &["--features", "loss"]),
+        ]
+    };
+    for refused in commands("larger") {
+        let says = "has 769 tokens, up to token 768, and the model's vocabulary has 768";
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    assert!(!place.path("tuned").exists());
+    for taken in commands("added") {
+        let says = "added tokens up to token 768, and the model's vocabulary has 768";
+        assert!(taken.code == 0 && taken.stderr.contains(says), "{}", taken.stderr);
     }
 }

@@ -73,6 +73,9 @@ impl Prepared {
             }
         }
         let encoder = request.batching.text.encoder(&request.model)?;
+        if let Some(note) = encoder.check_vocabulary(decoder.vocab_size)? {
+            observer.note(&note);
+        }
         let Samples { samples, rows, texts, .. } = samples(&request, &encoder, &decoder, observer, cancel)?;
         let (held_out, more) = held_out(&request, &encoder, &decoder, cancel)?;
         let batching = &request.batching;

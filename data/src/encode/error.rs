@@ -43,6 +43,17 @@ pub enum EncodeError {
         /// Those that the tokenizer adds.
         added: usize,
     },
+    /// A tokenizer that is larger than the model.
+    #[error(
+        "the tokenizer has {tokens} tokens, up to token {}, and the model's vocabulary has {vocabulary}: the tokenizer belongs to another model",
+        tokens - 1
+    )]
+    OtherVocabulary {
+        /// Tokens that the tokenizer was made with.
+        tokens: usize,
+        /// Tokens that the model knows.
+        vocabulary: usize,
+    },
     /// A file cannot be read; the error names it.
     #[error(transparent)]
     Read(std::io::Error),

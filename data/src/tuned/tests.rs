@@ -119,3 +119,23 @@ fn an_empty_token_is_in_no_text() {
     let encoder = share(&folder, TemplateKind::Plain).unwrap();
     encoder.encode(&Content::Text("any text".to_owned())).unwrap();
 }
+
+#[test]
+fn a_tokenizer_is_held_against_the_rows_of_a_model() {
+    let folder = tuned(|tokenizer| add(tokenizer, "<beyond>", false));
+    let config = "tokenizer_config.json";
+    fs_err::copy(base().join(config), folder.path().join(config)).unwrap();
+    let check = |folder: &std::path::Path, rows: usize| {
+        let encoder = TextEncoder::load(folder, TemplateKind::Plain, 64).unwrap();
+        encoder.check_vocabulary(rows).map_err(|error| error.to_string())
+    };
+    // A model may have more rows than its tokenizer has tokens.
+    for rows in [768, 1024] {
+        assert_eq!(check(&base(), rows), Ok(None));
+    }
+    let error = check(&base(), 767).unwrap_err();
+    assert!(error.contains("has 768 tokens, up to token 767, and the model's vocabulary has 767"), "{error}");
+    let note = check(folder.path(), 768).unwrap().unwrap();
+    assert!(note.contains("added tokens up to token 768, and the model's vocabulary has 768"), "{note}");
+    assert_eq!(check(folder.path(), 769), Ok(None));
+}

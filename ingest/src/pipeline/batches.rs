@@ -6,7 +6,7 @@ use gstore_core::Cancel;
 use gstore_store::{CELL_ROWS, DatasetPart, EncodingSpec, Granularity, RowSet, SampleReader, Snapshot};
 
 use super::IngestError;
-use super::plan::{check_vocabulary, encoder};
+use super::plan::encoder;
 use super::prepare::{Prepared, Preparer};
 use super::request::IngestRequest;
 use super::tracked::positions;
@@ -48,7 +48,7 @@ impl RowBatches {
         values: usize,
     ) -> Result<Self, IngestError> {
         let encoder = encoder(request)?;
-        check_vocabulary(&encoder, ModelFolder::open(&request.model)?.decoder())?;
+        encoder.check_vocabulary(ModelFolder::open(&request.model)?.decoder().vocab_size)?;
         let max_length = request.text.max_length;
         if let Some(most) = positions(&request.model)?.filter(|most| *most < max_length) {
             return Err(IngestError::TooLong { max_length, positions: most as usize });

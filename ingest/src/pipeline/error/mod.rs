@@ -166,17 +166,6 @@ pub enum IngestError {
         /// Positions that the model has.
         positions: usize,
     },
-    /// A tokenizer that is larger than the model.
-    #[error(
-        "the tokenizer has {tokens} tokens, up to token {}, and the model's vocabulary has {vocabulary}: the tokenizer belongs to another model",
-        tokens - 1
-    )]
-    OtherVocabulary {
-        /// Tokens that the tokenizer was made with.
-        tokens: usize,
-        /// Tokens that the model knows.
-        vocabulary: usize,
-    },
     /// Checkpoints of different architectures or modules in one run.
     #[error(
         "{} cannot be used with the adapter of checkpoint `{checkpoint}`: its factors are what is differentiated",

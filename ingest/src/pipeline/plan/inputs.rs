@@ -6,7 +6,6 @@ use super::super::IngestError;
 use super::super::request::{CheckpointWeights, IngestRequest};
 use super::super::tracked::Tracked;
 use gstore_data::TextEncoder;
-use gstore_model::architectures::Decoder;
 use gstore_model::weights::{ModelFolder, TrainerState, peak_rate};
 
 /// Reads everything that a request names but the weights' bytes and the store: what would stop the ingest
@@ -17,7 +16,7 @@ use gstore_model::weights::{ModelFolder, TrainerState, peak_rate};
 pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     check_request(request)?;
     let base = ModelFolder::open(&request.model)?;
-    check_vocabulary(&encoder(request)?, base.decoder())?;
+    encoder(request)?.check_vocabulary(base.decoder().vocab_size)?;
     for arg in &request.checkpoints {
         let tracked = Tracked::find(request, &base, arg)?;
         tracked.projection.check()?;
@@ -29,16 +28,6 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
         }
     }
     Ok(())
-}
-
-/// Refuses a tokenizer with tokens that the model has no row for. Tokens that were added to it later may lack
-/// one: a text that has such a token is refused when it is read.
-pub(in super::super) fn check_vocabulary(
-    encoder: &TextEncoder,
-    decoder: &Decoder,
-) -> Result<(), IngestError> {
-    let (tokens, vocabulary) = (encoder.vocabulary(), decoder.vocab_size);
-    if tokens > vocabulary { Err(IngestError::OtherVocabulary { tokens, vocabulary }) } else { Ok(()) }
 }
 
 /// The base's tokenizer and template, which all checkpoints share.

@@ -20,7 +20,7 @@ use gstore_model::weights::ModelFolder;
 pub(super) use checkpoint::describe_checkpoint;
 pub use checkpoint::{CheckpointPlan, PlannedFeature, check_weights};
 pub use inputs::check_inputs;
-pub(super) use inputs::{check_vocabulary, encoder};
+pub(super) use inputs::encoder;
 
 use checkpoint::{plan_checkpoint, refuse_twins, unrotated_note};
 use inputs::check_request;
@@ -80,7 +80,9 @@ impl IngestPlan {
         // The model goes first: of a folder of another architecture that is what the user should hear.
         let base = ModelFolder::open(&request.model)?;
         let encoder = encoder(&request)?;
-        check_vocabulary(&encoder, base.decoder())?;
+        if let Some(note) = encoder.check_vocabulary(base.decoder().vocab_size)? {
+            progress.note(&note);
+        }
         let encoding = encoder.spec();
         let live = snapshot.live_rows(&dataset)?;
         let rows = match &request.rows {
