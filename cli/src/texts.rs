@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{IngestError, positions};
 
 use crate::args::TextArgs;
 use crate::context::Context;
+use crate::failure::UsageError;
 use crate::models::folder_error;
 
 /// How records become tokens; the tokenizer is found, on the Hub too.
@@ -29,17 +30,19 @@ pub fn options(folders: &mut Folders<'_>, args: &TextArgs) -> Result<TextOptions
 /// The options with samples that are cut off where the model's positions end, unless a length was given.
 ///
 /// # Errors
-/// A length that was given and is beyond them; a folder that is no model.
+/// A length or a block that was given and is beyond them; a folder that is no model.
 pub fn within_positions(model: &Path, text: TextOptions) -> Result<TextOptions> {
-    match positions(model)?.filter(|most| *most < text.max_length) {
-        None => Ok(text),
-        Some(most) if text.max_length == TextOptions::MAX_LENGTH => {
-            Ok(TextOptions { max_length: most, ..text })
-        }
-        Some(most) => {
-            let (max_length, positions) = (text.max_length, most as usize);
-            Err(IngestError::TooLong { max_length, positions }.into())
-        }
+    let Some(most) = positions(model)? else { return Ok(text) };
+    // No length would do for such a block.
+    if let Some(block) = text.block.filter(|block| *block > most) {
+        bail!(UsageError(format!(
+            "the model has {most} positions, --block {block} has more: give --block {most} or less"
+        )));
+    }
+    match text.max_length {
+        length if length <= most => Ok(text),
+        TextOptions::MAX_LENGTH => Ok(TextOptions { max_length: most, ..text }),
+        max_length => Err(IngestError::TooLong { max_length, positions: most as usize }.into()),
     }
 }
 

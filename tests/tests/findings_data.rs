@@ -584,8 +584,23 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     };
     let beyond = (positions + 1).to_string();
     said(&train(&["--max-length", &beyond]), 1, &[&format!("--max-length {positions} or less")]);
+    let block = format!("--block {positions} or less");
+    for more in [&["--block", &beyond][..], &["--block", &beyond, "--max-length", &beyond]] {
+        said(&train(more), 2, &[&block]);
+    }
     assert!(!place.path("tuned").exists());
     said(&train(&[]), 0, &[&note]);
+    // And of texts that are scored.
+    write(&place, "long.jsonl", &format!("{{\"text\":\"{}\"}}\n", "hello ".repeat(positions as usize + 9)));
+    let score = |more: &[&str]| {
+        let words = ["generate", "--perplexity", "--data", "long.jsonl", "--model", "model"];
+        place.run(&[&words[..], more].concat())
+    };
+    said(&score(&["--max-length", &beyond]), 1, &[&format!("--max-length {positions} or less")]);
+    said(&score(&["--block", &beyond]), 2, &[&block]);
+    let scored = score(&[]);
+    said(&scored, 0, &[&note]);
+    assert!(scored.stdout.contains(&format!(",{positions},true,")), "{}", scored.stdout);
 }
 
 #[test]

@@ -25,6 +25,7 @@ use crate::ending::{check_ending, format_of_name};
 use crate::failure::{STOPPED, UsageError};
 use crate::generating::Live;
 use crate::output::{self, Output, Place, out};
+use crate::texts;
 
 /// Answers the prompts, or scores the texts.
 pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
@@ -58,7 +59,10 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     }
     let message = "stopping after the token in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
-    let Chosen { weights, base, checkpoint, run, origins } = chosen(context, args)?;
+    let Chosen { mut weights, base, checkpoint, run, origins } = chosen(context, args)?;
+    if args.perplexity {
+        weights.text = texts::within_positions(&weights.model, weights.text)?;
+    }
     let prompts = source(context, &args.prompts, what, &cancel)?;
     let compute = Compute {
         device: args.backend,

@@ -16,6 +16,7 @@ use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::{STOPPED, UsageError};
 use crate::output::{Output, out};
+use crate::texts;
 
 /// The format of the table.
 ///
@@ -51,6 +52,7 @@ pub fn run(
             return Ok(ExitCode::from(STOPPED));
         }
     }
+    texts::tell_cut(context, &args.text, (&request.weights.model, &request.weights.text))?;
     let (format, output) = (format(args)?, &args.answers);
     let rows = if args.per_token { PerplexityRows::Tokens } else { PerplexityRows::Texts };
     let mut file = Output::create(output.output.as_deref(), output.force)?;
