@@ -55,6 +55,10 @@ fn a_checkpoint_has_one_name_in_a_run_and_a_name_one_checkpoint() {
     swapped.checkpoints[0].weights = world::demo_checkpoints().pop().expect("a checkpoint").weights;
     swapped.checkpoints.truncate(1);
     assert!(matches!(world::run(&store, swapped), Err(IngestError::RunConflict { same_name: true, .. })));
+    let mut unnamed = world::request("target", &[Kind::Loss]);
+    unnamed.run = "bad name/x".to_owned();
+    let refused = world::run(&store, unnamed).expect_err("refused").to_string();
+    assert!(refused.contains("\"bad name/x\" cannot name a run"), "{refused}");
     assert_eq!(store.snapshot().expect("readable").number(), before);
     assert_eq!(checkpoints(&store).len(), 2);
 }

@@ -94,6 +94,15 @@ fn a_run_names_the_checkpoints_of_one_training() {
         other.stderr
     );
     binary::ok(&mut train(&place, &["--store", "store", "--run", "other", "--save-steps", "2"]));
+    // What cannot name a run is found before a step is taken.
+    for name in ["", "bad name/x", "two\nlines"] {
+        let mut unnamed =
+            place.gstore(&["train", "--data", "pool.jsonl", "--output", "unnamed", "--run", name]);
+        unnamed.args(["--max-length", "64", "--max-steps", "1", "--model"]);
+        let refused = binary::run(unnamed.arg(world::demo().join("model")));
+        assert!(refused.code == 2 && refused.stderr.contains("cannot name a run"), "{}", refused.stderr);
+    }
+    assert!(!place.path("unnamed").exists());
 }
 
 #[test]

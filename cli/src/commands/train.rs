@@ -11,7 +11,7 @@ use gstore::Folders;
 use gstore_core::many;
 use gstore_data::TextOptions;
 use gstore_model::Keep;
-use gstore_store::{RunCheckpoint, Store};
+use gstore_store::{RunCheckpoint, RunPart, Store};
 use gstore_train::{
     AdamW, Batching, Compute, DataSource, DropoutRates, Evaluation, LoraChoice, Method, OptimizerKind,
     Outcome, Saving, ScheduleKind, Sgd, StepOptions, Subset, TrainError, TrainRequest,
@@ -277,11 +277,13 @@ fn check_read(args: &TrainArgs) -> Result<()> {
     }
 }
 
-/// Refuses, before hours of work, a run of the store that is another training, or would name checkpoints that this one
-/// does not keep.
+/// Refuses, before hours of work, what cannot name a run, and a run of the store that is another training, or would name
+/// checkpoints that this one does not keep.
 fn check_run(context: &Context, store: &Store, run: &str, args: &TrainArgs) -> Result<()> {
     let (snapshot, saving) = (store.snapshot()?, &args.saving);
-    let Ok(part) = snapshot.run(run) else { return Ok(()) };
+    let Ok(part) = snapshot.run(run) else {
+        return RunPart::check_name(run).map_err(|error| UsageError(error.to_string()).into());
+    };
     if saving.drops_run {
         return Ok(());
     }

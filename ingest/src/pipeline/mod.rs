@@ -96,6 +96,7 @@ pub fn ingest(
     if plan.is_done() {
         return Ok(IngestReport::default());
     }
+    plan.check_run_name()?;
     let mut job = store.start_job(plan.job())?;
     let mut report = compute_missing(
         &mut job,

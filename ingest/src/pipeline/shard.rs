@@ -85,6 +85,7 @@ pub fn ingest_shard(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<ShardReport, IngestError> {
+    plan.check_run_name()?;
     let out = shard.out().to_owned();
     let mut job = match store.start_shard(plan.job(), shard)? {
         ShardStart::Finished(receipt) => {

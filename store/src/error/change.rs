@@ -121,6 +121,16 @@ pub enum CommitError {
         /// Its name in the store.
         stored: String,
     },
+    /// A name of a run that is none.
+    #[error(
+        "{name:?} cannot name a run: that is a text of 1 to {longest} bytes without `/` and control characters"
+    )]
+    RunName {
+        /// The text.
+        name: String,
+        /// The most bytes.
+        longest: usize,
+    },
     /// A name of an ensemble or an id of a member that is none.
     #[error(
         "{name:?} is not a name of an ensemble or a member: that is a text of 1 to {longest} bytes without control characters"

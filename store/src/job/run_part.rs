@@ -4,6 +4,23 @@ use crate::error::CommitError;
 use crate::manifest::{Counters, RunPart, RunUpdate};
 use crate::store::Snapshot;
 
+/// Longest name: that of a folder, which a run is called like where nothing else is said.
+const LONGEST: usize = 255;
+
+impl RunPart {
+    /// Fails unless a text can be the name of a new run: for those whose work comes before publishing.
+    ///
+    /// # Errors
+    /// Says which texts can.
+    pub fn check_name(name: &str) -> Result<(), CommitError> {
+        let is_bad = |c: char| c == '/' || c.is_control();
+        match name.is_empty() || name.len() > LONGEST || name.contains(is_bad) {
+            true => Err(CommitError::RunName { name: name.to_owned(), longest: LONGEST }),
+            false => Ok(()),
+        }
+    }
+}
+
 /// The run's part after an update; `None` if the update changes nothing. `changed`: the part as an update
 /// before this one left it.
 pub(crate) fn run_part(
@@ -17,6 +34,7 @@ pub(crate) fn run_part(
     let mut part = match old {
         Some(part) => part.clone(),
         None => {
+            RunPart::check_name(&update.name)?;
             next.run += 1;
             RunPart::new(&update.name, next.run - 1)
         }

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use gstore_store::{JobFeature, JobPlan, RunCheckpoint, RunUpdate};
+use gstore_store::{JobFeature, JobPlan, RunCheckpoint, RunPart, RunUpdate};
 use serde_json::{Map, json};
 
+use super::super::IngestError;
 use super::super::request::CheckpointWeights;
 use super::IngestPlan;
 
@@ -22,6 +23,14 @@ impl IngestPlan {
             identity: json!({ "features": keys }),
             detail: json!({ "dataset": self.request.dataset, "rows": self.rows.len() }),
             features,
+        }
+    }
+
+    /// An error if a run that is to be made cannot have its name. One that is there keeps it, whatever it is.
+    pub(in super::super) fn check_run_name(&self) -> Result<(), IngestError> {
+        match self.snapshot.run(&self.request.run) {
+            Ok(_) => Ok(()),
+            Err(_) => Ok(RunPart::check_name(&self.request.run)?),
         }
     }
 
