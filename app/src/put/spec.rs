@@ -4,7 +4,7 @@ use gstore_core::{
     CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, Kind, SignRotation,
     Space, sha256_hex,
 };
-use gstore_store::{DatasetPart, FeaturePart, JobFeature, RunCheckpoint, RunUpdate, Snapshot};
+use gstore_store::{DatasetPart, FeaturePart, JobFeature, RunCheckpoint, RunPart, RunUpdate, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 use std::sync::Arc;
@@ -270,8 +270,11 @@ impl VectorSpec {
             }
             return Ok(Weights { id: known.checkpoint, name: Some(name.clone()), run: None });
         }
-        if [run, name].iter().any(|text| text.is_empty() || text.chars().any(char::is_control)) {
-            return Err(refused("a run and a checkpoint have names without control characters"));
+        if snapshot.run(run).is_err() {
+            RunPart::check_name(run).map_err(|error| PutError::Spec(error.to_string()))?;
+        }
+        if name.is_empty() || name.chars().any(char::is_control) {
+            return Err(refused("a checkpoint has a name without control characters"));
         }
         let id = stated.map_or_else(|| id_of(&format!("{EXTERNAL}{run:?} {name:?}")), Ok)?;
         let checkpoint = RunCheckpoint {
