@@ -217,6 +217,7 @@ fn what_cannot_be_meant_is_refused() {
     for (flags, words) in [
         (&["--models", "1"][..], "no covariance"),
         (&["--models", "4..4"], "no models"),
+        (&["--models", "0..18446744073709551615", "--dry-run"], "at most 1000000"),
         (&[], "--models"),
         (&["--models", "4", "--until", "agreement=0.8"], "--until"),
         (&["--until", "agreement=0.8"], "--max-models"),
@@ -242,4 +243,48 @@ fn what_cannot_be_meant_is_refused() {
         &["--models", "2", "--steps", "4", "--learning-rate", "1e38", "--output", "wild"],
     ));
     assert!(wild.code == 1 && wild.stderr.contains("copy 0 is refused"), "{} {}", wild.code, wild.stderr);
+}
+
+/// A start that is noted wrongly would be what all losses are compared with.
+#[test]
+fn copies_of_another_start_are_not_registered() {
+    let place = place();
+    let subset = ["--variant", "subset", "--models", "2", "--steps", "2", "--learning-rate", "1e-2"];
+    let of = |more: &[&str]| train(&place, &[&subset[..], &["--output", "dn"], more].concat());
+    binary::ok(&mut of(&[]));
+    let note = place.path("dn/ensemble.json");
+    let before = fs_err::read_to_string(&note).expect("a note");
+    let other = binary::run(&mut of(&["--adapter", "dn/members/00000"]));
+    assert!(other.code != 0 && other.stderr.contains("another training"), "{}", other.stderr);
+    assert_eq!(fs_err::read_to_string(&note).expect("a note"), before);
+
+    let mut wrong: Value = serde_json::from_str(&before).expect("JSON");
+    wrong["start"] = "another".into();
+    fs_err::write(&note, wrong.to_string()).expect("written");
+    let attach = ["daunce", "attach", "--ensemble", "dn", "dn"];
+    let refused = place.run(&attach);
+    assert!(refused.code != 0 && refused.stderr.contains("another start"), "{}", refused.stderr);
+    binary::ok(&mut of(&[]));
+    place.ok(&attach);
+}
+
+#[test]
+fn a_refused_training_keeps_the_ensemble_before_it() {
+    let place = place();
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let of = |more: &[&str]| {
+        let mut command =
+            place.gstore(&["daunce", "train", "--dataset", "pool", "--models", "4", "--steps", "2"]);
+        command.args(["--batch-size", "4", "--max-length", "64", "--output", "dn", "--losses", "pool"]);
+        command.args(["--overwrite-output-dir", "--model"]).arg(world::demo().join("model")).args(more);
+        command
+    };
+    binary::ok(&mut of(&["--learning-rate", "1e-2"]));
+    let refused = binary::run(&mut of(&["--learning-rate", "0"]));
+    assert!(refused.code == 2 && refused.stderr.contains("no rate is above zero"), "{}", refused.stderr);
+    assert_eq!(weights(&place.path("dn")).len(), 4);
+    let query = ["daunce", "query", "--ensemble", "dn", "--pool", "pool", "--target", "pool"];
+    let before = place.ok(&query);
+    binary::ok(&mut of(&["--learning-rate", "2e-2"]));
+    assert_ne!(place.ok(&query), before);
 }

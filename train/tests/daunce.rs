@@ -406,7 +406,7 @@ fn what_cannot_be_trained_is_refused() {
         go(&request).unwrap_err().to_string()
     };
     type Mistake<'a> = &'a dyn Fn(&mut EnsembleRequest);
-    let cases: [(Mistake<'_>, &str); 9] = [
+    let cases: [(Mistake<'_>, &str); 10] = [
         (&|r| r.training.batching.max_steps = Some(1000), "3000 rows"),
         (&|r| r.subset = SubsetSize::Rows(24), "24 rows"),
         (&|r| r.subset = SubsetSize::Share(0.0), "share of 0"),
@@ -415,7 +415,8 @@ fn what_cannot_be_trained_is_refused() {
         (&|r| r.training.method = Method::FromScratch, "random weights"),
         (&|r| r.training.batching.packing = true, "batch of rows"),
         (&|r| r.models = 3..3, "no model"),
-        (&|r| r.training.steps.learning_rate = 0.0, "still the one that it started from"),
+        (&|r| r.training.steps.learning_rate = 0.0, "no rate is above zero"),
+        (&|r| r.models = 0..u64::MAX, "at most 1000000"),
     ];
     for (change, words) in cases {
         let error = refused(change);
@@ -443,6 +444,68 @@ fn what_cannot_be_trained_is_refused() {
     other.training.saving.overwrite = true;
     assert_eq!(go(&other).unwrap().models.len(), 2);
     assert!(read_members(&world.path("nothing")).is_err());
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn what_is_refused_changes_nothing() {
+    let Some(world) = World::new() else { return };
+    let subset = |models: Range<u64>| {
+        let mut request = request(&world, "kept", models);
+        request.perturbation.variant = Variant::Subset;
+        request
+    };
+    go(&subset(0..2)).unwrap();
+    let output = subset(0..2).training.output;
+    let before = files(&output);
+    // Another start, also for models of other numbers: the note of the start is of all.
+    for range in [0..2, 2..4] {
+        let mut other = subset(range);
+        other.training.method = Method::Adapter(output.join("members/00000"));
+        let error = go(&other).unwrap_err();
+        assert!(matches!(error, TrainError::OtherTraining { .. }), "{error}");
+        other.training.saving.overwrite = true;
+        let error = go(&other).unwrap_err().to_string();
+        assert!(error.contains("start from it"), "{error}");
+    }
+    let mut nothing = subset(0..2);
+    nothing.training.steps.learning_rate = 0.0;
+    nothing.training.saving.overwrite = true;
+    go(&nothing).unwrap_err();
+    assert_eq!(files(&output), before);
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn leave_to_overwrite_spares_what_was_stopped_and_what_is_read() {
+    let Some(world) = World::new() else { return };
+    let mut again = request(&world, "again", 0..2);
+    go(&again).unwrap();
+    let output = again.training.output.clone();
+    let Trained::Complete(first) = &read_members(&output).unwrap()[0] else { panic!() };
+    let without = Trained::Complete(forget_weights(&output, first).unwrap());
+    fs_err::remove_file(output.join("members/00001.json")).unwrap();
+    again.training.saving.overwrite = true;
+    assert_eq!(go(&again).unwrap().models[0], without, "it was stopped");
+    assert_ne!(go(&again).unwrap().models[0], without, "it was finished");
+
+    // Hidden states that are given may be those of other jobs.
+    let given = world.path("given.states");
+    fs_err::copy(output.join("base/hidden.states"), &given).unwrap();
+    let bytes = fs_err::read(&given).unwrap();
+    let mut other = request(&world, "other", 0..2);
+    other.training.method = Method::Adapter(output.join("members/00000"));
+    other.training.saving.overwrite = true;
+    other.states = BaseStates::Stored;
+    let with_given = EnsembleRequest { states_file: Some(given.clone()), ..other.clone() };
+    let error = go(&with_given).unwrap_err();
+    assert!(matches!(error, TrainError::OtherTraining { .. }), "{error}");
+    assert_eq!(fs_err::read(&given).unwrap(), bytes);
+    let own = other.training.output.join("base/hidden.states");
+    fs_err::create_dir_all(own.parent().unwrap()).unwrap();
+    fs_err::copy(&given, &own).unwrap();
+    go(&other).unwrap();
+    assert_ne!(fs_err::read(&own).unwrap(), bytes);
 }
 
 #[test]

@@ -89,7 +89,8 @@ pub struct DaunceOfArgs {
     /// Folder for the copies, or file for the hidden states; what the same command began there goes on
     #[arg(long, short, alias = "output-dir", value_name = "PATH")]
     pub output: PathBuf,
-    /// Replace what another command of this kind left there
+    /// Replace what another command of this kind left there, and the copies of this one if all are there; one that
+    /// was stopped goes on
     #[arg(long)]
     pub overwrite_output_dir: bool,
     /// Which rows

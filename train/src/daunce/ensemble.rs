@@ -1,6 +1,7 @@
 //! An ensemble at work: several copies at once, each from the same starting point.
 
 mod forecast;
+mod found;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::head::{PerturbedHead, PerturbedRow};
 use super::job::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates};
-use super::member::{Member, NOTE, Refused, Trained, name, remove_all};
+use super::member::{Member, NOTE, Refused, Trained, name, remove};
 use super::noise::Draw;
 use super::request::{BaseStates, EnsembleRequest};
 use super::start::Start;
@@ -57,18 +58,6 @@ impl Observer for Notes<'_> {
 }
 
 impl<B: Backend + Clone> Ensemble<B> {
-    /// Loads it, and opens or makes the file of hidden states.
-    pub fn new(
-        request: &EnsembleRequest,
-        backend: B,
-        observer: &mut dyn EnsembleObserver,
-        cancel: &Cancel,
-    ) -> Result<Ensemble<B>, TrainError> {
-        let mut ensemble = Ensemble::load(request, backend, observer, cancel)?;
-        ensemble.states(cancel)?;
-        Ok(ensemble)
-    }
-
     /// Reads data and starting point; writes nothing.
     pub fn load(
         request: &EnsembleRequest,
@@ -102,9 +91,11 @@ impl<B: Backend + Clone> Ensemble<B> {
             (Method::Lora(_) | Method::Adapter(_), Some(base)) => Some(BaseDigest::new(base)?),
             _ => None,
         };
+        let schedule = request.training.schedule(steps.total());
+        request.check_rates(schedule)?;
         Ok(Ensemble {
             start: start(&request, base, backend)?,
-            schedule: request.training.schedule(steps.total()),
+            schedule,
             request,
             training,
             digest,
@@ -136,7 +127,7 @@ impl<B: Backend + Clone> Ensemble<B> {
             let computing = (compute.threads, compute.piece_tokens);
             let (states, samples) = (&self.states, &self.training.samples);
             match self.start.store_states(&file, states, samples, computing, cancel) {
-                Err(TrainError::OtherTraining { .. }) if self.request.training.saving.overwrite => {
+                Err(TrainError::OtherTraining { .. }) if self.request.replaces_states() => {
                     fs_err::remove_file(&file)?;
                     self.start.store_states(&file, states, samples, computing, cancel)?;
                 }
@@ -146,26 +137,25 @@ impl<B: Backend + Clone> Ensemble<B> {
         Ok(())
     }
 
-    pub fn prepared(&self) -> PreparedStates {
+    /// Makes the file of hidden states, where it is missing.
+    pub fn prepare(mut self, cancel: &Cancel) -> Result<PreparedStates, TrainError> {
+        self.states(cancel)?;
         let tokens = self.states.rows.iter().map(|rows| *rows as u64).sum();
-        PreparedStates {
+        Ok(PreparedStates {
             file: self.request.states_file(),
             rows: self.states.rows.len(),
             tokens,
             bytes: self.states.bytes(),
-        }
+        })
     }
 
     pub fn train<E: From<TrainError>>(
-        &self,
+        mut self,
         observer: &mut dyn EnsembleObserver,
         after: AfterModels<'_, E>,
         cancel: &Cancel,
     ) -> Result<EnsembleOutcome, E> {
-        let (members, range) = (self.request.members(), self.request.models.clone());
-        if self.request.training.saving.overwrite {
-            remove_all(&members)?;
-        }
+        let range = self.request.models.clone();
         let threads = self.request.training.compute.threads.max(1);
         let round = self.request.round;
         let at_once = self.at_once()?;
@@ -176,9 +166,13 @@ impl<B: Backend + Clone> Ensemble<B> {
             rows: self.training.samples.len(),
             steps: self.steps.total(),
         };
+        // Another ensemble in the folder is refused before anything is written.
+        let found = self.found(cancel)?;
+        self.states(cancel)?;
+        let members = self.request.members();
+        found.replaced.iter().try_for_each(|model| remove(&members, *model))?;
         self.note_start()?;
-        // Another ensemble in the folder is refused before a step is taken.
-        observer.begin(self.there()?, range.end - range.start, at_once);
+        observer.begin(found.there, range.end - range.start, at_once);
         let mut first = range.start;
         while first < range.end {
             let models: Vec<u64> = (first..range.end.min(first.saturating_add(round))).collect();
@@ -212,16 +206,6 @@ impl<B: Backend + Clone> Ensemble<B> {
         let most = self.request.round.min(range.end - range.start);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         self.training.copies_at_once(self.request.at_once.unwrap_or(most).min(most))
-    }
-
-    /// How many of the models are there already, complete or refused.
-    fn there(&self) -> Result<u64, TrainError> {
-        let members = self.request.members();
-        let mut there = 0;
-        for model in self.request.models.clone() {
-            there += u64::from(Trained::read(&members, model, Some(&self.asked))?.is_some());
-        }
-        Ok(there)
     }
 
     /// Notes where the starting point is, for those who look at the models later.
@@ -329,8 +313,8 @@ impl<B: Backend + Clone> Ensemble<B> {
         }
         if parameters.store() == &begun {
             return Err(TrainError::Option(format!(
-                "model {model} is still the one that it started from, as all others will be: no rate was above zero, or \
-                 nothing was learned from its rows"
+                "model {model} is still the one that it started from, as all others will be: nothing was learned from \
+                 its rows"
             )));
         }
         Ok((parameters, objective))

@@ -71,11 +71,11 @@ pub fn train<E: From<TrainError>>(
     let compute = &request.training.compute;
     compute.device.check(compute.precision).map_err(TrainError::from)?;
     match compute.device {
-        Device::Cpu => Ensemble::new(request, Cpu::new(compute.precision), observer, cancel)?
+        Device::Cpu => Ensemble::load(request, Cpu::new(compute.precision), observer, cancel)?
             .train(observer, after, cancel),
         Device::Candle(on) => {
             let backend = on.open().map_err(TrainError::from)?;
-            Ensemble::<Candle>::new(request, backend, observer, cancel)?.train(observer, after, cancel)
+            Ensemble::<Candle>::load(request, backend, observer, cancel)?.train(observer, after, cancel)
         }
     }
 }
@@ -93,8 +93,12 @@ pub fn prepare(
     let compute = &request.training.compute;
     compute.device.check(compute.precision)?;
     match compute.device {
-        Device::Cpu => Ok(Ensemble::new(request, Cpu::new(compute.precision), observer, cancel)?.prepared()),
-        Device::Candle(on) => Ok(Ensemble::<Candle>::new(request, on.open()?, observer, cancel)?.prepared()),
+        Device::Cpu => {
+            Ensemble::load(request, Cpu::new(compute.precision), observer, cancel)?.prepare(cancel)
+        }
+        Device::Candle(on) => {
+            Ensemble::<Candle>::load(request, on.open()?, observer, cancel)?.prepare(cancel)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use gstore_core::CheckpointId;
 use serde_json::{Value, json};
 
-use crate::checkpoint::make_json;
+use crate::checkpoint::{self, make_json};
 use crate::difference::difference;
 use crate::error::TrainError;
 
@@ -193,18 +193,9 @@ pub fn read_start(output: &Path) -> Result<StartNote, TrainError> {
 /// A damaged record, models of different ensembles, and a folder without any.
 pub fn read_members(output: &Path) -> Result<Vec<Trained>, TrainError> {
     let members = output.join("members");
-    let mut numbers = Vec::new();
-    if members.is_dir() {
-        for entry in fs_err::read_dir(&members)? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            numbers.extend(name.and_then(|name| name.strip_suffix(".json")?.parse::<u64>().ok()));
-        }
-    }
-    numbers.sort_unstable();
     let mut found: Vec<Trained> = Vec::new();
     let mut asked: Option<Value> = None;
-    for model in numbers {
+    for model in numbers(&members)? {
         let Some(trained) = Trained::read(&members, model, asked.as_ref())? else { continue };
         if let Trained::Complete(member) = &trained {
             asked.get_or_insert_with(|| member.asked.clone());
@@ -217,22 +208,27 @@ pub fn read_members(output: &Path) -> Result<Vec<Trained>, TrainError> {
     Ok(found)
 }
 
-/// Removes the models of a folder, and nothing else that is there.
-pub(super) fn remove_all(members: &Path) -> Result<(), TrainError> {
-    if !members.is_dir() {
-        return Ok(());
-    }
-    for entry in fs_err::read_dir(members)? {
-        let path = entry?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
-        let is_model = stem.is_some_and(|stem| stem.parse().is_ok_and(|number: u64| name(number) == stem));
-        match (is_model, path.is_dir()) {
-            (true, true) => fs_err::remove_dir_all(&path)?,
-            (true, false) => fs_err::remove_file(&path)?,
-            (false, _) => {}
+/// Numbers of the models that a folder has a record of, ascending.
+pub(super) fn numbers(members: &Path) -> Result<Vec<u64>, TrainError> {
+    let mut numbers = Vec::new();
+    if members.is_dir() {
+        for entry in fs_err::read_dir(members)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            numbers.extend(name.and_then(|name| name.strip_suffix(".json")?.parse::<u64>().ok()));
         }
     }
-    Ok(())
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Removes a model of a folder, its weights first: a record without its weights is no model.
+pub(super) fn remove(members: &Path, model: u64) -> Result<(), TrainError> {
+    let folder = members.join(name(model));
+    if folder.is_dir() {
+        checkpoint::remove(&folder)?;
+    }
+    Ok(fs_err::remove_file(members.join(format!("{}.json", name(model))))?)
 }
 
 /// Name of a model's folder; as many digits as sort alike for a hundred thousand models.

@@ -93,6 +93,9 @@ impl EnsembleRequest {
     /// Models of a round unless others are asked for.
     pub const ROUND: u64 = 8;
 
+    /// Models of a request at most.
+    pub const MOST: u64 = 1_000_000;
+
     /// The folder of the ensemble's models.
     pub(super) fn members(&self) -> PathBuf {
         self.training.output.join("members")
@@ -104,6 +107,22 @@ impl EnsembleRequest {
         self.states_file.clone().unwrap_or_else(own)
     }
 
+    /// Whether hidden states of another start may be replaced. A file that is given is an input, which others may
+    /// have in common, unless it is what is made.
+    pub(super) fn replaces_states(&self) -> bool {
+        let is_own = self.states_file.as_ref().is_none_or(|file| *file == self.training.output);
+        is_own && self.training.saving.overwrite
+    }
+
+    /// An error unless a step changes something.
+    pub(super) fn check_rates(&self, schedule: Schedule) -> Result<(), TrainError> {
+        let is_above = |step: u64| self.first_rate.rate(schedule, step) > 0.0;
+        if schedule.peak > 0.0 && (0..schedule.total).any(is_above) {
+            return Ok(());
+        }
+        Err(TrainError::Option("no rate is above zero, so no copy would differ from its start".to_owned()))
+    }
+
     /// An error unless it can be trained.
     pub(super) fn check(&self) -> Result<(), TrainError> {
         let refuse = |what: &str| Err(TrainError::Option(what.to_owned()));
@@ -111,6 +130,10 @@ impl EnsembleRequest {
         let training = &self.training;
         if self.models.is_empty() {
             return refuse("no model is asked for");
+        }
+        let count = self.models.end - self.models.start;
+        if count > Self::MOST {
+            return Err(TrainError::Option(format!("{count} models are asked for: at most {}", Self::MOST)));
         }
         if training.method == Method::FromScratch {
             return refuse(

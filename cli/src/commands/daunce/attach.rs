@@ -18,8 +18,20 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
     let store = context.open_or_create()?;
     let mut found = Vec::new();
     for folder in &args.folders {
-        let start = read_start(folder)?;
-        found.push((folder, start, read_members(folder)?));
+        let (start, copies) = (read_start(folder)?, read_members(folder)?);
+        let is_of_another = |trained: &Trained| match trained {
+            Trained::Complete(copy) => copy.asked["model"] != start.checkpoint,
+            Trained::Refused(_) => false,
+        };
+        if let Some(copy) = copies.iter().find(|trained| is_of_another(trained)) {
+            bail!(
+                "ensemble.json of {} names another start than the one of copy {}: the `gstore daunce train` that trained \
+                 it, given again, writes the right one",
+                folder.display(),
+                copy.model()
+            );
+        }
+        found.push((folder, start, copies));
     }
     let Some((first, start, _)) = found.first() else { bail!(UsageError("no folder is given".to_owned())) };
     if let Some((other, ..)) = found.iter().find(|(_, other, _)| other.checkpoint != start.checkpoint) {

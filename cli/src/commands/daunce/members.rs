@@ -1,10 +1,11 @@
 //! Registration of trained copies as members of an ensemble of the store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use gstore_store::{EnsembleBase, EnsembleUpdate, Member, MemberSettings, MemberWeights, Store, SubsetNote};
-use gstore_train::daunce::{self, StartNote, Trained};
+use gstore_train::daunce::{self, StartNote, Trained, read_members};
 use serde_json::{Map, Value, json};
 
 use crate::context::command_line;
@@ -69,14 +70,10 @@ fn place(folder: &Path) -> String {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
 }
 
-/// Refuses, before hours of work, an ensemble of the store whose copies are in other folders; with `overwrite`
-/// one whose copies are all in this one is dropped.
-pub fn check(store: &Store, name: &str, output: &Path, overwrite: bool) -> Result<()> {
+/// Refuses, before hours of work, to replace an ensemble of the store whose copies are in other folders.
+pub fn check(store: &Store, name: &str, output: &Path) -> Result<()> {
     let snapshot = store.snapshot()?;
     let Ok(part) = snapshot.ensemble(name) else { return Ok(()) };
-    if !overwrite {
-        return Ok(());
-    }
     let output = std::path::absolute(output)?;
     let is_own = |member: &Member| {
         let folder = member.weights.as_ref().and_then(|weights| weights.folder.as_ref());
@@ -87,6 +84,25 @@ pub fn check(store: &Store, name: &str, output: &Path, overwrite: bool) -> Resul
             "ensemble {name} of the store has copies in other folders: give this one another name with --ensemble"
         )));
     }
-    store.drop_ensemble(part, &command_line())?;
+    Ok(())
+}
+
+/// Drops an ensemble of the store of whose copies the folder has not all any more: others took their place.
+pub fn drop_replaced(store: &Store, name: &str, start: &StartNote, output: &Path) -> Result<()> {
+    let snapshot = store.snapshot()?;
+    let Ok(part) = snapshot.ensemble(name) else { return Ok(()) };
+    let copies = read_members(output)?;
+    let complete = copies.iter().filter_map(|trained| match trained {
+        Trained::Complete(copy) => Some((id(copy.model), &copy.checkpoint)),
+        Trained::Refused(_) => None,
+    });
+    let there: BTreeMap<String, _> = complete.collect();
+    let is_there = |member: &Member| {
+        let weights = member.weights.as_ref();
+        weights.is_some_and(|weights| there.get(&member.id) == Some(&&weights.checkpoint))
+    };
+    if part.base.id != start.checkpoint || !part.members.iter().all(is_there) {
+        store.drop_ensemble(part, &command_line())?;
+    }
     Ok(())
 }

@@ -36,8 +36,8 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
     let mut of_losses = 0;
     if let Some(store) = &store {
         of_losses = rows_of_losses(store, args)?;
-        if !args.dry_run {
-            members::check(store, &ensemble, output, args.of.overwrite_output_dir)?;
+        if args.of.overwrite_output_dir {
+            members::check(store, &ensemble, output)?;
         }
     }
     let training = request::training(context, &args.of, store.as_ref(), &cancel)?;
@@ -62,10 +62,16 @@ fn rounds_of_copies(
     let mut rounds = Rounds::new(context, args, &request.training, ensemble, cancel);
     let begun = Instant::now();
     let mut kept = Vec::new();
+    let mut replaces = args.of.overwrite_output_dir;
     let mut after = |copies: &[Trained]| -> Result<ControlFlow<()>> {
         let mut enough = false;
         if let Some(store) = store {
-            members::register(store, ensemble, &read_start(output)?, copies)?;
+            let start = read_start(output)?;
+            // Not before: what is refused until here leaves the former copies and their losses as they were.
+            if std::mem::take(&mut replaces) {
+                members::drop_replaced(store, ensemble, &start, output)?;
+            }
+            members::register(store, ensemble, &start, copies)?;
             enough = rounds.losses_and_agreement(store)?;
             if rounds.stopped {
                 // Weights go when their losses are there.

@@ -41,7 +41,7 @@ impl<B: Backend + Clone> Ensemble<B> {
     pub fn forecast(&self, cancel: &Cancel) -> Result<EnsembleForecast, TrainError> {
         let (training, range) = (&self.request.training, self.request.models.clone());
         let models = range.end.saturating_sub(range.start);
-        let there = if training.saving.overwrite { 0 } else { self.there()? };
+        let there = self.found(cancel)?.there;
         let at_once = self.at_once()?;
         let draw = Draw::new(training.batching.seed, range.start, &self.training.rows, self.size)?;
         let trainer = self.trainer(&draw, (training.compute.threads / at_once).max(1))?;
@@ -72,7 +72,7 @@ impl<B: Backend + Clone> Ensemble<B> {
         match States::open(&self.request.states_file(), &self.states) {
             Ok(Some(_)) => Ok(0),
             Ok(None) => Ok(self.states.bytes()),
-            Err(TrainError::OtherTraining { .. }) if self.request.training.saving.overwrite => {
+            Err(TrainError::OtherTraining { .. }) if self.request.replaces_states() => {
                 Ok(self.states.bytes())
             }
             Err(error) => Err(error),

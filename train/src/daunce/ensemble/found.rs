@@ -1,0 +1,68 @@
+//! What the folder of an ensemble has already.
+
+use std::path::Path;
+
+use gstore_core::Cancel;
+use gstore_model::Backend;
+
+use super::super::member::{Trained, numbers};
+use super::Ensemble;
+use crate::error::TrainError;
+use crate::request::Method;
+
+/// Models of a folder, before others are trained.
+pub(super) struct Found {
+    /// How many of those that are asked for stay, complete or refused.
+    pub there: u64,
+    /// Numbers of those to remove first.
+    pub replaced: Vec<u64>,
+}
+
+impl<B: Backend + Clone> Ensemble<B> {
+    /// Looks at the records of all models, also of those that are not asked for: a folder has one ensemble. With
+    /// leave to overwrite, those of another one are replaced, and those that are asked for if none is missing; an
+    /// ensemble that was stopped goes on.
+    ///
+    /// # Errors
+    /// Models of another ensemble that are not to be replaced; the start is among those that are.
+    pub(super) fn found(&self, cancel: &Cancel) -> Result<Found, TrainError> {
+        let (members, range) = (self.request.members(), &self.request.models);
+        let overwrites = self.request.training.saving.overwrite;
+        let (mut there, mut replaced) = (Vec::new(), Vec::new());
+        for model in numbers(&members)? {
+            cancel.check()?;
+            match Trained::read(&members, model, Some(&self.asked)) {
+                Ok(Some(_)) if range.contains(&model) => there.push(model),
+                Ok(_) => {}
+                Err(TrainError::OtherTraining { .. } | TrainError::Checkpoint { .. }) if overwrites => {
+                    replaced.push(model);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if overwrites && there.len() as u64 == range.end - range.start {
+            replaced.append(&mut there);
+        }
+        if !replaced.is_empty() {
+            self.check_start_stays(&members)?;
+        }
+        Ok(Found { there: there.len() as u64, replaced })
+    }
+
+    fn check_start_stays(&self, members: &Path) -> Result<(), TrainError> {
+        let training = &self.request.training;
+        let adapter = match &training.method {
+            Method::Adapter(folder) => Some(folder),
+            _ => None,
+        };
+        let members = fs_err::canonicalize(members)?;
+        for read in [Some(&training.model), adapter].into_iter().flatten() {
+            let folder = fs_err::canonicalize(read)?;
+            if folder.starts_with(&members) {
+                let what = "copies start from it, and are to take its place: give another output folder";
+                return Err(TrainError::Checkpoint { folder, what: what.to_owned() });
+            }
+        }
+        Ok(())
+    }
+}
