@@ -237,7 +237,8 @@ fn needs(uses: &[Uses], i: usize) -> BTreeSet<usize> {
     for read in &uses[i].reads {
         let above = writers(read, 0..i);
         // What reads a whole store stays where it stands in the file.
-        let below = above.is_empty() && !matches!(read, Resource::Store { .. });
+        let stays = matches!(read, Resource::Store { .. }) || uses[i].from_above.contains(read);
+        let below = above.is_empty() && !stays;
         found.extend(if below { writers(read, i + 1..uses.len()) } else { above });
     }
     for written in &uses[i].writes {

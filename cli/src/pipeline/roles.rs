@@ -108,6 +108,8 @@ fn role(words: &[String], id: &str) -> Option<Role> {
 pub struct Uses {
     /// What it reads, of the store too.
     pub reads: Vec<Resource>,
+    /// What of that only stages above it in the file give it: it may do without.
+    pub from_above: Vec<Resource>,
     /// Folders that it reads, if they are none of the Hub.
     pub may_read: Vec<Resource>,
     /// What it writes.

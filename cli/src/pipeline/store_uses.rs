@@ -113,6 +113,7 @@ impl OfStore<'_> {
             "verify" if call.has("repair") => uses.writes.push(self.whole()),
             _ => uses.reads.push(self.whole()),
         }
+        self.conditions(call, uses);
     }
 
     /// Copies are in folders, their losses are features of a dataset.
@@ -149,10 +150,6 @@ impl OfStore<'_> {
         }
         uses.reads.extend(call.value("of").map(|dataset| self.samples(dataset)));
         uses.reads.extend(run.map(|run| self.run(run)));
-        // A condition may look into any table.
-        if call.values("where").iter().any(|condition| condition.to_lowercase().contains("select")) {
-            uses.reads.push(self.whole());
-        }
     }
 
     /// A ranking that computes features of its pools first: what they have of them is no input.
@@ -211,27 +208,60 @@ impl OfStore<'_> {
 
     /// Datasets and runs whose names stand in a statement or in its parameters.
     fn query(&self, call: &Call, uses: &mut Uses) {
-        let texts = call.values("sql").iter().chain(call.values("parameters"));
-        let words =
-            texts.flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c))));
+        let (named, is_open) = self.tables(call.values("sql").iter().chain(call.values("parameters")));
+        uses.reads.extend(named);
+        if is_open {
+            uses.reads.push(self.whole());
+        }
+    }
+
+    /// What the conditions on rows of any command read: without a subselect the columns of their rows alone.
+    fn conditions(&self, call: &Call, uses: &mut Uses) {
+        let texts = ["where", "filter"].into_iter().flat_map(|id| call.values(id));
+        let texts: Vec<&String> = texts.filter(|text| text.to_lowercase().contains("select")).collect();
+        if texts.is_empty() {
+            return;
+        }
+        let (mut named, is_open) = self.tables(texts);
+        let changes_store = uses.writes.iter().any(|written| written.as_path().is_none());
+        if is_open && changes_store {
+            // The whole store would have changed by the stage itself, so that it would never be up to date.
+            named.extend(self.known.datasets.iter().flat_map(|name| self.dataset(name)));
+            named.extend(self.known.runs.iter().map(|run| self.run(run)));
+        } else if is_open {
+            named.push(self.whole());
+        }
+        // A table has columns of features, which a condition may not look at.
+        let is_feature = |read: &&Resource| matches!(read, Resource::Features { .. });
+        let not_read = named.iter().filter(is_feature).filter(|read| !uses.reads.contains(read));
+        uses.from_above.extend(not_read.cloned());
+        uses.reads.extend(named);
+    }
+
+    /// Datasets and runs whose names stand in texts of SQL, and whether these may look at anything else.
+    fn tables<'t>(&self, texts: impl IntoIterator<Item = &'t String>) -> (Vec<Resource>, bool) {
+        let words = texts
+            .into_iter()
+            .flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c))));
         // SQL takes names without quotes in small letters, and a hyphen for a minus.
         let parts = |word: &str| -> Vec<String> {
             let inner = word.split(['-', '.']).map(str::to_owned);
             inner.chain([word.to_owned()]).flat_map(|word| [word.to_lowercase(), word]).collect()
         };
         let words: BTreeSet<String> = words.flat_map(parts).collect();
-        let before = uses.reads.len();
-        for dataset in words.intersection(&self.known.datasets) {
-            uses.reads.extend([self.samples(dataset), self.features(dataset, None)]);
-        }
-        uses.reads.extend(words.intersection(&self.known.runs).map(|run| self.run(run)));
+        let datasets = words.intersection(&self.known.datasets).flat_map(|name| self.dataset(name));
+        let runs = words.intersection(&self.known.runs).map(|run| self.run(run));
+        let named: Vec<Resource> = datasets.chain(runs).collect();
         // Tables such as gstore.samples are of the whole store; what artifacts there are and what a view reads
         // stands in the store.
         let open = words.contains("gstore") || words.contains("predicted");
         let view = words.intersection(&self.known.views).next().is_some();
-        if uses.reads.len() == before || view || open {
-            uses.reads.push(self.whole());
-        }
+        let is_open = named.is_empty() || view || open;
+        (named, is_open)
+    }
+
+    fn dataset(&self, name: &str) -> [Resource; 2] {
+        [self.samples(name), self.features(name, None)]
     }
 
     fn drop(&self, call: &Call, uses: &mut Uses) {

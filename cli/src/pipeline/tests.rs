@@ -342,3 +342,73 @@ output = "picture.svg"
     assert_eq!(uses(&plan, "copy").0, ["the store st"]);
     assert_eq!(uses(&plan, "count").0, ["samples of pool in st", "features of pool in st"]);
 }
+
+#[test]
+fn conditions_read_the_tables_of_their_subselects() {
+    let world = World::new();
+    let text = r#"
+store = "st"
+[[stage]]
+name = "warm"
+command = "train"
+model = "model"
+dataset = "pool"
+where = "id IN (SELECT id FROM picked)"
+output = "warm"
+[[stage]]
+name = "answers"
+command = "generate"
+model = "model"
+dataset = "pool"
+where = "row IN (SELECT row FROM gstore.samples)"
+as = "answers"
+[[stage]]
+name = "copies"
+command = "daunce train"
+model = "model"
+dataset = "pool"
+where = "source = 'picked'"
+models = 4
+output = "copies"
+[[stage]]
+name = "pool"
+command = "add"
+dataset = "pool"
+data = "texts.jsonl"
+[[stage]]
+name = "picked"
+command = "add"
+dataset = "picked"
+data = "texts.jsonl"
+[[stage]]
+name = "features"
+command = "ingest"
+dataset = "picked"
+run = "warm"
+features = "grad-sgd"
+[[stage]]
+name = "best"
+command = "select"
+pool = "pool"
+target = "picked:a"
+run = "warm"
+where = "row IN (SELECT row FROM gstore.samples)"
+top = "5%"
+output = "best.jsonl"
+"#;
+    let plan = world.plan(text);
+    let needs = |name: &str| -> Vec<&str> {
+        let stage = &plan.stages[plan.named(name).expect("a stage")[0]];
+        stage.needs.iter().map(|i| plan.stages[*i].name()).collect()
+    };
+    // Features of what it trains on do not have to be there before it, and one of them is its own.
+    assert_eq!(needs("warm"), ["pool", "picked"]);
+    assert_eq!(needs("features"), ["warm", "picked"]);
+    let reads = |name: &str| uses(&plan, name).0;
+    let samples = ["samples of picked in st", "samples of pool in st"];
+    assert_eq!(reads("warm"), [&["model"][..], &samples, &["features of picked in st"]].concat());
+    let all = ["features of answers in st", "features of picked in st", "features of pool in st"];
+    assert_eq!(reads("answers"), [&["model"][..], &samples, &all, &["run warm in st"]].concat());
+    assert_eq!(reads("copies"), ["model", "samples of pool in st"]);
+    assert!(reads("best").contains(&"the store st".to_owned()), "{:?}", reads("best"));
+}
