@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::{Value, json};
@@ -241,6 +242,64 @@ fn a_training_that_is_refused_leaves_the_one_before_with_its_run() {
     // With the former options nothing is to be done.
     write(&place, FILE);
     assert!(ran(&go(&place, &[])).is_empty());
+}
+
+/// A training in no store.
+fn alone(rank: u32, more: &str) -> String {
+    format!(
+        "[[stage]]\nname = 'warm'\ncommand = 'train'\nmodel = 'MODEL'\ndata = 'pool.jsonl'\nlora-rank = {rank}\n\
+         max-steps = 2\nsave-steps = 1\nmax-length = 64\noutput = 'warm'\n{more}"
+    )
+}
+
+fn without_store(place: &Place, more: &[&str]) -> binary::Finished {
+    let mut command = Command::new(binary::path());
+    command.current_dir(place.path("")).env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG");
+    binary::run(command.args(["run", "p.toml"]).args(more))
+}
+
+/// Trains with a rank of 2, then asks for one of 3 while another process has the folder.
+fn tried_in_vain(place: &Place) {
+    write(place, &alone(2, ""));
+    assert_eq!(without_store(place, &[]).code, 0);
+    let lock = OsVfs.lock(&place.path("warm/.lock"), false).expect("opened").expect("free");
+    write(place, &alone(3, ""));
+    let failed = without_store(place, &[]);
+    assert!(failed.code == 1 && failed.stderr.contains("another training"), "{}", failed.stderr);
+    drop(lock);
+}
+
+#[test]
+fn a_training_without_a_store_is_kept_where_others_are_refused() {
+    let place = place();
+    tried_in_vain(&place);
+    let weights = || files(&place.path("warm/checkpoint-2"));
+    let before = weights();
+    write(&place, &alone(2, ""));
+    let again = without_store(&place, &[]);
+    assert!(again.code == 0 && again.stderr.contains("already trained, 2 steps"), "{}", again.stderr);
+    write(&place, &alone(2, "lora-targets = ['v_porj']\n"));
+    let failed = without_store(&place, &[]);
+    assert!(failed.code == 1 && failed.stderr.contains("ends in v_porj"), "{}", failed.stderr);
+    write(&place, &alone(2, ""));
+    let again = without_store(&place, &[]);
+    assert!(again.code == 0 && again.stderr.contains("up to date"), "{}", again.stderr);
+    assert_eq!(weights(), before);
+    let forced = without_store(&place, &["--force", "warm"]);
+    assert!(forced.code == 0 && !forced.stderr.contains("already trained"), "{}", forced.stderr);
+}
+
+#[test]
+fn what_a_kill_left_of_a_former_training_is_replaced() {
+    let place = place();
+    tried_in_vain(&place);
+    // As if the kill had come when the first was removed.
+    fs_err::remove_dir_all(place.path("warm/checkpoint-1")).expect("removed");
+    let again = without_store(&place, &[]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let config = fs_err::read(place.path("warm/checkpoint-2/adapter_config.json")).expect("trained");
+    assert_eq!(serde_json::from_slice::<Value>(&config).expect("JSON")["r"], 3);
+    assert!(without_store(&place, &[]).stderr.contains("up to date"));
 }
 
 #[test]

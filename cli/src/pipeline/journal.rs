@@ -42,6 +42,12 @@ pub struct Record {
     pub outputs: BTreeMap<String, String>,
     /// Versions of what the run before, which was asked something else, had written.
     pub before: BTreeMap<String, String>,
+    /// The last of the runs before that ended well.
+    #[serde(default)]
+    pub done: Option<DoneBefore>,
+    /// Whether it had leave to replace a training: what is left of that may still be there until it ends well.
+    #[serde(default)]
+    pub overwrites: bool,
     /// Names of files and runs that it may replace: it made them, or they were not there when it began. What
     /// others had put there is never among them.
     pub own: BTreeSet<String>,
@@ -51,6 +57,25 @@ pub struct Record {
     pub process: Option<u32>,
     /// How it went.
     pub ran: Ran,
+}
+
+/// A run that ended well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DoneBefore {
+    /// What it was asked.
+    pub asked: Asked,
+    /// Versions of what it wrote.
+    pub outputs: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// The last run that ended well: this one, or one before.
+    pub fn last_done(&self) -> Option<DoneBefore> {
+        match self.state {
+            State::Done => Some(DoneBefore { asked: self.asked.clone(), outputs: self.outputs.clone() }),
+            _ => self.done.clone(),
+        }
+    }
 }
 
 /// How a stage stands.
@@ -177,6 +202,8 @@ mod tests {
             asked: Asked { arguments: vec!["ls".into()], inputs: BTreeMap::new() },
             outputs: BTreeMap::new(),
             before: BTreeMap::new(),
+            done: None,
+            overwrites: true,
             own: BTreeSet::from(["x".into()]),
             number: journal.next_number(),
             process: Some(1),

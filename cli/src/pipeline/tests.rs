@@ -83,6 +83,8 @@ impl World {
             asked,
             outputs: BTreeMap::new(),
             before: BTreeMap::new(),
+            done: None,
+            overwrites: false,
             own: BTreeSet::new(),
             number: 0,
             process: None,

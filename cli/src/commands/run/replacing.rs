@@ -6,9 +6,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::child::Task;
 use super::outcome::Outcome;
 use super::runner::{Runner, header};
-use crate::pipeline::{Call, PlannedStage, Record, Resource, State, Why};
+use crate::pipeline::{Asked, Call, PlannedStage, Record, Resource, State, Why};
 
 /// Lets a training take the folder of another one.
 pub(super) const OVERWRITE: &str = "--overwrite-output-dir";
@@ -30,7 +31,7 @@ impl Runner<'_> {
         add_json(call, &mut more);
         let Some(old) = old else { return Ok(more) };
         if call.knows("overwrite_output_dir") {
-            if !call.has("overwrite_output_dir") && self.is_former_training(stage, old, again)? {
+            if !call.has("overwrite_output_dir") && self.is_former_training(stage, old, again, &more)? {
                 add(call, OVERWRITE, &mut more);
             }
         } else if call.knows("force") && !call.has("force") && !keeps(call) {
@@ -40,12 +41,43 @@ impl Runner<'_> {
     }
 
     /// Whether a stage's folder has a training that is to be replaced: one that was begun with other options
-    /// goes on only if it is still the old one that is there.
-    fn is_former_training(&mut self, stage: &PlannedStage, old: &Record, again: bool) -> Result<bool> {
+    /// goes on only if it is still the old one that is there, or what a kill left of it.
+    fn is_former_training(
+        &mut self,
+        stage: &PlannedStage,
+        old: &Record,
+        again: bool,
+        more: &[String],
+    ) -> Result<bool> {
         let Some(output) = stage.call.value("output") else { return Ok(false) };
         let output = Resource::path(&self.plan.base, output);
         let version = self.versions.of(&output)?;
-        Ok(version.is_some() && (again || version.as_ref() == old.before.get(&output.to_string())))
+        if version.is_none() {
+            return Ok(false);
+        }
+        if again || version.as_ref() == old.before.get(&output.to_string()) {
+            return Ok(true);
+        }
+        // What it trained itself before it failed or was killed is no other training, and stays.
+        Ok(old.overwrites && old.state != State::Done && self.tried(stage, more, true)?.is_some())
+    }
+
+    /// Whether a stage's folder has the training that is asked for, as it was when it ended well: other options
+    /// that were tried in between have changed nothing.
+    pub(super) fn has_done(
+        &mut self,
+        stage: &PlannedStage,
+        old: Option<&Record>,
+        asked: &Asked,
+    ) -> Result<bool> {
+        let done = old.and_then(Record::last_done).filter(|done| done.asked == *asked);
+        let (Some(done), Some(output)) = (done, stage.call.value("output")) else { return Ok(false) };
+        if !stage.call.knows("overwrite_output_dir") {
+            return Ok(false);
+        }
+        let output = Resource::path(&self.plan.base, output);
+        let version = self.versions.of(&output)?;
+        Ok(version.is_some() && version.as_ref() == done.outputs.get(&output.to_string()))
     }
 
     /// The names of what a stage may replace, and whether all that it would replace is among them.
@@ -116,11 +148,20 @@ impl Runner<'_> {
 
     /// The outcome of a training that would be refused, with nothing changed.
     pub(super) fn try_training(&self, stage: &PlannedStage, more: &[String]) -> Result<Option<Outcome>> {
-        let dry = ["--dry-run".to_owned(), "--drops-run".to_owned()];
+        self.tried(stage, more, self.context.quiet)
+    }
+
+    fn tried(&self, stage: &PlannedStage, more: &[String], quiet: bool) -> Result<Option<Outcome>> {
+        let knows = |switch: &&str| stage.call.knows(&switch.replace('-', "_"));
+        let dry = ["dry-run", "drops-run"].iter().filter(|switch| knows(switch));
+        let dry: Vec<String> = dry.map(|switch| format!("--{switch}")).collect();
+        if dry.is_empty() {
+            return Ok(None);
+        }
         let argv = stage.call.argv_with(&[more, &dry].concat());
         let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
         header(&log, 0, &argv)?;
-        let task = self.task(&argv[1..], &log, &printed);
+        let task = Task { quiet, ..self.task(&argv[1..], &log, &printed) };
         let status = task.run(&self.cancel, |_| Ok(()))?;
         if status.success() {
             return Ok(None);

@@ -94,10 +94,12 @@ impl Runner<'_> {
             }
         }
         let old = self.journal.stages.get(stage.name()).cloned();
-        let again =
-            old.is_some() && (self.forced.contains(&place) || old.as_ref().is_some_and(|r| r.asked != asked));
+        let forced = self.forced.contains(&place);
+        let stays = !forced && self.has_done(stage, old.as_ref(), &asked)?;
+        let again = old.as_ref().is_some_and(|old| forced || old.asked != asked && !stays);
         let (own, ours) = self.own(stage, old.as_ref())?;
-        let more = self.options(stage, old.as_ref().filter(|_| ours), again)?;
+        let more = self.options(stage, old.as_ref().filter(|_| ours && !stays), again)?;
+        let done = old.as_ref().and_then(Record::last_done);
         let before = match old {
             Some(old) if again && !old.outputs.is_empty() => old.outputs,
             Some(old) => old.before,
@@ -105,9 +107,11 @@ impl Runner<'_> {
         };
         let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let ran = Ran { began, ..Ran::default() };
-        let overwrites = again || more.iter().any(|option| option == OVERWRITE);
-        let drops = ours && overwrites && self.has_run(stage)?;
-        if drops && let Some(refused) = self.try_training(stage, &more)? {
+        let overwrites = more.iter().any(|option| option == OVERWRITE);
+        let drops = ours && (again || overwrites) && self.has_run(stage)?;
+        if (drops || overwrites)
+            && let Some(refused) = self.try_training(stage, &more)?
+        {
             // Nothing of it was changed: with the former options it is up to date.
             return Ok(refused);
         }
@@ -116,6 +120,8 @@ impl Runner<'_> {
             asked,
             outputs: BTreeMap::new(),
             before,
+            done,
+            overwrites,
             own,
             number: 0,
             process: None,
