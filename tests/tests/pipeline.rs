@@ -414,6 +414,16 @@ fn a_dry_run_shows_the_plan_and_touches_nothing() {
 }
 
 #[test]
+fn a_dry_run_reads_no_config_file_as_the_stages_do_not() {
+    let place = place();
+    write(&place, &alone(2, ""));
+    fs_err::write(place.path("gstore.toml"), "[train]\noptim = \"none such\"\n").expect("written");
+    let plan = without_store(&place, &["--dry-run", "--json"]);
+    let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    assert!(plan["stages"][0]["disk"].is_string(), "{plan}");
+}
+
+#[test]
 fn mistakes_are_refused_before_anything_runs() {
     let place = place();
     for (from, to, says) in [
