@@ -311,6 +311,37 @@ fn options_that_say_nothing_together_are_refused() {
 }
 
 #[test]
+fn options_of_files_are_refused_with_a_dataset() {
+    let place = place();
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let model = world::demo().join("model");
+    for (words, more) in
+        [(&["train"][..], &["--max-steps", "1"][..]), (&["daunce", "train"], &["--models", "2"])]
+    {
+        let of = |options: &[&str]| {
+            let mut command = place.gstore(words);
+            command
+                .args(["--dataset", "pool", "--max-length", "64", "--output", "out", "--dry-run"])
+                .args(more);
+            binary::run(command.args(options).arg("--model").arg(&model))
+        };
+        for (options, says) in [
+            (["--field", "text=nonsense"], "--field names keys of files"),
+            (["--duplicates", "first"], "--duplicates"),
+        ] {
+            let refused = of(&options);
+            assert!(refused.code == 2 && refused.stderr.contains(says), "{words:?}: {}", refused.stderr);
+        }
+        assert_eq!(of(&[]).code, 0, "{words:?}");
+    }
+    // Held-out samples may be a file.
+    let mut watched =
+        place.gstore(&["train", "--dataset", "pool", "--eval-data", "pool.jsonl", "--max-steps", "1"]);
+    watched.args(["--field", "messages=messages", "--max-length", "64", "--output", "out", "--dry-run"]);
+    assert_eq!(binary::run(watched.arg("--model").arg(&model)).code, 0);
+}
+
+#[test]
 fn the_loss_of_held_out_samples_is_in_the_log() {
     let place = place();
     let watch = ["--eval-data", "pool.jsonl", "--eval-every", "1", "--json"];

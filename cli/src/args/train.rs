@@ -86,12 +86,12 @@ pub struct TrainRowsArgs {
     /// A dataset of the store, in place of files
     #[arg(long, value_name = "NAME", conflicts_with = "data")]
     pub dataset: Option<String>,
-    /// Key that holds what gstore calls text, prompt, completion, messages, role, content
+    /// Key of the files that holds what gstore calls text, prompt, completion, messages, role, content
     /// or id (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
     /// What to do with a record of --data whose id an earlier one has
-    #[arg(long, value_enum, default_value = "refuse")]
+    #[arg(long, value_enum, default_value = "refuse", conflicts_with = "dataset")]
     pub duplicates: Duplicates,
     /// Only the samples whose ids stand in a file: JSON lines with an `id` each, as
     /// `gstore select` writes them

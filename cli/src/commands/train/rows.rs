@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,6 +14,18 @@ use serde_json::Value;
 use crate::args::{Duplicates, TrainRowsArgs};
 use crate::condition::rows_where;
 use crate::context::Context;
+use crate::failure::UsageError;
+
+/// Refuses names of keys where neither the samples nor `others` are files.
+pub fn check_fields(args: &TrainRowsArgs, others: &[PathBuf]) -> Result<()> {
+    if args.dataset.is_some() && others.is_empty() && !args.fields.is_empty() {
+        bail!(UsageError(
+            "--field names keys of files, and no file is read: the keys of a --dataset were named when it was added"
+                .to_owned()
+        ));
+    }
+    Ok(())
+}
 
 /// Where the samples are.
 pub fn source(args: &TrainRowsArgs, store: Option<&Store>) -> Result<DataSource> {
