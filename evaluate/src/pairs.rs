@@ -128,7 +128,7 @@ pub(crate) const COMPLETION: &str = "_completion";
 /// Memory: all texts.
 ///
 /// # Errors
-/// Records that lack one of them, systems with other rows or other references, an id that comes twice.
+/// Records that lack one of them, systems with other rows, none or other references, an id that comes twice.
 pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, EvaluateError> {
     let references = match &request.references {
         Some(source) => Some(references_of(source, request.reference.as_deref(), cancel)?),
@@ -180,6 +180,9 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
             }
             Ok(())
         })?;
+        if names.is_empty() {
+            return Err(EvaluateError::Nothing(format!("{}: it has no rows", named(system))));
+        }
         pairs.systems.extend(names);
         let short = pairs.rows.iter().find(|row| row.predictions.len() < pairs.systems.len());
         if let Some(row) = short {
@@ -195,6 +198,15 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
 fn is_same(one: &[String], other: &[String]) -> bool {
     let within = |some: &[String], all: &[String]| some.iter().all(|text| all.contains(text));
     within(one, other) && within(other, one)
+}
+
+/// A system as an error names it: what is read, and what it is called.
+fn named(system: &SystemSource) -> String {
+    let source = source_of(&system.source);
+    match &system.name {
+        Some(name) => format!("{source} ({name})"),
+        None => source,
+    }
 }
 
 /// The files or the dataset, for a message.

@@ -60,6 +60,23 @@ fn answers_of_two_models_are_joined() {
 }
 
 #[test]
+fn a_system_without_rows_is_no_part_of_a_comparison() {
+    let folder = folder(&[("base.jsonl", BASE), ("empty.jsonl", ""), ("list.json", "[]")]);
+    for (names, empty) in [
+        (["base.jsonl", "empty.jsonl"], "empty.jsonl"),
+        (["empty.jsonl", "base.jsonl"], "empty.jsonl"),
+        (["base.jsonl", "list.json"], "list.json"),
+    ] {
+        let error = read(&request(folder.path(), &names)).expect_err("a system without rows");
+        assert!(error.contains("nothing to evaluate in") && error.contains(empty), "{error}");
+    }
+    let mut named = request(folder.path(), &["base.jsonl", "empty.jsonl"]);
+    named.systems[1].name = Some("tuned".to_owned());
+    let error = read(&named).expect_err("a system without rows");
+    assert!(error.contains("empty.jsonl (tuned): it has no rows"), "{error}");
+}
+
+#[test]
 fn samples_without_ids_are_references_of_the_answers_to_them() {
     // The ids are `x` and the first 16 hex digits of the BLAKE3 hashes of the lines.
     let samples = r#"{"messages": [{"role": "user", "content": "q?"}, {"role": "assistant", "content": "u"}]}
