@@ -133,6 +133,17 @@ impl TextEncoder {
         Ok(())
     }
 
+    /// Whether another encoder's tokenizer gives the same tokens, but for those that were only added to one.
+    ///
+    /// # Errors
+    /// A tokenizer that the library cannot write.
+    pub fn shares_tokenizer(&self, other: &Self) -> Result<bool, EncodeError> {
+        if self.spec.tokenizer == other.spec.tokenizer {
+            return Ok(true);
+        }
+        tuned::share_parts(&self.tokenizer, &other.tokenizer).map_err(EncodeError::Tokenizer)
+    }
+
     /// Whether a fine-tune has its own tokens.
     pub fn has_foreign_tokens(&self) -> bool {
         !self.foreign.is_empty()

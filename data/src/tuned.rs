@@ -39,11 +39,9 @@ pub(super) fn added_tokens(base: &Tokenizer, tuned: &Path) -> Result<Vec<AddedTo
     };
     let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
     let own = parse_tokenizer(&bytes).map_err(bad)?;
-    // As the library writes them, since releases of it spell the same tokenizer differently.
-    let as_json = |tokenizer: &Tokenizer| serde_json::to_value(tokenizer).map_err(|e| bad(e.to_string()));
-    let (base, own) = (as_json(base)?, as_json(&own)?);
+    let (base, own) = (as_json(base).map_err(bad)?, as_json(&own).map_err(bad)?);
     let differs = |what: String| EncodeError::OtherTokenizer { path: path.clone(), what };
-    if let Some(part) = PARTS.into_iter().find(|part| base.get(part) != own.get(part)) {
+    if let Some(part) = other_part(&base, &own) {
         return Err(differs(format!("in its {part}")));
     }
     let (base, own) = (listed(&base), listed(&own));
@@ -64,6 +62,23 @@ pub(super) fn added_tokens(base: &Tokenizer, tuned: &Path) -> Result<Vec<AddedTo
         }
     })
     .collect()
+}
+
+/// Whether two tokenizers give the same tokens for every text without tokens that were added to one of them.
+///
+/// # Errors
+/// A tokenizer that the library cannot write.
+pub(super) fn share_parts(one: &Tokenizer, other: &Tokenizer) -> Result<bool, String> {
+    Ok(other_part(&as_json(one)?, &as_json(other)?).is_none())
+}
+
+/// A tokenizer as the library writes it, since releases of it spell the same one differently.
+fn as_json(tokenizer: &Tokenizer) -> Result<Value, String> {
+    serde_json::to_value(tokenizer).map_err(|error| error.to_string())
+}
+
+fn other_part(base: &Value, own: &Value) -> Option<&'static str> {
+    PARTS.into_iter().find(|part| base.get(part) != own.get(part))
 }
 
 fn listed(tokenizer: &Value) -> &[Value] {

@@ -130,6 +130,19 @@ pub enum EvaluateError {
     /// The tokenizer or the template.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// Models that would be asked in different words.
+    #[error(
+        "{system} has the tokenizer of {base} and another template, which writes other prompts: give one for \
+         all models with {}, or the files of one of them with {}",
+        Remedy::Option("template", "NAME|FILE.jinja"),
+        Remedy::Option("tokenizer", "DIR")
+    )]
+    OtherTemplate {
+        /// The system.
+        system: String,
+        /// The system whose prompts differ from its own.
+        base: String,
+    },
     /// Prompts, or options that change none of them.
     #[error(transparent)]
     Samples(#[from] SampleError),
@@ -162,6 +175,7 @@ impl EvaluateError {
         match self {
             EvaluateError::Option(_)
             | EvaluateError::SameName { .. }
+            | EvaluateError::OtherTemplate { .. }
             | EvaluateError::Model { source: GenerateError::Option(_), .. } => true,
             EvaluateError::Samples(error) => error.is_usage(),
             _ => false,

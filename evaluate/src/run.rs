@@ -1,6 +1,7 @@
 //! Tasks on several models: the choices of each question scored, answers generated, and the models compared.
 
 mod answers;
+mod encodings;
 mod files;
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use gstore_data::{TemplateKind, TextEncoder, TextSample, check_system};
 use gstore_generate::{Compute, Weights};
 
 use self::answers::Running;
+use self::encodings::Encodings;
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
 use crate::report::{Column, Comparing, Report, SystemInfo};
@@ -32,7 +34,8 @@ pub struct TasksRequest {
     pub benchmark: String,
     /// The questions, those of a task next to each other.
     pub questions: Vec<Question>,
-    /// The models; all see the same prompts, made with the tokenizer and template of the first.
+    /// The models; all are asked the same. Those that share a tokenizer see the same prompts, one with another
+    /// reads them by its own tokenizer and template.
     pub systems: Vec<System>,
     /// Number of the model that others are compared with.
     pub base: usize,
@@ -81,8 +84,9 @@ pub struct TaskOutcome {
 /// and the answers.
 ///
 /// # Errors
-/// A model, tokenizer or question that cannot be used; results of another request in the folder; being told
-/// to stop, after which the folder has what was done.
+/// A model, tokenizer or question that cannot be used; models of one tokenizer whose templates write other
+/// prompts; results of another request in the folder; being told to stop, after which the folder has what was
+/// done.
 pub fn evaluate_tasks(
     request: TasksRequest,
     progress: &mut dyn Progress,
@@ -99,12 +103,18 @@ pub fn evaluate_tasks(
             progress.note(&format!("{}: {note}", system.name));
         }
     }
-    let weights = &first.weights;
-    let encoder = weights.text.encoder(&weights.model)?;
-    let form = (weights.text.max_length as usize, weights.text.template != TemplateKind::Plain);
+    let encodings = Encodings::new(&request.systems)?;
+    let chat = first.weights.text.template != TemplateKind::Plain;
     let threads = request.compute.threads.max(1);
-    let prompts = fit(&request.questions, &encoder, form, (threads, cancel))?;
-    check_told(&prompts, &encoder)?;
+    let prompts = fit(&request.questions, &encodings.all, chat, (threads, cancel))?;
+    check_told(&prompts, &encodings.all[0].encoder)?;
+    let others = encodings.check(&request.systems, &prompts, cancel)?;
+    if !others.is_empty() {
+        let (first, others) = (&first.name, others.join(", "));
+        progress.note(&format!(
+            "{others}: other tokenizers than that of {first}; each model reads the prompts as tokens of its own"
+        ));
+    }
     let left_out = prompts.iter().filter(|prompt| prompt.left_out > 0).count();
     if left_out > 0 {
         let have = many_of(left_out as u64, "question has", "questions have");
@@ -128,7 +138,8 @@ pub fn evaluate_tasks(
         cancel,
     };
     let columns = columns(&answers, &metrics);
-    let report = Report::new(&comparing, &columns)?;
+    let mut report = Report::new(&comparing, &columns)?;
+    report.made = encodings.made(&request.systems);
     let TasksRequest { benchmark, questions, base, .. } = request;
     Ok(TaskOutcome { benchmark, report, questions, prompts, answers, base })
 }

@@ -2,6 +2,7 @@
 
 mod attribution;
 mod common;
+mod encodings;
 mod golden_generate;
 mod harness;
 mod ladder;

@@ -78,6 +78,14 @@ impl Weights {
         let (_, note) = encoder(self, opened.decoder())?;
         Ok(note)
     }
+
+    /// Positions that the model has, if that is a limit; weights are not read.
+    ///
+    /// # Errors
+    /// A model or an adapter that cannot be opened, or do not fit each other.
+    pub fn positions(&self) -> Result<Option<usize>, GenerateError> {
+        Ok(positions(Opened::new(self)?.decoder()))
+    }
 }
 
 /// The tokenizer of a request, and what is to be said of it next to the model.

@@ -91,7 +91,7 @@ pub struct EvaluateTextArgs {
     gstore evaluate tasks --model llama --checkpoints tuned=run/checkpoint-224 --data questions.jsonl --shots dev.jsonl --few-shot 5\n  \
     gstore evaluate tasks --store s --run warmup --layout bbh --data eval/bbh --report bbh-report\n  \
     gstore evaluate tasks --layout mmlu --data eval/mmlu --targets mmlu-target.jsonl\n\n\
-    The base and all checkpoints answer the same prompts. Ctrl-C keeps what is done where the result is a file; the same command goes on.\n\n\
+    The base and all checkpoints answer the same questions. Those that share a tokenizer must also share the template: where theirs write other prompts, give one as --template. A model with another tokenizer reads the prompts by its own tokenizer and template, which the report names; --tokenizer and --template are for all models. Ctrl-C keeps what is done where the result is a file; the same command goes on.\n\n\
     Memory: one model's weights, the questions with their tokens, and what `gstore generate` takes.")]
 pub struct EvaluateTasksArgs {
     /// The models

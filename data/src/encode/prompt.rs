@@ -34,6 +34,14 @@ impl TextEncoder {
         Ok(ids)
     }
 
+    /// The text of a prompt as [`Self::encode_begun`] has it.
+    ///
+    /// # Errors
+    /// A template that refuses the conversation.
+    pub fn prompt_text(&self, content: &Content, begun: &str) -> Result<String, EncodeError> {
+        Ok(self.begun(content, begun)?.0)
+    }
+
     /// Tokens of a prompt as [`Self::encode_begun`] has it, with what the answer goes on with; and how many
     /// of them stand before that. White space at the end of the prompt counts with what follows, which is
     /// where most tokenizers put it.

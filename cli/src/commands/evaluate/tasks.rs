@@ -76,6 +76,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         }
         found => found?,
     };
+    made.extend(std::mem::take(&mut found.report.made));
     found.report.made = made;
     let to = (&args.result, Some(&args.combine));
     let written = result::write(context, to, format, &found.report, || found.rows(), || found.files());
