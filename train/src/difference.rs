@@ -46,6 +46,9 @@ const RATES: [(&str, &str); 8] = [
 const OF_STEPS: [&str; 4] =
     ["samples", "samples of a micro-batch", "micro-batches of a step", "tokens of a packed sequence"];
 
+/// What a checkpoint held that a training went on from. It may have been replaced in its place, or have moved.
+pub(crate) const START_DIGESTS: &str = "digests of the checkpoint that it was resumed from";
+
 /// Two requests that are compared, and the caller's own names of options.
 struct Pair<'a> {
     stored: &'a Value,
@@ -78,7 +81,21 @@ pub fn difference<'a>(stored: &'a Value, asked: &'a Value, own: &'a [(&str, &str
 
 impl Pair<'_> {
     fn differs(&self, key: &str) -> bool {
-        of(self.stored, key) != of(self.asked, key)
+        if of(self.stored, key) == of(self.asked, key) {
+            return false;
+        }
+        match key {
+            // Digests tell these apart, wherever they stand.
+            "method" => !self.both(key, is_adapter) || self.differs("model"),
+            "resumed from" => !self.both(START_DIGESTS, Value::is_object) || self.differs(START_DIGESTS),
+            // Earlier versions wrote none.
+            START_DIGESTS => self.both(key, Value::is_object),
+            _ => true,
+        }
+    }
+
+    fn both(&self, key: &str, is: fn(&Value) -> bool) -> bool {
+        is(of(self.stored, key)) && is(of(self.asked, key))
     }
 
     /// Whether a number was asked for itself, where the request says what else it could follow from.
@@ -95,6 +112,7 @@ impl Pair<'_> {
             "warm-up steps" => !self.is_given("warm-up share") && (self.differs("steps") || of_steps()),
             "rows of a model" => of_steps(),
             "numbers of the rows" => self.differs("samples"),
+            START_DIGESTS => self.differs("resumed from"),
             _ => false,
         }
     }
@@ -128,6 +146,11 @@ impl Pair<'_> {
             ("model", _) => vec!["its model differs from the one given".to_owned()],
             ("samples" | "held-out samples", _) => vec![format!("its {key} differ from those given")],
             ("numbers of the rows", _) => vec!["its rows have other numbers than those given".to_owned()],
+            (START_DIGESTS, _) => {
+                let from = text(of(self.asked, "resumed from")).unwrap_or_default();
+                let option = Remedy::Option("resume_from_checkpoint", &from);
+                vec![format!("the checkpoint of {option} is another than it went on from")]
+            }
             ("method", _) => vec![format!("{}, was {}", method(asked), method(stored))],
             ("template", _) => vec![format!("another {}", Remedy::Option("template", ""))],
             ("shuffle", _) => flag("no_shuffle", asked == &Value::Bool(false)),
@@ -161,6 +184,11 @@ impl Pair<'_> {
 /// What a request has of a key; null where it has nothing.
 fn of<'a>(request: &'a Value, key: &str) -> &'a Value {
     request.get(key).unwrap_or(&Value::Null)
+}
+
+/// Whether the factors of an adapter are trained, which are part of the model's digest.
+fn is_adapter(method: &Value) -> bool {
+    method.as_str().is_some_and(|method| method.starts_with("adapter "))
 }
 
 /// Which weights are trained, by the option that asks for it.

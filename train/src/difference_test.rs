@@ -75,11 +75,42 @@ fn what_follows_is_said_where_nothing_else_differs() {
             json!({"epochs": null, "steps": 8, "warm-up share": 0.0, "warm-up steps": 2}),
             "no num_train_epochs, was 3.0; max_steps=8, was not given; warmup_steps=2, was 0",
         ),
+        (
+            json!({"method": "adapter a", "model": "1"}),
+            json!({"method": "adapter b", "model": "2"}),
+            "adapter=b, was adapter=a; its model differs from the one given",
+        ),
         // What only the other one has.
         (json!({"block": 64}), json!({}), "no block, was 64"),
     ] {
         assert_eq!(difference(&stored, &asked, &[]).as_deref(), Some(says));
     }
+}
+
+#[test]
+fn what_a_training_starts_from_is_known_by_digests_and_not_by_its_place() {
+    let from = |path: &str, digest: Option<&str>| {
+        let digests = digest.map(|digest| json!({ "weights": digest }));
+        json!({ "method": "full", "resumed from": path, START_DIGESTS: digests })
+    };
+    let asked = from("/o/checkpoint-1", Some("1"));
+    assert_eq!(difference(&from("./checkpoint-1", Some("1")), &asked, &[]), None);
+    let replaced = difference(&from("/o/checkpoint-1", Some("2")), &asked, &[]);
+    let says = "the checkpoint of resume_from_checkpoint=/o/checkpoint-1 is another than it went on from";
+    assert_eq!(replaced.as_deref(), Some(says));
+    // Earlier versions wrote the place alone.
+    assert_eq!(difference(&from("/o/checkpoint-1", None), &asked, &[]), None);
+    let other = "resume_from_checkpoint=/o/checkpoint-1, was p";
+    for stored in [from("p", None), from("p", Some("2"))] {
+        assert_eq!(difference(&stored, &asked, &[]).as_deref(), Some(other));
+    }
+    let none = json!({ "method": "full", "resumed from": null, START_DIGESTS: null });
+    assert_eq!(
+        difference(&asked, &none, &[]).as_deref(),
+        Some("no resume_from_checkpoint, was /o/checkpoint-1")
+    );
+    let adapter = |place: &str| json!({ "method": format!("adapter {place}"), "model": "1" });
+    assert_eq!(difference(&adapter("./a"), &adapter("/o/a"), &[]), None);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{
     Checkpoint, Lock, Resumed, checkpoints, identity_of, last_checkpoint, named_as_checkpoints,
-    remove_replaced, remove_unfinished, replaced, resume, unfinished,
+    remove_replaced, remove_unfinished, replaced, resume, start_digests, unfinished,
 };
-use crate::difference::difference;
+use crate::difference::{START_DIGESTS, difference};
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::optimizer::Optimizer;
@@ -53,7 +53,9 @@ pub(crate) fn identity(
     let evaluation = request.evaluation.as_ref();
     identity["held-out samples"] = json!(evaluation.map(|_| digest(held_out)));
     identity["steps between two losses of held-out samples"] = json!(evaluation.and_then(|e| e.every));
-    identity["resumed from"] = json!(request.saving.resume_from);
+    let from = request.saving.resume_from.as_deref();
+    identity["resumed from"] = json!(from);
+    identity[START_DIGESTS] = json!(from.map(start_digests).transpose()?);
     Ok((identity, base))
 }
 

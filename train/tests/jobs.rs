@@ -367,6 +367,33 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn another_checkpoint_in_the_place_of_the_one_gone_on_from_is_noticed() {
+    let Some(world) = World::new() else { return };
+    for (name, method) in [("lora", lora()), ("full", Method::Full)] {
+        let first = world.request(&format!("{name}-first"), method.clone());
+        assert_eq!(go_for(&first, 4).steps, 4);
+        let mut second = world.request(&format!("{name}-second"), method.clone());
+        second.batching.seed += 1;
+        assert_eq!(go_for(&second, 4).steps, 4);
+        let [place, moved] = ["place", "moved"].map(|place| world.path(&format!("{name}-{place}")));
+        copy(&first.output.join("checkpoint-3"), &place);
+        copy(&place, &moved);
+        let mut onward = world.request(&format!("{name}-onward"), method.clone());
+        onward.saving.resume_from = Some(place.clone());
+        assert!(go(&onward).unwrap().finished);
+        // The same one in another place.
+        let mut again = onward.clone();
+        again.saving.resume_from = Some(moved);
+        assert_eq!(go(&again).unwrap().before, 7);
+        fs_err::remove_dir_all(&place).unwrap();
+        copy(&second.output.join("checkpoint-3"), &place);
+        let error = go(&onward).unwrap_err();
+        assert!(matches!(error, TrainError::OtherTraining { .. }), "{name}: {error}");
+    }
+}
+
 /// Keeps what it is told.
 #[derive(Default)]
 struct Notes(Vec<String>);

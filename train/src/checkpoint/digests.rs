@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gstore_core::Digest;
-use gstore_model::weights::OwnState;
+use gstore_model::weights::{ModelFolder, OwnState, checkpoint_id};
+use serde_json::{Map, Value, json};
 
-use super::checkpoints;
+use super::read::own_state;
+use super::{checkpoints, is_adapter};
 use crate::error::TrainError;
 
 /// The files, as far as a checkpoint has them.
@@ -36,6 +38,27 @@ pub(super) fn check_files(folder: &Path) -> Result<(), TrainError> {
 pub(super) fn damaged(folder: &Path, name: &str, why: &str) -> TrainError {
     let what = format!("{name} is damaged: {why}\n  {}", way_out(folder));
     TrainError::Checkpoint { folder: folder.to_owned(), what }
+}
+
+/// Files that say with the weights how a training goes on from a checkpoint, as far as it has them.
+const STATE: [&str; 3] = ["optimizer.pt", "optimizer.bin", "trainer_state.json"];
+
+/// Digests of all that a training goes on with from a checkpoint, our own or another trainer's. The weights of an
+/// adapter are not among them: they are part of the digest of its model.
+pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
+    let mut digests = Map::new();
+    if !is_adapter(folder) {
+        let weights = checkpoint_id(&ModelFolder::open(folder)?, None)?.to_string();
+        digests.insert("weights".to_owned(), json!(weights));
+    }
+    for (name, path) in STATE.into_iter().map(|name| (name, folder.join(name))) {
+        if path.is_file() {
+            digests.insert(name.to_owned(), json!(Digest::of_read(fs_err::File::open(path)?)?));
+        }
+    }
+    let pending = own_state(folder)?.and_then(|own| own.get("losses_to_log").cloned());
+    digests.insert("losses to log".to_owned(), json!(pending));
+    Ok(Value::Object(digests))
 }
 
 /// What to do about a checkpoint that is damaged.
