@@ -129,16 +129,40 @@ pub(crate) fn load(
             return Err(TrainError::Option(format!("no sample has the id {missing:?}")));
         }
     }
-    let repeated = match source {
-        SampleSource::Files { .. } => leave_out_repeated(&mut chosen, *repeats)?,
-        // Ids of a dataset are unique, and given contents have none of their own.
-        _ => 0,
-    };
+    let repeated =
+        leave_out_repeated(source, &mut chosen, *repeats, "a training would learn twice from each")?;
     if let Some(share) = share {
         chosen = drawn(chosen, *share, *seed)?;
     }
+    Ok(Samples { repeated, texts, ..encoded(chosen, encoder, threads, cancel)? })
+}
+
+/// Reads and encodes samples that no step is taken on: all of a source.
+///
+/// # Errors
+/// A file or sample that cannot be read, and ids that come twice unless the first of each is to be kept.
+pub(crate) fn load_held_out(
+    source: &SampleSource,
+    repeats: Repeats,
+    encoder: &TextEncoder,
+    threads: usize,
+    cancel: &Cancel,
+) -> Result<Samples, TrainError> {
+    let (mut all, _) = source.read(Reading::Whole, &|_, _| true, cancel)?;
+    let texts = Texts::of(&all);
+    let repeated = leave_out_repeated(source, &mut all, repeats, "the held-out loss would count each twice")?;
+    Ok(Samples { repeated, texts, ..encoded(all, encoder, threads, cancel)? })
+}
+
+/// Samples as tokens, those that have a scored one.
+fn encoded(
+    chosen: Vec<TextSample>,
+    encoder: &TextEncoder,
+    threads: usize,
+    cancel: &Cancel,
+) -> Result<Samples, TrainError> {
     let chosen = in_blocks(chosen, encoder, threads, cancel)?;
-    let mut samples = Samples { repeated, texts, ..Samples::default() };
+    let mut samples = Samples::default();
     let encoded = encode_each(&chosen, |sample| encoder.encode(&sample.content), threads, cancel)?;
     for (encoded, TextSample { row, .. }) in encoded.into_iter().zip(&chosen) {
         samples.truncated += usize::from(encoded.truncated);
@@ -153,8 +177,17 @@ pub(crate) fn load(
     Ok(samples)
 }
 
-/// Leaves out samples whose id an earlier one has, if that is asked for; how many.
-fn leave_out_repeated(chosen: &mut Vec<TextSample>, repeats: Repeats) -> Result<usize, TrainError> {
+/// Leaves out samples whose id an earlier one has, if that is asked for; how many. `what` they would do.
+fn leave_out_repeated(
+    source: &SampleSource,
+    chosen: &mut Vec<TextSample>,
+    repeats: Repeats,
+    what: &str,
+) -> Result<usize, TrainError> {
+    if !matches!(source, SampleSource::Files { .. }) {
+        // Ids of a dataset are unique, and given contents have none of their own.
+        return Ok(0);
+    }
     let repeated = repeated(chosen);
     if repeats == Repeats::Refuse && !repeated.is_empty() {
         let named = repeated.iter().take(3).map(|(place, earlier)| {
@@ -164,7 +197,7 @@ fn leave_out_repeated(chosen: &mut Vec<TextSample>, repeats: Repeats) -> Result<
         let named: Vec<String> = named.collect();
         let more = if repeated.len() > named.len() { ", ..." } else { "" };
         return Err(TrainError::Option(format!(
-            "{}, and a training would learn twice from each: {}{more} (counted from 0 over all files); {} keeps the first",
+            "{}, and {what}: {}{more} (counted from 0 over all files); {} keeps the first",
             many_of(
                 repeated.len() as u64,
                 "sample has the id of an earlier one",

@@ -1,14 +1,14 @@
 //! Preparation of a training: model, samples and steps, checked before anything is computed.
 
 use gstore_core::{Cancel, available_memory, many};
-use gstore_data::{Reading, SampleSource, TextEncoder, encode_each, in_blocks};
+use gstore_data::TextEncoder;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
 use gstore_model::{CandleDevice, Device};
 
 use crate::checkpoint::{lora_dropout, model_config};
 use crate::cut::{SHARES, largest};
-use crate::data::{Samples, Texts, load};
+use crate::data::{Samples, Texts, load, load_held_out};
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::job::Observer;
@@ -77,7 +77,8 @@ impl Prepared {
             observer.note(&note);
         }
         let Samples { samples, rows, texts, .. } = samples(&request, &encoder, &decoder, observer, cancel)?;
-        let (held_out, more) = held_out(&request, &encoder, &decoder, cancel)?;
+        let Samples { samples: held_out, texts: more, .. } =
+            held_out(&request, &encoder, &decoder, observer, cancel)?;
         let batching = &request.batching;
         let sequences = batching.packing.then(|| {
             let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
@@ -251,44 +252,45 @@ fn samples(
 ) -> Result<Samples, TrainError> {
     let threads = request.compute.threads;
     let loaded = load(&request.data, &request.subset, encoder, threads, cancel)?;
-    for (number, sample) in loaded.samples.iter().enumerate() {
-        sample.check(number, decoder)?;
-    }
-    if loaded.repeated > 0 {
-        let repeats = many(loaded.repeated as u64, "sample");
-        observer.note(&format!("{repeats} left out, as earlier ones have their ids"));
-    }
-    if loaded.without_scored > 0 {
-        let samples = many(loaded.without_scored as u64, "sample");
-        observer.note(&format!("{samples} without a scored token left out"));
-    }
-    if loaded.truncated > 0 {
-        let most = request.batching.text.max_length;
-        observer.note(&format!("{} cut to {most} tokens", many(loaded.truncated as u64, "sample")));
-    }
+    check(&loaded, decoder)?;
+    tell(&loaded, "sample", request.batching.text.max_length, observer);
     Ok(loaded)
 }
 
-/// The samples that the loss is watched on, and the sizes of their texts.
+/// The samples that the loss is watched on.
 fn held_out(
     request: &TrainRequest,
     encoder: &TextEncoder,
     decoder: &Decoder,
+    observer: &mut dyn Observer,
     cancel: &Cancel,
-) -> Result<(Vec<Sample>, Texts), TrainError> {
-    let Some(evaluation) = &request.evaluation else { return Ok((Vec::new(), Texts::default())) };
-    let (source, threads): (&SampleSource, _) = (&evaluation.data, request.compute.threads);
-    let (read, _) = source.read(Reading::Whole, &|_, _| true, cancel)?;
-    let texts = Texts::of(&read);
-    let read = in_blocks(read, encoder, threads, cancel)?;
-    let encoded = encode_each(&read, |sample| encoder.encode(&sample.content), threads, cancel)?;
-    let samples = encoded.into_iter().map(|text| Sample { ids: text.ids, scored: text.scored });
-    let samples: Vec<Sample> = samples.filter(|sample| sample.scored_tokens() > 0).collect();
-    if samples.is_empty() {
+) -> Result<Samples, TrainError> {
+    let Some(evaluation) = &request.evaluation else { return Ok(Samples::default()) };
+    let (repeats, threads) = (request.subset.repeats, request.compute.threads);
+    let loaded = load_held_out(&evaluation.data, repeats, encoder, threads, cancel)?;
+    if loaded.samples.is_empty() {
         return Err(TrainError::NothingHeldOut);
     }
-    for (number, sample) in samples.iter().enumerate() {
-        sample.check(number, decoder)?;
+    check(&loaded, decoder)?;
+    tell(&loaded, "held-out sample", request.batching.text.max_length, observer);
+    Ok(loaded)
+}
+
+fn check(loaded: &Samples, decoder: &Decoder) -> Result<(), TrainError> {
+    loaded.samples.iter().enumerate().try_for_each(|(number, sample)| sample.check(number, decoder))
+}
+
+/// Says what was left out of samples and cut; `noun`: what one of them is called.
+fn tell(loaded: &Samples, noun: &str, max_length: u32, observer: &mut dyn Observer) {
+    let Samples { repeated, without_scored, truncated, .. } = loaded;
+    if *repeated > 0 {
+        let repeats = many(*repeated as u64, noun);
+        observer.note(&format!("{repeats} left out, as earlier ones have their ids"));
     }
-    Ok((samples, texts))
+    if *without_scored > 0 {
+        observer.note(&format!("{} without a scored token left out", many(*without_scored as u64, noun)));
+    }
+    if *truncated > 0 {
+        observer.note(&format!("{} cut to {max_length} tokens", many(*truncated as u64, noun)));
+    }
 }

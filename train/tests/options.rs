@@ -8,7 +8,8 @@ use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
 use gstore_train::{
     Batching, DropoutRates, Evaluation, Method, Observer, Optimizer, OptimizerKind, Parameters, Quiet,
-    Sample, Saving, StepOptions, TrainRequest, Trainer, TrainerOptions, base_of, forecast, merge, run,
+    Repeats, Sample, Saving, StepOptions, TrainRequest, Trainer, TrainerOptions, base_of, forecast, merge,
+    run,
 };
 
 use crate::jobs::{World, files, go, go_for, lora};
@@ -212,15 +213,48 @@ fn other_held_out_samples_are_another_training() {
     assert!(go(&request).unwrap().finished);
 }
 
+struct Notes(Vec<String>);
+
+impl Observer for Notes {
+    fn note(&mut self, message: &str) {
+        self.0.push(message.to_owned());
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn what_is_left_out_of_held_out_samples_is_said() {
+    let Some(world) = World::new() else { return };
+    let path = world.path("held-out.jsonl");
+    let long = "Some words. ".repeat(200);
+    let lines = [
+        format!(r#"{{"id": "a", "text": "{long}"}}"#),
+        r#"{"id": "b", "text": "Some words."}"#.to_owned(),
+        r#"{"id": "b", "text": "Other words."}"#.to_owned(),
+        format!(r#"{{"id": "c", "prompt": "{long}", "completion": "Yes."}}"#),
+    ];
+    fs_err::write(&path, lines.join("\n")).unwrap();
+    let mut request = world.request("watched", lora());
+    let data = SampleSource::Files { paths: vec![path], fields: Vec::new() };
+    request.evaluation = Some(Evaluation { data, every: None });
+    let refused = forecast(&request, &mut Quiet, &Cancel::new()).unwrap_err().to_string();
+    assert!(refused.contains("held-out loss") && refused.contains("\"b\" in rows 1 and 2"), "{refused}");
+    request.subset.repeats = Repeats::First;
+    let mut notes = Notes(Vec::new());
+    forecast(&request, &mut notes, &Cancel::new()).unwrap();
+    let held_out: Vec<&str> =
+        notes.0.iter().map(String::as_str).filter(|note| note.contains("held-out")).collect();
+    let expected = [
+        "1 held-out sample left out, as earlier ones have their ids",
+        "1 held-out sample without a scored token left out",
+        "2 held-out samples cut to 96 tokens",
+    ];
+    assert_eq!(held_out, expected);
+}
+
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn an_adapter_that_is_gone_on_from_says_its_new_dropout() {
-    struct Notes(Vec<String>);
-    impl Observer for Notes {
-        fn note(&mut self, message: &str) {
-            self.0.push(message.to_owned());
-        }
-    }
     let Some(world) = World::new() else { return };
     let first = go(&everything(&world, "first")).unwrap();
     let from = first.checkpoints.last().unwrap().folder.clone();

@@ -90,8 +90,8 @@ pub struct TrainRowsArgs {
     /// or id (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
-    /// What to do with a record of --data whose id an earlier one has
-    #[arg(long, value_enum, default_value = "refuse", conflicts_with = "dataset")]
+    /// What to do with a record of a file whose id an earlier one has
+    #[arg(long, value_enum, default_value = "refuse")]
     pub duplicates: Duplicates,
     /// Only the samples whose ids stand in a file: JSON lines with an `id` each, as
     /// `gstore select` writes them

@@ -16,9 +16,17 @@ use crate::condition::rows_where;
 use crate::context::Context;
 use crate::failure::UsageError;
 
-/// Refuses names of keys where neither the samples nor `others` are files.
+/// Refuses options of files where neither the samples nor `others` are files.
 pub fn check_fields(args: &TrainRowsArgs, others: &[PathBuf]) -> Result<()> {
-    if args.dataset.is_some() && others.is_empty() && !args.fields.is_empty() {
+    if args.dataset.is_none() || !others.is_empty() {
+        return Ok(());
+    }
+    if args.duplicates != Duplicates::Refuse {
+        bail!(UsageError(
+            "--duplicates is about records of files, and no file is read: ids of a --dataset come once".to_owned()
+        ));
+    }
+    if !args.fields.is_empty() {
         bail!(UsageError(
             "--field names keys of files, and no file is read: the keys of a --dataset were named when it was added"
                 .to_owned()
