@@ -22,7 +22,7 @@ pub fn options(folders: &mut Folders<'_>, args: &TextArgs) -> Result<TextOptions
         tokenizer,
         template: args.template.clone(),
         system: args.system.clone(),
-        max_length: args.max_length,
+        max_length: args.max_length.unwrap_or(TextOptions::MAX_LENGTH),
         block: args.block,
     })
 }
@@ -31,7 +31,7 @@ pub fn options(folders: &mut Folders<'_>, args: &TextArgs) -> Result<TextOptions
 ///
 /// # Errors
 /// A length or a block that was given and is beyond them; a folder that is no model.
-pub fn within_positions(model: &Path, text: TextOptions) -> Result<TextOptions> {
+pub fn within_positions(model: &Path, args: &TextArgs, text: TextOptions) -> Result<TextOptions> {
     let Some(most) = positions(model)? else { return Ok(text) };
     // No length would do for such a block.
     if let Some(block) = text.block.filter(|block| *block > most) {
@@ -41,7 +41,7 @@ pub fn within_positions(model: &Path, text: TextOptions) -> Result<TextOptions> 
     }
     match text.max_length {
         length if length <= most => Ok(text),
-        TextOptions::MAX_LENGTH => Ok(TextOptions { max_length: most, ..text }),
+        _ if args.max_length.is_none() => Ok(TextOptions { max_length: most, ..text }),
         max_length => Err(IngestError::TooLong { max_length, positions: most as usize }.into()),
     }
 }
@@ -51,7 +51,8 @@ pub fn within_positions(model: &Path, text: TextOptions) -> Result<TextOptions> 
 pub fn tell_cut(context: &Context, args: &TextArgs, (model, text): (&Path, &TextOptions)) -> Result<()> {
     let max_length = text.max_length;
     // A shorter length may also be that of a fit.
-    if max_length < args.max_length && positions(model)? == Some(max_length) {
+    let is_shorter = args.max_length.is_none() && max_length < TextOptions::MAX_LENGTH;
+    if is_shorter && positions(model)? == Some(max_length) {
         context.say(&format!(
             "the model has {max_length} positions: samples are cut off after {max_length} tokens (--max-length {max_length})"
         ));

@@ -582,8 +582,12 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
             ["train", "--data", "a.jsonl", "--model", "model", "--output", "tuned", "--max-steps", "1"];
         place.run(&[&words[..], more].concat())
     };
+    // Also where it is the default that is given.
+    for beyond in [positions + 1, 2048] {
+        let beyond = ["--max-length", &beyond.to_string()];
+        said(&train(&beyond), 1, &[&format!("--max-length {positions} or less")]);
+    }
     let beyond = (positions + 1).to_string();
-    said(&train(&["--max-length", &beyond]), 1, &[&format!("--max-length {positions} or less")]);
     let block = format!("--block {positions} or less");
     for more in [&["--block", &beyond][..], &["--block", &beyond, "--max-length", &beyond]] {
         said(&train(more), 2, &[&block]);
@@ -601,6 +605,20 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     let scored = score(&[]);
     said(&scored, 0, &[&note]);
     assert!(scored.stdout.contains(&format!(",{positions},true,")), "{}", scored.stdout);
+    // And of trainings of many models.
+    let long = |id: &str| format!("{{\"id\": \"{id}\", \"text\": \"{}\"}}\n", "hello there ".repeat(100));
+    write(&place, "long.jsonl", &["a", "b", "c", "d"].map(long).concat());
+    let of = ["--data", "long.jsonl", "--model", "model"];
+    let copies = ["daunce", "train", "--models", "2", "--steps", "1", "--batch-size", "1"];
+    let copies = [&copies[..], &of, &["--output", "copies", "--dry-run"]].concat();
+    let retrain = ["evaluate", "retrain", "--truth", "truth", "--query-data", "long.jsonl", "--count", "1"];
+    let retrain =
+        [&retrain[..], &of, &["--fraction", "0.5", "--max-steps", "1", "--batch-size", "1"]].concat();
+    for command in [copies, retrain] {
+        said(&place.run(&command), 0, &[&note]);
+        let given = place.run(&[&command[..], &["--max-length", "2048"]].concat());
+        said(&given, 1, &[&format!("--max-length {positions} or less")]);
+    }
 }
 
 #[test]

@@ -260,7 +260,7 @@ fn text(
     (snapshot, model): (&Snapshot, &Path),
 ) -> Result<TextOptions> {
     let flags = &args.text.text;
-    let text = texts::within_positions(model, texts::options(folders, flags)?)?;
+    let text = texts::within_positions(model, flags, texts::options(folders, flags)?)?;
     snapshot.dataset(&args.pool)?;
     texts::tell_cut(context, flags, (model, &text))?;
     Ok(text)

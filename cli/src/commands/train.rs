@@ -60,7 +60,8 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;
-    let text = texts::within_positions(&model, texts::options(&mut folders, &args.text)?)?;
+    let text = texts::options(&mut folders, &args.text)?;
+    let text = texts::within_positions(&model, &args.text, text)?;
     let base = folders.origins().get(&model).cloned();
     let request = TrainRequest {
         method: method(&args.weights),

@@ -87,6 +87,9 @@ fn request(context: &Context, store: &Store, args: &DaunceLossesArgs) -> Result<
         }),
     };
     let text = texts::options(&mut folders, &args.text)?;
+    let text = texts::within_positions(&model, &args.text, text)?;
+    store.snapshot()?.dataset(&args.dataset)?;
+    texts::tell_cut(context, &args.text, (&model, &text))?;
     let ingest = IngestRequest {
         device: args.backend,
         compute: precision(args.compute),

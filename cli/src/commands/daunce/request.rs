@@ -19,7 +19,7 @@ use crate::failure::UsageError;
 use crate::models::folder_error;
 use crate::texts;
 
-/// A training as each copy has it, with everything else as it is by default.
+/// A training as each copy has it, with everything else as it is by default. Says where samples are cut off.
 pub fn training(
     context: &Context,
     args: &DaunceOfArgs,
@@ -31,6 +31,8 @@ pub fn training(
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;
     let text = texts::options(&mut folders, &args.text)?;
+    let text = texts::within_positions(&model, &args.text, text)?;
+    texts::tell_cut(context, &args.text, (&model, &text))?;
     Ok(TrainRequest {
         subset: subset(context, &args.data, store, cancel)?,
         batching: Batching { text, accumulate: 1, epochs: 1.0, ..Batching::default() },

@@ -63,12 +63,14 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
-    let text = texts::options(&mut folders, &args.text)?;
+    let asked = texts::options(&mut folders, &args.text)?;
     drop(folders);
+    let text = texts::within_positions(&model, &args.text, asked.clone())?;
     let encoder = text.encoder(&model).map_err(TrainError::from)?;
     let TruthTexts { pool, queries } = truth.texts(&encoder, &text, &cancel)?;
     let request = request(context, args, &truth, model, pool)?;
-    let agreed = truth.agree_on_recipe(&recipe(&request, &text, &encoder.spec())?)?;
+    let agreed = truth.agree_on_recipe(&recipe(&request, &asked, &encoder.spec())?)?;
+    texts::tell_cut(context, &args.text, (&request.model, &text))?;
     // Before hours of work that the store would not take.
     stored::check(context, args, &truth, &cancel)?;
     for Undone { run, .. } in remaining {

@@ -102,7 +102,7 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
         checkpoints.extend(found);
     }
     let text = texts::options(&mut folders, &args.text)?;
-    let text = texts::within_positions(&model, text)?;
+    let text = texts::within_positions(&model, &args.text, text)?;
     let ingest = IngestRequest {
         dataset: args.dataset.clone(),
         checkpoints,

@@ -46,7 +46,7 @@ pub(super) fn request(
     };
     let text = texts::options(&mut folders, &args.text.text)?;
     let text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &model)?;
-    let text = texts::within_positions(&model, text)?;
+    let text = texts::within_positions(&model, &args.text.text, text)?;
     let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
     let text = match &eigenbasis {
         Some(eigenbasis) => with_fit(context, (&args.text, text), eigenbasis, &model)?,
