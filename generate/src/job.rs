@@ -193,7 +193,8 @@ fn answer<B: Backend>(
     (threads, batch): (usize, usize),
     mut take: impl FnMut(u64, Vec<Answer>) -> Result<(), GenerateError>,
 ) -> Result<(), GenerateError> {
-    let threads = threads.min(task.left.len()).min(batch).max(1);
+    let batch = batch.min(task.left.len());
+    let threads = threads.min(batch).max(1);
     // No more at a time than the batch has, which bounds the memory.
     let slots = |thread: usize| batch / threads + usize::from(thread < batch % threads);
     std::thread::scope(|scope| {

@@ -59,7 +59,7 @@ fn batches_and_threads_change_no_answer() {
         };
         let alone = with(1, 1);
         assert_eq!(alone.lines().count(), prompts().len());
-        for (threads, batch) in [(1, 64), (1, 3), (2, 4), (3, 64)] {
+        for (threads, batch) in [(1, 64), (1, 3), (2, 4), (3, 64), (2, usize::MAX)] {
             assert_eq!(with(threads, batch), alone, "{threads} threads, {batch} at a time");
         }
     }
