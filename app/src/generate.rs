@@ -146,21 +146,32 @@ pub fn perplexity_table<W: Write + Send>(
     let failed = |error: SqlError| std::io::Error::other(error.to_string());
     let of_arrow = |error: ArrowError| std::io::Error::other(error.to_string());
     let schema = batch(&[]).map_err(of_arrow)?.schema();
-    let mut writer = ResultWriter::new(format, &schema, out, style).map_err(failed)?;
+    // A format without a place for the columns is refused now. The output has not even a header until the first
+    // texts are scored: of what cannot be used nothing is written.
+    ResultWriter::new(format, &schema, std::io::sink(), style).map_err(failed)?;
+    let (mut out, mut writer) = (Some(out), None);
+    let mut write = |scores: &[TextScore]| -> std::io::Result<()> {
+        if let Some(out) = out.take() {
+            writer = Some(ResultWriter::new(format, &schema, out, style).map_err(failed)?);
+        }
+        let Some(writer) = &mut writer else { return Ok(()) };
+        writer.write(&batch(scores).map_err(of_arrow)?).map_err(failed)
+    };
     let mut waiting = Vec::new();
     let mut take = |score: TextScore| {
         waiting.push(score);
         if waiting.len() < CHUNK {
             return Ok(());
         }
-        let full = batch(&std::mem::take(&mut waiting)).map_err(of_arrow)?;
-        writer.write(&full).map_err(failed)
+        write(&std::mem::take(&mut waiting))
     };
     let sums = perplexity(request, work.progress, work.cancel, &mut take)?;
     if !waiting.is_empty() {
-        writer.write(&batch(&waiting).map_err(of_arrow)?).map_err(failed)?;
+        write(&waiting)?;
     }
-    writer.finish().map_err(failed)?;
+    if let Some(writer) = writer {
+        writer.finish().map_err(failed)?;
+    }
     Ok(sums)
 }
 

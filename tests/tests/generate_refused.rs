@@ -16,11 +16,13 @@ fn a_line_that_is_no_sample_is_named_with_its_file() {
     let train = ["train", "--output", "tuned", "--max-steps", "1", "--model"];
     let mut trained = place.gstore(&train);
     trained.arg(world::demo().join("model")).args(files);
-    let scored = [&files[..], &["--perplexity"]].concat();
+    let scored = [&files[..], &["--perplexity", "--format", "csv"]].concat();
     for mut command in [generate(&place, &files), generate(&place, &scored), trained] {
         let refused = binary::run(&mut command);
         let says = "bad.jsonl, line 2: ";
         assert!(refused.code == 1 && refused.stderr.contains(says), "{command:?}: {}", refused.stderr);
+        // Not even the header of a table.
+        assert!(refused.stdout.is_empty(), "{command:?}: {}", refused.stdout);
     }
 }
 
