@@ -1,11 +1,10 @@
 //! Records of files and of datasets as JSON, with their places.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow_array::Array;
 use gstore_core::Cancel;
-use gstore_data::{FieldNames, IdAllocator, Place, Unit, find};
+use gstore_data::{FieldNames, IdAllocator, Place, find};
 use gstore_store::{DatasetPart, Snapshot, record_columns};
 use serde_json::Value;
 
@@ -71,19 +70,6 @@ pub(crate) fn stem(path: &Path) -> String {
     name.to_owned()
 }
 
-/// The elements of a file that is one JSON list, as `json.dump` writes it; none if it is anything else.
-fn list_of(path: &Path) -> Result<Option<Vec<Value>>, EvaluateError> {
-    if path.extension().is_none_or(|ending| ending != "json") {
-        return Ok(None);
-    }
-    let text = fs_err::read(path)?;
-    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
-        return Ok(None);
-    }
-    let list = serde_json::from_slice(&text);
-    list.map(Some).map_err(|error| EvaluateError::File { path: path.to_owned(), what: error.to_string() })
-}
-
 /// Hands on the records of a source, one by one.
 pub(crate) fn each_record(
     source: &PairSource,
@@ -94,16 +80,6 @@ pub(crate) fn each_record(
         PairSource::Files(paths) => {
             let (mut number, mut ids, fields) = (0, IdAllocator::new(), FieldNames::default());
             for file in find(paths)? {
-                if let Some(list) = list_of(file.path())? {
-                    let file: Arc<Path> = Arc::from(file.path());
-                    for (own, value) in (1..).zip(list) {
-                        let place = Place { file: Arc::clone(&file), unit: Unit::Row, number: own };
-                        let at = At { number, made: None, place: Stands::File(place) };
-                        take(at.of_object(&value)?, value)?;
-                        number += 1;
-                    }
-                    continue;
-                }
                 let mut source = file.open(&fields)?;
                 while let Some(raw) = source.next_record() {
                     cancel.check()?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::common::folder;
 use gstore_core::{Cancel, Silent};
+use gstore_data::{FieldNames, IdAllocator};
 use gstore_evaluate::statistics::Bootstrap;
 use gstore_evaluate::{PairSource, Pairs, PairsRequest, SystemSource, evaluate_texts, read_pairs};
 
@@ -150,6 +151,31 @@ fn references_without_a_prediction_are_counted() {
     let all = compared("all.jsonl");
     assert_eq!(all.json()["references_without_prediction"], 0);
     assert!(!all.text().contains("without a prediction"), "{}", all.text());
+}
+
+#[test]
+fn references_in_a_list_are_joined_as_those_in_lines() {
+    let list = r#"[
+      {"prompt": "p?", "completion": "x z"},
+      {"prompt": "q?", "completion": "u"}
+    ]"#;
+    // As an item gets it where it is answered.
+    let id = |item: &str| {
+        let (json, record) = FieldNames::default().read_prompt(item.as_bytes()).expect("a sample");
+        IdAllocator::new().id_of(&record, &json)
+    };
+    let answer = |item: &str| format!("{{\"id\": \"{}\", \"prediction\": \"v\"}}\n", id(item));
+    let answers =
+        answer(r#"{"prompt":"q?","completion":"u"}"#) + &answer(r#"{"prompt":"p?","completion":"x z"}"#);
+    let folder = folder(&[("list.json", list), ("answers.jsonl", &answers), ("bad.json", "[{}, 1]")]);
+    let of = |references| PairsRequest {
+        references: Some(files(folder.path(), &[references])),
+        ..request(folder.path(), &["answers.jsonl"])
+    };
+    let rows = read(&of("list.json")).expect("joined").rows;
+    assert_eq!(rows.into_iter().map(|row| row.references).collect::<Vec<_>>(), [["u"], ["x z"]]);
+    let bad = read(&of("bad.json")).expect_err("no reference");
+    assert!(bad.contains("bad.json: item 1: there is no reference"), "{bad}");
 }
 
 #[test]
