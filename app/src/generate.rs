@@ -146,8 +146,8 @@ pub fn perplexity_table<W: Write + Send>(
     let failed = |error: SqlError| std::io::Error::other(error.to_string());
     let of_arrow = |error: ArrowError| std::io::Error::other(error.to_string());
     let schema = batch(&[]).map_err(of_arrow)?.schema();
-    // A format without a place for the columns is refused now. The output has not even a header until the first
-    // texts are scored: of what cannot be used nothing is written.
+    // A format without a place for the columns is refused now. The output has not even a header until the
+    // first texts are scored: of what cannot be used nothing is written.
     ResultWriter::new(format, &schema, std::io::sink(), style).map_err(failed)?;
     let (mut out, mut writer) = (Some(out), None);
     let mut write = |scores: &[TextScore]| -> std::io::Result<()> {

@@ -1,5 +1,5 @@
-//! Promise: models are asked the same and with the same examples: in the same words where they share a tokenizer, and
-//! with room for answers.
+//! Promise: models are asked the same with the same examples: in the same words where they share a tokenizer,
+//! and with room for answers.
 
 use std::path::{Path, PathBuf};
 

@@ -46,7 +46,7 @@ const RATES: [(&str, &str); 8] = [
 const OF_STEPS: [&str; 4] =
     ["samples", "samples of a micro-batch", "micro-batches of a step", "tokens of a packed sequence"];
 
-/// What a checkpoint held that a training went on from. It may have been replaced in its place, or have moved.
+/// What a checkpoint held that a training went on from. Another may be in its place, or it may have moved.
 pub(crate) const START_DIGESTS: &str = "digests of the checkpoint that it was resumed from";
 
 /// Two requests that are compared, and the caller's own names of options.

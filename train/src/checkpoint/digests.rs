@@ -43,8 +43,8 @@ pub(super) fn damaged(folder: &Path, name: &str, why: &str) -> TrainError {
 /// Files that say with the weights how a training goes on from a checkpoint, as far as it has them.
 const STATE: [&str; 3] = ["optimizer.pt", "optimizer.bin", "trainer_state.json"];
 
-/// Digests of all that a training goes on with from a checkpoint, our own or another trainer's. The weights of an
-/// adapter are not among them: they are part of the digest of its model.
+/// Digests of all that a training goes on with from a checkpoint, our own or another trainer's. The weights of
+/// an adapter are not among them: they are part of the digest of its model.
 pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
     let mut digests = Map::new();
     if !is_adapter(folder) {
