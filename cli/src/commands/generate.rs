@@ -61,7 +61,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt(message)?;
     let Chosen { mut weights, base, checkpoint, run, origins } = chosen(context, args)?;
     if args.perplexity {
-        weights.text = texts::within_positions(&weights.model, weights.text)?;
+        weights.text = texts::within_positions(&weights.model, &args.text, weights.text)?;
     }
     let prompts = source(context, &args.prompts, what, &cancel)?;
     let compute = Compute {

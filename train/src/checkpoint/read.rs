@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gstore_core::Remedy;
 use gstore_model::Backend;
 use gstore_model::weights::{
-    Adapter, ModelFolder, Moments, MomentsError, MomentsFile, OwnState, TrainerState, read_momentum,
+    Adapter, ModelFolder, Moments, MomentsError, MomentsFile, TrainerState, read_momentum,
 };
 use serde_json::Value;
 

@@ -23,7 +23,8 @@ pub fn check_fields(args: &TrainRowsArgs, others: &[PathBuf]) -> Result<()> {
     }
     if args.duplicates != Duplicates::Refuse {
         bail!(UsageError(
-            "--duplicates is about records of files, and no file is read: ids of a --dataset come once".to_owned()
+            "--duplicates is about records of files, and no file is read: ids of a --dataset come once"
+                .to_owned()
         ));
     }
     if !args.fields.is_empty() {
