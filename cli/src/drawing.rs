@@ -55,10 +55,15 @@ pub fn check_file(context: &Context, path: Option<&Path>, force: bool) -> Result
     }
 }
 
-/// The same of a picture of a training: its folder may come with the first checkpoint.
+/// The same of a picture of a training: its folder may come with the first checkpoint, as that of the output or one
+/// that this is in.
 pub fn check_curves(context: &Context, path: Option<&Path>, output: &Path) -> Result<()> {
-    let folder = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    match path.filter(|path| !output.exists() && folder(path).parent() == Some(folder(output).as_path())) {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let output = absolute(output);
+    let is_made = |path: &&Path| {
+        absolute(path).parent().is_some_and(|folder| !folder.exists() && output.starts_with(folder))
+    };
+    match path.filter(is_made) {
         Some(path) => form(path).map(drop),
         None => check_file(context, path, true),
     }

@@ -55,7 +55,7 @@ pub enum RecordError {
         keys: Vec<String>,
     },
     /// Half of a pair, where another key may be the other half.
-    #[error("{}", half(*present, *missing, key))]
+    #[error("{}", half(present, missing, key))]
     HalfPair {
         /// The key that is there.
         present: &'static str,

@@ -611,7 +611,7 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     let of = ["--data", "long.jsonl", "--model", "model"];
     let copies = ["daunce", "train", "--models", "2", "--steps", "1", "--batch-size", "1"];
     let copies = [&copies[..], &of, &["--output", "copies", "--dry-run"]].concat();
-    let retrain = ["evaluate", "retrain", "--truth", "truth", "--query-data", "long.jsonl", "--count", "1"];
+    let retrain = ["evaluate", "retrain", "--truth", "truth", "--query-data", "long.jsonl", "--count", "2"];
     let retrain =
         [&retrain[..], &of, &["--fraction", "0.5", "--max-steps", "1", "--batch-size", "1"]].concat();
     for command in [copies, retrain] {

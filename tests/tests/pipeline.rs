@@ -280,7 +280,7 @@ fn a_training_without_a_store_is_kept_where_others_are_refused() {
     assert!(again.code == 0 && again.stderr.contains("already trained, 2 steps"), "{}", again.stderr);
     write(&place, &alone(2, "lora-targets = ['v_porj']\n"));
     let failed = without_store(&place, &[]);
-    assert!(failed.code == 1 && failed.stderr.contains("ends in v_porj"), "{}", failed.stderr);
+    assert!(failed.code == 2 && failed.stderr.contains("ends in v_porj"), "{}", failed.stderr);
     write(&place, &alone(2, ""));
     let again = without_store(&place, &[]);
     assert!(again.code == 0 && again.stderr.contains("up to date"), "{}", again.stderr);
