@@ -70,7 +70,7 @@ fn functions(filter: Option<&ShowStatementFilter>) -> Option<String> {
     ))
 }
 
-/// Functions that statements get for casts and types, and that nobody writes.
+/// Internal functions, which casts and types are rewritten to.
 const HIDDEN: [&str; 3] = ["as_json", "as_type", "try_as_json"];
 
 fn quoted(text: &str) -> String {

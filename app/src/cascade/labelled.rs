@@ -1,4 +1,4 @@
-//! What is known of the labelled rows of a cascade: their scores, and the columns of each stage.
+//! Labelled rows of a cascade: their scores, and the columns of each stage.
 
 use std::sync::Arc;
 

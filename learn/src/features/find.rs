@@ -1,4 +1,4 @@
-//! What names mean among the stored features and token counts of a dataset, and what was learned from in another one.
+//! Lookup of stored features and token counts, by name and by what a prefilter was fitted on.
 
 use gstore_core::shortened;
 use gstore_store::{DatasetPart, EncodingEntry, FeaturePart, Granularity, Snapshot};

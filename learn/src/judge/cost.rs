@@ -1,4 +1,4 @@
-//! What a prefilter saves of what the scores of a pool take.
+//! Cost of a prefilter, next to that of scoring the whole pool.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! What the values under the keys of objects are: single values, lists or objects. A column has one of these.
+//! Shapes of JSON values: single values, lists and objects. A column has one of them.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -192,7 +192,7 @@ pub(crate) fn publish(
     }
 }
 
-/// The next root before parts are added: what the change says of the whole, and the parts of `base` that it leaves.
+/// The next root without the changed parts: the fields of the root, and links to the parts of `base` that stay.
 fn kept(base: &Snapshot, number: u64, change: &Change) -> Root {
     let before = base.root();
     let (parent, oldest) = match change.history {

@@ -1,5 +1,6 @@
-//! What a file of outputs is of, in its own metadata: a file in the place of another one, or of models that were trained
-//! otherwise, is not taken for what its name says.
+//! Identity of a file of outputs, in the file's metadata.
+//!
+//! A file that was moved in the place of another one, or that is of models trained in another way, is found by it.
 
 use std::collections::HashMap;
 use std::path::Path;

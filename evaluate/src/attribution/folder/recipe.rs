@@ -78,8 +78,8 @@ impl TruthFolder {
         if !path.exists() {
             return Err(self.bad(
                 "recipe.json",
-                "it is not there, and says how the models of the outputs were trained: put it back, or begin anew in another \
-                 folder",
+                "it is not there, and it records how the models of the outputs were trained: put it back, or start again in \
+                 another folder",
             ));
         }
         let text = fs_err::read(path)?;

@@ -1,4 +1,4 @@
-//! What the folder of an ensemble has already.
+//! Models that are in the folder of an ensemble before a training.
 
 use std::path::Path;
 
