@@ -161,6 +161,13 @@ fn what_is_lost_without_a_row_is_compared_with_its_score() {
     assert_eq!(found.report.measures.len(), 2);
 }
 
+/// Margins of two queries by models that lack rows of a pool of ten.
+fn of_margins(subsets: Vec<SubsetKind>, outputs: Vec<[f64; 2]>) -> Truth {
+    let subsets = subsets.into_iter().map(|kind| Subset { kind, rows: vec![0] }).collect();
+    let outputs = outputs.into_iter().map(|output| vec![output.to_vec()]).collect();
+    Truth { signal: Signal::Margin, ..truth(subsets, outputs, 10, 2) }
+}
+
 #[test]
 fn removal_of_the_best_rows_is_compared_with_random_rows() {
     let kind = |method: &str, query: usize, share| SubsetKind::Removed {
@@ -178,10 +185,7 @@ fn removal_of_the_best_rows_is_compared_with_random_rows() {
             outputs.push([top, top + 1.0]);
         }
     }
-    let subsets = subsets.into_iter().map(|kind| Subset { kind, rows: vec![0] }).collect();
-    let outputs = outputs.into_iter().map(|output| vec![output.to_vec()]).collect();
-    let mut truth = truth(subsets, outputs, 10, 2);
-    truth.signal = Signal::Margin;
+    let truth = of_margins(subsets, outputs);
     let cancel = Cancel::new();
     let found = removal_curves(&truth, &comparison(&cancel)).expect("compared");
     let of = |group: &str, metric: &str| {
@@ -220,10 +224,7 @@ fn random_removals_count_the_same_in_the_table_and_in_words() {
         subsets.push(SubsetKind::Removed { method, query, share: 0.1 });
         outputs.push([-1.0, -1.0]);
     }
-    let subsets = subsets.into_iter().map(|kind| Subset { kind, rows: vec![0] }).collect();
-    let outputs = outputs.into_iter().map(|output| vec![output.to_vec()]).collect();
-    let mut truth = truth(subsets, outputs, 10, 2);
-    truth.signal = Signal::Margin;
+    let truth = of_margins(subsets, outputs);
     let cancel = Cancel::new();
     let found = removal_curves(&truth, &comparison(&cancel)).expect("compared");
     let flipped = |m: &&gstore_evaluate::Measure| m.metric.name() == "flipped";
@@ -452,7 +453,7 @@ fn a_folder_with_files_of_its_user_is_no_place_for_a_truth() {
         assert_eq!(fs_err::read_to_string(place.join(name)).expect("there"), "precious");
         assert!(!TruthFolder::exists(&place), "{name}");
     }
-    // A creation that was cut off is no file of a user.
+    // Files that an interrupted creation left are not the user's.
     let place = around.path().join("truth");
     let made = TruthFolder::create(&place, &plan).expect("made");
     fs_err::remove_file(place.join("manifest.json")).expect("removed");
@@ -531,7 +532,7 @@ fn outputs_of_something_else_are_not_taken_for_those_of_a_run() {
     let noted = fs_err::read_to_string(place.join("recipe.json")).expect("the recipe");
     fs_err::write(place.join("recipe.json"), noted.replace("0.001", "0.002")).expect("changed");
     refused(&["00000.parquet", "trained otherwise than `recipe.json` says"]);
-    // Nor is what a model says recorded under another recipe than its own.
+    // Outputs are not recorded under another recipe than that of their model.
     let before = fs_err::read(output(1)).expect("its bytes");
     let error = made.record(1, &losses(&[1.0, 1.0]), &agreed).unwrap_err().to_string();
     assert!(error.contains("recipe.json: it was changed while run 1 was trained"), "{error}");

@@ -35,6 +35,10 @@ pub fn demo_checkpoints() -> Vec<CheckpointArg> {
         .collect()
 }
 
+/// A question with choices, as a line of a task.
+pub const QUESTION: &str =
+    r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}"#;
+
 /// Writes `count` short samples, all different.
 ///
 /// # Panics

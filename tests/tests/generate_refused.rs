@@ -119,9 +119,7 @@ fn what_says_how_answers_are_made_is_refused_of_perplexities() {
 fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);
-    let question =
-        r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}"#;
-    fs_err::write(place.path("questions.jsonl"), question).expect("written");
+    fs_err::write(place.path("questions.jsonl"), world::QUESTION).expect("written");
     let model = world::demo().join("model");
     let tokenizer = |folder: &str, change: fn(&mut Value)| {
         fs_err::create_dir(place.path(folder)).expect("made");

@@ -134,9 +134,7 @@ fn an_ingest_of_a_run_takes_over_its_tokenizer() {
 fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 6);
-    let question =
-        r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}"#;
-    fs_err::write(place.path("questions.jsonl"), question).expect("written");
+    fs_err::write(place.path("questions.jsonl"), world::QUESTION).expect("written");
     let train = |output: &str, seed: &str| {
         let args = ["train", "--data", "pool.jsonl", "--output", output, "--seed", seed];
         let mut command = place.gstore(&args);

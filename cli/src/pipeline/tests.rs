@@ -237,13 +237,16 @@ command = "query"
 args = "SELECT count(*) FROM pool"
 "#;
     let plan = world.plan(text);
-    let needs = |name: &str| -> Vec<&str> {
-        let stage = &plan.stages[plan.named(name).expect("a stage")[0]];
-        stage.needs.iter().map(|i| plan.stages[*i].name()).collect()
-    };
+    let needs = |name: &str| needs(&plan, name);
     assert_eq!(needs("features-2"), ["warm-2", "pool"]);
     assert_eq!(needs("best-1"), ["warm-1", "pool", "features-1"]);
     assert_eq!(needs("count"), ["pool", "features-1", "features-2"]);
+}
+
+/// Stages that a stage needs, by their names.
+fn needs<'p>(plan: &'p Plan, name: &str) -> Vec<&'p str> {
+    let stage = &plan.stages[plan.named(name).expect("a stage")[0]];
+    stage.needs.iter().map(|i| plan.stages[*i].name()).collect()
 }
 
 /// What a stage reads and writes, in words.
@@ -399,10 +402,7 @@ top = "5%"
 output = "best.jsonl"
 "#;
     let plan = world.plan(text);
-    let needs = |name: &str| -> Vec<&str> {
-        let stage = &plan.stages[plan.named(name).expect("a stage")[0]];
-        stage.needs.iter().map(|i| plan.stages[*i].name()).collect()
-    };
+    let needs = |name: &str| needs(&plan, name);
     // Features of what it trains on do not have to be there before it, and one of them is its own.
     assert_eq!(needs("warm"), ["pool", "picked"]);
     assert_eq!(needs("features"), ["warm", "picked"]);
