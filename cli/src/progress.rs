@@ -3,12 +3,12 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use crate::wording::in_flags;
 use gstore_core::{Progress, Unit};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::output::say;
 use crate::stand_ins::by_their_names;
+use crate::wording::in_flags;
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);

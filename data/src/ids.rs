@@ -4,6 +4,16 @@ use std::collections::HashMap;
 
 use super::record::Record;
 
+/// What happens to a record whose id an earlier one of the same data has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// It is an error.
+    #[default]
+    Refuse,
+    /// The first one stays, and the others are counted.
+    First,
+}
+
 /// Gives each record its id: its own, or one made from its line.
 ///
 /// A made id is `x` and the first 16 hex digits of the BLAKE3 hash of the record's JSON text as it is stored

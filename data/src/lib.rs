@@ -27,7 +27,7 @@ pub use cut::{CutError, cut_records};
 pub use encode::{EncodeError, Encoded, TextEncoder};
 pub use fields::{Field, FieldError, FieldNames};
 pub use gstore_core::content::{Content, Message, Role};
-pub use ids::IdAllocator;
+pub use ids::{Duplicates, IdAllocator};
 pub use jsonl::{JsonlReader, Line, ReadError};
 pub use layout::{Layout, LayoutError};
 pub use options::TextOptions;

@@ -55,10 +55,10 @@ impl PairsRequest {
     /// Files that are not there any more.
     pub fn made(&self) -> Result<Made, EvaluateError> {
         let system = |system: &SystemSource| -> Result<Value, EvaluateError> {
-            Ok(json!({ "name": system.name, "data": of_source(&system.source)? }))
+            Ok(json!({ "name": system.name, "data": source_made(&system.source)? }))
         };
         let systems: Result<Vec<Value>, EvaluateError> = self.systems.iter().map(system).collect();
-        let references = self.references.as_ref().map(of_source).transpose()?;
+        let references = self.references.as_ref().map(source_made).transpose()?;
         let keys = self.predictions.iter().map(|(name, key)| match name {
             Some(name) => format!("{name}={key}"),
             None => key.clone(),
@@ -75,7 +75,7 @@ impl PairsRequest {
 }
 
 /// Files with their digests, or a dataset with the snapshot that it was read in.
-fn of_source(source: &PairSource) -> Result<Value, EvaluateError> {
+fn source_made(source: &PairSource) -> Result<Value, EvaluateError> {
     match source {
         PairSource::Files(paths) => files(paths),
         PairSource::Dataset { snapshot, part } => {

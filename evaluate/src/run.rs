@@ -96,14 +96,7 @@ pub fn evaluate_tasks(
         return Err(EvaluateError::Option("there is no model to evaluate".to_owned()));
     };
     let metrics = metrics(&request.questions)?;
-    // All of them, before the first answers for hours.
-    for system in &request.systems {
-        let unfit = |source| EvaluateError::Model { system: system.name.clone(), source };
-        if let Some(note) = system.weights.check().map_err(unfit)? {
-            progress.note(&format!("{}: {note}", system.name));
-        }
-    }
-    let encodings = Encodings::new(&request.systems)?;
+    let encodings = Encodings::new(&request.systems, progress)?;
     let chat = first.weights.text.template != TemplateKind::Plain;
     let threads = request.compute.threads.max(1);
     let prompts = fit(&request.questions, &encodings.all, chat, (threads, cancel))?;

@@ -95,7 +95,7 @@ fn run<B: Backend>(
     cancel: &Cancel,
 ) -> Result<Likelihoods, GenerateError> {
     let opened = Opened::new(&request.weights)?;
-    let (encoder, _) = encoder(&request.weights, opened.decoder())?;
+    let (encoder, _) = encoder(&request.weights, &opened)?;
     let threads = request.compute.threads.max(1);
     let asked = encoded(request, &encoder, opened.decoder(), (threads, cancel))?;
     let (questions, model) = (&request.questions, opened.id()?);

@@ -84,7 +84,7 @@ fn run<B: Backend>(
     cancel: &Cancel,
 ) -> Result<Outcome, GenerateError> {
     let opened = Opened::new(&request.weights)?;
-    let (encoder, note) = encoder(&request.weights, opened.decoder())?;
+    let (encoder, note) = encoder(&request.weights, &opened)?;
     if let Some(note) = note {
         observer.note(&note);
     }

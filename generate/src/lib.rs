@@ -33,6 +33,7 @@ pub use error::GenerateError;
 pub use gstore_data::{Begun, SampleSource as PromptSource};
 pub use job::{Observer, Outcome, Quiet, generate};
 pub use journal::Journal;
+pub use load::Opened;
 pub use perplexity::{Perplexity, PerplexityRequest, TextScore, TokenScore, perplexity};
 pub use prompts::Prompt;
 pub use random::uniform;

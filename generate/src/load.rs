@@ -13,14 +13,14 @@ use crate::error::GenerateError;
 use crate::request::Weights;
 
 /// A model folder and an adapter that fits it.
-pub(crate) struct Opened {
+pub struct Opened {
     folder: ModelFolder,
     adapter: Option<Adapter>,
 }
 
 impl Opened {
     /// Opens the folders; reads no weights.
-    pub fn new(weights: &Weights) -> Result<Opened, GenerateError> {
+    pub(crate) fn new(weights: &Weights) -> Result<Opened, GenerateError> {
         let folder = ModelFolder::open(&weights.model)?;
         let adapter = weights.adapter.as_deref().map(Adapter::open).transpose()?;
         if let Some(adapter) = &adapter {
@@ -30,25 +30,38 @@ impl Opened {
     }
 
     /// What the model computes.
-    pub fn decoder(&self) -> &Decoder {
+    pub(crate) fn decoder(&self) -> &Decoder {
         self.folder.decoder()
     }
 
     /// The weights' digest.
-    pub fn id(&self) -> Result<CheckpointId, GenerateError> {
+    pub(crate) fn id(&self) -> Result<CheckpointId, GenerateError> {
         Ok(checkpoint_id(&self.folder, self.adapter.as_ref())?)
     }
 
     /// An error if the adapter says that it was trained on another model.
-    pub fn check_base(&self) -> Result<(), GenerateError> {
+    pub(crate) fn check_base(&self) -> Result<(), GenerateError> {
         match self.adapter {
             Some(_) => self.id().map(drop),
             None => Ok(()),
         }
     }
 
+    /// Positions that the model has, if that is a limit.
+    pub fn positions(&self) -> Option<usize> {
+        positions(self.decoder())
+    }
+
+    /// What is to be said of a tokenizer next to the model.
+    ///
+    /// # Errors
+    /// One that was made for a larger model.
+    pub fn check_vocabulary(&self, encoder: &TextEncoder) -> Result<Option<String>, GenerateError> {
+        Ok(encoder.check_vocabulary(self.decoder().vocab_size)?)
+    }
+
     /// Reads the weights onto a backend.
-    pub fn load<B: Backend>(&self, backend: B) -> Result<Model<B>, GenerateError> {
+    pub(crate) fn load<B: Backend>(&self, backend: B) -> Result<Model<B>, GenerateError> {
         let factors = match &self.adapter {
             Some(adapter) => Some(HostFactors::read(adapter, &self.folder)?),
             None => None,
@@ -62,39 +75,28 @@ impl Opened {
     }
 
     /// The folder of the model.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
 impl Weights {
-    /// An error unless the model, its adapter and its tokenizer can be opened and fit; weights are not read. Returns
-    /// what is to be said of the tokenizer.
-    ///
-    /// # Errors
-    /// As those of loading them.
-    pub fn check(&self) -> Result<Option<String>, GenerateError> {
-        let opened = Opened::new(self)?;
-        let (_, note) = encoder(self, opened.decoder())?;
-        Ok(note)
-    }
-
-    /// Positions that the model has, if that is a limit; weights are not read.
+    /// Opens the model and its adapter, which have to fit; reads no weights.
     ///
     /// # Errors
     /// A model or an adapter that cannot be opened, or do not fit each other.
-    pub fn positions(&self) -> Result<Option<usize>, GenerateError> {
-        Ok(positions(Opened::new(self)?.decoder()))
+    pub fn open(&self) -> Result<Opened, GenerateError> {
+        Opened::new(self)
     }
 }
 
 /// The tokenizer of a request, and what is to be said of it next to the model.
 pub(crate) fn encoder(
     weights: &Weights,
-    decoder: &Decoder,
+    opened: &Opened,
 ) -> Result<(TextEncoder, Option<String>), GenerateError> {
     let encoder = weights.text.encoder(&weights.model)?;
-    let note = encoder.check_vocabulary(decoder.vocab_size)?;
+    let note = opened.check_vocabulary(&encoder)?;
     Ok((encoder, note))
 }
 

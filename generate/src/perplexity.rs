@@ -149,7 +149,7 @@ fn run<B: Backend>(
     take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
 ) -> Result<[Perplexity; 2], GenerateError> {
     let opened = Opened::new(&request.weights)?;
-    let (encoder, note) = encoder(&request.weights, opened.decoder())?;
+    let (encoder, note) = encoder(&request.weights, &opened)?;
     if let Some(note) = note {
         progress.note(&note);
     }

@@ -5,8 +5,8 @@ use std::collections::hash_map::{Entry, HashMap};
 
 use gstore_core::{Cancel, Remedy, RowSet, many_of};
 use gstore_data::{
-    Content, Reading, SampleSource, TextEncoder, TextSample, check_block, check_system, encode_each,
-    in_blocks,
+    Content, Duplicates, Reading, SampleSource, TextEncoder, TextSample, check_block, check_system,
+    encode_each, in_blocks,
 };
 
 use crate::error::TrainError;
@@ -25,17 +25,7 @@ pub struct Subset {
     /// Seed of the random share.
     pub seed: u64,
     /// What becomes of samples of files whose id an earlier one has.
-    pub repeats: Repeats,
-}
-
-/// What becomes of samples whose id an earlier one has, from which a training would learn twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Repeats {
-    /// They are an error.
-    #[default]
-    Refuse,
-    /// The first of each id is kept.
-    First,
+    pub repeats: Duplicates,
 }
 
 /// Samples as tokens.
@@ -143,7 +133,7 @@ pub(crate) fn load(
 /// A file or sample that cannot be read, and ids that come twice unless the first of each is to be kept.
 pub(crate) fn load_held_out(
     source: &SampleSource,
-    repeats: Repeats,
+    repeats: Duplicates,
     encoder: &TextEncoder,
     threads: usize,
     cancel: &Cancel,
@@ -181,7 +171,7 @@ fn encoded(
 fn leave_out_repeated(
     source: &SampleSource,
     chosen: &mut Vec<TextSample>,
-    repeats: Repeats,
+    repeats: Duplicates,
     what: &str,
 ) -> Result<usize, TrainError> {
     if !matches!(source, SampleSource::Files { .. }) {
@@ -189,7 +179,7 @@ fn leave_out_repeated(
         return Ok(0);
     }
     let repeated = repeated(chosen);
-    if repeats == Repeats::Refuse && !repeated.is_empty() {
+    if repeats == Duplicates::Refuse && !repeated.is_empty() {
         let named = repeated.iter().take(3).map(|(place, earlier)| {
             let TextSample { id, row, .. } = &chosen[*place];
             format!("{id:?} in rows {earlier} and {row}")
@@ -284,9 +274,9 @@ mod tests {
             let subset = Subset { repeats, ..Subset::default() };
             load(&source, &subset, &encoder, 1, &Cancel::new())
         };
-        let refused = of(Repeats::Refuse).unwrap_err().to_string();
+        let refused = of(Duplicates::Refuse).unwrap_err().to_string();
         assert!(refused.contains("\"y\" in rows 1 and 2"), "{refused}");
-        let first = of(Repeats::First).unwrap();
+        let first = of(Duplicates::First).unwrap();
         assert_eq!((first.rows, first.repeated), (vec![0, 1, 3], 1));
     }
 

@@ -45,7 +45,7 @@ mod trainer;
 mod turns;
 
 pub use checkpoint::{Checkpoint, Evaluated, LogLine, last_checkpoint};
-pub use data::{Repeats, Subset};
+pub use data::Subset;
 pub use difference::difference;
 pub use dropout::DropoutRates;
 pub use error::TrainError;

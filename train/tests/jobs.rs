@@ -396,7 +396,7 @@ fn another_checkpoint_in_the_place_of_the_one_gone_on_from_is_noticed() {
 
 /// Keeps what it is told.
 #[derive(Default)]
-struct Notes(Vec<String>);
+pub struct Notes(pub Vec<String>);
 
 impl Observer for Notes {
     fn note(&mut self, message: &str) {

@@ -2,17 +2,16 @@
 //! say.
 
 use gstore_core::Cancel;
-use gstore_data::{SampleSource, TextOptions};
+use gstore_data::{Duplicates, SampleSource, TextOptions};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
 use gstore_train::{
-    Batching, DropoutRates, Evaluation, Method, Observer, Optimizer, OptimizerKind, Parameters, Quiet,
-    Repeats, Sample, Saving, StepOptions, TrainRequest, Trainer, TrainerOptions, base_of, forecast, merge,
-    run,
+    Batching, DropoutRates, Evaluation, Method, Optimizer, OptimizerKind, Parameters, Quiet, Sample, Saving,
+    StepOptions, TrainRequest, Trainer, TrainerOptions, base_of, forecast, merge, run,
 };
 
-use crate::jobs::{World, files, go, go_for, lora};
+use crate::jobs::{Notes, World, files, go, go_for, lora};
 
 /// A request with dropout, packing, and a loss that is watched.
 fn everything(world: &World, output: &str) -> TrainRequest {
@@ -213,14 +212,6 @@ fn other_held_out_samples_are_another_training() {
     assert!(go(&request).unwrap().finished);
 }
 
-struct Notes(Vec<String>);
-
-impl Observer for Notes {
-    fn note(&mut self, message: &str) {
-        self.0.push(message.to_owned());
-    }
-}
-
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn what_is_left_out_of_held_out_samples_is_said() {
@@ -239,7 +230,7 @@ fn what_is_left_out_of_held_out_samples_is_said() {
     request.evaluation = Some(Evaluation { data, every: None });
     let refused = forecast(&request, &mut Quiet, &Cancel::new()).unwrap_err().to_string();
     assert!(refused.contains("held-out loss") && refused.contains("\"b\" in rows 1 and 2"), "{refused}");
-    request.subset.repeats = Repeats::First;
+    request.subset.repeats = Duplicates::First;
     let mut notes = Notes(Vec::new());
     forecast(&request, &mut notes, &Cancel::new()).unwrap();
     let held_out: Vec<&str> =

@@ -79,6 +79,15 @@ pub enum Duplicates {
     First,
 }
 
+impl From<Duplicates> for gstore_data::Duplicates {
+    fn from(given: Duplicates) -> Self {
+        match given {
+            Duplicates::Refuse => Self::Refuse,
+            Duplicates::First => Self::First,
+        }
+    }
+}
+
 /// What to do with a changed line.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfChanged {

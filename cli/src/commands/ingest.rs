@@ -10,7 +10,6 @@ mod tokenizer;
 
 use std::process::ExitCode;
 
-use crate::stopped;
 use anyhow::{Result, bail};
 use gstore_core::{Silent, many};
 use gstore_ingest::pipeline::{Ending, IngestPlan, IngestReport, IngestRequest, check_inputs, ingest};
@@ -21,7 +20,7 @@ use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::datasets;
 use crate::failure::{STOPPED, UsageError};
-use crate::texts;
+use crate::{stopped, texts};
 
 pub(super) use stored::{check_run, folder_of, of_run};
 pub(super) use tokenizer::with_run;

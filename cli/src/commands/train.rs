@@ -32,7 +32,7 @@ use crate::output::out;
 use crate::training::Live;
 use crate::{forecast, texts};
 
-pub(super) use rows::{check_fields, ids_of, source, subset};
+pub(super) use rows::{check_file_options, ids_of, source, subset};
 
 /// Seed of a random share where none is given, as help says.
 const DATA_SEED: u64 = 42;
@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     if args.saving.run.is_some() && context.named_store().is_none() {
         bail!(UsageError("--run registers checkpoints in a store: give --store as well".to_owned()));
     }
-    check_fields(&args.data.samples, &args.data.eval_data)?;
+    check_file_options(&args.data.samples, &args.data.eval_data)?;
     check_read(args)?;
     drawing::check_curves(context, args.saving.plot.as_deref(), &args.output)?;
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;

@@ -42,8 +42,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
         }
         ViewWhat::List { output } => {
             let cancel = context.cancel_on_interrupt("stopping")?;
-            let sql = "SELECT name, statement, created FROM gstore.views ORDER BY name";
-            Engine::new(context, store.snapshot()?)?.run(context, sql, &output.to, &cancel)?;
+            Engine::new(context, store.snapshot()?)?.run(context, "SHOW VIEWS", &output.to, &cancel)?;
         }
         ViewWhat::Drop { name, json } => {
             let seen = store.snapshot()?;

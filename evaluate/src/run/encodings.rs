@@ -1,6 +1,6 @@
 //! How the models read their prompts: each by its own tokenizer and template, unless one is given for all.
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Progress};
 use gstore_data::TextEncoder;
 use gstore_generate::{GenerateError, Weights};
 use serde_json::{Value, json};
@@ -20,12 +20,12 @@ pub(super) struct Encodings {
 
 impl Encodings {
     /// Opens the models, all of them before the first answers for hours; weights are not read.
-    pub fn new(systems: &[System]) -> Result<Encodings, EvaluateError> {
+    pub fn new(systems: &[System], progress: &mut dyn Progress) -> Result<Encodings, EvaluateError> {
         let mut found = Encodings { all: Vec::new(), of: Vec::new() };
         for (number, system) in systems.iter().enumerate() {
             let failed = |source: GenerateError| EvaluateError::Model { system: system.name.clone(), source };
             let Weights { model, text, .. } = &system.weights;
-            let positions = system.weights.positions().map_err(failed)?;
+            let opened = system.weights.open().map_err(failed)?;
             let is_same = |other: &System| {
                 let Weights { model: own, text: options, .. } = &other.weights;
                 text == options && (text.tokenizer.is_some() || model == own)
@@ -35,8 +35,11 @@ impl Encodings {
                 Some(earlier) => found.of[earlier],
                 None => found.add(text.encoder(model).map_err(|error| failed(error.into()))?),
             };
-            let least = &mut found.all[place].positions;
-            *least = least.iter().copied().chain(positions).min();
+            let encoding = &mut found.all[place];
+            if let Some(note) = opened.check_vocabulary(&encoding.encoder).map_err(failed)? {
+                progress.note(&format!("{}: {note}", system.name));
+            }
+            encoding.positions = encoding.positions.iter().copied().chain(opened.positions()).min();
             found.of.push(place);
         }
         Ok(found)

@@ -17,6 +17,9 @@ pub struct OwnState {
 }
 
 impl OwnState {
+    /// Its name in the folder of a checkpoint.
+    pub const FILE: &'static str = "gstore_state.json";
+
     /// The files that hold the weights of a checkpoint.
     pub const WEIGHTS: [&'static str; 2] = ["adapter_model.safetensors", "model.safetensors"];
 
@@ -25,16 +28,13 @@ impl OwnState {
     /// # Errors
     /// A file that cannot be read.
     pub fn read(folder: &Path) -> Result<Option<OwnState>, ModelError> {
-        let path = folder.join("gstore_state.json");
-        if !path.is_file() {
-            return Ok(None);
-        }
-        Ok(Some(OwnState { folder: folder.to_owned(), value: json::read(&path)? }))
+        let path = folder.join(Self::FILE);
+        if path.is_file() { json::read(&path).map(|value| Some(Self::new(folder, value))) } else { Ok(None) }
     }
 
-    /// All of it.
-    pub fn into_value(self) -> Value {
-        self.value
+    /// That of a checkpoint's folder, which was read.
+    pub fn new(folder: &Path, value: Value) -> OwnState {
+        OwnState { folder: folder.to_owned(), value }
     }
 
     /// The model that the training began with; none where weights were drawn.

@@ -24,8 +24,8 @@ pub(super) fn digests(folder: &Path) -> Result<BTreeMap<&'static str, Digest>, T
 /// An error if a file of a checkpoint is not the one that was written. One of another program says no digests and is
 /// taken as it is.
 pub(super) fn check_files(folder: &Path) -> Result<(), TrainError> {
-    let Some(own) = OwnState::read(folder)? else { return Ok(()) };
-    match own.damaged(&FILES)? {
+    let Some(own) = own_state(folder)? else { return Ok(()) };
+    match OwnState::new(folder, own).damaged(&FILES)? {
         None => Ok(()),
         Some(file) => {
             let what = format!("{file}\n  {}", way_out(folder));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gstore_core::Remedy;
 use gstore_model::Backend;
 use gstore_model::weights::{
-    Adapter, ModelFolder, Moments, MomentsError, MomentsFile, TrainerState, read_momentum,
+    Adapter, ModelFolder, Moments, MomentsError, MomentsFile, OwnState, TrainerState, read_momentum,
 };
 use serde_json::Value;
 
@@ -123,17 +123,14 @@ pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
 
 /// `gstore_state.json`, if there is one.
 pub(super) fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
-    if folder.join(OWN).is_file() { json(folder, OWN).map(Some) } else { Ok(None) }
+    if folder.join(OwnState::FILE).is_file() { json(folder, OwnState::FILE).map(Some) } else { Ok(None) }
 }
-
-/// What our own training notes beside the files that other programs know.
-const OWN: &str = "gstore_state.json";
 
 /// An error, with what to do, if a file of JSON of a checkpoint cannot be read, or factors have no
 /// configuration.
 pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
     const CONFIG: &str = "adapter_config.json";
-    for name in ["trainer_state.json", OWN, CONFIG] {
+    for name in ["trainer_state.json", OwnState::FILE, CONFIG] {
         if folder.join(name).is_file() {
             json(folder, name)?;
         }
@@ -200,13 +197,13 @@ mod tests {
             for checkpoint in [&before, &last] {
                 fs_err::create_dir_all(checkpoint).unwrap();
                 fs_err::write(checkpoint.join("adapter_model.safetensors"), b"").unwrap();
-                for name in ["trainer_state.json", OWN, "adapter_config.json"] {
+                for name in ["trainer_state.json", OwnState::FILE, "adapter_config.json"] {
                     fs_err::write(checkpoint.join(name), "{\"loss\": NaN}").unwrap();
                 }
             }
         };
         let told = || check_json(&last).unwrap_err().to_string();
-        for name in ["trainer_state.json", OWN, "adapter_config.json"] {
+        for name in ["trainer_state.json", OwnState::FILE, "adapter_config.json"] {
             whole();
             check_json(&last).unwrap();
             for text in ["", "{\"loss\": "] {

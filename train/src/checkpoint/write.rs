@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use gstore_model::Backend;
-use gstore_model::weights::{write_tensors, write_torch};
+use gstore_model::weights::{OwnState, write_tensors, write_torch};
 use serde_json::Value;
 
 use super::state::TrainingState;
@@ -39,7 +39,7 @@ fn fill<B: Backend + Clone>(
     write_torch(&folder.join("optimizer.pt"), "optimizer", &object)?;
     let scheduler = state::scheduler(&training.schedule, training.step);
     write_torch(&folder.join("scheduler.pt"), "scheduler", &scheduler)?;
-    json(&folder.join("gstore_state.json"), &training.own_state(&digests::digests(folder)?))?;
+    json(&folder.join(OwnState::FILE), &training.own_state(&digests::digests(folder)?))?;
     json(&folder.join("trainer_state.json"), &training.trainer_state())
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use gstore_core::{Cancel, many};
 use gstore_data::{FieldNames, cut_records};
 use gstore_ingest::pipeline::{
-    self, AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
+    AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
 };
 use gstore_model::hub::{DATA_PREFIX, HubConfig, resolve_data};
 use gstore_store::{IfDeleted, Store};
@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 
 use super::input::{called, check_room, spool};
 use super::told::told;
-use crate::args::{Duplicates, IfChanged, SampleArgs};
+use crate::args::{IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
 use crate::new_store::NewStore;
 use crate::stand_ins::{by_their_names, stands_for};
@@ -57,10 +57,7 @@ impl Samples {
             layout: samples.layout,
             columns: samples.columns.clone(),
             skip_bad: samples.skip_bad,
-            duplicates: match samples.duplicates {
-                Duplicates::Refuse => pipeline::Duplicates::Refuse,
-                Duplicates::First => pipeline::Duplicates::First,
-            },
+            duplicates: samples.duplicates.into(),
             if_changed: match samples.if_changed {
                 IfChanged::Refuse => gstore_store::IfChanged::Refuse,
                 IfChanged::Keep => gstore_store::IfChanged::Keep,

@@ -13,7 +13,7 @@ use crate::args::{
     BaseStates, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs, DaunceWeightArgs,
     Normalizer, Subset, Variant,
 };
-use crate::commands::train::{check_fields, computing, optimizer, source, subset};
+use crate::commands::train::{check_file_options, computing, optimizer, source, subset};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -26,7 +26,7 @@ pub fn training(
     store: Option<&Store>,
     cancel: &Cancel,
 ) -> Result<TrainRequest> {
-    check_fields(&args.data, &[])?;
+    check_file_options(&args.data, &[])?;
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use crate::stopped;
 use anyhow::{Result, bail};
 use gstore_core::many;
 use gstore_ingest::pipeline::{IngestPlan, IngestRequest, ShardRequest, check_inputs, ingest_shard};
@@ -10,7 +9,7 @@ use gstore_ingest::pipeline::{IngestPlan, IngestRequest, ShardRequest, check_inp
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
-use crate::texts;
+use crate::{stopped, texts};
 
 /// Which shard to compute, if not everything.
 pub(super) fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {

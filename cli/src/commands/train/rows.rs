@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use gstore_core::Cancel;
 use gstore_store::Store;
-use gstore_train::{DataSource, Repeats, Subset};
+use gstore_train::{DataSource, Subset};
 use serde_json::Value;
 
 use crate::args::{Duplicates, TrainRowsArgs};
@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::failure::UsageError;
 
 /// Refuses options of files where neither the samples nor `others` are files.
-pub fn check_fields(args: &TrainRowsArgs, others: &[PathBuf]) -> Result<()> {
+pub fn check_file_options(args: &TrainRowsArgs, others: &[PathBuf]) -> Result<()> {
     if args.dataset.is_none() || !others.is_empty() {
         return Ok(());
     }
@@ -61,11 +61,7 @@ pub fn subset(
         }
         _ => None,
     };
-    let repeats = match args.duplicates {
-        Duplicates::Refuse => Repeats::Refuse,
-        Duplicates::First => Repeats::First,
-    };
-    Ok(Subset { rows, ids, repeats, ..Subset::default() })
+    Ok(Subset { rows, ids, repeats: args.duplicates.into(), ..Subset::default() })
 }
 
 /// The ids of a file of JSON lines.

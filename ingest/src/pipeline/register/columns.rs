@@ -3,13 +3,13 @@
 use gstore_core::{Cancel, Remedy};
 use sha2::{Digest, Sha256};
 
-use gstore_data::{ColumnOverride, Field, Layout, Schema, SchemaBuilder};
+use gstore_data::{ColumnOverride, Duplicates, Field, Layout, Schema, SchemaBuilder};
 use gstore_store::{ColumnDef, DatasetPart};
 
 use super::super::bad::{Bad, Unscorable};
 use super::super::{IngestError, Progress};
+use super::AddRequest;
 use super::input::Input;
-use super::{AddRequest, Duplicates};
 
 /// What was found in the records.
 #[derive(Default)]

@@ -22,9 +22,9 @@ use super::bad::Bad;
 use super::request::IngestRequest;
 use super::room::{SAMPLE_ROWS, check_new};
 use super::{IngestError, Progress, Unit};
-use gstore_data::{Content, IdAllocator, Place, Record, Schema};
+use gstore_data::{Content, Duplicates, IdAllocator, Place, Record, Schema};
 
-pub use request::{AddClient, AddOutcome, AddReport, AddRequest, Duplicates, Existing};
+pub use request::{AddClient, AddOutcome, AddReport, AddRequest, Existing};
 
 use columns::{Found, find_columns, overrides, renamed};
 use input::Input;

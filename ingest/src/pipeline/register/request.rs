@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use gstore_data::Layout;
+use gstore_data::{Duplicates, Layout};
 use gstore_store::{IfChanged, IfDeleted, WriteNote};
 
 /// Data to register.
@@ -34,16 +34,6 @@ pub struct AddRequest {
     pub command: String,
     /// Where the samples come from, as the history shows it; without it the names of the files.
     pub source: Option<String>,
-}
-
-/// What happens to a record whose id an earlier one of the same registration has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Duplicates {
-    /// Nothing is added.
-    #[default]
-    Refuse,
-    /// The first one stays, and the others are counted.
-    First,
 }
 
 /// What data a dataset that is there takes.
