@@ -102,7 +102,20 @@ fn a_run_names_the_checkpoints_of_one_training() {
         let refused = binary::run(unnamed.arg(world::demo().join("model")));
         assert!(refused.code == 2 && refused.stderr.contains("cannot name a run"), "{}", refused.stderr);
     }
-    assert!(!place.path("unnamed").exists());
+    // Nor is a store made for it, and a dry run tells it as well.
+    for more in [&[][..], &["--dry-run"]] {
+        let args =
+            ["train", "--data", "pool.jsonl", "--output", "unnamed", "--run", "bad/x", "--store", "new"];
+        let mut unnamed = place.gstore(&args);
+        let refused = binary::run(unnamed.args(more).arg("--model").arg(world::demo().join("model")));
+        assert!(refused.code == 2 && refused.stderr.contains("cannot name a run"), "{}", refused.stderr);
+    }
+    let mut unnamed =
+        place.gstore(&["ingest", "--data", "pool.jsonl", "--dataset", "pool", "--run", "bad/x"]);
+    unnamed.args(["--features", "loss", "--store", "new", "--model"]).arg(world::demo().join("model"));
+    let refused = binary::run(&mut unnamed);
+    assert!(refused.code == 2 && refused.stderr.contains("cannot name a run"), "{}", refused.stderr);
+    assert!(!place.path("unnamed").exists() && !place.path("new").exists());
 }
 
 #[test]

@@ -43,13 +43,24 @@ pub mod train;
 pub mod verify;
 pub mod view;
 
+use anyhow::Result;
+use gstore_store::RunPart;
+
 use crate::args::Command;
+use crate::failure::UsageError;
 
 /// Refuses what a command refuses by its options alone, before it reads anything.
-pub fn check_options(command: &Command) -> anyhow::Result<()> {
+pub fn check_options(command: &Command) -> Result<()> {
     match command {
         Command::Generate(args) => generate::check_options(args),
+        // Without a model it reads a run that is there, whatever its name.
+        Command::Ingest(args) if args.model.is_some() => args.run.as_deref().map_or(Ok(()), check_run_name),
         Command::Train(args) => train::check_options(args),
         _ => Ok(()),
     }
+}
+
+/// Refuses a text that cannot be the name of a new run.
+fn check_run_name(name: &str) -> Result<()> {
+    RunPart::check_name(name).map_err(|error| UsageError(error.to_string()).into())
 }

@@ -11,15 +11,15 @@ use gstore::Folders;
 use gstore_core::many;
 use gstore_data::TextOptions;
 use gstore_model::Keep;
-use gstore_store::{RunCheckpoint, RunPart, Store};
+use gstore_store::{RunCheckpoint, Store};
 use gstore_train::{
     AdamW, Batching, Compute, DataSource, DropoutRates, Evaluation, LoraChoice, Method, OptimizerKind,
     Outcome, Saving, ScheduleKind, Sgd, StepOptions, Subset, TrainError, TrainRequest,
 };
 use serde_json::{Value, json};
 
-use super::gradients;
 use super::ingest::folder_of;
+use super::{check_run_name, gradients};
 use crate::args::{
     LossMean, SaveStrategy, TrainArgs, TrainBatchArgs, TrainComputeArgs, TrainDataArgs, TrainOptimizerArgs,
     TrainSavingArgs, TrainWeightArgs,
@@ -46,16 +46,11 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     check_read(args)?;
     drawing::check_curves(context, args.saving.plot.as_deref(), &args.output)?;
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
-    let of_store = args.data.samples.dataset.as_ref().or(args.data.eval_dataset.as_ref());
-    let store = match (of_store, context.named_store()) {
-        (Some(_), _) => Some(context.open()?),
-        (None, Some(_)) if args.dry_run => context.open_if_there()?,
-        (None, Some(_)) => Some(context.open_or_create()?),
-        (None, None) => None,
-    };
+    let of_store = args.data.samples.dataset.is_some() || args.data.eval_dataset.is_some();
+    let store = if of_store { Some(context.open()?) } else { context.open_if_there()? };
     let run = args.saving.run.clone().unwrap_or_else(|| name_of(&args.output));
-    if let Some(store) = &store {
-        check_run(context, store, &run, args)?;
+    if context.named_store().is_some() {
+        check_run(context, store.as_ref(), &run, args)?;
     }
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
@@ -91,6 +86,10 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         forecast::print(&told?, &args.output, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let store = match store {
+        None if context.named_store().is_some() => Some(context.open_or_create()?),
+        store => store,
+    };
     let outcome = gstore_train::run(&request, &mut live, &cancel);
     live.finish();
     // A picture that cannot be drawn keeps no run from being registered, and a loss that is no number is the one
@@ -122,7 +121,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
 pub fn check_options(args: &TrainArgs) -> Result<()> {
     steps(&args.optimizer, &args.batches)?;
     saving(&args.saving)?;
-    Ok(())
+    args.saving.run.as_deref().map_or(Ok(()), check_run_name)
 }
 
 /// What is dropped in training.
@@ -281,10 +280,10 @@ fn check_read(args: &TrainArgs) -> Result<()> {
 
 /// Refuses, before hours of work, what cannot name a run, and a run of the store that is another training, or would name
 /// checkpoints that this one does not keep.
-fn check_run(context: &Context, store: &Store, run: &str, args: &TrainArgs) -> Result<()> {
-    let (snapshot, saving) = (store.snapshot()?, &args.saving);
-    let Ok(part) = snapshot.run(run) else {
-        return RunPart::check_name(run).map_err(|error| UsageError(error.to_string()).into());
+fn check_run(context: &Context, store: Option<&Store>, run: &str, args: &TrainArgs) -> Result<()> {
+    let (snapshot, saving) = (store.map(Store::snapshot).transpose()?, &args.saving);
+    let Some(part) = snapshot.as_ref().and_then(|snapshot| snapshot.run(run).ok()) else {
+        return check_run_name(run);
     };
     if saving.drops_run {
         return Ok(());

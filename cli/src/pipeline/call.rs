@@ -351,6 +351,16 @@ mod tests {
                 1,
                 "top",
             ),
+            (
+                "command = 'train'\nmodel = 'm'\ndata = 'd'\noutput = 'o'\nrun = 'bad/x'\n",
+                1,
+                "cannot name a run",
+            ),
+            (
+                "command = 'ingest'\nmodel = 'm'\ndataset = 'd'\nfeatures = 'loss'\nrun = 'a/b'\n",
+                1,
+                "cannot name a run",
+            ),
             ("command = 'add'\ndataset = 'd'\ndata = '-'\n", 1, "standard input"),
         ] {
             let error = call(stage).expect_err(stage);
