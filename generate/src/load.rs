@@ -6,7 +6,7 @@ use gstore_core::CheckpointId;
 use gstore_data::TextEncoder;
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::HostFactors;
-use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_model::weights::{Adapter, ModelFolder, check_written, checkpoint_id};
 use gstore_model::{Backend, Model};
 
 use crate::error::GenerateError;
@@ -39,11 +39,11 @@ impl Opened {
         Ok(checkpoint_id(&self.folder, self.adapter.as_ref())?)
     }
 
-    /// An error if the adapter says that it was trained on another model.
-    pub(crate) fn check_base(&self) -> Result<(), GenerateError> {
+    /// An error if the weights are not those which were written, or the adapter says that it was trained on another model.
+    pub(crate) fn check_weights(&self) -> Result<(), GenerateError> {
         match self.adapter {
             Some(_) => self.id().map(drop),
-            None => Ok(()),
+            None => Ok(check_written(self.path())?),
         }
     }
 

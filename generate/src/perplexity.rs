@@ -163,7 +163,7 @@ fn run<B: Backend>(
             return Err(GenerateError::TooLong { sample, tokens, most, by_model: true });
         }
     }
-    opened.check_base()?;
+    opened.check_weights()?;
     let model = opened.load(backend)?;
     let texts: Vec<(&TextSample, &Encoded)> = samples.iter().zip(&texts).collect();
     let pieces = pieces(&texts);

@@ -260,6 +260,31 @@ fn an_adapter_is_used_with_the_model_that_it_was_trained_on() {
     }
 }
 
+#[test]
+fn weights_that_are_not_those_which_were_written_have_no_identity() {
+    let folder = TempDir::new().unwrap();
+    let base = Tiny::new().write(&base(&folder));
+    let adapter = TinyAdapter::new(&["q_proj"], 2).write(&adapter_path(&folder));
+    for (path, name) in [(&base, "model.safetensors"), (&adapter, "adapter_model.safetensors")] {
+        let id = || {
+            let opened = Adapter::open(&adapter).unwrap();
+            checkpoint_id(&ModelFolder::open(&base).unwrap(), Some(&opened))
+                .map_err(|error| error.to_string())
+        };
+        let state = path.join("gstore_state.json");
+        let file = fs_err::File::open(path.join(name)).unwrap();
+        let written = gstore_core::Digest::of_read(file).unwrap().to_string();
+        write_json(&state, &json!({ "files": { name: written } }));
+        let sound = id().unwrap();
+        let other = "0".repeat(32);
+        write_json(&state, &json!({ "files": { name: other } }));
+        assert_says(&id().unwrap_err(), &[&format!("{name} is damaged"), &written, "put the file back"]);
+        // An earlier version said no digests.
+        write_json(&state, &json!({ "asked": {} }));
+        assert_eq!(id().unwrap(), sound);
+    }
+}
+
 /// The message of using the tiny adapter after a change of its configuration.
 fn adapter_error(key: &str, value: Value) -> String {
     let folder = TempDir::new().unwrap();

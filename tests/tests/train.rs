@@ -225,9 +225,53 @@ fn an_adapter_is_not_used_with_another_model_of_the_same_sizes() {
 }
 
 #[test]
+fn a_checkpoint_with_a_changed_bit_is_used_by_no_command() {
+    let place = place();
+    binary::ok(&mut train(&place, &[]));
+    let model = world::demo().join("model").display().to_string();
+    let short = ["train", "--data", "pool.jsonl", "--max-length", "64", "--max-steps"];
+    place.ok(&[&short[..], &["3", "--full", "--output", "whole", "--model", &model]].concat());
+    let change = |path: &str| {
+        let mut bytes = fs_err::read(place.path(path)).expect("read");
+        let at = bytes.len() - 4;
+        bytes[at] ^= 1;
+        fs_err::write(place.path(path), bytes).expect("written");
+    };
+    change("tuned/checkpoint-3/adapter_model.safetensors");
+    change("whole/checkpoint-3/model.safetensors");
+    let onward = [&short[..], &["4", "--output", "on"]].concat();
+    let ingest = ["ingest", "--dataset", "pool", "--features", "loss", "--data", "pool.jsonl", "--run", "r"];
+    let (merge, answer) = (["merge", "-o", "merged"], ["generate", "--prompt", "A", "--max-new-tokens", "1"]);
+    let score = ["generate", "--text", "A B", "--perplexity"];
+    let of_adapter = ["--model", &model, "--adapter", "tuned/checkpoint-3"];
+    let of_whole = ["--model", "whole/checkpoint-3"];
+    let resumed = ["--model", &model, "--resume-from-checkpoint", "tuned/checkpoint-3"];
+    let computed = ["--model", &model, "--checkpoints", "tuned/checkpoint-3"];
+    for (command, weights, file) in [
+        (&merge[..], &["tuned/checkpoint-3"][..], "adapter_model"),
+        (&answer[..], &of_adapter[..], "adapter_model"),
+        (&score[..], &of_adapter[..], "adapter_model"),
+        (&onward[..], &of_adapter[..], "adapter_model"),
+        (&onward[..], &resumed[..], "adapter_model"),
+        (&ingest[..], &computed[..], "adapter_model"),
+        (&answer[..], &of_whole[..], "model"),
+        (&score[..], &of_whole[..], "model"),
+        (&onward[..], &of_whole[..], "model"),
+        (&ingest[..], &of_whole[..], "model"),
+    ] {
+        let refused = place.run(&[command, weights].concat());
+        let says = format!("checkpoint-3: {file}.safetensors is damaged: its digest is ");
+        assert!(refused.code == 1 && refused.stderr.contains(&says), "{command:?}: {}", refused.stderr);
+    }
+    assert!(!place.path("merged").exists() && !place.path("on").exists());
+}
+
+#[test]
 fn weights_that_are_not_finite_are_refused_with_their_tensor() {
     let place = place();
     binary::ok(&mut train(&place, &[]));
+    // As of another program, which says no digests.
+    fs_err::remove_file(place.path("tuned/checkpoint-3/gstore_state.json")).expect("removed");
     let weights = place.path("tuned/checkpoint-3/adapter_model.safetensors");
     let mut bytes = fs_err::read(&weights).expect("read");
     let last = bytes.len() - 4;

@@ -3,11 +3,11 @@
 use gstore_core::CheckpointId;
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
-use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
+use gstore_model::weights::{Adapter, BaseDigest, ModelFolder, check_written};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{
-    Checkpoint, Lock, Resumed, checkpoints, identity_of, last_checkpoint, named_as_checkpoints,
+    Checkpoint, Lock, Resumed, check_files, checkpoints, identity_of, last_checkpoint, named_as_checkpoints,
     remove_replaced, remove_unfinished, replaced, resume, start_digests, unfinished,
 };
 use crate::difference::{START_DIGESTS, difference};
@@ -31,6 +31,7 @@ pub(crate) fn identity(
 ) -> Result<(Value, Option<CheckpointId>), TrainError> {
     let (model, base) = match base {
         Some(base) => {
+            check_weights(request)?;
             let digest = BaseDigest::new(base)?;
             check_base(request, &digest)?;
             let adapter = match &request.method {
@@ -57,6 +58,18 @@ pub(crate) fn identity(
     identity["resumed from"] = json!(from);
     identity[START_DIGESTS] = json!(from.map(start_digests).transpose()?);
     Ok((identity, base))
+}
+
+/// An error if weights that are begun with are not those that were written. A checkpoint that is gone on from is
+/// checked as a whole by [`start_digests`].
+fn check_weights(request: &TrainRequest) -> Result<(), TrainError> {
+    let adapter = match &request.method {
+        Method::Adapter(folder) => Some(folder),
+        _ => None,
+    };
+    let from = request.saving.resume_from.as_ref();
+    let mut read = [Some(&request.model), adapter].into_iter().flatten();
+    Ok(read.try_for_each(|folder| if from == Some(folder) { Ok(()) } else { check_written(folder) })?)
 }
 
 /// An error if what is gone on from was trained on another model.
@@ -200,8 +213,10 @@ pub(crate) fn start<B: Backend + Clone>(
 ) -> Result<Resumed<B>, TrainError> {
     let (output, kind) = (&request.output, request.steps.optimizer);
     if let Some(last) = last_checkpoint(output)?.filter(|_| !overwrites) {
+        check_files(&last.folder)?;
         return resume(&last.folder, base, kind, backend);
     }
+    // Its files were checked for the identity.
     if let Some(from) = &request.saving.resume_from {
         return resume(from, base, kind, backend);
     }

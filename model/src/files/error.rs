@@ -116,6 +116,14 @@ pub enum ModelError {
         /// The first difference.
         message: String,
     },
+    /// A file of a checkpoint is not the one that its training wrote.
+    #[error("{folder}: {file}\n  put the file back from a copy, or move the folder away and train again")]
+    Damaged {
+        /// The folder of the checkpoint.
+        folder: PathBuf,
+        /// Which file, and its digests.
+        file: String,
+    },
     /// The checkpoint says that it was trained on a model of other weights.
     #[error(
         "{checkpoint} was trained on {trained}, and the weights of {base} are others (their digest begins with {found})\n  \

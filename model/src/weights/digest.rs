@@ -33,7 +33,7 @@ use gstore_core::CheckpointId;
 
 use super::adapter::Adapter;
 use super::folder::ModelFolder;
-use super::own_state::OwnState;
+use super::own_state::{OwnState, check_written};
 use crate::architectures::{Decoder, HeadNorm, Mlp, NormPlace, Positions, Residual, RopeScaling};
 use crate::backend::{Activation, NormKind};
 use crate::files::ModelError;
@@ -43,8 +43,12 @@ use crate::files::{json, names};
 /// Computes the identity of a checkpoint; reads all weights once.
 ///
 /// # Errors
-/// Weights that cannot be read; an adapter that says that it was trained on another model.
+/// Weights that cannot be read, or are not those that their training wrote; an adapter that says that it was trained on
+/// another model.
 pub fn checkpoint_id(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<CheckpointId, ModelError> {
+    for folder in [adapter.map(Adapter::path), Some(base.path())].into_iter().flatten() {
+        check_written(folder)?;
+    }
     let digest = BaseDigest::new(base)?;
     if let Some(adapter) = adapter {
         digest.check_trained_on(adapter.path())?;

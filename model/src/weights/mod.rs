@@ -22,6 +22,6 @@ pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::{BaseDigest, checkpoint_id};
 pub use folder::ModelFolder;
 pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained, read_momentum};
-pub use own_state::{DamagedFile, OwnState};
+pub use own_state::{DamagedFile, OwnState, check_written};
 pub use schedule::Schedule;
 pub use trainer::{LogEntry, TrainerError, TrainerState, peak_rate};

@@ -53,17 +53,40 @@ impl OwnState {
     /// # Errors
     /// A file that cannot be read.
     pub fn damaged(&self, names: &[&'static str]) -> Result<Option<DamagedFile>, ModelError> {
-        let files = self.value.get("files");
         for &name in names {
             let path = self.folder.join(name);
-            let said = files.and_then(|files| files.get(name)).and_then(Value::as_str);
-            let Some(said) = said.filter(|_| path.is_file()) else { continue };
-            let found = Digest::of_read(fs_err::File::open(path)?)?.to_string();
-            if found != said {
-                return Ok(Some(DamagedFile { name, found, said: said.to_owned() }));
+            if self.digest_of(name).is_none() || !path.is_file() {
+                continue;
+            }
+            let found = Digest::of_read(fs_err::File::open(path)?)?;
+            if let Some(damaged) = self.differs(name, found) {
+                return Ok(Some(damaged));
             }
         }
         Ok(None)
+    }
+
+    /// What is said of a file that was read and has this digest, if it is not the one that was written.
+    pub fn differs(&self, name: &'static str, found: Digest) -> Option<DamagedFile> {
+        let (found, said) = (found.to_string(), self.digest_of(name)?);
+        (found != said).then(|| DamagedFile { name, found, said: said.to_owned() })
+    }
+
+    fn digest_of(&self, name: &str) -> Option<&str> {
+        self.value.get("files")?.get(name)?.as_str()
+    }
+}
+
+/// An error if the weights in a checkpoint's folder are not those that its training wrote. What another program or an
+/// earlier version wrote says no digests, and is taken as it is.
+///
+/// # Errors
+/// Such weights; files that cannot be read.
+pub fn check_written(folder: &Path) -> Result<(), ModelError> {
+    let Some(state) = OwnState::read(folder)? else { return Ok(()) };
+    match state.damaged(&OwnState::WEIGHTS)? {
+        None => Ok(()),
+        Some(file) => Err(ModelError::Damaged { folder: folder.to_owned(), file: file.to_string() }),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gstore_core::Digest;
-use gstore_model::weights::{ModelFolder, OwnState, checkpoint_id};
+use gstore_model::weights::{BaseDigest, DamagedFile, ModelFolder, OwnState};
 use serde_json::{Map, Value, json};
 
 use super::read::own_state;
@@ -23,15 +23,15 @@ pub(super) fn digests(folder: &Path) -> Result<BTreeMap<&'static str, Digest>, T
 
 /// An error if a file of a checkpoint is not the one that was written. One of another program says no digests and is
 /// taken as it is.
-pub(super) fn check_files(folder: &Path) -> Result<(), TrainError> {
+pub(crate) fn check_files(folder: &Path) -> Result<(), TrainError> {
     let Some(own) = own_state(folder)? else { return Ok(()) };
-    match OwnState::new(folder, own).damaged(&FILES)? {
-        None => Ok(()),
-        Some(file) => {
-            let what = format!("{file}\n  {}", way_out(folder));
-            Err(TrainError::Checkpoint { folder: folder.to_owned(), what })
-        }
-    }
+    refuse(folder, OwnState::new(folder, own).damaged(&FILES)?)
+}
+
+fn refuse(folder: &Path, file: Option<DamagedFile>) -> Result<(), TrainError> {
+    let Some(file) = file else { return Ok(()) };
+    let what = format!("{file}\n  {}", way_out(folder));
+    Err(TrainError::Checkpoint { folder: folder.to_owned(), what })
 }
 
 /// The error of a file of a checkpoint that is damaged, with what to do about it.
@@ -45,18 +45,27 @@ const STATE: [&str; 3] = ["optimizer.pt", "optimizer.bin", "trainer_state.json"]
 
 /// Digests of all that a training goes on with from a checkpoint, our own or another trainer's. The weights of
 /// an adapter are not among them: they are part of the digest of its model.
+///
+/// # Errors
+/// Files that are not those which were written, as of [`check_files`].
 pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
-    let mut digests = Map::new();
+    let (mut digests, own) = (Map::new(), own_state(folder)?);
+    let pending = own.as_ref().and_then(|own| own.get("losses_to_log").cloned());
+    let own = own.map(|own| OwnState::new(folder, own));
+    if let Some(own) = &own {
+        refuse(folder, own.damaged(&OwnState::WEIGHTS)?)?;
+    }
     if !is_adapter(folder) {
-        let weights = checkpoint_id(&ModelFolder::open(folder)?, None)?.to_string();
+        let weights = BaseDigest::new(&ModelFolder::open(folder)?)?.checkpoint(None)?.to_string();
         digests.insert("weights".to_owned(), json!(weights));
     }
     for (name, path) in STATE.into_iter().map(|name| (name, folder.join(name))) {
         if path.is_file() {
-            digests.insert(name.to_owned(), json!(Digest::of_read(fs_err::File::open(path)?)?));
+            let digest = Digest::of_read(fs_err::File::open(path)?)?;
+            refuse(folder, own.as_ref().and_then(|own| own.differs(name, digest)))?;
+            digests.insert(name.to_owned(), json!(digest));
         }
     }
-    let pending = own_state(folder)?.and_then(|own| own.get("losses_to_log").cloned());
     digests.insert("losses to log".to_owned(), json!(pending));
     Ok(Value::Object(digests))
 }

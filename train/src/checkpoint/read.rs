@@ -27,10 +27,10 @@ pub(crate) struct Resumed<B: Backend> {
     pub pending: Vec<f64>,
 }
 
-/// Reads parameters, optimizer and log of a checkpoint of `base`.
+/// Reads parameters, optimizer and log of a checkpoint of `base`, whose files were checked.
 ///
 /// # Errors
-/// A folder that does not fit, and a damaged one.
+/// A folder that does not fit.
 pub(crate) fn resume<B: Backend + Clone>(
     folder: &Path,
     base: Option<&ModelFolder>,
@@ -40,7 +40,6 @@ pub(crate) fn resume<B: Backend + Clone>(
     let bad = |what: &str| TrainError::Checkpoint { folder: folder.to_owned(), what: what.to_owned() };
     check_json(folder)?;
     let state = TrainerState::read(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
-    check_files(folder)?;
     let parameters = match base.filter(|_| is_adapter(folder)) {
         Some(base) => Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?,
         None => Parameters::full(&ModelFolder::open(folder)?, backend)?,
@@ -180,6 +179,7 @@ impl<B: Backend + Clone> Trainer<B> {
         options: TrainerOptions,
         backend: B,
     ) -> Result<Trainer<B>, TrainError> {
+        check_files(folder)?;
         let Resumed { parameters, optimizer, .. } = resume(folder, Some(base), kind, backend)?;
         Ok(Trainer::new(parameters, optimizer, options))
     }

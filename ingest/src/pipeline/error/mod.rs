@@ -360,22 +360,6 @@ pub enum IngestError {
         /// The checkpoint.
         checkpoint: String,
     },
-    /// A file of a run's checkpoint is not the one that its training wrote.
-    #[error(
-        "checkpoint `{checkpoint}` of run `{run}`, in {}: {file}\n  put the file back from a copy, or move the folder away and train \
-         again",
-        folder.display()
-    )]
-    DamagedCheckpoint {
-        /// The run.
-        run: String,
-        /// The checkpoint.
-        checkpoint: String,
-        /// Its folder.
-        folder: PathBuf,
-        /// Which file, and its digests.
-        file: String,
-    },
     /// The run in the store uses the name or the weights otherwise.
     #[error(
         "run `{run}` in the store has {}",

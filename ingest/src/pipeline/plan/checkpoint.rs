@@ -19,7 +19,7 @@ use crate::gradient::module_shapes;
 use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, explain};
 use gstore_model::architectures::Decoder;
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{Adapter, ModelFolder, OwnState, checkpoint_id};
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 
 /// One checkpoint of a plan.
 pub struct CheckpointPlan {
@@ -188,7 +188,6 @@ fn check_run(
     let (Ok(part), name) = (snapshot.run(run), &arg.name) else { return Ok(()) };
     for stored in &part.checkpoints {
         if (stored.name == *name) != (stored.checkpoint == *id) {
-            check_files(run, arg)?;
             return Err(IngestError::RunConflict {
                 run: run.to_owned(),
                 name: name.clone(),
@@ -198,21 +197,6 @@ fn check_run(
         }
     }
     Ok(())
-}
-
-/// Weights that changed since their training wrote them are damaged, and no other checkpoint.
-fn check_files(run: &str, arg: &CheckpointArg) -> Result<(), IngestError> {
-    let Some(folder) = arg.folder() else { return Ok(()) };
-    let Some(state) = OwnState::read(folder)? else { return Ok(()) };
-    match state.damaged(&OwnState::WEIGHTS)? {
-        None => Ok(()),
-        Some(file) => Err(IngestError::DamagedCheckpoint {
-            run: run.to_owned(),
-            checkpoint: arg.name.clone(),
-            folder: folder.to_owned(),
-            file: file.to_string(),
-        }),
-    }
 }
 
 /// Two names for the same weights would write the same features twice.
