@@ -7,12 +7,11 @@ use gstore_core::Remedy;
 use gstore_model::LinearWeights;
 use gstore_model::architectures::Role;
 use gstore_model::gradients::HostFactors;
-use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder, Trained, checkpoint_id, write_tensors};
+use gstore_model::weights::{Adapter, ModelFolder, Trained, check_finite, checkpoint_id, write_tensors};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{copy_model_files, make, write_json};
 use crate::error::TrainError;
-use crate::parameters::check_finite;
 
 /// Says in a model's folder what was merged into it.
 const MERGED: &str = "gstore_merged.json";
@@ -40,11 +39,6 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
     let base = ModelFolder::open(model)?;
     let adapter = Adapter::open(adapter)?;
     let checkpoint = checkpoint_id(&base, Some(&adapter))?;
-    for AdaptedWeight { lora, .. } in adapter.fit(&base)? {
-        for name in [&lora.a, &lora.b] {
-            check_finite(adapter.path(), name, &adapter.tensors().read_f32(name)?)?;
-        }
-    }
     let factors = HostFactors::read(&adapter, &base)?;
     let decoder = base.decoder();
     let mut tensors = Vec::with_capacity(decoder.params.len());

@@ -1,12 +1,12 @@
 //! Trainable parameters in f32, LoRA factors or all tensors, and the model that computes with them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use gstore_model::architectures::{Decoder, Param, Role};
 use gstore_model::gradients::{GradLayout, HostFactors, HostModule, LoraFactors, Place};
 use gstore_model::params::{ParamStore, TensorSpec};
-use gstore_model::weights::{Adapter, ModelError, ModelFolder, Trained};
+use gstore_model::weights::{Adapter, ModelError, ModelFolder, Trained, check_finite};
 use gstore_model::{Backend, LoadError, LoraWeights, Model};
 
 use crate::error::TrainError;
@@ -92,9 +92,7 @@ impl<B: Backend + Clone> Parameters<B> {
             let module = fitted.param.module().to_owned();
             let [a, b] = factor_specs(&module, fitted.lora.rank, [out, input]);
             for (spec, name) in [(a, &fitted.lora.a), (b, &fitted.lora.b)] {
-                let values = adapter.tensors().read_f32(name)?;
-                check_finite(adapter.path(), name, &values)?;
-                store.push(spec, &values);
+                store.push(spec, &adapter.factor(name)?);
             }
             modules.push(LoraPlace { module, rank: fitted.lora.rank, scaling: fitted.lora.scaling });
         }
@@ -252,20 +250,6 @@ impl<B: Backend + Clone> Parameters<B> {
                 vec![self.store.places().enumerate().map(place).collect()]
             }
         }
-    }
-}
-
-/// An error if a tensor that is read has a value which is not finite: no rate and no step is at fault for it.
-pub(crate) fn check_finite(folder: &Path, name: &str, values: &[f32]) -> Result<(), TrainError> {
-    match values.iter().find(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(value) => Err(TrainError::Checkpoint {
-            folder: folder.to_owned(),
-            what: format!(
-                "the weights to start from are not finite: {name} has the value {value}\n  give a checkpoint before it, or one \
-                 that was trained again"
-            ),
-        }),
     }
 }
 

@@ -116,6 +116,19 @@ pub enum ModelError {
         /// The first difference.
         message: String,
     },
+    /// A weight is no number: no rate and no step is at fault for it.
+    #[error(
+        "{folder}: the weights are not finite: {tensor} has the value {value}\n  give a checkpoint before it, or one that was \
+         trained again"
+    )]
+    NotFinite {
+        /// The model or adapter folder.
+        folder: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The value.
+        value: f32,
+    },
     /// A file of a checkpoint is not the one that its training wrote.
     #[error("{folder}: {file}\n  put the file back from a copy, or move the folder away and train again")]
     Damaged {

@@ -47,14 +47,16 @@ impl HostFactors {
     }
 
     /// Reads an adapter that fits the base.
+    ///
+    /// # Errors
+    /// One that does not fit, or has a value which is not finite.
     pub fn read(adapter: &Adapter, base: &ModelFolder) -> Result<HostFactors, ModelError> {
-        let tensors = adapter.tensors();
         let read = adapter.fit(base)?.into_iter().map(|AdaptedWeight { param, lora }| {
             Ok(HostModule {
                 name: param.module().to_owned(),
                 lora: LoraWeights {
-                    a: tensors.read_f32(&lora.a)?,
-                    b: tensors.read_f32(&lora.b)?,
+                    a: adapter.factor(&lora.a)?,
+                    b: adapter.factor(&lora.b)?,
                     rank: lora.rank,
                     scaling: lora.scaling,
                 },

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::finite::check_finite;
 use super::folder::ModelFolder;
 use super::lora_config::LoraConfig;
 use crate::architectures::Param;
@@ -77,6 +78,16 @@ impl Adapter {
     /// The factors.
     pub fn tensors(&self) -> &TensorSet {
         &self.tensors
+    }
+
+    /// The values of a factor, by its name in the file.
+    ///
+    /// # Errors
+    /// A factor that cannot be read, or has a value which is not finite.
+    pub fn factor(&self, name: &str) -> Result<Vec<f32>, ModelError> {
+        let values = self.tensors.read_f32(name)?;
+        check_finite(&self.path, name, &values)?;
+        Ok(values)
     }
 
     /// The adapted modules by canonical name, sorted by bytes; [`Adapter::fit`] has them

@@ -7,6 +7,7 @@
 
 mod adapter;
 mod digest;
+mod finite;
 mod folder;
 mod lora_config;
 mod moments;
@@ -20,6 +21,7 @@ pub use crate::files::{
 };
 pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::{BaseDigest, checkpoint_id};
+pub use finite::check_finite;
 pub use folder::ModelFolder;
 pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained, read_momentum};
 pub use own_state::{DamagedFile, OwnState, check_written};
