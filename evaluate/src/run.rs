@@ -113,6 +113,7 @@ pub fn evaluate_tasks(
         let have = many_of(left_out as u64, "question has", "questions have");
         progress.note(&format!("{have} fewer examples than asked for, as many as fit"));
     }
+    encodings.check_weights(&request.systems, cancel)?;
     let (mut answers, mut systems) = (Vec::new(), Vec::new());
     for (number, system) in request.systems.iter().enumerate() {
         let folder = request.journal.as_ref().map(|folder| folder.join(number.to_string()));

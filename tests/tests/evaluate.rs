@@ -1,6 +1,7 @@
 //! Promise: systems and models are compared by one command, whose report comes in every format, and whose work goes
 //! on after a stop.
 
+use std::path::Path;
 use std::process::Command;
 
 use gstore_tests::place::Place;
@@ -225,6 +226,57 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     }
     let other: Value = serde_json::from_str(&read(&place, "other.json")).expect("JSON");
     assert_eq!(other, report);
+}
+
+#[test]
+fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
+    let place = Place::new();
+    write(&place, "questions.jsonl", QUESTIONS);
+    world::write_samples(&place.path("pool.jsonl"), 6);
+    let mut train = place.gstore(&["train", "--data", "pool.jsonl", "--output", "tuned", "--max-steps", "1"]);
+    binary::ok(train.args(["--max-length", "64", "--model"]).arg(world::demo().join("model")));
+    let (sound, last) = (world::demo().join("warmup/checkpoint-104"), place.path("tuned/checkpoint-1"));
+    let of_both = |model: &Path| {
+        let mut command = place.gstore(&["evaluate", "tasks", "--data", "questions.jsonl", "-o", "r.json"]);
+        command
+            .args(["--resamples", "200", "--max-new-tokens", "1", "--model"])
+            .arg(model)
+            .arg("--checkpoints");
+        command.arg(format!("sound={}", sound.display())).arg(format!("last={}", last.display()));
+        binary::run(&mut command)
+    };
+    let refused = |model: &Path, says: &str| {
+        let told = of_both(model);
+        assert!(told.code == 1 && told.stderr.contains(says), "{says}: {}", told.stderr);
+        assert!(
+            !told.stderr.contains("with choices") && !place.path("r.json.part/0").exists(),
+            "{}",
+            told.stderr
+        );
+    };
+    let other = place.path("other");
+    fs_err::create_dir(&other).expect("made");
+    for entry in fs_err::read_dir(world::demo().join("model")).expect("listed") {
+        let path = entry.expect("an entry").path();
+        fs_err::copy(&path, other.join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let change = |path: &Path, value: f32| {
+        let mut bytes = fs_err::read(path).expect("read");
+        let at = bytes.len() - 4;
+        bytes[at..].copy_from_slice(&value.to_le_bytes());
+        fs_err::write(path, bytes).expect("written");
+    };
+    change(&other.join("model.safetensors"), 0.5);
+    refused(&other, "last: ");
+    refused(&other, "was trained on");
+    let model = world::demo().join("model");
+    change(&last.join("adapter_model.safetensors"), f32::NAN);
+    refused(&model, "adapter_model.safetensors is damaged");
+    fs_err::remove_file(last.join("gstore_state.json")).expect("removed");
+    refused(&model, "are not finite: base_model.model.");
+    change(&last.join("adapter_model.safetensors"), 0.0);
+    let taken = of_both(&model);
+    assert_eq!(taken.code, 0, "{}", taken.stderr);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! How the models read their prompts: each by its own tokenizer and template, unless one is given for all.
 
+use std::collections::BTreeMap;
+
 use gstore_core::{Cancel, Progress};
 use gstore_data::TextEncoder;
-use gstore_generate::{GenerateError, Weights};
+use gstore_generate::{GenerateError, Opened, Weights};
 use serde_json::{Value, json};
 
 use super::System;
@@ -16,12 +18,14 @@ pub(super) struct Encodings {
     pub all: Vec<Encoding>,
     /// By model the number of its own.
     of: Vec<usize>,
+    /// The models.
+    opened: Vec<Opened>,
 }
 
 impl Encodings {
-    /// Opens the models, all of them before the first answers for hours; weights are not read.
+    /// Opens the models; weights are not read.
     pub fn new(systems: &[System], progress: &mut dyn Progress) -> Result<Encodings, EvaluateError> {
-        let mut found = Encodings { all: Vec::new(), of: Vec::new() };
+        let mut found = Encodings { all: Vec::new(), of: Vec::new(), opened: Vec::new() };
         for (number, system) in systems.iter().enumerate() {
             let failed = |source: GenerateError| EvaluateError::Model { system: system.name.clone(), source };
             let Weights { model, text, .. } = &system.weights;
@@ -41,6 +45,7 @@ impl Encodings {
             }
             encoding.positions = encoding.positions.iter().copied().chain(opened.positions()).min();
             found.of.push(place);
+            found.opened.push(opened);
         }
         Ok(found)
     }
@@ -76,6 +81,18 @@ impl Encodings {
             }
         }
         Ok(others)
+    }
+
+    /// Refuses weights that cannot be used, all of them before the first model answers for hours: changed since they were
+    /// written, not finite, or adapters of another model.
+    pub fn check_weights(&self, systems: &[System], cancel: &Cancel) -> Result<(), EvaluateError> {
+        let mut bases = BTreeMap::new();
+        for (system, opened) in systems.iter().zip(&self.opened) {
+            cancel.check()?;
+            let failed = |source| EvaluateError::Model { system: system.name.clone(), source };
+            opened.check_among(&mut bases).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// The models of an encoding.
