@@ -1,14 +1,12 @@
 //! The model of a request, merged with its adapter, and its tokenizer.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gstore_core::CheckpointId;
 use gstore_data::TextEncoder;
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::HostFactors;
-use gstore_model::weights::{Adapter, BaseDigest, ModelFolder, check_written, checkpoint_id};
+use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written, checkpoint_id};
 use gstore_model::{Backend, Model};
 
 use crate::error::GenerateError;
@@ -50,22 +48,15 @@ impl Opened {
     }
 
     /// The same of one of several models, before any computes, and that an adapter's factors are finite. `bases` keeps
-    /// what was read of a base, by its folder, for the next adapter on it.
+    /// what was read of a base for the next adapter on it.
     ///
     /// # Errors
     /// Such weights; files that cannot be read.
-    pub fn check_among(&self, bases: &mut BTreeMap<PathBuf, BaseDigest>) -> Result<(), GenerateError> {
+    pub fn check_among(&self, bases: &mut BaseDigests) -> Result<(), GenerateError> {
         let Some(adapter) = &self.adapter else { return Ok(check_written(self.path())?) };
-        check_written(adapter.path())?;
+        bases.checkpoint(&self.folder, Some(adapter))?;
         HostFactors::read(adapter, &self.folder)?;
-        let base = match bases.entry(self.path().to_owned()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                check_written(self.path())?;
-                unknown.insert(BaseDigest::new(&self.folder)?)
-            }
-        };
-        Ok(base.check_trained_on(adapter.path())?)
+        Ok(())
     }
 
     /// Positions that the model has, if that is a limit.

@@ -155,6 +155,9 @@ fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
             let is_told = says.iter().all(|says| refused.stderr.contains(says));
             assert!(refused.code == 1 && is_told, "{command:?}: {}", refused.stderr);
         }
+        // The samples of the refused ingest among them.
+        let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
+        assert!(snapshot.datasets().is_empty());
     };
     let weights = place.path("tuned/checkpoint-2/adapter_model.safetensors");
     let sound = fs_err::read(&weights).expect("read");

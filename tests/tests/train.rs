@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use gstore_store::Store;
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
@@ -15,6 +16,12 @@ fn train(place: &Place, args: &[&str]) -> Command {
     command.args(["--max-length", "64", "--max-steps", "3"]).args(args);
     command.arg("--model").arg(world::demo().join("model"));
     command
+}
+
+/// Whether the store has samples.
+fn has_samples(place: &Place) -> bool {
+    let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
+    !snapshot.datasets().is_empty()
 }
 
 fn place() -> Place {
@@ -219,6 +226,7 @@ fn an_adapter_is_not_used_with_another_model_of_the_same_sizes() {
             .iter()
             .all(|says| refused.stderr.contains(says));
         assert!(refused.code == 1 && is_told, "{command:?}: {}", refused.stderr);
+        assert!(command[0] != "ingest" || !has_samples(&place), "a refused ingest has added its samples");
         let taken = with(&copied, &format!("taken-{number}.json"));
         assert_eq!(taken.code, 0, "{command:?}: {}", taken.stderr);
     }
@@ -263,7 +271,7 @@ fn a_checkpoint_with_a_changed_bit_is_used_by_no_command() {
         let says = format!("checkpoint-3: {file}.safetensors is damaged: its digest is ");
         assert!(refused.code == 1 && refused.stderr.contains(&says), "{command:?}: {}", refused.stderr);
     }
-    assert!(!place.path("merged").exists() && !place.path("on").exists());
+    assert!(!place.path("merged").exists() && !place.path("on").exists() && !has_samples(&place));
 }
 
 #[test]

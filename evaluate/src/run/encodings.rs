@@ -1,7 +1,5 @@
 //! How the models read their prompts: each by its own tokenizer and template, unless one is given for all.
 
-use std::collections::BTreeMap;
-
 use gstore_core::{Cancel, Progress};
 use gstore_data::TextEncoder;
 use gstore_generate::{GenerateError, Opened, Weights};
@@ -86,7 +84,7 @@ impl Encodings {
     /// Refuses weights that cannot be used, all of them before the first model answers for hours: changed since they were
     /// written, not finite, or adapters of another model.
     pub fn check_weights(&self, systems: &[System], cancel: &Cancel) -> Result<(), EvaluateError> {
-        let mut bases = BTreeMap::new();
+        let mut bases = Default::default();
         for (system, opened) in systems.iter().zip(&self.opened) {
             cancel.check()?;
             let failed = |source| EvaluateError::Model { system: system.name.clone(), source };

@@ -26,6 +26,7 @@
 //! changes nothing. How tensors are cut into shards does not matter.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use blake3::Hasher;
@@ -43,17 +44,41 @@ use crate::files::{json, names};
 /// Computes the identity of a checkpoint; reads all weights once.
 ///
 /// # Errors
-/// Weights that cannot be read, or are not those that their training wrote; an adapter that says that it was trained on
-/// another model.
+/// As of [`BaseDigests::checkpoint`].
 pub fn checkpoint_id(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<CheckpointId, ModelError> {
-    for folder in [adapter.map(Adapter::path), Some(base.path())].into_iter().flatten() {
-        check_written(folder)?;
+    BaseDigests::default().checkpoint(base, adapter)
+}
+
+/// Bases whose weights were read, by their folders, for the identities of many checkpoints.
+#[derive(Default)]
+pub struct BaseDigests(BTreeMap<PathBuf, BaseDigest>);
+
+impl BaseDigests {
+    /// The identity of a checkpoint; reads the weights of a base once.
+    ///
+    /// # Errors
+    /// Weights that cannot be read, or are not those that their training wrote; an adapter that says that it was trained
+    /// on another model.
+    pub fn checkpoint(
+        &mut self,
+        base: &ModelFolder,
+        adapter: Option<&Adapter>,
+    ) -> Result<CheckpointId, ModelError> {
+        if let Some(adapter) = adapter {
+            check_written(adapter.path())?;
+        }
+        let digest = match self.0.entry(base.path().to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                check_written(base.path())?;
+                unknown.insert(BaseDigest::new(base)?)
+            }
+        };
+        if let Some(adapter) = adapter {
+            digest.check_trained_on(adapter.path())?;
+        }
+        digest.checkpoint(adapter)
     }
-    let digest = BaseDigest::new(base)?;
-    if let Some(adapter) = adapter {
-        digest.check_trained_on(adapter.path())?;
-    }
-    digest.checkpoint(adapter)
 }
 
 /// A base whose weights were read, for the identities of many adapters on it.

@@ -20,7 +20,7 @@ pub use crate::files::{
     TorchError, canonical, parse_pickle, write_tensors, write_torch,
 };
 pub use adapter::{AdaptedWeight, Adapter, LoraModule};
-pub use digest::{BaseDigest, checkpoint_id};
+pub use digest::{BaseDigest, BaseDigests, checkpoint_id};
 pub use finite::check_finite;
 pub use folder::ModelFolder;
 pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained, read_momentum};

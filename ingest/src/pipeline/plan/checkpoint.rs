@@ -18,8 +18,9 @@ use super::inputs::step_and_weight;
 use crate::gradient::module_shapes;
 use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, explain};
 use gstore_model::architectures::Decoder;
+use gstore_model::gradients::HostFactors;
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_model::weights::{Adapter, BaseDigests, ModelFolder};
 
 /// One checkpoint of a plan.
 pub struct CheckpointPlan {
@@ -91,9 +92,10 @@ pub(super) fn plan_checkpoint(
     arg: &CheckpointArg,
     weight: Option<f64>,
     encoding: &EncodingSpec,
+    bases: &mut BaseDigests,
 ) -> Result<CheckpointPlan, IngestError> {
     let tracked = Tracked::find(request, base, arg)?;
-    let id = checkpoint_id(&tracked.folder, tracked.adapter.as_ref())?;
+    let id = bases.checkpoint(&tracked.folder, tracked.adapter.as_ref())?;
     if let Some(basis) = tracked.projection.basis.as_ref().filter(|_| !request.forms().is_empty()) {
         basis.check_checkpoint(&id)?;
     }
@@ -161,7 +163,8 @@ pub(in super::super) fn describe_checkpoint(
     })
 }
 
-/// Reads the weights of checkpoints of a run, and refuses those that are not what the run was registered with.
+/// Reads the weights of checkpoints of a run, and refuses those that are not what the run was registered with, changed
+/// since they were written, or cannot be used with the model.
 ///
 /// # Errors
 /// Such weights; folders that cannot be read.
@@ -170,10 +173,15 @@ pub fn check_weights(
     run: &str,
     (model, checkpoints): (&Path, &[CheckpointArg]),
 ) -> Result<(), IngestError> {
+    let mut bases = BaseDigests::default();
     for arg in checkpoints {
         let folder = ModelFolder::open(arg.model(model))?;
         let adapter = arg.adapter().map(Adapter::open).transpose()?;
-        check_run(snapshot, run, arg, &checkpoint_id(&folder, adapter.as_ref())?)?;
+        let id = bases.checkpoint(&folder, adapter.as_ref())?;
+        if let Some(adapter) = &adapter {
+            HostFactors::read(adapter, &folder)?;
+        }
+        check_run(snapshot, run, arg, &id)?;
     }
     Ok(())
 }

@@ -2,12 +2,20 @@
 
 use std::path::PathBuf;
 
-use gstore_store::{JobFeature, JobPlan, RunCheckpoint, RunPart, RunUpdate};
+use gstore_store::{JobFeature, JobPlan, RunCheckpoint, RunPart, RunUpdate, Snapshot};
 use serde_json::{Map, json};
 
 use super::super::IngestError;
 use super::super::request::CheckpointWeights;
 use super::IngestPlan;
+
+/// An error if a run that is to be made cannot have its name. One that is there keeps it, whatever it is.
+pub(in super::super) fn check_run_name(snapshot: &Snapshot, run: &str) -> Result<(), IngestError> {
+    match snapshot.run(run) {
+        Ok(_) => Ok(()),
+        Err(_) => Ok(RunPart::check_name(run)?),
+    }
+}
 
 impl IngestPlan {
     /// The job as the store plans it.
@@ -26,12 +34,9 @@ impl IngestPlan {
         }
     }
 
-    /// An error if a run that is to be made cannot have its name. One that is there keeps it, whatever it is.
+    /// As [`check_run_name`], of the run of the plan.
     pub(in super::super) fn check_run_name(&self) -> Result<(), IngestError> {
-        match self.snapshot.run(&self.request.run) {
-            Ok(_) => Ok(()),
-            Err(_) => Ok(RunPart::check_name(&self.request.run)?),
-        }
+        check_run_name(&self.snapshot, &self.request.run)
     }
 
     /// What the run gets.

@@ -15,12 +15,13 @@ use super::foreign::check_stored;
 use super::request::IngestRequest;
 use super::{IngestError, Progress, Unit};
 use gstore_data::TextEncoder;
-use gstore_model::weights::ModelFolder;
+use gstore_model::weights::{BaseDigests, ModelFolder};
 
 pub(super) use checkpoint::describe_checkpoint;
 pub use checkpoint::{CheckpointPlan, PlannedFeature, check_weights};
 pub use inputs::check_inputs;
 pub(super) use inputs::encoder;
+pub(super) use job::check_run_name;
 
 use checkpoint::{plan_checkpoint, refuse_twins, unrotated_note};
 use inputs::check_request;
@@ -91,10 +92,12 @@ impl IngestPlan {
         };
         check_stored(&encoder, &snapshot, &dataset, &rows, progress)?;
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
+        let mut bases = BaseDigests::default();
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {
             let weight = request.weights.get(i).copied();
-            checkpoints.push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding)?);
+            checkpoints
+                .push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding, &mut bases)?);
             progress.advance(1);
         }
         progress.finish();

@@ -19,6 +19,7 @@ use gstore_store::{
 };
 
 use super::bad::Bad;
+use super::plan::{check_run_name, check_weights};
 use super::request::IngestRequest;
 use super::room::{SAMPLE_ROWS, check_new};
 use super::{IngestError, Progress, Unit};
@@ -43,10 +44,10 @@ pub fn add(
 }
 
 /// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows,
-/// `then`, would fill the disk.
+/// `then`, would fill the disk, or its run or the weights of its checkpoints be refused.
 ///
 /// # Errors
-/// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`].
+/// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`]; as [`check_weights`].
 pub fn add_until(
     store: &Store,
     request: &AddRequest,
@@ -85,6 +86,11 @@ fn add_named(
     cancel: &Cancel,
 ) -> Result<AddOutcome, IngestError> {
     let (name, input) = (dataset(request)?, Input::find(request)?);
+    if let Some(then) = then {
+        let snapshot = store.snapshot()?;
+        check_run_name(&snapshot, &then.run)?;
+        check_weights(&snapshot, &then.run, (&then.model, &then.checkpoints))?;
+    }
     let before = existing(store, &name)?;
     let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
