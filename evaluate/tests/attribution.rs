@@ -423,7 +423,7 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     // A key that only the first run had.
     let error = made.agree_on_recipe(&serde_json::json!({})).unwrap_err().to_string();
     assert!(error.contains("no learning_rate, was 0.001"), "{error}");
-    assert!(error.contains("another folder with truth, or remove"), "{error}");
+    assert!(error.contains("another folder with truth, or replace"), "{error}");
     let other = random_subsets(6, 3, 0.5, 2).expect("subsets");
     let error = TruthFolder::create(&place, &TruthPlan { subsets: &other, ..plan }).unwrap_err().to_string();
     assert!(error.contains("other subsets") && error.contains("another folder with truth"), "{error}");

@@ -281,6 +281,65 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
 }
 
 #[test]
+fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    world::write_samples(&place.path("queries.jsonl"), 3);
+    for name in ["pool", "queries"] {
+        place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
+    }
+    let kept = ["--ensemble", "retrained", "--query-dataset", "queries"];
+    let draw = |count| ["--dataset", "pool", "--fraction", "0.5", "--count", count];
+    let run = |more: &[&str]| binary::run(&mut retrain(&place, "one", more));
+    let members =
+        || place.value("SELECT count(*) FROM gstore.members WHERE ensemble = 'retrained'").parse::<usize>();
+    let outputs = || {
+        let names = (0..4).map(|run| place.path("one").join(format!("outputs/{run:05}.parquet")));
+        names.filter_map(|path| fs_err::read(path).ok()).collect::<Vec<_>>()
+    };
+    assert_eq!(run(&[&draw("2")[..], &kept].concat()).code, 0);
+    let first = outputs();
+    assert_eq!((first.len(), members()), (2, Ok(2)));
+    let same = run(&[&draw("2")[..], &kept, &["--force"]].concat());
+    assert!(same.code == 0 && same.stderr.contains("2 of 2 runs done, 0 to do here"), "{}", same.stderr);
+    assert!(!same.stderr.contains("takes the place"), "{}", same.stderr);
+
+    // What is refused leaves folder and ensemble as they were.
+    let line = |model: &str| format!("{{\"model\": \"{model}\", \"id\": \"s0\", \"loss\": 1.5}}\n");
+    write(&place, "losses.jsonl", &(line("a") + &line("b")));
+    let import = ["import", "--from", "daunce", "--ensemble", "given", "--base", "llama"];
+    place.ok(&[&import[..], &["--dataset", "queries", "--losses", "losses.jsonl"]].concat());
+    write(&place, "one/notes.txt", "mine");
+    let of_given = ["--ensemble", "given", "--query-dataset", "queries", "--force"];
+    for (more, code, words) in [
+        (&kept[..], 1, "with --force: its runs are then done once more"),
+        (&[&kept[..], &["--force"]].concat()[..], 2, "holds notes.txt, which no ground truth put there"),
+        (&of_given[..], 1, "was not made by retraining"),
+    ] {
+        if code == 1 && more.contains(&"--force") {
+            fs_err::remove_file(place.path("one/notes.txt")).expect("removed");
+        }
+        let refused = run(&[&draw("3")[..], more].concat());
+        assert!(refused.code == code && refused.stderr.contains(words), "{words}: {}", refused.stderr);
+        assert!(outputs() == first && members() == Ok(2), "{words}");
+    }
+
+    let other = run(&[&draw("3")[..], &kept, &["--force"]].concat());
+    assert!(other.code == 0 && other.stderr.contains("takes the place of another one"), "{}", other.stderr);
+    let second = outputs();
+    assert_eq!((second.len(), members()), (3, Ok(3)));
+    // Another way of training, of the same rows.
+    let trained = [&kept[..], &["--seed", "7"]].concat();
+    let refused = run(&trained);
+    assert!(refused.code == 1 && refused.stderr.contains("trained otherwise"), "{}", refused.stderr);
+    assert_eq!(run(&[&trained[..], &["--force"]].concat()).code, 0);
+    assert_eq!((outputs().len(), members()), (3, Ok(3)));
+    assert_ne!(outputs(), second);
+    let left = fs_err::read_dir(place.path("")).expect("listed").flatten();
+    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".truth.")));
+}
+
+#[test]
 fn rows_and_groups_are_left_out_and_the_best_are_removed() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 6);

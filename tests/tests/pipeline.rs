@@ -258,6 +258,30 @@ fn without_store(place: &Place, more: &[&str]) -> binary::Finished {
     binary::run(command.args(["run", "p.toml"]).args(more))
 }
 
+#[test]
+fn a_ground_truth_of_other_options_takes_the_place_of_the_former() {
+    let place = place();
+    let with = |count: usize| {
+        let stage = format!(
+            "[[stage]]\nname = 'truth'\ncommand = 'evaluate retrain'\nmodel = 'MODEL'\ndata = 'pool.jsonl'\n\
+             query-data = 'target.jsonl'\ntruth = 'truth'\nfraction = 0.5\ncount = {count}\nlora-rank = 2\n\
+             max-steps = 1\nmax-length = 64\n"
+        );
+        write(&place, &stage);
+        without_store(&place, &[])
+    };
+    for count in [2, 3] {
+        let run = with(count);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert_eq!(fs_err::read_dir(place.path("truth/outputs")).expect("listed").count(), count);
+    }
+    // One that others have put there stays.
+    fs_err::remove_dir_all(place.path("p.state")).expect("removed");
+    let refused = with(2);
+    assert!(refused.code == 1 && refused.stderr.contains("other subsets"), "{}", refused.stderr);
+    assert_eq!(fs_err::read_dir(place.path("truth/outputs")).expect("listed").count(), 3);
+}
+
 /// Trains with a rank of 2, then asks for one of 3 while another process has the folder.
 fn tried_in_vain(place: &Place) {
     write(place, &alone(2, ""));

@@ -37,6 +37,10 @@ pub struct EvaluateRetrainArgs {
     /// Make the folder and train nothing
     #[arg(long)]
     pub draw_only: bool,
+    /// Replace another ground truth in the folder, with the outputs of its runs and its models in the --ensemble; one
+    /// that is the same goes on
+    #[arg(long)]
+    pub force: bool,
     /// Keep subsets and losses in the store too, as an ensemble of this name whose members are the runs that
     /// are done; the queries are samples of --query-dataset
     #[arg(long, value_name = "NAME", requires = "query_dataset")]

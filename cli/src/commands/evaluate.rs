@@ -5,6 +5,7 @@ mod draw;
 mod folder;
 mod kept;
 mod pictures;
+mod replacing;
 mod result;
 mod retrain;
 mod scores;

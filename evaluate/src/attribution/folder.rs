@@ -21,6 +21,7 @@ mod lines;
 mod members;
 mod outputs;
 mod recipe;
+mod replaced;
 mod stored;
 mod texts;
 

@@ -85,13 +85,41 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
 
 /// Opens the folder of the ground truth, or makes it.
 pub fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -> Result<TruthFolder> {
-    let draw = &args.draw;
-    let is_given = !draw.data.is_empty() || draw.dataset.is_some();
-    let is_there = !is_given && TruthFolder::exists(&args.truth);
+    let is_there = !is_given(args) && TruthFolder::exists(&args.truth);
     check_flags(args, is_there)?;
-    if is_there {
-        return Ok(TruthFolder::open(&args.truth)?);
+    match is_there {
+        true => Ok(TruthFolder::open(&args.truth)?),
+        false => drawn(context, args, &args.truth, cancel),
     }
+}
+
+/// The ground truth that the flags ask for in a new folder: of the rows of the old one, if they name none.
+pub fn anew(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    (old, folder): (&TruthFolder, &Path),
+    cancel: &Cancel,
+) -> Result<TruthFolder> {
+    let is_given = is_given(args);
+    check_flags(args, !is_given)?;
+    match is_given {
+        true => drawn(context, args, folder, cancel),
+        false => Ok(old.anew(folder)?),
+    }
+}
+
+/// Whether rows are named.
+fn is_given(args: &EvaluateRetrainArgs) -> bool {
+    !args.draw.data.is_empty() || args.draw.dataset.is_some()
+}
+
+fn drawn(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    folder: &Path,
+    cancel: &Cancel,
+) -> Result<TruthFolder> {
+    let draw = &args.draw;
     let source =
         |files: &[PathBuf], dataset: Option<&String>, flag: &str| source(context, draw, files, dataset, flag);
     let mut pool = samples(&source(&draw.data, draw.dataset.as_ref(), "data")?, cancel)?;
@@ -110,7 +138,7 @@ pub fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) ->
     });
     let plan =
         TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: draw.repeats(), design };
-    Ok(TruthFolder::create(&args.truth, &plan)?)
+    Ok(TruthFolder::create(folder, &plan)?)
 }
 
 /// Keeps the samples whose ids are among some, which all have to be there.

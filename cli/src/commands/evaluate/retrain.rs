@@ -14,7 +14,7 @@ use gstore_store::EncodingSpec;
 use gstore_train::{Batching, Method, Quiet, Saving, StepOptions, TrainError, TrainRequest};
 use serde_json::{Value, json};
 
-use super::{draw, stored};
+use super::{draw, replacing, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::{gradients, train};
 use crate::context::Context;
@@ -32,6 +32,9 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
         )));
     }
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
+    if args.force {
+        replacing::replace(context, args, &cancel)?;
+    }
     let truth = draw::folder(context, args, &cancel)?;
     let all = 0..truth.runs();
     let runs = args.runs.clone().unwrap_or_else(|| all.clone());
@@ -60,16 +63,8 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
         return stored::keep(context, args, &truth, &cancel);
     };
     // Also where nothing is left: another training is refused, and not taken for the one that was.
-    let mut reporter = context.reporter();
-    let mut folders = Folders::new(&mut reporter, false);
-    let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
-    let asked = texts::options(&mut folders, &args.text)?;
-    drop(folders);
-    let text = texts::within_positions(&model, &args.text, asked.clone())?;
-    let encoder = text.encoder(&model).map_err(TrainError::from)?;
-    let TruthTexts { pool, queries } = truth.texts(&encoder, &text, &cancel)?;
-    let request = request(context, args, &truth, model, pool)?;
-    let agreed = truth.agree_on_recipe(&recipe(&request, &asked, &encoder.spec())?)?;
+    let Asked { request, queries, recipe, text } = asked(context, args, &truth, model, &cancel)?;
+    let agreed = truth.agree_on_recipe(&recipe)?;
     texts::tell_cut(context, &args.text, (&request.model, &text))?;
     // Before hours of work that the store would not take.
     stored::check(context, args, &truth, &cancel)?;
@@ -80,6 +75,36 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
         }
     }
     stored::keep(context, args, &truth, &cancel)
+}
+
+/// What is asked of all runs.
+pub(super) struct Asked {
+    request: TrainRequest,
+    /// How queries become tokens.
+    queries: TextOptions,
+    /// As a ground truth notes it.
+    pub recipe: Value,
+    text: TextOptions,
+}
+
+/// Finds the model, and what is asked of the runs with it.
+pub(super) fn asked(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    truth: &TruthFolder,
+    model: &str,
+    cancel: &Cancel,
+) -> Result<Asked> {
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
+    let options = texts::options(&mut folders, &args.text)?;
+    let text = texts::within_positions(&model, &args.text, options.clone())?;
+    let encoder = text.encoder(&model).map_err(TrainError::from)?;
+    let TruthTexts { pool, queries } = truth.texts(&encoder, &text, cancel)?;
+    let request = request(context, args, truth, model, pool)?;
+    let recipe = recipe(&request, &options, &encoder.spec())?;
+    Ok(Asked { request, queries, recipe, text })
 }
 
 /// Trains one run and keeps its losses; false if it was told to stop.

@@ -11,7 +11,7 @@ use gstore_core::{Cancel, Remedy};
 use gstore_data::{Reading, SampleSource};
 use gstore_evaluate::EvaluateError;
 use gstore_evaluate::attribution::TruthFolder;
-use gstore_store::JobError;
+use gstore_store::{EnsemblePart, JobError, Snapshot};
 
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::import;
@@ -33,14 +33,44 @@ pub fn check(
     truth: &TruthFolder,
     cancel: &Cancel,
 ) -> Result<()> {
-    let Some((ensemble, dataset)) = wanted(args) else { return Ok(()) };
+    let Some(to) = wanted(args) else { return Ok(()) };
     let snapshot = context.open()?.snapshot()?;
+    check_queries(&snapshot, to.1, truth, cancel)?;
+    Ok(truth.check_ensemble(&snapshot, to)?)
+}
+
+fn check_queries(
+    snapshot: &Arc<Snapshot>,
+    dataset: &str,
+    truth: &TruthFolder,
+    cancel: &Cancel,
+) -> Result<()> {
     let part = Arc::clone(snapshot.dataset(dataset)?);
-    let source = SampleSource::Dataset { snapshot: Arc::clone(&snapshot), part, rows: None };
+    let source = SampleSource::Dataset { snapshot: Arc::clone(snapshot), part, rows: None };
     let is_query = |_: u64, id: &str| truth.queries().place(id).is_some();
     let (samples, _) = source.read(Reading::Whole, &is_query, cancel)?;
-    truth.check_queries(dataset, &samples)?;
-    Ok(truth.check_ensemble(&snapshot, (ensemble, dataset))?)
+    Ok(truth.check_queries(dataset, &samples)?)
+}
+
+/// The same of a ground truth that is to take the place of another one; with the ensemble of the old one, if all of its
+/// members are: it is to be dropped.
+pub fn check_replacing(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    (old, new): (&TruthFolder, &TruthFolder),
+    cancel: &Cancel,
+) -> Result<Option<Arc<EnsemblePart>>> {
+    let Some(to) = wanted(args) else { return Ok(None) };
+    let snapshot = context.open()?.snapshot()?;
+    check_queries(&snapshot, to.1, new, cancel)?;
+    if old.made_all_of(&snapshot, to.0)? {
+        return Ok(Some(Arc::clone(snapshot.ensemble(to.0)?)));
+    }
+    // Without a recipe nothing is trained yet that the ensemble would take.
+    if args.model.is_some() && !args.draw_only {
+        new.check_ensemble(&snapshot, to)?;
+    }
+    Ok(None)
 }
 
 /// Takes the runs that are done into the store, which may have some of them already.

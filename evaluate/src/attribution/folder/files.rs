@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use crate::error::EvaluateError;
 
 /// How the name of a file begins that is not whole yet.
-const UNFINISHED: &str = ".truth.";
+pub(super) const UNFINISHED: &str = ".truth.";
 
 /// Writes a file that appears when it is whole, in the place of one that is there.
 pub(super) fn place(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
@@ -55,12 +55,17 @@ pub(super) fn check_unused(folder: &Path, files: &[(&str, &str)]) -> Result<(), 
             None => name.starts_with(UNFINISHED),
         };
         if !is_left {
-            return Err(EvaluateError::Option(format!(
-                "{} holds {name}, which no ground truth put there; give another folder with {}",
-                folder.display(),
-                Remedy::Option("truth", "")
-            )));
+            return Err(foreign(folder, &name));
         }
     }
     Ok(())
+}
+
+/// The error of what a user keeps in the folder.
+pub(super) fn foreign(folder: &Path, name: &str) -> EvaluateError {
+    EvaluateError::Option(format!(
+        "{} holds {name}, which no ground truth put there; give another folder with {}",
+        folder.display(),
+        Remedy::Option("truth", "")
+    ))
 }

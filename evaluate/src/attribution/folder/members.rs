@@ -144,7 +144,7 @@ impl Truth {
 }
 
 /// The artifact and the run of a member.
-fn origin(member: &Member) -> Option<(&str, usize)> {
+pub(super) fn origin(member: &Member) -> Option<(&str, usize)> {
     let name = member.provenance.get(RETRAINING)?.as_str()?;
     Some((name, usize::try_from(member.provenance.get(RUN)?.as_u64()?).ok()?))
 }

@@ -67,9 +67,10 @@ impl TruthFolder {
     /// The way out where a folder holds another ground truth than the one that is asked for.
     pub(super) fn remedy(&self) -> String {
         format!(
-            "give another folder with {}, or remove {}, whose runs are then done once more",
+            "give another folder with {}, or replace {} with {}: its runs are then done once more",
             Remedy::Option("truth", ""),
-            self.folder.display()
+            self.folder.display(),
+            Remedy::Option("force", "")
         )
     }
 

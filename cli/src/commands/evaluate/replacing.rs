@@ -1,0 +1,53 @@
+//! `gstore evaluate retrain --force`: a ground truth takes the place of another one, when nothing else can be refused.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::Result;
+use gstore_core::Cancel;
+use gstore_evaluate::attribution::TruthFolder;
+
+use super::retrain::asked;
+use super::{draw, stored};
+use crate::args::EvaluateRetrainArgs;
+use crate::context::{Context, command_line};
+use crate::exchange::exchange;
+use crate::stand_ins::stands_for;
+
+/// Replaces the ground truth of the folder if it is another one than the flags ask for, and with it the ensemble of its
+/// models. One that is the same stays as it is.
+///
+/// # Errors
+/// What a new ground truth is refused for, and a folder that has what no ground truth put there: then nothing changes.
+pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -> Result<()> {
+    if !TruthFolder::exists(&args.truth) {
+        return Ok(());
+    }
+    let (old, target) = (TruthFolder::open(&args.truth)?, fs_err::canonicalize(&args.truth)?);
+    let around = target.parent().unwrap_or(Path::new("/"));
+    let made = tempfile::Builder::new()
+        .prefix(".truth.")
+        .suffix(".part")
+        .permissions(std::fs::Permissions::from_mode(0o777))
+        .tempdir_in(around)?;
+    stands_for(made.path(), args.truth.display().to_string());
+    let new = draw::anew(context, args, (&old, made.path()), cancel)?;
+    if let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) {
+        new.agree_on_recipe(&asked(context, args, &new, model, cancel)?.recipe)?;
+    }
+    if old.is_same(&new)? {
+        return Ok(());
+    }
+    old.check_own()?;
+    let dropped = stored::check_replacing(context, args, (&old, &new), cancel)?;
+    // First, since the folder has all that it had: after a kill in between the same command goes on.
+    if let Some(ensemble) = dropped {
+        context.open()?.drop_ensemble(&ensemble, &command_line())?;
+    }
+    exchange(made.path(), &target)?;
+    fs_err::File::open(around)?.sync_all()?;
+    context.say(&format!("{}: this ground truth takes the place of another one", args.truth.display()));
+    // What the temporary name leads to is the old folder now, or nothing.
+    drop(made);
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! A ground truth in whose place another one is to come.
+
+use std::path::Path;
+
+use gstore_store::Snapshot;
+
+use super::TruthFolder;
+use super::files::{UNFINISHED, foreign, place_new};
+use super::members::origin;
+use super::recipe::differing;
+use super::stored::Stored;
+use crate::error::EvaluateError;
+
+/// The files of a drawn ground truth, the manifest last.
+const DRAWN: [&str; 4] = ["pool.jsonl", "queries.jsonl", "subsets.jsonl", "manifest.json"];
+
+/// What else the folder has.
+const MORE: [&str; 3] = ["recipe.json", "outputs", "models"];
+
+impl TruthFolder {
+    /// The same rows, queries and subsets in another folder, without a recipe and outputs.
+    ///
+    /// # Errors
+    /// Files that cannot be read or written.
+    pub fn anew(&self, folder: &Path) -> Result<TruthFolder, EvaluateError> {
+        fs_err::create_dir_all(folder.join("outputs"))?;
+        DRAWN.iter().try_for_each(|name| place_new(folder, name, &fs_err::read(self.folder.join(name))?))?;
+        Self::open(folder)
+    }
+
+    /// Whether another folder has the same rows, queries and subsets, and the same recipe, unless one of both has none
+    /// yet.
+    ///
+    /// # Errors
+    /// A recipe that cannot be read.
+    pub fn is_same(&self, other: &TruthFolder) -> Result<bool, EvaluateError> {
+        if self.manifest != other.manifest {
+            return Ok(false);
+        }
+        Ok(!self.has_recipe()
+            || !other.has_recipe()
+            || differing(&self.recipe()?, &other.recipe()?).is_none())
+    }
+
+    /// Fails if the folder has what no ground truth put there: it would go with it.
+    ///
+    /// # Errors
+    /// Names the first such file.
+    pub fn check_own(&self) -> Result<(), EvaluateError> {
+        let is_run = |name: &str| name.len() >= 5 && name.bytes().all(|byte| byte.is_ascii_digit());
+        self.check_entries("", |name| DRAWN.contains(&name) || MORE.contains(&name))?;
+        self.check_entries("outputs", |name| name.strip_suffix(".parquet").is_some_and(is_run))?;
+        self.check_entries("models", |name| is_run(name.strip_suffix(".done").unwrap_or(name)))
+    }
+
+    fn check_entries(&self, inside: &str, is_own: impl Fn(&str) -> bool) -> Result<(), EvaluateError> {
+        let folder = self.folder.join(inside);
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        for entry in fs_err::read_dir(&folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if !is_own(&name) && !name.starts_with(UNFINISHED) {
+                return Err(foreign(&self.folder, &Path::new(inside).join(name).display().to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a store has an ensemble of this name whose members are all models of this ground truth.
+    ///
+    /// # Errors
+    /// Artifacts that cannot be read.
+    pub fn made_all_of(&self, snapshot: &Snapshot, ensemble: &str) -> Result<bool, EvaluateError> {
+        let Some(part) = snapshot.ensembles().iter().find(|part| part.name == ensemble) else {
+            return Ok(false);
+        };
+        if !self.has_recipe() || part.members.is_empty() {
+            return Ok(false);
+        }
+        let (there, recipe) = (snapshot.artifacts()?, self.recipe()?);
+        let mut known: Option<&str> = None;
+        for member in &part.members {
+            let Some((name, _)) = origin(member) else { return Ok(false) };
+            if known == Some(name) {
+                continue;
+            }
+            if !there.iter().any(|known| known == name) {
+                return Ok(false);
+            }
+            let content = Stored::open(snapshot, name)?.content;
+            if content.manifest != self.manifest || content.recipe != recipe {
+                return Ok(false);
+            }
+            known = Some(name);
+        }
+        Ok(true)
+    }
+
+    fn has_recipe(&self) -> bool {
+        self.folder.join("recipe.json").exists()
+    }
+}
