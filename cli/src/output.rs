@@ -91,11 +91,7 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
         return refuse("is a folder; name a file".to_owned());
     }
     let folder = parent(target);
-    if !folder.is_dir() {
-        // The name that was given says more than what it was resolved to.
-        let given = if path.is_symlink() { folder } else { parent(path) };
-        return refuse(format!("would be in {}, and there is no such folder", given.display()));
-    }
+    check_folder(path, folder)?;
     if target.exists() && !force {
         return refuse("exists; --force replaces it".to_owned());
     }
@@ -104,6 +100,20 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
         bail!("{} cannot be written: {}: {error}", path.display(), parent(path).display());
     }
     Ok(())
+}
+
+/// Refuses a result whose folder is not there.
+pub fn check_folder(path: &Path, folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    // The name that was given says more than what it was resolved to.
+    let given = if path.is_symlink() { folder } else { parent(path) };
+    bail!(UsageError(format!(
+        "{} would be in {}, and there is no such folder",
+        path.display(),
+        given.display()
+    )))
 }
 
 /// Refuses, whatever may be replaced, a result in the place of a file that the command reads.
@@ -127,7 +137,8 @@ pub fn folder_of(path: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
-fn parent(path: &Path) -> &Path {
+/// The folder that a path is in.
+pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
 use crate::failure::UsageError;
+use crate::output::{check_folder, parent};
 
 /// Whether an output is a folder: a slash says so, or a saved dataset that is there.
 pub(super) fn is_folder(path: &Path) -> bool {
@@ -20,10 +21,7 @@ pub(super) fn check(path: &Path, force: bool) -> Result<()> {
     if target.is_file() {
         return refuse("is a file; leave out the slash at its end".to_owned());
     }
-    let parent = parent(&target);
-    if !parent.is_dir() {
-        return refuse(format!("would be in {}, and there is no such folder", parent.display()));
-    }
+    check_folder(path, parent(&target))?;
     if is_empty(&target)? || (force && is_saved(&target)) {
         return Ok(());
     }
@@ -31,10 +29,6 @@ pub(super) fn check(path: &Path, force: bool) -> Result<()> {
         true => refuse("exists; --force replaces it".to_owned()),
         false => refuse("holds something else than a saved dataset; name a new or empty folder".to_owned()),
     }
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// Whether nothing is there, or an empty folder.

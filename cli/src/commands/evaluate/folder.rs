@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::context::Context;
 use crate::exchange::exchange;
 use crate::failure::UsageError;
-use crate::output;
+use crate::output::{check_folder, check_outside, parent};
 
 /// Names the files of the folder, one on each line: what else is there is its user's.
 const LIST: &str = ".report-files";
@@ -28,7 +28,7 @@ pub struct Folder {
 
 /// Refuses a folder that cannot be made, or that is there and may not be replaced.
 pub fn check(context: &Context, folder: &Path, force: bool) -> Result<()> {
-    output::check_outside(context, folder)?;
+    check_outside(context, folder)?;
     let refuse = |why: String| -> Result<()> { bail!(UsageError(format!("{} {why}", folder.display()))) };
     if folder.exists() {
         if !folder.is_dir() {
@@ -46,9 +46,7 @@ pub fn check(context: &Context, folder: &Path, force: bool) -> Result<()> {
     }
     let target = place(folder)?;
     let parent = parent(&target);
-    if !parent.is_dir() {
-        return refuse(format!("would be in {}, and there is no such folder", parent.display()));
-    }
+    check_folder(folder, parent)?;
     let writable = access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(std::io::Error::from);
     writable.with_context(|| format!("{} cannot be written: {}", folder.display(), parent.display()))
 }
@@ -134,10 +132,6 @@ fn place(folder: &Path) -> Result<PathBuf> {
         true => Ok(fs_err::canonicalize(folder)?),
         false => Ok(std::path::absolute(folder)?),
     }
-}
-
-fn parent(target: &Path) -> &Path {
-    target.parent().unwrap_or(Path::new("/"))
 }
 
 /// Puts the names in a folder on the medium.
