@@ -108,7 +108,7 @@ impl Task<'_> {
 }
 
 /// The error of what a command said, with what to do about it, if there is one; else the last line.
-pub fn error_of(said: &str) -> Option<String> {
+fn error_of(said: &str) -> Option<String> {
     let is_said = |line: &&str| !line.trim().is_empty() && !line.starts_with("# gstore ");
     let lines: Vec<&str> = said.lines().filter(is_said).collect();
     let error = lines.iter().rposition(|line| line.starts_with("error: "));

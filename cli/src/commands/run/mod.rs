@@ -45,7 +45,9 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     versions.files = journal.files.clone();
     let threads = threads(context, &file);
     if args.dry_run {
-        return show::plan(context, args, &plan, show::Known { journal, versions, chosen, forced, threads });
+        let cancel = context.cancel_on_interrupt("stopping the dry run of the stage")?;
+        let known = show::Known { journal, versions, chosen, forced, threads, cancel };
+        return show::plan(context, args, &plan, known);
     }
     if let Some(place) = forced.iter().find(|place| !chosen.contains(place)) {
         let name = plan.stages[*place].name();

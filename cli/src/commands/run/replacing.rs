@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::child::Task;
 use super::outcome::Outcome;
 use super::runner::{Runner, header};
+use super::trial::{self, Trial};
 use crate::pipeline::{Asked, Call, PlannedStage, Record, Resource, State, Why};
 
 /// Lets a training take the folder of another one.
@@ -162,16 +163,14 @@ impl Runner<'_> {
         let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
         header(&log, 0, &argv)?;
         let task = Task { quiet, ..self.task(&argv[1..], &log, &printed) };
-        let status = task.run(&self.cancel, |_| Ok(()))?;
-        if status.success() {
-            return Ok(None);
-        }
-        if self.cancel.is_raised() {
-            return Ok(Some(Outcome::Stopped));
-        }
-        let said = task.said()?.unwrap_or_else(|| "it said nothing".to_owned());
-        let (said, log) = (said.trim_start_matches("error: "), log.display());
-        Ok(Some(Outcome::Failed(format!("{said}; what it trained before is kept; log: {log}"))))
+        Ok(match trial::run(&task, &self.cancel)? {
+            Trial::Told(_) | Trial::Unknown => None,
+            Trial::Stopped => Some(Outcome::Stopped),
+            Trial::Refused(said) | Trial::Failed(said) => {
+                let log = log.display();
+                Some(Outcome::Failed(format!("{said}; what it trained before is kept; log: {log}")))
+            }
+        })
     }
 
     /// A training that is another one takes the name of its run from the one before. The outcome, if that

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use gstore_core::Cancel;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::trial::{self, Trial};
 use crate::args::RunArgs;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{STOPPED, UsageError};
 use crate::output::out;
 use crate::pipeline::report::time;
 use crate::pipeline::{Journal, Look, Plan, Versions};
@@ -22,6 +24,7 @@ pub struct Known {
     pub chosen: BTreeSet<usize>,
     pub forced: BTreeSet<usize>,
     pub threads: usize,
+    pub cancel: Arc<Cancel>,
 }
 
 /// What a stage would take.
@@ -55,7 +58,7 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: Known) ->
         let before = known.journal.stages.get(stage.name()).map(|record| record.ran.seconds);
         let mut needs = Needs { seconds: before.filter(|seconds| *seconds > 0.0), ..Needs::default() };
         let tried = match can_be_tried {
-            true => trial::of(plan, stage, known.threads, before.is_some())?,
+            true => trial::of(plan, stage, known.threads, before.is_some(), &known.cancel)?,
             false => Trial::Unknown,
         };
         let refusal = match tried {
@@ -64,7 +67,8 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: Known) ->
                 None
             }
             Trial::Refused(why) => Some(why),
-            Trial::Unknown => None,
+            Trial::Stopped => return Ok(ExitCode::from(STOPPED)),
+            Trial::Failed(_) | Trial::Unknown => None,
         };
         match needs.seconds {
             Some(taken) => seconds += taken,

@@ -2,12 +2,11 @@
 //! what they refuse.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use gstore_core::Cancel;
 
-use super::child::error_of;
+use super::child::Task;
 use super::replacing::of_dry_run;
 use super::runner::is_ready;
 use crate::failure::USAGE;
@@ -22,7 +21,11 @@ pub enum Trial {
     Told(String),
     /// The command refuses its options, and why.
     Refused(String),
-    /// It has no dry run, or one that cannot tell before the stage runs.
+    /// It fails otherwise, and why: before the stage runs that says nothing of it.
+    Failed(String),
+    /// It was told to stop.
+    Stopped,
+    /// It has no dry run.
     Unknown,
 }
 
@@ -46,24 +49,39 @@ pub fn would_run(
     Ok(Some((why, can_be_tried)))
 }
 
-/// Asks a stage's command for its dry run.
-pub fn of(plan: &Plan, stage: &PlannedStage, threads: usize, ran_before: bool) -> Result<Trial> {
+/// Asks a stage's command for its dry run, and keeps nothing of what it says.
+pub fn of(
+    plan: &Plan,
+    stage: &PlannedStage,
+    threads: usize,
+    ran_before: bool,
+    cancel: &Cancel,
+) -> Result<Trial> {
     let call = &stage.call;
     if !ESTIMATING.contains(&call.words[0].as_str()) || !call.knows("dry_run") {
         return Ok(Trial::Unknown);
     }
     let argv = call.argv_with(&of_dry_run(call, threads, ran_before));
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(&argv[1..]).current_dir(&plan.base).env_remove("GSTORE_STORE").env("GSTORE_CONFIG", "");
-    let output = command.stdin(Stdio::null()).output()?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(match output.status.code() {
-        Some(0) => Trial::Told(text(&output.stdout)),
-        Some(code) if code == i32::from(USAGE) => {
-            let said = error_of(&text(&output.stderr)).unwrap_or_else(|| "it said nothing".to_owned());
-            Trial::Refused(said.trim_start_matches("error: ").to_owned())
-        }
-        _ => Trial::Unknown,
+    let (folder, nothing) = (tempfile::tempdir()?, fs_err::File::open("/dev/null")?.into_file());
+    let (log, printed) = (folder.path().join("log"), folder.path().join("out"));
+    let (argv, base, lock) = (&argv[1..], plan.base.as_path(), &nothing);
+    run(&Task { argv, base, log: &log, said_before: 0, printed: &printed, lock, quiet: true }, cancel)
+}
+
+/// Runs a dry run.
+pub fn run(task: &Task<'_>, cancel: &Cancel) -> Result<Trial> {
+    let status = task.run(cancel, |_| Ok(()))?;
+    if status.success() {
+        return Ok(Trial::Told(String::from_utf8_lossy(&fs_err::read(task.printed)?).into_owned()));
+    }
+    if cancel.is_raised() {
+        return Ok(Trial::Stopped);
+    }
+    let said = task.said()?.unwrap_or_else(|| "it said nothing".to_owned());
+    let said = said.trim_start_matches("error: ").to_owned();
+    Ok(match status.code() == Some(i32::from(USAGE)) {
+        true => Trial::Refused(said),
+        false => Trial::Failed(said),
     })
 }
 
@@ -87,7 +105,7 @@ pub fn refused(
         running.insert(place);
         let stage = &plan.stages[place];
         let ran_before = journal.stages.contains_key(stage.name());
-        if can_be_tried && let Trial::Refused(why) = of(plan, stage, threads, ran_before)? {
+        if can_be_tried && let Trial::Refused(why) = of(plan, stage, threads, ran_before, cancel)? {
             refused.push(line(stage, &why));
         }
     }
