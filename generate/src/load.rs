@@ -39,7 +39,8 @@ impl Opened {
         Ok(checkpoint_id(&self.folder, self.adapter.as_ref())?)
     }
 
-    /// An error if the weights are not those which were written, or the adapter says that it was trained on another model.
+    /// An error if the weights are not those which were written, or the adapter says that it was trained on another
+    /// model.
     pub(crate) fn check_weights(&self) -> Result<(), GenerateError> {
         match self.adapter {
             Some(_) => self.id().map(drop),

@@ -118,8 +118,8 @@ pub enum ModelError {
     },
     /// A weight is no number: no rate and no step is at fault for it.
     #[error(
-        "{folder}: the weights are not finite: {tensor} has the value {value}\n  give a checkpoint before it, or one that was \
-         trained again"
+        "{folder}: the weights are not finite: {tensor} has the value {value}\n  give a checkpoint before it, or one that \
+         was trained again"
     )]
     NotFinite {
         /// The model or adapter folder.

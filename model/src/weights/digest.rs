@@ -57,8 +57,8 @@ impl BaseDigests {
     /// The identity of a checkpoint; reads the weights of a base once.
     ///
     /// # Errors
-    /// Weights that cannot be read, or are not those that their training wrote; an adapter that says that it was trained
-    /// on another model.
+    /// Weights that cannot be read, or are not those that their training wrote; an adapter that says that it was
+    /// trained on another model.
     pub fn checkpoint(
         &mut self,
         base: &ModelFolder,
