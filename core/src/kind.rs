@@ -14,6 +14,8 @@ pub enum KindSource {
     Loss,
     /// The entropy of the model's predictions of the scored tokens.
     Entropy,
+    /// What the projection of the gradient leaves out.
+    Residual,
 }
 
 /// What a gradient becomes before it is projected.
@@ -95,6 +97,8 @@ kinds! {
     Loss = "loss" from KindSource::Loss;
     /// Entropy of the predictions of the scored tokens, in nats.
     Entropy = "entropy" from KindSource::Entropy;
+    /// Of each module the length of the gradient outside of its block of an eigenbasis, and of all of it.
+    Residual = "residual" from KindSource::Residual;
 }
 
 /// Beginnings of the names of gradients and embeddings, also of those that were imported.
@@ -102,9 +106,14 @@ const GRADIENT: &str = "grad";
 const EMBEDDING: &str = "embed";
 
 impl Kind {
-    /// Whether it is made from a gradient.
+    /// Whether it is made from a gradient, and compared as one.
     pub const fn is_gradient(self) -> bool {
         matches!(self.source(), KindSource::Gradient(_))
+    }
+
+    /// Whether a gradient has to be computed for it.
+    pub const fn takes_gradient(self) -> bool {
+        matches!(self.source(), KindSource::Gradient(_) | KindSource::Residual)
     }
 
     /// Whether it is made from hidden states.
@@ -112,9 +121,9 @@ impl Kind {
         matches!(self.source(), KindSource::Embedding(_))
     }
 
-    /// Whether it is a single number, stored in full.
-    pub const fn is_number(self) -> bool {
-        matches!(self.source(), KindSource::Loss | KindSource::Entropy)
+    /// Whether it is stored in full, whatever the type of vectors.
+    pub const fn is_full(self) -> bool {
+        matches!(self.source(), KindSource::Loss | KindSource::Entropy | KindSource::Residual)
     }
 
     /// Whether an optimizer's moments enter.

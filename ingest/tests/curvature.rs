@@ -25,13 +25,13 @@ use gstore_model::cpu::Cpu;
 use gstore_model::{Compute, Keep, PackedSample, Reduction};
 use tempfile::TempDir;
 
-struct Sample {
+pub struct Sample {
     ids: Vec<u32>,
     targets: Vec<Option<u32>>,
 }
 
 /// Samples of these lengths, scored from these tokens on.
-fn samples(shapes: &[(usize, usize)]) -> Vec<Sample> {
+pub fn samples(shapes: &[(usize, usize)]) -> Vec<Sample> {
     let sample = |(seed, (len, first)): (usize, &(usize, usize))| {
         let values = noise(seed as u64 + 1, *len, 1.0);
         let ids: Vec<u32> =
@@ -66,7 +66,7 @@ fn try_load<B: GradientBackend>(
     CurvatureEngine::load(&source, backend, &ModuleSelection { patterns, biases: false }, keep)
 }
 
-fn cpu(model: &Tiny, patterns: &[&str]) -> CurvatureEngine {
+pub fn cpu(model: &Tiny, patterns: &[&str]) -> CurvatureEngine {
     load(model, patterns, Cpu::new(Compute::F32), Keep::All)
 }
 
@@ -403,7 +403,7 @@ fn wrong_questions_are_refused() {
 
 /// Factors of all modules in blocks of at most `most` rows, with their eigenbases and the squares of the
 /// samples' gradients in them.
-fn fitted(engine: &mut CurvatureEngine, samples: &[Sample], most: usize) -> Vec<ModuleFactors> {
+pub fn fitted(engine: &mut CurvatureEngine, samples: &[Sample], most: usize) -> Vec<ModuleFactors> {
     let pairs = sums(engine, samples, 6, None).0;
     let cut = |whole: Covariance| {
         let blocks = Blocks::new(whole.size, most);
@@ -424,7 +424,7 @@ fn fitted(engine: &mut CurvatureEngine, samples: &[Sample], most: usize) -> Vec<
 }
 
 /// Blocks of at most `most` coordinates.
-fn basis(engine: &CurvatureEngine, factors: &[ModuleFactors], most: u32) -> Arc<EigenBasis> {
+pub fn basis(engine: &CurvatureEngine, factors: &[ModuleFactors], most: u32) -> Arc<EigenBasis> {
     let blocks = engine.modules().iter().zip(factors);
     let blocks = blocks.map(|(m, factors)| EigenBlock::new(m, factors, Strategy::Ekfac, most).unwrap());
     Arc::new(EigenBasis::new(blocks.collect(), engine.checkpoint_id().to_string(), false))
@@ -437,14 +437,26 @@ fn rows(
     spec: &ProjectionSpec,
     way: Way,
 ) -> (Vec<Vec<f64>>, Vec<ModuleShape>) {
+    let (rows, _, modules) = computed(model, samples, &["*_proj"], (spec, way));
+    (rows, modules)
+}
+
+/// The same of these modules, with what blocks leave out: for each sample the lengths of each module.
+pub fn computed(
+    model: &Tiny,
+    samples: &[Sample],
+    patterns: &[&str],
+    (spec, way): (&ProjectionSpec, Way),
+) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<ModuleShape>) {
     let folder = TempDir::new().unwrap();
     let path = model.write(folder.path());
-    let decoder = cpu(model, &["*_proj"]).decoder().clone();
-    let selection = ModuleSelection { patterns: vec!["*_proj".to_owned()], biases: true };
+    let decoder = cpu(model, patterns).decoder().clone();
+    let patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+    let selection = ModuleSelection { patterns, biases: true };
     let tracked = selection.resolve(&decoder).unwrap();
     let tensors = tensor_specs(&decoder, &tracked);
     let modules = module_shapes(&decoder, &tracked, &tensors);
-    let projector = FactoredProjector::new(spec, &modules, None).unwrap();
+    let projector = FactoredProjector::new(spec, &modules, None).unwrap().with_residual();
     let projector = Projector::Factored { projector, ways: vec![way; modules.len()] };
     let features = GradFeatures { forms: vec![GradForm::Plain], projector, moments: None };
     let options = EngineOptions { reduction: Reduction::Sum, ..EngineOptions::default() };
@@ -454,12 +466,15 @@ fn rows(
         samples.iter().map(|sample| sample.targets.iter().map(Option::is_some).collect()).collect();
     let packed: Vec<PackedSample<'_>> =
         samples.iter().zip(&flags).map(|(sample, scored)| PackedSample::new(&sample.ids, scored)).collect();
-    let mut rows = vec![Vec::new(); samples.len()];
+    let (mut rows, mut residuals) = (vec![Vec::new(); samples.len()], vec![Vec::new(); samples.len()]);
     let want = Want { grad: true, ..Want::default() };
+    let wide = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>();
     engine
-        .run(&packed, want, &mut |at, output| rows[at] = output.grads.iter().map(|v| f64::from(*v)).collect())
+        .run(&packed, want, &mut |at, output| {
+            (rows[at], residuals[at]) = (wide(output.grads), wide(output.residual));
+        })
         .unwrap();
-    (rows, modules)
+    (rows, residuals, modules)
 }
 
 #[test]

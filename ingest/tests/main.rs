@@ -14,6 +14,7 @@ mod projection_factored_noise;
 mod projection_golden;
 mod projection_properties;
 mod projection_speed;
+mod residual;
 mod shards;
 mod whole_models;
 mod zoo;

@@ -50,7 +50,7 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
         for item in items {
             let kind = if item == "embed" { Some(Kind::EmbedMean) } else { item.parse().ok() };
             match (kind, checkpoints(item)) {
-                (Some(kind), _) if kind.is_gradient() => {
+                (Some(kind), _) if kind.takes_gradient() => {
                     return refuse(format!(
                         "gradients are a stage of checkpoints: `1 checkpoint`, not `{item}`"
                     ));

@@ -19,7 +19,7 @@ use crate::failure::UsageError;
 /// Refuses flags that belong to kinds which are not asked for. A projection may stand there for all of a
 /// run's commands, so it is no mistake with kinds that are not projected.
 pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
-    let gradients = kinds.iter().any(|kind| kind.is_gradient());
+    let gradients = kinds.iter().any(|kind| kind.takes_gradient());
     let losses = gradients || kinds.contains(&Kind::Loss);
     let entropy = kinds.contains(&Kind::Entropy);
     let embeddings = kinds.iter().any(|kind| kind.is_embedding());
@@ -153,7 +153,7 @@ pub fn projection(
     let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
     let dim = args.dim.unwrap_or(ProjectionSpec::default().dim);
     let Some(projection) = args.projection else {
-        let gradients = kinds.iter().any(|kind| kind.is_gradient());
+        let gradients = kinds.iter().any(|kind| kind.takes_gradient());
         let adapters = checkpoints.iter().filter(|checkpoint| checkpoint.adapter().is_some()).count();
         if gradients && args.dim.is_some() && adapters == 0 {
             bail!(UsageError(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::energies::{Energies, Pieces};
 use super::peaks::Peaks;
 use crate::projection::{FactoredProjector, SideEntries, SideMatrix, tensor_modules};
 use gstore_model::architectures::{Decoder, LinearId, Param, Role, Rows};
@@ -148,6 +149,43 @@ pub(super) struct FactorSink<'a, B: Backend> {
     pub peaks: Option<&'a Peaks>,
     /// What is accumulated; not needed to ask what the sink wants.
     pub out: Option<&'a mut B::Rows>,
+    /// Squared lengths of the gradients, where they are wanted.
+    pub energies: Option<&'a mut Energies>,
+    /// The factors of the head, which come in pieces of a batch, for these.
+    pub head: Pieces,
+}
+
+impl<B: Backend> FactorSink<'_, B> {
+    /// Adds the squared lengths of a map's gradients.
+    fn add_energies(
+        &mut self,
+        backend: &B,
+        id: LinearId,
+        factors: (&B::Tensor, &B::Tensor),
+        spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        let Some(energies) = &mut self.energies else { return Ok(()) };
+        if id == LinearId::Head {
+            return self.head.push(backend, factors, spans);
+        }
+        let Some(slot) = self.maps.slots.get(&Slot::Linear(id)) else { return Ok(()) };
+        let module = self.maps.modules[slot.index].module;
+        let bias = self.projector.modules()[module].shape.bias();
+        energies.add_linear(backend, (module, bias), factors, spans)
+    }
+
+    /// Adds those of the head, of which all pieces are there then.
+    fn finish_energies(&mut self, backend: &B) -> Result<(), BackendError> {
+        let (Some(energies), Some(slot)) =
+            (&mut self.energies, self.maps.slots.get(&Slot::Linear(LinearId::Head)))
+        else {
+            return Ok(());
+        };
+        let Some((x, grad, spans)) = std::mem::take(&mut self.head).whole(backend)? else { return Ok(()) };
+        let module = self.maps.modules[slot.index].module;
+        let bias = self.projector.modules()[module].shape.bias();
+        energies.add_linear(backend, (module, bias), (&x, &grad), &spans)
+    }
 }
 
 impl<B: Backend> Sink<B> for FactorSink<'_, B> {
@@ -173,6 +211,7 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
             if let Some(out) = &mut self.out {
                 backend.weight_grads(&inputs, &outputs, spans, out, module.offset)?;
             }
+            self.add_energies(backend, *id, (x, *grad), spans)?;
         }
         Ok(())
     }
@@ -203,5 +242,9 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
             Some(out) => backend.weight_grads(&inputs, &outputs, spans, out, module.offset),
             None => Ok(()),
         }
+    }
+
+    fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {
+        if layer.is_none() { self.finish_energies(backend) } else { Ok(()) }
     }
 }

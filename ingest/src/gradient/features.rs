@@ -1,5 +1,6 @@
 //! Projected vectors of gradients: every form of a gradient that is asked for, through one projection.
 
+use super::energies::{Energies, squares};
 use super::forms::GradForm;
 use super::peaks::Peaks;
 use crate::projection::{FactoredProjector, FlatProjector, Shape, Way, tensor_modules};
@@ -56,6 +57,16 @@ impl Projector {
         }
     }
 
+    /// Length of what is said of a gradient's residual: two numbers a module where it is wanted.
+    pub fn residual_dim(&self) -> usize {
+        match self {
+            Projector::Factored { projector, .. } if projector.wants_residual() => {
+                2 * projector.modules().len()
+            }
+            _ => 0,
+        }
+    }
+
     /// The same projection, of gradients that are all formed.
     pub(super) fn of_formed(self) -> Projector {
         match self {
@@ -85,6 +96,8 @@ pub struct Accumulator<'a> {
     /// Where each tracked tensor starts in the concatenated gradient.
     starts: Vec<usize>,
     sums: Sums,
+    /// Squared lengths of the gradients, where what blocks leave out is wanted.
+    energies: Option<Energies>,
     /// Whether every value so far was finite, for every sample and form.
     sound: Vec<bool>,
     scratch: Vec<f32>,
@@ -126,7 +139,26 @@ impl<'a> Accumulator<'a> {
                 waiting: vec![Vec::new(); features.forms.len()],
             },
         };
-        Accumulator { features, peaks, starts, sums, sound: vec![true; vectors], scratch: Vec::new() }
+        let energies = match &features.projector {
+            Projector::Factored { projector, .. } if projector.wants_residual() => {
+                Some(Energies::new(samples, projector.modules().len()))
+            }
+            _ => None,
+        };
+        let sound = vec![true; vectors];
+        Accumulator { features, peaks, starts, sums, energies, sound, scratch: Vec::new() }
+    }
+
+    /// Squared lengths of which none is known yet, where they are wanted.
+    pub(super) fn no_energies(&self) -> Option<Energies> {
+        self.energies.as_ref().map(Energies::emptied)
+    }
+
+    /// Adds the squared lengths of gradients that were projected from factors.
+    pub(super) fn add_energies(&mut self, others: &Energies) {
+        if let Some(energies) = &mut self.energies {
+            energies.extend(others);
+        }
     }
 
     /// Adds the gradient of one tensor of one sample. Of a module with a bias the weight
@@ -136,6 +168,11 @@ impl<'a> Accumulator<'a> {
         let (start, dim) = (self.starts[tensor], projector.dim());
         if let Some(peaks) = self.peaks {
             peaks.formed(tensor, grad);
+        }
+        if let (Some(energies), Sums::Factored { modules, .. }) = (&mut self.energies, &self.sums)
+            && !projector.uses_factors(modules[tensor])
+        {
+            energies.add(sample, modules[tensor], squares(grad));
         }
         let moment = |values: Option<&'a Vec<f32>>| {
             values.and_then(|values| values.get(start..start + grad.len())).unwrap_or_default()
@@ -208,5 +245,26 @@ impl<'a> Accumulator<'a> {
             _ => {}
         }
         &self.sound[sample * count..(sample + 1) * count]
+    }
+
+    /// For each module the length of what its block leaves out of a sample's gradient, and of all of it. Nothing where
+    /// that is not wanted.
+    pub(super) fn residual(&self, sample: usize) -> Vec<f32> {
+        let GradFeatures { forms, projector, .. } = self.features;
+        let plain = forms.iter().position(|form| *form == GradForm::Plain);
+        let (
+            Some(energies),
+            Some(plain),
+            Sums::Factored { vectors, .. },
+            Projector::Factored { projector, .. },
+        ) = (&self.energies, plain, &self.sums, projector)
+        else {
+            return Vec::new();
+        };
+        let vector = &vectors[(sample * forms.len() + plain) * projector.dim()..];
+        let of_module = |(module, energy): (usize, &f64)| {
+            projector.residual(module, *energy, &vector[projector.range(module)])
+        };
+        energies.of(sample).iter().enumerate().flat_map(of_module).collect()
     }
 }

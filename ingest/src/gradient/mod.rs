@@ -8,6 +8,7 @@
 //! - weights, their gradients and their moments are `[out, input]`, whatever the file's order
 
 mod device;
+mod energies;
 mod engine;
 mod error;
 mod factored;

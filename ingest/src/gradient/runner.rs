@@ -54,6 +54,7 @@ struct Results {
     lasts: Vec<f32>,
     weighted: Vec<f32>,
     grads: Vec<f32>,
+    residuals: Vec<f32>,
     sound: Vec<bool>,
 }
 
@@ -73,6 +74,7 @@ impl<B: GradientBackend> Runner for BatchRunner<B> {
         let hidden = self.model.decoder().hidden_size;
         let forms = self.features.as_ref().map_or(0, |features| features.forms.len());
         let dim = self.features.as_ref().map_or(0, |features| forms * features.projector.dim());
+        let residual = self.features.as_ref().map_or(0, |features| features.projector.residual_dim());
         for (index, span) in scored_spans.iter().enumerate() {
             let divisor = self.divisor(batch[index].scored_tokens());
             let of_sample = |values: &[f32], parts: &mut Vec<f32>| {
@@ -90,6 +92,7 @@ impl<B: GradientBackend> Runner for BatchRunner<B> {
                 embed_last: row(&results.lasts, index, hidden),
                 embed_weighted: row(&results.weighted, index, hidden),
                 grads: row(&results.grads, index, dim),
+                residual: row(&results.residuals, index, residual),
                 sound: row(&results.sound, index, forms),
             };
             out(index, result);
@@ -331,6 +334,7 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         self.results.grads.resize(self.samples * width, 0.0);
         for (sample, out) in self.results.grads.chunks_exact_mut(width.max(1)).enumerate() {
             self.results.sound.extend_from_slice(sums.finish(sample, out));
+            self.results.residuals.extend(sums.residual(sample));
         }
     }
 }

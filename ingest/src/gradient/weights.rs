@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::device::GradientBackend;
+use super::energies::{Energies, Pieces};
 use super::factored::{FactorMaps, FactorSink};
 use super::features::{Accumulator, GradFeatures, Projector};
 use super::formed::FormedSink;
@@ -83,9 +84,13 @@ impl<B: GradientBackend> WeightGradients<B> {
         let width = self.factors.as_ref().map_or(0, |(_, maps)| maps.width);
         let backend = model.backend();
         let mut accumulated = backend.rows(samples, width, None)?;
+        let mut energies = sums.no_energies();
         let formed = FormedSink::new(&self.formed, samples, Some(&mut *sums));
-        let factors = self.factor_sink(features, peaks, Some(&mut accumulated));
+        let factors = self.factor_sink(features, peaks, Some((&mut accumulated, energies.as_mut())));
         let losses = model.backward(forward, objective, &mut WeightSink { formed, factors, entropies })?;
+        if let Some(energies) = &energies {
+            sums.add_energies(energies);
+        }
         if let (Some((plain, maps)), Some(projector)) = (&self.factors, factored(features)) {
             backend.add_factored(&mut accumulated, maps, projector, *plain, sums)?;
         }
@@ -107,10 +112,11 @@ impl<B: GradientBackend> WeightGradients<B> {
         &'a self,
         features: &'a GradFeatures,
         peaks: Option<&'a Peaks>,
-        out: Option<&'a mut B::Rows>,
+        into: Option<(&'a mut B::Rows, Option<&'a mut Energies>)>,
     ) -> Option<FactorSink<'a, B>> {
         let ((_, maps), projector) = (self.factors.as_ref()?, factored(features)?);
-        Some(FactorSink { maps, projector, peaks, out })
+        let (out, energies) = into.map_or((None, None), |(out, energies)| (Some(out), energies));
+        Some(FactorSink { maps, projector, peaks, out, energies, head: Pieces::default() })
     }
 }
 
@@ -189,6 +195,9 @@ impl<B: GradientBackend> Sink<B> for WeightSink<'_, '_, B> {
     }
 
     fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {
+        if let Some(factors) = &mut self.factors {
+            factors.finished(backend, layer)?;
+        }
         self.formed.finished(backend, layer)
     }
 }

@@ -44,7 +44,7 @@ pub struct Computed {
 
 /// Everything that turns a batch into features at one checkpoint; shared by the workers.
 pub struct Computer {
-    /// The model; its gradient forms are those of `kinds`, in their order.
+    /// The model; its gradient forms are those of `kinds`, in their order, before others.
     pub engine: Engine,
     /// Kinds, in the order of the vectors.
     pub kinds: Vec<Kind>,
@@ -64,7 +64,7 @@ impl Computer {
             embed_mean: wants(KindSource::Embedding(Pooling::Mean)),
             embed_last: wants(KindSource::Embedding(Pooling::Last)),
             embed_weighted: wants(KindSource::Embedding(Pooling::Weighted)),
-            grad: self.kinds.iter().any(|kind| kind.is_gradient()),
+            grad: self.kinds.iter().any(|kind| kind.takes_gradient()),
         }
     }
 
@@ -148,6 +148,10 @@ impl Computer {
                     values.extend_from_slice(vector);
                     grads = rest;
                     is_sound = sound.next().copied().unwrap_or(false);
+                }
+                KindSource::Residual => {
+                    values.extend_from_slice(output.residual);
+                    is_sound = output.residual.iter().all(|length| length.is_finite());
                 }
             }
             flags.push(if is_sound { RowFlags::empty() } else { RowFlags::NON_FINITE });

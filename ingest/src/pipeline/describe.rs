@@ -5,13 +5,13 @@
 
 use gstore_core::{GradientForm, Kind, KindSource};
 use gstore_store::{
-    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, SignRotation, Space,
-    key_of,
+    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup,
+    SignRotation, Space, key_of,
 };
 use serde_json::{Map, Value, json};
 
 use super::request::IngestRequest;
-use super::tracked::{Measure, Tracked};
+use super::tracked::{Measure, RESIDUAL_NUMBERS, Tracked};
 use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement, LossForm};
 use gstore_model::Device;
 use gstore_model::params::TensorSpec;
@@ -42,7 +42,7 @@ impl Setting<'_> {
         let request = self.request;
         let space = self.space(kind);
         let dim = space.dim;
-        let dtype = if kind.is_number() { DType::F32 } else { request.dtype };
+        let dtype = if kind.is_full() { DType::F32 } else { request.dtype };
         let desc = FeatureDesc {
             dataset: request.dataset.clone(),
             encoding: self.encoding.to_owned(),
@@ -72,8 +72,11 @@ impl Setting<'_> {
             let folder = std::path::absolute(tokenizer).unwrap_or_else(|_| tokenizer.clone());
             attrs.provenance.insert("tokenizer".to_owned(), json!(folder));
         }
-        if kind.is_gradient() {
-            attrs.groups.clone_from(&self.measure.gradient_groups);
+        if kind.takes_gradient() {
+            attrs.groups = match kind.source() {
+                KindSource::Residual => residual_groups(&self.measure.gradient_groups),
+                _ => self.measure.gradient_groups.clone(),
+            };
             attrs.provenance.insert("projection".to_owned(), json!(self.tracked.projection.to_string()));
             // Empty with an adapter, and for the usual ones.
             let modules = request.modules.to_string();
@@ -85,7 +88,7 @@ impl Setting<'_> {
     }
 
     fn space(&self, kind: Kind) -> Space {
-        let gradient = kind.is_gradient();
+        let gradient = kind.takes_gradient();
         let (family, layer, dim) = match kind.source() {
             KindSource::Gradient(_) => (Family::Gradient, None, self.measure.gradient_dim),
             KindSource::Embedding(_) => {
@@ -96,6 +99,7 @@ impl Setting<'_> {
                 (Family::Embedding, Some(layer), self.hidden)
             }
             KindSource::Loss | KindSource::Entropy => (Family::Loss, None, 1),
+            KindSource::Residual => (Family::Loss, None, self.measure.residual_dim()),
         };
         Space {
             family,
@@ -106,11 +110,13 @@ impl Setting<'_> {
             loss: match kind.source() {
                 KindSource::Embedding(_) => String::new(),
                 KindSource::Entropy => kind.name().to_owned(),
-                KindSource::Gradient(_) | KindSource::Loss => loss_name(self.request.loss),
+                KindSource::Gradient(_) | KindSource::Loss | KindSource::Residual => {
+                    loss_name(self.request.loss)
+                }
             },
             reduction: match kind.source() {
                 KindSource::Embedding(pooling) => pooling.name(),
-                KindSource::Gradient(_) | KindSource::Loss | KindSource::Entropy => {
+                KindSource::Gradient(_) | KindSource::Loss | KindSource::Entropy | KindSource::Residual => {
                     self.request.reduction.name()
                 }
             }
@@ -141,10 +147,22 @@ impl Setting<'_> {
             KindSource::Gradient(GradientForm::Plain | GradientForm::Sign)
             | KindSource::Embedding(_)
             | KindSource::Loss
-            | KindSource::Entropy => {}
+            | KindSource::Entropy
+            | KindSource::Residual => {}
         }
         params
     }
+}
+
+/// Groups of two numbers for each module.
+fn residual_groups(modules: &[ModuleGroup]) -> Vec<ModuleGroup> {
+    let starts = (0..).step_by(RESIDUAL_NUMBERS as usize);
+    let group = |(module, start): (&ModuleGroup, u32)| ModuleGroup {
+        name: module.name.clone(),
+        start,
+        len: RESIDUAL_NUMBERS,
+    };
+    modules.iter().zip(starts).map(group).collect()
 }
 
 /// The loss as it enters a feature's identity.

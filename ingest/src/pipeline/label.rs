@@ -148,7 +148,7 @@ impl Word {
                 },
             ]);
         }
-        if kind.is_gradient() {
+        if kind.takes_gradient() {
             words.extend([
                 Word {
                     text: modules(&request.modules),
@@ -164,7 +164,7 @@ impl Word {
                 },
             ]);
         }
-        if !kind.is_number() {
+        if !kind.is_full() {
             words.push(Word {
                 text: request.dtype.name().to_owned(),
                 usual: request.dtype == IngestRequest::DTYPE,

@@ -7,7 +7,8 @@ use gstore_core::{Kind, KindSource};
 use gstore_store::{BLOCK_BYTES, CELL_ROWS, DType, Granularity, SIGNS};
 
 use super::IngestError;
-use super::request::{IngestRequest, form};
+use super::request::IngestRequest;
+use super::tracked::RESIDUAL_NUMBERS;
 use super::window::BatchLimits;
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
@@ -176,6 +177,7 @@ impl Sizes<'_> {
             KindSource::Loss | KindSource::Entropy => 1,
             KindSource::Embedding(_) => self.decoder.hidden_size as u64,
             KindSource::Gradient(_) => self.gradient_dim,
+            KindSource::Residual => u64::from(RESIDUAL_NUMBERS) * self.gradient_groups,
         }
     }
 
@@ -201,6 +203,7 @@ impl Sizes<'_> {
                 KindSource::Loss | KindSource::Entropy => (DType::F32, 1),
                 KindSource::Gradient(_) => (request.dtype, self.gradient_groups.max(1)),
                 KindSource::Embedding(_) => (request.dtype, 1),
+                KindSource::Residual => (DType::F32, self.gradient_groups.max(1)),
             };
             // Each group of signs begins with a word.
             let unused = if dtype == DType::I1 { (SIGNS as u64 - 1) * (groups - 1) } else { 0 };
@@ -225,15 +228,16 @@ impl Sizes<'_> {
         if request.loss == LossForm::KlToBase {
             weights *= 2;
         }
-        let forms = request.kinds.iter().filter_map(|kind| form(*kind, request.adam));
-        let moments = forms.fold([false; 2], |[m, v], form| [m | form.moments()[0], v | form.moments()[1]]);
+        let forms = request.forms();
+        let moments =
+            forms.iter().fold([false; 2], |[m, v], form| [m | form.moments()[0], v | form.moments()[1]]);
         let moments = 4 * self.tracked * moments.iter().filter(|needed| **needed).count() as u64;
         weights + moments + self.matrices(request)
     }
 
     /// Bytes of the projection's matrices.
     fn matrices(&self, request: &IngestRequest) -> u64 {
-        if !request.kinds.iter().any(|kind| kind.is_gradient()) {
+        if !request.kinds.iter().any(|kind| kind.takes_gradient()) {
             return 0;
         }
         let tables: u64 = self.modules.iter().map(|module| table_bytes(self.projection, module)).sum();
@@ -266,7 +270,7 @@ impl Sizes<'_> {
     /// Bytes of one worker: activations of a batch, and the gradients of its rows.
     fn worker(&self, request: &IngestRequest, keep: Keep) -> WorkerBytes {
         let decoder = self.decoder;
-        let gradients = request.kinds.iter().any(|kind| kind.is_gradient());
+        let gradients = request.kinds.iter().any(|kind| kind.takes_gradient());
         let layer = kept_per_token(decoder);
         let stream = decoder.hidden_size as u64;
         let layers = decoder.layers as u64;
@@ -283,7 +287,22 @@ impl Sizes<'_> {
         // Values of four bytes; buffers that are kept for reuse are not always of the size that is wanted
         // next.
         let bytes = |values: u64| 4 * values * 5 / 4;
-        WorkerBytes { fixed: bytes(head), token: bytes(activations), row: bytes(gradient) }
+        let [formed, pieces] = self.residual(request);
+        let (fixed, token) = (bytes(head + formed), bytes(activations + pieces));
+        WorkerBytes { fixed, token, row: bytes(gradient) }
+    }
+
+    /// Values that are held to measure whole gradients that are projected from factors: the largest of one sample and
+    /// module, and for each token the factors of the head.
+    fn residual(&self, request: &IngestRequest) -> [u64; 2] {
+        if !request.kinds.contains(&Kind::Residual) {
+            return [0; 2];
+        }
+        let formed = self.modules.iter().map(|module| module.shape.numel()).max().unwrap_or(0);
+        let (hidden, vocab) = (self.decoder.hidden_size, self.decoder.vocab_size);
+        let is_head = |module: &ModuleShape| module.shape.matrix().0 == vocab;
+        let head = if self.modules.iter().any(is_head) { 2 * (hidden + vocab) } else { 0 };
+        [formed, head as u64]
     }
 }
 

@@ -5,7 +5,7 @@ use gstore_store::ModuleGroup;
 
 use super::IngestError;
 use super::plan::CheckpointPlan;
-use super::request::{CheckpointArg, CheckpointWeights, form};
+use super::request::{CheckpointArg, CheckpointWeights, forms};
 use crate::gradient::{GradFeatures, GradForm, Projector, module_shapes};
 use crate::projection::{
     FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose_module,
@@ -106,7 +106,8 @@ pub fn features(
     plan: &CheckpointPlan,
     adam: crate::gradient::AdamParams,
 ) -> Result<Option<GradFeatures>, IngestError> {
-    let forms: Vec<GradForm> = plan.features.iter().filter_map(|feature| form(feature.kind, adam)).collect();
+    let kinds = plan.features.iter().map(|feature| feature.kind);
+    let forms = forms(kinds.clone(), adam);
     if forms.is_empty() {
         return Ok(None);
     }
@@ -121,7 +122,13 @@ pub fn features(
         }
         None => None,
     };
-    let projector = Source::of_plan(plan).projector(&plan.id)?;
+    let has_residual = kinds.clone().any(|kind| kind == Kind::Residual);
+    let projector = match (Source::of_plan(plan).projector(&plan.id)?, has_residual) {
+        (Projector::Factored { projector, ways }, true) => {
+            Projector::Factored { projector: projector.with_residual(), ways }
+        }
+        (projector, _) => projector,
+    };
     Ok(Some(GradFeatures { forms, projector, moments }))
 }
 

@@ -119,7 +119,11 @@ impl IngestRequest {
     /// What a pass of the model is for: a token's gradient takes one of its own, the losses of a sample's
     /// tokens come from one together.
     pub fn pass(&self) -> Granularity {
-        if self.kinds.iter().any(|kind| kind.is_gradient()) { self.granularity } else { Granularity::Sample }
+        if self.kinds.iter().any(|kind| kind.takes_gradient()) {
+            self.granularity
+        } else {
+            Granularity::Sample
+        }
     }
 
     /// Whether it asks for a part of the rows.
@@ -127,20 +131,30 @@ impl IngestRequest {
         self.limit.is_some() || self.rows.is_some()
     }
 
-    /// The forms of the gradient that its kinds are made from, in their order.
+    /// The forms of the gradient that its kinds are made from, as [`forms`] has them.
     pub fn forms(&self) -> Vec<GradForm> {
-        self.kinds.iter().filter_map(|kind| form(*kind, self.adam)).collect()
+        forms(self.kinds.iter().copied(), self.adam)
     }
 }
 
+/// The forms of the gradient that kinds are made from, in their order. What a projection leaves out is of the plain
+/// one, which comes last where no kind is made from it.
+pub fn forms(mut kinds: impl Iterator<Item = Kind> + Clone, adam: AdamParams) -> Vec<GradForm> {
+    let mut forms: Vec<GradForm> = kinds.clone().filter_map(|kind| form(kind, adam)).collect();
+    if kinds.any(|kind| kind == Kind::Residual) && !forms.contains(&GradForm::Plain) {
+        forms.push(GradForm::Plain);
+    }
+    forms
+}
+
 /// The form of the gradient, of a kind that is made from one.
-pub fn form(kind: Kind, adam: AdamParams) -> Option<GradForm> {
+fn form(kind: Kind, adam: AdamParams) -> Option<GradForm> {
     match kind.source() {
         KindSource::Gradient(GradientForm::Plain) => Some(GradForm::Plain),
         KindSource::Gradient(GradientForm::Adam) => Some(GradForm::Adam(adam)),
         KindSource::Gradient(GradientForm::Sign) => Some(GradForm::Sign),
         KindSource::Gradient(GradientForm::Normalised) => Some(GradForm::Normalised { eps: adam.eps }),
-        KindSource::Embedding(_) | KindSource::Loss | KindSource::Entropy => None,
+        KindSource::Embedding(_) | KindSource::Loss | KindSource::Entropy | KindSource::Residual => None,
     }
 }
 

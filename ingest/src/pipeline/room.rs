@@ -11,7 +11,7 @@ use super::request::IngestRequest;
 use super::tracked::Tracked;
 use super::window::BatchLimits;
 use super::work::CheckpointWork;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, KindSource};
 use gstore_data::Content;
 use gstore_model::weights::ModelFolder;
 
@@ -104,13 +104,14 @@ fn bytes_of_row(request: &IngestRequest) -> Result<u64, IngestError> {
     let mut bytes = 0u64;
     for arg in &request.checkpoints {
         let tracked = Tracked::find(request, &base, arg)?;
-        let gradient = tracked.measure(request, arg, "")?.gradient_dim;
+        let measure = tracked.measure(request, arg, "")?;
         let hidden = u32::try_from(tracked.folder.decoder().hidden_size).map_err(|_| IngestError::TooWide)?;
         for kind in &request.kinds {
-            bytes += match kind {
-                kind if kind.is_number() => vector_bytes(DType::F32, 1),
-                kind if kind.is_embedding() => vector_bytes(request.dtype, hidden),
-                _ => vector_bytes(request.dtype, gradient),
+            bytes += match kind.source() {
+                KindSource::Loss | KindSource::Entropy => vector_bytes(DType::F32, 1),
+                KindSource::Residual => vector_bytes(DType::F32, measure.residual_dim()),
+                KindSource::Embedding(_) => vector_bytes(request.dtype, hidden),
+                KindSource::Gradient(_) => vector_bytes(request.dtype, measure.gradient_dim),
             };
         }
     }

@@ -39,6 +39,16 @@ pub(super) struct Measure {
     pub memory: MemoryPlan,
 }
 
+/// Numbers that a residual has for each module: what is left out, and all.
+pub(super) const RESIDUAL_NUMBERS: u32 = 2;
+
+impl Measure {
+    /// Length of the vector of what a projection leaves out.
+    pub fn residual_dim(&self) -> u32 {
+        RESIDUAL_NUMBERS.saturating_mul(u32::try_from(self.gradient_groups.len()).unwrap_or(u32::MAX))
+    }
+}
+
 impl Tracked {
     /// Opens a checkpoint and checks that it can do what is asked.
     pub fn find(
@@ -63,6 +73,9 @@ impl Tracked {
             return Err(IngestError::NoBase { checkpoint: arg.name.clone() });
         }
         let projection = request.projection.spec(adapter.is_some());
+        if projection.basis.is_none() && request.kinds.contains(&Kind::Residual) {
+            return Err(IngestError::ResidualOfNoBasis { checkpoint: arg.name.clone() });
+        }
         let (indices, tensors) = match &adapter {
             Some(_) if projection.basis.is_some() && !request.forms().is_empty() => {
                 return Err(ProjectionError::FactorsOfAdapter { checkpoint: arg.name.clone() }.into());

@@ -11,6 +11,7 @@
 mod attention;
 mod cached;
 mod dropout;
+mod energy;
 mod forms;
 mod head;
 mod parts;
@@ -250,6 +251,15 @@ pub trait Backend: Send + Sync + 'static {
         offset: usize,
     ) -> Result<(), BackendError> {
         self.weight_grads(x, grad, slice::from_ref(&(0..self.size(x).0)), out, offset)
+    }
+    /// For each span the squared length of its weight gradient `sum_t e_t x_t^T`, in f64.
+    fn weight_energies(
+        &self,
+        x: &Self::Tensor,
+        grad: &Self::Tensor,
+        spans: &[Range<usize>],
+    ) -> Result<Vec<f64>, BackendError> {
+        energy::of_spans(self, x, grad, spans)
     }
     /// Hands `sum_t x_t x_t^T` over some rows to `each`, some rows of the sum at a time: which, the first of their
     /// columns, which is on the diagonal or before it, and their values from there on, row-major. Each value has the

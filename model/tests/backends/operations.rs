@@ -353,6 +353,8 @@ impl<B: Backend> Run<'_, B> {
         let vector = width * out + 2;
         let added = self.added(vector, |out| b.weight_grads(&x, &grads[0], spans, out, 2));
         self.note_vectors("weight_grads", added, vector);
+        let energies = b.weight_energies(&x, &grads[0], spans).unwrap();
+        self.note_vectors("weight_energies", energies.into_iter().map(|value| value as f32).collect(), 1);
 
         let ids: Vec<u32> = self.batch.values(1, 64).iter().map(|v| (v.abs() * 9.9) as u32).collect();
         let vector = 10 * width + 1;

@@ -52,6 +52,20 @@ pub fn weight_and_table_gradients_are_added<B: Backend>(on: &B) {
     expected.extend(outer(&grad, &x, 0..ROWS).into_iter().map(|v| 2.0 * v));
     assert_close(on.host_rows(&mut out).unwrap(), &expected, 1e-6);
 
+    // Of factors that are short beside their gradient, and of such that are not.
+    for (out, n) in [(3, INPUT), (9, 70)] {
+        let (x, grad) = (noise(4, ROWS * n), noise(5, ROWS * out));
+        let (tx, tgrad) = (matrix(on, &x, ROWS, n), matrix(on, &grad, ROWS, out));
+        let found = on.weight_energies(&tx, &tgrad, &spans()).unwrap();
+        assert_eq!(found.len(), 3);
+        for (span, found) in spans().into_iter().zip(found) {
+            let gradient = outer(&grad, &x, span);
+            let expected = dot(&gradient, &gradient);
+            assert!((found - expected).abs() <= 2e-6 * expected, "{found} is not {expected}");
+        }
+        on.weight_energies(&tx, &tgrad, &[0..ROWS + 1]).unwrap_err();
+    }
+
     // Of rows with themselves: wider than what is multiplied at a time.
     let n = 70;
     let x = noise(3, ROWS * n);

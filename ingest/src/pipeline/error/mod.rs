@@ -104,6 +104,16 @@ pub enum IngestError {
         /// The checkpoint.
         checkpoint: String,
     },
+    /// What a projection leaves out, of one that leaves out nothing in particular.
+    #[error(
+        "residual is what the blocks of an eigenbasis leave out of gradients; the gradients of checkpoint `{checkpoint}` are not projected \
+         to one: give {}",
+        Remedy::Option("projection", "ekfac")
+    )]
+    ResidualOfNoBasis {
+        /// The checkpoint.
+        checkpoint: String,
+    },
     /// A whole model that did not come from the base.
     #[error("checkpoint `{checkpoint}` is not a fine-tune of {model}: its architecture or its sizes differ", model = model.display())]
     OtherModel {

@@ -62,11 +62,12 @@ impl CheckpointPlan {
     /// # Errors
     /// A projection that is not sound.
     pub fn explanation(&self) -> Result<Option<Explanation>, IngestError> {
-        let mut forms = self.features.iter().filter(|feature| feature.kind.is_gradient()).peekable();
+        let mut forms = self.features.iter().filter(|feature| feature.kind.takes_gradient()).peekable();
         if forms.peek().is_none() {
             return Ok(None);
         }
-        let formed = self.tracked.is_empty() || forms.all(|feature| feature.kind != Kind::GradSgd);
+        let formed = self.tracked.is_empty()
+            || forms.all(|feature| !matches!(feature.kind, Kind::GradSgd | Kind::Residual));
         Ok(Some(explain(&self.projection, &self.modules(), NOMINAL_TOKENS, formed)?))
     }
 }

@@ -97,6 +97,17 @@ impl EigenBlock {
         (self.out.len() / self.module.out.max(1), self.input.len() / self.module.input.max(1))
     }
 
+    /// Whether all coordinates are kept.
+    pub(super) fn is_whole(&self) -> bool {
+        self.lambda.len() == self.module.len()
+    }
+
+    /// The squared length of what is kept of a gradient, from its coordinates: their squares times L + d.
+    pub(super) fn energy(&self, coordinates: &[f32]) -> f64 {
+        let square = |(value, lambda): (&f32, &f64)| f64::from(*value).powi(2) * (lambda + self.damping);
+        coordinates.iter().zip(&self.lambda).map(square).sum()
+    }
+
     /// Both sides as matrices.
     pub(super) fn matrices(&self, bias: bool) -> Sides {
         let (k_out, k_in) = self.sides();

@@ -16,6 +16,9 @@ use crate::projection::kind::ProjectionKind;
 use crate::projection::philox::{Tag, Words};
 use crate::projection::spec::ProjectionSpec;
 
+/// The part of a gradient's length that rounding may hide of what a block leaves out: 2^-10.
+const ROUNDING: f64 = 1.0 / 1024.0;
+
 /// Projects the gradients of one list of modules.
 ///
 /// Matrices are drawn when a module is first asked for, so a projector that only says what its vectors look
@@ -25,6 +28,8 @@ pub struct FactoredProjector {
     checkpoint: Option<String>,
     modules: Vec<ModuleShape>,
     drawn: Vec<OnceLock<Drawn>>,
+    /// Whether it is also wanted what blocks of an eigenbasis leave out.
+    residual: bool,
     /// First coordinate of each module, and their number.
     starts: Vec<usize>,
     groups: Vec<ModuleGroup>,
@@ -94,7 +99,35 @@ impl FactoredProjector {
         }
         let groups = groups::by_module(modules.iter().map(|m| m.name.as_str()).zip(dims));
         let drawn = modules.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self { spec: spec.clone(), checkpoint, modules: modules.to_vec(), drawn, starts, groups })
+        let (spec, modules) = (spec.clone(), modules.to_vec());
+        Ok(Self { spec, checkpoint, modules, drawn, residual: false, starts, groups })
+    }
+
+    /// The same, of which it is also wanted what its blocks of an eigenbasis leave out of each gradient.
+    pub fn with_residual(self) -> Self {
+        Self { residual: self.spec.basis.is_some(), ..self }
+    }
+
+    /// Whether it is wanted what blocks leave out.
+    pub fn wants_residual(&self) -> bool {
+        self.residual
+    }
+
+    /// What the block of a module leaves out of a gradient whose squared length in the module is `energy`: the
+    /// length of what is left out, and of all. `coordinates`: those of the module.
+    ///
+    /// The first is 0 where all coordinates are kept. Else it is at least 2^-10 of the second, below which a
+    /// difference of two squares is rounding.
+    pub fn residual(&self, module: usize, energy: f64, coordinates: &[f32]) -> [f32; 2] {
+        let whole = energy.sqrt();
+        let Some(block) = self.modules.get(module).and_then(|module| self.spec.block(module)) else {
+            return [0.0, whole as f32];
+        };
+        if block.is_whole() {
+            return [0.0, whole as f32];
+        }
+        let kept = block.energy(coordinates);
+        [(energy - kept).max(ROUNDING * ROUNDING * energy).sqrt() as f32, whole as f32]
     }
 
     /// Whether it samples coordinates.
