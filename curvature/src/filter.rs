@@ -95,6 +95,16 @@ impl Filter {
         }
     }
 
+    /// The most that it makes of an eigenvalue that is not negative, which is what it makes of 0. `fitted` is the damping
+    /// of a module's rows, which [`Damping::OfMean`] stands for. Infinite of a damping of 0.
+    pub fn most(self, fitted: f64) -> f64 {
+        let damping = match self.damping() {
+            Some(Damping::Value(damping)) => damping,
+            Some(Damping::OfMean) | None => fitted,
+        };
+        self.of(0.0, damping)
+    }
+
     /// The damping of an inverse; none of others.
     pub fn damping(self) -> Option<Damping> {
         match self {
@@ -164,6 +174,15 @@ mod tests {
         let one_by_one: f64 = (0..steps).map(|step| rate * f64::powi(1.0 - rate * eigenvalue, step)).sum();
         let found = unrolled(eigenvalue, f64::from(steps) * rate);
         assert!((found - one_by_one).abs() < 1e-3 * found, "{found} {one_by_one}");
+        for (filter, most) in [
+            (Filter::Identity, 1.0),
+            (Filter::Source { steps: 10, rate: 0.5 }, 5.0),
+            (Filter::Inverse(Damping::OfMean), 4.0),
+            (Filter::Inverse(Damping::Value(2.0)), 0.5),
+            (Filter::Inverse(Damping::Value(0.0)), f64::INFINITY),
+        ] {
+            assert_eq!(filter.most(0.25), most, "{filter}");
+        }
         assert!(Filter::source(0, 1.0).is_err() && Filter::source(1, f64::NAN).is_err());
         let source = Filter::Source { steps: 100, rate: 1e-3 };
         assert_eq!(source.to_string(), "source:100*0.001");

@@ -23,7 +23,7 @@ async function names(signal) {
       rows('SELECT DISTINCT routine_name AS f FROM information_schema.routines LIMIT 2000', { signal }).catch(() => []),
     ]);
     tables.forEach(({ s, t }) => put(s === 'gstore' ? `gstore.${t}` : t, 'table', s === 'gstore' ? `gstore.${t}` : plain(t)));
-    ['score', 'subtask', 'stderr', 'noise_floor', 'checkpoint_scores', 'target_id', 'similarity'].forEach((c) => put(c, 'column'));
+    ['score', 'subtask', 'stderr', 'noise_floor', 'ignored', 'checkpoint_scores', 'target_id', 'similarity'].forEach((c) => put(c, 'column'));
     columns.forEach(({ c }) => put(c, 'column', plain(c)));
     OPTIONS.forEach((name) => put(name, 'option', `${name} => `));
     WORDS.forEach((word) => put(word, 'keyword'));

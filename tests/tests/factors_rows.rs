@@ -49,6 +49,50 @@ fn stored_rows_score_as_whole_gradients() {
 }
 
 #[test]
+fn what_blocks_leave_out_is_stored_beside_the_rows_and_said() {
+    let place = place();
+    let model = demo("model");
+    let model = model.as_str();
+    place.ok(&["factors", "fit", "f", "--dataset", "pool", "--modules", MODULES, "--model", model]);
+    let basis = ["--projection", "ekfac", "--factors", "f", "--module-dim", "64"];
+    let ingest = |dataset: &str, more: &[&str]| {
+        let args = ["ingest", "--dataset", dataset, "--model", model];
+        place.run(&[&args[..], more].concat())
+    };
+    for dataset in ["pool", "q"] {
+        let both = ["--features", "grad-sgd,residual"];
+        let done = ingest(dataset, &[&both[..], &basis].concat());
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        // It is the same whatever the rows are stored as.
+        let again = ["--features", "residual", "--dtype", "i8"];
+        let done = ingest(dataset, &[&again[..], &basis].concat());
+        assert!(done.code == 0 && done.stderr.contains("nothing to compute"), "{}", done.stderr);
+    }
+    let sql = "SELECT id, ignored FROM influence('pool', 'q', sim => 'dot', explain => true)";
+    let bounds = table(&place.ok(&["query", "--format", "csv", sql]));
+    assert!(bounds.len() == 12 && bounds.values().all(|bound| *bound > 0.0), "{bounds:?}");
+    let shares = place.ok(&["factors", "inspect", "f", "--dataset", "pool", "--format", "csv"]);
+    let mut lines = shares.lines();
+    assert_eq!(lines.next(), Some("feature,module,vectors,kept_mean,kept_least,least_row"));
+    let all: Vec<&str> = lines.next().expect("all modules").split(',').collect();
+    assert_eq!((all[0], all[1], all[2]), ("residual@base", "", "12"), "{shares}");
+    let modules: Vec<&str> = lines.collect();
+    assert!(
+        !modules.is_empty() && modules.iter().all(|line| line.starts_with("residual@base,model.")),
+        "{shares}"
+    );
+    for line in modules {
+        let part =
+            |at: usize| line.split(',').nth(at).and_then(|text| text.parse::<f64>().ok()).expect("a part");
+        assert!(part(4) <= part(3) && part(3) < 1.0, "{line}");
+    }
+    let refused = ingest("pool", &["--features", "residual"]);
+    assert!(refused.code != 0 && refused.stderr.contains("give --projection ekfac"), "{}", refused.stderr);
+    let refused = place.run(&["query", "SELECT id FROM influence('pool', 'q', kind => 'residual')"]);
+    assert!(refused.stderr.contains("not vectors that can be compared"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_byte_for_each_whitened_coordinate_keeps_the_order_of_the_rows() {
     let place = Place::new();
     for (name, rows) in [("pool", 64), ("q", 3)] {

@@ -14,6 +14,7 @@ mod forecast;
 mod gram;
 mod import;
 mod inspect;
+mod kept;
 mod parts;
 mod passes;
 mod plan;
@@ -42,6 +43,7 @@ pub use import::import_factors;
 pub use inspect::{
     ModuleSpectrum, SpectrumDifference, difference_table, spectra, spectrum_files, spectrum_table,
 };
+pub use kept::{KeptShare, kept_shares, kept_table};
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, list_factors};
 pub use report::{PromptScores, score_report};
 pub use request::FitRequest;

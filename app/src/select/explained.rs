@@ -47,6 +47,7 @@ impl<'a> Explained<'a> {
         columns.push(("target_score", floats(|row| Some(row.nearest_score))));
         columns.push(("stderr", floats(|row| row.stderr)));
         columns.push(("noise_floor", floats(|row| row.noise_floor)));
+        columns.push(("ignored", floats(|row| row.ignored)));
         Ok(columns)
     }
 }

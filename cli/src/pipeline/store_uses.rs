@@ -201,6 +201,7 @@ impl OfStore<'_> {
             Some("list") => uses.reads.push(self.whole()),
             _ => {
                 uses.reads.extend(artifact);
+                uses.reads.extend(datasets.map(|dataset| self.features(dataset, None)));
                 uses.reads.extend(call.values("against").iter().map(|name| self.artifact(name)));
             }
         }

@@ -84,10 +84,11 @@ pub(super) struct ExplainedColumns {
     /// Absent where all scores have errors anyway.
     pub(super) stderr: Option<usize>,
     pub(super) noise_floor: Option<usize>,
+    pub(super) ignored: Option<usize>,
 }
 
 /// Names of these columns.
-const EXPLAINED: [&str; 7] = [
+const EXPLAINED: [&str; 8] = [
     "checkpoint_scores",
     "target_dataset",
     "target_id",
@@ -95,6 +96,7 @@ const EXPLAINED: [&str; 7] = [
     "target_score",
     "stderr",
     "noise_floor",
+    "ignored",
 ];
 
 /// What the scores of the parts are called where the parts are models.
@@ -103,7 +105,7 @@ const OF_MODELS: &str = "model_scores";
 impl ExplainedColumns {
     fn new(to: &mut Builder, of_losses: bool) -> Self {
         let list = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
-        let [scores, dataset, id, row, score, stderr, floor] = EXPLAINED;
+        let [scores, dataset, id, row, score, stderr, floor, ignored] = EXPLAINED;
         let scores = if of_losses { OF_MODELS } else { scores };
         let mut add = |name, ty, nullable| to.add_absent(name, ty, nullable);
         Self {
@@ -114,10 +116,11 @@ impl ExplainedColumns {
             target_score: add(score, DataType::Float32, false),
             stderr: (!of_losses).then(|| add(stderr, DataType::Float32, true)),
             noise_floor: (!of_losses).then(|| add(floor, DataType::Float32, true)),
+            ignored: (!of_losses).then(|| add(ignored, DataType::Float32, true)),
         }
     }
 
-    fn all(&self) -> [Option<usize>; 7] {
+    fn all(&self) -> [Option<usize>; 8] {
         let Self {
             checkpoint_scores,
             target_dataset,
@@ -126,10 +129,11 @@ impl ExplainedColumns {
             target_score,
             stderr,
             noise_floor,
+            ignored,
         } = *self;
         let [scores, dataset, id, row, score] =
             [checkpoint_scores, target_dataset, target_id, target_row, target_score].map(Some);
-        [scores, dataset, id, row, score, stderr, noise_floor]
+        [scores, dataset, id, row, score, stderr, noise_floor, ignored]
     }
 
     /// Whether a column is one of them.

@@ -84,8 +84,11 @@ impl<'a> Explanations<'a> {
             let Behind::Vectors(rows) = &self.rows else {
                 return Err(SqlError::internal("errors of vectors"));
             };
-            let is_error = Some(column) == at.stderr;
-            let value = |row: &RowExplanation| if is_error { row.stderr } else { row.noise_floor };
+            let value: fn(&RowExplanation) -> Option<f32> = match Some(column) {
+                error if error == at.stderr => |row| row.stderr,
+                floor if floor == at.noise_floor => |row| row.noise_floor,
+                _ => |row| row.ignored,
+            };
             Arc::new(rows.iter().map(value).collect::<Float32Array>())
         })
     }

@@ -22,6 +22,8 @@ use crate::factors::gram::tests::{assert_close, scores};
 use crate::factors::stamp::rows_digest;
 use crate::factors::{FACTORS, FactorArguments, FactorContent, FactorFolder, FactorJobError, FactorStamp};
 
+mod ignored;
+
 /// Modules that are fitted, in the order of the model.
 const MODULES: [&str; 2] = ["model.layers.0.self_attn.k_proj", "model.layers.1.self_attn.v_proj"];
 

@@ -177,7 +177,7 @@ impl Asked {
             columns += ", se, z, models, noise_floor";
         }
         if explained.is_some() {
-            columns += ", checkpoint_scores, target_dataset, target_id, target_row, target_score, stderr, noise_floor";
+            columns += ", checkpoint_scores, target_dataset, target_id, target_row, target_score, stderr, noise_floor, ignored";
         }
         let condition = match &args.filter {
             Some(condition) => {

@@ -1,4 +1,4 @@
-//! Explanations of scores: parts of checkpoints, nearest target samples, noise of the projection.
+//! Explanations of scores: parts of checkpoints, nearest target samples, noise of the projection, and what it leaves out.
 //!
 //! Invariants
 //! - nothing of the pool is read but the rows that are explained, each verified by its own check
@@ -7,6 +7,7 @@
 //! - all sums are taken in one order, so the bits depend on the stored values and the question alone
 
 pub(super) mod description;
+mod ignored;
 pub(super) mod models;
 mod names;
 mod noise;
@@ -17,6 +18,7 @@ mod rows;
 use gstore_core::Cancel;
 use serde::Serialize;
 
+use self::ignored::Ignored;
 pub use self::names::TargetNames;
 pub use self::noise::CLASSES;
 use self::noise::Noise;
@@ -58,6 +60,9 @@ pub struct RowExplanation {
     /// Standard deviation of the same score for a row whose true similarity with the target is zero. `None`
     /// where nothing was projected.
     pub noise_floor: Option<f32>,
+    /// What blocks of an eigenbasis leave out of the score at most. `None` where rows are not in one, where scores are
+    /// cosines, and where it is not stored what is left out of a row or a target sample.
+    pub ignored: Option<f32>,
 }
 
 /// The vectors that the terms are taken of: those of target samples, or of whole subtasks where they
@@ -87,6 +92,7 @@ impl Prepared {
         let targets = &operands.target.rows;
         let readers = self.target_sources(cancel)?;
         let loader = self.target_loader(&readers, cancel)?;
+        let ignored = Ignored::open(self)?;
         let dims: usize = self.pools()[0].features.iter().map(|f| f.desc.dim() as usize).sum();
         let each = dims * (size_of::<f32>() + size_of::<f64>())
             + (targets.len() + operands.target.subtasks.len()) * self.checkpoints().len() * size_of::<f64>();
@@ -100,6 +106,7 @@ impl Prepared {
                 &loader,
                 targets,
                 operands.target.subtasks.len(),
+                ignored.as_ref(),
             )?);
         }
         Ok(explained)
@@ -113,6 +120,7 @@ fn explain_chunk(
     loader: &TargetLoader<'_>,
     targets: &[TargetRow],
     subtasks: usize,
+    ignored: Option<&Ignored>,
 ) -> Result<Vec<RowExplanation>, QueryError> {
     let pairs = pairs(prepared, lines, loader, targets)?;
     let folded = match prepared.spec().fold {
@@ -123,11 +131,19 @@ fn explain_chunk(
     let (patterns, of_row) = patterns(prepared, chunk, lines, values, targets, subtasks)?;
     let sums = pattern_vectors(prepared, &patterns, loader, targets)?;
     let noise = Noise { prepared, values };
+    let left_out = match ignored {
+        Some(ignored) => ignored.of_patterns(prepared.spec().fold, &patterns, targets, loader.cancel)?,
+        None => None,
+    };
     let mut explained = Vec::with_capacity(chunk.len());
     for (i, line) in lines.iter().enumerate() {
         let (pattern, vectors) = (&patterns[of_row[i]], &sums[of_row[i]]);
         let (nearest, nearest_score) = nearest(line, &pairs, i);
         let deviations = noise.deviations(line, i, pattern, vectors);
+        let bound = match ignored.zip(left_out.as_ref()) {
+            Some((ignored, sums)) => ignored.bound(&chunk[i], line, &sums[of_row[i]])?,
+            None => None,
+        };
         explained.push(RowExplanation {
             checkpoint_scores: parts(line, values, i, pattern),
             nearest: targets[nearest],
@@ -135,6 +151,7 @@ fn explain_chunk(
             stderr: deviations.as_ref().map(|deviations| noise::stderr(deviations) as f32),
             deviations,
             noise_floor: noise.floor(line, vectors).map(|x| x as f32),
+            ignored: bound,
         });
     }
     Ok(explained)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gstore_core::{Cancel, parallel};
-use gstore_curvature::{Damping, Filter, Inversion, Preconditioner, Solver};
+use gstore_curvature::{Inversion, Preconditioner, Solver};
 use gstore_store::{ArtifactPart, FeaturePart, Snapshot};
 
 use super::Prepared;
@@ -136,8 +136,7 @@ fn rescaling(
 ) -> Result<Vec<Preconditioner>, QueryError> {
     let space = EigenSpace::of(part)?;
     let map = snapshot.artifact_file(part, eigen::FILE)?;
-    let inverse = || Filter::Inverse(spec.damping.map_or(Damping::OfMean, Damping::Value));
-    let filter = spec.filter.unwrap_or_else(inverse);
+    let filter = spec.eigen_filter();
     let of_feature = |feature: &Arc<FeaturePart>| -> Result<Preconditioner, QueryError> {
         let blocks = feature.attrs.groups.iter().map(|group| -> Result<_, QueryError> {
             let (eigenvalues, fitted) = space.group(map.as_bytes(), group)?;

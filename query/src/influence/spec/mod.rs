@@ -16,7 +16,7 @@ pub(super) mod values;
 
 use std::fmt;
 
-use gstore_curvature::{Filter, Inversion};
+use gstore_curvature::{Damping, Filter, Inversion};
 use gstore_store::Granularity;
 
 use self::mode::Mode;
@@ -284,6 +284,12 @@ impl InfluenceSpec {
     /// Whether the target's vectors are preconditioned.
     pub fn preconditions(&self) -> bool {
         self.precondition.is_some() || self.damping.is_some() || self.filter.is_some()
+    }
+
+    /// Through which filter of the eigenvalues rows in an eigenbasis are compared.
+    pub(crate) fn eigen_filter(&self) -> Filter {
+        let inverse = || Filter::Inverse(self.damping.map_or(Damping::OfMean, Damping::Value));
+        self.filter.unwrap_or_else(inverse)
     }
 
     /// What the pools' vectors belong to.
