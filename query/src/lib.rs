@@ -24,6 +24,7 @@ mod indexes;
 pub mod influence;
 pub mod kernel;
 pub mod matrix;
+mod measured;
 mod size;
 pub mod sketch;
 mod term;

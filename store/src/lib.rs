@@ -45,7 +45,8 @@ pub mod vfs;
 mod views;
 
 pub use ahead::{
-    Behind, BlockBuffer, Busy, MOST_BYTES as MOST_READ_AHEAD, ReadAhead, Wants, fill_behind, is_busy,
+    Behind, BlockBuffer, Busy, BytesRead, DiskRates, MOST_BYTES as MOST_READ_AHEAD, ReadAhead, Wants,
+    expect_disks, fill_behind, is_busy, measured_disks,
 };
 pub use append::{AppendOptions, AppendReport, IfChanged, IfDeleted, Pushed, SampleAppend};
 pub use artifacts::ArtifactFiles;

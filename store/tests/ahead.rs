@@ -1,12 +1,13 @@
 //! Promise: what is read ahead of its use, past the system's memory or through it, is what is read at its use;
 //! what cannot be read is left to be read there, and damage is found there.
 
-use crate::common::cold::{ColdVfs, Direct};
+use crate::common::cold::{ColdVfs, Direct, Pace};
 use crate::common::indexes::{KIND, build_all, build_one, expected, index_files};
 use crate::common::*;
 use gstore_store::*;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn open(store: &Store) -> FeatureReader {
     let snapshot = store.snapshot().unwrap();
@@ -75,6 +76,49 @@ fn memory_of_a_long_read_is_not_used_up_for_a_short_one() {
         let all = wants.bytes();
         assert!(all > MOST_READ_AHEAD / 2);
         assert_eq!(ahead.read(wants), all, "without {left_out:?}");
+    }
+}
+
+#[test]
+fn a_disk_is_read_by_its_faster_way_once_both_were_measured() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let plain = open(&filled(&path, 7_000, &feature("grad-sgd", 2048, DType::F16), 7_000));
+    let [slow, fast] = [300, 0].map(Duration::from_millis);
+    // Numbers that no disk has.
+    for (disk, direct, ordinary, refused) in [
+        (u64::MAX - 10, slow, fast, false),
+        (u64::MAX - 11, fast, slow, false),
+        (u64::MAX - 12, fast, fast, true),
+    ] {
+        let vfs = ColdVfs::paced(
+            if refused { Direct::Missing } else { Direct::Works },
+            Pace { disk, direct, ordinary },
+        );
+        let reader = open(&Store::open_on(vfs.clone(), &path).unwrap());
+        let (mut direct_reads, mut scratch) = (Vec::new(), BlockBuffer::new());
+        for _ in 0..8 {
+            let before = vfs.reads();
+            let read;
+            (scratch, read) = read_ahead(&reader);
+            // More than a turn of a trial in two, and each way is measured with twice that.
+            assert!((20 << 20..32 << 20).contains(&read), "{read}");
+            direct_reads.push(vfs.reads() > before);
+        }
+        // By turns: 28 MB leave a turn unfinished, so each has two such reads.
+        let trial = [true, true, false, false, true, false];
+        assert_eq!(direct_reads[..6], trial.map(|is_direct| is_direct && !refused), "{disk}");
+        assert_eq!(direct_reads[6..], [direct < ordinary; 2], "{disk}");
+        let known = measured_disks().into_iter().find(|(number, _)| *number == disk);
+        assert_eq!(
+            known.map(|(_, rates)| rates.direct < rates.ordinary),
+            (!refused).then_some(direct > ordinary)
+        );
+        for block in reader.blocks() {
+            let mut other = BlockBuffer::new();
+            let want = plain.read_block(*block, &mut other).unwrap();
+            assert_eq!(reader.read_block(*block, &mut scratch).unwrap(), want);
+        }
     }
 }
 

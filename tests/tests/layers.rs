@@ -68,7 +68,7 @@ const INGEST: Folders = Folders {
 const QUERY: Folders = Folders {
     krate: "query",
     layers: &[
-        &["error", "hint", "indexes", "kernel", "size", "term", "topk"],
+        &["error", "hint", "indexes", "kernel", "measured", "size", "term", "topk"],
         &["values", "daunce", "eigen", "gram"],
         &["sketch"],
         &["influence"],

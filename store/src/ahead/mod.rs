@@ -8,14 +8,17 @@
 mod behind;
 mod buffer;
 mod wants;
+mod way;
 
 pub use behind::{Behind, Busy, fill_behind, is_busy};
 pub use buffer::BlockBuffer;
 pub use wants::Wants;
+pub use way::{DiskRates, expect_disks, measured_disks};
 
 pub(crate) use wants::{NEAR, NEAR_SMALL, Scanned, Source};
 
 use wants::Open;
+use way::Way;
 
 use crate::vfs::AlignedBuffer;
 use std::ops::Range;
@@ -25,6 +28,22 @@ pub const MOST_BYTES: u64 = 32 << 20;
 
 /// Bytes that direct reads begin and end at.
 const SECTOR: u64 = 4096;
+
+/// Bytes that were read, by their way.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct BytesRead {
+    /// Past the system's memory.
+    pub direct: u64,
+    /// Through it.
+    pub ordinary: u64,
+}
+
+impl BytesRead {
+    /// Of both ways.
+    pub fn all(&self) -> u64 {
+        self.direct + self.ordinary
+    }
+}
 
 /// Spans that were read.
 #[derive(Debug, Default)]
@@ -57,17 +76,17 @@ pub(crate) struct Place {
 }
 
 impl ReadAhead {
-    /// Reads what is wanted, in place of what it had, past the system's memory where that is possible; returns
-    /// the bytes read.
+    /// Reads what is wanted, in place of what it had, by the way that is faster on its disk as far as that is known;
+    /// returns the bytes read.
     pub fn read(&mut self, wants: Wants<'_>) -> u64 {
-        self.read_at_most(wants, MOST_BYTES)
+        self.read_at_most(wants, MOST_BYTES).all()
     }
 
     /// The same of at most so many bytes.
-    pub fn read_at_most(&mut self, wants: Wants<'_>, most: u64) -> u64 {
+    pub fn read_at_most(&mut self, wants: Wants<'_>, most: u64) -> BytesRead {
         self.clear();
         wants.ask();
-        let (mut read, mut held) = (0, 0);
+        let (mut read, mut held) = (BytesRead::default(), 0);
         let mut open: Option<Open<'_>> = None;
         for (source, span) in wants.into_spans() {
             let file = open.take().filter(|file| file.is_of(source)).unwrap_or_else(|| Open::new(source));
@@ -81,10 +100,13 @@ impl ReadAhead {
                 spare -= unused.capacity() as u64;
             }
             if held + wanted <= most && file.read(&mut bytes, &span) {
-                read += wanted;
                 held += bytes.capacity() as u64;
-                if file.is_direct {
-                    self.behind.add(source, &span);
+                match file.way {
+                    Way::Direct => {
+                        read.direct += wanted;
+                        self.behind.add(source, &span);
+                    }
+                    Way::Ordinary => read.ordinary += wanted,
                 }
                 self.parts.push(Part { file: source.name.to_owned(), span, bytes });
             } else {

@@ -1,6 +1,7 @@
 //! Byte ranges that a unit of a scan is going to read and that are not in memory.
 
 use super::MOST_BYTES;
+use super::way::{self, Counted, Way};
 use crate::map::FileMap;
 use crate::vfs::{AlignedBuffer, Vfs, VfsRead};
 use std::ops::Range;
@@ -37,19 +38,26 @@ pub(super) struct Open<'a> {
     source: Source<'a>,
     /// `None` where it cannot be opened, or is another one.
     file: Option<Box<dyn VfsRead>>,
-    /// Whether it is read past the system's memory.
-    pub is_direct: bool,
+    /// How it is read.
+    pub way: Way,
+    /// The file system it is on.
+    disk: Option<u64>,
 }
 
 impl<'a> Open<'a> {
     pub(super) fn new(source: Source<'a>) -> Self {
-        let (file, is_direct) = match source.vfs.open_direct(source.path) {
-            Ok(Some(file)) => (Some(file), true),
-            // The threads that read are several also where bytes come through the system's memory.
-            Ok(None) => (source.vfs.open(source.path).ok(), false),
-            Err(_) => (None, false),
+        let disk = source.vfs.disk(source.path);
+        let direct = match way::of(disk) {
+            Way::Direct => source.vfs.open_direct(source.path),
+            Way::Ordinary => Ok(None),
         };
-        Open { source, file: file.filter(|file| !source.file.is_other(&**file)), is_direct }
+        let (file, way) = match direct {
+            Ok(Some(file)) => (Some(file), Way::Direct),
+            // The threads that read are several also where bytes come through the system's memory.
+            Ok(None) => (source.vfs.open(source.path).ok(), Way::Ordinary),
+            Err(_) => (None, Way::Direct),
+        };
+        Open { source, file: file.filter(|file| !source.file.is_other(&**file)), way, disk }
     }
 
     pub(super) fn is_of(&self, source: Source<'_>) -> bool {
@@ -59,9 +67,14 @@ impl<'a> Open<'a> {
     /// Reads a span; false where that is not possible.
     pub(super) fn read(&self, bytes: &mut AlignedBuffer, span: &Range<u64>) -> bool {
         let Some(file) = &self.file else { return false };
+        let len = span.end - span.start;
+        let counted = Counted::begin(self.disk, self.way, len);
         let is_read = file.read_span(bytes, span.clone()).is_ok();
-        if !self.is_direct && !self.source.is_kept {
-            file.forget(span.start, span.end - span.start);
+        if self.way == Way::Ordinary && !self.source.is_kept {
+            file.forget(span.start, len);
+        }
+        if let Some(counted) = counted {
+            counted.end(is_read);
         }
         is_read
     }
@@ -78,8 +91,8 @@ pub(crate) const NEAR: u64 = 64 << 10;
 /// Small spans that are so near are asked for together, and read together.
 pub(crate) const NEAR_SMALL: usize = 4096;
 
-/// Spans of files that are not in memory and will be read. Large ones are read at once, past the system's
-/// memory; for small ones it is asked to read them.
+/// Spans of files that are not in memory and will be read. Large ones are read at once;
+/// for small ones the system is asked to read them.
 #[derive(Default)]
 pub struct Wants<'a> {
     spans: Vec<(Source<'a>, Range<u64>)>,

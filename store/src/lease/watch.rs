@@ -56,6 +56,9 @@ impl Vfs for Watched {
     fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
         self.inner.open_direct(path).map_err(|e| self.explain(e))
     }
+    fn disk(&self, path: &Path) -> Option<u64> {
+        self.inner.disk(path)
+    }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         self.inner.map(path, len).map_err(|e| self.explain(e))
     }

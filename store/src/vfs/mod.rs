@@ -83,6 +83,13 @@ pub trait Vfs: Debug + Send + Sync {
         let _ = path;
         Ok(None)
     }
+    /// A number of the file system that a path is on, which stays while it is mounted: for each it is measured whether
+    /// reads past the system's memory are faster than others. `None`: nothing is measured, and what
+    /// [`Vfs::open_direct`] opens is taken.
+    fn disk(&self, path: &Path) -> Option<u64> {
+        let _ = path;
+        None
+    }
     /// Opens or makes a file that is changed in place. The name of a new one is durable
     /// after [`Vfs::sync_dir`].
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>>;

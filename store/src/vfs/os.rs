@@ -89,6 +89,11 @@ impl Vfs for OsVfs {
     fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
         direct::open(path)
     }
+    #[cfg(unix)]
+    fn disk(&self, path: &Path) -> Option<u64> {
+        use std::os::unix::fs::MetadataExt;
+        Some(fs_err::metadata(path).ok()?.dev())
+    }
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
         let file =
             fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use gstore_store::FileMap;
 use gstore_store::vfs::*;
@@ -24,16 +25,30 @@ pub enum Direct {
 /// Parts of files, as they were asked for.
 type Spans = Vec<(PathBuf, Range<u64>)>;
 
+/// How long reads of spans take on a disk of this number.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub disk: u64,
+    pub direct: Duration,
+    pub ordinary: Duration,
+}
+
 /// The system's file system, whose maps count as out of memory.
 #[derive(Debug)]
 pub struct ColdVfs {
     direct: Direct,
+    pace: Option<Pace>,
     spans: Arc<Mutex<Spans>>,
 }
 
 impl ColdVfs {
     pub fn new(direct: Direct) -> Arc<Self> {
-        Arc::new(Self { direct, spans: Arc::default() })
+        Arc::new(Self { direct, pace: None, spans: Arc::default() })
+    }
+
+    /// One whose disk is measured.
+    pub fn paced(direct: Direct, pace: Pace) -> Arc<Self> {
+        Arc::new(Self { direct, pace: Some(pace), spans: Arc::default() })
     }
 
     /// Reads past the system's memory so far, those that failed among them.
@@ -57,6 +72,7 @@ struct Counted {
     file: Box<dyn VfsRead>,
     direct: Direct,
     flips: bool,
+    takes: Duration,
     spans: Arc<Mutex<Spans>>,
 }
 
@@ -76,6 +92,7 @@ impl VfsRead for Counted {
         if self.direct == Direct::MostlyFails && !before.is_multiple_of(3) {
             return Err(io::Error::other("on purpose"));
         }
+        std::thread::sleep(self.takes);
         if !self.flips {
             return self.file.read_span(buffer, span);
         }
@@ -87,26 +104,51 @@ impl VfsRead for Counted {
     }
 }
 
+/// An ordinary file whose spans take so long.
+struct Slow(Box<dyn VfsRead>, Duration);
+
+impl VfsRead for Slow {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_at(buf, offset)
+    }
+    fn read_span(&self, buffer: &mut AlignedBuffer, span: Range<u64>) -> io::Result<()> {
+        std::thread::sleep(self.1);
+        self.0.read_span(buffer, span)
+    }
+}
+
 impl Vfs for ColdVfs {
     fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
         if self.direct == Direct::Missing {
             return Ok(None);
         }
-        // Some file systems in memory have no such reads.
-        let file = match OsVfs.open_direct(path)? {
+        // Some file systems in memory have no such reads, and with a pace it alone is to count.
+        let direct = if self.pace.is_some() { None } else { OsVfs.open_direct(path)? };
+        let file = match direct {
             Some(file) => file,
             None => OsVfs.open(path)?,
         };
         let direct = self.direct;
         let flips = path.iter().any(|part| matches!(direct, Direct::Flips(folder) if part == folder));
+        let takes = self.pace.map_or(Duration::ZERO, |pace| pace.direct);
         let (path, spans) = (path.to_owned(), Arc::clone(&self.spans));
-        Ok(Some(Box::new(Counted { path, file, direct, flips, spans })))
+        Ok(Some(Box::new(Counted { path, file, direct, flips, takes, spans })))
+    }
+    fn disk(&self, _: &Path) -> Option<u64> {
+        Some(self.pace?.disk)
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         Ok(OsVfs.map(path, len)?.out_of_memory())
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        OsVfs.open(path)
+        let file = OsVfs.open(path)?;
+        Ok(match self.pace {
+            Some(pace) => Box::new(Slow(file, pace.ordinary)),
+            None => file,
+        })
     }
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         OsVfs.create(path)

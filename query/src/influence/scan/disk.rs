@@ -1,5 +1,5 @@
-//! Scans of what is not in memory: some threads read ahead of those that compute, past the system's memory
-//! where that is possible.
+//! Scans of what is not in memory: some threads read ahead of those that compute, past the system's memory or through
+//! it, whichever is faster on that disk.
 //!
 //! Invariants
 //! - what is found does not depend on where bytes come from
@@ -8,7 +8,8 @@
 //!   it is given back when a question ends while no other reads
 //! - of the rankings of a process at most [`MOST`] read ahead at a time; the others take pages as the system
 //!   brings them
-//! - what was read past the system's memory is read into it behind the answer, where it fits
+//! - what was read past the system's memory is read into it behind the answer, where it fits; what was read through it
+//!   is there
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use gstore_core::fetch::{self, Pace};
 use gstore_core::{Cancel, MIX_STEP, mix, parallel};
-use gstore_store::{Behind, MOST_READ_AHEAD, ReadAhead, Wants, fill_behind, is_busy};
+use gstore_store::{Behind, BytesRead, MOST_READ_AHEAD, ReadAhead, Wants, fill_behind, is_busy};
 
+use super::rates;
 use crate::error::QueryError;
 
 /// Threads that read, so the reads in flight.
@@ -80,7 +82,8 @@ const LONG: Duration = Duration::from_secs(2);
 /// What questions read ahead.
 #[derive(Default)]
 pub(crate) struct Disk {
-    bytes: AtomicU64,
+    direct: AtomicU64,
+    ordinary: AtomicU64,
     nanoseconds: AtomicU64,
     behind: Mutex<Behind>,
 }
@@ -101,6 +104,7 @@ impl Disk {
         let Some((plan, _turn)) = plan.and_then(|plan| Some((plan, Turn::take()?))) else {
             return parallel::unordered(units, threads, cancel, state, work);
         };
+        rates::expect();
         let begun = Instant::now();
         let _busy = is_busy();
         let units_of = |at: usize| at * plan.units..((at + 1) * plan.units).min(units);
@@ -121,7 +125,9 @@ impl Disk {
                 wants(units_of(at), &mut wanted);
                 // Those who saw it before have let go of it.
                 if let Some(ahead) = Arc::get_mut(ahead) {
-                    self.bytes.fetch_add(ahead.read_at_most(wanted, plan.bytes), Ordering::Relaxed);
+                    let read = ahead.read_at_most(wanted, plan.bytes);
+                    self.direct.fetch_add(read.direct, Ordering::Relaxed);
+                    self.ordinary.fetch_add(read.ordinary, Ordering::Relaxed);
                 }
             },
             |own, at, ahead| {
@@ -150,20 +156,27 @@ impl Disk {
         if READING.load(Ordering::SeqCst) == 0 {
             *spare() = Vec::new();
         }
-        let bytes = self.bytes.swap(0, Ordering::Relaxed);
-        let took = Duration::from_nanos(self.nanoseconds.swap(0, Ordering::Relaxed));
+        rates::keep();
+        let take = |bytes: &AtomicU64| bytes.swap(0, Ordering::Relaxed);
+        let bytes = BytesRead { direct: take(&self.direct), ordinary: take(&self.ordinary) };
+        let took = Duration::from_nanos(take(&self.nanoseconds));
         note(bytes, took)
     }
 }
 
-fn note(bytes: u64, took: Duration) -> Option<String> {
-    if bytes == 0 || took < LONG {
+fn note(bytes: BytesRead, took: Duration) -> Option<String> {
+    if bytes.all() == 0 || took < LONG {
         return None;
     }
-    let (gigabytes, seconds) = (bytes as f64 / 1e9, took.as_secs_f64());
+    let (gigabytes, seconds) = (bytes.all() as f64 / 1e9, took.as_secs_f64());
     let rate = gigabytes / seconds;
+    let way = match bytes {
+        BytesRead { ordinary: 0, .. } => "direct reads".to_owned(),
+        BytesRead { direct: 0, .. } => "ordinary reads".to_owned(),
+        BytesRead { direct, .. } => format!("{:.2} GB of them by direct reads", direct as f64 / 1e9),
+    };
     Some(format!(
-        "{gigabytes:.2} GB were not in memory and were read from disk in {seconds:.1} s ({rate:.2} GB/s)"
+        "{gigabytes:.2} GB were not in memory and were read from disk in {seconds:.1} s ({rate:.2} GB/s, {way})"
     ))
 }
 
@@ -224,13 +237,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_read_is_noted_with_its_rate() {
-        assert_eq!(note(0, Duration::from_secs(9)), None);
-        assert_eq!(note(8_200_000_000, Duration::from_millis(1999)), None);
-        assert_eq!(
-            note(8_200_000_000, Duration::from_secs(4)).unwrap(),
-            "8.20 GB were not in memory and were read from disk in 4.0 s (2.05 GB/s)"
-        );
+    fn a_long_read_is_noted_with_its_rate_and_way() {
+        let bytes = |direct, ordinary| BytesRead { direct, ordinary };
+        assert_eq!(note(bytes(0, 0), Duration::from_secs(9)), None);
+        assert_eq!(note(bytes(8_200_000_000, 0), Duration::from_millis(1999)), None);
+        for (read, way) in [
+            (bytes(8_200_000_000, 0), "direct reads"),
+            (bytes(0, 8_200_000_000), "ordinary reads"),
+            (bytes(130_000_000, 8_070_000_000), "0.13 GB of them by direct reads"),
+        ] {
+            assert_eq!(
+                note(read, Duration::from_secs(4)).unwrap(),
+                format!("8.20 GB were not in memory and were read from disk in 4.0 s (2.05 GB/s, {way})")
+            );
+        }
     }
 
     #[test]

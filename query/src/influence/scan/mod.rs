@@ -12,6 +12,7 @@ pub(super) mod lengths;
 mod passes;
 mod products;
 pub(super) mod pruning;
+mod rates;
 mod slate;
 pub(super) mod slots;
 pub(super) mod terms;

@@ -1,22 +1,15 @@
-//! Costs of this machine, measured once and kept in the user's cache folder.
-//!
-//! `GSTORE_COSTS` names another file, or says `off`: then typical costs are taken, and nothing is measured or
-//! written. A file that cannot be read or written, or is of another machine or version, is no error.
+//! Costs of this machine, measured once and kept ([`crate::measured`]); typical ones where the user wants none kept.
 
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use gstore_core::{Cancel, Cancelled, parallel};
 use gstore_store::Values;
 use half::f16;
-use serde::{Deserialize, Serialize};
 
 use super::cost::{Costs, Products, QUERIES, TYPICAL};
 use crate::kernel::{CodeKind, CodeQueries, Codes, FilterQueries, Kernel, Queries, RowNorms, Scratch};
-
-/// Where costs are kept, or `off`.
-const VARIABLE: &str = "GSTORE_COSTS";
+use crate::measured::{KeptFile, Kind, Place};
 
 /// Coordinates of the vectors that are multiplied,
 const DIM: usize = 1024;
@@ -31,23 +24,14 @@ const LEAST_STREAM: usize = 2 << 20;
 /// How often each is measured; the best counts.
 const TIMES: usize = 4;
 
-/// A file of costs.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    version: String,
-    machine: String,
-    costs: Costs,
-}
-
 /// The costs of this machine.
 pub(super) fn costs() -> Costs {
-    let machine = machine();
-    let file = match std::env::var_os(VARIABLE) {
-        Some(off) if off == "off" => return TYPICAL,
-        Some(file) => Some(PathBuf::from(file)),
-        None => cache_folder().map(|folder| folder.join(file_name(&machine))),
-    };
-    if let Some(costs) = file.as_ref().and_then(|file| read(file, &machine)) {
+    let place = Place::of(Kind::Costs);
+    if matches!(place, Place::Off) {
+        return TYPICAL;
+    }
+    let file = place.file();
+    if let Some(costs) = file.as_ref().and_then(read) {
         return costs;
     }
     let costs = measure(Kernel::detect());
@@ -56,46 +40,13 @@ pub(super) fn costs() -> Costs {
     }
     if let Some(file) = file {
         // Measured again next time, if it cannot be kept.
-        let _ = write(&file, machine, &costs);
+        let _ = file.write(&costs);
     }
     costs
 }
 
-/// `$XDG_CACHE_HOME/gstore`, or `~/.cache/gstore`.
-fn cache_folder() -> Option<PathBuf> {
-    let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")))?;
-    Some(cache.join("gstore"))
-}
-
-/// The processor, its cores and the instructions that are used.
-fn machine() -> String {
-    let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{}, {cores} cores, {}", model.unwrap_or(std::env::consts::ARCH), Kernel::detect().name())
-}
-
-fn file_name(machine: &str) -> String {
-    let plain: String = machine.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    format!("costs-{plain}.json")
-}
-
-fn read(file: &PathBuf, machine: &str) -> Option<Costs> {
-    let kept: Kept = serde_json::from_str(&fs_err::read_to_string(file).ok()?).ok()?;
-    let same = kept.version == env!("CARGO_PKG_VERSION") && kept.machine == machine;
-    Some(kept.costs).filter(|costs| same && is_sane(costs))
-}
-
-fn write(file: &PathBuf, machine: String, costs: &Costs) -> std::io::Result<()> {
-    let kept = Kept { version: env!("CARGO_PKG_VERSION").into(), machine, costs: costs.clone() };
-    if let Some(folder) = file.parent() {
-        fs_err::create_dir_all(folder)?;
-    }
-    // Whoever reads it meanwhile finds a whole one.
-    let part = file.with_extension(format!("{}.part", std::process::id()));
-    fs_err::write(&part, serde_json::to_vec_pretty(&kept)?)?;
-    fs_err::rename(&part, file).inspect_err(|_| drop(fs_err::remove_file(&part)))
+fn read(file: &KeptFile) -> Option<Costs> {
+    file.read().filter(is_sane)
 }
 
 /// Whether costs are numbers whose ratios a processor may have.
@@ -184,22 +135,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_of_another_machine_or_of_nonsense_is_not_used() {
+    fn costs_that_no_processor_has_are_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("deep/costs.json");
-        assert_eq!(read(&file, "here"), None);
-        write(&file, "here".into(), &TYPICAL).unwrap();
-        assert_eq!(read(&file, "here"), Some(TYPICAL));
-        assert_eq!(read(&file, "there"), None);
+        let file = KeptFile { path: folder.path().join("costs.json"), machine: "here".into() };
+        file.write(&TYPICAL).unwrap();
+        assert_eq!(read(&file), Some(TYPICAL));
         let mut wrong = TYPICAL;
         wrong.products[1].exact = -1.0;
-        write(&file, "here".into(), &wrong).unwrap();
-        assert_eq!(read(&file, "here"), None);
-        fs_err::write(&file, "{").unwrap();
-        assert_eq!(read(&file, "here"), None);
-        // Where a folder is, no file can be.
-        assert!(write(&folder.path().join("deep"), "here".into(), &TYPICAL).is_err());
-        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
+        file.write(&wrong).unwrap();
+        assert_eq!(read(&file), None);
     }
 
     #[test]

@@ -1,0 +1,161 @@
+//! What was measured on this machine, kept in the user's cache folder.
+//!
+//! `GSTORE_COSTS` names another file, or says `off`: then nothing is read or written. A file that cannot be read or
+//! written, or is of another machine or version, is no error.
+
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::Kernel;
+
+/// Where the first kind is kept, or `off`.
+const VARIABLE: &str = "GSTORE_COSTS";
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Costs of reading and multiplying rows.
+    Costs,
+    /// Rates of disks.
+    Disks,
+}
+
+/// Where measurements are kept.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// The user wants none.
+    Off,
+    /// There is no folder for them.
+    Nowhere,
+    /// In this file.
+    File(KeptFile),
+}
+
+/// A file of measurements.
+#[derive(Debug)]
+pub(crate) struct KeptFile {
+    pub(crate) path: PathBuf,
+    /// Those of others are not taken.
+    pub(crate) machine: String,
+}
+
+/// Its content.
+#[derive(Serialize, Deserialize)]
+struct Content<T> {
+    version: String,
+    machine: String,
+    measured: T,
+}
+
+impl Place {
+    /// That of a kind.
+    pub(crate) fn of(kind: Kind) -> Self {
+        let machine = machine();
+        let path = match std::env::var_os(VARIABLE) {
+            Some(off) if off == "off" => return Self::Off,
+            Some(file) => Some(beside(PathBuf::from(file), kind)),
+            None => cache_folder().map(|folder| folder.join(file_name(&machine, kind))),
+        };
+        path.map_or(Self::Nowhere, |path| Self::File(KeptFile { path, machine }))
+    }
+
+    /// The file, if there is one.
+    pub(crate) fn file(self) -> Option<KeptFile> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Off | Self::Nowhere => None,
+        }
+    }
+}
+
+impl KeptFile {
+    /// What it has for this machine.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Option<T> {
+        let text = fs_err::read_to_string(&self.path).ok()?;
+        let content: Content<T> = serde_json::from_str(&text).ok()?;
+        let same = content.version == env!("CARGO_PKG_VERSION") && content.machine == self.machine;
+        same.then_some(content.measured)
+    }
+
+    /// Puts this in its place.
+    pub(crate) fn write<T: Serialize>(&self, measured: T) -> std::io::Result<()> {
+        let machine = self.machine.clone();
+        let content = Content { version: env!("CARGO_PKG_VERSION").into(), machine, measured };
+        if let Some(folder) = self.path.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        // Whoever reads it meanwhile finds a whole one.
+        let part = self.path.with_extension(format!("{}.part", std::process::id()));
+        fs_err::write(&part, serde_json::to_vec_pretty(&content)?)?;
+        fs_err::rename(&part, &self.path).inspect_err(|_| drop(fs_err::remove_file(&part)))
+    }
+}
+
+/// `$XDG_CACHE_HOME/gstore`, or `~/.cache/gstore`.
+fn cache_folder() -> Option<PathBuf> {
+    let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")))?;
+    Some(cache.join("gstore"))
+}
+
+/// The processor, its cores and the instructions that are used.
+fn machine() -> String {
+    let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{}, {cores} cores, {}", model.unwrap_or(std::env::consts::ARCH), Kernel::detect().name())
+}
+
+fn file_name(machine: &str, kind: Kind) -> String {
+    let plain: String = machine.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let kind = match kind {
+        Kind::Costs => "costs",
+        Kind::Disks => "disks",
+    };
+    format!("{kind}-{plain}.json")
+}
+
+/// The file of a kind where the user named that of costs.
+fn beside(costs: PathBuf, kind: Kind) -> PathBuf {
+    match kind {
+        Kind::Costs => costs,
+        Kind::Disks => {
+            let mut name = costs.into_os_string();
+            name.push(".disks");
+            name.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_machine_or_of_nonsense_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/costs.json");
+        let of = |machine: &str| KeptFile { path: path.clone(), machine: machine.into() };
+        assert_eq!(of("here").read::<u32>(), None);
+        of("here").write(5u32).unwrap();
+        assert_eq!((of("here").read::<u32>(), of("there").read::<u32>()), (Some(5), None));
+        assert_eq!(of("here").read::<String>(), None);
+        fs_err::write(&path, "{").unwrap();
+        assert_eq!(of("here").read::<u32>(), None);
+        // Where a folder is, no file can be.
+        let folder_itself = KeptFile { path: folder.path().join("deep"), machine: "here".into() };
+        assert!(folder_itself.write(5u32).is_err());
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn each_kind_has_its_file() {
+        assert_eq!(file_name("A B, 2 cores", Kind::Costs), "costs-A-B--2-cores.json");
+        assert_eq!(file_name("A B, 2 cores", Kind::Disks), "disks-A-B--2-cores.json");
+        let named = PathBuf::from("/tmp/own.json");
+        assert_eq!(beside(named.clone(), Kind::Costs), named);
+        assert_eq!(beside(named, Kind::Disks), PathBuf::from("/tmp/own.json.disks"));
+    }
+}
