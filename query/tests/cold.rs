@@ -123,6 +123,11 @@ fn answers_do_not_depend_on_where_bytes_come_from() {
                 assert!(answers(&plan, threads).unwrap() == want, "{:?} {direct:?}", spec.mode);
             }
             assert_eq!(vfs.reads() == 0, *direct == Direct::Missing, "{:?}", spec.mode);
+            let read = || plan.top_k(Order::Best, K, None, 2, &GO).unwrap().summary.disk;
+            // While many other rankings read ahead, this one does not.
+            let some = (0..200).map(|_| read()).find(|read| i > 0 || read.bytes() > 0).unwrap();
+            let other = if *direct == Direct::Missing { some.direct } else { some.ordinary };
+            assert_eq!(other, 0, "{some:?}");
         }
     }
 }

@@ -42,6 +42,12 @@ impl ScanCounters {
         add("rows_scored", summary.rows_scored);
         add("rows_excluded", summary.excluded.total());
         add("bytes_read", summary.bytes_read);
+        let disk = summary.disk;
+        if disk.bytes() > 0 {
+            add("disk_direct_bytes", disk.direct);
+            add("disk_ordinary_bytes", disk.ordinary);
+            add("disk_milliseconds", disk.milliseconds);
+        }
     }
 }
 

@@ -52,7 +52,9 @@ pub use rank::diverse::{Diversity, Quota, SelectRequest, Selection};
 pub use rank::each::{EachRanking, EachRequest, Rankings};
 pub use rank::summary::EXACT;
 pub use rank::top::{resolve_share, resolve_top};
-pub use result::{Excluded, ExcludedCounts, NO_SUBTASK, PlaneSummary, Ranking, Reason, ScanSummary, Scored};
+pub use result::{
+    DiskSummary, Excluded, ExcludedCounts, NO_SUBTASK, PlaneSummary, Ranking, Reason, ScanSummary, Scored,
+};
 pub use scan::filter::{RowFilter, RowMask};
 pub use scan::terms::Terms;
 pub(crate) use scan::windows::MOST_SAMPLES;

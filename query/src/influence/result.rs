@@ -148,6 +148,34 @@ pub struct ScanSummary {
     pub rows_scored: u64,
     /// What a user should know of how the answer was found, as why a sketch was not used.
     pub notes: Vec<String>,
+    /// What was not in memory and was read ahead; nothing of it in notes of earlier versions.
+    #[serde(default)]
+    pub disk: DiskSummary,
+}
+
+/// What was read ahead from disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSummary {
+    /// Bytes that were read past the system's memory.
+    pub direct: u64,
+    /// Bytes that were read through it.
+    pub ordinary: u64,
+    /// Milliseconds of the stages that read them, with what was computed meanwhile.
+    pub milliseconds: u64,
+}
+
+impl DiskSummary {
+    /// Of both ways.
+    pub fn bytes(&self) -> u64 {
+        self.direct + self.ordinary
+    }
+
+    /// Takes over what another pass has read.
+    pub fn merge(&mut self, other: &Self) {
+        self.direct += other.direct;
+        self.ordinary += other.ordinary;
+        self.milliseconds += other.milliseconds;
+    }
 }
 
 /// What one plane of a sketch did.

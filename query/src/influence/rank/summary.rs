@@ -4,7 +4,7 @@ use super::bounded::{Outcome, all_have};
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::result::{PlaneSummary, ScanSummary};
-use crate::influence::scan::Totals;
+use crate::influence::scan::{Totals, disk};
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
 
 /// What exact scans promise: the answer is that of comparing every eligible row with every target row, from the stored values. Rows that are shown
@@ -13,6 +13,7 @@ pub const EXACT: &str = "exact";
 
 /// Of an exact scan.
 pub(crate) fn exact(prepared: &Prepared, operands: &Operands, totals: &Totals) -> ScanSummary {
+    let disk = operands.disk.finish();
     ScanSummary {
         live: prepared.live(),
         in_target: operands.in_target,
@@ -26,7 +27,8 @@ pub(crate) fn exact(prepared: &Prepared, operands: &Operands, totals: &Totals) -
         guarantee: EXACT.to_owned(),
         planes: Vec::new(),
         rows_scored: totals.scored,
-        notes: operands.disk.finish().into_iter().collect(),
+        notes: disk::note(&disk).into_iter().collect(),
+        disk,
     }
 }
 

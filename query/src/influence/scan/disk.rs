@@ -14,14 +14,15 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gstore_core::fetch::{self, Pace};
 use gstore_core::{Cancel, MIX_STEP, mix, parallel};
-use gstore_store::{Behind, BytesRead, MOST_READ_AHEAD, ReadAhead, Wants, fill_behind, is_busy};
+use gstore_store::{Behind, MOST_READ_AHEAD, ReadAhead, Wants, fill_behind, is_busy};
 
 use super::rates;
 use crate::error::QueryError;
+use crate::influence::result::DiskSummary;
 
 /// Threads that read, so the reads in flight.
 const READERS: usize = 4;
@@ -76,8 +77,8 @@ impl Drop for Turn {
     }
 }
 
-/// What takes less time is not worth a note.
-const LONG: Duration = Duration::from_secs(2);
+/// What takes fewer milliseconds is not worth a note.
+const LONG: u64 = 2000;
 
 /// What questions read ahead.
 #[derive(Default)]
@@ -148,32 +149,35 @@ impl Disk {
         Ok(states)
     }
 
-    /// Ends a question: what it read is read into the system's memory in the background. Returns what the
-    /// user should know, if it took long.
-    pub(crate) fn finish(&self) -> Option<String> {
+    /// Ends a question: what it read is read into the system's memory in the background, and what was measured of disks
+    /// is kept. Returns what was read since the last one ended.
+    pub(crate) fn finish(&self) -> DiskSummary {
         let behind = std::mem::take(&mut *self.behind.lock().unwrap_or_else(PoisonError::into_inner));
         fill_behind(behind);
         if READING.load(Ordering::SeqCst) == 0 {
             *spare() = Vec::new();
         }
         rates::keep();
-        let take = |bytes: &AtomicU64| bytes.swap(0, Ordering::Relaxed);
-        let bytes = BytesRead { direct: take(&self.direct), ordinary: take(&self.ordinary) };
-        let took = Duration::from_nanos(take(&self.nanoseconds));
-        note(bytes, took)
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        DiskSummary {
+            direct: take(&self.direct),
+            ordinary: take(&self.ordinary),
+            milliseconds: take(&self.nanoseconds) / 1_000_000,
+        }
     }
 }
 
-fn note(bytes: BytesRead, took: Duration) -> Option<String> {
-    if bytes.all() == 0 || took < LONG {
+/// What the user should know of it, if it took long.
+pub(crate) fn note(read: &DiskSummary) -> Option<String> {
+    if read.bytes() == 0 || read.milliseconds < LONG {
         return None;
     }
-    let (gigabytes, seconds) = (bytes.all() as f64 / 1e9, took.as_secs_f64());
+    let (gigabytes, seconds) = (read.bytes() as f64 / 1e9, read.milliseconds as f64 / 1e3);
     let rate = gigabytes / seconds;
-    let way = match bytes {
-        BytesRead { ordinary: 0, .. } => "direct reads".to_owned(),
-        BytesRead { direct: 0, .. } => "ordinary reads".to_owned(),
-        BytesRead { direct, .. } => format!("{:.2} GB of them by direct reads", direct as f64 / 1e9),
+    let way = match read {
+        DiskSummary { ordinary: 0, .. } => "direct reads".to_owned(),
+        DiskSummary { direct: 0, .. } => "ordinary reads".to_owned(),
+        DiskSummary { direct, .. } => format!("{:.2} GB of them by direct reads", *direct as f64 / 1e9),
     };
     Some(format!(
         "{gigabytes:.2} GB were not in memory and were read from disk in {seconds:.1} s ({rate:.2} GB/s, {way})"
@@ -238,16 +242,16 @@ mod tests {
 
     #[test]
     fn a_long_read_is_noted_with_its_rate_and_way() {
-        let bytes = |direct, ordinary| BytesRead { direct, ordinary };
-        assert_eq!(note(bytes(0, 0), Duration::from_secs(9)), None);
-        assert_eq!(note(bytes(8_200_000_000, 0), Duration::from_millis(1999)), None);
-        for (read, way) in [
-            (bytes(8_200_000_000, 0), "direct reads"),
-            (bytes(0, 8_200_000_000), "ordinary reads"),
-            (bytes(130_000_000, 8_070_000_000), "0.13 GB of them by direct reads"),
+        let read = |direct, ordinary, milliseconds| DiskSummary { direct, ordinary, milliseconds };
+        assert_eq!(note(&read(0, 0, 9000)), None);
+        assert_eq!(note(&read(8_200_000_000, 0, 1999)), None);
+        for (direct, ordinary, way) in [
+            (8_200_000_000, 0, "direct reads"),
+            (0, 8_200_000_000, "ordinary reads"),
+            (130_000_000, 8_070_000_000, "0.13 GB of them by direct reads"),
         ] {
             assert_eq!(
-                note(read, Duration::from_secs(4)).unwrap(),
+                note(&read(direct, ordinary, 4000)).unwrap(),
                 format!("8.20 GB were not in memory and were read from disk in 4.0 s (2.05 GB/s, {way})")
             );
         }

@@ -18,6 +18,7 @@ impl Seen {
                 all.bytes_read += summary.bytes_read;
                 all.target_rows += summary.target_rows;
                 all.rows_scored += summary.rows_scored;
+                all.disk.merge(&summary.disk);
                 for plane in summary.planes {
                     match all.planes.iter_mut().find(|other| other.plane == plane.plane) {
                         Some(other) => {
