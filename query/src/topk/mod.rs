@@ -168,6 +168,12 @@ impl TopK {
         self.shrink();
     }
 
+    /// Bytes that its candidates have.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        self.entries.capacity() * CANDIDATE_BYTES
+    }
+
     /// Puts the kept candidates in order.
     fn sort(&mut self) {
         self.shrink();

@@ -153,3 +153,42 @@ pub(crate) fn merge<W, C: IntoIterator<Item = Collector>>(
     }
     totals
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rankings_take_the_memory_that_the_documents_state() {
+        let (rankings, k, threads) = (1024, 5000, 4);
+        assert_eq!(rankings * small_bytes(k, 0), 163_840_000);
+        assert_eq!(rankings * k * size_of::<Scored>(), 163_840_000, "that of the answer");
+        assert_eq!(rankings * (small_bytes(k, 1) - small_bytes(k, 0)), 393_216);
+        // As much is held of some of them: while threads fill them, and once they are in order.
+        let (some, rows) = (16, 20_000);
+        let new = |_| Collector::new(Order::Best, k, false).small().with_memory(rows as usize);
+        let mut tops: Vec<Collector> = (0..some).map(new).collect();
+        {
+            let all = shared(&mut tops);
+            std::thread::scope(|scope| {
+                for first in 0..threads {
+                    let mut own = all.waiting();
+                    scope.spawn(move || {
+                        for row in (first..rows).step_by(threads as usize) {
+                            for ranking in 0..some {
+                                let score = (row * (ranking as u64 + 1) * 7919 % 20_011) as f32;
+                                own.offer(ranking, &Scored { pool: 0, row, pos: None, score, subtask: 0 });
+                            }
+                        }
+                        own.finish();
+                    });
+                }
+            });
+        }
+        let held: usize = tops.iter().map(|top| top.top.memory()).sum();
+        assert!((some * k * CANDIDATE_BYTES..=some * small_bytes(k, 0)).contains(&held), "{held}");
+        let lists = into_lists(tops, (threads as usize, &Cancel::new())).unwrap();
+        let held: usize = lists.iter().map(|list| list.capacity() * size_of::<Scored>()).sum();
+        assert_eq!(held, some * small_bytes(k, 0));
+    }
+}
