@@ -13,10 +13,10 @@ use gstore_store::Snapshot;
 
 use super::at_once;
 use super::error::SqlError;
-use super::leaf::RowsTable;
 use super::live::{Live, LiveTable};
 use super::own::OwnTable;
 use super::samples::SampleTable;
+use super::scan::RowsTable;
 use super::system;
 use super::virtuals::Asked;
 

@@ -51,7 +51,7 @@ pub(super) async fn describe(
     tables: &[String],
     snapshot: &Snapshot,
 ) -> Result<Description, SqlError> {
-    let mut statement = super::guard::parse(sql)?;
+    let mut statement = super::dialect::parse(sql)?;
     let names = parameters::names(&mut statement)?;
     if names.is_empty() {
         let planned = planning::plan(state, statement, None, tables).await?;
@@ -199,7 +199,7 @@ impl Visitor for Calls {
             _ => return ControlFlow::Continue(()),
         };
         let function = name.to_string().to_lowercase();
-        let options = super::options_of(&function);
+        let options = super::table_functions::options_of(&function);
         let mut place = 0;
         for arg in args {
             let (option, expr) = match arg {

@@ -6,7 +6,7 @@ use arrow_array::{RecordBatch, UInt64Array};
 use arrow_select::take::take_record_batch;
 
 use super::error::SqlError;
-use super::samples::arrow;
+use super::translate::arrow;
 
 /// The distinct ones of some row numbers, and where each of the others is found among them.
 ///

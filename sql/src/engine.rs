@@ -15,7 +15,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use super::bounds::PredicateLimit;
 use super::error::SqlError;
 use super::memory::{self, Clients};
-use super::session::SqlOptions;
+use super::options::SqlOptions;
 
 /// Memory and disk for operators; the sessions that are made with it share its limits.
 #[derive(Debug, Clone)]

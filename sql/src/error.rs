@@ -5,9 +5,6 @@ use std::fmt;
 use datafusion::common::Span;
 use datafusion::error::DataFusionError;
 
-use super::translate::translate;
-use super::types;
-
 /// What sort of failure it is; callers choose exit codes and status codes by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -179,7 +176,7 @@ impl SqlError {
         self
     }
 
-    fn at_span(self, span: Option<Span>) -> Self {
+    pub(super) fn at_span(self, span: Option<Span>) -> Self {
         match span {
             Some(s) => self.at(s.start.line, s.start.column),
             None => self,
@@ -228,14 +225,6 @@ impl SqlError {
     /// Makes the error travel through the engine unchanged.
     pub(crate) fn into_datafusion(self) -> DataFusionError {
         DataFusionError::External(Box::new(self))
-    }
-
-    /// Says what the engine's error means to a user; `tables` are the names that could have been meant.
-    pub(crate) fn from_datafusion(error: DataFusionError, tables: &[String]) -> Self {
-        let span = error.diagnostic().and_then(|d| d.span);
-        let error = translate(error, tables).at_span(span);
-        let message = types::in_sql(&error.message);
-        error.worded(message)
     }
 }
 

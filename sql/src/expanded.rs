@@ -184,11 +184,11 @@ fn sets(group: &Expr) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard;
-    use crate::parameters::inner;
+    use crate::dialect;
+    use crate::walk::inner;
 
     fn checked(sql: &str) -> Result<(), String> {
-        let mut statement = guard::parse(sql).unwrap();
+        let mut statement = dialect::parse(sql).unwrap();
         check(inner(&mut statement).unwrap()).map(drop).map_err(|error| error.message().to_owned())
     }
 
@@ -225,7 +225,8 @@ mod tests {
         assert!(twice.contains(" repeated expressions where"), "{twice}");
         let long = format!("WITH c AS (SELECT a FROM t) SELECT * FROM c, c AS d WHERE id IN ({ids})");
         assert_eq!(checked(&long), Ok(()));
-        let mut statement = guard::parse("WITH c AS (SELECT a + 1 FROM t) SELECT 1 FROM c, c AS d").unwrap();
+        let mut statement =
+            dialect::parse("WITH c AS (SELECT a + 1 FROM t) SELECT 1 FROM c, c AS d").unwrap();
         assert_eq!(check(inner(&mut statement).unwrap()).unwrap(), 2 * 3 + 1);
         let columns = |of: &dyn Fn(usize) -> String| {
             format!("SELECT {} FROM t", (0..2001).map(of).collect::<Vec<_>>().join(", "))

@@ -17,7 +17,6 @@ use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::scalar::ScalarValue;
 
 use super::error::SqlError;
-use super::leaf::keep;
 
 /// A leaf applies every predicate that gives the same answer each time it is asked.
 pub(crate) fn support(filter: &Expr) -> TableProviderFilterPushDown {
@@ -196,5 +195,14 @@ fn number(expr: &Arc<dyn PhysicalExpr>) -> Option<u64> {
     match expr.downcast_ref::<Literal>()?.value() {
         ScalarValue::UInt64(n) => *n,
         _ => None,
+    }
+}
+
+/// Rows of a batch for which the mask says true; null counts as false.
+pub(crate) fn keep(batch: &RecordBatch, mask: &BooleanArray) -> Result<RecordBatch, SqlError> {
+    match mask.true_count() == mask.len() {
+        true => Ok(batch.clone()),
+        false => datafusion::arrow::compute::filter_record_batch(batch, mask)
+            .map_err(|e| SqlError::from_datafusion(e.into(), &[])),
     }
 }

@@ -22,19 +22,8 @@ use datafusion::sql::sqlparser::ast::{
 use super::args::check_name;
 use super::dialect;
 use super::error::SqlError;
-
-/// Table functions of a session, those of the engine included.
-pub(crate) const NAMES: [&str; 9] = [
-    "influence",
-    "daunce",
-    "self_influence",
-    "excluded",
-    "nearest",
-    "predicted",
-    "vectors",
-    "generate_series",
-    "range",
-];
+use super::names::TABLE_FUNCTIONS;
+use super::table_functions::options_of;
 
 /// Plans calls of gstore's own table functions.
 #[derive(Debug)]
@@ -67,11 +56,11 @@ impl RelationPlanner for FunctionPlanner {
         let function = cx.object_name_to_table_reference(call.name.clone())?.table().to_string();
         let place = Span::try_from_sqlparser_span(call.name.span());
         // Else its arguments would be refused as those of one of ours.
-        if !NAMES.contains(&function.as_str()) {
+        if !TABLE_FUNCTIONS.contains(&function.as_str()) {
             let unknown = DataFusionError::Plan(format!("table function '{function}' not found"));
             return Err(placed(unknown, place));
         }
-        let (exprs, places) = arguments(&function, &super::options_of(&function), call.args, cx)?;
+        let (exprs, places) = arguments(&function, &options_of(&function), call.args, cx)?;
         let source = cx.context_provider().get_table_function_source(&function, exprs).map_err(|e| {
             let blamed = SqlError::argument(&e);
             let argument = places.iter().find(|(name, _)| Some(name.as_str()) == blamed);

@@ -10,66 +10,35 @@ use std::ops::ControlFlow;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement as Sql};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use gstore_core::Remedy;
 
-use super::dialect;
-use super::error::{SqlError, SqlErrorKind};
+use super::error::SqlError;
 use crate::walk::visit_relations;
 
 /// Longest statement, in bytes. Long lists of ids fit; a megabyte of text is a mistake.
 pub const MAX_SQL_BYTES: usize = 1 << 20;
 /// Most operators (arithmetic, comparison, AND, OR, UNION, JOIN, casts) of one statement.
 pub const MAX_OPERATORS: usize = 600;
-/// Most levels of nesting, as the parser of statements has it.
-const NESTING: usize = 50;
 /// Most tables and table functions one statement may name.
 pub const MAX_RELATIONS: usize = 100;
 
-/// Parses one statement and refuses what is not a small read-only query.
-pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
-    parse_below(sql, 0)
-}
-
-/// The same of a text whose places are those that it has below so many lines.
-pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> {
-    let generic = GenericDialect {};
-    let mut tokens = tokens(sql)?;
-    for token in &mut tokens {
-        token.span.start.line += lines;
-        token.span.end.line += lines;
-    }
-    let mut statements = DFParserBuilder::new(tokens)
-        .with_dialect(&generic)
-        .build()
-        .and_then(|mut p| p.parse_statements())
-        .map_err(|e| SqlError::from_datafusion(e, &[]))?;
-    let mut statement = match (statements.pop_front(), statements.is_empty()) {
-        (Some(one), true) => one,
-        (None, _) => return Err(SqlError::new(SqlErrorKind::Syntax, "there is no statement".into())),
-        (Some(_), false) => return Err(SqlError::refused("only one statement is allowed here".into())),
-    };
-    check(&statement)?;
-    dialect::put_comparisons(&mut statement);
-    Ok(statement)
-}
-
-/// The tokens of a text of bearable size.
-fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
+/// Refuses a text that is too long.
+pub(crate) fn check_length(sql: &str) -> Result<(), SqlError> {
     if sql.len() > MAX_SQL_BYTES {
         return Err(SqlError::refused(format!(
             "the statement has {} bytes, more than the {MAX_SQL_BYTES} allowed",
             sql.len()
         )));
     }
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .map_err(|e| SqlError::new(SqlErrorKind::Syntax, e.message).at(e.location.line, e.location.column))?;
+    Ok(())
+}
+
+/// Refuses a text of too many operators.
+pub(crate) fn check_operators(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
     let operators = tokens.iter().filter(|t| is_operator(&t.token)).count();
     if operators > MAX_OPERATORS {
         return Err(SqlError::refused(format!(
@@ -77,27 +46,7 @@ fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
         ))
         .hint("a long chain of `= .. OR = ..` is better written as `IN (..)`"));
     }
-    dialect::understood(tokens)
-}
-
-/// Whether a text is one expression, as it can stand after WHERE.
-///
-/// # Errors
-/// Any other text: one that ends the expression early would mean something else inside a statement.
-pub fn check_condition(text: &str) -> Result<(), SqlError> {
-    let mut parser = Parser::new(&GenericDialect {})
-        .with_recursion_limit(NESTING)
-        .with_tokens_with_locations(tokens(text)?);
-    parser.parse_expr().map_err(|e| SqlError::from_datafusion(e.into(), &[]))?;
-    let after = parser.peek_token();
-    match after.token {
-        Token::EOF => Ok(()),
-        token => {
-            let place = after.span.start;
-            let why = format!("syntax error at {token}: the condition ends before it");
-            Err(SqlError::new(SqlErrorKind::Syntax, why).at(place.line, place.column))
-        }
-    }
+    Ok(())
 }
 
 fn is_operator(token: &Token) -> bool {
@@ -141,7 +90,8 @@ fn is_operator(token: &Token) -> bool {
     }
 }
 
-fn check(statement: &Statement) -> Result<(), SqlError> {
+/// Refuses a statement that is no small read-only query.
+pub(crate) fn check(statement: &Statement) -> Result<(), SqlError> {
     match statement {
         Statement::Statement(sql) => {
             check_sql(sql)?;

@@ -4,23 +4,17 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
-use datafusion::error::Result as DfResult;
 use datafusion::execution::memory_pool::MemoryPool;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use gstore_core::Cancel;
 
-use super::at_once;
 use super::blocking::{Demand, Sink};
 use super::error::SqlError;
-use super::filter::{self, Filter};
+use super::filter::Filter;
 use super::notes::{RunNotes, ScanCounters};
-use super::scan::RowsExec;
 
 /// Takes the batches of a table, each with the columns that were asked for.
 pub(crate) type Each<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<Demand, SqlError>;
@@ -95,43 +89,12 @@ pub(crate) trait Fetch {
     fn fetch(&self, rows: &[u64], columns: &[usize]) -> Result<RecordBatch, SqlError>;
 }
 
-/// [`Rows`] as a table of the engine.
+/// What leaves and the planner read from the session's configuration.
 #[derive(Debug)]
-pub(crate) struct RowsTable(pub(crate) Arc<dyn Rows>);
-
-impl RowsTable {
-    /// The plan that reads it.
-    fn planned(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let filters = filter::physical(session, self.0.schema(), filters)?;
-        let projection = projection.cloned().unwrap_or_else(|| (0..self.0.schema().fields().len()).collect());
-        Ok(Arc::new(RowsExec::new(Arc::clone(&self.0), projection, filters, limit)?))
-    }
-}
-
-impl TableProvider for RowsTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(self.0.schema())
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    at_once::scan!();
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        Ok(filters.iter().map(|f| filter::support(f)).collect())
-    }
-
-    fn statistics(&self) -> Option<Statistics> {
-        Some(statistics(self.0.count(), self.0.schema().fields().len()))
-    }
+pub(crate) struct Limits {
+    pub(crate) threads: usize,
+    /// Whether others ask than the session's owner: then the program has tables of its own in it.
+    pub(crate) served: bool,
 }
 
 pub(crate) fn statistics(rows: Precision<usize>, columns: usize) -> Statistics {
@@ -139,14 +102,5 @@ pub(crate) fn statistics(rows: Precision<usize>, columns: usize) -> Statistics {
         num_rows: rows,
         total_byte_size: Precision::Absent,
         column_statistics: vec![ColumnStatistics::new_unknown(); columns],
-    }
-}
-
-/// Rows of a batch for which the mask says true; null counts as false.
-pub(crate) fn keep(batch: &RecordBatch, mask: &BooleanArray) -> Result<RecordBatch, SqlError> {
-    match mask.true_count() == mask.len() {
-        true => Ok(batch.clone()),
-        false => datafusion::arrow::compute::filter_record_batch(batch, mask)
-            .map_err(|e| SqlError::from_datafusion(e.into(), &[])),
     }
 }

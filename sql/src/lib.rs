@@ -24,7 +24,6 @@ mod caught;
 mod cooperative;
 mod copies;
 mod correlated;
-mod counts;
 mod describe;
 mod dialect;
 mod distinct;
@@ -32,6 +31,7 @@ mod engine;
 mod error;
 mod expanded;
 mod filter;
+mod formats;
 mod function;
 mod functions;
 mod guard;
@@ -42,8 +42,10 @@ mod live;
 mod measured;
 mod memory;
 mod mixed;
+mod names;
 mod not_in;
 mod notes;
+mod options;
 mod ordinals;
 pub mod output;
 mod own;
@@ -59,6 +61,7 @@ mod session;
 mod shown;
 mod shows;
 mod system;
+mod table_functions;
 mod tokens;
 mod translate;
 mod types;
@@ -70,24 +73,22 @@ mod walk;
 mod window;
 mod wording;
 
-use std::sync::Arc;
-
-use datafusion::catalog::TableFunctionImpl;
-use gstore_query::influence::Encoder;
 use gstore_store::Snapshot;
 
 pub use catalog::{CATALOG, DATA, SYSTEM};
 pub use describe::Description;
+pub use dialect::check_condition;
 pub use engine::{HeldMemory, SqlResources};
 pub use error::{SqlError, SqlErrorKind};
-pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES, check_condition};
+pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
 pub use live::{Asker, LiveTable};
 pub use notes::{InfluenceNote, Notes, RunNotes};
+pub use options::SqlOptions;
 pub use own::OwnTable;
 pub use parameters::{MAX_PARAMETERS, Parameters};
 pub use prepared::Prepared;
 pub use runner::{SqlRows, SqlRunner};
-pub use session::{Asked, SqlOptions, SqlResult, SqlSession, SqlStream};
+pub use session::{Asked, SqlResult, SqlSession, SqlStream};
 pub use shown::with_whole_views;
 pub use window::Window;
 
@@ -117,33 +118,4 @@ pub fn virtual_columns() -> [&'static str; 6] {
 /// A text of the engine with types under their names in SQL: `Int64` is `BIGINT`.
 pub fn types_in_sql(text: &str) -> String {
     types::in_sql(text)
-}
-
-/// The table functions of a session.
-fn table_functions(
-    snapshot: &Arc<Snapshot>,
-    encoder: Option<&Arc<dyn Encoder>>,
-) -> [(&'static str, Arc<dyn TableFunctionImpl>); 7] {
-    let source = || influence::Source { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
-    [
-        ("influence", Arc::new(influence::InfluenceFunction(source()))),
-        ("daunce", Arc::new(influence::DaunceFunction(source()))),
-        ("self_influence", Arc::new(influence::SelfInfluenceFunction(source()))),
-        ("excluded", Arc::new(influence::ExcludedFunction(source()))),
-        ("nearest", Arc::new(influence::NearestFunction::new(source()))),
-        ("predicted", Arc::new(predicted::PredictedFunction(source()))),
-        ("vectors", Arc::new(vectors::VectorsFunction(source()))),
-    ]
-}
-
-/// The options of a table function, by the names they can be given with.
-fn options_of(function: &str) -> Vec<&'static str> {
-    use gstore_query::influence::Function;
-    match function {
-        "vectors" => return vectors::OPTIONS.to_vec(),
-        "predicted" => return predicted::OPTIONS.to_vec(),
-        _ => {}
-    }
-    let asked = Function::ALL.into_iter().find(|known| known.name().strip_suffix("()") == Some(function));
-    asked.into_iter().flat_map(Function::options).map(|option| option.name).collect()
 }

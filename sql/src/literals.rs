@@ -7,7 +7,9 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::error::SqlError;
-use super::parameters::short;
+
+/// Most elements of a list that is the value of a parameter.
+const MAX_ELEMENTS: usize = 1 << 18;
 
 /// A value as an expression of the statement.
 pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
@@ -55,6 +57,16 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
     }
 }
 
+/// Refuses lists of more than [`MAX_ELEMENTS`]: each element becomes an expression of the statement.
+pub(crate) fn short(elements: usize) -> Result<(), SqlError> {
+    match elements <= MAX_ELEMENTS {
+        true => Ok(()),
+        false => Err(SqlError::refused(format!(
+            "a parameter is a list of {elements} elements, more than the {MAX_ELEMENTS} allowed"
+        ))),
+    }
+}
+
 fn float(x: f64) -> Result<Ast, SqlError> {
     match x.is_finite() {
         true => parsed(&format!("{x:e}")),
@@ -65,7 +77,7 @@ fn float(x: f64) -> Result<Ast, SqlError> {
 /// A number or a time as its digits.
 fn shown(value: &ScalarValue) -> Result<String, SqlError> {
     let array = value.to_array().map_err(|e| SqlError::from_datafusion(e, &[]))?;
-    arrow_cast::display::array_value_to_string(&array, 0).map_err(super::samples::arrow)
+    arrow_cast::display::array_value_to_string(&array, 0).map_err(super::translate::arrow)
 }
 
 /// An expression that we wrote ourselves, of digits and fixed words.

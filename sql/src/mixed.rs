@@ -8,8 +8,8 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use super::dialect::full_time;
 use super::error::{SqlError, TIMES};
+use super::functions::full_time;
 
 /// Comparisons of a statement that are looked at.
 const MOST: usize = 100;

@@ -24,6 +24,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
+use super::formats::Format;
 use super::leaf::{Each, Rows, Want};
 use objects::Objects;
 
@@ -33,29 +34,6 @@ const BATCH: usize = 4096;
 const BEGIN: u64 = 64 << 10;
 /// Most characters of what a reader says: it may quote the file.
 const SAYS: usize = 300;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Parquet,
-    Separated(u8),
-    Json,
-}
-
-impl Format {
-    fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        let packed = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end));
-        let (_, ending) = packed.unwrap_or(&name).rsplit_once('.')?;
-        Some(match ending {
-            // It is read from its end, and packs its columns itself.
-            "parquet" if packed.is_none() => Self::Parquet,
-            "csv" => Self::Separated(b','),
-            "tsv" => Self::Separated(b'\t'),
-            "jsonl" | "ndjson" | "json" => Self::Json,
-            _ => return None,
-        })
-    }
-}
 
 /// A file that statements read as a table.
 #[derive(Debug, Clone)]
@@ -108,11 +86,6 @@ impl OwnTable {
         }
         table.schema = Arc::new(schema);
         Ok(table)
-    }
-
-    /// Whether the ending of a name is one of a file that can be a table.
-    pub(crate) fn takes(path: &Path) -> bool {
-        Format::of(path).is_some()
     }
 
     /// The name in statements.

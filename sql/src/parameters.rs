@@ -12,18 +12,16 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, Ident, Select, SelectItem, Statement as Sql, Value as AstValue, VisitorMut,
+    Expr as Ast, Ident, Select, SelectItem, Value as AstValue, VisitorMut,
 };
 use serde_json::Value;
 
 use super::error::SqlError;
-use super::literals::literal;
-use crate::walk::{VisitMut, visit_expressions, visit_expressions_mut};
+use super::literals::{literal, short};
+use crate::walk::{VisitMut, inner, visit_expressions, visit_expressions_mut};
 
 /// Most parameters of a statement.
 pub const MAX_PARAMETERS: usize = 1000;
-/// Most elements of a list that is the value of a parameter.
-const MAX_ELEMENTS: usize = 1 << 18;
 
 /// Values for the parameters of one statement: by name, or by place.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -87,7 +85,7 @@ impl Parameters {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(1));
         let schema = Arc::new(Schema::new(fields));
-        RecordBatch::try_new_with_options(schema, columns, &options).map_err(super::samples::arrow)
+        RecordBatch::try_new_with_options(schema, columns, &options).map_err(super::translate::arrow)
     }
 
     fn in_order(&self, names: &[String]) -> Result<Vec<&ScalarValue>, SqlError> {
@@ -125,16 +123,6 @@ fn few(values: usize) -> Result<(), SqlError> {
                 format!("more values are given than the {MAX_PARAMETERS} parameters that a statement has");
             Err(SqlError::refused(why))
         }
-    }
-}
-
-/// Refuses lists of more than [`MAX_ELEMENTS`]: each element becomes an expression of the statement.
-pub(crate) fn short(elements: usize) -> Result<(), SqlError> {
-    match elements <= MAX_ELEMENTS {
-        true => Ok(()),
-        false => Err(SqlError::refused(format!(
-            "a parameter is a list of {elements} elements, more than the {MAX_ELEMENTS} allowed"
-        ))),
     }
 }
 
@@ -293,15 +281,6 @@ pub(crate) fn placeholder(expr: &Ast) -> Option<&str> {
             AstValue::Placeholder(text) => text.strip_prefix('$'),
             _ => None,
         },
-        _ => None,
-    }
-}
-
-/// The statement that a parsed text holds, of one that is explained too.
-pub(crate) fn inner(statement: &mut Statement) -> Option<&mut Sql> {
-    match statement {
-        Statement::Statement(sql) => Some(sql),
-        Statement::Explain(explain) => inner(&mut explain.statement),
         _ => None,
     }
 }

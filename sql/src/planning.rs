@@ -21,16 +21,16 @@ use super::error::{SqlError, SqlErrorKind};
 use super::expanded;
 use super::functions;
 use super::guard;
+use super::leaf::Limits;
 use super::mixed::Mixed;
 use super::not_in;
 use super::ordinals;
-use super::parameters::inner;
 use super::quotes::Names;
-use super::session::Limits;
 use super::shows;
 use super::types;
 use super::views;
 use super::virtuals::Asked;
+use super::walk::inner;
 use super::window::Window;
 
 /// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without
@@ -112,7 +112,7 @@ pub(super) async fn logical(
 ) -> Result<LogicalPlan, SqlError> {
     let translate = |e| SqlError::from_datafusion(e, tables);
     if let Some(query) = shows::query_of(&statement) {
-        statement = guard::parse(&query)?;
+        statement = dialect::parse(&query)?;
     }
     // Before anything is put into other words.
     let names = Names::of(&mut statement);

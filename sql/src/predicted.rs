@@ -16,8 +16,9 @@ use super::args::{Arguments, text};
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::influence::Source;
-use super::leaf::{Each, Rows, RowsTable, Want};
-use super::samples::arrow;
+use super::leaf::{Each, Rows, Want};
+use super::scan::RowsTable;
+use super::translate::arrow;
 
 /// Options of `predicted()`: its two arguments by name.
 pub(crate) const OPTIONS: &[&str] = &["dataset", "prefilter"];

@@ -13,22 +13,9 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
-use super::parameters::inner;
-use super::translate::OCCURS;
-use super::wording::{NO_COLLATE, TWICE};
+use super::walk::inner;
+use super::wording::{AS_WRITTEN, NO_COLLATE, NO_ELEMENTS, NO_FIELDS, OCCURS, TWICE, TYPES};
 use crate::walk::Visit;
-
-/// What the error about a key of a text says, before it is known which.
-pub(super) const NO_FIELDS: &str = "a text has no fields";
-
-/// What the error about an element or a slice of a text says, before it is known which.
-pub(super) const NO_ELEMENTS: &str = "a text has no elements";
-
-/// What stands between a function and the types that it does not take.
-pub(super) const TYPES: &str = "() does not take these types: ";
-
-/// How the guess ends that differs from a name in double quotes in the case of its letters.
-pub(super) const AS_WRITTEN: &str = "A name in double quotes is read as it is written";
 
 /// Line and column in the statement.
 type Place = (u64, u64);

@@ -16,8 +16,9 @@ use tokio::sync::mpsc::Receiver;
 
 use super::error::{SqlError, SqlErrorKind};
 use super::notes::{Notes, RunNotes};
+use super::options::SqlOptions;
 use super::parameters::Parameters;
-use super::session::{SqlOptions, SqlSession, SqlStream};
+use super::session::{SqlSession, SqlStream};
 
 /// Operators recurse over the expressions that the planner accepted.
 const WORKER_STACK: usize = 16 << 20;

@@ -1,4 +1,4 @@
-//! The plan node that reads [`Rows`]: columns, filter and limit.
+//! [`Rows`] as a table of the engine, and the plan node that reads them: columns, filter and limit.
 //!
 //! Invariants
 //! - a filter that the table accepts is applied here and nowhere else, so it is applied to every row
@@ -13,12 +13,14 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::{SchemaRef, SortOptions};
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, apply_expression_roots};
@@ -28,13 +30,52 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
 
+use super::at_once;
 use super::blocking::{self, Demand, Sink};
-use super::error::SqlError;
+use super::error::{SqlError, SqlErrorKind};
 use super::filter::{self, Filter};
-use super::leaf::{Rows, Want, statistics};
+use super::leaf::{Limits, Rows, Want, statistics};
 use super::notes::{RunNotes, ScanCounters};
-use super::samples::arrow;
-use super::session::Limits;
+use super::translate::arrow;
+
+/// [`Rows`] as a table of the engine.
+#[derive(Debug)]
+pub(crate) struct RowsTable(pub(crate) Arc<dyn Rows>);
+
+impl RowsTable {
+    /// The plan that reads it.
+    fn planned(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let filters = filter::physical(session, self.0.schema(), filters)?;
+        let projection = projection.cloned().unwrap_or_else(|| (0..self.0.schema().fields().len()).collect());
+        Ok(Arc::new(RowsExec::new(Arc::clone(&self.0), projection, filters, limit)?))
+    }
+}
+
+impl TableProvider for RowsTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.0.schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    at_once::scan!();
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        Ok(filters.iter().map(|f| filter::support(f)).collect())
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        Some(statistics(self.0.count(), self.0.schema().fields().len()))
+    }
+}
 
 /// Reads [`Rows`]: projection, filters and limit included.
 #[derive(Debug, Clone)]
@@ -256,5 +297,5 @@ impl Job {
 }
 
 fn missing_column(schema: &SchemaRef) -> SqlError {
-    SqlError::new(super::SqlErrorKind::Failed, format!("a column was not read; wanted {schema}"))
+    SqlError::new(SqlErrorKind::Failed, format!("a column was not read; wanted {schema}"))
 }

@@ -7,7 +7,6 @@
 //! - no object store is registered, so no plan can reach a file by its name
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -22,62 +21,30 @@ use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{Stream, StreamExt};
-use gstore_query::influence::Encoder;
 use gstore_store::Snapshot;
 
 use super::bounds::{self, Budget};
 use super::catalog::{self, Tables};
 use super::caught::Caught;
 use super::describe::{self, Description};
+use super::dialect;
 use super::engine::{SqlResources, logical_rules, physical_rules, plain};
 use super::error::SqlError;
 use super::function;
 use super::functions;
-use super::guard;
+use super::leaf::Limits;
 use super::live::{Asker, LiveTable};
 use super::memory;
 use super::mixed::Mixed;
 use super::notes::{Notes, RunNotes};
-use super::own::OwnTable;
+use super::options::SqlOptions;
 use super::parameters::{self, Parameters};
 use super::planning::{Planned, apart, plan};
 use super::prepared::{self, Prepared};
+use super::table_functions;
 use super::views;
 use super::virtuals::Asked as AskedColumns;
 use super::window::Window;
-
-/// What a session may use.
-#[derive(Debug, Clone)]
-pub struct SqlOptions {
-    /// Threads that one query may use for scoring and for operators.
-    pub threads: usize,
-    /// Bytes that sorts, joins and groupings may hold in memory: of one session, or of all that share their
-    /// [`SqlResources`].
-    pub memory_limit: usize,
-    /// Bytes of them that one client may hold, of several that share [`SqlResources`]; all without it.
-    pub memory_each: Option<usize>,
-    /// Where operators may put what does not fit; without it, such a query fails.
-    pub spill: Option<PathBuf>,
-    /// Who computes the vectors of samples that a question gives as text; without it, such
-    /// a question is refused.
-    pub encoder: Option<Arc<dyn Encoder>>,
-    /// Files that statements may read as tables. A program that answers others has none.
-    pub own: Vec<OwnTable>,
-}
-
-impl Default for SqlOptions {
-    fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self {
-            threads,
-            memory_limit: 2 << 30,
-            memory_each: None,
-            spill: None,
-            encoder: None,
-            own: Vec::new(),
-        }
-    }
-}
 
 /// Rows of a result, as they come; dropping it cancels the query.
 pub type SqlStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>;
@@ -177,7 +144,7 @@ impl SqlSession {
         context.register_expr_planner(Arc::new(functions::Arithmetic)).map_err(plain)?;
         context.register_expr_planner(Arc::new(functions::Moments)).map_err(plain)?;
         context.register_expr_planner(Arc::new(functions::Flags)).map_err(plain)?;
-        for (name, table) in super::table_functions(&snapshot, options.encoder.as_ref()) {
+        for (name, table) in table_functions::of_session(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }
         functions::register(&context);
@@ -318,7 +285,7 @@ impl SqlSession {
     ) -> Result<Planned, SqlError> {
         let (sql, values, tables) = (sql.to_owned(), values.clone(), self.table_names());
         apart(move |runtime| {
-            let mut statement = guard::parse(&sql)?;
+            let mut statement = dialect::parse(&sql)?;
             parameters::bind(&mut statement, &values)?;
             runtime.block_on(plan(&state, statement, window.as_ref(), &tables))
         })
@@ -338,12 +305,4 @@ fn within(context: TaskContext, memory: Option<&SqlResources>) -> TaskContext {
         Some(memory) => context.with_runtime(memory.env()),
         None => context,
     }
-}
-
-/// What leaves and the planner read from the session's configuration.
-#[derive(Debug)]
-pub(crate) struct Limits {
-    pub(crate) threads: usize,
-    /// Whether others ask than the session's owner: then the program has tables of its own in it.
-    pub(crate) served: bool,
 }

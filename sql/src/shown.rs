@@ -13,9 +13,9 @@ use datafusion::sql::sqlparser::ast::{
 use gstore_store::{Snapshot, View};
 
 use super::catalog::DATA;
-use super::guard;
-use super::parameters::inner;
+use super::dialect;
 use super::views::OwnNames;
+use super::walk::inner;
 use crate::walk::Visit;
 
 /// Table functions, and how many of their first arguments are datasets.
@@ -71,7 +71,7 @@ pub fn with_whole_views(mut snapshot: Snapshot) -> Snapshot {
 }
 
 fn is_whole(snapshot: &Snapshot, view: &View) -> bool {
-    let Ok(mut statement) = guard::parse(&view.sql) else { return false };
+    let Ok(mut statement) = dialect::parse(&view.sql) else { return false };
     let Some(sql) = inner(&mut statement) else { return false };
     let mut own = OwnNames::default();
     let _ = sql.visit(&mut own);

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::catalog::SHOW_TABLES;
-use super::dialect;
+use super::names;
 
 /// The views of the store.
 const SHOW_VIEWS: &str = "SELECT name, statement, created FROM gstore.views ORDER BY name";
@@ -50,11 +50,11 @@ fn functions(filter: Option<&ShowStatementFilter>) -> Option<String> {
         Some(_) => return None,
     };
     let renamed: Vec<String> =
-        dialect::renamed_functions().map(|(name, known)| format!("('{name}', '{known}')")).collect();
+        names::renamed_functions().map(|(name, known)| format!("('{name}', '{known}')")).collect();
     let own = |(name, kind, call): (&str, &str, String)| format!("('{name}', '{kind}', '{}')", quoted(&call));
-    let own: Vec<String> = dialect::own_calls().map(own).collect();
-    let names = dialect::renamed_functions().map(|(name, _)| name);
-    let names = names.chain(dialect::own_calls().map(|(name, ..)| name)).chain(HIDDEN);
+    let own: Vec<String> = names::own_calls().map(own).collect();
+    let names = names::renamed_functions().map(|(name, _)| name);
+    let names = names.chain(names::own_calls().map(|(name, ..)| name)).chain(HIDDEN);
     let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     Some(format!(
         "WITH engine AS (SELECT DISTINCT routine_name AS function_name, function_type, description, syntax_example \
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_statement_that_shows_is_a_query() {
-        let of = |sql: &str| query_of(&crate::guard::parse(sql).unwrap()).unwrap_or_default();
+        let of = |sql: &str| query_of(&crate::dialect::parse(sql).unwrap()).unwrap_or_default();
         assert_eq!(of("SHOW TABLES"), SHOW_TABLES);
         assert_eq!(of("SHOW COLUMNS FROM \"Pool\""), "DESCRIBE \"Pool\"");
         assert!(of("SHOW FUNCTIONS LIKE 'it''s%'").contains(" WHERE function_name LIKE 'it''s%' ORDER BY"));

@@ -12,18 +12,8 @@ use datafusion::common::stats::Precision;
 use super::blocking::Demand;
 use super::error::SqlError;
 use super::leaf::{Each, Fetch, Rows, Want};
-use super::samples::{SampleTable, arrow, as_type};
-
-/// Where a part's values of one column come from.
-#[derive(Debug, Clone)]
-pub(crate) enum Source {
-    /// The same in every row.
-    Constant(Option<String>),
-    /// A column of the part's samples.
-    Sample(usize),
-    /// The part does not have it.
-    Absent,
-}
+use super::samples::{SampleTable, Source, as_type};
+use super::translate::arrow;
 
 /// One dataset in a union.
 #[derive(Debug)]

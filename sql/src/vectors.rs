@@ -17,11 +17,12 @@ use super::args::{Arguments, text};
 use super::blocking::Demand;
 use super::error::SqlError;
 use super::influence::Source;
-use super::leaf::{Each, Fetch, Rows, RowsTable, Want};
+use super::leaf::{Each, Fetch, Rows, Want};
 use super::measured::norm;
-use super::samples::{Cell, SampleTable, arrow};
+use super::samples::{self, Cell, SampleTable};
+use super::scan::RowsTable;
 use super::tokens::{TokenTexts, distinct};
-use super::union;
+use super::translate::arrow;
 use super::virtuals::Asked;
 use gstore_query::hint::{listing, nearest};
 
@@ -151,7 +152,7 @@ impl Vectors {
     }
 
     fn of_samples(&self, rows: &[u64], cell: &Cell) -> Result<ArrayRef, SqlError> {
-        let union::Source::Sample(column) = self.samples.source(cell) else {
+        let samples::Source::Sample(column) = self.samples.source(cell) else {
             return Err(SqlError::internal("samples without a column that all have"));
         };
         Ok(Arc::clone(self.samples.fetch(rows, &[column])?.column(0)))

@@ -15,9 +15,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 use gstore_store::{Snapshot, View};
 
+use super::dialect;
 use super::error::SqlError;
 use super::guard;
-use super::parameters::{self, inner};
+use super::parameters;
+use super::walk::inner;
 use crate::walk::{Visit, visit_relations};
 
 /// Lines that lie between the texts of two views, of which none and no statement has as many.
@@ -52,7 +54,7 @@ fn described(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), SqlEr
     let Statement::Statement(sql) = &*statement else { return Ok(()) };
     let Sql::ExplainTable { table_name, .. } = &**sql else { return Ok(()) };
     if let Some(view) = named(table_name, snapshot) {
-        *statement = guard::parse(&format!("DESCRIBE SELECT * FROM {}", view.name))?;
+        *statement = dialect::parse(&format!("DESCRIBE SELECT * FROM {}", view.name))?;
     }
     Ok(())
 }
@@ -119,7 +121,7 @@ impl Found<'_> {
             return Err(SqlError::invalid(format!("the view `{name}` names itself")));
         }
         let lines = APART * (place as u64 + 1);
-        let mut statement = guard::parse_below(text, lines).map_err(|error| match error.position() {
+        let mut statement = dialect::parse_below(text, lines).map_err(|error| match error.position() {
             Some(_) => explain(error, self.snapshot),
             None => inside(error, name, None),
         })?;
@@ -138,7 +140,7 @@ impl Found<'_> {
 
 /// A query to stand where one was taken out.
 fn empty() -> Result<Box<Query>, SqlError> {
-    match inner(&mut guard::parse("SELECT 1")?) {
+    match inner(&mut dialect::parse("SELECT 1")?) {
         Some(Sql::Query(query)) => Ok(query.clone()),
         _ => Err(SqlError::internal("a query is none")),
     }
@@ -174,7 +176,7 @@ fn inside(error: SqlError, view: &str, place: Option<(u64, u64)>) -> SqlError {
 /// The views whose text names this table, which may be a view itself.
 pub(crate) fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
     let reads = |view: &&View| {
-        let Ok(mut statement) = guard::parse(&view.sql) else { return false };
+        let Ok(mut statement) = dialect::parse(&view.sql) else { return false };
         let Some(sql) = inner(&mut statement) else { return false };
         let mut own = OwnNames::default();
         let _ = sql.visit(&mut own);
@@ -205,7 +207,7 @@ impl Visitor for OwnNames {
 
 /// Refuses text that cannot be a view: it is one query without parameters.
 pub(crate) fn check(text: &str) -> Result<(), SqlError> {
-    let mut statement = guard::parse(text)?;
+    let mut statement = dialect::parse(text)?;
     if let Some(name) = parameters::names(&mut statement)?.first() {
         return Err(SqlError::invalid(format!("a view has no parameters, and this statement has ${name}")));
     }

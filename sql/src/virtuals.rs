@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::error::SqlError;
 use super::functions::path::{Step, find, parts, text};
-use super::parameters::inner;
+use super::walk::inner;
 use crate::walk::VisitMut;
 
 /// A column that is made of others.

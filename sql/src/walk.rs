@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, ObjectName, Query, Select, Statement, TableFactor, ValueWithSpan, Visitor, VisitorMut,
 };
@@ -35,6 +36,15 @@ impl<T: ast::VisitMut> VisitMut for T {
         let mut kept: Kept<'_, V, V::Break> = Kept { visitor, with: None };
         let _ = ast::VisitMut::visit(self, &mut BehindMut(&mut kept));
         kept.with.map_or(ControlFlow::Continue(()), ControlFlow::Break)
+    }
+}
+
+/// The statement that a parsed text holds, of one that is explained too.
+pub(crate) fn inner(statement: &mut Parsed) -> Option<&mut Statement> {
+    match statement {
+        Parsed::Statement(sql) => Some(sql),
+        Parsed::Explain(explain) => inner(&mut explain.statement),
+        _ => None,
     }
 }
 

@@ -12,6 +12,21 @@ const SAID: usize = 100;
 /// What the error about two columns of one name says.
 pub(super) const TWICE: &str = "two columns of one SELECT are ";
 
+/// What is said of a name that two columns of one SELECT have.
+pub(super) const OCCURS: &str = " occurs twice: give one of them another name with AS";
+
+/// What the error about a key of a text says, before it is known which.
+pub(super) const NO_FIELDS: &str = "a text has no fields";
+
+/// What the error about an element or a slice of a text says, before it is known which.
+pub(super) const NO_ELEMENTS: &str = "a text has no elements";
+
+/// What stands between a function and the types that it does not take.
+pub(super) const TYPES: &str = "() does not take these types: ";
+
+/// How the guess ends that differs from a name in double quotes in the case of its letters.
+pub(super) const AS_WRITTEN: &str = "A name in double quotes is read as it is written";
+
 /// What is said of COLLATE.
 pub(super) const NO_COLLATE: &str = "COLLATE is not supported";
 

@@ -167,7 +167,7 @@ impl VisitorMut for InPlace<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::inner;
+    use crate::walk::inner;
 
     #[test]
     fn names_stand_where_the_engine_finds_them() {
@@ -189,7 +189,7 @@ mod tests {
                 "SELECT max(id) AS id FROM t JOIN u USING(id) GROUP BY k HAVING id > 1",
             ),
         ] {
-            let mut statement = crate::guard::parse(sql).unwrap();
+            let mut statement = crate::dialect::parse(sql).unwrap();
             put(inner(&mut statement).unwrap());
             assert_eq!(statement.to_string(), expected);
         }

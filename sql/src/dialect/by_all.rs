@@ -94,12 +94,12 @@ impl VisitorMut for Put {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::inner;
+    use crate::walk::inner;
 
     #[test]
     fn columns_are_counted_where_they_are_not_written() {
         let sql = "SELECT * FROM (SELECT a, b FROM t ORDER BY ALL DESC) UNION ALL (SELECT * FROM u ORDER BY ALL DESC) ORDER BY ALL";
-        let mut statement = crate::guard::parse(sql).unwrap();
+        let mut statement = crate::dialect::parse(sql).unwrap();
         let sql = inner(&mut statement).unwrap();
         let mut unknown = 0;
         let mut places = Places(&mut unknown);

@@ -14,21 +14,20 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 pub(crate) use self::functions::known;
-pub(super) use self::functions::{NAMES, call};
 use self::functions::{not_ordered, renamed};
 use super::aliases;
 use super::arrows::tighten;
 use super::by_all;
 use super::chained;
 use super::compared;
+use super::exprs::call;
 use super::forms;
 use super::lists;
 use super::operators::regroup;
 use super::twice;
 use super::types;
 use crate::error::SqlError;
-use crate::parameters::inner;
-use crate::walk::VisitMut;
+use crate::walk::{VisitMut, inner};
 
 /// Puts a statement into the words of the engine.
 pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
@@ -160,10 +159,6 @@ impl VisitorMut for Words {
         by_all::place(query, &mut self.by_all);
         ControlFlow::Continue(())
     }
-}
-
-pub(super) fn nested(expr: Expr) -> Box<Expr> {
-    Box::new(Expr::Nested(Box::new(expr)))
 }
 
 /// `ANTI JOIN` and `SEMI JOIN` are of the rows on the left.

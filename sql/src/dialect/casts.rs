@@ -16,9 +16,8 @@ use datafusion::sql::sqlparser::ast::{
 use self::names::Names;
 use super::twice::key;
 use crate::error::SqlError;
-use crate::translate::OCCURS;
 use crate::walk::{Visit, VisitMut};
-use crate::wording::TWICE;
+use crate::wording::{OCCURS, TWICE};
 
 /// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in it.
 const LONGEST: usize = 20_000;
@@ -160,7 +159,7 @@ impl Visitor for Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::inner;
+    use crate::walk::inner;
 
     #[test]
     fn casts_beside_what_they_are_of_have_names() {
@@ -178,16 +177,17 @@ mod tests {
                 "SELECT x, (SELECT max(x::INT) FROM u), as_type(as_type(x::REAL, 'REAL')::INT, 'INTEGER') FROM t WHERE x::TEXT = 'a'",
             ),
         ] {
-            let mut statement = crate::guard::parse(sql).unwrap();
+            let mut statement = crate::dialect::parse(sql).unwrap();
             assert!(name(inner(&mut statement).unwrap()));
             assert_eq!(statement.to_string(), expected);
         }
-        let mut alone = crate::guard::parse("SELECT x::INT, avg(y::DOUBLE), avg(y::DOUBLE) FROM t").unwrap();
+        let mut alone =
+            crate::dialect::parse("SELECT x::INT, avg(y::DOUBLE), avg(y::DOUBLE) FROM t").unwrap();
         assert!(!name(inner(&mut alone).unwrap()));
         let long = format!("SELECT avg(x), avg(x::INT), x IN ({}) FROM t", vec!["1"; 10_000].join(", "));
-        assert!(!name(inner(&mut crate::guard::parse(&long).unwrap()).unwrap()));
+        assert!(!name(inner(&mut crate::dialect::parse(&long).unwrap()).unwrap()));
         let digits = "SELECT x FROM t GROUP BY x, x::DECIMAL(9,2), x::NUMERIC(9,2)";
-        let mut digits = crate::guard::parse(digits).unwrap();
+        let mut digits = crate::dialect::parse(digits).unwrap();
         assert!(name(inner(&mut digits).unwrap()));
         assert_eq!(digits.to_string().matches("'DECIMAL(9,2)'").count(), 2);
     }

@@ -124,7 +124,7 @@ mod tests {
             ("t.s.field[1]", "t.s.field[1]"),
             ("[3, 4].len()", "len([3, 4])"),
         ] {
-            let mut statement = crate::guard::parse(&format!("SELECT {sql} FROM t")).unwrap();
+            let mut statement = crate::dialect::parse(&format!("SELECT {sql} FROM t")).unwrap();
             resolve(&mut statement).unwrap();
             assert_eq!(statement.to_string(), format!("SELECT {expected} FROM t"));
         }

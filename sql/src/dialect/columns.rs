@@ -6,15 +6,15 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, Query, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    Query, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
 };
 use regex::Regex;
 
+use super::merged::of_from;
 use super::{merge, planned};
 use crate::error::SqlError;
-use crate::parameters::inner;
-use crate::walk::{visit_expressions, visit_expressions_mut};
+use crate::walk::{inner, visit_expressions, visit_expressions_mut};
 
 /// Most columns of a result that COLUMNS makes.
 const MOST_COLUMNS: usize = 1000;
@@ -81,20 +81,6 @@ fn probe(query: &Query, select: &Select) -> Statement {
     probe.order_by = None;
     probe.limit_clause = None;
     Statement::Statement(Box::new(Sql::Query(Box::new(probe))))
-}
-
-/// Columns of the tables of a SELECT, without its other clauses.
-pub(super) fn of_from(select: &Select, projection: Vec<SelectItem>) -> Select {
-    Select {
-        projection,
-        distinct: None,
-        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
-        having: None,
-        qualify: None,
-        selection: None,
-        named_window: Vec::new(),
-        ..select.clone()
-    }
 }
 
 fn of_item(item: &SelectItem) -> Option<&Expr> {

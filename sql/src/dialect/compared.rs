@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Statement as Sql, TableFactor,
 };
 
-use crate::guard;
-use crate::parameters::inner;
+use super::statement::parse;
+use crate::walk::inner;
 
 /// The name: no column of a table has it.
 const NAME: &str = "the compared";
@@ -44,7 +44,7 @@ fn renamed(select: &mut Select, ordered: bool) -> bool {
 
 /// A query as a table of that name.
 fn wrapped(query: &Query) -> Option<Query> {
-    let mut statement = guard::parse(&format!("SELECT * FROM (SELECT 1) AS \"{NAME}\"")).ok()?;
+    let mut statement = parse(&format!("SELECT * FROM (SELECT 1) AS \"{NAME}\"")).ok()?;
     let Some(Sql::Query(outer)) = inner(&mut statement) else { return None };
     let SetExpr::Select(select) = &mut *outer.body else { return None };
     let Some(TableFactor::Derived { subquery, .. }) = select.from.first_mut().map(|from| &mut from.relation)
@@ -74,7 +74,7 @@ mod tests {
             ),
             ("a > ANY ([1, 2])", "a > ANY([1, 2])"),
         ] {
-            let mut statement = crate::guard::parse(&format!("SELECT 1 FROM t WHERE {sql}")).unwrap();
+            let mut statement = crate::dialect::parse(&format!("SELECT 1 FROM t WHERE {sql}")).unwrap();
             resolve(&mut statement).unwrap();
             assert_eq!(statement.to_string(), format!("SELECT 1 FROM t WHERE {expected}"));
         }

@@ -12,8 +12,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::tokens::{is, next};
-use crate::parameters::inner;
-use crate::walk::visit_expressions_mut;
+use crate::walk::{inner, visit_expressions_mut};
 
 const DISTINCT: &str = "IS DISTINCT FROM";
 const NOT_DISTINCT: &str = "IS NOT DISTINCT FROM";
@@ -78,11 +77,12 @@ fn compare(expr: &mut Expr) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::dialect::calls::{nested, resolve};
+    use crate::dialect::calls::resolve;
+    use crate::dialect::exprs::nested;
 
     /// The condition of a statement with each operation in parentheses.
     pub(in crate::dialect) fn read(condition: &str) -> String {
-        let mut statement = crate::guard::parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap();
+        let mut statement = crate::dialect::parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap();
         resolve(&mut statement).unwrap();
         let _ = visit_expressions_mut(inner(&mut statement).unwrap(), |expr| {
             if let Expr::BinaryOp { .. }
@@ -129,7 +129,7 @@ pub(super) mod tests {
         for sql in
             ["SELECT a IS DISTINCT FROM b AND c FROM t", "SELECT DISTINCT a FROM t WHERE a IS NOT NULL"]
         {
-            assert_eq!(crate::guard::parse(sql).unwrap().to_string(), sql);
+            assert_eq!(crate::dialect::parse(sql).unwrap().to_string(), sql);
         }
     }
 }

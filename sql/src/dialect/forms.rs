@@ -12,21 +12,15 @@ use datafusion::sql::sqlparser::ast::{
 pub(super) use self::likes::{escape, replacement};
 use self::patterns::full_match;
 pub(super) use self::patterns::{not_similar, similar};
-use self::times::PARTS;
-pub(crate) use self::times::full_time;
 pub(super) use self::times::{interval, part_of, usual_time};
-use super::calls::{call, nested};
+use super::exprs::{call, nested, text, text_of};
 use crate::error::SqlError;
 use crate::functions::nearest_whole;
+use crate::names::PARTS;
 
 /// What stands between the parts of a text that is split by a pattern: Unicode keeps it for the use inside of
 /// programs, so no text has it.
 const BETWEEN: &str = "\u{fdd0}";
-
-/// The functions that give a part of a time.
-pub(super) fn parts_of_times() -> impl Iterator<Item = &'static str> {
-    PARTS.iter().map(|(name, _)| *name)
-}
 
 /// What takes the place of a call of a function that is none here, by its name in lower case.
 pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
@@ -94,19 +88,6 @@ fn is_json(expr: &Expr) -> bool {
 
 fn is_empty(expr: &Expr) -> bool {
     text_of(expr).is_some_and(str::is_empty)
-}
-
-/// The text that an expression is.
-fn text_of(expr: &Expr) -> Option<&str> {
-    let Expr::Value(value) = expr else { return None };
-    match &value.value {
-        Value::SingleQuotedString(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn text(text: &str) -> Expr {
-    Expr::value(Value::SingleQuotedString(text.to_owned()))
 }
 
 /// A written number with a point, which is a decimal, as the nearest whole one where it is cast to such a type;

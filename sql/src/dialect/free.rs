@@ -5,30 +5,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::nulls::ends_value;
 use super::tokens::{is_word, next};
-
-/// Words that stand behind a value or a table without AS, as its name.
-const FREE: [&str; 20] = [
-    "CLUSTER",
-    "CONNECT",
-    "DISTRIBUTE",
-    "EXPLAIN",
-    "FORMAT",
-    "GLOBAL",
-    "MATCH_CONDITION",
-    "MATCH_RECOGNIZE",
-    "MINUS",
-    "OPEN",
-    "OUTPUT",
-    "PARTITION",
-    "PREWHERE",
-    "SAMPLE",
-    "SET",
-    "SETTINGS",
-    "SORT",
-    "START",
-    "VALUES",
-    "VIEW",
-];
+use crate::names::FREE;
 
 /// Words behind such a name.
 const BEHIND: [&str; 25] = [
@@ -58,9 +35,6 @@ const BEHIND: [&str; 25] = [
     "WHERE",
     "WINDOW",
 ];
-
-/// Words that name nothing without AS and double quotes; DuckDB has some of them as names.
-const TAKEN: [&str; 4] = ["ANALYZE", "EXCLUDE", "LATERAL", "RETURNING"];
 
 /// The tokens with these words as names where nothing else is meant.
 pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -96,11 +70,6 @@ fn is_name(tokens: &[TokenWithSpan], at: usize, is_behind: bool) -> bool {
         })
 }
 
-/// Whether a word is one that the parser takes for the beginning of a clause where a name was meant.
-pub(crate) fn is_taken(word: &str) -> bool {
-    FREE.iter().chain(&TAKEN).any(|taken| word.eq_ignore_ascii_case(taken))
-}
-
 #[cfg(test)]
 mod tests {
     #[test]
@@ -121,9 +90,9 @@ mod tests {
                 "SELECT sum(a) OVER (PARTITION BY b) AS partition FROM t",
             ),
         ] {
-            assert_eq!(crate::guard::parse(sql).unwrap().to_string(), expected);
+            assert_eq!(crate::dialect::parse(sql).unwrap().to_string(), expected);
         }
-        let error = crate::guard::parse("SELECT a analyze FROM t").unwrap_err().to_string();
+        let error = crate::dialect::parse("SELECT a analyze FROM t").unwrap_err().to_string();
         assert!(error.contains("AS \"view\""), "{error}");
     }
 }

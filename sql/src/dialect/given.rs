@@ -23,8 +23,7 @@ use super::twice::is_given;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::{MAX_EXPRESSIONS, name};
 use crate::guard::MAX_OPERATORS;
-use crate::parameters::inner;
-use crate::walk::{Visit, VisitMut};
+use crate::walk::{Visit, VisitMut, inner};
 use crate::wording::TWICE;
 
 /// Most names of a statement that are looked up.

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn headings(sql: &str, n: usize) -> Vec<Option<String>> {
-        let headings = Headings::of(&crate::guard::parse(sql).unwrap());
+        let headings = Headings::of(&crate::dialect::parse(sql).unwrap());
         (0..n).map(|i| headings.get(i, n).map(str::to_owned)).collect()
     }
 

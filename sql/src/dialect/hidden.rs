@@ -18,8 +18,8 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::SqlError;
 use crate::expanded::name;
-use crate::quotes::NO_FIELDS;
 use crate::walk::{Visit, VisitMut};
+use crate::wording::NO_FIELDS;
 
 /// The tables of a statement that subqueries name which do not have them.
 pub(super) fn tables(sql: &Statement) -> HashSet<String> {
@@ -179,7 +179,7 @@ impl VisitorMut for Renamed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::inner;
+    use crate::walk::inner;
 
     #[test]
     fn tables_that_subqueries_name_have_names_of_their_own() {
@@ -197,7 +197,7 @@ mod tests {
                 "SELECT t.id FROM t WHERE id IN (SELECT t.id FROM t)",
             ),
         ] {
-            let mut statement = crate::guard::parse(sql).unwrap();
+            let mut statement = crate::dialect::parse(sql).unwrap();
             let sql = inner(&mut statement).unwrap();
             let tables = tables(sql);
             rename(sql, &tables);

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     Query, Select, Statement, Value, VisitorMut,
 };
 
-use super::calls::call;
+use super::exprs::call;
 use crate::walk::VisitMut;
 
 /// Sorts such lists where a SELECT has aggregate functions in several orders.
@@ -130,7 +130,7 @@ mod tests {
                 "SELECT array_agg(x ORDER BY x), (SELECT array_agg(z ORDER BY z DESC) FROM u) FROM t",
             ),
         ] {
-            let mut statement = crate::guard::parse(sql).unwrap();
+            let mut statement = crate::dialect::parse(sql).unwrap();
             resolve(&mut statement).unwrap();
             assert_eq!(statement.to_string(), expected);
         }

@@ -27,13 +27,15 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut,
 };
 
+pub(super) use self::joined::joins_without_condition;
 use self::keys::Merged;
+pub(super) use self::keys::joins_by_names;
+pub(super) use self::probe::of_from;
 use self::put::{Written, meant, put};
 use self::wildcard::{Options, all, named};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::name;
-use crate::parameters::inner;
-use crate::walk::VisitMut;
+use crate::walk::{VisitMut, inner};
 
 /// Puts columns of tables in the place of those of `USING`.
 pub(crate) async fn merge(
@@ -147,17 +149,6 @@ impl VisitorMut for Selects {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
         flow(self.resolve(select))
     }
-}
-
-/// Whether tables of a query are joined by columns of one name.
-pub(super) fn joins_by_names(select: &Select) -> bool {
-    Merged::of(select).is_some()
-}
-
-/// Whether tables of a query are joined in another way than by a condition.
-pub(super) fn joins_without_condition(select: &Select) -> bool {
-    let mut joins = select.from.iter().flat_map(|from| &from.joins);
-    joins.any(|join| !matches!(joined::Joined::of(&join.join_operator).by, joined::By::Condition))
 }
 
 /// Names of an item of the result, of `*` those of keys.

@@ -13,6 +13,7 @@ mod chained;
 mod columns;
 mod compared;
 mod differs;
+mod exprs;
 mod first;
 mod forms;
 mod free;
@@ -21,42 +22,28 @@ mod headings;
 mod hidden;
 mod lists;
 mod merged;
-mod named;
 mod nulls;
 mod operators;
 mod ordered;
-mod otherwise;
 mod planned;
 mod refused;
 mod rows;
 mod sample;
+mod statement;
 mod summarize;
+mod summarized;
 mod tokens;
 mod twice;
 mod types;
 
 pub(crate) use calls::{known, resolve};
 pub(crate) use columns::expand as expand_columns;
-pub(crate) use differs::put as put_comparisons;
-pub(crate) use forms::full_time;
-pub(crate) use free::is_taken;
 pub(crate) use given::names_itself;
 pub(crate) use headings::{Headings, renamed};
 pub(crate) use merged::merge;
-pub(crate) use named::{call_of, calls as own_calls, renamed as renamed_functions};
-pub(crate) use otherwise::{nearly_written_otherwise, written_otherwise};
 pub(crate) use planned::planned;
 pub(crate) use sample::sampled;
+pub use statement::check_condition;
+pub(crate) use statement::{parse, parse_below};
 pub(crate) use summarize::expand as expand_summary;
 pub(crate) use tokens::statements;
-
-use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
-
-use super::error::SqlError;
-
-/// The tokens of a statement as the parser understands them.
-pub(crate) fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
-    refused::check(&tokens)?;
-    let tokens = tokens::usual(tokens::plain(nulls::tokens(differs::tokens(free::tokens(tokens)))));
-    Ok(summarize::tokens(sample::tokens(first::tokens(tokens))?))
-}

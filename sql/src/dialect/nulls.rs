@@ -98,7 +98,7 @@ mod tests {
             ("SELECT a \"isnull\" FROM t", "SELECT a AS \"isnull\" FROM t"),
             ("SELECT a FROM t WHERE NOT isnull", "SELECT a FROM t WHERE NOT isnull"),
         ] {
-            assert_eq!(crate::guard::parse(sql).unwrap().to_string(), expected);
+            assert_eq!(crate::dialect::parse(sql).unwrap().to_string(), expected);
         }
     }
 }

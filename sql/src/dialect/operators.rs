@@ -6,7 +6,7 @@
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
 
-use super::calls::call;
+use super::exprs::call;
 
 /// Puts operands under the operators that they belong to, and powers in the place of `^`, before anything in them is
 /// put into other words.
@@ -128,7 +128,7 @@ mod tests {
             ("1 + 2 || 'a' || b * 3", "(1 + 2) || 'a' || (b * 3)"),
             ("a || b || c > d || e", "a || b || c > d || e"),
         ] {
-            let mut statement = crate::guard::parse(&format!("SELECT {sql} FROM t")).unwrap();
+            let mut statement = crate::dialect::parse(&format!("SELECT {sql} FROM t")).unwrap();
             resolve(&mut statement).unwrap();
             assert_eq!(statement.to_string(), format!("SELECT {expected} FROM t"));
         }

@@ -179,7 +179,7 @@ fn output(item: &SelectItem) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::inner;
+    use crate::walk::inner;
     use datafusion::sql::sqlparser::ast::Statement;
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
                 "SELECT -cost AS cost FROM t ORDER BY t.cost + 1",
             ),
         ] {
-            let mut statement = crate::guard::parse(sql).unwrap();
+            let mut statement = crate::dialect::parse(sql).unwrap();
             let Some(Statement::Query(query)) = inner(&mut statement) else { panic!("{sql}") };
             apart(query);
             assert_eq!(statement.to_string(), expected);
@@ -222,7 +222,7 @@ mod tests {
             ("SELECT *, unnest(l) AS x FROM t ORDER BY id", "SELECT *, unnest(l) AS x FROM t ORDER BY id"),
             ("SELECT k FROM t ORDER BY id", "SELECT k FROM t ORDER BY id"),
         ] {
-            let mut statement = crate::guard::parse(sql).unwrap();
+            let mut statement = crate::dialect::parse(sql).unwrap();
             let Some(Statement::Query(query)) = inner(&mut statement) else { panic!("{sql}") };
             beside_unnest(query);
             assert_eq!(statement.to_string(), expected);

@@ -9,7 +9,7 @@ use super::given::Given;
 use super::{by_all, casts, hidden, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
-use crate::parameters::inner;
+use crate::walk::inner;
 
 /// Most names of columns beside `*` that are put into other words.
 const MOST: usize = 50;
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn what_is_planned_again_is_limited() {
         let counted = |sql: &str, times: usize, is_apart: bool| {
-            let mut statement = crate::guard::parse(sql).unwrap();
+            let mut statement = crate::dialect::parse(sql).unwrap();
             let mut again = Again::default();
             (0..times).try_for_each(|_| again.count(&mut statement, is_apart)).map_err(|e| e.to_string())
         };
@@ -120,7 +120,7 @@ mod tests {
         let state = datafusion::prelude::SessionContext::new().state();
         let mut given = Given::new(&state);
         let mut again = Again::default();
-        let mut statement = crate::guard::parse(&sql).unwrap();
+        let mut statement = crate::dialect::parse(&sql).unwrap();
         let put = (0..=11).try_for_each(|n| {
             let error = SqlError::unknown(format!("there is no column `x{n}`"));
             given.put(&mut statement, &error)?;

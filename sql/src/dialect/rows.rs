@@ -13,10 +13,9 @@ use datafusion::sql::sqlparser::ast::{
     UnaryOperator, Visitor, VisitorMut,
 };
 
+use super::statement::parse;
 use crate::error::SqlError;
-use crate::guard;
-use crate::parameters::inner;
-use crate::walk::{Visit, VisitMut};
+use crate::walk::{Visit, VisitMut, inner};
 use crate::wording::columns_of_alias;
 
 /// The name of the subquery's rows: no table has it.
@@ -130,7 +129,7 @@ fn exists(expr: &mut Expr, denied: bool) -> Result<Option<Expr>, SqlError> {
     let column = |n: usize| format!("\"column {n}\"");
     let names: Vec<String> = (1..=values.len()).map(column).collect();
     let text = format!("SELECT 1 FROM (SELECT 1) AS \"{NAME}\" ({})", names.join(", "));
-    let mut statement = guard::parse(&text)?;
+    let mut statement = parse(&text)?;
     let equal = |(place, value): (usize, Expr)| {
         let column = Ident::with_quote('"', format!("column {}", place + 1));
         let column = Expr::CompoundIdentifier(vec![Ident::with_quote('"', NAME), column]);
@@ -184,7 +183,7 @@ mod tests {
     use crate::wording::alias_of_columns;
 
     fn compared(condition: &str) -> Result<String, SqlError> {
-        let mut statement = guard::parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap();
+        let mut statement = parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap();
         compare(&mut statement).map(|()| statement.to_string().replace("SELECT 1 FROM t WHERE ", ""))
     }
 
@@ -218,7 +217,7 @@ mod tests {
         }
         let error = compared("(a, b) IN (SELECT x FROM u)").unwrap_err().to_string();
         assert!(error.contains("a row of 2 values is compared with one of 1 "), "{error}");
-        let mut statement = guard::parse("SELECT 1 FROM t WHERE (a, b) IN (SELECT x, u.* FROM u)").unwrap();
+        let mut statement = parse("SELECT 1 FROM t WHERE (a, b) IN (SELECT x, u.* FROM u)").unwrap();
         let found = explain(alias_of_columns(2, 3), &mut statement).to_string();
         assert!(
             found.starts_with("a row of 2 values is compared with one of 3 in a subquery (line 1"),

@@ -28,8 +28,8 @@ use self::column::{Before, Column};
 use self::names::{Free, Named};
 use crate::error::SqlError;
 use crate::expanded::name;
-use crate::translate::OCCURS;
 use crate::walk::{Visit, VisitMut};
+use crate::wording::OCCURS;
 
 /// Most columns of a SELECT that get such a name.
 const MOST: usize = 1000;

@@ -22,7 +22,7 @@ use gstore_core::shortened;
 
 use super::path::{parts, text};
 use super::spans::{self, is_span};
-use crate::dialect::full_time;
+use super::times::full_time;
 use crate::error::SqlError;
 
 /// Most characters of a text in a message.

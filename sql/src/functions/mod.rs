@@ -28,6 +28,7 @@ pub(crate) mod spans;
 mod substr;
 mod sum;
 mod texts;
+mod times;
 mod whole;
 mod written;
 
@@ -45,6 +46,7 @@ pub(crate) use kinds::AS_TYPE;
 pub(crate) use moments::Moments;
 pub(crate) use numbers::hash;
 pub(crate) use rounded::RoundedCasts;
+pub(crate) use times::full_time;
 pub(crate) use whole::Arithmetic;
 pub(crate) use written::as_written;
 

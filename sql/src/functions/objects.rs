@@ -18,8 +18,8 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use self::contained::contained;
+use super::spans::Spans;
 use crate::error::SqlError;
-use crate::output::Spans;
 
 /// A timestamp as its text is.
 const TIME: &str = "%Y-%m-%d %H:%M:%S%.f";

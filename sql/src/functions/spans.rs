@@ -1,9 +1,10 @@
-//! Text of intervals in the manner of DuckDB: `1 year 2 months 3 days 17:46:07.123`.
+//! Text of intervals in the manner of DuckDB: `1 year 2 months 3 days 17:46:07.123`, also in JSON.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, IntervalMonthDayNanoType};
 use arrow_array::{Array, StringArray};
-use arrow_schema::{ArrowError, DataType, IntervalUnit, TimeUnit};
+use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
+use arrow_schema::{ArrowError, DataType, FieldRef, IntervalUnit, TimeUnit};
 
 /// Nanoseconds.
 const SECOND: i128 = 1_000_000_000;
@@ -25,7 +26,7 @@ pub(super) fn nanos(unit: TimeUnit) -> i128 {
 }
 
 /// The texts of spans. What lies between two times is given in days; an interval as it was written.
-pub(crate) fn texts(spans: &dyn Array) -> Result<StringArray, ArrowError> {
+pub(super) fn texts(spans: &dyn Array) -> Result<StringArray, ArrowError> {
     if let DataType::Duration(unit) = spans.data_type() {
         let each = nanos(*unit);
         let counts = arrow_cast::cast(spans, &DataType::Int64)?;
@@ -65,6 +66,34 @@ fn text(months: i32, days: i128, nanos: i128) -> String {
         parts.push(clock);
     }
     parts.join(" ")
+}
+
+/// Writes intervals as text in JSON.
+#[derive(Debug)]
+pub(crate) struct Spans;
+
+impl EncoderFactory for Spans {
+    fn make_default_encoder<'a>(
+        &self,
+        _: &'a FieldRef,
+        array: &'a dyn Array,
+        _: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        if !is_span(array.data_type()) {
+            return Ok(None);
+        }
+        let texts = SpanTexts(texts(array)?);
+        Ok(Some(NullableEncoder::new(Box::new(texts), array.nulls().cloned())))
+    }
+}
+
+struct SpanTexts(StringArray);
+
+impl Encoder for SpanTexts {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        // Digits, letters and colons: nothing to escape.
+        out.extend_from_slice(format!("\"{}\"", self.0.value(row)).as_bytes());
+    }
 }
 
 #[cfg(test)]

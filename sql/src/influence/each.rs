@@ -22,12 +22,12 @@ use gstore_query::influence::{
 pub(super) use self::options::EachOptions;
 use self::seen::Seen;
 use super::columns::InfluenceColumns;
-use super::table::{Question, Relation};
+use super::question::{Question, Relation};
 use crate::blocking::Demand;
 use crate::error::SqlError;
 use crate::leaf::{self, Rows, Want};
 use crate::notes::InfluenceNote;
-use crate::samples::arrow;
+use crate::translate::arrow;
 
 /// Columns in front of those of `influence()`.
 const OWN: usize = 2;

@@ -10,11 +10,11 @@ use datafusion::execution::memory_pool::MemoryConsumer;
 use gstore_query::influence::{Excluded, Prepared};
 
 use super::columns::{Besides, InfluenceColumns};
-use super::hold_inverses;
+use super::question::hold_inverses;
 use crate::blocking::Demand;
 use crate::error::SqlError;
 use crate::leaf::{Each, Rows, Want};
-use crate::samples::arrow;
+use crate::translate::arrow;
 
 /// A column.
 #[derive(Clone, Copy)]

@@ -32,7 +32,7 @@ use datafusion::physical_plan::{
 use gstore_query::influence::Order;
 
 use super::job::Job;
-use super::table::{Question, Relation};
+use super::question::{Question, Relation};
 use crate::blocking;
 use crate::filter::{self, columns_of};
 use crate::leaf::statistics;

@@ -9,7 +9,7 @@ use gstore_core::Cancel;
 use gstore_query::influence::{RowEstimate, RowExplanation, Scored, TargetNames, TargetRow};
 
 use super::columns::{ErrorColumns, ExplainedColumns};
-use super::table::Question;
+use super::question::Question;
 use crate::error::SqlError;
 
 /// Explanations of some rows, with the ids of the target samples that they name.

@@ -15,16 +15,14 @@ use gstore_query::influence::{
     ranking_bytes,
 };
 
-use super::hold_inverses;
-use super::nearest::Search;
-use super::table::{Question, Relation};
+use super::question::{Question, Relation, hold_inverses};
+use super::search::Search;
 use crate::blocking::{Demand, Sink};
 use crate::error::SqlError;
 use crate::filter::Filter;
-use crate::leaf::Want;
+use crate::leaf::{Limits, Want};
 use crate::notes::{InfluenceNote, RunNotes, ScanCounters};
-use crate::samples::arrow;
-use crate::session::Limits;
+use crate::translate::arrow;
 
 type Filters<'a> = &'a [Arc<dyn PhysicalExpr>];
 

@@ -8,7 +8,8 @@ use gstore_query::influence::Scored;
 
 use crate::distinct::Distinct;
 use crate::error::SqlError;
-use crate::samples::{arrow, text_bytes};
+use crate::samples::text_bytes;
+use crate::translate::arrow;
 use crate::union::SampleUnion;
 
 /// Bytes of text that are copied at a time. A sample can have thousands of tokens, and its record in the row

@@ -14,7 +14,10 @@ mod explained;
 mod job;
 mod joined;
 mod nearest;
+mod question;
+mod search;
 mod self_influence;
+mod source;
 mod table;
 mod values;
 
@@ -22,21 +25,20 @@ use std::sync::Arc;
 
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
-use datafusion::execution::memory_pool::MemoryReservation;
-use gstore_core::Cancel;
-use gstore_query::influence::{Diversity, Encoder, Function, InfluenceSpec, Mode, Options, Order, Prepared};
-use gstore_query::{QueryError, SideOf};
-use gstore_store::{LookupError, Snapshot};
+use gstore_query::influence::{Diversity, Function, InfluenceSpec, Mode, Options, Order};
 
 use self::columns::{Besides, InfluenceColumns};
 use self::each::{EachOptions, EachRows};
 use self::excluded::ExcludedRows;
 pub(crate) use self::nearest::NearestFunction;
+use self::question::Relation;
 pub(crate) use self::self_influence::SelfInfluenceFunction;
-use self::table::{InfluenceTable, Relation};
+pub(crate) use self::source::Source;
+use self::source::{asked, resolve};
+use self::table::InfluenceTable;
 use super::args::Arguments;
 use super::error::SqlError;
-use super::leaf::RowsTable;
+use super::scan::RowsTable;
 use super::virtuals::Asked;
 
 /// The table function `influence`.
@@ -50,20 +52,6 @@ pub(crate) struct DaunceFunction(pub(crate) Source);
 /// The table function `excluded`.
 #[derive(Debug)]
 pub(crate) struct ExcludedFunction(pub(crate) Source);
-
-/// What a table function reads.
-#[derive(Clone)]
-pub(crate) struct Source {
-    pub(crate) snapshot: Arc<Snapshot>,
-    /// Who computes samples that are given as text.
-    pub(crate) encoder: Option<Arc<dyn Encoder>>,
-}
-
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "snapshot {}", self.snapshot.number())
-    }
-}
 
 impl TableFunctionImpl for InfluenceFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
@@ -127,63 +115,10 @@ impl TableFunctionImpl for ExcludedFunction {
     }
 }
 
-/// The virtual columns that the statement of a call names.
-fn asked(args: &TableFunctionArgs) -> Asked {
-    args.session().config().get_extension::<Asked>().map_or_else(Asked::default, |asked| *asked)
-}
-
 /// The options of a call about a target, which is a dataset or given as text.
 fn options(args: &Arguments, function: Function) -> Result<Options, SqlError> {
     match ["prompt", "completion", "messages", "text"].iter().any(|name| args.has(name)) {
         true => args.options(function, ["pool"]),
         false => args.options(function, ["pool", "target"]),
     }
-}
-
-/// Makes the inverses of a preconditioner on `threads`. What they take until then is in `memory`, where there is a
-/// limit, and then what they take for good.
-fn hold_inverses(
-    plan: &Prepared,
-    memory: Option<&MemoryReservation>,
-    threads: usize,
-    cancel: &Cancel,
-) -> Result<(), SqlError> {
-    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let making = size(plan.inverse_making_bytes(threads).map_err(SqlError::query)?);
-    let made = size(plan.inverse_bytes().map_err(SqlError::query)?);
-    let held = memory.map_or(Ok(()), |memory| memory.try_grow(making));
-    held.map_err(|e| SqlError::from_datafusion(e, &[]))?;
-    plan.make_inverses(threads, cancel).map_err(SqlError::query)?;
-    if let Some(memory) = memory {
-        memory.shrink(making.saturating_sub(made));
-    }
-    Ok(())
-}
-
-/// Resolves the question; an unknown name is blamed on the argument that has it.
-fn resolve(source: &Source, spec: &InfluenceSpec) -> Result<Prepared, SqlError> {
-    let plan = Prepared::with_encoder(&source.snapshot, spec, source.encoder.clone());
-    plan.map_err(|error| blamed(spec, error))
-}
-
-/// The error with the argument that it is about.
-fn blamed(spec: &InfluenceSpec, error: QueryError) -> SqlError {
-    let argument = match &error {
-        QueryError::Lookup(LookupError::Unknown { what, name, .. }) => match *what {
-            "dataset" if spec.pools.contains(name) => Some("pool"),
-            "dataset" | "subtask" => Some("target"),
-            "checkpoint" => Some("checkpoints"),
-            "ensemble" => Some("ensemble"),
-            "signal" => Some("signal"),
-            "group" => Some("groups"),
-            "run" => Some("run"),
-            "feature" => Some("features"),
-            _ => None,
-        },
-        QueryError::Artifact(_) | QueryError::Curvature(_) => Some("precondition"),
-        QueryError::NoFeature { side: SideOf::Pool, .. } => Some("pool"),
-        QueryError::NoFeature { side: SideOf::Target, .. } => Some("target"),
-        _ => None,
-    };
-    SqlError::query(error).about(argument)
 }

@@ -1,6 +1,5 @@
 //! `nearest(pool, ...)`: the rows most like a text, a sample or a vector, by the cosine of one feature.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -8,15 +7,17 @@ use arrow_array::types::UInt64Type;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
 use gstore_core::Kind;
-use gstore_query::ann::{self, Graphs, NearestOptions};
+use gstore_query::QueryError;
+use gstore_query::ann::{Graphs, NearestOptions};
 use gstore_query::hint::nearest;
 use gstore_query::influence::{AtHandVector, Function, InfluenceSpec, Missing, Options, Prepared};
-use gstore_query::{IndexStatus, QueryError};
-use gstore_store::{ReadError, Snapshot};
+use gstore_store::Snapshot;
 
 use super::columns::{Besides, InfluenceColumns};
-use super::table::{InfluenceTable, Relation};
-use super::{Source, asked, blamed, resolve};
+use super::question::Relation;
+use super::search::Search;
+use super::source::{Source, asked, blamed, resolve};
+use super::table::InfluenceTable;
 use crate::args::Arguments;
 use crate::error::SqlError;
 
@@ -34,47 +35,6 @@ pub(crate) struct NearestFunction {
 impl NearestFunction {
     pub(crate) fn new(source: Source) -> Self {
         Self { source, graphs: Arc::new(Graphs::new()) }
-    }
-}
-
-/// How the neighbours of a question are looked for.
-pub(super) struct Search {
-    pub(super) options: NearestOptions,
-    pub(super) graphs: Arc<Graphs>,
-    /// What the neighbours are of, for EXPLAIN.
-    pub(super) about: String,
-}
-
-impl fmt::Debug for Search {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.about)
-    }
-}
-
-impl Search {
-    /// How `k` rows will be found, for EXPLAIN; `having`: a condition on the similarity comes before the cut.
-    pub(super) fn by(&self, plan: &Prepared, k: Option<usize>, having: bool) -> String {
-        let k = match k {
-            _ if self.options.exact == Some(true) => return "scan".to_owned(),
-            None => return "scan (of all rows: neither k nor LIMIT)".to_owned(),
-            _ if having => return "scan (for a condition on the similarity)".to_owned(),
-            Some(k) => k,
-        };
-        let ef = Prepared::nearest_ef(k, &self.options);
-        let least = if self.options.exact.is_none() { Some(ef) } else { None };
-        let Covered { usable, small, unusable, segments } = match covered(plan, least) {
-            Ok(covered) => covered,
-            Err(error) => return format!("an error ({error})"),
-        };
-        let damaged = match unusable {
-            0 => String::new(),
-            n => format!(", {n} cannot be used"),
-        };
-        match usable {
-            0 if small > 0 => format!("scan (segments are too small for graphs to be faster{damaged})"),
-            0 => format!("scan (no graph{damaged})"),
-            _ => format!("graphs of {usable} of {segments} segments (ef={ef}{damaged})"),
-        }
     }
 }
 
@@ -155,37 +115,6 @@ fn default_kind(snapshot: &Snapshot, pools: &[String]) -> String {
         [only] => (*only).to_owned(),
         _ => KIND_OF_VECTORS.to_owned(),
     }
-}
-
-/// Segments of the question's features by the state of their graphs.
-#[derive(Default)]
-struct Covered {
-    usable: usize,
-    /// Those whose scan is faster.
-    small: usize,
-    unusable: usize,
-    segments: usize,
-}
-
-/// Counts them by the footers of the files; `least`: candidates of a search, where it is made only if it
-/// is faster than a scan.
-fn covered(plan: &Prepared, least: Option<usize>) -> Result<Covered, ReadError> {
-    let mut covered = Covered::default();
-    for feature in plan.pools().iter().flat_map(|pool| &pool.features) {
-        let reader = plan.snapshot().open_feature_shared(feature)?;
-        for segment in reader.segments() {
-            match ann::found(&reader, segment) {
-                IndexStatus::Usable if least.is_some_and(|ef| !ann::pays(segment.rows(), ef)) => {
-                    covered.small += 1
-                }
-                IndexStatus::Usable => covered.usable += 1,
-                IndexStatus::Unusable => covered.unusable += 1,
-                IndexStatus::Missing => {}
-            }
-            covered.segments += 1;
-        }
-    }
-    Ok(covered)
 }
 
 /// The pool and row of an id.

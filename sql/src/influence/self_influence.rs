@@ -7,8 +7,9 @@ use datafusion::error::Result as DfResult;
 use gstore_query::influence::{Function, InfluenceSpec, Options, Sim, TargetRef};
 
 use super::columns::{Besides, InfluenceColumns};
-use super::table::{InfluenceTable, Relation};
-use super::{Source, asked, resolve};
+use super::question::Relation;
+use super::source::{Source, asked, resolve};
+use super::table::InfluenceTable;
 use crate::args::Arguments;
 use crate::error::SqlError;
 

@@ -6,80 +6,26 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Statistics;
-use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use gstore_query::influence::{Diversity, Order, Prepared};
+use gstore_query::influence::Prepared;
 
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
-use super::nearest::Search;
+use super::question::{Question, Relation};
+use crate::at_once;
+use crate::filter;
 use crate::leaf::statistics;
-use crate::{at_once, filter};
 
 /// One question, ready to be scored.
 pub(super) struct InfluenceTable {
     shared: Arc<Question>,
 }
 
-/// What every node of a plan that answers the question shares.
-pub(super) struct Question {
-    pub(super) plan: Prepared,
-    pub(super) columns: Arc<InfluenceColumns>,
-    pub(super) relation: Relation,
-}
-
-/// Which rows the relation has, and by what they are ranked.
-#[derive(Debug)]
-pub(super) enum Relation {
-    /// All rows that have a score.
-    All,
-    /// The `k` rows at one end of the ranking that the rules let stand side by side, and no others.
-    Best { k: usize, rules: Diversity, order: Order },
-    /// Rows are scored for themselves; the target plays no part.
-    SelfInfluence { k: Option<usize> },
-    /// The rows nearest to a vector, nearest first.
-    Nearest { k: Option<usize>, search: Search },
-}
-
-impl Relation {
-    /// The relation is the first `k` rows and no others.
-    pub(super) fn k(&self) -> Option<usize> {
-        match self {
-            Self::All => None,
-            Self::Best { k, .. } => Some(*k),
-            Self::SelfInfluence { k } | Self::Nearest { k, .. } => *k,
-        }
-    }
-
-    /// The order of the ranking, where the rows come in it.
-    pub(super) fn order(&self) -> Option<Order> {
-        match self {
-            Self::Best { order, .. } => Some(*order),
-            Self::Nearest { .. } => Some(Order::Best),
-            _ => self.k().map(|_| Order::Best),
-        }
-    }
-}
-
-impl fmt::Debug for Question {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Question").field("spec", self.plan.spec()).field("relation", &self.relation).finish()
-    }
-}
-
 impl fmt::Debug for InfluenceTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.fmt(f)
-    }
-}
-
-impl Question {
-    /// Rows of the result, before filters.
-    pub(super) fn rows(&self) -> Precision<usize> {
-        let most = usize::try_from(self.plan.most_results()).unwrap_or(usize::MAX);
-        Precision::Inexact(most.min(self.relation.k().unwrap_or(usize::MAX)))
     }
 }
 

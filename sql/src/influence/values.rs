@@ -11,11 +11,11 @@ use gstore_query::influence::Scored;
 
 use super::explained::Explanations;
 use super::joined::Joined;
-use super::table::Question;
+use super::question::Question;
 use crate::blocking::Demand;
 use crate::error::SqlError;
-use crate::samples::arrow;
 use crate::tokens::{TokenTexts, distinct};
+use crate::translate::arrow;
 
 impl Question {
     /// Hands out some columns of the table for scored rows, in their order, in batches of at most `most`

@@ -5,11 +5,19 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
-use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
-use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
-use super::is_plain;
-use crate::functions::spans::{self, is_span};
+use crate::functions::spans::{Spans, is_span};
+
+/// Whether a column is text in a format without types, as Arrow writes it.
+pub(super) fn is_plain(data_type: &DataType) -> bool {
+    !data_type.is_nested()
+        && !is_span(data_type)
+        && !matches!(
+            data_type,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
+        )
+}
 
 /// The schema after [`flatten`].
 pub(super) fn flat_schema(schema: &SchemaRef) -> SchemaRef {
@@ -60,34 +68,6 @@ pub(super) fn as_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 /// How JSON is written: nulls stand in it.
 pub(super) fn json() -> arrow_json::WriterBuilder {
     arrow_json::WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Spans))
-}
-
-/// Writes intervals as text.
-#[derive(Debug)]
-pub(crate) struct Spans;
-
-impl EncoderFactory for Spans {
-    fn make_default_encoder<'a>(
-        &self,
-        _: &'a FieldRef,
-        array: &'a dyn Array,
-        _: &'a EncoderOptions,
-    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
-        if !is_span(array.data_type()) {
-            return Ok(None);
-        }
-        let texts = SpanTexts(spans::texts(array)?);
-        Ok(Some(NullableEncoder::new(Box::new(texts), array.nulls().cloned())))
-    }
-}
-
-struct SpanTexts(StringArray);
-
-impl Encoder for SpanTexts {
-    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        // Digits, letters and colons: nothing to escape.
-        out.extend_from_slice(format!("\"{}\"", self.0.value(row)).as_bytes());
-    }
 }
 
 /// A number to six significant digits: enough to compare scores by eye.

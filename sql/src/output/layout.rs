@@ -5,7 +5,7 @@ use std::ops::Range;
 use arrow_schema::DataType;
 use unicode_width::UnicodeWidthStr;
 
-use super::is_plain;
+use super::cell::is_plain;
 use crate::functions::spans::is_span;
 
 /// Blanks between two columns.

@@ -24,13 +24,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-pub(crate) use cell::Spans;
+use cell::is_plain;
 pub use record::RecordWriter;
 pub use table::TableStyle;
 use table::{TableWriter, visible};
 
 use super::error::{SqlError, SqlErrorKind};
-use super::functions::spans::is_span;
 
 /// Bytes of a row group of Parquet, which is in memory until it is complete; rows of long vectors fill the usual
 /// million of rows never.
@@ -261,16 +260,6 @@ pub fn unique_names(schema: &SchemaRef) -> SchemaRef {
         })
         .collect();
     Arc::new(Schema::new(fields))
-}
-
-/// Whether a column is text in a format without types, as Arrow writes it.
-fn is_plain(data_type: &DataType) -> bool {
-    !data_type.is_nested()
-        && !is_span(data_type)
-        && !matches!(
-            data_type,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
-        )
 }
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, SchemaRef};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::cell::{self, is_plain};
 use super::layout::{Cut, GAP, LEFT_OUT, Layout, WORD, names_things, no_room, shrink, unbroken, widen};
-use super::{cell, is_plain, plan};
+use super::plan;
 
 /// Rows that decide the widths.
 const SAMPLE: usize = 1000;

@@ -17,6 +17,17 @@ pub(crate) enum Cell {
     Virtual(Virtual),
 }
 
+/// Where a part's values of one column come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// The same in every row.
+    Constant(Option<String>),
+    /// A column of the part's samples.
+    Sample(usize),
+    /// The part does not have it.
+    Absent,
+}
+
 impl Cell {
     /// The column of the sample files that has it.
     pub(super) fn stored(&self) -> Option<&str> {

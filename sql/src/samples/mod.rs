@@ -6,6 +6,7 @@
 
 mod arrays;
 mod cell;
+mod counts;
 mod read;
 
 use std::fmt;
@@ -14,11 +15,10 @@ use std::sync::{Arc, OnceLock};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_store::{DatasetPart, EncodingEntry, EncodingReader, SampleReader, Snapshot};
 
-pub(crate) use self::arrays::{arrow, as_type, row_numbers, text_bytes};
-pub(crate) use self::cell::{Cell, free_name};
+pub(crate) use self::arrays::{as_type, text_bytes};
+pub(crate) use self::cell::{Cell, Source, free_name};
 use super::error::SqlError;
 use super::measured::{self, Measured};
-use super::union::Source;
 use super::virtuals::Asked;
 
 /// A dataset's samples as a table.

@@ -9,14 +9,16 @@ use arrow_select::concat::concat_batches;
 use datafusion::common::stats::Precision;
 use gstore_store::{ReadError, TokenCount};
 
-use super::arrays::{arrow, as_type, row_numbers, span, text_bytes};
+use super::arrays::{as_type, row_numbers, span, text_bytes};
+use super::counts::{self, Counted};
 use super::{Cell, SampleTable};
 use crate::blocking::Demand;
-use crate::counts::{self, Counted};
 use crate::distinct::Distinct;
 use crate::error::SqlError;
-use crate::leaf::{Each, Fetch, Rows, Want, keep};
+use crate::filter::keep;
+use crate::leaf::{Each, Fetch, Rows, Want};
 use crate::measured::Measured;
+use crate::translate::arrow;
 use crate::virtuals;
 
 impl SampleTable {

@@ -8,8 +8,9 @@ use gstore_store::{DatasetPart, EncodingEntry, Snapshot};
 use super::batch::{Batch, Null, batch, maybe_text, number, text};
 use crate::error::SqlError;
 use crate::leaf::Rows;
+use crate::samples::Source;
 use crate::samples::{Cell, SampleTable};
-use crate::union::{Part, SampleUnion, Source};
+use crate::union::{Part, SampleUnion};
 use crate::virtuals::Asked;
 
 pub(super) fn datasets(datasets: &[Arc<DatasetPart>]) -> Batch {

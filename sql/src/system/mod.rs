@@ -19,8 +19,8 @@ use self::features::{features, segments};
 use self::history::{artifacts, snapshots, tags, views};
 use self::models::{checkpoints, members};
 use super::error::SqlError;
-use super::leaf::RowsTable;
-use super::samples::arrow;
+use super::scan::RowsTable;
+use super::translate::arrow;
 
 /// Names of the system tables.
 pub(crate) const NAMES: [&str; 11] = [

@@ -4,7 +4,7 @@
 use super::lists;
 use super::text::between;
 use crate::error::SqlError;
-use crate::quotes::{NO_ELEMENTS, NO_FIELDS, TYPES};
+use crate::wording::{NO_ELEMENTS, NO_FIELDS, TYPES};
 
 /// Columns outside of a grouping, and values of types that a function does not take.
 pub(super) fn misused(text: &str) -> Option<SqlError> {

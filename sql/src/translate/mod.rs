@@ -18,12 +18,25 @@ use self::plan::plan_error;
 use self::schema::schema_error;
 use self::text::{between, lower_first, syntax, syntax_hint, tidy, without_tree};
 use super::error::{SqlError, SqlErrorKind};
+use super::types;
 use super::wording;
 
-/// What is said of a name that two columns of one SELECT have.
-pub(super) const OCCURS: &str = " occurs twice: give one of them another name with AS";
+impl SqlError {
+    /// Says what the engine's error means to a user; `tables` are the names that could have been meant.
+    pub(crate) fn from_datafusion(error: DataFusionError, tables: &[String]) -> Self {
+        let span = error.diagnostic().and_then(|d| d.span);
+        let error = translate(error, tables).at_span(span);
+        let message = types::in_sql(error.message());
+        error.worded(message)
+    }
+}
 
-pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
+/// An error of the engine's kernels.
+pub(super) fn arrow(error: ArrowError) -> SqlError {
+    SqlError::from_datafusion(error.into(), &[])
+}
+
+fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
     match error {
         DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => {
             translate(*inner, tables)

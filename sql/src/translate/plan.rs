@@ -6,10 +6,9 @@ use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
 
 use super::text::between;
-use crate::dialect;
 use crate::error::{SqlError, SqlErrorKind};
-use crate::function;
-use crate::own::OwnTable;
+use crate::formats::Format;
+use crate::names::{self, TABLE_FUNCTIONS};
 
 /// What is to be done about a file that a statement names.
 fn no_files() -> String {
@@ -25,25 +24,26 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
         let short = name.strip_prefix("store.data.").or_else(|| name.strip_prefix("store.")).unwrap_or(name);
         let guess = nearest(short, tables.iter().map(String::as_str));
         return SqlError::unknown(format!("there is no table `{short}`")).hint(match guess {
-            _ if OwnTable::takes(Path::new(short)) => no_files(),
+            _ if Format::of(Path::new(short)).is_some() => no_files(),
             Some(table) => format!("did you mean `{table}`?"),
             None => format!("there are {}", listing(tables.iter().map(String::as_str).take(40))),
         });
     }
     if let Some(name) = between(text, "table function '", "' not found") {
-        let functions = function::NAMES;
+        let functions = TABLE_FUNCTIONS;
         let guess = nearest(name, functions);
         return SqlError::unknown(format!("there is no table function `{name}`")).hint(match guess {
             _ if name.starts_with("read_") => no_files(),
             Some(function) => format!("did you mean `{function}`?"),
-            None => dialect::written_otherwise(name)
-                .unwrap_or_else(|| format!("there are {}", listing(functions))),
+            None => {
+                names::written_otherwise(name).unwrap_or_else(|| format!("there are {}", listing(functions)))
+            }
         });
     }
     if let Some(rest) = text.strip_prefix("Invalid function '") {
         let (name, help) = rest.split_once("'.").unwrap_or((rest, ""));
         let unknown = SqlError::unknown(format!("there is no function `{name}`"));
-        if let Some(table) = function::NAMES.into_iter().find(|table| *table == name) {
+        if let Some(table) = TABLE_FUNCTIONS.into_iter().find(|table| *table == name) {
             return unknown.hint(format!("it makes a table: write FROM {table}(..)"));
         }
         if WINDOWS.contains(&name.to_lowercase().as_str()) {
@@ -51,15 +51,15 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
                 .worded(format!("{name}() needs a window"))
                 .hint(format!("write {name}(..) OVER (ORDER BY row)"));
         }
-        if let Some(call) = dialect::call_of(name) {
+        if let Some(call) = names::call_of(name) {
             return SqlError::invalid(format!("{name}() takes other arguments"))
                 .hint(format!("write {call}"));
         }
         let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));
         let guess = exchanged(name).or(guess);
-        let how = dialect::written_otherwise(name)
+        let how = names::written_otherwise(name)
             .or_else(|| guess.map(|guess| format!("did you mean `{guess}`?")))
-            .or_else(|| dialect::nearly_written_otherwise(name));
+            .or_else(|| names::nearly_written_otherwise(name));
         return unknown.maybe_hint(how);
     }
     if text.starts_with("Plan: [") {

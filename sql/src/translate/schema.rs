@@ -6,9 +6,9 @@ use datafusion::common::SchemaError;
 use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
 
-use super::OCCURS;
 use crate::error::SqlError;
-use crate::quotes::AS_WRITTEN;
+use crate::virtuals::Virtual;
+use crate::wording::{AS_WRITTEN, OCCURS};
 
 /// Where rows have scores.
 const SCORED: &str =
@@ -86,7 +86,7 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
 
 /// The column of a table, or one that is computed, with this name in lower case; in quotes where it needs them.
 fn known(names: &[&str], lower: &str) -> Option<String> {
-    let computed = crate::virtual_columns();
+    let computed = Virtual::ALL.map(Virtual::name);
     let computed = computed.iter().filter(|_| !names.is_empty());
     let name = names.iter().chain(computed).find(|name| name.to_lowercase() == lower)?;
     Some(if is_plain(name) { format!("`{name}`") } else { format!("\"{name}\"") })

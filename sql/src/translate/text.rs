@@ -1,6 +1,6 @@
 //! Parts of the engine's messages.
 
-use crate::dialect;
+use crate::names::is_taken;
 
 /// Drops the engine's prefixes, which say where in the engine it happened.
 pub(super) fn tidy(text: &str) -> String {
@@ -54,7 +54,7 @@ pub(super) fn syntax_hint(message: &str) -> Option<&'static str> {
              two have one in common list_has_any(a, b)",
         ),
         (expected, word)
-            if (expected == ")" || expected.starts_with("end of statement")) && dialect::is_taken(word) =>
+            if (expected == ")" || expected.starts_with("end of statement")) && is_taken(word) =>
         {
             Some("a name that is a word of SQL too stands in double quotes, or behind AS: AS \"view\"")
         }

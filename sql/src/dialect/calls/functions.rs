@@ -1,51 +1,18 @@
 //! Names of functions, and calls of them.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, Ident, NullTreatment, ObjectName, Value,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
+    Ident, NullTreatment, ObjectName, Value,
 };
 
-use super::nested;
+use crate::dialect::exprs::{arguments, call, nested};
 use crate::dialect::forms;
 use crate::error::SqlError;
-
-/// Names of other databases, and those of the same functions here.
-pub(in crate::dialect) const NAMES: &[(&str, &str)] = &[
-    ("approx_count_distinct", "approx_distinct"),
-    ("approx_quantile", "approx_percentile_cont"),
-    ("arbitrary", "any_value"),
-    ("ceiling", "ceil"),
-    ("countif", "count_if"),
-    ("first", "first_value"),
-    ("group_concat", "string_agg"),
-    ("ifnull", "coalesce"),
-    ("json_extract_path_string", "json_extract_string"),
-    ("last", "last_value"),
-    ("lcase", "lower"),
-    ("list", "array_agg"),
-    ("list_max", "array_max"),
-    ("list_min", "array_min"),
-    ("list_value", "make_array"),
-    ("listagg", "string_agg"),
-    ("ord", "ascii"),
-    ("prefix", "starts_with"),
-    ("quantile", "percentile_cont"),
-    ("regexp_matches", "regexp_like"),
-    ("sign", "signum"),
-    ("split", "string_to_array"),
-    ("str_split", "string_to_array"),
-    ("string_split", "string_to_array"),
-    ("strlen", "octet_length"),
-    ("struct_extract", "get_field"),
-    ("suffix", "ends_with"),
-    ("ucase", "upper"),
-    ("unicode", "ascii"),
-    ("variance", "var"),
-];
+use crate::names::RENAMED;
 
 /// The name of a function here, by a name in lower case that it has somewhere.
 pub(crate) fn known(name: &str) -> &str {
-    NAMES.iter().find(|(other, _)| *other == name).map_or(name, |(_, known)| known)
+    RENAMED.iter().find(|(other, _)| *other == name).map_or(name, |(_, known)| known)
 }
 
 /// Gives a function its name here; returns what takes its place where it is no function here.
@@ -155,10 +122,6 @@ fn plain_args(function: &Function) -> Option<Vec<Expr>> {
     list.args.iter().map(plain).collect()
 }
 
-fn arguments(args: Vec<Expr>) -> Vec<FunctionArg> {
-    args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect()
-}
-
 fn set_args(function: &mut Function, args: Vec<Expr>) {
     if let FunctionArguments::List(list) = &mut function.args {
         list.args = arguments(args);
@@ -168,19 +131,4 @@ fn set_args(function: &mut Function, args: Vec<Expr>) {
 /// Another name in the same place of the text.
 fn set_name(function: &mut Function, old: &Ident, name: &str) {
     function.name = ObjectName::from(vec![Ident { value: name.to_owned(), ..old.clone() }]);
-}
-
-/// A call of a function.
-pub(in crate::dialect) fn call(name: &str, args: Vec<Expr>) -> Expr {
-    let list = FunctionArgumentList { duplicate_treatment: None, args: arguments(args), clauses: Vec::new() };
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(list),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }

@@ -92,7 +92,7 @@ fn statements_are_put_into_the_words_of_the_engine() {
             "SELECT unnest(json_elements(json_extract(record, 'tags'))) FROM t",
         ),
     ] {
-        let mut statement = crate::guard::parse(sql).unwrap();
+        let mut statement = crate::dialect::parse(sql).unwrap();
         resolve(&mut statement).unwrap();
         assert_eq!(statement.to_string(), expected);
     }

@@ -51,7 +51,7 @@ fn of_item(item: &SelectItem) -> Option<&Expr> {
 #[cfg(test)]
 mod tests {
     use super::super::name_grouped;
-    use crate::parameters::inner;
+    use crate::walk::inner;
 
     #[test]
     fn casts_of_columns_that_are_grouped_too_have_names() {
@@ -73,7 +73,7 @@ mod tests {
                 "SELECT DISTINCT ON (x, as_type(x::INT, 'INTEGER')) y FROM t",
             ),
         ] {
-            let mut statement = crate::guard::parse(sql).unwrap();
+            let mut statement = crate::dialect::parse(sql).unwrap();
             // What has a name gets no second one.
             name_grouped(inner(&mut statement).unwrap());
             name_grouped(inner(&mut statement).unwrap());
@@ -84,7 +84,7 @@ mod tests {
             "SELECT x::INT, max(x) FROM t GROUP BY x::INT",
             "SELECT y, avg(x::DOUBLE), avg(x) FROM t GROUP BY y",
         ] {
-            let mut statement = crate::guard::parse(sql).unwrap();
+            let mut statement = crate::dialect::parse(sql).unwrap();
             name_grouped(inner(&mut statement).unwrap());
             assert_eq!(statement.to_string(), sql);
         }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{CastKind, DataType, Expr, Query, Value, VisitorMut};
 
-use crate::dialect::calls::call;
+use crate::dialect::exprs::call;
 use crate::dialect::twice::key;
 use crate::functions::AS_TYPE;
 

@@ -6,8 +6,7 @@
 use datafusion::sql::sqlparser::ast::{Expr, Spanned, Value, ValueWithSpan};
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::{text, text_of};
-use crate::dialect::calls::call;
+use crate::dialect::exprs::{call, text, text_of};
 use crate::error::SqlError;
 
 /// The escape of the engine.
@@ -85,7 +84,7 @@ pub(in crate::dialect) fn replacement(by: &Expr) -> Option<Expr> {
 #[cfg(test)]
 mod tests {
     fn resolved(sql: &str) -> Result<String, String> {
-        let mut statement = crate::guard::parse(&format!("SELECT {sql}")).unwrap();
+        let mut statement = crate::dialect::parse(&format!("SELECT {sql}")).unwrap();
         crate::dialect::resolve(&mut statement).map_err(|error| error.to_string())?;
         Ok(statement.to_string())
     }

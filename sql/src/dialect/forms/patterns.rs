@@ -4,8 +4,7 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{BinaryOperator, CaseWhen, Expr, Spanned, UnaryOperator};
 use regex::Regex;
 
-use super::{text, text_of};
-use crate::dialect::calls::{call, nested};
+use crate::dialect::exprs::{call, nested, text, text_of};
 use crate::error::SqlError;
 
 /// The longest expression that may compute a pattern for whole texts.
@@ -59,7 +58,7 @@ mod tests {
     #[test]
     fn a_pattern_for_a_whole_text_is_one_by_itself() {
         let of = |sql: &str| {
-            let mut statement = crate::guard::parse(&format!("SELECT {sql}")).unwrap();
+            let mut statement = crate::dialect::parse(&format!("SELECT {sql}")).unwrap();
             crate::dialect::resolve(&mut statement).unwrap();
             statement.to_string()
         };

@@ -5,7 +5,7 @@ use datafusion::prelude::SessionContext;
 
 fn put(sql: &str, column: &str, place: Option<(u64, u64)>) -> Result<Option<String>, String> {
     let state = SessionContext::new().state();
-    let mut statement = crate::guard::parse(sql).unwrap();
+    let mut statement = crate::dialect::parse(sql).unwrap();
     let error = SqlError::unknown(format!("there is no column `{column}`"));
     let error = place.into_iter().fold(error, |error, (line, column)| error.at(line, column));
     let found = Given::new(&state).put(&mut statement, &error).map_err(|error| error.to_string())?;

@@ -19,8 +19,7 @@ use super::wildcard::{Options, all, named};
 use super::{Keys, Selects, merge_names};
 use crate::dialect::planned;
 use crate::error::SqlError;
-use crate::parameters::inner;
-use crate::walk::VisitMut;
+use crate::walk::{VisitMut, inner};
 
 /// Most queries of a statement that are planned for their columns.
 const MOST: usize = 50;

@@ -1,6 +1,8 @@
 //! How a join compares its tables, and the names of these and of their columns.
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, JoinConstraint, JoinOperator, ObjectName, TableFactor};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Select, TableFactor,
+};
 
 use crate::expanded::name;
 
@@ -58,6 +60,12 @@ impl Joined {
         };
         Self { side, by }
     }
+}
+
+/// Whether tables of a query are joined in another way than by a condition.
+pub(in crate::dialect) fn joins_without_condition(select: &Select) -> bool {
+    let mut joins = select.from.iter().flat_map(|from| &from.joins);
+    joins.any(|join| !matches!(Joined::of(&join.join_operator).by, By::Condition))
 }
 
 /// The condition of a join that may have `USING`.

@@ -2,8 +2,8 @@
 
 use datafusion::sql::sqlparser::ast::Expr;
 
-use super::super::calls::call;
 use super::joined::Side;
+use crate::dialect::exprs::call;
 use crate::error::SqlError;
 
 /// A column of several tables.

@@ -221,6 +221,11 @@ impl Merged {
     }
 }
 
+/// Whether tables of a query are joined by columns of one name.
+pub(in crate::dialect) fn joins_by_names(select: &Select) -> bool {
+    Merged::of(select).is_some()
+}
+
 pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }

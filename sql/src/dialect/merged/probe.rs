@@ -3,11 +3,11 @@
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Cte, ObjectName, Query, Select, SetExpr, Statement as Sql, WildcardAdditionalOptions, With,
+    Cte, GroupByExpr, ObjectName, Query, Select, SelectItem, SetExpr, Statement as Sql,
+    WildcardAdditionalOptions, With,
 };
 
 use super::wildcard::of_table;
-use crate::dialect::columns::of_from;
 use crate::expanded::name;
 
 /// Table expressions of a query, and how many of the queries in it were entered: its table expressions first.
@@ -69,5 +69,19 @@ impl Scopes {
         }
         let recursive = self.0.iter().any(|scope| scope.recursive);
         (!cte_tables.is_empty()).then(|| With { with_token: AttachedToken::empty(), recursive, cte_tables })
+    }
+}
+
+/// Columns of the tables of a SELECT, without its other clauses.
+pub(in crate::dialect) fn of_from(select: &Select, projection: Vec<SelectItem>) -> Select {
+    Select {
+        projection,
+        distinct: None,
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        having: None,
+        qualify: None,
+        selection: None,
+        named_window: Vec::new(),
+        ..select.clone()
     }
 }

@@ -51,7 +51,7 @@ fn a_column_of_using_is_one_column() {
             r#"SELECT v FROM a FULL JOIN b USING(k) JOIN c ON coalesce(a."k", b."k") = c."k" WHERE coalesce(a."k", b."k") = 1"#,
         ),
     ] {
-        let mut statement = crate::guard::parse(sql).unwrap();
+        let mut statement = crate::dialect::parse(sql).unwrap();
         merge_names(&mut statement).unwrap();
         assert_eq!(statement.to_string().replace("FULL OUTER", "FULL"), expected);
     }
@@ -66,14 +66,14 @@ fn a_name_that_may_be_of_another_table_stays() {
         "SELECT k FROM a LEFT ANTI JOIN b USING(k)",
         "SELECT max(v) AS k FROM a JOIN b USING(k) HAVING k > 1 ORDER BY k",
     ] {
-        let mut statement = crate::guard::parse(sql).unwrap();
+        let mut statement = crate::dialect::parse(sql).unwrap();
         merge_names(&mut statement).unwrap();
         assert_eq!(statement.to_string(), sql);
     }
 }
 
 fn refused(sql: &str) -> SqlError {
-    let mut statement = crate::guard::parse(sql).unwrap();
+    let mut statement = crate::dialect::parse(sql).unwrap();
     merge_names(&mut statement).err().unwrap()
 }
 

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::all::All;
-use crate::dialect::calls::call;
+use crate::dialect::exprs::call;
 use crate::expanded::name;
 use crate::functions::called;
 use crate::walk::visit_expressions_mut;

@@ -1,10 +1,10 @@
 //! Promise: a column that a SELECT has twice is two columns, and no other column changes its name.
 
 use super::*;
-use crate::parameters::inner;
+use crate::walk::inner;
 
 fn renamed(sql: &str) -> String {
-    let mut statement = crate::guard::parse(sql).unwrap();
+    let mut statement = crate::dialect::parse(sql).unwrap();
     apart(inner(&mut statement).unwrap());
     statement.to_string()
 }
@@ -67,7 +67,7 @@ fn the_second_of_two_columns_has_a_number() {
 fn a_name_that_all_columns_have_too_has_a_number() {
     let error = SqlError::invalid(format!("column `id`{OCCURS}"));
     let beside = |sql: &str| {
-        let mut statement = crate::guard::parse(sql).unwrap();
+        let mut statement = crate::dialect::parse(sql).unwrap();
         let found = beside_all(inner(&mut statement).unwrap(), &error);
         (found, statement.to_string())
     };

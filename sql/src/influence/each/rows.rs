@@ -8,7 +8,7 @@ use super::seen::Seen;
 use super::{EachOptions, EachRows};
 use crate::blocking::Demand;
 use crate::error::SqlError;
-use crate::influence::hold_inverses;
+use crate::influence::question::hold_inverses;
 use crate::leaf::{self, Rows, Want};
 
 /// Most bytes that rankings take where the engine has no limit.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use gstore_store::{EncodingReader, TokenCount};
 
-use super::error::SqlError;
-use super::samples::row_numbers;
+use super::arrays::row_numbers;
+use crate::error::SqlError;
 
 /// The counts of given rows, ascending by row. Rows far apart are looked up one run at a time.
 pub(super) fn of_rows(reader: &EncodingReader, rows: &[u64]) -> Result<Vec<TokenCount>, SqlError> {

@@ -1,0 +1,45 @@
+//! Expressions of a statement that take the place of others.
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    Value,
+};
+
+/// A call of a function.
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let list = FunctionArgumentList { duplicate_treatment: None, args: arguments(args), clauses: Vec::new() };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// Arguments without names.
+pub(super) fn arguments(args: Vec<Expr>) -> Vec<FunctionArg> {
+    args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect()
+}
+
+/// An expression in parentheses.
+pub(super) fn nested(expr: Expr) -> Box<Expr> {
+    Box::new(Expr::Nested(Box::new(expr)))
+}
+
+/// The text that an expression is.
+pub(super) fn text_of(expr: &Expr) -> Option<&str> {
+    let Expr::Value(value) = expr else { return None };
+    match &value.value {
+        Value::SingleQuotedString(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// A text as an expression.
+pub(super) fn text(text: &str) -> Expr {
+    Expr::value(Value::SingleQuotedString(text.to_owned()))
+}

@@ -1,0 +1,87 @@
+//! One question about a relation, as all nodes of a plan that answers it have it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::stats::Precision;
+use datafusion::execution::memory_pool::MemoryReservation;
+use gstore_core::Cancel;
+use gstore_query::influence::{Diversity, Order, Prepared};
+
+use super::columns::InfluenceColumns;
+use super::search::Search;
+use crate::error::SqlError;
+
+/// What every node of a plan that answers the question shares.
+pub(super) struct Question {
+    pub(super) plan: Prepared,
+    pub(super) columns: Arc<InfluenceColumns>,
+    pub(super) relation: Relation,
+}
+
+/// Which rows the relation has, and by what they are ranked.
+#[derive(Debug)]
+pub(super) enum Relation {
+    /// All rows that have a score.
+    All,
+    /// The `k` rows at one end of the ranking that the rules let stand side by side, and no others.
+    Best { k: usize, rules: Diversity, order: Order },
+    /// Rows are scored for themselves; the target plays no part.
+    SelfInfluence { k: Option<usize> },
+    /// The rows nearest to a vector, nearest first.
+    Nearest { k: Option<usize>, search: Search },
+}
+
+impl Relation {
+    /// The relation is the first `k` rows and no others.
+    pub(super) fn k(&self) -> Option<usize> {
+        match self {
+            Self::All => None,
+            Self::Best { k, .. } => Some(*k),
+            Self::SelfInfluence { k } | Self::Nearest { k, .. } => *k,
+        }
+    }
+
+    /// The order of the ranking, where the rows come in it.
+    pub(super) fn order(&self) -> Option<Order> {
+        match self {
+            Self::Best { order, .. } => Some(*order),
+            Self::Nearest { .. } => Some(Order::Best),
+            _ => self.k().map(|_| Order::Best),
+        }
+    }
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question").field("spec", self.plan.spec()).field("relation", &self.relation).finish()
+    }
+}
+
+impl Question {
+    /// Rows of the result, before filters.
+    pub(super) fn rows(&self) -> Precision<usize> {
+        let most = usize::try_from(self.plan.most_results()).unwrap_or(usize::MAX);
+        Precision::Inexact(most.min(self.relation.k().unwrap_or(usize::MAX)))
+    }
+}
+
+/// Makes the inverses of a preconditioner on `threads`. What they take until then is in `memory`, where there is a
+/// limit, and then what they take for good.
+pub(super) fn hold_inverses(
+    plan: &Prepared,
+    memory: Option<&MemoryReservation>,
+    threads: usize,
+    cancel: &Cancel,
+) -> Result<(), SqlError> {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let making = size(plan.inverse_making_bytes(threads).map_err(SqlError::query)?);
+    let made = size(plan.inverse_bytes().map_err(SqlError::query)?);
+    let held = memory.map_or(Ok(()), |memory| memory.try_grow(making));
+    held.map_err(|e| SqlError::from_datafusion(e, &[]))?;
+    plan.make_inverses(threads, cancel).map_err(SqlError::query)?;
+    if let Some(memory) = memory {
+        memory.shrink(making.saturating_sub(made));
+    }
+    Ok(())
+}

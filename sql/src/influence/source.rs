@@ -1,0 +1,59 @@
+//! What a table function reads, and its question over it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::catalog::TableFunctionArgs;
+use gstore_query::influence::{Encoder, InfluenceSpec, Prepared};
+use gstore_query::{QueryError, SideOf};
+use gstore_store::{LookupError, Snapshot};
+
+use crate::error::SqlError;
+use crate::virtuals::Asked;
+
+/// What a table function reads.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Who computes samples that are given as text.
+    pub(crate) encoder: Option<Arc<dyn Encoder>>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "snapshot {}", self.snapshot.number())
+    }
+}
+
+/// The virtual columns that the statement of a call names.
+pub(super) fn asked(args: &TableFunctionArgs) -> Asked {
+    args.session().config().get_extension::<Asked>().map_or_else(Asked::default, |asked| *asked)
+}
+
+/// Resolves the question; an unknown name is blamed on the argument that has it.
+pub(super) fn resolve(source: &Source, spec: &InfluenceSpec) -> Result<Prepared, SqlError> {
+    let plan = Prepared::with_encoder(&source.snapshot, spec, source.encoder.clone());
+    plan.map_err(|error| blamed(spec, error))
+}
+
+/// The error with the argument that it is about.
+pub(super) fn blamed(spec: &InfluenceSpec, error: QueryError) -> SqlError {
+    let argument = match &error {
+        QueryError::Lookup(LookupError::Unknown { what, name, .. }) => match *what {
+            "dataset" if spec.pools.contains(name) => Some("pool"),
+            "dataset" | "subtask" => Some("target"),
+            "checkpoint" => Some("checkpoints"),
+            "ensemble" => Some("ensemble"),
+            "signal" => Some("signal"),
+            "group" => Some("groups"),
+            "run" => Some("run"),
+            "feature" => Some("features"),
+            _ => None,
+        },
+        QueryError::Artifact(_) | QueryError::Curvature(_) => Some("precondition"),
+        QueryError::NoFeature { side: SideOf::Pool, .. } => Some("pool"),
+        QueryError::NoFeature { side: SideOf::Target, .. } => Some("target"),
+        _ => None,
+    };
+    SqlError::query(error).about(argument)
+}

@@ -1,0 +1,98 @@
+//! Functions that statements get from the dialect alone: the engine has them under other names, or in another form.
+
+/// Names of other databases, and those of the same functions here.
+pub(crate) const RENAMED: &[(&str, &str)] = &[
+    ("approx_count_distinct", "approx_distinct"),
+    ("approx_quantile", "approx_percentile_cont"),
+    ("arbitrary", "any_value"),
+    ("ceiling", "ceil"),
+    ("countif", "count_if"),
+    ("first", "first_value"),
+    ("group_concat", "string_agg"),
+    ("ifnull", "coalesce"),
+    ("json_extract_path_string", "json_extract_string"),
+    ("last", "last_value"),
+    ("lcase", "lower"),
+    ("list", "array_agg"),
+    ("list_max", "array_max"),
+    ("list_min", "array_min"),
+    ("list_value", "make_array"),
+    ("listagg", "string_agg"),
+    ("ord", "ascii"),
+    ("prefix", "starts_with"),
+    ("quantile", "percentile_cont"),
+    ("regexp_matches", "regexp_like"),
+    ("sign", "signum"),
+    ("split", "string_to_array"),
+    ("str_split", "string_to_array"),
+    ("string_split", "string_to_array"),
+    ("strlen", "octet_length"),
+    ("struct_extract", "get_field"),
+    ("suffix", "ends_with"),
+    ("ucase", "upper"),
+    ("unicode", "ascii"),
+    ("variance", "var"),
+];
+
+/// Functions of a time, and the parts of it that they give.
+pub(crate) const PARTS: &[(&str, &str)] = &[
+    ("day", "day"),
+    ("dayofmonth", "day"),
+    ("dayofweek", "dow"),
+    ("dayofyear", "doy"),
+    ("epoch", "epoch"),
+    ("hour", "hour"),
+    ("isodow", "isodow"),
+    ("isoyear", "isoyear"),
+    ("microsecond", "microsecond"),
+    ("millisecond", "millisecond"),
+    ("minute", "minute"),
+    ("month", "month"),
+    ("quarter", "quarter"),
+    ("second", "second"),
+    ("week", "week"),
+    ("weekday", "dow"),
+    ("weekofyear", "week"),
+    ("year", "year"),
+];
+
+/// Those of another form: their names, their kinds, and how they are called.
+const CALLS: [(&str, &str, &str); 14] = [
+    ("array_reverse_sort", SCALAR, "array_reverse_sort(list)"),
+    ("array_unique", SCALAR, "array_unique(list)"),
+    ("count_if", "AGGREGATE", "count_if(condition)"),
+    ("dayname", SCALAR, "dayname(time)"),
+    ("list_reverse_sort", SCALAR, "list_reverse_sort(list)"),
+    ("list_unique", SCALAR, "list_unique(list)"),
+    ("mod", SCALAR, "mod(a, b)"),
+    ("monthname", SCALAR, "monthname(time)"),
+    (
+        "regexp_full_match",
+        SCALAR,
+        "regexp_full_match(text, 'pattern'), with options regexp_like(text, '^(?:pattern)$', options)",
+    ),
+    ("regexp_split_to_array", SCALAR, "regexp_split_to_array(text, 'pattern')"),
+    ("str_split_regex", SCALAR, "str_split_regex(text, 'pattern')"),
+    ("string_split_regex", SCALAR, "string_split_regex(text, 'pattern')"),
+    ("unnest", SCALAR, "unnest(list)"),
+    ("xor", SCALAR, "xor(a, b)"),
+];
+
+const SCALAR: &str = "SCALAR";
+
+/// Functions of another form: their names, their kinds, and how they are called.
+pub(crate) fn calls() -> impl Iterator<Item = (&'static str, &'static str, String)> {
+    let calls = CALLS.into_iter().map(|(name, kind, call)| (name, kind, call.to_owned()));
+    calls.chain(PARTS.iter().map(|(part, _)| (*part, SCALAR, format!("{part}(time)"))))
+}
+
+/// Functions that the engine has under another name, with that name.
+pub(crate) fn renamed() -> impl Iterator<Item = (&'static str, &'static str)> {
+    RENAMED.iter().copied().filter(|(name, _)| !CALLS.iter().any(|(call, ..)| call == name))
+}
+
+/// How a function of another form is called.
+pub(crate) fn call_of(name: &str) -> Option<String> {
+    let name = name.to_lowercase();
+    calls().find(|(known, ..)| *known == name).map(|(.., call)| call)
+}
