@@ -57,7 +57,7 @@ struct Folders {
     up: &'static [(&'static str, &'static str)],
 }
 
-const FOLDERS: &[Folders] = &[STORE, MODEL, INGEST, QUERY];
+const FOLDERS: &[Folders] = &[STORE, MODEL, INGEST, QUERY, SQL];
 
 const INGEST: Folders = Folders {
     krate: "ingest",
@@ -74,6 +74,31 @@ const QUERY: Folders = Folders {
         &["influence"],
         &["evaluate"],
         &["ann", "matrix"],
+    ],
+    up: &[],
+};
+
+const SQL: Folders = Folders {
+    krate: "sql",
+    layers: &[
+        &["error", "formats", "names", "notes", "walk", "wording"],
+        &["at_once", "blocking", "caught", "cooperative", "copies", "live", "memory", "ordinals", "tokens"],
+        &["bounds", "correlated", "expanded", "guard", "not_in"],
+        &["types"],
+        &["functions"],
+        &["measured", "mixed", "output", "virtuals"],
+        &["translate"],
+        &["args", "dialect", "distinct", "filter", "literals", "window"],
+        &["leaf", "parameters", "quotes"],
+        &["own", "samples", "scan", "views"],
+        &["options", "union"],
+        &["engine", "influence", "system"],
+        &["catalog", "predicted", "vectors"],
+        &["shown", "shows", "table_functions"],
+        &["function", "planning"],
+        &["describe", "prepared"],
+        &["session"],
+        &["runner"],
     ],
     up: &[],
 };
@@ -220,9 +245,17 @@ fn public_modules_are_declared_at_the_top_of_a_crate() {
 /// Which folders (or files) at the top of a crate use which others, with one file that does.
 fn arrows(src: &Path) -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();
-    for (name, source) in sources(src).into_iter().filter(|(name, _)| name != "lib.rs") {
-        let from = name.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
-        for to in used(&source).into_iter().filter(|to| *to != from) {
+    let sources = sources(src);
+    let top = |name: &str| name.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
+    let tops: BTreeSet<String> = sources.iter().map(|(name, _)| top(name)).collect();
+    for (name, source) in sources.iter().filter(|(name, _)| name != "lib.rs") {
+        let from = top(name);
+        let mut names = used(source, "crate::");
+        // In files at the top, and in the `mod.rs` of a folder, `super` is the crate.
+        if !name.contains('/') || *name == format!("{from}/mod.rs") {
+            names.extend(used(source, "super::").into_iter().filter(|to| tops.contains(to)));
+        }
+        for to in names.into_iter().filter(|to| *to != from) {
             found.insert((from.clone(), to), name.clone());
         }
     }
@@ -253,15 +286,15 @@ fn code(source: &str) -> Vec<&str> {
     product.lines().filter(|line| !line.trim_start().starts_with("//")).collect()
 }
 
-/// The modules at the top of the crate that a source names with `crate::`, its own tests left out.
-fn used(source: &str) -> BTreeSet<String> {
+/// The modules that a source names behind `root`, which is `crate::` or `super::`, its own tests left out.
+fn used(source: &str, root: &str) -> BTreeSet<String> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let word = |text: &str| text.chars().take_while(|c| is_word(*c)).collect::<String>();
     let code = code(source).join("\n");
     let mut names = BTreeSet::new();
-    for place in code.match_indices("crate::").filter(|(at, _)| !code[..*at].ends_with(['$', '_'])) {
+    for place in code.match_indices(root).filter(|(at, _)| !code[..*at].ends_with(['$', '_'])) {
         let rest = &code[place.0 + place.1.len()..];
-        assert!(!rest.starts_with('{'), "write a `use crate::` for each module, so that this test reads it");
+        assert!(!rest.starts_with('{'), "write a `use {root}` for each module, so that this test reads it");
         names.insert(word(rest));
     }
     names
@@ -270,7 +303,8 @@ fn used(source: &str) -> BTreeSet<String> {
 #[test]
 fn the_reader_of_sources_sees_every_form() {
     let source = "use crate::a::{B, c::D};\n// crate::not\nfn f(x: crate::e::F) { crate::g() }\n#[cfg(test)]\nmod tests {\nuse crate::h;\n}\n";
-    assert_eq!(used(source).into_iter().collect::<Vec<_>>(), ["a", "e", "g"]);
+    assert_eq!(used(source, "crate::").into_iter().collect::<Vec<_>>(), ["a", "e", "g"]);
+    assert_eq!(used("use super::a::B;\nmod c;", "super::").into_iter().collect::<Vec<_>>(), ["a"]);
 }
 
 /// A mention of the command line: a flag, or one of the commands behind the program's name.
