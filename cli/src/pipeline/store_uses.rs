@@ -35,19 +35,7 @@ impl OfStore<'_> {
             // Without a name its data are datasets of their own.
             "add" | "ingest" if dataset.is_none() => uses.writes.push(self.whole()),
             "add" | "delete" => uses.writes.extend(samples),
-            "ingest" => {
-                if has("data") {
-                    uses.writes.extend(samples)
-                } else {
-                    uses.reads.extend(samples)
-                }
-                if !has("out") {
-                    uses.writes.extend(dataset.map(|dataset| self.features(dataset, run)));
-                }
-                uses.reads.extend(call.value("factors").map(|name| self.artifact(name)));
-                let run = run.map(|run| self.run(run));
-                if has("model") && !has("out") { uses.writes.extend(run) } else { uses.reads.extend(run) }
-            }
+            "ingest" => self.ingest(call, uses),
             "train" => {
                 uses.reads.extend(samples);
                 uses.reads.extend(call.value("eval_dataset").map(|dataset| self.samples(dataset)));
@@ -69,22 +57,7 @@ impl OfStore<'_> {
                 let values = dataset.filter(|_| call.has("as_features"));
                 uses.writes.extend(values.map(|dataset| self.features(dataset, None)));
             }
-            "evaluate" => {
-                let datasets = ["dataset", "reference_dataset", "query_dataset"]
-                    .into_iter()
-                    .flat_map(|id| call.values(id));
-                uses.reads.extend(datasets.map(|dataset| self.samples(unnamed(dataset))));
-                uses.reads.extend(run.map(|run| self.run(run)));
-                // Losses of an ensemble are of the dataset of its queries, which only its maker names.
-                match call.value("query_dataset").filter(|_| has("ensemble")) {
-                    Some(dataset) => uses.writes.push(self.features(dataset, None)),
-                    None if has("ensemble") => uses.reads.push(self.whole()),
-                    None => {}
-                }
-                if has("sql") {
-                    self.query(call, uses);
-                }
-            }
+            "evaluate" => self.evaluate(call, uses),
             "plot" if call.words.get(1).is_some_and(|word| word == "train") => {}
             "prefilter" => self.prefilter(call, uses),
             "factors" => self.factors(call, uses),
@@ -114,6 +87,42 @@ impl OfStore<'_> {
             _ => uses.reads.push(self.whole()),
         }
         self.conditions(call, uses);
+    }
+
+    /// Samples that are read, or added with `--data`, and the features that are computed of them.
+    fn ingest(&self, call: &Call, uses: &mut Uses) {
+        let (dataset, run) = (call.value("dataset"), call.value("run"));
+        let samples = dataset.map(|dataset| self.samples(dataset));
+        let has = |id| !call.values(id).is_empty();
+        if has("data") {
+            uses.writes.extend(samples)
+        } else {
+            uses.reads.extend(samples)
+        }
+        if !has("out") {
+            uses.writes.extend(dataset.map(|dataset| self.features(dataset, run)));
+        }
+        uses.reads.extend(call.value("factors").map(|name| self.artifact(name)));
+        let run = run.map(|run| self.run(run));
+        if has("model") && !has("out") { uses.writes.extend(run) } else { uses.reads.extend(run) }
+    }
+
+    /// Samples with answers, references and losses, by name or by a query.
+    fn evaluate(&self, call: &Call, uses: &mut Uses) {
+        let has = |id| !call.values(id).is_empty();
+        let datasets =
+            ["dataset", "reference_dataset", "query_dataset"].into_iter().flat_map(|id| call.values(id));
+        uses.reads.extend(datasets.map(|dataset| self.samples(unnamed(dataset))));
+        uses.reads.extend(call.value("run").map(|run| self.run(run)));
+        // Losses of an ensemble are of the dataset of its queries, which only its maker names.
+        match call.value("query_dataset").filter(|_| has("ensemble")) {
+            Some(dataset) => uses.writes.push(self.features(dataset, None)),
+            None if has("ensemble") => uses.reads.push(self.whole()),
+            None => {}
+        }
+        if has("sql") {
+            self.query(call, uses);
+        }
     }
 
     /// Copies are in folders, their losses are features of a dataset.

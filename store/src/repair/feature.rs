@@ -173,6 +173,36 @@ struct Candidate {
     sound: bool,
 }
 
+/// Sound segments that have no row in common.
+struct Chosen {
+    segments: Vec<SegmentEntry>,
+    /// Their rows.
+    covered: RowSet,
+    /// Those that were not taken, and their files.
+    rest: Vec<(Uuid, String)>,
+}
+
+impl Chosen {
+    /// Those with the most live rows. Of two with the same live rows the one with fewer deleted ones: it was written
+    /// after a purge.
+    fn of(number: u32, mut sound: Vec<Candidate>, live: &RowSet) -> Self {
+        sound.sort_by_key(|c| {
+            let here = c.rows.intersection(live).len();
+            (std::cmp::Reverse(here), c.rows.len() - here, c.entry.uuid)
+        });
+        let mut chosen = Self { segments: Vec::new(), covered: RowSet::new(), rest: Vec::new() };
+        for c in sound {
+            if chosen.covered.intersection(&c.rows).is_empty() && !c.rows.intersection(live).is_empty() {
+                chosen.covered = chosen.covered.union(&c.rows);
+                chosen.segments.push(c.entry);
+            } else {
+                chosen.rest.push((c.entry.uuid, segment_file(number, c.entry.uuid)));
+            }
+        }
+        chosen
+    }
+}
+
 /// A feature part by the footers of the segments in its folder. `None`, with a word in the report, if
 /// nothing says what it was.
 pub(super) fn rebuild(
@@ -209,23 +239,9 @@ pub(super) fn rebuild(
     let shape = Shape::new(&part.desc, &part.attrs);
     let same = |c: &Candidate| c.desc == part.desc && c.attrs.groups == part.attrs.groups;
     let (own, others): (Vec<Candidate>, Vec<Candidate>) = all.into_iter().partition(same);
-    let (mut sound, hurt): (Vec<Candidate>, Vec<Candidate>) = own.into_iter().partition(|c| c.sound);
-    // Bigger ones first; of two with the same live rows the one with fewer deleted ones: it
-    // was written after a purge.
-    sound.sort_by_key(|c| {
-        let here = c.rows.intersection(&live).len();
-        (std::cmp::Reverse(here), c.rows.len() - here, c.entry.uuid)
-    });
-    let mut covered = RowSet::new();
-    let mut rest: Vec<(Uuid, String)> = Vec::new();
-    for c in &sound {
-        if covered.intersection(&c.rows).is_empty() && !c.rows.intersection(&live).is_empty() {
-            covered = covered.union(&c.rows);
-            part.segments.push(c.entry.clone());
-        } else {
-            rest.push((c.entry.uuid, segment_file(number, c.entry.uuid)));
-        }
-    }
+    let (sound, hurt): (Vec<Candidate>, Vec<Candidate>) = own.into_iter().partition(|c| c.sound);
+    let Chosen { segments, mut covered, mut rest } = Chosen::of(number, sound, &live);
+    part.segments = segments;
     let whole = part.segments.len() as u64;
     rest.extend(hurt.iter().map(|c| (c.entry.uuid, segment_file(number, c.entry.uuid))));
     // Without a footer only the catalog knows whose rows these are; the shape alone says nothing.

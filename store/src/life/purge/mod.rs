@@ -28,10 +28,10 @@ use crate::layout::Env;
 use crate::layout::names::LEASES;
 use crate::lease;
 use crate::ledger::Ledger;
-use crate::manifest::DatasetPart;
+use crate::manifest::{DatasetPart, FeaturePart};
 use crate::rewrite::lock_compact;
 use crate::segment::{BlockBuffer, FileId, SegmentFile};
-use crate::store::{History, Snapshot, Store, WriterLock, change_of};
+use crate::store::{Change, History, Snapshot, Store, WriterLock, change_of};
 use crate::tombstones::{ids, new_files, set_dead};
 use gstore_core::{RowSet, many};
 use rewrite::{Rewrite, unreadable};
@@ -91,18 +91,9 @@ pub(super) fn purge(
         }
         let listed = ids::rewrite(env, &mut part, salt, forgotten, Vec::new());
         let bitmaps = new_files(old, &part);
-        if let Err(e) = listed {
-            env.remove_unreferenced(bitmaps);
-            return Err(e.into());
-        }
-        let (name, rows) = (&old.name, many(gone.len(), "row"));
-        let mut change = change_of(&base, &format!("purge of {rows} of dataset {name}"));
-        change.history = History::Cut;
-        let files = many(rewrite.replaced as u64, "file");
-        change.changes.push(format!("dataset {name}: {rows} purged, {files} written again"));
-        change.datasets.push(part);
-        change.features = features;
-        let published = rewrite.publish(store, &lock, &base, change);
+        let published = listed.map_err(ChangeError::from).and_then(|()| {
+            rewrite.publish(store, &lock, &base, cut(&base, part, features, gone.len(), rewrite.replaced))
+        });
         let published = published.inspect_err(|e| {
             if !is_unclear(e) {
                 env.remove_unreferenced(bitmaps);
@@ -119,6 +110,20 @@ pub(super) fn purge(
         true => Ok(report),
         false => Err(ChangeError::Kept { snapshot: snapshot.number(), readers }),
     }
+}
+
+/// The change that takes rows and all history with them out of the store: its dataset and features, how many rows
+/// are gone, and how many files were written again.
+fn cut(base: &Snapshot, part: DatasetPart, features: Vec<FeaturePart>, gone: u64, files: usize) -> Change {
+    let (name, rows) = (&part.name, many(gone, "row"));
+    let mut change = change_of(base, &format!("purge of {rows} of dataset {name}"));
+    change.history = History::Cut;
+    change
+        .changes
+        .push(format!("dataset {name}: {rows} purged, {} written again", many(files as u64, "file")));
+    change.datasets.push(part);
+    change.features = features;
+    change
 }
 
 /// Refuses what would be in the way of a purge: live jobs of the dataset, readers, indexes that are being
