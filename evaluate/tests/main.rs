@@ -1,6 +1,7 @@
 //! The tests of this crate's public interface in one program: linked once, run by name.
 
 mod attribution;
+mod attribution_truth;
 mod common;
 mod encodings;
 mod golden_generate;

@@ -1,17 +1,16 @@
-//! Promise: what a new user tripped over in reading, adding, undoing and selecting data stays mended.
+//! Promise: what a new user tripped over in adding, undoing and selecting data stays mended.
 //!
-//! Names of tests say the finding: `d12_...` a defect, `s16_...` a stumbling block of the trial.
+//! Names of tests say the finding: `d12_...` a defect, `s10_...` a stumbling block of the trial.
 
-use std::path::Path;
 use std::process::Command;
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
-use gstore_tests::{shared, world};
+use gstore_tests::world;
 use serde_json::{Value, json};
 
 /// A pool and a target with gradients of the demo's model.
-fn scored() -> Place {
+pub fn scored() -> Place {
     let place = Place::new();
     for (dataset, rows, features) in [("pool", 40, "grad-sgd,loss"), ("target", 6, "grad-sgd")] {
         let data = place.path(&format!("{dataset}.jsonl"));
@@ -24,25 +23,25 @@ fn scored() -> Place {
 }
 
 /// An ingest with the demo's model and one of its checkpoints.
-fn ingest(place: &Place, args: &[&str], features: &str) -> Finished {
+pub fn ingest(place: &Place, args: &[&str], features: &str) -> Finished {
     let mut command = place.gstore(&[&["ingest", "--features", features, "--dim", "64"], args].concat());
     let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
     command.args(["--run", "warmup", "--model"]).arg(world::demo().join("model"));
     binary::run(command.arg("--checkpoints").arg(checkpoint))
 }
 
-fn write(place: &Place, name: &str, text: &str) {
+pub fn write(place: &Place, name: &str, text: &str) {
     let path = place.path(name);
     fs_err::create_dir_all(path.parent().expect("a folder")).expect("created");
     fs_err::write(path, text).expect("written");
 }
 
-fn add(place: &Place, dataset: &str, file: &str, more: &[&str]) -> Finished {
+pub fn add(place: &Place, dataset: &str, file: &str, more: &[&str]) -> Finished {
     place.run(&[&["add", "--dataset", dataset, "--data", file], more].concat())
 }
 
 #[track_caller]
-fn said(finished: &Finished, code: i32, words: &[&str]) {
+pub fn said(finished: &Finished, code: i32, words: &[&str]) {
     assert_eq!(finished.code, code, "{}{}", finished.stdout, finished.stderr);
     for word in words {
         let all = format!("{}{}", finished.stdout, finished.stderr);
@@ -51,7 +50,7 @@ fn said(finished: &Finished, code: i32, words: &[&str]) {
 }
 
 /// Content of the messages of a stored row.
-fn record(place: &Place, dataset: &str, row: u64) -> Value {
+pub fn record(place: &Place, dataset: &str, row: u64) -> Value {
     let sql = format!("SELECT record FROM {dataset} WHERE row = {row}");
     let line = place.ok(&["query", "--format", "json", &sql]);
     let line: Value = serde_json::from_str(line.trim()).expect("JSON");
@@ -397,323 +396,4 @@ fn s11_work_is_sealed_by_time_and_changes_no_bit() {
     let (whole, files) = digests("whole", std::time::Duration::from_secs(300));
     let (parts, more) = digests("parts", std::time::Duration::ZERO);
     assert!(whole == parts && more > files, "{files} {more}");
-}
-
-#[test]
-fn s15_instruction_data_is_recognised_and_that_is_said() {
-    let place = Place::new();
-    let cases = [
-        ("alpaca", json!({ "instruction": "Add", "input": "1 2", "output": "3" })),
-        (
-            "sharegpt",
-            json!({ "conversations": [{ "from": "human", "value": "q" }, { "from": "gpt", "value": "a" }] }),
-        ),
-        ("preference", json!({ "prompt": "q", "chosen": "a", "rejected": "b" })),
-        ("flan", json!({ "inputs": "q", "targets": "a", "task": "cola" })),
-    ];
-    for (layout, record) in &cases {
-        let file = format!("{layout}.jsonl");
-        write(&place, &file, &format!("{record}\n"));
-        said(&add(&place, layout, &file, &[]), 0, &[&format!("--layout {layout}"), "1 sample added"]);
-        // The same without a word where it was said.
-        let finished = add(&place, layout, &file, &["--layout", layout]);
-        assert!(finished.code == 0 && !finished.stderr.contains("read as"), "{}", finished.stderr);
-        let report = place.json(&["add", "--dataset", layout, "--data", &file, "--json"]);
-        assert_eq!((report["layout"].as_str(), report["unchanged"].as_u64()), (Some(*layout), Some(1)));
-    }
-    let mixed = place.run(&["add", "--dataset", "mixed", "--data", "alpaca.jsonl", "flan.jsonl"]);
-    said(&mixed, 0, &["read as alpaca data (--layout alpaca), others as flan data"]);
-    let alpaca = record(&place, "alpaca", 0);
-    assert_eq!(alpaca["messages"][0]["content"], "Add\n\n1 2");
-    assert_eq!(place.value("SELECT rejected FROM preference"), "b");
-    // Calls of tools are read and stored as they are.
-    let calls = json!([{ "id": "1", "type": "function", "function": { "name": "add", "arguments": "{}" } }]);
-    let tools = json!({ "messages": [
-        { "role": "user", "content": "1 + 2?" },
-        { "role": "assistant", "content": null, "tool_calls": calls },
-        { "role": "tool", "content": "3", "tool_call_id": "1" },
-        { "role": "assistant", "content": "3" },
-    ] });
-    write(&place, "tools.jsonl", &format!("{tools}\n"));
-    said(&ingest(&place, &["--dataset", "tools", "--data", "tools.jsonl"], "loss"), 0, &["1 sample added"]);
-    assert_eq!(record(&place, "tools", 0), tools);
-    let scored: u64 = place.value("SELECT scored_tokens FROM tools").parse().expect("a number");
-    assert!((2..8).contains(&scored), "{scored}");
-    // What is none of them is named with what it has.
-    write(&place, "qa.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n");
-    let says = ["`question`, `answer`", "--field", "--skip-bad 1 leaves it out"];
-    said(&add(&place, "qa", "qa.jsonl", &[]), 1, &says);
-    said(
-        &add(&place, "qa", "qa.jsonl", &["--layout", "qa"]),
-        2,
-        &["openai, sharegpt, alpaca, preference, flan"],
-    );
-}
-
-#[test]
-fn s15_a_file_that_is_one_list_is_read_item_by_item() {
-    let place = Place::new();
-    let list = json!([{ "text": "a", "n": 1 }, { "text": "b", "n": 2 }]);
-    write(&place, "list.json", &format!("{list:#}"));
-    said(&add(&place, "pool", "list.json", &[]), 0, &["2 samples added"]);
-    assert_eq!(place.value("SELECT sum(n) FROM pool"), "3");
-    write(&place, "cut.json", "[{\"text\": \"a\"},\n {\"text\": ");
-    said(&add(&place, "cut", "cut.json", &[]), 1, &["cut.json, line 2", "ends inside of its list"]);
-    write(&place, "items.json", "[{\"text\": \"a\"}, {\"text\": 3}, 4]");
-    said(&add(&place, "items", "items.json", &[]), 1, &["item 2", "item 3", "--skip-bad 2"]);
-    // Records that are none are listed before columns whose types differ.
-    write(&place, "clash.jsonl", "{\"n\":1}\n4\n{\"text\":\"a\",\"n\":1}\n{\"text\":\"a\",\"n\":\"x\"}\n");
-    said(&add(&place, "clash", "clash.jsonl", &[]), 1, &["2 records cannot be read", "--skip-bad 2"]);
-    said(&add(&place, "clash", "clash.jsonl", &["--skip-bad", "2"]), 1, &["column \"n\" holds int"]);
-}
-
-#[test]
-fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
-    let place = Place::new();
-    let mut lines: Vec<String> = (0..20).map(|i| format!("{{\"id\":\"s{i}\",\"text\":\"x\"}}")).collect();
-    lines.extend((0..12).map(|i| format!("{{\"id\":\"b{i}\",")));
-    write(&place, "bad.jsonl", &lines.join("\n"));
-    let finished = add(&place, "pool", "bad.jsonl", &[]);
-    said(&finished, 1, &["12 records cannot be read", "line 21", "line 30", "and 2 more", "--skip-bad 12"]);
-    assert!(!finished.stderr.contains("line 31") && !place.path("store").exists(), "{}", finished.stderr);
-    said(&add(&place, "pool", "bad.jsonl", &["--skip-bad", "11"]), 1, &["12 records"]);
-    let finished = add(&place, "pool", "bad.jsonl", &["--skip-bad", "12"]);
-    said(
-        &finished,
-        0,
-        &[
-            "20 samples added",
-            "next: `gstore ingest --dataset pool",
-            "12 records that cannot be read",
-            "line 21",
-        ],
-    );
-    // A table without columns that are known.
-    write(&place, "own.csv", "q,a\n1,2\n3,4\n");
-    let finished = add(&place, "own", "own.csv", &[]);
-    said(&finished, 1, &["`q`, `a`", "--field prompt=q --field completion=a", "1 more like it"]);
-    assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
-    // A key whose name means something else in the table.
-    write(&place, "score.jsonl", "{\"text\":\"a\",\"score\":1}\n");
-    for says in ["`score` is the column `score_` of the table", "nothing to add"] {
-        let finished = add(&place, "scores", "score.jsonl", &[]);
-        said(&finished, 0, &[says]);
-        assert_eq!(finished.stderr.contains("score_"), says.contains("score_"), "{}", finished.stderr);
-    }
-    // Ids that are there already.
-    let twice =
-        "{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}\n";
-    write(&place, "twice.jsonl", twice);
-    said(&add(&place, "twice", "twice.jsonl", &[]), 1, &["2 records cannot be added", "line 2", "line 3"]);
-    let report = place.json(&[
-        "add",
-        "--dataset",
-        "twice",
-        "--data",
-        "twice.jsonl",
-        "--duplicates",
-        "first",
-        "--json",
-    ]);
-    let count = |key: &str| report[key].as_u64();
-    assert_eq!((count("added"), count("duplicates"), count("unchanged")), (Some(1), Some(2), Some(0)));
-    assert_eq!(record(&place, "twice", 0)["text"], "x");
-}
-
-#[test]
-fn s18_one_is_alone() {
-    let place = scored();
-    let texts = [
-        place.run(&["delete", "--dataset", "pool", "--id", "s1"]),
-        place.run(&["delete", "--dataset", "pool", "--id", "nobody"]),
-        place.run(&["drop", "feature", "1"]),
-        place.run(&["verify"]),
-        ingest(&place, &["--dataset", "target", "--limit", "1"], "loss"),
-        place.run(&["select", "--pool", "pool", "--target", "target", "--top", "1", "-o", "x.jsonl"]),
-    ];
-    let nouns =
-        ["rows", "samples", "features", "ids", "problems", "checkpoints", "segments", "files", "lines"];
-    for finished in &texts {
-        let all = format!("{}{}", finished.stdout, finished.stderr);
-        let words: Vec<&str> = all.split_whitespace().collect();
-        let wrong = words
-            .windows(2)
-            .find(|pair| pair[0] == "1" && nouns.contains(&pair[1].trim_end_matches([',', '.', ';'])));
-        assert!(wrong.is_none(), "{wrong:?} in {all}");
-    }
-}
-
-/// A tokenizer of three words.
-const WORDS: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-  "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
-  "model": {"type": "WordLevel", "vocab": {"hello": 0, "there": 1, "[UNK]": 2}, "unk_token": "[UNK]"}}"#;
-
-#[test]
-fn s21_a_model_with_few_positions_takes_what_it_can() {
-    let Some(shared) = shared::folder("s21_a_model_with_few_positions_takes_what_it_can") else { return };
-    let place = Place::new();
-    write(&place, "a.jsonl", "{\"text\":\"hello there\"}\n");
-    let model = shared.join("models/zoo/gpt2");
-    let config: Value =
-        serde_json::from_slice(&fs_err::read(model.join("config.json")).expect("read")).expect("JSON");
-    let positions = config["n_positions"].as_u64().expect("a table of positions");
-    let own = place.path("model");
-    fs_err::create_dir(&own).expect("made");
-    for file in ["config.json", "model.safetensors"] {
-        fs_err::copy(model.join(file), own.join(file)).expect("copied");
-    }
-    let ingest = |file: &str, more: &[&str]| {
-        let words = ["ingest", "--dataset", "a", "--data", file, "--features", "loss", "--model", "model"];
-        place.run(&[&words[..], more].concat())
-    };
-    let note = format!("the model has {positions} positions");
-    // Nothing is said of lengths where nothing is done.
-    let finished = ingest("a.jsonl", &[]);
-    assert!(finished.code == 1 && !finished.stderr.contains(&note), "{}", finished.stderr);
-    write(&place, "model/tokenizer.json", WORDS);
-    for finished in [ingest("missing.jsonl", &[]), ingest("a.jsonl", &["--checkpoints", "missing/*"])] {
-        said(&finished, 1, &["missing"]);
-        assert!(!finished.stderr.contains(&note), "{}", finished.stderr);
-    }
-    said(&ingest("a.jsonl", &[]), 0, &[&note, &format!("--max-length {positions}")]);
-    // The same of a training.
-    let train = |more: &[&str]| {
-        let words =
-            ["train", "--data", "a.jsonl", "--model", "model", "--output", "tuned", "--max-steps", "1"];
-        place.run(&[&words[..], more].concat())
-    };
-    // Also where it is the default that is given.
-    for beyond in [positions + 1, 2048] {
-        let beyond = ["--max-length", &beyond.to_string()];
-        said(&train(&beyond), 2, &[&format!("--max-length {positions} or less")]);
-    }
-    let beyond = (positions + 1).to_string();
-    let block = format!("--block {positions} or less");
-    for more in [&["--block", &beyond][..], &["--block", &beyond, "--max-length", &beyond]] {
-        said(&train(more), 2, &[&block]);
-    }
-    assert!(!place.path("tuned").exists());
-    said(&train(&[]), 0, &[&note]);
-    // And of texts that are scored.
-    write(&place, "long.jsonl", &format!("{{\"text\":\"{}\"}}\n", "hello ".repeat(positions as usize + 9)));
-    let score = |more: &[&str]| {
-        let words = ["generate", "--perplexity", "--data", "long.jsonl", "--model", "model"];
-        place.run(&[&words[..], more].concat())
-    };
-    said(&score(&["--max-length", &beyond]), 2, &[&format!("--max-length {positions} or less")]);
-    said(&score(&["--block", &beyond]), 2, &[&block]);
-    let scored = score(&[]);
-    said(&scored, 0, &[&note]);
-    assert!(scored.stdout.contains(&format!(",{positions},true,")), "{}", scored.stdout);
-    // And of trainings of many models.
-    let long = |id: &str| format!("{{\"id\": \"{id}\", \"text\": \"{}\"}}\n", "hello there ".repeat(100));
-    write(&place, "long.jsonl", &["a", "b", "c", "d"].map(long).concat());
-    let of = ["--data", "long.jsonl", "--model", "model"];
-    let copies = ["daunce", "train", "--models", "2", "--steps", "1", "--batch-size", "1"];
-    let copies = [&copies[..], &of, &["--output", "copies", "--dry-run"]].concat();
-    let retrain = ["evaluate", "retrain", "--truth", "truth", "--query-data", "long.jsonl", "--count", "2"];
-    let retrain =
-        [&retrain[..], &of, &["--fraction", "0.5", "--max-steps", "1", "--batch-size", "1"]].concat();
-    for command in [copies, retrain] {
-        said(&place.run(&command), 0, &[&note]);
-        let given = place.run(&[&command[..], &["--max-length", "2048"]].concat());
-        said(&given, 2, &[&format!("--max-length {positions} or less")]);
-    }
-}
-
-#[test]
-fn every_file_makes_a_dataset_and_every_target_a_selection() {
-    let place = scored();
-    for name in ["targets/Even-Odd.jsonl", "targets/second.jsonl"] {
-        fs_err::create_dir_all(place.path("targets")).expect("made");
-        world::write_samples(&place.path(name), 4);
-    }
-    let finished = ingest(&place, &["--data", "targets/*.jsonl"], "grad-sgd");
-    said(&finished, 0, &["even_odd: 4 samples added", "second: 4 samples added"]);
-    let targets = ["--target", "even_odd", "second"];
-    let select = |more: &[&str]| {
-        place.run(&[&["select", "--pool", "pool", "--top", "3"], &targets[..], more].concat())
-    };
-    said(&select(&["--each", "target", "-o", "best.jsonl"]), 0, &["for even_odd", "for second"]);
-    for target in ["even_odd", "second"] {
-        let lines = fs_err::read_to_string(place.path(&format!("best.{target}.jsonl"))).expect("written");
-        let alone = place.run(&["select", "--pool", "pool", "--target", target, "--top", "3", "-o", "-"]);
-        assert!(lines == alone.stdout && lines.lines().count() == 3, "{lines}");
-        assert!(place.path(&format!("best.{target}.jsonl.scores.csv")).is_file());
-    }
-    // A place that is taken is found before the first is written.
-    fs_err::remove_file(place.path("best.even_odd.jsonl")).expect("removed");
-    fs_err::remove_file(place.path("best.even_odd.jsonl.scores.csv")).expect("removed");
-    said(&select(&["--each", "target", "-o", "best.jsonl"]), 2, &["best.second.jsonl exists"]);
-    assert!(!place.path("best.even_odd.jsonl").exists());
-    said(&select(&["--each", "target", "-o", "-"]), 2, &["--each target"]);
-}
-
-#[test]
-fn a_selection_is_a_saved_dataset_that_can_be_added_again() {
-    let place = scored();
-    let select = ["select", "--pool", "pool", "--target", "target", "--top", "5", "-o", "best/"];
-    said(&place.run(&select), 0, &["5 of 40 rows selected", "best.scores.csv"]);
-    for name in ["data-00000-of-00001.arrow", "state.json", "dataset_info.json"] {
-        assert!(place.path("best").join(name).is_file(), "{name}");
-    }
-    said(&add(&place, "again", "best", &[]), 0, &["again: 5 samples added"]);
-    said(&place.run(&select), 2, &["exists; --force replaces it"]);
-    said(&place.run(&[&select[..], &["--force"]].concat()), 0, &[]);
-    write(&place, "mine/notes.txt", "mine");
-    let over = ["select", "--pool", "pool", "--target", "target", "--top", "5", "--force", "-o", "mine/"];
-    said(&place.run(&over), 2, &["holds something else"]);
-    assert!(place.path("mine/notes.txt").is_file());
-    open_with_datasets(&place.path("best"));
-}
-
-/// Where the library is there: it opens the folder.
-fn open_with_datasets(folder: &Path) {
-    let script = "import sys, datasets; d = datasets.load_from_disk(sys.argv[1]); print(d.num_rows, sorted(d.column_names))";
-    let Ok(output) = Command::new("python3").args(["-c", script]).arg(folder).output() else { return };
-    let finished = Finished::from(output);
-    if finished.stderr.contains("ModuleNotFoundError") {
-        return;
-    }
-    said(&finished, 0, &["5 ['id', 'messages', 'source']"]);
-}
-
-#[test]
-fn datasets_of_the_hub_are_read_from_the_cache() {
-    let place = Place::new();
-    let commit = "0123456789abcdef0123456789abcdef01234567";
-    let repository = "hub/datasets--org--tiny";
-    write(&place, &format!("{repository}/refs/main"), commit);
-    write(
-        &place,
-        &format!("{repository}/snapshots/{commit}/data/train-00000-of-00001.jsonl"),
-        "{\"text\":\"a\"}\n",
-    );
-    write(
-        &place,
-        &format!("{repository}/snapshots/{commit}/data/test-00000-of-00001.jsonl"),
-        "{\"text\":\"b\"}\n",
-    );
-    let offline = |args: &[&str]| {
-        let mut command = place.gstore(args);
-        binary::run(command.env("HF_HUB_CACHE", place.path("hub")).env("HF_HUB_OFFLINE", "1"))
-    };
-    said(&offline(&["add", "--data", "hf://org/tiny"]), 0, &["tiny: 1 sample added", commit]);
-    said(&offline(&["add", "--dataset", "held_out", "--data", "hf://org/tiny#test"]), 0, &["1 sample added"]);
-    assert_eq!(record(&place, "held_out", 0)["text"], "b");
-    said(&offline(&["add", "--data", "hf://org/other"]), 1, &["HF_HUB_OFFLINE"]);
-    said(&offline(&["add", "--dataset", "x", "--data", "hf://other"]), 1, &["hf://org/name"]);
-}
-
-#[test]
-fn messages_are_plain_english() {
-    let place = scored();
-    write(&place, "p.pkl", "x");
-    said(&add(&place, "p", "p.pkl", &[]), 1, &["unknown format; supported:"]);
-    write(&place, "other/notes.txt", "x");
-    said(&place.run(&["backup", "--to", "other"]), 1, &["is not a backup of this store"]);
-    let ask = ["ask", "--pool", "pool", "--messages", "{"];
-    said(&place.run(&ask), 2, &["not valid JSON at line 1"]);
-    let help = place.ok(&["add", "--help"]);
-    assert!(help.contains("lower-case letters") && !help.contains("small letters"), "{help}");
 }

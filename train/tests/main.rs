@@ -7,4 +7,5 @@ mod golden_train;
 mod gradients;
 mod jobs;
 mod options;
+mod unsound;
 mod workers;

@@ -1,0 +1,231 @@
+//! Promise: factors of something else, numbers that are none and files that were changed are refused; clients of a
+//! server are not told where a model is.
+
+use crate::factors::{MODULES, demo, fit, fit_args, place, scores};
+use crate::served::{Served, token};
+use gstore_tests::place::Place;
+use gstore_tests::world;
+use serde_json::{Value, json};
+
+#[test]
+fn factors_of_something_else_are_refused() {
+    let place = place();
+    fit(&place, "f", &["--strategy", "diagonal", "--limit", "6"]);
+    let refused = place.run(&["score", "--factors", "f", "--pool", "q", "--target", "pool"]);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    let says = "fitted on dataset `pool`, and `q` is scored; --stale";
+    assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    let report =
+        ["score", "--factors", "f", "--pool", "q", "--target", "pool", "--stale", "--dry-run", "--json"];
+    let report = place.json(&report);
+    assert!(report["stale"].is_string() && report["passes"] == 1, "{report}");
+
+    place.ok(&[
+        "score",
+        "--factors",
+        "f",
+        "--pool",
+        "pool",
+        "--target",
+        "q",
+        "--kronfluence",
+        "scores_f",
+        "--report",
+        "f.md",
+    ]);
+    assert!(place.path("scores_f/pairwise_scores.safetensors").exists());
+    let report = fs_err::read_to_string(place.path("f.md")).expect("written");
+    assert!(report.contains("## Prompt 3: Is 2 odd?") && report.contains("Is 11 odd?"), "{report}");
+    // The files say how the curvature was taken, not how it was fitted.
+    let score = ["score", "--factors", "f", "--pool", "pool", "--target", "q", "--strategy", "identity"];
+    place.ok(&[&score[..], &["--kronfluence", "scores_i"]].concat());
+    for (folder, strategy) in [("scores_f", "diagonal"), ("scores_i", "identity")] {
+        let arguments = fs_err::read(place.path(folder).join("factor_arguments.json")).expect("written");
+        let arguments: Value = serde_json::from_slice(&arguments).expect("JSON");
+        assert_eq!(arguments["strategy"], strategy);
+    }
+    // The inputs of one sample's tokens do not span those of a module.
+    fit(&place, "thin", &["--strategy", "kfac", "--limit", "1"]);
+    let thin = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "0"];
+    let refused = place.run(&thin);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("with a damping of 0, "), "{}", refused.stderr);
+    let tiny = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "1e-300"];
+    let refused = place.run(&[&tiny[..], &["-o", "tiny.csv"]].concat());
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("module `model.layers."), "{}", refused.stderr);
+    assert!(!place.path("tiny.csv").exists());
+
+    let bad = place.path("bad");
+    fs_err::create_dir(&bad).expect("made");
+    for file in fs_err::read_dir(world::demo().join("model")).expect("a folder") {
+        let file = file.expect("a file");
+        let mut bytes = fs_err::read(file.path()).expect("readable");
+        if file.file_name() == "model.safetensors" {
+            // The last weight of the last normalisation, in f16.
+            let end = bytes.len();
+            bytes[end - 2..].copy_from_slice(&[0, 0x7e]);
+        }
+        fs_err::write(bad.join(file.file_name()), bytes).expect("written");
+    }
+    let fit_of_nan = ["factors", "fit", "bad", "--dataset", "pool", "--modules", MODULES, "--model", "bad"];
+    let refused = place.run(&fit_of_nan);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    for says in ["row 0 (id \"s0\") of dataset `pool`: module `model.layers.2.self_attn.v_proj`: ", " is NaN"]
+    {
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    // One of a query is told apart from one of the pool.
+    let score = ["score", "--model", "bad", "--modules", MODULES, "--pool", "pool", "--target", "q"];
+    let refused = place.run(&score);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("row 0 (id \"s0\") of the queries: "), "{}", refused.stderr);
+
+    let little = fit_args("g", &["--max-memory", "1MB"]);
+    let refused = place.run(&little.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--max-memory") && refused.stderr.contains("fewer"),
+        "{}",
+        refused.stderr
+    );
+    // What says nothing of the curvature, and a damping that nothing uses.
+    fit(&place, "flat", &["--strategy", "identity"]);
+    let of_q = ["score", "--pool", "pool", "--target", "q"];
+    for (more, says) in [
+        (&[][..], "gstore factors fit"),
+        (&["--factors", "f", "--filter", "identity", "--damping", "1e-3"], "no --filter inverts them"),
+        (
+            &["--factors", "f", "--strategy", "identity", "--damping", "auto"],
+            "the identity has no eigenvalues",
+        ),
+        (&["--factors", "flat", "--damping", "1e-3"], "the identity has none"),
+        (
+            &["--model", &demo("model"), "--stale"],
+            "--stale accepts factors of something else, and there are none",
+        ),
+        (&["--factors", "f", "--top", "2", "--report", "top.md"], "--top shortens the table"),
+        (&["--factors", "f", "--top", "2", "--kronfluence", "top"], "--top shortens the table"),
+    ] {
+        let refused = place.run(&[&of_q[..], more].concat());
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    let mixed = ["factors", "gram", "m", "--mix", "a,b", "--share", "0.5", "--components", "300"];
+    let refused = place.run(&mixed);
+    let says = "a --share that is given balances none";
+    assert!(refused.code == 2 && refused.stderr.contains(says), "{}", refused.stderr);
+    let outside = fit_args("../g", &[]);
+    let refused = place.run(&outside.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);
+}
+
+#[test]
+fn files_that_were_changed_since_they_were_exported_are_refused() {
+    let place = place();
+    fit(&place, "f", &["--strategy", "diagonal", "--folder", "fitted"]);
+    place.ok(&["factors", "export", "f", "out"]);
+    // A store takes them that has not the dataset.
+    let other = Place::new();
+    other.ok(&["add", "--dataset", "q", "--data", &place.path("q.jsonl").display().to_string()]);
+    other.ok(&["factors", "import", &place.path("out").display().to_string(), "f"]);
+    let listed = other.ok(&["factors", "list", "--format", "csv"]);
+    assert!(listed.contains("f,diagonal,2,pool,12,"), "{listed}");
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    for (folder, name) in [("out", "a"), ("fitted/factors_f", "b")] {
+        place.ok(&["factors", "import", folder, name, "--model", &model, "--checkpoint", &checkpoint]);
+        let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
+        assert_eq!(of(name), of("f"));
+        // The model itself is not the checkpoint that they are of.
+        let refused = place.run(&["factors", "import", folder, "c", "--model", &model]);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        assert!(refused.stderr.contains("its factors are of checkpoint"), "{}", refused.stderr);
+
+        let path = place.path(folder).join("lambda_matrix.safetensors");
+        let mut bytes = fs_err::read(&path).expect("readable");
+        let end = bytes.len();
+        bytes[end - 4] ^= 1;
+        fs_err::write(&path, bytes).expect("written");
+        let refused = place.run(&["factors", "import", folder, "c"]);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        assert!(refused.stderr.contains("lambda_matrix.safetensors changed"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
+    let place = place();
+    fit(&place, "f", &["--strategy", "diagonal", "--template", "plain"]);
+    let of = |more: &[&str]| scores(&place, &[&["--target", "q"][..], more].concat());
+    let (own, plain) = (of(&["--factors", "f"]), ["--template", "plain"]);
+    // One that is what it would be without the flag is a flag, too.
+    for more in [plain, ["--template", "tulu"], ["--max-length", "2048"]] {
+        let args = ["score", "--pool", "pool", "--factors", "f", "--target", "q"];
+        let refused = place.run(&[&args[..], &more[..]].concat());
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains("factors f say how texts become tokens"), "{}", refused.stderr);
+    }
+    // As Kronfluence leaves them.
+    place.ok(&["factors", "export", "f", "out"]);
+    fs_err::remove_file(place.path("out/gstore.json")).expect("removed");
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    place.ok(&["factors", "import", "out", "g", "--model", &model, "--checkpoint", &checkpoint]);
+    assert_eq!(of(&["--factors", "g", "--template", "plain"]), own);
+    let tulu = of(&["--factors", "g"]);
+    assert!(tulu != own && tulu == of(&["--factors", "g", "--template", "tulu"]));
+    let said = place.run(&["score", "--pool", "pool", "--factors", "g", "--target", "q", "-o", "s.csv"]);
+    assert!(said.stderr.contains("the template tulu, at most "), "{}", said.stderr);
+    // Nor of which rows their sums are, which more rows could be added to.
+    let args = fit_args("more", &["--strategy", "diagonal", "--template", "plain", "--extend", "g"]);
+    let refused = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    for says in ["`g` were fitted by another program and do not say on which rows", "without --extend"] {
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
+
+    // Nor do they say over which rows a product with the curvature is a mean.
+    let solve = ["score", "--pool", "q", "--factors", "g", "--target", "q", "--solver", "cg"];
+    let refused = place.run(&solve);
+    assert!(refused.code == 2 && refused.stderr.contains("--solver-data"), "{}", refused.stderr);
+    let named = ["--solver-data", "pool", "--dry-run", "--json"];
+    let report = place.json(&[&solve[..], &named].concat());
+    assert!(report["solver_data"] == "pool" && report["solver_rows"] == 12, "{report}");
+    let other = ["score", "--pool", "pool", "--factors", "f", "--target", "q", "--solver", "cg"];
+    let refused = place.run(&[&other[..], &["--solver-data", "q"]].concat());
+    assert!(refused.code == 2 && refused.stderr.contains("not of `q`"), "{}", refused.stderr);
+}
+
+#[test]
+fn clients_are_not_told_where_a_model_is() {
+    let place = place();
+    fit(&place, "f", &[]);
+    place.ok(&["factors", "export", "f", "out"]);
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    let folder = place.path("out").display().to_string();
+    place.ok(&["factors", "import", &folder, "copy", "--model", &model, "--checkpoint", &checkpoint]);
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &[]);
+    let sql = "SELECT name, provenance FROM gstore.artifacts ORDER BY name";
+    let listed = |more: &[&str]| -> Vec<(Value, Value)> {
+        let text = place.ok(&[&["query", "--format", "json", sql][..], more].concat());
+        let line = |line: &str| {
+            let row: Value = serde_json::from_str(line).expect("a row");
+            let provenance = row["provenance"].as_str().expect("a text");
+            (row["name"].clone(), serde_json::from_str(provenance).expect("provenance"))
+        };
+        text.lines().map(line).collect()
+    };
+    let (here, there) = (listed(&[]), listed(&["--remote", &server.address, "--token", &token]));
+    assert_eq!((here.len(), there.len()), (2, 2));
+    for ((name, whole), (_, shown)) in here.iter().zip(&there) {
+        for (key, last) in [("model", "model"), ("weights", "checkpoint-26")] {
+            assert!(whole[key].as_str().is_some_and(|path| path.starts_with('/')), "{name}: {whole}");
+            assert_eq!(shown[key].as_str(), Some(last), "{name}");
+        }
+        let is_path = |(key, value): &(&String, &Value)| {
+            *key != "command" && value.as_str().is_some_and(|text| text.contains('/'))
+        };
+        let paths: Vec<_> = shown.as_object().expect("an object").iter().filter(is_path).collect();
+        assert!(paths.is_empty() && shown.get("folder").is_none(), "{name}: {paths:?}");
+    }
+}

@@ -1,0 +1,272 @@
+//! Promise: the pipelines of the project can be planned, and run from their data to their reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use crate::pipeline::go;
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::{Value, json};
+
+#[test]
+fn the_pipelines_of_the_project_can_be_planned() {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data/targets")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 20);
+    world::write_samples(&place.path("corpus.jsonl"), 20);
+    world::write_samples(&place.path("data/target.jsonl"), 3);
+    for target in ["gsm8k", "sentiment", "commongen", "paraphrase", "socialqa", "headline", "science"] {
+        world::write_samples(&place.path(&format!("data/targets/{target}.jsonl")), 3);
+    }
+    let set = |name: &str, path: &Path| format!("{name}={}", path.canonicalize().expect("there").display());
+    let demo = set("demo", &world::demo());
+    world::write_samples(&place.path("data/queries.jsonl"), 3);
+    fs_err::write(place.path("data/bm25.csv"), "id,query,score\n").expect("written");
+    let prompts = r#"[{"prompt": "Is 7 odd?", "completion": " Yes."}]"#;
+    fs_err::write(place.path("data/prompts.json"), prompts).expect("written");
+    let (model, data) = (set("model", &world::demo().join("model")), set("data", &place.path("data")));
+    let corpus = set("corpus", &place.path("corpus.jsonl"));
+    for (name, variables, stages) in [
+        ("less.toml", [model.clone(), data.clone()], "132 of 132"),
+        ("prefilter.toml", [model.clone(), data.clone()], "71 of 71"),
+        ("cascade.toml", [model.clone(), data.clone()], "23 of 23"),
+        ("demo-model.toml", [demo, corpus], "8 of 8"),
+        ("daunce.toml", [model.clone(), data.clone()], "9 of 9"),
+        ("ekfac.toml", [model.clone(), data.clone()], "9 of 9"),
+        ("lds.toml", [model.clone(), data.clone()], "13 of 13"),
+        ("lds-full.toml", [model, data], "10 of 10"),
+    ] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
+        fs_err::copy(file, place.path(name)).expect("copied");
+        let mut plan = Command::new(binary::path());
+        plan.args(["run", name, "--dry-run"]).current_dir(place.path("")).env_remove("GSTORE_STORE");
+        for variable in variables {
+            plan.arg("--set").arg(variable);
+        }
+        let planned = binary::run(&mut plan);
+        assert_eq!(planned.code, 0, "{name}: {}", planned.stderr);
+        assert!(planned.stderr.contains(stages), "{name}: {}", planned.stderr);
+    }
+}
+
+/// The whole way from samples to a report on perturbed copies, small.
+#[test]
+fn the_pipeline_of_daunce_runs() {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 40);
+    world::write_samples(&place.path("data/target.jsonl"), 5);
+    let target = fs_err::read_to_string(place.path("data/target.jsonl")).expect("written");
+    fs_err::write(place.path("data/target.jsonl"), target.replace("odd?", "odd or even?")).expect("written");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/daunce.toml");
+    fs_err::copy(file, place.path("daunce.toml")).expect("copied");
+    let go = || {
+        let mut run = Command::new(binary::path());
+        run.args([
+            "run",
+            "daunce.toml",
+            "--json",
+            "--set",
+            "copies=4",
+            "--set",
+            "steps=2",
+            "--set",
+            "batch=4",
+        ]);
+        run.args(["--set", "warm-steps=2", "--set"]);
+        run.arg(format!("model={}", world::demo().join("model").canonicalize().expect("there").display()));
+        run.current_dir(place.path("")).env_remove("GSTORE_STORE");
+        let done = binary::run(&mut run);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        let summary: Value = serde_json::from_str(&done.stdout).expect("JSON");
+        let stages = summary["stages"].as_array().expect("stages").iter();
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let outcomes = stages.map(|stage| (text(&stage["name"]), text(&stage["outcome"])));
+        outcomes.collect::<BTreeMap<String, String>>()
+    };
+    let first = go();
+    assert!(first.len() == 9 && first.values().all(|outcome| outcome == "done"), "{first:?}");
+    assert!(place.path("daunce/report.html").is_file() && place.path("daunce/ranking.csv").is_file());
+    for copy in 0..4 {
+        assert!(place.path(&format!("daunce/copies/members/{copy:05}/adapter_model.safetensors")).is_file());
+    }
+    let again = go();
+    assert!(again.values().all(|outcome| outcome == "up to date"), "{again:?}");
+}
+
+/// Tuning, factors, their pictures, scores of wanted and given answers, and the comparison of texts, small.
+#[test]
+fn the_pipeline_of_curvature_runs() {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 24);
+    let prompts = json!([
+        {"prompt": "Is 7 odd?", "completion": " 7 is odd"},
+        {"prompt": "Is 4 odd?", "completion": " 4 is even"},
+    ]);
+    fs_err::write(place.path("data/prompts.json"), prompts.to_string()).expect("written");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/ekfac.toml");
+    fs_err::copy(file, place.path("p.toml")).expect("copied");
+    let model = world::demo().join("model").canonicalize().expect("there");
+    let set = [format!("model={}", model.display())];
+    let small = ["steps=2", "batch=4", "rows=12", "max-new-tokens=6"];
+    let set = set.iter().map(String::as_str).chain(small).flat_map(|variable| ["--set", variable]);
+    let set: Vec<&str> = set.collect();
+    let first = go(&place, &set);
+    assert!(first.len() == 9 && first.values().all(|outcome| outcome == "done"), "{first:?}");
+
+    let read = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
+    let spectra = read("ekfac/factors.csv");
+    assert_eq!(spectra.lines().count(), 1 + 9, "the MLPs of three layers: {spectra}");
+    for layer in 0..3 {
+        assert!(place.path(&format!("ekfac/factors/layer_{layer}/lambda_matrix.png")).is_file());
+    }
+    // The row that says what was wanted is in the pool.
+    let scores = read("ekfac/scores.md");
+    let best = scores.lines().find(|line| line.starts_with("| 1 |")).expect("a ranking");
+    assert!(best.ends_with("| Is 7 odd? 7 is odd |"), "{scores}");
+    let given = read("ekfac/scores_of_answers.md");
+    assert_eq!(given.matches("### Highest scores").count(), 2, "{given}");
+    assert!(place.path("ekfac/scores.parquet").is_file() && place.path("ekfac/evaluation.md").is_file());
+    let again = go(&place, &set);
+    assert!(again.values().all(|outcome| outcome == "up to date"), "{again:?}");
+}
+
+/// Two targets that keep many of the same rows, and a selection for each.
+#[test]
+fn the_pipeline_of_prefilters_runs() {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data/targets")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 160);
+    // Even rows choose: those of the first target, and one more for the second.
+    for (target, rows) in [("a", 4), ("b", 6)] {
+        let path = place.path(&format!("data/targets/{target}.jsonl"));
+        world::write_samples(&path, rows);
+        let text = fs_err::read_to_string(&path).expect("written");
+        fs_err::write(&path, text.replace("odd?", "odd or even?")).expect("written");
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/prefilter.toml");
+    fs_err::copy(file, place.path("p.toml")).expect("copied");
+    let model = world::demo().join("model").canonicalize().expect("there");
+    let model = format!("model={}", model.display());
+    let outcomes = go(&place, &["--set", &model, "--set", "targets=a,b"]);
+    assert!(outcomes.len() == 26 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+
+    let lines = |name: &str| -> BTreeSet<String> {
+        let text = fs_err::read_to_string(place.path(name)).expect("written");
+        text.lines().map(str::to_owned).collect()
+    };
+    let log = fs_err::read_to_string(place.path("p.state/logs/fit-a.log")).expect("a log");
+    assert!(log.contains("a perfect prediction is expected to have a recall of the top 5.0 %"), "{log}");
+    let (a, b) = (lines("prefilter/kept/a.jsonl"), lines("prefilter/kept/b.jsonl"));
+    // 15 % are 24 rows; those of an equal prediction, or without any, are kept as well.
+    assert!((20..60).contains(&a.len()) && (20..60).contains(&b.len()), "{} and {}", a.len(), b.len());
+    let both = a.union(&b).count();
+    assert!(both < a.len() + b.len(), "no row is kept for both");
+    assert_eq!(place.value("SELECT count(*) FROM kept"), both.to_string());
+    for target in ["a", "b"] {
+        let selected = lines(&format!("prefilter/selected/{target}.jsonl"));
+        assert_eq!(selected.len(), 8, "5 % of the 160 rows of the pool");
+        assert!(selected.iter().all(|line| a.contains(line) || b.contains(line)), "{selected:?}");
+    }
+}
+
+/// An example of the project with the demo's model and variables of its own; outcomes by stage.
+fn example(place: &Place, name: &str, variables: &[&str]) -> BTreeMap<String, String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
+    fs_err::copy(file, place.path("p.toml")).expect("copied");
+    let model = world::demo().join("model").canonicalize().expect("there");
+    let model = format!("model={}", model.display());
+    let set: Vec<&str> = [&[model.as_str()][..], variables].concat();
+    let args: Vec<&str> = set.into_iter().flat_map(|variable| ["--set", variable]).collect();
+    go(place, &args)
+}
+
+#[test]
+fn the_pipeline_of_cascades_runs() {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data/targets")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 300);
+    for (target, word) in [("a", "odd?"), ("b", "odd or even?")] {
+        let path = place.path(&format!("data/targets/{target}.jsonl"));
+        world::write_samples(&path, 4);
+        let text = fs_err::read_to_string(&path).expect("written");
+        fs_err::write(&path, text.replace("odd?", word)).expect("written");
+    }
+    // A small pool has room for few labels: half of it is selected, of which half has to be kept.
+    let outcomes = example(&place, "cascade.toml", &["targets=a,b", "top=50%", "recall=50%", "dim=256"]);
+    assert!(outcomes.len() == 8 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+    for target in ["a", "b"] {
+        let selected = fs_err::read_to_string(place.path(&format!("cascade/selected/{target}.jsonl")));
+        assert_eq!(selected.expect("written").lines().count(), 150);
+        let report = fs_err::read_to_string(place.path(&format!("cascade/reports/{target}.json")));
+        let report: Value = serde_json::from_str(&report.expect("written")).expect("JSON");
+        assert!(report["report"]["done"] == true && report["refused"].is_null(), "{report:#}");
+        assert!(report["saving"].as_f64().expect("a number") > 0.0, "{report:#}");
+    }
+}
+
+/// A pool of 24 rows and 3 queries, with the scores of another program.
+fn compared() -> Place {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 25);
+    world::write_samples(&place.path("data/queries.jsonl"), 3);
+    let text = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
+    // Of a row without an answer no method has a score.
+    let lines = text("data/pool.jsonl");
+    let pool: String =
+        lines.lines().filter(|line| !line.contains("\"s13\"")).flat_map(|line| [line, "\n"]).collect();
+    fs_err::write(place.path("data/pool.jsonl"), pool).expect("written");
+    let queries =
+        text("data/queries.jsonl").replace("odd?", "odd or even?").replace("\"id\":\"s", "\"id\":\"q");
+    fs_err::write(place.path("data/queries.jsonl"), queries).expect("written");
+    let mut scores = "id,query,score\n".to_owned();
+    for row in (0..25).filter(|row| *row != 13) {
+        (0..3).for_each(|query| scores.push_str(&format!("s{row},q{query},{}\n", row * 7 % 11 + query)));
+    }
+    fs_err::write(place.path("data/bm25.csv"), scores).expect("written");
+    place
+}
+
+/// The methods of the report of a comparison, which count for all queries.
+fn methods(place: &Place, report: &str) -> Vec<String> {
+    let report = fs_err::read_to_string(place.path(report)).expect("written");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!((&report["kind"], &report["rows"]), (&json!("lds"), &json!(3)), "{report:#}");
+    let systems = report["systems"].as_array().expect("systems").iter();
+    systems.map(|system| system["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn the_pipeline_of_scores_against_retraining_runs() {
+    let place = compared();
+    let small = ["count=4", "last=4", "copies=4", "copy-steps=1", "dim=256"];
+    let outcomes = example(&place, "lds.toml", &small);
+    assert!(outcomes.len() == 13 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+    let found = methods(&place, "lds/report/evaluation.json");
+    for method in [
+        "random",
+        "bm25",
+        "ekfac",
+        "less",
+        "gradient_cosine",
+        "trak",
+        "embedding",
+        "daunce",
+        "daunce_correlation",
+    ] {
+        assert!(found.iter().any(|name| name == method), "{method}: {found:?}");
+    }
+}
+
+#[test]
+fn the_pipeline_of_scores_against_retraining_of_all_weights_runs() {
+    let place = compared();
+    let outcomes = example(&place, "lds-full.toml", &["count=4", "last=4", "dim=256"]);
+    assert!(outcomes.len() == 10 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+    assert_eq!(methods(&place, "lds-full/report/evaluation.json").len(), 7);
+    // A whole model, and no adapter.
+    assert!(place.path("lds-full/whole/checkpoint-4/model.safetensors").is_file());
+}
