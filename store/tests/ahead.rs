@@ -84,7 +84,7 @@ fn a_disk_is_read_by_its_faster_way_once_both_were_measured() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     let plain = open(&filled(&path, 7_000, &feature("grad-sgd", 2048, DType::F16), 7_000));
-    let [slow, fast] = [300, 0].map(Duration::from_millis);
+    let [slow, fast] = [100, 0].map(Duration::from_millis);
     // Numbers that no disk has.
     for (disk, direct, ordinary, refused) in [
         (u64::MAX - 10, slow, fast, false),
@@ -97,18 +97,17 @@ fn a_disk_is_read_by_its_faster_way_once_both_were_measured() {
         );
         let reader = open(&Store::open_on(vfs.clone(), &path).unwrap());
         let (mut direct_reads, mut scratch) = (Vec::new(), BlockBuffer::new());
-        for _ in 0..8 {
+        for _ in 0..24 {
             let before = vfs.reads();
             let read;
             (scratch, read) = read_ahead(&reader);
-            // More than a turn of a trial in two, and each way is measured with twice that.
             assert!((20 << 20..32 << 20).contains(&read), "{read}");
             direct_reads.push(vfs.reads() > before);
         }
-        // By turns: 28 MB leave a turn unfinished, so each has two such reads.
-        let trial = [true, true, false, false, true, false];
-        assert_eq!(direct_reads[..6], trial.map(|is_direct| is_direct && !refused), "{disk}");
-        assert_eq!(direct_reads[6..], [direct < ordinary; 2], "{disk}");
+        // By turns of 32 MiB that are not counted and 64 that are: two and three such reads.
+        let trial: Vec<bool> = (0..20).map(|at| at / 5 % 2 == 0 && !refused).collect();
+        assert_eq!(direct_reads[..20], trial, "{disk}");
+        assert_eq!(direct_reads[20..], [direct < ordinary; 4], "{disk}");
         let known = measured_disks().into_iter().find(|(number, _)| *number == disk);
         assert_eq!(
             known.map(|(_, rates)| rates.direct < rates.ordinary),

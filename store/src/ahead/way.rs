@@ -6,18 +6,22 @@
 //!
 //! Invariants
 //! - what is read does not depend on the way
-//! - a rate is bytes over the time in which reads of its way were under way: waiting for those that compute is not
-//!   counted, and where two ways meet the time counts for both
+//! - while ways take turns, a turn begins when the counted reads of the one before have ended: side by side each would
+//!   be measured by what the other leaves
+//! - a rate is bytes over the time in which reads were under way: waiting for those that compute is not counted
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes that each way is measured with,
-const TRIAL: u64 = 64 << 20;
-/// and those of a turn.
-const TURN: u64 = 32 << 20;
+/// Bytes of a turn that are counted,
+const TURN: u64 = 64 << 20;
+/// and those before them: the system reads ahead of ordinary reads, for nothing at the end of a turn. So a turn counts
+/// from where the reads ahead of what is not counted help it.
+const WARM: u64 = 32 << 20;
+/// Turns, of both ways together. The better one of each way counts: other work may have disturbed the other.
+const TURNS: usize = 4;
 
 /// Reads of fewer bytes say how long a disk takes to begin, and are not counted.
 const LARGE: u64 = 1 << 20;
@@ -38,7 +42,7 @@ pub(super) enum Way {
 }
 
 /// What a file system gives by each way, in bytes a second.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct DiskRates {
     /// Past the system's memory.
     pub direct: f64,
@@ -47,10 +51,10 @@ pub struct DiskRates {
 }
 
 impl DiskRates {
-    fn of(&self, way: Way) -> f64 {
+    fn of(&mut self, way: Way) -> &mut f64 {
         match way {
-            Way::Direct => self.direct,
-            Way::Ordinary => self.ordinary,
+            Way::Direct => &mut self.direct,
+            Way::Ordinary => &mut self.ordinary,
         }
     }
 
@@ -63,7 +67,7 @@ impl DiskRates {
     }
 }
 
-/// Reads of one way.
+/// Reads that are counted.
 #[derive(Debug, Default)]
 struct Meter {
     begun: u64,
@@ -95,8 +99,8 @@ impl Meter {
 
     /// Bytes a second, once there are so many and none is under way.
     fn rate(&self, least: u64) -> Option<f64> {
-        let is_done = self.under_way == 0 && self.done >= least && !self.busy.is_zero();
-        is_done.then(|| self.done as f64 / self.busy.as_secs_f64())
+        let seconds = self.busy.max(Duration::from_nanos(1)).as_secs_f64();
+        (self.under_way == 0 && self.done >= least).then(|| self.done as f64 / seconds)
     }
 }
 
@@ -106,94 +110,120 @@ struct Disk {
     known: Option<DiskRates>,
     /// Whether nobody has asked for them since they were measured.
     is_new: bool,
-    direct: Meter,
-    ordinary: Meter,
-    /// Of the meters: reads that began with earlier ones are not counted.
-    round: u64,
+    /// Turns that have ended, and the best rates of them.
+    turns: usize,
+    best: DiskRates,
+    /// Bytes of the turn before those that count.
+    warm: u64,
+    /// Of the turn, or of what is read by the faster way.
+    meter: Meter,
 }
 
 impl Disk {
     fn way(&self) -> Way {
-        let (direct, ordinary) = (self.direct.begun, self.ordinary.begun);
         match self.known {
             Some(rates) => rates.faster(),
-            None if direct < TRIAL && direct / TURN <= ordinary / TURN => Way::Direct,
+            None if self.turns.is_multiple_of(2) => Way::Direct,
             None => Way::Ordinary,
         }
     }
 
-    fn meter(&mut self, way: Way) -> &mut Meter {
-        match way {
-            Way::Direct => &mut self.direct,
-            Way::Ordinary => &mut self.ordinary,
-        }
+    /// Bytes that are counted together.
+    fn most(&self) -> u64 {
+        if self.known.is_some() { WINDOW } else { TURN }
     }
 
-    /// The round that a read counts in, if it does.
-    fn begin(&mut self, way: Way, bytes: u64, now: Instant) -> Option<u64> {
-        let most = if self.known.is_some() { WINDOW } else { TRIAL };
-        let round = self.round;
-        let meter = self.meter(way);
-        (bytes >= LARGE && meter.begun < most).then(|| {
-            meter.begin(bytes, now);
-            round
-        })
+    /// Whether the next read has to wait for the end of a turn.
+    fn waits(&self) -> bool {
+        self.known.is_none() && self.meter.begun >= TURN
     }
 
-    fn end(&mut self, (way, round): (Way, u64), bytes: u64, is_read: bool, now: Instant) {
-        if round != self.round {
-            return;
+    /// Before a read; whether it counts.
+    fn begin(&mut self, way: Way, bytes: u64, now: Instant) -> bool {
+        // Where a file system refuses one way, the other is not measured in its place.
+        if bytes < LARGE || way != self.way() || self.meter.begun >= self.most() {
+            return false;
         }
-        self.meter(way).end(bytes, is_read, now);
-        let Some(known) = self.known else {
-            if let (Some(direct), Some(ordinary)) = (self.direct.rate(TRIAL), self.ordinary.rate(TRIAL)) {
-                self.measure_from(Some(DiskRates { direct, ordinary }));
-                self.is_new = true;
+        if self.known.is_none() && self.warm < WARM {
+            self.warm += bytes;
+            return false;
+        }
+        self.meter.begin(bytes, now);
+        true
+    }
+
+    /// After one that counts.
+    fn end(&mut self, bytes: u64, is_read: bool, now: Instant) {
+        self.meter.end(bytes, is_read, now);
+        let Some(rate) = self.meter.rate(self.most()) else { return };
+        let way = self.way();
+        (self.warm, self.meter) = (0, Meter::default());
+        match self.known {
+            // What is counted is read by the faster way.
+            Some(known) if rate >= FAR_BEHIND * known.direct.max(known.ordinary) => {}
+            Some(_) => *self = Disk::default(),
+            None => {
+                let best = self.best.of(way);
+                *best = best.max(rate);
+                self.turns += 1;
+                if self.turns == TURNS {
+                    *self = Disk { known: Some(self.best), is_new: true, ..Disk::default() };
+                }
             }
-            return;
-        };
-        if let Some(rate) = self.meter(way).rate(WINDOW) {
-            self.measure_from((rate >= FAR_BEHIND * known.of(way)).then_some(known));
         }
-    }
-
-    /// Goes on with these rates, or with a trial.
-    fn measure_from(&mut self, known: Option<DiskRates>) {
-        *self =
-            Disk { known, is_new: self.is_new && known.is_some(), round: self.round + 1, ..Disk::default() };
     }
 }
 
 /// By their numbers.
 static DISKS: Mutex<BTreeMap<u64, Disk>> = Mutex::new(BTreeMap::new());
+/// A counted read has ended.
+static ENDED: Condvar = Condvar::new();
 
 fn disks() -> MutexGuard<'static, BTreeMap<u64, Disk>> {
     DISKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The way for what is read next of a file system; one that is not known is not measured.
+/// The way for what is read next of a file system, as soon as the turn before has ended; one that is not known is
+/// not measured. Whoever asks has no counted read under way.
 pub(super) fn of(disk: Option<u64>) -> Way {
-    disk.map_or(Way::Direct, |disk| disks().entry(disk).or_default().way())
+    let Some(number) = disk else { return Way::Direct };
+    let mut disks = disks();
+    loop {
+        let disk = disks.entry(number).or_default();
+        if !disk.waits() {
+            return disk.way();
+        }
+        disks = ENDED.wait(disks).unwrap_or_else(PoisonError::into_inner);
+    }
 }
 
-/// A read that is counted, until it is ended.
+/// A read that is counted while it is under way.
 pub(super) struct Counted {
     disk: u64,
-    began: (Way, u64),
     bytes: u64,
+    is_read: bool,
 }
 
 impl Counted {
-    /// Before a read.
+    /// Before a read, if it counts.
     pub(super) fn begin(disk: Option<u64>, way: Way, bytes: u64) -> Option<Self> {
         let disk = disk?;
-        let round = disks().entry(disk).or_default().begin(way, bytes, Instant::now())?;
-        Some(Self { disk, began: (way, round), bytes })
+        let counts = disks().entry(disk).or_default().begin(way, bytes, Instant::now());
+        // One that is not made is not ended.
+        counts.then(|| Self { disk, bytes, is_read: false })
     }
 
     /// After it.
-    pub(super) fn end(self, is_read: bool) {
-        disks().entry(self.disk).or_default().end(self.began, self.bytes, is_read, Instant::now());
+    pub(super) fn end(mut self, is_read: bool) {
+        self.is_read = is_read;
+    }
+}
+
+impl Drop for Counted {
+    /// Also where the read panics: others wait for its end.
+    fn drop(&mut self) {
+        disks().entry(self.disk).or_default().end(self.bytes, self.is_read, Instant::now());
+        ENDED.notify_all();
     }
 }
 
@@ -222,23 +252,24 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// A disk on which a read of either way takes so long, four at a time.
+    /// A disk, and the time.
     struct Clock {
         disk: Disk,
         now: Instant,
     }
 
     impl Clock {
-        /// Reads so much, 8 MiB at a time; returns the ways in their order.
-        fn read(&mut self, bytes: u64, rates: DiskRates) -> Vec<Way> {
+        /// Reads so much at these rates, four times 8 MiB at a time; returns the ways in their order.
+        fn read(&mut self, bytes: u64, mut rates: DiskRates) -> Vec<Way> {
             let mut ways = Vec::new();
             for _ in 0..bytes / (32 * MIB) {
                 let way = self.disk.way();
-                let begun: Vec<_> = (0..4).map(|_| self.disk.begin(way, 8 * MIB, self.now)).collect();
-                self.now += Duration::from_secs_f64(32.0 * MIB as f64 / rates.of(way));
-                for round in begun.into_iter().flatten() {
-                    self.disk.end((way, round), 8 * MIB, true, self.now);
+                let counted: Vec<bool> = (0..4).map(|_| self.disk.begin(way, 8 * MIB, self.now)).collect();
+                self.now += Duration::from_secs_f64(32.0 * MIB as f64 / *rates.of(way));
+                for _ in counted.into_iter().filter(|counts| *counts) {
+                    self.disk.end(8 * MIB, true, self.now);
                 }
+                assert!(!self.disk.waits(), "nothing is under way");
                 ways.push(way);
                 // Those that compute take a while: that says nothing of the disk.
                 self.now += Duration::from_secs(1);
@@ -267,11 +298,37 @@ mod tests {
             (DiskRates { direct: 1.0e9, ordinary: 1.0e9 }, Direct),
         ] {
             let mut clock = clock();
-            assert_eq!(clock.read(128 * MIB, rates), [Direct, Ordinary, Direct, Ordinary]);
+            let turns = clock.read(384 * MIB, rates);
+            assert_eq!(turns, [Direct, Direct, Direct, Ordinary, Ordinary, Ordinary].repeat(2));
             assert!(close(clock.disk.known, rates) && clock.disk.is_new, "{:?}", clock.disk);
             assert!(clock.read(1 << 30, rates).iter().all(|way| *way == faster));
             assert!(close(clock.disk.known, rates));
         }
+    }
+
+    #[test]
+    fn a_turn_that_other_work_disturbs_does_not_count() {
+        let mut clock = clock();
+        let rates = DiskRates { direct: 1.2e9, ordinary: 2.5e9 };
+        clock.read(192 * MIB, DiskRates { direct: 1.2e9, ordinary: 0.3e9 });
+        clock.read(192 * MIB, rates);
+        assert!(close(clock.disk.known, rates), "{:?}", clock.disk);
+    }
+
+    #[test]
+    fn a_turn_begins_when_the_one_before_has_ended() {
+        let Clock { mut disk, now } = clock();
+        assert!(!disk.begin(Way::Direct, WARM, now) && !disk.waits());
+        assert!(disk.begin(Way::Direct, TURN / 2, now) && disk.begin(Way::Direct, TURN / 2, now));
+        assert!(disk.waits() && !disk.begin(Way::Direct, TURN / 2, now));
+        disk.end(TURN / 2, true, now);
+        assert!(disk.waits() && disk.way() == Way::Direct);
+        // A read that fails is made up for.
+        disk.end(TURN / 2, false, now);
+        assert!(!disk.waits() && disk.way() == Way::Direct);
+        assert!(disk.begin(Way::Direct, TURN / 2, now));
+        disk.end(TURN / 2, true, now);
+        assert!(!disk.waits() && disk.way() == Way::Ordinary);
     }
 
     #[test]
@@ -286,35 +343,36 @@ mod tests {
         let after = DiskRates { direct: 0.9e9, ordinary: 0.5e9 };
         let ways = clock.read(1 << 30, after);
         assert!(ways[..8].iter().all(|way| *way == Way::Ordinary));
-        assert!(ways[12..].iter().all(|way| *way == Way::Direct));
+        assert!(ways[20..].iter().all(|way| *way == Way::Direct));
         assert!(close(clock.disk.known, after) && clock.disk.is_new);
     }
 
     #[test]
-    fn short_and_failed_reads_and_those_of_an_earlier_round_are_not_counted() {
+    fn short_reads_and_those_of_the_other_way_are_not_counted() {
         let Clock { mut disk, now } = clock();
-        assert_eq!(disk.begin(Way::Direct, LARGE - 1, now), None);
-        let round = disk.begin(Way::Direct, 2 * TURN, now).unwrap();
-        assert_eq!(disk.way(), Way::Ordinary);
-        disk.end((Way::Direct, round), 2 * TURN, false, now);
-        assert_eq!((disk.way(), disk.direct.begun, disk.direct.done), (Way::Direct, 0, 0));
-        let round = disk.begin(Way::Ordinary, TURN, now).unwrap();
-        disk.measure_from(None);
-        disk.end((Way::Ordinary, round), TURN, true, now);
-        assert_eq!((disk.ordinary.begun, disk.ordinary.done), (0, 0));
+        assert!(!disk.begin(Way::Direct, LARGE - 1, now));
+        // As of a file system that refuses direct reads.
+        for _ in 0..100 {
+            assert!(!disk.waits() && disk.way() == Way::Direct);
+            assert!(!disk.begin(Way::Ordinary, 8 * MIB, now));
+        }
     }
 
     #[test]
-    fn where_there_is_one_way_only_it_is_not_waited_for() {
-        let Clock { mut disk, now } = clock();
-        for _ in 0..100 {
-            // The file system refused the other.
-            assert_eq!(disk.way(), Way::Direct);
-            if let Some(round) = disk.begin(Way::Ordinary, 8 * MIB, now) {
-                disk.end((Way::Ordinary, round), 8 * MIB, true, now + Duration::from_millis(1));
-            }
+    fn a_read_that_panics_lets_the_others_go_on() {
+        // A number that no disk has.
+        let disk = Some(u64::MAX - 3);
+        assert!(Counted::begin(disk, Way::Direct, WARM).is_none());
+        let counted = Counted::begin(disk, Way::Direct, TURN).unwrap();
+        let other = std::thread::spawn(move || of(disk));
+        assert!(std::thread::spawn(move || counted.panics()).join().is_err());
+        assert_eq!(other.join().unwrap(), Way::Direct);
+    }
+
+    impl Counted {
+        fn panics(self) {
+            panic!("on purpose, after {}", self.bytes);
         }
-        assert_eq!(disk.known, None);
     }
 
     #[test]
