@@ -20,11 +20,9 @@ pub(crate) fn noise_of(
 ) -> Result<Option<Reliability>, AnswerError> {
     let step = (scored.len() / NOISE_ROWS).max(1);
     let rows: Vec<Scored> = scored.iter().step_by(step).copied().collect();
-    let explained = prepared.explain_rows(&rows, work.cancel)?;
-    let deviations: Option<Vec<_>> = explained.iter().map(|row| row.deviations).collect();
-    let scores: Vec<f64> = rows.iter().map(|row| f64::from(row.score)).collect();
+    let parts = prepared.part_scores(&rows, work.cancel)?;
     let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
-    Ok(deviations.and_then(|deviations| reliability(&scores, &deviations, &bootstrap)))
+    Ok(parts.and_then(|parts| reliability(&parts, &bootstrap)))
 }
 
 /// Tells what a perfect prediction of a target's labels is expected to have of the top share at each budget,

@@ -285,3 +285,85 @@ fn a_pair_has_the_noise_of_its_row_and_explaining_can_be_stopped() {
     let stopped = plan.explain_rows(&rows, &Cancel::raised());
     assert!(matches!(stopped, Err(gstore_query::QueryError::Cancelled)), "{stopped:?}");
 }
+
+/// A store of 24 projected rows and five target samples of two subtasks, at a checkpoint.
+fn projected_store(pool: &[Vec<f32>], target: &[Vec<f32>]) -> TestStore {
+    let store = TestStore::new();
+    store.dataset("pool", pool.len());
+    store.dataset_of("val", &[Some("a"), Some("a"), Some("b"), Some("b"), Some("b")]);
+    let mut features = vec![
+        Feature::new("pool", "grad-sgd", 0, present(pool)),
+        Feature::new("val", "grad-sgd", 0, present(target)),
+    ];
+    features.iter_mut().for_each(|f| f.projection = "signs".into());
+    store.features(&features, None);
+    store
+}
+
+#[test]
+fn a_part_of_the_coordinates_scores_as_the_whole_does() {
+    let mut numbers = Numbers(10);
+    // Every class of coordinates has the same values, so each part has the score of the whole.
+    let mut alike = |rows: usize| -> Vec<Vec<f32>> {
+        let vectors = numbers.vectors(rows, 6);
+        vectors.iter().map(|v| v.iter().flat_map(|x| [*x; 16]).collect()).collect()
+    };
+    let (pool, target) = (alike(24), alike(5));
+    let store = projected_store(&pool, &target);
+    for spec in questions().into_iter().filter(|spec| spec.missing == Missing::Error) {
+        let plan = plan(&store, &spec);
+        let rows = plan.top_k(Order::Best, 24, None, 1, &GO).unwrap().rows;
+        let found = plan.part_scores(&rows, &GO).unwrap().unwrap();
+        assert_eq!(found.len(), 24);
+        for (scored, ways) in rows.iter().zip(&found) {
+            let whole = f64::from(scored.score);
+            assert!(
+                ways.iter().flatten().all(|part| (part - whole).abs() <= 1e-4 * whole.abs().max(1.0)),
+                "{spec:?}: {whole} and {ways:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn parts_of_a_score_that_is_linear_have_it_as_their_mean() {
+    let mut numbers = Numbers(11);
+    let store = projected_store(&numbers.vectors(24, 96), &numbers.vectors(5, 96));
+    let spec = InfluenceSpec { sim: Sim::Dot, across: Across::Mean, ..ask("pool", "val") };
+    let plan_of = |spec: &InfluenceSpec| plan(&store, spec);
+    let plan = plan_of(&spec);
+    let rows = plan.top_k(Order::Best, 24, None, 1, &GO).unwrap().rows;
+    for (scored, ways) in rows.iter().zip(plan.part_scores(&rows, &GO).unwrap().unwrap()) {
+        for parts in ways {
+            let whole = f64::from(scored.score);
+            let is_mean = |parts: &[f64], whole: f64| {
+                let mean = parts.iter().sum::<f64>() / parts.len() as f64;
+                (mean - whole).abs() <= 1e-4 * whole.abs().max(1.0)
+            };
+            assert!(is_mean(&parts[..4], whole), "{whole}: {parts:?}");
+            assert!(parts[4..].chunks(2).all(|pair| is_mean(pair, whole)), "{whole}: {parts:?}");
+            assert!(is_mean(&[parts[0], parts[1]], parts[4]) && is_mean(&[parts[1], parts[2]], parts[9]));
+        }
+    }
+    // The largest of two subtasks is larger in parts, whose noise is larger.
+    let plan = plan_of(&InfluenceSpec { across: Across::Max, ..spec });
+    let rows = plan.top_k(Order::Best, 24, None, 1, &GO).unwrap().rows;
+    for (scored, ways) in rows.iter().zip(plan.part_scores(&rows, &GO).unwrap().unwrap()) {
+        let mean = ways[0][..4].iter().sum::<f64>() / 4.0;
+        assert!(mean >= f64::from(scored.score) - 1e-4, "{mean} and {}", scored.score);
+    }
+}
+
+#[test]
+fn vectors_that_were_not_projected_have_no_parts() {
+    let mut numbers = Numbers(12);
+    let store = TestStore::new();
+    store.dataset("pool", 5).dataset("val", 1);
+    let feature =
+        |dataset: &str, vectors: &[Vec<f32>]| Feature::new(dataset, "grad-sgd", 0, present(vectors));
+    let (pool, target) = (numbers.vectors(5, 64), numbers.vectors(1, 64));
+    store.features(&[feature("pool", &pool), feature("val", &target)], None);
+    let plan = plan(&store, &ask("pool", "val"));
+    let rows = plan.top_k(Order::Best, 5, None, 1, &GO).unwrap().rows;
+    assert!(plan.part_scores(&rows, &GO).unwrap().is_none());
+}

@@ -160,6 +160,72 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     assert!(notes.contains("50 labelled ids are not in the pool"), "{notes}");
 }
 
+/// A projection by random signs.
+fn signs(seed: u64, vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let mut numbers = Numbers(seed);
+    let lines: Vec<Vec<f32>> = (0..2 * DIM).map(|_| numbers.vector(vectors[0].len() as u32)).collect();
+    let product = |vector: &Vec<f32>, line: &Vec<f32>| {
+        vector.iter().zip(line).map(|(x, y)| x * y.signum()).sum::<f32>()
+    };
+    vectors.iter().map(|vector| lines.iter().map(|line| product(vector, line)).collect()).collect()
+}
+
+#[test]
+fn the_reliability_of_a_maximum_is_what_another_projection_says() {
+    const ROWS: u64 = 600;
+    let mut numbers = Numbers(9);
+    let directions: Vec<Vec<f32>> = (0..4).map(|_| numbers.vector(200)).collect();
+    // Two thirds of the rows have something of one of the subtasks.
+    let mut mixed = |row: u64| -> Vec<f32> {
+        let own = numbers.vector(200);
+        match directions.get((row % 6) as usize) {
+            Some(direction) => own.iter().zip(direction).map(|(own, of)| own + 0.4 * of).collect(),
+            None => own,
+        }
+    };
+    let pool: Vec<Vec<f32>> = (0..ROWS).map(&mut mixed).collect();
+    let target: Vec<Vec<f32>> = (0..12).map(|row| mixed(row % 4)).collect();
+    let place = Place::new();
+    let of_target = |row: u64| json!({"id": row.to_string(), "text": "", "subtask": (row % 4).to_string()});
+    for (name, seed) in [("pool", 1), ("other", 2)] {
+        for (name, vectors, line) in [
+            (name.to_owned(), &pool, &line as &dyn Fn(u64) -> Value),
+            (format!("q_{name}"), &target, &of_target as &dyn Fn(u64) -> Value),
+        ] {
+            let count = vectors.len() as u64;
+            let lines: String = (0..count).map(|row| format!("{}\n", line(row))).collect();
+            fs_err::write(place.path("rows.jsonl"), lines).expect("written");
+            place.ok(&["add", "--dataset", &name, "--data", "rows.jsonl"]);
+            let store = Store::open(place.path("store")).expect("a store");
+            let found = signs(seed, vectors);
+            projected(&store, &name, count, 2 * DIM, |row| found[row as usize].clone());
+        }
+    }
+    for terms in [["max", "cosine"], ["min", "cosine"], ["mean", "cosine"], ["max", "dot"]] {
+        let [across, sim] = terms;
+        let more =
+            ["--inputs", "x", "--budget", "30%", "--dry-run", "--force", "--json", "--resamples", "50"];
+        let fit = ["prefilter", "fit", "cheap", "--pool", "pool", "--target", "q_pool"];
+        let report = place.json(&[&fit[..], &more, &["--across", across, "--sim", sim]].concat());
+        let found = &report["report"]["targets"][0]["reliability"];
+        let of =
+            |name: &str| format!("influence('{name}', 'q_{name}', across => '{across}', sim => '{sim}')");
+        let truth: f64 = place
+            .value(&format!(
+                "SELECT (avg(a.score * b.score) - avg(a.score) * avg(b.score)) / sqrt((avg(a.score * a.score) - \
+                 avg(a.score) * avg(a.score)) * (avg(b.score * b.score) - avg(b.score) * avg(b.score))) FROM {} a JOIN {} b ON \
+                 a.row = b.row",
+                of("pool"),
+                of("other")
+            ))
+            .parse()
+            .expect("a number");
+        let (low, high) = (number(&found["interval"]["low"]), number(&found["interval"]["high"]));
+        assert!((number(&found["value"]) - truth).abs() < 0.1, "{terms:?}: {truth} and {found}");
+        assert!(low < high && low < truth + 0.05 && truth < high + 0.05, "{terms:?}: {truth} and {found}");
+    }
+}
+
 #[test]
 fn rows_of_which_a_value_is_missing_are_not_learned_from_and_are_kept() {
     let is_missing = |row: u64| row % 10 == 7;

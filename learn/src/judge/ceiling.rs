@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::resample::{Bootstrap, Interval};
 
-/// The share of a label's variance that is not noise.
+/// The share of a label's variance that is not noise: the correlation of labels that differ in their noise alone.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Reliability {
     /// The share.
@@ -16,56 +16,114 @@ pub struct Reliability {
     pub rows: usize,
 }
 
-/// Cronbach's alpha (1951) of scores that are means of `CLASSES` estimates: one less the variance of their errors over
-/// theirs, which is the mean of the split-half reliabilities of Flanagan and Rulon over all ways to halve the classes.
-/// `deviations` says how far the estimates of a row are from its score. What the errors of all rows have in common
-/// changes no order and is no noise. None for fewer than two rows, or labels that are all equal.
-pub fn reliability<const CLASSES: usize>(
-    scores: &[f64],
-    deviations: &[[f64; CLASSES]],
+/// Odds of a correlation up to which the growth from quarters to halves is taken for that of linear scores, more or less:
+/// quarters that hardly agree say nothing of it.
+const LITTLE: f64 = 0.05;
+
+/// The correlation that scores would have with those of another projection of the same gradients, from the scores that
+/// parts of the coordinates give.
+///
+/// `parts`: for each row and each of `WAYS` ways to part the coordinates the scores of its four quarters, then of the
+/// halves that two of them make, three times one and the other. Halves are correlated, and stepped up to the whole: with
+/// c / (1 - c) of a correlation c as its odds, twice the coordinates have twice the odds where a score is linear in them
+/// (Spearman 1910, Brown 1910). A maximum is not, and its noise is another one in a part; so the odds grow from halves to
+/// the whole as they did from quarters to halves. Errors that all rows have in common change no order and are no noise.
+///
+/// Each resample of the interval has rows that are drawn and one of the ways: which noise the coordinates happen to have
+/// is in it. None for fewer than two rows, or scores that are all equal or not finite.
+pub fn reliability<const WAYS: usize>(
+    parts: &[[[f64; 10]; WAYS]],
     bootstrap: &Bootstrap,
 ) -> Option<Reliability> {
-    if scores.len() < 2 || scores.iter().all(|score| *score == scores[0]) {
+    if parts.len() < 2 || WAYS == 0 || parts.iter().all(|row| *row == parts[0]) {
         return None;
     }
-    // Scores that are far from 0 lose no digits.
-    let centre = scores.iter().sum::<f64>() / scores.len() as f64;
-    let of = |rows: &mut dyn Iterator<Item = usize>| {
-        let mut n = 0.0f64;
-        let mut score = Moments::default();
-        let mut classes = [Moments::default(); CLASSES];
-        rows.for_each(|row| {
-            n += 1.0;
-            score.add(scores[row] - centre);
-            classes.iter_mut().zip(&deviations[row]).for_each(|(class, deviation)| class.add(*deviation));
-        });
-        let noise: f64 = classes.iter().map(|class| class.scatter(n)).sum();
-        let of_mean = noise / (CLASSES * CLASSES.saturating_sub(1)) as f64;
-        (1.0 - of_mean / score.scatter(n)).clamp(0.0, 1.0)
+    let columns = columns(parts);
+    let all: Vec<usize> = (0..parts.len()).collect();
+    let of = |rows: &[usize], ways: &[Vec<Column>]| {
+        let each = ways.iter().map(|columns| Agreement::of(columns, rows));
+        each.fold(Agreement::default(), Agreement::plus).stepped_up()
     };
-    let value = of(&mut (0..scores.len()));
-    // Errors are measured on few rows.
+    let value = of(&all, &columns);
+    if !value.is_finite() {
+        return None;
+    }
     let never = Cancel::new();
-    let interval = bootstrap.interval(scores.len(), &never, |rows| of(&mut rows.iter().copied())).ok()??;
-    Some(Reliability { value, interval, rows: scores.len() })
+    let mut ways = (0..WAYS).cycle();
+    let one = |rows: &[usize]| {
+        let way = ways.next().unwrap_or_default();
+        of(rows, &columns[way..way + 1])
+    };
+    let found = bootstrap.interval(parts.len(), &never, one).ok()??;
+    // What chance has put below 0 is 0, and as uncertain.
+    let moved = |end: f64| (end + (-value).max(0.0)).clamp(0.0, 1.0);
+    let interval = Interval { low: moved(found.low), high: moved(found.high) };
+    Some(Reliability { value: value.clamp(0.0, 1.0), interval, rows: parts.len() })
 }
 
-/// Sums of values and their squares.
+/// Values of the rows, less their mean: scores that are far from 0 lose no digits.
+type Column = Vec<f64>;
+
+/// For each way the columns of its ten parts, of the sum of the quarters, and of those of the three pairs of halves.
+fn columns<const WAYS: usize>(parts: &[[[f64; 10]; WAYS]]) -> Vec<Vec<Column>> {
+    let column = |of: &dyn Fn(&[[f64; 10]; WAYS]) -> f64| {
+        let values: Column = parts.iter().map(of).collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        values.into_iter().map(|value| value - mean).collect::<Column>()
+    };
+    let of_way = |way: usize| {
+        let mut columns: Vec<Column> = (0..10).map(|part| column(&|row| row[way][part])).collect();
+        columns.push(column(&|row| row[way][..4].iter().sum()));
+        columns.extend([4, 6, 8].map(|half| column(&|row| row[way][half] + row[way][half + 1])));
+        columns
+    };
+    (0..WAYS).map(of_way).collect()
+}
+
+/// Mean covariances of scores of different parts, and mean variances of these.
 #[derive(Debug, Default, Clone, Copy)]
-struct Moments {
-    sum: f64,
-    squares: f64,
+struct Agreement {
+    quarters: (f64, f64),
+    halves: (f64, f64),
 }
 
-impl Moments {
-    fn add(&mut self, value: f64) {
-        self.sum += value;
-        self.squares += value * value;
+impl Agreement {
+    /// Of some rows, with the columns of a way.
+    fn of(columns: &[Column], rows: &[usize]) -> Self {
+        let n = rows.len() as f64;
+        let variance = |column: &Column| {
+            let sum: f64 = rows.iter().map(|row| column[*row]).sum();
+            let squares: f64 = rows.iter().map(|row| column[*row] * column[*row]).sum();
+            (squares - sum * sum / n) / n
+        };
+        let variances: Vec<f64> = columns.iter().map(variance).collect();
+        let of = |parts: &[f64], sums: &[f64], pairs: f64| {
+            let own: f64 = parts.iter().sum();
+            // The variance of a sum has the covariance of each two twice.
+            ((sums.iter().sum::<f64>() - own) / (2.0 * pairs), own / parts.len() as f64)
+        };
+        Self {
+            quarters: of(&variances[..4], &variances[10..11], 6.0),
+            halves: of(&variances[4..10], &variances[11..], 3.0),
+        }
     }
 
-    /// Squares of the distances from the mean of `n` values.
-    fn scatter(self, n: f64) -> f64 {
-        self.squares - self.sum * self.sum / n
+    fn plus(self, other: Self) -> Self {
+        let plus = |a: (f64, f64), b: (f64, f64)| (a.0 + b.0, a.1 + b.1);
+        Self { quarters: plus(self.quarters, other.quarters), halves: plus(self.halves, other.halves) }
+    }
+
+    /// The correlation of the whole; below 0 as far as that of the halves is, in proportion.
+    fn stepped_up(self) -> f64 {
+        let odds = |(common, all): (f64, f64)| common.max(0.0) / (all - common).max(1e-12 * all);
+        let (common, all) = self.halves;
+        let halves = odds(self.halves);
+        if common < 0.0 {
+            return 2.0 * common / all;
+        }
+        let growth = (halves + 2.0 * LITTLE) / (odds(self.quarters) + LITTLE);
+        let whole = halves * growth.max(1.0);
+        whole / (1.0 + whole)
     }
 }
 
@@ -128,27 +186,92 @@ mod tests {
         assert_eq!((expected_recall(0.5, 0.05, 1.0), expected_recall(0.5, 0.05, 0.0)), (1.0, 0.0));
     }
 
+    fn normal(of: u64, row: u64) -> f64 {
+        (0..12).map(|i| random::uniform(of, row, i)).sum::<f64>() - 6.0
+    }
+
+    const ROWS: u64 = 2000;
+
+    /// Scores of rows by sixteen classes of coordinates, whose noise has a variance of 16 each: that of parts, and that of
+    /// all with two seeds of the noise. `score` makes one of the values of some subtasks.
+    fn scores(
+        signals: &[f64],
+        common: f64,
+        score: impl Fn(&[f64]) -> f64,
+    ) -> (Vec<[[f64; 10]; 3]>, [Vec<f64>; 2]) {
+        let value = |seed: u64, row: u64, classes: &[u64]| {
+            let of = |(subtask, signal): (usize, &f64)| {
+                let noise = |class: &u64| {
+                    4.0 * normal(seed + 100 * subtask as u64 + class, row) + common * *class as f64
+                };
+                let noise: f64 = classes.iter().map(noise).sum();
+                signal * normal(10_000 + subtask as u64, row) + noise / classes.len() as f64
+            };
+            score(&signals.iter().enumerate().map(of).collect::<Vec<f64>>())
+        };
+        let quarter = |way: u64, q: u64| (0..16).filter(move |class| (class * (2 * way + 1)) % 16 / 4 == q);
+        let part = |row: u64, way: u64, part: usize| {
+            let quarters: &[u64] =
+                [&[0][..], &[1], &[2], &[3], &[0, 1], &[2, 3], &[0, 2], &[1, 3], &[0, 3], &[1, 2]][part];
+            value(1000, row, &quarters.iter().flat_map(|q| quarter(way, *q)).collect::<Vec<u64>>())
+        };
+        let of_row =
+            |row| std::array::from_fn(|way| std::array::from_fn(|which| part(row, way as u64, which)));
+        let all: Vec<u64> = (0..16).collect();
+        let whole = |seed: u64| (0..ROWS).map(|row| value(seed, row, &all)).collect();
+        ((0..ROWS).map(of_row).collect(), [whole(1000), whole(5000)])
+    }
+
+    fn correlation([a, b]: &[Vec<f64>; 2]) -> f64 {
+        let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+        let (of_a, of_b) = (mean(a), mean(b));
+        let product = |x: &[f64], m: f64, y: &[f64], n: f64| {
+            x.iter().zip(y).map(|(x, y)| (x - m) * (y - n)).sum::<f64>()
+        };
+        product(a, of_a, b, of_b) / (product(a, of_a, a, of_a) * product(b, of_b, b, of_b)).sqrt()
+    }
+
     #[test]
     fn noise_is_told_from_signal() {
-        // Sums of uniform numbers. A score is the mean of four estimates, whose errors have a variance of 2: 1 of the
-        // signal, 0.5 of the noise. Errors that all rows have in common are none, and change nothing.
-        let normal = |of: u64, row: u64| (0..12).map(|i| random::uniform(of, row, i)).sum::<f64>() - 6.0;
+        // A variance of 2 of the signal and 1 of the noise. Errors that all rows have in common are none, and change
+        // nothing.
         let of = |common: f64| {
-            let row = |row: u64| {
-                let signal = normal(1, row);
-                let error = |class: u64| 2.0f64.sqrt() * normal(2 + class, row) + common * class as f64;
-                let estimates = [0, 1, 2, 3].map(|class| signal + error(class));
-                let score = estimates.iter().sum::<f64>() / 4.0;
-                (score, estimates.map(|estimate| estimate - score))
-            };
-            let (scores, deviations): (Vec<_>, Vec<_>) = (0..2000).map(row).unzip();
-            reliability(&scores, &deviations, &Bootstrap::default()).unwrap()
+            let (parts, _) = scores(&[2.0f64.sqrt()], common, |values| values[0]);
+            reliability(&parts, &Bootstrap::default()).unwrap()
         };
         let found = of(0.0);
         assert!((found.value - 2.0 / 3.0).abs() < 0.04, "{found:?}");
         assert!(found.interval.low < found.value && found.value < found.interval.high);
         let shifted = of(10.0);
         assert!((shifted.value - found.value).abs() < 1e-9, "{shifted:?}");
-        assert!(reliability(&[1.0; 5], &[[0.1, -0.1]; 5], &Bootstrap::default()).is_none());
+        assert!(reliability(&[[[1.0; 10]; 3]; 5], &Bootstrap::default()).is_none());
+        assert!(reliability(&[[[f64::NAN; 10]; 3]; 5], &Bootstrap::default()).is_none());
+    }
+
+    #[test]
+    fn the_noise_of_a_maximum_is_that_of_the_maximum() {
+        for signal in [0.5, 1.0, 2.0] {
+            for is_max in [true, false] {
+                let best = move |values: &[f64]| {
+                    let better = if is_max { f64::max } else { f64::min };
+                    values.iter().copied().fold(values[0], better)
+                };
+                let (parts, whole) = scores(&[signal; 6], 0.0, best);
+                let (found, truth) =
+                    (reliability(&parts, &Bootstrap::default()).unwrap(), correlation(&whole));
+                assert!((found.value - truth).abs() < 0.05, "{signal}: {found:?} and {truth}");
+                assert!(found.interval.low < truth && truth < found.interval.high, "{found:?} and {truth}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_of_noise_alone_have_an_interval() {
+        let (parts, _) = scores(&[0.0; 6], 0.0, |values| values.iter().copied().fold(values[0], f64::max));
+        for rows in [50, 100, 500, 2000] {
+            let found = reliability(&parts[..rows], &Bootstrap::default()).unwrap();
+            assert!(found.value < 0.3 && found.interval.low == 0.0, "{rows}: {found:?}");
+            assert!(found.interval.high > 0.5 / (rows as f64).sqrt(), "{rows}: {found:?}");
+        }
     }
 }

@@ -36,7 +36,7 @@ pub use gstore_curvature::Inversion;
 pub use explain::description::{Explain, ExplainCheckpoint};
 pub use explain::models::{BehindEstimate, RowEstimate};
 pub use explain::pair::{Pair, PairCheckpoint, PairModule};
-pub use explain::{CLASSES, RowExplanation, TargetNames};
+pub use explain::{PartScores, RowExplanation, TargetNames, WAYS};
 pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::checkpoints::PlanCheckpoint;
 pub use plan::covariance::PlanModels;

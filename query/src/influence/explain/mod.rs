@@ -12,6 +12,7 @@ pub(super) mod models;
 mod names;
 mod noise;
 pub(super) mod pair;
+mod parts;
 mod pattern;
 mod rows;
 
@@ -20,8 +21,8 @@ use serde::Serialize;
 
 use self::ignored::Ignored;
 pub use self::names::TargetNames;
-pub use self::noise::CLASSES;
 use self::noise::Noise;
+pub use self::parts::{PartScores, WAYS};
 use self::pattern::{Pattern, patterns};
 use self::rows::{Line, coordinate_weights, lines};
 use crate::error::QueryError;
@@ -54,9 +55,6 @@ pub struct RowExplanation {
     /// split halves of the coordinates (docs/methods.md). `None` where nothing was projected, or with
     /// fewer than 32 coordinates.
     pub stderr: Option<f32>,
-    /// How far the score as each class of coordinates estimates it is from their mean. `None` as `stderr`.
-    #[serde(skip)]
-    pub deviations: Option<[f64; CLASSES]>,
     /// Standard deviation of the same score for a row whose true similarity with the target is zero. `None`
     /// where nothing was projected.
     pub noise_floor: Option<f32>,
@@ -122,10 +120,10 @@ fn explain_chunk(
     subtasks: usize,
     ignored: Option<&Ignored>,
 ) -> Result<Vec<RowExplanation>, QueryError> {
-    let pairs = pairs(prepared, lines, loader, targets)?;
+    let pairs = values(prepared, lines, loader, targets, None)?;
     let folded = match prepared.spec().fold {
         Fold::None => None,
-        _ => Some(folded_values(prepared, lines, loader, targets, subtasks)?),
+        _ => Some(values(prepared, lines, loader, targets, Some(subtasks))?),
     };
     let values = folded.as_ref().unwrap_or(&pairs);
     let (patterns, of_row) = patterns(prepared, chunk, lines, values, targets, subtasks)?;
@@ -139,7 +137,6 @@ fn explain_chunk(
     for (i, line) in lines.iter().enumerate() {
         let (pattern, vectors) = (&patterns[of_row[i]], &sums[of_row[i]]);
         let (nearest, nearest_score) = nearest(line, &pairs, i);
-        let deviations = noise.deviations(line, i, pattern, vectors);
         let bound = match ignored.zip(left_out.as_ref()) {
             Some((ignored, sums)) => ignored.bound(&chunk[i], line, &sums[of_row[i]])?,
             None => None,
@@ -148,8 +145,7 @@ fn explain_chunk(
             checkpoint_scores: parts(line, values, i, pattern),
             nearest: targets[nearest],
             nearest_score: nearest_score as f32,
-            stderr: deviations.as_ref().map(|deviations| noise::stderr(deviations) as f32),
-            deviations,
+            stderr: noise.stderr(line, i, pattern, vectors).map(|x| x as f32),
             noise_floor: noise.floor(line, vectors).map(|x| x as f32),
             ignored: bound,
         });
@@ -157,45 +153,50 @@ fn explain_chunk(
     Ok(explained)
 }
 
-/// Similarities of the rows with each target sample.
-fn pairs(
+/// Similarities of the rows with each target sample, or with the vector of each of so many subtasks.
+fn values(
     prepared: &Prepared,
     lines: &[Line],
     loader: &TargetLoader<'_>,
     targets: &[TargetRow],
+    folded: Option<usize>,
 ) -> Result<Values, QueryError> {
-    let mut values = Values::new(lines.len(), prepared.checkpoints().len(), targets.len());
-    for c in 0..prepared.checkpoints().len() {
-        let weights = coordinate_weights(prepared, c);
-        let mut tile: Vec<(usize, Vec<f32>)> = Vec::with_capacity(TILE);
-        loader.each_pair(targets, c, |at, vector| {
-            tile.push((at, vector.to_vec()));
-            if tile.len() == TILE {
-                values.add(prepared.checkpoints().len(), lines, c, &weights, &mut tile);
-            }
-        })?;
-        values.add(prepared.checkpoints().len(), lines, c, &weights, &mut tile);
-    }
+    let checkpoints = prepared.checkpoints().len();
+    let mut values = Values::new(lines.len(), checkpoints, folded.unwrap_or(targets.len()));
+    each_tile(prepared, loader, targets, folded, |c, weights, tile| {
+        values.add(checkpoints, lines, (c, weights), tile);
+    })?;
     Ok(values)
 }
 
-/// Similarities of the rows with the vector of each subtask.
-fn folded_values(
+/// Hands out the vectors of target samples, or those of so many subtasks that they are folded to, at each checkpoint
+/// some at a time: (checkpoint, weights of its coordinates, units with their vectors).
+fn each_tile(
     prepared: &Prepared,
-    lines: &[Line],
     loader: &TargetLoader<'_>,
     targets: &[TargetRow],
-    subtasks: usize,
-) -> Result<Values, QueryError> {
-    let mut values = Values::new(lines.len(), prepared.checkpoints().len(), subtasks);
+    folded: Option<usize>,
+    mut take: impl FnMut(usize, &[f64], &[(usize, Vec<f32>)]),
+) -> Result<(), QueryError> {
     for c in 0..prepared.checkpoints().len() {
         let weights = coordinate_weights(prepared, c);
-        let folded = loader.folded(targets, c)?;
-        let dim = folded.len() / subtasks.max(1);
-        let mut tile = folded.chunks_exact(dim.max(1)).map(<[f32]>::to_vec).enumerate().collect();
-        values.add(prepared.checkpoints().len(), lines, c, &weights, &mut tile);
+        let mut tile: Vec<(usize, Vec<f32>)> = Vec::with_capacity(TILE);
+        if let Some(subtasks) = folded {
+            let vectors = loader.folded(targets, c)?;
+            let dim = vectors.len() / subtasks.max(1);
+            tile.extend(vectors.chunks_exact(dim.max(1)).map(<[f32]>::to_vec).enumerate());
+        } else {
+            loader.each_pair(targets, c, |at, vector| {
+                tile.push((at, vector.to_vec()));
+                if tile.len() == TILE {
+                    take(c, &weights, &tile);
+                    tile.clear();
+                }
+            })?;
+        }
+        take(c, &weights, &tile);
     }
-    Ok(values)
+    Ok(())
 }
 
 /// For each pattern and checkpoint the weighted sum of its units' vectors.
@@ -243,21 +244,19 @@ impl Values {
         &mut self,
         checkpoints: usize,
         lines: &[Line],
-        c: usize,
-        weights: &[f64],
-        tile: &mut Vec<(usize, Vec<f32>)>,
+        (c, weights): (usize, &[f64]),
+        tile: &[(usize, Vec<f32>)],
     ) {
-        for (unit, vector) in tile.iter() {
+        for (unit, vector) in tile {
             self.squares[c * self.units + unit] = noise::weighted_squares(vector, weights);
         }
         for (i, line) in lines.iter().enumerate() {
             let Some(x) = &line.vectors[c] else { continue };
-            for (unit, vector) in tile.iter() {
+            for (unit, vector) in tile {
                 self.sims[(i * checkpoints + c) * self.units + unit] =
                     noise::products(x, vector).iter().sum::<f64>();
             }
         }
-        tile.clear();
     }
 
     /// Similarities of row `i` of the chunk at a checkpoint with each unit.

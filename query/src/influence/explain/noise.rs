@@ -15,7 +15,7 @@ use crate::influence::spec::Sim;
 use crate::values::groups;
 
 /// Classes of coordinates. Their spread is the mean over the 15 balanced ways to split them into halves.
-pub const CLASSES: usize = 16;
+pub(super) const CLASSES: usize = 16;
 
 /// Products are summed in f32 for this many steps of a class, then in f64.
 const STEPS: usize = 32;
@@ -51,10 +51,32 @@ pub(super) fn weighted_squares(vector: &[f32], weights: &[f64]) -> [f64; CLASSES
     sums
 }
 
-/// The standard error of a score, from how far the estimates of the classes are from it.
-pub(super) fn stderr(deviations: &[f64; CLASSES]) -> f64 {
-    let spread: f64 = deviations.iter().map(|deviation| deviation * deviation).sum();
-    (spread / (CLASSES * (CLASSES - 1)) as f64).sqrt()
+/// Sums of squares by class, each coordinate with its weight.
+pub(super) fn squares(vector: &[f32], weights: &[f64]) -> [f64; CLASSES] {
+    let mut sums = [0.0; CLASSES];
+    for (i, (x, weight)) in vector.iter().zip(weights).enumerate() {
+        sums[i % CLASSES] += weight * f64::from(*x) * f64::from(*x);
+    }
+    sums
+}
+
+/// How many of `dim` coordinates are of a class.
+pub(super) fn coordinates(dim: usize, class: usize) -> usize {
+    (dim + CLASSES - 1 - class) / CLASSES
+}
+
+/// Whether the vectors of a checkpoint are projections, whose coordinates are alike.
+pub(super) fn is_projected(prepared: &Prepared, c: usize) -> bool {
+    // A preconditioner mixes the coordinates.
+    if prepared.spec().preconditions() {
+        return false;
+    }
+    let feature = &prepared.pools()[0].features[c];
+    let space = &feature.desc.space;
+    // Coordinates of an eigenbasis are chosen, not drawn.
+    let chosen = feature.attrs.provenance.get("projection").and_then(|text| text.as_str());
+    let chosen = chosen.is_some_and(|text| text.starts_with(FACTORS));
+    space.family == Family::Gradient && space.projection != "none" && !chosen
 }
 
 /// What the noise of some rows is computed from.
@@ -64,32 +86,18 @@ pub(super) struct Noise<'a> {
 }
 
 impl Noise<'_> {
-    /// Whether the vectors of a checkpoint are projections, whose coordinates are alike.
-    fn projected(&self, c: usize) -> bool {
-        // A preconditioner mixes the coordinates.
-        if self.prepared.spec().preconditions() {
-            return false;
-        }
-        let feature = &self.prepared.pools()[0].features[c];
-        let space = &feature.desc.space;
-        // Coordinates of an eigenbasis are chosen, not drawn.
-        let chosen = feature.attrs.provenance.get("projection").and_then(|text| text.as_str());
-        let chosen = chosen.is_some_and(|text| text.starts_with(FACTORS));
-        space.family == Family::Gradient && space.projection != "none" && !chosen
-    }
-
-    /// How far the estimate of each class of coordinates is from the row's score.
-    pub(super) fn deviations(
+    /// The standard error of the row's score, from how far the estimates of the classes are from each other.
+    pub(super) fn stderr(
         &self,
         line: &Line,
         i: usize,
         pattern: &Pattern,
         vectors: &[Vec<f64>],
-    ) -> Option<[f64; CLASSES]> {
+    ) -> Option<f64> {
         let mut estimates = [0.0f64; CLASSES];
         for (c, share) in line.shares() {
             let x = line.vectors[c].as_deref()?;
-            if !self.projected(c) || x.len() < 2 * CLASSES {
+            if !is_projected(self.prepared, c) || x.len() < 2 * CLASSES {
                 return None;
             }
             for (estimate, part) in
@@ -99,7 +107,8 @@ impl Noise<'_> {
             }
         }
         let mean = estimates.iter().sum::<f64>() / CLASSES as f64;
-        Some(estimates.map(|estimate| estimate - mean))
+        let spread: f64 = estimates.iter().map(|estimate| (estimate - mean).powi(2)).sum();
+        Some((spread / (CLASSES * (CLASSES - 1)) as f64).sqrt())
     }
 
     /// The estimate of each class for a checkpoint's part; of a cosine to first order, with the lengths
@@ -118,23 +127,18 @@ impl Noise<'_> {
         }
         if self.prepared.spec().sim == Sim::Cosine {
             let sims = self.values.of(line, i, c);
-            let weights = coordinate_weights(self.prepared, c);
-            let mut own = [0.0f64; CLASSES];
-            for (k, (x, weight)) in x.iter().zip(&weights).enumerate() {
-                own[k % CLASSES] += weight * f64::from(*x) * f64::from(*x);
-            }
+            let own = squares(x, &coordinate_weights(self.prepared, c));
             for (unit, weight) in pattern.units() {
                 let half = 0.5 * weight * sims[unit];
-                let squares = &self.values.squares[c * self.values.units + unit];
+                let other = &self.values.squares[c * self.values.units + unit];
                 for class in 0..CLASSES {
-                    estimates[class] -= half * (own[class] + squares[class]);
+                    estimates[class] -= half * (own[class] + other[class]);
                 }
             }
         }
         let dim = x.len();
         for (class, estimate) in estimates.iter_mut().enumerate() {
-            let count = (dim + CLASSES - 1 - class) / CLASSES;
-            *estimate *= dim as f64 / count as f64;
+            *estimate *= dim as f64 / coordinates(dim, class) as f64;
         }
         estimates
     }
@@ -145,7 +149,7 @@ impl Noise<'_> {
         let features = &self.prepared.pools()[line.pool].features;
         let mut variance = 0.0;
         for (a, of_a) in line.shares() {
-            if !self.projected(a) {
+            if !is_projected(self.prepared, a) {
                 return None;
             }
             for (b, of_b) in

@@ -36,13 +36,7 @@ pub(super) fn patterns(
     targets: &[TargetRow],
     subtasks: usize,
 ) -> Result<(Vec<Pattern>, Vec<usize>), QueryError> {
-    let span = |s: usize| match prepared.spec().fold {
-        Fold::None => {
-            let first = targets.partition_point(|t| (t.subtask as usize) < s);
-            first..targets.partition_point(|t| t.subtask as usize <= s)
-        }
-        _ => s..s + 1,
-    };
+    let span = |s: usize| units_of(prepared, targets, s);
     let (mut patterns, mut of_row): (Vec<Pattern>, Vec<usize>) = (Vec::new(), Vec::new());
     for (i, (scored, line)) in chunk.iter().zip(lines).enumerate() {
         let decided = scored.subtask as usize;
@@ -66,6 +60,17 @@ pub(super) fn patterns(
         }));
     }
     Ok((patterns, of_row))
+}
+
+/// The units of a subtask: its samples, or what they are folded to.
+pub(super) fn units_of(prepared: &Prepared, targets: &[TargetRow], subtask: usize) -> Range<usize> {
+    match prepared.spec().fold {
+        Fold::None => {
+            let first = targets.partition_point(|t| (t.subtask as usize) < subtask);
+            first..targets.partition_point(|t| t.subtask as usize <= subtask)
+        }
+        _ => subtask..subtask + 1,
+    }
 }
 
 /// The units of a subtask that count for a row, and the weight of each.
