@@ -1,7 +1,7 @@
 //! Labelled rows: ids, features, true scores.
 
 use gstore_core::correlation::{descending, is_constant};
-use gstore_core::many_of;
+use gstore_core::{many, many_of};
 
 use crate::error::LearnError;
 use crate::features::MOST_VALUES;
@@ -52,7 +52,7 @@ impl Labelled {
             return Err(LearnError::TooFewRows {
                 rows: whole.len(),
                 needed: least,
-                why: OF_FOLDS.to_owned(),
+                why: OF_FOLDS.to_owned() + &lacking(&features, x),
             });
         }
         let (x, y) = (x.select(&whole), y.select(&whole));
@@ -136,9 +136,46 @@ fn named(columns: &[String]) -> String {
     names.join(", ") + more
 }
 
+/// What is said of features that some of the rows lack, those that most lack first.
+fn lacking(columns: &[String], x: &Matrix) -> String {
+    let mut found: Vec<(usize, &str)> = Vec::new();
+    for (column, name) in columns.iter().enumerate() {
+        let rows = (0..x.rows()).filter(|row| x.row(*row)[column].is_finite()).count();
+        let name = name.split(['[', '=']).next().unwrap_or(name);
+        match found.last_mut() {
+            // A vector is one thing.
+            Some((fewest, last)) if *last == name => *fewest = rows.min(*fewest),
+            _ => found.push((rows, name)),
+        }
+    }
+    found.retain(|(rows, _)| *rows < x.rows());
+    found.sort_by_key(|(rows, _)| *rows);
+    if found.is_empty() {
+        return String::new();
+    }
+    let more = if found.len() > MOST_NAMES { ", ..." } else { "" };
+    let shown: Vec<String> =
+        found.iter().take(MOST_NAMES).map(|(rows, name)| format!("{name} in {rows}")).collect();
+    format!("; of {} there is a finite value of {}{more}", many(x.rows() as u64, "row"), shown.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn features_that_are_lacking_are_named_with_their_rows() {
+        let nan = f64::NAN;
+        let x = Matrix::new(4, vec![1.0, nan, nan, 2.0, 1.0, nan, 3.0, 2.0, 4.0, 5.0, 3.0, nan]);
+        let names = ["a", "b", "v[0]", "v[1]"].map(str::to_owned).to_vec();
+        let y = Matrix::new(1, vec![1.0, 2.0, 3.0]);
+        let error =
+            Labelled::new(ids(3), (names, &x), (vec!["t".to_owned()], &y), 2).unwrap_err().to_string();
+        assert!(error.starts_with("0 labelled rows have all features, and 2 are needed: "), "{error}");
+        assert!(error.ends_with("; of 3 rows there is a finite value of b in 1, v in 2"), "{error}");
+        let one = LearnError::TooFewRows { rows: 1, needed: 2, why: String::new() }.to_string();
+        assert!(one.starts_with("1 labelled row has all features"), "{one}");
+    }
 
     fn ids(n: usize) -> Vec<String> {
         (0..n).map(|i| i.to_string()).collect()

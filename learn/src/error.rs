@@ -1,6 +1,6 @@
 //! Errors of fitting, predicting and judging.
 
-use gstore_core::Cancelled;
+use gstore_core::{Cancelled, many_of};
 use gstore_store::{LookupError, ReadError};
 
 /// Why nothing was learned.
@@ -25,7 +25,7 @@ pub enum LearnError {
         why: String,
     },
     /// Too few labelled rows for what was asked for.
-    #[error("{rows} labelled rows have all features, and {needed} are needed: {why}")]
+    #[error("{} all features, and {needed} are needed: {why}", have(.rows))]
     TooFewRows {
         /// Rows that can be used.
         rows: usize,
@@ -75,4 +75,9 @@ impl LearnError {
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Read(error) if error.is_damage())
     }
+}
+
+/// So many rows, and that they have something.
+fn have(rows: &usize) -> String {
+    many_of(*rows as u64, "labelled row has", "labelled rows have")
 }

@@ -211,6 +211,35 @@ fn rows_of_which_a_value_is_missing_go_on() {
 }
 
 #[test]
+fn a_column_that_few_rows_of_the_sample_have_is_named_before_anything_is_computed() {
+    let place = hinted();
+    let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let lines = pool.lines().enumerate().map(|(row, line)| {
+        let mut line: Value = serde_json::from_str(line).expect("JSON");
+        if row % 20 == 0 {
+            line["rare"] = json!(row);
+        }
+        format!("{line}\n")
+    });
+    fs_err::write(place.path("thin.jsonl"), lines.collect::<String>()).expect("written");
+    place.ok(&["add", "--dataset", "thin", "--data", "thin.jsonl"]);
+    let select = ["select", "--pool", "thin", "--target", "q", "-o", "out.jsonl", "--top", "50%"];
+    let sized = ["--recall", "80%", "--labels", "60", "--cascade", "hint,rare -> all"];
+    let refused = place.run(&[&select[..], &sized].concat());
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    for part in [
+        "nothing was computed: of the 60 rows to be labelled ",
+        " have a value of every column, and 10 are needed",
+        "there is a value of rare in ",
+        ", hint in ",
+    ] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    let computed = "SELECT count(*) FROM gstore.features WHERE dataset = 'thin'";
+    assert_eq!(place.value(computed), "0");
+}
+
+#[test]
 fn a_refused_cascade_holds_up_no_other() {
     let place = hinted();
     place.ok(&["add", "--dataset", "r", "--data", "q.jsonl"]);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gstore_core::many_of;
+use gstore_core::{many, many_of};
 use gstore_learn::{FeatureSet, FitOptions, Labelled, Matrix};
 use gstore_store::{RowSet, Snapshot};
 
@@ -77,6 +77,48 @@ impl Sample {
     }
 }
 
+/// Refuses metadata columns of which too few of the rows that will be labelled have a value: what is computed of these
+/// would be of no use.
+pub(super) fn check_columns(
+    snapshot: &Snapshot,
+    source: &Source,
+    stages: &[Stage],
+    labelled: &RowSet,
+    request: &CascadeRequest,
+) -> Result<(), AnswerError> {
+    let rows: Vec<u64> = labelled.iter().collect();
+    let mut is_whole = vec![true; rows.len()];
+    let mut lacking: Vec<(usize, String)> = Vec::new();
+    for stage in stages {
+        let columns: Vec<String> =
+            stage.columns.iter().filter(|name| plain(name) != name.as_str()).cloned().collect();
+        if columns.is_empty() {
+            continue;
+        }
+        let open = learned_set(snapshot, source, (stage, &columns), &rows)?.open(snapshot, source.pool())?;
+        let x = open.read(&rows)?;
+        is_whole.iter_mut().enumerate().for_each(|(row, is_whole)| *is_whole &= x.is_finite(row));
+        let there = open.with_value(&x).into_iter().filter(|(_, there)| *there < rows.len());
+        lacking.extend(there.map(|(name, there)| (there, plain(name).to_owned())));
+    }
+    let options = FitOptions { learner: request.learner.clone(), ..FitOptions::default() };
+    let (needed, why) = options.needed_rows();
+    let whole = is_whole.into_iter().filter(|is_whole| *is_whole).count();
+    if lacking.is_empty() || whole >= needed {
+        return Ok(());
+    }
+    lacking.sort_unstable();
+    let more = if lacking.len() > MOST_NAMES { ", ..." } else { "" };
+    let shown: Vec<String> =
+        lacking.iter().take(MOST_NAMES).map(|(rows, name)| format!("{name} in {rows}")).collect();
+    Err(AnswerError::Refused(format!(
+        "nothing was computed: of the {} to be labelled {whole} have a value of every column, and {needed} are needed: {why}; \
+         there is a value of {}{more}",
+        many(rows.len() as u64, "row"),
+        shown.join(", ")
+    )))
+}
+
 /// The stored columns of a stage, with the values of its texts.
 fn learned_set(
     snapshot: &Snapshot,
@@ -90,8 +132,9 @@ fn learned_set(
     let without: Vec<&str> = open.without_value(&known).into_iter().map(plain).collect();
     if !without.is_empty() {
         return Err(AnswerError::Refused(format!(
-            "cascade stage `{}`: no labelled row has a value of {}",
+            "cascade stage `{}`: none of the {} to be labelled has a value of {}",
             stage.name,
+            many(rows.len() as u64, "row"),
             without.join(", ")
         )));
     }

@@ -35,7 +35,7 @@ use self::candidates::in_target;
 use self::cost::Spent;
 use self::fit::Learned;
 use self::known::{Columns, reliability_of};
-use self::labelled::Sample;
+use self::labelled::{Sample, check_columns};
 use self::report::expected;
 use self::sample::{compute_sample, draw, inputs};
 use self::source::Source;
@@ -118,6 +118,7 @@ pub fn prepare_cascade(
         )));
     }
     let mut pool = draw(&snapshot, &source, request, &stages, work)?;
+    check_columns(&snapshot, &source, &stages, &pool.labelled, request)?;
     drop((snapshot, lease));
     let mut spent = Spent::new(&stages, source.checkpoints());
     let keys = compute_sample(store, &source, &stages, (&pool.labelled, &mut spent), work)?;

@@ -160,20 +160,23 @@ impl OpenFeatures {
         Ok(found)
     }
 
-    /// The names of features of which no row has a value. `x`: what was read of some rows.
-    pub fn without_value(&self, x: &Matrix) -> Vec<&str> {
+    /// For each feature its name, and how many rows have a value of it. `x`: what was read of them.
+    pub fn with_value(&self, x: &Matrix) -> Vec<(&str, usize)> {
         let mut found = Vec::new();
         let mut at = 0;
         for feature in &self.set.features {
             let columns = at..at + feature.source.width();
             at = columns.end;
             // A text without a value has no column either.
-            let is_there = |row: usize| x.row(row)[columns.clone()].iter().any(|value| value.is_finite());
-            if !(0..x.rows()).any(is_there) {
-                found.push(feature.name.as_str());
-            }
+            let is_there = |row: &usize| x.row(*row)[columns.clone()].iter().any(|value| value.is_finite());
+            found.push((feature.name.as_str(), (0..x.rows()).filter(is_there).count()));
         }
         found
+    }
+
+    /// The names of features of which no row has a value. `x`: what was read of some rows.
+    pub fn without_value(&self, x: &Matrix) -> Vec<&str> {
+        self.with_value(x).into_iter().filter(|(_, rows)| *rows == 0).map(|(name, _)| name).collect()
     }
 
     fn count(
