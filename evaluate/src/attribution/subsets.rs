@@ -229,7 +229,7 @@ pub struct Removals {
 /// `query` names a query.
 ///
 /// # Errors
-/// Shares that are none or come twice, no random removal to compare with, or a method that is called as that.
+/// Shares that are none, or of which two remove as many rows, no random removal to compare with, or a method that is called as that.
 pub fn removals<'a>(
     pool: usize,
     methods: &[Scores],
@@ -244,15 +244,19 @@ pub fn removals<'a>(
     if methods.iter().any(|scores| scores.method == RANDOM) {
         return Err(EvaluateError::Option("random rows are removed anyway: no method is called so".into()));
     }
-    let is_named_before = |(at, share): &(usize, &f64)| asked.shares[..*at].contains(share);
-    if let Some((_, share)) = asked.shares.iter().enumerate().find(is_named_before) {
-        return Err(EvaluateError::Option(format!(
-            "share {share} is named twice, and its subsets would be trained on twice"
-        )));
+    let sizes = asked.shares.iter().map(|share| of_share(pool, *share)).collect::<Result<Vec<_>, _>>()?;
+    for (at, (share, rows)) in asked.shares.iter().zip(&sizes).enumerate() {
+        let Some(before) = sizes[..at].iter().position(|other| other == rows) else { continue };
+        let what = match asked.shares[before] {
+            other if other == *share => format!("share {share} is named twice"),
+            other => {
+                format!("shares {other} and {share} of {pool} rows both remove {}", many(*rows as u64, "row"))
+            }
+        };
+        return Err(EvaluateError::Option(format!("{what}, and the same subsets would be trained on twice")));
     }
     let mut subsets = vec![Subset::full(pool)];
-    for (number, share) in asked.shares.iter().enumerate() {
-        let rows = of_share(pool, *share)?;
+    for (number, (share, rows)) in asked.shares.iter().zip(sizes).enumerate() {
         for draw in 0..asked.draws {
             let draw = (number * asked.draws + draw) as u64;
             let kind = SubsetKind::RemovedAtRandom { share: *share };
@@ -334,5 +338,9 @@ mod tests {
         let twice = Removals { shares: vec![0.5, 0.25, 0.5], ..asked };
         let error = removals(4, &[scores], &twice, |_| "q").unwrap_err().to_string();
         assert!(error.contains("share 0.5 is named twice"), "{error}");
+        let alike = Removals { shares: vec![0.1, 0.5, 0.101], ..twice };
+        let scores = Scores::new("m", 40, (0..40).map(f64::from).collect()).expect("a matrix");
+        let error = removals(40, &[scores], &alike, |_| "q").unwrap_err().to_string();
+        assert!(error.contains("shares 0.1 and 0.101 of 40 rows both remove 4 rows"), "{error}");
     }
 }
