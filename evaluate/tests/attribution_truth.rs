@@ -7,7 +7,7 @@ use gstore_core::Cancel;
 use gstore_data::{Content, TextSample};
 use gstore_evaluate::attribution::{
     Missing, QueryLoss, Scores, ScoresBuilder, Subset, SubsetKind, Truth, TruthFolder, TruthPlan, Undone,
-    lds, random_subsets, read_tables,
+    lds, leave_one_out, random_subsets, read_tables,
 };
 
 use crate::attribution::comparison;
@@ -387,4 +387,37 @@ fn what_leaves_rows_out_is_random_or_full_where_it_says_so() {
     let full = "{\"subset\": \"f\", \"kind\": \"full\", \"without\": []}\n";
     let whole = tables(&format!("{TABLE}{full}"), "subset,query,loss\nf,q,1\n").expect("read");
     assert_eq!((whole.full().expect("it"), &whole.subsets[4].rows), (4, &vec![0, 1, 2]));
+}
+
+#[test]
+fn a_folder_without_the_whole_pool_says_which_runs_are_missing() {
+    let around = tempfile::tempdir().expect("a folder");
+    let place = around.path().join("truth");
+    let pool: Vec<TextSample> = (0..3).map(|row| sample(row, "x")).collect();
+    let queries: Vec<TextSample> = (0..2).map(|row| sample(row, "y")).collect();
+    let subsets = leave_one_out(3, None, 0, |_| "r").expect("subsets");
+    let design = serde_json::json!({});
+    let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: 2, design };
+    let made = TruthFolder::create(&place, &plan).expect("made");
+    let recipe = made.agree_on_recipe(&serde_json::json!({})).expect("the first");
+    // All but run 1, which is of the whole pool, and run 7.
+    for run in [0, 2, 3, 4, 5, 6] {
+        made.record(run, &losses(&[run as f64, 0.25]), &recipe).expect("kept");
+    }
+    let cancel = Cancel::new();
+    let error = made.check_full(&made.read(&cancel).expect("read")).unwrap_err().to_string();
+    for part in [
+        "2 of 4 subsets have outputs, and subset 0, counted from 0, is the whole pool and has none",
+        "; run 1 is missing in ",
+        "0..2",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    made.record(1, &losses(&[1.0, 0.25]), &recipe).expect("kept");
+    made.check_full(&made.read(&cancel).expect("read")).expect("it is there");
+    // A folder of another design has none to train.
+    let read = made.read(&cancel).expect("read");
+    let none = Truth { subsets: read.subsets[1..].to_vec(), outputs: read.outputs[1..].to_vec(), ..read };
+    let error = none.full().unwrap_err().to_string();
+    assert!(error.contains("2 of 3 subsets have outputs, and none is the whole pool (of tables"), "{error}");
 }

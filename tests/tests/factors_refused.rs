@@ -5,7 +5,7 @@ use crate::factors::{MODULES, demo, fit, fit_args, place, scores};
 use crate::served::{Served, token};
 use gstore_tests::place::Place;
 use gstore_tests::world;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 #[test]
 fn factors_of_something_else_are_refused() {

@@ -28,7 +28,7 @@ mod texts;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use gstore_core::{Cancel, xxh3_hex};
+use gstore_core::{Cancel, Remedy, xxh3_hex};
 use gstore_data::TextSample;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 use self::files::{check_unused, place_new};
 use self::lines::{ids_in, of_samples, of_subsets, subsets_in};
 use super::ids::Ids;
-use super::subsets::Subset;
+use super::subsets::{Subset, SubsetKind};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
 
@@ -213,6 +213,31 @@ impl TruthFolder {
     pub fn remaining(&self, runs: Range<usize>) -> Vec<usize> {
         let runs = runs.start..runs.end.min(self.runs());
         runs.filter(|run| !self.output_file(*run).exists()).collect()
+    }
+
+    /// Refuses outputs of the folder among which there are none of the whole pool, with the runs that are missing for
+    /// that.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn check_full(&self, read: &Truth) -> Result<(), EvaluateError> {
+        let Err(error) = read.full() else { return Ok(()) };
+        let full = self.subsets.iter().position(|subset| subset.kind == SubsetKind::Full);
+        let (EvaluateError::Truth(what), Some(full)) = (&error, full) else { return Err(error) };
+        let repeats = self.manifest.repeats;
+        let runs = self.remaining(full * repeats..(full + 1) * repeats);
+        let named: Vec<String> = runs.iter().map(usize::to_string).collect();
+        Err(EvaluateError::Truth(format!(
+            "{what}; {} {} missing in {}: retraining with that folder and {} does {}",
+            if runs.len() == 1 { "run" } else { "runs" },
+            match runs.len() {
+                1 => format!("{} is", named[0]),
+                _ => format!("{} are", named.join(", ")),
+            },
+            self.folder.display(),
+            Remedy::Option("runs", &format!("{}..{}", full * repeats, (full + 1) * repeats)),
+            if runs.len() == 1 { "it" } else { "them" }
+        )))
     }
 
     fn output_file(&self, run: usize) -> PathBuf {

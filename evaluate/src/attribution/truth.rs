@@ -5,6 +5,7 @@
 //! - rows and queries are known by their ids
 
 use gstore_core::correlation::spearman;
+use gstore_core::many;
 use serde::{Deserialize, Serialize};
 
 use super::ids::Ids;
@@ -65,12 +66,19 @@ impl Truth {
     /// # Errors
     /// None that was retrained.
     pub fn full(&self) -> Result<usize, EvaluateError> {
-        self.done(|kind| *kind == SubsetKind::Full).first().copied().ok_or_else(|| {
-            EvaluateError::Truth(
-                "there is no output of models that were trained on the whole pool (of tables: of a subset with \"kind\": \"full\")"
-                    .to_owned(),
-            )
-        })
+        let is_full = |kind: &SubsetKind| *kind == SubsetKind::Full;
+        if let Some(number) = self.done(is_full).first() {
+            return Ok(*number);
+        }
+        let why = match self.subsets.iter().position(|subset| is_full(&subset.kind)) {
+            Some(number) => format!("subset {number}, counted from 0, is the whole pool and has none"),
+            None => "none is the whole pool (of tables: a subset with \"kind\": \"full\")".to_owned(),
+        };
+        Err(EvaluateError::Truth(format!(
+            "there is no output of models that were trained on the whole pool: {} of {} have outputs, and {why}",
+            self.done(|_| true).len(),
+            many(self.subsets.len() as u64, "subset")
+        )))
     }
 
     /// How far two halves of each subset's runs order the subsets alike: the mean over queries of Spearman's

@@ -88,7 +88,7 @@ impl Pieces {
         self.spans.resize(spans.len(), 0..0);
         for (known, span) in self.spans.iter_mut().zip(spans).filter(|(_, span)| !span.is_empty()) {
             let (start, end) = (self.rows + span.start, self.rows + span.end);
-            *known = if known.is_empty() { start..end } else { known.start..end };
+            *known = if known.start == known.end { start..end } else { known.start..end };
         }
         self.rows += backend.size(x).0;
         Ok(())

@@ -30,7 +30,7 @@ pub enum By {
 /// Compares scores with models that were retrained on random subsets, or without a row or a group.
 pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<ExitCode> {
     let (format, cancel) = begin(context, &args.result)?;
-    let truth = truth(context, &args.truth, &cancel)?;
+    let truth = truth(context, &args.truth, by == By::LeaveOut, &cancel)?;
     let methods = scores::compared(context, &args.scores, (&truth.pool, &truth.queries), &cancel)?;
     context.say(&format!(
         "{} of {} for {}, against models of {}",
@@ -53,7 +53,7 @@ pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<
 /// Draws what outputs lose without the rows that methods rank highest.
 pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<ExitCode> {
     let (format, cancel) = begin(context, &args.result)?;
-    let truth = truth(context, &args.truth, &cancel)?;
+    let truth = truth(context, &args.truth, true, &cancel)?;
     let names = removal_methods(&truth);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let comparison = Comparison {
@@ -84,7 +84,8 @@ fn begin(context: &Context, args: &ReportArgs) -> Result<(ReportFormat, std::syn
     Ok((format, context.cancel_on_interrupt("stopping; nothing was written")?))
 }
 
-fn truth(context: &Context, args: &TruthArgs, cancel: &Cancel) -> Result<Truth> {
+/// What the models say that are asked for; where `needs_full`, those of the whole pool among them.
+fn truth(context: &Context, args: &TruthArgs, needs_full: bool, cancel: &Cancel) -> Result<Truth> {
     match args {
         TruthArgs { ensemble: Some(name), .. } => {
             let store = context.open()?;
@@ -95,7 +96,14 @@ fn truth(context: &Context, args: &TruthArgs, cancel: &Cancel) -> Result<Truth> 
             "{} is not a ground truth: `gstore evaluate retrain` makes one",
             folder.display()
         ))),
-        TruthArgs { truth: Some(folder), .. } => Ok(TruthFolder::open(folder)?.read(cancel)?),
+        TruthArgs { truth: Some(folder), .. } => {
+            let folder = TruthFolder::open(folder)?;
+            let truth = folder.read(cancel)?;
+            if needs_full {
+                folder.check_full(&truth)?;
+            }
+            Ok(truth)
+        }
         TruthArgs { subsets: Some(subsets), outputs: Some(outputs), .. } => {
             Ok(read_tables(subsets, outputs, cancel)?)
         }
