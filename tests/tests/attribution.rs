@@ -65,6 +65,17 @@ fn methods_are_compared_by_their_linear_datamodeling_score() {
 }
 
 #[test]
+fn columns_of_a_table_that_are_no_query_are_named() {
+    let place = example();
+    write(&place, "wide.csv", "id,q0,length,q1,text,step\na,1,9,2,x,1\nb,2,9,1,y,1\nc,4,9,3,z,2\n");
+    let told = place.run(&[&LDS[..], &["--scores", "wide.csv"]].concat());
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    let note =
+        "note: wide: 2 columns of numbers are not taken as scores, since no query is called so: length, step";
+    assert!(told.stderr.contains(note) && !told.stderr.contains("other queries"), "{}", told.stderr);
+}
+
+#[test]
 fn scores_that_cannot_be_joined_are_refused() {
     let place = example();
     write(&place, "other.csv", "id,query,score\nz,q0,1\n");

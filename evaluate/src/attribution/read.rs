@@ -43,7 +43,7 @@ pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -
     })
 }
 
-/// A record with a key for each query; other numbers are scores of queries that are not asked about.
+/// A record with a key for each query; of other numbers the keys are noted.
 fn of_columns(
     at: &At<'_>,
     id: &str,
@@ -58,7 +58,7 @@ fn of_columns(
                 found = true;
             }
             // What is no number is no score either.
-            false if number(at, query, score).is_ok() => into.leave_out(),
+            false if number(at, query, score).is_ok() => into.leave_out(query),
             false => {}
         }
     }
@@ -254,9 +254,10 @@ mod tests {
         assert_eq!(read(&[("s.jsonl", records)]).expect("read"), expected);
         assert_eq!(read(&[("s.csv", columns)]).expect("read"), expected);
         assert_eq!(read(&[("s.npy", &array), lists[0], lists[1]]).expect("read"), expected);
-        // Other queries are counted, and what is no number is no score.
+        // Columns of no query are named, and what is no number is no score.
         let wider = read(&[("s.csv", b"id,q,text,r,s,t\na,1,x,3,5,6\nb,2.5,y,-4,7,8\n")]).expect("read");
-        assert_eq!((wider.unknown.rows, wider.unknown.queries), (0, 4));
+        assert_eq!((wider.unknown.rows, wider.unknown.queries), (0, 0));
+        assert!(wider.unknown.columns.iter().eq(["s", "t"]), "{:?}", wider.unknown);
         assert_eq!((wider.of_query(0), wider.of_query(1)), (expected.of_query(0), expected.of_query(1)));
         let one = npy("(2,)", &[1.0, 2.0]);
         let found = read(&[("s.npy", &one), lists[0]]).expect("read");

@@ -4,6 +4,8 @@
 //! - a score is finite; a higher one says that training on the row lowers the query's loss more
 //! - bits of sums do not depend on the order in which scores were read, or rows are listed
 
+use std::collections::BTreeSet;
+
 use gstore_core::{many, many_of};
 use gstore_generate::uniform;
 
@@ -35,12 +37,15 @@ pub struct Scores {
 }
 
 /// Scores that belong to nothing here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unknown {
     /// Of rows that the pool does not have.
     pub rows: u64,
     /// Of queries that are not asked about.
     pub queries: u64,
+    /// Of a table with a column for each query, other columns of numbers: of queries that are not asked about, or of
+    /// something else.
+    pub columns: BTreeSet<String>,
 }
 
 impl Scores {
@@ -133,9 +138,11 @@ impl<'a> ScoresBuilder<'a> {
         self.queries.place(query).is_some()
     }
 
-    /// Counts a score of a query that is not asked about.
-    pub(super) fn leave_out(&mut self) {
-        self.unknown.queries += 1;
+    /// Notes a column of numbers that is no query's.
+    pub(super) fn leave_out(&mut self, column: &str) {
+        if !self.unknown.columns.contains(column) {
+            self.unknown.columns.insert(column.to_owned());
+        }
     }
 
     /// One score; without a query it is for all of them.
@@ -152,7 +159,7 @@ impl<'a> ScoresBuilder<'a> {
             Some(query) => match self.queries.place(query) {
                 Some(place) => place..place + 1,
                 None => {
-                    self.leave_out();
+                    self.unknown.queries += 1;
                     return Ok(());
                 }
             },
@@ -252,7 +259,7 @@ mod tests {
         scores.add("a", Some("s"), 9.0).expect("left out");
         let scores = scores.finish(Missing::Refuse).expect("all are there");
         assert_eq!((scores.of_query(0), scores.of_query(1)), (&[1.0, 2.0][..], &[3.0, 4.0][..]));
-        assert_eq!(scores.unknown, Unknown { rows: 1, queries: 1 });
+        assert_eq!(scores.unknown, Unknown { rows: 1, queries: 1, columns: BTreeSet::new() });
         assert_eq!((scores.sum(1, &[0, 1]), scores.ranking(0)), (7.0, vec![1, 0]));
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use gstore_core::{Cancel, many};
+use gstore_core::{Cancel, many, many_of};
 use gstore_evaluate::EvaluateError;
 use gstore_evaluate::attribution::{Ids, Missing, Scores, ScoresBuilder, read_scores};
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
@@ -12,6 +12,9 @@ use gstore_sql::{SqlOptions, SqlRunner};
 use crate::args::{ComparedScoresArgs, MissingScores, ScoresArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
+
+/// Names in a note.
+const MOST_NAMES: usize = 5;
 
 /// The scores of all methods in the order of the flags: files, statements, the random one.
 pub fn compared(
@@ -63,12 +66,22 @@ pub fn read(
 
 /// Says what of a method's scores belongs to nothing here.
 fn tell(context: &Context, scores: &Scores) {
-    let unknown = scores.unknown;
+    let unknown = &scores.unknown;
     for (count, what) in [(unknown.rows, "rows that are not in the pool"), (unknown.queries, "other queries")]
     {
         if count > 0 {
             context.say(&format!("note: {}: {} of {what} left out", scores.method, many(count, "score")));
         }
+    }
+    if !unknown.columns.is_empty() {
+        let shown: Vec<&str> = unknown.columns.iter().take(MOST_NAMES).map(String::as_str).collect();
+        let more = if unknown.columns.len() > MOST_NAMES { ", ..." } else { "" };
+        context.say(&format!(
+            "note: {}: {} not taken as scores, since no query is called so: {}{more}",
+            scores.method,
+            many_of(unknown.columns.len() as u64, "column of numbers is", "columns of numbers are"),
+            shown.join(", ")
+        ));
     }
 }
 
