@@ -16,7 +16,7 @@ use super::{Format, IfChanged, TextArgs, at_least};
     gstore generate --store s --run warmup --dataset gsm8k --where \"subtask = 'test'\" --as answers\n  \
     gstore generate --model llama --data texts.jsonl --perplexity -o perplexity.csv\n\n\
     Without --temperature, --top-k or --top-p the most likely token is taken each time. An answer depends on its prompt, the options and the seed\n\
-    alone: not on threads or on what is answered beside it. Ctrl-C keeps the answers that are done; the same command goes on.\n\
+    alone: not on the number of threads or on the other prompts. Ctrl-C keeps the answers that are done; the same command goes on.\n\
     Flags may be written with underscores, as transformers has them. More: docs/generate.md\n\n\
     Memory: the weights, the prompts, and for each prompt of --batch-size the keys and values of its tokens and two rows of logits.")]
 pub struct GenerateArgs {
@@ -176,7 +176,7 @@ pub struct AnswerArgs {
     /// terminal, else csv]
     #[arg(long, value_enum, requires = "perplexity", conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub format: Option<Format>,
-    /// Replace the file if it exists, and unfinished answers to another request beside it
+    /// Replace the file if it exists, and unfinished answers to another request next to it
     #[arg(long)]
     pub force: bool,
     /// Register the answers as samples of this dataset of the store

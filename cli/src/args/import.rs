@@ -30,7 +30,7 @@ pub struct ImportArgs {
     /// Dataset whose samples --losses are of
     #[arg(long, value_name = "NAME", requires = "losses")]
     pub dataset: Option<String>,
-    /// A table of losses without a manifest, or beside those of the manifest
+    /// A table of losses without a manifest, or in addition to those of the manifest
     #[arg(long, value_name = "FILE", requires = "dataset")]
     pub losses: Option<PathBuf>,
     /// Take losses that differ from those of the store in their place; else they are refused

@@ -12,7 +12,7 @@ use clap::Args;
     gstore run less.toml --set model=llama --only 'select-gsm8k-1' --force 'select-gsm8k-1'\n\n\
     Stages are commands of gstore, in TOML: docs/pipeline.md. They run in the file's folder, in an order in which each comes after those whose results it\n\
     reads. A stage whose options, inputs and results are as they were is skipped. Ctrl-C stops the stage at work cleanly; the same command goes on, also\n\
-    after a crash. What ran is kept in NAME.state beside NAME.toml: a journal, the stages' logs, and a report as HTML and Markdown.")]
+    after a crash. What ran is kept in NAME.state next to NAME.toml: a journal, the stages' logs, and a report as HTML and Markdown.")]
 pub struct RunArgs {
     /// The pipeline: a TOML file
     #[arg(value_name = "FILE")]
@@ -20,7 +20,7 @@ pub struct RunArgs {
     /// Show which stages would run and why, with time, disk and memory where they are known, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Only this stage, or those that were made of it by `each` (may be repeated)
+    /// Only this stage, or those that its `each` expands to (may be repeated)
     #[arg(long, value_name = "STAGE")]
     pub only: Vec<String>,
     /// Only this stage and those that need it

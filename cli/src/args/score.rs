@@ -58,8 +58,8 @@ pub struct ScoreArgs {
     /// How the curvature is taken [default: as it was fitted]
     #[arg(long, value_enum)]
     pub strategy: Option<FactorStrategy>,
-    /// What is made of eigenvalues: the damped inverse, nothing, or what STEPS of training at a learning RATE make
-    /// of them; several take one pass
+    /// Function of the eigenvalues: the damped inverse, none, or what STEPS of training at a learning RATE make of
+    /// them; several take one pass
     #[arg(long, value_name = "inverse|identity|source:STEPS*RATE", value_delimiter = ',', num_args = 1..,
           default_value = "inverse", value_parser = filter)]
     pub filter: Vec<Filter>,

@@ -81,7 +81,7 @@ pub fn script(
 ) -> Result<()> {
     let format = format_of(&args.output)?;
     if args.output.output.is_some() || format.is_binary() || !args.parameters.is_empty() {
-        let why = "beside dot commands there is no --output, no --param and no binary format; .output FILE names a file";
+        let why = "with dot commands, --output, --param and binary formats are not available; .output FILE names a file";
         bail!(UsageError(why.to_owned()));
     }
     let own = own_tables(context, &args.with)?;

@@ -88,7 +88,7 @@ impl<'a> Given<'a> {
         }
         let kinds = Kinds::of(value, self.state);
         if kinds.anew {
-            let why = format!("`{column}` is computed anew wherever it stands, or by a subquery");
+            let why = format!("`{column}` is computed again wherever it stands, or by a subquery");
             return Err(refused(why, "put the SELECT that gives it into WITH or a subquery"));
         }
         // Before anything is copied.

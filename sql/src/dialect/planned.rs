@@ -78,7 +78,7 @@ impl Again {
         self.plans += 1;
         self.apart += usize::from(is_apart);
         if self.apart > MOST {
-            let why = format!("more than {MOST} columns beside * have names that it has too");
+            let why = format!("more than {MOST} columns next to * have names that it has too");
             return Err(SqlError::refused(why).hint("give them other names with AS, or write * EXCLUDE (..)"));
         }
         if self.plans > 1 {
@@ -86,7 +86,7 @@ impl Again {
         }
         if self.expressions > MOST_AGAIN {
             let why = "the statement has too many expressions for the number of names that its SELECTs give with AS \
-                       and name again, or have beside *";
+                       and name again, or have next to *";
             return Err(SqlError::refused(why.to_owned())
                 .hint("put the SELECT that gives them into WITH or a subquery"));
         }
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(counted(&long, 4, false), Ok(()));
         assert!(counted(&long, 5, false).unwrap_err().contains("too many expressions"));
         assert_eq!(counted("SELECT 1", 50, true), Ok(()));
-        assert!(counted("SELECT 1", 51, true).unwrap_err().contains("more than 50 columns beside *"));
+        assert!(counted("SELECT 1", 51, true).unwrap_err().contains("more than 50 columns next to *"));
     }
 
     #[test]

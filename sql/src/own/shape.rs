@@ -48,7 +48,7 @@ impl Shape {
             (Self::List(item), Value::Array(items)) => {
                 let is_nested = |item: &Value| item.is_array() || item.is_object();
                 if items.iter().any(Value::is_null) && items.iter().any(is_nested) {
-                    let why = "has null beside lists or objects; leave the nulls out".to_owned();
+                    let why = "has nulls among lists or objects; leave the nulls out".to_owned();
                     return Err(Other { keys: Vec::new(), why });
                 }
                 items.iter().try_for_each(|value| item.see(value))
@@ -102,7 +102,7 @@ mod tests {
                 "the value of \"x.y\" is a number here, and a list before;",
             ),
             (&[r#"{"x":[1,[2]]}"#], "the value of \"x\" is a list here, and a single value before;"),
-            (&[r#"{"x":[null,{}]}"#], "the value of \"x\" has null beside lists or objects;"),
+            (&[r#"{"x":[null,{}]}"#], "the value of \"x\" has nulls among lists or objects;"),
         ] {
             let error = seen(texts).unwrap_err();
             assert!(error.starts_with(says), "{error}");

@@ -154,7 +154,7 @@ fn of_folder(error: DaunceError, folder: &str, ensemble: &str) -> Error {
             let run = model.rsplit_once('.').and_then(|(_, run)| run.parse::<usize>().ok());
             let run = run.map_or(model, |run| format!("run {run}"));
             anyhow!(
-                "{run} of {folder} has a loss of {given} for query {id:?}, and its member of ensemble {ensemble:?} has {stored}: it was trained anew since; {drop} and the same command again take in the folder's losses"
+                "{run} of {folder} has a loss of {given} for query {id:?}, and its member of ensemble {ensemble:?} has {stored}: it was trained again since; {drop} and the same command again take in the folder's losses"
             )
         }
         DaunceError::NoOffset { id, .. } => anyhow!(

@@ -139,7 +139,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("inversion", Word(&Inversion::NAMES), TARGET | SELF, "damped",
         "With precondition: how eigenvalues are inverted: damped, absolute (damping is no part of the mean), tikhonov or pseudoinverse"),
     option("filter", Text, TARGET | SELF, "inverse",
-        "Of rows in the eigenbasis of factors: what is made of eigenvalues: inverse (with damping), identity or source:STEPS*RATE"),
+        "Of rows in the eigenbasis of factors: the function of eigenvalues: inverse (with damping), identity or source:STEPS*RATE"),
     option("stale", Flag, TARGET | SELF, "",
         "With precondition: accept matrices or factors of other datasets, rows that have changed, another checkpoint or other tokens"),
     option("per_token", Flag, TARGET, "", "Score every token of the pools by itself"),

@@ -48,8 +48,8 @@ fn what_is_computed_takes_the_place_of_its_name() {
 #[test]
 fn what_cannot_stand_twice_is_refused() {
     for (sql, says) in [
-        ("SELECT random() AS d, d + 1", "computed anew"),
-        ("SELECT (SELECT 1) AS d, d + 1", "computed anew"),
+        ("SELECT random() AS d, d + 1", "computed again"),
+        ("SELECT (SELECT 1) AS d, d + 1", "computed again"),
         ("SELECT count(*) AS d FROM t WHERE d > 1", "aggregate function, which WHERE does not know"),
         ("SELECT rank() OVER () AS d FROM t WHERE d > 1", "write QUALIFY"),
         ("SELECT a AS d, b AS d, d + 1 FROM t", "two columns of one SELECT are called `d`"),

@@ -101,7 +101,8 @@ impl Merged {
             self.side = self.side.max(side);
         }
         if side > Side::Left {
-            let why = "NATURAL RIGHT JOIN and NATURAL FULL JOIN beside joins with ON are written with USING";
+            let why =
+                "NATURAL RIGHT JOIN and NATURAL FULL JOIN together with joins with ON are written with USING";
             self.wrong = Some(SqlError::invalid(why.to_owned()).hint("write RIGHT JOIN b USING (k)"));
         }
     }
