@@ -8,6 +8,7 @@ use gstore_query::influence::*;
 use gstore_store::*;
 
 #[path = "../../../store/tests/common/cold.rs"]
+#[allow(dead_code)]
 pub mod cold;
 pub mod sketches;
 pub mod trouble;
