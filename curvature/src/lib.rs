@@ -52,7 +52,7 @@ pub use filter::{Damping, Filter};
 pub use gram::{Gram, Strip};
 pub use inversion::{BlockInverse, Inversion};
 pub use low_rank::{LowRank, low_rank};
-pub use matrix::{dot, product, product_of_transposed, transposed};
+pub use matrix::{dot, product, transposed};
 pub use mixture::{Mixed, mixed, mixture};
 pub use module::Module;
 pub use outer::SampleGradient;

@@ -32,8 +32,8 @@ pub use engine::Fisher;
 pub use error::FactorJobError;
 pub use fit::{FitReport, FitSeconds, fit_factors, forecast_factors};
 pub use folder::{
-    ALL_MODULES, DatasetNote, FactorArguments, FactorError, FactorFolder, FactorParts, FactorReader,
-    FactorStage, NamedCovariances, NamedEigen, Partition, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable,
+    DatasetNote, FactorArguments, FactorError, FactorFolder, FactorParts, FactorReader, FactorStage,
+    NamedCovariances, NamedEigen, Partition, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable,
 };
 pub use forecast::FitForecast;
 pub use gram::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
@@ -45,7 +45,6 @@ pub use inspect::{
 };
 pub use kept::{KeptShare, kept_shares, kept_table};
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, list_factors};
-pub use report::{PromptScores, score_report};
 pub use request::FitRequest;
 pub use score::{
     ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,

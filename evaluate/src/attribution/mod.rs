@@ -30,10 +30,7 @@ pub use outcome::{AttributionOutcome, Comparison};
 pub use read::read_scores;
 pub use removal::removal_curves;
 pub use removed::removal_methods;
-pub use roc::auc;
 pub use scores::{Missing, Scores, ScoresBuilder, Unknown};
-pub use subsets::{
-    RANDOM, Removals, Subset, SubsetKind, leave_groups_out, leave_one_out, random_subsets, removals,
-};
+pub use subsets::{Removals, Subset, SubsetKind, leave_groups_out, leave_one_out, random_subsets, removals};
 pub use table::read_tables;
 pub use truth::{Signal, Truth};

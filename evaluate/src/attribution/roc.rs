@@ -27,7 +27,8 @@ pub fn placements(scores: &[f64], positive: &[bool]) -> Option<Vec<f64>> {
 }
 
 /// Area under the ROC curve: how often a positive row has the higher score than a negative one, ties by half.
-pub fn auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
+#[cfg(test)]
+pub(super) fn auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
     let placed = placements(scores, positive)?;
     let of_positives: Vec<f64> = placed.iter().zip(positive).filter(|(_, p)| **p).map(|(v, _)| *v).collect();
     Some(of_positives.iter().sum::<f64>() / of_positives.len() as f64)

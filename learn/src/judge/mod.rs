@@ -26,7 +26,7 @@ pub use ceiling::{Reliability, expected_recall, reliability};
 pub use choice::Choice;
 pub(crate) use choice::keeps;
 pub use cost::Cost;
-pub use levels::{Confusion, confusion, levels, levels_of_ranks};
+pub use levels::{Confusion, levels};
 pub use order::{kept_rows, ranks, top, top_k};
 pub use recall::{AtBudget, at_budgets, r2, spearman};
 pub use report::{JudgeRequest, Report, TargetReport, judge};

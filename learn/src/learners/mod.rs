@@ -14,11 +14,12 @@ pub use linear::Linear;
 pub use logistic::{Logistic, logistic};
 pub use network::Network;
 pub use ridge::ridge;
-pub use trees::{Boosted, TreeOptions, boost};
+pub use trees::{Boosted, TreeOptions};
 
 use linear::sigmoid;
 use logistic::{GRADIENT, unfinished};
 use network::{Aim, LEVELS, network, softmax};
+use trees::boost;
 
 use crate::error::LearnError;
 use crate::judge::{levels, ranks, top};
