@@ -1,4 +1,4 @@
-//! How the neighbours of a question are looked for.
+//! Search for the neighbours of a question: its options, and what EXPLAIN says of it.
 
 use std::fmt;
 use std::sync::Arc;

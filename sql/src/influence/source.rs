@@ -1,4 +1,4 @@
-//! What a table function reads, and its question over it.
+//! Source of a table function, and its question over it.
 
 use std::fmt;
 use std::sync::Arc;
