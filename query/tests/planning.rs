@@ -88,7 +88,7 @@ fn an_embedding_is_compared_with_its_own_kind() {
     );
     assert!(mixed.contains("cannot be compared") && mixed.contains("family"), "{mixed}");
     let loss = error(&store, &with(|s| s.pool_kind = Some("loss".into())));
-    assert!(loss.contains("single number"), "{loss}");
+    assert!(loss.contains("holds single numbers"), "{loss}");
 }
 
 #[test]

@@ -103,7 +103,7 @@ pub(super) fn side(
     }
     if features.values().flatten().any(|f| f.desc.space.family == Family::Loss) {
         return Err(QueryError::Spec(format!(
-            "`{kind}` of dataset `{}` has numbers, not vectors that can be compared",
+            "`{kind}` of dataset `{}` holds single numbers, not vectors that can be compared",
             dataset.name
         )));
     }
