@@ -1,4 +1,4 @@
-//! Counts with their nouns, singular or plural, and the beginnings of long texts.
+//! Counts with their nouns, singular or plural, and the beginnings of long texts and lists.
 
 /// `1 row`, `2 rows`.
 pub fn many(n: u64, noun: &str) -> String {
@@ -18,9 +18,24 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// The first `most` of some names with commas between them, and dots where there are more.
+pub fn first_of<T: AsRef<str>>(names: impl IntoIterator<Item = T>, most: usize) -> String {
+    let mut names = names.into_iter();
+    let first: Vec<T> = names.by_ref().take(most).collect();
+    let first: Vec<&str> = first.iter().map(AsRef::as_ref).collect();
+    let more = if names.next().is_some() { ", ..." } else { "" };
+    first.join(", ") + more
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{many, many_of, shortened};
+    use super::{first_of, many, many_of, shortened};
+
+    #[test]
+    fn long_lists_end_in_dots() {
+        assert_eq!([first_of(["a", "b"], 2), first_of(["a", "b", "c"], 2)], ["a, b", "a, b, ..."]);
+        assert_eq!(first_of(Vec::<String>::new(), 2), "");
+    }
 
     #[test]
     fn long_texts_end_in_dots() {

@@ -1,7 +1,7 @@
 //! Labelled rows: ids, features, true scores.
 
 use gstore_core::correlation::{descending, is_constant};
-use gstore_core::{many, many_of};
+use gstore_core::{first_of, many, many_of};
 
 use crate::error::LearnError;
 use crate::features::MOST_VALUES;
@@ -91,10 +91,8 @@ impl Labelled {
             (standard.constant, "are constant and say nothing"),
         ] {
             if !columns.is_empty() {
-                let shown = columns.iter().take(MOST_NAMES).map(|col| self.features[*col].as_str());
-                let shown = shown.collect::<Vec<_>>().join(", ");
-                let more = if columns.len() > MOST_NAMES { ", ..." } else { "" };
-                notes.push(format!("{} of the columns {what}: {shown}{more}", columns.len()));
+                let shown = first_of(columns.iter().map(|col| &self.features[*col]), MOST_NAMES);
+                notes.push(format!("{} of the columns {what}: {shown}", columns.len()));
             }
         }
         let of_texts: Vec<&str> =
@@ -131,9 +129,7 @@ fn named(columns: &[String]) -> String {
     let mut names: Vec<&str> =
         columns.iter().map(|name| name.split(['[', '=']).next().unwrap_or(name)).collect();
     names.dedup();
-    let more = if names.len() > MOST_NAMES { ", ..." } else { "" };
-    names.truncate(MOST_NAMES);
-    names.join(", ") + more
+    first_of(names, MOST_NAMES)
 }
 
 /// What is said of features that some of the rows lack, those that most lack first.
@@ -153,10 +149,8 @@ fn lacking(columns: &[String], x: &Matrix) -> String {
     if found.is_empty() {
         return String::new();
     }
-    let more = if found.len() > MOST_NAMES { ", ..." } else { "" };
-    let shown: Vec<String> =
-        found.iter().take(MOST_NAMES).map(|(rows, name)| format!("{name} in {rows}")).collect();
-    format!("; of {} there is a finite value of {}{more}", many(x.rows() as u64, "row"), shown.join(", "))
+    let shown = first_of(found.iter().map(|(rows, name)| format!("{name} in {rows}")), MOST_NAMES);
+    format!("; of {} there is a finite value of {shown}", many(x.rows() as u64, "row"))
 }
 
 #[cfg(test)]

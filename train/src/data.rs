@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 
-use gstore_core::{Cancel, Remedy, RowSet, many_of};
+use gstore_core::{Cancel, Remedy, RowSet, first_of, many_of};
 use gstore_data::{
     Content, Duplicates, Reading, SampleSource, TextEncoder, TextSample, check_block, check_system,
     encode_each, in_blocks,
@@ -180,20 +180,18 @@ fn leave_out_repeated(
     }
     let repeated = repeated(chosen);
     if repeats == Duplicates::Refuse && !repeated.is_empty() {
-        let named = repeated.iter().take(3).map(|(place, earlier)| {
+        let named = repeated.iter().map(|(place, earlier)| {
             let TextSample { id, row, .. } = &chosen[*place];
             format!("{id:?} in rows {earlier} and {row}")
         });
-        let named: Vec<String> = named.collect();
-        let more = if repeated.len() > named.len() { ", ..." } else { "" };
         return Err(TrainError::Option(format!(
-            "{}, and {what}: {}{more} (counted from 0 over all files); {} keeps the first",
+            "{}, and {what}: {} (counted from 0 over all files); {} keeps the first",
             many_of(
                 repeated.len() as u64,
                 "sample has the id of an earlier one",
                 "samples have the ids of earlier ones"
             ),
-            named.join(", "),
+            first_of(named, 3),
             Remedy::Option("duplicates", "first")
         )));
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gstore_core::{many, many_of};
+use gstore_core::{first_of, many, many_of};
 use gstore_learn::{FeatureSet, FitOptions, Labelled, Matrix};
 use gstore_store::{RowSet, Snapshot};
 
@@ -108,14 +108,11 @@ pub(super) fn check_columns(
         return Ok(());
     }
     lacking.sort_unstable();
-    let more = if lacking.len() > MOST_NAMES { ", ..." } else { "" };
-    let shown: Vec<String> =
-        lacking.iter().take(MOST_NAMES).map(|(rows, name)| format!("{name} in {rows}")).collect();
     Err(AnswerError::Refused(format!(
         "nothing was computed: of the {} to be labelled {whole} have a value of every column, and {needed} are needed: {why}; \
-         there is a value of {}{more}",
+         there is a value of {}",
         many(rows.len() as u64, "row"),
-        shown.join(", ")
+        first_of(lacking.iter().map(|(rows, name)| format!("{name} in {rows}")), MOST_NAMES)
     )))
 }
 
@@ -150,13 +147,11 @@ fn lacking(names: &[String], x: &Matrix) -> Option<String> {
     let mut found: Vec<&str> =
         columns.map(|(_, name)| plain(name).split('[').next().unwrap_or(name)).collect();
     found.dedup();
-    let more = if found.len() > MOST_NAMES { ", ..." } else { "" };
-    found.truncate(MOST_NAMES);
     (!rows.is_empty()).then(|| {
         format!(
-            "{} a finite value of {}{more}: nothing is learned from such rows; they go on, and count as kept",
+            "{} a finite value of {}: nothing is learned from such rows; they go on, and count as kept",
             many_of(rows.len() as u64, "labelled row lacks", "labelled rows lack"),
-            found.join(", ")
+            first_of(found, MOST_NAMES)
         )
     })
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_core::{Progress, Unit, many, many_of};
+use gstore_core::{Progress, Unit, first_of, many, many_of};
 use gstore_store::{
     AttachOptions, AttachReport, AttachedFeature, AttachedShard, FeaturePart, ShardOutcome, Store,
 };
@@ -108,11 +108,9 @@ fn feature_lines(feature: &AttachedFeature) -> Vec<String> {
         feature.rows
     )];
     if feature.missing > 0 {
-        let ranges: Vec<String> =
-            feature.missing_rows.iter().take(8).map(|[start, end]| format!("{start}..{end}")).collect();
-        let more = if feature.missing_rows.len() > ranges.len() { ", ..." } else { "" };
+        let ranges = feature.missing_rows.iter().map(|[start, end]| format!("{start}..{end}"));
         let missing = many_of(feature.missing, "row is", "rows are");
-        lines.push(format!("  {missing} missing: {}{more}", ranges.join(", ")));
+        lines.push(format!("  {missing} missing: {}", first_of(ranges, 8)));
     }
     if !feature.missing_shards.is_empty() {
         lines.push(format!("  they belong to shards {}", feature.missing_shards.join(", ")));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use gstore::indexes::Before;
 use gstore::{NamedRows, RowNames, find_rows};
-use gstore_core::{Cancel, many, many_of};
+use gstore_core::{Cancel, first_of, many, many_of};
 use gstore_store::{ChangeError, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store};
 use serde_json::json;
 
@@ -158,10 +158,8 @@ fn tell_missing(context: &Context, args: &DeleteArgs, missing: &[String]) {
     if missing.is_empty() {
         return;
     }
-    let some: Vec<&str> = missing.iter().take(LISTED).map(String::as_str).collect();
-    let more = if missing.len() > LISTED { ", ..." } else { "" };
     let count = many_of(missing.len() as u64, "id is", "ids are");
-    context.say(&format!("{}: {count} not there: {}{more}", args.dataset, some.join(", ")));
+    context.say(&format!("{}: {count} not there: {}", args.dataset, first_of(missing, LISTED)));
 }
 
 fn dry_run(args: &DeleteArgs, found: &Found) -> Result<ExitCode> {

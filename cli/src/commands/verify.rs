@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use gstore_core::many;
+use gstore_core::{first_of, many};
 use gstore_store::{
     AffectedRows, Problem, RepairOptions, RepairReport, Store, VerifyError, VerifyOptions, VerifyReport,
 };
@@ -158,13 +158,7 @@ fn print_problems(problems: &[Problem]) -> Result<()> {
 
 /// The first few ranges of rows.
 fn ranges(rows: &AffectedRows) -> String {
-    const SHOWN: usize = 8;
-    let mut shown: Vec<String> =
-        rows.ranges.iter().take(SHOWN).map(|[start, end]| format!("{start}..{end}")).collect();
-    if rows.ranges.len() > SHOWN {
-        shown.push("...".to_owned());
-    }
-    shown.join(", ")
+    first_of(rows.ranges.iter().map(|[start, end]| format!("{start}..{end}")), 8)
 }
 
 fn print(problem: &Problem) -> Result<()> {

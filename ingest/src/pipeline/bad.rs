@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gstore_core::many;
+use gstore_core::{first_of, many};
 use gstore_data::{Content, Place, Role};
 
 use super::IngestError;
@@ -110,11 +110,7 @@ impl Unscorable {
 
     /// What people are told of them.
     pub(super) fn told(&self, records: u64) -> Option<String> {
-        let why = self.why.iter().map(|(why, places)| {
-            let more = if places.len() > SHOWN { ", ..." } else { "" };
-            let places: Vec<&str> = places.iter().take(SHOWN).map(String::as_str).collect();
-            format!("{why}: {}{more}", places.join(", "))
-        });
+        let why = self.why.iter().map(|(why, places)| format!("{why}: {}", first_of(places, SHOWN)));
         let why: Vec<String> = why.collect();
         let (of, verb) = (many(records, "record"), if self.count == 1 { "has" } else { "have" });
         (self.count > 0).then(|| {

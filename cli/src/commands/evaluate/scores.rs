@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use gstore_core::{Cancel, many, many_of};
+use gstore_core::{Cancel, first_of, many, many_of};
 use gstore_evaluate::EvaluateError;
 use gstore_evaluate::attribution::{Ids, Missing, Scores, ScoresBuilder, read_scores};
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
@@ -74,13 +74,11 @@ fn tell(context: &Context, scores: &Scores) {
         }
     }
     if !unknown.columns.is_empty() {
-        let shown: Vec<&str> = unknown.columns.iter().take(MOST_NAMES).map(String::as_str).collect();
-        let more = if unknown.columns.len() > MOST_NAMES { ", ..." } else { "" };
         context.say(&format!(
-            "note: {}: {} not taken as scores, since no query is called so: {}{more}",
+            "note: {}: {} not taken as scores, since no query is called so: {}",
             scores.method,
             many_of(unknown.columns.len() as u64, "column of numbers is", "columns of numbers are"),
-            shown.join(", ")
+            first_of(&unknown.columns, MOST_NAMES)
         ));
     }
 }
