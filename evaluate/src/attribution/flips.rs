@@ -142,7 +142,7 @@ fn pseudo_values(placed: &[f64], positive: &[bool]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::roc::auc;
+    use super::super::roc::tests::auc;
     use super::*;
     use crate::statistics::Bootstrap;
 

@@ -1,4 +1,4 @@
-//! Area under the ROC curve, and the placement of each row that it is the mean of.
+//! Placements of rows, whose mean is the area under the ROC curve.
 
 use gstore_core::correlation::ranks;
 
@@ -26,17 +26,17 @@ pub fn placements(scores: &[f64], positive: &[bool]) -> Option<Vec<f64>> {
     Some(placed)
 }
 
-/// Area under the ROC curve: how often a positive row has the higher score than a negative one, ties by half.
 #[cfg(test)]
-pub(super) fn auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
-    let placed = placements(scores, positive)?;
-    let of_positives: Vec<f64> = placed.iter().zip(positive).filter(|(_, p)| **p).map(|(v, _)| *v).collect();
-    Some(of_positives.iter().sum::<f64>() / of_positives.len() as f64)
-}
-
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Area under the ROC curve: how often a positive row has the higher score than a negative one, ties by half.
+    pub fn auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
+        let placed = placements(scores, positive)?;
+        let of_positives: Vec<f64> =
+            placed.iter().zip(positive).filter(|(_, p)| **p).map(|(v, _)| *v).collect();
+        Some(of_positives.iter().sum::<f64>() / of_positives.len() as f64)
+    }
 
     #[test]
     fn the_area_under_the_curve_counts_ties_by_half() {
