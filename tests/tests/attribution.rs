@@ -324,6 +324,7 @@ fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
     let of_given = ["--ensemble", "given", "--query-dataset", "queries", "--force"];
     for (more, code, words) in [
         (&kept[..], 1, "with --force: its runs are then done once more"),
+        (&[&kept[..], &["--force", "--runs", "9..10"]].concat()[..], 2, "there are 3 runs"),
         (&[&kept[..], &["--force"]].concat()[..], 2, "holds notes.txt, which no ground truth put there"),
         (&of_given[..], 1, "was not made by retraining"),
     ] {

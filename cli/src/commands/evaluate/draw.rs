@@ -94,7 +94,7 @@ pub fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) ->
 }
 
 /// The ground truth that the flags ask for in a new folder: of the rows of the old one, if they name none.
-pub fn anew(
+pub fn redrawn(
     context: &Context,
     args: &EvaluateRetrainArgs,
     (old, folder): (&TruthFolder, &Path),
@@ -104,7 +104,7 @@ pub fn anew(
     check_flags(args, !is_given)?;
     match is_given {
         true => drawn(context, args, folder, cancel),
-        false => Ok(old.anew(folder)?),
+        false => Ok(old.copy_drawn(folder)?),
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_evaluate::attribution::TruthFolder;
 
-use super::retrain::asked;
+use super::retrain::{asked, check_runs};
 use super::{draw, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::context::{Context, command_line};
@@ -23,7 +23,7 @@ pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -
     if !TruthFolder::exists(&args.truth) {
         return Ok(());
     }
-    let (old, target) = (TruthFolder::open(&args.truth)?, fs_err::canonicalize(&args.truth)?);
+    let target = fs_err::canonicalize(&args.truth)?;
     let around = target.parent().unwrap_or(Path::new("/"));
     let made = tempfile::Builder::new()
         .prefix(".truth.")
@@ -31,10 +31,14 @@ pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -
         .permissions(std::fs::Permissions::from_mode(0o777))
         .tempdir_in(around)?;
     stands_for(made.path(), args.truth.display().to_string());
-    let new = draw::anew(context, args, (&old, made.path()), cancel)?;
+    let old = TruthFolder::open(&args.truth)?;
+    let new = draw::redrawn(context, args, (&old, made.path()), cancel)?;
+    check_runs(args, &new)?;
     if let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) {
         new.agree_on_recipe(&asked(context, args, &new, model, cancel)?.recipe)?;
     }
+    // Meanwhile another job of the same array may have replaced it, and have done runs.
+    let old = TruthFolder::open(&args.truth)?;
     if old.is_same(&new)? {
         return Ok(());
     }

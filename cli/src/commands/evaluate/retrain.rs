@@ -1,5 +1,6 @@
 //! `gstore evaluate retrain`: models of subsets of a pool, and what they say of queries.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -36,11 +37,9 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
         replacing::replace(context, args, &cancel)?;
     }
     let truth = draw::folder(context, args, &cancel)?;
+    check_runs(args, &truth)?;
     let all = 0..truth.runs();
     let runs = args.runs.clone().unwrap_or_else(|| all.clone());
-    if runs.start >= all.end {
-        bail!(UsageError(format!("--runs {}..{}: there are {} runs", runs.start, runs.end, all.end)));
-    }
     // Of the runs of other tasks only whether there are outputs: a job of many would read them all as often.
     let missing = truth.remaining(all.clone());
     let remaining = truth.undone(runs.clone(), &cancel)?;
@@ -75,6 +74,16 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
         }
     }
     stored::keep(context, args, &truth, &cancel)
+}
+
+/// Refuses runs of which a ground truth has none.
+pub(super) fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Result<()> {
+    match &args.runs {
+        Some(Range { start, end }) if *start >= truth.runs() => {
+            bail!(UsageError(format!("--runs {start}..{end}: there are {} runs", truth.runs())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is asked of all runs.

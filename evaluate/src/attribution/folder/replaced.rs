@@ -1,4 +1,4 @@
-//! A ground truth in whose place another one is to come.
+//! Replacing a ground truth: whether another one is the same, and what goes with the old one.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ impl TruthFolder {
     ///
     /// # Errors
     /// Files that cannot be read or written.
-    pub fn anew(&self, folder: &Path) -> Result<TruthFolder, EvaluateError> {
+    pub fn copy_drawn(&self, folder: &Path) -> Result<TruthFolder, EvaluateError> {
         fs_err::create_dir_all(folder.join("outputs"))?;
         DRAWN.iter().try_for_each(|name| place_new(folder, name, &fs_err::read(self.folder.join(name))?))?;
         Self::open(folder)
