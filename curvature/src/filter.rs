@@ -95,8 +95,8 @@ impl Filter {
         }
     }
 
-    /// The most that it makes of an eigenvalue that is not negative, which is what it makes of 0. `fitted` is the damping
-    /// of a module's rows, which [`Damping::OfMean`] stands for. Infinite of a damping of 0.
+    /// The most that it makes of an eigenvalue that is not negative, which is what it makes of 0. `fitted` is the
+    /// damping of a module's rows, which [`Damping::OfMean`] stands for. Infinite of a damping of 0.
     pub fn most(self, fitted: f64) -> f64 {
         let damping = match self.damping() {
             Some(Damping::Value(damping)) => damping,

@@ -1,4 +1,4 @@
-//! What was measured on this machine, kept in the user's cache folder.
+//! Measurements of this machine, kept in the user's cache folder.
 //!
 //! `GSTORE_COSTS` names another file, or says `off`: then nothing is read or written. A file that cannot be read or
 //! written, or is of another machine or version, is no error.
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::Kernel;
 
-/// Where the first kind is kept, or `off`.
+/// Names the file of costs, or says `off`.
 const VARIABLE: &str = "GSTORE_COSTS";
 
-/// What is measured.
+/// A kind of measurement: each has its own file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Costs of reading and multiplying rows.
@@ -37,11 +37,11 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct KeptFile {
     pub(crate) path: PathBuf,
-    /// Those of others are not taken.
+    /// The machine: measurements of others are not taken.
     pub(crate) machine: String,
 }
 
-/// Its content.
+/// The content of such a file.
 #[derive(Serialize, Deserialize)]
 struct Content<T> {
     version: String,
@@ -50,7 +50,7 @@ struct Content<T> {
 }
 
 impl Place {
-    /// That of a kind.
+    /// Where measurements of a kind are kept.
     pub(crate) fn of(kind: Kind) -> Self {
         let machine = machine();
         let path = match std::env::var_os(VARIABLE) {
@@ -71,7 +71,7 @@ impl Place {
 }
 
 impl KeptFile {
-    /// What it has for this machine.
+    /// The measurements of this machine and version, if the file has them.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Option<T> {
         let text = fs_err::read_to_string(&self.path).ok()?;
         let content: Content<T> = serde_json::from_str(&text).ok()?;
@@ -79,7 +79,10 @@ impl KeptFile {
         same.then_some(content.measured)
     }
 
-    /// Puts this in its place.
+    /// Writes the file, in the place of the one that is there.
+    ///
+    /// # Errors
+    /// A folder or file that cannot be written.
     pub(crate) fn write<T: Serialize>(&self, measured: T) -> std::io::Result<()> {
         let machine = self.machine.clone();
         let content = Content { version: env!("CARGO_PKG_VERSION").into(), machine, measured };

@@ -1,4 +1,4 @@
-//! What blocks of an eigenbasis keep of the gradients of stored rows, by module.
+//! Parts of the squared lengths of gradients that blocks of an eigenbasis keep, by module, from stored rows.
 
 use std::sync::Arc;
 
@@ -59,8 +59,8 @@ impl Sum {
     }
 }
 
-/// What the blocks of factors keep of a dataset's rows: of each feature of the kind `residual` in their eigenbasis, of all
-/// modules and then of each. All of its vectors are read.
+/// What the blocks of factors keep of a dataset's rows: of each feature of the kind `residual` in their eigenbasis,
+/// of all modules and then of each. All of its vectors are read.
 ///
 /// # Errors
 /// No such factors or dataset, no such feature, damage, being told to stop.
@@ -90,7 +90,7 @@ pub fn kept_shares(
     }
     match shares.is_empty() {
         true => Err(FactorJobError::Option(format!(
-            "dataset `{dataset}` has no feature of the kind {} in the eigenbasis of factors `{factors}`: compute it beside its \
+            "dataset `{dataset}` has no feature of the kind {} in the eigenbasis of factors `{factors}`: compute it with its \
              gradients",
             Kind::Residual
         ))),

@@ -238,8 +238,8 @@ pub struct FactorsInspectArgs {
     /// Compare with these factors of the store, such as fits of other seeds: relative differences by module
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
     pub against: Vec<String>,
-    /// Instead of eigenvalues, what the blocks of stored rows of this dataset keep of its gradients, by module: needs its
-    /// feature residual
+    /// Instead of eigenvalues, what the blocks of stored rows of this dataset keep of its gradients, by module: needs
+    /// its feature residual
     #[arg(long, value_name = "NAME", conflicts_with_all = ["layer", "modules", "strategy", "damping", "against", "plots"])]
     pub dataset: Option<String>,
     /// Folder for pictures of each layer, which is made

@@ -229,7 +229,8 @@ pub struct Removals {
 /// `query` names a query.
 ///
 /// # Errors
-/// Shares that are none, or of which two remove as many rows, no random removal to compare with, or a method that is called as that.
+/// Shares that are none, or of which two remove as many rows, no random removal to compare with, or a method that is
+/// called as that.
 pub fn removals<'a>(
     pool: usize,
     methods: &[Scores],

@@ -1,4 +1,4 @@
-//! Squared lengths of gradients, module by module: of what a block of an eigenbasis keeps a part.
+//! Squared lengths of whole gradients, by sample and module, to compare with those of their blocks in an eigenbasis.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ impl Energies {
         Self { modules, values: vec![0.0; samples * modules] }
     }
 
-    /// Those of gradients of which nothing is known yet, of the same samples and modules.
+    /// Zeros for the same samples and modules.
     pub fn emptied(&self) -> Self {
         Self { modules: self.modules, values: vec![0.0; self.values.len()] }
     }

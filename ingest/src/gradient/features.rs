@@ -149,7 +149,7 @@ impl<'a> Accumulator<'a> {
         Accumulator { features, peaks, starts, sums, energies, sound, scratch: Vec::new() }
     }
 
-    /// Squared lengths of which none is known yet, where they are wanted.
+    /// Zeros for the squared lengths of gradients that are projected from factors, where they are wanted.
     pub(super) fn no_energies(&self) -> Option<Energies> {
         self.energies.as_ref().map(Energies::emptied)
     }

@@ -16,21 +16,23 @@ pub struct Reliability {
     pub rows: usize,
 }
 
-/// Odds of a correlation up to which the growth from quarters to halves is taken for that of linear scores, more or less:
-/// quarters that hardly agree say nothing of it.
+/// Odds of a correlation up to which the growth from quarters to halves is taken for that of linear scores, more or
+/// less: quarters that hardly agree say nothing of it.
 const LITTLE: f64 = 0.05;
 
 /// The correlation that scores would have with those of another projection of the same gradients, from the scores that
 /// parts of the coordinates give.
 ///
 /// `parts`: for each row and each of `WAYS` ways to part the coordinates the scores of its four quarters, then of the
-/// halves that two of them make, three times one and the other. Halves are correlated, and stepped up to the whole: with
-/// c / (1 - c) of a correlation c as its odds, twice the coordinates have twice the odds where a score is linear in them
-/// (Spearman 1910, Brown 1910). A maximum is not, and its noise is another one in a part; so the odds grow from halves to
-/// the whole as they did from quarters to halves. Errors that all rows have in common change no order and are no noise.
+/// halves that two of them make, three times one and the other.
 ///
-/// Each resample of the interval has rows that are drawn and one of the ways: which noise the coordinates happen to have
-/// is in it. None for fewer than two rows, or scores that are all equal or not finite.
+/// The scores of halves are correlated, and this correlation is stepped up to that of the whole. With c / (1 - c) as the
+/// odds of a correlation c, twice the coordinates have twice the odds where a score is linear in them (Spearman 1910,
+/// Brown 1910). A maximum is not, and its noise is another one in a part; so the odds grow from halves to the whole as
+/// they did from quarters to halves. Errors that all rows have in common change no order and are no noise.
+///
+/// Each resample of the interval has rows that are drawn and one of the ways: which noise the coordinates happen to
+/// have is in it. None for fewer than two rows, or scores that are all equal or not finite.
 pub fn reliability<const WAYS: usize>(
     parts: &[[[f64; 10]; WAYS]],
     bootstrap: &Bootstrap,
@@ -192,8 +194,8 @@ mod tests {
 
     const ROWS: u64 = 2000;
 
-    /// Scores of rows by sixteen classes of coordinates, whose noise has a variance of 16 each: that of parts, and that of
-    /// all with two seeds of the noise. `score` makes one of the values of some subtasks.
+    /// Scores of rows by sixteen classes of coordinates, whose noise has a variance of 16 each: that of parts, and
+    /// that of all with two seeds of the noise. `score` makes one of the values of some subtasks.
     fn scores(
         signals: &[f64],
         common: f64,

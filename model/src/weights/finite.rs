@@ -1,4 +1,4 @@
-//! Weights that are numbers.
+//! Check that weights are finite.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Expressions of a statement that take the place of others.
+//! Small expressions that rewriting a statement makes and reads: calls, texts, parentheses.
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,

@@ -1,4 +1,4 @@
-//! Texts of times as the engine reads them.
+//! Texts of times, completed to the form that the engine reads.
 
 /// The text of a time with two digits for each part and with seconds: the engine reads no other. So
 /// `2024-1-2 3:4` is `2024-01-02 03:04:00`. `None` for text that is no time, as far as its form says it.

@@ -1,4 +1,4 @@
-//! One question about a relation, as all nodes of a plan that answers it have it.
+//! A question about a relation, which all nodes of a plan that answers it share.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The way that spans of files are read: past the system's memory, or through it.
+//! Choice of the way in which spans of files are read: past the system's memory, or through it.
 //!
 //! Which one is faster depends on the disk, by factors and in both directions. So the first large reads of a file
 //! system take turns, and the faster way serves from then on. Where it falls far behind what it gave, both are

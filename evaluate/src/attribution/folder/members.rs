@@ -151,7 +151,7 @@ pub(super) fn origin(member: &Member) -> Option<(&str, usize)> {
 
 fn dropped(ensemble: &EnsemblePart, member: &Member, name: &str) -> EvaluateError {
     EvaluateError::Truth(format!(
-        "artifact {name:?} was dropped, which says what member {:?} of ensemble {:?} was trained on: take in its folder again, or begin anew with {}",
+        "artifact {name:?} was dropped, which says what member {:?} of ensemble {:?} was trained on: take in its folder again, or begin again with {}",
         member.id,
         ensemble.name,
         Remedy::DropEnsemble(&ensemble.name)

@@ -1,8 +1,8 @@
-//! A bound of what blocks of an eigenbasis leave out of a score.
+//! Bound of the part of a score that blocks of an eigenbasis leave out.
 //!
-//! Of a module the part of a score that is left out is `sum over coordinates c outside of the block of f(L_c) q_c g_c`, with
-//! f the filter of the question and L not negative. By Cauchy and Schwarz it is at most `f(0) |q| |g|`, with the lengths
-//! of both gradients outside of the block, which the features of the kind `residual` have.
+//! Of a module that part is the sum over the coordinates c outside of the block of `f(L_c) q_c g_c`, with f the filter
+//! of the question and L not negative. By Cauchy and Schwarz it is at most `f(0) |q| |g|`, with the lengths of both
+//! gradients outside of the block, which the features of the kind `residual` have.
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ pub(super) struct Ignored {
 }
 
 impl Ignored {
-    /// None where scores are no dot products of rows in eigenbases, where vectors are normalised before they are folded,
-    /// and where the residuals of a side are not stored.
+    /// None where scores are no dot products of rows in eigenbases, where vectors are normalised before they are
+    /// folded, and where the residuals of a side are not stored.
     ///
     /// # Errors
     /// Damage of the store.

@@ -1,4 +1,5 @@
-//! Explanations of scores: parts of checkpoints, nearest target samples, noise of the projection, and what it leaves out.
+//! Explanations of scores: parts of checkpoints, nearest target samples, noise of the projection, and a bound of what
+//! it leaves out.
 //!
 //! Invariants
 //! - nothing of the pool is read but the rows that are explained, each verified by its own check

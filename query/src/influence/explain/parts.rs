@@ -1,4 +1,4 @@
-//! Scores as parts of the coordinates give them: how much they agree says how much of a score is noise.
+//! Scores by parts of the coordinates: how far they agree says how much of a score is noise of the projection.
 //!
 //! A part scores as the whole does: it has products and lengths of its own, and the best sample or subtask is the best
 //! by these.

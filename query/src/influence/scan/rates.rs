@@ -1,7 +1,7 @@
-//! Rates of disks over the life of processes: what one has measured, the next one begins with.
+//! Rates of disks, kept from one process to the next.
 //!
-//! A disk is known by its number, which another one may get, and it may become faster or slower: what is old is
-//! measured again, as is what falls far behind ([`gstore_store::measured_disks`]).
+//! A disk is known by its number, which another one may get, and it may become faster or slower. So what is old is
+//! measured again, as is a disk that falls far behind its rate (`store/src/ahead/way.rs`).
 
 use std::sync::Once;
 use std::time::{Duration, SystemTime};
@@ -24,7 +24,7 @@ struct Kept {
     measured: u64,
 }
 
-/// Before the first read ahead of a process: takes over what is kept.
+/// Takes over the rates that are kept, once: before the first read ahead of the process.
 pub(super) fn expect() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -34,7 +34,7 @@ pub(super) fn expect() {
     });
 }
 
-/// After reads ahead: keeps what they measured.
+/// Keeps what reads ahead have measured since the last call.
 pub(super) fn keep() {
     let new = measured_disks();
     if new.is_empty() {

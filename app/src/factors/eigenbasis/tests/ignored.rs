@@ -1,5 +1,5 @@
-//! Promise: what blocks leave out of a score is no more than what is said, with any damping or filter, and that does not
-//! depend on how rows are stored.
+//! Promise: what blocks leave out of a score is no more than what is said, with any damping or filter, and that does
+//! not depend on how rows are stored.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
