@@ -156,32 +156,32 @@ pub(super) struct FactorSink<'a, B: Backend> {
 }
 
 impl<B: Backend> FactorSink<'_, B> {
-    /// Adds the squared lengths of a map's gradients.
+    /// Adds the squared lengths of the gradients of a module's map; those of the head when all of its pieces are there.
     fn add_energies(
         &mut self,
         backend: &B,
-        id: LinearId,
+        (module, id): (usize, LinearId),
         factors: (&B::Tensor, &B::Tensor),
         spans: &[Range<usize>],
     ) -> Result<(), BackendError> {
-        let Some(energies) = &mut self.energies else { return Ok(()) };
-        if id == LinearId::Head {
-            return self.head.push(backend, factors, spans);
+        match &mut self.energies {
+            None => Ok(()),
+            Some(_) if id == LinearId::Head => self.head.push(backend, factors, spans),
+            Some(energies) => {
+                let bias = self.projector.modules()[module].shape.bias();
+                energies.add_linear(backend, (module, bias), factors, spans)
+            }
         }
-        let Some(slot) = self.maps.slots.get(&Slot::Linear(id)) else { return Ok(()) };
-        let module = self.maps.modules[slot.index].module;
-        let bias = self.projector.modules()[module].shape.bias();
-        energies.add_linear(backend, (module, bias), factors, spans)
     }
 
-    /// Adds those of the head, of which all pieces are there then.
+    /// Adds those of the head.
     fn finish_energies(&mut self, backend: &B) -> Result<(), BackendError> {
+        let Some((x, grad, spans)) = std::mem::take(&mut self.head).whole(backend)? else { return Ok(()) };
         let (Some(energies), Some(slot)) =
             (&mut self.energies, self.maps.slots.get(&Slot::Linear(LinearId::Head)))
         else {
             return Ok(());
         };
-        let Some((x, grad, spans)) = std::mem::take(&mut self.head).whole(backend)? else { return Ok(()) };
         let module = self.maps.modules[slot.index].module;
         let bias = self.projector.modules()[module].shape.bias();
         energies.add_linear(backend, (module, bias), (&x, &grad), &spans)
@@ -211,7 +211,7 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
             if let Some(out) = &mut self.out {
                 backend.weight_grads(&inputs, &outputs, spans, out, module.offset)?;
             }
-            self.add_energies(backend, *id, (x, *grad), spans)?;
+            self.add_energies(backend, (module.module, *id), (x, *grad), spans)?;
         }
         Ok(())
     }
