@@ -408,8 +408,9 @@ fn a_folder_without_the_whole_pool_says_which_runs_are_missing() {
     let error = made.check_full(&made.read(&cancel).expect("read")).unwrap_err().to_string();
     for part in [
         "2 of 4 subsets have outputs, and subset 0, counted from 0, is the whole pool and has none",
-        "; run 1 is missing in ",
-        "0..2",
+        "; 1 run of it is missing in ",
+        "truth (1): retraining with that folder and ",
+        "0..2 does what is missing",
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }

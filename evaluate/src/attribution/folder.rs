@@ -28,7 +28,7 @@ mod texts;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use gstore_core::{Cancel, Remedy, xxh3_hex};
+use gstore_core::{Cancel, Remedy, many_of, xxh3_hex};
 use gstore_data::TextSample;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -225,18 +225,14 @@ impl TruthFolder {
         let full = self.subsets.iter().position(|subset| subset.kind == SubsetKind::Full);
         let (EvaluateError::Truth(what), Some(full)) = (&error, full) else { return Err(error) };
         let repeats = self.manifest.repeats;
-        let runs = self.remaining(full * repeats..(full + 1) * repeats);
-        let named: Vec<String> = runs.iter().map(usize::to_string).collect();
+        let (first, end) = (full * repeats, (full + 1) * repeats);
+        let runs: Vec<String> = self.remaining(first..end).iter().map(usize::to_string).collect();
         Err(EvaluateError::Truth(format!(
-            "{what}; {} {} missing in {}: retraining with that folder and {} does {}",
-            if runs.len() == 1 { "run" } else { "runs" },
-            match runs.len() {
-                1 => format!("{} is", named[0]),
-                _ => format!("{} are", named.join(", ")),
-            },
+            "{what}; {} in {} ({}): retraining with that folder and {} does what is missing",
+            many_of(runs.len() as u64, "run of it is missing", "runs of it are missing"),
             self.folder.display(),
-            Remedy::Option("runs", &format!("{}..{}", full * repeats, (full + 1) * repeats)),
-            if runs.len() == 1 { "it" } else { "them" }
+            runs.join(", "),
+            Remedy::Option("runs", &format!("{first}..{end}"))
         )))
     }
 
