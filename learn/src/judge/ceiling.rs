@@ -168,6 +168,8 @@ fn quantile(p: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use gstore_core::correlation::pearson;
+
     use super::*;
     use crate::random;
 
@@ -224,15 +226,6 @@ mod tests {
         ((0..ROWS).map(of_row).collect(), [whole(1000), whole(5000)])
     }
 
-    fn correlation([a, b]: &[Vec<f64>; 2]) -> f64 {
-        let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
-        let (of_a, of_b) = (mean(a), mean(b));
-        let product = |x: &[f64], m: f64, y: &[f64], n: f64| {
-            x.iter().zip(y).map(|(x, y)| (x - m) * (y - n)).sum::<f64>()
-        };
-        product(a, of_a, b, of_b) / (product(a, of_a, a, of_a) * product(b, of_b, b, of_b)).sqrt()
-    }
-
     #[test]
     fn noise_is_told_from_signal() {
         // A variance of 2 of the signal and 1 of the noise. Errors that all rows have in common are none, and change
@@ -259,8 +252,8 @@ mod tests {
                     values.iter().copied().fold(values[0], better)
                 };
                 let (parts, whole) = scores(&[signal; 6], 0.0, best);
-                let (found, truth) =
-                    (reliability(&parts, &Bootstrap::default()).unwrap(), correlation(&whole));
+                let found = reliability(&parts, &Bootstrap::default()).unwrap();
+                let truth = pearson(&whole[0], &whole[1]).unwrap();
                 assert!((found.value - truth).abs() < 0.05, "{signal}: {found:?} and {truth}");
                 assert!(found.interval.low < truth && truth < found.interval.high, "{found:?} and {truth}");
             }
