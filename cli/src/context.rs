@@ -96,6 +96,12 @@ impl Context {
         }
     }
 
+    /// Whether there is a store, and a run of this name in it.
+    pub fn has_run(&self, name: &str) -> Result<bool> {
+        let Some(store) = self.open_if_there()? else { return Ok(false) };
+        Ok(store.snapshot()?.run(name).is_ok())
+    }
+
     /// Refuses a store that cannot be written, before work whose result would have no place; with `may_make` also
     /// one that cannot be made.
     pub fn check_writable(&self, may_make: bool) -> Result<()> {

@@ -111,7 +111,7 @@ fn computes(command: &Command) -> bool {
 
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
-    commands::check_options(&cli.command)?;
+    commands::check_options(&cli.command, |run| context.has_run(run))?;
     if cli.command.changes_store() {
         context.check_writable(cli.command.may_make_store())?;
     }

@@ -49,18 +49,49 @@ use gstore_store::RunPart;
 use crate::args::Command;
 use crate::failure::UsageError;
 
-/// Refuses what a command refuses by its options alone, before it reads anything.
-pub fn check_options(command: &Command) -> Result<()> {
-    match command {
-        Command::Generate(args) => generate::check_options(args),
+/// Refuses what a command refuses by its options alone, before it reads anything. `has_run` says whether a run is there
+/// whose name a new one cannot have: it keeps it.
+pub fn check_options(command: &Command, has_run: impl FnOnce(&str) -> Result<bool>) -> Result<()> {
+    let run = match command {
+        Command::Generate(args) => return generate::check_options(args),
         // Without a model it reads a run that is there, whatever its name.
-        Command::Ingest(args) if args.model.is_some() => args.run.as_deref().map_or(Ok(()), check_run_name),
-        Command::Train(args) => train::check_options(args),
-        _ => Ok(()),
-    }
+        Command::Ingest(args) if args.model.is_some() => args.run.as_deref(),
+        Command::Train(args) => {
+            train::check_options(args)?;
+            args.saving.run.as_deref()
+        }
+        _ => None,
+    };
+    let Some(run) = run else { return Ok(()) };
+    let checked = check_run_name(run);
+    if checked.is_err() && has_run(run)? { Ok(()) } else { checked }
 }
 
 /// Refuses a text that cannot be the name of a new run.
 fn check_run_name(name: &str) -> Result<()> {
     RunPart::check_name(name).map_err(|error| UsageError(error.to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Cli;
+
+    #[test]
+    fn a_run_that_is_there_keeps_its_name() {
+        let ingest = ["gstore", "ingest", "--dataset", "d", "--model", "m", "--features", "loss", "--run"];
+        let train = ["gstore", "train", "--data", "d", "--model", "m", "--output", "o", "--run"];
+        for words in [&ingest[..], &train] {
+            let is_taken = |name: &str, is_there: bool| {
+                let cli = Cli::try_parse_from([words, &[name]].concat()).expect("a command line");
+                check_options(&cli.command, |_| Ok(is_there)).is_ok()
+            };
+            assert_eq!(
+                [is_taken("a/b", false), is_taken("a/b", true), is_taken("a", false)],
+                [false, true, true]
+            );
+        }
+    }
 }

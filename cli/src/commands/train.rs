@@ -121,7 +121,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
 pub fn check_options(args: &TrainArgs) -> Result<()> {
     steps(&args.optimizer, &args.batches)?;
     saving(&args.saving)?;
-    args.saving.run.as_deref().map_or(Ok(()), check_run_name)
+    Ok(())
 }
 
 /// What is dropped in training.
