@@ -37,7 +37,7 @@ pub(in super::super) fn check_run(
     (model, checkpoints): (&Path, &[CheckpointArg]),
 ) -> Result<()> {
     let snapshot = context.open()?.snapshot()?;
-    Ok(check_weights(&snapshot, run, (model, checkpoints))?)
+    Ok(check_weights(&snapshot, run, (model, checkpoints), &mut context.reporter())?)
 }
 
 fn checkpoint_of(checkpoint: &RunCheckpoint) -> CheckpointArg {

@@ -7,13 +7,13 @@ use gstore_store::{
     CheckpointId, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, RowSet, SignRotation, Snapshot,
 };
 
-use super::super::IngestError;
 use super::super::describe::Setting;
 use super::super::label::label;
 use super::super::memory::MemoryPlan;
 use super::super::request::{CheckpointArg, IngestRequest};
 use super::super::tracked::{Measure, Tracked};
 use super::super::window::BatchLimits;
+use super::super::{IngestError, Progress, Unit};
 use super::inputs::step_and_weight;
 use crate::gradient::module_shapes;
 use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, explain};
@@ -173,8 +173,10 @@ pub fn check_weights(
     snapshot: &Snapshot,
     run: &str,
     (model, checkpoints): (&Path, &[CheckpointArg]),
+    progress: &mut dyn Progress,
 ) -> Result<(), IngestError> {
     let mut bases = BaseDigests::default();
+    progress.start("checking weights", checkpoints.len() as u64, Unit::Checkpoints);
     for arg in checkpoints {
         let folder = ModelFolder::open(arg.model(model))?;
         let adapter = arg.adapter().map(Adapter::open).transpose()?;
@@ -183,7 +185,9 @@ pub fn check_weights(
             HostFactors::read(adapter, &folder)?;
         }
         check_run(snapshot, run, arg, &id)?;
+        progress.advance(1);
     }
+    progress.finish();
     Ok(())
 }
 

@@ -89,7 +89,7 @@ fn add_named(
     if let Some(then) = then {
         let snapshot = store.snapshot()?;
         check_run_name(&snapshot, &then.run)?;
-        check_weights(&snapshot, &then.run, (&then.model, &then.checkpoints))?;
+        check_weights(&snapshot, &then.run, (&then.model, &then.checkpoints), progress)?;
     }
     let before = existing(store, &name)?;
     let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
