@@ -3,7 +3,7 @@
 //! A disk is known by its number, which another one may get, and it may become faster or slower. So what is old is
 //! measured again, as is a disk that falls far behind its rate (`store/src/ahead/way.rs`).
 
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use gstore_store::{DiskRates, expect_disks, measured_disks};
@@ -36,10 +36,13 @@ pub(super) fn expect() {
 
 /// Keeps what reads ahead have measured since the last call.
 pub(super) fn keep() {
+    // Questions that end at once would each write what the file had before the other.
+    static WRITES: Mutex<()> = Mutex::new(());
     let new = measured_disks();
     if new.is_empty() {
         return;
     }
+    let _one = WRITES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(file) = Place::of(Kind::Disks).file() {
         // Measured again next time, if it cannot be kept.
         let _ = write(&file, &new, seconds());
