@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Result, bail};
 use gstore_core::Cancel;
 use rustix::fs::{Access, access};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::context::Context;
 use crate::ending::{Packing, packing_of};
@@ -135,6 +135,13 @@ pub fn folder_of(path: Option<&Path>) -> Option<PathBuf> {
         Place::File(path) => Some(parent(&path).to_owned()),
         Place::Stdout | Place::Stream(_) => None,
     }
+}
+
+/// A folder without its name yet, next to where it is to be, with the permissions of any new folder.
+pub fn unnamed_folder(around: &Path, name: &str) -> Result<TempDir> {
+    let (hidden, permissions) = (format!(".{name}."), std::fs::Permissions::from_mode(0o777));
+    let mut builder = tempfile::Builder::new();
+    Ok(builder.prefix(&hidden).suffix(".part").permissions(permissions).tempdir_in(around)?)
 }
 
 /// The folder that a path is in.

@@ -1,13 +1,12 @@
 //! A folder as an output: it appears when it is complete, like a file.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
 use crate::failure::UsageError;
-use crate::output::{check_folder, parent};
+use crate::output::{check_folder, parent, unnamed_folder};
 
 /// Whether an output is a folder: a slash says so, or a saved dataset that is there.
 pub(super) fn is_folder(path: &Path) -> bool {
@@ -55,12 +54,8 @@ impl NewFolder {
     /// Begins one next to its place, which [`check`] found right.
     pub(super) fn begin(path: &Path, force: bool) -> Result<Self> {
         let target: PathBuf = path.components().collect();
-        let hidden = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
-        let made = tempfile::Builder::new()
-            .prefix(&hidden)
-            .suffix(".part")
-            .permissions(std::fs::Permissions::from_mode(0o777))
-            .tempdir_in(parent(&target))?;
+        let made =
+            unnamed_folder(parent(&target), &target.file_name().unwrap_or_default().to_string_lossy())?;
         Ok(Self { made, target, force })
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -13,7 +12,7 @@ use tempfile::TempDir;
 use crate::context::Context;
 use crate::exchange::exchange;
 use crate::failure::UsageError;
-use crate::output::{check_folder, check_outside, parent};
+use crate::output::{check_folder, check_outside, parent, unnamed_folder};
 
 /// Names the files of the folder, one on each line: what else is there is its user's.
 const LIST: &str = ".report-files";
@@ -55,11 +54,7 @@ impl Folder {
     /// Writes the files next to the folder's place.
     pub fn create(folder: &Path, files: &[File], force: bool) -> Result<Folder> {
         let target = place(folder)?;
-        let made = tempfile::Builder::new()
-            .prefix(".evaluation.")
-            .suffix(".part")
-            .permissions(std::fs::Permissions::from_mode(0o777))
-            .tempdir_in(parent(&target))?;
+        let made = unnamed_folder(parent(&target), "evaluation")?;
         let names: String = files.iter().map(|file| format!("{}\n", file.path)).collect();
         let list = File { path: LIST.to_owned(), content: names.into_bytes() };
         let mut folders: BTreeSet<PathBuf> = BTreeSet::new();

@@ -1,8 +1,5 @@
 //! `gstore evaluate retrain --force`: a ground truth takes the place of another one, when nothing else can be refused.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
 use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_evaluate::attribution::TruthFolder;
@@ -12,6 +9,7 @@ use super::{draw, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::context::{Context, command_line};
 use crate::exchange::exchange;
+use crate::output::{parent, unnamed_folder};
 use crate::stand_ins::stands_for;
 
 /// Replaces the ground truth of the folder if it is another one than the flags ask for, and with it the ensemble of its
@@ -24,12 +22,8 @@ pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -
         return Ok(());
     }
     let target = fs_err::canonicalize(&args.truth)?;
-    let around = target.parent().unwrap_or(Path::new("/"));
-    let made = tempfile::Builder::new()
-        .prefix(".truth.")
-        .suffix(".part")
-        .permissions(std::fs::Permissions::from_mode(0o777))
-        .tempdir_in(around)?;
+    let around = parent(&target);
+    let made = unnamed_folder(around, "truth")?;
     stands_for(made.path(), args.truth.display().to_string());
     let old = TruthFolder::open(&args.truth)?;
     let new = draw::redrawn(context, args, (&old, made.path()), cancel)?;
