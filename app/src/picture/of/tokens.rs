@@ -61,7 +61,9 @@ pub fn tokens(
             values.add(Some("dataset"), &request.dataset.as_str().into())?;
             values.add(Some("feature"), &feature.number.to_string().into())?;
             let what = match feature.desc.space.family {
-                Family::Loss => format!("{} ({})", feature.desc.kind.name, feature.attrs.label),
+                Family::Loss if feature.desc.dim() == 1 => {
+                    format!("{} ({})", feature.desc.kind.name, feature.attrs.label)
+                }
                 _ => format!("length of the vector ({})", feature.attrs.label),
             };
             (format!("pos, token, vector FROM vectors($dataset, $feature) WHERE row = {row}"), what)
