@@ -25,6 +25,10 @@ deny:
 dist:
     cargo build --locked --profile dist -p gstore-cli --features ann,hub,serve
 
+# the kernels of `cuda/` as the PTX that is embedded, by nvcc 13.0 of PATH or of Python packages; builds of the crate need none of it
+cuda-kernels:
+    cuda/kernels/build
+
 # the main job on bundled input
 demo:
     cargo run --release -p gstore-cli -- demo

@@ -31,6 +31,11 @@ pub use backend::{
     BackendError, CacheSpan, CachedAttention, ColumnMap, Compute, EachRows, HEAD_ROWS, HeadOutput, HeadTap,
     HeadTask, Heads, LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective,
 };
+/// Checks of the sizes of operands, for backends.
+pub mod sizes {
+    pub use crate::backend::{check, check_rows, check_spans};
+}
+
 pub use device::{CandleDevice, Device, DeviceError};
 pub use passes::{
     Direction, Dropout, Feed, Forward, Keep, KeyValues, LastRows, Layout, LoadError, LoraWeights, Merge,

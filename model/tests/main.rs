@@ -13,4 +13,5 @@ mod finetunes;
 mod hub;
 mod moments;
 mod oracle;
+mod oracle_of_backends;
 mod replaced;

@@ -11,6 +11,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("gstore-curvature", &[]),
     ("gstore-store", &["gstore-core"]),
     ("gstore-model", &["gstore-core"]),
+    ("gstore-cuda", &["gstore-model"]),
     ("gstore-data", &["gstore-core", "gstore-store"]),
     ("gstore-ingest", &["gstore-core", "gstore-curvature", "gstore-store", "gstore-model", "gstore-data"]),
     ("gstore-train", &["gstore-core", "gstore-store", "gstore-model", "gstore-data"]),

@@ -20,7 +20,7 @@ pub struct Attention<'a, T> {
 
 impl<T> Attention<'_, T> {
     /// An error unless the sizes fit the form and the plan.
-    pub(crate) fn check(&self, size: impl Fn(&T) -> (usize, usize)) -> Result<(), BackendError> {
+    pub fn check(&self, size: impl Fn(&T) -> (usize, usize)) -> Result<(), BackendError> {
         let Attention { form, plan, dropout, .. } = self;
         let heads = form.heads;
         form.check()?;
@@ -44,7 +44,7 @@ impl<T> Attention<'_, T> {
     }
 
     /// An error unless tangents of q, k and v, and what the forward returned, fit; nothing may be dropped.
-    pub(crate) fn check_tangents(
+    pub fn check_tangents(
         &self,
         tangents: [&T; 3],
         log_sum: &T,

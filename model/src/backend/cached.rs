@@ -18,7 +18,7 @@ pub struct CachedAttention<'a, T> {
 
 impl<T> CachedAttention<'_, T> {
     /// An error unless the sizes fit the form and the spans.
-    pub(crate) fn check(&self, size: impl Fn(&T) -> (usize, usize)) -> Result<(), BackendError> {
+    pub fn check(&self, size: impl Fn(&T) -> (usize, usize)) -> Result<(), BackendError> {
         self.form.check()?;
         let heads = self.form.heads;
         let [q, k, v] = [self.q, self.k, self.v].map(size);

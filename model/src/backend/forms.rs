@@ -8,12 +8,12 @@ use std::ops::Range;
 pub struct BackendError(pub String);
 
 /// An error unless `holds`.
-pub(crate) fn check(holds: bool, what: impl FnOnce() -> String) -> Result<(), BackendError> {
+pub fn check(holds: bool, what: impl FnOnce() -> String) -> Result<(), BackendError> {
     if holds { Ok(()) } else { Err(BackendError(what())) }
 }
 
 /// An error unless all spans lie in `rows` rows.
-pub(crate) fn check_spans(spans: &[Range<usize>], rows: usize) -> Result<(), BackendError> {
+pub fn check_spans(spans: &[Range<usize>], rows: usize) -> Result<(), BackendError> {
     match spans.iter().find(|span| span.start > span.end || span.end > rows) {
         Some(span) => Err(BackendError(format!("a span has rows {span:?} of {rows}"))),
         None => Ok(()),
@@ -21,7 +21,7 @@ pub(crate) fn check_spans(spans: &[Range<usize>], rows: usize) -> Result<(), Bac
 }
 
 /// An error unless every row number is below `count`.
-pub(crate) fn check_rows(rows: &[u32], count: usize) -> Result<(), BackendError> {
+pub fn check_rows(rows: &[u32], count: usize) -> Result<(), BackendError> {
     match rows.iter().find(|row| **row as usize >= count) {
         Some(row) => Err(BackendError(format!("row {row} of a tensor of {count} rows"))),
         None => Ok(()),
@@ -165,7 +165,7 @@ pub struct NormForm {
 
 impl NormForm {
     /// Groups of a row; an error if the weight's width does not divide it.
-    pub(crate) fn groups(self, cols: usize, width: usize) -> Result<usize, BackendError> {
+    pub fn groups(self, cols: usize, width: usize) -> Result<usize, BackendError> {
         check(width > 0 && cols.is_multiple_of(width), || {
             format!("a norm of width {width} cannot take rows of {cols}")
         })?;
@@ -173,7 +173,7 @@ impl NormForm {
     }
 
     /// Columns of the statistics of a row of `groups` groups.
-    pub(crate) fn kept(self, groups: usize) -> usize {
+    pub fn kept(self, groups: usize) -> usize {
         match self.kind {
             NormKind::Rms => groups,
             NormKind::Layer => 2 * groups,
@@ -220,7 +220,7 @@ pub struct ColumnMap {
 
 impl ColumnMap {
     /// An error unless the entries lie inside, and inputs of `input` columns can be mapped.
-    pub(crate) fn check(&self, input: usize) -> Result<(), BackendError> {
+    pub fn check(&self, input: usize) -> Result<(), BackendError> {
         check(input == self.input, || format!("inputs of {input} columns where {} are mapped", self.input))?;
         let inside = |(o, i, _): &(u32, u32, f32)| (*o as usize) < self.out && (*i as usize) < input;
         check(self.out > 0 && self.entries.iter().all(inside), || {

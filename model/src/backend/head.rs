@@ -67,7 +67,7 @@ pub struct HeadTask<'a, T> {
 
 impl<T> HeadTask<'_, T> {
     /// An error unless the task fits inputs of `rows` rows and `width` columns, and `vocab` logits.
-    pub(crate) fn check(
+    pub fn check(
         &self,
         (rows, width): (usize, usize),
         vocab: usize,

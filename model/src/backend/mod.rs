@@ -26,11 +26,11 @@ pub(crate) use dropout::{drop_values, mixed};
 pub use head::{HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
 pub use parts::{EachRows, LoraPart, NormFactors};
 
+pub(crate) use forms::check_cap;
 pub use forms::{
     Activation, AttentionForm, AttentionPlan, AttentionSpan, BackendError, CacheSpan, ColumnMap, Compute,
-    Heads, LinearWeights, NormForm, NormKind, NormWeights,
+    Heads, LinearWeights, NormForm, NormKind, NormWeights, check, check_rows, check_spans,
 };
-pub(crate) use forms::{check, check_cap, check_rows, check_spans};
 
 /// Fused operations of a decoder, forward and backward.
 pub trait Backend: Send + Sync + 'static {

@@ -1,38 +1,30 @@
 //! Promise: every operation of every backend agrees with plain loops in f64, and every backward with
 //! finite differences of them.
 
-mod activations;
-mod attend;
-mod gradients;
-mod heads;
-mod norms;
-mod refusals;
+pub mod activations;
+pub mod attend;
+pub mod gradients;
+pub mod heads;
+pub mod norms;
+pub mod refusals;
 
 use gstore_model::Backend;
-use gstore_model::Compute;
 use gstore_model::candle::Candle;
-use gstore_model::cpu::{Cpu, Level};
 
-macro_rules! on_every_backend {
-    ($($module:ident: $($name:ident),+;)+) => {$($(
-        #[test]
-        fn $name() {
-            for level in Level::available() {
-                $module::$name(&Cpu::with_level(Compute::F32, level).unwrap());
-            }
-            $module::$name(&Candle::cpu());
+/// Hands all functions of the modules here, each of which takes a backend, to a macro that makes tests of them.
+macro_rules! every_operation {
+    ($tests:ident) => {
+        $tests! {
+                activations: values_agree, gradients_agree;
+                attend: outputs_and_gradients_agree, tangents_agree;
+                gradients: weight_and_table_gradients_are_added, gradients_of_factors_are_added, rows_are_gathered_added_and_summed, columns_are_mapped_like_by_the_matrix, rows_begin_at_zero_in_any_memory;
+                heads: losses_and_gradients_agree, a_model_does_not_diverge_from_itself, a_perturbed_loss_begins_at_zero, curvature_along_a_tangent_agrees;
+                norms: norms_and_their_gradients_agree, a_partial_rotation_leaves_the_rest_of_a_head;
+                refusals: sizes_that_disagree_are_errors, forms_that_make_no_sense_are_errors, no_rows_give_no_rows;
         }
-    )+)+};
+    };
 }
-
-on_every_backend! {
-    activations: values_agree, gradients_agree;
-    attend: outputs_and_gradients_agree, tangents_agree;
-    gradients: weight_and_table_gradients_are_added, gradients_of_factors_are_added, rows_are_gathered_added_and_summed, columns_are_mapped_like_by_the_matrix, rows_begin_at_zero_in_any_memory;
-    heads: losses_and_gradients_agree, a_model_does_not_diverge_from_itself, a_perturbed_loss_begins_at_zero, curvature_along_a_tangent_agrees;
-    norms: norms_and_their_gradients_agree, a_partial_rotation_leaves_the_rest_of_a_head;
-    refusals: sizes_that_disagree_are_errors, forms_that_make_no_sense_are_errors, no_rows_give_no_rows;
-}
+pub(crate) use every_operation;
 
 /// Values between -1 and 1 that depend on the seed only.
 fn noise(seed: u64, n: usize) -> Vec<f32> {

@@ -1,0 +1,17 @@
+//! Compiles the kernels for the emulator of the tests. A build for devices compiles nothing here: what they run is
+//! in `kernels/`, or compiled by the driver's own compiler from the embedded source.
+
+fn main() {
+    println!("cargo:rerun-if-changed=kernels");
+    println!("cargo:rerun-if-changed=emulator");
+    #[cfg(feature = "emulate")]
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .opt_level(2)
+        .debug(false)
+        .define("GSTORE_EMULATE", None)
+        .warnings(true)
+        .file("emulator/emulate.cpp")
+        .compile("gstore_emulate");
+}

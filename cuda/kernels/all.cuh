@@ -1,0 +1,10 @@
+// All kernels as one unit.
+#include "common.cuh"
+#include "elementwise.cu"
+#include "norms.cu"
+#include "sums.cu"
+#include "head.cu"
+#include "attention.cuh"
+#include "attention_forward.cu"
+#include "attention_backward.cu"
+#include "attention_tangent.cu"

@@ -1,0 +1,83 @@
+// What all kernels share. They are compiled by nvcc and NVRTC for a device, and by an ordinary C++ compiler for the
+// emulator (emulator/emulate.h), so they use what is defined here in place of CUDA's own words.
+//
+// Invariants
+// - no atomics on floats: every sum has a fixed order, which depends on the sizes of an operation alone
+// - tensors are f32 and row-major; flat indices are 64-bit
+#pragma once
+
+#ifdef GSTORE_EMULATE
+#include "../emulator/emulate.h"
+#define UNROLL
+#else
+#define KERNEL extern "C" __global__ void
+#define DEVICE static __device__ __forceinline__
+#define RESTRICT __restrict__
+#define BLOCK_THREADS blockDim.x
+#define UNROLL _Pragma("unroll")
+extern __shared__ float4 gstore_shared[];
+#define SHARED(type, name) type* name = reinterpret_cast<type*>(gstore_shared)
+#define SYNC() __syncthreads()
+#define SHUFFLE_XOR(value, mask) __shfl_xor_sync(0xffffffffu, value, mask)
+DEVICE unsigned float_bits(float value) { return __float_as_uint(value); }
+DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
+#endif
+
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define INFINITY_F float_of(0x7f800000u)
+
+// The element of a grid of one dimension that a thread computes.
+DEVICE u64 flat_index() { return (u64)blockIdx.x * BLOCK_THREADS + threadIdx.x; }
+
+DEVICE float warp_sum(float value) {
+    for (u32 mask = 16; mask > 0; mask >>= 1) value += SHUFFLE_XOR(value, mask);
+    return value;
+}
+
+DEVICE float warp_max(float value) {
+    for (u32 mask = 16; mask > 0; mask >>= 1) value = fmaxf(value, SHUFFLE_XOR(value, mask));
+    return value;
+}
+
+// The sum over all threads of a block of whole warps, for each of them. `scratch` has 32 values.
+DEVICE float block_sum(float value, float* scratch) {
+    value = warp_sum(value);
+    if (BLOCK_THREADS == 32) return value;
+    u32 lane = threadIdx.x & 31u;
+    if (lane == 0) scratch[threadIdx.x >> 5] = value;
+    SYNC();
+    value = lane < BLOCK_THREADS >> 5 ? scratch[lane] : 0.0f;
+    SYNC();
+    return warp_sum(value);
+}
+
+DEVICE float block_max(float value, float* scratch) {
+    value = warp_max(value);
+    if (BLOCK_THREADS == 32) return value;
+    u32 lane = threadIdx.x & 31u;
+    if (lane == 0) scratch[threadIdx.x >> 5] = value;
+    SYNC();
+    value = lane < BLOCK_THREADS >> 5 ? scratch[lane] : -INFINITY_F;
+    SYNC();
+    return warp_max(value);
+}
+
+// The output of SplitMix64 in a state (core/src/mix.rs).
+DEVICE u64 mix(u64 state) {
+    u64 z = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+// The number of SplitMix64, seeded with 0, at a counter (model/src/backend/dropout.rs).
+DEVICE u64 mixed(u64 counter) { return mix((counter + 1) * 0x9e3779b97f4a7c15ull); }
+
+// bf16 nearest to a value, ties to even; a NaN stays one.
+DEVICE u16 bf16_bits(float value) {
+    u32 bits = float_bits(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (u16)((bits >> 16) | 0x40u);
+    return (u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}

@@ -1,0 +1,139 @@
+//! Packed causal attention.
+
+use gstore_model::Attention;
+
+use super::tiles::{Instance, QueryTile, Shape, key_tiles, query_tiles};
+use super::{Cuda, CudaTensor, Tensor, number};
+use crate::runtime::{Argument, Result, Runtime};
+
+/// What the kernels of a plan share, on the device.
+struct Planned<M> {
+    instance: Instance,
+    shape: Shape,
+    positions: M,
+    drop_keys: Option<M>,
+}
+
+impl<R: Runtime> Cuda<R> {
+    fn planned(&self, of: &Attention<'_, Tensor<R>>) -> Result<Planned<R::Memory>> {
+        of.check(CudaTensor::size)?;
+        number(of.q.size().0.max(of.k.size().0))?;
+        Ok(Planned {
+            instance: Instance::of(of.form.heads.dim)?,
+            shape: Shape::new(of.form, of.dropout)?,
+            positions: self.upload(&of.plan.positions)?,
+            drop_keys: of.dropout.map(|dropout| self.upload(dropout.keys)).transpose()?,
+        })
+    }
+
+    pub(super) fn attend(&self, of: &Attention<'_, Tensor<R>>) -> Result<(Tensor<R>, Tensor<R>)> {
+        let planned = self.planned(of)?;
+        let tiles = query_tiles(of.plan, of.form, [of.k, of.v], planned.instance.side);
+        let positions = (&planned.positions, planned.drop_keys.as_ref());
+        self.attend_tiles(of.q, &tiles, positions, &planned.instance, planned.shape)
+    }
+
+    /// Outputs and log-sums of the queries of some tiles; zeros for others.
+    pub(super) fn attend_tiles(
+        &self,
+        q: &Tensor<R>,
+        tiles: &[QueryTile],
+        (positions, drop_keys): (&R::Memory, Option<&R::Memory>),
+        instance: &Instance,
+        shape: Shape,
+    ) -> Result<(Tensor<R>, Tensor<R>)> {
+        let (rows, width) = q.size();
+        let heads = shape.query_heads as usize;
+        let (out, log_sums) = (self.zeros(rows, width)?, self.zeros(rows, heads)?);
+        let device_tiles = self.upload(tiles)?;
+        let arguments = [
+            q.argument(),
+            Argument::At(&device_tiles, 0),
+            Argument::At(positions, 0),
+            drop_keys.map_or(Argument::Null, |keys| Argument::At(keys, 0)),
+            out.argument(),
+            log_sums.argument(),
+            Argument::Bytes(bytemuck::bytes_of(&shape)),
+        ];
+        let shared = instance.shared(shape.dim as usize, 2, 1);
+        self.launch(instance.forward, [tiles.len(), heads, 1], 256, shared, &arguments)?;
+        Ok((out, log_sums))
+    }
+
+    pub(super) fn attend_gradient(
+        &self,
+        of: &Attention<'_, Tensor<R>>,
+        grad: &Tensor<R>,
+        out: &Tensor<R>,
+        log_sum: &Tensor<R>,
+    ) -> Result<[Tensor<R>; 3]> {
+        let planned = self.planned(of)?;
+        let ((rows, width), (key_rows, key_width)) = (of.q.size(), of.k.size());
+        let heads = of.form.heads;
+        grad.expect(rows, width, "gradient of attention")?;
+        out.expect(rows, width, "outputs of attention")?;
+        log_sum.expect(rows, heads.query, "log-sums of attention")?;
+        let along = self.unspecified(rows, heads.query)?;
+        let count = Argument::U64(along.len() as u64);
+        let arguments =
+            [grad.argument(), out.argument(), along.argument(), Argument::U32(planned.shape.dim), count];
+        self.each("attention_along", along.len() * 32, &arguments)?;
+
+        let Planned { instance, shape, positions, drop_keys } = &planned;
+        let dq = self.zeros(rows, width)?;
+        let [dk, dv] = [self.zeros(key_rows, key_width)?, self.zeros(key_rows, key_width)?];
+        let query_tiles = query_tiles(of.plan, of.form, [of.k, of.v], instance.side);
+        let key_tiles = key_tiles(of.plan, instance.side);
+        let (device_query_tiles, device_key_tiles) = (self.upload(&query_tiles)?, self.upload(&key_tiles)?);
+        let shared_arguments = || {
+            [
+                of.q.argument(),
+                grad.argument(),
+                log_sum.argument(),
+                along.argument(),
+                Argument::At(positions, 0),
+                drop_keys.as_ref().map_or(Argument::Null, |keys| Argument::At(keys, 0)),
+            ]
+        };
+        let shape_bytes = || Argument::Bytes(bytemuck::bytes_of(shape));
+        let mut arguments = Vec::from(shared_arguments());
+        arguments.extend([Argument::At(&device_query_tiles, 0), dq.argument(), shape_bytes()]);
+        let grid = [query_tiles.len(), heads.query, 1];
+        self.launch(instance.queries, grid, 256, instance.shared(heads.dim, 4, 1), &arguments)?;
+
+        let mut arguments = Vec::from(shared_arguments());
+        arguments.extend([Argument::At(&device_key_tiles, 0), of.k.argument(), of.v.argument()]);
+        arguments.extend([dk.argument(), dv.argument(), shape_bytes()]);
+        let grid = [key_tiles.len(), heads.kv, 1];
+        self.launch(instance.keys, grid, 256, instance.shared(heads.dim, 4, 2), &arguments)?;
+        Ok([dq, dk, dv])
+    }
+
+    pub(super) fn attend_tangent(
+        &self,
+        of: &Attention<'_, Tensor<R>>,
+        tangents: [&Tensor<R>; 3],
+        log_sum: &Tensor<R>,
+    ) -> Result<Tensor<R>> {
+        of.check_tangents(tangents, log_sum, CudaTensor::size)?;
+        let Planned { instance, shape, positions, .. } = self.planned(of)?;
+        let out = self.zeros(of.q.size().0, of.q.size().1)?;
+        let tiles = query_tiles(of.plan, of.form, [of.k, of.v], instance.side);
+        let device_tiles = self.upload(&tiles)?;
+        let [dq, dk, dv] = tangents;
+        let arguments = [
+            of.q.argument(),
+            dq.argument(),
+            dk.argument(),
+            dv.argument(),
+            log_sum.argument(),
+            Argument::At(&positions, 0),
+            Argument::At(&device_tiles, 0),
+            out.argument(),
+            Argument::Bytes(bytemuck::bytes_of(&shape)),
+        ];
+        let grid = [tiles.len(), of.form.heads.query, 1];
+        self.launch(instance.tangent, grid, 256, instance.shared(of.form.heads.dim, 4, 2), &arguments)?;
+        Ok(out)
+    }
+}

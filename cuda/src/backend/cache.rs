@@ -1,0 +1,104 @@
+//! Keys and values of sequences that grow, each in memory of its own that is doubled when it is full.
+
+use gstore_model::{CacheSpan, CachedAttention};
+
+use super::tiles::{Instance, QueryTile, Shape, seen};
+use super::{Cuda, CudaTensor, Tensor, number};
+use crate::runtime::{Memory, Result, Runtime};
+
+/// Rows that memory of a sequence has at first.
+const FIRST_ROWS: usize = 64;
+
+/// Keys and values of one layer, by slot.
+pub struct CudaCache<M> {
+    sequences: Vec<Option<Sequence<M>>>,
+}
+
+impl<M> Default for CudaCache<M> {
+    fn default() -> Self {
+        CudaCache { sequences: Vec::new() }
+    }
+}
+
+struct Sequence<M> {
+    /// Keys and values.
+    memory: [M; 2],
+    rows: usize,
+}
+
+impl<M> CudaCache<M> {
+    /// Forgets a sequence.
+    pub(super) fn forget(&mut self, slot: usize) {
+        if let Some(sequence) = self.sequences.get_mut(slot) {
+            *sequence = None;
+        }
+    }
+}
+
+impl<R: Runtime> Cuda<R> {
+    /// Adds rows of keys and values to a sequence.
+    fn extend(&self, sequence: &mut Option<Sequence<R::Memory>>, new: [Tensor<R>; 2]) -> Result<()> {
+        let (count, width) = new[0].size();
+        let before = sequence.as_ref().map_or(0, |sequence| sequence.rows);
+        let rows = before + count;
+        let fits = |sequence: &Sequence<R::Memory>| sequence.memory[0].bytes() >= 4 * rows * width;
+        if !sequence.as_ref().is_some_and(fits) {
+            let most = rows.max(2 * before).max(FIRST_ROWS);
+            let memory = [self.allocate::<f32>(most * width)?, self.allocate::<f32>(most * width)?];
+            if let Some(old) = sequence.take() {
+                for (from, to) in old.memory.iter().zip(&memory) {
+                    self.runtime.copy((from, 0), (to, 0), 4 * before * width)?;
+                }
+            }
+            *sequence = Some(Sequence { memory, rows: before });
+        }
+        if let Some(sequence) = sequence {
+            for (new, to) in new.iter().zip(&sequence.memory) {
+                let (memory, offset) = new.place();
+                self.runtime.copy((memory, 4 * offset), (to, 4 * before * width), 4 * count * width)?;
+            }
+            sequence.rows = rows;
+        }
+        Ok(())
+    }
+
+    pub(super) fn attend_cached(
+        &self,
+        of: &CachedAttention<'_, Tensor<R>>,
+        cache: &mut CudaCache<R::Memory>,
+    ) -> Result<(Tensor<R>, Tensor<R>)> {
+        of.check(CudaTensor::size)?;
+        let CachedAttention { q, k, v, form, spans } = *of;
+        number(q.size().0)?;
+        let instance = Instance::of(form.heads.dim)?;
+        let mut positions = vec![0u32; q.size().0];
+        let mut tiles = Vec::new();
+        for CacheSpan { slot, keys, queries } in spans {
+            if *slot >= cache.sequences.len() {
+                cache.sequences.resize_with(*slot + 1, || None);
+            }
+            let sequence = &mut cache.sequences[*slot];
+            self.extend(sequence, [k, v].map(|x| x.slice(keys.start, keys.len())))?;
+            let Some(Sequence { memory, rows }) = sequence else { continue };
+            let first_position = number(*rows - queries.len())?;
+            for (row, position) in queries.clone().zip(first_position..) {
+                positions[row] = position;
+            }
+            for first in queries.clone().step_by(instance.side) {
+                let end = queries.end.min(first + instance.side);
+                tiles.push(QueryTile {
+                    keys: memory[0].address(),
+                    values: memory[1].address(),
+                    first_query: first as u32,
+                    queries: (end - first) as u32,
+                    from: seen(positions[first], form.window).0,
+                    to: seen(positions[end - 1], form.window).1,
+                    key_row: 0,
+                    unused: 0,
+                });
+            }
+        }
+        let positions = self.upload(&positions)?;
+        self.attend_tiles(q, &tiles, (&positions, None), &instance, Shape::new(form, None)?)
+    }
+}

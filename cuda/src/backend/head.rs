@@ -1,0 +1,120 @@
+//! The head: logits of a chunk of rows at a time, their losses and the gradient.
+//!
+//! Losses stay on the device until all chunks are done, so that none waits for the host.
+
+use std::ops::Range;
+
+use gstore_model::sizes::check;
+use gstore_model::{HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
+
+use super::{Cuda, CudaLinear, CudaTensor, SUM_SCRATCH, Tensor, from, number, threads_for};
+use crate::runtime::{Argument, Result, Runtime};
+
+/// What the rows of a task are scored by, on the device.
+struct Scored<M> {
+    targets: M,
+    weights: Option<M>,
+    factors: Option<M>,
+    losses: CudaTensor<M>,
+    entropies: CudaTensor<M>,
+}
+
+impl<R: Runtime> Cuda<R> {
+    pub(super) fn score(
+        &self,
+        layer: &CudaLinear<R::Memory>,
+        x: &Tensor<R>,
+        task: &HeadTask<'_, Tensor<R>>,
+        mut tap: Option<HeadTap<'_, Tensor<R>>>,
+    ) -> Result<HeadOutput<Tensor<R>>> {
+        let (rows, width) = x.size();
+        x.expect(rows, layer.input(), "inputs of the head")?;
+        task.check((rows, width), layer.out(), CudaTensor::size)?;
+        let factors = match task.objective {
+            Objective::Perturbed { factors, .. } => Some(self.upload(factors)?),
+            _ => None,
+        };
+        let scored = Scored {
+            targets: self.upload(task.targets)?,
+            weights: task.weights.map(|weights| self.upload(weights)).transpose()?,
+            factors,
+            losses: self.unspecified(rows, 1)?,
+            entropies: self.unspecified(if task.entropies { rows } else { 0 }, 1)?,
+        };
+        let grad = task.weights.map(|_| self.unspecified(rows, width)).transpose()?;
+        for start in (0..rows).step_by(HEAD_ROWS) {
+            let chunk = start..rows.min(start + HEAD_ROWS);
+            let inputs = x.slice(start, chunk.len());
+            let logits = self.linear_forward(layer, &inputs, None)?;
+            self.score_chunk(layer, task, &scored, &logits, chunk.clone())?;
+            let Some(grad) = &grad else { continue };
+            self.multiply_weight(layer, &logits, &grad.slice(start, chunk.len()), true, false)?;
+            if let Some(tap) = &mut tap {
+                tap(chunk, &inputs, &logits)?;
+            }
+        }
+        let host = |x: &Tensor<R>| self.download(x.place().0, 0, x.len());
+        Ok(HeadOutput { losses: host(&scored.losses)?, entropies: host(&scored.entropies)?, grad })
+    }
+
+    /// Losses of some rows; if there are weights, their gradient takes the place of the logits.
+    fn score_chunk(
+        &self,
+        layer: &CudaLinear<R::Memory>,
+        task: &HeadTask<'_, Tensor<R>>,
+        scored: &Scored<R::Memory>,
+        logits: &Tensor<R>,
+        rows: Range<usize>,
+    ) -> Result<()> {
+        let (count, vocab) = logits.size();
+        let row = |x: &Tensor<R>| x.slice(rows.start, count);
+        let vocabulary = || Argument::U32(layer.out() as u32);
+        number(vocab)?;
+        let cap = || Argument::F32(task.softcap.unwrap_or(0.0));
+        let threads = threads_for(vocab);
+        let launch = |kernel, arguments: &[Argument<'_, R::Memory>]| {
+            self.launch(kernel, [count, 1, 1], threads, SUM_SCRATCH, arguments)
+        };
+        if task.entropies {
+            // Before the losses, which leave other values in place of the logits.
+            let entropies = row(&scored.entropies);
+            launch("head_entropy", &[logits.argument(), entropies.argument(), vocabulary(), cap()])?;
+        }
+        let losses = row(&scored.losses);
+        let targets = || from::<u32, _>(&scored.targets, rows.start);
+        let weights =
+            || scored.weights.as_ref().map_or(Argument::Null, |weights| from::<f32, _>(weights, rows.start));
+        let z = logits.argument();
+        match task.objective {
+            Objective::CrossEntropy { smoothing } => {
+                let smoothing = Argument::F32(smoothing);
+                let loss = losses.argument();
+                let arguments = [z, targets(), weights(), loss, vocabulary(), cap(), smoothing];
+                launch("head_cross_entropy", &arguments)
+            }
+            Objective::Margin => {
+                launch("head_margin", &[z, targets(), weights(), losses.argument(), vocabulary(), cap()])
+            }
+            Objective::Kl { reference } => {
+                let other = self.linear_forward(layer, &row(reference), None)?;
+                let arguments = [z, other.argument(), weights(), losses.argument(), vocabulary(), cap()];
+                launch("head_divergence", &arguments)
+            }
+            Objective::Perturbed { start, .. } => {
+                let start = row(start);
+                let Some(factors) = &scored.factors else {
+                    return check(false, || "factors of a perturbed loss".to_owned());
+                };
+                let factors = from::<[f32; 2], _>(factors, rows.start);
+                let (start, loss) = (start.argument(), losses.argument());
+                let arguments = [z, start, targets(), factors, weights(), loss, vocabulary(), cap()];
+                launch("head_perturbed", &arguments)
+            }
+            Objective::GaussNewton { tangent } => {
+                let tangent = row(tangent);
+                let arguments = [z, tangent.argument(), weights(), losses.argument(), vocabulary(), cap()];
+                launch("head_gauss_newton", &arguments)
+            }
+        }
+    }
+}

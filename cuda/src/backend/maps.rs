@@ -1,0 +1,94 @@
+//! Sparse maps of columns on the device, kept between calls: a projection maps every batch by the same few.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, PoisonError};
+
+use gstore_model::ColumnMap;
+
+use super::{Cuda, Tensor, number};
+use crate::runtime::{Argument, Result, Runtime};
+
+/// Maps that are kept; when there are more, all are forgotten.
+const MOST: usize = 4096;
+
+/// Maps of the device by the digest of their entries.
+pub(super) struct Maps<M> {
+    by_digest: HashMap<u64, Vec<Arc<DeviceMap<M>>>>,
+    count: usize,
+}
+
+impl<M> Default for Maps<M> {
+    fn default() -> Self {
+        Maps { by_digest: HashMap::new(), count: 0 }
+    }
+}
+
+/// A map, by output column.
+struct DeviceMap<M> {
+    map: ColumnMap,
+    /// The first entry of each column, and where the last one ends.
+    starts: M,
+    columns: M,
+    factors: M,
+}
+
+fn digest(map: &ColumnMap) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (map.input, map.out, map.entries.len()).hash(&mut hasher);
+    for (to, from, factor) in &map.entries {
+        hasher.write_u64(u64::from(*to) << 32 | u64::from(*from));
+        hasher.write_u32(factor.to_bits());
+    }
+    hasher.finish()
+}
+
+impl<R: Runtime> Cuda<R> {
+    fn device_map(&self, map: &ColumnMap) -> Result<Arc<DeviceMap<R::Memory>>> {
+        let digest = digest(map);
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = maps.by_digest.get(&digest).and_then(|same| same.iter().find(|on| on.map == *map));
+        if let Some(found) = found {
+            return Ok(found.clone());
+        }
+        let mut entries = map.entries.clone();
+        // Stable: entries of an output column stay in the order of the input's.
+        entries.sort_by_key(|entry| entry.0);
+        let starts: Vec<u32> =
+            (0..=map.out).map(|o| entries.partition_point(|entry| (entry.0 as usize) < o) as u32).collect();
+        number(entries.len())?;
+        let on = Arc::new(DeviceMap {
+            map: map.clone(),
+            starts: self.upload(&starts)?,
+            columns: self.upload(&entries.iter().map(|entry| entry.1).collect::<Vec<u32>>())?,
+            factors: self.upload(&entries.iter().map(|entry| entry.2).collect::<Vec<f32>>())?,
+        });
+        if maps.count == MOST {
+            *maps = Maps::default();
+        }
+        maps.count += 1;
+        maps.by_digest.entry(digest).or_default().push(on.clone());
+        Ok(on)
+    }
+
+    pub(super) fn mapped_columns(&self, x: &Tensor<R>, map: &ColumnMap) -> Result<Tensor<R>> {
+        let (rows, input) = x.size();
+        map.check(input)?;
+        let (on, y) = (self.device_map(map)?, self.unspecified(rows, map.out)?);
+        let (constant, value) = map.constant.unwrap_or((u32::MAX, 0.0));
+        let arguments = [
+            x.argument(),
+            Argument::At(&on.starts, 0),
+            Argument::At(&on.columns, 0),
+            Argument::At(&on.factors, 0),
+            y.argument(),
+            Argument::U32(number(input)?),
+            Argument::U32(number(map.out)?),
+            Argument::U32(constant),
+            Argument::F32(value),
+        ];
+        let threads = (map.out.saturating_mul(32).min(256) as u32).next_power_of_two();
+        self.launch("map_columns", [rows, 1, 1], threads, 0, &arguments)?;
+        Ok(y)
+    }
+}

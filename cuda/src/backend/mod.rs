@@ -1,0 +1,133 @@
+//! The backend: operations of the trait as launches of kernels and products.
+//!
+//! Invariants
+//! - tensors stay on the device; the host sees losses, sums of spans, and what it asks for by name
+//! - sizes are checked before a kernel is launched
+//! - every sum has an order that depends on sizes alone, so the same calls give the same bits
+
+mod attention;
+mod cache;
+mod elementwise;
+mod factors;
+mod head;
+mod linear;
+mod maps;
+mod norm;
+mod operations;
+mod tensor;
+mod tiles;
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use gstore_model::sizes::{check, check_spans};
+
+pub use self::cache::CudaCache;
+pub use self::factors::CudaRows;
+pub use self::linear::CudaLinear;
+pub use self::tensor::CudaTensor;
+
+use self::maps::Maps;
+use self::tensor::Tensor;
+use crate::runtime::{Argument, Launch, Memory, Precision, Result, Runtime};
+
+/// Threads of a block of elementwise kernels.
+const THREADS: u32 = 256;
+
+/// The backend on one device.
+pub struct Cuda<R: Runtime> {
+    runtime: R,
+    precision: Precision,
+    /// Sparse maps of columns that are on the device.
+    maps: Mutex<Maps<R::Memory>>,
+}
+
+impl<R: Runtime> Cuda<R> {
+    /// The backend on a device. `precision` is that of the factors of linear layers.
+    pub fn new(runtime: R, precision: impl Into<Precision>) -> Cuda<R> {
+        Cuda { runtime, precision: precision.into(), maps: Mutex::default() }
+    }
+
+    /// The device.
+    pub fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
+    /// Memory of `len` elements of `T`.
+    fn allocate<T>(&self, len: usize) -> Result<R::Memory> {
+        let bytes = len.checked_mul(size_of::<T>());
+        check(bytes.is_some(), || {
+            format!("{len} elements of {} bytes are more than there can be", size_of::<T>())
+        })?;
+        // Not nothing, so that memory has an address.
+        self.runtime.allocate(bytes.unwrap_or_default().max(16))
+    }
+
+    /// Values in memory of the device.
+    fn upload<T: bytemuck::NoUninit>(&self, values: &[T]) -> Result<R::Memory> {
+        let memory = self.allocate::<T>(values.len())?;
+        if !values.is_empty() {
+            self.runtime.write(&memory, 0, bytemuck::cast_slice(values))?;
+        }
+        Ok(memory)
+    }
+
+    /// `len` values from the start of memory.
+    fn download<T: bytemuck::Pod>(&self, memory: &R::Memory, first: usize, len: usize) -> Result<Vec<T>> {
+        let mut values = vec![T::zeroed(); len];
+        if len > 0 {
+            self.runtime.read(memory, first * size_of::<T>(), bytemuck::cast_slice_mut(&mut values))?;
+        }
+        Ok(values)
+    }
+
+    /// The first row of each span and the one after its last, on the device.
+    fn upload_spans(&self, spans: &[Range<usize>], rows: usize) -> Result<R::Memory> {
+        check_spans(spans, rows)?;
+        number(rows)?;
+        let ends: Vec<u32> = spans.iter().flat_map(|span| [span.start as u32, span.end as u32]).collect();
+        self.upload(&ends)
+    }
+
+    /// Runs a kernel on a grid of blocks; on none if one axis has none.
+    fn launch(
+        &self,
+        kernel: &'static str,
+        grid: [usize; 3],
+        threads: u32,
+        shared: usize,
+        arguments: &[Argument<'_, R::Memory>],
+    ) -> Result<()> {
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        let fits = grid[0] <= i32::MAX as usize && grid[1] <= 65_535 && grid[2] <= 65_535;
+        check(fits, || format!("{grid:?} blocks of the kernel `{kernel}` are more than a device takes"))?;
+        let grid = grid.map(|blocks| blocks as u32);
+        self.runtime.launch(&Launch { kernel, grid, threads, shared: number(shared)?, arguments })
+    }
+
+    /// Runs an elementwise kernel on `count` elements, the number of which is its last argument.
+    fn each(&self, kernel: &'static str, count: usize, arguments: &[Argument<'_, R::Memory>]) -> Result<()> {
+        self.launch(kernel, [count.div_ceil(THREADS as usize), 1, 1], THREADS, 0, arguments)
+    }
+}
+
+/// A size as kernels take it.
+fn number(size: usize) -> Result<u32> {
+    u32::try_from(size)
+        .map_err(|_| gstore_model::BackendError(format!("{size} rows or columns are more than 2^32")))
+}
+
+/// Threads of a block that goes over `width` values: whole warps, a power of two of them.
+fn threads_for(width: usize) -> u32 {
+    (width.div_ceil(4).clamp(32, 1024) as u32).next_power_of_two()
+}
+
+/// Shared memory of sums over a block, in bytes.
+const SUM_SCRATCH: usize = 32 * 4;
+
+/// An argument that is memory from its element `first` on, of `T`.
+fn from<T, M: Memory>(memory: &M, first: usize) -> Argument<'_, M> {
+    Argument::At(memory, first * size_of::<T>())
+}

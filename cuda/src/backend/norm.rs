@@ -1,0 +1,119 @@
+//! Norms, forward and backward.
+
+use std::ops::Range;
+
+use gstore_model::{NormFactors, NormForm, NormKind, NormWeights};
+
+use super::{Cuda, CudaRows, CudaTensor, SUM_SCRATCH, Tensor, number, threads_for};
+use crate::runtime::{Argument, Result, Runtime};
+
+/// 1 of a layer norm, whose rows have means.
+fn layer<M>(form: NormForm) -> Argument<'static, M> {
+    Argument::U32(u32::from(form.kind == NormKind::Layer))
+}
+
+impl<R: Runtime> Cuda<R> {
+    pub(super) fn norm_rows(
+        &self,
+        x: &Tensor<R>,
+        weights: &NormWeights<Tensor<R>>,
+        form: NormForm,
+    ) -> Result<(Tensor<R>, Tensor<R>)> {
+        let ((rows, cols), width) = (x.size(), weights.weight.size().1);
+        weights.weight.expect(1, width, "weight of a norm")?;
+        if let Some(bias) = &weights.bias {
+            bias.expect(1, width, "bias of a norm")?;
+        }
+        let groups = form.groups(cols, width)?;
+        let (y, stats) = (self.unspecified(rows, cols)?, self.unspecified(rows, form.kept(groups))?);
+        let arguments = [
+            x.argument(),
+            weights.weight.argument(),
+            weights.bias.as_ref().map_or(Argument::Null, CudaTensor::argument),
+            y.argument(),
+            stats.argument(),
+            Argument::U32(number(groups)?),
+            Argument::U32(number(width)?),
+            layer(form),
+            Argument::F32(form.eps),
+        ];
+        self.launch("norm_forward", [rows * groups, 1, 1], threads_for(width), SUM_SCRATCH, &arguments)?;
+        Ok((y, stats))
+    }
+
+    /// Groups of a row, of factors that fit each other.
+    fn norm_groups(
+        &self,
+        &NormFactors { grad, x, stats, form }: &NormFactors<'_, Tensor<R>>,
+        width: usize,
+    ) -> Result<usize> {
+        let (rows, cols) = x.size();
+        let groups = form.groups(cols, width)?;
+        grad.expect(rows, cols, "gradient of a norm")?;
+        stats.expect(rows, form.kept(groups), "statistics of a norm")?;
+        Ok(groups)
+    }
+
+    pub(super) fn norm_gradient(
+        &self,
+        factors: &NormFactors<'_, Tensor<R>>,
+        weights: &NormWeights<Tensor<R>>,
+        acc: Option<Tensor<R>>,
+    ) -> Result<Tensor<R>> {
+        let ((rows, cols), width) = (factors.x.size(), weights.weight.size().1);
+        weights.weight.expect(1, width, "weight of a norm")?;
+        let groups = self.norm_groups(factors, width)?;
+        let sums = u32::from(acc.is_some());
+        let dx = match acc {
+            Some(acc) => {
+                acc.expect(rows, cols, "sum of a norm's gradients")?;
+                self.owned(acc)?
+            }
+            None => self.unspecified(rows, cols)?,
+        };
+        let arguments = [
+            factors.grad.argument(),
+            factors.x.argument(),
+            factors.stats.argument(),
+            weights.weight.argument(),
+            dx.argument(),
+            Argument::U32(number(groups)?),
+            Argument::U32(number(width)?),
+            layer(factors.form),
+            Argument::U32(sums),
+        ];
+        self.launch("norm_backward", [rows * groups, 1, 1], threads_for(width), SUM_SCRATCH, &arguments)?;
+        Ok(dx)
+    }
+
+    pub(super) fn norm_weight_grads(
+        &self,
+        factors: &NormFactors<'_, Tensor<R>>,
+        width: usize,
+        spans: &[Range<usize>],
+        out: &mut CudaRows<R::Memory>,
+        offsets: [Option<usize>; 2],
+    ) -> Result<()> {
+        let groups = self.norm_groups(factors, width)?;
+        for offset in offsets.into_iter().flatten() {
+            out.check(spans.len(), offset, width)?;
+        }
+        let device_spans = self.upload_spans(spans, factors.x.size().0)?;
+        let [offset, bias_offset] =
+            offsets.map(|offset| Argument::U64(offset.map_or(u64::MAX, |offset| offset as u64)));
+        let arguments = [
+            factors.grad.argument(),
+            factors.x.argument(),
+            factors.stats.argument(),
+            Argument::At(&device_spans, 0),
+            out.argument(),
+            Argument::U64(out.width() as u64),
+            offset,
+            bias_offset,
+            Argument::U32(number(groups)?),
+            Argument::U32(number(width)?),
+            layer(factors.form),
+        ];
+        self.launch("norm_grads", [width.div_ceil(32), spans.len(), 1], 256, 2 * 256 * 4, &arguments)
+    }
+}

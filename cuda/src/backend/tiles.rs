@@ -1,0 +1,167 @@
+//! What attention hands to its kernels: tiles of queries and of keys, the form of the scores, and the kernels for heads
+//! of a width.
+
+use bytemuck::{Pod, Zeroable};
+use gstore_model::sizes::check;
+use gstore_model::{AttentionDropout, AttentionForm, AttentionPlan};
+
+use super::{CudaTensor, number};
+use crate::runtime::{Memory, Result};
+
+/// As kernels have it: `AttentionShape` of kernels/attention.cuh.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Shape {
+    pub(super) query_heads: u32,
+    kv_heads: u32,
+    pub(super) dim: u32,
+    window: u32,
+    scale: f32,
+    cap: f32,
+    drop_scale: f32,
+    unused: u32,
+    drop_limit: u64,
+}
+
+/// `AttentionTile` of kernels/attention.cuh.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct QueryTile {
+    pub(super) keys: u64,
+    pub(super) values: u64,
+    pub(super) first_query: u32,
+    pub(super) queries: u32,
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) key_row: u32,
+    pub(super) unused: u32,
+}
+
+/// `KeyTile` of kernels/attention.cuh.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct KeyTile {
+    key_row: u32,
+    keys: u32,
+    place: u32,
+    first_query: u32,
+    end_query: u32,
+    unused: u32,
+}
+
+/// The kernels for heads of a width.
+pub(super) struct Instance {
+    pub(super) forward: &'static str,
+    pub(super) queries: &'static str,
+    pub(super) keys: &'static str,
+    pub(super) tangent: &'static str,
+    /// Rows of a tile.
+    pub(super) side: usize,
+}
+
+impl Instance {
+    /// The kernels for heads of `dim` columns.
+    pub(super) fn of(dim: usize) -> Result<Instance> {
+        let instance =
+            |forward, queries, keys, tangent, side| Instance { forward, queries, keys, tangent, side };
+        let one = match dim {
+            0..=64 => instance(
+                "attention_forward_64",
+                "attention_queries_64",
+                "attention_keys_64",
+                "attention_tangent_64",
+                64,
+            ),
+            65..=128 => instance(
+                "attention_forward_128",
+                "attention_queries_128",
+                "attention_keys_128",
+                "attention_tangent_128",
+                32,
+            ),
+            _ => instance(
+                "attention_forward_256",
+                "attention_queries_256",
+                "attention_keys_256",
+                "attention_tangent_256",
+                32,
+            ),
+        };
+        check(dim <= 256, || format!("heads of {dim} columns; the kernels have up to 256"))?;
+        Ok(one)
+    }
+
+    /// Bytes of shared memory of `tiles` tiles of rows of heads and `products` tiles of their products.
+    pub(super) fn shared(&self, dim: usize, tiles: usize, products: usize) -> usize {
+        4 * self.side * (tiles * (dim.next_multiple_of(4) + 4) + products * (self.side + 4))
+    }
+}
+
+/// Places of keys that a query sees: the first, and the one after the last.
+pub(super) fn seen(position: u32, window: Option<usize>) -> (u32, u32) {
+    let end = position as usize + 1;
+    (window.map_or(0, |window| end.saturating_sub(window)) as u32, end as u32)
+}
+
+impl Shape {
+    pub(super) fn new(form: AttentionForm, dropout: Option<AttentionDropout<'_>>) -> Result<Shape> {
+        let rate = dropout.map_or(0.0, |dropout| f64::from(dropout.rate));
+        Ok(Shape {
+            query_heads: number(form.heads.query)?,
+            kv_heads: number(form.heads.kv)?,
+            dim: number(form.heads.dim)?,
+            window: form.window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX)),
+            scale: form.scale,
+            cap: form.softcap.unwrap_or(0.0),
+            drop_scale: (1.0 / (1.0 - rate)) as f32,
+            unused: 0,
+            drop_limit: (rate * 2f64.powi(32)) as u64,
+        })
+    }
+}
+
+/// Tiles of the queries of a plan.
+pub(super) fn query_tiles<M: Memory>(
+    plan: &AttentionPlan,
+    form: AttentionForm,
+    [k, v]: [&CudaTensor<M>; 2],
+    side: usize,
+) -> Vec<QueryTile> {
+    let mut tiles = Vec::new();
+    for span in &plan.spans {
+        for first in span.queries.clone().step_by(side) {
+            let end = span.queries.end.min(first + side);
+            let (from, _) = seen(plan.positions[first], form.window);
+            let (_, to) = seen(plan.positions[end - 1], form.window);
+            tiles.push(QueryTile {
+                keys: k.row_address(span.keys.start),
+                values: v.row_address(span.keys.start),
+                first_query: first as u32,
+                queries: (end - first) as u32,
+                from,
+                to,
+                key_row: span.keys.start as u32,
+                unused: 0,
+            });
+        }
+    }
+    tiles
+}
+
+/// Tiles of the keys of a plan, those that no query sees too.
+pub(super) fn key_tiles(plan: &AttentionPlan, side: usize) -> Vec<KeyTile> {
+    let mut tiles = Vec::new();
+    for span in &plan.spans {
+        for first in span.keys.clone().step_by(side) {
+            tiles.push(KeyTile {
+                key_row: first as u32,
+                keys: (span.keys.end.min(first + side) - first) as u32,
+                place: (first - span.keys.start) as u32,
+                first_query: span.queries.start as u32,
+                end_query: span.queries.end as u32,
+                unused: 0,
+            });
+        }
+    }
+    tiles
+}

@@ -1,0 +1,116 @@
+//! Why a device cannot be opened.
+
+/// The least compute capability: that of bf16 products.
+pub(super) const LEAST_CAPABILITY: (i32, i32) = (8, 0);
+
+/// The least version of CUDA that a driver has to support, as drivers write it: that of the embedded kernels and of
+/// the cuBLAS that is loaded.
+pub(super) const LEAST_CUDA: i32 = 13_000;
+
+/// A device that cannot be opened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no driver.
+    #[error(
+        "no NVIDIA driver on this machine: the library libcuda.so.1 cannot be loaded; install the driver (580 or newer), or use the backend `cpu`"
+    )]
+    NoDriver,
+    /// A driver that does not know this version of CUDA.
+    #[error(
+        "the NVIDIA driver is too old: it supports CUDA {}, this build needs {}; install driver 580 or newer",
+        version(*.0),
+        version(LEAST_CUDA)
+    )]
+    OldDriver(i32),
+    /// A library that products need.
+    #[error(
+        "cuBLAS cannot be loaded: libcublas.so.13 is not on the library path; install it (`pip install nvidia-cublas`, or the package of a CUDA 13 toolkit) and add its folder to LD_LIBRARY_PATH"
+    )]
+    NoBlas,
+    /// A number beyond those of the devices.
+    #[error("no GPU with number {number}; there {}", count_of(*.count))]
+    NoDevice {
+        /// The number asked for.
+        number: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// A device without what the kernels use.
+    #[error(
+        "GPU {number} ({name}) has compute capability {}.{}; 8.0 (Ampere) or newer is needed",
+        capability.0,
+        capability.1
+    )]
+    Capability {
+        /// Its number.
+        number: usize,
+        /// Its name.
+        name: String,
+        /// What it has.
+        capability: (i32, i32),
+    },
+    /// Kernels that the driver does not load.
+    #[error("the kernels cannot be loaded: {0}")]
+    Kernels(String),
+    /// Any other failure.
+    #[error("GPU {number} cannot be used: {reason}")]
+    Device {
+        /// Its number.
+        number: usize,
+        /// What the driver says.
+        reason: String,
+    },
+}
+
+/// A version of CUDA as people write it.
+fn version(of: i32) -> String {
+    format!("{}.{}", of / 1000, of % 1000 / 10)
+}
+
+fn count_of(devices: usize) -> String {
+    match devices {
+        0 => "is none".to_owned(),
+        1 => "is one, number 0".to_owned(),
+        count => format!("are {count}, numbered from 0"),
+    }
+}
+
+impl OpenError {
+    /// What is known of a machine, or why number `number` of its devices cannot be used.
+    pub(super) fn of_machine(has_driver: bool, cuda: i32, count: usize, number: usize) -> Option<OpenError> {
+        match () {
+            () if !has_driver => Some(OpenError::NoDriver),
+            () if cuda < LEAST_CUDA => Some(OpenError::OldDriver(cuda)),
+            () if number >= count => Some(OpenError::NoDevice { number, count }),
+            () => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_lacks_is_said_in_the_order_in_which_it_is_needed() {
+        let of = |driver, cuda, count, number| {
+            OpenError::of_machine(driver, cuda, count, number).map(|error| error.to_string())
+        };
+        assert!(of(false, 0, 0, 0).unwrap().contains("no NVIDIA driver"));
+        let old = of(true, 12_020, 1, 0).unwrap();
+        assert!(old.contains("supports CUDA 12.2, this build needs 13.0"), "{old}");
+        assert!(of(true, 13_000, 0, 0).unwrap().contains("there is none"));
+        assert!(of(true, 13_000, 1, 1).unwrap().contains("no GPU with number 1; there is one, number 0"));
+        assert!(of(true, 13_010, 4, 7).unwrap().contains("there are 4"));
+        assert_eq!(of(true, 13_010, 1, 0), None);
+    }
+
+    #[test]
+    fn a_device_that_is_too_old_is_named() {
+        let error = OpenError::Capability { number: 2, name: "Tesla V100".to_owned(), capability: (7, 0) };
+        assert_eq!(
+            error.to_string(),
+            "GPU 2 (Tesla V100) has compute capability 7.0; 8.0 (Ampere) or newer is needed"
+        );
+    }
+}

@@ -1,0 +1,272 @@
+//! Calls of the driver.
+//!
+//! Soundness: a device's memory is no memory of Rust. What could go wrong there, a kernel that reaches beside its
+//! operands, is kept by the callers, who check sizes, and by the tests that run every kernel between guards.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::cublas::CudaBlas;
+use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
+use cudarc::nvrtc::Ptx;
+use gstore_model::BackendError;
+
+use crate::kernels::kernel_names;
+use crate::runtime::{Launch, Memory, Result, Word};
+
+/// What a machine has.
+pub(super) struct Machine {
+    pub(super) has_driver: bool,
+    /// The version of CUDA that its driver supports, as 13010 for 13.1.
+    pub(super) cuda: i32,
+    pub(super) devices: usize,
+}
+
+/// Whether one of the libraries of these names can be loaded.
+fn loads(names: &[&str]) -> bool {
+    // SAFETY: these are NVIDIA's libraries, whose initialisation has no preconditions.
+    names.iter().any(|name| unsafe { libloading::Library::new(*name) }.is_ok())
+}
+
+pub(super) fn has_blas() -> bool {
+    loads(&["libcublas.so", "libcublas.so.13", "cublas64_13.dll"])
+}
+
+pub(super) fn has_nvrtc() -> bool {
+    loads(&["libnvrtc.so", "libnvrtc.so.13", "nvrtc64_130_0.dll"])
+}
+
+pub(super) fn machine() -> Machine {
+    let has_driver = loads(&["libcuda.so.1", "libcuda.so", "nvcuda.dll"]);
+    let mut machine = Machine { has_driver, cuda: 0, devices: 0 };
+    if has_driver {
+        // SAFETY: the pointer is to a number that is alive.
+        let _ = unsafe { sys::cuDriverGetVersion(&raw mut machine.cuda) };
+        if result::init().is_ok() {
+            machine.devices =
+                result::device::get_count().map_or(0, |count| usize::try_from(count).unwrap_or(0));
+        }
+    }
+    machine
+}
+
+fn failed(error: DriverError) -> BackendError {
+    match error.0 {
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => BackendError("the GPU is out of memory".to_owned()),
+        _ => BackendError(format!("CUDA: {error}")),
+    }
+}
+
+/// Name and compute capability of a device.
+pub(super) fn describe(number: usize) -> Result<(String, (i32, i32))> {
+    let context = CudaContext::new(number).map_err(failed)?;
+    Ok((context.name().map_err(failed)?, context.compute_capability().map_err(failed)?))
+}
+
+/// Pinned memory of the host through which small values go to the device, so that a write does not wait.
+struct Staging {
+    start: *mut u8,
+    used: usize,
+}
+
+// SAFETY: the memory is its own.
+unsafe impl Send for Staging {}
+
+/// Bytes of staging memory, and of the largest value that goes through it.
+const STAGING: usize = 32 << 20;
+const MOST_STAGED: usize = 1 << 20;
+
+/// A device with one stream.
+pub(super) struct Device {
+    functions: HashMap<&'static str, CudaFunction>,
+    pub(super) blas: Mutex<CudaBlas>,
+    staging: Mutex<Staging>,
+    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
+}
+
+/// Memory of a device, from its driver's pool.
+pub struct DeviceMemory {
+    address: u64,
+    bytes: usize,
+    stream: Arc<CudaStream>,
+}
+
+impl Memory for DeviceMemory {
+    fn address(&self) -> u64 {
+        self.address
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        if self.stream.context().bind_to_thread().is_ok() {
+            // SAFETY: it came from the same pool and stream, and nothing uses it that is asked for later.
+            let _ = unsafe { result::free_async(self.address, self.stream.cu_stream()) };
+        }
+    }
+}
+
+impl DeviceMemory {
+    /// The address of byte `at`; an error unless there are `len` bytes from there on.
+    pub(super) fn at(&self, at: usize, len: usize) -> Result<u64> {
+        match at.checked_add(len) {
+            Some(end) if end <= self.bytes => Ok(self.address + at as u64),
+            _ => Err(BackendError(format!("{len} bytes at {at} of {} of the GPU", self.bytes))),
+        }
+    }
+}
+
+impl Device {
+    pub(super) fn open(number: usize) -> Result<Device> {
+        let context = CudaContext::new(number).map_err(failed)?;
+        if !context.has_async_alloc() {
+            return Err(BackendError("its driver has no pools of memory".to_owned()));
+        }
+        let stream = context.new_stream().map_err(failed)?;
+        let blas = CudaBlas::new(stream.clone()).map_err(|error| BackendError(format!("cuBLAS: {error}")))?;
+        // Memory that is given back stays with the program, so that taking it again costs nothing.
+        let mut all = u64::MAX;
+        // SAFETY: the device is open; the attribute is a number of 64 bits.
+        let start = unsafe {
+            let pool = result::device::get_default_mem_pool(context.cu_device()).map_err(failed)?;
+            let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut all).cast()).result().map_err(failed)?;
+            result::malloc_host(STAGING, 0).map_err(failed)?
+        };
+        let staging = Mutex::new(Staging { start: start.cast(), used: 0 });
+        Ok(Device { functions: HashMap::new(), blas: Mutex::new(blas), staging, stream, context })
+    }
+
+    /// Loads the kernels of a module.
+    pub(super) fn load(&mut self, ptx: Ptx) -> Result<()> {
+        let module = self.context.load_module(ptx).map_err(failed)?;
+        let most = self
+            .context
+            .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+            .map_err(failed)?;
+        for name in kernel_names() {
+            let function = module.load_function(name).map_err(failed)?;
+            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let fixed = function.shared_size_bytes().map_err(failed)?;
+            function.set_attribute(attribute, most - fixed).map_err(failed)?;
+            self.functions.insert(name, function);
+        }
+        Ok(())
+    }
+
+    pub(super) fn describe(&self) -> Result<(String, usize, usize)> {
+        let (free, all) = self.context.mem_get_info().map_err(failed)?;
+        Ok((self.context.name().map_err(failed)?, free, all))
+    }
+
+    pub(super) fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().map_err(failed)
+    }
+
+    pub(super) fn bind(&self) -> Result<()> {
+        self.context.bind_to_thread().map_err(failed)
+    }
+
+    pub(super) fn allocate(&self, bytes: usize) -> Result<DeviceMemory> {
+        self.bind()?;
+        // SAFETY: the stream is alive.
+        let address = unsafe { result::malloc_async(self.stream.cu_stream(), bytes) }.map_err(failed)?;
+        Ok(DeviceMemory { address, bytes, stream: self.stream.clone() })
+    }
+
+    pub(super) fn write(&self, to: &DeviceMemory, at: usize, from: &[u8]) -> Result<()> {
+        self.bind()?;
+        let (to, stream) = (to.at(at, from.len())?, self.stream.cu_stream());
+        if from.len() > MOST_STAGED {
+            // SAFETY: the range was checked; the driver has taken the values of pageable memory when it returns.
+            unsafe { result::memcpy_htod_async(to, from, stream) }.map_err(failed)?;
+            return Ok(());
+        }
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        if staging.used + from.len() > STAGING {
+            // What was staged has arrived then.
+            self.stream.synchronize().map_err(failed)?;
+            staging.used = 0;
+        }
+        // SAFETY: the place is inside the staging memory and nothing waits to be copied from it.
+        let staged = unsafe {
+            let place = staging.start.add(staging.used);
+            place.copy_from_nonoverlapping(from.as_ptr(), from.len());
+            std::slice::from_raw_parts(place, from.len())
+        };
+        staging.used = (staging.used + from.len()).next_multiple_of(256);
+        // SAFETY: the range was checked, and the staged values stay until the stream is waited for.
+        unsafe { result::memcpy_htod_async(to, staged, stream) }.map_err(failed)
+    }
+
+    pub(super) fn read(&self, from: &DeviceMemory, at: usize, to: &mut [u8]) -> Result<()> {
+        self.bind()?;
+        let from = from.at(at, to.len())?;
+        // SAFETY: the range was checked; `to` is borrowed until the copy is done.
+        unsafe { result::memcpy_dtoh_async(to, from, self.stream.cu_stream()) }.map_err(failed)?;
+        self.stream.synchronize().map_err(failed)
+    }
+
+    pub(super) fn copy(
+        &self,
+        from: (&DeviceMemory, usize),
+        to: (&DeviceMemory, usize),
+        bytes: usize,
+    ) -> Result<()> {
+        self.bind()?;
+        let (from, to) = (from.0.at(from.1, bytes)?, to.0.at(to.1, bytes)?);
+        // SAFETY: both ranges were checked.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(failed)
+    }
+
+    pub(super) fn clear(&self, memory: &DeviceMemory, at: usize, bytes: usize) -> Result<()> {
+        self.bind()?;
+        let to = memory.at(at, bytes)?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: the range was checked.
+        unsafe { result::memset_d8_async(to, 0, bytes, self.stream.cu_stream()) }.map_err(failed)
+    }
+
+    pub(super) fn launch(&self, launch: &Launch<'_, DeviceMemory>) -> Result<()> {
+        let Some(function) = self.functions.get(launch.kernel) else {
+            return Err(BackendError(format!("there is no kernel `{}`", launch.kernel)));
+        };
+        self.bind()?;
+        let mut words: Vec<Word> = launch.arguments.iter().map(|argument| argument.word()).collect();
+        let mut pointers: Vec<*mut c_void> =
+            words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        let [x, y, z] = launch.grid;
+        // SAFETY: the kernel takes as many arguments, of the types that the caller gives them, which the tests on
+        // the emulator hold, and reaches the memory that they name.
+        let done = unsafe {
+            result::launch_kernel(
+                function.cu_function(),
+                (x, y, z),
+                (launch.threads, 1, 1),
+                launch.shared,
+                self.stream.cu_stream(),
+                &mut pointers,
+            )
+        };
+        done.map_err(|error| BackendError(format!("the kernel `{}`: {}", launch.kernel, failed(error).0)))
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if self.bind().is_ok() && self.stream.synchronize().is_ok() {
+            let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+            // SAFETY: it was allocated so, and all copies from it are done.
+            let _ = unsafe { result::free_host(staging.start.cast()) };
+        }
+    }
+}

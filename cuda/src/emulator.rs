@@ -1,0 +1,212 @@
+//! The kernels on the CPU: the same source compiled as C++, blocks one after the other, threads as fibers.
+//!
+//! Memory begins as NaN and has guards on both sides, so that what a kernel reads before it is written, or writes
+//! beside its operands, is found.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ffi::{CString, c_char, c_int, c_uint, c_void};
+use std::ptr::NonNull;
+
+use half::bf16;
+
+use crate::runtime::{Element, Factor, Launch, Memory, Product, Result, Runtime, Word};
+use gstore_model::BackendError;
+
+unsafe extern "C" {
+    fn gstore_emulate(
+        name: *const c_char,
+        grid: *const c_uint,
+        threads: c_uint,
+        shared: usize,
+        arguments: *mut *mut c_void,
+        count: usize,
+    ) -> c_int;
+}
+
+/// Bytes on each side of memory that nothing may touch.
+const GUARD: usize = 256;
+const GUARD_BYTE: u8 = 0xa5;
+
+/// Memory of the host that stands for a device's.
+#[derive(Debug)]
+pub struct EmulatedMemory {
+    /// Start of the guard before it.
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the memory is its own, and is reached through the runtime alone, as plain bytes.
+unsafe impl Send for EmulatedMemory {}
+// SAFETY: as on a device, callers order what writes and reads; every tensor that is shared is only read.
+unsafe impl Sync for EmulatedMemory {}
+
+impl EmulatedMemory {
+    fn layout(bytes: usize) -> Result<Layout> {
+        let size = bytes.checked_add(2 * GUARD).filter(|size| isize::try_from(*size).is_ok());
+        let layout = size.and_then(|size| Layout::from_size_align(size, 64).ok());
+        layout.ok_or_else(|| BackendError(format!("{bytes} bytes are more than there can be")))
+    }
+
+    fn new(bytes: usize) -> Result<EmulatedMemory> {
+        let layout = EmulatedMemory::layout(bytes)?;
+        // SAFETY: the layout has guards, so it is not of size zero.
+        let Some(start) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        // SAFETY: these ranges are what was allocated.
+        unsafe {
+            start.write_bytes(GUARD_BYTE, GUARD);
+            start.add(GUARD).write_bytes(0xff, bytes);
+            start.add(GUARD + bytes).write_bytes(GUARD_BYTE, GUARD);
+        }
+        Ok(EmulatedMemory { start, bytes })
+    }
+
+    /// The address of byte `at`, from which on there are `len` bytes.
+    fn at(&self, at: usize, len: usize) -> *mut u8 {
+        assert!(at.checked_add(len).is_some_and(|end| end <= self.bytes), "{at} + {len} of {}", self.bytes);
+        // SAFETY: inside the allocation, as was checked.
+        unsafe { self.start.add(GUARD + at).as_ptr() }
+    }
+
+    fn check_guards(&self) {
+        for first in [0, GUARD + self.bytes] {
+            // SAFETY: the guards are part of the allocation and were written when it was made.
+            let guard = unsafe { std::slice::from_raw_parts(self.start.add(first).as_ptr(), GUARD) };
+            let untouched = guard.iter().all(|byte| *byte == GUARD_BYTE);
+            assert!(
+                untouched || std::thread::panicking(),
+                "a kernel wrote beside memory of {} bytes",
+                self.bytes
+            );
+        }
+    }
+
+    /// The elements of a factor, dense and row-major, `[rows, cols]`.
+    fn dense(
+        &self,
+        factor: &Factor<'_, EmulatedMemory>,
+        element: Element,
+        rows: usize,
+        cols: usize,
+    ) -> Vec<f32> {
+        let value = |i: usize, j: usize| {
+            let place = if factor.transposed { j * factor.stride + i } else { i * factor.stride + j };
+            let from = self.at((factor.offset + place) * element.bytes(), element.bytes());
+            // SAFETY: `at` checked that the element lies inside; elements are aligned to their size.
+            match element {
+                Element::Single => unsafe { from.cast::<f32>().read() },
+                Element::Bf16 => f32::from(bf16::from_bits(unsafe { from.cast::<u16>().read() })),
+            }
+        };
+        (0..rows).flat_map(|i| (0..cols).map(move |j| (i, j))).map(|(i, j)| value(i, j)).collect()
+    }
+}
+
+impl Drop for EmulatedMemory {
+    fn drop(&mut self) {
+        self.check_guards();
+        if let Ok(layout) = EmulatedMemory::layout(self.bytes) {
+            // SAFETY: it was allocated with this layout.
+            unsafe { dealloc(self.start.as_ptr(), layout) }
+        }
+    }
+}
+
+impl Memory for EmulatedMemory {
+    fn address(&self) -> u64 {
+        self.at(0, 0) as u64
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// The kernels on the CPU.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Emulator;
+
+impl Runtime for Emulator {
+    type Memory = EmulatedMemory;
+
+    fn allocate(&self, bytes: usize) -> Result<EmulatedMemory> {
+        EmulatedMemory::new(bytes)
+    }
+
+    fn write(&self, to: &EmulatedMemory, at: usize, from: &[u8]) -> Result<()> {
+        // SAFETY: `at` checked the range, and memory of the host does not overlap it.
+        unsafe { to.at(at, from.len()).copy_from_nonoverlapping(from.as_ptr(), from.len()) }
+        Ok(())
+    }
+
+    fn read(&self, from: &EmulatedMemory, at: usize, to: &mut [u8]) -> Result<()> {
+        from.check_guards();
+        // SAFETY: as for `write`.
+        unsafe { from.at(at, to.len()).copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) }
+        Ok(())
+    }
+
+    fn copy(&self, from: (&EmulatedMemory, usize), to: (&EmulatedMemory, usize), bytes: usize) -> Result<()> {
+        // SAFETY: both ranges were checked.
+        unsafe { from.0.at(from.1, bytes).copy_to(to.0.at(to.1, bytes), bytes) }
+        Ok(())
+    }
+
+    fn clear(&self, memory: &EmulatedMemory, at: usize, bytes: usize) -> Result<()> {
+        // SAFETY: the range was checked.
+        unsafe { memory.at(at, bytes).write_bytes(0, bytes) }
+        Ok(())
+    }
+
+    fn launch(&self, launch: &Launch<'_, EmulatedMemory>) -> Result<()> {
+        let name = CString::new(launch.kernel).map_err(|_| BackendError("a kernel's name".to_owned()))?;
+        let mut words: Vec<Word> = launch.arguments.iter().map(|argument| argument.word()).collect();
+        let mut pointers: Vec<*mut c_void> =
+            words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        // SAFETY: the kernel takes as many arguments, which the emulator checks, of the types that the caller
+        // gives them, and reaches the memory that they name.
+        let code = unsafe {
+            gstore_emulate(
+                name.as_ptr(),
+                launch.grid.as_ptr(),
+                launch.threads,
+                launch.shared as usize,
+                pointers.as_mut_ptr(),
+                pointers.len(),
+            )
+        };
+        match code {
+            0 => Ok(()),
+            1 => Err(BackendError(format!("there is no kernel `{}`", launch.kernel))),
+            _ => Err(BackendError(format!("the kernel `{}` takes other arguments", launch.kernel))),
+        }
+    }
+
+    fn multiply(&self, product: &Product<'_, EmulatedMemory>) -> Result<()> {
+        let ([rows, cols, terms], element) = (product.size, product.element());
+        let left = product.left.memory.dense(&product.left, element, rows, terms);
+        let right = product.right.memory.dense(&product.right, element, terms, cols);
+        let (memory, offset, stride) = product.to;
+        let mut sums = vec![0.0f32; cols];
+        for i in 0..rows {
+            sums.fill(0.0);
+            for (k, row) in right.chunks_exact(cols.max(1)).enumerate() {
+                let factor = left[i * terms + k];
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += factor * value);
+            }
+            let to = memory.at((offset + i * stride) * 4, cols * 4).cast::<f32>();
+            for (j, sum) in sums.iter().enumerate() {
+                // SAFETY: `at` checked that the row lies inside.
+                unsafe {
+                    let to = to.add(j);
+                    to.write(if product.sums {
+                        to.read() + product.scale * sum
+                    } else {
+                        product.scale * sum
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}

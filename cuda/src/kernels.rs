@@ -1,0 +1,62 @@
+//! The kernels' names and source, embedded.
+
+/// The kernels as PTX for devices of capability 8.0 and newer, as `just cuda-kernels` made it of the source.
+pub(crate) const PTX: &str = include_str!("../kernels/kernels.ptx");
+
+/// Files of the source, in the order in which `all.cuh` includes them.
+const SOURCES: [(&str, &str); 9] = [
+    ("common.cuh", include_str!("../kernels/common.cuh")),
+    ("elementwise.cu", include_str!("../kernels/elementwise.cu")),
+    ("norms.cu", include_str!("../kernels/norms.cu")),
+    ("sums.cu", include_str!("../kernels/sums.cu")),
+    ("head.cu", include_str!("../kernels/head.cu")),
+    ("attention.cuh", include_str!("../kernels/attention.cuh")),
+    ("attention_forward.cu", include_str!("../kernels/attention_forward.cu")),
+    ("attention_backward.cu", include_str!("../kernels/attention_backward.cu")),
+    ("attention_tangent.cu", include_str!("../kernels/attention_tangent.cu")),
+];
+
+/// The whole source as one unit, which includes nothing.
+pub(crate) fn source() -> String {
+    SOURCES.iter().flat_map(|(name, text)| ["#line 1 \"", name, "\"\n", text, "\n"]).collect()
+}
+
+/// Names of all kernels.
+pub fn kernel_names() -> impl Iterator<Item = &'static str> {
+    let lines = include_str!("../kernels/names.def").lines();
+    lines.filter_map(|line| line.strip_prefix("ENTRY(")?.strip_suffix(')'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_has_the_files_that_are_embedded() {
+        let included = include_str!("../kernels/all.cuh").lines();
+        let included: Vec<&str> =
+            included.filter_map(|line| line.strip_prefix("#include \"")?.strip_suffix('"')).collect();
+        assert_eq!(included, SOURCES.map(|(name, _)| name));
+    }
+
+    /// The first lines of the PTX say of which source it was made.
+    #[test]
+    fn the_ptx_is_that_of_the_source() {
+        let digest = PTX.lines().find_map(|line| line.strip_prefix("// source "));
+        let expected: String = digest_of_source().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, Some(expected.as_str()), "run `just cuda-kernels`");
+        for name in kernel_names() {
+            assert!(PTX.contains(&format!(".entry {name}(")), "{name}");
+        }
+    }
+
+    /// SHA-256 of all files, one after the other.
+    fn digest_of_source() -> Vec<u8> {
+        use sha2::{Digest, Sha256};
+        let mut digest = Sha256::new();
+        for (_, text) in SOURCES {
+            digest.update(text);
+        }
+        digest.finalize().to_vec()
+    }
+}

@@ -1,0 +1,26 @@
+//! The backend of models on NVIDIA GPUs.
+//!
+//! - `kernels/` has what runs on the device, in CUDA C that an ordinary C++ compiler takes too
+//! - `runtime` is the boundary to a device: memory, launches of kernels, products of matrices
+//! - [`Driver`] is an NVIDIA device, through its driver and cuBLAS, which are loaded when it is opened
+//! - [`Emulator`] (feature `emulate`, for tests) runs the same kernels on the CPU, slowly
+//! - [`Cuda`] is the backend over either
+//!
+//! Unsafe code stands where memory and kernels of a device are reached: in `driver/raw.rs`, `driver/blas.rs` and
+//! `emulator.rs`.
+
+#![deny(unsafe_code)]
+
+mod backend;
+mod driver;
+#[cfg(feature = "emulate")]
+mod emulator;
+mod kernels;
+mod runtime;
+
+pub use backend::{Cuda, CudaCache, CudaLinear, CudaRows, CudaTensor};
+pub use driver::{DeviceMemory, Driver, OpenError};
+#[cfg(feature = "emulate")]
+pub use emulator::{EmulatedMemory, Emulator};
+pub use kernels::kernel_names;
+pub use runtime::{Memory, Precision, Runtime};

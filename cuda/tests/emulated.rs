@@ -1,0 +1,113 @@
+//! Promise: the kernels and all that calls them compute what the other backends do, as far as a CPU can tell: the
+//! same source, run by the emulator, against the CPU backend and against plain loops in f64.
+
+use crate::backends::operations::{Batch, Outcome, everything};
+use crate::backends::{Shape, assert_close, assert_same_bits, cached, refusals};
+use crate::oracle;
+use gstore_cuda::{Cuda, Emulator, Precision};
+use gstore_model::Compute;
+use gstore_model::cpu::Cpu;
+
+/// Random shapes that each test looks at.
+const SHAPES: u64 = 24;
+
+/// Relative to the largest value of a result.
+const F32: f32 = 1e-5;
+
+/// The same where factors of a product are rounded to 8 bits.
+const BF16: f32 = 2e-2;
+
+/// Two ways to multiply the same rounded factors.
+const SAME_ROUNDING: f32 = 2e-3;
+
+fn cuda(precision: impl Into<Precision>) -> Cuda<Emulator> {
+    Cuda::new(Emulator, precision)
+}
+
+macro_rules! on_the_emulator {
+    ($($module:ident: $($name:ident),+;)+) => {$($(
+        #[test]
+        fn $name() {
+            oracle::$module::$name(&cuda(Compute::F32));
+        }
+    )+)+};
+}
+
+oracle::every_operation!(on_the_emulator);
+
+fn compare(expected: &[Outcome], found: &[Outcome], tolerance: f32, about: &str) {
+    assert_eq!(expected.len(), found.len());
+    for (expected, found) in expected.iter().zip(found) {
+        assert_eq!(expected.name, found.name);
+        assert_close(&found.values, &expected.values, tolerance, &format!("{} {about}", found.name));
+    }
+}
+
+#[test]
+fn all_operations_agree_with_the_cpu_backend() {
+    for seed in 0..SHAPES {
+        let shape = Shape::random(seed);
+        let batch = Batch::of(&shape, &shape.samples());
+        let expected = everything(&Cpu::new(Compute::F32), &shape, &batch);
+        compare(&expected, &everything(&cuda(Compute::F32), &shape, &batch), F32, &format!("{shape:?}"));
+    }
+}
+
+#[test]
+fn half_precision_rounds_what_the_cpu_backend_rounds() {
+    for seed in 0..SHAPES / 4 {
+        let shape = Shape::random(seed);
+        let batch = Batch::of(&shape, &shape.samples());
+        let found = everything(&cuda(Compute::Bf16), &shape, &batch);
+        let exact = everything(&Cpu::new(Compute::F32), &shape, &batch);
+        compare(&exact, &found, BF16, &format!("in bf16, {shape:?}"));
+        let rounded = everything(&Cpu::new(Compute::Bf16), &shape, &batch);
+        compare(&rounded, &found, SAME_ROUNDING, &format!("as the CPU in bf16, {shape:?}"));
+    }
+}
+
+#[test]
+fn the_same_calls_give_the_same_bits() {
+    for seed in 0..SHAPES / 6 {
+        let shape = Shape::random(seed);
+        let batch = Batch::of(&shape, &shape.samples());
+        let (first, second) = (cuda(Compute::F32), cuda(Compute::F32));
+        let (first, second) = (everything(&first, &shape, &batch), everything(&second, &shape, &batch));
+        for (first, second) in first.iter().zip(&second) {
+            assert_same_bits(&second.values, &first.values, second.name);
+        }
+    }
+}
+
+/// Tiles and sums begin anew with each sample.
+#[test]
+fn a_sample_has_the_same_bits_alone_and_packed() {
+    for seed in 0..SHAPES / 4 {
+        let shape = Shape::random(seed);
+        let samples = shape.samples();
+        let packed = everything(&cuda(Compute::F32), &shape, &Batch::of(&shape, &samples));
+        for (i, sample) in samples.iter().enumerate() {
+            let batch = Batch::of(&shape, std::slice::from_ref(sample));
+            for (packed, alone) in packed.iter().zip(&everything(&cuda(Compute::F32), &shape, &batch)) {
+                assert_same_bits(packed.of(i), alone.of(0), &format!("{} of sample {i}", alone.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
+    for seed in 0..SHAPES {
+        let shape = Shape::random(seed);
+        let [whole, parts] = cached::both_ways(&cuda(Compute::F32), &shape);
+        for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
+            assert_close(parts, whole, F32, &format!("{shape:?}"));
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    refusals::all(&cuda(Compute::F32));
+    refusals::all(&cuda(Compute::Bf16));
+}

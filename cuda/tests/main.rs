@@ -1,0 +1,7 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+#[path = "../../model/tests/backends/mod.rs"]
+mod backends;
+mod emulated;
+#[path = "../../model/tests/oracle/mod.rs"]
+mod oracle;
