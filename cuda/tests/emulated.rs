@@ -3,7 +3,7 @@
 
 use crate::backends::operations::{Batch, Outcome, everything};
 use crate::backends::{Shape, assert_close, assert_same_bits, cached, refusals};
-use crate::oracle;
+use crate::{models, oracle, speed};
 use gstore_cuda::{Cuda, Emulator, Precision};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
@@ -13,6 +13,9 @@ const SHAPES: u64 = 24;
 
 /// Relative to the largest value of a result.
 const F32: f32 = 1e-5;
+
+/// The same of gradients that came down through all layers.
+const MODELS: f32 = 1e-4;
 
 /// The same where factors of a product are rounded to 8 bits.
 const BF16: f32 = 2e-2;
@@ -35,7 +38,7 @@ macro_rules! on_the_emulator {
 
 oracle::every_operation!(on_the_emulator);
 
-fn compare(expected: &[Outcome], found: &[Outcome], tolerance: f32, about: &str) {
+pub fn compare(expected: &[Outcome], found: &[Outcome], tolerance: f32, about: &str) {
     assert_eq!(expected.len(), found.len());
     for (expected, found) in expected.iter().zip(found) {
         assert_eq!(expected.name, found.name);
@@ -110,4 +113,21 @@ fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
 fn what_does_not_fit_is_refused() {
     refusals::all(&cuda(Compute::F32));
     refusals::all(&cuda(Compute::Bf16));
+}
+
+/// Of the folders of models that are there: the largest is left to devices.
+#[test]
+fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
+    for folder in models::folders().iter().skip(1) {
+        models::agree(folder, cuda(Compute::F32), MODELS);
+    }
+}
+
+/// What `cuda/check` measures runs, on a small shape.
+#[test]
+fn passes_that_are_timed_give_numbers() {
+    let shape = speed::Pythia { name: "small", width: 32, layers: 2, heads: 4, vocab: 61, stated: 1.0 };
+    let found = speed::measure(&cuda(Compute::Bf16), &shape, (2, 24, 1), &|_| ());
+    assert!(found.tokens_per_second > 0.0 && found.product_rate > 0.0 && found.pass_rate > 0.0, "{found:?}");
+    assert!(speed::line(&shape, "bf16", &found).starts_with("table | small"));
 }

@@ -2,6 +2,9 @@
 
 #[path = "../../model/tests/backends/mod.rs"]
 mod backends;
+mod device;
 mod emulated;
+mod models;
 #[path = "../../model/tests/oracle/mod.rs"]
 mod oracle;
+mod speed;

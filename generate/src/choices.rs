@@ -15,8 +15,7 @@ use std::path::PathBuf;
 use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, CheckpointId, Progress, Unit};
 use gstore_data::Content;
-use gstore_model::cpu::Cpu;
-use gstore_model::{Backend, Device};
+use gstore_model::{Backend, with_backend};
 use serde_json::{Value, json};
 
 use self::encode::{Asked, digest, encoded};
@@ -82,10 +81,11 @@ pub fn choices(
 ) -> Result<Likelihoods, GenerateError> {
     let Compute { device, precision, .. } = request.compute;
     device.check(precision)?;
-    match device {
-        Device::Cpu => run(request, Cpu::new(precision), progress, cancel),
-        Device::Candle(on) => run(request, on.open()?, progress, cancel),
-    }
+    with_backend!(
+        (device, precision), GenerateError::from,
+        cpu => run(request, cpu, progress, cancel),
+        backend => run(request, backend, progress, cancel),
+    )
 }
 
 fn run<B: Backend>(

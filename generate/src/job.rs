@@ -4,8 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 
 use gstore_core::{Cancel, CheckpointId};
-use gstore_model::cpu::Cpu;
-use gstore_model::{Backend, Device, Model};
+use gstore_model::{Backend, Model, with_backend};
 use serde_json::{Value, json};
 
 use crate::batch::{Answer, Batch, Task};
@@ -71,10 +70,11 @@ pub fn generate(
     request.check()?;
     let (device, precision) = (request.compute.device, request.compute.precision);
     device.check(precision)?;
-    match device {
-        Device::Cpu => run(request, Cpu::new(precision), observer, cancel),
-        Device::Candle(on) => run(request, on.open()?, observer, cancel),
-    }
+    with_backend!(
+        (device, precision), GenerateError::from,
+        cpu => run(request, cpu, observer, cancel),
+        backend => run(request, backend, observer, cancel),
+    )
 }
 
 fn run<B: Backend>(

@@ -8,9 +8,8 @@ use std::ops::ControlFlow;
 use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, Progress, Unit};
 use gstore_data::{Encoded, Reading, SampleSource, TextEncoder, TextSample, encode_each};
-use gstore_model::cpu::Cpu;
 use gstore_model::{
-    Backend, Device, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction,
+    Backend, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction, with_backend,
 };
 
 use crate::error::GenerateError;
@@ -135,10 +134,11 @@ pub fn perplexity(
 ) -> Result<[Perplexity; 2], GenerateError> {
     let Compute { device, precision, .. } = request.compute;
     device.check(precision)?;
-    match device {
-        Device::Cpu => run(request, Cpu::new(precision), progress, cancel, take),
-        Device::Candle(on) => run(request, on.open()?, progress, cancel, take),
-    }
+    with_backend!(
+        (device, precision), GenerateError::from,
+        cpu => run(request, cpu, progress, cancel, take),
+        backend => run(request, backend, progress, cancel, take),
+    )
 }
 
 fn run<B: Backend>(

@@ -16,6 +16,8 @@ pub enum Device {
     Cpu,
     /// [`crate::candle`]
     Candle(CandleDevice),
+    /// The crate `gstore-cuda` on the NVIDIA GPU of this number.
+    Cuda(usize),
 }
 
 /// Where the candle backend computes.
@@ -23,7 +25,7 @@ pub enum Device {
 pub enum CandleDevice {
     /// On the CPU.
     Host,
-    /// On the CUDA device of this number, where candle is built with its feature `cuda`.
+    /// On the CUDA device of this number, where candle is built with its feature `cuda` (here `candle-cuda`).
     Cuda(usize),
     /// On the Metal device of this number, where candle is built with its feature `metal`.
     Metal(usize),
@@ -45,33 +47,44 @@ impl CandleDevice {
         };
         Ok(Candle::new(device.map_err(missing)?))
     }
-
-    /// The feature of a build that this device needs, and whether this build has it.
-    fn feature(self) -> Option<(&'static str, bool)> {
-        match self {
-            CandleDevice::Host => None,
-            CandleDevice::Cuda(_) => Some(("cuda", cfg!(feature = "cuda"))),
-            CandleDevice::Metal(_) => Some(("metal", cfg!(feature = "metal"))),
-        }
-    }
 }
 
 impl Device {
+    /// The feature of a build that this device needs, and whether this build has it.
+    fn feature(self) -> Option<(&'static str, bool)> {
+        match self {
+            Device::Cpu | Device::Candle(CandleDevice::Host) => None,
+            Device::Candle(CandleDevice::Cuda(_)) => Some(("candle-cuda", cfg!(feature = "candle-cuda"))),
+            Device::Candle(CandleDevice::Metal(_)) => Some(("metal", cfg!(feature = "metal"))),
+            Device::Cuda(_) => Some(("cuda", cfg!(feature = "cuda"))),
+        }
+    }
+
+    /// What is to be said of a device that this build cannot compute on.
+    pub fn not_built(self) -> BackendError {
+        let feature = self.feature().map_or("", |(feature, _)| feature);
+        BackendError(DeviceError::NotBuilt { device: self, feature }.to_string())
+    }
+
     /// Bytes that a weight of a linear layer takes, in all the forms in which it is held.
     pub fn bytes_per_weight(self, compute: Compute) -> u64 {
         match self {
             // Panels for the forward pass and for the backward.
             Device::Cpu => 2 * Cpu::new(compute).bytes_per_weight(),
             Device::Candle(_) => 4,
+            Device::Cuda(_) => match compute {
+                Compute::F32 => 4,
+                Compute::Bf16 => 2,
+            },
         }
     }
 
     /// An error unless the backend computes in this precision.
     pub fn check(self, compute: Compute) -> Result<(), BackendError> {
         match (self, compute) {
-            (Device::Cpu, _) | (_, Compute::F32) => Ok(()),
+            (Device::Cpu | Device::Cuda(_), _) | (_, Compute::F32) => Ok(()),
             (_, other) => Err(BackendError(format!(
-                "the backend `{self}` computes in f32 alone, not in {}; the backend `cpu` does",
+                "the backend `{self}` computes in f32 alone, not in {}; the backends `cpu` and `cuda` do",
                 other.name()
             ))),
         }
@@ -86,6 +99,7 @@ impl fmt::Display for Device {
             Device::Candle(CandleDevice::Host) => f.write_str("candle"),
             Device::Candle(CandleDevice::Cuda(number)) => write!(f, "candle:cuda:{number}"),
             Device::Candle(CandleDevice::Metal(number)) => write!(f, "candle:metal:{number}"),
+            Device::Cuda(number) => write!(f, "cuda:{number}"),
         }
     }
 }
@@ -95,7 +109,7 @@ impl fmt::Display for Device {
 pub enum DeviceError {
     /// No name of a backend.
     #[error(
-        "no backend `{0}`; there are cpu, candle, candle:cuda, candle:metal, and candle:cuda:1 for the second device"
+        "no backend `{0}`; there are cpu, cuda, candle, candle:cuda, candle:metal, and cuda:1 or candle:cuda:1 for the second device"
     )]
     Unknown(String),
     /// A device that this build cannot compute on.
@@ -119,21 +133,52 @@ impl FromStr for Device {
             Some(digits) => digits.parse().map_err(|_| unknown()),
             None => Err(unknown()),
         };
-        let candle = match name {
-            "cpu" => return Ok(Device::Cpu),
-            "candle" => CandleDevice::Host,
-            _ => match (name.strip_prefix("candle:cuda"), name.strip_prefix("candle:metal")) {
-                (Some(rest), _) => CandleDevice::Cuda(number(rest)?),
-                (_, Some(rest)) => CandleDevice::Metal(number(rest)?),
-                _ => return Err(unknown()),
-            },
+        let candle = |rest: &str| match (rest, rest.strip_prefix(":cuda"), rest.strip_prefix(":metal")) {
+            ("", ..) => Ok(CandleDevice::Host),
+            (_, Some(rest), _) => Ok(CandleDevice::Cuda(number(rest)?)),
+            (_, _, Some(rest)) => Ok(CandleDevice::Metal(number(rest)?)),
+            _ => Err(unknown()),
         };
-        let device = Device::Candle(candle);
-        match candle.feature() {
+        let device = match (name, name.strip_prefix("cuda"), name.strip_prefix("candle")) {
+            ("cpu", ..) => Device::Cpu,
+            (_, Some(rest), _) => Device::Cuda(number(rest)?),
+            (_, _, Some(rest)) => Device::Candle(candle(rest)?),
+            _ => return Err(unknown()),
+        };
+        match device.feature() {
             Some((feature, false)) => Err(DeviceError::NotBuilt { device, feature }),
             _ => Ok(device),
         }
     }
+}
+
+/// Computes with the backend of a device: `cpu => ...` where it is the CPU, `backend => ...` with any other. A backend
+/// that does not open returns what `error` makes of a [`BackendError`](crate::BackendError) from the function. A crate
+/// that uses this has a feature `cuda` with which it depends on `gstore-cuda`.
+#[macro_export]
+macro_rules! with_backend {
+    (($device:expr, $precision:expr), $error:expr, $cpu:ident => $on_cpu:expr, $backend:ident => $on_other:expr $(,)?) => {
+        match $device {
+            $crate::Device::Cpu => {
+                let $cpu = $crate::cpu::Cpu::new($precision);
+                $on_cpu
+            }
+            $crate::Device::Candle(on) => {
+                let $backend = on.open().map_err($error)?;
+                $on_other
+            }
+            #[cfg(feature = "cuda")]
+            $crate::Device::Cuda(number) => {
+                let $backend = gstore_cuda::Cuda::open(number, $precision).map_err($error)?;
+                $on_other
+            }
+            #[cfg(not(feature = "cuda"))]
+            device @ $crate::Device::Cuda(_) => {
+                match ::std::result::Result::Err::<::std::convert::Infallible, _>(device.not_built())
+                    .map_err($error)? {}
+            }
+        }
+    };
 }
 
 #[cfg(test)]
@@ -143,35 +188,49 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written() {
         assert_eq!("cpu".parse::<Device>().unwrap(), Device::Cpu);
-        for candle in [CandleDevice::Host, CandleDevice::Cuda(0), CandleDevice::Metal(3)] {
-            let device = Device::Candle(candle);
+        let candles = [CandleDevice::Host, CandleDevice::Cuda(0), CandleDevice::Metal(3)];
+        for device in candles.map(Device::Candle).into_iter().chain([Device::Cuda(0), Device::Cuda(7)]) {
             match device.to_string().parse::<Device>() {
                 Ok(read) => assert_eq!(read, device),
                 Err(DeviceError::NotBuilt { device: refused, feature }) => {
                     assert_eq!(refused, device);
-                    assert_eq!(candle.feature(), Some((feature, false)));
+                    assert_eq!(device.feature(), Some((feature, false)));
                 }
                 Err(other) => panic!("{other}"),
             }
         }
-        for name in ["", "gpu", "cuda", "candle:", "candle:cuda:", "candle:cuda1", "candle:metal:x"] {
+        for name in [
+            "",
+            "gpu",
+            "cuda:",
+            "cuda1",
+            "candle:",
+            "candlecuda",
+            "candle:cuda:",
+            "candle:cuda1",
+            "candle:metal:x",
+        ] {
             assert!(matches!(name.parse::<Device>(), Err(DeviceError::Unknown(_))), "{name}");
         }
     }
 
-    #[cfg(not(feature = "cuda"))]
+    #[cfg(not(any(feature = "candle-cuda", feature = "cuda")))]
     #[test]
     fn a_device_that_this_build_lacks_is_refused_by_its_feature() {
-        let error = "candle:cuda".parse::<Device>().unwrap_err().to_string();
+        let error = |name: &str| name.parse::<Device>().unwrap_err().to_string();
         assert_eq!(
-            error,
-            "the backend `candle:cuda:0` is not in this build, which was made without the feature `cuda`"
+            error("candle:cuda"),
+            "the backend `candle:cuda:0` is not in this build, which was made without the feature `candle-cuda`"
+        );
+        assert_eq!(
+            error("cuda"),
+            "the backend `cuda:0` is not in this build, which was made without the feature `cuda`"
         );
     }
 
     #[test]
-    fn only_the_cpu_backend_rounds_factors() {
-        assert!(Device::Cpu.check(Compute::Bf16).is_ok());
+    fn candle_alone_does_not_round_factors() {
+        assert!(Device::Cpu.check(Compute::Bf16).is_ok() && Device::Cuda(0).check(Compute::Bf16).is_ok());
         let candle = Device::Candle(CandleDevice::Host);
         assert!(candle.check(Compute::F32).is_ok());
         assert!(candle.check(Compute::Bf16).unwrap_err().0.contains("candle"));

@@ -4,9 +4,7 @@ use std::time::Instant;
 
 use gstore_core::Cancel;
 use gstore_core::parallel::with_workers;
-use gstore_model::candle::Candle;
-use gstore_model::cpu::Cpu;
-use gstore_model::{Backend, Device};
+use gstore_model::{Backend, with_backend};
 
 use crate::checkpoint::last_checkpoint;
 use crate::error::TrainError;
@@ -72,14 +70,15 @@ pub fn forecast(
         observer.note(&lack.to_string());
     }
     let fits = fits.is_ok();
-    match device {
-        // On threads as a training has them.
-        Device::Cpu => {
+    // On threads as a training has them.
+    with_backend!(
+        (device, precision), TrainError::from,
+        cpu => {
             let threads = prepared.request.compute.threads;
-            with_workers(threads, || measure(prepared, Cpu::new(precision), fits, cancel))?
-        }
-        Device::Candle(on) => measure::<Candle>(prepared, on.open()?, fits, cancel),
-    }
+            with_workers(threads, || measure(prepared, cpu, fits, cancel))?
+        },
+        backend => measure(prepared, backend, fits, cancel),
+    )
 }
 
 fn measure<B: Backend + Clone>(

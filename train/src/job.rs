@@ -4,9 +4,7 @@ mod checks;
 
 use gstore_core::parallel::with_workers;
 use gstore_core::{Cancel, CheckpointId};
-use gstore_model::candle::Candle;
-use gstore_model::cpu::Cpu;
-use gstore_model::{Backend, Device};
+use gstore_model::{Backend, with_backend};
 use serde_json::Value;
 
 use crate::checkpoint::{
@@ -76,14 +74,15 @@ pub fn run(
 ) -> Result<Outcome, TrainError> {
     let device = request.compute.device;
     device.check(request.compute.precision)?;
-    match device {
-        // Its threads keep the memory of their activations from step to step. Candle has threads of its own.
-        Device::Cpu => {
-            let job = Job::new(request, Cpu::new(request.compute.precision), observer, cancel)?;
+    // Threads of the CPU backend keep the memory of their activations from step to step. Candle has threads of its own.
+    with_backend!(
+        (device, request.compute.precision), TrainError::from,
+        cpu => {
+            let job = Job::new(request, cpu, observer, cancel)?;
             with_workers(job.prepared.request.compute.threads, || job.run())?
-        }
-        Device::Candle(on) => Job::<Candle>::new(request, on.open()?, observer, cancel)?.run(),
-    }
+        },
+        backend => Job::new(request, backend, observer, cancel)?.run(),
+    )
 }
 
 /// How the steps of a request are computed.

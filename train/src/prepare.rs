@@ -146,7 +146,7 @@ impl Prepared {
         match self.request.compute.device {
             Device::Cpu | Device::Candle(CandleDevice::Host) => {}
             // Weights and activations are not in the memory of the host.
-            Device::Candle(CandleDevice::Cuda(_) | CandleDevice::Metal(_)) => return Ok(()),
+            Device::Candle(CandleDevice::Cuda(_) | CandleDevice::Metal(_)) | Device::Cuda(_) => return Ok(()),
         }
         match self.memory.lack(available_memory()) {
             None => Ok(()),

@@ -9,9 +9,8 @@ use gstore_ingest::curvature::{CurvatureEngine, Labels, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest};
 use gstore_model::architectures::{Decoder, Role};
-use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{Device, Keep, LoadError};
+use gstore_model::{Keep, LoadError, with_backend};
 
 use super::error::FactorJobError;
 
@@ -27,13 +26,11 @@ pub(super) fn load(
         None => Keep::All,
     };
     request.device.check(request.compute).map_err(|error| FactorJobError::other(LoadError::from(error)))?;
-    let loaded = match request.device {
-        Device::Cpu => CurvatureEngine::load(&source, Cpu::new(request.compute), selection, keep),
-        Device::Candle(on) => {
-            let backend = on.open().map_err(|error| FactorJobError::other(LoadError::from(error)))?;
-            CurvatureEngine::load(&source, backend, selection, keep)
-        }
-    };
+    let loaded = with_backend!(
+        (request.device, request.compute), |error| FactorJobError::other(LoadError::from(error)),
+        cpu => CurvatureEngine::load(&source, cpu, selection, keep),
+        backend => CurvatureEngine::load(&source, backend, selection, keep),
+    );
     loaded.map_err(FactorJobError::other)
 }
 

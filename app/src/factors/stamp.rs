@@ -67,6 +67,7 @@ pub(super) fn backend(device: Device) -> &'static str {
         Device::Candle(CandleDevice::Host) => "candle",
         Device::Candle(CandleDevice::Cuda(_)) => "candle:cuda",
         Device::Candle(CandleDevice::Metal(_)) => "candle:metal",
+        Device::Cuda(_) => "cuda",
     }
 }
 

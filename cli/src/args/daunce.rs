@@ -81,7 +81,7 @@ pub struct DaunceLossesArgs {
     /// How records become tokens
     #[command(flatten)]
     pub text: TextArgs,
-    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
     pub backend: Device,
     /// Precision of the factors of matrix products

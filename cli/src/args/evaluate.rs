@@ -113,7 +113,7 @@ pub struct EvaluateTasksArgs {
     /// What it is combined with
     #[command(flatten)]
     pub combine: CombineArgs,
-    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
     pub backend: Device,
     /// Precision of the factors of matrix products

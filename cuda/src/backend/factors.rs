@@ -135,8 +135,8 @@ impl<R: Runtime> Cuda<R> {
         out.check(1, offset, width.saturating_mul(input))?;
         self.multiply(&Product {
             size: [width, input, rows],
-            left: factor(self.rounded_factor(grad)?, width, true),
-            right: factor(self.rounded_factor(x)?, input, false),
+            left: factor(self.rounded_factor(grad, self.precision)?, width, true),
+            right: factor(self.rounded_factor(x, self.precision)?, input, false),
             to: (&out.memory, offset, input),
             scale: 1.0,
             sums: true,

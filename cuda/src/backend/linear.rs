@@ -14,6 +14,8 @@ pub struct CudaLinear<M> {
     bias: Option<CudaTensor<M>>,
     out: usize,
     input: usize,
+    /// How it is held, and multiplied.
+    precision: Precision,
 }
 
 impl<M> CudaLinear<M> {
@@ -61,12 +63,16 @@ impl<R: Runtime> Cuda<R> {
             Precision::Bf16 => self.to_bf16(&single, out * input)?,
             Precision::Single | Precision::Tf32 => single,
         };
-        Ok(CudaLinear { weight, bias, out, input })
+        Ok(CudaLinear { weight, bias, out, input, precision: self.precision })
     }
 
-    /// A tensor as a factor of products of linear layers.
-    pub(super) fn rounded_factor<'a>(&self, x: &'a Tensor<R>) -> Result<Place<'a, R::Memory>> {
-        match self.precision {
+    /// A tensor as a factor of products of a precision.
+    pub(super) fn rounded_factor<'a>(
+        &self,
+        x: &'a Tensor<R>,
+        precision: Precision,
+    ) -> Result<Place<'a, R::Memory>> {
+        match precision {
             Precision::Bf16 => self.rounded(x),
             Precision::Single | Precision::Tf32 => Ok(x.place()),
         }
@@ -85,12 +91,12 @@ impl<R: Runtime> Cuda<R> {
         let (memory, offset) = to.place();
         self.multiply(&Product {
             size: [x.size().0, cols, terms],
-            left: factor(self.rounded_factor(x)?, terms, false),
+            left: factor(self.rounded_factor(x, layer.precision)?, terms, false),
             right: factor((&layer.weight, 0), layer.input, !backward),
             to: (memory, offset, cols),
             scale: 1.0,
             sums,
-            precision: self.precision,
+            precision: layer.precision,
         })
     }
 

@@ -18,8 +18,9 @@ mod tensor;
 mod tiles;
 
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use gstore_model::BackendError;
 use gstore_model::sizes::{check, check_spans};
 
 pub use self::cache::CudaCache;
@@ -29,23 +30,47 @@ pub use self::tensor::CudaTensor;
 
 use self::maps::Maps;
 use self::tensor::Tensor;
+use crate::Driver;
 use crate::runtime::{Argument, Launch, Memory, Precision, Result, Runtime};
 
 /// Threads of a block of elementwise kernels.
 const THREADS: u32 = 256;
 
-/// The backend on one device.
+/// The backend on one device. Cloning shares it.
 pub struct Cuda<R: Runtime> {
-    runtime: R,
+    runtime: Arc<R>,
     precision: Precision,
     /// Sparse maps of columns that are on the device.
-    maps: Mutex<Maps<R::Memory>>,
+    maps: Arc<Mutex<Maps<R::Memory>>>,
+}
+
+impl<R: Runtime> Clone for Cuda<R> {
+    fn clone(&self) -> Self {
+        let (runtime, maps) = (self.runtime.clone(), self.maps.clone());
+        Cuda { runtime, precision: self.precision, maps }
+    }
+}
+
+impl Cuda<Driver> {
+    /// The backend on the NVIDIA device of a number.
+    ///
+    /// # Errors
+    /// What [`Driver::open`] says.
+    pub fn open(number: usize, precision: impl Into<Precision>) -> Result<Cuda<Driver>> {
+        let driver = Driver::open(number).map_err(|error| BackendError(error.to_string()))?;
+        Ok(Cuda::new(driver, precision))
+    }
 }
 
 impl<R: Runtime> Cuda<R> {
     /// The backend on a device. `precision` is that of the factors of linear layers.
     pub fn new(runtime: R, precision: impl Into<Precision>) -> Cuda<R> {
-        Cuda { runtime, precision: precision.into(), maps: Mutex::default() }
+        Cuda { runtime: Arc::new(runtime), precision: precision.into(), maps: Arc::default() }
+    }
+
+    /// The same device with another precision.
+    pub fn with_precision(&self, precision: impl Into<Precision>) -> Cuda<R> {
+        Cuda { precision: precision.into(), ..self.clone() }
     }
 
     /// The device.
@@ -115,8 +140,7 @@ impl<R: Runtime> Cuda<R> {
 
 /// A size as kernels take it.
 fn number(size: usize) -> Result<u32> {
-    u32::try_from(size)
-        .map_err(|_| gstore_model::BackendError(format!("{size} rows or columns are more than 2^32")))
+    u32::try_from(size).map_err(|_| BackendError(format!("{size} rows or columns are more than 2^32")))
 }
 
 /// Threads of a block that goes over `width` values: whole warps, a power of two of them.

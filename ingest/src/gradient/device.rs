@@ -77,3 +77,5 @@ pub trait GradientBackend: Backend + Clone {
 
 impl GradientBackend for Cpu {}
 impl GradientBackend for Candle {}
+#[cfg(feature = "cuda")]
+impl<R: gstore_cuda::Runtime> GradientBackend for gstore_cuda::Cuda<R> {}

@@ -60,8 +60,7 @@ use prepare::Preparer;
 use work::CheckpointWork;
 
 use crate::gradient::{CheckpointSource, Engine, EngineOptions};
-use gstore_model::cpu::Cpu;
-use gstore_model::{Device, LoadError};
+use gstore_model::{LoadError, with_backend};
 
 /// What an ingest did.
 #[derive(Debug, Clone, Default)]
@@ -240,10 +239,11 @@ fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Comp
         keep: checkpoint.memory.keep,
     };
     let features = projector::features(checkpoint, request.adam)?;
-    let engine = match request.device {
-        Device::Cpu => Engine::load(&source, Cpu::new(request.compute), options, features)?,
-        Device::Candle(on) => Engine::load(&source, on.open().map_err(LoadError::from)?, options, features)?,
-    };
+    let engine = with_backend!(
+        (request.device, request.compute), LoadError::from,
+        cpu => Engine::load(&source, cpu, options, features)?,
+        backend => Engine::load(&source, backend, options, features)?,
+    );
     if *engine.checkpoint_id() != checkpoint.id {
         return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
     }

@@ -4,9 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use gstore_core::Cancel;
-use gstore_model::Device;
-use gstore_model::candle::Candle;
-use gstore_model::cpu::Cpu;
+use gstore_model::with_backend;
 
 use super::ensemble::{Ensemble, EnsembleForecast};
 use super::member::Trained;
@@ -70,14 +68,11 @@ pub fn train<E: From<TrainError>>(
 ) -> Result<EnsembleOutcome, E> {
     let compute = &request.training.compute;
     compute.device.check(compute.precision).map_err(TrainError::from)?;
-    match compute.device {
-        Device::Cpu => Ensemble::load(request, Cpu::new(compute.precision), observer, cancel)?
-            .train(observer, after, cancel),
-        Device::Candle(on) => {
-            let backend = on.open().map_err(TrainError::from)?;
-            Ensemble::<Candle>::load(request, backend, observer, cancel)?.train(observer, after, cancel)
-        }
-    }
+    with_backend!(
+        (compute.device, compute.precision), TrainError::from,
+        cpu => Ensemble::load(request, cpu, observer, cancel)?.train(observer, after, cancel),
+        backend => Ensemble::load(request, backend, observer, cancel)?.train(observer, after, cancel),
+    )
 }
 
 /// Makes the file of hidden states that the starting point's logits are rebuilt from, if it is missing.
@@ -92,14 +87,11 @@ pub fn prepare(
     let request = &EnsembleRequest { states: BaseStates::Stored, ..request.clone() };
     let compute = &request.training.compute;
     compute.device.check(compute.precision)?;
-    match compute.device {
-        Device::Cpu => {
-            Ensemble::load(request, Cpu::new(compute.precision), observer, cancel)?.prepare(cancel)
-        }
-        Device::Candle(on) => {
-            Ensemble::<Candle>::load(request, on.open()?, observer, cancel)?.prepare(cancel)
-        }
-    }
+    with_backend!(
+        (compute.device, compute.precision), TrainError::from,
+        cpu => Ensemble::load(request, cpu, observer, cancel)?.prepare(cancel),
+        backend => Ensemble::load(request, backend, observer, cancel)?.prepare(cancel),
+    )
 }
 
 /// Tells what [`train`] would take: reads what it reads, and computes one gradient. Nothing is written.
@@ -113,12 +105,9 @@ pub fn forecast(
 ) -> Result<EnsembleForecast, TrainError> {
     let compute = &request.training.compute;
     compute.device.check(compute.precision)?;
-    match compute.device {
-        Device::Cpu => {
-            Ensemble::load(request, Cpu::new(compute.precision), observer, cancel)?.forecast(cancel)
-        }
-        Device::Candle(on) => {
-            Ensemble::<Candle>::load(request, on.open()?, observer, cancel)?.forecast(cancel)
-        }
-    }
+    with_backend!(
+        (compute.device, compute.precision), TrainError::from,
+        cpu => Ensemble::load(request, cpu, observer, cancel)?.forecast(cancel),
+        backend => Ensemble::load(request, backend, observer, cancel)?.forecast(cancel),
+    )
 }

@@ -1,0 +1,127 @@
+//! Promise: on an NVIDIA GPU all operations and models compute what the CPU does. Run by `cuda/check` on a machine that
+//! has one; the last test prints how fast it is.
+
+use std::sync::OnceLock;
+
+use crate::backends::operations::{Batch, everything};
+use crate::backends::{Shape, assert_same_bits, cached, refusals};
+use crate::{models, oracle, speed};
+use gstore_cuda::{Cuda, Driver, Precision};
+use gstore_model::Compute;
+use gstore_model::cpu::Cpu;
+
+/// Random shapes that each test looks at.
+const SHAPES: u64 = 40;
+
+/// Relative to the largest value of a result.
+const F32: f32 = 1e-5;
+
+/// The same where factors of a product are rounded to 10 bits, and to 8.
+const TF32: f32 = 5e-3;
+const BF16: f32 = 2e-2;
+
+/// The backend of the first device, opened once.
+fn cuda(precision: Precision) -> Cuda<Driver> {
+    static OPEN: OnceLock<[Cuda<Driver>; 3]> = OnceLock::new();
+    let all = OPEN.get_or_init(|| {
+        let driver = Cuda::open(0, Precision::Single).unwrap();
+        [driver.with_precision(Precision::Tf32), driver.with_precision(Precision::Bf16), driver]
+    });
+    let [tf32, bf16, single] = all;
+    match precision {
+        Precision::Single => single.clone(),
+        Precision::Tf32 => tf32.clone(),
+        Precision::Bf16 => bf16.clone(),
+    }
+}
+
+macro_rules! on_the_device {
+    ($($module:ident: $($name:ident),+;)+) => {$($(
+        #[test]
+        #[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+        fn $name() {
+            oracle::$module::$name(&cuda(Precision::Single));
+        }
+    )+)+};
+}
+
+oracle::every_operation!(on_the_device);
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn all_operations_agree_with_the_cpu_backend() {
+    for (precision, tolerance) in [(Precision::Single, F32), (Precision::Tf32, TF32), (Precision::Bf16, BF16)]
+    {
+        for seed in 0..SHAPES {
+            let shape = Shape::random(seed);
+            let batch = Batch::of(&shape, &shape.samples());
+            let expected = everything(&Cpu::new(Compute::F32), &shape, &batch);
+            let found = everything(&cuda(precision), &shape, &batch);
+            crate::emulated::compare(&expected, &found, tolerance, &format!("{precision:?}, {shape:?}"));
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn the_same_calls_give_the_same_bits() {
+    for seed in 0..SHAPES / 4 {
+        let shape = Shape::random(seed);
+        let batch = Batch::of(&shape, &shape.samples());
+        for precision in [Precision::Single, Precision::Bf16] {
+            let [first, second] = [0, 1].map(|_| everything(&cuda(precision), &shape, &batch));
+            for (first, second) in first.iter().zip(&second) {
+                assert_same_bits(&second.values, &first.values, second.name);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
+    for seed in 0..SHAPES {
+        let shape = Shape::random(seed);
+        let [whole, parts] = cached::both_ways(&cuda(Precision::Single), &shape);
+        for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
+            crate::backends::assert_close(parts, whole, F32, &format!("{shape:?}"));
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn what_does_not_fit_is_refused() {
+    refusals::all(&cuda(Precision::Single));
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
+    for folder in models::folders() {
+        models::agree(&folder, cuda(Precision::Single), 1e-4);
+        models::agree(&folder, cuda(Precision::Bf16), 5e-2);
+        println!("table | {} | as on the CPU in f32 and, to 5 %, in bf16", folder.display());
+    }
+}
+
+/// Prints lines of the table; asserts nothing of speed, which is what the table is for.
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn zz_speed() {
+    let backend = cuda(Precision::Bf16);
+    let (name, free, all) = backend.runtime().describe().unwrap();
+    println!("table | {name}, {} of {} GiB free", free >> 30, all >> 30);
+    for shape in &speed::SHAPES {
+        // 16,384 tokens at once; fewer where activations of all layers would not fit.
+        let samples = if shape.width < 4096 { 16 } else { 4 };
+        for (precision, repeats) in [(Precision::Bf16, 5), (Precision::Tf32, 2)] {
+            if precision == Precision::Tf32 && shape.width >= 4096 {
+                continue;
+            }
+            let wait = |on: &Cuda<Driver>| on.runtime().synchronize().unwrap();
+            let found = speed::measure(&cuda(precision), shape, (samples, 1024, repeats), &wait);
+            println!("{}", speed::line(shape, &format!("{precision:?}"), &found));
+        }
+    }
+}
