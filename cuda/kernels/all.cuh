@@ -4,6 +4,7 @@
 #include "norms.cu"
 #include "sums.cu"
 #include "head.cu"
+#include "features.cu"
 #include "attention.cuh"
 #include "attention_forward.cu"
 #include "attention_backward.cu"

@@ -18,6 +18,7 @@ mod emulator;
 mod kernels;
 mod runtime;
 
+pub use backend::{AdamFactors, DeviceForm, DeviceSigns, Formed};
 pub use backend::{Cuda, CudaCache, CudaLinear, CudaRows, CudaTensor};
 pub use driver::{DeviceMemory, Driver, OpenError};
 #[cfg(feature = "emulate")]

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::backends::operations::{Batch, everything};
 use crate::backends::{Shape, assert_same_bits, cached, refusals};
-use crate::{models, oracle, speed};
+use crate::{features, models, oracle, speed};
 use gstore_cuda::{Cuda, Driver, Precision};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
@@ -103,6 +103,15 @@ fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
         models::agree(&folder, cuda(Precision::Bf16), 5e-2);
         println!("table | {} | as on the CPU in f32 and, to 5 %, in bf16", folder.display());
     }
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn features_have_the_bits_of_the_cpu() {
+    let on = cuda(Precision::Single);
+    features::flat_projections_have_the_bits_of_the_cpu(&on);
+    features::packed_rows_have_the_bits_of_the_cpu(&on);
+    features::broken_gradients_are_marked(&on);
 }
 
 /// Prints lines of the table; asserts nothing of speed, which is what the table is for.

@@ -3,7 +3,7 @@
 
 use crate::backends::operations::{Batch, Outcome, everything};
 use crate::backends::{Shape, assert_close, assert_same_bits, cached, refusals};
-use crate::{models, oracle, speed};
+use crate::{features, models, oracle, speed};
 use gstore_cuda::{Cuda, Emulator, Precision};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
@@ -130,4 +130,12 @@ fn passes_that_are_timed_give_numbers() {
     let found = speed::measure(&cuda(Compute::Bf16), &shape, (2, 24, 1), &|_| ());
     assert!(found.tokens_per_second > 0.0 && found.product_rate > 0.0 && found.pass_rate > 0.0, "{found:?}");
     assert!(speed::line(&shape, "bf16", &found).starts_with("table | small"));
+}
+
+#[test]
+fn features_have_the_bits_of_the_cpu() {
+    let on = cuda(Compute::F32);
+    features::flat_projections_have_the_bits_of_the_cpu(&on);
+    features::packed_rows_have_the_bits_of_the_cpu(&on);
+    features::broken_gradients_are_marked(&on);
 }

@@ -4,6 +4,7 @@
 mod backends;
 mod device;
 mod emulated;
+mod features;
 mod models;
 #[path = "../../model/tests/oracle/mod.rs"]
 mod oracle;

@@ -24,6 +24,10 @@ pub struct CudaRows<M> {
 }
 
 impl<M: Memory> CudaRows<M> {
+    pub(super) fn samples(&self) -> usize {
+        self.samples
+    }
+
     pub(super) fn width(&self) -> usize {
         self.width
     }

@@ -9,6 +9,7 @@ mod attention;
 mod cache;
 mod elementwise;
 mod factors;
+mod features;
 mod head;
 mod linear;
 mod maps;
@@ -25,6 +26,7 @@ use gstore_model::sizes::{check, check_spans};
 
 pub use self::cache::CudaCache;
 pub use self::factors::CudaRows;
+pub use self::features::{AdamFactors, DeviceForm, DeviceSigns, Formed};
 pub use self::linear::CudaLinear;
 pub use self::tensor::CudaTensor;
 

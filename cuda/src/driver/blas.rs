@@ -17,9 +17,7 @@ impl Device {
         let [rows, cols, terms] = product.size;
         let (memory, offset, stride) = product.to;
         let (kind, units, width) = match product.precision {
-            Precision::Single => {
-                (cudaDataType::CUDA_R_32F, cublasComputeType_t::CUBLAS_COMPUTE_32F_PEDANTIC, 4)
-            }
+            Precision::Single => (cudaDataType::CUDA_R_32F, cublasComputeType_t::CUBLAS_COMPUTE_32F, 4),
             Precision::Tf32 => {
                 (cudaDataType::CUDA_R_32F, cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32, 4)
             }

@@ -24,10 +24,10 @@ pub(super) struct Machine {
     pub(super) devices: usize,
 }
 
-/// Whether one of the libraries of these names can be loaded.
+/// Whether one of the libraries of these names can be loaded. It stays loaded: cuBLAS takes a while.
 fn loads(names: &[&str]) -> bool {
     // SAFETY: these are NVIDIA's libraries, whose initialisation has no preconditions.
-    names.iter().any(|name| unsafe { libloading::Library::new(*name) }.is_ok())
+    names.iter().any(|name| unsafe { libloading::Library::new(*name) }.map(std::mem::forget).is_ok())
 }
 
 pub(super) fn has_blas() -> bool {

@@ -127,6 +127,19 @@ impl FlatProjector {
         }
     }
 
+    /// Of `sjlt` the entries of coordinates `range`, for devices that have a table of their own: of each the row and,
+    /// in the highest bit, the sign of its non-zeros, and how many a coordinate has.
+    ///
+    /// # Panics
+    /// If the coordinates are not all below [`Self::inputs`].
+    pub fn sparse_signs(&self, range: std::ops::Range<usize>) -> Option<(Vec<u32>, usize)> {
+        assert!(range.end <= self.inputs, "coordinates {range:?} of {}", self.inputs);
+        match &self.layout {
+            Layout::Sum(summed) => summed.sparse(range),
+            Layout::Sample(_) | Layout::Copy => None,
+        }
+    }
+
     /// Projects one gradient.
     ///
     /// # Panics
@@ -292,4 +305,29 @@ fn module_groups(
     }
     let names = tensors.iter().map(|t| t.name.as_str());
     Ok(groups::by_module(names.zip(widths.iter().map(|width| *width as u32))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparse_signs_are_those_that_a_gradient_is_projected_by() {
+        let tensor = |name: &str, len| TensorSpec { name: name.to_owned(), shape: vec![len] };
+        let tensors = [tensor("a", 5), tensor("b", 9)];
+        let of = |kind| FlatProjector::new(&ProjectionSpec::sized(kind, 6), &tensors, None).unwrap();
+        let flat = of(ProjectionKind::Sjlt { s: 2 });
+        let (entries, width) = flat.sparse_signs(3..12).unwrap();
+        assert_eq!((entries.len(), width), (18, 2));
+        for (coordinate, entries) in (3..12).zip(entries.chunks_exact(width)) {
+            let mut expected = vec![0.0; 6];
+            for entry in entries {
+                expected[(entry & !(1 << 31)) as usize] += if entry >> 31 == 1 { -1.0 } else { 1.0 };
+            }
+            let mut found = vec![0.0; 6];
+            flat.project_slice(coordinate, &[1.0], &mut found);
+            assert_eq!(found, expected, "{coordinate}");
+        }
+        assert!(of(ProjectionKind::Rademacher).sparse_signs(0..1).is_none());
+    }
 }

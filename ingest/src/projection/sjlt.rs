@@ -75,6 +75,10 @@ impl SummedKind for Sjlt {
     fn scale(&self) -> f64 {
         1.0 / f64::from(self.s).sqrt()
     }
+
+    fn is_sparse(&self) -> bool {
+        true
+    }
 }
 
 #[inline]

@@ -42,6 +42,10 @@ pub(super) trait SummedKind: Send + Sync {
     fn apply(&self, entries: &[u32], values: &[f32], sums: &mut [f32]);
     /// Factor of the whole matrix, applied once to the f64 totals.
     fn scale(&self) -> f64;
+    /// Whether an entry is a row and, in its highest bit, a sign.
+    fn is_sparse(&self) -> bool {
+        false
+    }
 }
 
 /// A run of the concatenated vector with its own key.
@@ -127,6 +131,17 @@ impl Summed {
                 block.flush(totals);
             }
         }
+    }
+
+    /// Entries of coordinates `range`, as many of each as the second number, if an entry is a row and a sign.
+    pub(super) fn sparse(&self, range: Range<usize>) -> Option<(Vec<u32>, usize)> {
+        if !self.kind.is_sparse() {
+            return None;
+        }
+        let width = self.kind.width();
+        let mut entries = vec![0; range.len() * width];
+        self.fill(range.start, &mut entries);
+        Some((entries, width))
     }
 
     /// Scales totals and rounds them once.
