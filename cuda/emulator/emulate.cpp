@@ -122,9 +122,11 @@ void run_block() {
     size_t count = machine.threads.size();
     for (Thread& thread : machine.threads) thread = Thread{};
     std::memset(machine.shared.data(), 0xff, machine.shared.size());
-    for (;;) {
+    // Threads run now up, now down between barriers, so that what only one order of them computes is found.
+    for (bool down = machine.place.block.x % 2 != 0;; down = !down) {
         size_t done = 0;
-        for (size_t i = 0; i < count; ++i) {
+        for (size_t n = 0; n < count; ++n) {
+            size_t i = down ? count - 1 - n : n;
             Thread& thread = machine.threads[i];
             if (thread.state == State::Fresh) {
                 start(thread);
@@ -135,11 +137,8 @@ void run_block() {
         }
         if (done == count) return;
         bool released = release(0, count, State::AtBlock);
-        for (size_t first = 0; first < count && !released; first += WARP) {
-            // All warps that can go on, not the first alone.
-            for (size_t warp = first; warp < count; warp += WARP)
-                released |= release(warp, warp + WARP < count ? warp + WARP : count, State::AtWarp);
-        }
+        for (size_t warp = 0; warp < count; warp += WARP)
+            released |= release(warp, warp + WARP < count ? warp + WARP : count, State::AtWarp);
         if (!released) fail("some threads wait for others that have ended or wait elsewhere", 0);
     }
 }
