@@ -3,7 +3,7 @@
 //! - `kernels/` has what runs on the device, in CUDA C that an ordinary C++ compiler takes too
 //! - `runtime` is the boundary to a device: memory, launches of kernels, products of matrices
 //! - [`Driver`] is an NVIDIA device, through its driver and cuBLAS, which are loaded when it is opened
-//! - [`Emulator`] (feature `emulate`, for tests) runs the same kernels on the CPU, slowly
+//! - `Emulator` (feature `emulate`, for tests) runs the same kernels on the CPU, slowly
 //! - [`Cuda`] is the backend over either
 //!
 //! Unsafe code stands where memory and kernels of a device are reached: in `driver/raw.rs`, `driver/blas.rs` and
