@@ -153,7 +153,7 @@ impl FromStr for Device {
 }
 
 /// Computes with the backend of a device: `cpu => ...` where it is the CPU, `backend => ...` with any other. A backend
-/// that does not open returns what `error` makes of a [`BackendError`](crate::BackendError) from the function. A crate
+/// that does not open returns what `error` makes of a [`BackendError`] from the function. A crate
 /// that uses this has a feature `cuda` with which it depends on `gstore-cuda`.
 #[macro_export]
 macro_rules! with_backend {
