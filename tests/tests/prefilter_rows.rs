@@ -187,7 +187,9 @@ fn the_reliability_of_a_maximum_is_what_another_projection_says() {
     let target: Vec<Vec<f32>> = (0..12).map(|row| mixed(row % 4)).collect();
     let place = Place::new();
     let of_target = |row: u64| json!({"id": row.to_string(), "text": "", "subtask": (row % 4).to_string()});
-    for (name, seed) in [("pool", 1), ("other", 2)] {
+    // What one other projection says is chance in good part: several are asked.
+    let others = ["other2", "other3", "other4", "other5"];
+    for (name, seed) in ["pool"].into_iter().chain(others).zip(1..) {
         for (name, vectors, line) in [
             (name.to_owned(), &pool, &line as &dyn Fn(u64) -> Value),
             (format!("q_{name}"), &target, &of_target as &dyn Fn(u64) -> Value),
@@ -203,26 +205,31 @@ fn the_reliability_of_a_maximum_is_what_another_projection_says() {
     }
     for terms in [["max", "cosine"], ["min", "cosine"], ["mean", "cosine"], ["max", "dot"]] {
         let [across, sim] = terms;
-        let more =
-            ["--inputs", "x", "--budget", "30%", "--dry-run", "--force", "--json", "--resamples", "50"];
+        let more = ["--inputs", "x", "--budget", "30%", "--dry-run", "--json", "--resamples", "100"];
         let fit = ["prefilter", "fit", "cheap", "--pool", "pool", "--target", "q_pool"];
-        let report = place.json(&[&fit[..], &more, &["--across", across, "--sim", sim]].concat());
+        let told = place.run(&[&fit[..], &more, &["--across", across, "--sim", sim]].concat());
+        // All rows have labels, so that nothing is saved; the report is there.
+        assert_eq!(told.code, 4, "{terms:?}: {}", told.stderr);
+        let report: Value = serde_json::from_str(&told.stdout).expect("JSON");
         let found = &report["report"]["targets"][0]["reliability"];
         let of =
             |name: &str| format!("influence('{name}', 'q_{name}', across => '{across}', sim => '{sim}')");
-        let truth: f64 = place
-            .value(&format!(
+        let with = |other: &&str| -> f64 {
+            let said = place.value(&format!(
                 "SELECT (avg(a.score * b.score) - avg(a.score) * avg(b.score)) / sqrt((avg(a.score * a.score) - \
                  avg(a.score) * avg(a.score)) * (avg(b.score * b.score) - avg(b.score) * avg(b.score))) FROM {} a JOIN {} b ON \
                  a.row = b.row",
                 of("pool"),
-                of("other")
-            ))
-            .parse()
-            .expect("a number");
+                of(other)
+            ));
+            said.parse().expect("a number")
+        };
+        let truth = others.iter().map(with).sum::<f64>() / others.len() as f64;
+        // The interval is of 95 %, that of 600 rows, and of the few projections that are asked: 0.02 each way.
         let (low, high) = (number(&found["interval"]["low"]), number(&found["interval"]["high"]));
-        assert!((number(&found["value"]) - truth).abs() < 0.1, "{terms:?}: {truth} and {found}");
-        assert!(low < high && low < truth + 0.05 && truth < high + 0.05, "{terms:?}: {truth} and {found}");
+        assert!(low - 0.02 < truth && truth < high + 0.02, "{terms:?}: {truth} and {found}");
+        let value = number(&found["value"]);
+        assert!(low < value && value < high && high - low < 0.4, "{terms:?}: {truth} and {found}");
     }
 }
 
