@@ -85,6 +85,7 @@ fn scores_that_cannot_be_joined_are_refused() {
     write(&place, "infinite.csv", "id,query,score\na,q0,inf\n");
     write(&place, "same.csv", "id,score\na,0\nb,0\nc,0\n");
     write(&place, "empty.csv", "id,query,score\n");
+    write(&place, "both.csv", "id,score,length,q1\na,1,7,2\nb,2,8,3\nc,4,9,4\n");
     for (file, words) in [
         ("other.csv", "none of their rows is in the pool"),
         ("some.csv", "--missing zero"),
@@ -93,6 +94,7 @@ fn scores_that_cannot_be_joined_are_refused() {
         ("infinite.csv", "not a finite number"),
         ("same.csv", "the same for all subsets"),
         ("empty.csv", "there are none: what was read has no row"),
+        ("both.csv", "line 2: it has a `score`, and \"q1\", which is a query, is a key of it too"),
     ] {
         let told = place.run(&[&LDS[..], &["--scores", file]].concat());
         assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);

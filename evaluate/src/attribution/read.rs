@@ -15,7 +15,7 @@ use crate::records::{At, each_record};
 /// Adds the scores of a file.
 ///
 /// A record has the `id` of the row, its `score`, and as `query` or `target` the id of the query (without one
-/// it is for all queries); or it has, next to `id`, a key for each query. An array `NAME.npy` of rows times
+/// it is for all queries); or it has, next to `id`, a key for each query. One with both is refused. An array `NAME.npy` of rows times
 /// queries has its ids in `NAME.rows.txt` and `NAME.queries.txt`, one on each line; with one dimension it
 /// needs no queries.
 ///
@@ -31,6 +31,12 @@ pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -
         };
         match value.get("score") {
             Some(score) => {
+                if let Some(query) = of_query(&value, into) {
+                    return Err(at.error(&format!(
+                        "it has a `score`, and {query:?}, which is a query, is a key of it too: leave out one of both, as \
+                         either would be taken for the scores"
+                    )));
+                }
                 let query = value.get("query").or_else(|| value.get("target"));
                 let query = match query {
                     None | Some(Value::Null) => None,
@@ -41,6 +47,12 @@ pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -
             None => of_columns(&at, &id, &value, into),
         }
     })
+}
+
+/// A key of a record with a score that is the id of a query.
+fn of_query<'a>(value: &'a Value, scores: &ScoresBuilder<'_>) -> Option<&'a String> {
+    let mut keys = value.as_object()?.keys();
+    keys.find(|key| !["id", "score", "query", "target"].contains(&key.as_str()) && scores.has_query(key))
 }
 
 /// A record with a key for each query; of other numbers the keys are noted.
@@ -268,6 +280,7 @@ mod tests {
     fn what_cannot_be_joined_or_counted_is_refused() {
         for (record, words) in [
             (&br#"{"row":3,"score":1}"#[..], "never by number"),
+            (br#"{"id":"a","score":1,"length":3,"r":2}"#, "it has a `score`, and \"r\", which is a query"),
             (br#"{"id":"a","score":"many"}"#, "not a finite number"),
             (br#"{"id":"a","score":null}"#, "not a finite number"),
             (br#"{"id":"a","value":1}"#, "no `score`"),
