@@ -323,7 +323,16 @@ fn results_of_retraining_are_read_as_tables() {
             "line 3: its `output` is -2.25, and its `loss` 2.5",
         ),
         (TABLE, "subset,query,accuracy\na,q,1\n", "a `loss`, a `margin` or an `output`"),
-        (TABLE, "subset,query,loss\na,q,1\na,r,1\nb,q,1\n", "lacks outputs"),
+        (
+            TABLE,
+            "subset,query,loss\na,q,1\na,r,1\nb,q,1\n",
+            "subset \"b\" has 0 outputs for query \"r\" and 1 for another",
+        ),
+        (
+            TABLE,
+            "subset,query,loss\na,q,1\na,r,1\nb,r,1\nb,r,2\nb,q,1\n",
+            "subset \"b\" has 1 output for query \"q\" and 2 for another",
+        ),
         ("{\"subset\": \"a\"}\n", "subset,query,loss\na,q,1\n", "needs one of `rows`"),
         ("{\"subset\": \"a\", \"rows\": []}\n", "subset,query,loss\na,q,1\n", "nothing to evaluate"),
         (

@@ -133,6 +133,15 @@ fn scores_that_cannot_be_joined_are_refused() {
         "{}",
         told.stderr
     );
+    write(&place, "label.csv", "id,label\na,1\nb,0\nc,0\n");
+    write(&place, "wide.csv", "id,q0,q1\na,3,1\nb,1,1\nc,2,2\n");
+    for (labels, scores, words) in [
+        ("label.csv", "self.csv", "line 2: a label needs `flipped`, and has id, label"),
+        ("labels.csv", "wide.csv", "line 2: it has no `score`: each row has one here, and queries have none"),
+    ] {
+        let told = place.run(&["evaluate", "flips", "--labels", labels, "--scores", scores]);
+        assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);
+    }
     // A statement has rows, and no file.
     write(&place, "d.jsonl", "{\"id\": \"a\", \"text\": \"t\"}\n");
     place.ok(&["add", "--dataset", "d", "--data", "d.jsonl"]);

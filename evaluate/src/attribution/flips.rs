@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, first_of};
 use serde_json::Value;
 
 use super::ids::Ids;
@@ -15,6 +15,9 @@ use crate::metrics::Metric;
 use crate::pairs::PairSource;
 use crate::records::each_record;
 use crate::report::{Column, Report};
+
+/// Names in a message.
+const MOST_NAMES: usize = 5;
 
 /// Rows, and which of them have a wrong label.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,9 +46,13 @@ impl Flips {
         let (mut ids, mut flipped) = (Vec::new(), Vec::new());
         each_record(&PairSource::Files(vec![path.to_owned()]), cancel, &mut |at, value| {
             let id = text_of(value.get("id")).ok_or_else(|| at.error("a label needs the `id` of its row"))?;
-            let is_wrong = match value.get("flipped") {
-                Some(Value::Bool(is_wrong)) => Some(*is_wrong),
-                other => match text_of(other).as_deref().map(str::trim) {
+            let given = value.get("flipped").ok_or_else(|| {
+                let keys = value.as_object().into_iter().flat_map(|record| record.keys());
+                at.error(&format!("a label needs `flipped`, and has {}", first_of(keys, MOST_NAMES)))
+            })?;
+            let is_wrong = match given {
+                Value::Bool(is_wrong) => Some(*is_wrong),
+                other => match text_of(Some(other)).as_deref().map(str::trim) {
                     Some("1" | "true" | "True") => Some(true),
                     Some("0" | "false" | "False") => Some(false),
                     _ => None,

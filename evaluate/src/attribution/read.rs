@@ -76,6 +76,9 @@ fn of_columns(
     }
     match found {
         true => Ok(()),
+        false if into.is_of_rows() => {
+            Err(at.error("it has no `score`: each row has one here, and queries have none"))
+        }
         false => Err(at.error("it has no `score`, and no key is the id of a query")),
     }
 }

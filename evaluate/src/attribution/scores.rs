@@ -129,13 +129,14 @@ impl<'a> ScoresBuilder<'a> {
         }
     }
 
-    fn is_of_rows(&self) -> bool {
+    /// Whether a row has one score, and none for each query.
+    pub(super) fn is_of_rows(&self) -> bool {
         self.queries.len() == 1 && self.queries.id(0).is_empty()
     }
 
     /// Whether the scores are for this query.
     pub(super) fn has_query(&self, query: &str) -> bool {
-        self.queries.place(query).is_some()
+        !self.is_of_rows() && self.queries.place(query).is_some()
     }
 
     /// Notes a column of numbers that is no query's.

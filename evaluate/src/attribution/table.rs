@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -188,10 +188,14 @@ fn read_outputs(path: &Path, names: &Ids, cancel: &Cancel) -> Result<(Signal, Id
     let queries = Ids::new(queries, &path.display().to_string())?;
     let mut outputs = Vec::with_capacity(found.len());
     for (subset, of) in found.into_iter().enumerate() {
-        let runs = of.first().map_or(0, Vec::len);
-        if !of.is_empty() && (of.len() != queries.len() || of.iter().any(|own| own.len() != runs)) {
-            let what =
-                format!("subset {:?} lacks outputs that another query or subset has", names.id(subset));
+        let runs = of.iter().map(Vec::len).max().unwrap_or(0);
+        let of_query = |query: &usize| of.get(*query).map_or(0, Vec::len);
+        if let Some(query) = (0..queries.len()).find(|query| of_query(query) < runs) {
+            let (name, id, has) =
+                (names.id(subset), queries.id(query), many(of_query(&query) as u64, "output"));
+            let what = format!(
+                "subset {name:?} has {has} for query {id:?} and {runs} for another: each of its runs needs one for every query"
+            );
             return Err(EvaluateError::File { path: path.to_owned(), what });
         }
         outputs.push((0..runs).map(|run| of.iter().map(|own| own[run]).collect()).collect());
