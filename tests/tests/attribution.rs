@@ -379,6 +379,23 @@ fn rows_and_groups_are_left_out_and_the_best_are_removed() {
     assert_eq!((&report["systems"][1]["name"], &report["rows"]), (&"best".into(), &1.into()));
     let said = read(&place, "removed/subsets.jsonl");
     assert!(said.contains(r#""method":"best","query":"s0","share":0.2,"without":["s0"]"#), "{said}");
+    // What is of another design is said first, whether its models are there or not.
+    binary::ok(&mut retrain(&place, "rows", &[&data[..], &["leave-one-out", "--draw-only"]].concat()));
+    for (what, truth, words) in [
+        ("brittleness", "rows", "rows is of the design leave-one-out, and models of the design removal are"),
+        (
+            "brittleness",
+            "groups",
+            "groups is of the design leave-group-out, and models of the design removal",
+        ),
+        ("lds", "rows", "rows is of the design leave-one-out, and models of the design random are needed"),
+        ("loo", "removed", "removed is of the design removal, and models of the design leave-one-out or"),
+    ] {
+        let args = ["evaluate", what, "--truth", truth, "--random"];
+        let told = place.run(if what == "brittleness" { &args[..4] } else { &args });
+        assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);
+        assert!(!told.stderr.contains("tables") && !told.stderr.contains("--runs"), "{}", told.stderr);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use gstore_core::many_of;
 
 use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
 use super::scores::Scores;
-use super::subsets::SubsetKind;
+use super::subsets::{Subset, SubsetKind};
 use super::truth::Truth;
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
@@ -33,11 +33,16 @@ pub fn lds(
     let names = check(truth, methods)?;
     let subsets = truth.done(|kind| *kind == SubsetKind::Random);
     if subsets.len() < 2 {
-        let what = format!(
-            "{} random subsets have outputs, and at least two are needed (of tables: subsets with \"kind\": \"random\", \
-             which those with a list of `without` have to say)",
-            subsets.len()
-        );
+        let is_random = |subset: &Subset| subset.kind == SubsetKind::Random;
+        // Folders and ensembles without one are refused before.
+        let hint = match truth.subsets.iter().any(is_random) {
+            true => "",
+            false => {
+                " (of tables: subsets with \"kind\": \"random\", which those with a list of `without` have to say)"
+            }
+        };
+        let have = many_of(subsets.len() as u64, "random subset has", "random subsets have");
+        let what = format!("{have} outputs, and at least two are needed{hint}");
         return Err(EvaluateError::Truth(what));
     }
     let outputs = |query: usize| -> Vec<f64> {

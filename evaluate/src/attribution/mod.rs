@@ -33,4 +33,4 @@ pub use removed::removal_methods;
 pub use scores::{Missing, Scores, ScoresBuilder, Unknown};
 pub use subsets::{Removals, Subset, SubsetKind, leave_groups_out, leave_one_out, random_subsets, removals};
 pub use table::read_tables;
-pub use truth::{Signal, Truth};
+pub use truth::{Needed, Signal, Truth};

@@ -4,6 +4,8 @@
 //! - a larger output is better: it is the loss with the other sign, or a margin
 //! - rows and queries are known by their ids
 
+use std::collections::BTreeSet;
+
 use gstore_core::correlation::spearman;
 use gstore_core::many;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,37 @@ pub enum Signal {
     Margin,
     /// Some other number of which more is better.
     Other,
+}
+
+/// Which subsets a comparison is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// Random ones.
+    Random,
+    /// All but a row or a group.
+    LeftOut,
+    /// All but the best rows of a method.
+    Removed,
+}
+
+impl Needed {
+    fn is(self, kind: &SubsetKind) -> bool {
+        matches!(
+            (self, kind),
+            (Needed::Random, SubsetKind::Random)
+                | (Needed::LeftOut, SubsetKind::Without { .. })
+                | (Needed::Removed, SubsetKind::Removed { .. })
+        )
+    }
+
+    /// The designs of retraining that draw them.
+    fn designs(self) -> &'static str {
+        match self {
+            Needed::Random => "random",
+            Needed::LeftOut => "leave-one-out or leave-group-out",
+            Needed::Removed => "removal",
+        }
+    }
 }
 
 /// Subsets and what models say that were retrained on them.
@@ -59,6 +92,35 @@ impl Truth {
         let done = |number: &usize| self.outputs.get(*number).is_some_and(|runs| !runs.is_empty());
         let wanted = |number: &usize| of(&self.subsets[*number].kind);
         (0..self.subsets.len()).filter(wanted).filter(done).collect()
+    }
+
+    /// Refuses subsets of another design than a comparison is about, be they retrained or not. `place`: whose they are.
+    ///
+    /// # Errors
+    /// None is of the design.
+    pub fn check_design(&self, needed: Needed, place: &str) -> Result<(), EvaluateError> {
+        if self.subsets.iter().any(|subset| needed.is(&subset.kind)) {
+            return Ok(());
+        }
+        let is_without = |subset: &&Subset| matches!(subset.kind, SubsetKind::Without { .. });
+        let mut without = self.subsets.iter().filter(is_without);
+        let is_single = without.all(|subset| subset.rows.len() + 1 == self.pool.len());
+        let design = |subset: &Subset| match &subset.kind {
+            SubsetKind::Full => None,
+            SubsetKind::Random => Some("random"),
+            SubsetKind::Without { .. } if is_single => Some("leave-one-out"),
+            SubsetKind::Without { .. } => Some("leave-group-out"),
+            SubsetKind::Removed { .. } | SubsetKind::RemovedAtRandom { .. } => Some("removal"),
+        };
+        let found: BTreeSet<&str> = self.subsets.iter().filter_map(design).collect();
+        let found = match found.is_empty() {
+            true => "has no subset but the whole pool".to_owned(),
+            false => format!("is of the design {}", found.into_iter().collect::<Vec<&str>>().join(" and ")),
+        };
+        Err(EvaluateError::Truth(format!(
+            "{place} {found}, and models of the design {} are needed here: they are another ground truth",
+            needed.designs()
+        )))
     }
 
     /// The number of the subset that is the whole pool.

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore_core::{Cancel, many};
 use gstore_evaluate::attribution::{
-    AttributionOutcome, Comparison, Flips, Ids, Scores, Suspicious, Truth, TruthFolder, flip_detection, lds,
-    leave_out, read_tables, removal_curves, removal_methods,
+    AttributionOutcome, Comparison, Flips, Ids, Needed, Scores, Suspicious, Truth, TruthFolder,
+    flip_detection, lds, leave_out, read_tables, removal_curves, removal_methods,
 };
 use gstore_evaluate::{EvaluateError, File};
 
@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::failure::UsageError;
 
 /// What scores are compared by.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum By {
     /// Random subsets.
     Lds,
@@ -30,7 +30,11 @@ pub enum By {
 /// Compares scores with models that were retrained on random subsets, or without a row or a group.
 pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<ExitCode> {
     let (format, cancel) = begin(context, &args.result)?;
-    let truth = truth(context, &args.truth, by == By::LeaveOut, &cancel)?;
+    let needed = match by {
+        By::Lds => Needed::Random,
+        By::LeaveOut => Needed::LeftOut,
+    };
+    let truth = truth(context, &args.truth, needed, &cancel)?;
     let methods = scores::compared(context, &args.scores, (&truth.pool, &truth.queries), &cancel)?;
     context.say(&format!(
         "{} of {} for {}, against models of {}",
@@ -53,7 +57,7 @@ pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<
 /// Draws what outputs lose without the rows that methods rank highest.
 pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<ExitCode> {
     let (format, cancel) = begin(context, &args.result)?;
-    let truth = truth(context, &args.truth, true, &cancel)?;
+    let truth = truth(context, &args.truth, Needed::Removed, &cancel)?;
     let names = removal_methods(&truth);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let comparison = Comparison {
@@ -84,22 +88,26 @@ fn begin(context: &Context, args: &ReportArgs) -> Result<(ReportFormat, std::syn
     Ok((format, context.cancel_on_interrupt("stopping; nothing was written")?))
 }
 
-/// What the models say that are asked for; where `needs_full`, those of the whole pool among them.
-fn truth(context: &Context, args: &TruthArgs, needs_full: bool, cancel: &Cancel) -> Result<Truth> {
+/// What the models say that are asked for. Those of a folder or an ensemble have subsets of one design, and what leaves
+/// rows out is compared with the whole pool.
+fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -> Result<Truth> {
     match args {
         TruthArgs { ensemble: Some(name), .. } => {
             let store = context.open()?;
             let (snapshot, _lease) = context.snapshot(&store, None)?;
-            Ok(Truth::of_ensemble(&snapshot, name)?)
+            let truth = Truth::of_ensemble(&snapshot, name)?;
+            truth.check_design(needed, &format!("ensemble {name}"))?;
+            Ok(truth)
         }
         TruthArgs { truth: Some(folder), .. } if !TruthFolder::exists(folder) => bail!(UsageError(format!(
             "{} is not a ground truth: `gstore evaluate retrain` makes one",
             folder.display()
         ))),
-        TruthArgs { truth: Some(folder), .. } => {
-            let folder = TruthFolder::open(folder)?;
+        TruthArgs { truth: Some(path), .. } => {
+            let folder = TruthFolder::open(path)?;
             let truth = folder.read(cancel)?;
-            if needs_full {
+            truth.check_design(needed, &path.display().to_string())?;
+            if needed != Needed::Random {
                 folder.check_full(&truth)?;
             }
             Ok(truth)
