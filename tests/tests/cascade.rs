@@ -211,7 +211,7 @@ fn rows_of_which_a_value_is_missing_go_on() {
 }
 
 #[test]
-fn a_column_that_few_rows_of_the_sample_have_is_named_before_anything_is_computed() {
+fn a_column_that_says_nothing_of_the_sample_is_named_before_anything_is_computed() {
     let place = hinted();
     let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
     let lines = pool.lines().enumerate().map(|(row, line)| {
@@ -219,6 +219,7 @@ fn a_column_that_few_rows_of_the_sample_have_is_named_before_anything_is_compute
         if row % 20 == 0 {
             line["rare"] = json!(row);
         }
+        (line["level"], line["origin"]) = (json!(2), json!("one"));
         format!("{line}\n")
     });
     fs_err::write(place.path("thin.jsonl"), lines.collect::<String>()).expect("written");
@@ -234,6 +235,18 @@ fn a_column_that_few_rows_of_the_sample_have_is_named_before_anything_is_compute
         ", hint in ",
     ] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    for (stages, told) in [
+        (
+            "level -> all",
+            "stage `level` tells no rows apart: the 60 rows to be labelled have the same value of level",
+        ),
+        ("origin -> all", "the 60 rows to be labelled have the same value of origin"),
+        ("hint -> origin,level -> all", "stage `origin,level` tells no rows apart"),
+    ] {
+        let asked = ["--recall", "80%", "--labels", "60", "--cascade", stages];
+        let refused = place.run(&[&select[..], &asked].concat());
+        assert!(refused.code == 1 && refused.stderr.contains(told), "{told}: {}", refused.stderr);
     }
     let computed = "SELECT count(*) FROM gstore.features WHERE dataset = 'thin'";
     assert_eq!(place.value(computed), "0");

@@ -77,8 +77,8 @@ impl Sample {
     }
 }
 
-/// Refuses metadata columns of which too few of the rows that will be labelled have a value: what is computed of these
-/// would be of no use.
+/// Refuses metadata columns of which too few of the rows that will be labelled have a value, and a stage of such columns in
+/// which all of these rows are the same: what is computed of them would be of no use.
 pub(super) fn check_columns(
     snapshot: &Snapshot,
     source: &Source,
@@ -97,6 +97,15 @@ pub(super) fn check_columns(
         }
         let open = learned_set(snapshot, source, (stage, &columns), &rows)?.open(snapshot, source.pool())?;
         let x = open.read(&rows)?;
+        if !stage.computes() && !stage.has_counts() && (0..x.cols()).all(|column| is_same(&x, column)) {
+            let names: Vec<&str> = columns.iter().map(|name| plain(name)).collect();
+            return Err(AnswerError::Refused(format!(
+                "nothing was computed: cascade stage `{}` tells no rows apart: the {} to be labelled have the same value of {}",
+                stage.name,
+                many(rows.len() as u64, "row"),
+                names.join(", ")
+            )));
+        }
         is_whole.iter_mut().enumerate().for_each(|(row, is_whole)| *is_whole &= x.is_finite(row));
         let there = open.with_value(&x).into_iter().filter(|(_, there)| *there < rows.len());
         lacking.extend(there.map(|(name, there)| (there, plain(name).to_owned())));
@@ -114,6 +123,13 @@ pub(super) fn check_columns(
         many(rows.len() as u64, "row"),
         first_of(lacking.iter().map(|(rows, name)| format!("{name} in {rows}")), MOST_NAMES)
     )))
+}
+
+/// Whether all rows that have a value of a column have the same one.
+fn is_same(x: &Matrix, column: usize) -> bool {
+    let mut values = (0..x.rows()).map(|row| x.row(row)[column]).filter(|value| value.is_finite());
+    let first = values.next();
+    values.all(|value| Some(value) == first)
 }
 
 /// The stored columns of a stage, with the values of its texts.
