@@ -1,6 +1,8 @@
 //! The noise of labels, and the recall that it lets expect of a perfect prediction: told before anything is learned
 //! from them.
 
+use std::collections::BTreeSet;
+
 use gstore_core::many;
 use gstore_learn::judge::{Bootstrap, Reliability, expected_recall, percent, reliability};
 use gstore_query::influence::{Prepared, Scored};
@@ -11,18 +13,41 @@ use crate::work::Work;
 /// Labelled rows whose noise is measured.
 const NOISE_ROWS: usize = 500;
 
-/// The reliability of scores; none where their vectors are no projections.
+/// How much of some scores is not noise, or why that is not known.
+pub(crate) type Noise = Result<Reliability, &'static str>;
+
+/// The reliability of scores, as parts of the coordinates of projections tell it.
 pub(crate) fn noise_of(
     prepared: &Prepared,
     scored: &[Scored],
     seed: u64,
     work: &Work<'_>,
-) -> Result<Option<Reliability>, AnswerError> {
+) -> Result<Noise, AnswerError> {
+    if prepared.spec().preconditions() {
+        return Ok(Err(
+            "a preconditioner mixes the coordinates of a projection, which tell it by how they agree",
+        ));
+    }
     let step = (scored.len() / NOISE_ROWS).max(1);
     let rows: Vec<Scored> = scored.iter().step_by(step).copied().collect();
-    let parts = prepared.part_scores(&rows, work.cancel)?;
+    let Some(parts) = prepared.part_scores(&rows, work.cancel)? else {
+        return Ok(Err(
+            "it is told by the coordinates of random projections, 32 or more, and these scores are of other vectors",
+        ));
+    };
     let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
-    Ok(parts.and_then(|parts| reliability(&parts, &bootstrap)))
+    Ok(reliability(&parts, &bootstrap)
+        .ok_or("the scores of the labelled rows are all the same, or not finite"))
+}
+
+/// What is said of targets whose noise is not known, each reason once.
+pub(crate) fn notes_of(noise: &[Noise]) -> impl Iterator<Item = String> {
+    let reasons: BTreeSet<&str> = noise.iter().filter_map(|noise| noise.err()).collect();
+    reasons.into_iter().map(|why| {
+        format!(
+            "how much of the labels is noise, and what a perfect prediction would reach, is not known: {why}"
+        )
+    })
 }
 
 /// Tells what a perfect prediction of a target's labels is expected to have of the top share at each budget,
@@ -77,6 +102,12 @@ mod tests {
         let mut work = Work { threads: 1, command: "test", progress: &mut notes, cancel: &RUN };
         tell_ceiling("a", Some(noise), (0.05, &[0.1, 0.5]), &mut work);
         tell_ceiling("b", None, (0.05, &[0.1]), &mut work);
+        let known = Ok(noise);
+        assert!(
+            notes_of(&[known, Err("why"), Err("why")])
+                .eq(["how much of the labels is noise, and what a perfect \
+             prediction would reach, is not known: why"])
+        );
         let [told] = notes.0.as_slice() else { panic!("{:?}", notes.0) };
         assert!(told.starts_with("note: a: 0.50 [0.40, 0.60] of the variance"), "{told}");
         // The table of docs/prefilter.md.

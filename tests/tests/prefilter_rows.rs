@@ -144,6 +144,16 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     let notes = report["report"]["notes"].to_string();
     assert!(notes.contains("100 labelled ids are not in the pool"), "{notes}");
     assert_eq!(report["report"]["cost"]["labelled"], 200, "gradients of other rows are no labels");
+    let why = "a preconditioner mixes the coordinates";
+    assert!(!notes.contains("is not known"), "{notes}");
+    // Where nothing is known of it, the reason is told.
+    place.ok(&["factors", "gram", "g", "--dataset", "few"]);
+    let solved = ["--labels-of", "few", "--inputs", "x", "--budget", "30%", "--json", "--precondition", "g"];
+    let said = place.run(&[&fit("solved", &solved)[..], &["--dry-run"]].concat());
+    let report: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let target = &report["report"]["targets"][0];
+    assert!(target["reliability"].is_null() && target["ceiling"].is_null(), "{target:#}");
+    assert_eq!(report["report"]["notes"].to_string().matches(why).count(), 1, "{report:#}");
 
     // 100 rows of the pool were learned from; others that are judged on have labels that are mostly noise.
     file("judged", &|row| if row < 100 { 3 * row } else { 3 * row + 1 }, 250);

@@ -3,14 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use gstore_learn::judge::Reliability;
 use gstore_learn::{FeatureSet, Matrix, OpenFeatures};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, RowFilter};
 use gstore_store::{RowSet, Snapshot};
 
 use super::source::Source;
 use crate::answer::AnswerError;
-use crate::ceiling::noise_of;
+use crate::ceiling::{Noise, noise_of};
 use crate::work::Work;
 
 /// The columns that a stage adds.
@@ -104,13 +103,13 @@ pub(super) fn labels_of(
     Ok(labels)
 }
 
-/// How much of the scores of some rows is not noise; none where their gradients are no projections.
+/// How much of the scores of some rows is not noise.
 pub(super) fn reliability_of(
     snapshot: &Arc<Snapshot>,
     spec: &InfluenceSpec,
     (rows, seed): (&RowSet, u64),
     work: &Work<'_>,
-) -> Result<Option<Reliability>, AnswerError> {
+) -> Result<Noise, AnswerError> {
     let prepared = Prepared::new(snapshot, spec)?;
     let filter = RowFilter::new().with(0, rows.iter().collect());
     let mut scored = Vec::new();

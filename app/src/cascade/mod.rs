@@ -41,7 +41,7 @@ use self::sample::{compute_sample, draw, inputs};
 use self::source::Source;
 use self::stages::{Stage, parse};
 use crate::answer::AnswerError;
-use crate::ceiling::tell_ceiling;
+use crate::ceiling::{notes_of, tell_ceiling};
 use crate::work::Work;
 
 /// What is to be done.
@@ -131,7 +131,7 @@ pub fn prepare_cascade(
     let top = (pool.top / sample.scored).min(1.0);
     let noise = reliability_of(&snapshot, &source.spec, (&pool.labelled, request.seed), work)?;
     let target = request.spec.target_names().join(", ");
-    tell_ceiling(&target, noise, (top, &FitOptions::default().budgets), work);
+    tell_ceiling(&target, noise.ok(), (top, &FitOptions::default().budgets), work);
     let mut widths: Vec<usize> = sample.columns.iter().map(|columns| columns.names().len()).collect();
     (1..widths.len()).for_each(|place| widths[place] += widths[place - 1]);
     let mut learned = Learned::new(sample.data, sample.sampled, top, pool.selected);
@@ -141,7 +141,7 @@ pub fn prepare_cascade(
     }
     let cuts = learned.cuts(request.recall);
     let mut report = expected(request, &stages, &pool, (&learned, &cuts), &spent);
-    report.notes.extend(sample.notes);
+    report.notes.extend(sample.notes.into_iter().chain(notes_of(&[noise])));
     let parts = stages.into_iter().zip(sample.columns).zip(learners.into_iter().zip(cuts));
     let steps =
         parts.map(|((stage, columns), (learner, cut))| Step { stage, columns, learner, cut }).collect();

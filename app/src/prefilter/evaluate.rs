@@ -32,7 +32,7 @@ pub fn evaluate_prefilter(
     let features = prefilter.open(snapshot, pool)?;
     let numbers: Vec<u64> = found.rows.iter().map(|(row, _)| *row).collect();
     let data = joined(&found, &features.read(&numbers)?, features.set(), request, 2)?;
-    let mut report = prefilter.evaluate(&data, options, &found.reliability, work.cancel)?;
+    let mut report = prefilter.evaluate(&data, options, &found.reliability(), work.cancel)?;
     report.notes.extend(found.notes(&request.dataset));
     Ok(report)
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::scored::scored;
 use crate::answer::{AnswerError, ids_of, tell_notes};
-use crate::ceiling::noise_of;
+use crate::ceiling::{Noise, noise_of, notes_of};
 use crate::rows::{draw_key, drawn};
 use crate::work::Work;
 
@@ -89,7 +89,8 @@ pub(super) struct Labels {
     pub(super) rows: Vec<(u64, usize)>,
     /// A row for each id, a column for each target; NaN where a row has no score.
     pub(super) scores: Matrix,
-    pub(super) reliability: Vec<Option<Reliability>>,
+    /// Of each target.
+    pub(super) noise: Vec<Noise>,
     /// How the rows were scored for each target.
     pub(super) scored: Vec<Map<String, Value>>,
     /// The stored vectors of a row that its scores are made of.
@@ -127,7 +128,12 @@ impl Vectors {
 }
 
 impl Labels {
-    /// What is said of gradients that are there and no labels.
+    /// How much of the labels of each target is not noise, as far as it is known.
+    pub(super) fn reliability(&self) -> Vec<Option<Reliability>> {
+        self.noise.iter().map(|noise| noise.ok()).collect()
+    }
+
+    /// What is said of noise that is not known, and of gradients that are there and no labels.
     pub(super) fn notes(&self, dataset: &str) -> Vec<String> {
         let elsewhere = (self.elsewhere > 0).then(|| {
             let are = many_of(self.elsewhere, "labelled id is", "labelled ids are");
@@ -142,7 +148,7 @@ impl Labels {
                 Remedy::Option("labels", "")
             )
         });
-        elsewhere.into_iter().chain(unused).collect()
+        notes_of(&self.noise).chain(elsewhere).chain(unused).collect()
     }
 }
 
@@ -210,17 +216,7 @@ pub(super) fn labels(
     rows.sort_unstable();
     let scores = by_row.into_values().flat_map(|(_, scores)| scores).collect();
     let scores = Matrix::new(request.targets.len(), scores);
-    Ok(Labels {
-        ids,
-        rows,
-        scores,
-        reliability: noise,
-        scored: questions,
-        vectors,
-        is_seeded,
-        unused,
-        elsewhere,
-    })
+    Ok(Labels { ids, rows, scores, noise, scored: questions, vectors, is_seeded, unused, elsewhere })
 }
 
 /// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.

@@ -60,8 +60,8 @@ pub fn fit_prefilter(
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
     let wanted = Wanted { pool: &request.pool, is_known: &|_| false };
     let found = labels(snapshot, (&request.labels, wanted), work)?;
-    for (target, noise) in request.labels.targets.iter().zip(&found.reliability) {
-        tell_ceiling(target, *noise, (request.options.top, &request.options.budgets), work);
+    for (target, noise) in request.labels.targets.iter().zip(&found.noise) {
+        tell_ceiling(target, noise.ok(), (request.options.top, &request.options.budgets), work);
     }
     let mut features = set.open(snapshot, &request.pool)?;
     let numbers: Vec<u64> = found.rows.iter().map(|(row, _)| *row).collect();
@@ -81,7 +81,7 @@ pub fn fit_prefilter(
     let data = if drawn == Drawn::Unknown { data } else { data.of_pool(live as usize) };
     let means = Means { seed: request.options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report, held_out) =
-        Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability, &means)?;
+        Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability(), &means)?;
     report.notes.extend(found.notes(&request.labels.dataset));
     if drawn == Drawn::Unknown {
         report.notes.push(format!(
