@@ -48,7 +48,7 @@ impl Opened {
         }
     }
 
-    /// The same of one of several models, before any computes, and that an adapter's factors are finite. `bases` keeps
+    /// The same of one of several models, before any computes, and that an adapter's factors and its base are finite. `bases` keeps
     /// what was read of a base for the next adapter on it.
     ///
     /// # Errors
@@ -56,6 +56,7 @@ impl Opened {
     pub fn check_among(&self, bases: &mut BaseDigests) -> Result<(), GenerateError> {
         let Some(adapter) = &self.adapter else { return Ok(check_written(self.path())?) };
         bases.checkpoint(&self.folder, Some(adapter))?;
+        bases.check_finite(&self.folder)?;
         HostFactors::read(adapter, &self.folder)?;
         Ok(())
     }

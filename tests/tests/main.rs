@@ -61,4 +61,5 @@ mod sketch;
 mod sketch_ingest;
 mod terminal;
 mod train;
+mod unsound;
 mod whole_model;

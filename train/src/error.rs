@@ -114,6 +114,17 @@ pub enum TrainError {
         /// Which checkpoint is the last one, and which was removed.
         last: String,
     },
+    /// A loss or a gradient that is no number before the first step changed a weight: no rate is at fault.
+    #[error(
+        "{found} is {value} before any weight was changed: the model gives values that are not numbers\n  its weights are \
+         damaged, or it was trained with a rate that was too high: give another model, or a checkpoint before it"
+    )]
+    Unsound {
+        /// What, and of which step.
+        found: String,
+        /// What it is.
+        value: f64,
+    },
     /// No space is left. What was unfinished is removed.
     #[error("{source}\n  the disk is full; {safe}")]
     Full {

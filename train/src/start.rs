@@ -33,6 +33,7 @@ pub(crate) fn identity(
         Some(base) => {
             check_weights(request)?;
             let digest = BaseDigest::new(base)?;
+            digest.check_finite()?;
             check_base(request, &digest)?;
             let adapter = match &request.method {
                 Method::Adapter(folder) => Some(Adapter::open(folder)?),

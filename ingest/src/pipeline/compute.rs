@@ -40,6 +40,9 @@ pub struct Computed {
     pub flags: RowFlags,
     /// One for each feature.
     pub vectors: Vectors,
+    /// The first of the model's outputs that is no number, and its value. A gradient is none of them: that of a sample
+    /// may be too long for a sound model, and its vector has a flag.
+    pub unsound: Option<(&'static str, f32)>,
 }
 
 /// Everything that turns a batch into features at one checkpoint; shared by the workers.
@@ -88,6 +91,7 @@ impl Computer {
                 pos,
                 flags: entry.flags(),
                 vectors: zero.clone(),
+                unsound: None,
             }));
         }
         done.sort_by_key(|computed| (computed.row, computed.pos));
@@ -96,21 +100,21 @@ impl Computer {
 
     /// What a pass gave for an entry: several where one pass was for all tokens of a row.
     fn computed(&self, entry: &PreparedRow, output: &SampleOutput<'_>) -> Vec<Computed> {
-        let (row, flags) = (entry.row, entry.flags());
+        let (row, flags, unsound) = (entry.row, entry.flags(), unsound(output));
         if entry.pos.is_some() || self.granularity == Granularity::Sample {
-            return vec![Computed { row, pos: entry.pos, flags, vectors: self.vectors(output) }];
+            return vec![Computed { row, pos: entry.pos, flags, vectors: self.vectors(output), unsound }];
         }
         let of_token = |(at, pos): (usize, usize)| {
             let part = |of_tokens: &[f32]| of_tokens.get(at).copied().unwrap_or_default();
             let (loss, entropy) = (part(output.token_losses), part(output.token_entropies));
             let output = SampleOutput { loss, entropy, ..*output };
-            Computed { row, pos: Some(pos as u32), flags, vectors: self.vectors(&output) }
+            Computed { row, pos: Some(pos as u32), flags, vectors: self.vectors(&output), unsound }
         };
         let counted = output.token_losses.len().max(output.token_entropies.len());
         let labels = entry.sample().labels().take(counted);
         let mut tokens: Vec<Computed> = labels.enumerate().map(of_token).collect();
         if tokens.is_empty() {
-            tokens.push(Computed { row, pos: Some(0), flags, vectors: self.vectors(output) });
+            tokens.push(Computed { row, pos: Some(0), flags, vectors: self.vectors(output), unsound });
         }
         tokens
     }
@@ -159,4 +163,14 @@ impl Computer {
         }
         Vectors { values, ends, flags }
     }
+}
+
+/// The first output of the model for a sample that is no number, and its value.
+fn unsound(output: &SampleOutput<'_>) -> Option<(&'static str, f32)> {
+    let embeddings = [output.embed_mean, output.embed_last, output.embed_weighted].into_iter().flatten();
+    let embeddings = embeddings.map(|value| ("the embedding", *value));
+    [("the loss", output.loss), ("the entropy", output.entropy)]
+        .into_iter()
+        .chain(embeddings)
+        .find(|(_, value)| !value.is_finite())
 }

@@ -60,7 +60,8 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         .iter()
         .map(|checkpoint| {
             let present: Vec<RowSet> = checkpoint.features.iter().map(|f| f.published.clone()).collect();
-            CheckpointWork::new((0..present.len()).collect(), &plan.rows, &present)
+            let features = (0..present.len()).collect();
+            CheckpointWork::new(&checkpoint.arg.name, features, &plan.rows, &present)
         })
         .collect();
     let passes: u64 = works.iter().map(|work| work.rows().len()).sum();

@@ -217,7 +217,7 @@ fn remaining(job: &Job, plan: &IngestPlan, done: &mut IngestReport) -> Vec<Check
                 sealed.union(&feature.published)
             })
             .collect();
-        let work = CheckpointWork::new(numbers, &plan.rows, &present);
+        let work = CheckpointWork::new(&checkpoint.arg.name, numbers, &plan.rows, &present);
         works.push(CheckpointWork { column: plan.column.clone(), ..work });
     }
     works

@@ -115,6 +115,15 @@ pub struct Preparer<'a> {
 }
 
 impl Preparer<'_> {
+    /// The id of a row.
+    ///
+    /// # Errors
+    /// A row that is not live, or cannot be read.
+    pub fn id_of(&self, row: u64) -> Result<String, IngestError> {
+        let found = self.samples.get(&[row], &["id"])?;
+        columns::id(&found, 0).map(str::to_owned).ok_or(IngestError::SampleColumns)
+    }
+
     /// The batches of a window that hold a row which some feature lacks.
     ///
     /// Batches are cut over all live rows of the cell, or over those that were chosen, so that a row meets

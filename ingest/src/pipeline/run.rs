@@ -89,7 +89,11 @@ pub fn run_checkpoint(
             None => open.insert(OpenWindow::begin(work, &work.windows[done.window])?),
         };
         for computed in &done.rows {
-            window.push(job, computed)?;
+            if window.push(job, computed)?
+                && let Some(unsound) = computed.unsound
+            {
+                return Err(of_sample(preparer, request, (work, computed.row), unsound));
+            }
         }
         progress.advance(done.tokens);
         if done.last_of_window {
@@ -111,6 +115,20 @@ pub fn run_checkpoint(
         rows += window.seal(job)?;
     }
     Ok((Ending::Stopped, rows))
+}
+
+/// The error of a model whose output for a row is no number.
+fn of_sample(
+    preparer: &Preparer<'_>,
+    request: &IngestRequest,
+    (work, row): (&CheckpointWork, u64),
+    (what, value): (&'static str, f32),
+) -> IngestError {
+    let (dataset, checkpoint) = (request.dataset.clone(), work.checkpoint.clone());
+    match preparer.id_of(row) {
+        Ok(id) => IngestError::Unsound { dataset, row, id, checkpoint, what, value },
+        Err(error) => error,
+    }
 }
 
 /// Prepares the batches of every missing window, in order.
@@ -171,8 +189,9 @@ impl OpenWindow {
         Ok(Self { writers, begun: Instant::now(), last: None, rows: 0 })
     }
 
-    fn push(&mut self, job: &mut Job, computed: &Computed) -> Result<(), IngestError> {
-        let Computed { row, pos, flags, vectors } = computed;
+    /// Writes the vectors of a row, or of a token of it, where they are missing; says whether some were.
+    fn push(&mut self, job: &mut Job, computed: &Computed) -> Result<bool, IngestError> {
+        let Computed { row, pos, flags, vectors, .. } = computed;
         let mut wanted = false;
         for window in &mut self.writers {
             if window.rows.contains(*row) {
@@ -197,7 +216,7 @@ impl OpenWindow {
         if wanted && self.last != Some(*row) {
             (self.last, self.rows) = (Some(*row), self.rows + 1);
         }
-        Ok(())
+        Ok(wanted)
     }
 
     /// Seals what was written; returns how many rows that are.

@@ -9,6 +9,8 @@ use super::column::Column;
 /// The part of one checkpoint's features that is missing.
 #[derive(Debug, Clone)]
 pub struct CheckpointWork {
+    /// Name of the checkpoint.
+    pub checkpoint: String,
     /// Numbers of the checkpoint's features in the job, in the order of the vectors.
     pub features: Vec<usize>,
     /// Windows with missing rows, ascending.
@@ -26,7 +28,7 @@ pub struct WindowWork {
 
 impl CheckpointWork {
     /// The windows of the rows `asked` that are not in `present` (one set for each feature).
-    pub fn new(features: Vec<usize>, asked: &RowSet, present: &[RowSet]) -> Self {
+    pub fn new(checkpoint: &str, features: Vec<usize>, asked: &RowSet, present: &[RowSet]) -> Self {
         let missing: Vec<RowSet> = present.iter().map(|rows| asked.difference(rows)).collect();
         let mut cells: Vec<u64> = missing
             .iter()
@@ -42,7 +44,7 @@ impl CheckpointWork {
                 WindowWork { cell, missing: missing.iter().map(here).collect() }
             })
             .collect();
-        Self { features, windows, column: None }
+        Self { checkpoint: checkpoint.to_owned(), features, windows, column: None }
     }
 
     /// Rows to compute: those that at least one feature lacks.
@@ -82,7 +84,7 @@ mod tests {
 
     #[test]
     fn only_cells_with_missing_rows_are_windows() {
-        let work = CheckpointWork::new(vec![4, 7], &rows(0..10_000), &[rows(0..4096), rows(0..9000)]);
+        let work = CheckpointWork::new("c", vec![4, 7], &rows(0..10_000), &[rows(0..4096), rows(0..9000)]);
         assert_eq!(work.windows.iter().map(|w| w.cell).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(work.windows[0].missing_of(0), &rows(4096..8192));
         assert!(work.windows[0].missing_of(1).is_empty());
@@ -93,6 +95,6 @@ mod tests {
 
     #[test]
     fn nothing_missing_is_no_window() {
-        assert!(CheckpointWork::new(vec![0], &rows(0..10), &[rows(0..10)]).windows.is_empty());
+        assert!(CheckpointWork::new("c", vec![0], &rows(0..10), &[rows(0..10)]).windows.is_empty());
     }
 }

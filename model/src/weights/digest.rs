@@ -31,11 +31,15 @@ use std::path::{Path, PathBuf};
 
 use blake3::Hasher;
 use gstore_core::CheckpointId;
+use safetensors::Dtype;
 
 use super::adapter::Adapter;
+use super::finite::not_finite_in;
 use super::folder::ModelFolder;
 use super::own_state::{OwnState, check_written};
-use crate::architectures::{Decoder, HeadNorm, Mlp, NormPlace, Positions, Residual, RopeScaling};
+use crate::architectures::{
+    Decoder, HeadNorm, Mlp, NormPlace, Param, Positions, Residual, Role, RopeScaling,
+};
 use crate::backend::{Activation, NormKind};
 use crate::files::ModelError;
 use crate::files::TensorSet;
@@ -54,6 +58,14 @@ pub fn checkpoint_id(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<Ch
 pub struct BaseDigests(BTreeMap<PathBuf, BaseDigest>);
 
 impl BaseDigests {
+    /// An error if a weight of a base is no number, and every text reads it.
+    ///
+    /// # Errors
+    /// As of [`BaseDigest::check_finite`]; weights that cannot be read, if they were not yet.
+    pub fn check_finite(&mut self, base: &ModelFolder) -> Result<(), ModelError> {
+        self.digest(base)?.check_finite()
+    }
+
     /// The identity of a checkpoint; reads the weights of a base once.
     ///
     /// # Errors
@@ -67,17 +79,22 @@ impl BaseDigests {
         if let Some(adapter) = adapter {
             check_written(adapter.path())?;
         }
-        let digest = match self.0.entry(base.path().to_owned()) {
+        let digest = self.digest(base)?;
+        if let Some(adapter) = adapter {
+            digest.check_trained_on(adapter.path())?;
+        }
+        digest.checkpoint(adapter)
+    }
+
+    fn digest(&mut self, base: &ModelFolder) -> Result<&BaseDigest, ModelError> {
+        let digest: &BaseDigest = match self.0.entry(base.path().to_owned()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 check_written(base.path())?;
                 unknown.insert(BaseDigest::new(base)?)
             }
         };
-        if let Some(adapter) = adapter {
-            digest.check_trained_on(adapter.path())?;
-        }
-        digest.checkpoint(adapter)
+        Ok(digest)
     }
 }
 
@@ -87,6 +104,8 @@ pub struct BaseDigest {
     folder: PathBuf,
     hasher: Hasher,
     decoder: Decoder,
+    /// The first weight that is no number: its tensor and its value.
+    unsound: Option<(String, f32)>,
 }
 
 impl BaseDigest {
@@ -97,8 +116,31 @@ impl BaseDigest {
     pub fn new(base: &ModelFolder) -> Result<BaseDigest, ModelError> {
         let mut hasher = Hasher::new();
         hasher.update(b"gstore.checkpoint.v1\0");
-        add_tensors(&mut hasher, base.tensors(), &base.file_names())?;
-        Ok(BaseDigest { folder: base.path().to_owned(), hasher, decoder: base.decoder().clone() })
+        let (decoder, mut unsound) = (base.decoder().clone(), None);
+        // Of these a text reads the rows of its own tokens and places, unless the head has them all.
+        let by_row = |param: &&Param| match param.role {
+            Role::Embedding => !decoder.tied,
+            Role::Positions => true,
+            _ => false,
+        };
+        let by_row: Vec<&str> =
+            decoder.params.iter().filter(by_row).map(|param| param.name.as_str()).collect();
+        add_tensors(&mut hasher, base.tensors(), &base.file_names(), &mut |name, dtype, bytes| {
+            if unsound.is_none() && !by_row.contains(&name) {
+                unsound = not_finite_in(dtype, bytes).map(|value| (name.to_owned(), value));
+            }
+        })?;
+        Ok(BaseDigest { folder: base.path().to_owned(), hasher, decoder, unsound })
+    }
+
+    /// An error if a weight is no number, and every text reads it: rows of tables of tokens and positions may be of
+    /// none.
+    ///
+    /// # Errors
+    /// Names the tensor and the value.
+    pub fn check_finite(&self) -> Result<(), ModelError> {
+        let Some((tensor, value)) = self.unsound.clone() else { return Ok(()) };
+        Err(ModelError::NotFinite { folder: self.folder.clone(), tensor, value })
     }
 
     /// An error if a checkpoint's folder says that it was trained on another model: its sizes may fit all the same. One
@@ -137,7 +179,7 @@ impl BaseDigest {
                 let canonical: Vec<(String, &str)> =
                     adapter.tensors().names().map(|name| (names::canonical(name), name)).collect();
                 let by_canonical = canonical.iter().map(|(name, file)| (name.as_str(), *file)).collect();
-                add_tensors(&mut hasher, adapter.tensors(), &by_canonical)?;
+                add_tensors(&mut hasher, adapter.tensors(), &by_canonical, &mut |_, _, _| {})?;
                 add_number(&mut hasher, adapter.modules().len() as u64);
                 for (module, lora) in adapter.modules() {
                     add_text(&mut hasher, module);
@@ -299,11 +341,13 @@ fn place_name(place: NormPlace) -> &'static str {
     }
 }
 
-/// `names`: canonical name to name in the file.
+/// `names`: canonical name to name in the file. `look` is shown each piece of a tensor: its canonical name, its element
+/// type and the bytes.
 fn add_tensors(
     hasher: &mut Hasher,
     tensors: &TensorSet,
     names: &BTreeMap<&str, &str>,
+    look: &mut dyn FnMut(&str, Dtype, &[u8]),
 ) -> Result<(), ModelError> {
     add_number(hasher, names.len() as u64);
     for (canonical, name) in names {
@@ -315,8 +359,10 @@ fn add_tensors(
             add_number(hasher, *size as u64);
         }
         add_number(hasher, tensors.byte_len(name)?);
+        let dtype = entry.dtype;
         tensors.stream(name, &mut |bytes| {
             hasher.update(bytes);
+            look(canonical, dtype, bytes);
         })?;
     }
     Ok(())

@@ -75,13 +75,17 @@ impl<B: Backend + Clone> Job<'_, B> {
         Ok(TrainError::NotFinite { found, value, last })
     }
 
-    /// Says of a loss that is no number, and of a full disk, which checkpoint is there.
+    /// Says of a loss that is no number, and of a full disk, which checkpoint is there. A loss of the weights that were
+    /// begun with says it of these.
     pub(super) fn with_last(&self, error: TrainError) -> TrainError {
         let now = || match last_checkpoint(&self.prepared.request.output) {
             Ok(Some(checkpoint)) => format!("the last checkpoint is {}", checkpoint.folder.display()),
             _ => "no checkpoint was written yet".to_owned(),
         };
         match error {
+            TrainError::NotFinite { found, value, .. } if self.trainer.optimizer.steps() == 0 => {
+                TrainError::Unsound { found, value }
+            }
             TrainError::NotFinite { found, value, last } => {
                 TrainError::NotFinite { found, value, last: last + &now() }
             }

@@ -82,6 +82,25 @@ pub enum IngestError {
         /// The row.
         row: u64,
     },
+    /// A model whose output for a sample is no number.
+    #[error(
+        "row {row} (id {id:?}) of dataset `{dataset}`: {what} is {value} at checkpoint `{checkpoint}`: the model gives values \
+         that are not numbers\n  its weights are damaged, or its training diverged: leave it out, or give a checkpoint before it"
+    )]
+    Unsound {
+        /// The dataset.
+        dataset: String,
+        /// The row.
+        row: u64,
+        /// Its id.
+        id: String,
+        /// The checkpoint.
+        checkpoint: String,
+        /// What of its output.
+        what: &'static str,
+        /// The value.
+        value: f32,
+    },
     /// A plan that cannot become a column of an ensemble.
     #[error("a column of an ensemble has the losses of one checkpoint, one a sample, and nothing else")]
     NoColumn,

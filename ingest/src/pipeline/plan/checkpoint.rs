@@ -165,7 +165,7 @@ pub(in super::super) fn describe_checkpoint(
 }
 
 /// Reads the weights of checkpoints of a run, and refuses those that are not what the run was registered with, changed
-/// since they were written, or cannot be used with the model.
+/// since they were written, not numbers, or cannot be used with the model.
 ///
 /// # Errors
 /// Such weights; folders that cannot be read.
@@ -181,6 +181,7 @@ pub fn check_weights(
         let folder = ModelFolder::open(arg.model(model))?;
         let adapter = arg.adapter().map(Adapter::open).transpose()?;
         let id = bases.checkpoint(&folder, adapter.as_ref())?;
+        bases.check_finite(&folder)?;
         if let Some(adapter) = &adapter {
             HostFactors::read(adapter, &folder)?;
         }

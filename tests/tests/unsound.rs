@@ -1,0 +1,87 @@
+//! Promise: a model whose weights are not all numbers is refused, and nothing of it is stored as a number.
+
+use std::path::{Path, PathBuf};
+
+use gstore_store::Store;
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+
+fn place() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    place
+}
+
+/// A copy of the demo's model, which is in half precision, with a tensor of which each value is no number.
+fn unsound(place: &Place, name: &str, tensor: &str) -> PathBuf {
+    let folder = place.path(name);
+    fs_err::create_dir(&folder).expect("made");
+    for entry in fs_err::read_dir(world::demo().join("model")).expect("listed") {
+        let path = entry.expect("an entry").path();
+        fs_err::copy(&path, folder.join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let weights = folder.join("model.safetensors");
+    let mut bytes = fs_err::read(&weights).expect("read");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    let tensors: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).expect("a header");
+    assert_eq!(tensors[tensor]["dtype"], "F16");
+    let place =
+        |end: usize| 8 + header + tensors[tensor]["data_offsets"][end].as_u64().expect("a place") as usize;
+    for value in bytes[place(0)..place(1)].chunks_exact_mut(2) {
+        value.copy_from_slice(&0x7e00u16.to_le_bytes());
+    }
+    fs_err::write(&weights, bytes).expect("written");
+    folder
+}
+
+fn ingest(place: &Place, model: &Path, more: &[&str]) -> binary::Finished {
+    binary::run(place.gstore(&["ingest", "--dataset", "pool", "--model"]).arg(model).args(more))
+}
+
+fn train(place: &Place, model: &Path) -> binary::Finished {
+    let args = ["train", "--data", "pool.jsonl", "--output", "tuned", "--max-steps", "2", "--model"];
+    binary::run(place.gstore(&args).arg(model))
+}
+
+#[test]
+fn weights_that_every_sample_reads_are_refused_before_samples_are_registered() {
+    let place = place();
+    let model = unsound(&place, "norm", "model.norm.weight");
+    let data = ["--data", "pool.jsonl", "--features", "loss"];
+    for refused in [ingest(&place, &model, &data), train(&place, &model)] {
+        let says = "the weights are not finite: model.norm.weight has the value NaN";
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("learning rate"), "{}", refused.stderr);
+    }
+    assert!(!place.path("store").exists() && !place.path("tuned/checkpoint-2").exists());
+}
+
+#[test]
+fn a_loss_that_is_no_number_is_told_with_its_sample_and_not_stored() {
+    let place = place();
+    let model = unsound(&place, "tokens", "model.embed_tokens.weight");
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let is_empty = || {
+        let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
+        snapshot.features().is_empty()
+    };
+    for (features, what) in [
+        (&["--features", "loss"][..], "the loss"),
+        (&["--features", "loss", "--per-token"], "the loss"),
+        (&["--features", "grad-sgd", "--dim", "64"], "the loss"),
+        (&["--features", "entropy"], "the entropy"),
+        (&["--features", "embed-mean"], "the embedding"),
+    ] {
+        let refused = ingest(&place, &model, features);
+        let says = format!(
+            "row 0 (id \"s0\") of dataset `pool`: {what} is NaN at checkpoint `base`: the model gives"
+        );
+        assert!(refused.code == 1 && refused.stderr.contains(&says), "{features:?}: {}", refused.stderr);
+        assert!(is_empty(), "{features:?}");
+    }
+    let refused = train(&place, &model);
+    let says =
+        "step 1: the loss is NaN before any weight was changed: the model gives values that are not numbers";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("lower learning rate"), "{}", refused.stderr);
+}
