@@ -51,6 +51,7 @@ mod prefilter_rows;
 mod projection_quality;
 mod python;
 mod resume;
+mod retrain_refused;
 mod runs;
 mod served;
 mod server;

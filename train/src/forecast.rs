@@ -4,16 +4,18 @@ use std::time::Instant;
 
 use gstore_core::Cancel;
 use gstore_core::parallel::with_workers;
+use gstore_model::gradients::HostFactors;
+use gstore_model::weights::Adapter;
 use gstore_model::{Backend, with_backend};
 
 use crate::checkpoint::last_checkpoint;
 use crate::error::TrainError;
 use crate::gradient::Sample;
-use crate::job::{Observer, options};
+use crate::job::{Observer, Quiet, options};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::prepare::Prepared;
-use crate::request::TrainRequest;
+use crate::request::{Method, TrainRequest};
 use crate::resumption::steps_of;
 use crate::start::{check_output, fresh, identity};
 use crate::trainer::Trainer;
@@ -79,6 +81,23 @@ pub fn forecast(
         },
         backend => measure(prepared, backend, fits, cancel),
     )
+}
+
+/// Reads what a training reads but the values of its model, and computes nothing. Nothing is written, and what its output
+/// folder has is not looked at.
+///
+/// # Errors
+/// As [`crate::run`], before its first step.
+pub fn check(request: &TrainRequest, cancel: &Cancel) -> Result<(), TrainError> {
+    request.compute.device.check(request.compute.precision)?;
+    let prepared = Prepared::new(request, &mut Quiet, cancel)?;
+    prepared.check_memory()?;
+    let Prepared { request, base, samples, held_out, steps, .. } = &prepared;
+    identity(request, base.as_ref(), (samples, held_out), steps)?;
+    if let (Method::Adapter(folder), Some(base)) = (&request.method, base) {
+        HostFactors::read(&Adapter::open(folder)?, base)?;
+    }
+    Ok(())
 }
 
 fn measure<B: Backend + Clone>(

@@ -7,7 +7,7 @@
 //! - [`Trainer`] takes steps; `checkpoint` writes what torch, PEFT and transformers open, and reads it again
 //! - [`daunce`] trains perturbed copies of one model, whose losses tell rows of influence
 //! - [`run`] is the whole job: [`TrainRequest`], data, steps, checkpoints, resumption; [`forecast()`] tells
-//!   what it takes, [`merge()`] makes a model of an adapter and its base
+//!   what it takes, [`check()`] what it would be refused for, [`merge()`] makes a model of an adapter and its base
 //!
 //! Invariants
 //! - bits depend on the request and the data alone: not on threads, nor on where a run was stopped and went
@@ -49,7 +49,7 @@ pub use data::Subset;
 pub use difference::difference;
 pub use dropout::DropoutRates;
 pub use error::TrainError;
-pub use forecast::{Forecast, forecast};
+pub use forecast::{Forecast, check, forecast};
 pub use gradient::Sample;
 pub use gstore_data::SampleSource as DataSource;
 pub use job::{Observer, Outcome, Quiet, run};

@@ -115,21 +115,30 @@ impl TruthFolder {
             signal: Signal::NegativeLoss,
             design: plan.design.clone(),
         };
+        let listing = format!("{:#}\n", json!(manifest));
+        let files = [
+            ("pool.jsonl", texts[0].as_str()),
+            ("queries.jsonl", texts[1].as_str()),
+            ("subsets.jsonl", texts[2].as_str()),
+            ("manifest.json", listing.as_str()),
+        ];
+        Self::made(folder, &files, &manifest)
+    }
+
+    /// Writes the files of a drawn truth, the manifest last, unless the folder has some; opens what is there then.
+    fn made(
+        folder: &Path,
+        files: &[(&str, &str)],
+        manifest: &Manifest,
+    ) -> Result<TruthFolder, EvaluateError> {
         if !Self::exists(folder) {
-            let manifest = format!("{:#}\n", json!(manifest));
-            let files = [
-                ("pool.jsonl", texts[0].as_str()),
-                ("queries.jsonl", texts[1].as_str()),
-                ("subsets.jsonl", texts[2].as_str()),
-                ("manifest.json", manifest.as_str()),
-            ];
-            check_unused(folder, &files)?;
+            check_unused(folder, files)?;
             fs_err::create_dir_all(folder.join("outputs"))?;
             files.iter().try_for_each(|(name, text)| place_new(folder, name, text.as_bytes()))?;
         }
         // Another process may have made it meanwhile.
         let found = Self::open(folder)?;
-        if found.manifest == manifest {
+        if found.manifest == *manifest {
             return Ok(found);
         }
         let what = format!("it is the truth of other subsets, queries or rows\n  {}", found.remedy());

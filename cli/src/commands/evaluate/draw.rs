@@ -14,11 +14,14 @@ use gstore_evaluate::attribution::{
 use gstore_store::MetaValue;
 use serde_json::json;
 
+use super::retrain::{asked, check_runs, check_training};
 use super::scores;
 use crate::args::{Design, EvaluateRetrainArgs, SubsetDrawArgs};
 use crate::commands::train;
 use crate::context::Context;
 use crate::failure::UsageError;
+use crate::output::unnamed_folder;
+use crate::stand_ins::stands_for;
 
 /// Random subsets unless another number is asked for.
 const SUBSETS: usize = 32;
@@ -83,13 +86,29 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
     Ok(())
 }
 
-/// Opens the folder of the ground truth, or makes it.
+/// Opens the folder of the ground truth, or makes it: where it is new, once a training of its models could begin.
 pub fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -> Result<TruthFolder> {
-    let is_there = !is_given(args) && TruthFolder::exists(&args.truth);
+    let exists = TruthFolder::exists(&args.truth);
+    let is_there = !is_given(args) && exists;
     check_flags(args, is_there)?;
-    match is_there {
-        true => Ok(TruthFolder::open(&args.truth)?),
-        false => drawn(context, args, &args.truth, cancel),
+    match args.model.as_ref().filter(|_| !args.draw_only && !exists) {
+        _ if is_there => Ok(TruthFolder::open(&args.truth)?),
+        None => drawn(context, args, &args.truth, cancel),
+        Some(model) => {
+            let target = std::path::absolute(&args.truth)?;
+            // Within the folder where it is there: what is above it may not be written to.
+            let around = target.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+            let made = unnamed_folder(around, "truth")?;
+            stands_for(made.path(), args.truth.display().to_string());
+            let new = drawn(context, args, made.path(), cancel)?;
+            check_runs(args, &new)?;
+            let asked = asked(context, args, &new, model, cancel)?;
+            let recipe = asked.recipe.clone();
+            check_training(args, &new, asked, cancel)?;
+            let truth = new.put(&args.truth)?;
+            truth.agree_on_recipe(&recipe)?;
+            Ok(truth)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_evaluate::attribution::TruthFolder;
 
-use super::retrain::{asked, check_runs};
+use super::retrain::{asked, check_runs, check_training};
 use super::{draw, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::context::{Context, command_line};
@@ -28,8 +28,10 @@ pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -
     let old = TruthFolder::open(&args.truth)?;
     let new = draw::redrawn(context, args, (&old, made.path()), cancel)?;
     check_runs(args, &new)?;
-    if let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) {
-        new.agree_on_recipe(&asked(context, args, &new, model, cancel)?.recipe)?;
+    let model = args.model.as_ref().filter(|_| !args.draw_only);
+    let asked = model.map(|model| asked(context, args, &new, model, cancel)).transpose()?;
+    if let Some(asked) = &asked {
+        new.agree_on_recipe(&asked.recipe)?;
     }
     // Meanwhile another job of the same array may have replaced it, and have done runs.
     let old = TruthFolder::open(&args.truth)?;
@@ -37,6 +39,9 @@ pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -
         return Ok(());
     }
     old.check_own()?;
+    if let Some(asked) = asked {
+        check_training(args, &new, asked, cancel)?;
+    }
     let dropped = stored::check_replacing(context, args, (&old, &new), cancel)?;
     // First, since the folder has all that it had: after a kill in between the same command goes on.
     if let Some(ensemble) = dropped {

@@ -62,7 +62,11 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
         return stored::keep(context, args, &truth, &cancel);
     };
     // Also where nothing is left: another training is refused, and not taken for the one that was.
-    let Asked { request, queries, recipe, text } = asked(context, args, &truth, model, &cancel)?;
+    let asked = asked(context, args, &truth, model, &cancel)?;
+    if !truth.has_recipe() {
+        check_training(args, &truth, asked.clone(), &cancel)?;
+    }
+    let Asked { request, queries, recipe, text } = asked;
     let agreed = truth.agree_on_recipe(&recipe)?;
     texts::tell_cut(context, &args.text, (&request.model, &text))?;
     // Before hours of work that the store would not take.
@@ -86,7 +90,22 @@ pub(super) fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Res
     }
 }
 
+/// Refuses a training that could not begin, by the first run that is asked for: before anything is noted of it.
+pub(super) fn check_training(
+    args: &EvaluateRetrainArgs,
+    truth: &TruthFolder,
+    asked: Asked,
+    cancel: &Cancel,
+) -> Result<()> {
+    let first = args.runs.as_ref().map_or(0, |runs| runs.start);
+    let Some((_, ids)) = truth.run(first) else { return Ok(()) };
+    let mut request = asked.request;
+    request.subset.ids = Some(ids.into_iter().collect());
+    Ok(gstore_train::check(&request, cancel)?)
+}
+
 /// What is asked of all runs.
+#[derive(Clone)]
 pub(super) struct Asked {
     request: TrainRequest,
     /// How queries become tokens.

@@ -28,6 +28,17 @@ impl TruthFolder {
         Self::open(folder)
     }
 
+    /// The same rows, queries and subsets in the folder that is to have them.
+    ///
+    /// # Errors
+    /// As of [`TruthFolder::create`].
+    pub fn put(&self, folder: &Path) -> Result<TruthFolder, EvaluateError> {
+        let read = |name: &str| fs_err::read_to_string(self.folder.join(name));
+        let texts = DRAWN.iter().map(|name| read(name)).collect::<Result<Vec<String>, _>>()?;
+        let files: Vec<(&str, &str)> = DRAWN.into_iter().zip(texts.iter().map(String::as_str)).collect();
+        Self::made(folder, &files, &self.manifest)
+    }
+
     /// Whether another folder has the same rows, queries and subsets, and the same recipe, unless one of both has none
     /// yet.
     ///
@@ -97,7 +108,8 @@ impl TruthFolder {
         Ok(true)
     }
 
-    fn has_recipe(&self) -> bool {
+    /// Whether it is noted how models are trained.
+    pub fn has_recipe(&self) -> bool {
         self.folder.join("recipe.json").exists()
     }
 }

@@ -1,0 +1,93 @@
+//! Promise: a ground truth is made, or takes the place of another one, once a training of its models could begin; what is
+//! refused leaves everything as it was.
+
+use std::path::Path;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+
+fn place() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    world::write_samples(&place.path("queries.jsonl"), 3);
+    // An adapter of another program, of which the last value is no number.
+    let (from, to) = (world::demo_checkpoints().remove(0), place.path("adapter"));
+    fs_err::create_dir(&to).expect("made");
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        let folder = from.folder().expect("an adapter");
+        fs_err::copy(folder.join(name), to.join(name)).expect("copied");
+    }
+    let weights = to.join("adapter_model.safetensors");
+    let mut bytes = fs_err::read(&weights).expect("read");
+    let at = bytes.len() - 4;
+    bytes[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs_err::write(&weights, bytes).expect("written");
+    place
+}
+
+fn retrain(place: &Place, more: &[&str]) -> binary::Finished {
+    let draw = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--count", "2", "--fraction", "0.5"];
+    let mut command = place.gstore(&["evaluate", "retrain", "--truth", "truth", "--max-length", "64"]);
+    command.args(draw).args(["--max-steps", "1", "--model"]).arg(world::demo().join("model"));
+    binary::run(command.args(more))
+}
+
+/// The names and bytes of all files below a folder.
+fn files(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).expect("listed") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push((path.clone(), fs_err::read(path).expect("read"))),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+const REFUSED: [(&[&str], &str); 4] = [
+    (&["--lora-targets", "nothing"], "no linear map of a layer of LlamaForCausalLM ends in nothing"),
+    (&["--lora-rank", "5000"], "a LoRA rank of 5000 is of no use"),
+    (&["--dropout", "0.5"], "LlamaForCausalLM has no dropout of hidden states"),
+    (&["--adapter", "adapter"], "are not finite"),
+];
+
+#[test]
+fn a_training_that_cannot_begin_leaves_no_folder() {
+    let place = place();
+    for (more, says) in REFUSED {
+        let refused = retrain(&place, more);
+        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        assert!(!place.path("truth").exists(), "{more:?}");
+    }
+    let left = fs_err::read_dir(place.path("")).expect("listed").flatten();
+    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".truth.")));
+    // A folder that was drawn before: no recipe of what was refused keeps the corrected command out.
+    assert_eq!(retrain(&place, &["--draw-only"]).code, 0);
+    let drawn = files(&place.path("truth"));
+    for (more, says) in REFUSED {
+        let refused = retrain(&place, more);
+        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        assert_eq!(files(&place.path("truth")), drawn, "{more:?}");
+    }
+    let done = retrain(&place, &["--lora-rank", "2"]);
+    assert!(done.code == 0 && done.stderr.contains("2 to do here"), "{}", done.stderr);
+}
+
+#[test]
+fn a_training_that_cannot_begin_replaces_no_ground_truth() {
+    let place = place();
+    let done = retrain(&place, &["--lora-rank", "2"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let before = files(&place.path("truth"));
+    for (more, says) in REFUSED {
+        let refused = retrain(&place, &[more, &["--force"]].concat());
+        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        assert_eq!(files(&place.path("truth")), before, "{more:?}");
+    }
+    let other = retrain(&place, &["--lora-rank", "4", "--force"]);
+    assert!(other.code == 0 && other.stderr.contains("takes the place of another one"), "{}", other.stderr);
+}
