@@ -67,7 +67,7 @@ fn climb(
     let bootstrap = Bootstrap { resamples: Bootstrap::RESAMPLES, seed };
     let comparison = Comparison { base: 0, bootstrap, threads: 0, cancel: &GO };
     let train = |subsets| retrain(model, (pool, queries), subsets, &parameters, (0, &GO));
-    let halves = train(random_subsets(pool.rows(), HALVES, 0.5, seed)?)?;
+    let halves = train(random_subsets(pool.rows(), HALVES, 0.5, seed, &GO)?)?;
     let halves = column(&lds(&halves, &methods, &comparison)?);
     let ones =
         train(leave_one_out(pool.rows(), Some(LEFT_OUT.min(pool.rows())), seed, |row| ids[row].as_str())?)?;
@@ -78,7 +78,7 @@ fn climb(
     }
 
     // The first of two subsets, as one alone is none to compare with.
-    let wrong = random_subsets(pool.rows(), 2, 0.1, seed)?.swap_remove(0).rows;
+    let wrong = random_subsets(pool.rows(), 2, 0.1, seed, &GO)?.swap_remove(0).rows;
     let changed = pool.flipped(&wrong);
     let parameters = fit(model, &changed, &rows, &model.start(pool.columns()))?;
     let own = self_influence("self-influence", model, &parameters, &changed)?;

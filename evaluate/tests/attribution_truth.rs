@@ -35,7 +35,7 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     let place = around.path().join("truth");
     let pool: Vec<TextSample> = (0..6).map(|row| sample(row, "é \"x\"")).collect();
     let queries: Vec<TextSample> = (0..2).map(|row| sample(row, "y")).collect();
-    let subsets = random_subsets(6, 3, 0.5, 1).expect("subsets");
+    let subsets = random_subsets(6, 3, 0.5, 1, &Cancel::new()).expect("subsets");
     let plan = TruthPlan {
         pool: &pool,
         queries: &queries,
@@ -96,7 +96,7 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     let error = made.agree_on_recipe(&serde_json::json!({})).unwrap_err().to_string();
     assert!(error.contains("no learning_rate, was 0.001"), "{error}");
     assert!(error.contains("another folder with truth, or replace"), "{error}");
-    let other = random_subsets(6, 3, 0.5, 2).expect("subsets");
+    let other = random_subsets(6, 3, 0.5, 2, &Cancel::new()).expect("subsets");
     let error = TruthFolder::create(&place, &TruthPlan { subsets: &other, ..plan }).unwrap_err().to_string();
     assert!(error.contains("other subsets") && error.contains("another folder with truth"), "{error}");
     let text = fs_err::read_to_string(place.join("pool.jsonl")).expect("the pool");
@@ -109,7 +109,7 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
 fn a_folder_with_files_of_its_user_is_no_place_for_a_truth() {
     let around = tempfile::tempdir().expect("a folder");
     let samples: Vec<TextSample> = (0..4).map(|row| sample(row, "x")).collect();
-    let subsets = random_subsets(4, 2, 0.5, 1).expect("subsets");
+    let subsets = random_subsets(4, 2, 0.5, 1, &Cancel::new()).expect("subsets");
     let design = serde_json::Value::Null;
     let plan = TruthPlan { pool: &samples, queries: &samples, subsets: &subsets, repeats: 1, design };
     for name in
@@ -256,7 +256,7 @@ fn runs_of_the_same_rows_and_seed_are_no_copies() {
 fn a_recipe_knows_its_tokenizer() {
     let folder = tempfile::tempdir().expect("a folder");
     let place = |name: &str| folder.path().join(name);
-    let subsets = random_subsets(4, 2, 0.5, 1).expect("subsets");
+    let subsets = random_subsets(4, 2, 0.5, 1, &Cancel::new()).expect("subsets");
     let (pool, queries) = ((0..4).map(|id| sample(id, "row")).collect::<Vec<_>>(), [sample(0, "query")]);
     let plan = || TruthPlan {
         pool: &pool,

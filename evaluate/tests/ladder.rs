@@ -58,7 +58,7 @@ fn influence_predicts(
     let scores = influence("influence", model, &parameters, (&problem, &queries)).expect("scores");
     let methods = [scores, Scores::random("random", ROWS, QUERIES, 5)];
 
-    let subsets = random_subsets(ROWS, halves, 0.5, 2).expect("subsets");
+    let subsets = random_subsets(ROWS, halves, 0.5, 2, &Cancel::new()).expect("subsets");
     let halves = truth(model, (&problem, &queries), subsets, &parameters);
     let found = means(|comparison| lds(&halves, &methods, comparison).expect("compared"));
     assert!(found[0] >= least_lds && found[1].abs() < 0.3, "LDS {found:?}");
@@ -79,7 +79,7 @@ fn influence_on_logistic_regression_predicts_random_subsets_and_single_rows() {
 fn projections_are_the_better_the_more_dimensions_they_keep() {
     let (problem, queries) = problem(6);
     let parameters = trained(&LOGISTIC, &problem);
-    let subsets = random_subsets(ROWS, 50, 0.5, 2).expect("subsets");
+    let subsets = random_subsets(ROWS, 50, 0.5, 2, &Cancel::new()).expect("subsets");
     let halves = truth(&LOGISTIC, (&problem, &queries), subsets, &parameters);
     let of = |dimension: usize| {
         let of_seed = |seed: u64| {
@@ -103,7 +103,7 @@ fn projections_are_the_better_the_more_dimensions_they_keep() {
 
 /// The area under the curve of changed labels, a tenth of 200, by the influence of rows on themselves.
 fn found_flips(model: &impl SmallModel) -> f64 {
-    let flipped = random_subsets(200, 2, 0.1, 2).expect("subsets").swap_remove(0).rows;
+    let flipped = random_subsets(200, 2, 0.1, 2, &Cancel::new()).expect("subsets").swap_remove(0).rows;
     let problem = Problem::made(200, 6, 0.1, 52).flipped(&flipped);
     let rows: Vec<u32> = (0..200).collect();
     let parameters = fit(model, &problem, &rows, &model.start(6)).expect("trained");
@@ -135,7 +135,7 @@ fn influence_on_a_network_predicts_random_subsets_and_single_rows() {
 fn bits_do_not_depend_on_threads_and_bad_problems_are_refused() {
     let (problem, queries) = problem(3);
     let parameters = trained(&LOGISTIC, &problem);
-    let subsets = || random_subsets(ROWS, 8, 0.5, 1).expect("subsets");
+    let subsets = || random_subsets(ROWS, 8, 0.5, 1, &Cancel::new()).expect("subsets");
     let of =
         |threads| retrain(&LOGISTIC, (&problem, &queries), subsets(), &parameters, (threads, &Cancel::new()));
     assert_eq!(of(1).expect("retrained"), of(4).expect("retrained"));

@@ -39,7 +39,7 @@ fn store(folder: &Path) -> Store {
 /// Three subsets of a pool, each retrained twice, but for those runs that are left out.
 fn folder(place: &Path, pool: &[&str], seed: u64, undone: &[usize]) -> TruthFolder {
     let (pool, queries) = (samples(pool), samples(&["q0", "q1"]));
-    let subsets = random_subsets(pool.len(), 3, 0.5, seed).expect("subsets");
+    let subsets = random_subsets(pool.len(), 3, 0.5, seed, &Cancel::new()).expect("subsets");
     let design = json!({ "seed": seed });
     let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: 2, design };
     let made = TruthFolder::create(place, &plan).expect("made");

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use gstore_core::many;
+use gstore_core::{Cancel, Remedy, available_memory, many};
 use gstore_generate::uniform;
 use serde::{Deserialize, Serialize};
 
@@ -131,15 +131,47 @@ fn distinct(pool: usize, rows: usize) -> u64 {
     count as u64
 }
 
+/// Bytes of a subset besides its rows, about: what it is for, and its line with the digest.
+const OF_SUBSET: u64 = 500;
+
+/// Bytes of a row's id in the line of a subset, which is there as it is written and as it is read again, about.
+const OF_ID: u64 = 60;
+
+/// Refuses subsets of some rows each that take more memory than there is, before the first is made.
+fn check_room(count: usize, pool: usize, rows: usize) -> Result<(), EvaluateError> {
+    let Some(available) = available_memory() else { return Ok(()) };
+    let needed = bytes_of(count, pool, rows);
+    if needed <= available {
+        return Ok(());
+    }
+    Err(EvaluateError::Option(format!(
+        "{count} subsets of {} take about {} MB of memory, and {} MB are available: ask for fewer with {}",
+        many(rows as u64, "row"),
+        needed / 1_000_000,
+        available / 1_000_000,
+        Remedy::Option("count", "")
+    )))
+}
+
+/// Bytes that subsets of some rows each take at the peak, about: each is there twice, and its line names its rows or those
+/// that it leaves out.
+fn bytes_of(count: usize, pool: usize, rows: usize) -> u64 {
+    let written = rows.min(pool - rows) as u64;
+    let of_one = 8 * rows as u64 + OF_ID * written + OF_SUBSET;
+    (count as u64).saturating_mul(of_one)
+}
+
 /// Random subsets, each of a share of the pool, and none of them twice.
 ///
 /// # Errors
-/// A share that is none, or that has or leaves out a single row; fewer than two subsets, and more than there are.
+/// A share that is none, or that has or leaves out a single row; fewer than two subsets, more than there are, and more
+/// than there is memory for; being told to stop.
 pub fn random_subsets(
     pool: usize,
     count: usize,
     share: f64,
     seed: u64,
+    cancel: &Cancel,
 ) -> Result<Vec<Subset>, EvaluateError> {
     if count < 2 {
         return Err(EvaluateError::Option(
@@ -155,16 +187,26 @@ pub fn random_subsets(
             many(pool as u64, "row")
         )));
     }
-    let mut known = HashSet::new();
-    let drawn = (0..).map(|number| drawn(pool, rows, seed, number)).filter(|rows| known.insert(rows.clone()));
-    Ok(drawn.take(count).map(|rows| Subset { kind: SubsetKind::Random, rows }).collect())
+    check_room(count, pool, rows)?;
+    let (mut known, mut subsets) = (HashSet::new(), Vec::new());
+    for number in 0.. {
+        cancel.check()?;
+        let rows = drawn(pool, rows, seed, number);
+        if known.insert(rows.clone()) {
+            subsets.push(Subset { kind: SubsetKind::Random, rows });
+        }
+        if subsets.len() == count {
+            break;
+        }
+    }
+    Ok(subsets)
 }
 
 /// The whole pool, and the pool without each of its rows, or without each of `count` random ones. `id` names
 /// a row.
 ///
 /// # Errors
-/// Fewer than two rows, and more than there are.
+/// Fewer than two rows, more than there are, and more than there is memory for.
 pub fn leave_one_out<'a>(
     pool: usize,
     count: Option<usize>,
@@ -181,6 +223,7 @@ pub fn leave_one_out<'a>(
             "rows are compared with each other: at least two are needed".into(),
         ));
     }
+    check_room(count, pool, pool - 1)?;
     let rows = drawn(pool, count, seed, 0);
     let without = |row: &u32| {
         let kind = SubsetKind::Without { group: id(*row as usize).to_owned() };
@@ -283,14 +326,14 @@ mod tests {
 
     #[test]
     fn random_subsets_have_their_share_and_repeat() {
-        let subsets = random_subsets(101, 20, 0.5, 7).expect("subsets");
+        let subsets = random_subsets(101, 20, 0.5, 7, &Cancel::new()).expect("subsets");
         assert!(subsets.iter().all(|subset| subset.rows.len() == 51 && subset.rows.is_sorted()));
-        assert_eq!(subsets, random_subsets(101, 20, 0.5, 7).expect("subsets"));
+        assert_eq!(subsets, random_subsets(101, 20, 0.5, 7, &Cancel::new()).expect("subsets"));
         assert_ne!(subsets[0], subsets[1]);
         // The first ones stay where there are more of them.
-        assert_eq!(subsets[..5], random_subsets(101, 5, 0.5, 7).expect("subsets"));
+        assert_eq!(subsets[..5], random_subsets(101, 5, 0.5, 7, &Cancel::new()).expect("subsets"));
         for (count, share) in [(1, 0.5), (3, 0.0), (3, 1.0), (3, f64::NAN)] {
-            assert!(random_subsets(101, count, share, 7).is_err(), "{count} {share}");
+            assert!(random_subsets(101, count, share, 7, &Cancel::new()).is_err(), "{count} {share}");
         }
         for (pool, share, says) in [
             (560, 0.001, "a share of 0.001 of 560 rows is 1 row: "),
@@ -298,10 +341,13 @@ mod tests {
             (560, 0.999, "is 559 rows: "),
             (3, 0.5, "which takes 4 rows or more"),
         ] {
-            let error = random_subsets(pool, 3, share, 7).unwrap_err().to_string();
+            let error = random_subsets(pool, 3, share, 7, &Cancel::new()).unwrap_err().to_string();
             assert!(error.contains(says), "{says}: {error}");
         }
-        assert!(random_subsets(560, 3, 2.0 / 560.0, 7).is_ok() && random_subsets(4, 3, 0.5, 7).is_ok());
+        assert!(
+            random_subsets(560, 3, 2.0 / 560.0, 7, &Cancel::new()).is_ok()
+                && random_subsets(4, 3, 0.5, 7, &Cancel::new()).is_ok()
+        );
     }
 
     #[test]
@@ -310,15 +356,34 @@ mod tests {
             assert_eq!(distinct(pool, rows), count, "{pool} {rows}");
         }
         assert_eq!(distinct(560, 280), u64::MAX);
-        let mut all: Vec<Vec<u32>> =
-            random_subsets(4, 6, 0.5, 1).expect("subsets").into_iter().map(|subset| subset.rows).collect();
+        let mut all: Vec<Vec<u32>> = random_subsets(4, 6, 0.5, 1, &Cancel::new())
+            .expect("subsets")
+            .into_iter()
+            .map(|subset| subset.rows)
+            .collect();
         all.sort();
         assert_eq!(all, [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]);
-        let error = random_subsets(4, 32, 0.5, 1).unwrap_err();
+        let error = random_subsets(4, 32, 0.5, 1, &Cancel::new()).unwrap_err();
         assert!(error.to_string().contains("there are 6 of 2 of 4 rows") && error.is_usage(), "{error}");
         let error = leave_one_out(40, Some(100), 0, |_| "").unwrap_err();
         assert!(error.to_string().contains("100 rows are to be left out, and there are 40 rows"), "{error}");
         assert!(leave_one_out(40, Some(40), 0, |_| "").is_ok() && leave_one_out(1, None, 0, |_| "").is_err());
+    }
+
+    #[test]
+    fn drawing_can_be_stopped_and_what_does_not_fit_in_memory_is_not_begun() {
+        let stopped = random_subsets(560, 1000, 0.5, 1, &Cancel::raised());
+        assert!(matches!(stopped, Err(EvaluateError::Stopped)));
+        assert_eq!(bytes_of(2, 10, 7), 2 * (7 * 8 + 3 * OF_ID + OF_SUBSET));
+        assert_eq!(bytes_of(usize::MAX, 10, 7), u64::MAX);
+        // Where the system says how much there is.
+        if available_memory().is_some() {
+            let error = random_subsets(560, 1 << 50, 0.5, 1, &Cancel::new()).unwrap_err();
+            assert!(
+                error.is_usage() && error.to_string().contains(" MB are available: ask for fewer"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -202,7 +202,7 @@ fn subsets(
     let draw = &args.draw;
     let (rows, seed) = (pool.len(), draw.subset_seed());
     Ok(match draw.design() {
-        Design::Random => random_subsets(rows, draw.count.unwrap_or(SUBSETS), draw.fraction(), seed)?,
+        Design::Random => random_subsets(rows, draw.count.unwrap_or(SUBSETS), draw.fraction(), seed, cancel)?,
         Design::LeaveOneOut => leave_one_out(rows, draw.count, seed, |row| pool[row].id.as_str())?,
         Design::LeaveGroupOut => {
             let Some(key) = &draw.group else {
