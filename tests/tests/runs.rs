@@ -166,7 +166,7 @@ fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
     let at = damaged.len() - 4;
     damaged[at] ^= 1;
     fs_err::write(&weights, damaged).expect("written");
-    refuse(["adapter_model.safetensors is damaged", "put the file back"]);
+    refuse(["adapter_model.safetensors is damaged", "remove gstore_state.json"]);
     // Another checkpoint, whole, in its place.
     for name in ["adapter_model.safetensors", "gstore_state.json"] {
         let [from, to] = ["other", "tuned"].map(|run| place.path(run).join("checkpoint-2").join(name));

@@ -266,17 +266,21 @@ fn every_family_writes_the_state_of_every_optimizer() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_changed_bit_of_a_checkpoint_is_found_before_a_training_goes_on_from_it() {
     let Some(world) = World::new() else { return };
-    for (name, method, weights) in
-        [("lora", lora(), "adapter_model.safetensors"), ("full", Method::Full, "model.safetensors")]
-    {
+    let of_adapter = ["adapter_model.safetensors", "adapter_config.json", "optimizer.pt"];
+    let of_model = ["model.safetensors", "optimizer.pt"];
+    for (name, method, written) in [("lora", lora(), &of_adapter[..]), ("full", Method::Full, &of_model)] {
         let request = world.request(name, method);
         assert_eq!(go_for(&request, 6).steps, 6);
         let last = request.output.join("checkpoint-6");
-        for file in [weights, "optimizer.pt"] {
+        for file in written {
             let path = last.join(file);
             let sound = fs_err::read(&path).unwrap();
             let mut bytes = sound.clone();
-            bytes[sound.len() / 2] ^= 1;
+            // Of a configuration a digit, with which it says another number.
+            let alpha = b"\"lora_alpha\": ";
+            let digit = bytes.windows(alpha.len()).position(|word| word == alpha);
+            let at = digit.filter(|_| file.ends_with(".json")).map_or(sound.len() / 2, |at| at + alpha.len());
+            bytes[at] ^= 1;
             fs_err::write(&path, bytes).unwrap();
             let error = go(&request).unwrap_err().to_string();
             let before = request.output.join("checkpoint-3");
@@ -287,7 +291,7 @@ fn a_changed_bit_of_a_checkpoint_is_found_before_a_training_goes_on_from_it() {
         // An earlier version wrote no digests.
         let path = last.join("gstore_state.json");
         let mut state: serde_json::Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
-        assert_eq!(state["files"].as_object().unwrap().len(), 2);
+        assert_eq!(state["files"].as_object().unwrap().len(), written.len());
         state.as_object_mut().unwrap().remove("files");
         fs_err::write(&path, state.to_string()).unwrap();
         assert!(go(&request).unwrap().finished);

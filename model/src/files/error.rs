@@ -130,7 +130,10 @@ pub enum ModelError {
         value: f32,
     },
     /// A file of a checkpoint is not the one that its training wrote.
-    #[error("{folder}: {file}\n  put the file back from a copy, or move the folder away and train again")]
+    #[error(
+        "{folder}: {file}\n  put the file back from a copy, or move the folder away and train again; where another program \
+         trained on in this folder, remove gstore_state.json from it: then the files are taken as they are"
+    )]
     Damaged {
         /// The folder of the checkpoint.
         folder: PathBuf,

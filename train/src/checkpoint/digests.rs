@@ -12,8 +12,12 @@ use super::read::own_state;
 use super::{checkpoints, is_adapter};
 use crate::error::TrainError;
 
-/// The files, as far as a checkpoint has them.
-const FILES: [&str; 3] = ["adapter_model.safetensors", "model.safetensors", "optimizer.pt"];
+/// The files, as far as a checkpoint has them. The configuration of an adapter has what its factors are multiplied with.
+const FILES: [&str; 4] =
+    ["adapter_model.safetensors", "model.safetensors", "adapter_config.json", "optimizer.pt"];
+
+/// Those of them that are not read for a digest of their own where a training goes on from a checkpoint.
+const WEIGHTS: [&str; 3] = ["adapter_model.safetensors", "model.safetensors", "adapter_config.json"];
 
 /// The digests of a checkpoint that was just written, by the names of the files.
 pub(super) fn digests(folder: &Path) -> Result<BTreeMap<&'static str, Digest>, TrainError> {
@@ -53,7 +57,7 @@ pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
     let pending = own.as_ref().and_then(|own| own.get("losses_to_log").cloned());
     let own = own.map(|own| OwnState::new(folder, own));
     if let Some(own) = &own {
-        refuse(folder, own.damaged(&OwnState::WEIGHTS)?)?;
+        refuse(folder, own.damaged(&WEIGHTS)?)?;
     }
     if !is_adapter(folder) {
         let weights = BaseDigest::new(&ModelFolder::open(folder)?)?.checkpoint(None)?.to_string();
