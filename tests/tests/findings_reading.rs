@@ -217,6 +217,12 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     let scored = score(&[]);
     said(&scored, 0, &[&note]);
     assert!(scored.stdout.contains(&format!(",{positions},true,")), "{}", scored.stdout);
+    // Answers and tasks cut nothing off: a length that no answer could have is refused there, too.
+    write(&place, "tasks.jsonl", &format!("{}\n", world::QUESTION));
+    for command in [&["generate", "--prompt", "hello"][..], &["evaluate", "tasks", "--data", "tasks.jsonl"]] {
+        let given = [command, &["--model", "model", "--max-length", &beyond]].concat();
+        said(&place.run(&given), 2, &[&format!("--max-length {positions} or less")]);
+    }
     // And of trainings of many models.
     let long = |id: &str| format!("{{\"id\": \"{id}\", \"text\": \"{}\"}}\n", "hello there ".repeat(100));
     write(&place, "long.jsonl", &["a", "b", "c", "d"].map(long).concat());

@@ -60,8 +60,10 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let message = "stopping after the token in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
     let Chosen { mut weights, base, checkpoint, run, origins } = chosen(context, args)?;
+    let within = texts::within_positions(&weights.model, &args.text, weights.text.clone())?;
+    // A prompt that is too long is refused, and not cut off.
     if args.perplexity {
-        weights.text = texts::within_positions(&weights.model, &args.text, weights.text)?;
+        weights.text = within;
     }
     let prompts = source(context, &args.prompts, what, &cancel)?;
     let compute = Compute {

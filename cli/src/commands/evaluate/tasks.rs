@@ -44,6 +44,9 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         context.say(&format!("note: {note}"));
     }
     let systems = systems(context, args)?;
+    for System { weights, .. } in &systems {
+        texts::within_positions(&weights.model, &args.text, weights.text.clone())?;
+    }
     let names: Vec<&str> = systems.iter().map(|system| system.name.as_str()).collect();
     let base = base(&args.comparison, &names)?;
     let precision = gradients::precision(args.compute);
