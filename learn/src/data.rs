@@ -83,16 +83,21 @@ impl Labelled {
             notes.push(format!("{left_out} is missing or not finite"));
         }
         let standard = Standard::of(&self.x);
-        for (columns, what) in [
+        for (columns, one, several) in [
             (
                 standard.coarse(),
-                "differ in the last digits of f64 alone, and little is left of what they say",
+                "of the columns differs in the last digits of f64 alone, and little is left of what it says",
+                "of the columns differ in the last digits of f64 alone, and little is left of what they say",
             ),
-            (standard.constant, "are constant and say nothing"),
+            (
+                standard.constant,
+                "of the columns is constant and says nothing",
+                "of the columns are constant and say nothing",
+            ),
         ] {
             if !columns.is_empty() {
                 let shown = first_of(columns.iter().map(|col| &self.features[*col]), MOST_NAMES);
-                notes.push(format!("{} of the columns {what}: {shown}", columns.len()));
+                notes.push(format!("{}: {shown}", many_of(columns.len() as u64, one, several)));
             }
         }
         let of_texts: Vec<&str> =
@@ -212,7 +217,7 @@ mod tests {
         let far = scores.iter().map(|x| 2f64.powi(60) + 256.0 * x).collect();
         let notes = labelled(far, scores, 2).unwrap().notes(0.5).join("\n");
         assert!(
-            notes.contains("1 of the columns differ in the last digits") && !notes.contains("constant"),
+            notes.contains("1 of the columns differs in the last digits") && !notes.contains("constant"),
             "{notes}"
         );
     }

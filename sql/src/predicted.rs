@@ -57,7 +57,10 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Prefilter, SqlError> {
         false => SqlError::unknown(error.to_string()),
     })?;
     if artifact.kind != KIND {
-        return Err(SqlError::invalid(format!("artifact `{name}` is a {}, not a {KIND}", artifact.kind)));
+        return Err(SqlError::invalid(format!(
+            "artifact `{name}` is of the kind {}, and no {KIND}",
+            artifact.kind
+        )));
     }
     Prefilter::from_value(artifact.content).map_err(learned)
 }

@@ -211,6 +211,35 @@ fn rows_of_which_a_value_is_missing_go_on() {
 }
 
 #[test]
+fn a_cascade_whose_cut_removes_no_row_says_that_it_saved_nothing() {
+    let place = hinted();
+    let asked = ["--target", "q", "--top", "50%", "--recall", "80%", "--labels", "60"];
+    let stages = ["--cascade", "hint -> all"];
+    place.ok(&[&["select", "--pool", "pool", "--estimate"], &asked[..], &stages].concat());
+    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+    let part = snapshot.feature("pool/grad-adam@checkpoint-104").expect("computed");
+    let sample = snapshot.open_feature(part).expect("opens").row_set().expect("readable");
+    assert_eq!(sample.len(), 60);
+    // The rows that the seed draws have a value, and no others: what is not known goes on.
+    let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let lines = (0u64..).zip(pool.lines()).map(|(row, line)| {
+        let mut line: Value = serde_json::from_str(line).expect("JSON");
+        if !sample.contains(row) {
+            line.as_object_mut().expect("an object").remove("hint");
+        }
+        format!("{line}\n")
+    });
+    fs_err::write(place.path("late.jsonl"), lines.collect::<String>()).expect("written");
+    place.ok(&["add", "--dataset", "late", "--data", "late.jsonl"]);
+    let select = ["select", "--pool", "late", "-o", "out.jsonl", "--report", "r.json"];
+    let done = place.run(&[&select[..], &asked, &stages].concat());
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let report = fs_err::read_to_string(place.path("r.json")).expect("written");
+    let told = "the cascade has saved nothing: its cuts were expected to remove enough of 2";
+    assert!(report.contains(told) && report.contains("and removed none"), "{report}");
+}
+
+#[test]
 fn a_column_that_says_nothing_of_the_sample_is_named_before_anything_is_computed() {
     let place = hinted();
     let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use gstore_learn::judge::{CascadeCost, StageCut, percent, taken};
+use gstore_learn::judge::{CascadeCost, StageCut, percent, saved, taken};
 use serde::Serialize;
 
 use super::CascadeRequest;
@@ -148,10 +148,10 @@ impl CascadeReport {
         for cost in std::iter::once(&self.cost).chain(&self.time) {
             writeln!(
                 text,
-                "{} against {} for the gradients of all rows; {} saved",
+                "{} against {} for the gradients of all rows; {}",
                 taken(cost.with(), cost.measured),
                 taken(cost.without(), cost.measured),
-                percent(cost.saving())
+                saved(cost.saving())
             )?;
         }
         writeln!(text, "this run computed for {}", taken(self.seconds, true))?;

@@ -1,6 +1,6 @@
 //! The rows that are not labelled, stage by stage: what is computed of them, and which go on.
 
-use gstore_core::Unit;
+use gstore_core::{Unit, many_of};
 use gstore_learn::LearnError;
 use gstore_store::{RowSet, Store};
 
@@ -62,6 +62,14 @@ impl Cascade {
         self.report.cost = self.spent.passes(rows, labelled, entering.clone());
         self.report.time = self.spent.time(rows, labelled, entering);
         (self.report.seconds, self.report.done) = (self.spent.seconds(), true);
+        if !self.report.saves() {
+            let cut = self.rest.len().saturating_sub(left.len());
+            self.report.notes.push(format!(
+                "the cascade has saved nothing: its cuts were expected to remove enough of {}, and removed {}",
+                many_of(self.rest.len(), "row that was not labelled", "rows that were not labelled"),
+                if cut == 0 { "none".to_owned() } else { cut.to_string() }
+            ));
+        }
         Ok(self.report)
     }
 

@@ -218,7 +218,10 @@ fn learned_from(prefilter: &Prefilter) -> BTreeSet<String> {
 pub fn prefilter(snapshot: &Snapshot, name: &str) -> Result<Prefilter, AnswerError> {
     let artifact = snapshot.artifact(name)?;
     if artifact.kind != KIND {
-        return Err(AnswerError::Refused(format!("artifact `{name}` is a {}, not a {KIND}", artifact.kind)));
+        return Err(AnswerError::Refused(format!(
+            "artifact `{name}` is of the kind {}, and no {KIND}",
+            artifact.kind
+        )));
     }
     Ok(Prefilter::from_value(artifact.content)?)
 }

@@ -22,8 +22,11 @@ pub fn recall_picture(report: &Report) -> Picture {
             let points = target.budgets.iter().zip(ceiling).map(|(at, ceiling)| [at.budget, *ceiling]);
             series.push(line("perfect, expected", 2, true, points.collect()));
         }
-        series.push(line("95 % interval", 3, true, at(&|at| at.interval.map_or(f64::NAN, |i| i.low))));
-        series.push(line("95 % interval", 3, true, at(&|at| at.interval.map_or(f64::NAN, |i| i.high))));
+        // Few rows have none.
+        if target.budgets.iter().any(|at| at.interval.is_some()) {
+            series.push(line("95 % interval", 3, true, at(&|at| at.interval.map_or(f64::NAN, |i| i.low))));
+            series.push(line("95 % interval", 3, true, at(&|at| at.interval.map_or(f64::NAN, |i| i.high))));
+        }
         series.push(line("prediction", 0, false, at(&|at| at.recall)));
         Panel {
             heading: format!("recall of the true top for {}", target.target),
@@ -61,11 +64,13 @@ mod tests {
         let means = Means { seed: 1, threads: 1, cancel: &RUN };
         let learner = Learner::Ridge { alphas: vec![1.0] };
         let options = FitOptions { learner, resamples: 100, ..FitOptions::default() };
-        let (_, report, _) =
+        let (_, mut report, _) =
             Prefilter::fit(FeatureSet::default(), &data, &options, &[None; 2], &means).expect("fit");
         let svg = recall_picture(&report).svg();
-        for text in ["true top for gsm8k", "true top for law", "rows at random"] {
+        for text in ["true top for gsm8k", "true top for law", "rows at random", "95 % interval"] {
             assert!(svg.contains(text), "{text}");
         }
+        report.targets.iter_mut().flat_map(|target| &mut target.budgets).for_each(|at| at.interval = None);
+        assert!(!recall_picture(&report).svg().contains("95 % interval"));
     }
 }

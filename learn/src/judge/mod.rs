@@ -31,4 +31,4 @@ pub use order::{kept_rows, ranks, top, top_k};
 pub use recall::{AtBudget, at_budgets, r2, spearman};
 pub use report::{JudgeRequest, Report, TargetReport, judge};
 pub use resample::{Bootstrap, Interval};
-pub use text::{percent, taken};
+pub use text::{percent, saved, taken};

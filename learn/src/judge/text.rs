@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use gstore_core::{many, many_of};
+
 use super::report::Report;
 use super::resample::Interval;
 
@@ -17,11 +19,11 @@ impl Report {
     fn write(&self, text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
-            "{} over {} ({} columns), judged on {} rows that were not learned from; top {}",
+            "{} over {} ({}), judged on {} not learned from; top {}",
             self.learner,
             summary(&self.features),
-            self.features.len(),
-            self.rows,
+            many(self.features.len() as u64, "column"),
+            many_of(self.rows as u64, "row that was", "rows that were"),
             percent(self.top)
         )?;
         self.recalls(text)?;
@@ -74,8 +76,9 @@ impl Report {
                 let share = with(&format!("{:.2}", r.value), Some(r.interval), |x| format!("{x:.2}"));
                 writeln!(
                     text,
-                    "{}: {share} of the labels' variance is not noise ({} rows)",
-                    target.target, r.rows
+                    "{}: {share} of the labels' variance is not noise ({})",
+                    target.target,
+                    many(r.rows as u64, "row")
                 )?;
             }
             match cut.from {
@@ -93,8 +96,9 @@ impl Report {
                 }
                 None => writeln!(
                     text,
-                    "{}: every row is kept; {} rows of the true top bound no smaller budget",
-                    target.target, target.top
+                    "{}: every row is kept; {} no smaller budget",
+                    target.target,
+                    many_of(target.top as u64, "row of the true top bounds", "rows of the true top bound")
                 )?,
             }
         }
@@ -106,15 +110,18 @@ impl Report {
             self.choice.bound
         )?;
         if let Some(cost) = &self.cost {
+            // Kept rows that have labels are computed again where they are a dataset of their own.
+            let again = (cost.scored() - cost.rows as f64).max(0.0);
+            let twice = if again >= 0.5 { format!(", {again:.0} a second time") } else { String::new() };
             writeln!(
                 text,
-                "{:.0} of {} rows are computed in full ({} of them for labels): {} against {}; {} saved",
-                cost.scored(),
-                cost.rows,
+                "{:.0} of {} are computed in full ({} of them for labels{twice}): {} against {}; {}",
+                cost.scored().min(cost.rows as f64),
+                many(cost.rows, "row"),
                 cost.labelled,
                 taken(cost.with(), cost.measured),
                 taken(cost.without(), cost.measured),
-                percent(cost.saving())
+                saved(cost.saving())
             )?;
         }
         self.notes.iter().try_for_each(|note| writeln!(text, "note: {note}"))
@@ -148,6 +155,14 @@ pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
+/// A share of the whole computation that is saved, in words: what costs more saves nothing.
+pub fn saved(share: f64) -> String {
+    match share {
+        share if share > 0.0 => format!("{} saved", percent(share)),
+        _ => "nothing saved".to_owned(),
+    }
+}
+
 /// A time in its natural unit, or a number of passes.
 pub fn taken(units: f64, measured: bool) -> String {
     match units {
@@ -155,5 +170,15 @@ pub fn taken(units: f64, measured: bool) -> String {
         s if s < 120.0 => format!("{s:.1} s"),
         s if s < 7200.0 => format!("{:.1} min", s / 60.0),
         s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_costs_more_saves_nothing() {
+        assert_eq!([0.25, 0.0, -1.0 / 3.0].map(saved), ["25.0 % saved", "nothing saved", "nothing saved"]);
     }
 }

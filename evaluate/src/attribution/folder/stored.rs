@@ -66,7 +66,7 @@ impl Stored {
         let part = snapshot.artifact(name)?;
         let bad = |what: String| EvaluateError::Truth(format!("artifact {name}: {what}"));
         if part.kind != RETRAINING {
-            return Err(bad(format!("it is a {}, and no subsets", part.kind)));
+            return Err(bad(format!("it is of the kind {}, and has no subsets", part.kind)));
         }
         let content: Content =
             serde_json::from_value(part.content.clone()).map_err(|error| bad(error.to_string()))?;
