@@ -62,5 +62,6 @@ mod sketch;
 mod sketch_ingest;
 mod terminal;
 mod train;
+mod train_refused;
 mod unsound;
 mod whole_model;

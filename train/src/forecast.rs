@@ -8,7 +8,7 @@ use gstore_model::gradients::HostFactors;
 use gstore_model::weights::Adapter;
 use gstore_model::{Backend, with_backend};
 
-use crate::checkpoint::last_checkpoint;
+use crate::checkpoint::{check_files, last_checkpoint};
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::job::{Observer, Quiet, options};
@@ -17,7 +17,7 @@ use crate::parameters::Parameters;
 use crate::prepare::Prepared;
 use crate::request::{Method, TrainRequest};
 use crate::resumption::steps_of;
-use crate::start::{check_output, fresh, identity};
+use crate::start::{check_output, identity, start};
 use crate::trainer::Trainer;
 
 /// What a training will take.
@@ -119,10 +119,14 @@ fn measure<B: Backend + Clone>(
     };
     let of_token = match fits {
         true => {
-            let parameters = fresh(&request, base.as_ref(), &decoder, backend)?;
-            Some(seconds_of_token(&request, parameters, &samples, cancel)?)
+            let start = start(&request, overwrites, base.as_ref(), &decoder, backend)?;
+            Some(seconds_of_token(&request, start.parameters, &samples, cancel)?)
         }
-        false => None,
+        false => {
+            // As far as that takes no memory.
+            last.iter().try_for_each(|last| check_files(&last.folder))?;
+            None
+        }
     };
     let tokens = |samples: &[Sample]| samples.iter().map(|sample| sample.ids.len() as u64).sum::<u64>();
     let (per_epoch, total) = (steps.per_epoch(), steps.total());

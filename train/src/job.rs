@@ -8,15 +8,15 @@ use gstore_model::{Backend, with_backend};
 use serde_json::Value;
 
 use crate::checkpoint::{
-    Checkpoint, Evaluated, Lock, LogLine, Resumed, TrainingState, check_writable, checkpoints, remove_all,
-    write,
+    Checkpoint, Evaluated, Lock, LogLine, Resumed, TrainingState, check_writable, checkpoints,
+    last_checkpoint, remove_all, write,
 };
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::prepare::Prepared;
 use crate::request::TrainRequest;
 use crate::schedule::Schedule;
-use crate::start::{Begun, begin, identity, start};
+use crate::start::{Begun, begin, check_output, identity, start};
 use crate::trainer::{StepReport, Trainer, TrainerOptions};
 
 /// Hears how a training goes on.
@@ -131,8 +131,21 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         prepared.check_memory()?;
         let Prepared { request, base, decoder, samples, held_out, steps, .. } = &prepared;
         let (identity, begun_with) = identity(request, base.as_ref(), (samples, held_out), steps)?;
-        let Begun { lock, overwrites } = begin(request, &identity, steps.total())?;
-        let start = start(request, overwrites, base.as_ref(), decoder, backend)?;
+        let total = steps.total();
+        // What cannot be begun with leaves no folder behind.
+        let first = match request.output.exists() {
+            true => None,
+            false => {
+                check_output(request, &identity, total)?;
+                Some(start(request, false, base.as_ref(), decoder, backend.clone())?)
+            }
+        };
+        let Begun { lock, overwrites } = begin(request, &identity, total)?;
+        let start = match first {
+            // Unless another training has written there meanwhile.
+            Some(first) if last_checkpoint(&request.output)?.is_none() => first,
+            _ => start(request, overwrites, base.as_ref(), decoder, backend)?,
+        };
         // Not before: what is refused until here leaves the former training as it was.
         if overwrites {
             check_writable(&request.output)?;
@@ -140,7 +153,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         }
         let Resumed { parameters, optimizer, log, evaluations, pending } = start;
         Ok(Job {
-            schedule: request.schedule(steps.total()),
+            schedule: request.schedule(total),
             trainer: Trainer::new(parameters, optimizer, options(request)),
             prepared,
             _lock: lock,

@@ -227,7 +227,7 @@ pub(crate) fn start<B: Backend + Clone>(
 }
 
 /// The parameters of a training that has taken no step.
-pub(crate) fn fresh<B: Backend + Clone>(
+fn fresh<B: Backend + Clone>(
     request: &TrainRequest,
     base: Option<&ModelFolder>,
     decoder: &Decoder,

@@ -1,0 +1,69 @@
+//! Promise: a training that cannot begin or go on says so before anything is written, in a dry run as well.
+
+use std::path::Path;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+
+fn place() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    place
+}
+
+fn train(place: &Place, more: &[&str]) -> binary::Finished {
+    let mut command = place.gstore(&["train", "--data", "pool.jsonl", "--max-length", "64"]);
+    binary::run(command.args(more).arg("--model").arg(world::demo().join("model")))
+}
+
+/// Changes the lowest bit of the last value.
+fn damage(path: &Path) {
+    let mut bytes = fs_err::read(path).expect("read");
+    let at = bytes.len() - 4;
+    bytes[at] ^= 1;
+    fs_err::write(path, bytes).expect("written");
+}
+
+#[test]
+fn a_dry_run_looks_at_the_checkpoint_that_a_training_would_go_on_from() {
+    let place = place();
+    let words = ["--output", "tuned", "--max-steps", "3"];
+    let done = train(&place, &words);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    damage(&place.path("tuned/checkpoint-3/adapter_model.safetensors"));
+    for more in [&[][..], &["--dry-run"]] {
+        let refused = train(&place, &[&words[..], more].concat());
+        let says = "adapter_model.safetensors is damaged";
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+    // What is to be overwritten is not gone on from.
+    let plan = train(&place, &[&words[..], &["--dry-run", "--overwrite-output-dir", "--seed", "3"]].concat());
+    assert_eq!(plan.code, 0, "{}", plan.stderr);
+}
+
+#[test]
+fn what_a_training_cannot_begin_with_leaves_no_folder() {
+    let place = place();
+    let done = train(&place, &["--output", "tuned", "--max-steps", "2"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let folder = place.path("tuned/checkpoint-2");
+    // As of another program, which says no digests.
+    fs_err::remove_file(folder.join("gstore_state.json")).expect("removed");
+    let weights = fs_err::read(folder.join("adapter_model.safetensors")).expect("read");
+    let mut unsound = weights.clone();
+    let at = unsound.len() - 4;
+    unsound[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let optimizer = fs_err::read(folder.join("optimizer.pt")).expect("read");
+    for (weights, optimizer, start) in [
+        (&unsound[..], &optimizer[..], "--adapter"),
+        (&unsound, &optimizer, "--resume-from-checkpoint"),
+        (&weights, &optimizer[..optimizer.len() / 2], "--resume-from-checkpoint"),
+    ] {
+        fs_err::write(folder.join("adapter_model.safetensors"), weights).expect("written");
+        fs_err::write(folder.join("optimizer.pt"), optimizer).expect("written");
+        let onward = ["--output", "onward", "--max-steps", "4", start, "tuned/checkpoint-2"];
+        let refused = train(&place, &onward);
+        assert_eq!(refused.code, 1, "{start}: {}", refused.stderr);
+        assert!(!place.path("onward").exists(), "{start}");
+    }
+}
