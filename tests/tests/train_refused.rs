@@ -56,8 +56,8 @@ fn what_a_training_cannot_begin_with_leaves_no_folder() {
     let optimizer = fs_err::read(folder.join("optimizer.pt")).expect("read");
     for (weights, optimizer, start) in [
         (&unsound[..], &optimizer[..], "--adapter"),
-        (&unsound, &optimizer, "--resume-from-checkpoint"),
-        (&weights, &optimizer[..optimizer.len() / 2], "--resume-from-checkpoint"),
+        (&unsound[..], &optimizer[..], "--resume-from-checkpoint"),
+        (&weights[..], &optimizer[..optimizer.len() / 2], "--resume-from-checkpoint"),
     ] {
         fs_err::write(folder.join("adapter_model.safetensors"), weights).expect("written");
         fs_err::write(folder.join("optimizer.pt"), optimizer).expect("written");

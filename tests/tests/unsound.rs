@@ -67,10 +67,10 @@ fn a_loss_that_is_no_number_is_told_with_its_sample_and_not_stored() {
     };
     for (features, what) in [
         (&["--features", "loss"][..], "the loss"),
-        (&["--features", "loss", "--per-token"], "the loss"),
-        (&["--features", "grad-sgd", "--dim", "64"], "the loss"),
-        (&["--features", "entropy"], "the entropy"),
-        (&["--features", "embed-mean"], "the embedding"),
+        (&["--features", "loss", "--per-token"][..], "the loss"),
+        (&["--features", "grad-sgd", "--dim", "64"][..], "the loss"),
+        (&["--features", "entropy"][..], "the entropy"),
+        (&["--features", "embed-mean"][..], "the embedding"),
     ] {
         let refused = ingest(&place, &model, features);
         let says = format!(

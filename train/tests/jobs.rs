@@ -268,7 +268,8 @@ fn a_changed_bit_of_a_checkpoint_is_found_before_a_training_goes_on_from_it() {
     let Some(world) = World::new() else { return };
     let of_adapter = ["adapter_model.safetensors", "adapter_config.json", "optimizer.pt"];
     let of_model = ["model.safetensors", "optimizer.pt"];
-    for (name, method, written) in [("lora", lora(), &of_adapter[..]), ("full", Method::Full, &of_model)] {
+    for (name, method, written) in [("lora", lora(), &of_adapter[..]), ("full", Method::Full, &of_model[..])]
+    {
         let request = world.request(name, method);
         assert_eq!(go_for(&request, 6).steps, 6);
         let last = request.output.join("checkpoint-6");
