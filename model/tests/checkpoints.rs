@@ -341,6 +341,26 @@ fn adapters_of_other_models_and_damaged_ones_are_refused() {
         deep.weights.insert(name.replace("layers.1", "layers.7"), good.weights[name].clone());
     }
     assert_says(&use_adapter(&folder, &deep).unwrap_err(), &["another model", "layers.7", "2 layers"]);
+    // With what its folder says of the model that it was trained on.
+    deep.config["base_model_name_or_path"] = json!("org/deep");
+    assert_says(&use_adapter(&folder, &deep).unwrap_err(), &["it was trained on org/deep: give that"]);
+    let state = adapter_path(&folder).join("gstore_state.json");
+    write_json(&state, &json!({ "base": "ab".repeat(32) }));
+    let told = use_adapter(&folder, &deep).unwrap_err();
+    assert_says(&told, &["it was trained on org/deep, when its digest began with abab"]);
+    fs_err::write(&state, b"{").unwrap();
+    let told = use_adapter(&folder, &deep).unwrap_err();
+    assert_says(&told, &["gstore_state.json is damaged: EOF", "remove gstore_state.json"]);
+    fs_err::remove_file(&state).unwrap();
+    // Weights that are cut off, and none.
+    let open = |path: &Path| Adapter::open(path).unwrap_err().to_string();
+    let path = good.write(&adapter_path(&folder));
+    let weights = path.join("adapter_model.safetensors");
+    let bytes = fs_err::read(&weights).unwrap();
+    fs_err::write(&weights, &bytes[..bytes.len() - 8]).unwrap();
+    assert_says(&open(&path), &["is not a valid safetensors file", "put it back from a copy"]);
+    fs_err::remove_file(&weights).unwrap();
+    assert_says(&open(&path), &["has no adapter_model.safetensors", "put it back from a copy"]);
     let mut shallow = good.clone();
     shallow.weights.retain(|n, _| n.contains("layers.0"));
     assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["another model", "layers.1"]);

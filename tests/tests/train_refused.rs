@@ -67,3 +67,26 @@ fn what_a_training_cannot_begin_with_leaves_no_folder() {
         assert!(!place.path("onward").exists(), "{start}");
     }
 }
+
+#[test]
+fn options_that_leave_others_without_effect_are_told() {
+    let place = place();
+    let words = ["--output", "tuned", "--max-steps", "2", "--dry-run"];
+    for (more, says) in [
+        (&["--num-train-epochs", "3"][..], "note: --max-steps 2 counts, and not --num-train-epochs 3"),
+        (
+            &["--warmup-steps", "500"][..],
+            "the warm-up takes 500 steps, and the training has 2 steps: the rate",
+        ),
+    ] {
+        let told = train(&place, &[&words[..], more].concat());
+        assert!(told.code == 0 && told.stderr.contains(says), "{more:?}: {}", told.stderr);
+    }
+    let plain = train(&place, &[&words[..], &["--warmup-steps", "1"]].concat());
+    assert!(plain.code == 0 && !plain.stderr.contains("never reaches"), "{}", plain.stderr);
+    for name in [".", ".."] {
+        let refused = train(&place, &[&words[..], &["--run", name]].concat());
+        let says = "cannot name a run";
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{name}: {}", refused.stderr);
+    }
+}

@@ -95,6 +95,11 @@ impl Prepared {
             LossMean::Tokens => Leftover::Step,
         };
         let steps = Steps::new(request.plan(), units, size, leftover, batching.epochs, batching.max_steps)?;
+        if let Some(warmup) = request.steps.warmup_steps.filter(|warmup| *warmup >= steps.total()) {
+            let (warmup, total) = (many(warmup, "step"), many(steps.total(), "step"));
+            let never = "the rate never reaches its peak";
+            observer.note(&format!("the warm-up takes {warmup}, and the training has {total}: {never}"));
+        }
         let mut prepared = Prepared {
             memory: MemoryPlan {
                 keep: request.compute.keep,

@@ -172,9 +172,9 @@ pub struct TrainBatchArgs {
     /// Micro-batches of a step
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<usize>(1))]
     pub gradient_accumulation_steps: usize,
-    /// Passes over the data
-    #[arg(long, alias = "epochs", value_name = "X", default_value_t = 3.0)]
-    pub num_train_epochs: f64,
+    /// Passes over the data [default: 3]
+    #[arg(long, alias = "epochs", value_name = "X")]
+    pub num_train_epochs: Option<f64>,
     /// Steps, in place of epochs
     #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
     pub max_steps: Option<u64>,

@@ -37,6 +37,9 @@ pub(super) use rows::{check_file_options, ids_of, source, subset};
 /// Seed of a random share where none is given, as help says.
 const DATA_SEED: u64 = 42;
 
+/// Passes over the data where none are given, as help says.
+const EPOCHS: f64 = 3.0;
+
 /// Trains, and registers what was trained.
 pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     if args.saving.run.is_some() && context.named_store().is_none() {
@@ -79,6 +82,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         output: args.output.clone(),
     };
     texts::tell_cut(context, &args.text, (&request.model, &request.batching.text))?;
+    tell_steps(context, &args.batches);
     let mut live = Live::new(context.quiet);
     if args.dry_run {
         let told = gstore_train::forecast(&request, &mut live, &cancel);
@@ -127,6 +131,13 @@ pub fn check_options(args: &TrainArgs) -> Result<()> {
 /// What is dropped in training.
 pub(super) fn dropout(weights: &TrainWeightArgs) -> DropoutRates {
     DropoutRates { lora: weights.lora_dropout, hidden: weights.dropout, attention: weights.attention_dropout }
+}
+
+/// Says that epochs which were asked for count for nothing.
+pub(super) fn tell_steps(context: &Context, args: &TrainBatchArgs) {
+    if let (Some(steps), Some(epochs)) = (args.max_steps, args.num_train_epochs) {
+        context.say(&format!("note: --max-steps {steps} counts, and not --num-train-epochs {epochs}"));
+    }
 }
 
 /// Which weights are trained.
@@ -179,7 +190,7 @@ pub(super) fn batching(args: &TrainBatchArgs, text: TextOptions) -> Batching {
         text,
         micro: args.per_device_train_batch_size,
         accumulate: args.gradient_accumulation_steps,
-        epochs: args.num_train_epochs,
+        epochs: args.num_train_epochs.unwrap_or(EPOCHS),
         max_steps: args.max_steps,
         seed: args.seed,
         shuffle: !args.no_shuffle,

@@ -79,7 +79,9 @@ pub enum ModelError {
         what: String,
     },
     /// A safetensors file is damaged.
-    #[error("{path} is not a valid safetensors file: {message}")]
+    #[error(
+        "{path} is not a valid safetensors file: {message}\n  it is damaged or was cut off: put it back from a copy"
+    )]
     Safetensors {
         /// The file.
         path: PathBuf,
@@ -107,7 +109,10 @@ pub enum ModelError {
         found: Vec<usize>,
     },
     /// The adapter was trained on another model.
-    #[error("{adapter} is an adapter for another model than {base}: {message}")]
+    #[error(
+        "{adapter} is an adapter for another model than {base}: {message}{}",
+        of_other(trained.as_deref())
+    )]
     AdapterMismatch {
         /// The adapter folder.
         adapter: PathBuf,
@@ -115,6 +120,8 @@ pub enum ModelError {
         base: PathBuf,
         /// The first difference.
         message: String,
+        /// The model that it was trained on, as far as its folder says it.
+        trained: Option<String>,
     },
     /// A weight is no number: no rate and no step is at fault for it.
     #[error(
@@ -156,4 +163,12 @@ pub enum ModelError {
         /// The first digits of its digest.
         found: String,
     },
+}
+
+/// The way out where an adapter says what it was trained on.
+fn of_other(trained: Option<&str>) -> String {
+    let way = |trained: &str| {
+        format!("\n  it was trained on {trained}: give that with {}", Remedy::Option("model", ""))
+    };
+    trained.map_or_else(String::new, way)
 }

@@ -212,7 +212,7 @@ fn missing_weights(folder: &Path, stem: &str) -> ModelError {
         Some(name) => {
             format!("; {name} is a pickle, which gstore does not load: save with safe_serialization=True")
         }
-        None => String::new(),
+        None => "; put it back from a copy, or give another folder".to_owned(),
     };
     ModelError::MissingFile {
         folder: folder.to_owned(),

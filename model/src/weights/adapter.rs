@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::digest::trained_on;
 use super::finite::check_finite;
 use super::folder::ModelFolder;
 use super::lora_config::LoraConfig;
@@ -148,7 +149,11 @@ impl Adapter {
     }
 
     fn mismatch(&self, base: &ModelFolder, message: String) -> ModelError {
-        ModelError::AdapterMismatch { adapter: self.path.clone(), base: base.path().to_owned(), message }
+        let (adapter, base) = (self.path.clone(), base.path().to_owned());
+        match trained_on(&adapter) {
+            Ok(trained) => ModelError::AdapterMismatch { adapter, base, message, trained },
+            Err(error) => error,
+        }
     }
 
     /// The error of a module that is no linear map of the base's layers.

@@ -155,11 +155,7 @@ impl BaseDigest {
         if trained == found {
             return Ok(());
         }
-        let digest = trained.short();
-        let trained = match named_base(checkpoint)? {
-            Some(name) => format!("{name}, when its digest began with {digest}"),
-            None => format!("a model whose digest begins with {digest}"),
-        };
+        let trained = described(named_base(checkpoint)?, &trained);
         let (checkpoint, base) = (checkpoint.to_owned(), self.folder.clone());
         Err(ModelError::OtherBase { checkpoint, trained, base, found: found.short().to_owned() })
     }
@@ -192,6 +188,24 @@ impl BaseDigest {
     }
 }
 
+/// The model that a checkpoint was trained on, as far as its folder says it.
+pub(super) fn trained_on(checkpoint: &Path) -> Result<Option<String>, ModelError> {
+    let name = named_base(checkpoint)?;
+    Ok(match OwnState::read(checkpoint)?.and_then(|state| state.base()) {
+        Some(trained) => Some(described(name, &trained)),
+        None => name,
+    })
+}
+
+/// A model by its name and the first digits of its digest.
+fn described(name: Option<String>, id: &CheckpointId) -> String {
+    let digest = id.short();
+    match name {
+        Some(name) => format!("{name}, when its digest began with {digest}"),
+        None => format!("a model whose digest begins with {digest}"),
+    }
+}
+
 /// The base that an adapter's configuration names.
 fn named_base(checkpoint: &Path) -> Result<Option<String>, ModelError> {
     let path = checkpoint.join("adapter_config.json");
@@ -199,7 +213,8 @@ fn named_base(checkpoint: &Path) -> Result<Option<String>, ModelError> {
         return Ok(None);
     }
     let config = json::read(&path)?;
-    Ok(config.get("base_model_name_or_path").and_then(|name| name.as_str()).map(str::to_owned))
+    let name = config.get("base_model_name_or_path").and_then(|name| name.as_str());
+    Ok(name.filter(|name| !name.is_empty()).map(str::to_owned))
 }
 
 /// The same weights under another rotary base or epsilon are another function, so its

@@ -29,7 +29,17 @@ impl OwnState {
     /// A file that cannot be read.
     pub fn read(folder: &Path) -> Result<Option<OwnState>, ModelError> {
         let path = folder.join(Self::FILE);
-        if path.is_file() { json::read(&path).map(|value| Some(Self::new(folder, value))) } else { Ok(None) }
+        if !path.is_file() {
+            return Ok(None);
+        }
+        match json::read(&path) {
+            Ok(value) => Ok(Some(Self::new(folder, value))),
+            Err(ModelError::Json { source, .. }) => Err(ModelError::Damaged {
+                folder: folder.to_owned(),
+                file: format!("{} is damaged: {source}", Self::FILE),
+            }),
+            Err(error) => Err(error),
+        }
     }
 
     /// That of a checkpoint's folder, which was read.

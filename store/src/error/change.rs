@@ -123,7 +123,7 @@ pub enum CommitError {
     },
     /// A name of a run that is none.
     #[error(
-        "{name:?} cannot name a run: that is a text of 1 to {longest} bytes without `/` and control characters"
+        "{name:?} cannot name a run: that is a text of 1 to {longest} bytes without `/` and control characters, and not `.` or `..`"
     )]
     RunName {
         /// The text.

@@ -14,7 +14,8 @@ impl RunPart {
     /// Says which texts can.
     pub fn check_name(name: &str) -> Result<(), CommitError> {
         let is_bad = |c: char| c == '/' || c.is_control();
-        match name.is_empty() || name.len() > LONGEST || name.contains(is_bad) {
+        let is_folder = matches!(name, "." | "..");
+        match name.is_empty() || is_folder || name.len() > LONGEST || name.contains(is_bad) {
             true => Err(CommitError::RunName { name: name.to_owned(), longest: LONGEST }),
             false => Ok(()),
         }

@@ -69,6 +69,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let Asked { request, queries, recipe, text } = asked;
     let agreed = truth.agree_on_recipe(&recipe)?;
     texts::tell_cut(context, &args.text, (&request.model, &text))?;
+    train::tell_steps(context, &args.batches);
     // Before hours of work that the store would not take.
     stored::check(context, args, &truth, &cancel)?;
     for Undone { run, .. } in remaining {
