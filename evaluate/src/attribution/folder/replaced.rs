@@ -34,7 +34,7 @@ impl TruthFolder {
     /// As of [`TruthFolder::create`].
     pub fn put(&self, folder: &Path) -> Result<TruthFolder, EvaluateError> {
         let read = |name: &str| fs_err::read_to_string(self.folder.join(name));
-        let texts = DRAWN.iter().map(|name| read(name)).collect::<Result<Vec<String>, _>>()?;
+        let texts = DRAWN.into_iter().map(read).collect::<Result<Vec<String>, _>>()?;
         let files: Vec<(&str, &str)> = DRAWN.into_iter().zip(texts.iter().map(String::as_str)).collect();
         Self::made(folder, &files, &self.manifest)
     }
