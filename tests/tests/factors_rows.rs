@@ -81,6 +81,15 @@ fn what_blocks_leave_out_is_stored_beside_the_rows_and_said() {
         !modules.is_empty() && modules.iter().all(|line| line.starts_with("residual@base,model.")),
         "{shares}"
     );
+    // Of some modules all are these.
+    let inspect = ["factors", "inspect", "f", "--dataset", "pool", "--format", "csv"];
+    let name = modules[0].split(',').nth(1).expect("a module");
+    let one = place.ok(&[&inspect[..], &["--modules", name]].concat());
+    let one: Vec<&str> = one.lines().skip(1).collect();
+    assert_eq!((one.len(), one[1]), (2, modules[0]), "{one:?}");
+    assert_eq!(one[0].replace(",,", &format!(",{name},")), one[1]);
+    let refused = place.run(&[&inspect[..], &["--modules", "none.*"]].concat());
+    assert!(refused.code != 0 && refused.stderr.contains("no such module; they have"), "{}", refused.stderr);
     for line in modules {
         let part =
             |at: usize| line.split(',').nth(at).and_then(|text| text.parse::<f64>().ok()).expect("a part");
@@ -90,6 +99,12 @@ fn what_blocks_leave_out_is_stored_beside_the_rows_and_said() {
     assert!(refused.code != 0 && refused.stderr.contains("give --projection ekfac"), "{}", refused.stderr);
     let refused = place.run(&["query", "SELECT id FROM influence('pool', 'q', kind => 'residual')"]);
     assert!(refused.stderr.contains("not vectors that can be compared"), "{}", refused.stderr);
+    // Rows that came later have none.
+    fs_err::write(place.path("late.jsonl"), "{\"id\": \"late\", \"text\": \"t\"}\n").expect("written");
+    assert!(!place.run(&inspect).stderr.contains("note: "));
+    place.ok(&["add", "--dataset", "pool", "--data", "late.jsonl"]);
+    let told = place.run(&inspect).stderr;
+    assert!(told.contains("note: pool: 1 row has no residual@base"), "{told}");
 }
 
 #[test]

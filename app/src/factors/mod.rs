@@ -43,7 +43,7 @@ pub use import::import_factors;
 pub use inspect::{
     ModuleSpectrum, SpectrumDifference, difference_table, spectra, spectrum_files, spectrum_table,
 };
-pub use kept::{KeptShare, kept_shares, kept_table};
+pub use kept::{KeptShare, kept_notes, kept_shares, kept_table};
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, list_factors};
 pub use request::FitRequest;
 pub use score::{

@@ -1,7 +1,7 @@
 //! Spectra of a store's factors, a module at a time, and how far those of other factors are from them.
 
 use glob::Pattern;
-use gstore_curvature::{Damping, Module, ModuleFactors, Spectrum, Strategy};
+use gstore_curvature::{Damping, ModuleFactors, Spectrum, Strategy};
 use gstore_store::Snapshot;
 
 use super::error::FactorJobError;
@@ -35,25 +35,12 @@ pub fn factor_spectra(
     request: &SpectraRequest,
 ) -> Result<Vec<ModuleSpectrum>, FactorJobError> {
     let found = StoredFactors::open(snapshot, &request.name)?;
-    let pattern = |text: &String| {
-        Pattern::new(text).map_err(|error| FactorJobError::Option(format!("{text} is no glob: {error}")))
-    };
-    let patterns = request.modules.iter().map(pattern).collect::<Result<Vec<Pattern>, _>>()?;
-    let layer = |name: &str| name.split('.').find_map(|part| part.parse::<u32>().ok());
-    let is_meant = |module: &&Module| {
-        let name = module.name.as_str();
-        (request.layer.is_none() || request.layer == layer(name))
-            && (patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name)))
-    };
+    let is_meant = is_meant(request.layer, &request.modules)?;
     let stamp = &found.content.stamp;
     let names: Vec<String> =
-        stamp.modules.iter().filter(is_meant).map(|module| module.name.clone()).collect();
+        stamp.modules.iter().map(|module| module.name.clone()).filter(|name| is_meant(name)).collect();
     if names.is_empty() {
-        let known: Vec<&str> = stamp.modules.iter().take(3).map(|module| module.name.as_str()).collect();
-        let (name, known) = (&request.name, known.join(", "));
-        return Err(FactorJobError::Option(format!(
-            "factors `{name}` have no such module; they have for example {known}"
-        )));
+        return Err(no_module(&request.name, stamp.modules.iter().map(|module| module.name.as_str())));
     }
     let strategy = approximation(request, &found)?;
     let reader = found.reader(snapshot, FactorParts::of(strategy))?;
@@ -63,6 +50,31 @@ pub fn factor_spectra(
         all.extend(spectra(&[of_module], strategy, request.damping)?);
     }
     Ok(all)
+}
+
+/// Tells modules by a layer, the first number in their names, and by globs; without either all are meant.
+///
+/// # Errors
+/// A glob that is none.
+pub(super) fn is_meant(
+    layer: Option<u32>,
+    modules: &[String],
+) -> Result<impl Fn(&str) -> bool + use<>, FactorJobError> {
+    let pattern = |text: &String| {
+        Pattern::new(text).map_err(|error| FactorJobError::Option(format!("{text} is no glob: {error}")))
+    };
+    let patterns = modules.iter().map(pattern).collect::<Result<Vec<Pattern>, _>>()?;
+    let own = |name: &str| name.split('.').find_map(|part| part.parse::<u32>().ok());
+    Ok(move |name: &str| {
+        (layer.is_none() || layer == own(name))
+            && (patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name)))
+    })
+}
+
+/// No module of factors is meant; some that they have.
+pub(super) fn no_module<'a>(factors: &str, known: impl Iterator<Item = &'a str>) -> FactorJobError {
+    let known = known.take(3).collect::<Vec<&str>>().join(", ");
+    FactorJobError::Option(format!("factors `{factors}` have no such module; they have for example {known}"))
 }
 
 /// How the curvature whose spectra are asked for is approximated.

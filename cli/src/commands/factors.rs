@@ -10,7 +10,8 @@ use anyhow::{Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
     self, FactorNote, SpectraRequest, Strategy, difference_table, export_factors, factor_differences,
-    factor_spectra, import_factors, kept_shares, kept_table, list_factors, spectrum_files, spectrum_table,
+    factor_spectra, import_factors, kept_notes, kept_shares, kept_table, list_factors, spectrum_files,
+    spectrum_table,
 };
 use gstore::{Folders, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 use gstore_core::{many, many_of};
@@ -173,7 +174,12 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     if let Some(dataset) = &args.dataset {
         let cancel = context.cancel_on_interrupt(STOPPING)?;
-        let table = kept_table(&kept_shares(&snapshot, &args.name, dataset, &cancel)?)?;
+        let (of, meant) = ((args.name.as_str(), dataset.as_str()), (args.layer, args.modules.as_slice()));
+        let shares = kept_shares(&snapshot, of, meant, &cancel)?;
+        for note in kept_notes(&shares) {
+            context.say(&format!("note: {dataset}: {note}"));
+        }
+        let table = kept_table(&shares)?;
         query::write(context, &args.output, &table.schema(), &mut std::iter::once(Ok(table)))?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -147,7 +147,7 @@ fn no_bound_is_said_where_it_is_not_known_what_is_left_out() {
     let none = |store: &Store| ask(store, ", sim => 'dot'").iter().all(|row| row.ignored.is_none());
     assert!(none(&store));
     let shares = |dataset: &str| {
-        crate::factors::kept_shares(&store.snapshot().unwrap(), "fit", dataset, &Cancel::new())
+        crate::factors::kept_shares(&store.snapshot().unwrap(), ("fit", dataset), (None, &[]), &Cancel::new())
     };
     assert!(shares("pool").unwrap_err().to_string().contains("no feature of the kind residual"));
     // It can be computed later, by itself.
@@ -161,6 +161,7 @@ fn no_bound_is_said_where_it_is_not_known_what_is_left_out() {
     for share in &shares {
         let (mean, (least, row)) = (share.mean.unwrap(), share.least.unwrap());
         assert_eq!((share.feature.as_str(), share.vectors), ("residual@base", 6));
+        assert_eq!((share.zero, share.lacking), (0, 0));
         assert!(0.0 < least && least <= mean && mean < 1.0 && row < 6, "{share:?}");
     }
     // Without an eigenbasis nothing is left out.
