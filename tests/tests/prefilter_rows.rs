@@ -154,6 +154,8 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     let target = &report["report"]["targets"][0];
     assert!(target["reliability"].is_null() && target["ceiling"].is_null(), "{target:#}");
     assert_eq!(report["report"]["notes"].to_string().matches(why).count(), 1, "{report:#}");
+    let other = place.run(&["prefilter", "apply", "g", "--pool", "pool", "-o", "kept.jsonl"]);
+    assert!(other.stderr.contains("`g` is of the kind gram, and no prefilter"), "{}", other.stderr);
 
     // 100 rows of the pool were learned from; others that are judged on have labels that are mostly noise.
     file("judged", &|row| if row < 100 { 3 * row } else { 3 * row + 1 }, 250);

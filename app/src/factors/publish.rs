@@ -53,7 +53,7 @@ pub(super) fn of_artifact(part: &ArtifactPart) -> Result<FactorContent, FactorJo
     if part.kind != FACTORS {
         let (name, kind) = (&part.name, &part.kind);
         return Err(FactorJobError::Refused(format!(
-            "artifact `{name}` is a {kind}, not factors of curvature"
+            "artifact `{name}` is of the kind {kind}, and no factors of curvature"
         )));
     }
     serde_json::from_value(part.content.clone())
