@@ -104,7 +104,8 @@ fn what_a_backend_cannot_do_is_refused_by_name() {
     };
     for (flags, code, says) in [
         (vec!["--backend", "candle", "--compute", "bf16"], 1, "computes in f32 alone"),
-        (vec!["--backend", "candle:cuda"], 2, "made without the feature `cuda`"),
+        (vec!["--backend", "candle:cuda"], 2, "made without the feature `candle-cuda`"),
+        (vec!["--backend", "cuda"], 2, "made without the feature `cuda`"),
         (vec!["--backend", "gpu"], 2, "no backend `gpu`"),
     ] {
         let finished = ingest(&flags);
