@@ -17,6 +17,10 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             );
             format!("ingest{tokens}{features}{kind}")
         }
+        Remedy::IngestAs { dataset, kind, run, template } => {
+            let run = if run.is_empty() { String::new() } else { format!(" --run {run}") };
+            format!("ingest{run} --dataset {dataset} --features {kind} --template {template}")
+        }
         Remedy::Verify => "verify".into(),
         Remedy::Repair => "verify --repair".into(),
         Remedy::Index { kind: "", .. } => {
@@ -29,6 +33,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         Remedy::Restore => "restore".into(),
         Remedy::Delete(dataset) => format!("delete --dataset {dataset} --id ID ..."),
         Remedy::Purge => "delete --purge".into(),
+        Remedy::DropFeature(name) => format!("drop feature {name}"),
         Remedy::DropEnsemble(name) => format!("drop ensemble {name}"),
         Remedy::RemoveLeftovers => {
             return "`gstore gc --keep N` with N at least the number of snapshots".into();
@@ -75,6 +80,7 @@ mod tests {
     #[test]
     fn remedies_are_commands_and_flags_that_there_are() {
         let kind = |kind, per_token| Remedy::IngestKind { kind, per_token };
+        let talk = |run| Remedy::IngestAs { dataset: "val", kind: "grad-sgd", run, template: "chat" };
         let index = |kind, rebuild| Remedy::Index { kind, feature: "pool/grad-sgd", rebuild };
         for (remedy, expected) in [
             (Remedy::Option("if_changed", "keep"), "--if-changed keep"),
@@ -84,6 +90,8 @@ mod tests {
             (kind("", true), "`gstore ingest --per-token`"),
             (kind("loss", true), "`gstore ingest --per-token --features loss`"),
             (kind("loss", false), "`gstore ingest --features loss`"),
+            (talk(""), "`gstore ingest --dataset val --features grad-sgd --template chat`"),
+            (talk("r"), "`gstore ingest --run r --dataset val --features grad-sgd --template chat`"),
             (Remedy::Verify, "`gstore verify`"),
             (Remedy::Repair, "`gstore verify --repair`"),
             (index("sketch", false), "`gstore index --sketch pool/grad-sgd`"),
@@ -93,6 +101,7 @@ mod tests {
             (Remedy::Restore, "`gstore restore`"),
             (Remedy::Delete("pool"), "`gstore delete --dataset pool --id ID ...`"),
             (Remedy::Purge, "`gstore delete --purge`"),
+            (Remedy::DropFeature("4"), "`gstore drop feature 4`"),
             (Remedy::DropEnsemble("ens"), "`gstore drop ensemble ens`"),
             (Remedy::RemoveLeftovers, "`gstore gc --keep N` with N at least the number of snapshots"),
             (Remedy::DropJobs, "`gstore gc --drop-jobs`"),

@@ -26,6 +26,17 @@ pub enum Remedy<'a> {
         /// For each token.
         per_token: bool,
     },
+    /// Compute features of a dataset that is stored, its samples as text by this template.
+    IngestAs {
+        /// The dataset.
+        dataset: &'a str,
+        /// The kind.
+        kind: &'a str,
+        /// The run whose checkpoints are meant; empty: that of the message.
+        run: &'a str,
+        /// The template.
+        template: &'a str,
+    },
     /// List what is damaged, and what is affected.
     Verify,
     /// Save what is sound, and take out what is damaged.
@@ -47,6 +58,8 @@ pub enum Remedy<'a> {
     Delete(&'a str),
     /// Finish a purge.
     Purge,
+    /// Remove a feature, by its number or label.
+    DropFeature(&'a str),
     /// Remove an ensemble, with its losses.
     DropEnsemble(&'a str),
     /// Remove what failed commands left behind, and no snapshot.
@@ -142,6 +155,9 @@ impl Remedy<'_> {
             Self::IngestKind { kind: "", per_token: true } => "an ingest per token".into(),
             Self::IngestKind { kind, per_token: false } => format!("an ingest of {kind}"),
             Self::IngestKind { kind, per_token: true } => format!("an ingest of {kind} per token"),
+            Self::IngestAs { dataset, kind, template, .. } => {
+                format!("an ingest of {kind} for {dataset} with the template {template}")
+            }
             Self::Verify => "a verification".into(),
             Self::Repair => "a repair".into(),
             Self::Index { kind: "", .. } => "a build of the index".into(),
@@ -150,6 +166,7 @@ impl Remedy<'_> {
             Self::Restore => "a restore".into(),
             Self::Delete(dataset) => format!("a delete from dataset {dataset}"),
             Self::Purge => "a purge".into(),
+            Self::DropFeature(name) => format!("a drop of feature {name}"),
             Self::DropEnsemble(name) => format!("a drop of ensemble {name}"),
             Self::RemoveLeftovers => "a collection that keeps all snapshots".into(),
             Self::DropJobs => "a collection of unfinished jobs".into(),

@@ -63,12 +63,19 @@ pub enum QueryError {
         compute: Option<ToCompute>,
     },
     /// Several features fit.
-    #[error("{what} is ambiguous: {candidates}; name one of each with `features`")]
+    #[error(
+        "{what} is ambiguous: {candidates}; name one of each, as with `features => '{newest}'`, or remove what is no longer wanted, as with {}",
+        Remedy::DropFeature(.oldest)
+    )]
     Ambiguous {
         /// What was looked for.
         what: String,
         /// Number and description of each.
         candidates: String,
+        /// The number of the one that was described last.
+        newest: String,
+        /// The number of the one that was described first.
+        oldest: String,
     },
     /// Both sides have features, but in different spaces.
     #[error("{pool} and {target} cannot be compared: {difference}")]

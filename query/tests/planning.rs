@@ -225,6 +225,7 @@ fn several_features_of_a_kind_need_a_choice_unless_one_space_fits() {
         message.contains("ambiguous") && message.contains("dim 6") && message.contains("dim 4"),
         "{message}"
     );
+    assert!(message.contains("with `features => '") && message.contains("a drop of feature "), "{message}");
     let number = |dim| {
         let snapshot = store.snapshot();
         let found = snapshot.features().iter().find(|f| f.desc.dataset == "pool" && f.desc.dim() == dim);

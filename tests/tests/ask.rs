@@ -411,7 +411,11 @@ fn a_pair_is_asked_of_conversations_as_one() {
 
     // A stored target is ranked for as it is, and a note says so.
     let forms = "those of the target `texts` (12 samples looked at) are prompts with completions";
-    assert!(query("'talks'", "'texts'").1.contains(forms));
+    let note = query("'talks'", "'texts'").1;
+    assert!(
+        note.contains(forms) && note.contains("--dataset texts --features grad-sgd --template chat`"),
+        "{note}"
+    );
     for (pool, target) in [("'texts'", "'talks'"), ("'talks'", "'talks'"), ("['texts', 'talks']", "'texts'")]
     {
         let (_, note) = query(pool, target);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use gstore_core::content::Content;
-use gstore_core::many;
+use gstore_core::{Remedy, many};
 use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 use serde_json::{Map, Value, json};
 
@@ -73,14 +73,20 @@ pub(super) fn note_of_targets(
     snapshot: &Snapshot,
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
     targets: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
+    run: Option<&str>,
 ) -> Option<String> {
-    let mut found = Vec::new();
+    let (mut found, mut ways) = (Vec::new(), Vec::new());
     for (dataset, features) in targets {
         // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
         let count = count_of(snapshot, dataset, |c| matches!(c, Content::PromptCompletion { .. }));
         match count {
             Ok(Some(count @ 1..)) if !writes_roles(dataset, features) => {
                 found.push(format!("`{}` ({} looked at)", dataset.name, many(count, "sample")));
+                let (dataset, run) = (dataset.name.as_str(), run.unwrap_or_default());
+                ways.extend(features.first().map(|feature| {
+                    let kind = feature.desc.kind.name.as_str();
+                    Remedy::IngestAs { dataset, kind, run, template: "chat" }.to_string()
+                }));
             }
             _ => {}
         }
@@ -90,8 +96,9 @@ pub(super) fn note_of_targets(
     }
     Some(format!(
         "the pool's samples are conversations, and those of the target {} are prompts with completions, encoded as text without roles: \
-         scores compare texts of two forms; add the target's samples as `messages` to compare conversations",
-        found.join(", ")
+         scores compare texts of two forms; {} computes the target's features as of conversations",
+        found.join(", "),
+        ways.join(" and ")
     ))
 }
 

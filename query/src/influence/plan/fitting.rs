@@ -1,6 +1,6 @@
 //! For each checkpoint the features that fit together: of one space, and with attributes that can be compared.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gstore_store::{CheckpointId, FeaturePart, FeatureState, Granularity, Preconditioned};
@@ -42,21 +42,35 @@ pub(super) fn fit(
         .map(|list| list.iter().filter(|f| common.contains(&f.desc.space.id())).collect())
         .collect();
     if common.len() > 1 || chosen.iter().any(|list| list.len() > 1) {
-        let mut candidates: Vec<String> =
-            chosen.iter().filter(|list| list.len() > 1).flatten().map(|f| describe(f)).collect();
-        // A dataset may be on both sides.
-        let mut seen = BTreeSet::new();
-        candidates.retain(|candidate| seen.insert(candidate.clone()));
-        let kinds: BTreeSet<&str> = sides.iter().map(|side| side.kind.as_str()).collect();
-        return Err(QueryError::Ambiguous {
-            what: format!("the choice of {} features at {place}", Vec::from_iter(kinds).join(" and ")),
-            candidates: candidates.join("; "),
-        });
+        return Err(ambiguous(sides, &chosen, place));
     }
     debug_assert!(chosen.iter().all(|list| list.iter().all(|f| f.desc.space.id() == *space)));
     let chosen: Vec<Arc<FeaturePart>> = chosen.into_iter().flatten().cloned().collect();
     check_attributes(&chosen, spec)?;
     Ok(chosen)
+}
+
+/// The error for sides of which some have several features of a common space, each with the template by which
+/// its samples became text: the hash of an encoding does not tell.
+fn ambiguous(sides: &[Side], chosen: &[Vec<&Arc<FeaturePart>>], place: &str) -> QueryError {
+    // A dataset may be on both sides, so features are told apart by their numbers.
+    let mut candidates = BTreeMap::new();
+    for (side, list) in sides.iter().zip(chosen).filter(|(_, list)| list.len() > 1) {
+        for feature in list {
+            let encoding = side.dataset.encoding(&feature.desc.encoding);
+            let made =
+                encoding.map_or_else(String::new, |e| format!(" with the template {}", e.spec.template));
+            candidates.insert(feature.number, describe(feature) + &made);
+        }
+    }
+    let kinds: BTreeSet<&str> = sides.iter().map(|side| side.kind.as_str()).collect();
+    let numbers: Vec<String> = candidates.keys().map(u32::to_string).collect();
+    QueryError::Ambiguous {
+        what: format!("the choice of {} features at {place}", Vec::from_iter(kinds).join(" and ")),
+        newest: numbers.last().cloned().unwrap_or_default(),
+        oldest: numbers.first().cloned().unwrap_or_default(),
+        candidates: candidates.into_values().collect::<Vec<_>>().join("; "),
+    }
 }
 
 /// Refuses checkpoints whose features saw different tokens of the same sample: a position would

@@ -138,7 +138,8 @@ impl Plan {
         let (of_pools, of_targets) = of_sides.split_at(pools.len());
         let (given, note) = conversation::resolve(snapshot, of_pools, spec)?;
         let mut notes: Vec<String> = of_kinds.into_iter().chain(chosen.notes).collect();
-        notes.extend(note.or_else(|| conversation::note_of_targets(snapshot, of_pools, of_targets)));
+        let run = chosen.run.as_deref();
+        notes.extend(note.or_else(|| conversation::note_of_targets(snapshot, of_pools, of_targets, run)));
         let asked = (&pools[..], &chosen.checkpoints[..], &features[..]);
         let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;
         notes.extend(own);
