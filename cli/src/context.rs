@@ -10,6 +10,7 @@ use gstore::Work;
 use gstore_core::Cancel;
 use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 use rustix::fs::{Access, access};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::args::Common;
 use crate::failure::{STOPPED, UsageError};
@@ -41,6 +42,8 @@ struct Interrupt {
     message: Arc<Mutex<&'static str>>,
     /// Whether Ctrl-C is meant for another program in the terminal.
     elsewhere: Arc<AtomicBool>,
+    /// While the terminal is asked for a line: how the terminal was before.
+    before: Arc<Mutex<Option<Termios>>>,
 }
 
 impl Context {
@@ -159,11 +162,14 @@ impl Context {
         let interrupt = installed.cloned().unwrap_or_default();
         *interrupt.message.lock().unwrap_or_else(PoisonError::into_inner) = message;
         if installed.is_none() {
-            let Interrupt { raised, message, elsewhere } =
+            let Interrupt { raised, message, elsewhere, before } =
                 self.interrupt.get_or_init(|| interrupt.clone()).clone();
             ctrlc::set_handler(move || {
                 if elsewhere.load(Ordering::Relaxed) {
                     return;
+                }
+                if before.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(left_editor) {
+                    std::process::exit(STOPPED.into());
                 }
                 if raised.is_raised() {
                     std::process::exit(STOPPED.into());
@@ -173,6 +179,20 @@ impl Context {
             })?;
         }
         Ok(interrupt.raised)
+    }
+
+    /// Asks the terminal for a line. Ctrl-C is a key of the line editor, so a signal is one from outside: it ends
+    /// the process at once, as nothing runs that could be stopped.
+    pub fn at_prompt<T>(&self, ask: impl FnOnce() -> T) -> T {
+        let set = |terminal: Option<Termios>| {
+            if let Some(interrupt) = self.interrupt.get() {
+                *interrupt.before.lock().unwrap_or_else(PoisonError::into_inner) = terminal;
+            }
+        };
+        set(tcgetattr(std::io::stdin()).ok());
+        let line = ask();
+        set(None);
+        line
     }
 
     /// Does work during which Ctrl-C is a key of another program in the terminal, such as a pager, and stops
@@ -188,6 +208,19 @@ impl Context {
         set(false);
         done
     }
+}
+
+/// Takes the terminal back from a line editor; whether one had it. Where Ctrl-C is still a signal, it may have been
+/// meant for the statement that ended just now.
+fn left_editor(before: &Termios) -> bool {
+    let terminal = std::io::stdin();
+    if tcgetattr(&terminal).is_ok_and(|now| now.local_modes.contains(LocalModes::ISIG)) {
+        return false;
+    }
+    // The terminal may be gone, which a hang-up says. The second turns off the marks around what is pasted.
+    let _ = tcsetattr(&terminal, OptionalActions::Now, before);
+    let _ = rustix::io::write(std::io::stdout(), b"\x1b[?2004l\n");
+    true
 }
 
 /// Why nothing can be made in a folder, if it is one and that is known.

@@ -6,6 +6,7 @@ use gstore_store::Store;
 use gstore_tests::binary;
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
+use rustix::process::Signal;
 
 use crate::terminal::Terminal;
 
@@ -69,6 +70,20 @@ fn piped(place: &Place, args: &[&str], script: &str) -> (String, String, bool) {
     let done = at_home(place, args).stdin(input).output().expect("runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&done.stdout), text(&done.stderr), done.status.success())
+}
+
+/// A supervisor sends one signal and waits.
+#[test]
+fn a_signal_ends_the_shell_at_its_prompt() {
+    let place = place();
+    for signal in [Signal::TERM, Signal::HUP] {
+        let Some(mut shell) = Shell::new(&place) else { return };
+        // Ctrl-C stays a key.
+        shell.0.keys("SELECT\u{3}");
+        has(&shell.line("SELECT 20 + 3 AS n;"), &["23"]);
+        shell.0.ready(PROMPT);
+        assert_eq!(shell.0.end_by(signal), (130, true), "{signal:?}");
+    }
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 /// How long an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -128,6 +129,16 @@ impl Terminal {
         }
         let _ = self.child.kill();
         panic!("it did not end: {:?}", self.text());
+    }
+
+    /// Sends a signal to the program and waits for its end; returns its exit code, and whether the terminal then has
+    /// lines and Ctrl-C again.
+    pub fn end_by(self, signal: Signal) -> (i32, bool) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+        let master = self.master.try_clone().expect("another end");
+        let code = self.end();
+        let modes = tcgetattr(&master).expect("a terminal").local_modes;
+        (code, modes.contains(LocalModes::ICANON | LocalModes::ISIG | LocalModes::ECHO))
     }
 
     /// All that was shown, without what moves the cursor.

@@ -55,7 +55,7 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) 
         Shell { context, store, args, cancel, names, encoder, own, settings, engine: None, script };
     context.say("gstore shell; .help shows how, .quit leaves");
     loop {
-        let input = match editor.read()? {
+        let input = match context.at_prompt(|| editor.read())? {
             Read::Input(input) => input,
             Read::GivenUp => continue,
             Read::End => return Ok(()),
