@@ -58,7 +58,7 @@ pub fn check_answers(
             let stored = if records.is_valid(at) { records.value(at) } else { b"null".as_slice() };
             if !is_answer_to(stored, &begun(prompt)) {
                 let (dataset, id) = (dataset.to_owned(), prompt.id.clone());
-                let changed = AppendError::Changed { dataset, id, row: *row };
+                let changed = AppendError::Changed { dataset, id, row: *row, line_end: false };
                 return Err(GenerateError::Taken(Box::new(changed)));
             }
         }

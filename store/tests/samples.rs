@@ -71,6 +71,29 @@ fn the_same_samples_again_add_nothing() {
     assert_eq!(files(&dir.path().join("s")).iter().filter(|f| f.starts_with("tmp")).count(), 0);
 }
 
+/// The record of a file with CRLF ends in a carriage return.
+#[test]
+fn a_change_of_the_line_end_alone_says_so() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    let sample = |id, record| NewSample { id, record: Some(record), metadata: vec![] };
+    let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
+    append.push(sample("crlf", b"{}\r")).unwrap();
+    append.push(sample("lf", b"{}")).unwrap();
+    append.finish().unwrap();
+    let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
+    let cases: [(&str, &[u8], bool); 3] =
+        [("crlf", b"{}", true), ("lf", b"{}\r", true), ("lf", b"{ }\r", false)];
+    for (id, record, expected) in cases {
+        let error = append.push(sample(id, record)).unwrap_err();
+        assert!(
+            matches!(error, AppendError::Changed { line_end, .. } if line_end == expected),
+            "{id}: {error}"
+        );
+        assert_eq!(error.to_string().contains("CRLF"), expected, "{id}: {error}");
+    }
+}
+
 #[test]
 fn changed_and_duplicate_samples_are_refused() {
     let dir = tempdir().unwrap();

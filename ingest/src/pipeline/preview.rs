@@ -169,7 +169,12 @@ impl Found {
                     }
                     (false, IfChanged::Refuse) => {
                         let (dataset, id) = (part.name.clone(), id.to_owned());
-                        return Err(IngestError::Register(AppendError::Changed { dataset, id, row }));
+                        return Err(IngestError::Register(AppendError::Changed {
+                            dataset,
+                            id,
+                            row,
+                            line_end: false,
+                        }));
                     }
                 }
                 Ok(())

@@ -205,7 +205,7 @@ impl SampleAppend {
         let row = self.part.next_row;
         let stored = self.ids.stored(sample.id)?;
         let pushed = match stored {
-            Stored::Live(known) => self.known(sample.id, known, digest)?,
+            Stored::Live(known) => self.known(&sample, known, digest)?,
             Stored::Deleted(..) if self.options.if_deleted == IfDeleted::LeaveOut => Pushed::LeftOut,
             Stored::Deleted(..) | Stored::Nothing => Pushed::Added(row),
         };
@@ -260,7 +260,7 @@ impl SampleAppend {
     }
 
     /// What becomes of a sample whose id is stored.
-    fn known(&self, id: &str, known: Known, digest: Digest) -> Result<Pushed, AppendError> {
+    fn known(&self, sample: &NewSample<'_>, known: Known, digest: Digest) -> Result<Pushed, AppendError> {
         if known.digest == digest {
             return Ok(Pushed::Unchanged(known.row));
         }
@@ -269,8 +269,9 @@ impl SampleAppend {
             IfChanged::Replace => Ok(Pushed::Replaced { row: self.part.next_row, old: known.row }),
             IfChanged::Refuse => Err(AppendError::Changed {
                 dataset: self.part.name.clone(),
-                id: id.to_owned(),
+                id: sample.id.to_owned(),
                 row: known.row,
+                line_end: sample.record.is_some_and(|record| differs_in_line_end(record, known.digest)),
             }),
         }
     }
@@ -348,6 +349,13 @@ fn told(report: &AppendReport, snapshot: u64) -> Map<String, Value> {
     let counts = [("added", added), ("unchanged", unchanged), ("kept", kept), ("replaced", replaced)];
     let all = counts.into_iter().chain([("left_out", left_out), ("snapshot", &snapshot)]);
     all.map(|(name, count)| (name.to_owned(), json!(count))).collect()
+}
+
+/// Whether a record with a carriage return more or less at its end has this digest.
+fn differs_in_line_end(record: &[u8], stored: Digest) -> bool {
+    let with_return = || [record, b"\r"].concat();
+    let other = record.strip_suffix(b"\r").map_or_else(with_return, <[u8]>::to_vec);
+    sample_digest(Some(&other), &mut MetaRow::new()) == stored
 }
 
 fn describe(value: &MetaValue) -> String {

@@ -18,7 +18,8 @@ pub enum AppendError {
     },
     /// The dataset has the id with other content.
     #[error(
-        "id {id:?} is in dataset {dataset:?} already (row {row}) with different content\n  `{}` keeps the stored sample, `{}` deletes it and adds the new one;\n  or give the new one an id of its own",
+        "id {id:?} is in dataset {dataset:?} already (row {row}) with different content{}\n  `{}` keeps the stored sample, `{}` deletes it and adds the new one;\n  or give the new one an id of its own",
+        if *.line_end { " (only the end of its line differs: one of the two files has CRLF)" } else { "" },
         Remedy::Option("if_changed", "keep"),
         Remedy::Option("if_changed", "replace")
     )]
@@ -29,6 +30,8 @@ pub enum AppendError {
         id: String,
         /// The row that has it.
         row: u64,
+        /// Whether only a carriage return at the end of the record is known to differ.
+        line_end: bool,
     },
     /// A value does not fit its column.
     #[error(
