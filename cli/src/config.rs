@@ -54,7 +54,8 @@ pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> R
             command.get_arguments().chain(root.get_arguments()).find(|a| a.get_id() == id.as_str())
         else {
             let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
-            let hint = nearest(&key, known).map_or(String::new(), |n| format!(", did you mean `{n}`?"));
+            let similar = || nearest(&key, known).map(|n| format!(", did you mean `{n}`?"));
+            let hint = of_another(root, &id).or_else(similar).unwrap_or_default();
             bail!("{}: `gstore {name}` has no option `{key}`{hint}", path.display());
         };
         if goes_before(given, &id, is_named) {
@@ -64,11 +65,23 @@ pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> R
             bail!("{}: `{key}` cannot stand in a config file", path.display())
         };
         let written = value.clone();
+        if !arg.get_action().takes_values() && !value.is_bool() {
+            bail!("{}: `{key}` is true or false, not {value}", path.display());
+        }
         let value = located(path, arg, value);
         put_in.push(as_given(path, arg, long, &written, &value));
         push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
     }
     Ok(insert_after_subcommand(argv, &names, flags))
+}
+
+/// Where an option of other commands belongs, as each of a file's first lines is one of all commands.
+fn of_another(root: &Command, id: &str) -> Option<String> {
+    let has = |command: &&Command| command.get_arguments().any(|arg| arg.get_id() == id);
+    let commands: Vec<&str> = root.get_subcommands().filter(has).map(Command::get_name).collect();
+    let first = commands.first()?;
+    let more = if commands.len() > 1 { " and others" } else { "" };
+    Some(format!("; it is one of `gstore {first}`{more}: put it below the name of its command, as [{first}]"))
 }
 
 /// An option as messages name it; its key is its flag.

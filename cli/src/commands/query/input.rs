@@ -44,6 +44,11 @@ pub fn own_tables(context: &Context, given: &[String]) -> Result<Vec<OwnTable>> 
             UsageError(format!("a table is given as NAME=FILE, not `{text}`{example}"))
         };
         let (name, file) = text.split_once('=').filter(|(_, file)| !file.is_empty()).ok_or_else(wrong)?;
+        if file.contains(['*', '?']) && !Path::new(file).exists() {
+            let why =
+                "a table is one file, without patterns: read several with a --with for each and UNION ALL";
+            bail!(UsageError(format!("{text}: {why}")));
+        }
         let table = OwnTable::open(name, Path::new(file)).map_err(|error| UsageError(error.to_string()))?;
         if let Some(note) = table.note() {
             context.say(note);
