@@ -89,16 +89,13 @@ fn a_signal_ends_the_shell_at_its_prompt() {
 #[test]
 fn what_is_no_option_or_table_says_what_is_meant() {
     let place = place();
-    for (file, args, words) in [
-        (
-            "model = \"m\"",
-            &["ls"][..],
-            &["`gstore ls` has no option `model`", "put it below the name", "as ["][..],
-        ),
+    let cases: [(&str, &[&str], &[&str]); 4] = [
+        ("model = \"m\"", &["ls"], &["`gstore ls` has no option `model`", "put it below the name", "as ["]),
         ("[ls]\njson = \"yes\"", &["ls"], &["`json` is true or false, not \"yes\""]),
         ("", &["query", "--with", "r=*.parquet", "SELECT 1"], &["r=*.parquet", "one file", "UNION ALL"]),
         ("", &["query", "--with", "my table=script", "SELECT 1"], &["or a table"]),
-    ] {
+    ];
+    for (file, args, words) in cases {
         fs_err::write(place.path("gstore.toml"), file).expect("written");
         let done = place.run(args);
         assert!(done.code != 0 && words.iter().all(|word| done.stderr.contains(word)), "{}", done.stderr);
