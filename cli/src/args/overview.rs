@@ -62,12 +62,25 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
     let words = argv.iter().skip(1).filter_map(|word| word.to_str());
     let first = words.clone().find_map(|word| root.find_subcommand(word)).map(Command::get_name);
     let given = words.clone().any(|word| word.split('=').next() == Some("--dataset"));
+    let behind_table = words.clone().skip_while(|word| *word != "--with").nth(2);
     let command = words.fold(root, |command, word| command.find_subcommand(word).unwrap_or(command));
     let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let has = |long: &str| command.get_arguments().any(|arg| arg.get_long() == Some(long));
+    let is_table =
+        |word: &str| word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && is_name(name));
+    let has = |long: &str| knows(command, long);
     match word.as_str() {
         word if Path::new(word).exists() && has("data") => {
             Some(format!("error: {word} is a file; give it with --data {word}"))
+        }
+        "--remote" if root.find_subcommand("query").is_some_and(|query| knows(query, "remote")) => {
+            let name = first.unwrap_or_default();
+            Some(format!(
+                "error: `gstore {name}` asks no server; `gstore query` and `gstore select` have --remote"
+            ))
+        }
+        _ if first == Some("query") && behind_table.is_some_and(is_table) => {
+            let table = behind_table.unwrap_or_default();
+            Some(format!("error: `{table}` stands by itself; each table has its own option: --with {table}"))
         }
         "--dry-run" if first == Some("drop") => {
             Some("error: a drop has no dry run; `gstore revert` takes it back".to_owned())
@@ -80,6 +93,10 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         }
         _ => None,
     }
+}
+
+fn knows(command: &Command, long: &str) -> bool {
+    command.get_arguments().any(|arg| arg.get_long() == Some(long))
 }
 
 fn overview(root: &Command) -> String {
