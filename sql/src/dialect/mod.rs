@@ -23,6 +23,7 @@ mod hidden;
 mod lists;
 mod merged;
 mod nulls;
+mod numbers;
 mod operators;
 mod ordered;
 mod planned;

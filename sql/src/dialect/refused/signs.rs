@@ -14,6 +14,10 @@ pub(super) fn refused(
     if token.token == Token::CaretAt {
         return Some("x ^@ 'text' is written starts_with(x, 'text')");
     }
+    let is_text = |token: &TokenWithSpan| matches!(token.token, Token::SingleQuotedString(_));
+    if is_text(before) && is_text(token) {
+        return Some("two texts stand next to each other: 'a' || 'b' joins them, 'a' AS b names the first");
+    }
     let (_, after) = next(tokens, at + 1)?;
     if before.token == Token::Mul && is_word(token, "RENAME") && after.token == Token::LParen {
         return Some("* RENAME (a AS b) is written * EXCLUDE (a), a AS b");
