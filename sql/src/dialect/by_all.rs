@@ -41,7 +41,8 @@ pub(super) fn put(sql: &mut Statement, error: &SqlError) -> bool {
     sql.visit(&mut Put { place: number(place), columns }).is_break()
 }
 
-fn is_all(key: &Expr) -> bool {
+/// Whether a key stands for all columns.
+pub(super) fn is_all(key: &Expr) -> bool {
     matches!(key, Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all"))
 }
 

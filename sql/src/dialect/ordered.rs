@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::by_all;
 use crate::expanded::name;
 use crate::walk::visit_expressions;
 
@@ -97,7 +98,7 @@ pub(super) fn beside_unnest(query: &mut Query) {
 
 /// Whether a key of an order is made of no column of the result; `None` where that is not clear.
 fn is_missing(key: &Expr, names: &HashSet<String>) -> Option<bool> {
-    if matches!(key, Expr::Value(_)) || has_unnest(key) {
+    if matches!(key, Expr::Value(_)) || has_unnest(key) || by_all::is_all(key) {
         return None;
     }
     let (mut own, mut other) = (false, false);
@@ -221,6 +222,7 @@ mod tests {
             ),
             ("SELECT *, unnest(l) AS x FROM t ORDER BY id", "SELECT *, unnest(l) AS x FROM t ORDER BY id"),
             ("SELECT k FROM t ORDER BY id", "SELECT k FROM t ORDER BY id"),
+            ("SELECT k, unnest(l) AS x FROM t ORDER BY ALL", "SELECT k, unnest(l) AS x FROM t ORDER BY ALL"),
         ] {
             let mut statement = crate::dialect::parse(sql).unwrap();
             let Some(Statement::Query(query)) = inner(&mut statement) else { panic!("{sql}") };
