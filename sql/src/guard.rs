@@ -6,6 +6,8 @@
 //! - a chain of operators is counted in the token stream, because the parser builds such chains without
 //!   recursion and everything after it (the tree's destructor included) walks them recursively
 
+mod begun;
+
 use std::ops::ControlFlow;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -16,6 +18,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use gstore_core::Remedy;
 
+pub(crate) use self::begun::check_begun;
 use super::error::SqlError;
 use crate::walk::visit_relations;
 

@@ -21,6 +21,7 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
 pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> {
     let generic = GenericDialect {};
     let mut tokens = tokens_of(sql)?;
+    guard::check_begun(&tokens)?;
     for token in &mut tokens {
         token.span.start.line += lines;
         token.span.end.line += lines;

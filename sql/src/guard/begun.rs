@@ -1,0 +1,100 @@
+//! Statements of other databases by the words that they begin with: those that the parser may not read to their end,
+//! and what does here what they are for.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use gstore_core::Remedy;
+
+use super::{refuse, written};
+use crate::error::SqlError;
+
+/// Most words that are looked at.
+const WORDS: usize = 8;
+/// Words that change nothing about what is refused.
+const BESIDE: [&str; 7] = ["EXPLAIN", "ANALYZE", "VERBOSE", "OR", "REPLACE", "TEMP", "TEMPORARY"];
+
+/// Refuses a statement that begins with such words.
+pub(crate) fn check_begun(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
+    let word = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_uppercase()),
+        _ => None,
+    };
+    let text = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+    let words: Vec<String> = text.map_while(word).take(WORDS).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !BESIDE.contains(word)).collect();
+    refused(&words).map_or(Ok(()), Err)
+}
+
+fn refused(words: &[&str]) -> Option<SqlError> {
+    let (what, hint) = match *words {
+        ["COPY", ..] => return Some(written("COPY")),
+        ["EXPORT", "DATABASE", ..] => return Some(written("EXPORT DATABASE")),
+        ["CREATE", "VIEW", ..] => return Some(refuse("CREATE VIEW")),
+        ["CREATE", "TABLE", ref rest @ ..] if rest.contains(&"AS") => {
+            let view = Remedy::InsteadOf("CREATE VIEW");
+            let hint = format!(
+                "WITH x AS (SELECT ..) names a result for one statement; for others {view} does that"
+            );
+            ("CREATE TABLE", hint)
+        }
+        ["CREATE", what @ ("MACRO" | "FUNCTION"), ..] => {
+            let what = if what == "MACRO" { "CREATE MACRO" } else { "CREATE FUNCTION" };
+            (what, "write the expression where it is used, or once as a column of WITH or of a view".into())
+        }
+        ["SET", ..] => {
+            let threads = Remedy::Option("threads", "N");
+            ("SET", format!("how many threads there are is an option of the program that asks: {threads}"))
+        }
+        ["PRAGMA", ..] => {
+            ("PRAGMA", "DESCRIBE pool has the columns of a table, SHOW TABLES lists the tables".into())
+        }
+        ["USE", ..] => ("USE", "there is one store: SHOW TABLES lists its tables".into()),
+        [what @ ("ATTACH" | "DETACH"), ..] => {
+            (what, format!("a statement reads one store; {} makes a file a table", Remedy::OwnTable))
+        }
+        [what @ ("INSTALL" | "LOAD"), ..] => {
+            (what, "there is nothing to load: all functions are there".into())
+        }
+        ["CALL", ..] => ("CALL", "a function that makes a table stands behind FROM".into()),
+        _ => return None,
+    };
+    Some(refuse(what).hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn statements_of_others_have_a_way_here() {
+        for (sql, says) in [
+            (
+                "COPY (SELECT 1) TO 'x.parquet' (FORMAT PARQUET)",
+                "COPY is not allowed: SQL only reads the store\n  the program",
+            ),
+            (
+                "EXPORT DATABASE 'x'",
+                "EXPORT DATABASE is not allowed: SQL only reads the store\n  the program",
+            ),
+            (
+                "create or replace view v AS SELECT 1",
+                "CREATE VIEW is not allowed: SQL only reads the store\n  a job",
+            ),
+            (
+                "CREATE OR REPLACE TEMP TABLE x AS FROM pool",
+                "CREATE TABLE is not allowed: SQL only reads the store\n  WITH x AS (",
+            ),
+            ("CREATE TABLE x AS (SELECT 1)", "\n  WITH x AS ("),
+            ("CREATE TABLE x (a INT)", "CREATE TABLE is not allowed: SQL only reads the store\n  a job"),
+            (
+                "CREATE MACRO f(x) AS x + 1",
+                "CREATE MACRO is not allowed: SQL only reads the store\n  write the",
+            ),
+            ("PRAGMA table_info(pool)", "DESCRIBE pool"),
+            ("SET threads = 2", "program that asks: threads=N"),
+            ("ATTACH 'x.db'", "ATTACH is not allowed"),
+            ("LOAD json", "nothing to load"),
+        ] {
+            let said = crate::dialect::parse(sql).unwrap_err().to_string();
+            assert!(said.contains(says), "{said}");
+        }
+        assert!(crate::dialect::check_condition("load = 1 AND call = 2").is_ok());
+    }
+}
