@@ -35,8 +35,7 @@ const PIVOT: &str =
 const ASOF: &str = "ASOF JOIN is written as a join with `<=` and QUALIFY row_number() OVER (PARTITION BY .. ORDER BY ..) = 1";
 const UNPIVOT: &str = "UNPIVOT is written as one SELECT for each column, with UNION ALL between them";
 
-const EACH: &str =
-    "[f(x) FOR x IN list IF p(x)] is written (SELECT list(f(x)) FROM (SELECT unnest(list) AS x) WHERE p(x))";
+const EACH: &str = "[f(x) FOR x IN list IF p(x)] is written SELECT id, list(f(x)) FROM (SELECT id, unnest(list) AS x FROM pool) WHERE p(x) GROUP BY id";
 const EXCLUDED: &str = "EXCLUDE in the frame of a window is written as a difference: sum(x) OVER (..) - x without the row itself";
 const TIES: &str = "WITH TIES is written QUALIFY rank() OVER (ORDER BY x) <= n";
 
@@ -185,7 +184,7 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
     let called = next(tokens, at + 1).is_some_and(|(_, after)| after.token == Token::LParen);
     if called && OF_ELEMENTS.iter().any(|name| is_word(token, name)) {
         return Some(
-            "a function of each element is written SELECT list(f(x)) FROM (SELECT unnest(list) AS x)",
+            "a function of each element is written SELECT id, list(f(x)) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id",
         );
     }
     let of_place = of_frame_or_list(tokens, at, before).or_else(|| types::refused(tokens, at, before));
