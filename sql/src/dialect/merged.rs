@@ -63,13 +63,19 @@ fn merge_names(statement: &mut Statement) -> Result<Keys, SqlError> {
 pub(crate) struct Keys(Vec<(String, String)>);
 
 impl Keys {
-    /// The error about a name that is not known, where a subquery may mean the column around it.
+    /// The error about a name that is not known, where a table lacks it or a subquery may mean the column around it.
     pub(crate) fn explain(&self, error: SqlError) -> SqlError {
         if error.kind() != SqlErrorKind::Unknown {
             return error;
         }
         let missing = |(key, _): &&(String, String)| error.message() == format!("there is no column `{key}`");
         match self.0.iter().find(missing) {
+            // The engine names no place where USING itself is to blame.
+            Some((key, _)) if error.position().is_none() => {
+                let guess = error.guess().map(|guess| format!("; {guess}")).unwrap_or_default();
+                error
+                    .hint(format!("USING takes columns that both tables have, and one has no `{key}`{guess}"))
+            }
             Some((_, written)) => error.hint(format!("in a subquery write {written}, with its table")),
             None => error,
         }
