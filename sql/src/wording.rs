@@ -159,6 +159,9 @@ fn no_operation(text: &str) -> Option<SqlError> {
         false if types.contains("Interval(") && types.contains("Utf8") => {
             "a text is no time: write x::DATE or x::TIMESTAMP, as in x::DATE + INTERVAL 1 DAY"
         }
+        false if types.contains(" - Utf8") && types.starts_with("Utf8") => {
+            "between times in texts write date_diff('day', a::DATE, b::DATE); CAST(x AS DOUBLE) makes a number of text"
+        }
         false if types.contains("Boolean") && types.contains("Utf8") && !types.contains(" AND ") => {
             "write x for what is true, and NOT x; x::BOOLEAN reads a text"
         }
@@ -243,6 +246,10 @@ mod tests {
                 "(SELECT list(x ORDER BY z) FROM t)",
             ),
             ("Cannot coerce arithmetic expression Utf8 + Int64 to valid types", "together: Utf8 + Int64\n"),
+            (
+                "Cannot coerce arithmetic expression Utf8 - Utf8View to valid types",
+                "date_diff('day', a::DATE",
+            ),
             ("Cannot coerce arithmetic expression Boolean + Int64 to valid types", "x::INT makes 1"),
             (
                 "Cannot infer common string type for string concat operation Int64 || Int64",

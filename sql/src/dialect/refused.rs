@@ -10,7 +10,7 @@ use crate::error::{SqlError, SqlErrorKind};
 use crate::wording;
 
 /// Words that begin such a form, those that follow, and what is said of it.
-const FORMS: [(&str, &[&str], &str); 13] = [
+const FORMS: [(&str, &[&str], &str); 14] = [
     ("PIVOT", &[], PIVOT),
     ("PIVOT_WIDER", &[], PIVOT),
     ("UNPIVOT", &[], UNPIVOT),
@@ -27,6 +27,11 @@ const FORMS: [(&str, &[&str], &str); 13] = [
     ("CONNECT", &["BY"], "CONNECT BY is written WITH RECURSIVE"),
     ("GLOB", &[], "GLOB is written LIKE with % and _, or ~ with a regular expression"),
     ("SHOW", &["ALL", "TABLES"], "SHOW ALL TABLES is written SHOW TABLES, or SELECT * FROM gstore.datasets"),
+    (
+        "DESCRIBE",
+        &[],
+        "DESCRIBE stands at the beginning of a statement; gstore.columns has the columns of datasets as rows",
+    ),
     ("SUMMARIZE", &[], "SUMMARIZE stands at the beginning of a statement"),
 ];
 
@@ -211,7 +216,7 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
     let clause =
         named && !before.is_some_and(|t| is_word(t, "SELECT") || is_word(t, "BY") || is_word(t, "AS"));
     match first {
-        "SUMMARIZE" => {
+        "DESCRIBE" | "SUMMARIZE" => {
             let inside = before.is_some_and(|t| t.token == Token::LParen);
             (inside && matches!(after, Some(Token::Word(_) | Token::LParen))).then_some(says)
         }
@@ -239,7 +244,8 @@ fn of_frame_or_list(
     if of_rows && is_word(token, "EXCLUDE") && any(after, &["CURRENT", "TIES", "GROUP", "NO"]) {
         return Some(EXCLUDED);
     }
-    if of_rows && is_word(token, "WITH") && is_word(after, "TIES") {
+    let of_limit = before.is_some_and(|token| matches!(token.token, Token::Number(..)));
+    if (of_rows || of_limit) && is_word(token, "WITH") && is_word(after, "TIES") {
         return Some(TIES);
     }
     let is_each = is_word(token, "FOR")

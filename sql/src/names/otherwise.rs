@@ -37,11 +37,14 @@ const FORMS: &[(&str, &str)] = &[
     ("from_json", OF_JSON),
     ("fsum", "sum(x)"),
     ("gamma", "factorial(n - 1) for a whole number n"),
+    ("gen_random_uuid", "uuid()"),
     ("generate_subscripts", "unnest(range(1, len(list) + 1))"),
     ("geomean", "exp(avg(ln(x)))"),
     ("geometric_mean", "exp(avg(ln(x)))"),
     ("greatest_common_divisor", "gcd(a, b)"),
     ("grouping_id", "grouping(a, b)"),
+    ("histogram", RANGES),
+    ("histogram_values", RANGES),
     ("if", CASE),
     ("iff", CASE),
     ("iif", CASE),
@@ -106,7 +109,11 @@ const FORMS: &[(&str, &str)] = &[
     ("struct_keys", "json_keys(to_json(x))"),
     ("struct_pack", "named_struct('a', 1, 'b', 2)"),
     ("sumkahan", "sum(x)"),
-    ("time_bucket", "date_bin(INTERVAL '1 hour', time)"),
+    (
+        "time_bucket",
+        "date_bin(INTERVAL '1 hour', time), of days and weeks date_bin(INTERVAL '7 days', time, TIMESTAMP '2024-01-01') from a \
+         Monday on, of months date_trunc('month', time)",
+    ),
     ("to_base", "to_hex(n) for base 16, which has four bits a digit"),
     ("to_base64", BASE64),
     ("to_days", "INTERVAL (n) DAY"),
@@ -123,6 +130,8 @@ const FORMS: &[(&str, &str)] = &[
 
 const DISCRETE: &str =
     "min(x) FROM (SELECT x, cume_dist() OVER (ORDER BY x) AS c FROM t WHERE x IS NOT NULL) WHERE c >= 0.5";
+/// Of a column of a table, for which others have functions in FROM.
+const RANGES: &str = "SELECT floor(x / 10) * 10 AS x, count(*) FROM pool GROUP BY ALL ORDER BY ALL";
 const HASH: &str = "hash(x), a number that is the same for the same values everywhere";
 const OF_JSON: &str = "record->>'key' for each key, CAST(record->>'key' AS DOUBLE) where it is a number";
 const NEW_JSON: &str = "json_object('a', record->>'a', 'b', x) with each key that the new object is to have";

@@ -95,6 +95,13 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
         "percentile_cont" | "approx_percentile_cont" if call.contains("List(") => {
             Some("it takes one share: write a call for each, quantile_cont(x, 0.1), quantile_cont(x, 0.9)")
         }
+        "histogram" if several => {
+            Some("it counts each value; ranges are SELECT floor(x / 10) * 10 AS x, count(*) .. GROUP BY ALL")
+        }
+        "map_keys" | "map_values" | "map_entries" if call.contains("Struct(") => {
+            Some("histogram(x) is a list of structs: unnest(histogram(x)) has their fields value and count")
+        }
+        "octet_length" if call.contains("Binary") => Some("the bytes of a BLOB are length(x)"),
         "avg" if is_time => Some("the mean of times is to_timestamp(avg(epoch(x)))"),
         _ if is_time && ["median", "quantile", "percentile"].iter().any(|kind| name.contains(kind)) => {
             Some("median(x) and quantile_cont(x, 0.5) are of times too")

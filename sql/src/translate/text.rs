@@ -54,6 +54,15 @@ pub(super) fn syntax_hint(message: &str) -> Option<&'static str> {
              two have one in common list_has_any(a, b)",
         ),
         (expected, word)
+            if expected.starts_with("end of statement")
+                && ["ORDER", "GROUP"].iter().any(|clause| word.eq_ignore_ascii_case(clause)) =>
+        {
+            Some(
+                "as a name it stands in double quotes, \"order\"; clauses stand in the order WHERE, GROUP BY, HAVING, \
+                 QUALIFY, ORDER BY, LIMIT",
+            )
+        }
+        (expected, word)
             if (expected == ")" || expected.starts_with("end of statement")) && is_taken(word) =>
         {
             Some("a name that is a word of SQL too stands in double quotes, or behind AS: AS \"view\"")

@@ -17,6 +17,15 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
         let why = "a struct is not cast to a text";
         return Some(SqlError::invalid(why.to_owned()).hint("to_json(x) is its text, as JSON"));
     }
+    let cast = text.split_once("Can't cast value ").and_then(|(_, rest)| rest.split_once(" to type "));
+    if let Some((value, ty)) = cast {
+        let why = format!("{value} is not a value of {ty}");
+        return Some(SqlError::invalid(why).hint("TRY_CAST is null for it, and DOUBLE has room for more"));
+    }
+    if text.starts_with("unnest() requires exactly one argument") {
+        let why = "unnest() takes one list";
+        return Some(SqlError::invalid(why.to_owned()).hint("of lists of lists write unnest(flatten(x))"));
+    }
     let (_, rest) = text.split_once("Cannot cast value '")?;
     let (value, _) = rest.split_once("' to value of Boolean type")?;
     let hint = "TRY_CAST(x AS BOOLEAN) is null for such a text";
@@ -52,6 +61,11 @@ mod tests {
                 "string_agg() has no value in a window whose first row moves along\n  write array_to_string(",
             ),
             ("null_aware anti join only supports single column join key, got 2 columns", "write NOT EXISTS"),
+            (
+                "Cast error: Can't cast value 3000000000 to type Int32",
+                "3000000000 is not a value of Int32\n  TRY_CAST",
+            ),
+            ("unnest() requires exactly one argument", "unnest() takes one list\n"),
             ("Unsupported CAST from Struct(\"a\": Int64) to Utf8View", "to_json(x)"),
             (
                 "Cast error: Cannot cast value 'abc' to value of Boolean type",
