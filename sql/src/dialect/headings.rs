@@ -40,6 +40,8 @@ pub(crate) struct Headings {
     open: bool,
     /// Of the items where each stands for one column, if all such items may.
     single: Option<Vec<Option<String>>>,
+    /// Whether what has no heading can only be of `unnest()`.
+    unnests: bool,
 }
 
 impl Headings {
@@ -49,6 +51,11 @@ impl Headings {
         let mut found = Self::default();
         let Some(select) = select(query) else { return Self { open: true, ..found } };
         found.single = select.projection.iter().map(single).collect();
+        found.unnests = select.projection.iter().all(|item| match item {
+            SelectItem::UnnamedExpr(expr) => !has_columns(expr),
+            SelectItem::ExprWithAlias { expr, alias } => !has_columns(expr) && !alias.value.contains('.'),
+            _ => false,
+        });
         for item in &select.projection {
             let called = match item {
                 SelectItem::UnnamedExpr(expr) if is_many(expr) => None,
@@ -67,6 +74,18 @@ impl Headings {
             }
         }
         found
+    }
+
+    /// The name of a column out of `n` that the engine calls so and the statement does not name: of a struct in
+    /// `unnest()` that of its field.
+    fn field<'a>(&self, called: &'a str, n: usize) -> &'a str {
+        let is_one = self.single.as_ref().is_some_and(|single| single.len() == n);
+        match called.rsplit_once('.') {
+            Some((_, field)) if self.open && self.unnests && !is_one && !field.ends_with([')', ']', '"']) => {
+                field
+            }
+            _ => called,
+        }
     }
 
     /// The name of a column out of `n`, if the statement has one for it.
@@ -121,7 +140,7 @@ pub(crate) fn renamed(plan: Arc<dyn ExecutionPlan>, headings: &Headings) -> DfRe
     let schema = plan.schema();
     let n = schema.fields().len();
     let name = |(i, field): (usize, &Arc<arrow_schema::Field>)| {
-        headings.get(i, n).map_or_else(|| field.name().clone(), str::to_owned)
+        headings.get(i, n).unwrap_or_else(|| headings.field(field.name(), n)).to_owned()
     };
     let names: Vec<String> = schema.fields().iter().enumerate().map(name).collect();
     if names.iter().zip(schema.fields()).all(|(name, field)| name == field.name()) {
@@ -159,5 +178,19 @@ mod tests {
         // A column, and a field of a struct.
         assert_eq!(headings("SELECT t.c, s.field, c FROM t", 3), [name("c"), name("field"), name("c")]);
         assert_eq!(headings("SELECT {'a': 1}.a, x.upper()", 2), [name("a"), name("x.upper()")]);
+    }
+
+    #[test]
+    fn fields_of_a_struct_are_headings() {
+        let field = |sql: &str, called: &str, n: usize| {
+            Headings::of(&crate::dialect::parse(sql).unwrap()).field(called, n).to_owned()
+        };
+        assert_eq!(field("SELECT id, unnest(t[1]) FROM t", "t[Int64(1)].role", 3), "role");
+        assert_eq!(field("SELECT unnest(t) FROM t", "t.role", 1), "t.role");
+        assert_eq!(field("SELECT *, unnest(t) FROM t", "t.role", 3), "t.role");
+        assert_eq!(
+            field("SELECT unnest(t), unnest([1.5]) FROM t", "UNNEST(Float64(1.5))", 3),
+            "UNNEST(Float64(1.5))"
+        );
     }
 }
