@@ -13,7 +13,7 @@ pub(crate) fn compiled() -> Result<Ptx, String> {
     }
     let options = CompileOptions {
         arch: Some("compute_80"),
-        options: vec!["--std=c++17".to_owned()],
+        options: vec!["-std=c++17".to_owned()],
         name: Some("gstore.cu".to_owned()),
         ..CompileOptions::default()
     };
