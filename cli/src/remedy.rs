@@ -40,7 +40,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         }
         Remedy::DropJobs => "gc --drop-jobs".into(),
         Remedy::AskWithModels => return "`gstore ask` or `gstore query`".into(),
-        Remedy::WriteResult => "query -o FILE".into(),
+        Remedy::WriteResult => return "`gstore query -o FILE` (in the shell `.once FILE`)".into(),
         Remedy::OwnTable => "query --with NAME=FILE".into(),
         Remedy::InsteadOf(statement) => match statement {
             "UPDATE" | "MERGE" => "add --if-changed replace",
@@ -106,7 +106,7 @@ mod tests {
             (Remedy::RemoveLeftovers, "`gstore gc --keep N` with N at least the number of snapshots"),
             (Remedy::DropJobs, "`gstore gc --drop-jobs`"),
             (Remedy::AskWithModels, "`gstore ask` or `gstore query`"),
-            (Remedy::WriteResult, "`gstore query -o FILE`"),
+            (Remedy::WriteResult, "`gstore query -o FILE` (in the shell `.once FILE`)"),
             (Remedy::OwnTable, "`gstore query --with NAME=FILE`"),
             (Remedy::InsteadOf("INSERT"), "`gstore add`"),
             (Remedy::InsteadOf("UPDATE"), "`gstore add --if-changed replace`"),

@@ -22,6 +22,7 @@ use super::chained;
 use super::compared;
 use super::exprs::call;
 use super::forms;
+use super::headings;
 use super::lists;
 use super::operators::regroup;
 use super::twice;
@@ -156,6 +157,7 @@ impl VisitorMut for Words {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         forms::limit(query);
+        headings::by_name(&mut query.body);
         by_all::place(query, &mut self.by_all);
         ControlFlow::Continue(())
     }

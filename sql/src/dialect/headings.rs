@@ -10,7 +10,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Query, Select, SelectItem, SetExpr, Statement as Sql,
+    AccessExpr, Expr, Ident, Query, Select, SelectItem, SetExpr, SetQuantifier, Statement as Sql,
 };
 
 use crate::expanded::name;
@@ -27,6 +27,41 @@ fn written(expr: &Expr) -> String {
         _ => None,
     };
     last.map_or_else(|| expr.to_string(), name)
+}
+
+/// Names the columns of queries that `UNION BY NAME` joins as the statement does: the engine compares its own names.
+pub(super) fn by_name(body: &mut SetExpr) {
+    use SetQuantifier as Q;
+    if let SetExpr::SetOperation { set_quantifier, left, right, .. } = body {
+        let put = match set_quantifier {
+            Q::ByName | Q::AllByName | Q::DistinctByName => put_names,
+            Q::All | Q::Distinct | Q::None => by_name,
+        };
+        put(left);
+        put(right);
+    }
+}
+
+fn put_names(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            for item in &mut select.projection {
+                if let SelectItem::UnnamedExpr(expr) = item
+                    && !is_many(expr)
+                    && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+                {
+                    let alias = Ident::with_quote('"', written(expr));
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                }
+            }
+        }
+        SetExpr::Query(query) => put_names(&mut query.body),
+        SetExpr::SetOperation { left, right, .. } => {
+            put_names(left);
+            put_names(right);
+        }
+        _ => {}
+    }
 }
 
 /// What the columns of a result are called, as far as the statement says it.
@@ -178,6 +213,22 @@ mod tests {
         // A column, and a field of a struct.
         assert_eq!(headings("SELECT t.c, s.field, c FROM t", 3), [name("c"), name("field"), name("c")]);
         assert_eq!(headings("SELECT {'a': 1}.a, x.upper()", 2), [name("a"), name("x.upper()")]);
+    }
+
+    #[test]
+    fn columns_that_are_compared_by_name_have_those_of_the_statement() {
+        for (sql, expected) in [
+            (
+                "SELECT a, b + 1 UNION BY NAME (SELECT 1, t.a AS c FROM t)",
+                "SELECT a, b + 1 AS \"b + 1\" UNION BY NAME (SELECT 1 AS \"1\", t.a AS c FROM t)",
+            ),
+            ("SELECT 1 UNION ALL SELECT 2", "SELECT 1 UNION ALL SELECT 2"),
+        ] {
+            let mut statement = crate::dialect::parse(sql).unwrap();
+            let Some(Sql::Query(query)) = crate::walk::inner(&mut statement) else { panic!("{sql}") };
+            by_name(&mut query.body);
+            assert_eq!(statement.to_string(), expected);
+        }
     }
 
     #[test]

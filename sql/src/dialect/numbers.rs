@@ -76,7 +76,7 @@ fn decimal(written: &str) -> Option<String> {
     }
     let digits = written.replace('_', "");
     for (radix, signs) in [(16, ["0x", "0X"]), (8, ["0o", "0O"]), (2, ["0b", "0B"])] {
-        if let Some(digits) = signs.iter().find_map(|sign| digits.strip_prefix(sign)) {
+        if let Some(digits) = signs.iter().find_map(|sign| digits.strip_prefix(*sign)) {
             return u128::from_str_radix(digits, radix).ok().map(|number| number.to_string());
         }
     }

@@ -130,7 +130,11 @@ impl ScalarUDFImpl for Json {
             DataType::Dictionary(_, values) if values.is_string() => Ok(DataType::Utf8),
             ty if place > 0 && ty.is_integer() => Ok(DataType::Int64),
             _ => {
-                let what = if place == 0 { "JSON text" } else { "a path, a key or a place" };
+                let what = match ty {
+                    _ if place == 0 => "JSON text",
+                    DataType::List(_) => "one path at a time, as in [x->'$.a', x->'$.b']",
+                    _ => "a path, a key or a place",
+                };
                 Err(SqlError::invalid(format!("{}() takes {what}, not {ty}", self.name)).into())
             }
         });
