@@ -31,15 +31,18 @@ pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -
         };
         match value.get("score") {
             Some(score) => {
-                if let Some(query) = of_query(&value, into) {
+                let query =
+                    value.get("query").or_else(|| value.get("target")).filter(|query| !query.is_null());
+                if query.is_none()
+                    && let Some(query) = of_query(&value, into)
+                {
                     return Err(at.error(&format!(
                         "it has a `score`, and {query:?}, which is a query, is a key of it too: leave out one of both, as \
                          either would be taken for the scores"
                     )));
                 }
-                let query = value.get("query").or_else(|| value.get("target"));
                 let query = match query {
-                    None | Some(Value::Null) => None,
+                    None => None,
                     some => Some(text_of(some).ok_or_else(|| at.error("`query` is not an id"))?),
                 };
                 into.add(&id, query.as_deref(), number(&at, "score", score)?)

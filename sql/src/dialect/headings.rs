@@ -87,8 +87,10 @@ impl Headings {
         let Some(select) = select(query) else { return Self { open: true, ..found } };
         found.single = select.projection.iter().map(single).collect();
         found.unnests = select.projection.iter().all(|item| match item {
-            SelectItem::UnnamedExpr(expr) => !has_columns(expr),
-            SelectItem::ExprWithAlias { expr, alias } => !has_columns(expr) && !alias.value.contains('.'),
+            SelectItem::UnnamedExpr(expr) => is_unnest(expr) || !is_many(expr),
+            SelectItem::ExprWithAlias { expr, alias } => {
+                (is_unnest(expr) || !is_many(expr)) && !alias.value.contains('.')
+            }
             _ => false,
         });
         for item in &select.projection {
@@ -103,6 +105,8 @@ impl Headings {
                 Some(called) if found.open => found.last.push(called),
                 Some(called) => found.first.push(called),
                 None => {
+                    // A column between two such items has no place that is known.
+                    found.unnests &= found.last.is_empty();
                     found.open = true;
                     found.last.clear();
                 }
@@ -162,6 +166,13 @@ fn single(item: &SelectItem) -> Option<Option<String>> {
 
 fn has_columns(expr: &Expr) -> bool {
     expr.to_string().to_ascii_lowercase().contains("columns(")
+}
+
+/// Whether an expression is a call of `unnest()`, and nothing around it.
+fn is_unnest(expr: &Expr) -> bool {
+    let is_call =
+        matches!(expr, Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("unnest"));
+    is_call && !has_columns(expr)
 }
 
 /// Whether an expression may stand for several columns, or gives its column a name by itself.

@@ -33,7 +33,12 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, S
         let place = token.span.start;
         let Some(number) = decimal(&written) else {
             let error = SqlError::new(SqlErrorKind::Syntax, format!("`{written}` is no number"));
-            let hint = "a name behind a number has AS before it; between digits stands one `_`, as in 1_000";
+            let hint = match written.starts_with("0x") {
+                true => "bytes are written x'1F'; a number has up to 32 hexadecimal digits",
+                false => {
+                    "a name behind a number has AS before it; between digits stands one `_`, as in 1_000"
+                }
+            };
             return Err(error.hint(hint).at(place.line, place.column));
         };
         if let Some(last) = all.last_mut() {
@@ -69,7 +74,9 @@ fn part(token: &TokenWithSpan, is_later: bool) -> Option<&str> {
 /// A number in decimal digits, if it is one.
 fn decimal(written: &str) -> Option<String> {
     let bytes = written.as_bytes();
-    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    let is_hex = written.starts_with("0x") || written.starts_with("0X");
+    let of_base = |byte: &u8| if is_hex { byte.is_ascii_hexdigit() } else { byte.is_ascii_digit() };
+    let is_digit = |at: usize| bytes.get(at).is_some_and(of_base);
     let has_digits = |at: usize| at.checked_sub(1).is_some_and(is_digit) && is_digit(at + 1);
     if written.match_indices('_').any(|(at, _)| !has_digits(at)) {
         return None;
@@ -109,6 +116,9 @@ mod tests {
             ("SELECT 0b12", "0b12"),
             ("SELECT 0x", "0x"),
             ("SELECT 1_000e", "1_000e"),
+            ("SELECT 1_e5", "1_e5"),
+            ("SELECT 1e_5", "1e_5"),
+            ("SELECT 0_b1", "0_b1"),
         ] {
             let error = parse(sql).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{written}` is no number (line 1, column 8)")), "{error}");

@@ -218,7 +218,10 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
     match first {
         "DESCRIBE" | "SUMMARIZE" => {
             let inside = before.is_some_and(|t| t.token == Token::LParen);
-            (inside && matches!(after, Some(Token::Word(_) | Token::LParen))).then_some(says)
+            let of_column = next(tokens, at + 1)
+                .is_some_and(|(_, token)| BEHIND_COLUMNS.iter().any(|word| is_word(token, word)));
+            let table = !of_column && matches!(after, Some(Token::Word(_) | Token::LParen));
+            (inside && table).then_some(says)
         }
         "GLOB" => (clause && matches!(after, Some(Token::SingleQuotedString(_)))).then_some(says),
         _ if before.is_none() => Some(says),
@@ -230,6 +233,10 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
         _ => (clause && matches!(after, Some(Token::LParen))).then_some(says),
     }
 }
+
+/// Words behind a column.
+const BEHIND_COLUMNS: [&str; 13] =
+    ["IS", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "AND", "OR", "SIMILAR", "COLLATE", "AS", "ASC", "DESC"];
 
 /// `EXCLUDE` in the frame of a window, `WITH TIES` behind a number of rows, and `FOR x IN` in a list.
 fn of_frame_or_list(

@@ -34,7 +34,12 @@ pub(crate) fn check_files(folder: &Path) -> Result<(), TrainError> {
 
 fn refuse(folder: &Path, file: Option<DamagedFile>) -> Result<(), TrainError> {
     let Some(file) = file else { return Ok(()) };
-    let what = format!("{file}\n  {}", way_out(folder));
+    let file = file.to_string();
+    let edited = match file.starts_with("adapter_config.json") {
+        true => "put back what was edited there, or ",
+        false => "",
+    };
+    let what = format!("{file}\n  {edited}{}", way_out(folder));
     Err(TrainError::Checkpoint { folder: folder.to_owned(), what })
 }
 

@@ -35,15 +35,28 @@ pub(super) fn refused(
         .then_some("x RLIKE 'pattern' is written x ~ 'pattern', and NOT RLIKE x !~ 'pattern'")
 }
 
-/// Whether a word behind IN is a list: none in the call of `position(a IN b)`, in SHOW, and as the call of `unnest`.
+/// What is no list behind IN: a call, and what goes on with a statement behind a column called `in`.
+const NO_LIST: [&str; 11] =
+    ["UNNEST", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "UNION", "AS", "ASC", "DESC"];
+
+/// Words behind which `in` is a name.
+const BEFORE_NAMES: [&str; 5] = ["AS", "SELECT", "DISTINCT", "BY", "WHERE"];
+
+/// Whether a word behind IN is a list: none in the call of `position(a IN b)`, in SHOW, and where `in` is a column.
 fn is_list(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let any = |token: &TokenWithSpan, words: &[&str]| words.iter().any(|word| is_word(token, word));
     let is_shown = next(tokens, 0).is_some_and(|(_, first)| is_word(first, "SHOW"));
-    if is_shown || tokens.get(at).is_some_and(|token| is_word(token, "UNNEST")) {
+    if is_shown || tokens.get(at).is_some_and(|token| any(token, &NO_LIST)) {
         return false;
     }
     let mut open = 0usize;
     let before = tokens.get(..at).unwrap_or_default();
     let mut outer = before.iter().rev().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+    // Behind IN itself.
+    let Some(value) = outer.clone().nth(1) else { return false };
+    if matches!(value.token, Token::Period | Token::Comma | Token::LParen) || any(value, &BEFORE_NAMES) {
+        return false;
+    }
     while let Some(token) = outer.next() {
         match token.token {
             Token::RParen => open += 1,
