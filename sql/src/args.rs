@@ -123,8 +123,10 @@ pub(crate) fn check_name(function: &str, name: &str, known: &[&str]) -> Result<(
         return Err(SqlError::option(no_solver(&format!("{function}()"))));
     }
     let all = listing(known.iter().copied());
+    // What others call the number of rows.
+    let rows = || known.iter().copied().find(|k| *k == "k" && ["top", "top_k", "limit", "n"].contains(&name));
     Err(SqlError::unknown(format!("{function}() has no option `{name}`")).hint(
-        match nearest(name, known.iter().copied()) {
+        match nearest(name, known.iter().copied()).or_else(rows) {
             Some(guess) => format!("did you mean `{guess}`? The options are {all}"),
             None => format!("the options are {all}"),
         },

@@ -91,7 +91,11 @@ fn what_is_no_option_or_table_says_what_is_meant() {
     let place = place();
     let cases: [(&str, &[&str], &[&str]); 6] = [
         ("model = \"m\"", &["ls"], &["`gstore ls` has no option `model`", "put it below the name", "as ["]),
-        ("[ls]\njson = \"yes\"", &["ls"], &["`json` is true or false, not \"yes\""]),
+        (
+            "[select]\nexclude-target = \"yes\"",
+            &["select", "--pool", "p", "--target", "t", "--top", "1", "-o", "x.jsonl"],
+            &["`exclude-target` is true or false, not \"yes\""],
+        ),
         ("", &["query", "--with", "r=*.parquet", "SELECT 1"], &["r=*.parquet", "one file", "UNION ALL"]),
         ("", &["query", "--with", "a=x.csv", "b=y.csv", "SELECT 1"], &["has its own option: --with b=y.csv"]),
         ("", &["ls", "--remote", "h:1"], &["`gstore ls` asks no server", "have --remote"]),

@@ -37,7 +37,8 @@ fn a_dry_run_looks_at_the_checkpoint_that_a_training_would_go_on_from() {
         assert!(refused.code == 1 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
     }
     // What is to be overwritten is not gone on from.
-    let plan = train(&place, &[&words[..], &["--dry-run", "--overwrite-output-dir", "--seed", "3"]].concat());
+    let other = ["--dry-run", "--overwrite-output-dir", "--seed", "3", "--run", "other"];
+    let plan = train(&place, &[&words[..], &other].concat());
     assert_eq!(plan.code, 0, "{}", plan.stderr);
 }
 

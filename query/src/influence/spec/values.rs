@@ -40,11 +40,6 @@ impl From<OptionError> for QueryError {
     }
 }
 
-/// Whether an option is what others call so.
-fn is_meant(option: &str, name: &str) -> bool {
-    option == "k" && ["top", "top_k", "limit", "n"].contains(&name)
-}
-
 /// Options by name, as a front end has read them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -77,12 +72,10 @@ impl Options {
             return Err(OptionError {
                 option: None,
                 message: format!("{} has no option `{name}`", self.function.name()),
-                hint: Some(
-                    match nearest(name, names()).or_else(|| names().find(|known| is_meant(known, name))) {
-                        Some(guess) => format!("did you mean `{guess}`? The options are {all}"),
-                        None => format!("the options are {all}"),
-                    },
-                ),
+                hint: Some(match nearest(name, names()) {
+                    Some(guess) => format!("did you mean `{guess}`? The options are {all}"),
+                    None => format!("the options are {all}"),
+                }),
             });
         };
         if self.values.iter().any(|(other, _)| *other == known.name) {

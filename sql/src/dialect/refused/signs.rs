@@ -18,12 +18,12 @@ pub(super) fn refused(
     if is_text(before) && is_text(token) {
         return Some("two texts stand next to each other: 'a' || 'b' joins them, 'a' AS b names the first");
     }
+    if is_word(before, "IN") && matches!(token.token, Token::Word(_)) && is_list(tokens, at) {
+        return Some("x IN list is written list_contains(list, x)");
+    }
     let (_, after) = next(tokens, at + 1)?;
     if before.token == Token::Mul && is_word(token, "RENAME") && after.token == Token::LParen {
         return Some("* RENAME (a AS b) is written * EXCLUDE (a), a AS b");
-    }
-    if is_word(before, "IN") && matches!(token.token, Token::Word(_)) && is_list(tokens, at) {
-        return Some("x IN list is written list_contains(list, x)");
     }
     let is_name_like = ["LIKE", "ILIKE", "GLOB"].iter().any(|word| is_word(token, word));
     if before.token == Token::Mul && is_name_like && is_text(after) {
