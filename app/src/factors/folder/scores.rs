@@ -18,7 +18,7 @@ const OF_ITSELF: &str = "self_scores";
 /// Scores of a module, or of all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreTable {
-    /// The module, or [`ALL_MODULES`].
+    /// The module, or `all_modules`.
     pub key: String,
     /// `[queries, samples]`, or `[queries, samples, tokens]`; of samples with themselves `[samples]`.
     pub shape: Vec<usize>,
