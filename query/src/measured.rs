@@ -89,7 +89,7 @@ impl KeptFile {
         if let Some(folder) = self.path.parent() {
             fs_err::create_dir_all(folder)?;
         }
-        // Whoever reads it meanwhile finds a whole one.
+        // A reader meanwhile finds the old file or the new one, whole.
         let part = self.path.with_extension(format!("{}.part", std::process::id()));
         fs_err::write(&part, serde_json::to_vec_pretty(&content)?)?;
         fs_err::rename(&part, &self.path).inspect_err(|_| drop(fs_err::remove_file(&part)))
@@ -157,8 +157,8 @@ mod tests {
     fn each_kind_has_its_file() {
         assert_eq!(file_name("A B, 2 cores", Kind::Costs), "costs-A-B--2-cores.json");
         assert_eq!(file_name("A B, 2 cores", Kind::Disks), "disks-A-B--2-cores.json");
-        let named = PathBuf::from("/tmp/own.json");
+        let named = PathBuf::from("folder/own.json");
         assert_eq!(beside(named.clone(), Kind::Costs), named);
-        assert_eq!(beside(named, Kind::Disks), PathBuf::from("/tmp/own.json.disks"));
+        assert_eq!(beside(named, Kind::Disks), PathBuf::from("folder/own.json.disks"));
     }
 }

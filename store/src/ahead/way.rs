@@ -1,7 +1,7 @@
-//! Choice of the way in which spans of files are read: past the system's memory, or through it.
+//! Choice between direct reads of files (past the system's memory) and ordinary ones (through it).
 //!
-//! Which one is faster depends on the disk, by factors and in both directions. So the first large reads of a file
-//! system take turns, and the faster way serves from then on. Where it falls far behind what it gave, both are
+//! Some disks give several times as much by direct reads, others more by ordinary ones. So the first large reads of a file
+//! system take turns, and the way that pays serves from then on. Where it falls far behind what it gave, both are
 //! measured again.
 //!
 //! Invariants
@@ -114,7 +114,7 @@ impl Meter {
 #[derive(Debug, Default)]
 struct Disk {
     known: Option<DiskRates>,
-    /// Whether nobody has asked for them since they were measured.
+    /// Whether they were not yet handed out since they were measured.
     is_new: bool,
     /// Turns that have ended, and the best rates of them.
     turns: usize,
@@ -190,7 +190,7 @@ fn disks() -> MutexGuard<'static, BTreeMap<u64, Disk>> {
 }
 
 /// The way for what is read next of a file system, as soon as the turn before has ended; one that is not known is
-/// not measured. Whoever asks has no counted read under way.
+/// not measured. The caller has no counted read under way.
 pub(super) fn of(disk: Option<u64>) -> Way {
     let Some(number) = disk else { return Way::Direct };
     let mut disks = disks();

@@ -6,13 +6,13 @@ use gstore_store::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a step says, item by item: an answer, or an error with whether it is damage.
+/// Results of a step, item by item: an answer, or an error with whether it is damage.
 pub type Answers = Vec<Result<String, (bool, String)>>;
 
 /// A way to read a part of a store. Numbers are places in the lists of [`World`].
 ///
-/// What a step needs before is done without the fault: if that does not read the faulty place it comes out
-/// the same, and if it does, it is a separate step.
+/// The preparation of a step runs without the fault: it gives the same if it does not read the faulty place, and is a
+/// step of its own if it does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
     /// The current snapshot with all that it lists.
@@ -109,7 +109,7 @@ impl World {
         steps
     }
 
-    /// What a step says while a fault is there.
+    /// The answers of a step under a fault.
     pub fn answer(&self, step: Step, fault: Option<(&Path, Fault)>) -> Answers {
         let begin = || {
             self.overlay.reads();
