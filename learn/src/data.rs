@@ -129,10 +129,14 @@ impl Labelled {
     }
 }
 
+/// The feature that a column is of: a vector or a text has several.
+pub(crate) fn feature_of(column: &str) -> &str {
+    column.split(['[', '=']).next().unwrap_or(column)
+}
+
 /// Names of features, those of the columns of one as one, and a few at most.
 fn named(columns: &[String]) -> String {
-    let mut names: Vec<&str> =
-        columns.iter().map(|name| name.split(['[', '=']).next().unwrap_or(name)).collect();
+    let mut names: Vec<&str> = columns.iter().map(|name| feature_of(name)).collect();
     names.dedup();
     first_of(names, MOST_NAMES)
 }
@@ -142,7 +146,7 @@ fn lacking(columns: &[String], x: &Matrix) -> String {
     let mut found: Vec<(usize, &str)> = Vec::new();
     for (column, name) in columns.iter().enumerate() {
         let rows = (0..x.rows()).filter(|row| x.row(*row)[column].is_finite()).count();
-        let name = name.split(['[', '=']).next().unwrap_or(name);
+        let name = feature_of(name);
         match found.last_mut() {
             // A vector is one thing.
             Some((fewest, last)) if *last == name => *fewest = rows.min(*fewest),

@@ -1,6 +1,7 @@
 //! Expected recall of a perfect prediction where labels are noisy.
 
 use gstore_core::Cancel;
+use gstore_core::correlation::is_constant;
 use serde::{Deserialize, Serialize};
 
 use super::resample::{Bootstrap, Interval};
@@ -37,7 +38,7 @@ pub fn reliability<const WAYS: usize>(
     parts: &[[[f64; 10]; WAYS]],
     bootstrap: &Bootstrap,
 ) -> Option<Reliability> {
-    if parts.len() < 2 || WAYS == 0 || parts.iter().all(|row| *row == parts[0]) {
+    if parts.len() < 2 || WAYS == 0 || is_constant(parts) {
         return None;
     }
     let columns = columns(parts);
@@ -94,8 +95,11 @@ impl Agreement {
     fn of(columns: &[Column], rows: &[usize]) -> Self {
         let n = rows.len() as f64;
         let variance = |column: &Column| {
-            let sum: f64 = rows.iter().map(|row| column[*row]).sum();
-            let squares: f64 = rows.iter().map(|row| column[*row] * column[*row]).sum();
+            let add = |(sum, squares): (f64, f64), row: &usize| {
+                let value = column[*row];
+                (sum + value, squares + value * value)
+            };
+            let (sum, squares) = rows.iter().fold((0.0, 0.0), add);
             (squares - sum * sum / n) / n
         };
         let variances: Vec<f64> = columns.iter().map(variance).collect();

@@ -6,6 +6,7 @@ use gstore_core::{many, many_of};
 
 use super::report::Report;
 use super::resample::Interval;
+use crate::data::feature_of;
 
 impl Report {
     /// Tables and sentences, each line ended by a line break.
@@ -137,8 +138,7 @@ fn line(text: &mut String, name: &str, mut cells: impl Iterator<Item = String>) 
 
 /// Names with those of one vector's coordinates as one.
 fn summary(names: &[String]) -> String {
-    let mut found: Vec<&str> =
-        names.iter().map(|name| name.split(['[', '=']).next().unwrap_or(name)).collect();
+    let mut found: Vec<&str> = names.iter().map(|name| feature_of(name)).collect();
     found.dedup();
     found.join(", ")
 }

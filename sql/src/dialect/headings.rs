@@ -47,8 +47,8 @@ fn put_names(body: &mut SetExpr) {
         SetExpr::Select(select) => {
             for item in &mut select.projection {
                 if let SelectItem::UnnamedExpr(expr) = item
-                    && !is_many(expr)
                     && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+                    && !is_many(expr)
                 {
                     let alias = Ident::with_quote('"', written(expr));
                     *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
@@ -86,21 +86,19 @@ impl Headings {
         let mut found = Self::default();
         let Some(select) = select(query) else { return Self { open: true, ..found } };
         found.single = select.projection.iter().map(single).collect();
-        found.unnests = select.projection.iter().all(|item| match item {
-            SelectItem::UnnamedExpr(expr) => is_unnest(expr) || !is_many(expr),
-            SelectItem::ExprWithAlias { expr, alias } => {
-                (is_unnest(expr) || !is_many(expr)) && !alias.value.contains('.')
-            }
-            _ => false,
-        });
+        found.unnests = true;
         for item in &select.projection {
-            let called = match item {
-                SelectItem::UnnamedExpr(expr) if is_many(expr) => None,
-                SelectItem::UnnamedExpr(expr) => Some(written(expr)),
-                SelectItem::ExprWithAlias { expr, .. } if is_many(expr) => None,
-                SelectItem::ExprWithAlias { alias, .. } => Some(name(alias)),
-                _ => None,
+            let (called, unnests) = match item {
+                SelectItem::UnnamedExpr(expr) if is_many(expr) => (None, is_unnest(expr)),
+                SelectItem::UnnamedExpr(expr) => (Some(written(expr)), true),
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    let called = (!is_many(expr)).then(|| name(alias));
+                    let unnests = called.is_some() || is_unnest(expr);
+                    (called, unnests && !alias.value.contains('.'))
+                }
+                _ => (None, false),
             };
+            found.unnests &= unnests;
             match called {
                 Some(called) if found.open => found.last.push(called),
                 Some(called) => found.first.push(called),

@@ -5,7 +5,7 @@ mod types;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is_word, next};
+use super::tokens::{is_any, is_word, next};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::wording;
 
@@ -218,8 +218,7 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
     match first {
         "DESCRIBE" | "SUMMARIZE" => {
             let inside = before.is_some_and(|t| t.token == Token::LParen);
-            let of_column = next(tokens, at + 1)
-                .is_some_and(|(_, token)| BEHIND_COLUMNS.iter().any(|word| is_word(token, word)));
+            let of_column = next(tokens, at + 1).is_some_and(|(_, token)| is_any(token, &BEHIND_COLUMNS));
             let table = !of_column && matches!(after, Some(Token::Word(_) | Token::LParen));
             (inside && table).then_some(says)
         }
@@ -246,9 +245,8 @@ fn of_frame_or_list(
 ) -> Option<&'static str> {
     let token = tokens.get(at)?;
     let (name, after) = next(tokens, at + 1)?;
-    let any = |token: &TokenWithSpan, words: &[&str]| words.iter().any(|word| is_word(token, word));
-    let of_rows = before.is_some_and(|token| any(token, &["ROW", "ROWS", "PRECEDING", "FOLLOWING"]));
-    if of_rows && is_word(token, "EXCLUDE") && any(after, &["CURRENT", "TIES", "GROUP", "NO"]) {
+    let of_rows = before.is_some_and(|token| is_any(token, &["ROW", "ROWS", "PRECEDING", "FOLLOWING"]));
+    if of_rows && is_word(token, "EXCLUDE") && is_any(after, &["CURRENT", "TIES", "GROUP", "NO"]) {
         return Some(EXCLUDED);
     }
     let of_limit = before.is_some_and(|token| matches!(token.token, Token::Number(..)));

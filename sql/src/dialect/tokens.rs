@@ -111,6 +111,11 @@ pub(super) fn is(token: &TokenWithSpan, keyword: Keyword) -> bool {
     matches!(&token.token, Token::Word(Word { keyword: found, quote_style: None, .. }) if *found == keyword)
 }
 
+/// Whether a token is one of these words.
+pub(super) fn is_any(token: &TokenWithSpan, words: &[&str]) -> bool {
+    words.iter().any(|word| is_word(token, word))
+}
+
 /// Whether a token is this word, whatever its case.
 pub(super) fn is_word(token: &TokenWithSpan, word: &str) -> bool {
     matches!(&token.token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))

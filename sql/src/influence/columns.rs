@@ -5,8 +5,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_query::influence::{Prepared, PreparedSide};
 
-use crate::samples::Source;
-use crate::samples::{Cell, SampleTable, free_name};
+use crate::samples::{Cell, SampleTable, Source, free_name};
 use crate::union::{Part, SampleUnion};
 use crate::virtuals::Asked;
 

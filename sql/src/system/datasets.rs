@@ -8,8 +8,7 @@ use gstore_store::{DatasetPart, EncodingEntry, Snapshot};
 use super::batch::{Batch, Null, batch, maybe_text, number, text};
 use crate::error::SqlError;
 use crate::leaf::Rows;
-use crate::samples::Source;
-use crate::samples::{Cell, SampleTable};
+use crate::samples::{Cell, SampleTable, Source};
 use crate::union::{Part, SampleUnion};
 use crate::virtuals::Asked;
 

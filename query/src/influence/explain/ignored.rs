@@ -73,10 +73,11 @@ impl Ignored {
         let mut sums = vec![empty; patterns.len()];
         for (unit, target) in targets.iter().enumerate() {
             cancel.check()?;
+            let members = TargetRow::of_subtask(targets, target.subtask).len() as f64;
             let weight = |pattern: &Pattern| match fold {
                 Fold::None => pattern.weight(unit).abs(),
                 // Each sample of a subtask has the same part in the vector that stands for it.
-                _ => pattern.weight(target.subtask as usize).abs() / members(targets, target) as f64,
+                _ => pattern.weight(target.subtask as usize).abs() / members,
             };
             let weights: Vec<f64> = patterns.iter().map(weight).collect();
             if weights.iter().all(|weight| *weight == 0.0) {
@@ -116,12 +117,6 @@ impl Ignored {
     }
 }
 
-/// How many samples of a target's rows are of a row's subtask.
-fn members(targets: &[TargetRow], of: &TargetRow) -> usize {
-    let first = targets.partition_point(|row| row.subtask < of.subtask);
-    targets.partition_point(|row| row.subtask <= of.subtask) - first
-}
-
 /// By module the length of what is left out of a row; none where it is not stored or no number.
 fn left_out(reader: &FeatureReader, row: u64) -> Result<Option<Vec<f64>>, QueryError> {
     let Some(stored) = reader.row(row)? else { return Ok(None) };
@@ -141,17 +136,18 @@ fn residual_of<'a>(snapshot: &'a Snapshot, of: &FeaturePart) -> Option<&'a Arc<F
     let (own, space) = (&of.desc, &of.desc.space);
     snapshot.features().iter().find(|feature| {
         let (desc, other) = (&feature.desc, &feature.desc.space);
-        let names = |part: &FeaturePart| -> Vec<String> {
-            part.attrs.groups.iter().map(|group| group.name.clone()).collect()
-        };
         desc.kind.name == Kind::Residual.name()
             && (&desc.dataset, &desc.encoding, &desc.checkpoint)
                 == (&own.dataset, &own.encoding, &own.checkpoint)
             && (&desc.compute, desc.granularity) == (&own.compute, own.granularity)
             && (&other.modules, &other.projection) == (&space.modules, &space.projection)
             && (&other.loss, &other.reduction) == (&space.loss, &space.reduction)
-            && names(feature) == names(of)
+            && names(feature).eq(names(of))
     })
+}
+
+fn names(part: &FeaturePart) -> impl Iterator<Item = &str> {
+    part.attrs.groups.iter().map(|group| group.name.as_str())
 }
 
 /// By checkpoint and module the most that the filter makes of an eigenvalue, times the module's weight; none where
@@ -159,11 +155,11 @@ fn residual_of<'a>(snapshot: &'a Snapshot, of: &FeaturePart) -> Option<&'a Arc<F
 fn factors(prepared: &Prepared) -> Result<Option<Lengths>, QueryError> {
     let (snapshot, spec) = (prepared.snapshot(), prepared.spec());
     let Some(pool) = prepared.pools().first() else { return Ok(None) };
-    let mut factors = Lengths::new();
+    let (filter, artifacts, mut factors) = (spec.eigen_filter(), snapshot.artifacts()?, Lengths::new());
     for feature in &pool.features {
         let name = EigenSpace::artifact(&feature.desc.space.projection);
         let other = prepared.plan().precondition().is_some_and(|plan| plan.artifact != name);
-        if other || !snapshot.artifacts()?.contains(&name) {
+        if other || !artifacts.contains(&name) {
             return Ok(None);
         }
         let part = snapshot.artifact(&name)?;
@@ -175,7 +171,7 @@ fn factors(prepared: &Prepared) -> Result<Option<Lengths>, QueryError> {
         let scale = feature.attrs.dot_scale.abs();
         let of_module = |(group, weight): (&ModuleGroup, f64)| {
             let block = space.blocks.iter().find(|block| block.module == group.name)?;
-            Some(spec.eigen_filter().most(block.damping) * weight.abs() * scale)
+            Some(filter.most(block.damping) * weight.abs() * scale)
         };
         let own: Option<Vec<f64>> = feature.attrs.groups.iter().zip(weights).map(of_module).collect();
         let Some(own) = own else { return Ok(None) };

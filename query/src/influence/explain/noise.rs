@@ -10,7 +10,7 @@ use gstore_store::Family;
 use super::pattern::Pattern;
 use super::rows::{Line, coordinate_weights};
 use super::{Prepared, Values};
-use crate::eigen::FACTORS;
+use crate::eigen::is_space_of;
 use crate::influence::spec::Sim;
 use crate::values::groups;
 
@@ -74,9 +74,7 @@ pub(super) fn is_projected(prepared: &Prepared, c: usize) -> bool {
     let feature = &prepared.pools()[0].features[c];
     let space = &feature.desc.space;
     // Coordinates of an eigenbasis are chosen, not drawn.
-    let chosen = feature.attrs.provenance.get("projection").and_then(|text| text.as_str());
-    let chosen = chosen.is_some_and(|text| text.starts_with(FACTORS));
-    space.family == Family::Gradient && space.projection != "none" && !chosen
+    space.family == Family::Gradient && space.projection != "none" && !is_space_of(feature)
 }
 
 /// What the noise of some rows is computed from.

@@ -65,10 +65,7 @@ pub(super) fn patterns(
 /// The units of a subtask: its samples, or what they are folded to.
 pub(super) fn units_of(prepared: &Prepared, targets: &[TargetRow], subtask: usize) -> Range<usize> {
     match prepared.spec().fold {
-        Fold::None => {
-            let first = targets.partition_point(|t| (t.subtask as usize) < subtask);
-            first..targets.partition_point(|t| t.subtask as usize <= subtask)
-        }
+        Fold::None => TargetRow::of_subtask(targets, subtask as u32),
         _ => subtask..subtask + 1,
     }
 }

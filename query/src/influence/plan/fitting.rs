@@ -64,11 +64,11 @@ fn ambiguous(sides: &[Side], chosen: &[Vec<&Arc<FeaturePart>>], place: &str) -> 
         }
     }
     let kinds: BTreeSet<&str> = sides.iter().map(|side| side.kind.as_str()).collect();
-    let numbers: Vec<String> = candidates.keys().map(u32::to_string).collect();
+    let number = |of: Option<&u32>| of.map_or_else(String::new, u32::to_string);
     QueryError::Ambiguous {
         what: format!("the choice of {} features at {place}", Vec::from_iter(kinds).join(" and ")),
-        newest: numbers.last().cloned().unwrap_or_default(),
-        oldest: numbers.first().cloned().unwrap_or_default(),
+        newest: number(candidates.keys().next_back()),
+        oldest: number(candidates.keys().next()),
         candidates: candidates.into_values().collect::<Vec<_>>().join("; "),
     }
 }

@@ -85,9 +85,8 @@ impl LossOperands {
             let at = places.get(&(row.target, row.row)).copied().unwrap_or_default();
             &values[at * k..(at + 1) * k]
         };
-        let spans: Vec<Range<usize>> = (0..subtasks.len() as u32)
-            .map(|s| rows.partition_point(|r| r.subtask < s)..rows.partition_point(|r| r.subtask <= s))
-            .collect();
+        let spans: Vec<Range<usize>> =
+            (0..subtasks.len() as u32).map(|s| TargetRow::of_subtask(&rows, s)).collect();
         // Means of losses stand for the samples only where all have the same models.
         let collapse = collapse && values.iter().all(|x| x.is_finite());
         let is_mean = prepared.spec().within == Within::Mean;

@@ -28,7 +28,7 @@ pub(crate) struct Operands {
     sides: Option<LazySides>,
     /// What rankings by bounds need.
     pub(crate) bounded: Parts,
-    /// What was read of their files past the system's memory.
+    /// What was read ahead of their files.
     pub(crate) disk: Disk,
     /// Live rows that are no candidates because they occur in the target.
     pub(crate) in_target: u64,

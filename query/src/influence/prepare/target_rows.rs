@@ -1,6 +1,7 @@
 //! Target rows of a question, and the subtask of each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -24,6 +25,14 @@ pub struct TargetRow {
     pub row: u64,
     /// Index into the subtasks of the plan.
     pub subtask: u32,
+}
+
+impl TargetRow {
+    /// Where the rows of a subtask are among rows that are sorted by it.
+    pub(crate) fn of_subtask(rows: &[TargetRow], subtask: u32) -> Range<usize> {
+        let end = rows.partition_point(|row| row.subtask <= subtask);
+        rows.partition_point(|row| row.subtask < subtask)..end
+    }
 }
 
 /// The rows of all targets, by target and row, and their subtasks.

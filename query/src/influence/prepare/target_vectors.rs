@@ -81,9 +81,8 @@ impl TargetLoader<'_> {
     pub(crate) fn load(&self, members: TargetRows, shape: Shape) -> Result<TargetVectors, QueryError> {
         let Self { spec, checkpoints, readers, .. } = *self;
         let (rows, subtasks, excluded) = self.compared(members)?;
-        let spans: Vec<Range<usize>> = (0..subtasks.len() as u32)
-            .map(|s| rows.partition_point(|r| r.subtask < s)..rows.partition_point(|r| r.subtask <= s))
-            .collect();
+        let spans: Vec<Range<usize>> =
+            (0..subtasks.len() as u32).map(|s| TargetRow::of_subtask(&rows, s)).collect();
         let collapse = shape == Shape::Terms && spec.collapses();
         let mut vectors = Vec::with_capacity(checkpoints.len());
         for (c, checkpoint) in checkpoints.iter().enumerate().take(readers.len()) {
@@ -201,9 +200,7 @@ impl TargetLoader<'_> {
     pub(crate) fn folded(&self, rows: &[TargetRow], checkpoint: usize) -> Result<Vec<f32>, QueryError> {
         let source = self.source(rows, checkpoint);
         let subtasks = rows.last().map_or(0, |row| row.subtask + 1);
-        let spans: Vec<Range<usize>> = (0..subtasks)
-            .map(|s| rows.partition_point(|r| r.subtask < s)..rows.partition_point(|r| r.subtask <= s))
-            .collect();
+        let spans: Vec<Range<usize>> = (0..subtasks).map(|s| TargetRow::of_subtask(rows, s)).collect();
         let mut found = collapsed(self.spec, 1.0, &source, &spans)?;
         source.weigh(&mut found);
         Ok(found)

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::super::tokens::{is_word, next};
+use super::super::tokens::{is_any, is_word, next};
 
 /// What is said of a token in its place.
 pub(super) fn refused(
@@ -25,12 +25,12 @@ pub(super) fn refused(
     if before.token == Token::Mul && is_word(token, "RENAME") && after.token == Token::LParen {
         return Some("* RENAME (a AS b) is written * EXCLUDE (a), a AS b");
     }
-    let is_name_like = ["LIKE", "ILIKE", "GLOB"].iter().any(|word| is_word(token, word));
+    let is_name_like = is_any(token, &["LIKE", "ILIKE", "GLOB"]);
     if before.token == Token::Mul && is_name_like && is_text(after) {
         return Some("* LIKE 's%' is written COLUMNS('^s'), with a regular expression");
     }
     let is_pattern = matches!(after.token, Token::SingleQuotedString(_) | Token::Placeholder(_));
-    let is_operator = ["RLIKE", "REGEXP"].iter().any(|word| is_word(token, word));
+    let is_operator = is_any(token, &["RLIKE", "REGEXP"]);
     (is_operator && is_pattern)
         .then_some("x RLIKE 'pattern' is written x ~ 'pattern', and NOT RLIKE x !~ 'pattern'")
 }
@@ -44,9 +44,8 @@ const BEFORE_NAMES: [&str; 5] = ["AS", "SELECT", "DISTINCT", "BY", "WHERE"];
 
 /// Whether a word behind IN is a list: none in the call of `position(a IN b)`, in SHOW, and where `in` is a column.
 fn is_list(tokens: &[TokenWithSpan], at: usize) -> bool {
-    let any = |token: &TokenWithSpan, words: &[&str]| words.iter().any(|word| is_word(token, word));
     let is_shown = next(tokens, 0).is_some_and(|(_, first)| is_word(first, "SHOW"));
-    if is_shown || tokens.get(at).is_some_and(|token| any(token, &NO_LIST)) {
+    if is_shown || tokens.get(at).is_some_and(|token| is_any(token, &NO_LIST)) {
         return false;
     }
     let mut open = 0usize;
@@ -54,7 +53,7 @@ fn is_list(tokens: &[TokenWithSpan], at: usize) -> bool {
     let mut outer = before.iter().rev().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     // Behind IN itself.
     let Some(value) = outer.clone().nth(1) else { return false };
-    if matches!(value.token, Token::Period | Token::Comma | Token::LParen) || any(value, &BEFORE_NAMES) {
+    if matches!(value.token, Token::Period | Token::Comma | Token::LParen) || is_any(value, &BEFORE_NAMES) {
         return false;
     }
     while let Some(token) = outer.next() {
