@@ -23,7 +23,7 @@ pub(crate) fn source() -> String {
 }
 
 /// Names of all kernels.
-pub fn kernel_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn kernel_names() -> impl Iterator<Item = &'static str> {
     let lines = include_str!("../kernels/names.def").lines();
     lines.filter_map(|line| line.strip_prefix("ENTRY(")?.strip_suffix(')'))
 }
@@ -40,24 +40,14 @@ mod tests {
         assert_eq!(included, SOURCES.map(|(name, _)| name));
     }
 
-    /// The first lines of the PTX say of which source it was made.
+    /// The first lines of the PTX have the digest of the source that it was made of: all files, one after the other.
     #[test]
     fn the_ptx_is_that_of_the_source() {
         let digest = PTX.lines().find_map(|line| line.strip_prefix("// source "));
-        let expected: String = digest_of_source().iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = gstore_core::sha256_hex(SOURCES.map(|(_, text)| text).concat().as_bytes());
         assert_eq!(digest, Some(expected.as_str()), "run `just cuda-kernels`");
         for name in kernel_names() {
             assert!(PTX.contains(&format!(".entry {name}(")), "{name}");
         }
-    }
-
-    /// SHA-256 of all files, one after the other.
-    fn digest_of_source() -> Vec<u8> {
-        use sha2::{Digest, Sha256};
-        let mut digest = Sha256::new();
-        for (_, text) in SOURCES {
-            digest.update(text);
-        }
-        digest.finalize().to_vec()
     }
 }

@@ -23,5 +23,4 @@ pub use backend::{Cuda, CudaCache, CudaLinear, CudaRows, CudaTensor};
 pub use driver::{DeviceMemory, Driver, OpenError};
 #[cfg(feature = "emulate")]
 pub use emulator::{EmulatedMemory, Emulator};
-pub use kernels::kernel_names;
 pub use runtime::{Memory, Precision, Runtime};

@@ -17,7 +17,7 @@ pub trait Memory: Send + Sync {
     fn bytes(&self) -> usize;
 }
 
-/// A device, or what stands for one.
+/// A device, or its emulator.
 pub trait Runtime: Send + Sync + Sized + 'static {
     /// Its memory.
     type Memory: Memory;

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use crate::backends::operations::{Batch, everything};
+use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Shape, assert_same_bits, cached, refusals};
 use crate::{features, models, oracle, speed};
 use gstore_cuda::{Cuda, Driver, Precision};
@@ -57,7 +57,7 @@ fn all_operations_agree_with_the_cpu_backend() {
             let batch = Batch::of(&shape, &shape.samples());
             let expected = everything(&Cpu::new(Compute::F32), &shape, &batch);
             let found = everything(&cuda(precision), &shape, &batch);
-            crate::emulated::compare(&expected, &found, tolerance, &format!("{precision:?}, {shape:?}"));
+            compare(&expected, &found, tolerance, &format!("{precision:?}, {shape:?}"));
         }
     }
 }

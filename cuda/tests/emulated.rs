@@ -1,7 +1,7 @@
 //! Promise: the kernels and all that calls them compute what the other backends do, as far as a CPU can tell: the
 //! same source, run by the emulator, against the CPU backend and against plain loops in f64.
 
-use crate::backends::operations::{Batch, Outcome, everything};
+use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Shape, assert_close, assert_same_bits, cached, refusals};
 use crate::{features, models, oracle, speed};
 use gstore_cuda::{Cuda, Emulator, Precision};
@@ -37,14 +37,6 @@ macro_rules! on_the_emulator {
 }
 
 oracle::every_operation!(on_the_emulator);
-
-pub fn compare(expected: &[Outcome], found: &[Outcome], tolerance: f32, about: &str) {
-    assert_eq!(expected.len(), found.len());
-    for (expected, found) in expected.iter().zip(found) {
-        assert_eq!(expected.name, found.name);
-        assert_close(&found.values, &expected.values, tolerance, &format!("{} {about}", found.name));
-    }
-}
 
 #[test]
 fn all_operations_agree_with_the_cpu_backend() {
@@ -82,7 +74,7 @@ fn the_same_calls_give_the_same_bits() {
     }
 }
 
-/// Tiles and sums begin anew with each sample.
+/// No tile and no sum crosses from one sample to the next.
 #[test]
 fn a_sample_has_the_same_bits_alone_and_packed() {
     for seed in 0..SHAPES / 4 {

@@ -1,7 +1,7 @@
 //! Promise: every backend computes the same operations; the CPU backend gives a sample the same bits
 //! whatever it is packed with.
 
-use crate::backends::operations::{Batch, Outcome, everything};
+use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Shape, assert_close, assert_same_bits};
 use gstore_model::Compute;
 use gstore_model::candle::Candle;
@@ -22,14 +22,6 @@ const SAME_ROUNDING: f32 = 2e-3;
 
 fn cpus(compute: Compute) -> Vec<Cpu> {
     Level::available().into_iter().map(|level| Cpu::with_level(compute, level).unwrap()).collect()
-}
-
-fn compare(expected: &[Outcome], found: &[Outcome], tolerance: f32, about: &str) {
-    assert_eq!(expected.len(), found.len());
-    for (expected, found) in expected.iter().zip(found) {
-        assert_eq!(expected.name, found.name);
-        assert_close(&found.values, &expected.values, tolerance, &format!("{} {about}", found.name));
-    }
 }
 
 #[test]

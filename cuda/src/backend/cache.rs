@@ -2,7 +2,7 @@
 
 use gstore_model::{CacheSpan, CachedAttention};
 
-use super::tiles::{Instance, QueryTile, Shape, seen};
+use super::tiles::{Instance, QueryTile, Shape};
 use super::{Cuda, CudaTensor, Tensor, number};
 use crate::runtime::{Memory, Result, Runtime};
 
@@ -84,19 +84,8 @@ impl<R: Runtime> Cuda<R> {
             for (row, position) in queries.clone().zip(first_position..) {
                 positions[row] = position;
             }
-            for first in queries.clone().step_by(instance.side) {
-                let end = queries.end.min(first + instance.side);
-                tiles.push(QueryTile {
-                    keys: memory[0].address(),
-                    values: memory[1].address(),
-                    first_query: first as u32,
-                    queries: (end - first) as u32,
-                    from: seen(positions[first], form.window).0,
-                    to: seen(positions[end - 1], form.window).1,
-                    key_row: 0,
-                    unused: 0,
-                });
-            }
+            let addresses = [memory[0].address(), memory[1].address()];
+            tiles.extend(QueryTile::cut(queries.clone(), &positions, (addresses, 0), form, instance.side));
         }
         let positions = self.upload(&positions)?;
         self.attend_tiles(q, &tiles, (&positions, None), &instance, Shape::new(form, None)?)

@@ -4,17 +4,15 @@
 
 use std::ops::Range;
 
-use gstore_model::sizes::check;
-use gstore_model::{HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
+use gstore_model::{Backend, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
 
 use super::{Cuda, CudaLinear, CudaTensor, SUM_SCRATCH, Tensor, from, number, threads_for};
 use crate::runtime::{Argument, Result, Runtime};
 
-/// What the rows of a task are scored by, on the device.
+/// Targets, weights and results of a task, on the device.
 struct Scored<M> {
     targets: M,
     weights: Option<M>,
-    factors: Option<M>,
     losses: CudaTensor<M>,
     entropies: CudaTensor<M>,
 }
@@ -30,14 +28,9 @@ impl<R: Runtime> Cuda<R> {
         let (rows, width) = x.size();
         x.expect(rows, layer.input(), "inputs of the head")?;
         task.check((rows, width), layer.out(), CudaTensor::size)?;
-        let factors = match task.objective {
-            Objective::Perturbed { factors, .. } => Some(self.upload(factors)?),
-            _ => None,
-        };
         let scored = Scored {
             targets: self.upload(task.targets)?,
             weights: task.weights.map(|weights| self.upload(weights)).transpose()?,
-            factors,
             losses: self.unspecified(rows, 1)?,
             entropies: self.unspecified(if task.entropies { rows } else { 0 }, 1)?,
         };
@@ -53,8 +46,8 @@ impl<R: Runtime> Cuda<R> {
                 tap(chunk, &inputs, &logits)?;
             }
         }
-        let host = |x: &Tensor<R>| self.download(x.place().0, 0, x.len());
-        Ok(HeadOutput { losses: host(&scored.losses)?, entropies: host(&scored.entropies)?, grad })
+        let (losses, entropies) = (self.to_host(&scored.losses)?, self.to_host(&scored.entropies)?);
+        Ok(HeadOutput { losses, entropies, grad })
     }
 
     /// Losses of some rows; if there are weights, their gradient takes the place of the logits.
@@ -68,8 +61,8 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<()> {
         let (count, vocab) = logits.size();
         let row = |x: &Tensor<R>| x.slice(rows.start, count);
-        let vocabulary = || Argument::U32(layer.out() as u32);
-        number(vocab)?;
+        let vocabulary = number(vocab)?;
+        let vocabulary = || Argument::U32(vocabulary);
         let cap = || Argument::F32(task.softcap.unwrap_or(0.0));
         let threads = threads_for(vocab);
         let launch = |kernel, arguments: &[Argument<'_, R::Memory>]| {
@@ -100,12 +93,10 @@ impl<R: Runtime> Cuda<R> {
                 let arguments = [z, other.argument(), weights(), losses.argument(), vocabulary(), cap()];
                 launch("head_divergence", &arguments)
             }
-            Objective::Perturbed { start, .. } => {
+            Objective::Perturbed { start, factors } => {
                 let start = row(start);
-                let Some(factors) = &scored.factors else {
-                    return check(false, || "factors of a perturbed loss".to_owned());
-                };
-                let factors = from::<[f32; 2], _>(factors, rows.start);
+                let factors = self.upload(&factors[rows.clone()])?;
+                let factors = from::<[f32; 2], _>(&factors, 0);
                 let (start, loss) = (start.argument(), losses.argument());
                 let arguments = [z, start, targets(), factors, weights(), loss, vocabulary(), cap()];
                 launch("head_perturbed", &arguments)

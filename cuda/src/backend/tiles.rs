@@ -1,5 +1,7 @@
-//! What attention hands to its kernels: tiles of queries and of keys, the form of the scores, and the kernels for heads
-//! of a width.
+//! Operands of the attention kernels: tiles of queries and keys, the form of the scores, and the kernels' names by width
+//! of a head.
+
+use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use gstore_model::sizes::check;
@@ -27,14 +29,40 @@ pub(super) struct Shape {
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct QueryTile {
-    pub(super) keys: u64,
-    pub(super) values: u64,
-    pub(super) first_query: u32,
-    pub(super) queries: u32,
-    pub(super) from: u32,
-    pub(super) to: u32,
-    pub(super) key_row: u32,
-    pub(super) unused: u32,
+    keys: u64,
+    values: u64,
+    first_query: u32,
+    queries: u32,
+    from: u32,
+    to: u32,
+    key_row: u32,
+    unused: u32,
+}
+
+impl QueryTile {
+    /// Tiles of up to `side` of the queries of one sequence, whose keys and values begin at two addresses, and in row `key_row`
+    /// of all keys.
+    pub(super) fn cut(
+        queries: Range<usize>,
+        positions: &[u32],
+        ([keys, values], key_row): ([u64; 2], u32),
+        form: AttentionForm,
+        side: usize,
+    ) -> impl Iterator<Item = QueryTile> {
+        queries.clone().step_by(side).map(move |first| {
+            let end = queries.end.min(first + side);
+            QueryTile {
+                keys,
+                values,
+                first_query: first as u32,
+                queries: (end - first) as u32,
+                from: form.seen(positions[first]).start as u32,
+                to: form.seen(positions[end - 1]).end as u32,
+                key_row,
+                unused: 0,
+            }
+        })
+    }
 }
 
 /// `KeyTile` of kernels/attention.cuh.
@@ -97,15 +125,9 @@ impl Instance {
     }
 }
 
-/// Places of keys that a query sees: the first, and the one after the last.
-pub(super) fn seen(position: u32, window: Option<usize>) -> (u32, u32) {
-    let end = position as usize + 1;
-    (window.map_or(0, |window| end.saturating_sub(window)) as u32, end as u32)
-}
-
 impl Shape {
     pub(super) fn new(form: AttentionForm, dropout: Option<AttentionDropout<'_>>) -> Result<Shape> {
-        let rate = dropout.map_or(0.0, |dropout| f64::from(dropout.rate));
+        let (drop_limit, drop_scale) = dropout.map_or((0, 1.0), |dropout| dropout.limit_and_scale());
         Ok(Shape {
             query_heads: number(form.heads.query)?,
             kv_heads: number(form.heads.kv)?,
@@ -113,9 +135,9 @@ impl Shape {
             window: form.window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX)),
             scale: form.scale,
             cap: form.softcap.unwrap_or(0.0),
-            drop_scale: (1.0 / (1.0 - rate)) as f32,
+            drop_scale,
             unused: 0,
-            drop_limit: (rate * 2f64.powi(32)) as u64,
+            drop_limit,
         })
     }
 }
@@ -129,21 +151,10 @@ pub(super) fn query_tiles<M: Memory>(
 ) -> Vec<QueryTile> {
     let mut tiles = Vec::new();
     for span in &plan.spans {
-        for first in span.queries.clone().step_by(side) {
-            let end = span.queries.end.min(first + side);
-            let (from, _) = seen(plan.positions[first], form.window);
-            let (_, to) = seen(plan.positions[end - 1], form.window);
-            tiles.push(QueryTile {
-                keys: k.row_address(span.keys.start),
-                values: v.row_address(span.keys.start),
-                first_query: first as u32,
-                queries: (end - first) as u32,
-                from,
-                to,
-                key_row: span.keys.start as u32,
-                unused: 0,
-            });
-        }
+        let start = span.keys.start;
+        let memory = [k.row_address(start), v.row_address(start)];
+        let cut = QueryTile::cut(span.queries.clone(), &plan.positions, (memory, start as u32), form, side);
+        tiles.extend(cut);
     }
     tiles
 }

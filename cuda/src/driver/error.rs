@@ -1,4 +1,6 @@
-//! Why a device cannot be opened.
+//! Errors of opening a device.
+
+use super::raw::Machine;
 
 /// The least compute capability: that of bf16 products.
 pub(super) const LEAST_CAPABILITY: (i32, i32) = (8, 0);
@@ -75,14 +77,14 @@ fn count_of(devices: usize) -> String {
     }
 }
 
-impl OpenError {
-    /// What is known of a machine, or why number `number` of its devices cannot be used.
-    pub(super) fn of_machine(has_driver: bool, cuda: i32, count: usize, number: usize) -> Option<OpenError> {
-        match () {
-            () if !has_driver => Some(OpenError::NoDriver),
-            () if cuda < LEAST_CUDA => Some(OpenError::OldDriver(cuda)),
-            () if number >= count => Some(OpenError::NoDevice { number, count }),
-            () => None,
+impl Machine {
+    /// An error where the machine lacks what its device of a number needs.
+    pub(super) fn check(self, number: usize) -> Result<(), OpenError> {
+        match self {
+            Machine { has_driver: false, .. } => Err(OpenError::NoDriver),
+            Machine { cuda, .. } if cuda < LEAST_CUDA => Err(OpenError::OldDriver(cuda)),
+            Machine { devices: count, .. } if number >= count => Err(OpenError::NoDevice { number, count }),
+            Machine { .. } => Ok(()),
         }
     }
 }
@@ -93,8 +95,8 @@ mod tests {
 
     #[test]
     fn what_a_machine_lacks_is_said_in_the_order_in_which_it_is_needed() {
-        let of = |driver, cuda, count, number| {
-            OpenError::of_machine(driver, cuda, count, number).map(|error| error.to_string())
+        let of = |has_driver, cuda, devices, number| {
+            Machine { has_driver, cuda, devices }.check(number).err().map(|error| error.to_string())
         };
         assert!(of(false, 0, 0, 0).unwrap().contains("no NVIDIA driver"));
         let old = of(true, 12_020, 1, 0).unwrap();

@@ -28,27 +28,19 @@ impl Driver {
     /// # Errors
     /// A machine or a device that lacks what is needed: see [`OpenError`].
     pub fn open(number: usize) -> std::result::Result<Driver, OpenError> {
-        let machine = raw::machine();
-        let (has_driver, cuda, count) = (machine.has_driver, machine.cuda, machine.devices);
-        if let Some(error) = OpenError::of_machine(has_driver, cuda, count, number) {
-            return Err(error);
-        }
+        raw::machine().check(number)?;
         let failed = |reason: gstore_model::BackendError| OpenError::Device { number, reason: reason.0 };
-        let (name, capability) = raw::describe(number).map_err(failed)?;
+        let context = raw::context(number).map_err(failed)?;
+        let (name, capability) = raw::describe(&context).map_err(failed)?;
         if capability < LEAST_CAPABILITY {
             return Err(OpenError::Capability { number, name, capability });
         }
         if !raw::has_blas() {
             return Err(OpenError::NoBlas);
         }
-        let mut device = Device::open(number).map_err(failed)?;
+        let mut device = Device::open(context).map_err(failed)?;
         module::load(&mut device).map_err(OpenError::Kernels)?;
         Ok(Driver { device })
-    }
-
-    /// How many devices there are; none without a driver.
-    pub fn count() -> usize {
-        raw::machine().devices
     }
 
     /// The device's name, and its memory: what is free and what there is, in bytes.

@@ -1,7 +1,7 @@
-//! Calls of the driver.
+//! Unsafe calls of the CUDA driver: memory, copies, launches.
 //!
-//! Soundness: a device's memory is no memory of Rust. What could go wrong there, a kernel that reaches beside its
-//! operands, is kept by the callers, who check sizes, and by the tests that run every kernel between guards.
+//! Soundness: kernels read and write device memory only, which Rust code never dereferences. That a kernel stays within its
+//! operands is ensured by the callers, who check sizes, and by the tests, which run every kernel between guards.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -59,9 +59,13 @@ fn failed(error: DriverError) -> BackendError {
     }
 }
 
-/// Name and compute capability of a device.
-pub(super) fn describe(number: usize) -> Result<(String, (i32, i32))> {
-    let context = CudaContext::new(number).map_err(failed)?;
+/// The context of a device.
+pub(super) fn context(number: usize) -> Result<Arc<CudaContext>> {
+    CudaContext::new(number).map_err(failed)
+}
+
+/// Name and compute capability of a context's device.
+pub(super) fn describe(context: &CudaContext) -> Result<(String, (i32, i32))> {
     Ok((context.name().map_err(failed)?, context.compute_capability().map_err(failed)?))
 }
 
@@ -124,8 +128,7 @@ impl DeviceMemory {
 }
 
 impl Device {
-    pub(super) fn open(number: usize) -> Result<Device> {
-        let context = CudaContext::new(number).map_err(failed)?;
+    pub(super) fn open(context: Arc<CudaContext>) -> Result<Device> {
         if !context.has_async_alloc() {
             return Err(BackendError("its driver has no pools of memory".to_owned()));
         }

@@ -23,6 +23,12 @@ impl AttentionDropout<'_> {
         })
     }
 
+    /// The share as numbers are compared with it: those of 32 bits below the first are dropped, what stays is multiplied by
+    /// the second.
+    pub fn limit_and_scale(&self) -> (u64, f32) {
+        limit_and_scale(self.rate)
+    }
+
     /// Drops values that belong to weights of a query in a head: to those of the keys from place `first` of
     /// the sequence on.
     pub(crate) fn apply(&self, values: &mut [f32], query: usize, head: usize, first: usize) {
@@ -33,12 +39,16 @@ impl AttentionDropout<'_> {
 
 /// Sets a share of values to zero and scales the others up, as the numbers at the counters from `key` on say.
 pub(crate) fn drop_values(values: &mut [f32], rate: f32, key: u64) {
-    let rate = f64::from(rate);
-    let (limit, scale) = ((rate * 2f64.powi(32)) as u64, (1.0 / (1.0 - rate)) as f32);
+    let (limit, scale) = limit_and_scale(rate);
     for (counter, value) in (0u64..).zip(values) {
         let is_dropped = (mixed(key.wrapping_add(counter)) >> 32) < limit;
         *value = if is_dropped { 0.0 } else { *value * scale };
     }
+}
+
+fn limit_and_scale(rate: f32) -> (u64, f32) {
+    let rate = f64::from(rate);
+    ((rate * 2f64.powi(32)) as u64, (1.0 / (1.0 - rate)) as f32)
 }
 
 /// The number of SplitMix64, seeded with 0, at a counter.

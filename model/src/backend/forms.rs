@@ -113,6 +113,13 @@ impl AttentionForm {
         check(window != Some(0), || "attention with a window of no keys".to_owned())?;
         check_cap(softcap)
     }
+
+    /// Keys of its sequence that a query at `position` sees.
+    #[inline(always)]
+    pub fn seen(&self, position: u32) -> Range<usize> {
+        let end = position as usize + 1;
+        self.window.map_or(0, |window| end.saturating_sub(window))..end
+    }
 }
 
 /// One sequence of a packed batch as attention sees it.

@@ -115,13 +115,10 @@ impl Candle {
         };
         let block = |(queries, keys): (Range<usize>, Range<usize>)| -> Result<Block> {
             let positions = &plan.positions[queries.clone()];
-            let first_seen = |position: u32| {
-                form.window.map_or(0, |window| (position as usize + 1).saturating_sub(window))
-            };
-            let from = positions.first().map_or(0, |position| first_seen(*position));
-            let to = positions.last().map_or(0, |position| *position as usize + 1);
+            let from = positions.first().map_or(0, |position| form.seen(*position).start);
+            let to = positions.last().map_or(0, |position| form.seen(*position).end);
             let seen = |position: &u32| {
-                let visible = first_seen(*position)..*position as usize + 1;
+                let visible = form.seen(*position);
                 (from..to).map(move |key| if visible.contains(&key) { 0.0 } else { f32::NEG_INFINITY })
             };
             let mask: Vec<f32> = positions.iter().flat_map(seen).collect();

@@ -103,7 +103,8 @@ pub fn check_written(folder: &Path) -> Result<(), ModelError> {
 /// A file of a checkpoint that is not the one which was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedFile {
-    name: &'static str,
+    /// Its name.
+    pub name: &'static str,
     found: String,
     said: String,
 }

@@ -7,7 +7,7 @@ use gstore_model::{
     LinearWeights, LoraPart, NormFactors, NormWeights, Objective,
 };
 
-use super::{Draw, Sample, Shape};
+use super::{Draw, Sample, Shape, assert_close};
 
 /// Samples side by side. Some rows of each are scored: the queries of attention and the rows of the head.
 pub struct Batch {
@@ -22,6 +22,15 @@ pub struct Outcome {
     pub name: &'static str,
     pub values: Vec<f32>,
     ends: Vec<usize>,
+}
+
+/// Fails unless two backends gave the same but for a tolerance, relative to the largest value of a result.
+pub fn compare(expected: &[Outcome], found: &[Outcome], tolerance: f32, about: &str) {
+    assert_eq!(expected.len(), found.len());
+    for (expected, found) in expected.iter().zip(found) {
+        assert_eq!(expected.name, found.name);
+        assert_close(&found.values, &expected.values, tolerance, &format!("{} {about}", found.name));
+    }
 }
 
 impl Outcome {

@@ -50,7 +50,7 @@ struct Block {
 
 impl Block {
     fn new(rows: Range<usize>, positions: &[u32], form: &AttentionForm) -> Block {
-        let first = seen(positions[rows.start], form).start;
+        let first = form.seen(positions[rows.start]).start;
         let end = positions[rows.end - 1] as usize + 1;
         Block { rows, keys: first / PANEL * PANEL..end }
     }
@@ -86,16 +86,9 @@ impl BlockDropout<'_> {
     /// Drops values that belong to the block's weights of the keys that its queries see.
     fn apply(&self, values: &mut [f32], block: &Block, positions: &[u32], form: &AttentionForm) {
         for (i, row) in values.chunks_exact_mut(block.stride()).take(block.rows.len()).enumerate() {
-            let keys = seen(positions[block.rows.start + i], form);
+            let keys = form.seen(positions[block.rows.start + i]);
             let row = &mut row[keys.start - block.keys.start..keys.end - block.keys.start];
             self.of.apply(row, self.first + i, self.head, keys.start);
         }
     }
-}
-
-/// Keys that a query at `position` sees.
-#[inline(always)]
-fn seen(position: u32, form: &AttentionForm) -> Range<usize> {
-    let end = position as usize + 1;
-    form.window.map_or(0, |window| end.saturating_sub(window))..end
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::super::gemm::{Destination, Extra, Kernel, Left, PANEL, Panel, Panels, cut};
 use super::super::math::{dot, exp, exp_sum, max, tanh};
 use super::super::pool::Buffer;
-use super::{Block, seen};
+use super::Block;
 use crate::backend::AttentionForm;
 
 /// `to = left * right` for the keys of a block, skipping panels that none of a tile's rows sees.
@@ -76,7 +76,7 @@ const STEP: usize = 16;
 /// The part of a row of scores that its query sees, and that part widened to whole steps.
 #[inline(always)]
 fn visible(block: &Block, position: u32, form: &AttentionForm) -> (Range<usize>, Range<usize>) {
-    let keys = seen(position, form);
+    let keys = form.seen(position);
     let visible = keys.start - block.keys.start..keys.end - block.keys.start;
     let whole = visible.start / STEP * STEP..visible.end.next_multiple_of(STEP);
     (visible, whole)
