@@ -90,6 +90,9 @@ pub struct TruthFolder {
     subsets: Vec<Subset>,
 }
 
+/// The files of a drawn ground truth, the manifest last.
+const DRAWN: [&str; 4] = ["pool.jsonl", "queries.jsonl", "subsets.jsonl", "manifest.json"];
+
 impl TruthFolder {
     /// Whether there is one.
     pub fn exists(folder: &Path) -> bool {
@@ -116,23 +119,19 @@ impl TruthFolder {
             design: plan.design.clone(),
         };
         let listing = format!("{:#}\n", json!(manifest));
-        let files = [
-            ("pool.jsonl", texts[0].as_str()),
-            ("queries.jsonl", texts[1].as_str()),
-            ("subsets.jsonl", texts[2].as_str()),
-            ("manifest.json", listing.as_str()),
-        ];
-        Self::made(folder, &files, &manifest)
+        let [pool, queries, subsets] = texts.each_ref().map(String::as_str);
+        Self::made(folder, [pool, queries, subsets, &listing], &manifest)
     }
 
-    /// Writes the files of a drawn truth, the manifest last, unless the folder has some; opens what is there then.
+    /// Writes the [`DRAWN`] files unless the folder has some; opens what is there then.
     fn made(
         folder: &Path,
-        files: &[(&str, &str)],
+        texts: [&str; DRAWN.len()],
         manifest: &Manifest,
     ) -> Result<TruthFolder, EvaluateError> {
         if !Self::exists(folder) {
-            check_unused(folder, files)?;
+            let files: Vec<(&str, &str)> = DRAWN.into_iter().zip(texts).collect();
+            check_unused(folder, &files)?;
             fs_err::create_dir_all(folder.join("outputs"))?;
             files.iter().try_for_each(|(name, text)| place_new(folder, name, text.as_bytes()))?;
         }

@@ -16,9 +16,6 @@ use crate::error::TrainError;
 const FILES: [&str; 4] =
     ["adapter_model.safetensors", "model.safetensors", "adapter_config.json", "optimizer.pt"];
 
-/// Those of them that are not read for a digest of their own where a training goes on from a checkpoint.
-const WEIGHTS: [&str; 3] = ["adapter_model.safetensors", "model.safetensors", "adapter_config.json"];
-
 /// The digests of a checkpoint that was just written, by the names of the files.
 pub(super) fn digests(folder: &Path) -> Result<BTreeMap<&'static str, Digest>, TrainError> {
     let there = FILES.into_iter().map(|name| (name, folder.join(name))).filter(|(_, path)| path.is_file());
@@ -34,8 +31,7 @@ pub(crate) fn check_files(folder: &Path) -> Result<(), TrainError> {
 
 fn refuse(folder: &Path, file: Option<DamagedFile>) -> Result<(), TrainError> {
     let Some(file) = file else { return Ok(()) };
-    let file = file.to_string();
-    let edited = match file.starts_with("adapter_config.json") {
+    let edited = match file.name == "adapter_config.json" {
         true => "put back what was edited there, or ",
         false => "",
     };
@@ -62,7 +58,9 @@ pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
     let pending = own.as_ref().and_then(|own| own.get("losses_to_log").cloned());
     let own = own.map(|own| OwnState::new(folder, own));
     if let Some(own) = &own {
-        refuse(folder, own.damaged(&WEIGHTS)?)?;
+        // The digests of the others are taken below.
+        let weights: Vec<&str> = FILES.into_iter().filter(|name| !STATE.contains(name)).collect();
+        refuse(folder, own.damaged(&weights)?)?;
     }
     if !is_adapter(folder) {
         let weights = BaseDigest::new(&ModelFolder::open(folder)?)?.checkpoint(None)?.to_string();

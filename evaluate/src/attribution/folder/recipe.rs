@@ -29,13 +29,18 @@ pub(super) fn differing(noted: &Value, asked: &Value) -> Option<String> {
 pub struct Recipe(Value);
 
 impl TruthFolder {
+    /// Whether it is noted how models are trained.
+    pub fn has_recipe(&self) -> bool {
+        self.folder.join("recipe.json").exists()
+    }
+
     /// Notes how models are trained, or compares with how they were; gives what is noted, which what they say is
     /// recorded with.
     ///
     /// # Errors
     /// Another way of training than that of the first run.
     pub fn agree_on_recipe(&self, recipe: &Value) -> Result<Recipe, EvaluateError> {
-        if !self.folder.join("recipe.json").exists() {
+        if !self.has_recipe() {
             place_new(&self.folder, "recipe.json", format!("{recipe:#}\n").as_bytes())?;
         }
         // Another job may have noted its own meanwhile.

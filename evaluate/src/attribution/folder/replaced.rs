@@ -4,15 +4,12 @@ use std::path::Path;
 
 use gstore_store::Snapshot;
 
-use super::TruthFolder;
 use super::files::{UNFINISHED, foreign, place_new};
 use super::members::origin;
 use super::recipe::differing;
 use super::stored::Stored;
+use super::{DRAWN, TruthFolder};
 use crate::error::EvaluateError;
-
-/// The files of a drawn ground truth, the manifest last.
-const DRAWN: [&str; 4] = ["pool.jsonl", "queries.jsonl", "subsets.jsonl", "manifest.json"];
 
 /// What else the folder has.
 const MORE: [&str; 3] = ["recipe.json", "outputs", "models"];
@@ -33,10 +30,11 @@ impl TruthFolder {
     /// # Errors
     /// As of [`TruthFolder::create`].
     pub fn put(&self, folder: &Path) -> Result<TruthFolder, EvaluateError> {
-        let read = |name: &str| fs_err::read_to_string(self.folder.join(name));
-        let texts = DRAWN.into_iter().map(read).collect::<Result<Vec<String>, _>>()?;
-        let files: Vec<(&str, &str)> = DRAWN.into_iter().zip(texts.iter().map(String::as_str)).collect();
-        Self::made(folder, &files, &self.manifest)
+        let mut texts = DRAWN.map(|_| String::new());
+        for (name, text) in DRAWN.into_iter().zip(&mut texts) {
+            *text = fs_err::read_to_string(self.folder.join(name))?;
+        }
+        Self::made(folder, texts.each_ref().map(String::as_str), &self.manifest)
     }
 
     /// Whether another folder has the same rows, queries and subsets, and the same recipe, unless one of both has none
@@ -106,10 +104,5 @@ impl TruthFolder {
             known = Some(name);
         }
         Ok(true)
-    }
-
-    /// Whether it is noted how models are trained.
-    pub fn has_recipe(&self) -> bool {
-        self.folder.join("recipe.json").exists()
     }
 }
