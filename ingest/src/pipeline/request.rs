@@ -131,7 +131,8 @@ impl IngestRequest {
         self.limit.is_some() || self.rows.is_some()
     }
 
-    /// The forms of the gradient that its kinds are made from, as [`forms`] has them.
+    /// The forms of the gradient that its kinds are made from, in their order; the plain one comes last where only
+    /// what a projection leaves out is of it.
     pub fn forms(&self) -> Vec<GradForm> {
         forms(self.kinds.iter().copied(), self.adam)
     }

@@ -165,9 +165,12 @@ impl Disk {
         let way = self.way();
         (self.warm, self.meter) = (0, Meter::default());
         match self.known {
-            // What is counted is read by the faster way.
-            Some(known) if rate >= FAR_BEHIND * known.direct.max(known.ordinary) => {}
-            Some(_) => *self = Disk::default(),
+            // Compared with what the way in use gave, which may be the slower one: direct reads have to pay.
+            Some(mut known) => {
+                if rate < FAR_BEHIND * *known.of(way) {
+                    *self = Disk::default();
+                }
+            }
             None => {
                 let best = self.best.of(way);
                 *best = best.max(rate);
