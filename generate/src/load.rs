@@ -48,17 +48,17 @@ impl Opened {
         }
     }
 
-    /// The same of one of several models, before any computes, and that an adapter's factors and its base are finite. `bases` keeps
-    /// what was read of a base for the next adapter on it.
+    /// The same of one of several models, before any computes, and that its weights are finite, an adapter's and its
+    /// base's. `bases` keeps what was read of a model for the next adapter on it.
     ///
     /// # Errors
     /// Such weights; files that cannot be read.
     pub fn check_among(&self, bases: &mut BaseDigests) -> Result<(), GenerateError> {
-        let Some(adapter) = &self.adapter else { return Ok(check_written(self.path())?) };
-        bases.checkpoint(&self.folder, Some(adapter))?;
-        bases.check_finite(&self.folder)?;
-        HostFactors::read(adapter, &self.folder)?;
-        Ok(())
+        if let Some(adapter) = &self.adapter {
+            bases.checkpoint(&self.folder, Some(adapter))?;
+            HostFactors::read(adapter, &self.folder)?;
+        }
+        Ok(bases.check_finite(&self.folder)?)
     }
 
     /// Positions that the model has, if that is a limit.

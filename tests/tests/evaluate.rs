@@ -236,17 +236,17 @@ fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
     let mut train = place.gstore(&["train", "--data", "pool.jsonl", "--output", "tuned", "--max-steps", "1"]);
     binary::ok(train.args(["--max-length", "64", "--model"]).arg(world::demo().join("model")));
     let (sound, last) = (world::demo().join("warmup/checkpoint-104"), place.path("tuned/checkpoint-1"));
-    let of_both = |model: &Path| {
+    let of_all = |model: &Path, others: &[(&str, &Path)]| {
         let mut command = place.gstore(&["evaluate", "tasks", "--data", "questions.jsonl", "-o", "r.json"]);
         command
             .args(["--resamples", "200", "--max-new-tokens", "1", "--model"])
             .arg(model)
             .arg("--checkpoints");
-        command.arg(format!("sound={}", sound.display())).arg(format!("last={}", last.display()));
+        command.args(others.iter().map(|(name, folder)| format!("{name}={}", folder.display())));
         binary::run(&mut command)
     };
-    let refused = |model: &Path, says: &str| {
-        let told = of_both(model);
+    let of_both = |model: &Path| of_all(model, &[("sound", &sound), ("last", &last)]);
+    let is_refused = |told: binary::Finished, says: &str| {
         assert!(told.code == 1 && told.stderr.contains(says), "{says}: {}", told.stderr);
         assert!(
             !told.stderr.contains("with choices") && !place.path("r.json.part/0").exists(),
@@ -254,6 +254,7 @@ fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
             told.stderr
         );
     };
+    let refused = |model: &Path, says: &str| is_refused(of_both(model), says);
     let other = place.path("other");
     fs_err::create_dir(&other).expect("made");
     for entry in fs_err::read_dir(world::demo().join("model")).expect("listed") {
@@ -274,6 +275,10 @@ fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
     refused(&model, "adapter_model.safetensors is damaged");
     fs_err::remove_file(last.join("gstore_state.json")).expect("removed");
     refused(&model, "are not finite: base_model.model.");
+    // A whole fine-tune of another program, behind models that could answer.
+    change(&other.join("model.safetensors"), f32::NAN);
+    is_refused(of_all(&model, &[("sound", &sound), ("whole", &other)]), "whole: ");
+    is_refused(of_all(&model, &[("whole", &other)]), "are not finite: model.norm.weight has the value NaN");
     change(&last.join("adapter_model.safetensors"), 0.0);
     let taken = of_both(&model);
     assert_eq!(taken.code, 0, "{}", taken.stderr);

@@ -58,10 +58,10 @@ pub fn checkpoint_id(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<Ch
 pub struct BaseDigests(BTreeMap<PathBuf, BaseDigest>);
 
 impl BaseDigests {
-    /// An error if a weight of a base is no number, and every text reads it.
+    /// An error if a weight of a base is no number, and every text reads it; reads the weights of a base once.
     ///
     /// # Errors
-    /// As of [`BaseDigest::check_finite`]; weights that cannot be read, if they were not yet.
+    /// As of [`BaseDigest::check_finite`]; weights that cannot be read, or are not those that their training wrote.
     pub fn check_finite(&mut self, base: &ModelFolder) -> Result<(), ModelError> {
         self.digest(base)?.check_finite()
     }
