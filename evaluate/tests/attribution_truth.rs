@@ -43,7 +43,14 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
         repeats: 2,
         design: serde_json::json!({ "seed": 1 }),
     };
-    let made = TruthFolder::create(&place, &plan).expect("made");
+    let stopped = TruthFolder::create(&place, &plan, &Cancel::raised());
+    assert!(matches!(stopped, Err(gstore_evaluate::EvaluateError::Stopped)) && !place.exists());
+    let made = TruthFolder::create(&place, &plan, &Cancel::new()).expect("made");
+    for stopped in
+        [TruthFolder::open(&place, &Cancel::raised()), TruthFolder::create(&place, &plan, &Cancel::raised())]
+    {
+        assert!(matches!(stopped, Err(gstore_evaluate::EvaluateError::Stopped)));
+    }
     assert_eq!((made.runs(), made.remaining(0..99)), (6, (0..6).collect()));
     let (repeat, rows) = made.run(3).expect("a run");
     let expected: Vec<String> = subsets[1].rows.iter().map(|row| format!("r{row}")).collect();
@@ -54,7 +61,7 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
         made.record(run, &losses(&[run as f64, 0.25]), &recipe).expect("kept");
     }
     assert_eq!(made.remaining(0..6), [3]);
-    let again = TruthFolder::create(&place, &plan).expect("the same");
+    let again = TruthFolder::create(&place, &plan, &Cancel::new()).expect("the same");
     let cancel = Cancel::new();
     let truth = again.read(&cancel).expect("read");
     assert_eq!(truth.subsets, subsets);
@@ -97,11 +104,13 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     assert!(error.contains("no learning_rate, was 0.001"), "{error}");
     assert!(error.contains("another folder with truth, or replace"), "{error}");
     let other = random_subsets(6, 3, 0.5, 2, &Cancel::new()).expect("subsets");
-    let error = TruthFolder::create(&place, &TruthPlan { subsets: &other, ..plan }).unwrap_err().to_string();
+    let error = TruthFolder::create(&place, &TruthPlan { subsets: &other, ..plan }, &Cancel::new())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("other subsets") && error.contains("another folder with truth"), "{error}");
     let text = fs_err::read_to_string(place.join("pool.jsonl")).expect("the pool");
     fs_err::write(place.join("pool.jsonl"), text.replace("r5", "r6")).expect("changed");
-    let error = TruthFolder::open(&place).unwrap_err().to_string();
+    let error = TruthFolder::open(&place, &Cancel::new()).unwrap_err().to_string();
     assert!(error.contains("has changed"), "{error}");
 }
 
@@ -118,7 +127,7 @@ fn a_folder_with_files_of_its_user_is_no_place_for_a_truth() {
         let place = around.path().join(name.replace(['.', '/'], "-"));
         fs_err::create_dir_all(place.join("outputs")).expect("made");
         fs_err::write(place.join(name), "precious").expect("written");
-        let error = TruthFolder::create(&place, &plan).unwrap_err();
+        let error = TruthFolder::create(&place, &plan, &Cancel::new()).unwrap_err();
         let (words, first) = (error.to_string(), name.split('/').next().expect("a name"));
         assert!(words.contains(&format!("holds {first}, which no ground truth put there")), "{words}");
         assert!(error.is_usage(), "{words}");
@@ -127,11 +136,11 @@ fn a_folder_with_files_of_its_user_is_no_place_for_a_truth() {
     }
     // Files that an interrupted creation left are not the user's.
     let place = around.path().join("truth");
-    let made = TruthFolder::create(&place, &plan).expect("made");
+    let made = TruthFolder::create(&place, &plan, &Cancel::new()).expect("made");
     fs_err::remove_file(place.join("manifest.json")).expect("removed");
     fs_err::remove_file(place.join("subsets.jsonl")).expect("removed");
     fs_err::write(place.join(".truth.a1b2c3"), "{").expect("written");
-    assert_eq!(TruthFolder::create(&place, &plan).expect("made").runs(), made.runs());
+    assert_eq!(TruthFolder::create(&place, &plan, &Cancel::new()).expect("made").runs(), made.runs());
 }
 
 /// A file of outputs as older versions wrote it.
@@ -164,7 +173,7 @@ fn outputs_of_something_else_are_not_taken_for_those_of_a_run() {
         let subsets = rows.map(|rows| Subset { kind: SubsetKind::Random, rows: rows.to_vec() });
         let design = serde_json::Value::Null;
         let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: 1, design };
-        let made = TruthFolder::create(&around.path().join(name), &plan).expect("made");
+        let made = TruthFolder::create(&around.path().join(name), &plan, &Cancel::new()).expect("made");
         let agreed = made.agree_on_recipe(&recipe).expect("the first");
         (0..3).for_each(|run| made.record(run, &losses(&[run as f64, 1.0]), &agreed).expect("kept"));
         made
@@ -231,7 +240,7 @@ fn runs_of_the_same_rows_and_seed_are_no_copies() {
     let subsets = subsets.map(|(method, rows)| Subset { kind: kind(method), rows: rows.to_vec() });
     let (queries, design) = (&samples[..2], serde_json::Value::Null);
     let plan = TruthPlan { pool: &samples, queries, subsets: &subsets, repeats: 2, design };
-    let made = TruthFolder::create(&around.path().join("truth"), &plan).expect("made");
+    let made = TruthFolder::create(&around.path().join("truth"), &plan, &Cancel::new()).expect("made");
     made.agree_on_recipe(&serde_json::json!({ "seed": 1 })).expect("the first");
     let output = |run: usize| around.path().join(format!("truth/outputs/0000{run}.parquet"));
     let (cancel, first) = (Cancel::new(), [[-1.0, -2.0], [-1.5, -2.5]]);
@@ -266,7 +275,7 @@ fn a_recipe_knows_its_tokenizer() {
         design: serde_json::Value::Null,
     };
     let recipe = |tokenizer: &str, template: &str| serde_json::json!({ "seed": 1, "tokenizer": tokenizer, "template digest": template });
-    let made = TruthFolder::create(&place("known"), &plan()).expect("made");
+    let made = TruthFolder::create(&place("known"), &plan(), &Cancel::new()).expect("made");
     made.agree_on_recipe(&recipe("a", "t")).expect("the first");
     made.agree_on_recipe(&recipe("a", "t")).expect("the same");
     for (other, words) in [
@@ -277,7 +286,7 @@ fn a_recipe_knows_its_tokenizer() {
         assert!(error.contains(words), "{words}: {error}");
     }
     // Of two jobs that begin at once the later one compares with what the first one noted.
-    let jobs = TruthFolder::create(&place("jobs"), &plan()).expect("made");
+    let jobs = TruthFolder::create(&place("jobs"), &plan(), &Cancel::new()).expect("made");
     let agree = |seed: u32| jobs.agree_on_recipe(&serde_json::json!({ "seed": seed })).is_ok();
     let agreed: Vec<bool> = std::thread::scope(|scope| {
         let begun: Vec<_> = (1..9).map(|seed| scope.spawn(move || agree(seed))).collect();
@@ -285,7 +294,7 @@ fn a_recipe_knows_its_tokenizer() {
     });
     assert_eq!(agreed.iter().filter(|is_agreed| **is_agreed).count(), 1, "{agreed:?}");
     // Noted before recipes knew of it.
-    let old = TruthFolder::create(&place("unknown"), &plan()).expect("made");
+    let old = TruthFolder::create(&place("unknown"), &plan(), &Cancel::new()).expect("made");
     old.agree_on_recipe(&serde_json::json!({ "seed": 1 })).expect("the first");
     old.agree_on_recipe(&recipe("a", "t")).expect("not known to be another");
     let error = old.agree_on_recipe(&serde_json::json!({ "seed": 2, "tokenizer": "a" })).unwrap_err();
@@ -407,7 +416,7 @@ fn a_folder_without_the_whole_pool_says_which_runs_are_missing() {
     let subsets = leave_one_out(3, None, 0, |_| "r").expect("subsets");
     let design = serde_json::json!({});
     let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: 2, design };
-    let made = TruthFolder::create(&place, &plan).expect("made");
+    let made = TruthFolder::create(&place, &plan, &Cancel::new()).expect("made");
     let recipe = made.agree_on_recipe(&serde_json::json!({})).expect("the first");
     // All but run 1, which is of the whole pool, and run 7.
     for run in [0, 2, 3, 4, 5, 6] {

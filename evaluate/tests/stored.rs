@@ -42,7 +42,7 @@ fn folder(place: &Path, pool: &[&str], seed: u64, undone: &[usize]) -> TruthFold
     let subsets = random_subsets(pool.len(), 3, 0.5, seed, &Cancel::new()).expect("subsets");
     let design = json!({ "seed": seed });
     let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: 2, design };
-    let made = TruthFolder::create(place, &plan).expect("made");
+    let made = TruthFolder::create(place, &plan, &Cancel::new()).expect("made");
     let recipe = json!({ "model": "theta", "seed": 7, "learning rate": 1e-3 });
     let recipe = made.agree_on_recipe(&recipe).expect("the first");
     for run in (0..made.runs()).filter(|run| !undone.contains(run)) {
@@ -132,7 +132,7 @@ fn the_truth_of_a_store_is_that_of_its_folders() {
     assert_eq!((models.len(), &models[3]["run"], &models[3]["seed"]), (5, &json!(4), &json!(7)));
     assert_eq!((&models[1]["seed"], &models[1]["subset_size"]), (&json!(8), &json!(2)));
     let of_folder = one.read(&cancel).expect("read");
-    let of_store = || Truth::of_ensemble(&store.snapshot().expect("a snapshot"), "retrained");
+    let of_store = || Truth::of_ensemble(&store.snapshot().expect("a snapshot"), "retrained", &cancel);
     let stored = of_store().expect("read");
     assert_eq!((&stored.pool, &stored.queries), (&of_folder.pool, &of_folder.queries));
     assert_eq!((&stored.subsets, stored.signal), (&of_folder.subsets, of_folder.signal));
@@ -148,11 +148,12 @@ fn the_truth_of_a_store_is_that_of_its_folders() {
 
     let snapshot = store.snapshot().expect("a snapshot");
     let refused = |made: &TruthFolder, dataset: &str, words: &str| {
-        let error = made.check_ensemble(&snapshot, ("retrained", dataset)).unwrap_err().to_string();
+        let error = made.check_ensemble(&snapshot, ("retrained", dataset), &cancel).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");
     };
-    two.check_ensemble(&snapshot, ("retrained", "queries")).expect("the same but for its subsets");
-    two.check_ensemble(&snapshot, ("another", "queries")).expect("there is none of this name");
+    two.check_ensemble(&snapshot, ("retrained", "queries"), &Cancel::new())
+        .expect("the same but for its subsets");
+    two.check_ensemble(&snapshot, ("another", "queries"), &cancel).expect("there is none of this name");
     refused(&two, "x", "queries are of dataset \"x\"");
     refused(&folder(&place("none"), &["v", "w", "y", "z"], 1, &[]), "queries", "share no row with its pool");
     refused(&folder(&place("some"), &["a", "b", "y", "z"], 1, &[]), "queries", "the ids of 2 of 4 rows");
@@ -176,18 +177,19 @@ fn subsets_that_were_dropped_are_taken_in_again() {
     let snapshot = store.snapshot().expect("a snapshot");
     let other = folder(&place("other"), &pool, 2, &[]);
     let refused = [
-        Truth::of_ensemble(&snapshot, "retrained").map(|_| ()),
-        other.check_ensemble(&snapshot, ("retrained", "queries")),
+        Truth::of_ensemble(&snapshot, "retrained", &Cancel::new()).map(|_| ()),
+        other.check_ensemble(&snapshot, ("retrained", "queries"), &Cancel::new()),
     ];
     for error in refused.map(Result::unwrap_err).map(|error| error.to_string()) {
         assert!(error.contains(&names[0]) && error.contains("a drop of ensemble retrained"), "{error}");
     }
-    one.check_ensemble(&snapshot, ("retrained", "queries")).expect("its own is published again");
+    one.check_ensemble(&snapshot, ("retrained", "queries"), &Cancel::new())
+        .expect("its own is published again");
     let files = tempfile::tempdir_in(around.path()).expect("a folder");
     let to = ("retrained", "queries");
     one.export((&store, "retrain"), to, files.path(), &Cancel::new()).expect("exported");
     let snapshot = store.snapshot().expect("a snapshot");
-    let stored = Truth::of_ensemble(&snapshot, "retrained").expect("read");
+    let stored = Truth::of_ensemble(&snapshot, "retrained", &Cancel::new()).expect("read");
     same_outputs(&stored.outputs, &one.read(&Cancel::new()).expect("read").outputs);
 }
 

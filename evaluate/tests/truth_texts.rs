@@ -31,7 +31,7 @@ fn of(pool: &[TextSample], queries: &[TextSample], text: &TextOptions) -> Result
     let subsets = [Subset { kind: SubsetKind::Random, rows: vec![0] }];
     let design = serde_json::Value::Null;
     let plan = TruthPlan { pool, queries, subsets: &subsets, repeats: 1, design };
-    let truth = TruthFolder::create(&place.path().join("truth"), &plan).expect("made");
+    let truth = TruthFolder::create(&place.path().join("truth"), &plan, &Cancel::new()).expect("made");
     truth.texts(&text.encoder(&demo()).expect("a tokenizer"), text, &Cancel::new())
 }
 

@@ -102,11 +102,20 @@ impl TruthFolder {
     /// Makes the folder, or opens it if it holds the same.
     ///
     /// # Errors
-    /// A folder that holds another truth, or files of no truth; ids that come twice; a folder that cannot be written.
-    pub fn create(folder: &Path, plan: &TruthPlan<'_>) -> Result<TruthFolder, EvaluateError> {
+    /// A folder that holds another truth, or files of no truth; ids that come twice; a folder that cannot be written;
+    /// being told to stop.
+    pub fn create(
+        folder: &Path,
+        plan: &TruthPlan<'_>,
+        cancel: &Cancel,
+    ) -> Result<TruthFolder, EvaluateError> {
         let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
         let (pool, _) = (ids(plan.pool, "the pool")?, ids(plan.queries, "the queries")?);
-        let texts = [of_samples(plan.pool), of_samples(plan.queries), of_subsets(plan.subsets, &pool)?];
+        let texts = [
+            of_samples(plan.pool, cancel)?,
+            of_samples(plan.queries, cancel)?,
+            of_subsets(plan.subsets, &pool, cancel)?,
+        ];
         let counts = [plan.pool.len(), plan.queries.len(), plan.subsets.len()];
         let listed = |at: usize| Listed { count: counts[at], digest: xxh3_hex(texts[at].as_bytes()) };
         let manifest = Manifest {
@@ -120,7 +129,7 @@ impl TruthFolder {
         };
         let listing = format!("{:#}\n", json!(manifest));
         let [pool, queries, subsets] = texts.each_ref().map(String::as_str);
-        Self::made(folder, [pool, queries, subsets, &listing], &manifest)
+        Self::made(folder, [pool, queries, subsets, &listing], &manifest, cancel)
     }
 
     /// Writes the [`DRAWN`] files unless the folder has some; opens what is there then.
@@ -128,6 +137,7 @@ impl TruthFolder {
         folder: &Path,
         texts: [&str; DRAWN.len()],
         manifest: &Manifest,
+        cancel: &Cancel,
     ) -> Result<TruthFolder, EvaluateError> {
         if !Self::exists(folder) {
             let files: Vec<(&str, &str)> = DRAWN.into_iter().zip(texts).collect();
@@ -136,7 +146,7 @@ impl TruthFolder {
             files.iter().try_for_each(|(name, text)| place_new(folder, name, text.as_bytes()))?;
         }
         // Another process may have made it meanwhile.
-        let found = Self::open(folder)?;
+        let found = Self::open(folder, cancel)?;
         if found.manifest == *manifest {
             return Ok(found);
         }
@@ -147,8 +157,8 @@ impl TruthFolder {
     /// Opens the folder and checks what it holds.
     ///
     /// # Errors
-    /// A folder that is none, or whose files have changed.
-    pub fn open(folder: &Path) -> Result<TruthFolder, EvaluateError> {
+    /// A folder that is none, or whose files have changed; being told to stop.
+    pub fn open(folder: &Path, cancel: &Cancel) -> Result<TruthFolder, EvaluateError> {
         let bad = |name: &str, what: String| EvaluateError::File { path: folder.join(name), what };
         let text = fs_err::read(folder.join("manifest.json"))?;
         let manifest: Manifest =
@@ -160,6 +170,7 @@ impl TruthFolder {
             ));
         }
         let read = |name: &str, listed: &Listed| -> Result<String, EvaluateError> {
+            cancel.check()?;
             let text = fs_err::read_to_string(folder.join(name))?;
             match xxh3_hex(text.as_bytes()) == listed.digest {
                 true => Ok(text),
@@ -167,12 +178,12 @@ impl TruthFolder {
             }
         };
         let ids = |name: &str, listed: &Listed| {
-            let ids = ids_in(&read(name, listed)?).map_err(|what| bad(name, what))?;
+            let ids = ids_in(&read(name, listed)?, |what| bad(name, what), cancel)?;
             Ids::new(ids, name)
         };
         let (pool, queries) = (ids("pool.jsonl", &manifest.pool)?, ids("queries.jsonl", &manifest.queries)?);
-        let subsets = subsets_in(&read("subsets.jsonl", &manifest.subsets)?, &pool);
-        let subsets = subsets.map_err(|what| bad("subsets.jsonl", what))?;
+        let text = read("subsets.jsonl", &manifest.subsets)?;
+        let subsets = subsets_in(&text, &pool, |what| bad("subsets.jsonl", what), cancel)?;
         Ok(TruthFolder { folder: folder.to_owned(), manifest, pool, queries, subsets })
     }
 

@@ -95,7 +95,7 @@ fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -
         TruthArgs { ensemble: Some(name), .. } => {
             let store = context.open()?;
             let (snapshot, _lease) = context.snapshot(&store, None)?;
-            let truth = Truth::of_ensemble(&snapshot, name)?;
+            let truth = Truth::of_ensemble(&snapshot, name, cancel)?;
             truth.check_design(needed, &format!("ensemble {name}"))?;
             Ok(truth)
         }
@@ -104,7 +104,7 @@ fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -
             folder.display()
         ))),
         TruthArgs { truth: Some(path), .. } => {
-            let folder = TruthFolder::open(path)?;
+            let folder = TruthFolder::open(path, cancel)?;
             let truth = folder.read(cancel)?;
             truth.check_design(needed, &path.display().to_string())?;
             if needed != Needed::Random {

@@ -92,7 +92,7 @@ pub fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) ->
     let is_there = !is_given(args) && exists;
     check_flags(args, is_there)?;
     match args.model.as_ref().filter(|_| !args.draw_only && !exists) {
-        _ if is_there => Ok(TruthFolder::open(&args.truth)?),
+        _ if is_there => Ok(TruthFolder::open(&args.truth, cancel)?),
         None => drawn(context, args, &args.truth, cancel),
         Some(model) => {
             let target = std::path::absolute(&args.truth)?;
@@ -105,7 +105,7 @@ pub fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) ->
             let asked = asked(context, args, &new, model, cancel)?;
             let recipe = asked.recipe.clone();
             check_training(args, &new, asked, cancel)?;
-            let truth = new.put(&args.truth)?;
+            let truth = new.put(&args.truth, cancel)?;
             truth.agree_on_recipe(&recipe)?;
             Ok(truth)
         }
@@ -123,7 +123,7 @@ pub fn redrawn(
     check_flags(args, !is_given)?;
     match is_given {
         true => drawn(context, args, folder, cancel),
-        false => Ok(old.copy_drawn(folder)?),
+        false => Ok(old.copy_drawn(folder, cancel)?),
     }
 }
 
@@ -157,7 +157,7 @@ fn drawn(
     });
     let plan =
         TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: draw.repeats(), design };
-    Ok(TruthFolder::create(folder, &plan)?)
+    Ok(TruthFolder::create(folder, &plan, cancel)?)
 }
 
 /// Keeps the samples whose ids are among some, which all have to be there.

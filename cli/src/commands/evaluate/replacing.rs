@@ -25,7 +25,7 @@ pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -
     let around = parent(&target);
     let made = unnamed_folder(around, "truth")?;
     stands_for(made.path(), args.truth.display().to_string());
-    let old = TruthFolder::open(&args.truth)?;
+    let old = TruthFolder::open(&args.truth, cancel)?;
     let new = draw::redrawn(context, args, (&old, made.path()), cancel)?;
     check_runs(args, &new)?;
     let model = args.model.as_ref().filter(|_| !args.draw_only);
@@ -34,7 +34,7 @@ pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -
         new.agree_on_recipe(&asked.recipe)?;
     }
     // Meanwhile another job of the same array may have replaced it, and have done runs.
-    let old = TruthFolder::open(&args.truth)?;
+    let old = TruthFolder::open(&args.truth, cancel)?;
     if old.is_same(&new)? {
         return Ok(());
     }

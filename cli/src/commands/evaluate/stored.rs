@@ -36,7 +36,7 @@ pub fn check(
     let Some(to) = wanted(args) else { return Ok(()) };
     let snapshot = context.open()?.snapshot()?;
     check_queries(&snapshot, to.1, truth, cancel)?;
-    Ok(truth.check_ensemble(&snapshot, to)?)
+    Ok(truth.check_ensemble(&snapshot, to, cancel)?)
 }
 
 fn check_queries(
@@ -63,12 +63,12 @@ pub fn check_replacing(
     let Some(to) = wanted(args) else { return Ok(None) };
     let snapshot = context.open()?.snapshot()?;
     check_queries(&snapshot, to.1, new, cancel)?;
-    if old.made_all_of(&snapshot, to.0)? {
+    if old.made_all_of(&snapshot, to.0, cancel)? {
         return Ok(Some(Arc::clone(snapshot.ensemble(to.0)?)));
     }
     // Without a recipe nothing is trained yet that the ensemble would take.
     if args.model.is_some() && !args.draw_only {
-        new.check_ensemble(&snapshot, to)?;
+        new.check_ensemble(&snapshot, to, cancel)?;
     }
     Ok(None)
 }

@@ -1,6 +1,6 @@
 //! Lines of the files of a ground truth: samples, and subsets by the ids of their rows.
 
-use gstore_core::xxh3_hex;
+use gstore_core::{Cancel, xxh3_hex};
 use gstore_data::{Content, TextSample};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -50,20 +50,35 @@ impl Line {
     }
 }
 
-fn values(text: &str) -> Result<Vec<Value>, String> {
-    let values: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
-    values.map_err(|error| error.to_string())
-}
-
-/// The ids of lines of JSON.
-pub(super) fn ids_in(text: &str) -> Result<Vec<String>, String> {
-    Ok(values(text)?.iter().filter_map(|record| text_of(record.get("id"))).collect())
+/// The ids of lines of JSON; `bad` makes an error of what is wrong with one.
+pub(super) fn ids_in(
+    text: &str,
+    bad: impl Fn(String) -> EvaluateError,
+    cancel: &Cancel,
+) -> Result<Vec<String>, EvaluateError> {
+    let mut ids = Vec::new();
+    for line in text.lines() {
+        cancel.check()?;
+        let record: Value = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
+        ids.extend(text_of(record.get("id")));
+    }
+    Ok(ids)
 }
 
 /// The subsets of lines of `subsets.jsonl`.
-pub(super) fn subsets_in(text: &str, pool: &Ids) -> Result<Vec<Subset>, String> {
-    let lines = values(text)?.into_iter().map(serde_json::from_value::<Line>);
-    lines.map(|line| line.map_err(|error| error.to_string())?.subset_of(pool)).collect()
+pub(super) fn subsets_in(
+    text: &str,
+    pool: &Ids,
+    bad: impl Fn(String) -> EvaluateError,
+    cancel: &Cancel,
+) -> Result<Vec<Subset>, EvaluateError> {
+    let mut subsets = Vec::new();
+    for line in text.lines() {
+        cancel.check()?;
+        let line: Line = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
+        subsets.push(line.subset_of(pool).map_err(&bad)?);
+    }
+    Ok(subsets)
 }
 
 /// Digest of the ids of some rows, in the order of the pool.
@@ -73,9 +88,10 @@ pub(super) fn digest(rows: &[u32], pool: &Ids) -> String {
 }
 
 /// The lines of `subsets.jsonl`.
-pub(super) fn of_subsets(subsets: &[Subset], pool: &Ids) -> Result<String, EvaluateError> {
+pub(super) fn of_subsets(subsets: &[Subset], pool: &Ids, cancel: &Cancel) -> Result<String, EvaluateError> {
     let mut text = String::new();
     for (number, subset) in subsets.iter().enumerate() {
+        cancel.check()?;
         let ids = |rows: &[u32]| -> Vec<String> {
             rows.iter().map(|row| pool.id(*row as usize).to_owned()).collect()
         };
@@ -97,21 +113,27 @@ pub(super) fn of_subsets(subsets: &[Subset], pool: &Ids) -> Result<String, Evalu
 }
 
 /// Samples as lines of JSON.
-pub(super) fn of_samples(samples: &[TextSample]) -> String {
-    let of = |sample: &TextSample| {
-        let mut record = match &sample.content {
-            Content::Text(text) => json!({ "id": sample.id, "text": text }),
-            Content::PromptCompletion { prompt, completion } => {
-                json!({ "id": sample.id, "prompt": prompt, "completion": completion })
-            }
-            Content::Messages(messages) => {
-                let list = messages.iter().map(|m| json!({ "role": m.role.name(), "content": m.content }));
-                json!({ "id": sample.id, "messages": list.collect::<Vec<Value>>() })
-            }
+pub(super) fn of_samples(samples: &[TextSample], cancel: &Cancel) -> Result<String, EvaluateError> {
+    let mut text = String::new();
+    for sample in samples {
+        cancel.check()?;
+        text.push_str(&of_sample(sample));
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// A sample as JSON.
+pub(super) fn of_sample(sample: &TextSample) -> String {
+    match &sample.content {
+        Content::Text(text) => json!({ "id": sample.id, "text": text }),
+        Content::PromptCompletion { prompt, completion } => {
+            json!({ "id": sample.id, "prompt": prompt, "completion": completion })
         }
-        .to_string();
-        record.push('\n');
-        record
-    };
-    samples.iter().map(of).collect()
+        Content::Messages(messages) => {
+            let list = messages.iter().map(|m| json!({ "role": m.role.name(), "content": m.content }));
+            json!({ "id": sample.id, "messages": list.collect::<Vec<Value>>() })
+        }
+    }
+    .to_string()
 }

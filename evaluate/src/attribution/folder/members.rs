@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gstore_core::{Remedy, RowSet};
+use gstore_core::{Cancel, Remedy, RowSet};
 use gstore_store::{EnsemblePart, LossWanted, Member, Snapshot};
 
 use super::stored::{RETRAINING, RUN, Stored};
@@ -27,6 +27,7 @@ impl<'a> Retrained<'a> {
         snapshot: &Snapshot,
         ensemble: &'a EnsemblePart,
         coming: Option<&str>,
+        cancel: &Cancel,
     ) -> Result<Retrained<'a>, EvaluateError> {
         let there = snapshot.artifacts()?;
         let mut names: Vec<&str> = Vec::new();
@@ -46,7 +47,7 @@ impl<'a> Retrained<'a> {
                     _ => return Err(dropped(ensemble, member, name)),
                 },
                 None => {
-                    let stored = Stored::open(snapshot, name)?;
+                    let stored = Stored::open(snapshot, name, cancel)?;
                     if let Some(first) = artifacts.first() {
                         first.check_same(&ensemble.name, &stored.content, &stored.pool)?;
                     }
@@ -121,9 +122,9 @@ impl Truth {
     ///
     /// # Errors
     /// No such ensemble; one that was not made by retraining; queries that were deleted or replaced since;
-    /// damage.
-    pub fn of_ensemble(snapshot: &Snapshot, name: &str) -> Result<Truth, EvaluateError> {
-        let found = Retrained::of(snapshot, snapshot.ensemble(name)?, None)?;
+    /// damage; being told to stop.
+    pub fn of_ensemble(snapshot: &Snapshot, name: &str, cancel: &Cancel) -> Result<Truth, EvaluateError> {
+        let found = Retrained::of(snapshot, snapshot.ensemble(name)?, None, cancel)?;
         let members = found.runs.iter().copied().zip(found.outputs(snapshot)?);
         let mut done: HashMap<(usize, usize), Vec<f64>> =
             members.filter_map(|(run, outputs)| Some((run, outputs?))).collect();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gstore_core::Cancel;
 use gstore_store::Snapshot;
 
 use super::files::{UNFINISHED, foreign, place_new};
@@ -18,23 +19,23 @@ impl TruthFolder {
     /// The same rows, queries and subsets in another folder, without a recipe and outputs.
     ///
     /// # Errors
-    /// Files that cannot be read or written.
-    pub fn copy_drawn(&self, folder: &Path) -> Result<TruthFolder, EvaluateError> {
+    /// Files that cannot be read or written; being told to stop.
+    pub fn copy_drawn(&self, folder: &Path, cancel: &Cancel) -> Result<TruthFolder, EvaluateError> {
         fs_err::create_dir_all(folder.join("outputs"))?;
         DRAWN.iter().try_for_each(|name| place_new(folder, name, &fs_err::read(self.folder.join(name))?))?;
-        Self::open(folder)
+        Self::open(folder, cancel)
     }
 
     /// The same rows, queries and subsets in the folder that is to have them.
     ///
     /// # Errors
     /// As of [`TruthFolder::create`].
-    pub fn put(&self, folder: &Path) -> Result<TruthFolder, EvaluateError> {
+    pub fn put(&self, folder: &Path, cancel: &Cancel) -> Result<TruthFolder, EvaluateError> {
         let mut texts = DRAWN.map(|_| String::new());
         for (name, text) in DRAWN.into_iter().zip(&mut texts) {
             *text = fs_err::read_to_string(self.folder.join(name))?;
         }
-        Self::made(folder, texts.each_ref().map(String::as_str), &self.manifest)
+        Self::made(folder, texts.each_ref().map(String::as_str), &self.manifest, cancel)
     }
 
     /// Whether another folder has the same rows, queries and subsets, and the same recipe, unless one of both has none
@@ -79,8 +80,13 @@ impl TruthFolder {
     /// Whether a store has an ensemble of this name whose members are all models of this ground truth.
     ///
     /// # Errors
-    /// Artifacts that cannot be read.
-    pub fn made_all_of(&self, snapshot: &Snapshot, ensemble: &str) -> Result<bool, EvaluateError> {
+    /// Artifacts that cannot be read; being told to stop.
+    pub fn made_all_of(
+        &self,
+        snapshot: &Snapshot,
+        ensemble: &str,
+        cancel: &Cancel,
+    ) -> Result<bool, EvaluateError> {
         let Some(part) = snapshot.ensembles().iter().find(|part| part.name == ensemble) else {
             return Ok(false);
         };
@@ -97,7 +103,7 @@ impl TruthFolder {
             if !there.iter().any(|known| known == name) {
                 return Ok(false);
             }
-            let content = Stored::open(snapshot, name)?.content;
+            let content = Stored::open(snapshot, name, cancel)?.content;
             if content.manifest != self.manifest || content.recipe != recipe {
                 return Ok(false);
             }

@@ -21,7 +21,7 @@ use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::lines::{digest, ids_in, of_samples, of_subsets, subsets_in};
+use super::lines::{digest, ids_in, of_sample, of_subsets, subsets_in};
 use super::members::Retrained;
 use super::recipe::differing;
 use super::{Manifest, TruthFolder, VERSION};
@@ -62,7 +62,7 @@ pub(super) struct Stored {
 
 impl Stored {
     /// Reads an artifact of a snapshot.
-    pub fn open(snapshot: &Snapshot, name: &str) -> Result<Stored, EvaluateError> {
+    pub fn open(snapshot: &Snapshot, name: &str, cancel: &Cancel) -> Result<Stored, EvaluateError> {
         let part = snapshot.artifact(name)?;
         let bad = |what: String| EvaluateError::Truth(format!("artifact {name}: {what}"));
         if part.kind != RETRAINING {
@@ -79,9 +79,9 @@ impl Stored {
                 std::str::from_utf8(map.as_bytes()).map_err(|error| bad(format!("{file}: {error}")))?;
             Ok(text.to_owned())
         };
-        let ids = |file: &str| Ids::new(ids_in(&text(file)?).map_err(bad)?, file);
+        let ids = |file: &str| Ids::new(ids_in(&text(file)?, bad, cancel)?, file);
         let (pool, queries) = (ids("pool.jsonl")?, ids("queries.jsonl")?);
-        let subsets = subsets_in(&text("subsets.jsonl")?, &pool).map_err(bad)?;
+        let subsets = subsets_in(&text("subsets.jsonl")?, &pool, bad, cancel)?;
         Ok(Stored { content, pool, queries, subsets })
     }
 
@@ -116,15 +116,13 @@ impl TruthFolder {
     /// # Errors
     /// The first query that is not, or that has another text there.
     pub fn check_queries(&self, dataset: &str, samples: &[TextSample]) -> Result<(), EvaluateError> {
-        let lines: HashMap<&str, String> = samples
-            .iter()
-            .map(|sample| (sample.id.as_str(), of_samples(std::slice::from_ref(sample))))
-            .collect();
+        let lines: HashMap<&str, String> =
+            samples.iter().map(|sample| (sample.id.as_str(), of_sample(sample))).collect();
         let asked = fs_err::read_to_string(self.queries_file())?;
         for (id, asked) in self.queries.iter().zip(asked.lines()) {
             let what = match lines.get(id) {
                 None => "is not there",
-                Some(line) if line.trim_end() != asked => "has another text there than the models were asked",
+                Some(line) if line != asked => "has another text there than the models were asked",
                 Some(_) => continue,
             };
             return Err(EvaluateError::Truth(format!(
@@ -139,17 +137,19 @@ impl TruthFolder {
     /// publishes it again.
     ///
     /// # Errors
-    /// An ensemble that was not made by retraining, or by another one, or lacks the artifact of another one.
+    /// An ensemble that was not made by retraining, or by another one, or lacks the artifact of another one; being told
+    /// to stop.
     pub fn check_ensemble(
         &self,
         snapshot: &Snapshot,
         (ensemble, dataset): (&str, &str),
+        cancel: &Cancel,
     ) -> Result<(), EvaluateError> {
         let Some(part) = snapshot.ensembles().iter().find(|part| part.name == ensemble) else {
             return Ok(());
         };
         let content = self.content(dataset)?;
-        let found = Retrained::of(snapshot, part, Some(&name_of(&content.key())))?;
+        let found = Retrained::of(snapshot, part, Some(&name_of(&content.key())), cancel)?;
         match found.artifacts.first() {
             Some(first) => first.check_same(ensemble, &content, &self.pool),
             // All of its models are of this ground truth, whose artifact was dropped.
@@ -175,7 +175,7 @@ impl TruthFolder {
         }
         let content = self.content(dataset)?;
         let recipe = &content.recipe;
-        let key = self.publish(store, &content, command)?;
+        let key = self.publish((store, command), &content, cancel)?;
         let (mut models, mut losses) = (Vec::with_capacity(done.len()), Vec::new());
         for (run, outputs) in done.iter().copied().zip(self.outputs_of(&done, cancel)?) {
             losses.extend(outputs.iter().flat_map(|output| (-output).to_le_bytes()));
@@ -203,7 +203,12 @@ impl TruthFolder {
     }
 
     /// Publishes the artifact unless it is there, and gives its digest.
-    fn publish(&self, store: &Store, content: &Content, command: &str) -> Result<String, EvaluateError> {
+    fn publish(
+        &self,
+        (store, command): (&Store, &str),
+        content: &Content,
+        cancel: &Cancel,
+    ) -> Result<String, EvaluateError> {
         let key = content.key();
         let name = name_of(&key);
         let snapshot = store.snapshot().map_err(ArtifactError::from)?;
@@ -216,7 +221,7 @@ impl TruthFolder {
         for (file, text) in [
             ("pool.jsonl", of_ids(&self.pool)),
             ("queries.jsonl", of_ids(&self.queries)),
-            ("subsets.jsonl", of_subsets(&self.subsets, &self.pool)?),
+            ("subsets.jsonl", of_subsets(&self.subsets, &self.pool, cancel)?),
         ] {
             files.write(file, |out: &mut dyn Write| out.write_all(text.as_bytes()))?;
         }
