@@ -70,6 +70,38 @@ fn what_a_training_cannot_begin_with_leaves_no_folder() {
 }
 
 #[test]
+fn an_adapter_whose_base_has_moved_is_gone_on_from() {
+    let place = place();
+    let done = train(&place, &["--output", "tuned", "--max-steps", "2"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let path = place.path("tuned/checkpoint-2/adapter_config.json");
+    let text = fs_err::read_to_string(&path).expect("read");
+    let written: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let onward = ["--output", "onward", "--max-steps", "3", "--resume-from-checkpoint", "tuned/checkpoint-2"];
+    let edit = |key: &str, value: serde_json::Value| {
+        let mut config = written.clone();
+        assert_ne!(config[key], value);
+        config[key] = value;
+        fs_err::write(&path, config.to_string()).expect("written");
+    };
+    edit("lora_alpha", 3.into());
+    let refused = train(&place, &onward);
+    let says = "adapter_config.json is damaged: its digest is";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    fs_err::write(&path, &text[..text.len() / 2]).expect("written");
+    let refused = train(&place, &onward);
+    let says = "adapter_config.json is damaged: EOF";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    assert!(!place.path("onward").exists());
+    edit("base_model_name_or_path", "/models/elsewhere".into());
+    for more in [&onward[..], &["--output", "tuned", "--max-steps", "2"]] {
+        let taken = train(&place, more);
+        assert_eq!(taken.code, 0, "{more:?}: {}", taken.stderr);
+    }
+    assert!(place.path("onward/checkpoint-3").exists());
+}
+
+#[test]
 fn options_that_leave_others_without_effect_are_told() {
     let place = place();
     let words = ["--output", "tuned", "--max-steps", "2", "--dry-run"];

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use gstore_core::{CheckpointId, Digest};
+use gstore_core::{CheckpointId, Digest, canonical_json};
 use serde_json::Value;
 
 use crate::files::ModelError;
@@ -22,6 +22,9 @@ impl OwnState {
 
     /// The files that hold the weights of a checkpoint.
     pub const WEIGHTS: [&'static str; 2] = ["adapter_model.safetensors", "model.safetensors"];
+
+    /// The configuration of an adapter, which has what its factors are multiplied with.
+    pub const ADAPTER: &'static str = "adapter_config.json";
 
     /// That of a checkpoint's folder; none of another program's.
     ///
@@ -68,18 +71,45 @@ impl OwnState {
             if self.digest_of(name).is_none() || !path.is_file() {
                 continue;
             }
-            let found = Digest::of_read(fs_err::File::open(path)?)?;
-            if let Some(damaged) = self.differs(name, found) {
-                return Ok(Some(damaged));
+            let found = Digest::of_read(fs_err::File::open(&path)?)?;
+            let damaged = match self.differs(name, found) {
+                // An earlier version said that of the bytes.
+                Some(_) if name == Self::ADAPTER => match Self::digest(&self.folder, name) {
+                    Ok(found) => self.differs(name, found),
+                    Err(ModelError::Json { source, .. }) => {
+                        Some(DamagedFile { name, what: source.to_string() })
+                    }
+                    Err(error) => return Err(error),
+                },
+                damaged => damaged,
+            };
+            if damaged.is_some() {
+                return Ok(damaged);
             }
         }
         Ok(None)
     }
 
+    /// The digest that is said of a file: that of its bytes, and of an adapter's configuration that of what it says, but
+    /// for the place of its base, which may move.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn digest(folder: &Path, name: &str) -> Result<Digest, ModelError> {
+        let path = folder.join(name);
+        if name != Self::ADAPTER {
+            return Ok(Digest::of_read(fs_err::File::open(path)?)?);
+        }
+        let mut config = json::read(&path)?;
+        config.as_object_mut().map(|config| config.remove("base_model_name_or_path"));
+        Ok(Digest::of(canonical_json(&config).as_bytes()))
+    }
+
     /// What is said of a file that was read and has this digest, if it is not the one that was written.
     pub fn differs(&self, name: &'static str, found: Digest) -> Option<DamagedFile> {
         let (found, said) = (found.to_string(), self.digest_of(name)?);
-        (found != said).then(|| DamagedFile { name, found, said: said.to_owned() })
+        let what = || format!("its digest is {found}, gstore_state.json says {said}");
+        (found != said).then(|| DamagedFile { name, what: what() })
     }
 
     fn digest_of(&self, name: &str) -> Option<&str> {
@@ -105,13 +135,56 @@ pub fn check_written(folder: &Path) -> Result<(), ModelError> {
 pub struct DamagedFile {
     /// Its name.
     pub name: &'static str,
-    found: String,
-    said: String,
+    /// What is wrong with it.
+    what: String,
 }
 
 impl fmt::Display for DamagedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DamagedFile { name, found, said } = self;
-        write!(f, "{name} is damaged: its digest is {found}, gstore_state.json says {said}")
+        write!(f, "{} is damaged: {}", self.name, self.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_an_adapter_may_name_another_place_of_its_base() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        let write = |text: &str| fs_err::write(folder.join(OwnState::ADAPTER), text).unwrap();
+        let written = r#"{"base_model_name_or_path": "models/a", "lora_alpha": 32.0, "r": 8}"#;
+        write(written);
+        let said = [
+            OwnState::digest(folder, OwnState::ADAPTER).unwrap(),
+            // As an earlier version said it.
+            Digest::of(written.as_bytes()),
+        ];
+        let [now, before] = said.map(|digest| {
+            let files = json!({ "files": { (OwnState::ADAPTER): digest.to_string() } });
+            OwnState::new(folder, files)
+        });
+        let damage = |state: &OwnState| {
+            state.damaged(&[OwnState::ADAPTER]).unwrap().map(|file| file.to_string()).unwrap_or_default()
+        };
+        assert_eq!([damage(&now), damage(&before)], ["", ""]);
+        write(r#"{ "r": 8, "lora_alpha": 32, "base_model_name_or_path": "/elsewhere/a" }"#);
+        assert_eq!(damage(&now), "");
+        assert!(
+            damage(&before).contains("adapter_config.json is damaged: its digest is"),
+            "{}",
+            damage(&before)
+        );
+        for (text, says) in [
+            (r#"{"base_model_name_or_path": "models/a", "lora_alpha": 16, "r": 8}"#, "its digest is"),
+            (r#"{"lora_alpha": "#, "EOF"),
+        ] {
+            write(text);
+            let says = format!("adapter_config.json is damaged: {says}");
+            assert!(damage(&now).starts_with(&says), "{}", damage(&now));
+        }
     }
 }

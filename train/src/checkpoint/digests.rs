@@ -12,14 +12,14 @@ use super::read::own_state;
 use super::{checkpoints, is_adapter};
 use crate::error::TrainError;
 
-/// The files, as far as a checkpoint has them. The configuration of an adapter has what its factors are multiplied with.
+/// The files, as far as a checkpoint has them.
 const FILES: [&str; 4] =
-    ["adapter_model.safetensors", "model.safetensors", "adapter_config.json", "optimizer.pt"];
+    ["adapter_model.safetensors", "model.safetensors", OwnState::ADAPTER, "optimizer.pt"];
 
 /// The digests of a checkpoint that was just written, by the names of the files.
 pub(super) fn digests(folder: &Path) -> Result<BTreeMap<&'static str, Digest>, TrainError> {
-    let there = FILES.into_iter().map(|name| (name, folder.join(name))).filter(|(_, path)| path.is_file());
-    there.map(|(name, path)| Ok((name, Digest::of_read(fs_err::File::open(path)?)?))).collect()
+    let there = FILES.into_iter().filter(|name| folder.join(name).is_file());
+    there.map(|name| Ok((name, OwnState::digest(folder, name)?))).collect()
 }
 
 /// An error if a file of a checkpoint is not the one that was written. One of another program says no digests and is
@@ -31,7 +31,7 @@ pub(crate) fn check_files(folder: &Path) -> Result<(), TrainError> {
 
 fn refuse(folder: &Path, file: Option<DamagedFile>) -> Result<(), TrainError> {
     let Some(file) = file else { return Ok(()) };
-    let edited = match file.name == "adapter_config.json" {
+    let edited = match file.name == OwnState::ADAPTER {
         true => "put back what was edited there, or ",
         false => "",
     };
