@@ -141,10 +141,13 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             }
         };
         let Begun { lock, overwrites } = begin(request, &identity, total)?;
-        let start = match first {
-            // Unless another training has written there meanwhile.
-            Some(first) if last_checkpoint(&request.output)?.is_none() => first,
-            _ => start(request, overwrites, base.as_ref(), decoder, backend)?,
+        let start = match (first, last_checkpoint(&request.output)?) {
+            (Some(first), None) => first,
+            // Where another training has written meanwhile, weights are not in memory twice.
+            (first, _) => {
+                drop(first);
+                start(request, overwrites, base.as_ref(), decoder, backend)?
+            }
         };
         // Not before: what is refused until here leaves the former training as it was.
         if overwrites {
