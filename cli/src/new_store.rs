@@ -40,6 +40,22 @@ impl NewStore {
         Ok(Self { store, folder: Some(folder), place })
     }
 
+    /// Makes sure that there can be one, before work whose result would have no place. Leaves nothing there.
+    ///
+    /// # Errors
+    /// As of [`NewStore::at`].
+    pub fn check(place: &Path) -> Result<()> {
+        let place = std::path::absolute(place)?;
+        // The folder that would be made first, or one in a folder that would become the store.
+        let missing = place.ancestors().take_while(|folder| !folder.exists()).last();
+        let is_empty = || fs_err::read_dir(&place).is_ok_and(|mut entries| entries.next().is_none());
+        match missing {
+            Some(missing) => Self::at(missing).map(drop),
+            None if is_empty() => Self::at(&place.join("store")).map(drop),
+            None => Self::at(&place).map(drop),
+        }
+    }
+
     /// Gives it its name.
     ///
     /// # Errors

@@ -48,14 +48,38 @@ fn weights_that_every_sample_reads_are_refused_before_samples_are_registered() {
     let place = place();
     let model = unsound(&place, "norm", "model.norm.weight");
     let data = ["--data", "pool.jsonl", "--features", "loss"];
-    let ingested = ingest(&place, &model, &data);
-    assert!(!place.path("store").exists());
-    for refused in [ingested, train(&place, &model)] {
+    for refused in [ingest(&place, &model, &data), train(&place, &model)] {
         let says = "the weights are not finite: model.norm.weight has the value NaN";
         assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
         assert!(!refused.stderr.contains("learning rate"), "{}", refused.stderr);
     }
-    assert!(!place.path("tuned/checkpoint-2").exists());
+    assert!(!place.path("tuned").exists() && !place.path("store").exists());
+}
+
+#[test]
+fn a_training_that_is_refused_with_its_first_step_leaves_nothing() {
+    let place = place();
+    let model = unsound(&place, "tokens", "model.embed_tokens.weight");
+    for (output, store) in [("tuned", "store"), ("runs/tuned", "stores/own"), ("tuned", "empty")] {
+        if store == "empty" {
+            fs_err::create_dir(place.path(store)).expect("made");
+        }
+        let args =
+            ["train", "--data", "pool.jsonl", "--output", output, "--max-steps", "2", "--store", store];
+        let refused = binary::run(place.gstore(&args).arg("--model").arg(&model));
+        let says = "step 1: the loss is NaN before any weight was changed";
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    let mut left: Vec<_> = fs_err::read_dir(place.path("")).expect("listed").flatten().collect();
+    left.retain(|entry| entry.path() != model && entry.path() != place.path("pool.jsonl"));
+    let names: Vec<_> = left.iter().map(fs_err::DirEntry::file_name).collect();
+    assert_eq!(names, ["empty"]);
+    assert!(fs_err::read_dir(place.path("empty")).expect("listed").next().is_none());
+    // A place that no store can have is told before the first step.
+    fs_err::write(place.path("empty/notes.txt"), "mine").expect("written");
+    let args = ["train", "--data", "pool.jsonl", "--output", "tuned", "--max-steps", "2", "--store", "empty"];
+    let refused = binary::run(place.gstore(&args).arg("--model").arg(&model));
+    assert!(refused.code != 0 && refused.stderr.contains("notes.txt"), "{}", refused.stderr);
 }
 
 #[test]

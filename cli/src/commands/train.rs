@@ -28,6 +28,7 @@ use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
+use crate::new_store::NewStore;
 use crate::output::out;
 use crate::training::Live;
 use crate::{forecast, texts};
@@ -90,10 +91,9 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         forecast::print(&told?, &args.output, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let store = match store {
-        None if context.named_store().is_some() => Some(context.open_or_create()?),
-        store => store,
-    };
+    if let (None, Some(place)) = (&store, context.named_store()) {
+        NewStore::check(place)?;
+    }
     let outcome = gstore_train::run(&request, &mut live, &cancel);
     live.finish();
     // A picture that cannot be drawn keeps no run from being registered, and a loss that is no number is the one
@@ -106,15 +106,17 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         Err(_) => Ok(()),
     };
     let outcome = outcome?;
-    let run = match &store {
-        Some(store) if outcome.finished => {
+    let run = match context.named_store().is_some() && outcome.finished {
+        true => {
+            // Not before there is something to keep in it: a training that is refused makes none.
+            let store = store.map_or_else(|| context.open_or_create(), Ok)?;
             let base = base.unwrap_or_else(|| name_of(&request.model));
             let tokenizer = request.batching.text.tokenizer.as_deref();
             let base = (base.as_str(), request.model.as_path(), tokenizer);
-            gstore_train::register(store, &run, base, &outcome.checkpoints, &command_line())?;
+            gstore_train::register(&store, &run, base, &outcome.checkpoints, &command_line())?;
             Some(run)
         }
-        _ => None,
+        false => None,
     };
     tell(context, args, &outcome, run.as_deref())?;
     drawn?;

@@ -12,10 +12,19 @@ use crate::error::TrainError;
 /// The beginning of the name of a folder that is not finished.
 const UNFINISHED: &str = ".unfinished-";
 
+/// The file that is locked.
+const LOCK: &str = ".lock";
+
 /// The right to write to an output folder, which one process has at a time. The system gives it back where that ends,
-/// however it does; the file stays, since a process that waits for it may have it open.
+/// however it does; the file stays, since a process that waits for it may have it open. Where the folder was made for it
+/// and nothing is written there, both go: what is refused with its first step leaves nothing.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "is locked as long as it is there")] Box<dyn VfsLock>);
+pub(crate) struct Lock {
+    #[expect(dead_code, reason = "is locked as long as it is there")]
+    lock: Box<dyn VfsLock>,
+    /// The folder and those above it that were made for it, the innermost first.
+    made: Vec<PathBuf>,
+}
 
 impl Lock {
     /// The lock of a folder, which is made if it is not there.
@@ -23,9 +32,26 @@ impl Lock {
     /// # Errors
     /// Another process has it; a folder that cannot be written to.
     pub fn of(output: &Path) -> Result<Lock, TrainError> {
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let made = output.ancestors().take_while(is_missing).map(Path::to_owned).collect();
         fs_err::create_dir_all(output)?;
-        let lock = OsVfs.lock(&output.join(".lock"), false)?;
-        lock.map(Lock).ok_or_else(|| TrainError::Busy(output.to_owned()))
+        let path = output.join(LOCK);
+        let lock = OsVfs.lock(&path, false)?.filter(|_| path.exists());
+        lock.map(|lock| Lock { lock, made }).ok_or_else(|| TrainError::Busy(output.to_owned()))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let Some(output) = self.made.first() else { return };
+        let is_lock =
+            |entry: std::io::Result<fs_err::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == LOCK);
+        if fs_err::read_dir(output).is_ok_and(|mut entries| entries.all(is_lock))
+            && fs_err::remove_file(output.join(LOCK)).is_ok()
+        {
+            // Up to the first that holds something else.
+            let _ = self.made.iter().try_for_each(fs_err::remove_dir);
+        }
     }
 }
 
@@ -170,5 +196,26 @@ mod tests {
         assert!(matches!(Lock::of(&output), Err(TrainError::Busy(path)) if path == output));
         drop(first);
         Lock::of(&output).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_was_made_for_nothing_goes_with_its_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let (runs, output) = (folder.path().join("runs"), folder.path().join("runs/one"));
+        drop(Lock::of(&output).unwrap());
+        assert!(!runs.exists());
+        // What holds something else stays, and so does a folder that was there before.
+        let lock = Lock::of(&output).unwrap();
+        fs_err::write(runs.join("notes.txt"), b"").unwrap();
+        drop(lock);
+        assert!(runs.exists() && !output.exists());
+        let lock = Lock::of(&output).unwrap();
+        fs_err::create_dir(output.join("checkpoint-1")).unwrap();
+        drop(lock);
+        assert!(output.join(LOCK).exists());
+        let there = folder.path().join("there");
+        fs_err::create_dir(&there).unwrap();
+        drop(Lock::of(&there).unwrap());
+        assert!(there.join(LOCK).exists());
     }
 }
