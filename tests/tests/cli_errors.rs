@@ -292,6 +292,19 @@ fn unknown_names_come_with_the_nearest() {
         let finished = binary::run(&mut command);
         assert!(finished.code == 2, "--top {top}: {}", finished.stderr);
     }
+    // What is wrong whatever the store holds is said before one is looked for.
+    for (top, why) in [
+        ("0", "it asks for no rows"),
+        ("110%", "at most at 100"),
+        ("-1", "neither a number of rows nor a percentage"),
+        ("5.5", "(say `500` or `5%`)"),
+    ] {
+        for command in [&["select", "-o", "out.jsonl"][..], &["plot", "scores"], &["plot", "overlap"]] {
+            let mut words = binary::gstore(&world.path("nowhere"));
+            words.args(command).args(["--pool", "pool", "--target", "target", "--top", top]);
+            world.refused(&mut words, 2, &["--top <N|P%>", why]);
+        }
+    }
     world.refused(select("pool", "target").arg("--scores").arg(world.path("scores.xyz")), 2, &["scores.xyz"]);
     world.refused(world.gstore().args(["query", "SELECT nam FROM pool"]), 1, &["nam"]);
     world.refused(

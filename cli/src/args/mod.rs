@@ -88,6 +88,7 @@ pub use train::*;
 pub use view::{ViewArgs, ViewWhat};
 
 use clap::{Args, Parser, Subcommand};
+use gstore_query::influence::resolve_top;
 
 /// The whole command line.
 #[derive(Parser, Debug)]
@@ -118,6 +119,11 @@ fn at_least<T: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<T, String> +
         let number = text.parse().ok().filter(|n: &u64| *n >= least).and_then(|n| T::try_from(n).ok());
         number.ok_or_else(|| format!("a whole number of at least {least} is wanted"))
     }
+}
+
+/// A number of rows or a share of them, as it is written: of how many rows, only the store can say.
+fn top(text: &str) -> Result<String, String> {
+    resolve_top(text, u64::MAX).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Threads of a command at most. Some work starts all of them at once, and a slip of the finger must not ask the

@@ -41,7 +41,7 @@ pub enum PlotWhat {
         #[command(flatten)]
         ranking: RankingArgs,
         /// Mark the lowest score of so many best rows: a number, or a share of the live rows such as 5%
-        #[arg(long, value_name = "N|P%")]
+        #[arg(long, value_name = "N|P%", value_parser = super::top)]
         top: Option<String>,
         /// Where it is drawn
         #[command(flatten)]
@@ -53,7 +53,7 @@ pub enum PlotWhat {
         #[command(flatten)]
         ranking: RankingArgs,
         /// How many rows are the best: a number, or a share of the live rows such as 5%
-        #[arg(long, value_name = "N|P%", default_value = "5%")]
+        #[arg(long, value_name = "N|P%", value_parser = super::top, default_value = "5%")]
         top: String,
         /// The metadata column whose values are the sources
         #[arg(long, value_name = "COLUMN", default_value = "source")]
@@ -75,7 +75,7 @@ pub enum PlotWhat {
         #[arg(long = "with-option", value_name = "NAME=VALUE")]
         options: Vec<String>,
         /// How many rows are compared at most: a number, or a share of the live rows such as 5%
-        #[arg(long, value_name = "N|P%", default_value = "10%")]
+        #[arg(long, value_name = "N|P%", value_parser = super::top, default_value = "10%")]
         top: String,
         /// Where it is drawn
         #[command(flatten)]
