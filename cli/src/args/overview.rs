@@ -85,6 +85,13 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         "--dry-run" if first == Some("drop") => {
             Some("error: a drop has no dry run; `gstore revert` takes it back".to_owned())
         }
+        "--list" | "-l" if command.find_subcommand("list").is_some() => {
+            Some(format!("error: `gstore {} list` lists what there is", command.get_name()))
+        }
+        "--list" | "-l" if matches!(first, Some("tag" | "index")) => {
+            let name = first.unwrap_or_default();
+            Some(format!("error: `gstore {name}` alone lists what there is"))
+        }
         word if first == Some("ls") && is_name(word) => {
             Some(format!("error: `gstore ls` lists all there is; `gstore info {word}` describes one of it"))
         }
@@ -153,6 +160,9 @@ mod tests {
             (&["ingest", "pool", "--features", "loss", "--model", "m"], "--dataset pool"),
             (&["ls", "pool"], "`gstore info pool`"),
             (&["drop", "dataset", "pool", "--dry-run"], "`gstore revert`"),
+            (&["tag", "--list"], "`gstore tag` alone lists"),
+            (&["index", "-l"], "`gstore index` alone lists"),
+            (&["view", "--list"], "`gstore view list` lists"),
         ] {
             let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
             let error = command().try_get_matches_from(&argv).expect_err("refused");
