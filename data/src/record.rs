@@ -54,6 +54,14 @@ pub enum RecordError {
         /// The keys that it has.
         keys: Vec<String>,
     },
+    /// An object around the list of the records.
+    #[error(
+        "the records seem to be the list under {key:?}: `jq -c '.[{key:?}][]'` puts each on its own line"
+    )]
+    Around {
+        /// The key that has the list.
+        key: String,
+    },
     /// Half of a pair, where another key may be the other half.
     #[error("{}", half(present, missing, key))]
     HalfPair {
@@ -156,9 +164,10 @@ fn half(present: &'static str, missing: &'static str, key: &str) -> String {
 /// The error about content, with what may be meant where the keys of the record say it.
 fn of_keys(error: ContentError, named: Option<String>, object: &Map<String, Value>) -> RecordError {
     match error {
-        ContentError::Nothing => {
-            RecordError::Nothing { keys: named.into_iter().chain(object.keys().cloned()).collect() }
-        }
+        ContentError::Nothing => match list_of_records(object).filter(|_| named.is_none()) {
+            Some(key) => RecordError::Around { key: key.to_owned() },
+            None => RecordError::Nothing { keys: named.into_iter().chain(object.keys().cloned()).collect() },
+        },
         ContentError::HalfPair { present, missing } => {
             let names: &[&str] = if missing == "prompt" { &PROMPTS } else { &COMPLETIONS };
             let is_other = |key: &&String| !key.eq_ignore_ascii_case(present);
@@ -174,6 +183,15 @@ fn of_keys(error: ContentError, named: Option<String>, object: &Map<String, Valu
     }
 }
 
+/// The only key that has a list of objects, unless these look like the messages of one conversation.
+fn list_of_records(object: &Map<String, Value>) -> Option<&str> {
+    let mut lists =
+        object.iter().filter_map(|(key, value)| Some((key, value.as_array()?.first()?.as_object()?)));
+    let (key, item) = lists.next()?;
+    let is_message = ["role", "from", "speaker"].iter().any(|name| item.contains_key(*name));
+    (lists.next().is_none() && !is_message).then_some(key.as_str())
+}
+
 fn listed(keys: &[String]) -> String {
     if keys.is_empty() {
         return "no key".to_owned();
@@ -187,7 +205,7 @@ fn listed(keys: &[String]) -> String {
 impl RecordError {
     /// Whether the keys of the record are not those that are wanted, which its neighbours mostly share.
     pub fn is_of_keys(&self) -> bool {
-        matches!(self, Self::Nothing { .. } | Self::NoField { .. } | Self::Layout(_))
+        matches!(self, Self::Nothing { .. } | Self::Around { .. } | Self::NoField { .. } | Self::Layout(_))
     }
 
     /// The same error of a record of a table, of which these columns are null: what is not
@@ -220,7 +238,8 @@ pub fn parse_record(line: &[u8]) -> Result<Record, RecordError> {
 /// A line that is not JSON, has a key twice, or is no object.
 pub fn parse_object(line: &[u8]) -> Result<Map<String, Value>, RecordError> {
     let Unique(value) = serde_json::from_slice(line).map_err(|error| match line.trim_ascii() {
-        b"{" => RecordError::Json {
+        // Nobody cuts a line there.
+        [b'{'] | [b'{', .., b'[' | b'{'] if error.is_eof() => RecordError::Json {
             column: error.column(),
             message: "an object over several lines; `jq -c .` puts each on one".to_owned(),
         },
