@@ -90,6 +90,11 @@ fn of_store(sql: &str) -> Option<Vec<String>> {
 /// The store of the words so far, else of the environment, else of the config file.
 fn store_path() -> Option<PathBuf> {
     let words: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
+    named_store(&words).or_else(|| named_store(&args_of_config()?))
+}
+
+/// The store of the words of a command line, which need not parse, else of the environment.
+pub fn named_store(words: &[OsString]) -> Option<PathBuf> {
     let joined: Option<PathBuf> =
         words.iter().find_map(|word| Some(word.to_str()?.strip_prefix("--store=")?.into()));
     let next = || {
@@ -97,10 +102,7 @@ fn store_path() -> Option<PathBuf> {
         words.get(at + 1).map(PathBuf::from)
     };
     let named = joined.or_else(next).or_else(|| std::env::var_os("GSTORE_STORE").map(PathBuf::from));
-    named.filter(|path| path != Path::new("")).or_else(|| {
-        let argv = args_of_config()?;
-        argv.iter().find_map(|word| Some(word.to_str()?.strip_prefix("--store=")?.into()))
-    })
+    named.filter(|path| path != Path::new(""))
 }
 
 /// What the config file adds to a plain command.

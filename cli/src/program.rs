@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
 use gstore_core::instructions::Instructions;
+use gstore_store::Store;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
@@ -56,7 +57,7 @@ fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
     let root = args::command();
     let text = args::without_command(&root, argv, &error)
         .or_else(|| args::misplaced(&root, argv, &error))
-        .or_else(|| args::explained_missing(&root, argv, &error))
+        .or_else(|| args::explained_missing(&root, argv, &error, &|| runs(argv)))
         .or_else(|| reworded(&error, given).filter(|_| error.use_stderr()));
     match text {
         Some(text) => {
@@ -65,6 +66,14 @@ fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
         }
         None => error.exit(),
     }
+}
+
+/// The runs of the store that a command line names, though it does not parse. Without a store that can be read
+/// there are none to propose.
+fn runs(argv: &[OsString]) -> Vec<String> {
+    let store = completing::named_store(argv).and_then(|path| Store::open(path).ok());
+    let snapshot = store.and_then(|store| store.snapshot().ok());
+    snapshot.map(|found| found.runs().iter().map(|run| run.name.clone()).collect()).unwrap_or_default()
 }
 
 /// A message in the words of the config file, and with files in plain words; `None` where it is about neither.

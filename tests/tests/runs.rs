@@ -143,6 +143,8 @@ fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
     };
     train("tuned", "1");
     train("other", "2");
+    let modelless = place.run(&["ingest", "--dataset", "pool", "--features", "loss"]);
+    assert!(modelless.code == 2 && modelless.stderr.contains("--run tuned"), "{}", modelless.stderr);
     let commands = [
         &["generate", "--run", "tuned", "--prompt", "A", "--max-new-tokens", "1"][..],
         &["generate", "--run", "tuned", "--text", "A", "--perplexity"],

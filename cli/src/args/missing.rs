@@ -11,8 +11,17 @@ const WIDEST: usize = 100;
 /// What stands before an explanation.
 const INDENT: &str = "      ";
 
-/// The error about options that are missing, with the help of each; `None` for another error.
-pub fn explained_missing(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
+/// What the help of a model says that a run can stand for.
+const OF_RUN: &str = "that of --run";
+
+/// The error about options that are missing, with the help of each, and with the names of the `runs` where one of
+/// them would do; `None` for another error.
+pub fn explained_missing(
+    root: &Command,
+    argv: &[OsString],
+    error: &clap::Error,
+    runs: &dyn Fn() -> Vec<String>,
+) -> Option<String> {
     if error.kind() != ErrorKind::MissingRequiredArgument {
         return None;
     }
@@ -25,7 +34,12 @@ pub fn explained_missing(root: &Command, argv: &[OsString], error: &clap::Error)
         text.push_str(line);
         text.push('\n');
         let help = line.strip_prefix("  ").and_then(|name| of_name(root, command, name)?.get_help());
-        for line in help.map(|help| wrapped(&help.to_string())).unwrap_or_default() {
+        let mut help = help.map(ToString::to_string).unwrap_or_default();
+        let known = if help.contains(OF_RUN) { runs() } else { Vec::new() };
+        if !known.is_empty() {
+            help.push_str(&format!("; the store has --run {}", known.join(", --run ")));
+        }
+        for line in wrapped(&help) {
             text.push_str(&format!("{INDENT}{line}\n"));
         }
     }
@@ -75,7 +89,7 @@ mod tests {
         let said = |words: &[&str]| {
             let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
             let error = command().try_get_matches_from(&argv).expect_err("refused");
-            explained_missing(&command(), &argv, &error)
+            explained_missing(&command(), &argv, &error, &|| vec!["warmup".to_owned(), "tuned".to_owned()])
         };
         let text = said(&["prefilter", "fit", "--pool", "a", "--target", "b"]).expect("explained");
         let lines: Vec<&str> = text.lines().collect();
@@ -84,6 +98,14 @@ mod tests {
             assert!(lines[at + 1].starts_with(INDENT), "{text}");
         }
         assert!(lines.iter().all(|line| line.chars().count() <= 120), "{text}");
+        assert!(!text.contains("warmup"), "{text}");
         assert_eq!(said(&["ls", "--nothing"]), None);
+        let ingest = ["ingest", "--dataset", "pool", "--features", "loss"];
+        for words in [&ingest[..], &["generate", "--prompt", "Is 7 odd?"]] {
+            let text = said(words).expect("explained");
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let text = words.join(" ");
+            assert!(text.contains("that of --run]; the store has --run warmup, --run tuned"), "{text}");
+        }
     }
 }
