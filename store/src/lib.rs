@@ -13,6 +13,7 @@ mod ahead;
 mod append;
 mod artifacts;
 mod backup;
+mod buffer;
 mod compact;
 mod encoded;
 mod encodings;

@@ -8,7 +8,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::vfs::AlignedBuffer;
+use crate::buffer::AlignedBuffer;
 use memmap2::Mmap;
 use std::io;
 use std::ops::Range;

@@ -127,8 +127,9 @@ const MODEL: Folders = Folders {
 const STORE: Folders = Folders {
     krate: "store",
     layers: &[
-        &["error", "panics"],
-        &["map", "vfs"],
+        &["error", "panics", "buffer"],
+        &["map"],
+        &["vfs"],
         &["layout", "ahead"],
         &["manifest"],
         &["table", "segment", "samples", "encodings", "tombstones", "ledger", "index", "lease", "encoded"],

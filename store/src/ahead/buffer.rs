@@ -1,7 +1,7 @@
 //! A thread's memory for blocks.
 
 use super::{Place, ReadAhead};
-use crate::vfs::AlignedBuffer;
+use crate::buffer::AlignedBuffer;
 use std::ops::Range;
 use std::sync::Arc;
 

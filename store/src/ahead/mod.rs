@@ -20,7 +20,7 @@ pub(crate) use wants::{NEAR, NEAR_SMALL, Scanned, Source};
 use wants::Open;
 use way::Way;
 
-use crate::vfs::AlignedBuffer;
+use crate::buffer::AlignedBuffer;
 use std::ops::Range;
 
 /// Bytes of a unit at most.

@@ -2,8 +2,9 @@
 
 use super::MOST_BYTES;
 use super::way::{self, Counted, Way};
+use crate::buffer::AlignedBuffer;
 use crate::map::FileMap;
-use crate::vfs::{AlignedBuffer, Vfs, VfsRead};
+use crate::vfs::{Vfs, VfsRead};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;

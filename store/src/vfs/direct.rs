@@ -29,8 +29,8 @@ pub(super) fn open(_: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::super::buffer::{AlignedBuffer, SECTOR};
     use super::VfsRead;
+    use crate::buffer::{AlignedBuffer, SECTOR};
     use std::io;
     use std::ops::Range;
 

@@ -8,11 +8,10 @@
 //! - an error of a flush is final for that file: it is abandoned and written again under another
 //!   name, never flushed again
 
-mod buffer;
 mod direct;
 mod os;
 
-pub use buffer::AlignedBuffer;
+pub use crate::buffer::AlignedBuffer;
 pub use os::{OsVfs, free_space};
 
 use crate::map::FileMap;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What reads past the system's memory begin and end at multiples of, in the file and in memory. No disk has
 /// larger sectors.
-pub(super) const SECTOR: usize = 4096;
+pub(crate) const SECTOR: usize = 4096;
 
 /// Bytes that start on a 64-byte boundary, as the kernels and the views of blocks need them, if what was
 /// read into it starts on one in its file.
@@ -43,7 +43,7 @@ impl AlignedBuffer {
     }
 
     /// Makes it a span of a file, and hands out the whole sectors around it with their place in the file.
-    pub(super) fn around(&mut self, span: &Range<u64>) -> Option<(&mut [u8], u64)> {
+    pub(crate) fn around(&mut self, span: &Range<u64>) -> Option<(&mut [u8], u64)> {
         let before = span.start % SECTOR as u64;
         let len = usize::try_from(span.end.checked_sub(span.start)?).ok()?;
         // Less than a sector.
