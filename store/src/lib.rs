@@ -64,7 +64,7 @@ pub use gstore_core::{
     Space, canonical_json, key_of, nearest, sha256_hex, xxh3_hex,
 };
 pub use index::{IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionId, StaleIndex};
-pub use job::{Job, JobFeature, JobPlan};
+pub use job::{Job, JobFeature, JobPlan, ShardIndex, ShardIndexError, ShardNote};
 pub use layout::FileKind;
 pub use lease::{HeldLease, Lease};
 pub use life::{DeleteOptions, DeleteReport, DropReport, RevertOptions, RevertReport};
@@ -84,8 +84,7 @@ pub use segment::{
 };
 pub use shard::{
     AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,
-    ReceiptFile, ReceiptRun, ShardIndex, ShardIndexError, ShardJob, ShardNote, ShardOutcome, ShardPlan,
-    ShardStart, split_rows,
+    ReceiptFile, ReceiptRun, ShardJob, ShardOutcome, ShardPlan, ShardStart, split_rows,
 };
 pub use store::{
     Coverage, CoverageState, Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName,

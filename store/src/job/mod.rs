@@ -21,10 +21,14 @@ mod resume;
 mod rows;
 mod run;
 mod run_part;
+mod shard_index;
+mod shard_note;
 mod work;
 
 pub use plan::{JobFeature, JobPlan};
 pub use run::Job;
+pub use shard_index::{ShardIndex, ShardIndexError};
+pub use shard_note::ShardNote;
 
 pub(crate) use changes::attached;
 pub(crate) use folder::{
@@ -36,6 +40,7 @@ pub(crate) use publish::{Completion, Finish, Published};
 pub(crate) use resume::{check_plan, sound_rows, take_over};
 pub(crate) use rows::{live_rows, published_rows, purged_rows};
 pub(crate) use run_part::run_part;
+pub(crate) use shard_note::EQUAL_ROWS;
 
 use crate::error::JobError;
 use crate::store::Store;

@@ -1,7 +1,7 @@
 //! Job plan: what a job will write, as kept in its folder.
 
+use super::shard_note::ShardNote;
 use crate::manifest::{EncodingEntry, FileEntry, RunCheckpoint, VERSION};
-use crate::shard::ShardNote;
 use crate::store::Snapshot;
 use gstore_core::{EncodingSpec, FeatureAttrs, FeatureDesc, canonical_json, sha256_hex};
 use serde::{Deserialize, Serialize};

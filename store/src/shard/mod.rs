@@ -10,22 +10,18 @@
 //! - attaching reads the folders and never changes them; the store shows all of the shards or none
 
 mod attach;
-mod index;
-mod note;
 mod receipt;
 mod samples;
 mod split;
 mod start;
 
 pub use attach::{AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
-pub use index::{ShardIndex, ShardIndexError};
-pub use note::ShardNote;
 pub use receipt::{Receipt, ReceiptEncoding, ReceiptFile, ReceiptRun};
 pub use split::split_rows;
 pub use start::{ShardJob, ShardPlan, ShardStart};
 
 use crate::error::{AttachError, JobError, ShardError};
-use crate::job::JobPlan;
+use crate::job::{JobPlan, ShardNote};
 use crate::store::Store;
 use std::path::{Path, PathBuf};
 

@@ -1,14 +1,12 @@
 //! Computing a shard: a job in a separate folder that never writes the store.
 
-use super::index::ShardIndex;
-use super::note::{ROWS, ShardNote};
 use super::receipt::{Parts, Receipt, ReceiptEncoding, ReceiptFile, ranges};
 use super::samples;
 use super::split::split_rows;
 use crate::error::{LookupError, ShardError};
 use crate::job::{
-    Content, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, check_plan, live_rows,
-    read_json, take_over,
+    Content, EQUAL_ROWS, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, ShardIndex,
+    ShardNote, check_plan, live_rows, read_json, take_over,
 };
 use crate::manifest::RunUpdate;
 use crate::store::{Snapshot, Store};
@@ -53,7 +51,7 @@ impl ShardPlan {
             dataset_number: part.number,
             next_row: part.next_row,
             shard,
-            cut: ROWS.into(),
+            cut: EQUAL_ROWS.into(),
         };
         Ok(ShardPlan {
             rows: live.intersection(&RowSet::from_range(own)),

@@ -9,9 +9,8 @@
 mod check;
 mod text;
 
-use super::note::ShardNote;
 use crate::error::ReceiptError;
-use crate::job::{JobFeature, encoding_name, segment_name};
+use crate::job::{JobFeature, ShardNote, encoding_name, segment_name};
 use crate::manifest::{Extra, FileEntry, RunCheckpoint, RunUpdate, SegmentEntry, VERSION};
 use gstore_core::{EncodingSpec, RowSet};
 use serde::{Deserialize, Serialize};

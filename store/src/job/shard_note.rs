@@ -2,7 +2,7 @@
 //!
 //! It is kept in the folder's `job.json` from the start, so that nothing else is done there.
 
-use super::index::ShardIndex;
+use super::shard_index::ShardIndex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ pub struct ShardNote {
 }
 
 /// Shards with equal numbers of rows.
-pub(super) const ROWS: &str = "rows";
+pub(crate) const EQUAL_ROWS: &str = "rows";
 
 fn cells() -> String {
     "cells".into()
