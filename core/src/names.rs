@@ -12,7 +12,8 @@ use crate::canonical::hex;
 pub enum NameError {
     /// Not `[a-z0-9_]{1,64}`.
     #[error(
-        "{0:?} cannot name a dataset or a table: use 1 to 64 of the characters a-z, 0-9 and _, for example {example:?}",
+        "{0:?} cannot name a dataset, a table or a view: use 1 to 64 of the characters a-z, 0-9 and _, for example \
+         {example:?}",
         example = suggest(.0)
     )]
     Dataset(String),

@@ -129,7 +129,7 @@ fn views_are_saved_listed_read_and_dropped() {
         assert!(done.code != 0 && done.stderr.contains(says), "{sql}: {}", done.stderr);
     }
     let done = place.run(&["view", "create", "V4", "SELECT 1 AS one"]);
-    assert!(done.code == 2 && done.stderr.contains("\"V4\" cannot name a view: use"), "{}", done.stderr);
+    assert!(done.code == 2 && done.stderr.contains("\"V4\" cannot name a dataset"), "{}", done.stderr);
     place.ok(&["view", "create", "of_odd", "SELECT prompt FROM odd"]);
     let done = place.run(&["view", "drop", "odd"]);
     assert!(done.code == 0 && done.stderr.contains("by the view `of_odd`, which"), "{}", done.stderr);

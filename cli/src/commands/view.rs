@@ -20,8 +20,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
     let store = context.open()?;
     match &args.what {
         ViewWhat::Create { name, sql, force, json } => {
-            let name = DatasetName::try_from(name.as_str())
-                .map_err(|error| UsageError(error.to_string().replace("a dataset:", "a view:")))?;
+            let name = DatasetName::try_from(name.as_str()).map_err(|error| UsageError(error.to_string()))?;
             let statements = gstore_sql::statements(sql);
             let [sql] = statements.as_slice() else {
                 bail!(UsageError(format!("a view is one statement; there are {}", statements.len())));
