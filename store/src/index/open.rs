@@ -4,11 +4,11 @@ use super::file::IndexFile;
 use super::footer::{Tail, remedy};
 use super::places::index_file;
 use super::state::{IndexState, StaleIndex};
-use crate::error::{Damage, StorageError};
+use crate::error::{Damage, ReadError, StorageError};
 use crate::layout::Env;
-use gstore_core::Digest;
-
+use crate::segment::{FeatureReader, SegmentRef};
 use crate::vfs::Vfs;
+use gstore_core::Digest;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +21,26 @@ pub(crate) struct Wanted<'a> {
     /// Digest of the segment's footer, as the catalog has it.
     pub digest: Digest,
     pub kind: &'a str,
+}
+
+impl FeatureReader {
+    /// The index of a segment, if there is one that can be used. Reads its footer.
+    ///
+    /// # Errors
+    /// A segment of another reader; damage; an index that a newer gstore wrote.
+    pub fn index(&self, segment: &SegmentRef, kind: &str) -> Result<Option<IndexFile>, ReadError> {
+        Ok(self.index_state(segment, kind)?.ready())
+    }
+
+    /// The same, telling an index that is not there from one that is stale.
+    ///
+    /// # Errors
+    /// Those of [`FeatureReader::index`].
+    pub fn index_state(&self, segment: &SegmentRef, kind: &str) -> Result<IndexState, ReadError> {
+        self.own(segment)?;
+        let wanted = Wanted { segment: segment.uuid(), digest: segment.digest(), kind };
+        Ok(open(&self.env, wanted)?)
+    }
 }
 
 /// Opens the index of a segment, if there is one. Reads its footer; sections are compared with their

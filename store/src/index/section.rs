@@ -2,9 +2,8 @@
 
 use super::file::{IndexFile, OpenSection, copy};
 use super::footer::SectionInfo;
-use crate::ahead::{NEAR, ReadAhead, Wants};
+use crate::ahead::{BlockBuffer, NEAR, ReadAhead, Wants};
 use crate::error::ReadError;
-use crate::segment::BlockBuffer;
 use std::ops::Range;
 
 /// A section of an [`IndexFile`]. What it gives out keeps the alignment that it has in the

@@ -2,8 +2,8 @@
 
 use super::file::{IndexFile, OpenSection};
 use super::footer::{HEAD, MAGIC, aligned, remedy};
+use crate::ahead::BlockBuffer;
 use crate::error::{Damage, StorageError};
-use crate::segment::BlockBuffer;
 use crate::vfs::VfsRead;
 use std::io::ErrorKind;
 

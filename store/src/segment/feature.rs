@@ -109,7 +109,7 @@ pub struct FeatureReader {
     live: Arc<RowSet>,
     pub(super) checks: Checks,
     /// Where their indexes are.
-    pub(super) env: Arc<Env>,
+    pub(crate) env: Arc<Env>,
 }
 
 impl FeatureReader {

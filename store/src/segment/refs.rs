@@ -1,9 +1,8 @@
-//! References to the segments of a feature, for index builders, and the indexes that are kept.
+//! References to the segments of a feature, for index builders.
 
 use super::SegmentFile;
 use super::feature::{BlockRef, FeatureReader};
 use crate::error::ReadError;
-use crate::index::{IndexFile, IndexState, Wanted, open};
 use crate::manifest::SegmentEntry;
 use gstore_core::Digest;
 use std::ops::Range;
@@ -95,25 +94,8 @@ impl FeatureReader {
         Ok(blocks.map(|(b, info)| BlockRef::new(segment.place, b, info)).collect())
     }
 
-    /// The index of a segment, if there is one that can be used. Reads its footer.
-    ///
-    /// # Errors
-    /// A segment of another reader; damage; an index that a newer gstore wrote.
-    pub fn index(&self, segment: &SegmentRef, kind: &str) -> Result<Option<IndexFile>, ReadError> {
-        Ok(self.index_state(segment, kind)?.ready())
-    }
-
-    /// The same, telling an index that is not there from one that is stale.
-    ///
-    /// # Errors
-    /// Those of [`FeatureReader::index`].
-    pub fn index_state(&self, segment: &SegmentRef, kind: &str) -> Result<IndexState, ReadError> {
-        self.own(segment)?;
-        let wanted = Wanted { segment: segment.uuid, digest: segment.digest, kind };
-        Ok(open(&self.env, wanted)?)
-    }
-
-    fn own(&self, segment: &SegmentRef) -> Result<(), ReadError> {
+    /// Fails for a segment of another reader.
+    pub(crate) fn own(&self, segment: &SegmentRef) -> Result<(), ReadError> {
         match self.refs.get(segment.place) {
             Some(own) if own.uuid == segment.uuid => Ok(()),
             _ => Err(ReadError::NoSegment { segment: segment.uuid }),
