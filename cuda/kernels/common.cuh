@@ -11,6 +11,8 @@
 #define UNROLL
 #define TIMES(a, b) ((a) * (b))
 #define PLUS(a, b) ((a) + (b))
+#define TIMES64(a, b) ((a) * (b))
+#define PLUS64(a, b) ((a) + (b))
 #else
 #define KERNEL extern "C" __global__ void
 #define DEVICE static __device__ __forceinline__
@@ -26,6 +28,8 @@ DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
 // A product and a sum that are each rounded, never fused.
 #define TIMES(a, b) __fmul_rn(a, b)
 #define PLUS(a, b) __fadd_rn(a, b)
+#define TIMES64(a, b) __dmul_rn(a, b)
+#define PLUS64(a, b) __dadd_rn(a, b)
 #endif
 
 typedef unsigned short u16;
@@ -85,16 +89,4 @@ DEVICE u16 bf16_bits(float value) {
     u32 bits = float_bits(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return (u16)((bits >> 16) | 0x40u);
     return (u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
-// f16 nearest to a value, ties to even; what is too large becomes infinite, and a NaN stays one.
-DEVICE u16 f16_bits(float value) {
-    u32 bits = float_bits(value), sign = (bits >> 16) & 0x8000u;
-    bits &= 0x7fffffffu;
-    if (bits > 0x7f800000u) return (u16)(sign | 0x7e00u);
-    if (bits >= 0x477ff000u) return (u16)(sign | 0x7c00u);
-    // Below the least normal number: the sum with 0.5 has the digits of f16's subnormal numbers at its end.
-    if (bits < 0x38800000u) return (u16)(sign | (float_bits(PLUS(float_of(bits), 0.5f)) - 0x3f000000u));
-    bits += 0xfffu + ((bits >> 13) & 1u);
-    return (u16)(sign | ((bits - 0x38000000u) >> 13));
 }

@@ -18,7 +18,9 @@ mod emulator;
 mod kernels;
 mod runtime;
 
-pub use backend::{AdamFactors, DeviceForm, DeviceSigns, Formed};
+pub use backend::{
+    AdamFactors, DeviceForm, DeviceModule, DeviceSigns, DeviceSums, FormPlace, Formed, ModuleSides,
+};
 pub use backend::{Cuda, CudaCache, CudaLinear, CudaRows, CudaTensor};
 pub use driver::{DeviceMemory, Driver, OpenError};
 #[cfg(feature = "emulate")]

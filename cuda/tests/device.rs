@@ -110,7 +110,7 @@ fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
 fn features_have_the_bits_of_the_cpu() {
     let on = cuda(Precision::Single);
     features::flat_projections_have_the_bits_of_the_cpu(&on);
-    features::packed_rows_have_the_bits_of_the_cpu(&on);
+    features::modules_have_the_bits_of_the_cpu(&on);
     features::broken_gradients_are_marked(&on);
 }
 

@@ -128,6 +128,6 @@ fn passes_that_are_timed_give_numbers() {
 fn features_have_the_bits_of_the_cpu() {
     let on = cuda(Compute::F32);
     features::flat_projections_have_the_bits_of_the_cpu(&on);
-    features::packed_rows_have_the_bits_of_the_cpu(&on);
+    features::modules_have_the_bits_of_the_cpu(&on);
     features::broken_gradients_are_marked(&on);
 }

@@ -32,6 +32,10 @@ impl<M: Memory> CudaRows<M> {
         self.width
     }
 
+    pub(super) fn memory(&self) -> &M {
+        &self.memory
+    }
+
     pub(super) fn argument(&self) -> Argument<'_, M> {
         Argument::At(&self.memory, 0)
     }

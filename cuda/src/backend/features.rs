@@ -1,12 +1,14 @@
-//! Features of formed gradients on the device: forms, flat projections by sparse signs, norms and f16.
+//! Features of formed gradients on the device: forms, and flat projections by sparse signs.
 //!
-//! Invariant: the bits are those of `gstore-ingest` on the CPU.
+//! Invariants
+//! - the bits are those of `gstore-ingest` on the CPU
+//! - nothing is copied to the host before [`Cuda::finished`]
 
 use bytemuck::{Pod, Zeroable};
 use gstore_model::sizes::check;
 
-use super::{Cuda, CudaRows, SUM_SCRATCH, THREADS, number};
-use crate::runtime::{Argument, Result, Runtime};
+use super::{Cuda, CudaRows, SUM_SCRATCH, THREADS, Tensor, from, number};
+use crate::runtime::{Argument, Memory, Result, Runtime};
 
 /// Coordinates that are summed in f32 before the sum goes to the f64 total, as on the CPU.
 const BLOCK: usize = 65_536;
@@ -77,6 +79,8 @@ struct Piece {
 /// The flat projection of one tensor by sparse signs, on the device, by output row.
 pub struct DeviceSigns<M> {
     dim: usize,
+    /// The tensor's first coordinate of the concatenated gradient, and its length.
+    start: usize,
     len: usize,
     pieces: M,
     count: usize,
@@ -84,18 +88,105 @@ pub struct DeviceSigns<M> {
     entries: M,
 }
 
-/// Values of each sample's tensor in a form, and whether each sample's were sound and small enough to be summed.
+/// Vectors of all samples and forms while they are summed on the device.
+pub struct DeviceSums<M> {
+    /// `[samples, forms, dim]`, f64 totals of a flat projection, else f32 coordinates.
+    values: M,
+    /// `[samples, forms]`, u32: whether all gradients were sound.
+    sound: M,
+    samples: usize,
+    forms: usize,
+    dim: usize,
+}
+
+/// Values of each sample's tensor in a form.
 pub struct Formed<M> {
     values: M,
     samples: usize,
+    /// The first coordinate of the concatenated gradient.
+    start: usize,
     len: usize,
-    /// Of each sample: whether every gradient was sound, and whether, besides, all forms can be summed in f32 as they
-    /// are.
-    pub marks: Vec<[bool; 2]>,
+    /// `[samples, pieces]`, u32: whether a piece has a value that is too large to be summed in f32 as it is.
+    large: M,
+}
+
+impl<M: Memory> Formed<M> {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn samples(&self) -> usize {
+        self.samples
+    }
+
+    pub(super) fn values(&self) -> &M {
+        &self.values
+    }
+}
+
+impl<M: Memory> DeviceSums<M> {
+    /// The place of coordinates from `first` on of a form, and what lies between two samples there; an error unless
+    /// there are so many for so many samples.
+    pub(super) fn place<T>(
+        &self,
+        samples: usize,
+        form: usize,
+        (first, len): (usize, usize),
+    ) -> Result<[Argument<'_, M>; 2]> {
+        let inside = first.checked_add(len).is_some_and(|end| end <= self.dim);
+        check(samples == self.samples && form < self.forms && inside, || {
+            let DeviceSums { samples: have, forms, dim, .. } = self;
+            format!(
+                "{len} coordinates at {first} of form {form} of {samples} samples in {have} x {forms} x {dim}"
+            )
+        })?;
+        let step = (self.forms * self.dim) as u64;
+        Ok([from::<T, M>(&self.values, form * self.dim + first), Argument::U64(step)])
+    }
+}
+
+/// Where a tensor's gradients are.
+#[derive(Debug, Clone, Copy)]
+pub struct FormPlace {
+    /// Start in every sample's vector of gradients.
+    pub offset: usize,
+    /// The first coordinate of the concatenated gradient, which has moments for each.
+    pub start: usize,
+    /// Number of values.
+    pub len: usize,
 }
 
 impl<R: Runtime> Cuda<R> {
-    /// Brings the signs of a tensor to the device: its coordinates start at `offset` of the concatenated gradient, and
+    /// Zeros for the vectors of samples in some forms: f64 totals of a flat projection, or f32 coordinates of modules.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn sums(&self, [samples, forms, dim]: [usize; 3], flat: bool) -> Result<DeviceSums<R::Memory>> {
+        let len = samples.checked_mul(forms).and_then(|vectors| vectors.checked_mul(dim));
+        check(len.is_some(), || format!("{samples} x {forms} vectors of {dim} values"))?;
+        let len = len.unwrap_or_default();
+        let (values, bytes) = match flat {
+            true => (self.allocate::<f64>(len)?, 8 * len),
+            false => (self.allocate::<f32>(len)?, 4 * len),
+        };
+        self.runtime.clear(&values, 0, bytes)?;
+        let sound = self.upload(&vec![1u32; samples * forms])?;
+        Ok(DeviceSums { values, sound, samples, forms, dim })
+    }
+
+    /// The vectors, `T` being f64 of a flat projection, which are to be scaled and rounded, and f32 else; and of each
+    /// whether all gradients were sound.
+    ///
+    /// # Errors
+    /// A kernel that failed.
+    pub fn finished<T: Pod>(&self, sums: &DeviceSums<R::Memory>) -> Result<(Vec<T>, Vec<bool>)> {
+        let vectors = sums.samples * sums.forms;
+        let sound: Vec<u32> = self.download(&sums.sound, 0, vectors)?;
+        let values = self.download(&sums.values, 0, vectors * sums.dim)?;
+        Ok((values, sound.into_iter().map(|sound| sound != 0).collect()))
+    }
+
+    /// Brings the signs of a tensor to the device: its coordinates start at `start` of the concatenated gradient, and
     /// each has `width` entries, a row below `dim` and in the highest bit a sign.
     ///
     /// # Errors
@@ -103,29 +194,24 @@ impl<R: Runtime> Cuda<R> {
     pub fn signs(
         &self,
         dim: usize,
-        offset: usize,
+        start: usize,
         entries: &[u32],
         width: usize,
     ) -> Result<DeviceSigns<R::Memory>> {
-        check(width > 0 && entries.len().is_multiple_of(width), || {
-            format!("{} entries of coordinates with {width} each", entries.len())
-        })?;
-        check(entries.iter().all(|entry| ((entry & !(1 << 31)) as usize) < dim), || {
-            format!("a sign of a row beyond {dim}")
-        })?;
-        number(entries.len())?;
+        check_entries(dim, entries, width)?;
         let len = entries.len() / width;
         let (mut pieces, mut starts, mut sorted) =
             (Vec::new(), Vec::new(), Vec::with_capacity(entries.len()));
         let mut first = 0;
         while first < len {
-            let end = len.min(first + BLOCK - (offset + first) % BLOCK);
+            let end = len.min(first + BLOCK - (start + first) % BLOCK);
             pieces.push(Piece { starts: starts.len() as u64, first: first as u64 });
             sort_by_row(dim, &entries[first * width..end * width], width, &mut starts, &mut sorted);
             first = end;
         }
         Ok(DeviceSigns {
             dim,
+            start,
             len,
             count: pieces.len(),
             pieces: self.upload(&pieces)?,
@@ -134,67 +220,89 @@ impl<R: Runtime> Cuda<R> {
         })
     }
 
-    /// The forms of `len` values at `offset` of every sample's vector. Moments have a value for each, where they enter.
+    /// The forms of a tensor's gradients. Moments are those of the concatenated gradient, in one row, where they enter.
+    /// `order`, if the rows of the tensor do not lie where they belong: for each the row that has its values. Gradients
+    /// that are not sound are noted in `sums`, for form number `at`.
     ///
     /// # Errors
     /// Values that are not there.
     pub fn form(
         &self,
         rows: &CudaRows<R::Memory>,
-        (offset, len): (usize, usize),
-        form: DeviceForm,
-        moments: [Option<&[f32]>; 2],
+        FormPlace { offset, start, len }: FormPlace,
+        order: Option<&[u32]>,
+        (form, at): (DeviceForm, usize),
+        moments: [Option<&Tensor<R>>; 2],
+        sums: &DeviceSums<R::Memory>,
     ) -> Result<Formed<R::Memory>> {
         let samples = rows.samples();
         rows.check(samples, offset, len)?;
+        check(len > 0 && samples == sums.samples && at < sums.forms, || {
+            format!("form {at} of {samples} samples in {} x {} vectors", sums.samples, sums.forms)
+        })?;
         for (needed, found) in form.moments().into_iter().zip(moments) {
-            check(!needed || found.is_some_and(|values| values.len() == len), || {
-                format!("{} moments of {len} values", found.map_or(0, <[f32]>::len))
+            let there = found.map_or(0, Tensor::<R>::len);
+            check(!needed || start.checked_add(len).is_some_and(|end| end <= there), || {
+                format!("{there} moments of {len} values at {start}")
             })?;
         }
-        let [m, v] = [0, 1].map(|at| moments[at].map(|values| self.upload(values)).transpose());
-        let (m, v) = (m?, v?);
-        let blocks = len.div_ceil(THREADS as usize);
+        if let Some(order) = order {
+            let rows = order.len();
+            let fits = rows > 0 && len.is_multiple_of(rows) && order.iter().all(|row| (*row as usize) < rows);
+            check(fits, || format!("an order of {rows} rows of {len} values"))?;
+        }
+        let width = order.map_or(1, |order| len / order.len());
+        let order = order.map(|order| self.upload(order)).transpose()?;
+        let threads = THREADS as usize;
+        let blocks = (start + len).div_ceil(threads) - start / threads;
         let values = self.allocate::<f32>(samples * len)?;
         let marks = self.allocate::<u32>(samples * blocks)?;
         let arguments = [
             rows.argument(),
             Argument::U64(rows.width() as u64),
             Argument::U64(offset as u64),
-            m.as_ref().map_or(Argument::Null, |m| Argument::At(m, 0)),
-            v.as_ref().map_or(Argument::Null, |v| Argument::At(v, 0)),
+            order.as_ref().map_or(Argument::Null, |order| Argument::At(order, 0)),
+            Argument::U32(number(width)?),
+            moments[0].map_or(Argument::Null, Tensor::<R>::argument),
+            moments[1].map_or(Argument::Null, Tensor::<R>::argument),
             Argument::At(&values, 0),
             Argument::At(&marks, 0),
             Argument::Bytes(bytemuck::bytes_of(&form)),
+            Argument::U64(start as u64),
             Argument::U64(len as u64),
         ];
         self.launch("form_gradients", [blocks, samples, 1], THREADS, SUM_SCRATCH, &arguments)?;
-        let marks: Vec<u32> = self.download(&marks, 0, samples * blocks)?;
-        let of_sample =
-            |marks: &[u32]| [marks.iter().all(|mark| *mark < 2), marks.iter().all(|mark| *mark == 0)];
-        let marks = (0..samples).map(|sample| of_sample(&marks[sample * blocks..(sample + 1) * blocks]));
-        Ok(Formed { values, samples, len, marks: marks.collect() })
+        let pieces = (start + len).div_ceil(BLOCK) - start / BLOCK;
+        let large = self.allocate::<u32>(samples * pieces)?;
+        let arguments = [
+            Argument::At(&marks, 0),
+            Argument::U32(number(blocks)?),
+            Argument::U64(start as u64),
+            Argument::At(&large, 0),
+            from::<u32, _>(&sums.sound, at),
+            Argument::U64(sums.forms as u64),
+        ];
+        self.launch("fold_marks", [pieces, samples, 1], THREADS, SUM_SCRATCH, &arguments)?;
+        Ok(Formed { values, samples, start, len, large })
     }
 
-    /// Adds the unscaled projections of all samples to their totals, one row of `dim` after the other.
+    /// Adds the unscaled projections of all samples to their totals of a form.
     ///
     /// # Errors
-    /// Values or totals that do not fit the projection; forms that are too large to be summed, for which there is the
-    /// CPU.
+    /// Values or totals that do not fit the projection.
     pub fn add_signs(
         &self,
         formed: &Formed<R::Memory>,
         signs: &DeviceSigns<R::Memory>,
-        totals: &mut [f64],
+        sums: &DeviceSums<R::Memory>,
+        form: usize,
     ) -> Result<()> {
-        check(formed.len == signs.len && totals.len() == formed.samples * signs.dim, || {
-            let (len, dim) = (signs.len, signs.dim);
-            format!("{} values and {} totals of a projection of {len} to {dim}", formed.len, totals.len())
+        check((formed.start, formed.len, sums.dim) == (signs.start, signs.len, signs.dim), || {
+            let DeviceSigns { start, len, dim, .. } = signs;
+            let of = format!("{} values at {} and totals of {}", formed.len, formed.start, sums.dim);
+            format!("{of}, of a projection of {len} at {start} to {dim}")
         })?;
-        check(formed.marks.iter().all(|[sound, small]| *sound && *small), || {
-            "values that are too large to be summed in f32".to_owned()
-        })?;
-        let on = self.upload(totals)?;
+        let [totals, step] = sums.place::<f64>(formed.samples, form, (0, signs.dim))?;
         let arguments = [
             Argument::At(&formed.values, 0),
             Argument::U64(formed.len as u64),
@@ -202,42 +310,36 @@ impl<R: Runtime> Cuda<R> {
             Argument::U32(number(signs.count)?),
             Argument::At(&signs.starts, 0),
             Argument::At(&signs.entries, 0),
-            Argument::At(&on, 0),
-            Argument::U32(number(signs.dim)?),
+            Argument::At(&formed.large, 0),
+            totals,
+            step,
             Argument::U32(number(signs.dim)?),
         ];
         let blocks = signs.dim.div_ceil(THREADS as usize);
-        self.launch("add_signed", [blocks, formed.samples, 1], THREADS, 0, &arguments)?;
-        totals.copy_from_slice(&self.download::<f64>(&on, 0, totals.len())?);
-        Ok(())
+        self.launch("add_signed", [blocks, formed.samples, 1], THREADS, 0, &arguments)
     }
+}
 
-    /// The f16 values of rows of `width`, each over its norm if `normed`, and the norms.
-    ///
-    /// # Errors
-    /// Values that do not fill rows.
-    pub fn packed_rows(&self, values: &[f32], width: usize, normed: bool) -> Result<(Vec<u16>, Vec<f32>)> {
-        check(width > 0 && values.len().is_multiple_of(width), || {
-            format!("{} values of rows of {width}", values.len())
-        })?;
-        let rows = values.len() / width;
-        let on = self.upload(values)?;
-        let (norms, halves) = (self.allocate::<f32>(rows)?, self.allocate::<u16>(values.len())?);
-        let arguments = [
-            Argument::At(&on, 0),
-            Argument::At(&norms, 0),
-            Argument::At(&halves, 0),
-            Argument::U32(number(width)?),
-            Argument::U32(u32::from(normed)),
-        ];
-        self.launch("pack_rows", [rows, 1, 1], THREADS, 8 * THREADS as usize, &arguments)?;
-        Ok((self.download(&halves, 0, values.len())?, self.download(&norms, 0, rows)?))
-    }
+/// An error unless each of `width` entries of a coordinate names a row below `dim`.
+pub(super) fn check_entries(dim: usize, entries: &[u32], width: usize) -> Result<()> {
+    check(width > 0 && entries.len().is_multiple_of(width), || {
+        format!("{} entries of coordinates with {width} each", entries.len())
+    })?;
+    check(entries.iter().all(|entry| ((entry & !(1 << 31)) as usize) < dim), || {
+        format!("a sign of a row beyond {dim}")
+    })?;
+    number(entries.len()).map(|_| ())
 }
 
 /// Appends a piece's entries by row, each with the coordinate of the piece in place of the row, and where each row
 /// starts.
-fn sort_by_row(dim: usize, entries: &[u32], width: usize, starts: &mut Vec<u32>, sorted: &mut Vec<u32>) {
+pub(super) fn sort_by_row(
+    dim: usize,
+    entries: &[u32],
+    width: usize,
+    starts: &mut Vec<u32>,
+    sorted: &mut Vec<u32>,
+) {
     const NEGATIVE: u32 = 1 << 31;
     let base = sorted.len();
     let mut next = vec![0u32; dim + 1];

@@ -25,12 +25,12 @@ impl<M> Default for Maps<M> {
 }
 
 /// A map, by output column.
-struct DeviceMap<M> {
-    map: ColumnMap,
+pub(super) struct DeviceMap<M> {
+    pub(super) map: ColumnMap,
     /// The first entry of each column, and where the last one ends.
-    starts: M,
-    columns: M,
-    factors: M,
+    pub(super) starts: M,
+    pub(super) columns: M,
+    pub(super) factors: M,
 }
 
 fn digest(map: &ColumnMap) -> u64 {
@@ -44,7 +44,7 @@ fn digest(map: &ColumnMap) -> u64 {
 }
 
 impl<R: Runtime> Cuda<R> {
-    fn device_map(&self, map: &ColumnMap) -> Result<Arc<DeviceMap<R::Memory>>> {
+    pub(super) fn device_map(&self, map: &ColumnMap) -> Result<Arc<DeviceMap<R::Memory>>> {
         let digest = digest(map);
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         let found = maps.by_digest.get(&digest).and_then(|same| same.iter().find(|on| on.map == *map));

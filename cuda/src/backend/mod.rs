@@ -13,6 +13,7 @@ mod features;
 mod head;
 mod linear;
 mod maps;
+mod modules;
 mod norm;
 mod operations;
 mod tensor;
@@ -26,8 +27,9 @@ use gstore_model::sizes::{check, check_spans};
 
 pub use self::cache::CudaCache;
 pub use self::factors::CudaRows;
-pub use self::features::{AdamFactors, DeviceForm, DeviceSigns, Formed};
+pub use self::features::{AdamFactors, DeviceForm, DeviceSigns, DeviceSums, FormPlace, Formed};
 pub use self::linear::CudaLinear;
+pub use self::modules::{DeviceModule, ModuleSides};
 pub use self::tensor::CudaTensor;
 
 use self::maps::Maps;
