@@ -1,4 +1,4 @@
-//! Packed causal attention.
+//! Packed causal attention: outputs, gradients and tangents, in tiles.
 
 use gstore_model::Attention;
 

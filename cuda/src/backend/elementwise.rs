@@ -1,4 +1,4 @@
-//! Rows that are picked and added, activations, rotary positions.
+//! Operations on single elements: gathered and added rows, activations, rotary positions.
 
 use gstore_model::sizes::{check, check_rows};
 use gstore_model::{Activation, BackendError};
@@ -17,7 +17,7 @@ fn code<M>(act: Activation) -> Argument<'static, M> {
 }
 
 impl<R: Runtime> Cuda<R> {
-    pub(super) fn pick(&self, x: &Tensor<R>, rows: &[u32]) -> Result<Tensor<R>> {
+    pub(super) fn gather_rows(&self, x: &Tensor<R>, rows: &[u32]) -> Result<Tensor<R>> {
         let (count, cols) = x.size();
         check_rows(rows, count)?;
         let (y, rows) = (self.unspecified(rows.len(), cols)?, self.upload(rows)?);
@@ -41,7 +41,7 @@ impl<R: Runtime> Cuda<R> {
         Ok(acc)
     }
 
-    pub(super) fn plus(&self, acc: Tensor<R>, x: &Tensor<R>) -> Result<Tensor<R>> {
+    pub(super) fn add_tensor(&self, acc: Tensor<R>, x: &Tensor<R>) -> Result<Tensor<R>> {
         let (rows, cols) = acc.size();
         x.expect(rows, cols, "tensor to add")?;
         let acc = self.owned(acc)?;
@@ -49,7 +49,7 @@ impl<R: Runtime> Cuda<R> {
         Ok(acc)
     }
 
-    pub(super) fn turn(
+    pub(super) fn rotate(
         &self,
         x: Tensor<R>,
         cos: &Tensor<R>,
@@ -80,14 +80,19 @@ impl<R: Runtime> Cuda<R> {
         Ok(x)
     }
 
-    pub(super) fn bend(&self, act: Activation, x: &Tensor<R>) -> Result<Tensor<R>> {
+    pub(super) fn activation(&self, act: Activation, x: &Tensor<R>) -> Result<Tensor<R>> {
         let y = self.unspecified(x.size().0, x.size().1)?;
         let count = Argument::U64(x.len() as u64);
         self.each("activate", x.len(), &[x.argument(), y.argument(), code(act), count])?;
         Ok(y)
     }
 
-    pub(super) fn bend_gradient(&self, act: Activation, grad: Tensor<R>, x: &Tensor<R>) -> Result<Tensor<R>> {
+    pub(super) fn activation_gradient(
+        &self,
+        act: Activation,
+        grad: Tensor<R>,
+        x: &Tensor<R>,
+    ) -> Result<Tensor<R>> {
         grad.expect(x.size().0, x.size().1, "gradient of an activation")?;
         let grad = self.owned(grad)?;
         let count = Argument::U64(x.len() as u64);

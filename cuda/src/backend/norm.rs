@@ -1,4 +1,4 @@
-//! Norms, forward and backward.
+//! Norms of rows, and their gradients.
 
 use std::ops::Range;
 

@@ -55,7 +55,7 @@ impl<R: Runtime> Backend for Cuda<R> {
     }
 
     fn gather(&self, x: &Tensor<R>, rows: &[u32]) -> Result<Tensor<R>> {
-        self.pick(x, rows)
+        self.gather_rows(x, rows)
     }
 
     fn scatter_add(&self, acc: Tensor<R>, rows: &[u32], x: &Tensor<R>) -> Result<Tensor<R>> {
@@ -63,7 +63,7 @@ impl<R: Runtime> Backend for Cuda<R> {
     }
 
     fn add(&self, acc: Tensor<R>, x: &Tensor<R>) -> Result<Tensor<R>> {
-        self.plus(acc, x)
+        self.add_tensor(acc, x)
     }
 
     fn linear(&self, layer: &Linear<R>, x: &Tensor<R>, residual: Option<&Tensor<R>>) -> Result<Tensor<R>> {
@@ -120,7 +120,7 @@ impl<R: Runtime> Backend for Cuda<R> {
         head_dim: usize,
         inverse: bool,
     ) -> Result<Tensor<R>> {
-        self.turn(x, cos, sin, head_dim, inverse)
+        self.rotate(x, cos, sin, head_dim, inverse)
     }
 
     fn attention(&self, of: &Attention<'_, Tensor<R>>) -> Result<(Tensor<R>, Tensor<R>)> {
@@ -173,11 +173,11 @@ impl<R: Runtime> Backend for Cuda<R> {
     }
 
     fn activate(&self, act: Activation, x: &Tensor<R>) -> Result<Tensor<R>> {
-        self.bend(act, x)
+        self.activation(act, x)
     }
 
     fn activate_backward(&self, act: Activation, grad: Tensor<R>, x: &Tensor<R>) -> Result<Tensor<R>> {
-        self.bend_gradient(act, grad, x)
+        self.activation_gradient(act, grad, x)
     }
 
     fn head(
