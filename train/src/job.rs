@@ -241,7 +241,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
                 grad_norm: report.grad_norm,
                 learning_rate: report.learning_rate,
             });
-            self.warn_of_rise();
+            self.warn_of_loss();
         }
         self.observer.step(step, &report);
         Ok(())

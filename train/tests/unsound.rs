@@ -109,3 +109,23 @@ fn a_rate_that_is_too_high_is_told_where_numbers_stay_finite() {
     let higher = told("higher", 1e3);
     assert!(higher.contains("is zero, so nothing is learned from it"), "{higher}");
 }
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_loss_that_begins_above_a_guess_is_told() {
+    let Some(world) = World::new() else { return };
+    let notes = |output: &str, tokenizer: Option<std::path::PathBuf>| {
+        let mut request = world.request(output, lora());
+        request.batching.text.tokenizer = tokenizer;
+        request.batching.max_steps = Some(4);
+        let mut notes = Notes::default();
+        run(&request, &mut notes, &Cancel::new()).unwrap();
+        notes.0.join("\n")
+    };
+    let says = "of a guess among all tokens: the tokenizer, the template or the texts are probably not those";
+    let own = notes("own", None);
+    assert!(!own.contains(says), "{own}");
+    let shared = crate::common::support::shared().unwrap();
+    let other = notes("other", Some(shared.join("models/lineage/tied")));
+    assert_eq!(other.matches(says).count(), 1, "{other}");
+}

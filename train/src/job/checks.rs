@@ -107,8 +107,19 @@ impl<B: Backend + Clone> Job<'_, B> {
         }
     }
 
-    /// Tells once of a loss that rose, with the entry of the log that shows it.
-    pub(super) fn warn_of_rise(&mut self) {
+    /// Tells once of a loss that rose, with the entry of the log that shows it, and of one that begins above a guess.
+    pub(super) fn warn_of_loss(&mut self) {
+        if let [only] = self.log.as_slice()
+            && only.loss > self.loss_of_guess() + 0.5
+        {
+            self.observer.note(&format!(
+                "the loss of step {} is {:.2}, above the {:.2} of a guess among all tokens: the tokenizer, the \
+                 template or the texts are probably not those of this model",
+                only.step,
+                only.loss,
+                self.loss_of_guess()
+            ));
+        }
         if self.said_rise.is_some() {
             return;
         }
@@ -126,11 +137,15 @@ impl<B: Backend + Clone> Job<'_, B> {
         }
     }
 
-    /// Whether the last logged loss rose above that of a guess among all tokens, ln of their number, which no model has
-    /// that was trained at all: its step, and what to say.
+    /// The loss of a guess among all tokens, ln of their number, which no model has that was trained at all.
+    fn loss_of_guess(&self) -> f64 {
+        (self.prepared.decoder.vocab_size as f64).ln()
+    }
+
+    /// Whether the last logged loss rose above that of a guess: its step, and what to say.
     fn rise(&self) -> Option<(u64, String)> {
         let (first, last) = (self.log.first()?, self.log.last()?);
-        let of_guess = (self.prepared.decoder.vocab_size as f64).ln();
+        let of_guess = self.loss_of_guess();
         let has_risen = last.loss > of_guess && last.loss > first.loss + 0.5;
         has_risen.then(|| {
             let note = format!(
