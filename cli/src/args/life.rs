@@ -226,7 +226,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse::<f64>().ok().filter(|s| (0.0..=1.0).contains(s));
+    let share = super::fraction(text).filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "give a share from 0 to 1".to_owned())
 }
 

@@ -126,6 +126,21 @@ fn top(text: &str) -> Result<String, String> {
     resolve_top(text, u64::MAX).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
+/// A share, as a number or in percent.
+fn fraction(text: &str) -> Option<f64> {
+    match text.strip_suffix('%') {
+        // The number nearest to the one that is written, as 0.999 of 99.9%: a division may end next to it.
+        Some(percent) => format!("{}e-2", percent.trim()).parse().ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// A share above 0 and at most 1.
+fn part_or_all(text: &str) -> Result<f64, String> {
+    let found = fraction(text).filter(|share| *share > 0.0 && *share <= 1.0);
+    found.ok_or_else(|| "a share above 0 and at most 1 is wanted, such as 0.05 or 5%".to_owned())
+}
+
 /// Threads of a command at most. Some work starts all of them at once, and a slip of the finger must not ask the
 /// system for a hundred thousand.
 const MOST_THREADS: usize = 1024;

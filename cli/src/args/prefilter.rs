@@ -223,12 +223,7 @@ pub enum PrefilterLearner {
 
 /// A share, as a number between 0 and 1 or in percent.
 pub(super) fn share(text: &str) -> Result<f64, String> {
-    let found = match text.strip_suffix('%') {
-        // The number nearest to the one that is written, as 0.999 of 99.9%: a division may end next to it.
-        Some(percent) => format!("{}e-2", percent.trim()).parse().ok(),
-        None => text.parse().ok(),
-    };
-    let found = found.filter(|share| *share > 0.0 && *share < 1.0);
+    let found = super::fraction(text).filter(|share| *share > 0.0 && *share < 1.0);
     found.ok_or_else(|| "a share above 0 and below 1 is wanted, such as 0.05 or 5%".to_owned())
 }
 
@@ -241,6 +236,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::share;
+    use crate::args::part_or_all;
 
     #[test]
     fn a_share_is_the_number_that_is_written() {
@@ -251,6 +247,10 @@ mod tests {
         }
         for wrong in ["100%", "0%", "1", "-5%", "%", "nan", "inf%", "five%"] {
             assert!(share(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!((part_or_all("100%"), part_or_all("1"), part_or_all("5%")), (Ok(1.0), Ok(1.0), Ok(0.05)));
+        for wrong in ["0", "101%", "1.5", "nan", ""] {
+            assert!(part_or_all(wrong).is_err(), "{wrong}");
         }
     }
 }

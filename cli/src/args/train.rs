@@ -111,8 +111,8 @@ pub struct TrainDataArgs {
     /// Which samples
     #[command(flatten)]
     pub samples: TrainRowsArgs,
-    /// A random share of the samples, above 0 and at most 1
-    #[arg(long, value_name = "SHARE")]
+    /// A random share of the samples, above 0 and at most 1, as 0.05 or 5%
+    #[arg(long, value_name = "SHARE", value_parser = super::part_or_all)]
     pub percentage: Option<f64>,
     /// Seed of the random share [default: 42]
     #[arg(long, alias = "sample-data-seed", value_name = "N", requires = "percentage")]
