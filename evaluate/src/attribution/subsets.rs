@@ -137,19 +137,22 @@ const OF_SUBSET: u64 = 500;
 /// Bytes of a row's id in the line of a subset, which is there as it is written and as it is read again, about.
 const OF_ID: u64 = 60;
 
-/// Refuses subsets of some rows each that take more memory than there is, before the first is made.
-fn check_room(count: usize, pool: usize, rows: usize) -> Result<(), EvaluateError> {
+/// Refuses subsets that take more memory than there is, before the first is made: so many of each number of rows. Fewer
+/// are had by an option.
+fn check_room(count: usize, pool: usize, sizes: &[usize], fewer: &'static str) -> Result<(), EvaluateError> {
     let Some(available) = available_memory() else { return Ok(()) };
-    let needed = bytes_of(count, pool, rows);
+    let needed = sizes.iter().fold(0u64, |sum, rows| sum.saturating_add(bytes_of(count, pool, *rows)));
     if needed <= available {
         return Ok(());
     }
+    let rows = sizes.iter().max().copied().unwrap_or_default();
     Err(EvaluateError::Option(format!(
-        "{count} subsets of {} take about {} MB of memory, and {} MB are available: ask for fewer with {}",
+        "{} subsets of up to {} take about {} MB of memory, and {} MB are available: ask for fewer with {}",
+        count.saturating_mul(sizes.len()),
         many(rows as u64, "row"),
         needed / 1_000_000,
         available / 1_000_000,
-        Remedy::Option("count", "")
+        Remedy::Option(fewer, "")
     )))
 }
 
@@ -187,7 +190,7 @@ pub fn random_subsets(
             many(pool as u64, "row")
         )));
     }
-    check_room(count, pool, rows)?;
+    check_room(count, pool, &[rows], "count")?;
     let (mut known, mut subsets) = (HashSet::new(), Vec::new());
     for number in 0.. {
         cancel.check()?;
@@ -223,7 +226,7 @@ pub fn leave_one_out<'a>(
             "rows are compared with each other: at least two are needed".into(),
         ));
     }
-    check_room(count, pool, pool - 1)?;
+    check_room(count, pool, &[pool - 1], "count")?;
     let rows = drawn(pool, count, seed, 0);
     let without = |row: &u32| {
         let kind = SubsetKind::Without { group: id(*row as usize).to_owned() };
@@ -273,7 +276,7 @@ pub struct Removals {
 ///
 /// # Errors
 /// Shares that are none, or of which two remove as many rows, no random removal to compare with, or a method that is
-/// called as that.
+/// called as that; more subsets than there is memory for.
 pub fn removals<'a>(
     pool: usize,
     methods: &[Scores],
@@ -299,6 +302,10 @@ pub fn removals<'a>(
         };
         return Err(EvaluateError::Option(format!("{what}, and the same subsets would be trained on twice")));
     }
+    let of_methods = methods.len().saturating_mul(asked.queries.len());
+    let kept: Vec<usize> = sizes.iter().map(|rows| pool - rows).collect();
+    let fewer = if asked.draws > of_methods { "draws" } else { "count" };
+    check_room(asked.draws.saturating_add(of_methods), pool, &kept, fewer)?;
     let mut subsets = vec![Subset::full(pool)];
     for (number, (share, rows)) in asked.shares.iter().zip(sizes).enumerate() {
         for draw in 0..asked.draws {
@@ -405,8 +412,16 @@ mod tests {
         let error = removals(4, &[scores], &twice, |_| "q").unwrap_err().to_string();
         assert!(error.contains("share 0.5 is named twice"), "{error}");
         let alike = Removals { shares: vec![0.1, 0.5, 0.101], ..twice };
-        let scores = Scores::new("m", 40, (0..40).map(f64::from).collect()).expect("a matrix");
-        let error = removals(40, &[scores], &alike, |_| "q").unwrap_err().to_string();
+        let scores = [Scores::new("m", 40, (0..40).map(f64::from).collect()).expect("a matrix")];
+        let error = removals(40, &scores, &alike, |_| "q").unwrap_err().to_string();
         assert!(error.contains("shares 0.1 and 0.101 of 40 rows both remove 4 rows"), "{error}");
+        if available_memory().is_some() {
+            let many = Removals { shares: vec![0.1, 0.5], draws: usize::MAX, ..alike };
+            let error = removals(40, &scores, &many, |_| "q").unwrap_err().to_string();
+            assert!(
+                error.contains("subsets of up to 36 rows take about") && error.contains("draws"),
+                "{error}"
+            );
+        }
     }
 }
