@@ -22,6 +22,44 @@ pub struct OutOfFold {
     pub r2: Vec<Vec<f64>>,
     /// The learners of the folds, one or one for each penalty.
     pub fitted: Vec<Vec<Fitted>>,
+    /// The place of the penalty that was chosen.
+    pub chosen: usize,
+}
+
+impl OutOfFold {
+    /// The predictions on the scale of the learner of all rows, `whole`: where a prediction ranks among those of the rows
+    /// that its own learner has learned from, what ranks there among those of all rows.
+    ///
+    /// Each fold has a mean and a slope of its own. Where features say little, these differ by more than predictions
+    /// do, and a cut among predictions as they are would keep next to none or nearly all of what `whole` predicts.
+    pub fn on_scale_of(&self, whole: &Fitted, x: &Matrix, folds: &[usize]) -> Matrix {
+        let of_target = |predictions: &Matrix, target: usize| {
+            let mut values = predictions.column(target);
+            values.sort_unstable_by(f64::total_cmp);
+            values
+        };
+        let of_all = whole.predict(x);
+        let all: Vec<Vec<f64>> = (0..of_all.cols()).map(|target| of_target(&of_all, target)).collect();
+        let mut found = self.predictions.clone();
+        for (fold, fitted) in self.fitted.iter().enumerate() {
+            let Some(fitted) = fitted.get(self.chosen) else { continue };
+            let (own, others): (Vec<usize>, Vec<usize>) =
+                (0..folds.len()).partition(|row| folds[*row] == fold);
+            let learned = fitted.predict(&x.select(&others));
+            for (target, all) in all.iter().enumerate() {
+                let known = of_target(&learned, target);
+                for row in &own {
+                    let value = &mut found.row_mut(*row)[target];
+                    // The middle of equal ones.
+                    let rank = known.partition_point(|other| *other < *value)
+                        + known.partition_point(|other| *other <= *value);
+                    let place = rank * all.len() / (2 * known.len()).max(1);
+                    *value = all.get(place).or(all.last()).copied().unwrap_or(*value);
+                }
+            }
+        }
+        found
+    }
 }
 
 /// Predicts every row.
@@ -86,7 +124,7 @@ pub fn out_of_fold(
     if let Some(value) = predictions.values().iter().position(|value| !value.is_finite()) {
         return Err(LearnError::NotFinite(data.targets[value % data.targets.len().max(1)].clone()));
     }
-    Ok(OutOfFold { learner, predictions, levels, r2, fitted })
+    Ok(OutOfFold { learner, predictions, levels, r2, fitted, chosen: best })
 }
 
 /// A line from predictions to scores.

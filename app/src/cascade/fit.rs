@@ -66,7 +66,8 @@ impl Learned {
         let found = out_of_fold(&known, &learner, &of_rows, &means)?;
         let fitted = fit(&found.learner, &known.x, &known.y, None, &means)?.into_iter().next();
         let fitted = fitted.ok_or_else(|| LearnError::Invalid("no penalty was given".to_owned()))?;
-        let of_sample = self.predicted(width, &fitted, &found.predictions);
+        let held_out = found.on_scale_of(&fitted, &known.x, &of_rows);
+        let of_sample = self.predicted(width, &fitted, &held_out);
         match self.predictions.get_mut(place) {
             Some(before) => *before = of_sample,
             None => self.predictions.push(of_sample),

@@ -11,13 +11,14 @@ use crate::error::LearnError;
 use crate::features::FeatureSet;
 use crate::folds::folds;
 use crate::judge::{Choice, Cut, JudgeRequest, Reliability, Report, judge, top};
-use crate::learners::{Means, fit};
+use crate::learners::{Fitted, Means, fit};
 use crate::matrix::Matrix;
 use crate::options::FitOptions;
 
 impl Prefilter {
     /// Fits and judges a prefilter. `reliability` is that of each target's labels. Gives predictions of the
-    /// labelled rows as well, a column for each target, by learners that had not seen the row.
+    /// labelled rows as well, a column for each target, by learners that had not seen the row, on the scale of the
+    /// prefilter's own ([`OutOfFold::on_scale_of`]).
     ///
     /// # Errors
     /// Options that make no sense, data from which nothing can be learned, and being told to stop.
@@ -32,7 +33,10 @@ impl Prefilter {
         let of_rows = folds(&data.ids, options.folds, options.seed);
         let held_out = out_of_fold(data, &options.learner, &of_rows, means)?;
         let (calibrated, constant) = calibrated(&held_out.predictions, &data.y, &of_rows);
-        let choice = Choice::of(&held_out.predictions, &data.y, (options.top, data.pool), &options.budget);
+        let fitted = fit(&held_out.learner, &data.x, &data.y, None, means)?.into_iter().next();
+        let Some(fitted) = fitted else { return Err(LearnError::Invalid("no penalty was given".to_owned())) };
+        let predictions = held_out.on_scale_of(&fitted, &data.x, &of_rows);
+        let choice = Choice::of(&predictions, &data.y, (options.top, data.pool), &options.budget);
         let targets = judge(&JudgeRequest {
             targets: &data.targets,
             scores: &data.y,
@@ -47,9 +51,8 @@ impl Prefilter {
             cancel: means.cancel,
         })?;
         let mut report = report(&held_out.learner, data, options.top, targets, choice);
-        let predictions = held_out.predictions.clone();
-        let prefilter = Self::of(features, data, options, held_out, report.choice.cuts.clone(), means)?;
-        report.notes.extend(prefilter.fitted.note());
+        report.notes.extend(fitted.note());
+        let prefilter = Self::of(features, data, options, (held_out, fitted), report.choice.cuts.clone());
         Ok((prefilter, report, predictions))
     }
 
@@ -58,17 +61,14 @@ impl Prefilter {
         features: FeatureSet,
         data: &Labelled,
         options: &FitOptions,
-        held_out: OutOfFold,
+        (held_out, fitted): (OutOfFold, Fitted),
         cuts: Vec<Cut>,
-        means: &Means<'_>,
-    ) -> Result<Prefilter, LearnError> {
-        let fitted = fit(&held_out.learner, &data.x, &data.y, None, means)?.into_iter().next();
-        let Some(fitted) = fitted else { return Err(LearnError::Invalid("no penalty was given".to_owned())) };
+    ) -> Prefilter {
         let targets = 0..data.targets.len();
         let line = |t: usize| Line::of(&held_out.predictions.column(t), &data.y.column(t));
         let mean = |t: usize| data.y.column(t).iter().sum::<f64>() / data.y.rows().max(1) as f64;
         let every = vec![true; data.ids.len()];
-        Ok(Prefilter {
+        Prefilter {
             version: VERSION,
             features,
             targets: data.targets.clone(),
@@ -82,7 +82,7 @@ impl Prefilter {
             labelled_top: digests(&data.ids, &in_top(data, options.top)),
             provenance: Map::new(),
             fitted,
-        })
+        }
     }
 }
 

@@ -146,3 +146,32 @@ fn predictions_worse_than_chance_are_told_from_those_by_chance() {
     let well = notes(&|row| data.y.row(row)[0]);
     assert!(!well.contains("chance"), "{well}");
 }
+
+#[test]
+fn a_cut_keeps_what_it_was_told_to_where_features_say_nothing() {
+    let n = 500;
+    let value = |i: usize| crate::random::uniform(31, 4, i as u64);
+    let kinds: [(&str, &dyn Fn(usize) -> f64); 2] =
+        [("noise", &|i| value(i)), ("one of two values", &|i| f64::from(u8::from(value(i) < 0.5)))];
+    for (kind, feature) in kinds {
+        let x = Matrix::new(1, (0..n).map(feature).collect());
+        let y = Matrix::new(1, (0..n).map(|row| value(10_000 + row)).collect());
+        let ids = (0..n).map(|i| format!("row{i}")).collect();
+        let data = Labelled::new(ids, (vec!["a".into()], &x), (vec!["t".into()], &y), 10).unwrap();
+        let others = Matrix::new(1, (20_000..22_000).map(feature).collect());
+        let means = Means { seed: 1, threads: 1, cancel: &RUN };
+        for seed in 0..6 {
+            let budget = Budget::Recall(0.5);
+            let options = FitOptions { resamples: 100, budget, seed, top: 0.1, ..FitOptions::default() };
+            let (fitted, report, _) =
+                Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+            let kept = fitted.predict(&others).into_iter().flatten().filter(|row| row.kept).count();
+            let (kept, told) = (kept as f64 / 2000.0, report.choice.kept);
+            // Of two values the rows of one are kept, or all.
+            let near = if kind == "noise" { 0.1 } else { 0.3 };
+            assert!(kept >= told - 0.1 && kept <= told + near, "{kind}, seed {seed}: {kept} of {told}");
+            // Nothing is known of the rows, so their recall is their share.
+            assert!((told - report.choice.recall).abs() < 0.25, "{kind}, seed {seed}: {:?}", report.choice);
+        }
+    }
+}
