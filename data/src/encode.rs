@@ -9,6 +9,7 @@
 
 use std::path::Path;
 
+use gstore_core::many;
 use gstore_store::{EncodingSpec, canonical_json, sha256_hex};
 use serde_json::json;
 use tokenizers::Tokenizer;
@@ -28,6 +29,9 @@ pub use error::EncodeError;
 
 /// Label of a token that does not count.
 const IGNORED: i64 = -100;
+
+/// Vocabularies are padded to a multiple of so many rows, or of fewer.
+const PADDING: usize = 128;
 
 /// A sample as tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,7 +167,7 @@ impl TextEncoder {
 
     /// Checks that a model of so many tokens has a row for all that the tokenizer was made with. Tokens that were added
     /// to it later may lack one, as of some published models: a text with such a token is refused when it is read, and
-    /// the note that is given back says so.
+    /// the note that is given back says so. A tokenizer that has far fewer tokens than the model has a note too.
     ///
     /// # Errors
     /// A tokenizer that was made for a larger model.
@@ -173,11 +177,17 @@ impl TextEncoder {
             return Err(EncodeError::OtherVocabulary { tokens, vocabulary });
         }
         let added = self.tokenizer.get_added_tokens_decoder().into_keys();
-        let last = added.max().filter(|last| *last as usize >= vocabulary);
-        Ok(last.map(|last| {
+        if let Some(last) = added.max().filter(|last| *last as usize >= vocabulary) {
+            return Ok(Some(format!(
+                "the tokenizer has added tokens up to token {last}, and the model's vocabulary has {vocabulary}: a text \
+                 with one beyond it is refused"
+            )));
+        }
+        let tokens = self.tokenizer.get_vocab_size(true);
+        Ok(is_far_below(tokens, vocabulary).then(|| {
             format!(
-                "the tokenizer has added tokens up to token {last}, and the model's vocabulary has {vocabulary}: a text with one \
-                 beyond it is refused"
+                "the tokenizer has {}, and the model's vocabulary {vocabulary}: it is probably that of another model",
+                many(tokens as u64, "token")
             )
         }))
     }
@@ -289,6 +299,12 @@ fn tokenize(tokenizer: &Tokenizer, text: &str, add_special: bool) -> Result<Vec<
 fn guarded<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let message = "the tokenizer library gave up on what the file describes";
     gstore_store::caught(f).unwrap_or_else(|| Err(message.to_owned()))
+}
+
+/// Whether a vocabulary is larger than that of a tokenizer by more than padding and tokens that are kept free. Of a
+/// tokenizer of bytes padding alone may be a third.
+fn is_far_below(tokens: usize, vocabulary: usize) -> bool {
+    tokens < vocabulary / 4 * 3 && tokens.next_multiple_of(PADDING) < vocabulary
 }
 
 /// How many tokens the tokenizer's post-processor puts behind a text.

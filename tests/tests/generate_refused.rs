@@ -116,7 +116,7 @@ fn what_says_how_answers_are_made_is_refused_of_perplexities() {
 }
 
 #[test]
-fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read() {
+fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read_and_others_are_told() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);
     fs_err::write(place.path("questions.jsonl"), world::QUESTION).expect("written");
@@ -138,6 +138,12 @@ fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read() {
         (token["id"], token["content"]) = (json!(768), json!("<beyond-the-model>"));
         value["added_tokens"].as_array_mut().expect("a list").push(token);
     });
+    tokenizer("smaller", |value| {
+        value["model"]["merges"] = json!([]);
+        let vocab = value["model"]["vocab"].as_object_mut().expect("a vocabulary");
+        vocab.retain(|_, id| id.as_u64() < Some(262));
+    });
+    let output = |tokenizer: &str| format!("{tokenizer}-tuned");
     let commands = |tokenizer: &str| {
         let with = |words: &[&str], more: &[&str]| {
             let mut command = place.gstore(&[words, &["--tokenizer", tokenizer], more].concat());
@@ -147,18 +153,23 @@ fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read() {
         [
             with(&["generate", "--prompt", "A"], &["--max-new-tokens", "1"]),
             with(&["generate", "--data", "pool.jsonl", "--perplexity"], &[]),
-            with(&["train", "--data", "pool.jsonl"], &["--output", "tuned", "--max-steps", "1"]),
+            with(&["train", "--data", "pool.jsonl"], &["--output", &output(tokenizer), "--max-steps", "1"]),
             with(&["evaluate", "tasks", "--data", "questions.jsonl"], &["--resamples", "100"]),
-            with(&["ingest", "--dataset", "pool", "--data", "pool.jsonl"], &["--features", "loss"]),
+            with(&["ingest", "--dataset", tokenizer, "--data", "pool.jsonl"], &["--features", "loss"]),
         ]
     };
     for refused in commands("larger") {
         let says = "has 769 tokens, up to token 768, and the model's vocabulary has 768";
         assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
     }
-    assert!(!place.path("tuned").exists());
-    for taken in commands("added") {
-        let says = "added tokens up to token 768, and the model's vocabulary has 768";
-        assert!(taken.code == 0 && taken.stderr.contains(says), "{}", taken.stderr);
+    assert!(!place.path(&output("larger")).exists());
+    for (tokenizer, says) in [
+        ("added", "added tokens up to token 768, and the model's vocabulary has 768"),
+        ("smaller", "has 262 tokens, and the model's vocabulary 768: it is probably that of another model"),
+    ] {
+        for taken in commands(tokenizer) {
+            assert!(taken.code == 0, "{}", taken.stderr);
+            assert_eq!(taken.stderr.matches(says).count(), 1, "{}", taken.stderr);
+        }
     }
 }

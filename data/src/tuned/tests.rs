@@ -129,13 +129,31 @@ fn a_tokenizer_is_held_against_the_rows_of_a_model() {
         let encoder = TextEncoder::load(folder, TemplateKind::Plain, 64).unwrap();
         encoder.check_vocabulary(rows).map_err(|error| error.to_string())
     };
-    // A model may have more rows than its tokenizer has tokens.
-    for rows in [768, 1024] {
+    // A model may have more rows than its tokenizer has tokens, but hardly a third more.
+    for rows in [768, 1024, 1027] {
         assert_eq!(check(&base(), rows), Ok(None));
     }
+    let note = check(&base(), 1028).unwrap().unwrap();
+    assert!(
+        note.contains("has 768 tokens, and the model's vocabulary 1028: it is probably that of"),
+        "{note}"
+    );
     let error = check(&base(), 767).unwrap_err();
     assert!(error.contains("has 768 tokens, up to token 767, and the model's vocabulary has 767"), "{error}");
     let note = check(folder.path(), 768).unwrap().unwrap();
     assert!(note.contains("added tokens up to token 768, and the model's vocabulary has 768"), "{note}");
     assert_eq!(check(folder.path(), 769), Ok(None));
+}
+
+#[test]
+fn a_model_of_few_tokens_may_have_padded_them() {
+    let bytes = tuned(|tokenizer| {
+        tokenizer["model"]["merges"].as_array_mut().unwrap().clear();
+        tokenizer["model"]["vocab"].as_object_mut().unwrap().retain(|_, id| id.as_u64() < Some(262));
+    });
+    let config = "tokenizer_config.json";
+    fs_err::copy(base().join(config), bytes.path().join(config)).unwrap();
+    let encoder = TextEncoder::load(bytes.path(), TemplateKind::Plain, 64).unwrap();
+    let is_told = |rows| encoder.check_vocabulary(rows).unwrap().is_some();
+    assert_eq!([262, 320, 384, 385, 2048].map(is_told), [false, false, false, true, true]);
 }
