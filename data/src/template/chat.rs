@@ -5,7 +5,10 @@
 //! otherwise than a last one (some leave out reasoning), the turn's content is found by rendering once
 //! more with a mark in its place.
 
+use std::sync::Arc;
+
 use minijinja::Value;
+use minijinja::value::{Enumerator, Object};
 
 use super::Rendered;
 use super::jinja::{ChatEnvironment, reason};
@@ -121,14 +124,7 @@ impl ChatTemplate {
     }
 
     fn text(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, EncodeError> {
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|m| {
-                let fields =
-                    [("role", Value::from(m.role.name())), ("content", Value::from(m.content.as_str()))];
-                Value::from_pairs(fields)
-            })
-            .collect();
+        let messages: Vec<Value> = messages.iter().map(Fields::of).collect();
         let fixed = [
             ("messages", Value::from(messages)),
             ("tools", Value::from(())),
@@ -137,6 +133,35 @@ impl ChatTemplate {
         ];
         let context = Value::from_pairs(fixed.into_iter().chain(self.special.iter().cloned()));
         self.env.render(context).map_err(|error| EncodeError::Render(reason(&error)))
+    }
+}
+
+/// A message as a template sees it: a map that lists its keys as transformers does, `role` first. A map of minijinja's
+/// own sorts them, and a template that writes a message as JSON, or all of its keys, would show it.
+#[derive(Debug)]
+struct Fields {
+    role: Value,
+    content: Value,
+}
+
+impl Fields {
+    fn of(message: &Message) -> Value {
+        let Message { role, content } = message;
+        Value::from_object(Self { role: Value::from(role.name()), content: Value::from(content.as_str()) })
+    }
+}
+
+impl Object for Fields {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            "role" => Some(self.role.clone()),
+            "content" => Some(self.content.clone()),
+            _ => None,
+        }
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(&["role", "content"])
     }
 }
 
@@ -240,6 +265,26 @@ mod tests {
     fn an_assistant_may_speak_first() {
         let source = "{{ messages[0].role }}: {% for m in messages %}{{ m.content }}<|end|>{% endfor %}";
         assert_eq!(render(source, &[(Assistant, "a"), (User, "u")]).1, [" a<|end|>"]);
+    }
+
+    #[test]
+    fn a_message_lists_its_role_first_and_is_a_map_otherwise() {
+        let json = "{% for m in messages %}{{ m | tojson }}\n{% endfor %}";
+        assert_eq!(
+            render(json, &[(User, "u"), (System, "<s>")]).0,
+            "{\"role\": \"user\", \"content\": \"u\"}\n{\"role\": \"system\", \"content\": \"<s>\"}\n"
+        );
+        let source = "{% set m = messages[0] %}{{ messages | tojson }}{{ m.items() | list | tojson }}\
+            {% for key in m %} {{ key }}={{ m[key] }}{% endfor %}\
+            {% for key, value in m | items %} {{ key }}{% endfor %}\
+            {{ ' known' if 'role' in m and m is mapping and m | length == 2 }}\
+            {{ ' lacking' if m.tools is not defined and m.get('tools') is none and 'tools' not in m }}\
+            {{ ' equal' if m == {'content': 'u', 'role': 'user'} and m == messages[0] and m != messages[1] }}";
+        assert_eq!(
+            render(source, &[(User, "u"), (User, "v")]).0,
+            "[{\"role\": \"user\", \"content\": \"u\"}, {\"role\": \"user\", \"content\": \"v\"}]\
+             [[\"role\", \"user\"], [\"content\", \"u\"]] role=user content=u role content known lacking equal"
+        );
     }
 
     #[test]
