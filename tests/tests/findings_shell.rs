@@ -99,7 +99,7 @@ fn what_is_no_option_or_table_says_what_is_meant() {
         ("", &["query", "--with", "r=*.parquet", "SELECT 1"], &["r=*.parquet", "one file", "UNION ALL"]),
         ("", &["query", "--with", "a=x.csv", "b=y.csv", "SELECT 1"], &["has its own option: --with b=y.csv"]),
         ("", &["ls", "--remote", "h:1"], &["`gstore ls` asks no server", "have --remote"]),
-        ("", &["query", "--with", "my table=script", "SELECT 1"], &["or a table"]),
+        ("", &["query", "--with", "my table=script", "SELECT 1"], &["a table or a view"]),
     ];
     for (file, args, words) in cases {
         fs_err::write(place.path("gstore.toml"), file).expect("written");
