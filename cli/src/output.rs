@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
 use gstore_core::Cancel;
+use gstore_data::find;
 use rustix::fs::{Access, access};
 use tempfile::{NamedTempFile, TempDir};
 
@@ -116,10 +117,37 @@ pub fn check_folder(path: &Path, folder: &Path) -> Result<()> {
     )))
 }
 
-/// Refuses, whatever may be replaced, a result in the place of a file that the command reads.
-pub fn check_unread<'a>(outputs: &[Option<&Path>], read: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-    let read: Vec<PathBuf> = read.into_iter().filter_map(|path| fs_err::canonicalize(path).ok()).collect();
-    let is_read = |path: &&&Path| fs_err::canonicalize(path).is_ok_and(|found| read.contains(&found));
+/// Refuses, whatever may be replaced, a result in the place of what the command reads: of `data`, which are files,
+/// patterns, and folders with all that is below them, and of the files that lie in the `folders` of models.
+pub fn check_unread<'a>(
+    outputs: &[Option<&Path>],
+    data: impl IntoIterator<Item = &'a Path>,
+    folders: impl IntoIterator<Item = &'a Path>,
+) -> Result<()> {
+    // What cannot be found or listed is an error of reading it, which comes before any result.
+    let mut read: Vec<PathBuf> = Vec::new();
+    for path in data {
+        match path.exists() {
+            true => read.push(path.to_owned()),
+            false => {
+                let files = find(&[path.to_owned()]).unwrap_or_default();
+                read.extend(files.iter().map(|file| file.path().to_owned()));
+            }
+        }
+    }
+    for folder in folders {
+        let entries = fs_err::read_dir(folder).into_iter().flatten().flatten();
+        read.extend(entries.map(|entry| entry.path()).filter(|path| path.is_file()));
+    }
+    let read: Vec<PathBuf> = read.iter().filter_map(|path| fs_err::canonicalize(path).ok()).collect();
+    let is_read = |path: &&&Path| {
+        let Ok(found) = fs_err::canonicalize(path) else { return false };
+        // A link that is in a folder of data is read there, wherever it leads.
+        let folder = fs_err::canonicalize(parent(path)).unwrap_or_default();
+        let is_of =
+            |one: &PathBuf| found.starts_with(one) || folder.starts_with(one) || one.starts_with(&found);
+        read.iter().any(is_of)
+    };
     match outputs.iter().flatten().filter(|path| Place::of(Some(path)).is_file()).find(is_read) {
         None => Ok(()),
         Some(path) => bail!(UsageError(format!(

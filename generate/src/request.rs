@@ -1,6 +1,6 @@
 //! What the user asks for, as plain values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gstore_data::{SampleSource, TemplateKind, TextOptions};
 use gstore_model::{Compute as Precision, Device};
@@ -68,6 +68,12 @@ pub struct GenerateRequest {
 }
 
 impl Weights {
+    /// The folders of the model, its adapter and its tokenizer.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        let others = [&self.adapter, &self.text.tokenizer].into_iter().flatten();
+        std::iter::once(&self.model).chain(others).map(PathBuf::as_path)
+    }
+
     /// A model with everything as the command line has it by default.
     pub fn new(model: impl Into<PathBuf>) -> Weights {
         Weights { model: model.into(), adapter: None, text: TextOptions::default() }

@@ -16,6 +16,18 @@ pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo")
 }
 
+/// Copies the files of a folder into a new one.
+///
+/// # Panics
+/// If a file cannot be copied.
+pub fn copy_files(from: &Path, to: &Path) {
+    fs_err::create_dir(to).expect("made");
+    for entry in fs_err::read_dir(from).expect("listed") {
+        let entry = entry.expect("an entry");
+        fs_err::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
+}
+
 /// The demo's checkpoints in order.
 ///
 /// # Panics

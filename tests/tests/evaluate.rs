@@ -118,6 +118,56 @@ fn texts_of_two_systems_are_compared() {
 }
 
 #[test]
+fn what_is_read_is_not_replaced() {
+    let place = Place::new();
+    world::copy_files(&world::demo().join("model"), &place.path("m"));
+    world::copy_files(&world::demo().join("warmup/checkpoint-104"), &place.path("a"));
+    write(&place, "data/questions.jsonl", QUESTIONS);
+    write(&place, "shots.jsonl", &QUESTIONS.replace("odd?", "even?"));
+    write(&place, "mmlu/dev/zoo_dev.csv", "Lion?,yes,no,so,la,D\n");
+    write(&place, "mmlu/test/zoo_test.csv", "Bear?,1,2,3,4,A\n");
+    write(&place, "texts/base.jsonl", BASE);
+    place.ok(&["evaluate", "text", "--data", "texts/base.jsonl", "--report", "report"]);
+    let tasks = ["tasks", "--model", "m", "--checkpoints", "tuned=a", "--data"];
+    let own = [&tasks[..], &["data/questions.jsonl"]].concat();
+    let shots = [&own[..], &["--shots", "shots.jsonl"]].concat();
+    let folder = [&tasks[..], &["data"]].concat();
+    let pattern = [&tasks[..], &["data/*.jsonl"]].concat();
+    let mmlu = [&tasks[..], &["mmlu", "--layout", "mmlu"]].concat();
+    let combined = [&own[..], &["--report", "new", "--with", "report"]].concat();
+    let targets = ["tasks", "--layout", "mmlu", "--data", "mmlu"];
+    let text = |data| ["text", "--data", data];
+    for (ask, to, read) in [
+        (&own[..], "-o", "m/config.json"),
+        (&own, "--rows", "m/model.safetensors"),
+        (&own, "--rows", "a/adapter_model.safetensors"),
+        (&own, "--rows", "data/questions.jsonl"),
+        (&shots, "--rows", "shots.jsonl"),
+        (&folder, "--rows", "data/questions.jsonl"),
+        (&pattern, "--rows", "data/questions.jsonl"),
+        (&mmlu, "-o", "mmlu/dev/zoo_dev.csv"),
+        (&mmlu, "--rows", "mmlu/test/zoo_test.csv"),
+        (&combined, "-o", "report/evaluation.json"),
+        (&targets, "--targets", "mmlu/dev/zoo_dev.csv"),
+        (&text("texts"), "--rows", "texts/base.jsonl"),
+        (&text("texts/*.jsonl"), "--rows", "texts/base.jsonl"),
+        (&text("report/rows.csv"), "--report", "report"),
+    ] {
+        let refused = place.run(&[&["evaluate"][..], ask, &[to, read, "--force"]].concat());
+        let says = format!("{read} is read by this command");
+        assert!(refused.code == 2 && refused.stderr.contains(&says), "{ask:?} {to}: {}", refused.stderr);
+    }
+    assert_eq!(
+        (read(&place, "texts/base.jsonl").as_str(), read(&place, "data/questions.jsonl").as_str()),
+        (BASE, QUESTIONS)
+    );
+    // A file beside what is read, and the same again.
+    for _ in 0..2 {
+        place.ok(&["evaluate", "text", "--data", "texts/*.jsonl", "-o", "texts/report.md", "--force"]);
+    }
+}
+
+#[test]
 fn answers_in_the_store_are_compared_with_a_dataset() {
     let place = Place::new();
     write(&place, "gold.jsonl", "{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"one two\"}\n");
@@ -256,11 +306,7 @@ fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
     };
     let refused = |model: &Path, says: &str| is_refused(of_both(model), says);
     let other = place.path("other");
-    fs_err::create_dir(&other).expect("made");
-    for entry in fs_err::read_dir(world::demo().join("model")).expect("listed") {
-        let path = entry.expect("an entry").path();
-        fs_err::copy(&path, other.join(path.file_name().expect("a name"))).expect("copied");
-    }
+    world::copy_files(&world::demo().join("model"), &other);
     let change = |path: &Path, value: f32| {
         let mut bytes = fs_err::read(path).expect("read");
         let at = bytes.len() - 4;

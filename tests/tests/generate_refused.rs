@@ -76,6 +76,48 @@ fn options_of_texts_that_change_no_sample_are_refused() {
 }
 
 #[test]
+fn what_is_read_is_not_replaced() {
+    let place = Place::new();
+    for (from, to) in [("model", "m"), ("model", "t"), ("warmup/checkpoint-104", "a")] {
+        world::copy_files(&world::demo().join(from), &place.path(to));
+    }
+    fs_err::create_dir(place.path("data")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 2);
+    std::os::unix::fs::symlink("m/config.json", place.path("link.json")).expect("linked");
+    fs_err::rename(place.path("t/tokenizer.json"), place.path("kept.json")).expect("renamed");
+    std::os::unix::fs::symlink("../kept.json", place.path("t/tokenizer.json")).expect("linked");
+    let prompt = &["--prompt", "a"][..];
+    for (ask, read) in [
+        (prompt, "m/config.json"),
+        (prompt, "m/../m/tokenizer.json"),
+        (prompt, "link.json"),
+        (&["--prompt", "a", "--adapter", "a"], "a/adapter_config.json"),
+        (&["--prompt", "a", "--adapter", "a"], "m/config.json"),
+        (&["--prompt", "a", "--tokenizer", "t"], "t/tokenizer.json"),
+        (&["--prompt", "a", "--tokenizer", "t"], "kept.json"),
+        (&["--data", "data/pool.jsonl"], "data/pool.jsonl"),
+        (&["--data", "data"], "data/pool.jsonl"),
+        (&["--data", "data/*.jsonl"], "data/pool.jsonl"),
+        (&["--data", "data", "--perplexity"], "data/pool.jsonl"),
+    ] {
+        let before = fs_err::read(place.path(read)).expect("read");
+        let refused = place.run(&[&["generate", "--model", "m", "-o", read, "--force"][..], ask].concat());
+        let says = format!("{read} is read by this command");
+        assert!(refused.code == 2 && refused.stderr.contains(&says), "{ask:?}: {}", refused.stderr);
+        assert_eq!(fs_err::read(place.path(read)).expect("read"), before, "{ask:?}");
+    }
+    // A new file beside them, and the same again.
+    for (ask, written) in [
+        (prompt, "m/new.jsonl"),
+        (&["--data", "data/*.jsonl"], "data/new.json"),
+        (&["--data", "data/*.jsonl"], "data/new.json"),
+    ] {
+        let more = ["generate", "--model", "m", "--max-new-tokens", "1", "--force", "-o", written];
+        place.ok(&[&more[..], ask].concat());
+    }
+}
+
+#[test]
 fn a_condition_is_on_rows_of_a_dataset() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);

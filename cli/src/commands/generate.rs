@@ -31,7 +31,6 @@ use crate::texts;
 pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
     output::check(context, &[path], args.answers.force)?;
-    output::check_unread(&[path], args.prompts.data.iter().map(PathBuf::as_path))?;
     let Some(what) = wanted(&args.prompts) else {
         bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
     };
@@ -59,7 +58,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     }
     let message = "stopping after the token in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
-    let Chosen { mut weights, base, checkpoint, run, origins } = chosen(context, args)?;
+    let Chosen { mut weights, base, checkpoint, run, origins } = unread(args, chosen(context, args)?)?;
     let within = texts::within_positions(&weights.model, &args.text, weights.text.clone())?;
     // A prompt that is too long is refused, and not cut off.
     if args.perplexity {
@@ -107,6 +106,14 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let generated = gstore::generate(&request, &mut live, &cancel);
     live.finish();
     finish(context, args, generated?, request.journal.is_some(), &cancel)
+}
+
+/// Refuses a result in the place of what is read; the model that was named.
+fn unread(args: &GenerateArgs, chosen: Chosen) -> Result<Chosen> {
+    let data = args.prompts.data.iter().map(PathBuf::as_path);
+    let folders = chosen.weights.folders().chain([chosen.base.as_path()]);
+    output::check_unread(&[args.answers.output.as_deref()], data, folders)?;
+    Ok(chosen)
 }
 
 /// Refuses a name that says another format than that of answers, or none that there is.

@@ -15,7 +15,7 @@ use crate::failure::UsageError;
 use crate::output::{self, Output, Place};
 
 /// The places of the report, none: standard output, and of the file of rows if one is wanted.
-pub fn outputs(args: &ReportArgs) -> Vec<Option<&Path>> {
+fn outputs(args: &ReportArgs) -> Vec<Option<&Path>> {
     [args.output.as_deref()].into_iter().chain(args.rows.as_deref().map(Some)).collect()
 }
 
@@ -28,6 +28,18 @@ pub fn check_combined(args: &CombineArgs, kind: &str) -> Result<()> {
         bail!(UsageError(format!("--influential: {} is no file", path.display())));
     }
     Ok(())
+}
+
+/// Refuses a result in the place of what is read: of data, of the folders of models, or of what it is combined with.
+pub fn check_unread<'a>(
+    (args, combine): (&ReportArgs, &'a CombineArgs),
+    data: impl Iterator<Item = &'a PathBuf>,
+    folders: impl Iterator<Item = &'a Path>,
+) -> Result<()> {
+    let mut places = outputs(args);
+    places.push(args.report.as_deref());
+    let combined = [&combine.with, &combine.influential].into_iter().flatten();
+    output::check_unread(&places, data.chain(combined).map(PathBuf::as_path), folders)
 }
 
 /// Refuses places that cannot be written, before any work; the report's format.

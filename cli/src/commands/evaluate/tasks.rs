@@ -34,7 +34,6 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     check_options(&args.tasks)?;
     let format = result::check(context, &args.result)?;
     result::check_combined(&args.combine, "tasks")?;
-    output::check_unread(&result::outputs(&args.result), args.tasks.data.iter().map(PathBuf::as_path))?;
     let message = "stopping after what is in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
     let source = source(&args.tasks)?;
@@ -44,6 +43,9 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         context.say(&format!("note: {note}"));
     }
     let systems = systems(context, args)?;
+    let data = args.tasks.data.iter().chain(&args.tasks.shots);
+    let folders = systems.iter().flat_map(|system| system.weights.folders());
+    result::check_unread((&args.result, &args.combine), data, folders)?;
     for System { weights, .. } in &systems {
         texts::within_positions(&weights.model, &args.text, weights.text.clone())?;
     }
@@ -96,6 +98,7 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
     let [folder] = args.tasks.data.as_slice() else {
         bail!(UsageError("--targets takes one folder as --data".to_owned()));
     };
+    output::check_unread(&[Some(path)], [folder.as_path()], [])?;
     let records = targets(layout(args.tasks.layout), folder, args.text.template != TemplateKind::Plain)?;
     let mut file = Output::create(Some(path), args.result.force)?;
     for record in &records {

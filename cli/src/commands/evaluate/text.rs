@@ -12,7 +12,6 @@ use super::{base, bootstrap, result};
 use crate::args::EvaluateTextArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::check_unread;
 
 /// Compares the predictions with their references.
 pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
@@ -25,7 +24,7 @@ pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
         PairSource::Files(paths) => Some(paths),
         _ => None,
     });
-    check_unread(&result::outputs(&args.result), files.flatten().map(PathBuf::as_path))?;
+    result::check_unread((&args.result, &args.combine), files.flatten(), std::iter::empty())?;
     let pairs = read_pairs(&request, &cancel)?;
     let made = request.made()?;
     let names: Vec<&str> = pairs.systems.iter().map(String::as_str).collect();
