@@ -238,7 +238,7 @@ pub fn parse_record(line: &[u8]) -> Result<Record, RecordError> {
 /// A line that is not JSON, has a key twice, or is no object.
 pub fn parse_object(line: &[u8]) -> Result<Map<String, Value>, RecordError> {
     let Unique(value) = serde_json::from_slice(line).map_err(|error| match line.trim_ascii() {
-        // Nobody cuts a line there.
+        // A line that ends so begins an object over several lines, where one that was cut off ends anywhere.
         [b'{'] | [b'{', .., b'[' | b'{'] if error.is_eof() => RecordError::Json {
             column: error.column(),
             message: "an object over several lines; `jq -c .` puts each on one".to_owned(),

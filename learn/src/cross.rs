@@ -27,12 +27,28 @@ pub struct OutOfFold {
 }
 
 impl OutOfFold {
-    /// The predictions on the scale of the learner of all rows, `whole`: where a prediction ranks among those of the rows
-    /// that its own learner has learned from, what ranks there among those of all rows.
+    /// The learner over all rows, and the predictions of the rows on its scale: where a prediction ranks among those of
+    /// the rows that its own learner has learned from, what ranks there among those of all rows.
+    ///
+    /// # Errors
+    /// What the learner refuses, and being told to stop.
+    pub fn refitted(
+        &self,
+        data: &Labelled,
+        folds: &[usize],
+        means: &Means<'_>,
+    ) -> Result<(Fitted, Matrix), LearnError> {
+        let fitted = fit(&self.learner, &data.x, &data.y, None, means)?.into_iter().next();
+        let fitted = fitted.ok_or_else(|| LearnError::Invalid("no penalty was given".to_owned()))?;
+        let predictions = self.on_scale_of(&fitted, &data.x, folds);
+        Ok((fitted, predictions))
+    }
+
+    /// The predictions on the scale of the learner of all rows, `whole`.
     ///
     /// Each fold has a mean and a slope of its own. Where features say little, these differ by more than predictions
     /// do, and a cut among predictions as they are would keep next to none or nearly all of what `whole` predicts.
-    pub fn on_scale_of(&self, whole: &Fitted, x: &Matrix, folds: &[usize]) -> Matrix {
+    fn on_scale_of(&self, whole: &Fitted, x: &Matrix, folds: &[usize]) -> Matrix {
         let of_target = |predictions: &Matrix, target: usize| {
             let mut values = predictions.column(target);
             values.sort_unstable_by(f64::total_cmp);

@@ -1,8 +1,8 @@
 //! Calibration of a cascade: each stage's learner and cut, from the rows that are labelled.
 
 use gstore_learn::judge::{StageCut, cascade, spearman, top};
-use gstore_learn::learners::{Fitted, Learner, Means, fit};
-use gstore_learn::{FitOptions, Labelled, LearnError, Matrix, folds, out_of_fold};
+use gstore_learn::learners::{Fitted, Learner, Means};
+use gstore_learn::{FitOptions, Labelled, Matrix, folds, out_of_fold};
 
 use super::CascadeRequest;
 use crate::answer::AnswerError;
@@ -64,9 +64,7 @@ impl Learned {
         of_rows.resize(self.data.ids.len(), count);
         let known = self.first_columns(width);
         let found = out_of_fold(&known, &learner, &of_rows, &means)?;
-        let fitted = fit(&found.learner, &known.x, &known.y, None, &means)?.into_iter().next();
-        let fitted = fitted.ok_or_else(|| LearnError::Invalid("no penalty was given".to_owned()))?;
-        let held_out = found.on_scale_of(&fitted, &known.x, &of_rows);
+        let (fitted, held_out) = found.refitted(&known, &of_rows, &means)?;
         let of_sample = self.predicted(width, &fitted, &held_out);
         match self.predictions.get_mut(place) {
             Some(before) => *before = of_sample,

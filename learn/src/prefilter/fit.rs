@@ -11,14 +11,14 @@ use crate::error::LearnError;
 use crate::features::FeatureSet;
 use crate::folds::folds;
 use crate::judge::{Choice, Cut, JudgeRequest, Reliability, Report, judge, top};
-use crate::learners::{Fitted, Means, fit};
+use crate::learners::{Fitted, Means};
 use crate::matrix::Matrix;
 use crate::options::FitOptions;
 
 impl Prefilter {
     /// Fits and judges a prefilter. `reliability` is that of each target's labels. Gives predictions of the
     /// labelled rows as well, a column for each target, by learners that had not seen the row, on the scale of the
-    /// prefilter's own ([`OutOfFold::on_scale_of`]).
+    /// prefilter's own ([`OutOfFold::refitted`]).
     ///
     /// # Errors
     /// Options that make no sense, data from which nothing can be learned, and being told to stop.
@@ -33,9 +33,7 @@ impl Prefilter {
         let of_rows = folds(&data.ids, options.folds, options.seed);
         let held_out = out_of_fold(data, &options.learner, &of_rows, means)?;
         let (calibrated, constant) = calibrated(&held_out.predictions, &data.y, &of_rows);
-        let fitted = fit(&held_out.learner, &data.x, &data.y, None, means)?.into_iter().next();
-        let Some(fitted) = fitted else { return Err(LearnError::Invalid("no penalty was given".to_owned())) };
-        let predictions = held_out.on_scale_of(&fitted, &data.x, &of_rows);
+        let (fitted, predictions) = held_out.refitted(data, &of_rows, means)?;
         let choice = Choice::of(&predictions, &data.y, (options.top, data.pool), &options.budget);
         let targets = judge(&JudgeRequest {
             targets: &data.targets,

@@ -2,6 +2,7 @@
 
 use gstore_core::{Cancel, xxh3_hex};
 use gstore_data::{Content, TextSample};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -50,19 +51,30 @@ impl Line {
     }
 }
 
+/// What is made of each line of JSON; `bad` makes an error of what is wrong with one.
+fn of_lines<L: DeserializeOwned, T>(
+    text: &str,
+    bad: impl Fn(String) -> EvaluateError,
+    cancel: &Cancel,
+    of_line: impl Fn(L) -> Result<T, String>,
+) -> Result<Vec<T>, EvaluateError> {
+    let mut found = Vec::new();
+    for line in text.lines() {
+        cancel.check()?;
+        let line = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
+        found.push(of_line(line).map_err(&bad)?);
+    }
+    Ok(found)
+}
+
 /// The ids of lines of JSON; `bad` makes an error of what is wrong with one.
 pub(super) fn ids_in(
     text: &str,
     bad: impl Fn(String) -> EvaluateError,
     cancel: &Cancel,
 ) -> Result<Vec<String>, EvaluateError> {
-    let mut ids = Vec::new();
-    for line in text.lines() {
-        cancel.check()?;
-        let record: Value = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
-        ids.extend(text_of(record.get("id")));
-    }
-    Ok(ids)
+    let ids = of_lines(text, bad, cancel, |record: Value| Ok(text_of(record.get("id"))))?;
+    Ok(ids.into_iter().flatten().collect())
 }
 
 /// The subsets of lines of `subsets.jsonl`.
@@ -72,13 +84,7 @@ pub(super) fn subsets_in(
     bad: impl Fn(String) -> EvaluateError,
     cancel: &Cancel,
 ) -> Result<Vec<Subset>, EvaluateError> {
-    let mut subsets = Vec::new();
-    for line in text.lines() {
-        cancel.check()?;
-        let line: Line = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
-        subsets.push(line.subset_of(pool).map_err(&bad)?);
-    }
-    Ok(subsets)
+    of_lines(text, bad, cancel, |line: Line| line.subset_of(pool))
 }
 
 /// Digest of the ids of some rows, in the order of the pool.
