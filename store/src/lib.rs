@@ -49,7 +49,7 @@ pub use ahead::{
     Behind, BlockBuffer, Busy, BytesRead, DiskRates, MOST_BYTES as MOST_READ_AHEAD, ReadAhead, Wants,
     expect_disks, fill_behind, is_busy, measured_disks,
 };
-pub use append::{AppendOptions, AppendReport, IfChanged, IfDeleted, Pushed, SampleAppend};
+pub use append::{AppendOptions, AppendReport, Differs, IfChanged, IfDeleted, Pushed, SampleAppend};
 pub use artifacts::ArtifactFiles;
 pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};

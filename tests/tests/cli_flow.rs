@@ -260,6 +260,14 @@ fn a_dry_run_knows_what_is_there() {
         "{}",
         refused.stderr
     );
+    // The lines that are there, ended by CRLF.
+    file("windows.jsonl", &of(18..20).iter().map(|line| format!("{line}\r")).collect::<Vec<_>>());
+    let refused = ingest("windows.jsonl", &["--dry-run"]);
+    assert!(
+        refused.code == 1 && refused.stderr.contains("one of the two files has CRLF"),
+        "{}",
+        refused.stderr
+    );
     let kept = ["rows         22\n", "1: 2 rows missing"];
     says(
         "changed.jsonl",

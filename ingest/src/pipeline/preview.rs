@@ -10,8 +10,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
 use gstore_store::{
-    AppendError, AppendOptions, DatasetName, DatasetPart, IfChanged, IfDeleted, RowSet, SampleAppend,
-    Snapshot, Store, record_columns,
+    AppendError, AppendOptions, DatasetName, DatasetPart, Differs, IfChanged, IfDeleted, RowSet,
+    SampleAppend, Snapshot, Store, record_columns,
 };
 
 use super::plan::{IngestPlan, first_rows};
@@ -159,22 +159,19 @@ impl Found {
         let mut file = scratch.append(&name, Vec::new(), AppendOptions::default())?;
         let [mut same, mut kept, mut changed, mut replaced] = [const { Vec::new() }; 4];
         for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
-            look_up(&batch?, &mut file, |id, row, at, is_same| {
-                match (is_same, if_changed) {
-                    (true, _) => same.push(at),
-                    (false, IfChanged::Keep) => kept.push(at),
-                    (false, IfChanged::Replace) => {
+            look_up(&batch?, &mut file, |id, row, at, differs| {
+                match (differs, if_changed) {
+                    (Differs::Nowhere, _) => same.push(at),
+                    (_, IfChanged::Keep) => kept.push(at),
+                    (_, IfChanged::Replace) => {
                         changed.push(at);
                         replaced.push(row);
                     }
-                    (false, IfChanged::Refuse) => {
+                    (_, IfChanged::Refuse) => {
                         let (dataset, id) = (part.name.clone(), id.to_owned());
-                        return Err(IngestError::Register(AppendError::Changed {
-                            dataset,
-                            id,
-                            row,
-                            line_end: false,
-                        }));
+                        let line_end = differs == Differs::InLineEnd;
+                        let error = AppendError::Changed { dataset, id, row, line_end };
+                        return Err(IngestError::Register(error));
                     }
                 }
                 Ok(())
@@ -186,17 +183,17 @@ impl Found {
 }
 
 /// Calls `f` for every stored sample of a batch whose id a file has: with the id, its row here and there, and
-/// whether the records are equal.
+/// how the records differ.
 fn look_up(
     batch: &RecordBatch,
     file: &mut SampleAppend,
-    mut f: impl FnMut(&str, u64, u64, bool) -> Result<(), IngestError>,
+    mut f: impl FnMut(&str, u64, u64, Differs) -> Result<(), IngestError>,
 ) -> Result<(), IngestError> {
     let (rows, ids, records) = record_columns(batch).ok_or(IngestError::SampleColumns)?;
     for i in 0..batch.num_rows() {
         let record = records.is_valid(i).then(|| records.value(i));
-        if let Some((at, is_same)) = file.stored(ids.value(i), record)? {
-            f(ids.value(i), rows.value(i), at, is_same)?;
+        if let Some((at, differs)) = file.stored(ids.value(i), record)? {
+            f(ids.value(i), rows.value(i), at, differs)?;
         }
     }
     Ok(())

@@ -10,7 +10,7 @@
 mod known;
 mod session;
 
-pub use session::{AppendOptions, AppendReport, IfChanged, IfDeleted, Pushed, SampleAppend};
+pub use session::{AppendOptions, AppendReport, Differs, IfChanged, IfDeleted, Pushed, SampleAppend};
 
 use crate::error::AppendError;
 use crate::samples::ColumnSpec;

@@ -49,6 +49,17 @@ pub struct AppendOptions {
     pub source: Option<String>,
 }
 
+/// How a record differs from the stored one of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differs {
+    /// It is the same.
+    Nowhere,
+    /// By a carriage return at its end alone.
+    InLineEnd,
+    /// Otherwise, or what is compared is no record.
+    Otherwise,
+}
+
 /// Outcome of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
@@ -174,15 +185,20 @@ impl SampleAppend {
         self.report
     }
 
-    /// The row of the sample that the dataset had under an id before this append, and whether its record is
-    /// this one. Adds nothing.
+    /// The row of the sample that the dataset had under an id before this append, and how this record differs from
+    /// its own. Adds nothing.
     ///
     /// # Errors
     /// A ledger that can neither be read nor rebuilt.
-    pub fn stored(&mut self, id: &str, record: Option<&[u8]>) -> Result<Option<(u64, bool)>, AppendError> {
+    pub fn stored(&mut self, id: &str, record: Option<&[u8]>) -> Result<Option<(u64, Differs)>, AppendError> {
         let Stored::Live(known) = self.ids.stored(id)? else { return Ok(None) };
-        let is_same = record.is_some_and(|r| sample_digest(Some(r), &mut MetaRow::new()) == known.digest);
-        Ok(Some((known.row, is_same)))
+        let is_same = |r: &[u8]| sample_digest(Some(r), &mut MetaRow::new()) == known.digest;
+        let differs = match record {
+            Some(record) if is_same(record) => Differs::Nowhere,
+            Some(record) if differs_in_line_end(record, known.digest) => Differs::InLineEnd,
+            _ => Differs::Otherwise,
+        };
+        Ok(Some((known.row, differs)))
     }
 
     /// Adds a sample, or finds that it is there already.
