@@ -136,6 +136,37 @@ fn d12_rows_that_can_never_be_scored_are_counted_when_they_are_added() {
 }
 
 #[test]
+fn a_dry_run_of_add_tells_what_it_would_do_and_changes_nothing() {
+    let place = Place::new();
+    write(
+        &place,
+        "a.jsonl",
+        "{\"id\":\"a\",\"text\":\"a b\",\"n\":1}\n{\"id\":\"b\",\"text\":\"\",\"n\":2}\n",
+    );
+    let dry = |file: &str, more: &[&str]| add(&place, "pool", file, &[&["--dry-run"], more].concat());
+    let first = dry("a.jsonl", &[]);
+    said(&first, 0, &["pool: 2 samples to add, 0 there already", "columns: n int", "nothing was changed"]);
+    said(&first, 0, &["1 of 2 records has nothing to score"]);
+    assert!(!place.path("store").exists());
+
+    said(&add(&place, "pool", "a.jsonl", &[]), 0, &["2 samples added"]);
+    let snapshot = || place.value("SELECT max(number) FROM gstore.snapshots");
+    let before = snapshot();
+    let lines = "{\"id\":\"a\",\"text\":\"a c\",\"n\":1}\n{\"id\":\"c\",\"text\":\"c\"}\n{\"id\":\"c\",\"text\":\"d\"}\n";
+    write(&place, "b.jsonl", lines);
+    // What add refuses, its dry run refuses.
+    said(&dry("b.jsonl", &[]), 1, &["is in dataset \"pool\" already"]);
+    said(&dry("b.jsonl", &["--if-changed", "keep"]), 1, &["occurs twice"]);
+    let kept = ["--if-changed", "keep", "--duplicates", "first"];
+    let words =
+        "1 sample to add, 0 there already, 0 to replace, 1 changed line to skip, 1 repeats an earlier id";
+    said(&dry("b.jsonl", &kept), 0, &[words]);
+    write(&place, "wrong.jsonl", "{\"id\":\"d\",\"text\":\"d\",\"n\":\"many\"}\n");
+    assert_eq!(dry("wrong.jsonl", &[]).code, add(&place, "pool", "wrong.jsonl", &[]).code);
+    assert_eq!((snapshot(), place.value("SELECT count(*) FROM pool")), (before, "2".to_owned()));
+}
+
+#[test]
 fn an_id_that_is_null_is_made_as_one_that_is_not_there() {
     let place = Place::new();
     let lines = "{\"id\": null, \"text\": \"a\"}\n{\"id\": null, \"text\": \"b\"}\n{\"text\": \"c\"}\n";

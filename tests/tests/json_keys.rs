@@ -100,6 +100,7 @@ fn the_page_has_every_key_and_no_other() {
         ("info FEATURE", vec!["info", "1", "--json"]),
         ("info RUN", vec!["info", &run, "--json"]),
         ("add", vec!["add", "--dataset", "pool", "--data", "pool.jsonl", "--json"]),
+        ("add --dry-run", vec!["add", "--dataset", "pool", "--data", "pool.jsonl", "--dry-run", "--json"]),
         ("index", vec!["index", "--sketch", "--dataset", "pool", "--json"]),
         (
             "matrix --dry-run",

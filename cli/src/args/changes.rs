@@ -9,7 +9,7 @@ impl Command {
     /// written is found before the work and not after it.
     pub fn changes_store(&self) -> bool {
         match self {
-            // A `gc` holds the lock of writers also where it only tells.
+            // An `add` and a `gc` hold the lock of writers also where they only tell.
             Self::Add(_) | Self::Import(_) | Self::Drop(_) | Self::Gc(_) => true,
             Self::Compact(args) => !args.dry_run,
             Self::Delete(args) => !args.dry_run,

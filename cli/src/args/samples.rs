@@ -10,7 +10,8 @@ use gstore_ingest::pipeline::Existing;
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  \
     gstore add --store s --dataset pool --data pool.jsonl extra.parquet 'more/*.csv.gz'\n  \
-    gstore add --store s --dataset pool --data alpaca.json --skip-bad 20 --duplicates first\n\n\
+    gstore add --store s --dataset pool --data alpaca.json --skip-bad 20 --duplicates first\n  \
+    gstore add --store s --dataset pool --data alpaca.json --dry-run\n\n\
     A record has `messages`, or `prompt` and `completion`, or `text`; `id`; any other key becomes a column. Alpaca, ShareGPT, OpenAI, preference and FLAN data is recognised. Formats and rules: docs/data.md\n\n\
     Memory: one line, or one batch of rows of the file, and about 100 bytes for each new sample.")]
 pub struct AddArgs {
@@ -25,7 +26,10 @@ pub struct AddArgs {
     /// How to read the samples
     #[command(flatten)]
     pub samples: SampleArgs,
-    /// Print what was done as JSON
+    /// Show what would be added and in which columns, and leave the store alone
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print what was done, or with --dry-run what would be, as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -7,6 +7,7 @@ mod told;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use gstore_ingest::pipeline::AddPreview;
 use serde_json::{Map, Value};
 
 use crate::args::AddArgs;
@@ -15,17 +16,27 @@ use crate::datasets;
 use crate::output::out;
 
 pub use samples::Samples;
+pub use told::foretold;
 
 /// The snapshot that the first samples of a store make.
 const FIRST: u64 = 1;
 
-/// Registers the samples.
+/// Registers the samples, or says what that would do.
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     // Before a pipe is read to its end.
     context.store_path()?;
     let (mut reports, mut added) = (Map::new(), Vec::new());
     let as_given = args.samples.for_dataset(args.dataset.as_deref());
     for (dataset, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
+        if args.dry_run {
+            let preview = Samples::new(context, &dataset, &data, &as_given)?.preview(context)?;
+            if args.json {
+                reports.insert(dataset, serde_json::to_value(preview)?);
+            } else {
+                print(&dataset, &preview)?;
+            }
+            continue;
+        }
         let done = Samples::new(context, &dataset, &data, &as_given)
             .and_then(|samples| samples.register(context, None).map(|(_, report)| (samples, report)));
         let (samples, report) = done.inspect_err(|_| tell_kept(context, &added))?;
@@ -48,8 +59,21 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
             _ => Value::Object(reports),
         };
         out!("{}", serde_json::to_string_pretty(&report)?);
+    } else if args.dry_run {
+        out!("nothing was changed: this was a dry run");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what a registration would do.
+fn print(dataset: &str, preview: &AddPreview) -> Result<()> {
+    out!("{}", foretold(dataset, &preview.report));
+    let column = preview.columns.iter().map(|column| format!("{} {}", column.name, column.ty));
+    let columns: Vec<String> = column.collect();
+    if !columns.is_empty() {
+        out!("  columns: {}", columns.join(", "));
+    }
+    Ok(())
 }
 
 /// Says which datasets an error leaves added: each is a commit of its own.

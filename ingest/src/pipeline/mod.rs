@@ -48,7 +48,8 @@ pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs, check_weights};
 pub use preview::Preview;
 pub use register::{
-    AddClient, AddOutcome, AddReport, AddRequest, Existing, add, add_of, add_until, check_data,
+    AddClient, AddOutcome, AddPreview, AddReport, AddRequest, Existing, add, add_of, add_until, check_data,
+    preview_add,
 };
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, ProjectionChoice};
 pub use run::Ending;

@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 use gstore_core::{Cancel, many};
 use gstore_data::{FieldNames, cut_records};
 use gstore_ingest::pipeline::{
-    AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
+    AddPreview, AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
+    preview_add,
 };
 use gstore_model::hub::{DATA_PREFIX, HubConfig, resolve_data};
 use gstore_store::{IfDeleted, Store};
@@ -134,6 +135,20 @@ impl Samples {
         let store = new.keep()?;
         context.say(&format!("new store {}", store.path().display()));
         Ok((store, report))
+    }
+
+    /// What registering them would do, in the store of the command line or where one would be made.
+    pub fn preview(&self, context: &Context) -> Result<AddPreview> {
+        let preview = |store: &Store| -> Result<AddPreview> {
+            Ok(preview_add(store, &self.request, &mut context.reporter(), &self.cancel)?)
+        };
+        if let Some(store) = context.open_if_there()? {
+            return preview(&store);
+        }
+        check_data(&self.request)?;
+        NewStore::check(context.store_path()?)?;
+        let folder = tempfile::tempdir()?;
+        preview(&Store::create(folder.path().join("store"))?)
     }
 
     /// Says what was new.

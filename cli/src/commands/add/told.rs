@@ -1,4 +1,4 @@
-//! What `gstore add` says of a registration.
+//! What is said of a registration, and of one that is only tried.
 
 use gstore_core::{many, many_of};
 use gstore_ingest::pipeline::AddReport;
@@ -37,6 +37,28 @@ pub(super) fn told(dataset: &str, report: &AddReport) -> String {
     if report.kept > 0 {
         let kept = many(report.kept, "changed line");
         text.push_str(&format!("; {kept} skipped, as stored samples are kept"));
+    }
+    text
+}
+
+/// What would be new, what is there, and what would be left out.
+pub fn foretold(dataset: &str, report: &AddReport) -> String {
+    let mut text = format!(
+        "{dataset}: {} to add, {} there already, {} to replace, {} to skip",
+        many(report.added, "sample"),
+        report.unchanged,
+        report.replaced,
+        many(report.kept, "changed line")
+    );
+    if report.left_out > 0 {
+        text.push_str(&format!(", {} deleted before to leave out", report.left_out));
+    }
+    if report.duplicates > 0 {
+        let repeat = many_of(report.duplicates, "repeats", "repeat");
+        text.push_str(&format!(", {repeat} an earlier id, to leave out"));
+    }
+    if report.skipped > 0 {
+        text.push_str(&format!(", {} that cannot be read to leave out", many(report.skipped, "record")));
     }
     text
 }

@@ -12,6 +12,7 @@ use gstore_store::vfs::free_space;
 use gstore_store::{Granularity, Store};
 use indicatif::{HumanBytes, HumanDuration};
 
+use super::super::add::foretold;
 use super::{samples, sketch};
 use crate::args::IngestArgs;
 use crate::context::Context;
@@ -43,21 +44,11 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
     let folder = tempfile::tempdir()?;
     let scratch = Store::create(folder.path().join("store"))?;
     let samples = samples(context, args, request)?;
-    samples.read(context, &scratch, None)?;
+    let AddReport { skipped, duplicates, .. } = samples.read(context, &scratch, None)?;
     let add = samples.request();
     let preview = Preview::new(store.as_ref(), &scratch, request, add, &mut context.reporter())?;
     samples.check_stopped()?;
-    let AddReport { added, unchanged, replaced, kept, left_out, .. } = preview.report;
-    let mut text = format!(
-        "{}: {} to add, {unchanged} there already, {replaced} to replace, {} to skip",
-        args.dataset(),
-        many(added, "sample"),
-        many(kept, "changed line")
-    );
-    if left_out > 0 {
-        text.push_str(&format!(", {left_out} deleted before to leave out"));
-    }
-    context.say(&text);
+    context.say(&foretold(args.dataset(), &AddReport { skipped, duplicates, ..preview.report }));
     let plans: Vec<&IngestPlan> = preview.plans().collect();
     print(context, args, &plans)
 }

@@ -14,8 +14,8 @@ use gstore_core::{Cancel, sha256_hex};
 use sha2::{Digest, Sha256};
 
 use gstore_store::{
-    AppendOptions, ClientWrite, CommitError, DatasetName, DatasetPart, IfDeleted, NewSample, Pushed,
-    SampleAppend, Store,
+    AppendOptions, AppendReport, ClientWrite, CommitError, DatasetName, DatasetPart, IfDeleted, NewSample,
+    Pushed, SampleAppend, Store,
 };
 
 use super::bad::Bad;
@@ -25,7 +25,7 @@ use super::room::{SAMPLE_ROWS, check_new};
 use super::{IngestError, Progress, Unit};
 use gstore_data::{Content, Duplicates, IdAllocator, Place, Record, Schema};
 
-pub use request::{AddClient, AddOutcome, AddReport, AddRequest, Existing};
+pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, Existing};
 
 use columns::{Found, find_columns, overrides, renamed};
 use input::Input;
@@ -55,9 +55,31 @@ pub fn add_until(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<AddReport, IngestError> {
-    match add_named(store, request, then, None, progress, cancel)? {
+    without_key(add_named(store, request, then, None, progress, cancel, SampleAppend::finish)?)
+}
+
+/// What [`add_until`] would do: the same but for the commit.
+///
+/// # Errors
+/// As [`add_until`].
+pub fn preview_add(
+    store: &Store,
+    request: &AddRequest,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<AddPreview, IngestError> {
+    let mut columns = Vec::new();
+    let outcome = add_named(store, request, None, None, progress, cancel, |append| {
+        columns = append.columns().to_vec();
+        Ok(append.report())
+    })?;
+    Ok(AddPreview { report: without_key(outcome)?, columns })
+}
+
+/// The report of a registration without a key, which nothing repeats.
+fn without_key(outcome: AddOutcome) -> Result<AddReport, IngestError> {
+    match outcome {
         AddOutcome::Done(report) => Ok(report),
-        // Nothing without a key is a repetition.
         AddOutcome::Repeated(_) => Err(IngestError::Stopped),
     }
 }
@@ -74,9 +96,10 @@ pub fn add_of(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<AddOutcome, IngestError> {
-    add_named(store, request, None, Some(client), progress, cancel)
+    add_named(store, request, None, Some(client), progress, cancel, SampleAppend::finish)
 }
 
+/// Registers samples; `end` takes the append when all are in it.
 fn add_named(
     store: &Store,
     request: &AddRequest,
@@ -84,6 +107,7 @@ fn add_named(
     client: Option<&AddClient>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
+    end: impl FnOnce(SampleAppend) -> Result<AppendReport, CommitError>,
 ) -> Result<AddOutcome, IngestError> {
     let (name, input) = (dataset(request)?, Input::find(request)?);
     if let Some(then) = then {
@@ -138,7 +162,7 @@ fn add_named(
     if cancel.is_raised() {
         return Err(IngestError::Stopped);
     }
-    let report = append.finish()?;
+    let report = end(append)?;
     Ok(AddOutcome::Done(AddReport {
         added: report.added,
         // Equal records of these very files are not there already.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use gstore_data::{Duplicates, Layout};
-use gstore_store::{IfChanged, IfDeleted, WriteNote};
+use gstore_store::{ColumnDef, IfChanged, IfDeleted, WriteNote};
 
 /// Data to register.
 #[derive(Debug, Clone)]
@@ -89,6 +89,16 @@ pub struct AddReport {
     pub layout: Option<Layout>,
     /// The published snapshot, if anything was added.
     pub snapshot: Option<u64>,
+}
+
+/// What a registration would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AddPreview {
+    /// Its report.
+    #[serde(flatten)]
+    pub report: AddReport,
+    /// The metadata columns that the dataset would have.
+    pub columns: Vec<ColumnDef>,
 }
 
 /// A client whose samples are registered from a copy of what it sent.
