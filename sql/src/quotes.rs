@@ -1,5 +1,5 @@
 //! Names in the words of the statement, for errors that have the engine's: text in double quotes, names that
-//! the statement gives itself, keys of JSON read like fields, texts read like lists, and what its functions
+//! the statement gives itself, keys of JSON read like fields, texts and times read like lists, and what its functions
 //! are called.
 
 use std::collections::HashSet;
@@ -112,11 +112,12 @@ impl Names {
         }
     }
 
-    /// The error about a text that is read like a list, with how it is written there.
+    /// The error about a text or a time that is read like a list, with how it is written there.
     fn of_list(&self, error: SqlError) -> SqlError {
-        match self.listed.as_slice() {
-            [(written, (line, place))] if error.message() == NO_ELEMENTS => error
-                .worded(format!("`{written}` is of a text, which has no elements and no slices"))
+        let what = error.message().strip_suffix(NO_ELEMENTS).map(str::to_owned);
+        match (self.listed.as_slice(), what) {
+            ([(written, (line, place))], Some(what)) => error
+                .worded(format!("`{written}` is of {what}, which has no elements and no slices"))
                 .at(*line, *place),
             _ => error,
         }

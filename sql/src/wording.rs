@@ -18,8 +18,8 @@ pub(super) const OCCURS: &str = " occurs twice: give one of them another name wi
 /// What the error about a key of a text says, before it is known which.
 pub(super) const NO_FIELDS: &str = "a text has no fields";
 
-/// What the error about an element or a slice of a text says, before it is known which.
-pub(super) const NO_ELEMENTS: &str = "a text has no elements";
+/// How the error about an element or a slice of a text or a time ends, before it is known which.
+pub(super) const NO_ELEMENTS: &str = " has no elements";
 
 /// What stands between a function and the types that it does not take.
 pub(super) const TYPES: &str = "() does not take these types: ";

@@ -72,15 +72,33 @@ fn balanced(mut text: &str) -> String {
     format!("{text}{}", ")".repeat(open))
 }
 
+/// The error about an element or a slice of what is no list but a text or a time.
+fn no_elements(call: &str) -> Option<SqlError> {
+    let (_, types) = call.split_once('(')?;
+    let (what, hint) = if types.starts_with("Utf8") {
+        (
+            "a text",
+            "a part of a text is substr(x, from, length); an element of a JSON list is x->0, the first",
+        )
+    } else if types.starts_with("Timestamp(") || types.starts_with("Date") {
+        (
+            "a time",
+            "parts of a time are year(t), month(t), t::DATE; its text is to_char(t, '%Y-%m') or t::VARCHAR",
+        )
+    } else {
+        return None;
+    };
+    Some(SqlError::invalid(format!("{what}{NO_ELEMENTS}")).hint(hint))
+}
+
 /// A call with values of types that the function does not take.
 fn wrong_types(name: &str, call: &str) -> SqlError {
     let several = call.contains(", ");
     let is_time = call.contains("Timestamp(") || call.contains("(Date");
-    let of_text = call.split_once('(').is_some_and(|(_, types)| types.starts_with("Utf8"));
-    if matches!(name, "array_element" | "array_slice") && of_text {
-        let hint =
-            "a part of a text is substr(x, from, length); an element of a JSON list is x->0, the first";
-        return SqlError::invalid(NO_ELEMENTS.to_owned()).hint(hint);
+    if matches!(name, "array_element" | "array_slice")
+        && let Some(error) = no_elements(call)
+    {
+        return error;
     }
     let how = match name {
         "max" if several => {
