@@ -133,6 +133,15 @@ fn dot_commands_work_through_a_pipe() {
     assert!(fine && shown.starts_with("b\n2\n") && shown.ends_with("\nd\n4\n"), "{shown}{said}");
     assert!(shown.contains("c = 3\n"), "{shown}");
     assert_eq!(fs_err::read_to_string(place.path("one.csv")).expect("written"), "a\n1\n");
+    // An ending says the format, as for `-o`, and without one the mode does.
+    let (_, said, fine) = piped(&place, &["query"], ".output one.foo\nSELECT 1 AS a;");
+    assert!(!fine && said.contains("one.foo: the ending says no format"), "{said}");
+    assert!(!place.path("one.foo").exists());
+    let script = ".mode json\n.output one.txt\nSELECT 1 AS a;\n.output one\nSELECT 1 AS a;";
+    let (shown, said, fine) = piped(&place, &["query"], script);
+    assert!(fine && shown.is_empty(), "{shown}{said}");
+    let written = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
+    assert!(written("one") == "{\"a\":1}\n" && !written("one.txt").contains('{'), "{}", written("one.txt"));
     place.ok(&["view", "create", "odd_ones", "SELECT id, row FROM pool"]);
     assert_eq!(place.ok(&["query", ".tables odd"]), "odd_ones\n");
     has(&place.ok(&["query", ".schema odd_ones"]), &["odd_ones\n", "  id ", "  row "]);

@@ -25,7 +25,7 @@ use crate::args::QueryArgs;
 use crate::commands::query::{Engine, checked, own_tables, report, without_mark};
 use crate::context::Context;
 use crate::drawing::colours;
-use crate::ending::{Packing, format_of, format_of_name, packing_of};
+use crate::ending::{Packing, check_ending, format_of, packing_of};
 use crate::failure::{UsageError, text};
 use crate::models::encoder;
 use crate::output::say;
@@ -242,7 +242,7 @@ impl Shell<'_> {
             bail!("{} exists; .output begins a new file: give another name", path.display());
         }
         check(self.context, &[Some(path.as_path())], false)?;
-        format_of_name(&path)?;
+        check_ending(&path)?;
         if packing_of(&path) != Packing::None {
             bail!("{}: the shell packs no files; `gstore query -o FILE` does", path.display());
         }
