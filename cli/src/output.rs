@@ -82,6 +82,22 @@ pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Resul
     Ok(())
 }
 
+/// A path in a report.
+pub fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Refuses `--json` where a result goes to standard output: one object is all that is printed there.
+pub fn check_json(results: &[Option<&Path>]) -> Result<()> {
+    match results.iter().any(|path| Place::of(*path) == Place::Stdout) {
+        true => bail!(UsageError(
+            "--json prints a report on standard output, where no result can go then: name a file for it"
+                .to_owned()
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Refuses a file that cannot be written, or that is there without `force`.
 fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
     let refuse = |why: String| Err(UsageError(format!("{} {why}", path.display())).into());

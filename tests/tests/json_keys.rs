@@ -77,7 +77,7 @@ fn strangers(value: &Value, path: &mut Vec<String>, table: &[(Vec<String>, Strin
 }
 
 /// Compares what a command printed with its table.
-fn check(heading: &str, value: &Value) {
+pub fn check(heading: &str, value: &Value) {
     let page = page();
     let table = page.get(heading).unwrap_or_else(|| panic!("the page has no table for {heading:?}"));
     let mut wrong = Vec::new();
@@ -107,6 +107,24 @@ fn the_page_has_every_key_and_no_other() {
             vec!["matrix", "--pool", "pool", "--target", "pool", "-o", "m", "--dry-run", "--json"],
         ),
         ("matrix", vec!["matrix", "--pool", "pool", "--target", "pool", "-o", "m", "--json"]),
+        (
+            "select",
+            vec![
+                "select",
+                "--pool",
+                "pool",
+                "--target",
+                "pool",
+                "--top",
+                "5",
+                "-o",
+                "best.jsonl",
+                "--quota",
+                "a=1",
+                "--json",
+            ],
+        ),
+        ("plot", vec!["plot", "scores", "--pool", "pool", "--target", "pool", "-o", "scores.svg", "--json"]),
         ("verify", vec!["verify", "--all", "--json"]),
         (
             "ask --explain",
@@ -119,6 +137,16 @@ fn the_page_has_every_key_and_no_other() {
         ("token revoke", vec!["token", "revoke", "page", "--json"]),
     ] {
         check(heading, &place.json(&args));
+    }
+
+    let mut merge = place.gstore(&["merge", "--json", "-o", "merged", "--model"]);
+    merge.arg(world::demo().join("model")).arg(world::demo().join("warmup/checkpoint-26"));
+    check("merge", &serde_json::from_str(&binary::ok(&mut merge)).expect("JSON"));
+    // What is printed is one object.
+    let select = ["select", "--pool", "pool", "--target", "pool", "--top", "5", "-o"];
+    for more in [&["-", "--json"][..], &["more.jsonl", "--json", "--plot"]] {
+        let refused = place.run(&[&select[..], more].concat());
+        assert!(refused.code == 2 && refused.stderr.contains("--json prints a report"), "{}", refused.stderr);
     }
 
     check("factors gram", &place.json(&["factors", "gram", "g", "--dataset", "pool", "--json"]));

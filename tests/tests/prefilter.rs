@@ -85,8 +85,10 @@ fn what_is_fitted_keeps_the_best_rows() {
     assert!(report["report"]["choice"]["bound"].as_f64().expect("a number") >= 0.95, "{report:#}");
     let args =
         ["prefilter", "apply", "cheap", "--pool", "pool", "-o", "kept.jsonl", "--predictions", "p.csv"];
-    place.ok(&args);
+    let applied = place.json(&[&args[..], &["--json"]].concat());
+    crate::json_keys::check("prefilter apply", &applied);
     let kept = fs_err::read_to_string(place.path("kept.jsonl")).expect("written");
+    assert_eq!(applied["kept"], json!(kept.lines().count()));
     let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
     let lines: BTreeSet<&str> = pool.lines().collect();
     assert!(kept.lines().all(|line| lines.contains(line)), "lines are the original ones");

@@ -34,9 +34,6 @@ pub struct CascadeArgs {
     /// Label the sample, print what is to be expected, and stop: no file is written but --report
     #[arg(long, requires = "cascade")]
     pub estimate: bool,
-    /// Print the estimate as JSON; with --each target an object a line
-    #[arg(long, requires = "estimate")]
-    pub json: bool,
     /// File for the report of the cascade: .json, else text
     #[arg(long, value_name = "FILE", requires = "cascade")]
     pub report: Option<PathBuf>,

@@ -11,7 +11,7 @@ use super::scoring::{PAIRS, TERMS};
 #[cfg(feature = "serve")]
 use super::serve::RemoteArgs;
 use super::text::TextArgs;
-use super::{CascadeArgs, FactorsModelArgs, ModelArgs, PictureArgs, RuleArgs};
+use super::{CascadeArgs, FactorsModelArgs, ModelArgs, PlotOutputArgs, RuleArgs};
 
 /// Widest line of a help.
 const WIDEST: usize = 100;
@@ -107,7 +107,7 @@ fn grouped(root: Command) -> Command {
         })
         .mut_subcommand("plot", |plot| {
             plot.mut_subcommands(|what| {
-                let picture = own::<PictureArgs>("Picture");
+                let picture = own::<PlotOutputArgs>("Picture");
                 with(what, [vec![picture], questions(), models(), reading()].into_iter().flatten().collect())
             })
         })

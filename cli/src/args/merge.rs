@@ -24,4 +24,7 @@ pub struct MergeArgs {
     /// Replace the folder if a merged model is in it
     #[arg(long)]
     pub force: bool,
+    /// Print what was merged as JSON
+    #[arg(long)]
+    pub json: bool,
 }

@@ -33,7 +33,7 @@ pub enum PlotWhat {
         folders: Vec<PathBuf>,
         /// Where it is drawn
         #[command(flatten)]
-        picture: PictureArgs,
+        to: PlotOutputArgs,
     },
     /// How the scores of a pool are distributed, with the noise floor
     Scores {
@@ -45,7 +45,7 @@ pub enum PlotWhat {
         top: Option<String>,
         /// Where it is drawn
         #[command(flatten)]
-        picture: PictureArgs,
+        to: PlotOutputArgs,
     },
     /// Which share each source has of the best rows, and of the pool
     Sources {
@@ -60,7 +60,7 @@ pub enum PlotWhat {
         column: String,
         /// Where it is drawn
         #[command(flatten)]
-        picture: PictureArgs,
+        to: PlotOutputArgs,
     },
     /// How many rows two rankings of a pool have in common, by the number of rows taken
     Overlap {
@@ -79,7 +79,7 @@ pub enum PlotWhat {
         top: String,
         /// Where it is drawn
         #[command(flatten)]
-        picture: PictureArgs,
+        to: PlotOutputArgs,
     },
     /// The tokens of a sample, coloured by their loss or influence; needs what `gstore ingest --per-token`
     /// computes
@@ -102,7 +102,7 @@ pub enum PlotWhat {
         snapshot: Option<SnapshotName>,
         /// Where it is drawn
         #[command(flatten)]
-        picture: PictureArgs,
+        to: PlotOutputArgs,
         /// How tokens are scored for targets
         #[command(flatten)]
         scoring: ScoringArgs,
@@ -110,6 +110,30 @@ pub enum PlotWhat {
         #[command(flatten)]
         models: ModelArgs,
     },
+}
+
+impl PlotWhat {
+    /// Its word, and where it is drawn.
+    pub fn drawn(&self) -> (&'static str, &PlotOutputArgs) {
+        match self {
+            Self::Train { to, .. } => ("train", to),
+            Self::Scores { to, .. } => ("scores", to),
+            Self::Sources { to, .. } => ("sources", to),
+            Self::Overlap { to, .. } => ("overlap", to),
+            Self::Tokens { to, .. } => ("tokens", to),
+        }
+    }
+}
+
+/// Where a picture is drawn, and whether that is told.
+#[derive(Args, Debug)]
+pub struct PlotOutputArgs {
+    /// The picture
+    #[command(flatten)]
+    pub picture: PictureArgs,
+    /// Print what was drawn and where as JSON
+    #[arg(long, requires = "output")]
+    pub json: bool,
 }
 
 /// A pool, a target, and how they are compared.

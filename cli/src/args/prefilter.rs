@@ -173,6 +173,9 @@ pub struct PrefilterApplyArgs {
     /// Replace the files if they exist
     #[arg(long)]
     pub force: bool,
+    /// Print how many rows are kept as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `gstore prefilter evaluate`

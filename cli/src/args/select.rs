@@ -67,6 +67,10 @@ pub struct SelectArgs {
     /// Replace the files if they exist
     #[arg(long)]
     pub force: bool,
+    /// Print how many rows were selected, and what was not, as JSON, or the --estimate; with --each target an
+    /// object a line
+    #[arg(long)]
+    pub json: bool,
     /// The picture of it
     #[command(flatten)]
     pub draw: DrawArgs,

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use gstore::Folders;
 use gstore_core::many;
+use serde_json::json;
 
 use crate::args::MergeArgs;
 use crate::context::Context;
 use crate::exchange::exchange;
 use crate::failure::UsageError;
 use crate::models::folder_error;
+use crate::output::{out, shown};
 
 /// What every adapter has.
 const CONFIG: &str = "adapter_config.json";
@@ -43,12 +45,14 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
     } else {
         gstore_train::merge(&base, adapter, &args.output)?;
     }
-    context.say(&format!(
-        "{}: the weights of {} with {}",
-        args.output.display(),
-        base.display(),
-        adapter.display()
-    ));
+    let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(shown);
+    match args.json {
+        true => {
+            let report = json!({ "output": output, "model": model, "adapter": adapter });
+            out!("{}", serde_json::to_string_pretty(&report)?);
+        }
+        false => context.say(&format!("{output}: the weights of {model} with {adapter}")),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

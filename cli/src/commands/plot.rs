@@ -11,13 +11,14 @@ use gstore::picture::{
 };
 use gstore::{AnswerError, Snapshot, Work};
 use gstore_query::influence::{Function, InfluenceSpec, OptionError, Options, Takes};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::args::{ModelArgs, PictureArgs, PlotArgs, PlotWhat, RankingArgs, ScoringArgs};
+use crate::args::{ModelArgs, PlotArgs, PlotOutputArgs, PlotWhat, RankingArgs, ScoringArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
 use crate::failure::UsageError;
 use crate::models::encoder;
+use crate::output::{check_json, out, shown};
 use crate::question::{between, scoring};
 
 /// What Ctrl-C says.
@@ -25,14 +26,12 @@ const STOPPING: &str = "stopping; once more to stop at once";
 
 /// Draws what the flags ask for.
 pub fn run(context: &Context, args: &PlotArgs) -> Result<ExitCode> {
-    let picture = match &args.what {
-        PlotWhat::Train { picture, .. }
-        | PlotWhat::Scores { picture, .. }
-        | PlotWhat::Sources { picture, .. }
-        | PlotWhat::Overlap { picture, .. }
-        | PlotWhat::Tokens { picture, .. } => picture,
-    };
-    check(context, picture)?;
+    let (what, PlotOutputArgs { picture, json }) = args.what.drawn();
+    let file = picture.output.as_deref();
+    check_file(context, file, picture.force)?;
+    if *json {
+        check_json(&[file])?;
+    }
     let drawn = match &args.what {
         PlotWhat::Train { folders, .. } => trainings(folders)?,
         PlotWhat::Scores { ranking, top, .. } => {
@@ -55,11 +54,10 @@ pub fn run(context: &Context, args: &PlotArgs) -> Result<ExitCode> {
         }
     };
     draw(picture, &drawn)?;
+    if *json {
+        out!("{}", serde_json::to_string_pretty(&json!({ "picture": what, "output": file.map(shown) }))?);
+    }
     Ok(ExitCode::SUCCESS)
-}
-
-fn check(context: &Context, args: &PictureArgs) -> Result<()> {
-    check_file(context, args.output.as_deref(), args.force)
 }
 
 fn trainings(folders: &[PathBuf]) -> Result<Picture> {

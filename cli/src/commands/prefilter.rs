@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
-use gstore::{Drawn, KeptRows, LabelRequest, PrefilterNote, PrefilterRequest, TableTo};
+use gstore::{Applied, Drawn, KeptRows, LabelRequest, PrefilterNote, PrefilterRequest, TableTo};
 use gstore_core::many;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::{Budget, Report, percent};
@@ -27,7 +27,7 @@ use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::ending::{format_of, format_of_scores};
 use crate::failure::{Refused, UsageError};
-use crate::output::{Output, Place, check, out};
+use crate::output::{Output, Place, check, check_json, out, shown};
 use crate::question::scoring;
 
 /// What Ctrl-C says.
@@ -136,6 +136,10 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     let (output, predictions) = (args.output.as_deref(), args.predictions.as_deref());
     let form = Form::of(context, output, predictions, args.force)?;
     let format = predictions.map(format_of_scores).transpose()?;
+    if args.json {
+        let files: Vec<_> = [output, predictions].into_iter().filter(Option::is_some).collect();
+        check_json(&files)?;
+    }
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let prefilter = gstore::prefilter(&snapshot, &args.name)?;
@@ -159,8 +163,17 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     cancel.check().map_err(gstore_query::QueryError::from)?;
     folder.map_or(Ok(()), NewFolder::finish)?;
     [kept, table].into_iter().flatten().try_for_each(Output::finish)?;
-    let share = found.kept as f64 / found.rows.max(1) as f64;
-    context.say(&format!("{} of {} kept ({})", found.kept, many(found.rows, "row"), percent(share)));
+    if args.json {
+        let Applied { rows, kept, unpredicted } = found;
+        let report = json!({
+            "prefilter": args.name, "pool": args.pool, "rows": rows, "kept": kept, "unpredicted": unpredicted,
+            "output": output.map(shown), "predictions": predictions.map(shown),
+        });
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        let share = found.kept as f64 / found.rows.max(1) as f64;
+        context.say(&format!("{} of {} kept ({})", found.kept, many(found.rows, "row"), percent(share)));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -25,7 +25,7 @@ use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::folder_error;
-use crate::output::{self, Output, Place, check_outside, folder_of, out};
+use crate::output::{self, Output, check_outside, folder_of, out};
 use crate::texts;
 
 /// Queries that cannot be solved for whose reasons are said; --json has all.
@@ -129,10 +129,8 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
     }
     if has_table {
         query::check_place(context, &args.output)?;
-        if args.json && Place::of(args.output.output.as_deref()) == Place::Stdout {
-            bail!(UsageError(
-                "--json prints the report, and the scores need a file then: --output".to_owned()
-            ));
+        if args.json {
+            output::check_json(&[args.output.output.as_deref()])?;
         }
     }
     if let Some(report) = &args.report {

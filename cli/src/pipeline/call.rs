@@ -378,7 +378,8 @@ mod tests {
             (agreement.to_owned(), "--json", true),
             (format!("{agreement}output = 'a.svg'\n"), "--json", false),
             (format!("{agreement}output = 'a.svg'\n"), "--force", true),
-            (select.to_owned(), "--json", false),
+            (select.to_owned(), "--json", true),
+            ("command = 'plot train'\nargs = 'o'\n".to_owned(), "--json", false),
             (matrix.to_owned(), "--json", true),
         ] {
             let call = call(&stage).expect(&stage);

@@ -10,6 +10,7 @@ use super::child::Task;
 use super::outcome::Outcome;
 use super::runner::{Runner, header};
 use super::trial::{self, Trial};
+use crate::output::Place;
 use crate::pipeline::{Asked, Call, PlannedStage, Record, Resource, State, Why};
 
 /// Lets a training take the folder of another one.
@@ -214,7 +215,11 @@ fn add_threads(call: &Call, threads: usize, more: &mut Vec<String>) {
 fn add_json(call: &Call, more: &mut Vec<String>) {
     // Without these it prints the answers themselves.
     let prints = call.words[0] != "generate" || call.has("output") || call.has("as");
-    if call.knows("json") && prints {
+    let is_printed = |option: &&str| {
+        call.value(option).is_some_and(|path| Place::of(Some(Path::new(path))) == Place::Stdout)
+    };
+    let results = ["output", "scores", "predictions", "plot"];
+    if call.knows("json") && prints && !results.iter().any(is_printed) {
         add(call, "--json", more);
     }
 }

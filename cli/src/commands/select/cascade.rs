@@ -11,6 +11,7 @@ use gstore_query::influence::{Diversity, InfluenceSpec, Order};
 use gstore_store::Store;
 use serde_json::{Value, json};
 
+use super::told::print;
 use crate::args::SelectArgs;
 use crate::commands::folder::is_folder;
 use crate::commands::prefilter::{C, alphas, learner};
@@ -158,11 +159,10 @@ fn request(
     })
 }
 
-/// Prints an estimate, which is what the command was asked for; where it was for each target, an object a line.
+/// Prints an estimate, which is what the command was asked for.
 fn answer(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Result<()> {
-    match (args.cascade.estimate, args.cascade.json, report) {
-        (true, true, _) if args.each.is_some() => out!("{}", value(args, report, refused)),
-        (true, true, _) => out!("{}", serde_json::to_string_pretty(&value(args, report, refused))?),
+    match (args.cascade.estimate, args.json, report) {
+        (true, true, _) => print(args, &value(args, report, refused))?,
         (true, false, Some(report)) => out!("{}", report.text().trim_end()),
         _ => {}
     }

@@ -4,15 +4,15 @@ mod cascade;
 mod each;
 #[cfg(feature = "serve")]
 mod remote;
+mod told;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use gstore::{AnswerError, Selected, SelectionRequest};
-use gstore_core::{many, many_of};
+use gstore::{AnswerError, SelectionRequest};
 use gstore_query::QueryError;
-use gstore_query::influence::{Diversity, Each, ExcludedCounts, InfluenceSpec, Mode, Order, ScanSummary};
+use gstore_query::influence::{Diversity, Each, InfluenceSpec, Mode, Order};
 
 use super::folder::NewFolder;
 use super::query::checked;
@@ -22,9 +22,10 @@ use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
 use crate::ending::format_of_scores;
 use crate::failure::{UsageError, of_condition};
-use crate::output::{Output, Place};
+use crate::output::{Output, Place, check_json};
 use crate::question::{between, rules, scoring};
-use crate::summary;
+
+use told::{Found, summarise, tell_passed_over};
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
@@ -46,6 +47,11 @@ impl Selection {
         let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
         let scores = scores_path(args);
         let form = Form::of(context, args.output.as_deref(), scores.as_deref(), args.force)?;
+        // An estimate is all that there is then.
+        if args.json && !args.cascade.estimate {
+            let results = [args.output.as_deref(), scores.as_deref(), args.draw.plot.as_deref()];
+            check_json(&results.into_iter().filter(Option::is_some).collect::<Vec<_>>())?;
+        }
         let rules = rules(&args.rules)?;
         check_terms(rules.round_robin, &spec)?;
         let every = args.scores_of == ScoresOf::All && scores.is_some();
@@ -98,7 +104,7 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         AnswerError::Condition(error) => of_condition(error),
         error => error.into(),
     })?;
-    tell_passed_over(context, args, &found);
+    tell_passed_over(context, args, found.passed_over);
 
     let mut outputs = Vec::new();
     if let Some(path) = &scores {
@@ -136,8 +142,9 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         excluded: &ranking.excluded,
         summary: &ranking.summary,
         ruled: found.passed_over.is_some(),
+        passed_over: found.passed_over,
     };
-    summarise(context, args, &found, scores.as_deref());
+    summarise(context, args, &found, scores.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -153,22 +160,6 @@ fn check_picture(context: &Context, args: &SelectArgs, picture: Option<&PictureA
         bail!(UsageError("the rows and --plot need different places".to_owned()));
     }
     check_file(context, path, picture.force)
-}
-
-/// Says how many candidates rules of the selection kept out.
-fn tell_passed_over(context: &Context, args: &SelectArgs, found: &Selected) {
-    let Some((over_quota, near_duplicates)) = found.passed_over else { return };
-    let mut passed = Vec::new();
-    if args.rules.quota.is_some() {
-        passed.push(format!("{over_quota} over a quota"));
-    }
-    if args.rules.distinct.is_some() {
-        passed.push(many(near_duplicates, "near-duplicate"));
-    }
-    if over_quota + near_duplicates > 0 {
-        let over = many_of(over_quota + near_duplicates, "candidate was", "candidates were");
-        context.say(&format!("{over} passed over: {}", passed.join(", ")));
-    }
 }
 
 /// Where the selected rows go.
@@ -234,47 +225,4 @@ fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
     let mut name = output.into_os_string();
     name.push(".scores.csv");
     Some(name.into())
-}
-
-/// What is told of a selection.
-struct Found<'a> {
-    selected: usize,
-    /// Rows that were asked for.
-    wanted: usize,
-    live: u64,
-    eligible: u64,
-    excluded: &'a ExcludedCounts,
-    summary: &'a ScanSummary,
-    /// Whether rules kept rows out.
-    ruled: bool,
-}
-
-/// Tells what was selected, and what was not.
-fn summarise(context: &Context, args: &SelectArgs, found: &Found<'_>, scores: Option<&Path>) {
-    summary::tell(context, found.summary);
-    context.say(&format!(
-        "{} of {} selected from {} for {}",
-        found.selected,
-        many(found.live, "row"),
-        args.pool.join(", "),
-        args.target.join(", ")
-    ));
-    summary::tell_excluded(context, found.excluded, ("was never a candidate", "were never candidates"));
-    summary::tell_in_target(context, found.summary.in_target);
-    if found.selected < found.wanted {
-        let why = match found.ruled {
-            // Rows of full sources are not even ranked any more, so the count of what was passed over is not the rest.
-            true if found.eligible > found.selected as u64 => {
-                format!(
-                    "the rules of the selection leave {} of the {} that can be ranked",
-                    found.selected, found.eligible
-                )
-            }
-            _ => format!("only {} can be ranked", found.eligible),
-        };
-        context.say(&format!("{} asked for; {why}", many_of(found.wanted as u64, "row was", "rows were")));
-    }
-    if let Some(path) = scores {
-        context.say(&format!("scores: {}", path.display()));
-    }
 }

@@ -21,7 +21,8 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters, SqlError};
 use serde_json::Value;
 
-use super::{Form, Found, STOPPING, Selection, output, summarise};
+use super::told::{Found, summarise};
+use super::{Form, STOPPING, Selection, output};
 use crate::args::SelectArgs;
 use crate::commands::query::connect;
 use crate::context::Context;
@@ -94,8 +95,9 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         excluded: &summary.excluded,
         summary: &summary,
         ruled,
+        passed_over: None,
     };
-    summarise(context, args, &found, scores.as_deref());
+    summarise(context, args, &found, scores.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,0 +1,111 @@
+//! What `gstore select` says of a selection, for people and for programs.
+
+use std::path::Path;
+
+use anyhow::Result;
+use gstore_core::{many, many_of};
+use gstore_query::influence::{ExcludedCounts, ScanSummary};
+use serde_json::{Value, json};
+
+use crate::args::{EachSelection, SelectArgs};
+use crate::context::Context;
+use crate::output::{out, shown};
+use crate::summary;
+
+/// Says how many candidates rules of the selection kept out.
+pub(super) fn tell_passed_over(context: &Context, args: &SelectArgs, passed_over: Option<(u64, u64)>) {
+    let Some((over_quota, near_duplicates)) = passed_over else { return };
+    let mut passed = Vec::new();
+    if args.rules.quota.is_some() {
+        passed.push(format!("{over_quota} over a quota"));
+    }
+    if args.rules.distinct.is_some() {
+        passed.push(many(near_duplicates, "near-duplicate"));
+    }
+    if over_quota + near_duplicates > 0 {
+        let over = many_of(over_quota + near_duplicates, "candidate was", "candidates were");
+        context.say(&format!("{over} passed over: {}", passed.join(", ")));
+    }
+}
+
+/// What is told of a selection.
+pub(super) struct Found<'a> {
+    pub(super) selected: usize,
+    /// Rows that were asked for.
+    pub(super) wanted: usize,
+    pub(super) live: u64,
+    pub(super) eligible: u64,
+    pub(super) excluded: &'a ExcludedCounts,
+    pub(super) summary: &'a ScanSummary,
+    /// Whether rules kept rows out.
+    pub(super) ruled: bool,
+    /// How many candidates: over a quota, and near-duplicates; a server does not say it.
+    pub(super) passed_over: Option<(u64, u64)>,
+}
+
+/// Tells what was selected, and what was not; with `--json` for programs as well.
+pub(super) fn summarise(
+    context: &Context,
+    args: &SelectArgs,
+    found: &Found<'_>,
+    scores: Option<&Path>,
+) -> Result<()> {
+    summary::tell(context, found.summary);
+    context.say(&format!(
+        "{} of {} selected from {} for {}",
+        found.selected,
+        many(found.live, "row"),
+        args.pool.join(", "),
+        args.target.join(", ")
+    ));
+    summary::tell_excluded(context, found.excluded, ("was never a candidate", "were never candidates"));
+    summary::tell_in_target(context, found.summary.in_target);
+    if found.selected < found.wanted {
+        let why = match found.ruled {
+            // Rows of full sources are not even ranked any more, so the count of what was passed over is not the rest.
+            true if found.eligible > found.selected as u64 => {
+                format!(
+                    "the rules of the selection leave {} of the {} that can be ranked",
+                    found.selected, found.eligible
+                )
+            }
+            _ => format!("only {} can be ranked", found.eligible),
+        };
+        context.say(&format!("{} asked for; {why}", many_of(found.wanted as u64, "row was", "rows were")));
+    }
+    if let Some(path) = scores {
+        context.say(&format!("scores: {}", path.display()));
+    }
+    if args.json { print(args, &value(args, found, scores)) } else { Ok(()) }
+}
+
+/// The same for programs.
+fn value(args: &SelectArgs, found: &Found<'_>, scores: Option<&Path>) -> Value {
+    let summary = found.summary;
+    json!({
+        "pools": args.pool,
+        "targets": args.target,
+        "wanted": found.wanted,
+        "selected": found.selected,
+        "live": found.live,
+        "eligible": found.eligible,
+        "excluded": found.excluded,
+        "in_target": summary.in_target,
+        "over_quota": found.passed_over.map(|(over_quota, _)| over_quota),
+        "near_duplicates": found.passed_over.map(|(_, near_duplicates)| near_duplicates),
+        "guarantee": summary.guarantee,
+        "notes": summary.notes,
+        "output": args.output.as_deref().map(shown),
+        "scores": scores.map(shown),
+        "plot": args.draw.plot.as_deref().map(shown),
+    })
+}
+
+/// Prints a report as JSON; where each target has its own, each on a line.
+pub(super) fn print(args: &SelectArgs, report: &Value) -> Result<()> {
+    match args.each {
+        None => out!("{}", serde_json::to_string_pretty(report)?),
+        Some(EachSelection::Target) => out!("{report}"),
+    }
+    Ok(())
+}
