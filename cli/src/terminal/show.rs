@@ -54,7 +54,7 @@ pub fn show(
     Ok(shown)
 }
 
-/// Adds a result to a file. One of a binary format holds no second result, and none that is not whole.
+/// Adds a result to a file, or nothing of one that fails or is stopped. A file of a binary format holds no second.
 fn into_file(
     settings: &mut Settings,
     path: &Path,
@@ -66,7 +66,8 @@ fn into_file(
     let is_binary = named.is_some_and(|format| format.is_binary());
     let mode = named.map_or(settings.mode, |format| Mode::Format(format.into()));
     let file = fs_err::OpenOptions::new().append(true).open(path)?;
-    if is_binary && file.metadata()?.len() > 0 {
+    let found = file.metadata()?;
+    if is_binary && found.len() > 0 {
         bail!("{} has a result and holds no other; `.output FILE` names a file for this", path.display());
     }
     let whole = TableStyle { width: None, column: None };
@@ -82,12 +83,14 @@ fn into_file(
         }
         _ => Writer::new(mode, schema, file, whole),
     };
-    let written = writer.and_then(|writer| {
-        settings.header = header.or(settings.header.take());
-        fill(writer, None, rows, shown)
-    });
-    if is_binary && written.is_err() {
-        fs_err::OpenOptions::new().write(true).truncate(true).open(path)?;
+    let written = writer.and_then(|writer| fill(writer, None, rows, shown));
+    match &written {
+        Ok(()) => settings.header = header.or(settings.header.take()),
+        // A device has what was written to it.
+        Err(_) if found.is_file() => {
+            fs_err::OpenOptions::new().write(true).open(path)?.set_len(found.len())?;
+        }
+        Err(_) => {}
     }
     written
 }
