@@ -501,6 +501,44 @@ fn files_of_a_user_are_not_replaced_by_a_ground_truth() {
 }
 
 #[test]
+fn what_a_comparison_reads_is_not_replaced() {
+    let place = example();
+    world::write_samples(&place.path("pool.jsonl"), 6);
+    world::write_samples(&place.path("queries.jsonl"), 2);
+    binary::ok(&mut retrain(&place, "truth", &[&DRAW[..], &["--draw-only"]].concat()));
+    for name in ["s.npy", "s.rows.txt", "labels.csv", "truth/outputs/00000.parquet", "truth/notes.md"] {
+        write(&place, name, "as it was");
+    }
+    place.ok(&[&LDS[..], &["--random", "--report", "report"]].concat());
+    let lds = |scores| [&LDS[..], &["--scores", scores]].concat();
+    let of_folder =
+        |what| vec!["evaluate", what, "--truth", "truth", "--scores", "daunce.csv", "--resamples", "200"];
+    let brittleness = vec!["evaluate", "brittleness", "--truth", "truth"];
+    for (ask, to, read) in [
+        (lds("daunce.csv"), "--rows", "subsets.jsonl"),
+        (lds("daunce.csv"), "-o", "outputs.csv"),
+        (lds("daunce.csv"), "--rows", "daunce.csv"),
+        (lds("mine=daunce.csv"), "-o", "daunce.csv"),
+        (lds("daunce*.csv"), "-o", "daunce.csv"),
+        (lds("s.npy"), "-o", "s.rows.txt"),
+        (lds("report/rows.csv"), "--report", "report"),
+        (of_folder("lds"), "-o", "truth/manifest.json"),
+        (of_folder("loo"), "--rows", "truth/outputs/00000.parquet"),
+        (brittleness, "--rows", "truth/subsets.jsonl"),
+        (vec!["evaluate", "flips", "--labels", "labels.csv", "--random"], "--rows", "labels.csv"),
+    ] {
+        let refused = place.run(&[&ask[..], &[to, read, "--force"]].concat());
+        let says = format!("{read} is read by this command");
+        assert!(refused.code == 2 && refused.stderr.contains(&says), "{ask:?} {to}: {}", refused.stderr);
+    }
+    let now = ["daunce.csv", "subsets.jsonl", "s.rows.txt", "labels.csv"].map(|name| read(&place, name));
+    assert_eq!(now, [SCORES, SUBSETS, "as it was", "as it was"]);
+    // What its user keeps in the folder of a ground truth is not read.
+    let told = place.run(&[&of_folder("lds")[..], &["-o", "truth/notes.md", "--force"]].concat());
+    assert!(!told.stderr.contains("is read by"), "{}", told.stderr);
+}
+
+#[test]
 fn models_are_retrained_with_all_their_weights() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 8);

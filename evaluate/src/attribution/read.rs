@@ -2,7 +2,7 @@
 //! arrays of numpy with lists of ids.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gstore_core::Cancel;
 use serde_json::Value;
@@ -22,7 +22,7 @@ use crate::records::{At, each_record};
 /// # Errors
 /// A file that cannot be read, records without id or score, and what the builder refuses.
 pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Result<(), EvaluateError> {
-    if path.extension().is_some_and(|ending| ending == "npy") {
+    if is_array(path) {
         return read_array(path, into, cancel);
     }
     each_record(&PairSource::Files(vec![path.to_owned()]), cancel, &mut |at, value| {
@@ -50,6 +50,19 @@ pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -
             None => of_columns(&at, &id, &value, into),
         }
     })
+}
+
+/// The endings of the lists of ids next to an array: of its rows, and of its queries.
+const LISTS: [&str; 2] = ["rows.txt", "queries.txt"];
+
+/// What [`read_scores`] reads at a path: a file or what a pattern stands for, and of an array the lists next to it.
+pub fn files_of_scores(path: &Path) -> Vec<PathBuf> {
+    let lists = LISTS.iter().filter(|_| is_array(path)).map(|ending| path.with_extension(ending));
+    std::iter::once(path.to_owned()).chain(lists).collect()
+}
+
+fn is_array(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "npy")
 }
 
 /// A key of a record with a score that is the id of a query.
@@ -124,9 +137,10 @@ fn read_array(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Res
     let bad = |what: String| EvaluateError::File { path: path.to_owned(), what };
     let bytes = fs_err::read(path)?;
     let array = Array::of(&bytes).map_err(bad)?;
-    let rows = list(&path.with_extension("rows.txt"))?;
+    let [of_rows, of_queries] = LISTS.map(|ending| path.with_extension(ending));
+    let rows = list(&of_rows)?;
     let queries = match array.columns {
-        Some(_) => list(&path.with_extension("queries.txt"))?,
+        Some(_) => list(&of_queries)?,
         None => Vec::new(),
     };
     let columns = array.columns.unwrap_or(1);

@@ -1,5 +1,6 @@
 //! `gstore evaluate lds`, `loo`, `brittleness` and `flips`: scores of training rows against retraining.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -29,7 +30,8 @@ pub enum By {
 
 /// Compares scores with models that were retrained on random subsets, or without a row or a group.
 pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<ExitCode> {
-    let (format, cancel) = begin(context, &args.result)?;
+    let read = [files_of(&args.truth), scores::files(&args.scores.methods)].concat();
+    let (format, cancel) = begin(context, &args.result, &read)?;
     let needed = match by {
         By::Lds => Needed::Random,
         By::LeaveOut => Needed::LeftOut,
@@ -56,7 +58,7 @@ pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<
 
 /// Draws what outputs lose without the rows that methods rank highest.
 pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<ExitCode> {
-    let (format, cancel) = begin(context, &args.result)?;
+    let (format, cancel) = begin(context, &args.result, &files_of(&args.truth))?;
     let truth = truth(context, &args.truth, Needed::Removed, &cancel)?;
     let names = removal_methods(&truth);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -71,7 +73,8 @@ pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<
 
 /// Compares scores by how they tell wrong labels from others.
 pub fn flips(context: &Context, args: &EvaluateFlipsArgs) -> Result<ExitCode> {
-    let (format, cancel) = begin(context, &args.result)?;
+    let read = [vec![args.labels.clone()], scores::files(&args.scores.methods)].concat();
+    let (format, cancel) = begin(context, &args.result, &read)?;
     let labels = Flips::read(&args.labels, &cancel)?;
     // The query of no id stands for any.
     let any = Ids::new([String::new()], "the labels")?;
@@ -82,10 +85,21 @@ pub fn flips(context: &Context, args: &EvaluateFlipsArgs) -> Result<ExitCode> {
     end(context, &args.result, format, &found)
 }
 
-/// Refuses places that a report cannot go to, before any work.
-fn begin(context: &Context, args: &ReportArgs) -> Result<(ReportFormat, std::sync::Arc<Cancel>)> {
+/// Refuses places that a report cannot go to, also those of what is `read`, before any work.
+fn begin(
+    context: &Context,
+    args: &ReportArgs,
+    read: &[PathBuf],
+) -> Result<(ReportFormat, std::sync::Arc<Cancel>)> {
     let format = result::check(context, args)?;
+    result::check_unread((args, None), read.iter(), std::iter::empty())?;
     Ok((format, context.cancel_on_interrupt("stopping; nothing was written")?))
+}
+
+/// What the results of retraining are read from, as far as it is files.
+fn files_of(args: &TruthArgs) -> Vec<PathBuf> {
+    let tables = [&args.subsets, &args.outputs].into_iter().flatten().cloned();
+    args.truth.iter().flat_map(|folder| TruthFolder::own(folder)).chain(tables).collect()
 }
 
 /// What the models say that are asked for. Those of a folder or an ensemble have subsets of one design, and what leaves

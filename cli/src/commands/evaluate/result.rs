@@ -32,13 +32,13 @@ pub fn check_combined(args: &CombineArgs, kind: &str) -> Result<()> {
 
 /// Refuses a result in the place of what is read: of data, of the folders of models, or of what it is combined with.
 pub fn check_unread<'a>(
-    (args, combine): (&ReportArgs, &'a CombineArgs),
+    (args, combine): (&ReportArgs, Option<&'a CombineArgs>),
     data: impl Iterator<Item = &'a PathBuf>,
     folders: impl Iterator<Item = &'a Path>,
 ) -> Result<()> {
     let mut places = outputs(args);
     places.push(args.report.as_deref());
-    let combined = [&combine.with, &combine.influential].into_iter().flatten();
+    let combined = combine.into_iter().flat_map(|other| [&other.with, &other.influential]).flatten();
     output::check_unread(&places, data.chain(combined).map(PathBuf::as_path), folders)
 }
 

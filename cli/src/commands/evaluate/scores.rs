@@ -1,11 +1,11 @@
 //! Scores of methods that flags name: files, statements over the store, and random ones.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use gstore_core::{Cancel, first_of, many, many_of};
 use gstore_evaluate::EvaluateError;
-use gstore_evaluate::attribution::{Ids, Missing, Scores, ScoresBuilder, read_scores};
+use gstore_evaluate::attribution::{Ids, Missing, Scores, ScoresBuilder, files_of_scores, read_scores};
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
 
@@ -62,6 +62,11 @@ pub fn read(
         tell(context, scores);
     }
     Ok(methods)
+}
+
+/// The files that scores are read from.
+pub fn files(args: &ScoresArgs) -> Vec<PathBuf> {
+    args.scores.iter().flat_map(|text| files_of_scores(Path::new(named(text).1))).collect()
 }
 
 /// Says what of a method's scores belongs to nothing here.

@@ -45,7 +45,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     let systems = systems(context, args)?;
     let data = args.tasks.data.iter().chain(&args.tasks.shots);
     let folders = systems.iter().flat_map(|system| system.weights.folders());
-    result::check_unread((&args.result, &args.combine), data, folders)?;
+    result::check_unread((&args.result, Some(&args.combine)), data, folders)?;
     for System { weights, .. } in &systems {
         texts::within_positions(&weights.model, &args.text, weights.text.clone())?;
     }

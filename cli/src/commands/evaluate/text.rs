@@ -24,7 +24,7 @@ pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
         PairSource::Files(paths) => Some(paths),
         _ => None,
     });
-    result::check_unread((&args.result, &args.combine), files.flatten(), std::iter::empty())?;
+    result::check_unread((&args.result, Some(&args.combine)), files.flatten(), std::iter::empty())?;
     let pairs = read_pairs(&request, &cancel)?;
     let made = request.made()?;
     let names: Vec<&str> = pairs.systems.iter().map(String::as_str).collect();

@@ -1,6 +1,6 @@
 //! Replacing a ground truth: whether another one is the same, and what goes with the old one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gstore_core::Cancel;
 use gstore_store::Snapshot;
@@ -16,6 +16,11 @@ use crate::error::EvaluateError;
 const MORE: [&str; 3] = ["recipe.json", "outputs", "models"];
 
 impl TruthFolder {
+    /// The files and folders that a ground truth in a folder has, or would have: what else is there is its user's.
+    pub fn own(folder: &Path) -> Vec<PathBuf> {
+        DRAWN.iter().chain(&MORE).map(|name| folder.join(name)).collect()
+    }
+
     /// The same rows, queries and subsets in another folder, without a recipe and outputs.
     ///
     /// # Errors
