@@ -128,6 +128,22 @@ pub fn check_ending(path: &Path) -> Result<()> {
     }
 }
 
+/// Refuses a name that says another format than JSON lines, which `what` are, or none that there is.
+pub fn check_lines(path: &Path, what: &str) -> Result<()> {
+    let is_of_lines = match format_of_name(path) {
+        Ok(Some(format)) => format == Format::Json,
+        Ok(None) => check_ending(path).is_ok(),
+        Err(_) => false,
+    };
+    match is_of_lines {
+        true => Ok(()),
+        false => bail!(UsageError(format!(
+            "{}: {what} are JSON lines; a name ends in .jsonl, .ndjson or .json, also with .gz or .zst",
+            path.display()
+        ))),
+    }
+}
+
 fn no_format(path: &Path) -> UsageError {
     UsageError(format!("{}: the ending says no format; {UNDERSTOOD}", path.display()))
 }

@@ -377,6 +377,11 @@ fn targets_of_less_become_a_dataset() {
         assert!(none.code == 2 && none.stderr.contains(more[0]), "{}", none.stderr);
         assert!(!place.path("other.jsonl").exists());
     }
+    for name in ["t.csv", "t.txt", "t.foo", "t.foo.gz"] {
+        let none = place.run(&[&targets[..6], &["--targets", name]].concat());
+        assert!(none.code == 2 && none.stderr.contains("target samples are JSON lines"), "{}", none.stderr);
+        assert!(!place.path(name).exists());
+    }
     for more in [["--shots", "target.jsonl"], ["--pattern", "x"], ["--choices", "letters"]] {
         let none = place.run(&[&targets[..6], &["--model", "nowhere"], &more].concat());
         let said = none.stderr.contains(more[0]) && none.stderr.contains("--layout mmlu");

@@ -19,9 +19,9 @@ use serde_json::json;
 use self::model::{Chosen, chosen};
 use self::prompts::{source, wanted};
 use super::{gradients, perplexity};
-use crate::args::{Format, GenerateArgs, IfChanged, SamplingArgs};
+use crate::args::{GenerateArgs, IfChanged, SamplingArgs};
 use crate::context::{Context, command_line};
-use crate::ending::{check_ending, format_of_name};
+use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError};
 use crate::generating::Live;
 use crate::output::{self, Output, Place, out};
@@ -44,7 +44,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     if args.perplexity {
         perplexity::format(args)?;
     } else if let Some(path) = path {
-        check_name(path)?;
+        check_lines(path, "answers")?;
     }
     let sampling = sampling(&args.sampling)?;
     if args.json && path.is_none() && args.answers.dataset_as.is_none() {
@@ -114,22 +114,6 @@ fn unread(args: &GenerateArgs, chosen: Chosen) -> Result<Chosen> {
     let folders = chosen.weights.folders().chain([chosen.base.as_path()]);
     output::check_unread(&[args.answers.output.as_deref()], data, folders)?;
     Ok(chosen)
-}
-
-/// Refuses a name that says another format than that of answers, or none that there is.
-fn check_name(path: &Path) -> Result<()> {
-    let is_of_answers = match format_of_name(path) {
-        Ok(Some(format)) => format == Format::Json,
-        Ok(None) => check_ending(path).is_ok(),
-        Err(_) => false,
-    };
-    match is_of_answers {
-        true => Ok(()),
-        false => bail!(UsageError(format!(
-            "{}: answers are JSON lines; a name ends in .jsonl, .ndjson or .json, also with .gz or .zst",
-            path.display()
-        ))),
-    }
 }
 
 /// Puts the answers where they are to go.

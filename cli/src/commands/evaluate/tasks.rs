@@ -21,6 +21,7 @@ use crate::args::{EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout};
 use crate::commands::gradients;
 use crate::commands::ingest::{check_run, of_run, with_run};
 use crate::context::Context;
+use crate::ending::check_lines;
 use crate::failure::UsageError;
 use crate::models::folder_error;
 use crate::output::{self, Output};
@@ -99,6 +100,7 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
         bail!(UsageError("--targets takes one folder as --data".to_owned()));
     };
     output::check_unread(&[Some(path)], [folder.as_path()], [])?;
+    check_lines(path, "target samples")?;
     let records = targets(layout(args.tasks.layout), folder, args.text.template != TemplateKind::Plain)?;
     let mut file = Output::create(Some(path), args.result.force)?;
     for record in &records {
