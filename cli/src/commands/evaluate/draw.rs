@@ -14,7 +14,7 @@ use gstore_evaluate::attribution::{
 use gstore_store::MetaValue;
 use serde_json::json;
 
-use super::retrain::{asked, check_runs, check_training};
+use super::retrain::{Asked, asked, check_runs, check_training};
 use super::scores;
 use crate::args::{Design, EvaluateRetrainArgs, SubsetDrawArgs};
 use crate::commands::train;
@@ -86,14 +86,19 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
     Ok(())
 }
 
-/// Opens the folder of the ground truth, or makes it: where it is new, once a training of its models could begin.
-pub fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -> Result<TruthFolder> {
+/// Opens the folder of the ground truth, or makes it: where it is new, once a training of its models could begin, whose
+/// request is given back.
+pub(super) fn folder(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    cancel: &Cancel,
+) -> Result<(TruthFolder, Option<Asked>)> {
     let exists = TruthFolder::exists(&args.truth);
     let is_there = !is_given(args) && exists;
     check_flags(args, is_there)?;
     match args.model.as_ref().filter(|_| !args.draw_only && !exists) {
-        _ if is_there => Ok(TruthFolder::open(&args.truth, cancel)?),
-        None => drawn(context, args, &args.truth, cancel),
+        _ if is_there => Ok((TruthFolder::open(&args.truth, cancel)?, None)),
+        None => Ok((drawn(context, args, &args.truth, cancel)?, None)),
         Some(model) => {
             let target = std::path::absolute(&args.truth)?;
             // Within the folder where it is there: what is above it may not be written to.
@@ -103,11 +108,11 @@ pub fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) ->
             let new = drawn(context, args, made.path(), cancel)?;
             check_runs(args, &new)?;
             let asked = asked(context, args, &new, model, cancel)?;
-            let recipe = asked.recipe.clone();
-            check_training(args, &new, asked, cancel)?;
+            check_training(args, &new, asked.clone(), cancel)?;
             let truth = new.put(&args.truth, cancel)?;
-            truth.agree_on_recipe(&recipe)?;
-            Ok(truth)
+            truth.agree_on_recipe(&asked.recipe)?;
+            let asked = asked.of_folder(&truth);
+            Ok((truth, Some(asked)))
         }
     }
 }

@@ -36,7 +36,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     if args.force {
         replacing::replace(context, args, &cancel)?;
     }
-    let truth = draw::folder(context, args, &cancel)?;
+    let (truth, known) = draw::folder(context, args, &cancel)?;
     check_runs(args, &truth)?;
     let all = 0..truth.runs();
     let runs = args.runs.clone().unwrap_or_else(|| all.clone());
@@ -62,7 +62,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
         return stored::keep(context, args, &truth, &cancel);
     };
     // Also where nothing is left: another training is refused, and not taken for the one that was.
-    let asked = asked(context, args, &truth, model, &cancel)?;
+    let asked = known.map_or_else(|| asked(context, args, &truth, model, &cancel), Ok)?;
     if !truth.has_recipe() {
         check_training(args, &truth, asked.clone(), &cancel)?;
     }
@@ -114,6 +114,20 @@ pub(super) struct Asked {
     /// As a ground truth notes it.
     pub recipe: Value,
     text: TextOptions,
+}
+
+impl Asked {
+    /// The same of a ground truth that has its folder now.
+    pub fn of_folder(mut self, truth: &TruthFolder) -> Asked {
+        self.request.data = data(truth);
+        self.request.output = truth.model_folder(0);
+        self
+    }
+}
+
+/// The rows of a ground truth.
+fn data(truth: &TruthFolder) -> SampleSource {
+    SampleSource::Files { paths: vec![truth.pool_file()], fields: Vec::new() }
 }
 
 /// Finds the model, and what is asked of the runs with it.
@@ -240,7 +254,6 @@ fn request(
     model: PathBuf,
     text: TextOptions,
 ) -> Result<TrainRequest> {
-    let data = SampleSource::Files { paths: vec![truth.pool_file()], fields: Vec::new() };
     let dropout = train::dropout(&args.weights);
     Ok(TrainRequest {
         batching: train::batching(&args.batches, text),
@@ -248,7 +261,7 @@ fn request(
         // A run is short, and its only checkpoint is the last.
         saving: Saving { every: Some(u64::MAX), ..Saving::default() },
         compute: train::computing(context, &args.computing),
-        ..TrainRequest::new(model, truth.model_folder(0), train::method(&args.weights), data)
+        ..TrainRequest::new(model, truth.model_folder(0), train::method(&args.weights), data(truth))
     })
 }
 
