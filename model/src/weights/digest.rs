@@ -206,7 +206,8 @@ fn described(name: Option<String>, id: &CheckpointId) -> String {
     }
 }
 
-/// The base that an adapter's configuration names.
+/// The base that an adapter's configuration names. A relative path is one of where it was trained, which is looked for
+/// above the adapter: a message that names it from here can be followed.
 fn named_base(checkpoint: &Path) -> Result<Option<String>, ModelError> {
     let path = checkpoint.join("adapter_config.json");
     if !path.is_file() {
@@ -214,7 +215,10 @@ fn named_base(checkpoint: &Path) -> Result<Option<String>, ModelError> {
     }
     let config = json::read(&path)?;
     let name = config.get("base_model_name_or_path").and_then(|name| name.as_str());
-    Ok(name.filter(|name| !name.is_empty()).map(str::to_owned))
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    let mut above = checkpoint.ancestors().map(|folder| folder.join(name));
+    let found = above.find(|folder| folder.join("config.json").is_file());
+    Ok(Some(found.map_or_else(|| name.to_owned(), |folder| folder.display().to_string())))
 }
 
 /// The same weights under another rotary base or epsilon are another function, so its
