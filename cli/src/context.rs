@@ -14,6 +14,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::args::Common;
 use crate::failure::{STOPPED, UsageError};
+use crate::new_store::NewStore;
 use crate::output::say;
 use crate::pipeline::shell_word;
 use crate::progress::Reporter;
@@ -96,6 +97,23 @@ impl Context {
             Ok(store) => Ok(Some(store)),
             Err(OpenError::NotFound(_) | OpenError::NotAStore(_)) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The store of a training: it has to be there where something of it `is_read`. One that is not there is made when there
+    /// is something to keep in it, so that a training which is refused leaves none.
+    pub fn open_for_training(&self, is_read: bool) -> Result<Option<Store>> {
+        match is_read {
+            true => Ok(Some(self.open()?)),
+            false => self.open_if_there(),
+        }
+    }
+
+    /// Refuses a place that no store can be made at, where one is named and none was `found`: before the training.
+    pub fn check_place(&self, found: Option<&Store>) -> Result<()> {
+        match self.named_store() {
+            Some(place) if found.is_none() => NewStore::check(place),
+            _ => Ok(()),
         }
     }
 

@@ -245,6 +245,30 @@ fn what_cannot_be_meant_is_refused() {
     assert!(wild.code == 1 && wild.stderr.contains("copy 0 is refused"), "{} {}", wild.code, wild.stderr);
 }
 
+#[test]
+fn a_refused_training_leaves_neither_a_store_nor_a_folder() {
+    let place = place();
+    let refused = |more: &[&str], says: &str| {
+        let own = ["--models", "2", "--steps", "2", "--output", "runs/none", "--store", "store"];
+        let told = binary::run(train(&place, &own).args(more));
+        assert!(told.code != 0 && told.stderr.contains(says), "{more:?}: {}", told.stderr);
+        assert!(!place.path("runs").exists() && !place.path("store").exists(), "{more:?}");
+    };
+    refused(&["--losses", "pool"], "store");
+    refused(&["--learning-rate", "0"], "no rate is above zero");
+    refused(&["--variant", "subset", "--learning-rate", "1e-46"], "is still the one that it started from");
+    // A place that no store can have is told before the first step.
+    fs_err::create_dir(place.path("mine")).expect("made");
+    fs_err::write(place.path("mine/notes.txt"), "mine").expect("written");
+    let own = ["--models", "2", "--steps", "2", "--output", "runs/none", "--store", "mine"];
+    let told = binary::run(&mut train(&place, &own));
+    assert!(told.code != 0 && told.stderr.contains("notes.txt"), "{}", told.stderr);
+    assert!(!place.path("runs").exists());
+    // With the first copy there is a store.
+    binary::ok(&mut small(&place, &["--models", "2", "--output", "runs/two", "--store", "store"]));
+    assert_eq!(place.value("SELECT count(DISTINCT ensemble) FROM gstore.members"), "1");
+}
+
 /// A start that is noted wrongly would be what all losses are compared with.
 #[test]
 fn copies_of_another_start_are_not_registered() {

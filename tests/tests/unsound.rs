@@ -83,6 +83,18 @@ fn a_training_that_is_refused_with_its_first_step_leaves_nothing() {
 }
 
 #[test]
+fn copies_whose_start_gives_no_numbers_leave_nothing() {
+    let place = place();
+    let model = unsound(&place, "tokens", "model.embed_tokens.weight");
+    let args = ["daunce", "train", "--data", "pool.jsonl", "--models", "2", "--steps", "2"];
+    let more = ["--batch-size", "4", "--max-length", "64", "--output", "runs/copies", "--model"];
+    let refused = binary::run(place.gstore(&args).args(more).arg(&model));
+    let says = "the model that all start from gives NaN";
+    assert!(refused.code != 0 && refused.stderr.contains(says), "{}", refused.stderr);
+    assert!(!place.path("runs").exists() && !place.path("store").exists());
+}
+
+#[test]
 fn a_loss_that_is_no_number_is_told_with_its_sample_and_not_stored() {
     let place = place();
     let model = unsound(&place, "tokens", "model.embed_tokens.weight");

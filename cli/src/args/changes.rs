@@ -57,7 +57,7 @@ impl Command {
             Self::Train(args) => args.data.samples.dataset.is_none(),
             Self::Generate(args) => args.answers.dataset_as.is_some(),
             Self::Daunce(args) => match &args.what {
-                DaunceWhat::Train(args) => args.of.data.dataset.is_none(),
+                DaunceWhat::Train(args) => !args.reads_store(),
                 DaunceWhat::Attach(_) => true,
                 _ => false,
             },

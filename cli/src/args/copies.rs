@@ -61,6 +61,13 @@ pub struct DaunceTrainArgs {
     pub json: bool,
 }
 
+impl DaunceTrainArgs {
+    /// Whether rows or losses are those of datasets of the store, which then has to be there.
+    pub fn reads_store(&self) -> bool {
+        self.of.data.dataset.is_some() || !self.keeping.losses.is_empty()
+    }
+}
+
 /// `gstore daunce attach`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \

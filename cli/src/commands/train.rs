@@ -28,7 +28,6 @@ use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
-use crate::new_store::NewStore;
 use crate::output::out;
 use crate::training::Live;
 use crate::{forecast, texts};
@@ -51,7 +50,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     drawing::check_curves(context, args.saving.plot.as_deref(), &args.output)?;
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
     let of_store = args.data.samples.dataset.is_some() || args.data.eval_dataset.is_some();
-    let store = if of_store { Some(context.open()?) } else { context.open_if_there()? };
+    let store = context.open_for_training(of_store)?;
     let run = args.saving.run.clone().unwrap_or_else(|| name_of(&args.output));
     if context.named_store().is_some() {
         check_run(context, store.as_ref(), &run, args)?;
@@ -91,9 +90,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         forecast::print(&told?, &args.output, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let (None, Some(place)) = (&store, context.named_store()) {
-        NewStore::check(place)?;
-    }
+    context.check_place(store.as_ref())?;
     let outcome = gstore_train::run(&request, &mut live, &cancel);
     live.finish();
     // A picture that cannot be drawn keeps no run from being registered, and a loss that is no number is the one
@@ -108,7 +105,6 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let outcome = outcome?;
     let run = match context.named_store().is_some() && outcome.finished {
         true => {
-            // Not before there is something to keep in it: a training that is refused makes none.
             let store = store.map_or_else(|| context.open_or_create(), Ok)?;
             let base = base.unwrap_or_else(|| name_of(&request.model));
             let tokenizer = request.batching.text.tokenizer.as_deref();

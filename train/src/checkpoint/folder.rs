@@ -15,15 +15,43 @@ const UNFINISHED: &str = ".unfinished-";
 /// The file that is locked.
 const LOCK: &str = ".lock";
 
+/// A folder that was made where it was missing, with those above it: what is empty of them in the end goes again, so that
+/// what is refused leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// The innermost first.
+    folders: Vec<PathBuf>,
+}
+
+impl Made {
+    /// The folder, made if it is not there.
+    ///
+    /// # Errors
+    /// One that cannot be made.
+    pub fn of(folder: &Path) -> std::io::Result<Made> {
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let folders = folder.ancestors().take_while(is_missing).map(Path::to_owned).collect();
+        fs_err::create_dir_all(folder)?;
+        Ok(Made { folders })
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // Up to the first that holds something.
+        let _ = self.folders.iter().try_for_each(fs_err::remove_dir);
+    }
+}
+
 /// The right to write to an output folder, which one process has at a time. The system gives it back where that ends,
 /// however it does; the file stays, since a process that waits for it may have it open. Where the folder was made for it
-/// and nothing is written there, both go: what is refused with its first step leaves nothing.
+/// and nothing is written there, both go.
 #[derive(Debug)]
 pub(crate) struct Lock {
+    /// Goes before the lock is given back.
+    made: Made,
     #[expect(dead_code, reason = "is locked as long as it is there")]
     lock: Box<dyn VfsLock>,
-    /// The folder and those above it that were made for it, the innermost first.
-    made: Vec<PathBuf>,
 }
 
 impl Lock {
@@ -32,25 +60,20 @@ impl Lock {
     /// # Errors
     /// Another process has it; a folder that cannot be written to.
     pub fn of(output: &Path) -> Result<Lock, TrainError> {
-        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
-        let made = output.ancestors().take_while(is_missing).map(Path::to_owned).collect();
-        fs_err::create_dir_all(output)?;
+        let made = Made::of(output)?;
         let path = output.join(LOCK);
         let lock = OsVfs.lock(&path, false)?.filter(|_| path.exists());
-        lock.map(|lock| Lock { lock, made }).ok_or_else(|| TrainError::Busy(output.to_owned()))
+        lock.map(|lock| Lock { made, lock }).ok_or_else(|| TrainError::Busy(output.to_owned()))
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let Some(output) = self.made.first() else { return };
+        let Some(output) = self.made.folders.first() else { return };
         let is_lock =
             |entry: std::io::Result<fs_err::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == LOCK);
-        if fs_err::read_dir(output).is_ok_and(|mut entries| entries.all(is_lock))
-            && fs_err::remove_file(output.join(LOCK)).is_ok()
-        {
-            // Up to the first that holds something else.
-            let _ = self.made.iter().try_for_each(fs_err::remove_dir);
+        if fs_err::read_dir(output).is_ok_and(|mut entries| entries.all(is_lock)) {
+            let _ = fs_err::remove_file(output.join(LOCK));
         }
     }
 }

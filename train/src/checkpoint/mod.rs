@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 pub(crate) use config::{copy_model_files, lora_dropout, model_config};
 pub(crate) use digests::{check_files, start_digests};
 pub(crate) use folder::{
-    Lock, check_writable, make, make_json, remove, remove_all, remove_replaced, remove_unfinished, replaced,
-    unfinished,
+    Lock, Made, check_writable, make, make_json, remove, remove_all, remove_replaced, remove_unfinished,
+    replaced, unfinished,
 };
 pub(crate) use read::{Resumed, check_json, identity_of, resume};
 pub(crate) use state::TrainingState;

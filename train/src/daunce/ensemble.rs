@@ -5,6 +5,7 @@ mod found;
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, CheckpointId};
@@ -46,6 +47,8 @@ pub(super) struct Ensemble<B: Backend> {
     schedule: Schedule,
     asked: Value,
     states: StatesOf,
+    /// Whether the folder says where the starting point is.
+    noted: Mutex<bool>,
 }
 
 /// Notes of the preparation go to the ensemble's observer.
@@ -103,6 +106,7 @@ impl<B: Backend + Clone> Ensemble<B> {
             steps,
             asked,
             states,
+            noted: Mutex::new(false),
         })
     }
 
@@ -171,7 +175,6 @@ impl<B: Backend + Clone> Ensemble<B> {
         self.states(cancel)?;
         let members = self.request.members();
         found.replaced.iter().try_for_each(|model| remove(&members, *model))?;
-        self.note_start()?;
         observer.begin(found.there, range.end - range.start, at_once);
         let mut first = range.start;
         while first < range.end {
@@ -208,8 +211,13 @@ impl<B: Backend + Clone> Ensemble<B> {
         self.training.copies_at_once(self.request.at_once.unwrap_or(most).min(most))
     }
 
-    /// Notes where the starting point is, for those who look at the models later.
+    /// Notes where the starting point is, for those who look at the models later. It comes with the first of them: a
+    /// training that is refused notes nothing.
     fn note_start(&self) -> Result<(), TrainError> {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if *noted {
+            return Ok(());
+        }
         let training = &self.request.training;
         let adapter = match &training.method {
             Method::Adapter(folder) => Some(std::path::absolute(folder)?),
@@ -219,15 +227,18 @@ impl<B: Backend + Clone> Ensemble<B> {
         let note = json!({ "version": 1, "start": self.asked["model"], "model": model, "adapter": adapter });
         match make_json(&training.output, NOTE, &note) {
             // Another process may be writing the same.
-            Err(_) if training.output.join(NOTE).is_file() => Ok(()),
-            written => written,
+            Err(_) if training.output.join(NOTE).is_file() => {}
+            written => written?,
         }
+        *noted = true;
+        Ok(())
     }
 
     /// A model: the one on record, or a new one.
     fn model(&self, model: u64, threads: usize, cancel: &Cancel) -> Result<Trained, TrainError> {
         let members = self.request.members();
         if let Some(there) = Trained::read(&members, model, Some(&self.asked))? {
+            self.note_start()?;
             return Ok(there);
         }
         let training = &self.request.training;
@@ -253,6 +264,7 @@ impl<B: Backend + Clone> Ensemble<B> {
             }
             Err(error) => return Err(error),
         };
+        self.note_start()?;
         trained.write(&members, &self.asked)?;
         Ok(trained)
     }

@@ -21,6 +21,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
+use crate::checkpoint::Made;
 use crate::error::TrainError;
 
 const MAGIC: &[u8; 8] = b"gsthid01";
@@ -165,6 +166,8 @@ fn damaged(path: &Path, what: &str) -> TrainError {
 
 /// A file that is being written.
 pub(crate) struct StatesWriter {
+    /// Its folder, unless it is in the working one.
+    _made: Option<Made>,
     path: PathBuf,
     unfinished: PathBuf,
     file: BufWriter<fs_err::File>,
@@ -177,14 +180,13 @@ impl StatesWriter {
     /// # Errors
     /// A folder that cannot be written to.
     pub fn new(path: &Path) -> Result<StatesWriter, TrainError> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs_err::create_dir_all(folder)?;
-        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let made = folder.map(Made::of).transpose()?;
         // Several processes may make the same file; each that finishes has all of it.
         let unfinished = path.with_extension(format!("unfinished-{}", std::process::id()));
         let mut file = BufWriter::new(fs_err::File::create(&unfinished)?);
         file.write_all(MAGIC)?;
-        Ok(StatesWriter { path: path.to_owned(), unfinished, file, index: Vec::new() })
+        Ok(StatesWriter { _made: made, path: path.to_owned(), unfinished, file, index: Vec::new() })
     }
 
     /// The rows of the next text.

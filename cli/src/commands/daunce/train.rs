@@ -25,12 +25,7 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
     check(context, args)?;
     let cancel = context
         .cancel_on_interrupt("stopping; copies that are complete are kept. Once more to stop at once")?;
-    let store = match (&args.of.data.dataset, context.named_store()) {
-        (Some(_), _) => Some(context.open()?),
-        (None, Some(_)) if args.dry_run => context.open_if_there()?,
-        (None, Some(_)) => Some(context.open_or_create()?),
-        (None, None) => None,
-    };
+    let store = context.open_for_training(args.reads_store())?;
     let output = &args.of.output;
     let ensemble = args.keeping.ensemble.clone().unwrap_or_else(|| name_of(output));
     let mut of_losses = 0;
@@ -47,7 +42,8 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
         forecast::print_copies(&found, args, of_losses)?;
         return Ok(ExitCode::SUCCESS);
     }
-    rounds_of_copies(context, args, &request, (store.as_ref(), ensemble.as_str()), &cancel)
+    context.check_place(store.as_ref())?;
+    rounds_of_copies(context, args, &request, (store, ensemble.as_str()), &cancel)
 }
 
 /// Trains the copies, a round after the other, and tells what became of them.
@@ -55,7 +51,7 @@ fn rounds_of_copies(
     context: &Context,
     args: &DaunceTrainArgs,
     request: &EnsembleRequest,
-    (store, ensemble): (Option<&Store>, &str),
+    (mut store, ensemble): (Option<Store>, &str),
     cancel: &Cancel,
 ) -> Result<ExitCode> {
     let output = &args.of.output;
@@ -65,7 +61,10 @@ fn rounds_of_copies(
     let mut replaces = args.of.overwrite_output_dir;
     let mut after = |copies: &[Trained]| -> Result<ControlFlow<()>> {
         let mut enough = false;
-        if let Some(store) = store {
+        if store.is_none() && context.named_store().is_some() && copies.iter().any(is_complete) {
+            store = Some(context.open_or_create()?);
+        }
+        if let Some(store) = &store {
             let start = read_start(output)?;
             // Not before: what is refused until here leaves the former copies and their losses as they were.
             if std::mem::take(&mut replaces) {
@@ -88,7 +87,7 @@ fn rounds_of_copies(
                 copy => copy.clone(),
             });
         }
-        if let (Some(store), Keep::None) = (store, args.keeping.keep) {
+        if let (Some(store), Keep::None) = (&store, args.keeping.keep) {
             members::register(store, ensemble, &read_start(output)?, &kept[before..])?;
         }
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -108,7 +107,7 @@ fn rounds_of_copies(
     // Of a part, others may be computing the rest.
     let is_part = args.models.models.as_ref().is_some_and(|models| models.is_part);
     if let Some(store) = store.filter(|_| !is_part) {
-        note_findings(context, store, ensemble, &rounds.datasets(), cancel)?;
+        note_findings(context, &store, ensemble, &rounds.datasets(), cancel)?;
     }
     let complete = complete(&outcome);
     if complete < 2 && !is_part || complete == 0 {
@@ -155,8 +154,12 @@ fn check(context: &Context, args: &DaunceTrainArgs) -> Result<()> {
     Ok(())
 }
 
+fn is_complete(copy: &Trained) -> bool {
+    matches!(copy, Trained::Complete(_))
+}
+
 fn complete(outcome: &EnsembleOutcome) -> u64 {
-    outcome.models.iter().filter(|trained| matches!(trained, Trained::Complete(_))).count() as u64
+    outcome.models.iter().filter(|copy| is_complete(copy)).count() as u64
 }
 
 fn tell(
