@@ -27,6 +27,58 @@ fn a_line_that_is_no_sample_is_named_with_its_file() {
 }
 
 #[test]
+fn a_template_that_leaves_out_what_is_said_is_refused_with_the_row() {
+    let place = Place::new();
+    let row = |number: usize| {
+        let asked = json!({ "role": "user", "content": format!("How many stars, {number}?") });
+        let answer = json!({ "role": "assistant", "content": "Forty." });
+        format!("{}\n", json!({ "messages": [asked, answer] }))
+    };
+    fs_err::write(place.path("rows.jsonl"), (0..4).map(row).collect::<Vec<String>>().concat())
+        .expect("written");
+    let turns = "{% for m in messages %}<{{ m.role }}>WORDS</s>{% endfor %}\
+                 {% if add_generation_prompt %}<assistant>{% endif %}";
+    let of = |words: &str| turns.replace("WORDS", words);
+    fs_err::write(place.path("all.jinja"), of("{{ m.content }}")).expect("written");
+    fs_err::write(place.path("asked.jinja"), of("{% if m.role == 'user' %}{{ m.content }}{% endif %}"))
+        .expect("written");
+    fs_err::write(place.path("constant.jinja"), of("words")).expect("written");
+    let with = |words: &[&str], template: &str| {
+        let mut command = place.gstore(words);
+        command.args(["--template", template, "--max-length", "64", "--model"]);
+        binary::run(command.arg(world::demo().join("model")))
+    };
+    let output = |template: &str| format!("tuned-{template}");
+    for (template, says) in [
+        ("asked.jinja", "leaves out turn 1 (from 0) of the conversation, the assistant's"),
+        ("constant.jinja", "leaves out turn 1"),
+    ] {
+        let trained = with(
+            &["train", "--data", "rows.jsonl", "--max-steps", "1", "--output", &output(template)],
+            template,
+        );
+        let ingested =
+            with(&["ingest", "--dataset", "pool", "--data", "rows.jsonl", "--features", "loss"], template);
+        for refused in [trained, ingested] {
+            let named = refused.stderr.contains(says) && refused.stderr.contains("row ");
+            assert!(refused.code != 0 && named, "{template}: {}", refused.stderr);
+        }
+        assert!(!place.path(&output(template)).exists());
+    }
+    let asked = ["generate", "--prompt", "How many?", "--max-new-tokens", "1"];
+    let refused = with(&asked, "constant.jinja");
+    let says = "leaves out turn 0 (from 0) of the conversation, the user's";
+    assert!(refused.code != 0 && refused.stderr.contains(says), "{}", refused.stderr);
+    for template in ["all.jinja", "asked.jinja"] {
+        let taken = with(&asked, template);
+        assert_eq!(taken.code, 0, "{template}: {}", taken.stderr);
+    }
+    let trained =
+        with(&["train", "--data", "rows.jsonl", "--max-steps", "1", "--output", "tuned"], "all.jinja");
+    assert_eq!(trained.code, 0, "{}", trained.stderr);
+}
+
+#[test]
 fn options_that_would_say_nothing_are_refused() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);

@@ -109,6 +109,17 @@ pub enum EncodeError {
         /// Index of the message.
         turn: usize,
     },
+    /// The chat template writes nothing of what a user or the assistant says.
+    #[error(
+        "the chat template leaves out turn {turn} (from 0) of the conversation, the {role}'s; correct it, or use {}",
+        Remedy::Option("template", "tulu")
+    )]
+    LeftOut {
+        /// Index of the message.
+        turn: usize,
+        /// Whose it is.
+        role: &'static str,
+    },
     /// The tokenizer failed on a text.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),

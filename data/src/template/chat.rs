@@ -4,6 +4,9 @@
 //! up to its end without: what lies between is scored. Where a template writes an earlier turn
 //! otherwise than a last one (some leave out reasoning), the turn's content is found by rendering once
 //! more with a mark in its place.
+//!
+//! What a user or the assistant says is in the text, changed or not: a template that leaves it out would be asked nothing,
+//! or learned from without an answer. System messages and answers of tools are left out by some published templates.
 
 use std::sync::Arc;
 
@@ -51,7 +54,11 @@ impl ChatTemplate {
 
     /// A conversation and what opens the assistant's turn.
     pub(super) fn prompt(&self, before: &[Message]) -> Result<Rendered, EncodeError> {
-        Ok(Rendered { text: self.text(before, true)?, scored: Vec::new(), add_special: false })
+        let text = self.text(before, true)?;
+        for turn in 0..before.len() {
+            self.check_shown(before, turn, &text, (&text, true))?;
+        }
+        Ok(Rendered { text, scored: Vec::new(), add_special: false })
     }
 
     fn conversation(&self, messages: &[Message]) -> Result<Rendered, EncodeError> {
@@ -64,9 +71,34 @@ impl ChatTemplate {
             if end < start || (end == start && !message.content.trim().is_empty()) {
                 return Err(EncodeError::TurnNotFound { turn });
             }
+            let own = full.get(start..end).unwrap_or(&full);
+            self.check_shown(messages, turn, own, (&full, false))?;
             scored.push(start..end);
         }
+        for (turn, _) in messages.iter().enumerate().filter(|(_, m)| m.role == Role::User) {
+            self.check_shown(messages, turn, &full, (&full, false))?;
+        }
         Ok(Rendered { text: full, scored, add_special: false })
+    }
+
+    /// Fails at words of a user or the assistant that are not in their `part` of the text as they stand, and without which
+    /// the text is the same.
+    fn check_shown(
+        &self,
+        messages: &[Message],
+        turn: usize,
+        part: &str,
+        (full, add_generation_prompt): (&str, bool),
+    ) -> Result<(), EncodeError> {
+        let Some(Message { role, content }) = messages.get(turn) else { return Ok(()) };
+        if !matches!(role, Role::User | Role::Assistant) || part.contains(content.trim()) {
+            return Ok(());
+        }
+        // A template may change what it writes: it may leave out reasoning.
+        match self.text(&mark(messages, turn, full)?, add_generation_prompt) {
+            Ok(marked) if marked == full => Err(EncodeError::LeftOut { turn, role: role.name() }),
+            _ => Ok(()),
+        }
     }
 
     fn turn_start(&self, messages: &[Message], turn: usize, full: &str) -> Result<usize, EncodeError> {
@@ -285,6 +317,44 @@ mod tests {
             "[{\"role\": \"user\", \"content\": \"u\"}, {\"role\": \"user\", \"content\": \"v\"}]\
              [[\"role\", \"user\"], [\"content\", \"u\"]] role=user content=u role content known lacking equal"
         );
+    }
+
+    #[test]
+    fn what_a_template_leaves_out_is_told() {
+        let turns = [(System, "s"), (User, "why?"), (Assistant, "so.")];
+        let all = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+        let error = |source: &str, turns: &[(Role, &str)]| {
+            let template = ChatTemplate::new(source, &[], vec![]).unwrap();
+            template.render(&conversation(turns)).map(drop).map_err(|error| error.to_string())
+        };
+        let without = |role: &str| {
+            all.replace(
+                "{{ m.content }}",
+                &format!("{{% if m.role != '{role}' %}}{{{{ m.content }}}}{{% endif %}}"),
+            )
+        };
+        for (source, says) in [
+            (without("assistant"), "leaves out turn 2 (from 0) of the conversation, the assistant's"),
+            (without("user"), "leaves out turn 1 (from 0) of the conversation, the user's"),
+            ("{{ (messages | last).content }}".to_owned(), "leaves out turn 1"),
+            ("constant".to_owned(), "turn 2"),
+            (String::new(), "turn 2"),
+        ] {
+            let told = error(&source, &turns).unwrap_err();
+            assert!(told.contains(says), "{source}: {told}");
+        }
+        assert_eq!(error(&without("system"), &turns), Ok(()));
+        // Words that are changed are there, and so are none.
+        let upper = all.replace("{{ m.content }}", "{{ m.content | upper }}");
+        assert_eq!(error(&upper, &[(User, "why?"), (Assistant, "")]), Ok(()));
+        let answer = all.replace("{{ m.content }}", "{{ m.content.split('</think>') | last }}");
+        assert_eq!(error(&answer, &[(User, "why?"), (Assistant, "<think>hm</think>so.")]), Ok(()));
+        let prompt = |source: &str| {
+            let user = Message { role: User, content: "why?".into() };
+            ChatTemplate::new(source, &[], vec![]).unwrap().prompt(&[user]).map(|rendered| rendered.text)
+        };
+        assert!(prompt("constant").unwrap_err().to_string().contains("leaves out turn 0"));
+        assert_eq!(prompt(all).unwrap(), "<user>why?</s><assistant>");
     }
 
     #[test]
