@@ -2,6 +2,7 @@
 //! One that would save nothing is refused with its numbers, and holds up no other.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 
 use gstore_store::Store;
 use gstore_tests::place::Place;
@@ -293,6 +294,7 @@ fn a_refused_cascade_holds_up_no_other() {
     for part in ["2 selections were refused, of 2", "q: nothing was computed", "r: nothing was computed"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
+    assert!(!place.path("best.q.jsonl.part").exists(), "nothing is noted of a command that has ended");
     // An estimate of each target is an object on a line of its own, whether it is refused or not.
     let estimate = [&asked[..7], &["--cascade", "hint -> all", "--estimate", "--json"]].concat();
     let sized = ["--top", "50%", "--recall", "80%", "--labels", "60"];
@@ -332,4 +334,48 @@ fn a_refused_cascade_holds_up_no_other() {
     assert_eq!(outcome("of-few"), "not run, since it needs few");
     assert_eq!(outcome("half"), "done");
     assert!(place.path("half.jsonl").exists() && !place.path("few.jsonl").exists());
+}
+
+#[test]
+fn a_command_of_several_targets_goes_on_after_those_that_it_has_finished() {
+    let place = hinted();
+    place.ok(&["add", "--dataset", "r", "--data", "q.jsonl"]);
+    let asked = ["select", "--pool", "pool", "--target", "q,r", "--each", "target", "-o", "best.jsonl"];
+    let sized =
+        ["--report", "{target}.json", "--recall", "80%", "--labels", "60", "--cascade", "hint -> all"];
+    let select = |top: &str| place.run(&[&asked[..], &sized, &["--top", top]].concat());
+    // There are no gradients of the second target: the command ends between both.
+    let ended = select("50%");
+    assert!(![0, 4].contains(&ended.code), "{}", ended.stderr);
+    let inode = |name: &str| fs_err::metadata(place.path(name)).expect("written").ino();
+    let files = ["best.q.jsonl", "best.q.jsonl.scores.csv", "q.json"];
+    let first = files.map(inode);
+    // Other flags ask for something else.
+    let other = select("40%");
+    assert!(other.code == 2 && other.stderr.contains("best.q.jsonl exists"), "{}", other.stderr);
+
+    let target = place.ingest("r", None, "grad-sgd");
+    assert_eq!(target.code, 0, "{}", target.stderr);
+    let done = select("50%");
+    assert!(done.code == 0 && done.stderr.contains("q: selected before"), "{}", done.stderr);
+    assert_eq!(files.map(inode), first, "what is finished stays as it is");
+    assert!(place.path("best.r.jsonl").exists() && place.path("r.json").exists());
+    assert!(!place.path("best.q.jsonl.part").exists() && !place.path("best.r.jsonl.part").exists());
+    // It is finished: what is there is replaced as that of any command.
+    let again = select("50%");
+    assert!(again.code == 2 && again.stderr.contains("best.q.jsonl exists"), "{}", again.stderr);
+}
+
+#[test]
+fn a_finished_target_whose_file_was_changed_is_not_taken_for_finished() {
+    let place = hinted();
+    place.ok(&["add", "--dataset", "r", "--data", "q.jsonl"]);
+    let asked = ["select", "--pool", "q", "--target", "q,r", "--each", "target", "-o", "best.jsonl"];
+    let select = || place.run(&[&asked[..], &["--top", "2"]].concat());
+    let ended = select();
+    assert!(ended.code != 0 && place.path("best.q.jsonl").exists(), "{}", ended.stderr);
+    fs_err::write(place.path("best.q.jsonl"), "mine").expect("written");
+    let refused = select();
+    assert!(refused.code == 2 && refused.stderr.contains("best.q.jsonl exists"), "{}", refused.stderr);
+    assert_eq!(fs_err::read_to_string(place.path("best.q.jsonl")).expect("kept"), "mine");
 }

@@ -73,14 +73,14 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
 }
 
 /// The question that is asked of the pool: as the flags ask it, or of the rows that a cascade has gradients
-/// of. None where it was only to be estimated.
+/// of, with the cascade's report, which is to appear with the selected rows. None where it was only to be estimated.
 pub(super) fn computed(
     context: &Context,
     args: &SelectArgs,
     store: &Store,
     spec: InfluenceSpec,
-) -> Result<Option<InfluenceSpec>> {
-    let Some(stages) = &args.cascade.cascade else { return Ok(Some(spec)) };
+) -> Result<Option<(InfluenceSpec, Option<Output>)>> {
+    let Some(stages) = &args.cascade.cascade else { return Ok(Some((spec, None))) };
     let request = request(context, args, stages, spec)?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
@@ -106,7 +106,8 @@ pub(super) fn computed(
         answer(args, Some(&cascade.report), refused.as_deref())?;
         write(args, Some(&cascade.report), refused.as_deref())?;
     } else if refused.is_some() {
-        tell(context, args, &cascade.report, refused.as_deref())?;
+        context.say(cascade.report.text().trim_end());
+        write(args, Some(&cascade.report), refused.as_deref())?;
     }
     if let Some(why) = refused {
         bail!(Refused(why));
@@ -116,8 +117,8 @@ pub(super) fn computed(
     }
     let spec = cascade.spec().clone();
     let report = cascade.run(store, &mut work)?;
-    tell(context, args, &report, None)?;
-    Ok(Some(spec))
+    context.say(report.text().trim_end());
+    Ok(Some((spec, begun(args, Some(&report), None)?)))
 }
 
 fn request(
@@ -169,15 +170,14 @@ fn answer(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&st
     Ok(())
 }
 
-/// Says the report, and writes it.
-fn tell(context: &Context, args: &SelectArgs, report: &CascadeReport, refused: Option<&str>) -> Result<()> {
-    context.say(report.text().trim_end());
-    write(args, Some(report), refused)
-}
-
 /// Writes the report, where there is one, and why the cascade is refused, where it is.
 fn write(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Result<()> {
-    let Some(path) = args.cascade.report.as_deref() else { return Ok(()) };
+    begun(args, report, refused)?.map_or(Ok(()), Output::finish)
+}
+
+/// The same as a file that has not appeared yet; none where no report is asked for.
+fn begun(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Result<Option<Output>> {
+    let Some(path) = args.cascade.report.as_deref() else { return Ok(None) };
     let mut output = Output::create(Some(path), args.force)?;
     if path.extension().is_some_and(|ending| ending == "json") {
         serde_json::to_writer_pretty(&mut output, &value(args, report, refused))?;
@@ -186,7 +186,7 @@ fn write(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str
         output.write_all(report.map(CascadeReport::text).unwrap_or_default().as_bytes())?;
         refused.map_or(Ok(()), |why| writeln!(output, "refused: {why}"))?;
     }
-    output.finish()
+    Ok(Some(output))
 }
 
 /// The report for programs.

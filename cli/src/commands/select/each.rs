@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore_core::many_of;
 
+use super::Selection;
+use super::kept::{Kept, Note};
 use crate::args::{CascadeArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::{Refused, UsageError, is_refused};
@@ -38,25 +40,76 @@ pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
     Ok(all)
 }
 
-/// Makes the selections, one after another. A target that is refused does not hold up the others.
-pub(super) fn run(context: &Context, all: &[SelectArgs]) -> Result<ExitCode> {
-    let mut refused = Vec::new();
-    for args in all {
-        match super::one(context, args) {
-            Ok(_) => {}
+/// A target's selection, and what an earlier run of the command left of it.
+struct Turn {
+    args: SelectArgs,
+    kept: Option<Kept>,
+    made: Option<Note>,
+}
+
+impl Turn {
+    /// Refuses what the selection of the target is refused for before anything is scored.
+    fn new(context: &Context, mut args: SelectArgs) -> Result<Self> {
+        let kept = Kept::of(context, &args)?;
+        let mut made = match &kept {
+            Some(kept) if !args.force => kept.found()?,
+            _ => None,
+        };
+        // An estimate is printed of every target, and its sample is there.
+        if args.cascade.estimate && made.take().is_some() {
+            args.force = true;
+        }
+        if made.is_none() {
+            Selection::new(context, &args)?;
+            super::check_picture(context, &args, args.draw.picture(args.force).as_ref())?;
+        }
+        Ok(Self { args, kept, made })
+    }
+
+    /// The target.
+    fn target(&self) -> String {
+        self.args.target.join(", ")
+    }
+
+    /// Makes the selection, unless it is there; returns why it is refused, if it is.
+    fn run(&self, context: &Context) -> Result<Option<String>> {
+        if let Some(made) = &self.made {
+            let how = if made.refused.is_some() { "refused" } else { "selected" };
+            context.say(&format!("{}: {how} before; the other targets go on", self.target()));
+            return Ok(made.refused.clone());
+        }
+        let refused = match super::one(context, &self.args) {
+            Ok(_) => None,
             Err(error) if is_refused(&error) => {
-                let target = args.target.join(", ");
-                context.say(&format!("{target}: refused; the other targets go on"));
-                refused.push(format!("{target}: {error}"));
+                context.say(&format!("{}: refused; the other targets go on", self.target()));
+                Some(error.to_string())
             }
             Err(error) => return Err(error),
+        };
+        if let Some(kept) = &self.kept {
+            kept.note(refused.clone())?;
+        }
+        Ok(refused)
+    }
+}
+
+/// Makes the selections, one after another. A target that is refused does not hold up the others, and one that an
+/// unfinished run of the same command has made is not made again.
+pub(super) fn run(context: &Context, all: Vec<SelectArgs>) -> Result<ExitCode> {
+    // Before the first is scored, as for a single one.
+    let turns = all.into_iter().map(|args| Turn::new(context, args)).collect::<Result<Vec<Turn>>>()?;
+    let mut refused = Vec::new();
+    for turn in &turns {
+        if let Some(why) = turn.run(context)? {
+            refused.push(format!("{}: {why}", turn.target()));
         }
     }
+    turns.iter().filter_map(|turn| turn.kept.as_ref()).try_for_each(Kept::remove)?;
     if refused.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     let count = many_of(refused.len() as u64, "selection was", "selections were");
-    bail!(Refused(format!("{count} refused, of {}\n{}", all.len(), refused.join("\n"))))
+    bail!(Refused(format!("{count} refused, of {}\n{}", turns.len(), refused.join("\n"))))
 }
 
 /// The name of a target's file: the target's name in its place, or before the ending.

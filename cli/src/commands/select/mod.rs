@@ -2,6 +2,7 @@
 
 mod cascade;
 mod each;
+mod kept;
 #[cfg(feature = "serve")]
 mod remote;
 mod told;
@@ -65,12 +66,7 @@ impl Selection {
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     match args.each {
         None => one(context, args),
-        Some(EachSelection::Target) => {
-            let all = each::targets(args)?;
-            // Before the first is scored, as for a single one.
-            all.iter().try_for_each(|args| Selection::new(context, args).map(drop))?;
-            each::run(context, &all)
-        }
+        Some(EachSelection::Target) => each::run(context, each::targets(args)?),
     }
 }
 
@@ -84,7 +80,9 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     }
     let store = context.open()?;
     let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
-    let Some(spec) = cascade::computed(context, args, &store, spec)? else { return Ok(ExitCode::SUCCESS) };
+    let Some((spec, report)) = cascade::computed(context, args, &store, spec)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
     let order = if args.worst { Order::Worst } else { Order::Best };
@@ -106,7 +104,7 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     })?;
     tell_passed_over(context, args, found.passed_over);
 
-    let mut outputs = Vec::new();
+    let mut outputs: Vec<Output> = report.into_iter().collect();
     if let Some(path) = &scores {
         let mut output = Output::create(Some(path), args.force)?;
         found.write_scores(&mut output, format_of_scores(path)?.into(), args.explain, &cancel)?;
@@ -125,7 +123,7 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         }
         outputs.push(rows);
     }
-    // Both files appear, or neither.
+    // All files appear, or none.
     cancel.check().map_err(QueryError::from)?;
     folder.map_or(Ok(()), NewFolder::finish)?;
     outputs.into_iter().try_for_each(Output::finish)?;
