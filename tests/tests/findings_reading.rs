@@ -252,12 +252,14 @@ fn every_file_makes_a_dataset_and_every_target_a_selection() {
     let select = |more: &[&str]| {
         place.run(&[&["select", "--pool", "pool", "--top", "3"], &targets[..], more].concat())
     };
-    said(&select(&["--each", "target", "-o", "best.jsonl"]), 0, &["for even_odd", "for second"]);
+    let drawn = ["--each", "target", "-o", "best.jsonl", "--plot", "best.svg"];
+    said(&select(&drawn), 0, &["for even_odd", "for second"]);
     for target in ["even_odd", "second"] {
         let lines = fs_err::read_to_string(place.path(&format!("best.{target}.jsonl"))).expect("written");
         let alone = place.run(&["select", "--pool", "pool", "--target", target, "--top", "3", "-o", "-"]);
         assert!(lines == alone.stdout && lines.lines().count() == 3, "{lines}");
         assert!(place.path(&format!("best.{target}.jsonl.scores.csv")).is_file());
+        assert!(place.path(&format!("best.{target}.svg")).is_file());
     }
     // A place that is taken is found before the first is written.
     fs_err::remove_file(place.path("best.even_odd.jsonl")).expect("removed");

@@ -8,7 +8,7 @@ use gstore_core::many_of;
 
 use super::Selection;
 use super::kept::{Kept, Note};
-use crate::args::{CascadeArgs, SelectArgs};
+use crate::args::{CascadeArgs, DrawArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::{Refused, UsageError, is_refused};
 use crate::output::Place;
@@ -27,8 +27,12 @@ pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
         let report = args.cascade.report.as_deref().map(|path| named(path, target));
         let cascade = CascadeArgs { report, ..args.cascade.clone() };
         let output = args.output.as_deref().map(|path| named(path, target));
-        let target = vec![target.clone()];
-        SelectArgs { target, output, scores, cascade, ..args.clone() }
+        let plot = args.draw.plot.as_deref().map(|path| match Place::of(Some(path)).is_file() {
+            true => named(path, target),
+            false => path.to_owned(),
+        });
+        let (target, draw) = (vec![target.clone()], DrawArgs { plot });
+        SelectArgs { target, output, scores, draw, cascade, ..args.clone() }
     };
     let all: Vec<SelectArgs> = args.target.iter().map(one).collect();
     for (at, args) in all.iter().enumerate() {
