@@ -334,6 +334,12 @@ fn results_of_retraining_are_read_as_tables() {
         (TABLE, "subset,query,accuracy\na,q,1\n", "a `loss`, a `margin` or an `output`"),
         (
             TABLE,
+            "subset,query,loss,margin\na,q,1.5,0.25\n",
+            "line 2: it has both `margin` and `loss`, and models are compared by one of them: leave the other column out",
+        ),
+        (TABLE, "subset,query,margin,output\na,q,0.25,0.25\n", "it has both `margin` and `output`"),
+        (
+            TABLE,
             "subset,query,loss\na,q,1\na,r,1\nb,q,1\n",
             "subset \"b\" has 0 outputs for query \"r\" and 1 for another",
         ),

@@ -71,9 +71,9 @@ impl Named {
 /// Reads a truth from tables. A record of `subsets` has the name of a `subset`, and `rows` or `without`,
 /// lists of ids, or as `id` one row of many records; its `kind`, `group`, `method`, `query` and `share` are
 /// those of [`SubsetKind`]. The pool is every row that is named. A record of `outputs` has `subset`, `query`,
-/// and `loss`, `margin` or `output`, which are better the larger they are but for the loss; several of one
-/// subset and query are several runs. A subset has a row or has it not: one that lists a row twice is refused,
-/// since scores would count it once.
+/// and `loss`, `margin` or `output`, which are better the larger they are but for the loss, and of which a
+/// margin stands alone; several of one subset and query are several runs. A subset has a row or has it not: one
+/// that lists a row twice is refused, since scores would count it once.
 ///
 /// # Errors
 /// Files that cannot be read, names that do not fit together, a whole pool that lacks rows, an output that is not finite
@@ -151,6 +151,25 @@ fn kind(at: &At<'_>, value: &Value, form: Form) -> Result<SubsetKind, EvaluateEr
     }
 }
 
+/// What a record has for output: a loss also under another sign, as `output`, and nothing else beside it.
+fn output_of(at: &At<'_>, value: &Value) -> Result<(Signal, f64), EvaluateError> {
+    let given = |key: &str| value.get(key).filter(|given| !given.is_null());
+    let beside = ["loss", "output"].into_iter().find_map(|key| given(key).and(Some(key)));
+    if let (Some(_), Some(other)) = (given("margin"), beside) {
+        return Err(at.error(&format!(
+            "it has both `margin` and `{other}`, and models are compared by one of them: leave the other column out"
+        )));
+    }
+    let own = SIGNALS.into_iter().find_map(|(key, signal)| Some((key, signal, given(key)?)));
+    let (key, signal, own) =
+        own.ok_or_else(|| at.error("an output is a `loss`, a `margin` or an `output`"))?;
+    let own = number(at, key, own)?;
+    if let Some(output) = given("output") {
+        same_as_loss(at, value, number(at, "output", output)?)?;
+    }
+    Ok((signal, if signal == Signal::NegativeLoss { -own } else { own }))
+}
+
 /// By subset and run the outputs for all queries.
 type Outputs = Vec<Vec<Vec<f64>>>;
 
@@ -164,16 +183,10 @@ fn read_outputs(path: &Path, names: &Ids, cancel: &Cancel) -> Result<(Signal, Id
         let subset = text_of(value.get("subset")).ok_or_else(|| at.error("an output needs its `subset`"))?;
         let subset = names.place(&subset).ok_or_else(|| at.error("its subset is none of the subsets"))?;
         let query = text_of(value.get("query")).ok_or_else(|| at.error("an output needs its `query`"))?;
-        let own = SIGNALS.into_iter().find(|(key, _)| value.get(key).is_some());
-        let (key, own) = own.ok_or_else(|| at.error("an output is a `loss`, a `margin` or an `output`"))?;
+        let (own, output) = output_of(&at, &value)?;
         if *signal.get_or_insert(own) != own {
             return Err(at.error("outputs are all losses, all margins or all outputs"));
         }
-        let given = number(&at, key, value.get(key).unwrap_or(&Value::Null))?;
-        if let Some(output) = value.get("output").filter(|output| !output.is_null()) {
-            same_as_loss(&at, &value, number(&at, "output", output)?)?;
-        }
-        let output = if own == Signal::NegativeLoss { -given } else { given };
         let place = *places.entry(query.clone()).or_insert_with(|| {
             queries.push(query);
             queries.len() - 1
