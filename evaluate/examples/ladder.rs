@@ -62,7 +62,8 @@ fn climb(
         let method = format!("projected from {width} to {dimension}");
         methods.push(projected_influence(&method, model, &parameters, (pool, queries), (dimension, seed))?);
     }
-    methods.push(Scores::random("random", pool.rows(), queries.rows(), seed));
+    let names = |count: usize| Ids::new((0..count).map(|row| row.to_string()), "the rows");
+    methods.push(Scores::random("random", &names(pool.rows())?, &names(queries.rows())?, seed));
 
     let bootstrap = Bootstrap { resamples: Bootstrap::RESAMPLES, seed };
     let comparison = Comparison { base: 0, bootstrap, threads: 0, cancel: &GO };

@@ -69,7 +69,7 @@ fn the_example_of_the_covariances_has_its_predictions_and_its_score() {
     let of_first = lds_of_query(&OUTPUTS[0], &predictions).expect("defined");
     assert!((of_first - 0.9).abs() < 1e-12, "{of_first}");
     let cancel = Cancel::new();
-    let random = Scores::random("random", 3, 2, 1);
+    let random = Scores::random("random", &ids(3), &ids(2), 1);
     let found = lds(&example(), &[scores, random], &comparison(&cancel)).expect("compared");
     let lines = lines(&found);
     let value = |line: usize| lines[line][2].parse::<f64>().expect("a number");

@@ -56,7 +56,8 @@ fn influence_predicts(
     let (problem, queries) = problem(columns);
     let parameters = trained(model, &problem);
     let scores = influence("influence", model, &parameters, (&problem, &queries)).expect("scores");
-    let methods = [scores, Scores::random("random", ROWS, QUERIES, 5)];
+    let ids = |count: usize| Ids::new((0..count).map(|row| row.to_string()), "the rows").expect("ids");
+    let methods = [scores, Scores::random("random", &ids(ROWS), &ids(QUERIES), 5)];
 
     let subsets = random_subsets(ROWS, halves, 0.5, 2, &Cancel::new()).expect("subsets");
     let halves = truth(model, (&problem, &queries), subsets, &parameters);

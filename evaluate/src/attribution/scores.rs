@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use gstore_core::{many, many_of};
+use gstore_core::{Digest, many, many_of};
 use gstore_generate::uniform;
 
 use super::ids::Ids;
@@ -64,11 +64,16 @@ impl Scores {
         Ok(Scores { method: method.to_owned(), unknown: Unknown::default(), rows, values })
     }
 
-    /// Uniform numbers: what a method that knows nothing is worth.
-    pub fn random(method: &str, rows: usize, queries: usize, seed: u64) -> Scores {
-        let value = |query: usize, row: usize| uniform(seed, query as u64, row as u64) - 0.5;
-        let values = (0..queries).flat_map(|query| (0..rows).map(move |row| value(query, row))).collect();
-        Scores { method: method.to_owned(), unknown: Unknown::default(), rows, values }
+    /// Uniform numbers: what a method that knows nothing is worth. One depends on the seed, and on the ids of row and
+    /// query alone.
+    pub fn random(method: &str, pool: &Ids, queries: &Ids, seed: u64) -> Scores {
+        let counters = |ids: &Ids| -> Vec<u64> {
+            ids.iter().map(|id| Digest::of(id.as_bytes()).number() as u64).collect()
+        };
+        let rows = counters(pool);
+        let of_query = |query: u64| rows.iter().map(move |row| uniform(seed, query, *row) - 0.5);
+        let values = counters(queries).into_iter().flat_map(of_query).collect();
+        Scores { method: method.to_owned(), unknown: Unknown::default(), rows: rows.len(), values }
     }
 
     /// The scores of the rows for a query.
@@ -247,6 +252,16 @@ mod tests {
 
     fn ids(ids: &[&str]) -> Ids {
         Ids::new(ids.iter().map(|id| (*id).to_owned()), "the test").expect("ids")
+    }
+
+    #[test]
+    fn random_scores_follow_ids_and_not_places() {
+        let random = |pool: &[&str], queries: &[&str]| Scores::random("r", &ids(pool), &ids(queries), 1);
+        let (scores, turned) = (random(&["a", "b", "c"], &["q", "r"]), random(&["c", "b", "a"], &["r", "q"]));
+        let again: Vec<f64> = turned.of_query(1).iter().rev().copied().collect();
+        assert_eq!(scores.of_query(0), again);
+        assert_ne!(scores.of_query(0), scores.of_query(1));
+        assert_ne!(scores, Scores::random("r", &ids(&["a", "b", "c"]), &ids(&["q", "r"]), 2));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub fn compared(
     (pool, queries): (&Ids, &Ids),
     cancel: &Cancel,
 ) -> Result<Vec<Scores>> {
-    let random = args.random.map(|seed| Scores::random("random", pool.len(), queries.len(), seed));
+    let random = args.random.map(|seed| Scores::random("random", pool, queries, seed));
     if args.methods.is_empty() && random.is_none() {
         bail!(UsageError("which scores? give --scores, --sql or --random".to_owned()));
     }
