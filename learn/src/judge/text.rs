@@ -129,6 +129,9 @@ impl Report {
     }
 }
 
+/// Digits behind the point that a share has at most; what is smaller is 0.
+const DIGITS: usize = 9;
+
 /// A name and its cells, which are as wide as a number with its interval.
 fn line(text: &mut String, name: &str, mut cells: impl Iterator<Item = String>) -> std::fmt::Result {
     write!(text, "{name:<20}")?;
@@ -150,9 +153,12 @@ fn with(value: &str, interval: Option<Interval>, show: impl Fn(f64) -> String) -
     }
 }
 
-/// A share in percent.
+/// A share in percent, with one digit behind the point, or as many as show that it is not 0.
 pub fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    let percent = share * 100.0;
+    let is_shown = |digits: &usize| percent.abs() >= 0.1f64.powi(*digits as i32) * (1.0 - 1e-9);
+    let digits = (1..=DIGITS).find(is_shown).unwrap_or(1);
+    format!("{percent:.digits$} %")
 }
 
 /// A share of the whole computation that is saved, in words: what costs more saves nothing.
@@ -176,6 +182,13 @@ pub fn taken(units: f64, measured: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_that_is_not_nothing_is_not_shown_as_0() {
+        let shares = [0.365, 0.001, 0.0005, 0.0001, 0.00001234, 0.0, -0.0004];
+        let shown = ["36.5 %", "0.1 %", "0.05 %", "0.01 %", "0.001 %", "0.0 %", "-0.04 %"];
+        assert_eq!(shares.map(percent), shown);
+    }
 
     #[test]
     fn what_costs_more_saves_nothing() {
