@@ -5,13 +5,13 @@ use serde_json::Map;
 use super::judged::report;
 use super::stored::VERSION;
 use super::{Prefilter, digest};
-use crate::cross::{Line, OutOfFold, calibrated, out_of_fold};
+use crate::cross::{Line, calibrated, out_of_fold};
 use crate::data::Labelled;
 use crate::error::LearnError;
 use crate::features::FeatureSet;
 use crate::folds::folds;
 use crate::judge::{Choice, Cut, JudgeRequest, Reliability, Report, judge, top};
-use crate::learners::{Fitted, Means};
+use crate::learners::{Fitted, Learner, Means};
 use crate::matrix::Matrix;
 use crate::options::FitOptions;
 
@@ -32,13 +32,14 @@ impl Prefilter {
         options.check()?;
         let of_rows = folds(&data.ids, options.folds, options.seed);
         let held_out = out_of_fold(data, &options.learner, &of_rows, means)?;
-        let (calibrated, constant) = calibrated(&held_out.predictions, &data.y, &of_rows);
+        // Tables, lines and cuts are of the same predictions, so that none contradicts the other.
         let (fitted, predictions) = held_out.refitted(data, &of_rows, means)?;
+        let (calibrated, constant) = calibrated(&predictions, &data.y, &of_rows);
         let choice = Choice::of(&predictions, &data.y, (options.top, data.pool), &options.budget);
         let targets = judge(&JudgeRequest {
             targets: &data.targets,
             scores: &data.y,
-            predictions: &held_out.predictions,
+            predictions: &predictions,
             calibrated: &calibrated,
             constant: &constant,
             levels: held_out.levels.as_deref(),
@@ -50,7 +51,11 @@ impl Prefilter {
         })?;
         let mut report = report(&held_out.learner, data, options.top, targets, choice);
         report.notes.extend(fitted.note());
-        let prefilter = Self::of(features, data, options, (held_out, fitted), report.choice.cuts.clone());
+        let lines = (0..data.targets.len())
+            .map(|target| Line::of(&predictions.column(target), &data.y.column(target)))
+            .collect();
+        let cuts = report.choice.cuts.clone();
+        let prefilter = Self::of(features, data, options, (held_out.learner, fitted), (lines, cuts));
         Ok((prefilter, report, predictions))
     }
 
@@ -59,20 +64,18 @@ impl Prefilter {
         features: FeatureSet,
         data: &Labelled,
         options: &FitOptions,
-        (held_out, fitted): (OutOfFold, Fitted),
-        cuts: Vec<Cut>,
+        (learner, fitted): (Learner, Fitted),
+        (lines, cuts): (Vec<Line>, Vec<Cut>),
     ) -> Prefilter {
-        let targets = 0..data.targets.len();
-        let line = |t: usize| Line::of(&held_out.predictions.column(t), &data.y.column(t));
         let mean = |t: usize| data.y.column(t).iter().sum::<f64>() / data.y.rows().max(1) as f64;
         let every = vec![true; data.ids.len()];
         Prefilter {
             version: VERSION,
             features,
             targets: data.targets.clone(),
-            lines: targets.clone().map(line).collect(),
-            means: targets.map(mean).collect(),
-            learner: held_out.learner,
+            lines,
+            means: (0..data.targets.len()).map(mean).collect(),
+            learner,
             top: options.top,
             cuts,
             learned_from: digests(&data.ids, &every),

@@ -148,6 +148,26 @@ fn predictions_worse_than_chance_are_told_from_those_by_chance() {
 }
 
 #[test]
+fn tables_lines_and_cuts_are_of_the_same_predictions() {
+    let value = |i: usize| crate::random::uniform(17, 4, i as u64);
+    let (x, y) = (Matrix::new(1, (0..500).map(value).collect()), (10_000..10_500).map(value).collect());
+    let (ids, y) = ((0..500).map(|i| format!("row{i}")).collect(), Matrix::new(1, y));
+    let data = Labelled::new(ids, (vec!["a".into()], &x), (vec!["t".into()], &y), 10).unwrap();
+    let means = Means { seed: 1, threads: 1, cancel: &RUN };
+    let options = FitOptions { resamples: 100, budget: Budget::Share(0.2), ..FitOptions::default() };
+    let (fitted, report, held_out) =
+        Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    let (predictions, scores) = (held_out.column(0), data.y.column(0));
+    let target = &report.targets[0];
+    // Where a feature says nothing, folds differ by more than their predictions do.
+    assert_eq!(target.spearman, crate::judge::spearman(&predictions, &scores));
+    assert_eq!(fitted.lines, [Line::of(&predictions, &scores)]);
+    let at = target.budgets.iter().find(|at| at.budget == 0.2).unwrap();
+    // Rows of the same prediction at the cut are kept together, and only as many as the share says in the table.
+    assert!((at.recall - report.choice.cuts[0].recall).abs() <= 0.12, "{at:?} {:?}", report.choice);
+}
+
+#[test]
 fn a_cut_keeps_what_it_was_told_to_where_features_say_nothing() {
     let n = 500;
     let value = |i: usize| crate::random::uniform(31, 4, i as u64);
