@@ -1,4 +1,4 @@
-//! Artifacts: publishing, replacing, reading and dropping them by name.
+//! Artifacts: publishing, replacing and reading them by name.
 //!
 //! Invariants
 //! - an artifact is one manifest, which the root names by its digest; a snapshot reads it when asked for it
@@ -12,9 +12,8 @@ pub use files::ArtifactFiles;
 
 pub(crate) use files::{PREFIX, check_file, is_work};
 
-use crate::error::{ArtifactError, ChangeError, CommitError, ReadError, StorageError};
+use crate::error::{ArtifactError, CommitError, ReadError, StorageError};
 use crate::layout::names;
-use crate::life::DropReport;
 use crate::manifest::{ArtifactPart, PartLink};
 use crate::map::FileMap;
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish, unknown};
@@ -115,34 +114,6 @@ impl Store {
         }
         Ok(published?)
     }
-
-    /// Takes the artifact that has a name in `seen`, a snapshot that the caller looked at, out of the
-    /// catalog. Older snapshots still have it.
-    ///
-    /// # Errors
-    /// There is none of this name; it was dropped or replaced since.
-    pub fn drop_artifact(
-        &self,
-        seen: &Snapshot,
-        name: &str,
-        command: &str,
-    ) -> Result<DropReport, ChangeError> {
-        let Some(link) = link_of(seen, name) else {
-            let known = seen.root().artifacts.iter().map(|link| link.name.as_str()).collect();
-            return Err(unknown("artifact", name, known).into());
-        };
-        let lock = WriterLock::take(self)?;
-        let base = self.snapshot()?;
-        base.same_artifact(link)?;
-        let mut change = change_of(&base, command);
-        change.removed.artifacts.push(link.number);
-        change.changes.push(format!("artifact {name} dropped"));
-        let bytes = link.bytes();
-        // What is damaged can be dropped too.
-        let kind = seen.read_artifact(link).ok().map(|part| part.kind);
-        let snapshot = publish(self, &lock, &base, change)?.number();
-        Ok(DropReport { snapshot, bytes, artifact: Some(name.to_owned()), kind, ..DropReport::default() })
-    }
 }
 
 impl Snapshot {
@@ -206,7 +177,7 @@ impl Snapshot {
         link_of(self, name).map_or(0, PartLink::bytes)
     }
 
-    fn read_artifact(&self, link: &PartLink) -> Result<ArtifactPart, StorageError> {
+    pub(crate) fn read_artifact(&self, link: &PartLink) -> Result<ArtifactPart, StorageError> {
         let part: ArtifactPart = self.env().manifests().read(&link.link)?;
         part.check_link(link)?;
         Ok(part)
@@ -220,6 +191,6 @@ impl Snapshot {
 }
 
 /// What the root has of the artifact of a name.
-fn link_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a PartLink> {
+pub(crate) fn link_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a PartLink> {
     snapshot.root().artifacts.iter().find(|link| link.name == name)
 }

@@ -1,11 +1,13 @@
-//! Dropping features, datasets, runs and ensembles from the catalog. Their files stay for older snapshots until `gc`.
+//! Dropping features, datasets, runs, ensembles and artifacts from the catalog. Their files stay for older
+//! snapshots until `gc`.
 
 use super::{has_tmp, refuse_live_jobs};
+use crate::artifacts::link_of;
 use crate::error::ChangeError;
 use crate::job::JobFile;
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, RunPart, Stripe, StripePart};
-use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish};
+use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish, unknown};
 use crate::vfs::VfsLock;
 use gstore_core::{CheckpointId, FeatureDesc, many};
 use serde::Serialize;
@@ -126,6 +128,34 @@ impl Store {
             bytes: features.iter().map(|f| f.bytes()).sum(),
             ..DropReport::default()
         };
+        self.publish_drop(&lock, &base, change, report)
+    }
+
+    /// Takes the artifact that has a name in `seen`, a snapshot that the caller looked at, out of the
+    /// catalog. Older snapshots still have it.
+    ///
+    /// # Errors
+    /// There is none of this name; it was dropped or replaced since.
+    pub fn drop_artifact(
+        &self,
+        seen: &Snapshot,
+        name: &str,
+        command: &str,
+    ) -> Result<DropReport, ChangeError> {
+        let Some(link) = link_of(seen, name) else {
+            let known = seen.root().artifacts.iter().map(|link| link.name.as_str()).collect();
+            return Err(unknown("artifact", name, known).into());
+        };
+        let lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        base.same_artifact(link)?;
+        let mut change = change_of(&base, command);
+        change.removed.artifacts.push(link.number);
+        change.changes.push(format!("artifact {name} dropped"));
+        let bytes = link.bytes();
+        // What is damaged can be dropped too.
+        let kind = seen.read_artifact(link).ok().map(|part| part.kind);
+        let report = DropReport { bytes, artifact: Some(name.to_owned()), kind, ..DropReport::default() };
         self.publish_drop(&lock, &base, change, report)
     }
 
