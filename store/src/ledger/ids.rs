@@ -2,7 +2,7 @@
 
 use super::{Ledger, LedgerError, Unusable, codec};
 use crate::manifest::DatasetPart;
-use crate::samples::SampleReader;
+use crate::samples::{SampleReader, scan_known};
 use gstore_core::{Digest, RowSet};
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
@@ -155,8 +155,9 @@ impl Ledger {
         };
         let mut entries: Vec<(String, Known)> = Vec::new();
         if let Some(first) = part.files.get(done).map(|f| f.first_row) {
-            for sample in crate::samples::scan_known(reader, first) {
-                entries.push(sample?);
+            for sample in scan_known(reader, first) {
+                let (id, row, digest) = sample?;
+                entries.push((id, Known { row, digest }));
                 if entries.len() >= STRETCH {
                     // Without a state: a ledger that is left here goes over these rows again.
                     self.transaction(|txn| insert(txn, part.number, &entries))?;

@@ -3,7 +3,6 @@
 use super::columns::{schema, value_at};
 use super::value::{MetaRow, sample_digest};
 use crate::error::{Damage, ReadError, StorageError};
-use crate::ledger::Known;
 use crate::manifest::DatasetPart;
 use crate::table::TableFile;
 use arrow_array::cast::AsArray;
@@ -12,7 +11,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array,
 use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
-use gstore_core::{RowSet, nearest};
+use gstore_core::{Digest, RowSet, nearest};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -244,12 +243,12 @@ fn adapt(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, ReadErr
     RecordBatch::try_new_with_options(Arc::clone(target), columns, &options).map_err(|e| arrow(e).into())
 }
 
-/// Ids, rows and digests of the samples from a row on, as the ledger keeps them. Of a purged sample
-/// nothing is left to keep.
+/// Id, row and digest of each sample from a row on, without those that were purged: of them nothing is left
+/// to know.
 pub(crate) fn scan_known(
     reader: &SampleReader,
     first: u64,
-) -> impl Iterator<Item = Result<(String, Known), ReadError>> + '_ {
+) -> impl Iterator<Item = Result<(String, u64, Digest), ReadError>> + '_ {
     let names: Vec<&str> = reader.schema.fields().iter().map(|f| f.name().as_str()).collect();
     reader.scan(&names, Some(first..u64::MAX)).flat_map(|batch| match batch {
         Err(e) => vec![Err(e)],
@@ -258,7 +257,7 @@ pub(crate) fn scan_known(
 }
 
 /// `batch` has all columns of the dataset, so the first three are row, id and record.
-fn known_of(batch: &RecordBatch) -> Vec<(String, Known)> {
+fn known_of(batch: &RecordBatch) -> Vec<(String, u64, Digest)> {
     let [rows, ids, records, metadata @ ..] = batch.columns() else { return Vec::new() };
     let (rows, ids) = (rows.as_primitive::<UInt64Type>(), ids.as_string::<i32>());
     let records = records.as_binary::<i32>();
@@ -276,7 +275,7 @@ fn known_of(batch: &RecordBatch) -> Vec<(String, Known)> {
                 .collect(),
         };
         let digest = sample_digest(record, &mut values);
-        (ids.value(i).to_owned(), Known { row: rows.value(i), digest })
+        (ids.value(i).to_owned(), rows.value(i), digest)
     };
     (0..batch.num_rows()).filter(|i| !ids.value(*i).is_empty()).map(one).collect()
 }

@@ -25,14 +25,14 @@ fn scan(
     let (Some(first), Some(last)) = (rows.ranges().first(), rows.ranges().last()) else { return Ok(()) };
     let reader = snapshot.samples(dataset)?.stored();
     for sample in scan_known(&reader, first.start) {
-        let (id, known) = sample?;
-        if known.row >= last.end {
+        let (id, row, digest) = sample?;
+        if row >= last.end {
             break;
         }
         let mut hash = Xxh3::new();
-        hash.update(&known.digest.number().to_le_bytes());
+        hash.update(&digest.number().to_le_bytes());
         hash.update(id.as_bytes());
-        if rows.contains(known.row) && !each(known.row, &id, hash.digest()) {
+        if rows.contains(row) && !each(row, &id, hash.digest()) {
             break;
         }
     }

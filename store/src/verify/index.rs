@@ -5,7 +5,7 @@ use super::report::Tally;
 use crate::error::{Damage, OpenError, StorageError};
 use crate::layout::names::LEDGER;
 use crate::layout::sample_file;
-use crate::ledger::{Flaw, Ledger, Stamp, Unusable};
+use crate::ledger::{Flaw, Known, Ledger, Stamp, Unusable};
 use crate::manifest::{Current, DatasetPart, FileEntry};
 use crate::samples::{SampleReader, scan_known};
 use crate::store::{Store, WriterLock};
@@ -130,13 +130,13 @@ fn compare(
     let mut live = 0;
     for sample in scan_known(&reader, 0) {
         // A file that cannot be read was reported when it was verified.
-        let Ok((id, known)) = sample else { return Ok(()) };
+        let Ok((id, row, digest)) = sample else { return Ok(()) };
         live += 1;
         let found = ledger.get(part.number, &id)?;
-        if found != Some(known) {
+        if found != Some(Known { row, digest }) {
             let found = found
                 .map_or_else(|| "nothing".to_owned(), |f| format!("row {} with digest {}", f.row, f.digest));
-            let expected = format!("row {} with digest {}", known.row, known.digest);
+            let expected = format!("row {row} with digest {digest}");
             report(tally, &format!("id {id:?} of dataset {}", part.name), &expected, &found);
             return Ok(());
         }
