@@ -7,7 +7,7 @@ use gstore_data::{DataError, EncodeError, Place, SampleError};
 use gstore_generate::GenerateError;
 use gstore_store::{ArtifactError, LookupError, LossError, ReadError};
 
-use crate::pairs::REFERENCE;
+use crate::keys::REFERENCE;
 
 /// Why an evaluation could not be done.
 #[derive(Debug, thiserror::Error)]

@@ -16,6 +16,7 @@
 pub mod attribution;
 mod error;
 mod file_names;
+mod keys;
 pub mod ladder;
 pub mod metrics;
 mod pairs;
@@ -27,7 +28,8 @@ pub mod tasks;
 mod text;
 
 pub use error::EvaluateError;
-pub use pairs::{Pair, PairSource, Pairs, PairsRequest, SystemSource, read_pairs};
+pub use pairs::{Pair, Pairs, PairsRequest, SystemSource, read_pairs};
+pub use records::PairSource;
 pub use report::{
     Chart, Difference, File, Intervals, Made, Measure, Panel, Report, Series, SystemInfo, Value,
 };

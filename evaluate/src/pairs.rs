@@ -1,30 +1,15 @@
 //! Predictions of one or several systems, joined with their references: from files or datasets of a store.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use gstore_core::{Cancel, Remedy};
-use gstore_store::{DatasetPart, Snapshot};
 use serde_json::{Value, json};
 
 use crate::error::EvaluateError;
-use crate::records::{At, each_record};
+use crate::keys::{COMPLETION, PREDICTION, REFERENCE};
+use crate::records::{At, PairSource, each_record};
 use crate::report::{Made, files};
-
-/// Where records come from.
-#[derive(Clone)]
-pub enum PairSource {
-    /// Files of any format that `gstore_data` reads.
-    Files(Vec<PathBuf>),
-    /// A dataset of a store, its answers for example.
-    Dataset {
-        /// The state of the store.
-        snapshot: Arc<Snapshot>,
-        /// The dataset.
-        part: Arc<DatasetPart>,
-    },
-}
 
 /// A system whose predictions are compared with references.
 #[derive(Clone)]
@@ -107,16 +92,6 @@ pub struct Pairs {
     /// References that no prediction is compared with; none where they are in the records of the predictions.
     pub unanswered: Option<usize>,
 }
-
-/// Keys of a prediction where none is named, the first that a record has; then what the assistant says last.
-const PREDICTION: [&str; 2] = ["prediction", "completion"];
-
-/// Keys of a reference.
-pub(crate) const REFERENCE: [&str; 5] =
-    ["reference", "references", "expected", "expected_completion", "answers"];
-
-/// Ending of the keys under which one record has the answers of several models.
-pub(crate) const COMPLETION: &str = "_completion";
 
 /// Reads the rows.
 ///

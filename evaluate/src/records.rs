@@ -1,6 +1,7 @@
 //! Records of files and of datasets as JSON, with their places.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::Array;
 use gstore_core::Cancel;
@@ -9,7 +10,20 @@ use gstore_store::{DatasetPart, Snapshot, record_columns};
 use serde_json::Value;
 
 use crate::error::EvaluateError;
-use crate::pairs::PairSource;
+
+/// Where records come from.
+#[derive(Clone)]
+pub enum PairSource {
+    /// Files of any format that `gstore_data` reads.
+    Files(Vec<PathBuf>),
+    /// A dataset of a store, its answers for example.
+    Dataset {
+        /// The state of the store.
+        snapshot: Arc<Snapshot>,
+        /// The dataset.
+        part: Arc<DatasetPart>,
+    },
+}
 
 /// Where a record stands.
 pub(crate) struct At<'a> {

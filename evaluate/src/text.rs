@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::error::EvaluateError;
 use crate::file_names::{each_once, in_file_names};
+use crate::keys::COMPLETION;
 use crate::metrics::{BleuCounts, Metric, TextScores, text_scores};
-use crate::pairs::{COMPLETION, Pair, Pairs};
+use crate::pairs::{Pair, Pairs};
 use crate::report::{Column, Comparing, Csv, File, Report, SystemInfo};
 use crate::statistics::Bootstrap;
 

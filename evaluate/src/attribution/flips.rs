@@ -12,8 +12,7 @@ use super::roc::placements;
 use super::scores::Scores;
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
-use crate::pairs::PairSource;
-use crate::records::each_record;
+use crate::records::{PairSource, each_record};
 use crate::report::{Column, Report};
 
 /// Names in a message.

@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use super::scores::ScoresBuilder;
 use crate::error::EvaluateError;
-use crate::pairs::PairSource;
-use crate::records::{At, each_record};
+use crate::records::{At, PairSource, each_record};
 
 /// Adds the scores of a file.
 ///

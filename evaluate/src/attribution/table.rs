@@ -12,8 +12,7 @@ use super::read::{number, same_as_loss, text_of};
 use super::subsets::{NO_MULTISET, Subset, SubsetKind, complement};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
-use crate::pairs::PairSource;
-use crate::records::{At, each_record};
+use crate::records::{At, PairSource, each_record};
 
 /// Names of outputs, and what they are.
 const SIGNALS: [(&str, Signal); 3] =

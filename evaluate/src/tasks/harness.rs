@@ -18,8 +18,7 @@ use self::target::{Target, Targets};
 use super::{Ask, Question, Rule, TasksSource};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
-use crate::pairs::PairSource;
-use crate::records::{At, each_record};
+use crate::records::{At, PairSource, each_record};
 
 /// Tokens of an answer where the settings name none, as in the harness.
 const MAX_NEW_TOKENS: usize = 256;

@@ -25,8 +25,7 @@ use super::mmlu::{BEGUN, LETTERS, lettered};
 use super::{Ask, Choices, Question, Rule, TasksSource};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
-use crate::pairs::PairSource;
-use crate::records::{At, each_record};
+use crate::records::{At, PairSource, each_record};
 
 /// A record.
 struct Entry {

@@ -14,8 +14,7 @@ use super::files::place;
 use super::identity::Identity;
 use super::recipe::Recipe;
 use crate::error::EvaluateError;
-use crate::pairs::PairSource;
-use crate::records::each_record;
+use crate::records::{PairSource, each_record};
 
 /// The loss of a model on a query.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,8 +10,7 @@ use gstore_core::Cancel;
 
 use super::{Entry, Right, answered, entry, text};
 use crate::error::EvaluateError;
-use crate::pairs::PairSource;
-use crate::records::each_record;
+use crate::records::{PairSource, each_record};
 use crate::tasks::TasksSource;
 
 /// The examples of each task.
