@@ -36,6 +36,7 @@ mod service;
 mod sessions;
 mod statements;
 mod status;
+mod values;
 mod wire;
 
 pub use access::{NewToken, Scope, TokenError, TokenInfo, Tokens};

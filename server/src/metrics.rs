@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::core::Core;
+use crate::admission::Admission;
+use crate::running::Running;
 use crate::statements::{Entry, word};
 
 /// Upper ends of the classes of durations, in seconds.
@@ -110,27 +111,33 @@ impl Page {
     }
 }
 
-/// All counts, as a scraper reads them; without the number of the newest snapshot where it cannot be read.
-pub(crate) fn page(core: &Core, newest: Option<u64>) -> String {
-    let metrics = &core.audit.metrics;
-    let mut out = Page(String::new());
-    metrics.requests(&mut out);
-    let (waiting, running) = (core.admission.waiting() as f64, core.running.begun() as f64);
-    out.one("gstore_statements_running", "gauge", "Statements that run.", running);
-    out.one("gstore_statements_waiting", "gauge", "Statements and plans that wait for their turn.", waiting);
-    out.family("gstore_connections", "gauge", "Connections, by what they are for.");
-    for (what, count) in [("flight", &metrics.flights), ("http", &metrics.pages)] {
-        out.line(&format!("gstore_connections{{for=\"{what}\"}}"), count.load(Ordering::Relaxed) as f64);
+impl Metrics {
+    /// All counts, as a scraper reads them; without the number of the newest snapshot where it cannot be read.
+    pub(crate) fn page(&self, admission: &Admission, running: &Running, newest: Option<u64>) -> String {
+        let mut out = Page(String::new());
+        self.requests(&mut out);
+        let (waiting, running) = (admission.waiting() as f64, running.begun() as f64);
+        out.one("gstore_statements_running", "gauge", "Statements that run.", running);
+        out.one(
+            "gstore_statements_waiting",
+            "gauge",
+            "Statements and plans that wait for their turn.",
+            waiting,
+        );
+        out.family("gstore_connections", "gauge", "Connections, by what they are for.");
+        for (what, count) in [("flight", &self.flights), ("http", &self.pages)] {
+            out.line(&format!("gstore_connections{{for=\"{what}\"}}"), count.load(Ordering::Relaxed) as f64);
+        }
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        out.one("gstore_rows_total", "counter", "Rows of results.", read(&self.rows));
+        out.one("gstore_bytes_total", "counter", "Bytes of results.", read(&self.bytes));
+        if let Some(snapshot) = newest {
+            out.one("gstore_snapshot", "gauge", "Number of the newest snapshot.", snapshot as f64);
+        }
+        let uptime = self.since.elapsed().as_secs_f64();
+        out.one("gstore_uptime_seconds", "gauge", "Seconds since the server started.", uptime);
+        out.family("gstore_build_info", "gauge", "1, with the version of the server.");
+        out.line(&format!("gstore_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
+        out.0
     }
-    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
-    out.one("gstore_rows_total", "counter", "Rows of results.", read(&metrics.rows));
-    out.one("gstore_bytes_total", "counter", "Bytes of results.", read(&metrics.bytes));
-    if let Some(snapshot) = newest {
-        out.one("gstore_snapshot", "gauge", "Number of the newest snapshot.", snapshot as f64);
-    }
-    let uptime = metrics.since.elapsed().as_secs_f64();
-    out.one("gstore_uptime_seconds", "gauge", "Seconds since the server started.", uptime);
-    out.family("gstore_build_info", "gauge", "1, with the version of the server.");
-    out.line(&format!("gstore_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
-    out.0
 }

@@ -26,9 +26,8 @@ use crate::http;
 use crate::listen::{self, Certificates};
 use crate::options::{ServeOptions, Tls};
 use crate::running::Running;
-use crate::service::Service;
+use crate::service::{Direct, Service};
 use crate::sessions::Sessions;
-use crate::wire::Direct;
 
 /// Operators recurse over the expressions that the planner accepted.
 const WORKER_STACK: usize = 16 << 20;

@@ -20,9 +20,9 @@ use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 use tonic::Status;
 
 use crate::access::Caller;
-use crate::answer::values::read_values;
 use crate::handle::Statement;
 use crate::status;
+use crate::values::read_values;
 
 /// How many sessions are kept.
 const MOST: usize = 8;

@@ -1,7 +1,7 @@
 //! Answers of the server: what is asked becomes rows.
 //!
 //! - [`ask`] reads what a client sends: commands of Flight SQL, and those of plain Flight, which [`plain`] knows
-//! - [`parts`] cuts large answers; [`values`] are those of parameters
+//! - [`parts`] cuts large answers
 //! - [`rows`] runs a statement apart from the connection and hands its batches over one by one
 //! - [`thread`] has the work that outlives the request that waits for it
 //! - [`stream`] makes messages of them
@@ -19,5 +19,4 @@ pub(crate) mod rows;
 pub(crate) mod stream;
 mod thread;
 pub(crate) mod types;
-pub(crate) mod values;
 pub(crate) mod vectors;

@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 use tonic::Status;
 
 use super::matrix;
-use super::values::write_values;
 use crate::handle::{Matrix, Statement};
+use crate::values::write_values;
 
 /// What is wanted.
 #[derive(Debug, Clone, Deserialize)]

@@ -28,7 +28,6 @@ use tonic::transport::Server;
 use crate::access::{Access, Caller};
 use crate::core::Core;
 use crate::listen::{self, Busy, Certificates, Peer};
-use crate::metrics;
 
 /// Nothing but what this server sends is loaded or run, and no other page has this one inside.
 const POLICY: &str =
@@ -134,7 +133,7 @@ async fn session(State(core): State<Arc<Core>>, request: Request) -> Response {
 }
 
 async fn metrics(State(core): State<Arc<Core>>) -> Response {
-    let page = metrics::page(&core, core.newest().await.ok());
+    let page = core.audit.metrics.page(&core.admission, &core.running, core.newest().await.ok());
     reply::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.into())
 }
 

@@ -1,10 +1,14 @@
 //! Flight service: every call, each settled with who sent it before anything of it is read.
 
 mod actions;
+mod direct;
 mod get;
 mod list;
+mod patient;
 mod put;
 mod tags;
+
+pub(crate) use direct::Direct;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -13,10 +13,10 @@ use tonic::Status;
 use super::Asking;
 use super::get;
 use crate::answer::ask::Asked;
-use crate::answer::values::write_values;
 use crate::handle::{Handle, Question, Statement};
 use crate::put::Batches;
 use crate::status;
+use crate::values::write_values;
 
 /// Most bytes of the values of a statement, with all that is sent around them.
 const MAX_VALUES: usize = 16 << 20;

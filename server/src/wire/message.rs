@@ -12,7 +12,7 @@ const HEADER: &[u8] = &[0x12];
 const METADATA: &[u8] = &[0x1a];
 const BODY: &[u8] = &[0xc2, 0x3e];
 /// Bytes before a message: whether it is compressed, and its length.
-pub(super) const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 /// Shorter parts are copied together: each part is a frame of its own, and a write.
 const SHORT: usize = 16 << 10;
 

@@ -4,11 +4,8 @@
 //! memory for each byte of an answer. What is large here stays where it is, in the map of a file or in an array,
 //! until the socket takes it.
 
-mod direct;
 mod encode;
 mod message;
-mod patient;
 
-pub(crate) use direct::Direct;
 pub(crate) use encode::{messages, parts};
-pub(crate) use message::Message;
+pub(crate) use message::{Message, PREFIX};

@@ -22,10 +22,10 @@ use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 use tonic::{Code, Request, Status};
 
-use super::message::PREFIX;
+use super::Service;
 use super::patient::Patient;
 use crate::answer::stream::Messages;
-use crate::service::Service;
+use crate::wire::PREFIX;
 
 const DO_GET: &str = "/arrow.flight.protocol.FlightService/DoGet";
 
