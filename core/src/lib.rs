@@ -11,6 +11,7 @@ mod canonical;
 pub mod content;
 pub mod correlation;
 mod digest;
+mod dtype;
 mod feature;
 pub mod fetch;
 mod full;
@@ -32,9 +33,10 @@ mod words;
 pub use cancel::{Cancel, Cancelled};
 pub use canonical::{canonical_json, key_of, sha256_hex};
 pub use digest::{Digest, DigestError, xxh3_hex};
+pub use dtype::{DType, SIGNS};
 pub use feature::{
-    DType, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup,
-    Preconditioned, SIGNS, Space,
+    EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Preconditioned,
+    Space,
 };
 pub use full::{is_full, is_of_full_disk};
 pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};

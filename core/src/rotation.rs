@@ -11,7 +11,7 @@ use std::ops::{Add, Sub};
 
 use serde::{Deserialize, Serialize};
 
-use super::feature::{DType, SIGNS};
+use super::dtype::{DType, SIGNS};
 use super::mix::{MIX_STEP, mix};
 
 /// Coordinates of one transform at most: in single precision they stay in the second-level cache.
