@@ -41,6 +41,7 @@ mod outer;
 mod rotation;
 mod solver;
 mod spectrum;
+mod sums;
 
 pub use blocks::Blocks;
 pub use conjugate::{Product, Solution, SolveLimits, System, conjugate_gradients};

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::blocks::Blocks;
 use crate::module::Module;
-use crate::rotation::Sums;
+use crate::sums::Sums;
 
 /// A gradient `G = sum_t g_t a_t^T`, `[out, input]`.
 #[derive(Debug, Clone, PartialEq)]
