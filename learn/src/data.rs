@@ -4,7 +4,8 @@ use gstore_core::correlation::{descending, is_constant};
 use gstore_core::{first_of, many, many_of};
 
 use crate::error::LearnError;
-use crate::features::MOST_VALUES;
+use crate::features::{MOST_VALUES, feature_of};
+use crate::judge::kept_rows;
 use crate::matrix::Matrix;
 use crate::standard::{Standard, constant_columns};
 
@@ -112,7 +113,7 @@ impl Labelled {
         for (target, name) in self.targets.iter().enumerate() {
             let scores = self.y.column(target);
             let order = descending(&scores);
-            let k = crate::judge::kept_rows(top, scores.len()).max(1);
+            let k = kept_rows(top, scores.len()).max(1);
             if scores[order[0]] <= 0.0 {
                 notes.push(format!("no labelled row has a score above 0 for {name}: none helps it"));
             }
@@ -127,11 +128,6 @@ impl Labelled {
         }
         notes
     }
-}
-
-/// The feature that a column is of: a vector or a text has several.
-pub(crate) fn feature_of(column: &str) -> &str {
-    column.split(['[', '=']).next().unwrap_or(column)
 }
 
 /// Names of features, those of the columns of one as one, and a few at most.

@@ -232,6 +232,11 @@ fn stored(dataset: &str, own: &[&FeaturePart], name: &str, exp: bool) -> Result<
     })
 }
 
+/// The feature that a column is of: a vector or a text has several, as [`FeatureSet::columns`] names them.
+pub(crate) fn feature_of(column: &str) -> &str {
+    column.split(['[', '=']).next().unwrap_or(column)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -6,7 +6,7 @@ use gstore_core::{many, many_of};
 
 use super::report::Report;
 use super::resample::Interval;
-use crate::data::feature_of;
+use crate::features::feature_of;
 
 impl Report {
     /// Tables and sentences, each line ended by a line break.
