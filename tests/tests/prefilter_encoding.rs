@@ -60,6 +60,13 @@ fn what_comes_later_changes_nothing_and_another_encoding_is_refused() {
         assert_eq!(count, was.lines().count().to_string(), "{name}");
     }
 
+    // Of several losses one is named, and its perplexity likewise.
+    let refused = place.run(&[&fit[..], &["p"], &more, &["perplexity,n"]].concat());
+    for part in ["feature `perplexity`: feature `loss`: dataset `pool` has several: ", "`perplexity@base`"] {
+        assert!(refused.code == 1 && refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    place.ok(&[&fit[..], &["p"], &more, &["loss@base,perplexity@base,n"]].concat());
+
     // Other datasets: of the same encoding, and of another one alone.
     ingest(&place, "other", "loss", &[]);
     ingest(&place, "short", "loss", &["--max-length", "32"]);

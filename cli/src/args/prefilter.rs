@@ -103,8 +103,9 @@ pub struct PrefilterFitArgs {
     /// of the top as found [default: where gstore drew them]
     #[arg(long, help_heading = "Labels")]
     pub random_labels: bool,
-    /// What is known of each row: tokens, scored_tokens, prompt_tokens, perplexity, labels or kinds of
-    /// features, metadata columns; feature:NAME and column:NAME where both have the name
+    /// What is known of each row: tokens, scored_tokens, prompt_tokens, perplexity (of loss@base:
+    /// perplexity@base), labels or kinds of features, metadata columns; feature:NAME and column:NAME where both have
+    /// the name
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub inputs: Vec<String>,
     /// What predicts

@@ -12,6 +12,9 @@ use crate::error::LearnError;
 /// Values of a text column that have a column of their own.
 pub(crate) const MOST_VALUES: usize = 64;
 
+/// The exponential of the loss; what comes behind it is that of the loss's label.
+const PERPLEXITY: &str = "perplexity";
+
 /// The features of a prefilter.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FeatureSet {
@@ -74,8 +77,8 @@ pub(super) enum FeatureSource {
 
 impl FeatureSet {
     /// What names mean in a dataset: `tokens`, `scored_tokens`, `prompt_tokens`; `perplexity`, the
-    /// exponential of `loss`; a stored feature by its label or kind; a metadata column. `feature:` and `column:` in front
-    /// of a name choose between the last two.
+    /// exponential of `loss`, and `perplexity@base` of `loss@base`; a stored feature by its label or kind; a
+    /// metadata column. `feature:` and `column:` in front of a name choose between the last two.
     ///
     /// # Errors
     /// A name that means nothing, or several things.
@@ -181,8 +184,13 @@ fn of_name(part: &DatasetPart, own: &[&FeaturePart], name: &str) -> Result<Featu
         "tokens" => return Ok(FeatureSource::Tokens),
         "scored_tokens" => return Ok(FeatureSource::ScoredTokens),
         "prompt_tokens" => return Ok(FeatureSource::PromptTokens),
-        "perplexity" => return stored(&part.name, own, "loss", true),
         _ => {}
+    }
+    if let Some(at) = name.strip_prefix(PERPLEXITY).filter(|at| at.is_empty() || at.starts_with('@')) {
+        return stored(&part.name, own, &format!("loss{at}"), true).map_err(|error| LearnError::Feature {
+            name: name.to_owned(),
+            why: format!("{error} (that of `loss@base` is `{PERPLEXITY}@base`)"),
+        });
     }
     if let Some(column) = only_column {
         return column_of(part, column).ok_or_else(|| unknown(part, own, name));
@@ -205,7 +213,7 @@ fn column_of(part: &DatasetPart, name: &str) -> Option<FeatureSource> {
 fn unknown(part: &DatasetPart, own: &[&FeaturePart], name: &str) -> LearnError {
     let labels = own.iter().map(|feature| feature.attrs.label.as_str());
     let columns = part.columns.iter().map(|column| column.name.as_str());
-    let known: Vec<&str> = ["tokens", "scored_tokens", "prompt_tokens", "perplexity"]
+    let known: Vec<&str> = ["tokens", "scored_tokens", "prompt_tokens", PERPLEXITY]
         .into_iter()
         .chain(labels)
         .chain(columns)
