@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Labelled;
 use crate::error::LearnError;
-use crate::judge::{r2, top};
+use crate::judge::{levels, r2, top};
 use crate::learners::{Fitted, Learner, Means, fit};
 use crate::matrix::Matrix;
 
@@ -41,6 +41,7 @@ impl OutOfFold {
         let fitted = fit(&self.learner, &data.x, &data.y, None, means)?.into_iter().next();
         let fitted = fitted.ok_or_else(|| LearnError::Invalid("no penalty was given".to_owned()))?;
         let predictions = self.on_scale_of(&fitted, &data.x, folds);
+        check_finite(&predictions, &data.targets)?;
         Ok((fitted, predictions))
     }
 
@@ -78,6 +79,26 @@ impl OutOfFold {
     }
 }
 
+/// Fails where a prediction is not finite.
+fn check_finite(predictions: &Matrix, targets: &[String]) -> Result<(), LearnError> {
+    match predictions.values().iter().position(|value| !value.is_finite()) {
+        Some(place) => Err(LearnError::NotFinite(targets[place % targets.len().max(1)].clone())),
+        None => Ok(()),
+    }
+}
+
+/// Refuses labels whose terciles are all the same: a classifier would learn nothing of the scores that differ.
+fn check_levels(data: &Labelled) -> Result<(), LearnError> {
+    let is_one = |target: &usize| {
+        let of_rows = levels(&data.y.column(*target));
+        of_rows.iter().all(|level| Some(level) == of_rows.first())
+    };
+    match (0..data.y.cols()).find(is_one) {
+        Some(target) => Err(LearnError::OneLevel(data.targets[target].clone())),
+        None => Ok(()),
+    }
+}
+
 /// Predicts every row.
 ///
 /// # Errors
@@ -88,6 +109,9 @@ pub fn out_of_fold(
     folds: &[usize],
     means: &Means<'_>,
 ) -> Result<OutOfFold, LearnError> {
+    if *learner == Learner::Classifier {
+        check_levels(data)?;
+    }
     let count = folds.iter().max().map_or(0, |most| most + 1);
     // What the top is follows from all labels: a fold is too small to say.
     let labels: Option<Vec<Vec<bool>>> = match learner {
@@ -137,9 +161,7 @@ pub fn out_of_fold(
         other => other.clone(),
     };
     let predictions = predictions.into_iter().nth(best).unwrap_or_default();
-    if let Some(value) = predictions.values().iter().position(|value| !value.is_finite()) {
-        return Err(LearnError::NotFinite(data.targets[value % data.targets.len().max(1)].clone()));
-    }
+    check_finite(&predictions, &data.targets)?;
     Ok(OutOfFold { learner, predictions, levels, r2, fitted, chosen: best })
 }
 

@@ -39,6 +39,11 @@ pub enum LearnError {
         "target `{0}` has the same value in every labelled row, so that nothing tells rows apart: label other rows, or leave the target out"
     )]
     ConstantTarget(String),
+    /// A target whose labels have one tercile.
+    #[error(
+        "at least two thirds of the labelled rows have the lowest score of target `{0}`, so that their terciles are one, and          a classifier has nothing to tell apart: take another learner, label other rows, or leave the target out"
+    )]
+    OneLevel(String),
     /// No feature tells rows apart.
     #[error(
         "every feature has the same value in every labelled row ({0}): others are needed, that tell rows apart"

@@ -147,6 +147,89 @@ fn predictions_worse_than_chance_are_told_from_those_by_chance() {
     assert!(!well.contains("chance"), "{well}");
 }
 
+/// All learners.
+fn learners() -> [Learner; 5] {
+    [
+        Learner::Ridge { alphas: vec![1.0] },
+        Learner::Logistic { c: 1.0, top: 0.05 },
+        Learner::Trees(crate::learners::TreeOptions::default()),
+        Learner::Classifier,
+        Learner::Regressor,
+    ]
+}
+
+/// Rows with one feature, and one that is the same in all of them.
+fn of_scores(n: usize, least: usize, score: impl Fn(f64) -> f64) -> Labelled {
+    let value = |row: usize| crate::random::uniform(23, 4, row as u64);
+    let feature = |row: usize| [if row == 40 { f64::NAN } else { value(row) }, 7.0];
+    let x = Matrix::new(2, (0..n).flat_map(feature).collect());
+    let y = Matrix::new(1, (0..n).map(|row| score(value(row))).collect());
+    let ids = (0..n).map(|row| format!("row{row}")).collect();
+    Labelled::new(ids, (vec!["a".into(), "same".into()], &x), (vec!["t".into()], &y), least).unwrap()
+}
+
+#[test]
+fn every_learner_takes_ties_a_constant_feature_and_a_target_that_no_row_helps() {
+    let means = Means { seed: 1, threads: 1, cancel: &RUN };
+    let data = of_scores(100, 10, |value| (4.0 * value).floor() - 4.0);
+    for learner in learners() {
+        let name = learner.name();
+        let options =
+            FitOptions { learner, resamples: 100, budget: Budget::Share(0.3), ..FitOptions::default() };
+        let (fitted, report, held_out) =
+            Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+        assert!(held_out.values().iter().all(|value| value.is_finite()), "{name}");
+        let notes = report.notes.join("\n");
+        for part in [
+            "1 labelled row was left out",
+            "1 of the columns is constant and says nothing: same",
+            "no labelled row has a score above 0 for t: none helps it",
+            "labels of t are equal at the cut of the top",
+        ] {
+            assert!(notes.contains(part), "{name}: {part}: {notes}");
+        }
+        // Elsewhere the feature may have another value, which says nothing either.
+        let found = fitted.predict(&Matrix::new(2, vec![0.5, 9.0, 0.5, 7.0, f64::NAN, 7.0]));
+        assert!(found[0].is_some() && found[0] == found[1] && found[2].is_none(), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn every_learner_takes_fewer_rows_than_folds_or_says_how_many_it_needs() {
+    let means = Means { seed: 1, threads: 1, cancel: &RUN };
+    let data = of_scores(4, 2, |value| value);
+    let of_rows = crate::folds::folds(&data.ids, 5, 1);
+    for learner in learners() {
+        match crate::cross::out_of_fold(&data, &learner, &of_rows, &means) {
+            Ok(found) => {
+                let (_, predictions) = found.refitted(&data, &of_rows, &means).unwrap();
+                assert!(predictions.values().iter().all(|value| value.is_finite()), "{}", learner.name());
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(learner.name() == "trees" && error.contains("leaves of at least 20 rows"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn labels_of_one_tercile_are_refused_by_the_classifier_alone() {
+    let means = Means { seed: 1, threads: 1, cancel: &RUN };
+    let data = of_scores(100, 10, |value| (value - 0.8).max(0.0));
+    for learner in learners() {
+        let options =
+            FitOptions { learner, resamples: 100, budget: Budget::Share(0.3), ..FitOptions::default() };
+        match Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means) {
+            Ok(_) => assert_ne!(options.learner, Learner::Classifier),
+            Err(error) => {
+                assert_eq!(options.learner, Learner::Classifier, "{error}");
+                assert!(error.to_string().contains("the lowest score of target `t`"), "{error}");
+            }
+        }
+    }
+}
+
 #[test]
 fn tables_lines_and_cuts_are_of_the_same_predictions() {
     let value = |i: usize| crate::random::uniform(17, 4, i as u64);
