@@ -62,6 +62,16 @@ fn labels_that_are_all_the_same_are_refused_and_ties_at_the_cut_told() {
 }
 
 #[test]
+fn covariances_of_losses_are_no_labels() {
+    let place = place(50);
+    for method in [["--method", "daunce"], ["--ensemble", "copies"]] {
+        let done = place.run(&fit("cheap", &[&["--inputs", "x"], &method[..]].concat()));
+        let said = "covariances of losses are made of none: leave the method daunce and its ensemble out";
+        assert!(done.code == 2 && done.stderr.contains(said), "{method:?}: {}", done.stderr);
+    }
+}
+
+#[test]
 fn vectors_that_are_not_finite_are_left_out_and_counted() {
     let place = place(0);
     let lines: String = (0..ROWS).map(|row| format!("{}\n", line(row))).collect();

@@ -155,7 +155,7 @@ impl Labels {
 /// Scores rows of the dataset for each target, those that are wanted alone: also their noise is measured on no others.
 ///
 /// # Errors
-/// Targets that make no sense, gradients of none but rows of no use, those of a scan.
+/// Targets that make no sense, covariances of losses, gradients of none but rows of no use, those of a scan.
 pub(super) fn labels(
     snapshot: &Arc<Snapshot>,
     (request, wanted): (&LabelRequest, Wanted<'_>),
@@ -166,6 +166,13 @@ pub(super) fn labels(
     }
     if let Some(twice) = request.targets.iter().enumerate().find(|(i, t)| request.targets[..*i].contains(t)) {
         return Err(AnswerError::Usage(format!("the target `{}` is named twice", twice.1)));
+    }
+    if request.spec.covariance.is_some() {
+        return Err(AnswerError::Usage(
+            "labels are scores of gradients, which a prefilter is to spare, and covariances of losses are made of none: leave \
+             the method daunce and its ensemble out"
+                .to_owned(),
+        ));
     }
     // By row of the dataset: that of the pool, and a score for each target.
     let mut by_row: BTreeMap<u64, (u64, Vec<f64>)> = BTreeMap::new();
