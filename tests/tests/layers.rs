@@ -29,7 +29,7 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// All crates below the command line.
-const FRONT_ENDS: &[&str] = &[
+pub(crate) const FRONT_ENDS: &[&str] = &[
     "gstore-core",
     "gstore-curvature",
     "gstore-store",
@@ -141,8 +141,13 @@ const STORE: Folders = Folders {
     up: &[],
 };
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The folder of a crate of the product.
+pub(crate) fn folder_of(krate: &str) -> &str {
+    if krate == "gstore" { "app" } else { krate.trim_start_matches("gstore-") }
 }
 
 fn read(path: &Path) -> String {
@@ -235,7 +240,7 @@ fn folders_use_only_those_below_them() {
 #[test]
 fn public_modules_are_declared_at_the_top_of_a_crate() {
     for krate in FRONT_ENDS {
-        let folder = if *krate == "gstore" { "app" } else { krate.trim_start_matches("gstore-") };
+        let folder = folder_of(krate);
         for (name, source) in sources(&root().join(folder).join("src")) {
             for line in code(&source).into_iter().filter(|line| line.trim_start().starts_with("pub mod ")) {
                 let for_tests = line.ends_with(" testing;");
@@ -270,7 +275,7 @@ fn arrows(src: &Path) -> BTreeMap<(String, String), String> {
 }
 
 /// Names and texts of the sources in a folder; files of tests are left out.
-fn sources(src: &Path) -> Vec<(String, String)> {
+pub(crate) fn sources(src: &Path) -> Vec<(String, String)> {
     let (mut found, mut waiting) = (Vec::new(), vec![src.to_owned()]);
     while let Some(folder) = waiting.pop() {
         for entry in fs_err::read_dir(&folder).expect("a folder of sources") {
@@ -287,15 +292,19 @@ fn sources(src: &Path) -> Vec<(String, String)> {
 }
 
 /// The lines of a source that are neither comments nor its own tests.
-fn code(source: &str) -> Vec<&str> {
+pub(crate) fn code(source: &str) -> Vec<&str> {
     let product = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let product = product.split("#[cfg(test)]\npub(super) mod tests {").next().unwrap_or_default();
     product.lines().filter(|line| !line.trim_start().starts_with("//")).collect()
+}
+
+/// The word that a text begins with.
+pub(crate) fn word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 /// The modules that a source names behind `root`, which is `crate::` or `super::`, its own tests left out.
 fn used(source: &str, root: &str) -> BTreeSet<String> {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let word = |text: &str| text.chars().take_while(|c| is_word(*c)).collect::<String>();
     let code = code(source).join("\n");
     let mut names = BTreeSet::new();
     for place in code.match_indices(root).filter(|(at, _)| !code[..*at].ends_with(['$', '_'])) {
@@ -336,7 +345,7 @@ fn libraries_name_no_commands_and_no_flags() {
         .collect();
     assert!(commands.contains(&"verify".to_owned()), "{commands:?}");
     for krate in LIBRARIES {
-        let folder = if *krate == "gstore" { "app" } else { krate.trim_start_matches("gstore-") };
+        let folder = folder_of(krate);
         for (name, source) in sources(&root().join(folder).join("src")) {
             for line in code(&source) {
                 let said = of_the_command_line(line, &commands);

@@ -4,6 +4,7 @@ mod ask;
 mod attribution;
 mod backends;
 mod cascade;
+mod circles;
 mod cli_datasets;
 mod cli_errors;
 mod cli_flow;
