@@ -1,4 +1,4 @@
-//! What an ingest that was stopped leaves, in a line.
+//! The line about a stopped ingest: what it leaves.
 
 use gstore_core::{many, many_of};
 use gstore_ingest::pipeline::IngestReport;

@@ -1,4 +1,4 @@
-//! How fast passes for features are: forward, backward, and factors of every linear map that are projected to 16 x 16 a
+//! Speed of passes for features: forward, backward, and factors of every linear map that are projected to 16 x 16 a
 //! map, on models of Pythia's shapes with random weights.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Why an evaluation could not be done.
+//! Errors of an evaluation.
 
 use std::path::PathBuf;
 

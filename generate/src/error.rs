@@ -1,4 +1,4 @@
-//! Why answers or scores could not be computed.
+//! Errors of computing answers or scores.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What the user asks for, as plain values.
+//! Request for answers or scores, as plain values.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Into which blocks the covariances of a fit are cut.
+//! Blocks into which the covariances of a fit are cut.
 
 use gstore_core::many;
 use gstore_curvature::{Blocks, Module, Strategy};

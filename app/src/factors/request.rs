@@ -1,4 +1,4 @@
-//! What is asked of a fit.
+//! Request for a fit of factors.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Why vectors from elsewhere cannot be stored.
+//! Errors of storing vectors from elsewhere.
 
 use gstore_store::{
     CommitError, JobError, KeyError, LookupError, OpenError, ReadError, StorageError, StoreError, WriteError,

@@ -1,4 +1,4 @@
-//! Which command lines change the store that they name.
+//! Command lines that change the store that they name.
 
 #[cfg(feature = "serve")]
 use super::TokenWhat;

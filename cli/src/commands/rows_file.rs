@@ -1,4 +1,4 @@
-//! How rows are written: as their original lines, as a table or as a saved dataset, which the output's name says.
+//! Form of written rows: their original lines, a table or a saved dataset, as the output's name says.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a command reads and writes of a store.
+//! Parts of a store that a command reads and writes.
 
 use std::collections::BTreeSet;
 use std::path::Path;

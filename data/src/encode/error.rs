@@ -1,4 +1,4 @@
-//! Why records could not become tokens.
+//! Errors of encoding records as tokens.
 
 use std::path::PathBuf;
 

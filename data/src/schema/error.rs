@@ -1,4 +1,4 @@
-//! Why records have no common columns.
+//! Errors of a schema: records without common columns.
 
 use std::fmt;
 

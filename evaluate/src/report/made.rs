@@ -1,4 +1,4 @@
-//! How a report was made: the files that were read, and the options that shape its numbers.
+//! Provenance of a report: the files that were read, and the options that shape its numbers.
 
 use std::path::{Path, PathBuf};
 

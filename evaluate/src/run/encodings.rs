@@ -1,4 +1,4 @@
-//! How the models read their prompts: each by its own tokenizer and template, unless one is given for all.
+//! Encodings of prompts: each model has its own tokenizer and template, unless one is given for all.
 
 use gstore_core::{Cancel, Progress};
 use gstore_data::TextEncoder;

@@ -1,4 +1,4 @@
-//! Which files to read questions from, and what is asked for beyond their layout.
+//! Sources of questions: their files, and what is asked for beyond their layout.
 
 use std::path::{Path, PathBuf};
 

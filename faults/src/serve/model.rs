@@ -1,5 +1,4 @@
-//! What clients send to a server, and what they know of it: expected content of the store while it is written
-//! to.
+//! Expected content of a store while clients write to its server: what they send, and what they know of it.
 
 use crate::Random;
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};

@@ -1,4 +1,4 @@
-//! What a prefilter keeps: at a share of the pool's rows, and of labelled rows that it has not learned from.
+//! Rows that a prefilter keeps: at a share of the pool, and of labelled rows that it has not learned from.
 
 use gstore_core::Cancel;
 use gstore_core::correlation::descending;

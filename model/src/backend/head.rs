@@ -1,4 +1,4 @@
-//! What a head is asked for, and what it computes.
+//! Task of a head: its objective, and what it computes.
 
 use std::ops::Range;
 

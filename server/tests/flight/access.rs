@@ -1,4 +1,4 @@
-//! Who gets in: tokens of all sorts, what they see, and bytes that are no requests.
+//! Access: tokens of all sorts, what they see, and bytes that are no requests.
 
 use std::sync::Arc;
 use std::time::Duration;

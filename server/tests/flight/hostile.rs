@@ -1,4 +1,4 @@
-//! What a client may try that means no good: each is refused with its code, and the server goes on.
+//! Hostile clients: each request is refused with its code, and the server goes on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

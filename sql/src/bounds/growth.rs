@@ -1,4 +1,4 @@
-//! What functions make of their arguments, at most: an estimate for each row, before anything is made.
+//! Growth of values by functions: the most that one makes of its arguments, for each row, before anything is made.
 
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;

@@ -1,4 +1,4 @@
-//! What stands behind a value and a dot: `x.upper()` as `upper(x)`, and `(struct).field`.
+//! Calls and fields behind a dot: `x.upper()` as `upper(x)`, and `(struct).field`.
 //!
 //! A column and its field, `s.field`, are left to the engine, which knows tables from structs.
 

@@ -1,4 +1,4 @@
-//! What analysts write for DuckDB or PostgreSQL, put into what the engine understands.
+//! Translation of statements for DuckDB or PostgreSQL into what the engine understands.
 //!
 //! Forms that the parser does not know are changed in the token stream, where each token keeps its place in the
 //! text; the rest in the parsed statement, before it is planned. What has no meaning here is refused in one line

@@ -1,4 +1,4 @@
-//! What the engine does not do, with what is written in its place.
+//! Errors about what the engine does not do, with what is written in its place.
 
 use crate::error::SqlError;
 

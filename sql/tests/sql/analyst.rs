@@ -1,4 +1,4 @@
-//! What analysts reach for beyond single statements: views, files of their own, samples, scripts.
+//! Work of analysts beyond single statements: views, files of their own, samples, scripts.
 
 use std::collections::BTreeSet;
 use std::path::Path;

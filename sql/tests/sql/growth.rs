@@ -1,4 +1,4 @@
-//! What functions make of short statements: refused before memory is taken, and counted while it is held.
+//! Large values from short statements: refused before memory is taken, and counted while it is held.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What a publish changes: the parts of its features, datasets and runs, and the files that go into place.
+//! Changes of a publish: the parts of its features, datasets and runs, and the files that go into place.
 
 use super::folder::encoding_name;
 use super::plan::{Move, SealedEncoding};

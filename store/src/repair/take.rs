@@ -1,4 +1,4 @@
-//! What the repaired snapshot takes over from its base, or from older parts where that is damaged.
+//! Parts that the repaired snapshot takes over from its base, or from older parts where that is damaged.
 
 use super::base::Base;
 use super::deletes::Dead;

@@ -1,4 +1,4 @@
-//! What a repair knows and has done so far.
+//! State of a repair: what it knows and has done so far.
 
 use super::deletes::Dead;
 use super::files::Files;

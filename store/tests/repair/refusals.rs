@@ -1,4 +1,4 @@
-//! What is not repaired: a store at work, a folder of something else, a newer format.
+//! Refused repairs: a store at work, a folder of something else, a newer format.
 
 use super::support::*;
 use crate::common::*;

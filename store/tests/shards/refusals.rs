@@ -1,4 +1,4 @@
-//! What does not fit is refused by name, and the store stays as it was.
+//! Refused shards: what does not fit is named, and the store stays as it was.
 
 use super::support::*;
 use crate::common::*;

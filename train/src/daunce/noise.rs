@@ -1,4 +1,4 @@
-//! What makes one model of an ensemble differ from the others: its seed, its rows, and the noise of each row.
+//! Differences between the models of an ensemble: the seed of each, its rows, and the noise of each row.
 //!
 //! Invariants
 //! - everything follows from the ensemble's seed and the model's number: not from other models, threads, or

@@ -1,4 +1,4 @@
-//! Which copies of a model are trained, and how many rows each takes.
+//! Numbers of the copies of a model, and of the rows that each is trained on.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What a copy of a model minimises, and at which rates.
+//! Objective of a copy of a model: what it minimises, and at which rates.
 
 use std::path::PathBuf;
 

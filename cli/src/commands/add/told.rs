@@ -1,4 +1,4 @@
-//! What is said of a registration, and of one that is only tried.
+//! Messages of a registration, and of one that is only tried.
 
 use gstore_core::{many, many_of};
 use gstore_ingest::pipeline::AddReport;

@@ -1,4 +1,4 @@
-//! What a query is asked: its statements, values of parameters, and tables of the user's own.
+//! Input of a query: its statements, values of parameters, and tables of the user's own.
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What is said below a result: what a scan left out, and what its answer is worth.
+//! Notes below a result: what a scan left out, and what its answer is worth.
 
 use gstore_core::{many, many_of};
 use gstore_sql::Notes;

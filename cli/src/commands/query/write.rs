@@ -1,4 +1,4 @@
-//! Where a result goes, and how it looks there.
+//! Output of a query: the place of its result, and the form that it has there.
 
 use anyhow::Result;
 use arrow_array::RecordBatch;

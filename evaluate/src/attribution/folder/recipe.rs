@@ -1,4 +1,4 @@
-//! How the models of a ground truth are trained: all of them alike, but for their rows and seeds.
+//! Recipe of the models of a ground truth: all are trained alike, but for their rows and seeds.
 
 use gstore_core::Remedy;
 use gstore_train::difference;

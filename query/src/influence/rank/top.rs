@@ -1,4 +1,4 @@
-//! How many rows `5%` or `500` asks for.
+//! Number of rows that a top such as `5%` or `500` asks for.
 
 use gstore_core::many;
 

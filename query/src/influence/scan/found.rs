@@ -1,4 +1,4 @@
-//! What a window yields, and counts that add up over windows.
+//! Yield of a window, and counts that add up over windows.
 
 use crate::influence::result::{Excluded, ExcludedCounts, Scored};
 

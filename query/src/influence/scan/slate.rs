@@ -1,4 +1,4 @@
-//! What a thread keeps from window to window, and what it knows of the slots of one.
+//! State of a thread: what it keeps from window to window, and what it knows of the slots of one.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How much of rows and queries is multiplied at a time.
+//! Sizes of the parts of rows and queries that are multiplied at a time.
 
 use std::ops::Range;
 

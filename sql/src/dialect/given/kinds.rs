@@ -1,5 +1,5 @@
-//! What an expression is that is to stand in more than one place: of an aggregate function, of a window, computed
-//! anew each time; and how large it is.
+//! Kinds of expressions that are to stand in more than one place: of an aggregate function, of a window, computed
+//! anew each time; and their sizes.
 
 use std::ops::ControlFlow;
 

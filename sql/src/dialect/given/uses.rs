@@ -1,4 +1,4 @@
-//! Where a name stands that a SELECT gives, and what is put there; not in subqueries, which have columns of their own.
+//! Places of a name that a SELECT gives, and what is put there; not in subqueries, which have columns of their own.
 
 use std::ops::ControlFlow;
 

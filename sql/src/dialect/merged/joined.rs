@@ -1,4 +1,4 @@
-//! How a join compares its tables, and the names of these and of their columns.
+//! Conditions of a join, and the names of its tables and of their columns.
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Select, TableFactor,

@@ -1,4 +1,4 @@
-//! Whether a document of JSON has another one in it.
+//! Containment of one document of JSON in another.
 
 use std::sync::Arc;
 

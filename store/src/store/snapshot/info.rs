@@ -1,4 +1,4 @@
-//! What is said of a snapshot, of its tags and of those before it.
+//! Descriptions of a snapshot, of its tags and of those before it.
 
 use super::Snapshot;
 use crate::error::OpenError;

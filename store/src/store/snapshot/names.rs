@@ -1,4 +1,4 @@
-//! What a snapshot has, by name.
+//! Lookup of the parts of a snapshot by name.
 
 use super::{Snapshot, TagInfo};
 use crate::error::LookupError;

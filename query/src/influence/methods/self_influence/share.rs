@@ -1,4 +1,4 @@
-//! What a checkpoint adds to the rows of a window.
+//! Share of a checkpoint in the sums of the rows of a window.
 
 use std::ops::Range;
 

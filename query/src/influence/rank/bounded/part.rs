@@ -1,4 +1,4 @@
-//! What a thread finds of the rows of some windows.
+//! Findings of a thread about the rows of some windows.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Whether a question is answered by bounds, and from which estimates.
+//! Choice of bounds for a question, and of the estimates that they come from.
 
 use std::sync::OnceLock;
 
