@@ -5,8 +5,7 @@
 //! - `sjlt`, `rademacher`, `gaussian`: the projections of the tensors are summed, one module group
 //! - `mask`: outputs are split over the tensors by size; `none`: outputs are the inputs;
 //!   module groups are kept
-//! - one gradient has the same bits from `project`, `project_batch`, `project_parallel` and
-//!   block-aligned `project_slice`s
+//! - one gradient has the same bits from `project`, `project_batch` and block-aligned `project_slice`s
 
 use std::collections::HashSet;
 
@@ -175,23 +174,6 @@ impl FlatProjector {
                 }
             }
         }
-    }
-
-    /// Projects one large gradient with the threads of the current rayon pool. Same bits as
-    /// [`Self::project`].
-    ///
-    /// # Panics
-    /// If a length does not fit.
-    pub fn project_parallel(&self, grad: &[f32], out: &mut [f32]) {
-        let Layout::Sum(summed) = &self.layout else { return self.project(grad, out) };
-        assert_eq!(
-            (grad.len(), out.len()),
-            (self.inputs, self.dim),
-            "lengths of a gradient and its projection"
-        );
-        let mut totals = vec![0.0; self.dim];
-        summed.add_parallel(grad, &mut totals);
-        summed.finish(&totals, out);
     }
 
     /// Adds coordinates `offset..offset + values.len()` of a gradient to `totals`, to be

@@ -9,7 +9,6 @@
 use std::ops::Range;
 
 use gstore_model::cpu::vectorised;
-use rayon::prelude::*;
 
 use super::philox::Words;
 
@@ -110,25 +109,6 @@ impl Summed {
             self.block(offset, &block, samples, &mut sums, &mut scratch);
             for (sums, totals) in sums.iter().zip(totals.chunks_exact_mut(self.dim)) {
                 sums.flush(totals);
-            }
-        }
-    }
-
-    /// As [`Self::add`], with the blocks spread over the threads of the current rayon pool. Same bits.
-    pub(super) fn add_parallel(&self, values: &[f32], totals: &mut [f64]) {
-        let all: Vec<_> = blocks(0, values.len()).collect();
-        for wave in all.chunks(rayon::current_num_threads().max(1)) {
-            let sums: Vec<BlockSums> = wave
-                .par_iter()
-                .map(|block| {
-                    let mut sums = [BlockSums { sums: vec![0.0; self.dim], unscale: 1.0 }];
-                    self.block(0, block, &[values], &mut sums, &mut Scratch::default());
-                    let [sums] = sums;
-                    sums
-                })
-                .collect();
-            for block in &sums {
-                block.flush(totals);
             }
         }
     }
