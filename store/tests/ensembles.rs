@@ -125,7 +125,7 @@ fn losses_are_rows_by_members_whatever_their_files() {
     let snapshot = store.snapshot().unwrap();
     let (table, rows) = read(&snapshot);
     assert_eq!(table.members, [0, 1, 2]);
-    assert!(table.base && table.higher_is_worse());
+    assert!(table.base);
     assert_eq!((table.signal.as_str(), table.compute.as_str()), ("loss", "f32"));
     assert_eq!(rows.len() as u64, ROWS);
     for (row, (offset, values)) in &rows {

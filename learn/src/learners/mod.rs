@@ -62,11 +62,6 @@ impl Learner {
         }
     }
 
-    /// Whether predictions are in the units of the scores.
-    pub fn predicts_scores(&self) -> bool {
-        matches!(self, Self::Ridge { .. } | Self::Regressor)
-    }
-
     /// The fewest rows that it can learn anything from, and why.
     pub fn least_rows(&self) -> (usize, String) {
         match self {

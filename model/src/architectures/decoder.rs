@@ -319,14 +319,6 @@ impl Decoder {
         }
     }
 
-    /// Whether a layer has the norm.
-    pub fn has_norm(&self, place: NormPlace) -> bool {
-        match place {
-            NormPlace::Query | NormPlace::Key => self.head_norm != HeadNorm::None,
-            place => self.norms.contains(&place),
-        }
-    }
-
     /// The tensor of a canonical name.
     pub fn param(&self, name: &str) -> Option<&Param> {
         self.params.iter().find(|param| param.name == name)

@@ -28,11 +28,6 @@ pub struct LossTable {
 }
 
 impl LossTable {
-    /// Whether a higher value means that the model does worse.
-    pub fn higher_is_worse(&self) -> bool {
-        !matches!(self.signal.as_str(), "prob" | "true_logit")
-    }
-
     /// Its name in messages.
     fn name(&self) -> String {
         let encoding = match self.encoding.get(..8) {

@@ -226,11 +226,6 @@ impl IndexWriter {
         self.folder.file(name).0
     }
 
-    /// Bytes of a section so far.
-    pub fn len_of(&self, section: SectionId) -> u64 {
-        self.sections.get(section.0).map_or(0, |s| s.len)
-    }
-
     fn check(&self) -> Result<(), IndexError> {
         if self.file.is_some() { Ok(()) } else { Err(self.poisoned()) }
     }

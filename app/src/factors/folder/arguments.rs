@@ -205,12 +205,6 @@ impl ScoreArguments {
             .with("aggregate_train_gradients", json!(training))
     }
 
-    /// Whether scores of samples with themselves are of their measurement.
-    #[must_use]
-    pub fn of_measurement(self, measurement: bool) -> Self {
-        self.with("use_measurement_for_self_influence", json!(measurement))
-    }
-
     /// Partitions of the data and of the modules.
     #[must_use]
     pub fn partitions(self, (data, modules): (usize, usize)) -> Self {
@@ -220,11 +214,6 @@ impl ScoreArguments {
     /// Number of partitions of the data and of the modules.
     pub fn partitions_of(&self) -> (usize, usize) {
         (whole(&self.values, "data_partitions"), whole(&self.values, "module_partitions"))
-    }
-
-    /// The damping of all modules; none: a tenth of the mean eigenvalue of each.
-    pub fn damping_of(&self) -> Option<f64> {
-        self.values.get("damping_factor").and_then(Value::as_f64)
     }
 
     pub(super) fn sums_training(&self) -> bool {

@@ -141,7 +141,7 @@ fn eigenvectors_that_are_not_orthogonal_are_refused() {
 #[test]
 fn scores_of_kronfluence_come_out_again() {
     let scores = ScoreFolder::open(&given("scores_mlp")).unwrap();
-    assert_eq!((scores.arguments().damping_of(), scores.arguments().partitions_of()), (None, (2, 1)));
+    assert_eq!(scores.arguments().partitions_of(), (2, 1));
     let queries = scores.read_dataset(ScoreSide::Query).unwrap().unwrap().indices;
     assert_eq!(queries, Some(vec![0, 2]));
     let (pairwise, of_itself) =
