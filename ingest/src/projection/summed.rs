@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use gstore_model::cpu::vectorised;
+use rayon::prelude::*;
 
 use super::philox::Words;
 
