@@ -8,10 +8,7 @@
 //! What a user or the assistant says is in the text, changed or not: a template that leaves it out would be asked nothing,
 //! or learned from without an answer. System messages and answers of tools are left out by some published templates.
 
-use std::sync::Arc;
-
 use minijinja::Value;
-use minijinja::value::{Enumerator, Object};
 
 use super::Rendered;
 use super::jinja::{ChatEnvironment, reason};
@@ -156,7 +153,11 @@ impl ChatTemplate {
     }
 
     fn text(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, EncodeError> {
-        let messages: Vec<Value> = messages.iter().map(Fields::of).collect();
+        // Keys in the order that transformers gives, which a template that writes a message as JSON shows.
+        let fields = |m: &Message| {
+            [("role", Value::from(m.role.name())), ("content", Value::from(m.content.as_str()))]
+        };
+        let messages: Vec<Value> = messages.iter().map(|m| Value::from_pairs(fields(m))).collect();
         let fixed = [
             ("messages", Value::from(messages)),
             ("tools", Value::from(())),
@@ -165,35 +166,6 @@ impl ChatTemplate {
         ];
         let context = Value::from_pairs(fixed.into_iter().chain(self.special.iter().cloned()));
         self.env.render(context).map_err(|error| EncodeError::Render(reason(&error)))
-    }
-}
-
-/// A message as a template sees it: a map that lists its keys as transformers does, `role` first. A map of minijinja's
-/// own sorts them, and a template that writes a message as JSON, or all of its keys, would show it.
-#[derive(Debug)]
-struct Fields {
-    role: Value,
-    content: Value,
-}
-
-impl Fields {
-    fn of(message: &Message) -> Value {
-        let Message { role, content } = message;
-        Value::from_object(Self { role: Value::from(role.name()), content: Value::from(content.as_str()) })
-    }
-}
-
-impl Object for Fields {
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        match key.as_str()? {
-            "role" => Some(self.role.clone()),
-            "content" => Some(self.content.clone()),
-            _ => None,
-        }
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Str(&["role", "content"])
     }
 }
 
@@ -306,7 +278,7 @@ mod tests {
             render(json, &[(User, "u"), (System, "<s>")]).0,
             "{\"role\": \"user\", \"content\": \"u\"}\n{\"role\": \"system\", \"content\": \"<s>\"}\n"
         );
-        let source = "{% set m = messages[0] %}{{ messages | tojson }}{{ m.items() | list | tojson }}\
+        let source = "{% set m = messages[0] %}{{ {'z': 1, 'a': {'y': 2, 'b': 3}} | tojson }}{{ messages | tojson }}{{ m.items() | list | tojson }}\
             {% for key in m %} {{ key }}={{ m[key] }}{% endfor %}\
             {% for key, value in m | items %} {{ key }}{% endfor %}\
             {{ ' known' if 'role' in m and m is mapping and m | length == 2 }}\
@@ -314,7 +286,7 @@ mod tests {
             {{ ' equal' if m == {'content': 'u', 'role': 'user'} and m == messages[0] and m != messages[1] }}";
         assert_eq!(
             render(source, &[(User, "u"), (User, "v")]).0,
-            "[{\"role\": \"user\", \"content\": \"u\"}, {\"role\": \"user\", \"content\": \"v\"}]\
+            "{\"z\": 1, \"a\": {\"y\": 2, \"b\": 3}}[{\"role\": \"user\", \"content\": \"u\"}, {\"role\": \"user\", \"content\": \"v\"}]\
              [[\"role\", \"user\"], [\"content\", \"u\"]] role=user content=u role content known lacking equal"
         );
     }
