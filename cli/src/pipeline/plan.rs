@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 use gstore_store::{Store, nearest};
 
+use super::resource::is_pattern;
 use super::roles::unnamed;
 use super::{Call, Known, PipelineError, PipelineFile, Resource, Stage, Uses, Variables, Versions, expand};
 
@@ -181,6 +182,12 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
                 return error(read, format!("{read} {are} not there, and no stage makes {them}"));
             }
         }
+        if let Some((pattern, written)) = own_pattern(used) {
+            let says = format!(
+                "its pattern {pattern} finds {written}, which it writes: a second run would read that"
+            );
+            return error(pattern, says);
+        }
         let trains = |at: usize| stages[at].says.command == "train";
         for written in &used.writes {
             // One training after another cannot have one run; features are added to one by many stages.
@@ -196,6 +203,13 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A pattern that finds what its own stage writes, and that.
+fn own_pattern(used: &Uses) -> Option<(&Resource, &Resource)> {
+    let patterns = used.reads.iter().filter(|read| read.as_path().is_some_and(is_pattern));
+    let own = |read| used.writes.iter().find(|written| Resource::overlaps(written, read));
+    patterns.filter_map(|read| Some((read, own(read)?))).next()
 }
 
 fn names(resource: &Resource, value: &str, base: &Path) -> bool {

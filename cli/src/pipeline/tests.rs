@@ -178,6 +178,7 @@ fn plans_that_cannot_run_are_refused_with_a_line() {
     let unknown = FILE.replace("name = \"other\"", "name = \"other\"\nafter = \"scroe\"");
     let no_store = FILE.replace("data = \"texts.jsonl\"", "dataset = \"pool\"");
     let no_pool = no_store.replacen('\n', "store = \"st\"\n", 1);
+    let own = FILE.replace("prompts.jsonl", "*s.jsonl");
     let training = |name: &str| {
         format!(
             "[[stage]]\nname = \"{name}\"\ncommand = \"train\"\nmodel = \"model\"\ndata = \"texts.jsonl\"\nrun = \"r\"\noutput = \"{name}\"\n"
@@ -188,6 +189,7 @@ fn plans_that_cannot_run_are_refused_with_a_line() {
         (missing, 21, "text.jsonl is not there, and no stage makes it"),
         (circle, 2, "circle: score, answer"),
         (twice, 23, "written by stage score as well"),
+        (own, 14, "its pattern *s.jsonl finds answers.jsonl, which it writes"),
         (one_run, 14, "run r in st is written by stage one as well"),
         (unknown, 17, "did you mean `score`"),
         (no_store, 17, "which store?"),
