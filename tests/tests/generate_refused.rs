@@ -79,6 +79,38 @@ fn a_template_that_leaves_out_what_is_said_is_refused_with_the_row() {
 }
 
 #[test]
+fn a_model_of_other_sizes_is_no_fine_tune() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 2);
+    world::copy_files(&world::demo().join("model"), &place.path("wide"));
+    let config = place.path("wide/config.json");
+    let mut sizes: Value =
+        serde_json::from_str(&fs_err::read_to_string(&config).expect("read")).expect("JSON");
+    sizes["num_hidden_layers"] = json!(1);
+    fs_err::write(&config, sizes.to_string()).expect("written");
+    let trained = ["train", "--model", "wide", "--from-scratch", "--data", "pool.jsonl", "--max-steps", "1"];
+    binary::ok(place.gstore(&trained).args(["--output", "other"]));
+    let refused = binary::run(&mut generate(&place, &["--prompt", "a", "--adapter", "other"]));
+    let says = "is not a fine-tune of";
+    assert!(refused.code != 0 && refused.stderr.contains(says), "{}", refused.stderr);
+}
+
+#[test]
+fn texts_without_a_token_to_score_are_told() {
+    let place = Place::new();
+    let cut = r#"{"prompt": "why are you here and what", "completion": "b"}"#;
+    for (text, says) in [
+        (r#"{"text": "a"}"#, "no perplexity: no text has a token behind its first"),
+        (cut, "of all tokens; none of them is scored"),
+    ] {
+        fs_err::write(place.path("one.jsonl"), text).expect("written");
+        let ask = ["--data", "one.jsonl", "--perplexity", "--max-length", "6", "--force", "-o", "out.csv"];
+        let scored = binary::run(&mut generate(&place, &ask));
+        assert!(scored.code == 0 && scored.stderr.contains(says), "{text}: {}", scored.stderr);
+    }
+}
+
+#[test]
 fn options_that_would_say_nothing_are_refused() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);

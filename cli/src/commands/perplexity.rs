@@ -71,9 +71,11 @@ pub fn run(
         };
         out!("{}", serde_json::to_string_pretty(&json!({ "scored": sums(scored), "all": sums(all) }))?);
     }
-    if let (Some(scored), Some(all)) = (scored.perplexity(), all.perplexity()) {
-        context.say(&format!("perplexity {scored:.4} of the scored tokens, {all:.4} of all"));
-    }
+    context.say(&match (scored.perplexity(), all.perplexity()) {
+        (Some(scored), Some(all)) => format!("perplexity {scored:.4} of the scored tokens, {all:.4} of all"),
+        (None, Some(all)) => format!("perplexity {all:.4} of all tokens; none of them is scored"),
+        _ => "no perplexity: no text has a token behind its first".to_owned(),
+    });
     Ok(ExitCode::SUCCESS)
 }
 

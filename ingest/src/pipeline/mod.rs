@@ -54,7 +54,7 @@ pub use register::{
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, ProjectionChoice};
 pub use run::Ending;
 pub use shard::{ShardReport, ShardRequest, ingest_shard};
-pub use tracked::positions;
+pub use tracked::{checkpoint_folder, positions};
 
 use compute::Computer;
 use prepare::Preparer;

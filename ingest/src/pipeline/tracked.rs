@@ -56,16 +56,7 @@ impl Tracked {
         base: &ModelFolder,
         arg: &CheckpointArg,
     ) -> Result<Tracked, IngestError> {
-        let folder = match &arg.weights {
-            CheckpointWeights::Model(folder) => ModelFolder::open(folder)?,
-            _ => base.clone(),
-        };
-        if !is_same_shape(folder.decoder(), base.decoder()) {
-            return Err(IngestError::OtherModel {
-                checkpoint: arg.name.clone(),
-                model: request.model.clone(),
-            });
-        }
+        let folder = checkpoint_folder(base, arg)?;
         let decoder = folder.decoder();
         check_request(request, decoder)?;
         let adapter = arg.adapter().map(Adapter::open).transpose()?;
@@ -146,6 +137,19 @@ impl Tracked {
             return Ok(None);
         };
         projector::moments(arg, *kind, self.folder.decoder(), &self.tensors).map(Some)
+    }
+}
+
+/// The folder of a checkpoint's whole weights, which is the base's for an adapter.
+///
+/// # Errors
+/// [`IngestError::OtherModel`] for weights of another architecture or of other sizes than the base's.
+pub fn checkpoint_folder(base: &ModelFolder, arg: &CheckpointArg) -> Result<ModelFolder, IngestError> {
+    let CheckpointWeights::Model(folder) = &arg.weights else { return Ok(base.clone()) };
+    let folder = ModelFolder::open(folder)?;
+    match is_same_shape(folder.decoder(), base.decoder()) {
+        true => Ok(folder),
+        false => Err(IngestError::OtherModel { checkpoint: arg.name.clone(), model: base.path().to_owned() }),
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore_generate::Weights;
-use gstore_ingest::pipeline::CheckpointArg;
+use gstore_ingest::pipeline::{CheckpointArg, CheckpointWeights, checkpoint_folder};
+use gstore_model::weights::ModelFolder;
 
 use crate::args::GenerateArgs;
 use crate::commands::ingest::{check_run, of_run, with_run};
@@ -36,7 +37,12 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
             let given: Vec<String> = args.adapter.iter().cloned().collect();
             let mut found = folders.checkpoints(&given).map_err(|error| folder_error("--adapter", error))?;
             match (found.pop(), found.is_empty()) {
-                (Some(only), true) => (base, only),
+                (Some(only), true) => {
+                    if let CheckpointWeights::Model(_) = only.weights {
+                        checkpoint_folder(&ModelFolder::open(&base)?, &only)?;
+                    }
+                    (base, only)
+                }
                 _ => bail!(UsageError("--adapter names several folders; one model answers".to_owned())),
             }
         }
