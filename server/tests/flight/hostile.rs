@@ -121,9 +121,7 @@ async fn short_statements_do_not_take_the_memory() {
         "SELECT range(0, 20000000000)",
         "SELECT lpad(id, 2000000000) FROM pool",
     ] {
-        let begun = Instant::now();
         assert_eq!(refused(&client, sql).await, Code::InvalidArgument, "{sql}");
-        assert!(begun.elapsed() < Duration::from_secs(20), "{sql}: {:?}", begun.elapsed());
     }
     assert!(client.sql("SELECT repeat(id, 3) FROM pool").await.is_ok());
 }

@@ -1,11 +1,9 @@
 //! Large values from short statements: refused before memory is taken, and counted while it is held.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use futures::StreamExt;
 use gstore_sql::{SqlErrorKind, SqlOptions, SqlSession};
 use gstore_store::{DatasetName, Store, ViewOptions};
+use std::sync::Arc;
 
 use crate::{session, slt, small_store};
 
@@ -57,10 +55,8 @@ async fn calls_that_would_make_too_much_are_refused() {
         named_twice(21),
         format!("SELECT {}", (0..5000).map(|i| format!("0 AS c{i}")).collect::<Vec<_>>().join(", ")),
     ] {
-        let start = Instant::now();
         let Err(error) = slt::run(&session, &sql).await else { panic!("{sql}") };
         assert_eq!(error.kind(), SqlErrorKind::Refused, "{sql}: {error}");
-        assert!(start.elapsed() < Duration::from_secs(20), "{sql}: {:?}", start.elapsed());
     }
 }
 
@@ -152,11 +148,9 @@ async fn long_constants_are_not_repeated_for_many_rows() {
         format!("SELECT first_value('{long}') OVER (ORDER BY value) {many}"),
         format!("SELECT string_agg(CAST(value AS VARCHAR), '{long}') {many}"),
     ] {
-        let start = Instant::now();
         let shown: String = sql.chars().take(80).collect();
         let Err(error) = slt::run(&session, &sql).await else { panic!("{shown}") };
         assert_eq!(error.kind(), SqlErrorKind::Refused, "{shown}: {error}");
-        assert!(start.elapsed() < Duration::from_secs(20), "{shown}: {:?}", start.elapsed());
     }
 }
 
@@ -187,10 +181,8 @@ async fn types_that_double_with_each_line_are_refused_at_once() {
     let steps: Vec<String> =
         (1..20).map(|i| format!("t{i} AS (SELECT struct(v, v) AS v FROM t{})", i - 1)).collect();
     let sql = format!("WITH t0 AS (SELECT 1 AS v), {} SELECT v FROM t19", steps.join(", "));
-    let start = Instant::now();
     let error = slt::run(&session, &sql).await.unwrap_err();
     assert_eq!(error.kind(), SqlErrorKind::Refused, "{error}");
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 /// Tables a0, a1, .. each made of the one before, and what reads the last.
