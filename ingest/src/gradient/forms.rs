@@ -125,6 +125,20 @@ impl AdamParams {
     pub fn bound(&self) -> f64 {
         (1.0 - self.b1) / ((1.0 - self.b2) * (1.0 - self.b1 * self.b1 / self.b2)).sqrt()
     }
+
+    /// Of the first and of the second moment what the old one and what the gradient or its square are multiplied by.
+    pub(super) fn factors(&self) -> [[f32; 2]; 2] {
+        let [m, v] = match self.bias_correction {
+            BiasCorrection::None => [1.0, 1.0],
+            BiasCorrection::Step(t) => {
+                let t = t.max(1) as f64;
+                [self.b1, self.b2].map(|decay| (1.0 - decay.powf(t)).recip())
+            }
+        };
+        let both =
+            |decay: f64, correction: f64| [(decay * correction) as f32, ((1.0 - decay) * correction) as f32];
+        [both(self.b1, m), both(self.b2, v)]
+    }
 }
 
 /// The update that Adam would make for this gradient alone: `m' = b1 m + (1 - b1) g`,
@@ -133,15 +147,7 @@ impl AdamParams {
 /// All slices have one value per trainable parameter; values beyond the shortest slice are left alone.
 #[inline(always)]
 pub fn adam_feature(grad: &[f32], m: &[f32], v: &[f32], params: &AdamParams, out: &mut [f32]) {
-    let (m_correction, v_correction) = match params.bias_correction {
-        BiasCorrection::None => (1.0, 1.0),
-        BiasCorrection::Step(t) => {
-            let t = t.max(1) as f64;
-            ((1.0 - params.b1.powf(t)).recip(), (1.0 - params.b2.powf(t)).recip())
-        }
-    };
-    let (m_old, m_new) = ((params.b1 * m_correction) as f32, ((1.0 - params.b1) * m_correction) as f32);
-    let (v_old, v_new) = ((params.b2 * v_correction) as f32, ((1.0 - params.b2) * v_correction) as f32);
+    let [[m_old, m_new], [v_old, v_new]] = params.factors();
     let eps = params.eps as f32;
     let moments =
         grad.iter().zip(m).zip(v).map(|((g, m), v)| (m_old * m + m_new * g, v_old * v + v_new * g * g));

@@ -29,8 +29,8 @@ mod summed;
 
 pub use error::ProjectionError;
 pub use factored::{
-    EigenBasis, EigenBlock, Explanation, FactoredProjector, KURTOSIS_LIMIT, ModuleShape, Noise, OutFactors,
-    Shape, SideEntries, Way, choose, explain, kurtosis, modules_of, noise, table_bytes,
+    EigenBasis, EigenBlock, Explanation, FactoredProjector, KURTOSIS_LIMIT, Last, ModuleShape, Noise,
+    OutFactors, Shape, SideEntries, Way, choose, explain, kurtosis, modules_of, noise, table_bytes,
 };
 pub(crate) use factored::{NOMINAL_TOKENS, SideMatrix, choose_module, tensor_modules};
 pub use flat::FlatProjector;

@@ -33,5 +33,5 @@ pub use explain::{Explanation, explain};
 pub use kurtosis::{KURTOSIS_LIMIT, kurtosis};
 pub use module::{ModuleShape, Shape, modules_of, tensor_modules};
 pub use noise::{Noise, noise};
-pub use projector::{FactoredProjector, OutFactors};
+pub use projector::{FactoredProjector, Last, OutFactors};
 pub use side::{SideEntries, SideMatrix};

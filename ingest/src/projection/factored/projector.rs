@@ -52,25 +52,41 @@ pub enum OutFactors<'a> {
     OneHot(&'a [u32]),
 }
 
-enum Drawn {
-    Sides {
-        sides: Sides,
-        /// The output side by destination; empty if it is dense.
-        rows: Vec<SideEntry>,
-        last: Last,
-    },
-    /// Packed signs of a tensor of one axis.
-    Vector(Vec<u32>),
+struct Drawn {
+    /// None of a tensor of one axis.
+    sides: Option<Sides>,
+    /// The output side by destination; empty if it is dense.
+    rows: Vec<SideEntry>,
+    last: Last,
 }
 
-/// What makes coordinates of the sums of both sides.
-enum Last {
+/// What makes coordinates of the sums of both sides, or of the values of a tensor of one axis.
+pub enum Last {
     /// They are the coordinates.
     Nothing,
-    /// One more projection by these packed signs.
+    /// One more projection: of each value a coordinate and, in the highest bit, a sign.
     Signs(Vec<u32>),
     /// A factor of each.
     Scale(Vec<f64>),
+}
+
+impl Last {
+    fn apply<T: Copy + Into<f64>>(&self, values: &[T], out: &mut [f32]) {
+        match self {
+            Last::Signs(packed) => fact_sjlt::scatter(packed, values, out),
+            Last::Nothing => {
+                for (out, value) in out.iter_mut().zip(values) {
+                    *out = (*value).into() as f32;
+                }
+            }
+            Last::Scale(scale) => {
+                for ((out, value), scale) in out.iter_mut().zip(values).zip(scale) {
+                    let value: f64 = (*value).into();
+                    *out = (value * scale) as f32;
+                }
+            }
+        }
+    }
 }
 
 impl FactoredProjector {
@@ -174,10 +190,12 @@ impl FactoredProjector {
 
     /// Both sides of a module; none of a tensor of one axis, whose gradient is always formed.
     pub fn sides(&self, module: usize) -> Option<&Sides> {
-        match self.drawn(module) {
-            Drawn::Sides { sides, .. } => Some(sides),
-            Drawn::Vector(_) => None,
-        }
+        self.drawn(module).sides.as_ref()
+    }
+
+    /// What follows the sides of a module, for devices that have them.
+    pub fn last(&self, module: usize) -> &Last {
+        &self.drawn(module).last
     }
 
     /// Adds the factors of some tokens to `accumulated`. What a backend does on its own
@@ -223,21 +241,9 @@ impl FactoredProjector {
             lengths,
             "lengths of what is accumulated and of the output"
         );
-        match self.drawn(module) {
-            Drawn::Sides { last: Last::Signs(post), .. } => fact_sjlt::scatter(post, accumulated, out),
-            Drawn::Sides { last: Last::Nothing, .. } => {
-                for (out, value) in out.iter_mut().zip(accumulated) {
-                    *out = (*value).into() as f32;
-                }
-            }
-            Drawn::Sides { last: Last::Scale(scale), .. } => {
-                for ((out, value), scale) in out.iter_mut().zip(accumulated).zip(scale) {
-                    let value: f64 = (*value).into();
-                    *out = (value * scale) as f32;
-                }
-            }
-            Drawn::Vector(_) => panic!("{} has no factors", self.modules[module].name),
-        }
+        let Drawn { sides, last, .. } = self.drawn(module);
+        assert!(sides.is_some(), "{} has no factors", self.modules[module].name);
+        last.apply(accumulated, out);
     }
 
     /// Projects a formed gradient: `weight` row-major `[out, input]`, and the gradient of the
@@ -250,15 +256,15 @@ impl FactoredProjector {
         let biases = if shape.shape.bias() { shape.shape.matrix().0 } else { 0 };
         assert_eq!((weight.len(), bias.len()), (shape.weight_len(), biases), "gradient of {}", shape.name);
         assert_eq!(out.len(), self.range(module).len(), "output of {}", shape.name);
-        match self.drawn(module) {
-            Drawn::Vector(packed) => fact_sjlt::scatter(packed, weight, out),
-            Drawn::Sides { sides, last: Last::Nothing | Last::Scale(_), .. } => {
-                let cells = two_sided::project(&sides.out, &sides.input, weight, bias);
-                self.finish(module, &cells, out);
-            }
-            Drawn::Sides { sides, rows, .. } => {
-                let cells = sparse::project(rows, sides.out.rows, &sides.input, weight, bias);
-                self.finish(module, &cells, out);
+        let Drawn { sides, rows, last } = self.drawn(module);
+        match sides {
+            None => last.apply(weight, out),
+            Some(Sides { out: side, input }) => {
+                let cells = match rows.is_empty() {
+                    true => two_sided::project(side, input, weight, bias),
+                    false => sparse::project(rows, side.rows, input, weight, bias),
+                };
+                last.apply(&cells, out);
             }
         }
     }
@@ -274,12 +280,13 @@ impl FactoredProjector {
         };
         if let Some(block) = self.spec.block(module) {
             let (sides, last) = (block.matrices(module.shape.bias()), Last::Scale(block.scale()));
-            return Drawn::Sides { sides, rows: Vec::new(), last };
+            return Drawn { sides: Some(sides), rows: Vec::new(), last };
         }
         let (rows, columns) = module.shape.matrix();
         let Some((k_out, k_in)) = module.shape.sides(self.spec.kind) else {
             let words = words("sjlt", Side::Whole, Tag::Sjlt);
-            return Drawn::Vector(fact_sjlt::signs(words, self.spec.dim, rows));
+            let last = Last::Signs(fact_sjlt::signs(words, self.spec.dim, rows));
+            return Drawn { sides: None, rows: Vec::new(), last };
         };
         let both = |kind, tag, draw: fn(Words, u32, usize, bool) -> SideMatrix| Sides {
             out: draw(words(kind, Side::Out, tag), k_out as u32, rows, false),
@@ -297,7 +304,7 @@ impl FactoredProjector {
                 Last::Signs(fact_sjlt::signs(words, self.spec.dim, k_out * k_in))
             }
         };
-        Drawn::Sides { rows: sparse::by_destination(&sides.out), sides, last }
+        Drawn { rows: sparse::by_destination(&sides.out), sides: Some(sides), last }
     }
 }
 
