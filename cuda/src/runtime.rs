@@ -22,6 +22,8 @@ pub trait Runtime: Send + Sync + Sized + 'static {
     /// Its memory.
     type Memory: Memory;
 
+    /// How much memory is free, in bytes.
+    fn free(&self) -> Result<usize>;
     /// Memory of unspecified values.
     fn allocate(&self, bytes: usize) -> Result<Self::Memory>;
     /// Copies from the host to memory from byte `at` on.

@@ -279,7 +279,8 @@ pub fn modules_have_the_bits_of_the_cpu<R: Runtime>(on: &Cuda<R>) {
             assert_eq!(found[first..], coordinates(&sides, signs, dim, &weight, bias));
         }
 
-        on.finish_module(&module, (&on_rows, 9), &sums, (0, first)).unwrap();
+        let place = FormPlace { offset: 9, start: 0, len: k_out * k_in };
+        on.finish_module(&module, &form(place, None), &sums, (0, first)).unwrap();
         let (found, _) = on.finished::<f32>(&sums).unwrap();
         for (values, found) in values.chunks_exact(len).zip(found.chunks_exact(dim + first)) {
             let summed: Vec<f64> = values[7..][..k_out * k_in].iter().map(|v| f64::from(*v)).collect();

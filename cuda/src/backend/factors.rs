@@ -32,10 +32,6 @@ impl<M: Memory> CudaRows<M> {
         self.width
     }
 
-    pub(super) fn memory(&self) -> &M {
-        &self.memory
-    }
-
     pub(super) fn argument(&self) -> Argument<'_, M> {
         Argument::At(&self.memory, 0)
     }

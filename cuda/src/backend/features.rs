@@ -186,6 +186,14 @@ impl<R: Runtime> Cuda<R> {
         Ok((values, sound.into_iter().map(|sound| sound != 0).collect()))
     }
 
+    /// Brings moments of the concatenated gradient to the device, in one row.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn moments(&self, values: &[f32]) -> Result<Tensor<R>> {
+        self.tensor_of(values, 1, values.len())
+    }
+
     /// Brings the signs of a tensor to the device: its coordinates start at `start` of the concatenated gradient, and
     /// each has `width` entries, a row below `dim` and in the highest bit a sign.
     ///

@@ -12,9 +12,9 @@ use crate::runtime::{Argument, Result, Runtime};
 /// Maps that are kept; when there are more, all are forgotten.
 const MOST: usize = 4096;
 
-/// Maps of the device by the digest of their entries.
+/// Maps of the device by the digest of their entries, each with what it was made of.
 pub(super) struct Maps<M> {
-    by_digest: HashMap<u64, Vec<Arc<DeviceMap<M>>>>,
+    by_digest: HashMap<u64, Vec<(ColumnMap, Arc<DeviceMap<M>>)>>,
     count: usize,
 }
 
@@ -26,7 +26,8 @@ impl<M> Default for Maps<M> {
 
 /// A map, by output column.
 pub(super) struct DeviceMap<M> {
-    pub(super) map: ColumnMap,
+    pub(super) input: usize,
+    pub(super) out: usize,
     /// The first entry of each column, and where the last one ends.
     pub(super) starts: M,
     pub(super) columns: M,
@@ -44,37 +45,44 @@ fn digest(map: &ColumnMap) -> u64 {
 }
 
 impl<R: Runtime> Cuda<R> {
-    pub(super) fn device_map(&self, map: &ColumnMap) -> Result<Arc<DeviceMap<R::Memory>>> {
-        let digest = digest(map);
-        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = maps.by_digest.get(&digest).and_then(|same| same.iter().find(|on| on.map == *map));
-        if let Some(found) = found {
-            return Ok(found.clone());
-        }
+    /// Brings a map to the device.
+    pub(super) fn device_map(&self, map: &ColumnMap) -> Result<DeviceMap<R::Memory>> {
+        map.check(map.input)?;
         let mut entries = map.entries.clone();
         // Stable: entries of an output column stay in the order of the input's.
         entries.sort_by_key(|entry| entry.0);
         let starts: Vec<u32> =
             (0..=map.out).map(|o| entries.partition_point(|entry| (entry.0 as usize) < o) as u32).collect();
         number(entries.len())?;
-        let on = Arc::new(DeviceMap {
-            map: map.clone(),
+        Ok(DeviceMap {
+            input: map.input,
+            out: map.out,
             starts: self.upload(&starts)?,
             columns: self.upload(&entries.iter().map(|entry| entry.1).collect::<Vec<u32>>())?,
             factors: self.upload(&entries.iter().map(|entry| entry.2).collect::<Vec<f32>>())?,
-        });
+        })
+    }
+
+    fn kept_map(&self, map: &ColumnMap) -> Result<Arc<DeviceMap<R::Memory>>> {
+        let digest = digest(map);
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = maps.by_digest.get(&digest).and_then(|same| same.iter().find(|(of, _)| of == map));
+        if let Some((_, found)) = found {
+            return Ok(found.clone());
+        }
+        let on = Arc::new(self.device_map(map)?);
         if maps.count == MOST {
             *maps = Maps::default();
         }
         maps.count += 1;
-        maps.by_digest.entry(digest).or_default().push(on.clone());
+        maps.by_digest.entry(digest).or_default().push((map.clone(), on.clone()));
         Ok(on)
     }
 
     pub(super) fn mapped_columns(&self, x: &Tensor<R>, map: &ColumnMap) -> Result<Tensor<R>> {
         let (rows, input) = x.size();
         map.check(input)?;
-        let (on, y) = (self.device_map(map)?, self.unspecified(rows, map.out)?);
+        let (on, y) = (self.kept_map(map)?, self.unspecified(rows, map.out)?);
         let (constant, value) = map.constant.unwrap_or((u32::MAX, 0.0));
         let arguments = [
             x.argument(),

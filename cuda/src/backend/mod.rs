@@ -46,12 +46,13 @@ pub struct Cuda<R: Runtime> {
     precision: Precision,
     /// Sparse maps of columns that are on the device.
     maps: Arc<Mutex<Maps<R::Memory>>>,
+    table_budget: Option<usize>,
 }
 
 impl<R: Runtime> Clone for Cuda<R> {
     fn clone(&self) -> Self {
         let (runtime, maps) = (self.runtime.clone(), self.maps.clone());
-        Cuda { runtime, precision: self.precision, maps }
+        Cuda { runtime, precision: self.precision, maps, table_budget: self.table_budget }
     }
 }
 
@@ -69,12 +70,27 @@ impl Cuda<Driver> {
 impl<R: Runtime> Cuda<R> {
     /// The backend on a device. `precision` is that of the factors of linear layers.
     pub fn new(runtime: R, precision: impl Into<Precision>) -> Cuda<R> {
-        Cuda { runtime: Arc::new(runtime), precision: precision.into(), maps: Arc::default() }
+        let (runtime, maps) = (Arc::new(runtime), Arc::default());
+        Cuda { runtime, precision: precision.into(), maps, table_budget: None }
     }
 
     /// The same device with another precision.
     pub fn with_precision(&self, precision: impl Into<Precision>) -> Cuda<R> {
         Cuda { precision: precision.into(), ..self.clone() }
+    }
+
+    /// The same device with another limit on the bytes of a projection's tables there.
+    pub fn with_table_budget(&self, bytes: usize) -> Cuda<R> {
+        Cuda { table_budget: Some(bytes), ..self.clone() }
+    }
+
+    /// Bytes that the tables of a projection may take on the device: a quarter of the memory that is free, unless told
+    /// otherwise.
+    ///
+    /// # Errors
+    /// A device that is lost.
+    pub fn table_budget(&self) -> Result<usize> {
+        self.table_budget.map_or_else(|| Ok(self.runtime.free()? / 4), Ok)
     }
 
     /// The device.

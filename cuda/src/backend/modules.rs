@@ -2,14 +2,12 @@
 //!
 //! Invariant: the bits are those of `gstore-ingest` on the CPU, whose sums are in f64, in the same order.
 
-use std::sync::Arc;
-
 use gstore_model::ColumnMap;
 use gstore_model::sizes::check;
 
 use super::features::{DeviceSums, Formed, check_entries, sort_by_row};
 use super::maps::DeviceMap;
-use super::{Cuda, CudaRows, THREADS, number};
+use super::{Cuda, THREADS, number};
 use crate::runtime::{Argument, Result, Runtime};
 
 /// The matrices of a module's two sides.
@@ -36,8 +34,8 @@ pub struct DeviceModule<M> {
 }
 
 struct DeviceSides<M> {
-    out: Arc<DeviceMap<M>>,
-    input: Arc<DeviceMap<M>>,
+    out: DeviceMap<M>,
+    input: DeviceMap<M>,
     constants: Option<M>,
     lanes: u32,
 }
@@ -45,16 +43,15 @@ struct DeviceSides<M> {
 impl<M> DeviceSides<M> {
     /// Rows and columns of the weight, and rows of both projected sides.
     fn sizes(&self) -> [usize; 4] {
-        let [out, input] = [&self.out.map, &self.input.map];
-        [out.input, input.input, out.out, input.out]
+        [self.out.input, self.input.input, self.out.out, self.input.out]
     }
 }
 
 /// Values of each sample that become a module's coordinates.
 #[derive(Clone, Copy)]
 enum Sums<'a, M> {
-    /// f32, an element of each sample's vector.
-    Single(&'a M, usize),
+    /// f32
+    Single(&'a M),
     /// f64
     Double(&'a M),
 }
@@ -92,8 +89,6 @@ impl<R: Runtime> Cuda<R> {
 
     fn device_sides(&self, sides: &ModuleSides) -> Result<DeviceSides<R::Memory>> {
         let ModuleSides { out, input, constants, is_dense } = sides;
-        out.check(out.input)?;
-        input.check(input.input)?;
         check(constants.is_empty() || constants.len() == input.out, || {
             format!("{} constants of a side with {} rows", constants.len(), input.out)
         })?;
@@ -117,11 +112,8 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<()> {
         let samples = weight.samples();
         let Some(sides) = &module.sides else {
-            check(bias.is_none() && weight.len() == module.sums, || {
-                format!("{} values of a module with {}", weight.len(), module.sums)
-            })?;
-            let from = (Sums::Single(weight.values(), 0), weight.len());
-            return self.add_module(module, from, sums, (samples, form, first));
+            check(bias.is_none(), || "a bias of a module without sides".to_owned())?;
+            return self.finish_module(module, weight, sums, (form, first));
         };
         let [rows, width, k_out, k_in] = sides.sizes();
         let has_bias = sides.constants.is_some();
@@ -161,20 +153,20 @@ impl<R: Runtime> Cuda<R> {
         self.add_module(module, (Sums::Double(&cells), k_out * k_in), sums, (samples, form, first))
     }
 
-    /// Turns what was summed from a module's factors, at `offset` of each sample's vector, into its coordinates.
+    /// Turns what was summed from a module's factors into its coordinates.
     ///
     /// # Errors
     /// Sums or vectors that do not fit the module.
     pub fn finish_module(
         &self,
         module: &DeviceModule<R::Memory>,
-        (rows, offset): (&CudaRows<R::Memory>, usize),
+        of: &Formed<R::Memory>,
         sums: &DeviceSums<R::Memory>,
         (form, first): (usize, usize),
     ) -> Result<()> {
-        rows.check(rows.samples(), offset, module.sums)?;
-        let from = (Sums::Single(rows.memory(), offset), rows.width());
-        self.add_module(module, from, sums, (rows.samples(), form, first))
+        check(of.len() == module.sums, || format!("{} values of a module with {}", of.len(), module.sums))?;
+        let from = (Sums::Single(of.values()), of.len());
+        self.add_module(module, from, sums, (of.samples(), form, first))
     }
 
     fn add_module(
@@ -186,7 +178,7 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<()> {
         let [out, step] = sums.place::<f32>(samples, form, (first, module.dim))?;
         let (values, cells) = match from {
-            Sums::Single(memory, at) => (super::from::<f32, _>(memory, at), Argument::Null),
+            Sums::Single(memory) => (Argument::At(memory, 0), Argument::Null),
             Sums::Double(memory) => (Argument::Null, Argument::At(memory, 0)),
         };
         let [starts, entries] = [0, 1].map(|at| match &module.signs {

@@ -63,6 +63,10 @@ impl Driver {
 impl Runtime for Driver {
     type Memory = DeviceMemory;
 
+    fn free(&self) -> Result<usize> {
+        Ok(self.describe()?.1)
+    }
+
     fn allocate(&self, bytes: usize) -> Result<DeviceMemory> {
         self.device.allocate(bytes)
     }
