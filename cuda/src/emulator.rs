@@ -7,6 +7,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::bf16;
 
@@ -123,8 +124,17 @@ impl Memory for EmulatedMemory {
 }
 
 /// The kernels on the CPU.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Emulator;
+#[derive(Debug, Default)]
+pub struct Emulator {
+    bytes_read: AtomicUsize,
+}
+
+impl Emulator {
+    /// Bytes that were copied to the host so far.
+    pub fn bytes_read(&self) -> usize {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+}
 
 impl Runtime for Emulator {
     type Memory = EmulatedMemory;
@@ -145,6 +155,7 @@ impl Runtime for Emulator {
 
     fn read(&self, from: &EmulatedMemory, at: usize, to: &mut [u8]) -> Result<()> {
         from.check_guards();
+        self.bytes_read.fetch_add(to.len(), Ordering::Relaxed);
         // SAFETY: as for `write`.
         unsafe { from.at(at, to.len()).copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Shape, assert_same_bits, cached, refusals};
-use crate::{features, models, oracle, speed};
+use crate::{features, ingested, models, oracle, speed};
 use gstore_cuda::{Cuda, Driver, Precision};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
@@ -112,6 +112,12 @@ fn features_have_the_bits_of_the_cpu() {
     features::flat_projections_have_the_bits_of_the_cpu(&on);
     features::modules_have_the_bits_of_the_cpu(&on);
     features::broken_gradients_are_marked(&on);
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn what_is_ingested_has_the_bits_of_the_host() {
+    ingested::small_models(&cuda(Precision::Single));
 }
 
 /// Prints lines of the table; asserts nothing of speed, which is what the table is for.

@@ -3,7 +3,7 @@
 
 use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Shape, assert_close, assert_same_bits, cached, refusals};
-use crate::{features, models, oracle, speed};
+use crate::{features, ingested, models, oracle, speed};
 use gstore_cuda::{Cuda, Emulator, Precision};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
@@ -24,7 +24,7 @@ const BF16: f32 = 2e-2;
 const SAME_ROUNDING: f32 = 2e-3;
 
 fn cuda(precision: impl Into<Precision>) -> Cuda<Emulator> {
-    Cuda::new(Emulator, precision)
+    Cuda::new(Emulator::default(), precision)
 }
 
 macro_rules! on_the_emulator {
@@ -130,4 +130,21 @@ fn features_have_the_bits_of_the_cpu() {
     features::flat_projections_have_the_bits_of_the_cpu(&on);
     features::modules_have_the_bits_of_the_cpu(&on);
     features::broken_gradients_are_marked(&on);
+}
+
+#[test]
+fn what_is_ingested_has_the_bits_of_the_host() {
+    ingested::small_models(&cuda(Compute::F32));
+}
+
+/// Beside vectors and losses nothing is copied to the host, which takes whole gradients where it projects them.
+#[test]
+fn gradients_stay_on_the_device() {
+    let read = |on: Cuda<Emulator>| {
+        let before = on.runtime().bytes_read();
+        ingested::of_a_small_model(&on);
+        on.runtime().bytes_read() - before
+    };
+    let (on_device, on_host) = (read(cuda(Compute::F32)), read(cuda(Compute::F32).with_table_budget(0)));
+    assert!(on_device * 4 < on_host, "{on_device} and {on_host} bytes");
 }

@@ -5,7 +5,10 @@ mod backends;
 mod device;
 mod emulated;
 mod features;
+mod ingested;
 mod models;
 #[path = "../../model/tests/oracle/mod.rs"]
 mod oracle;
 mod speed;
+#[path = "../../model/tests/common/tiny.rs"]
+mod tiny;

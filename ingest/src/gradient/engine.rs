@@ -157,7 +157,7 @@ impl Engine {
             None => features,
         };
         let gradients = match host {
-            Some(host) => Gradients::Adapter(host.upload(&decoder, model.backend())?),
+            Some(host) => Gradients::of_adapter(host.upload(&decoder, model.backend())?, &tensors),
             None => Gradients::Weights(WeightGradients::new(
                 model.backend(),
                 &decoder,
@@ -166,7 +166,12 @@ impl Engine {
             )?),
         };
         let differentiates = features.is_some() && !tensors.is_empty();
-        let runner = BatchRunner { model, reference, options, gradients, features, tensors: tensors.clone() };
+        let device = match &features {
+            Some(features) => gradients.on_device(model.backend(), features, &tensors)?,
+            None => None,
+        };
+        let runner =
+            BatchRunner { model, reference, options, gradients, features, device, tensors: tensors.clone() };
         Ok(Engine { id, decoder, tensors, differentiates, runner: Box::new(runner) })
     }
 

@@ -88,11 +88,15 @@ impl<B: Backend> FactorMaps<B> {
     /// Turns what one sample accumulated into the modules' coordinates of its vector; says whether all of it
     /// is finite.
     pub fn finish(&self, projector: &FactoredProjector, accumulated: &[f32], out: &mut [f32]) -> bool {
-        for ModuleMaps { module, offset, len, .. } in &self.modules {
-            let out = &mut out[projector.range(*module)];
-            projector.finish(*module, &accumulated[*offset..offset + len], out);
+        for (module, part) in self.parts() {
+            projector.finish(module, &accumulated[part], &mut out[projector.range(module)]);
         }
         accumulated.iter().all(|v| v.is_finite())
+    }
+
+    /// Each module, and its part of what is accumulated for a sample.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        self.modules.iter().map(|of| (of.module, of.offset..of.offset + of.len))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Projected vectors of gradients: every form of a gradient that is asked for, through one projection.
 
+use std::ops::Range;
+
 use super::energies::{Energies, squares};
 use super::forms::GradForm;
 use super::peaks::Peaks;
@@ -88,6 +90,15 @@ impl Projector {
     }
 }
 
+/// The part of each tensor in the concatenated gradient.
+pub(super) fn parts(tensors: &[TensorSpec]) -> impl Iterator<Item = Range<usize>> {
+    tensors.iter().scan(0, |end, tensor| {
+        let start = *end;
+        *end += tensor.numel();
+        Some(start..*end)
+    })
+}
+
 /// The vectors of the samples of a batch, one for each form, while tensors arrive one by one.
 pub struct Accumulator<'a> {
     features: &'a GradFeatures,
@@ -122,13 +133,7 @@ impl<'a> Accumulator<'a> {
         tensors: &[TensorSpec],
         samples: usize,
     ) -> Accumulator<'a> {
-        let mut start = 0;
-        let starts = tensors.iter().map(|tensor| {
-            let this = start;
-            start += tensor.numel();
-            this
-        });
-        let starts = starts.collect();
+        let starts = parts(tensors).map(|part| part.start).collect();
         let vectors = samples * features.forms.len();
         let values = vectors * features.projector.dim();
         let sums = match &features.projector {

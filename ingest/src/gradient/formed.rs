@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::device::GradientBackend;
-use super::features::Accumulator;
+use super::device::{GradientBackend, Sums};
 use gstore_model::architectures::{LinearId, NormId};
 use gstore_model::gradients::GradLayout;
 use gstore_model::{BackendError, NormFactors, Sink, Slot, TableFactors};
@@ -22,14 +21,14 @@ pub(super) struct FormedSink<'a, 'f, B: GradientBackend> {
     /// Memory of the last layer.
     spare: Option<B::Rows>,
     /// Where finished tensors go; none if the sink is only asked what it wants.
-    sums: Option<&'a mut Accumulator<'f>>,
+    sums: Option<&'a mut Sums<'f, B>>,
 }
 
 impl<'a, 'f, B: GradientBackend> FormedSink<'a, 'f, B> {
     pub fn new(
         layout: &'a GradLayout,
         samples: usize,
-        sums: Option<&'a mut Accumulator<'f>>,
+        sums: Option<&'a mut Sums<'f, B>>,
     ) -> FormedSink<'a, 'f, B> {
         FormedSink { layout, samples, loose: None, layer: None, spare: None, sums }
     }
@@ -51,7 +50,7 @@ impl<'a, 'f, B: GradientBackend> FormedSink<'a, 'f, B> {
         self.rows(backend, group)?;
         let rows = if group == 0 { self.loose.take() } else { self.layer.take() };
         if let (Some(mut rows), Some(sums)) = (rows, &mut self.sums) {
-            backend.add_formed(&mut rows, self.layout.widths[group], places, sums)?;
+            sums.add_formed(backend, &mut rows, self.layout.widths[group], places)?;
             self.spare = Some(rows);
         }
         Ok(())

@@ -7,6 +7,8 @@
 //! - gradients are of a sample's loss: the reduction of the losses of its scored tokens
 //! - weights, their gradients and their moments are `[out, input]`, whatever the file's order
 
+#[cfg(feature = "on-cuda")]
+mod cuda;
 mod device;
 mod energies;
 mod engine;

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use super::device::GradientBackend;
+use super::device::{DeviceFeatures, GradientBackend, Sums, whole};
 use super::engine::{EngineOptions, LossForm, SampleOutput, Want};
 use super::error::EngineError;
-use super::features::{Accumulator, GradFeatures, Projector};
+use super::features::{Accumulator, GradFeatures, Projector, parts};
 use super::peaks::Peaks;
 use super::weights::WeightGradients;
-use gstore_model::gradients::{LoraFactors, LoraSink};
+use crate::projection::FlatProjector;
+use gstore_model::gradients::{LoraFactors, LoraSink, Place};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::{BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass};
 
@@ -29,10 +30,45 @@ pub(super) trait Runner: Send + Sync {
 
 /// How gradients come about.
 pub(super) enum Gradients<B: GradientBackend> {
-    /// LoRA factors: small, formed whole.
-    Adapter(LoraFactors<B>),
+    /// LoRA factors: small, formed whole, in one vector.
+    Adapter {
+        factors: LoraFactors<B>,
+        /// Where each tensor is in it.
+        places: Vec<Place>,
+    },
     /// The model's own tensors.
     Weights(WeightGradients<B>),
+}
+
+impl<B: GradientBackend> Gradients<B> {
+    pub fn of_adapter(factors: LoraFactors<B>, tensors: &[TensorSpec]) -> Gradients<B> {
+        let place = |(tensor, part): (usize, Range<usize>)| {
+            let order = factors.orders.iter().find(|(offset, ..)| *offset == part.start);
+            let order = order.map(|(.., order)| order.clone());
+            Place { tensor, offset: part.start, len: part.len(), order }
+        };
+        let places = parts(tensors).enumerate().map(place).collect();
+        Gradients::Adapter { factors, places }
+    }
+
+    /// The features on the device that has the gradients; none if the host computes them.
+    pub fn on_device(
+        &self,
+        backend: &B,
+        features: &GradFeatures,
+        tensors: &[TensorSpec],
+    ) -> Result<Option<B::Features>, BackendError> {
+        match (self, &features.projector) {
+            // A flat projection sums over the bounds of an adapter's tensors: they are one part, whose rows are not moved.
+            (Gradients::Adapter { factors, .. }, Projector::Flat(_)) if !factors.orders.is_empty() => {
+                Ok(None)
+            }
+            (Gradients::Adapter { .. }, Projector::Flat(flat)) => {
+                B::Features::prepare(backend, features, &[0..flat.inputs()])
+            }
+            _ => B::Features::prepare(backend, features, &parts(tensors).collect::<Vec<_>>()),
+        }
+    }
 }
 
 pub(super) struct BatchRunner<B: GradientBackend> {
@@ -42,6 +78,8 @@ pub(super) struct BatchRunner<B: GradientBackend> {
     pub options: EngineOptions,
     pub gradients: Gradients<B>,
     pub features: Option<GradFeatures>,
+    /// The same on the backend's device, if that computes them.
+    pub device: Option<B::Features>,
     pub tensors: Vec<TensorSpec>,
 }
 
@@ -239,7 +277,7 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         }
         let model = &self.runner.model;
         Ok(match &self.runner.gradients {
-            Gradients::Adapter(factors) => {
+            Gradients::Adapter { factors, .. } => {
                 model.lowest_wanted(&LoraSink { factors, out: None, entropies: None })
             }
             Gradients::Weights(weights) => {
@@ -251,16 +289,18 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
     /// Features of gradients of zero.
     fn without_scores(&mut self) -> Result<(), BackendError> {
         let (true, Some(features)) = (self.want.grad, &self.runner.features) else { return Ok(()) };
-        let width = total_len(&self.runner.tensors);
         match &self.runner.gradients {
-            Gradients::Adapter(_) => self.project_whole(features, &vec![0.0; self.samples * width], width),
+            Gradients::Adapter { factors, places } => {
+                let backend = self.runner.model.backend();
+                let mut rows = backend.rows(self.samples, total_len(&self.runner.tensors), None)?;
+                self.project_adapter(features, factors, places, &mut rows)
+            }
             Gradients::Weights(weights) => {
                 let mut sums = self.accumulator(features);
                 weights.zeros(self.samples, &mut sums);
-                self.finish(features, &sums);
+                self.finish(features, &Sums::Host(sums))
             }
         }
-        Ok(())
     }
 
     fn backward(
@@ -271,46 +311,58 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         let Some(features) = &self.runner.features else { return Ok(()) };
         let model = &self.runner.model;
         match &self.runner.gradients {
-            Gradients::Adapter(factors) => {
-                let width = total_len(&self.runner.tensors);
-                let mut rows = model.backend().rows(self.samples, width, None)?;
+            Gradients::Adapter { factors, places } => {
+                let mut rows = model.backend().rows(self.samples, total_len(&self.runner.tensors), None)?;
                 let entropies = self.want.entropy.then_some(&mut self.results.entropies);
                 let mut sink = LoraSink { factors, out: Some(&mut rows), entropies };
                 self.results.losses = model.backward(forward, objective, &mut sink)?;
-                let grads = model.backend().whole(&mut rows, width, &factors.orders)?;
-                self.project_whole(features, grads, width);
+                self.project_adapter(features, factors, places, &mut rows)
             }
             Gradients::Weights(weights) => {
-                let mut sums = self.accumulator(features);
+                let mut sums = self.sums(features)?;
                 let entropies = self.want.entropy.then_some(&mut self.results.entropies);
                 let into = (&mut sums, entropies);
                 self.results.losses =
                     weights.backward(model, forward, objective, features, self.peaks, into)?;
-                self.finish(features, &sums);
+                self.finish(features, &sums)
             }
         }
-        Ok(())
     }
 
-    /// Features of gradients that lie whole in memory, `width` values each.
-    fn project_whole(&mut self, features: &GradFeatures, grads: &[f32], width: usize) {
-        let Projector::Flat(flat) = &features.projector else {
-            let mut sums = self.accumulator(features);
-            for (sample, grad) in grads.chunks_exact(width.max(1)).enumerate() {
-                for (tensor, values) in by_tensor(&self.runner.tensors, grad).enumerate() {
-                    sums.add(tensor, sample, values);
-                }
+    /// Features of the gradients of an adapter.
+    fn project_adapter(
+        &mut self,
+        features: &GradFeatures,
+        factors: &LoraFactors<B>,
+        places: &[Place],
+        rows: &mut B::Rows,
+    ) -> Result<(), BackendError> {
+        let (backend, width) = (self.runner.model.backend(), total_len(&self.runner.tensors));
+        let joined = [Place { tensor: 0, offset: 0, len: width, order: None }];
+        let places = match (&features.projector, self.device()) {
+            (Projector::Flat(flat), None) => {
+                self.project_flat(features, flat, whole(backend, rows, width, &factors.orders)?);
+                return Ok(());
             }
-            return self.finish(features, &sums);
+            (Projector::Flat(_), Some(_)) => &joined[..],
+            (Projector::Factored { .. }, _) => places,
         };
+        let mut sums = self.sums(features)?;
+        sums.add_formed(backend, rows, width, places)?;
+        self.finish(features, &sums)
+    }
+
+    /// Features of gradients that lie whole in memory.
+    fn project_flat(&mut self, features: &GradFeatures, flat: &FlatProjector, grads: &[f32]) {
+        let width = flat.inputs();
         let moments = features.moments.as_ref();
         let m = moments.map_or(&[][..], |moments| &moments.exp_avg);
         let v = moments.map_or(&[][..], |moments| &moments.exp_avg_sq);
         let mut formed = vec![0.0; width];
         for grad in grads.chunks_exact(width.max(1)) {
             if let Some(peaks) = self.peaks {
-                let parts = by_tensor(&self.runner.tensors, grad).enumerate();
-                parts.for_each(|(tensor, values)| peaks.formed(tensor, values));
+                let parts = parts(&self.runner.tensors).enumerate();
+                parts.for_each(|(tensor, part)| peaks.formed(tensor, &grad[part]));
             }
             for form in &features.forms {
                 form.apply(grad, m, v, &mut formed);
@@ -322,6 +374,22 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         }
     }
 
+    /// The device's features. Who looks at gradients does so on the host.
+    fn device(&self) -> Option<&'a B::Features> {
+        let device = self.runner.device.as_ref();
+        device.filter(|_| self.peaks.is_none())
+    }
+
+    fn sums<'f>(&self, features: &'f GradFeatures) -> Result<Sums<'f, B>, BackendError>
+    where
+        'a: 'f,
+    {
+        Ok(match self.device() {
+            Some(device) => Sums::Device(device, device.sums(self.runner.model.backend(), self.samples)?),
+            None => Sums::Host(self.accumulator(features)),
+        })
+    }
+
     fn accumulator<'f>(&self, features: &'f GradFeatures) -> Accumulator<'f>
     where
         'a: 'f,
@@ -329,23 +397,23 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         Accumulator::new(features, self.peaks, &self.runner.tensors, self.samples)
     }
 
-    fn finish(&mut self, features: &GradFeatures, sums: &Accumulator<'_>) {
+    fn finish(&mut self, features: &GradFeatures, sums: &Sums<'_, B>) -> Result<(), BackendError> {
+        let sums = match sums {
+            Sums::Host(sums) => sums,
+            Sums::Device(device, sums) => {
+                let vectors = device.finished(self.runner.model.backend(), features, sums)?;
+                (self.results.grads, self.results.sound) = vectors;
+                return Ok(());
+            }
+        };
         let width = features.forms.len() * features.projector.dim();
         self.results.grads.resize(self.samples * width, 0.0);
         for (sample, out) in self.results.grads.chunks_exact_mut(width.max(1)).enumerate() {
             self.results.sound.extend_from_slice(sums.finish(sample, out));
             self.results.residuals.extend(sums.residual(sample));
         }
+        Ok(())
     }
-}
-
-/// The part of each tensor of a gradient in which they lie one after the other.
-fn by_tensor<'g>(tensors: &[TensorSpec], grad: &'g [f32]) -> impl Iterator<Item = &'g [f32]> {
-    tensors.iter().scan(grad, |rest, tensor| {
-        let (values, after) = rest.split_at(tensor.numel());
-        *rest = after;
-        Some(values)
-    })
 }
 
 fn wants_embeddings(want: Want) -> bool {

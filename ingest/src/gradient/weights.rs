@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::device::GradientBackend;
+use super::device::{GradientBackend, Sums};
 use super::energies::{Energies, Pieces};
 use super::factored::{FactorMaps, FactorSink};
 use super::features::{Accumulator, GradFeatures, Projector};
@@ -78,7 +78,7 @@ impl<B: GradientBackend> WeightGradients<B> {
         objective: Objective<'_, B::Tensor>,
         features: &GradFeatures,
         peaks: Option<&Peaks>,
-        (sums, entropies): (&mut Accumulator<'_>, Option<&mut Vec<f32>>),
+        (sums, entropies): (&mut Sums<'_, B>, Option<&mut Vec<f32>>),
     ) -> Result<Vec<f32>, BackendError> {
         let samples = forward.layout.spans.len();
         let width = self.factors.as_ref().map_or(0, |(_, maps)| maps.width);
@@ -92,7 +92,7 @@ impl<B: GradientBackend> WeightGradients<B> {
             sums.add_energies(energies);
         }
         if let (Some((plain, maps)), Some(projector)) = (&self.factors, factored(features)) {
-            backend.add_factored(&mut accumulated, maps, projector, *plain, sums)?;
+            sums.add_factored(backend, &mut accumulated, (maps, projector), *plain)?;
         }
         Ok(losses)
     }

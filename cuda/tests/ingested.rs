@@ -1,0 +1,169 @@
+//! Promise: features of gradients are the same whether a device or the host forms and projects them, of models and of
+//! adapters, in every form.
+
+use std::path::{Path, PathBuf};
+
+use crate::backends::{Draw, assert_close, assert_same_bits};
+use crate::models;
+use crate::tiny::{Tiny, TinyAdapter, VOCAB};
+use gstore_cuda::{Cuda, Runtime};
+use gstore_ingest::gradient::{
+    AdamParams, BiasCorrection, CheckpointSource, Engine, EngineOptions, EpsPlacement, GradFeatures,
+    GradForm, GradientBackend, Projector, Want, module_shapes, tensor_specs,
+};
+use gstore_ingest::projection::{
+    FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionSpec, TensorSpec, Way,
+    modules_of,
+};
+use gstore_model::cpu::Cpu;
+use gstore_model::params::total_len;
+use gstore_model::weights::{Adapter, ModelFolder, Moments};
+use gstore_model::{Compute, PackedSample};
+
+/// Of plain features, relative to the largest: gradients of this backend beside those of the CPU backend.
+const OF_THE_CPU: f32 = 1e-4;
+
+/// Lengths of samples, and from which token on they are scored: of the second none is.
+const SAMPLES: [(usize, usize); 3] = [(9, 1), (3, 3), (14, 5)];
+
+const ADAM: AdamParams = AdamParams {
+    b1: 0.9,
+    b2: 0.999,
+    eps: 1e-8,
+    eps_placement: EpsPlacement::Inside,
+    bias_correction: BiasCorrection::None,
+};
+
+const FORMS: [GradForm; 2] = [GradForm::Plain, GradForm::Adam(ADAM)];
+
+/// What is differentiated.
+struct Checkpoint {
+    source: CheckpointSource,
+    tensors: Vec<TensorSpec>,
+    modules: Vec<ModuleShape>,
+    vocab: usize,
+}
+
+impl Checkpoint {
+    /// All weights of a model.
+    fn whole(model: &Path) -> Checkpoint {
+        let folder = ModelFolder::open(model).unwrap();
+        let decoder = folder.decoder();
+        let tracked: Vec<usize> = (0..decoder.params.len()).collect();
+        let tensors = tensor_specs(decoder, &tracked);
+        let modules = module_shapes(decoder, &tracked, &tensors);
+        let source = CheckpointSource { model: model.to_owned(), adapter: None, tracked };
+        Checkpoint { source, tensors, modules, vocab: decoder.vocab_size }
+    }
+
+    fn adapted(model: &Path, adapter: &Path) -> Checkpoint {
+        let folder = ModelFolder::open(model).unwrap();
+        let tensors = Adapter::open(adapter).unwrap().params(&folder).unwrap();
+        let source = CheckpointSource {
+            model: model.to_owned(),
+            adapter: Some(adapter.to_owned()),
+            tracked: Vec::new(),
+        };
+        let (modules, vocab) = (modules_of(&tensors), folder.decoder().vocab_size);
+        Checkpoint { source, tensors, modules, vocab }
+    }
+
+    fn flat(&self, kind: ProjectionKind, dim: u32) -> Projector {
+        let spec = ProjectionSpec { seed: 3, ..ProjectionSpec::sized(kind, dim) };
+        Projector::Flat(FlatProjector::new(&spec, &self.tensors, None).unwrap())
+    }
+
+    fn factored(&self, kind: &str, way: Way) -> Projector {
+        let spec = ProjectionSpec { seed: 5, ..ProjectionSpec::sized(kind.parse().unwrap(), 64) };
+        let projector = FactoredProjector::new(&spec, &self.modules, None).unwrap();
+        Projector::Factored { projector, ways: vec![way; self.modules.len()] }
+    }
+
+    /// The vectors of the samples, and whether they are sound.
+    fn features<B: GradientBackend>(
+        &self,
+        backend: B,
+        forms: &[GradForm],
+        projector: Projector,
+    ) -> Vec<(Vec<f32>, Vec<bool>)> {
+        let mut draw = Draw::new(17);
+        let len = total_len(&self.tensors);
+        let exp_avg = draw.values(len).iter().map(|value| value * 1e-3).collect();
+        let exp_avg_sq = draw.values(len).iter().map(|value| (value * 1e-2).powi(2)).collect();
+        let moments = Some(Moments { exp_avg, exp_avg_sq, step: None });
+        let features = GradFeatures { forms: forms.to_vec(), projector, moments };
+        let engine = Engine::load(&self.source, backend, EngineOptions::default(), Some(features)).unwrap();
+        let samples = SAMPLES.map(|(len, first)| {
+            let ids: Vec<u32> = (0..len).map(|_| (draw.size(self.vocab) - 1) as u32).collect();
+            (ids, (0..len).map(|at| at >= first).collect::<Vec<bool>>())
+        });
+        let batch = samples.each_ref().map(|(ids, scored)| PackedSample::new(ids, scored));
+        let mut found = Vec::new();
+        let want = Want { grad: true, ..Want::default() };
+        engine.run(&batch, want, &mut |_, of| found.push((of.grads.to_vec(), of.sound.to_vec()))).unwrap();
+        assert_eq!(found.len(), batch.len());
+        found
+    }
+
+    /// Compares the features of a projection with those that the host makes of the same gradients, and the plain ones,
+    /// which come first, with those of the CPU backend.
+    fn check<R: Runtime>(&self, on: &Cuda<R>, forms: &[GradForm], projector: &dyn Fn() -> Projector) {
+        let dim = projector().dim();
+        let what = format!("{:?}, {forms:?} to {dim}", self.source);
+        let found = self.features(on.clone(), forms, projector());
+        let expected = self.features(on.with_table_budget(0), forms, projector());
+        let of_cpu = self.features(Cpu::new(Compute::F32), &forms[..1], projector());
+        for (((found, sound), (expected, also)), (plain, _)) in found.iter().zip(&expected).zip(&of_cpu) {
+            assert_same_bits(found, expected, &what);
+            assert_eq!(sound, also, "{what}");
+            assert_close(&found[..dim], plain, OF_THE_CPU, &what);
+        }
+        assert!(
+            found[0].0.chunks_exact(dim).all(|vector| vector.iter().any(|value| *value != 0.0)),
+            "{what}"
+        );
+    }
+
+    /// Every projection of a device, a flat one of every form.
+    fn check_projections<R: Runtime>(&self, on: &Cuda<R>) {
+        let outside = AdamParams {
+            eps_placement: EpsPlacement::Outside,
+            bias_correction: BiasCorrection::Step(3),
+            ..ADAM
+        };
+        let others = [GradForm::Adam(outside), GradForm::Sign, GradForm::Normalised { eps: 1e-8 }];
+        self.check(on, &[&FORMS[..], &others].concat(), &|| self.flat(ProjectionKind::Sjlt { s: 4 }, 128));
+        for kind in ["fact_sjlt", "two_sided", "fact_mask"] {
+            for way in [Way::Factors, Way::Formed] {
+                self.check(on, &FORMS, &|| self.factored(kind, way));
+            }
+        }
+        // From factors alone: no module needs its sides on the device.
+        self.check(on, &FORMS[..1], &|| self.factored("fact_sjlt", Way::Factors));
+    }
+}
+
+/// Features of models that are written here, and of some of the zoo whose modules are fused, if they are there.
+pub fn small_models<R: Runtime>(on: &Cuda<R>) {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Tiny::new().with_biases().write(&folder.path().join("model"));
+    Checkpoint::whole(&model).check_projections(on);
+    let adapter = TinyAdapter::new(&["q_proj", "down_proj"], 3).write(&folder.path().join("adapter"));
+    Checkpoint::adapted(&model, &adapter).check_projections(on);
+
+    let is_fused = |path: &PathBuf| path.ends_with("gpt_neox") || path.ends_with("phi3");
+    for path in models::folders().iter().filter(|path| is_fused(path)) {
+        let checkpoint = Checkpoint::whole(path);
+        checkpoint.check(on, &FORMS, &|| checkpoint.flat(ProjectionKind::Sjlt { s: 1 }, 128));
+        checkpoint.check(on, &FORMS, &|| checkpoint.factored("fact_sjlt", Way::Formed));
+    }
+}
+
+/// A flat projection of all weights.
+pub fn of_a_small_model<R: Runtime>(on: &Cuda<R>) {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::whole(&Tiny::new().write(&folder.path().join("model")));
+    assert_eq!(checkpoint.vocab, VOCAB);
+    let projector = checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 64);
+    checkpoint.features(on.clone(), &[GradForm::Adam(ADAM)], projector);
+}
