@@ -7,6 +7,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::bf16;
@@ -35,6 +36,27 @@ pub struct EmulatedMemory {
     /// Start of the guard before it.
     start: NonNull<u8>,
     bytes: usize,
+    held: Arc<Held>,
+}
+
+/// Bytes of memory that are held, and the most that were and may be.
+#[derive(Debug)]
+struct Held {
+    now: AtomicUsize,
+    most: AtomicUsize,
+    limit: usize,
+}
+
+impl Held {
+    fn take(&self, bytes: usize) -> Result<()> {
+        let now = self.now.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if now > self.limit {
+            self.now.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(BackendError::out_of_memory("the emulated device is out of memory"));
+        }
+        self.most.fetch_max(now, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 // SAFETY: the memory is its own, and is reached through the runtime alone, as plain bytes.
@@ -46,11 +68,12 @@ impl EmulatedMemory {
     fn layout(bytes: usize) -> Result<Layout> {
         let size = bytes.checked_add(2 * GUARD).filter(|size| isize::try_from(*size).is_ok());
         let layout = size.and_then(|size| Layout::from_size_align(size, 64).ok());
-        layout.ok_or_else(|| BackendError(format!("{bytes} bytes are more than there can be")))
+        layout.ok_or_else(|| BackendError::new(format!("{bytes} bytes are more than there can be")))
     }
 
-    fn new(bytes: usize) -> Result<EmulatedMemory> {
+    fn new(bytes: usize, held: &Arc<Held>) -> Result<EmulatedMemory> {
         let layout = EmulatedMemory::layout(bytes)?;
+        held.take(bytes)?;
         // SAFETY: the layout has guards, so it is not of size zero.
         let Some(start) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         // SAFETY: these ranges are what was allocated.
@@ -59,7 +82,7 @@ impl EmulatedMemory {
             start.add(GUARD).write_bytes(0xff, bytes);
             start.add(GUARD + bytes).write_bytes(GUARD_BYTE, GUARD);
         }
-        Ok(EmulatedMemory { start, bytes })
+        Ok(EmulatedMemory { start, bytes, held: held.clone() })
     }
 
     /// The address of byte `at`, from which on there are `len` bytes.
@@ -106,6 +129,7 @@ impl EmulatedMemory {
 impl Drop for EmulatedMemory {
     fn drop(&mut self) {
         self.check_guards();
+        self.held.now.fetch_sub(self.bytes, Ordering::Relaxed);
         if let Ok(layout) = EmulatedMemory::layout(self.bytes) {
             // SAFETY: it was allocated with this layout.
             unsafe { dealloc(self.start.as_ptr(), layout) }
@@ -124,12 +148,30 @@ impl Memory for EmulatedMemory {
 }
 
 /// The kernels on the CPU.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Emulator {
     bytes_read: AtomicUsize,
+    held: Arc<Held>,
+}
+
+impl Default for Emulator {
+    fn default() -> Self {
+        Emulator::with_memory(usize::MAX)
+    }
 }
 
 impl Emulator {
+    /// With so many bytes of memory.
+    pub fn with_memory(limit: usize) -> Emulator {
+        let held = Held { now: AtomicUsize::new(0), most: AtomicUsize::new(0), limit };
+        Emulator { bytes_read: AtomicUsize::new(0), held: Arc::new(held) }
+    }
+
+    /// The most bytes of memory that were held at once.
+    pub fn most_held(&self) -> usize {
+        self.held.most.load(Ordering::Relaxed)
+    }
+
     /// Bytes that were copied to the host so far.
     pub fn bytes_read(&self) -> usize {
         self.bytes_read.load(Ordering::Relaxed)
@@ -140,11 +182,11 @@ impl Runtime for Emulator {
     type Memory = EmulatedMemory;
 
     fn free(&self) -> Result<usize> {
-        Ok(usize::MAX)
+        Ok(self.held.limit.saturating_sub(self.held.now.load(Ordering::Relaxed)))
     }
 
     fn allocate(&self, bytes: usize) -> Result<EmulatedMemory> {
-        EmulatedMemory::new(bytes)
+        EmulatedMemory::new(bytes, &self.held)
     }
 
     fn write(&self, to: &EmulatedMemory, at: usize, from: &[u8]) -> Result<()> {
@@ -174,7 +216,7 @@ impl Runtime for Emulator {
     }
 
     fn launch(&self, launch: &Launch<'_, EmulatedMemory>) -> Result<()> {
-        let name = CString::new(launch.kernel).map_err(|_| BackendError("a kernel's name".to_owned()))?;
+        let name = CString::new(launch.kernel).map_err(|_| BackendError::new("a kernel's name"))?;
         let mut words: Vec<Word> = launch.arguments.iter().map(|argument| argument.word()).collect();
         let mut pointers: Vec<*mut c_void> =
             words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
@@ -192,8 +234,8 @@ impl Runtime for Emulator {
         };
         match code {
             0 => Ok(()),
-            1 => Err(BackendError(format!("there is no kernel `{}`", launch.kernel))),
-            _ => Err(BackendError(format!("the kernel `{}` takes other arguments", launch.kernel))),
+            1 => Err(BackendError::new(format!("there is no kernel `{}`", launch.kernel))),
+            _ => Err(BackendError::new(format!("the kernel `{}` takes other arguments", launch.kernel))),
         }
     }
 

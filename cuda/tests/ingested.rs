@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::backends::{Draw, assert_close, assert_same_bits};
 use crate::models;
 use crate::tiny::{Tiny, TinyAdapter, VOCAB};
-use gstore_cuda::{Cuda, Runtime};
+use gstore_cuda::{Cuda, Emulator, Runtime};
 use gstore_ingest::gradient::{
     AdamParams, BiasCorrection, CheckpointSource, Engine, EngineOptions, EpsPlacement, GradFeatures,
     GradForm, GradientBackend, Projector, Want, module_shapes, tensor_specs,
@@ -35,6 +35,22 @@ const ADAM: AdamParams = AdamParams {
 };
 
 const FORMS: [GradForm; 2] = [GradForm::Plain, GradForm::Adam(ADAM)];
+
+/// Tokens, and which are scored.
+type Sample = (Vec<u32>, Vec<bool>);
+
+/// The vectors of a sample, and whether they are sound.
+type Features = (Vec<f32>, Vec<bool>);
+
+fn features(engine: &Engine, samples: &[Sample]) -> Vec<Features> {
+    let batch: Vec<PackedSample<'_>> =
+        samples.iter().map(|(ids, scored)| PackedSample::new(ids, scored)).collect();
+    let mut found = Vec::new();
+    let want = Want { grad: true, ..Want::default() };
+    engine.run(&batch, want, &mut |_, of| found.push((of.grads.to_vec(), of.sound.to_vec()))).unwrap();
+    assert_eq!(found.len(), batch.len());
+    found
+}
 
 /// What is differentiated.
 struct Checkpoint {
@@ -79,30 +95,32 @@ impl Checkpoint {
         Projector::Factored { projector, ways: vec![way; self.modules.len()] }
     }
 
-    /// The vectors of the samples, and whether they are sound.
-    fn features<B: GradientBackend>(
-        &self,
-        backend: B,
-        forms: &[GradForm],
-        projector: Projector,
-    ) -> Vec<(Vec<f32>, Vec<bool>)> {
+    fn engine<B: GradientBackend>(&self, backend: B, forms: &[GradForm], projector: Projector) -> Engine {
         let mut draw = Draw::new(17);
         let len = total_len(&self.tensors);
         let exp_avg = draw.values(len).iter().map(|value| value * 1e-3).collect();
         let exp_avg_sq = draw.values(len).iter().map(|value| (value * 1e-2).powi(2)).collect();
         let moments = Some(Moments { exp_avg, exp_avg_sq, step: None });
         let features = GradFeatures { forms: forms.to_vec(), projector, moments };
-        let engine = Engine::load(&self.source, backend, EngineOptions::default(), Some(features)).unwrap();
-        let samples = SAMPLES.map(|(len, first)| {
-            let ids: Vec<u32> = (0..len).map(|_| (draw.size(self.vocab) - 1) as u32).collect();
-            (ids, (0..len).map(|at| at >= first).collect::<Vec<bool>>())
-        });
-        let batch = samples.each_ref().map(|(ids, scored)| PackedSample::new(ids, scored));
-        let mut found = Vec::new();
-        let want = Want { grad: true, ..Want::default() };
-        engine.run(&batch, want, &mut |_, of| found.push((of.grads.to_vec(), of.sound.to_vec()))).unwrap();
-        assert_eq!(found.len(), batch.len());
-        found
+        Engine::load(&self.source, backend, EngineOptions::default(), Some(features)).unwrap()
+    }
+
+    fn samples(&self) -> Vec<Sample> {
+        let mut draw = Draw::new(23);
+        let mut sample = |(len, first): (usize, usize)| -> Sample {
+            let ids = (0..len).map(|_| (draw.size(self.vocab) - 1) as u32).collect();
+            (ids, (0..len).map(|at| at >= first).collect())
+        };
+        SAMPLES.into_iter().map(&mut sample).collect()
+    }
+
+    fn features<B: GradientBackend>(
+        &self,
+        backend: B,
+        forms: &[GradForm],
+        projector: Projector,
+    ) -> Vec<Features> {
+        features(&self.engine(backend, forms, projector), &self.samples())
     }
 
     /// Compares the features of a projection with those that the host makes of the same gradients, and the plain ones,
@@ -166,4 +184,32 @@ pub fn of_a_small_model<R: Runtime>(on: &Cuda<R>) {
     assert_eq!(checkpoint.vocab, VOCAB);
     let projector = checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 64);
     checkpoint.features(on.clone(), &[GradForm::Adam(ADAM)], projector);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_a_device_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::whole(&Tiny::new().write(&folder.path().join("model")));
+    let samples = checkpoint.samples();
+    let on =
+        |memory: usize| Cuda::new(Emulator::with_memory(memory), Compute::F32).with_table_budget(usize::MAX);
+    let engine = |on: &Cuda<Emulator>| {
+        let projector = checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 64);
+        checkpoint.engine(on.clone(), &FORMS[..1], projector)
+    };
+    let (at_once, one_by_one) = (on(usize::MAX), on(usize::MAX));
+    let expected = features(&engine(&at_once), &samples);
+    let alone = engine(&one_by_one);
+    samples.iter().for_each(|sample| drop(features(&alone, std::slice::from_ref(sample))));
+    let [most, least] = [&at_once, &one_by_one].map(|on| on.runtime().most_held());
+    assert!(least < most, "{least} and {most} bytes");
+
+    let little = engine(&on((least + most) / 2));
+    let found = features(&little, &samples);
+    let tokens: usize = samples.iter().map(|(ids, _)| ids.len()).sum();
+    assert!(little.reduced_tokens().is_some_and(|reduced| reduced < tokens), "{:?}", little.reduced_tokens());
+    assert_eq!(alone.reduced_tokens(), None);
+    for ((found, _), (expected, _)) in found.iter().zip(&expected) {
+        assert_close(found, expected, OF_THE_CPU, "in parts");
+    }
 }

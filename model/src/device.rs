@@ -38,7 +38,7 @@ impl CandleDevice {
     /// A device that is not there, or that candle is not built for.
     pub fn open(self) -> Result<Candle, BackendError> {
         let missing = |error: candle_core::Error| {
-            BackendError(format!("no device for `{}`: {error}", Device::Candle(self)))
+            BackendError::new(format!("no device for `{}`: {error}", Device::Candle(self)))
         };
         let device = match self {
             CandleDevice::Host => return Ok(Candle::cpu()),
@@ -63,7 +63,7 @@ impl Device {
     /// What is to be said of a device that this build cannot compute on.
     pub fn not_built(self) -> BackendError {
         let feature = self.feature().map_or("", |(feature, _)| feature);
-        BackendError(DeviceError::NotBuilt { device: self, feature }.to_string())
+        BackendError::new(DeviceError::NotBuilt { device: self, feature }.to_string())
     }
 
     /// Bytes that a weight of a linear layer takes, in all the forms in which it is held.
@@ -83,7 +83,7 @@ impl Device {
     pub fn check(self, compute: Compute) -> Result<(), BackendError> {
         match (self, compute) {
             (Device::Cpu | Device::Cuda(_), _) | (_, Compute::F32) => Ok(()),
-            (_, other) => Err(BackendError(format!(
+            (_, other) => Err(BackendError::new(format!(
                 "the backend `{self}` computes in f32 alone, not in {}; the backends `cpu` and `cuda` do",
                 other.name()
             ))),
@@ -233,6 +233,6 @@ mod tests {
         assert!(Device::Cpu.check(Compute::Bf16).is_ok() && Device::Cuda(0).check(Compute::Bf16).is_ok());
         let candle = Device::Candle(CandleDevice::Host);
         assert!(candle.check(Compute::F32).is_ok());
-        assert!(candle.check(Compute::Bf16).unwrap_err().0.contains("candle"));
+        assert!(candle.check(Compute::Bf16).unwrap_err().to_string().contains("candle"));
     }
 }

@@ -20,7 +20,7 @@ impl Sums {
     /// Adds the gradients of a piece to sum `sum` when it is its turn.
     pub fn add(&self, sum: usize, piece: usize, gradient: &[f32]) -> Result<(), BackendError> {
         if !self.turns.wait(sum, piece) {
-            return Err(BackendError("another part of the batch failed".into()));
+            return Err(BackendError::new("another part of the batch failed"));
         }
         let mut scratch = Vec::new();
         for Place { tensor, offset, len, order } in self.places.get(sum).into_iter().flatten() {
@@ -102,7 +102,7 @@ impl<'a, B: Backend> PieceSink<'a, B> {
         if rows.is_none() {
             *rows = Some(backend.rows(1, self.layout.widths[group], spare.take())?);
         }
-        rows.as_mut().ok_or_else(|| BackendError("no vectors for gradients".to_owned()))
+        rows.as_mut().ok_or_else(|| BackendError::new("no vectors for gradients"))
     }
 
     fn target(&self, slot: Slot) -> Option<Target> {

@@ -55,7 +55,7 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<CudaRows<R::Memory>> {
         let bytes = samples.checked_mul(width).and_then(|len| len.checked_mul(4));
         let Some(bytes) = bytes else {
-            return Err(gstore_model::BackendError(format!("{samples} vectors of {width} values")));
+            return Err(gstore_model::BackendError::new(format!("{samples} vectors of {width} values")));
         };
         let (memory, host) = match old {
             Some(CudaRows { memory, host, .. }) if memory.bytes() >= bytes => (memory, host),

@@ -62,7 +62,7 @@ impl Cuda<Driver> {
     /// # Errors
     /// What [`Driver::open`] says.
     pub fn open(number: usize, precision: impl Into<Precision>) -> Result<Cuda<Driver>> {
-        let driver = Driver::open(number).map_err(|error| BackendError(error.to_string()))?;
+        let driver = Driver::open(number).map_err(|error| BackendError::new(error.to_string()))?;
         Ok(Cuda::new(driver, precision))
     }
 }
@@ -160,7 +160,7 @@ impl<R: Runtime> Cuda<R> {
 
 /// A size as kernels take it.
 fn number(size: usize) -> Result<u32> {
-    u32::try_from(size).map_err(|_| BackendError(format!("{size} rows or columns are more than 2^32")))
+    u32::try_from(size).map_err(|_| BackendError::new(format!("{size} rows or columns are more than 2^32")))
 }
 
 /// Threads of a block that goes over `width` values: whole warps, a power of two of them.

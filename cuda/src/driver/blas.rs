@@ -5,7 +5,9 @@ use std::ffi::{c_int, c_void};
 use std::sync::PoisonError;
 
 use cudarc::cublas::result::gemm_ex;
-use cudarc::cublas::sys::{cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cudaDataType};
+use cudarc::cublas::sys::{
+    cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cublasStatus_t, cudaDataType,
+};
 use gstore_model::BackendError;
 
 use super::raw::{Device, DeviceMemory};
@@ -64,10 +66,17 @@ impl Device {
                 cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
         };
-        done.map_err(|error| BackendError(format!("cuBLAS, a product of {:?}: {error}", product.size)))
+        done.map_err(|error| {
+            let message = format!("cuBLAS, a product of {:?}: {error}", product.size);
+            match error.0 {
+                cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => BackendError::out_of_memory(message),
+                _ => BackendError::new(message),
+            }
+        })
     }
 }
 
 fn size(of: usize) -> Result<c_int> {
-    c_int::try_from(of).map_err(|_| BackendError(format!("{of} rows or columns are more than cuBLAS takes")))
+    c_int::try_from(of)
+        .map_err(|_| BackendError::new(format!("{of} rows or columns are more than cuBLAS takes")))
 }

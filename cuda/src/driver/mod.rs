@@ -29,7 +29,8 @@ impl Driver {
     /// A machine or a device that lacks what is needed: see [`OpenError`].
     pub fn open(number: usize) -> std::result::Result<Driver, OpenError> {
         raw::machine().check(number)?;
-        let failed = |reason: gstore_model::BackendError| OpenError::Device { number, reason: reason.0 };
+        let failed =
+            |reason: gstore_model::BackendError| OpenError::Device { number, reason: reason.to_string() };
         let context = raw::context(number).map_err(failed)?;
         let (name, capability) = raw::describe(&context).map_err(failed)?;
         if capability < LEAST_CAPABILITY {

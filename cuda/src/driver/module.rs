@@ -26,8 +26,8 @@ pub(crate) fn compiled() -> Result<Ptx, String> {
 /// Loads all kernels into the device.
 pub(super) fn load(device: &mut Device) -> Result<(), String> {
     let Err(embedded) = device.load(Ptx::from_src(PTX)) else { return Ok(()) };
-    let compiled = compiled().map_err(|reason| format!("{}; {reason}", embedded.0))?;
-    device.load(compiled).map_err(|error| error.0)
+    let compiled = compiled().map_err(|reason| format!("{embedded}; {reason}"))?;
+    device.load(compiled).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

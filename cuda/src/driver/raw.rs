@@ -54,8 +54,8 @@ pub(super) fn machine() -> Machine {
 
 fn failed(error: DriverError) -> BackendError {
     match error.0 {
-        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => BackendError("the GPU is out of memory".to_owned()),
-        _ => BackendError(format!("CUDA: {error}")),
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => BackendError::out_of_memory("the GPU is out of memory"),
+        _ => BackendError::new(format!("CUDA: {error}")),
     }
 }
 
@@ -122,7 +122,7 @@ impl DeviceMemory {
     pub(super) fn at(&self, at: usize, len: usize) -> Result<u64> {
         match at.checked_add(len) {
             Some(end) if end <= self.bytes => Ok(self.address + at as u64),
-            _ => Err(BackendError(format!("{len} bytes at {at} of {} of the GPU", self.bytes))),
+            _ => Err(BackendError::new(format!("{len} bytes at {at} of {} of the GPU", self.bytes))),
         }
     }
 }
@@ -130,10 +130,11 @@ impl DeviceMemory {
 impl Device {
     pub(super) fn open(context: Arc<CudaContext>) -> Result<Device> {
         if !context.has_async_alloc() {
-            return Err(BackendError("its driver has no pools of memory".to_owned()));
+            return Err(BackendError::new("its driver has no pools of memory"));
         }
         let stream = context.new_stream().map_err(failed)?;
-        let blas = CudaBlas::new(stream.clone()).map_err(|error| BackendError(format!("cuBLAS: {error}")))?;
+        let blas =
+            CudaBlas::new(stream.clone()).map_err(|error| BackendError::new(format!("cuBLAS: {error}")))?;
         // Memory that is given back stays with the program, so that taking it again costs nothing.
         let mut all = u64::MAX;
         // SAFETY: the device is open; the attribute is a number of 64 bits.
@@ -241,7 +242,7 @@ impl Device {
 
     pub(super) fn launch(&self, launch: &Launch<'_, DeviceMemory>) -> Result<()> {
         let Some(function) = self.functions.get(launch.kernel) else {
-            return Err(BackendError(format!("there is no kernel `{}`", launch.kernel)));
+            return Err(BackendError::new(format!("there is no kernel `{}`", launch.kernel)));
         };
         self.bind()?;
         let mut words: Vec<Word> = launch.arguments.iter().map(|argument| argument.word()).collect();
@@ -260,7 +261,7 @@ impl Device {
                 &mut pointers,
             )
         };
-        done.map_err(|error| BackendError(format!("the kernel `{}`: {}", launch.kernel, failed(error).0)))
+        done.map_err(|error| failed(error).within(format_args!("the kernel `{}`", launch.kernel)))
     }
 }
 

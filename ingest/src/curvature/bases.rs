@@ -136,7 +136,7 @@ impl<B: Backend> Turn<B> {
                 None => turned,
             });
         }
-        all.ok_or_else(|| BackendError("an eigenbasis without a block".to_owned()))
+        all.ok_or_else(|| BackendError::new("an eigenbasis without a block"))
     }
 }
 

@@ -122,7 +122,7 @@ impl<'a, B: Backend, C: Consumer<B>> ModuleSink<'a, B, C> {
 
     /// Keeps an error, and gives the one that ends the pass.
     fn fail(&mut self, error: PassError) -> BackendError {
-        let ends = BackendError(error.to_string());
+        let ends = BackendError::new(error.to_string());
         self.failed = Some(error);
         ends
     }

@@ -55,3 +55,10 @@ pub enum EngineError {
     #[error(transparent)]
     Backend(#[from] BackendError),
 }
+
+impl EngineError {
+    /// Whether a smaller batch could be computed.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        matches!(self, EngineError::Backend(error) if error.is_out_of_memory())
+    }
+}

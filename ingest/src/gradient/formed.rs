@@ -39,7 +39,7 @@ impl<'a, 'f, B: GradientBackend> FormedSink<'a, 'f, B> {
         if rows.is_none() {
             *rows = Some(backend.rows(self.samples, self.layout.widths[group], self.spare.take())?);
         }
-        rows.as_mut().ok_or_else(|| BackendError("no vectors for gradients".to_owned()))
+        rows.as_mut().ok_or_else(|| BackendError::new("no vectors for gradients"))
     }
 
     fn flush(&mut self, backend: &B, group: usize) -> Result<(), BackendError> {

@@ -59,7 +59,8 @@ impl<B: GradientBackend> Gradients<B> {
         tensors: &[TensorSpec],
     ) -> Result<Option<B::Features>, BackendError> {
         match (self, &features.projector) {
-            // A flat projection sums over the bounds of an adapter's tensors: they are one part, whose rows are not moved.
+            // A flat projection sums over the bounds of an adapter's tensors: they are one part, whose rows stay where
+            // they are.
             (Gradients::Adapter { factors, .. }, Projector::Flat(_)) if !factors.orders.is_empty() => {
                 Ok(None)
             }

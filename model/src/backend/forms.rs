@@ -2,20 +2,45 @@
 
 use std::ops::Range;
 
-/// A backend could not compute: out of memory, a device error.
+/// A backend could not compute.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BackendError(pub String);
+#[error("{message}")]
+pub struct BackendError {
+    message: String,
+    is_memory: bool,
+}
+
+impl BackendError {
+    /// An operation that cannot be done, or a device that failed.
+    pub fn new(message: impl Into<String>) -> BackendError {
+        BackendError { message: message.into(), is_memory: false }
+    }
+
+    /// A device that has too little memory for all that it was asked to hold at once.
+    pub fn out_of_memory(message: impl Into<String>) -> BackendError {
+        BackendError { is_memory: true, ..BackendError::new(message) }
+    }
+
+    /// Whether less at once could be computed.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.is_memory
+    }
+
+    /// The error of a part of something.
+    pub fn within(self, whole: impl std::fmt::Display) -> BackendError {
+        BackendError { message: format!("{whole}: {}", self.message), ..self }
+    }
+}
 
 /// An error unless `holds`.
 pub fn check(holds: bool, what: impl FnOnce() -> String) -> Result<(), BackendError> {
-    if holds { Ok(()) } else { Err(BackendError(what())) }
+    if holds { Ok(()) } else { Err(BackendError::new(what())) }
 }
 
 /// An error unless all spans lie in `rows` rows.
 pub fn check_spans(spans: &[Range<usize>], rows: usize) -> Result<(), BackendError> {
     match spans.iter().find(|span| span.start > span.end || span.end > rows) {
-        Some(span) => Err(BackendError(format!("a span has rows {span:?} of {rows}"))),
+        Some(span) => Err(BackendError::new(format!("a span has rows {span:?} of {rows}"))),
         None => Ok(()),
     }
 }
@@ -23,7 +48,7 @@ pub fn check_spans(spans: &[Range<usize>], rows: usize) -> Result<(), BackendErr
 /// An error unless every row number is below `count`.
 pub fn check_rows(rows: &[u32], count: usize) -> Result<(), BackendError> {
     match rows.iter().find(|row| **row as usize >= count) {
-        Some(row) => Err(BackendError(format!("row {row} of a tensor of {count} rows"))),
+        Some(row) => Err(BackendError::new(format!("row {row} of a tensor of {count} rows"))),
         None => Ok(()),
     }
 }

@@ -29,7 +29,7 @@ type Result<T> = std::result::Result<T, BackendError>;
 
 impl From<candle_core::Error> for BackendError {
     fn from(error: candle_core::Error) -> Self {
-        BackendError(error.to_string())
+        BackendError::new(error.to_string())
     }
 }
 

@@ -65,7 +65,7 @@ impl Cpu {
 
     /// The backend with the instructions of a level; an error if this CPU lacks them.
     pub fn with_level(compute: Compute, level: Level) -> Result<Cpu, BackendError> {
-        let simd = Simd::new(level).ok_or_else(|| BackendError(format!("this CPU has no {level:?}")))?;
+        let simd = Simd::new(level).ok_or_else(|| BackendError::new(format!("this CPU has no {level:?}")))?;
         Ok(Cpu { kernels: Kernels::new(simd), compute })
     }
 

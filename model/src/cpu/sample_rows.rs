@@ -15,7 +15,7 @@ impl CpuRows {
     /// Zeros, in the memory of `old` vectors if it is enough.
     pub(super) fn zeros(samples: usize, width: usize, old: Option<CpuRows>) -> Result<CpuRows, BackendError> {
         let len = samples.checked_mul(width);
-        let len = len.ok_or_else(|| BackendError(format!("{samples} vectors of {width} values")))?;
+        let len = len.ok_or_else(|| BackendError::new(format!("{samples} vectors of {width} values")))?;
         let values = match old.map(|old| old.values).filter(|values| values.capacity() >= len) {
             Some(mut values) => {
                 values.clear();

@@ -93,10 +93,10 @@ impl<B: Backend> Model<B> {
             return Ok(losses);
         };
         if lowest < forward.first_kept {
-            return Err(BackendError("the forward pass did not keep the layers to differentiate".into()));
+            return Err(BackendError::new("the forward pass did not keep the layers to differentiate"));
         }
         if sink.every_row() && forward.last_rows == LastRows::Scored {
-            return Err(BackendError("the forward pass left out rows of the last layer".into()));
+            return Err(BackendError::new("the forward pass left out rows of the last layer"));
         }
         let dx = b.norm_backward(&factors, &self.norm, None)?;
         drop((grad, x, stats, hidden));
@@ -123,7 +123,7 @@ impl<B: Backend> Model<B> {
         for index in (lowest..self.layers.len()).rev() {
             let last = index + 1 == self.layers.len();
             let query = rows.of_layer((index, last), layout);
-            let kept = forward.kept.pop().ok_or_else(|| BackendError("a layer was not kept".into()))?;
+            let kept = forward.kept.pop().ok_or_else(|| BackendError::new("a layer was not kept"))?;
             let saved = self.saved(index, kept, &rows, &query)?;
             // A full last layer was kept by a pass that also made embeddings.
             let fewer = match last && narrow && b.size(&saved.tail.q).0 != layout.scored_rows.len() {

@@ -95,7 +95,7 @@ pub(super) fn dropped<B: Backend>(
     let Some(dropout) = dropout.filter(|dropout| dropout.rate(place) > 0.0) else { return Ok(x) };
     let (rows, cols) = backend.size(&x);
     if dropout.keys.len() != rows {
-        return Err(BackendError(format!("{} keys of dropout for {rows} rows", dropout.keys.len())));
+        return Err(BackendError::new(format!("{} keys of dropout for {rows} rows", dropout.keys.len())));
     }
     let salt = place.salt(dropout.layer);
     let mut values = backend.to_host(&x)?;

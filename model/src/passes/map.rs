@@ -136,7 +136,8 @@ impl<B: Backend> Model<B> {
             LinearId::Layer { layer, kind } => self.layers.get_mut(layer).and_then(|l| l.map_mut(kind)),
             LinearId::Head => None,
         };
-        let map = map.ok_or_else(|| BackendError(format!("the model has no {id:?} that can be adapted")))?;
+        let map =
+            map.ok_or_else(|| BackendError::new(format!("the model has no {id:?} that can be adapted")))?;
         map.factors = Some(factors);
         Ok(())
     }

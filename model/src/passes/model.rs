@@ -264,5 +264,5 @@ fn rope(decoder: &Decoder) -> Option<Rope> {
 
 /// A family's description that lacks a part: a defect of the description, not of the user's files.
 pub(super) fn incomplete(decoder: &Decoder, what: &str) -> LoadError {
-    BackendError(format!("the description of {} lacks {what}", decoder.architecture)).into()
+    BackendError::new(format!("the description of {} lacks {what}", decoder.architecture)).into()
 }

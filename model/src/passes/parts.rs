@@ -46,7 +46,7 @@ impl<B: Backend> Parts<B> {
         self.linears.append(&mut part.linears);
         let table = |values: Cow<'_, [f32]>| match param.shape[..] {
             [rows, cols] => backend.tensor(values.into_owned(), rows, cols),
-            _ => Err(BackendError("a table has two axes".into())),
+            _ => Err(BackendError::new("a table has two axes")),
         };
         match part.rest {
             Some(Rest::Embedding(values)) => self.embedding = Some(table(values)?),
