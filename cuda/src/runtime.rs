@@ -77,6 +77,15 @@ pub enum Argument<'a, M> {
     Bytes(&'a [u8]),
 }
 
+// Not derived: memory need not be `Copy`.
+impl<M> Clone for Argument<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Argument<'_, M> {}
+
 /// Storage of an argument, as wide and as aligned as any.
 #[derive(Clone, Copy)]
 #[repr(C, align(16))]

@@ -3,7 +3,7 @@
 use gstore_model::Attention;
 
 use super::tiles::{Instance, QueryTile, Shape, key_tiles, query_tiles};
-use super::{Cuda, CudaTensor, Tensor, number};
+use super::{Cuda, CudaTensor, THREADS, Tensor, number};
 use crate::runtime::{Argument, Result, Runtime};
 
 /// What the kernels of a plan share, on the device.
@@ -74,10 +74,11 @@ impl<R: Runtime> Cuda<R> {
         out.expect(rows, width, "outputs of attention")?;
         log_sum.expect(rows, heads.query, "log-sums of attention")?;
         let along = self.unspecified(rows, heads.query)?;
-        let count = Argument::U64(along.len() as u64);
-        let arguments =
-            [grad.argument(), out.argument(), along.argument(), Argument::U32(planned.shape.dim), count];
-        self.each("attention_along", along.len() * 32, &arguments)?;
+        let (dim, count) = (Argument::U32(planned.shape.dim), Argument::U64(along.len() as u64));
+        let arguments = [grad.argument(), out.argument(), along.argument(), dim, count];
+        // A warp an element.
+        let blocks = (along.len() * 32).div_ceil(THREADS as usize);
+        self.launch("attention_along", [blocks, 1, 1], THREADS, 0, &arguments)?;
 
         let Planned { instance, shape, positions, drop_keys } = &planned;
         let dq = self.zeros(rows, width)?;
@@ -85,25 +86,22 @@ impl<R: Runtime> Cuda<R> {
         let query_tiles = query_tiles(of.plan, of.form, [of.k, of.v], instance.side);
         let key_tiles = key_tiles(of.plan, instance.side);
         let (device_query_tiles, device_key_tiles) = (self.upload(&query_tiles)?, self.upload(&key_tiles)?);
-        let shared_arguments = || {
-            [
-                of.q.argument(),
-                grad.argument(),
-                log_sum.argument(),
-                along.argument(),
-                Argument::At(positions, 0),
-                drop_keys.as_ref().map_or(Argument::Null, |keys| Argument::At(keys, 0)),
-            ]
-        };
-        let shape_bytes = || Argument::Bytes(bytemuck::bytes_of(shape));
-        let mut arguments = Vec::from(shared_arguments());
-        arguments.extend([Argument::At(&device_query_tiles, 0), dq.argument(), shape_bytes()]);
+        let both = [
+            of.q.argument(),
+            grad.argument(),
+            log_sum.argument(),
+            along.argument(),
+            Argument::At(positions, 0),
+            drop_keys.as_ref().map_or(Argument::Null, |keys| Argument::At(keys, 0)),
+        ];
+        let shape = Argument::Bytes(bytemuck::bytes_of(shape));
+        let of_queries = [Argument::At(&device_query_tiles, 0), dq.argument(), shape];
+        let arguments = [&both[..], &of_queries].concat();
         let grid = [query_tiles.len(), heads.query, 1];
         self.launch(instance.queries, grid, 256, instance.shared(heads.dim, 4, 1), &arguments)?;
 
-        let mut arguments = Vec::from(shared_arguments());
-        arguments.extend([Argument::At(&device_key_tiles, 0), of.k.argument(), of.v.argument()]);
-        arguments.extend([dk.argument(), dv.argument(), shape_bytes()]);
+        let keys_and_values = [of.k.argument(), of.v.argument(), dk.argument(), dv.argument(), shape];
+        let arguments = [&both[..], &[Argument::At(&device_key_tiles, 0)], &keys_and_values].concat();
         let grid = [key_tiles.len(), heads.kv, 1];
         self.launch(instance.keys, grid, 256, instance.shared(heads.dim, 4, 2), &arguments)?;
         Ok([dq, dk, dv])

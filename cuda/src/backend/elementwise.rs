@@ -3,7 +3,7 @@
 use gstore_model::sizes::{check, check_rows};
 use gstore_model::{Activation, BackendError};
 
-use super::{Cuda, Tensor, from, number};
+use super::{Cuda, Tensor, number};
 use crate::runtime::{Argument, Result, Runtime};
 
 /// The number by which kernels know a function.
@@ -21,9 +21,8 @@ impl<R: Runtime> Cuda<R> {
         let (count, cols) = x.size();
         check_rows(rows, count)?;
         let (y, rows) = (self.unspecified(rows.len(), cols)?, self.upload(rows)?);
-        let sizes = [Argument::U32(number(cols)?), Argument::U64(y.len() as u64)];
-        let [cols, count] = sizes;
-        self.each("gather", y.len(), &[x.argument(), from::<u32, _>(&rows, 0), y.argument(), cols, count])?;
+        let cols = Argument::U32(number(cols)?);
+        self.each("gather", y.len(), &[x.argument(), Argument::At(&rows, 0), y.argument(), cols])?;
         Ok(y)
     }
 
@@ -32,12 +31,8 @@ impl<R: Runtime> Cuda<R> {
         check_rows(rows, count)?;
         x.expect(rows.len(), cols, "rows to add")?;
         let (acc, rows) = (self.owned(acc)?, self.upload(rows)?);
-        let [cols, count] = [Argument::U32(number(cols)?), Argument::U64(x.len() as u64)];
-        self.each(
-            "scatter_add",
-            x.len(),
-            &[acc.argument(), from::<u32, _>(&rows, 0), x.argument(), cols, count],
-        )?;
+        let cols = Argument::U32(number(cols)?);
+        self.each("scatter_add", x.len(), &[acc.argument(), Argument::At(&rows, 0), x.argument(), cols])?;
         Ok(acc)
     }
 
@@ -45,7 +40,7 @@ impl<R: Runtime> Cuda<R> {
         let (rows, cols) = acc.size();
         x.expect(rows, cols, "tensor to add")?;
         let acc = self.owned(acc)?;
-        self.each("add", x.len(), &[acc.argument(), x.argument(), Argument::U64(x.len() as u64)])?;
+        self.each("add", x.len(), &[acc.argument(), x.argument()])?;
         Ok(acc)
     }
 
@@ -65,7 +60,6 @@ impl<R: Runtime> Cuda<R> {
             format!("heads of {head_dim} columns cannot turn {half} pairs in rows of {width}")
         })?;
         let (x, heads) = (self.owned(x)?, width / head_dim);
-        let count = rows * heads * half;
         let arguments = [
             x.argument(),
             cos.argument(),
@@ -74,16 +68,14 @@ impl<R: Runtime> Cuda<R> {
             Argument::U32(number(head_dim)?),
             Argument::U32(number(half)?),
             Argument::F32(if inverse { -1.0 } else { 1.0 }),
-            Argument::U64(count as u64),
         ];
-        self.each("rope", count, &arguments)?;
+        self.each("rope", rows * heads * half, &arguments)?;
         Ok(x)
     }
 
     pub(super) fn activation(&self, act: Activation, x: &Tensor<R>) -> Result<Tensor<R>> {
         let y = self.unspecified(x.size().0, x.size().1)?;
-        let count = Argument::U64(x.len() as u64);
-        self.each("activate", x.len(), &[x.argument(), y.argument(), code(act), count])?;
+        self.each("activate", x.len(), &[x.argument(), y.argument(), code(act)])?;
         Ok(y)
     }
 
@@ -95,8 +87,7 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<Tensor<R>> {
         grad.expect(x.size().0, x.size().1, "gradient of an activation")?;
         let grad = self.owned(grad)?;
-        let count = Argument::U64(x.len() as u64);
-        self.each("activate_backward", x.len(), &[grad.argument(), x.argument(), code(act), count])?;
+        self.each("activate_backward", x.len(), &[grad.argument(), x.argument(), code(act)])?;
         Ok(grad)
     }
 
@@ -104,8 +95,7 @@ impl<R: Runtime> Cuda<R> {
         let (rows, cols) = gate.size();
         up.expect(rows, cols, "second half of a gate")?;
         let y = self.unspecified(rows, cols)?;
-        let count = Argument::U64(y.len() as u64);
-        self.each("gated", y.len(), &[gate.argument(), up.argument(), y.argument(), code(act), count])?;
+        self.each("gated", y.len(), &[gate.argument(), up.argument(), y.argument(), code(act)])?;
         Ok(y)
     }
 
@@ -120,15 +110,8 @@ impl<R: Runtime> Cuda<R> {
         up.expect(rows, cols, "second half of a gate")?;
         grad.expect(rows, cols, "gradient of a gate")?;
         let (dgate, dup) = (self.unspecified(rows, cols)?, self.unspecified(rows, cols)?);
-        let arguments = [
-            grad.argument(),
-            gate.argument(),
-            up.argument(),
-            dgate.argument(),
-            dup.argument(),
-            code(act),
-            Argument::U64(gate.len() as u64),
-        ];
+        let arguments =
+            [grad.argument(), gate.argument(), up.argument(), dgate.argument(), dup.argument(), code(act)];
         self.each("gated_backward", gate.len(), &arguments)?;
         Ok([dgate, dup])
     }

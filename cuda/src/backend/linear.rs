@@ -125,9 +125,8 @@ impl<R: Runtime> Cuda<R> {
         };
         self.multiply_weight(layer, x, &y, false, residual.is_some())?;
         if let Some(bias) = &layer.bias {
-            let sizes = [Argument::U32(layer.out as u32), Argument::U64(y.len() as u64)];
-            let [cols, count] = sizes;
-            self.each("add_row", y.len(), &[y.argument(), bias.argument(), cols, count])?;
+            let cols = Argument::U32(layer.out as u32);
+            self.each("add_row", y.len(), &[y.argument(), bias.argument(), cols])?;
         }
         Ok(y)
     }

@@ -152,9 +152,10 @@ impl<R: Runtime> Cuda<R> {
         self.runtime.launch(&Launch { kernel, grid, threads, shared: number(shared)?, arguments })
     }
 
-    /// Runs an elementwise kernel on `count` elements, the number of which is its last argument.
+    /// Runs an elementwise kernel on `count` elements. Their number is its last argument, after these.
     fn each(&self, kernel: &'static str, count: usize, arguments: &[Argument<'_, R::Memory>]) -> Result<()> {
-        self.launch(kernel, [count.div_ceil(THREADS as usize), 1, 1], THREADS, 0, arguments)
+        let arguments = [arguments, &[Argument::U64(count as u64)]].concat();
+        self.launch(kernel, [count.div_ceil(THREADS as usize), 1, 1], THREADS, 0, &arguments)
     }
 }
 

@@ -126,8 +126,7 @@ impl<R: Runtime> Cuda<R> {
     /// The first `count` values of memory, rounded to bf16.
     pub(super) fn to_bf16(&self, values: &R::Memory, count: usize) -> Result<R::Memory> {
         let rounded = self.allocate::<u16>(count)?;
-        let arguments = [Argument::At(values, 0), Argument::At(&rounded, 0), Argument::U64(count as u64)];
-        self.each("to_bf16", count, &arguments)?;
+        self.each("to_bf16", count, &[Argument::At(values, 0), Argument::At(&rounded, 0)])?;
         Ok(rounded)
     }
 }
