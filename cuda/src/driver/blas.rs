@@ -10,12 +10,12 @@ use cudarc::cublas::sys::{
 };
 use gstore_model::BackendError;
 
-use super::raw::{Device, DeviceMemory};
+use super::raw::{DeviceMemory, Driver};
 use crate::runtime::{Factor, Precision, Product, Result};
 
-impl Device {
+impl Driver {
     /// cuBLAS has columns where we have rows, so it computes the transpose: the right factor comes first.
-    pub(super) fn multiply(&self, product: &Product<'_, DeviceMemory>) -> Result<()> {
+    pub(super) fn product(&self, product: &Product<'_, DeviceMemory>) -> Result<()> {
         let [rows, cols, terms] = product.size;
         let (memory, offset, stride) = product.to;
         let (kind, units, width) = match product.precision {

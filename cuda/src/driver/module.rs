@@ -3,7 +3,7 @@
 
 use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
 
-use super::raw::{self, Device};
+use super::raw::{self, Driver};
 use crate::kernels::{PTX, source};
 
 /// Compiles the embedded source for devices of capability 8.0 and newer.
@@ -24,7 +24,7 @@ pub(crate) fn compiled() -> Result<Ptx, String> {
 }
 
 /// Loads all kernels into the device.
-pub(super) fn load(device: &mut Device) -> Result<(), String> {
+pub(super) fn load(device: &mut Driver) -> Result<(), String> {
     let Err(embedded) = device.load(Ptx::from_src(PTX)) else { return Ok(()) };
     let compiled = compiled().map_err(|reason| format!("{embedded}; {reason}"))?;
     device.load(compiled).map_err(|error| error.to_string())

@@ -14,7 +14,7 @@ use cudarc::nvrtc::Ptx;
 use gstore_model::BackendError;
 
 use crate::kernels::kernel_names;
-use crate::runtime::{Launch, Memory, Result, Word};
+use crate::runtime::{Launch, Memory, Product, Result, Runtime, Word};
 
 /// What a machine has.
 pub(super) struct Machine {
@@ -82,8 +82,8 @@ unsafe impl Send for Staging {}
 const STAGING: usize = 32 << 20;
 const MOST_STAGED: usize = 1 << 20;
 
-/// A device with one stream.
-pub(super) struct Device {
+/// An NVIDIA device with one stream.
+pub struct Driver {
     functions: HashMap<&'static str, CudaFunction>,
     pub(super) blas: Mutex<CudaBlas>,
     staging: Mutex<Staging>,
@@ -127,8 +127,9 @@ impl DeviceMemory {
     }
 }
 
-impl Device {
-    pub(super) fn open(context: Arc<CudaContext>) -> Result<Device> {
+impl Driver {
+    /// The device of a context, without kernels.
+    pub(super) fn of(context: Arc<CudaContext>) -> Result<Driver> {
         if !context.has_async_alloc() {
             return Err(BackendError::new("its driver has no pools of memory"));
         }
@@ -145,7 +146,7 @@ impl Device {
             result::malloc_host(STAGING, 0).map_err(failed)?
         };
         let staging = Mutex::new(Staging { start: start.cast(), used: 0 });
-        Ok(Device { functions: HashMap::new(), blas: Mutex::new(blas), staging, stream, context })
+        Ok(Driver { functions: HashMap::new(), blas: Mutex::new(blas), staging, stream, context })
     }
 
     /// Loads the kernels of a module.
@@ -165,27 +166,43 @@ impl Device {
         Ok(())
     }
 
-    pub(super) fn describe(&self) -> Result<(String, usize, usize)> {
+    /// The device's name, and its memory: what is free and what there is, in bytes.
+    ///
+    /// # Errors
+    /// A device that is lost.
+    pub fn describe(&self) -> Result<(String, usize, usize)> {
         let (free, all) = self.context.mem_get_info().map_err(failed)?;
         Ok((self.context.name().map_err(failed)?, free, all))
     }
 
-    pub(super) fn synchronize(&self) -> Result<()> {
+    /// Waits until all that was asked for is done.
+    ///
+    /// # Errors
+    /// A kernel that failed.
+    pub fn synchronize(&self) -> Result<()> {
         self.stream.synchronize().map_err(failed)
     }
 
     pub(super) fn bind(&self) -> Result<()> {
         self.context.bind_to_thread().map_err(failed)
     }
+}
 
-    pub(super) fn allocate(&self, bytes: usize) -> Result<DeviceMemory> {
+impl Runtime for Driver {
+    type Memory = DeviceMemory;
+
+    fn free(&self) -> Result<usize> {
+        Ok(self.describe()?.1)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<DeviceMemory> {
         self.bind()?;
         // SAFETY: the stream is alive.
         let address = unsafe { result::malloc_async(self.stream.cu_stream(), bytes) }.map_err(failed)?;
         Ok(DeviceMemory { address, bytes, stream: self.stream.clone() })
     }
 
-    pub(super) fn write(&self, to: &DeviceMemory, at: usize, from: &[u8]) -> Result<()> {
+    fn write(&self, to: &DeviceMemory, at: usize, from: &[u8]) -> Result<()> {
         self.bind()?;
         let (to, stream) = (to.at(at, from.len())?, self.stream.cu_stream());
         if from.len() > MOST_STAGED {
@@ -210,7 +227,7 @@ impl Device {
         unsafe { result::memcpy_htod_async(to, staged, stream) }.map_err(failed)
     }
 
-    pub(super) fn read(&self, from: &DeviceMemory, at: usize, to: &mut [u8]) -> Result<()> {
+    fn read(&self, from: &DeviceMemory, at: usize, to: &mut [u8]) -> Result<()> {
         self.bind()?;
         let from = from.at(at, to.len())?;
         // SAFETY: the range was checked; `to` is borrowed until the copy is done.
@@ -218,19 +235,14 @@ impl Device {
         self.stream.synchronize().map_err(failed)
     }
 
-    pub(super) fn copy(
-        &self,
-        from: (&DeviceMemory, usize),
-        to: (&DeviceMemory, usize),
-        bytes: usize,
-    ) -> Result<()> {
+    fn copy(&self, from: (&DeviceMemory, usize), to: (&DeviceMemory, usize), bytes: usize) -> Result<()> {
         self.bind()?;
         let (from, to) = (from.0.at(from.1, bytes)?, to.0.at(to.1, bytes)?);
         // SAFETY: both ranges were checked.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(failed)
     }
 
-    pub(super) fn clear(&self, memory: &DeviceMemory, at: usize, bytes: usize) -> Result<()> {
+    fn clear(&self, memory: &DeviceMemory, at: usize, bytes: usize) -> Result<()> {
         self.bind()?;
         let to = memory.at(at, bytes)?;
         if bytes == 0 {
@@ -240,7 +252,7 @@ impl Device {
         unsafe { result::memset_d8_async(to, 0, bytes, self.stream.cu_stream()) }.map_err(failed)
     }
 
-    pub(super) fn launch(&self, launch: &Launch<'_, DeviceMemory>) -> Result<()> {
+    fn launch(&self, launch: &Launch<'_, DeviceMemory>) -> Result<()> {
         let Some(function) = self.functions.get(launch.kernel) else {
             return Err(BackendError::new(format!("there is no kernel `{}`", launch.kernel)));
         };
@@ -263,9 +275,13 @@ impl Device {
         };
         done.map_err(|error| failed(error).within(format_args!("the kernel `{}`", launch.kernel)))
     }
+
+    fn multiply(&self, product: &Product<'_, DeviceMemory>) -> Result<()> {
+        self.product(product)
+    }
 }
 
-impl Drop for Device {
+impl Drop for Driver {
     fn drop(&mut self) {
         if self.bind().is_ok() && self.stream.synchronize().is_ok() {
             let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
