@@ -36,30 +36,31 @@ impl<M> CudaCache<M> {
 }
 
 impl<R: Runtime> Cuda<R> {
-    /// Adds rows of keys and values to a sequence.
-    fn extend(&self, sequence: &mut Option<Sequence<R::Memory>>, new: [Tensor<R>; 2]) -> Result<()> {
+    /// Adds rows of keys and values to a sequence, and returns all of it.
+    fn extend<'c>(
+        &self,
+        sequence: &'c mut Option<Sequence<R::Memory>>,
+        new: [Tensor<R>; 2],
+    ) -> Result<&'c Sequence<R::Memory>> {
         let (count, width) = new[0].size();
         let before = sequence.as_ref().map_or(0, |sequence| sequence.rows);
         let rows = before + count;
-        let fits = |sequence: &Sequence<R::Memory>| sequence.memory[0].bytes() >= 4 * rows * width;
-        if !sequence.as_ref().is_some_and(fits) {
-            let most = rows.max(2 * before).max(FIRST_ROWS);
-            let memory = [self.allocate::<f32>(most * width)?, self.allocate::<f32>(most * width)?];
-            if let Some(old) = sequence.take() {
-                for (from, to) in old.memory.iter().zip(&memory) {
+        let memory = match sequence.take() {
+            Some(old) if old.memory[0].bytes() >= 4 * rows * width => old.memory,
+            old => {
+                let most = rows.max(2 * before).max(FIRST_ROWS);
+                let memory = [self.allocate::<f32>(most * width)?, self.allocate::<f32>(most * width)?];
+                for (from, to) in old.iter().flat_map(|old| &old.memory).zip(&memory) {
                     self.runtime.copy((from, 0), (to, 0), 4 * before * width)?;
                 }
+                memory
             }
-            *sequence = Some(Sequence { memory, rows: before });
+        };
+        for (new, to) in new.iter().zip(&memory) {
+            let (from, offset) = new.place();
+            self.runtime.copy((from, 4 * offset), (to, 4 * before * width), 4 * count * width)?;
         }
-        if let Some(sequence) = sequence {
-            for (new, to) in new.iter().zip(&sequence.memory) {
-                let (memory, offset) = new.place();
-                self.runtime.copy((memory, 4 * offset), (to, 4 * before * width), 4 * count * width)?;
-            }
-            sequence.rows = rows;
-        }
-        Ok(())
+        Ok(sequence.insert(Sequence { memory, rows }))
     }
 
     pub(super) fn attend_cached(
@@ -78,8 +79,8 @@ impl<R: Runtime> Cuda<R> {
                 cache.sequences.resize_with(*slot + 1, || None);
             }
             let sequence = &mut cache.sequences[*slot];
-            self.extend(sequence, [k, v].map(|x| x.slice(keys.start, keys.len())))?;
-            let Some(Sequence { memory, rows }) = sequence else { continue };
+            let new = [k, v].map(|x| x.slice(keys.start, keys.len()));
+            let Sequence { memory, rows } = self.extend(sequence, new)?;
             let first_position = number(*rows - queries.len())?;
             for (row, position) in queries.clone().zip(first_position..) {
                 positions[row] = position;

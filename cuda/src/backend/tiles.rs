@@ -90,33 +90,23 @@ pub(super) struct Instance {
 impl Instance {
     /// The kernels for heads of `dim` columns.
     pub(super) fn of(dim: usize) -> Result<Instance> {
-        let instance =
-            |forward, queries, keys, tangent, side| Instance { forward, queries, keys, tangent, side };
-        let one = match dim {
-            0..=64 => instance(
-                "attention_forward_64",
-                "attention_queries_64",
-                "attention_keys_64",
-                "attention_tangent_64",
-                64,
-            ),
-            65..=128 => instance(
-                "attention_forward_128",
-                "attention_queries_128",
-                "attention_keys_128",
-                "attention_tangent_128",
-                32,
-            ),
-            _ => instance(
-                "attention_forward_256",
-                "attention_queries_256",
-                "attention_keys_256",
-                "attention_tangent_256",
-                32,
-            ),
-        };
+        macro_rules! instance {
+            ($width:literal, $side:literal) => {
+                Instance {
+                    forward: concat!("attention_forward_", $width),
+                    queries: concat!("attention_queries_", $width),
+                    keys: concat!("attention_keys_", $width),
+                    tangent: concat!("attention_tangent_", $width),
+                    side: $side,
+                }
+            };
+        }
         check(dim <= 256, || format!("heads of {dim} columns; the kernels have up to 256"))?;
-        Ok(one)
+        Ok(match dim {
+            0..=64 => instance!(64, 64),
+            65..=128 => instance!(128, 32),
+            _ => instance!(256, 32),
+        })
     }
 
     /// Bytes of shared memory of `tiles` tiles of rows of heads and `products` tiles of their products.
