@@ -2,7 +2,8 @@
 //!
 //! A record is a JSON object with exactly one of `messages` (a list of `{role, content}`), `prompt` with
 //! `completion`, or `text`. Every other key is metadata, one of `prompt` and `completion` without the other
-//! too. Of a message `role`, `content` and the calls of tools (`tool_calls`, `function_call`) are used.
+//! too. Of a message `role`, `content` and the calls of tools (`tool_calls`, `function_call`) are used, of the
+//! assistant's also `weight`: what has the weight 0 is context that is not scored.
 //!
 //! Calls of tools and what tools answer are text that is read and not scored: a call is a message of its own,
 //! with the role of a tool, after what the assistant says in the same message.
@@ -10,7 +11,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Who speaks in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum Role {
     System,
     /// The user.
     User,
-    /// The model; its words are what is scored.
+    /// The model; its words are what is scored, unless they have the weight 0.
     Assistant,
     /// A call of a tool, or what the tool answers; never scored.
     Tool,
@@ -60,6 +61,24 @@ pub struct Message {
     pub role: Role,
     /// What is said, as in the file.
     pub content: String,
+    /// Whether it is scored: the assistant's is, unless its weight is 0.
+    pub scored: bool,
+}
+
+impl Message {
+    /// A message of a role; the assistant's is scored.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), scored: role == Role::Assistant }
+    }
+
+    /// The JSON that it is read from again.
+    pub fn to_json(&self) -> Value {
+        let mut message = json!({ "role": self.role.name(), "content": self.content });
+        if self.role == Role::Assistant && !self.scored {
+            message[WEIGHT] = 0.into();
+        }
+        message
+    }
 }
 
 /// The text of a record.
@@ -127,6 +146,14 @@ pub enum ContentError {
     /// A conversation without messages.
     #[error("the conversation is empty: `messages` has no element")]
     EmptyMessages,
+    /// A weight between all and nothing.
+    #[error("`messages[{index}].weight` must be 0 (not scored) or 1, found {found}")]
+    Weight {
+        /// Index of the message, from 0.
+        index: usize,
+        /// What it says.
+        found: String,
+    },
     /// A role that has no meaning.
     #[error("message {index} has the role {role:?}; known roles are system, user, assistant and tool")]
     UnknownRole {
@@ -234,6 +261,9 @@ fn parse_messages(value: Value) -> Result<Vec<Message>, ContentError> {
 /// Keys of a message that hold calls of tools: the one of today, and the one before it.
 pub const CALLS: [&str; 2] = ["tool_calls", "function_call"];
 
+/// Key of a message that says whether it is trained on.
+const WEIGHT: &str = "weight";
+
 /// Appends a message, and the calls of tools that it makes as one of their own.
 fn parse_message(index: usize, value: Value, messages: &mut Vec<Message>) -> Result<(), ContentError> {
     let Value::Object(mut object) = value else {
@@ -257,9 +287,22 @@ fn parse_message(index: usize, value: Value, messages: &mut Vec<Message>) -> Res
     };
     // What is empty next to a call says nothing, and an end token after it would be scored.
     let said = said.filter(|said| calls.is_none() || !said.is_empty());
-    messages.extend(said.map(|content| Message { role, content }));
-    messages.extend(calls.map(|calls| Message { role: Role::Tool, content: calls.to_string() }));
+    let scored = role == Role::Assistant && has_weight(index, object.get(WEIGHT))?;
+    messages.extend(said.map(|content| Message { role, content, scored }));
+    messages.extend(calls.map(|calls| Message::new(Role::Tool, calls.to_string())));
     Ok(())
+}
+
+/// Whether the weight of a message of the assistant lets it be scored.
+fn has_weight(index: usize, weight: Option<&Value>) -> Result<bool, ContentError> {
+    let Some(weight) = weight.filter(|weight| !weight.is_null()) else { return Ok(true) };
+    // Tables with a message without weight write the others as 0.0 and 1.0.
+    match weight.as_f64() {
+        Some(0.0) => Ok(false),
+        Some(1.0) => Ok(true),
+        Some(_) => Err(ContentError::Weight { index, found: weight.to_string() }),
+        None => Err(ContentError::Weight { index, found: json_type(weight).to_owned() }),
+    }
 }
 
 /// The text of a content that is a list of parts, as some interfaces write it.
@@ -359,6 +402,44 @@ mod tests {
         assert!(missing.to_string().contains("message 0 has no `content`"), "{missing}");
         let null = messages(r#"{"role":"assistant","content":null}"#).unwrap_err();
         assert!(null.to_string().contains("must be a string, found null"), "{null}");
+    }
+
+    #[test]
+    fn an_answer_of_weight_zero_is_read_and_not_scored() {
+        let scored = |weight: &str| {
+            let turns = format!(
+                r#"{{"role":"user","content":"q","weight":1}},{{"role":"assistant","content":"a"{weight}}}"#
+            );
+            let record = format!("{{\"messages\":[{turns}]}}");
+            Content::read(record.as_bytes()).map(|content| match content {
+                Content::Messages(messages) => {
+                    let json =
+                        json!({ "messages": messages.iter().map(Message::to_json).collect::<Vec<_>>() });
+                    assert_eq!(
+                        Content::take(&mut json.as_object().unwrap().clone()),
+                        Ok(Content::Messages(messages.clone()))
+                    );
+                    messages.iter().map(|message| message.scored).collect::<Vec<_>>()
+                }
+                other => panic!("{other:?}"),
+            })
+        };
+        for (weight, is_scored) in [
+            ("", true),
+            (",\"weight\":null", true),
+            (",\"weight\":1", true),
+            (",\"weight\":0", false),
+            (",\"weight\":0.0", false),
+        ] {
+            assert_eq!(scored(weight), Ok(vec![false, is_scored]), "{weight}");
+        }
+        for (weight, found) in [("0.5", "found 0.5"), ("-1", "found -1"), ("true", "found a boolean")] {
+            let error = scored(&format!(",\"weight\":{weight}")).unwrap_err().to_string();
+            assert!(
+                error.contains("`messages[1].weight` must be 0 (not scored) or 1") && error.contains(found),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -228,7 +228,11 @@ fn conversation(object: &Map<String, Value>) -> Result<Made, LayoutError> {
             "tool" | "function" | "function_call" | "function_response" | "observation" => "tool",
             _ => return Err(LayoutError::Speaker { turn: at, from: from.to_owned() }),
         };
-        all.push(turn(role, said));
+        let mut message = turn(role, said);
+        if let Some(weight) = value.get("weight") {
+            message["weight"] = weight.clone();
+        }
+        all.push(message);
     }
     let mut from = vec!["conversations"];
     let begins = all.first().is_some_and(|first| first["role"] == "system");

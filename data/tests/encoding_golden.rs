@@ -60,7 +60,7 @@ fn message(value: &Value) -> Message {
         Some("user") => Role::User,
         _ => Role::Assistant,
     };
-    Message { role, content: value["content"].as_str().expect("content").to_owned() }
+    Message::new(role, value["content"].as_str().expect("content"))
 }
 
 fn case_content(case: &Value) -> Content {

@@ -8,7 +8,7 @@ use gstore_evaluate::attribution::{Subset, SubsetKind, TruthFolder, TruthPlan, T
 use crate::common::demo;
 
 fn conversation(id: &str) -> TextSample {
-    let message = |role, content: &str| Message { role, content: content.to_owned() };
+    let message = Message::new;
     let turns = vec![message(Role::User, "Is 7 odd?"), message(Role::Assistant, "Yes.")];
     sample(id, Content::Messages(turns))
 }

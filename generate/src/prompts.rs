@@ -48,9 +48,8 @@ impl Prompt {
                 record.insert("completion".into(), json!(answer));
             }
             Question::Messages(messages) => {
-                let turn = |role: Role, content: &str| json!({ "role": role.name(), "content": content });
-                let mut turns: Vec<Value> = messages.iter().map(|m| turn(m.role, &m.content)).collect();
-                turns.push(turn(Role::Assistant, answer));
+                let mut turns: Vec<Value> = messages.iter().map(Message::to_json).collect();
+                turns.push(Message::new(Role::Assistant, answer).to_json());
                 record.insert("messages".into(), Value::Array(turns));
             }
         }

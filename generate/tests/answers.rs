@@ -14,7 +14,7 @@ use gstore_model::Compute as Precision;
 
 /// Prompts of different lengths and kinds.
 fn prompts() -> Vec<Content> {
-    let message = |content: String| Message { role: Role::User, content };
+    let message = |content: String| Message::new(Role::User, content);
     let of = |i: usize| {
         let text = format!("Is {i} odd? {}", "Say why. ".repeat(i * i % 17));
         match i % 3 {
@@ -148,7 +148,7 @@ fn an_answer_goes_on_after_what_it_begins_with() {
     let answer = |prompts: PromptSource| -> serde_json::Value {
         serde_json::from_str(&answers(&GenerateRequest { prompts, ..request() })).unwrap()
     };
-    let message = Message { role: Role::User, content: "Is 7 odd?".to_owned() };
+    let message = Message::new(Role::User, "Is 7 odd?");
     let content = Content::Messages(vec![message]);
     let begun = Begun { id: "a".to_owned(), content, begun: "The answer is:".to_owned() };
     let begun = answer(PromptSource::Begun(vec![begun]));

@@ -63,6 +63,31 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
 }
 
 #[test]
+fn an_answer_of_weight_zero_is_context_that_is_not_scored() {
+    let place = Place::new();
+    let talk = |id: &str, weight: Value| {
+        json!({ "id": id, "messages": [
+            { "role": "user", "content": "1 + 2?" },
+            { "role": "assistant", "content": "4", "weight": weight },
+            { "role": "user", "content": "No." },
+            { "role": "assistant", "content": "3" },
+        ] })
+    };
+    let lines = [talk("one", json!(1)), talk("zero", json!(0))].map(|line| format!("{line}\n"));
+    write(&place, "talks.jsonl", &lines.concat());
+    said(&ingest(&place, &["--dataset", "talks", "--data", "talks.jsonl"], "loss"), 0, &["2 samples added"]);
+    let count = |id: &str, what: &str| -> u64 {
+        place.value(&format!("SELECT {what} FROM talks WHERE id = '{id}'")).parse().expect("a number")
+    };
+    assert_eq!(count("one", "tokens"), count("zero", "tokens"));
+    // Both answers are one digit with what closes it.
+    assert_eq!(count("one", "scored_tokens"), 2 * count("zero", "scored_tokens"));
+    write(&place, "half.jsonl", &format!("{}\n", talk("half", json!(0.5))));
+    let refused = ["half.jsonl", "line 1", "`messages[1].weight` must be 0 (not scored) or 1, found 0.5"];
+    said(&add(&place, "half", "half.jsonl", &[]), 1, &refused);
+}
+
+#[test]
 fn s15_a_file_that_is_one_list_is_read_item_by_item() {
     let place = Place::new();
     let list = json!([{ "text": "a", "n": 1 }, { "text": "b", "n": 2 }]);

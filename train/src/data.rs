@@ -247,7 +247,7 @@ mod tests {
 
     /// A conversation in row 0, a text in row 1.
     fn mixed() -> Vec<Content> {
-        let message = |role, content: &str| Message { role, content: content.to_owned() };
+        let message = Message::new;
         let turns = vec![message(Role::User, "Is 7 odd?"), message(Role::Assistant, "Yes.")];
         vec![Content::Messages(turns), Content::Text("A text that is longer than a block. ".repeat(9))]
     }

@@ -83,6 +83,9 @@ fn conversations_have_systems_and_tools() {
     ];
     assert_eq!(turns(&record.content), want);
     assert!(record.id.as_deref() == Some("c1") && record.metadata.is_empty(), "{record:?}");
+    let weighed = r#"{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a","weight":0}]}"#;
+    let Content::Messages(messages) = read(weighed, None).unwrap().1.content else { panic!("no messages") };
+    assert!(!messages[1].scored);
     let unknown = read(r#"{"conversations":[{"from":"alien","value":"q"}]}"#, None).unwrap_err();
     assert!(unknown.contains("turn 0 is by \"alien\""), "{unknown}");
     let none = read(r#"{"conversations":[3]}"#, None).unwrap_err();

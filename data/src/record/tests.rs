@@ -24,7 +24,7 @@ fn less_layout() {
            "share": 0.5, "ok": true, "none": null, "tags": ["x", {"b": 1, "a": 2.0}], "hash": 18446744073709551615}"#,
     );
     assert_eq!(record.id.as_deref(), Some("dolly_0"));
-    let message = |role, content: &str| Message { role, content: content.to_owned() };
+    let message = Message::new;
     let messages =
         vec![message(Role::System, " s "), message(Role::User, "q"), message(Role::Assistant, "a")];
     assert_eq!(record.content, Content::Messages(messages));

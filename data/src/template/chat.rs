@@ -1,6 +1,6 @@
 //! Chat templates in Jinja: the tokenizer's own, or one that the user gives.
 //!
-//! An assistant turn is found by rendering the conversation up to it with the generation prompt, and
+//! An assistant turn that is scored is found by rendering the conversation up to it with the generation prompt, and
 //! up to its end without: what lies between is scored. Where a template writes an earlier turn
 //! otherwise than a last one (some leave out reasoning), the turn's content is found by rendering once
 //! more with a mark in its place.
@@ -42,8 +42,8 @@ impl ChatTemplate {
         match content {
             Content::Messages(messages) => self.conversation(messages),
             Content::PromptCompletion { prompt, completion } => self.conversation(&[
-                Message { role: Role::User, content: prompt.clone() },
-                Message { role: Role::Assistant, content: completion.clone() },
+                Message::new(Role::User, prompt.as_str()),
+                Message::new(Role::Assistant, completion.as_str()),
             ]),
             Content::Text(text) => Ok(super::whole(text)),
         }
@@ -61,7 +61,7 @@ impl ChatTemplate {
     fn conversation(&self, messages: &[Message]) -> Result<Rendered, EncodeError> {
         let full = self.text(messages, false)?;
         let mut scored = Vec::new();
-        let turns = messages.iter().enumerate().filter(|(_, m)| m.role == Role::Assistant);
+        let turns = messages.iter().enumerate().filter(|(_, m)| m.scored);
         for (turn, message) in turns {
             let start = self.turn_start(messages, turn, &full)?;
             let end = self.turn_end(messages, turn, &full)?;
@@ -72,7 +72,7 @@ impl ChatTemplate {
             self.check_shown(messages, turn, own, (&full, false))?;
             scored.push(start..end);
         }
-        for (turn, _) in messages.iter().enumerate().filter(|(_, m)| m.role == Role::User) {
+        for (turn, _) in messages.iter().enumerate().filter(|(_, m)| !m.scored) {
             self.check_shown(messages, turn, &full, (&full, false))?;
         }
         Ok(Rendered { text: full, scored, add_special: false })
@@ -87,7 +87,7 @@ impl ChatTemplate {
         part: &str,
         (full, add_generation_prompt): (&str, bool),
     ) -> Result<(), EncodeError> {
-        let Some(Message { role, content }) = messages.get(turn) else { return Ok(()) };
+        let Some(Message { role, content, .. }) = messages.get(turn) else { return Ok(()) };
         if !matches!(role, Role::User | Role::Assistant) || part.contains(content.trim()) {
             return Ok(());
         }
@@ -197,8 +197,7 @@ mod tests {
                           {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
     fn conversation(turns: &[(Role, &str)]) -> Content {
-        let message =
-            |(role, content): &(Role, &str)| Message { role: *role, content: (*content).to_owned() };
+        let message = |(role, content): &(Role, &str)| Message::new(*role, *content);
         Content::Messages(turns.iter().map(message).collect())
     }
 
@@ -228,9 +227,20 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_of_weight_zero_is_text_like_others() {
+        let template = ChatTemplate::new(CHATML, &[], vec![]).unwrap();
+        let turns = |scored| {
+            let first = Message { scored, ..Message::new(Assistant, "a") };
+            template.conversation(&[Message::new(User, "u"), first, Message::new(Assistant, "b")]).unwrap()
+        };
+        let (all, last) = (turns(true), turns(false));
+        assert_eq!((last.text, last.scored.as_slice()), (all.text, &all.scored[1..]));
+    }
+
+    #[test]
     fn a_prompt_opens_the_turn_of_the_assistant() {
         let template = ChatTemplate::new(CHATML, &[], vec![]).unwrap();
-        let user = Message { role: User, content: "u".into() };
+        let user = Message::new(User, "u");
         assert!(template.prompt(&[user]).unwrap().text.ends_with("u<|im_end|>\n<|im_start|>assistant\n"));
     }
 
@@ -322,7 +332,7 @@ mod tests {
         let answer = all.replace("{{ m.content }}", "{{ m.content.split('</think>') | last }}");
         assert_eq!(error(&answer, &[(User, "why?"), (Assistant, "<think>hm</think>so.")]), Ok(()));
         let prompt = |source: &str| {
-            let user = Message { role: User, content: "why?".into() };
+            let user = Message::new(User, "why?");
             ChatTemplate::new(source, &[], vec![]).unwrap().prompt(&[user]).map(|rendered| rendered.text)
         };
         assert!(prompt("constant").unwrap_err().to_string().contains("leaves out turn 0"));

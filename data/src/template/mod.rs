@@ -7,7 +7,7 @@
 //! | `plain` | contents joined, no roles | joined, end token appended | as it is |
 //! | another name, or a file in Jinja | that template | as a user and an assistant message | as it is |
 //!
-//! Scored tokens: the assistant's messages with the end token that closes each (`tulu`: and the newline after
+//! Scored tokens: the assistant's messages but those of weight 0, with the end token that closes each (`tulu`: and the newline after
 //! it; `chat`: what the template writes from the end of the generation prompt to the end of the turn), a
 //! completion with its end token, a text as a whole. Role headers are never scored.
 //!
@@ -117,6 +117,14 @@ impl Rendered {
         self.text.push_str(text);
     }
 
+    /// Parts one after the other, which are scored or only read.
+    fn push_parts(&mut self, parts: &[&str], scored: bool) {
+        match scored {
+            true => self.push_scored(parts),
+            false => parts.iter().for_each(|part| self.push(part)),
+        }
+    }
+
     fn push_scored(&mut self, parts: &[&str]) {
         let start = self.text.len();
         parts.iter().for_each(|part| self.text.push_str(part));
@@ -135,7 +143,7 @@ impl Template {
     /// A conversation that begins with a system message, `system` where it has none. With a template in Jinja
     /// a prompt with its completion is a conversation too.
     pub(super) fn with_system<'a>(&self, content: &'a Content, system: &str) -> Cow<'a, Content> {
-        let turn = |role: Role, content: &str| Message { role, content: content.to_owned() };
+        let turn = Message::new;
         match (self, content) {
             (_, Content::Messages(turns)) if turns.first().is_none_or(|m| m.role != Role::System) => {
                 let first = std::iter::once(turn(Role::System, system));
@@ -144,8 +152,8 @@ impl Template {
             (Template::Chat(_), Content::PromptCompletion { prompt, completion }) => {
                 Cow::Owned(Content::Messages(vec![
                     turn(Role::System, system),
-                    turn(Role::User, prompt),
-                    turn(Role::Assistant, completion),
+                    turn(Role::User, prompt.as_str()),
+                    turn(Role::Assistant, completion.as_str()),
                 ]))
             }
             _ => Cow::Borrowed(content),
@@ -172,7 +180,7 @@ impl Template {
     pub(super) fn prompt(&self, content: &Content) -> Result<Rendered, EncodeError> {
         Ok(match (self, content) {
             (Template::Chat(template), Content::PromptCompletion { prompt, .. }) => {
-                template.prompt(&[Message { role: Role::User, content: prompt.clone() }])?
+                template.prompt(&[Message::new(Role::User, prompt.as_str())])?
             }
             (_, Content::Text(text)) | (_, Content::PromptCompletion { prompt: text, .. }) => {
                 Rendered { text: text.clone(), ..Rendered::with_special() }

@@ -19,18 +19,16 @@ pub(super) fn pair(prompt: &str, completion: &str, eos: &str) -> Rendered {
     rendered
 }
 
-/// Contents as they are, one after the other; an assistant's is closed by the end token, and both are scored.
+/// Contents as they are, one after the other; an assistant's is closed by the end token, and both are scored,
+/// unless its weight is 0.
 pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
     let mut rendered = Rendered::with_special();
     for message in messages {
         if !message.content.starts_with(BLANKS) {
             open(&mut rendered);
         }
-        if message.role == Role::Assistant {
-            rendered.push_scored(&[&message.content, eos]);
-        } else {
-            rendered.push(&message.content);
-        }
+        let end = if message.role == Role::Assistant { eos } else { "" };
+        rendered.push_parts(&[&message.content, end], message.scored);
     }
     rendered
 }
@@ -75,7 +73,7 @@ mod tests {
 
     #[test]
     fn messages_are_joined_by_newlines() {
-        let message = |role, content: &str| Message { role, content: content.to_owned() };
+        let message = Message::new;
         let rendered = messages(
             &[
                 message(Role::System, "s"),

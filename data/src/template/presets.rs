@@ -124,7 +124,7 @@ mod tests {
     use crate::{Content, Message};
 
     fn turn(role: Role, content: &str) -> Message {
-        Message { role, content: content.to_owned() }
+        Message::new(role, content)
     }
 
     fn template(name: &str) -> ChatTemplate {

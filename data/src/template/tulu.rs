@@ -20,12 +20,8 @@ pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
             Role::Assistant => rendered.push(ASSISTANT),
             Role::Tool => rendered.push("<|tool|>\n"),
         }
-        if message.role == Role::Assistant {
-            rendered.push_scored(&[content, eos, "\n"]);
-        } else {
-            rendered.push(content);
-            rendered.push("\n");
-        }
+        let end = if message.role == Role::Assistant { eos } else { "" };
+        rendered.push_parts(&[content, end, "\n"], message.scored);
     }
     rendered
 }
@@ -47,7 +43,7 @@ mod tests {
     use super::*;
 
     fn message(role: Role, content: &str) -> Message {
-        Message { role, content: content.to_owned() }
+        Message::new(role, content)
     }
 
     fn scored(rendered: &Rendered) -> Vec<&str> {
@@ -71,6 +67,14 @@ mod tests {
         assert_eq!(rendered.text, text);
         assert_eq!(scored(&rendered), ["hello</s>\n", "</s>\n"]);
         assert!(rendered.add_special);
+    }
+
+    #[test]
+    fn a_message_of_weight_zero_is_closed_and_not_scored() {
+        let first = Message { scored: false, ..message(Role::Assistant, "a") };
+        let rendered = messages(&[first, message(Role::Assistant, "b")], "</s>");
+        assert_eq!(rendered.text, "<|assistant|>\na</s>\n<|assistant|>\nb</s>\n");
+        assert_eq!(scored(&rendered), ["b</s>\n"]);
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Question {
         self.shots.iter().take(shots).for_each(|shot| text.push_str(shot));
         text.push_str(&self.text);
         if chat && !self.verbatim {
-            let message = Message { role: Role::User, content: text };
+            let message = Message::new(Role::User, text);
             return (Content::Messages(vec![message]), self.begun.to_string());
         }
         text.push_str(&self.plain_end);

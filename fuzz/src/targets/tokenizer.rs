@@ -38,7 +38,7 @@ const WORDS: &[u8] = br#"{"version":"1.0","truncation":null,"padding":null,"adde
 "post_processor":null,"decoder":null,"model":{"type":"WordLevel","vocab":{"</s>":0,"<unk>":1,"a":2,"b":3},"unk_token":"<unk>"}}"#;
 
 fn contents() -> [Content; 2] {
-    let message = |role, content: &str| Message { role, content: content.to_owned() };
+    let message = Message::new;
     [
         Content::Text("a b\u{e9} <s> 12  \n".to_owned()),
         Content::Messages(vec![

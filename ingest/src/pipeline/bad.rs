@@ -95,6 +95,9 @@ impl Unscorable {
             Content::Messages(messages) if messages.iter().all(|m| m.role != Role::Assistant) => {
                 "no message of the assistant"
             }
+            Content::Messages(messages) if messages.iter().all(|m| !m.scored) => {
+                "the assistant's messages have the weight 0"
+            }
             _ => return,
         };
         self.count += 1;
@@ -175,17 +178,18 @@ mod tests {
     #[test]
     fn what_can_never_be_scored_is_counted_by_its_reason() {
         let mut found = Unscorable::default();
-        let message = |role| Message { role, content: "x".to_owned() };
+        let message = |role| Message::new(role, "x");
         for (line, content) in [
             (1, Content::Text("x".to_owned())),
             (2, Content::Text(String::new())),
             (3, Content::Messages(vec![message(Role::User), message(Role::Tool)])),
             (4, Content::Messages(vec![message(Role::User), message(Role::Assistant)])),
+            (5, Content::Messages(vec![Message { scored: false, ..message(Role::Assistant) }])),
         ] {
             found.look(&Place::from(line), &content);
         }
-        let want = "2 of 4 records have nothing to score and will have no score \
-                    (empty text: line 2; no message of the assistant: line 3)";
-        assert_eq!(found.told(4).as_deref(), Some(want));
+        let want = "3 of 5 records have nothing to score and will have no score (empty text: line 2; \
+                    no message of the assistant: line 3; the assistant's messages have the weight 0: line 5)";
+        assert_eq!(found.told(5).as_deref(), Some(want));
     }
 }

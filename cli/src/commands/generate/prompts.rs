@@ -37,7 +37,7 @@ pub fn source(context: &Context, args: &PromptArgs, what: Wanted, cancel: &Cance
         Wanted::Files => PromptSource::Files { paths: args.data.clone(), fields: args.fields.clone() },
         Wanted::Given => {
             let prompt = |text: &String| match args.chat {
-                true => Content::Messages(vec![Message { role: Role::User, content: text.clone() }]),
+                true => Content::Messages(vec![Message::new(Role::User, text.as_str())]),
                 false => Content::PromptCompletion { prompt: text.clone(), completion: String::new() },
             };
             let texts = args.text.iter().cloned().map(Content::Text);

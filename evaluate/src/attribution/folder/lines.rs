@@ -1,7 +1,7 @@
 //! Lines of the files of a ground truth: samples, and subsets by the ids of their rows.
 
 use gstore_core::{Cancel, xxh3_hex};
-use gstore_data::{Content, TextSample};
+use gstore_data::{Content, Message, TextSample};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -137,7 +137,7 @@ pub(super) fn of_sample(sample: &TextSample) -> String {
             json!({ "id": sample.id, "prompt": prompt, "completion": completion })
         }
         Content::Messages(messages) => {
-            let list = messages.iter().map(|m| json!({ "role": m.role.name(), "content": m.content }));
+            let list = messages.iter().map(Message::to_json);
             json!({ "id": sample.id, "messages": list.collect::<Vec<Value>>() })
         }
     }
