@@ -218,6 +218,16 @@ impl FieldNames {
         })
     }
 
+    /// The metadata that a column of a table is; `None` for what is none, and for one whose name a field of gstore has,
+    /// which may be metadata under another.
+    pub fn metadata_of<'a>(&self, column: &'a str) -> Option<&'a str> {
+        match self.field_of(column) {
+            Some(Field::Subtask) => Some(Field::Subtask.name()),
+            Some(_) => None,
+            None => Field::ALL.iter().all(|field| field.name() != column).then_some(column),
+        }
+    }
+
     /// Whether text of another shape was named, so that this key is none to train on.
     fn is_displaced(&self, field: Field) -> bool {
         let shape = self.named.iter().find_map(|(named, _)| named.shape());

@@ -177,6 +177,11 @@ impl Layout {
         }
     }
 
+    /// Whether a key may be text of records in this layout, and so no metadata.
+    pub fn may_read(self, key: &str) -> bool {
+        self.keys().contains(&key) || matches!(key, "conversations" | "system")
+    }
+
     /// A record with the digits of numbers to train on as text; none where there are no such numbers.
     fn texts(self, object: &Map<String, Value>, text: &str) -> Option<Map<String, Value>> {
         let is_number = |key: &&str| object.get(*key).is_some_and(Value::is_number);

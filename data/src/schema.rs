@@ -4,7 +4,8 @@
 //! - columns stand in the order in which their keys first appear
 //! - a column has the type of its values; integers among floats are floats, if a float is exactly that integer;
 //!   any other mixture is refused and names both places
-//! - a column of nulls only is left out until a value appears, since nothing says its type
+//! - a column of nulls only is left out until a value appears, since nothing says its type: a type that is guessed
+//!   would refuse or change the values that come later
 //!
 //! Names are the store's affair (a key that clashes with a built-in column gets a `_`), as is turning a value
 //! into its column's type.
@@ -92,6 +93,19 @@ impl SchemaBuilder {
     /// Whether a record had this key.
     pub fn has_seen(&self, key: &str) -> bool {
         self.by_key.contains_key(key)
+    }
+
+    /// Takes a key into account that the records of a table lack where it is null.
+    pub fn name(&mut self, key: &str) {
+        if !self.has_seen(key) {
+            self.add(key);
+        }
+    }
+
+    /// Keys that become no columns: all their values are null, and nothing else says their type.
+    pub fn without_values(&self) -> impl Iterator<Item = &str> {
+        let untyped = self.candidates.iter().filter(|c| c.seen.is_none() && c.fixed.is_none());
+        untyped.map(|candidate| candidate.key.as_str())
     }
 
     /// The columns.

@@ -88,6 +88,30 @@ fn an_answer_of_weight_zero_is_context_that_is_not_scored() {
 }
 
 #[test]
+fn a_column_without_any_value_is_named_and_kept_if_it_has_a_type() {
+    let place = Place::new();
+    write(&place, "e.csv", "id,text,e,instruction,n\n1,a b,,,3\n2,c d,,,\n");
+    let said_of = "no record has a value of `e`, `instruction`";
+    said(
+        &add(&place, "empty", "e.csv", &[]),
+        0,
+        &[said_of, "--column e:utf8 makes it one", "2 samples added"],
+    );
+    said(&place.run(&["query", "SELECT e FROM empty"]), 1, &["e"]);
+    said(&add(&place, "f", "e.csv", &["--column", "e:int"]), 0, &["no record has a value of `instruction`"]);
+    assert_eq!(place.value("SELECT count(*) FROM f WHERE e IS NULL"), "2");
+    // A column that the dataset has already, and one of the text of a layout, go without a word.
+    write(&place, "more.csv", "id,text,e,instruction,n\n3,e f,,x,\n");
+    said(&add(&place, "f", "more.csv", &[]), 0, &["1 sample added"]);
+    write(&place, "asked.csv", "instruction,input,output,system,kind\nAdd,,3,,\n");
+    let finished = add(&place, "asked", "asked.csv", &[]);
+    said(&finished, 0, &["no record has a value of `kind`, so", "1 sample added"]);
+    // JSON names its keys itself.
+    write(&place, "null.jsonl", "{\"text\":\"a\",\"e\":null}\n");
+    said(&add(&place, "null", "null.jsonl", &[]), 0, &["no record has a value of `e`"]);
+}
+
+#[test]
 fn s15_a_file_that_is_one_list_is_read_item_by_item() {
     let place = Place::new();
     let list = json!([{ "text": "a", "n": 1 }, { "text": "b", "n": 2 }]);

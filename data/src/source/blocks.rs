@@ -109,6 +109,10 @@ impl RecordSource for BlockSource {
         self.rows.nulls()
     }
 
+    fn columns(&self) -> Vec<String> {
+        self.rows.columns()
+    }
+
     /// The share of the blocks stands for the share of the bytes.
     fn bytes_read(&self) -> u64 {
         let share = u128::from(self.file_bytes) * self.next as u128;

@@ -124,6 +124,10 @@ impl RecordSource for CsvSource {
         fields.filter(|(_, field)| field.is_empty()).map(|((name, _), _)| name.clone()).collect()
     }
 
+    fn columns(&self) -> Vec<String> {
+        self.columns.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     fn bytes_read(&self) -> u64 {
         self.count.get()
     }

@@ -56,6 +56,11 @@ pub trait RecordSource {
         Vec::new()
     }
 
+    /// Columns of the table that the last record stands in; none where records name their own keys.
+    fn columns(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How much of the file was read so far, in its own bytes; for progress, so it may be a little ahead.
     fn bytes_read(&self) -> u64;
 }

@@ -78,6 +78,10 @@ impl RecordSource for ParquetSource {
         self.rows.nulls()
     }
 
+    fn columns(&self) -> Vec<String> {
+        self.rows.columns()
+    }
+
     /// Pages are read out of order, so the share of the rows stands for the share of the bytes.
     fn bytes_read(&self) -> u64 {
         let share = u128::from(self.file_bytes) * u128::from(self.rows.given());

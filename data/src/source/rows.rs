@@ -89,6 +89,12 @@ impl Rows {
         nulls.map(|(field, _)| field.name().clone()).collect()
     }
 
+    /// The columns of the batch that was put last.
+    pub(super) fn columns(&self) -> Vec<String> {
+        let fields = self.batch.iter().flat_map(|batch| batch.schema_ref().fields());
+        fields.map(|field| field.name().clone()).collect()
+    }
+
     /// The next row of the batch.
     pub(super) fn take(&mut self) -> Option<Result<RawRecord<'_>, DataError>> {
         let batch = self.batch.as_ref()?;

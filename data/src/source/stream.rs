@@ -172,6 +172,10 @@ impl RecordSource for StreamSource {
         self.rows.nulls()
     }
 
+    fn columns(&self) -> Vec<String> {
+        self.rows.columns()
+    }
+
     fn bytes_read(&self) -> u64 {
         self.count.get()
     }

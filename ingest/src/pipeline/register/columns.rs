@@ -1,6 +1,6 @@
 //! Columns of the records, found in the first pass, with what else it finds.
 
-use gstore_core::{Cancel, Remedy};
+use gstore_core::{Cancel, Remedy, first_of};
 use sha2::{Digest, Sha256};
 
 use gstore_data::{ColumnOverride, Duplicates, Field, Layout, Schema, SchemaBuilder};
@@ -10,6 +10,9 @@ use super::super::bad::{Bad, Unscorable};
 use super::super::{IngestError, Progress};
 use super::AddRequest;
 use super::input::Input;
+
+/// Columns without values that are named.
+const SHOWN: usize = 10;
 
 /// What was found in the records.
 #[derive(Default)]
@@ -62,13 +65,16 @@ pub(super) fn find_columns(
         builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
     });
     bad.good = records;
-    if let Err(error) = read {
-        // What is no record may be what the columns differ by.
-        if matches!(error, IngestError::Schema { .. }) {
-            bad.check(request.skip_bad)?;
+    let named = match read {
+        Ok(named) => named,
+        Err(error) => {
+            // What is no record may be what the columns differ by.
+            if matches!(error, IngestError::Schema { .. }) {
+                bad.check(request.skip_bad)?;
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     found.notes.extend(bad.told());
     found.skipped = bad.count();
     bad.check(request.skip_bad)?;
@@ -85,8 +91,23 @@ pub(super) fn find_columns(
             return Err(IngestError::FieldNever { path, field, key: key.to_owned() });
         }
     }
+    let is_text = |key: &str| found.layouts.iter().any(|layout| layout.may_read(key));
+    let named =
+        named.iter().filter_map(|column| input.fields.metadata_of(column)).filter(|key| !is_text(key));
+    named.for_each(|key| builder.name(key));
+    found.notes.extend(empty(&builder));
     let schema = builder.finish().map_err(|source| IngestError::Schema { path, source })?;
     Ok((schema, found))
+}
+
+/// What people are told of columns that the table will not have.
+fn empty(builder: &SchemaBuilder) -> Option<String> {
+    let first = builder.without_values().next()?;
+    let option = Remedy::Option("column", &format!("{first}:utf8")).to_string();
+    let names = first_of(builder.without_values().map(|key| format!("`{key}`")), SHOWN);
+    Some(format!(
+        "no record has a value of {names}, so nothing says its type and it is no column; {option} makes it one"
+    ))
 }
 
 pub(super) fn overrides(request: &AddRequest) -> Result<Vec<ColumnOverride>, IngestError> {

@@ -38,14 +38,16 @@ impl Input {
     }
 
     /// Calls `f` with place, stored text and content of every record. Errors of a single record, which name
-    /// the file and the line or row, go to `bad`, which says whether to go on.
+    /// the file and the line or row, go to `bad`, which says whether to go on. Gives the columns of the tables among
+    /// the files.
     pub(super) fn each(
         &self,
         progress: &mut dyn Progress,
         cancel: &Cancel,
         bad: &mut dyn FnMut(IngestError) -> Result<(), IngestError>,
         mut f: impl FnMut(Place, &[u8], Record) -> Result<(), IngestError>,
-    ) -> Result<(), IngestError> {
+    ) -> Result<Vec<String>, IngestError> {
+        let mut columns = Vec::new();
         for file in &self.files {
             let mut source = file.open(&self.fields)?;
             let mut done = 0;
@@ -63,8 +65,9 @@ impl Input {
                     return Err(IngestError::Stopped);
                 }
             }
+            columns.extend(source.columns());
         }
-        Ok(())
+        Ok(columns)
     }
 
     /// Calls `f` for the next record of a file, if there is one, and says so.
