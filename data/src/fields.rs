@@ -202,10 +202,10 @@ impl FieldNames {
         self.named.iter().find(|(named, _)| *named == field).map(|(_, key)| key.as_str())
     }
 
-    /// The layout of records with some keys, of which only lists count as `conversations`.
-    pub(super) fn layout_of(&self, has: impl Fn(&str) -> bool) -> Option<Layout> {
+    /// The layout of records with some keys.
+    pub(super) fn layout_of<'v>(&self, get: impl Fn(&str) -> Option<&'v Value>) -> Option<Layout> {
         // Where text has a name, the keys of a layout are keys like others.
-        self.layout.or_else(|| Layout::of(has).filter(|_| self.of_text().is_none()))
+        self.layout.or_else(|| Layout::of(get).filter(|_| self.of_text().is_none()))
     }
 
     /// The field that a key of a record is.
@@ -262,8 +262,7 @@ impl FieldNames {
     fn under_own_names<'a>(&self, json: &'a [u8]) -> Result<Renamed<'a>, RecordError> {
         let mut object = parse_object(json)?;
         let mut text = Cow::Borrowed(json);
-        let counts = |key: &str, value: &Value| key != "conversations" || value.is_array();
-        let layout = self.layout_of(|key| object.get(key).is_some_and(|value| counts(key, value)));
+        let layout = self.layout_of(|key| object.get(key));
         if let Some(layout) = layout {
             let (line, renamed) = layout.convert(&object, &String::from_utf8_lossy(json))?;
             (text, object) = (Cow::Owned(line.into_bytes()), renamed);

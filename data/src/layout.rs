@@ -2,11 +2,12 @@
 //!
 //! | layout | keys | becomes |
 //! |---|---|---|
-//! | `openai` | `messages`, with calls of tools | as it is |
+//! | `openai` | `messages`, with calls of tools, as a list or as its text in JSON | the list |
 //! | `sharegpt` | `conversations` of `from` and `value`, `system` | `messages` |
 //! | `alpaca` | `instruction`, `input` or `context`, `output` or `response`, `system` | `messages` |
 //! | `preference` | `chosen`, `rejected`, `prompt` | what was chosen; `rejected` stays a column |
 //! | `flan` | `inputs`, `targets` | `prompt` and `completion` |
+//! | `trl` | `prompt` and `completion`, each a list of messages | `messages` |
 //!
 //! A record that has one of gstore's own shapes is never taken for another, so a layout is found only where
 //! there would be an error. Other keys stay as they are, and every number keeps its digits.
@@ -17,7 +18,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::json::{parts, write_compact};
+use crate::json::{Unique, parts, write_compact};
 
 /// A shape of records that is not gstore's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -33,6 +34,8 @@ pub enum Layout {
     Preference,
     /// The inputs and targets of a collection of tasks.
     Flan,
+    /// A prompt and a completion that are messages.
+    Trl,
 }
 
 /// Why a record is not of the layout that was named.
@@ -93,7 +96,8 @@ struct Made {
 
 impl Layout {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 5] = [Self::OpenAi, Self::ShareGpt, Self::Alpaca, Self::Preference, Self::Flan];
+    pub const ALL: [Self; 6] =
+        [Self::OpenAi, Self::ShareGpt, Self::Alpaca, Self::Preference, Self::Flan, Self::Trl];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -103,18 +107,25 @@ impl Layout {
             Self::Alpaca => "alpaca",
             Self::Preference => "preference",
             Self::Flan => "flan",
+            Self::Trl => "trl",
         }
     }
 
-    /// The layout of records with some keys, where that is none of gstore's own shapes. Only lists count as
-    /// `conversations`.
-    pub(crate) fn of(has: impl Fn(&str) -> bool) -> Option<Self> {
-        if has("messages") || has("text") || (has("prompt") && has("completion")) {
-            return None;
+    /// The layout of records with some keys, where that is none of gstore's own shapes.
+    pub(crate) fn of<'v>(get: impl Fn(&str) -> Option<&'v Value>) -> Option<Self> {
+        let has = |key: &str| get(key).is_some();
+        let is_list = |key: &str| get(key).is_some_and(Value::is_array);
+        let is_packed = |value: &Value| value.as_str().is_some_and(|text| text.trim_start().starts_with('['));
+        if has("messages") || has("text") {
+            let only = !has("text") && !(has("prompt") && has("completion"));
+            return get("messages").filter(|value| only && is_packed(value)).map(|_| Self::OpenAi);
         }
-        Self::ALL.into_iter().skip(1).find(|layout| match layout {
-            Self::OpenAi => false,
-            Self::ShareGpt => has("conversations"),
+        if has("prompt") && has("completion") {
+            return (is_list("prompt") && is_list("completion")).then_some(Self::Trl);
+        }
+        Self::ALL.into_iter().find(|layout| match layout {
+            Self::OpenAi | Self::Trl => false,
+            Self::ShareGpt => is_list("conversations"),
             Self::Alpaca => has("instruction") && (has("output") || has("response")),
             Self::Preference => has("chosen") && has("rejected"),
             Self::Flan => has("inputs") && has("targets"),
@@ -136,6 +147,7 @@ impl Layout {
             Self::Alpaca => instruction(texts),
             Self::Preference => preference(texts),
             Self::Flan => task(texts),
+            Self::Trl => halves(texts),
         }?;
         let mut renamed = Map::new();
         let mut line = String::with_capacity(text.len());
@@ -170,7 +182,7 @@ impl Layout {
     /// Keys whose texts are trained on as they stand; a number there is what its digits say.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAi | Self::ShareGpt => &[],
+            Self::OpenAi | Self::ShareGpt | Self::Trl => &[],
             Self::Alpaca => &["instruction", "input", "context", "output", "response"],
             Self::Preference => &["prompt", "chosen"],
             Self::Flan => &["inputs", "targets"],
@@ -209,11 +221,25 @@ fn turn(role: &str, text: &str) -> Value {
     json!({ "role": role, "content": text })
 }
 
-/// A conversation as it stands; only what else could be taken for text gets another name.
+/// A conversation as it stands, or as its text in JSON says; only what else could be taken for text gets another name.
 fn messages(object: &Map<String, Value>) -> Result<Made, LayoutError> {
-    let list = object.get("messages").filter(|list| list.is_array());
-    let list = list.ok_or_else(|| wrong(Layout::OpenAi, "a list of `messages`"))?;
-    Ok(Made { from: vec!["messages"], keys: vec![("messages", list.clone())] })
+    let list = match object.get("messages") {
+        Some(Value::String(text)) => serde_json::from_str(text).ok().map(|Unique(list)| list),
+        other => other.cloned(),
+    };
+    let list = list.filter(Value::is_array);
+    let list = list.ok_or_else(|| wrong(Layout::OpenAi, "a list of `messages`, or its text in JSON"))?;
+    Ok(Made { from: vec!["messages"], keys: vec![("messages", list)] })
+}
+
+/// The messages of the completion after those of the prompt.
+fn halves(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+    let list = |key: &str| object.get(key).and_then(Value::as_array);
+    let (Some(prompt), Some(completion)) = (list("prompt"), list("completion")) else {
+        return Err(wrong(Layout::Trl, "`prompt` and `completion`, each a list of messages"));
+    };
+    let all = prompt.iter().chain(completion).cloned().collect();
+    Ok(Made { from: vec!["prompt", "completion"], keys: vec![("messages", Value::Array(all))] })
 }
 
 fn conversation(object: &Map<String, Value>) -> Result<Made, LayoutError> {

@@ -22,6 +22,14 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         ),
         ("preference", json!({ "prompt": "q", "chosen": "a", "rejected": "b" })),
         ("flan", json!({ "inputs": "q", "targets": "a", "task": "cola" })),
+        (
+            "trl",
+            json!({ "prompt": [{ "role": "user", "content": "q" }], "completion": [{ "role": "assistant", "content": "a" }] }),
+        ),
+        (
+            "openai",
+            json!({ "messages": r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]"# }),
+        ),
     ];
     for (layout, record) in &cases {
         let file = format!("{layout}.jsonl");
@@ -38,6 +46,9 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     let alpaca = record(&place, "alpaca", 0);
     assert_eq!(alpaca["messages"][0]["content"], "Add\n\n1 2");
     assert_eq!(place.value("SELECT rejected FROM preference"), "b");
+    let turns = json!([{ "role": "user", "content": "q" }, { "role": "assistant", "content": "a" }]);
+    assert_eq!(record(&place, "trl", 0)["messages"], turns);
+    assert_eq!(record(&place, "openai", 0)["messages"], turns);
     // Calls of tools are read and stored as they are.
     let calls = json!([{ "id": "1", "type": "function", "function": { "name": "add", "arguments": "{}" } }]);
     let tools = json!({ "messages": [
@@ -58,7 +69,7 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     said(
         &add(&place, "qa", "qa.jsonl", &["--layout", "qa"]),
         2,
-        &["openai, sharegpt, alpaca, preference, flan"],
+        &["openai, sharegpt, alpaca, preference, flan, trl"],
     );
 }
 

@@ -44,7 +44,7 @@ pub struct SampleArgs {
     /// subtask (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
-    /// Layout of the records: openai, sharegpt, alpaca, preference or flan [default: found by their keys]
+    /// Layout of the records: openai, sharegpt, alpaca, preference, flan or trl [default: found by their keys]
     #[arg(long, value_name = "LAYOUT")]
     pub layout: Option<Layout>,
     /// Leave out up to N records that cannot be read; with more of them nothing is added

@@ -25,6 +25,8 @@ fn layouts_are_found_by_their_keys() {
         (r#"{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]}"#, Layout::ShareGpt),
         (r#"{"prompt":"q","chosen":"a","rejected":"b"}"#, Layout::Preference),
         (r#"{"inputs":"q","targets":"a","task":"cola"}"#, Layout::Flan),
+        (r#"{"prompt":[{"role":"user","content":"q"}],"completion":[]}"#, Layout::Trl),
+        (r#"{"messages":" [{\"role\":\"user\",\"content\":\"q\"}]"}"#, Layout::OpenAi),
     ];
     for (json, layout) in cases {
         let (_, record) = read(json, None).unwrap();
@@ -110,6 +112,28 @@ fn what_was_chosen_is_trained_on() {
     assert_eq!(dialogue.content, Content::Text("Human: q Assistant: a".to_owned()));
     let odd = read(&json!({ "chosen": true, "rejected": Value::Null }).to_string(), None).unwrap_err();
     assert!(odd.contains("preference records have `chosen`"), "{odd}");
+}
+
+#[test]
+fn messages_in_halves_and_in_text_are_one_list() {
+    let halves = r#"{"prompt":[{"role":"system","content":"s"},{"role":"user","content":"q"}],"completion":[{"role":"assistant","content":"a"}],"label":true}"#;
+    let (text, record) = read(halves, None).unwrap();
+    assert_eq!(turns(&record.content), [(Role::System, "s"), (Role::User, "q"), (Role::Assistant, "a")]);
+    assert!(
+        text.starts_with(r#"{"messages":[{"role":"system""#) && text.ends_with(r#"],"label":true}"#),
+        "{text}"
+    );
+    let mixed = read(r#"{"prompt":"q","completion":[]}"#, None).unwrap_err();
+    assert!(mixed.contains("`completion` must be a string, found a list"), "{mixed}");
+    let list = json!([{ "role": "user", "content": "q" }, { "role": "assistant", "content": "a" }]);
+    let packed = json!({ "id": "x", "messages": list.to_string() });
+    let (text, record) = read(&packed.to_string(), None).unwrap();
+    assert_eq!(text, json!({ "id": "x", "messages": list }).to_string());
+    assert_eq!(turns(&record.content), [(Role::User, "q"), (Role::Assistant, "a")]);
+    let cut = read(r#"{"messages":"[{"}"#, None).unwrap_err();
+    assert!(cut.contains("openai records have a list of `messages`, or its text in JSON"), "{cut}");
+    let word = read(r#"{"messages":"hello"}"#, None).unwrap_err();
+    assert!(word.contains("`messages` must be a list of messages, found a string"), "{word}");
 }
 
 #[test]

@@ -64,9 +64,9 @@ impl CsvSource {
             }
         };
         let text = Text::open(&path, input.bytes, delimiter)?;
-        // A cell is no list.
-        let has = |key: &str| key != "conversations" && text.header.iter().any(|name| name == key);
-        let layout = fields.layout_of(has);
+        // What stands in a cell decides nothing: the names of the columns do, and a cell is no list.
+        let cell = Value::Null;
+        let layout = fields.layout_of(|key| text.header.iter().any(|name| name == key).then_some(&cell));
         let uses = |name: &str, cells: Cells| match fields.field_of(name) {
             Some(Field::Text | Field::Prompt | Field::Completion) => Use::Content,
             Some(Field::Messages) => Use::Messages,
