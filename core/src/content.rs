@@ -135,6 +135,19 @@ pub enum ContentError {
         /// Type of what is there.
         found: &'static str,
     },
+    /// A part of a content that is no text.
+    #[error(
+        "`messages[{index}].content[{part}]` is a part of type {found:?}: only parts of text are read; take it out, or \
+         leave the record out"
+    )]
+    Part {
+        /// Index of the message, from 0.
+        index: usize,
+        /// Index of the part, from 0.
+        part: usize,
+        /// Its type.
+        found: String,
+    },
     /// A message without role or content.
     #[error("message {index} has no `{key}`")]
     MissingKey {
@@ -313,6 +326,11 @@ fn text_parts(index: usize, parts: Vec<Value>) -> Result<String, ContentError> {
             return Err(wrong_type(format!("messages[{index}].content[{at}]"), "a part with `text`", &part));
         };
         let found = part.shift_remove("text").unwrap_or(Value::Null);
+        if let (Value::Null, Some(Value::String(ty))) = (&found, part.get("type"))
+            && ty != "text"
+        {
+            return Err(ContentError::Part { index, part: at, found: ty.clone() });
+        }
         all.push_str(&text(format!("messages[{index}].content[{at}].text"), found)?);
     }
     Ok(all)
@@ -448,6 +466,6 @@ mod tests {
         assert_eq!(messages(parts).unwrap(), [(Role::User, "ab".to_owned())]);
         let image = r#"{"role":"user","content":[{"type":"image_url","image_url":{}}]}"#;
         let error = messages(image).unwrap_err().to_string();
-        assert!(error.contains("messages[0].content[0].text"), "{error}");
+        assert!(error.contains("`messages[0].content[0]` is a part of type \"image_url\""), "{error}");
     }
 }

@@ -243,7 +243,7 @@ pub fn parse_object(line: &[u8]) -> Result<Map<String, Value>, RecordError> {
             column: error.column(),
             message: "an object over several lines; `jq -c .` puts each on one".to_owned(),
         },
-        _ => json_error(&error),
+        _ => json_error(&error, line),
     })?;
     match value {
         Value::Object(object) => Ok(object),
@@ -289,11 +289,17 @@ fn long_integers(object: &Map<String, Value>, line: &[u8]) -> HashMap<String, St
     object.iter().zip(parts(line)).filter_map(text).collect()
 }
 
-fn json_error(error: &serde_json::Error) -> RecordError {
+fn json_error(error: &serde_json::Error, line: &[u8]) -> RecordError {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
-    let message = text.strip_suffix(&place).unwrap_or(&text).to_owned();
-    RecordError::Json { column: error.column(), message }
+    let column = error.column();
+    let rest = line.get(column.saturating_sub(1)..).unwrap_or_default();
+    // What Python's `json` writes of floats that are none of JSON's.
+    let message = match ["NaN", "Infinity"].into_iter().find(|word| rest.starts_with(word.as_bytes())) {
+        Some(word) => format!("{word} is no value of JSON; write null"),
+        None => text.strip_suffix(&place).unwrap_or(&text).to_owned(),
+    };
+    RecordError::Json { column, message }
 }
 
 fn id_text(value: Value) -> Result<String, RecordError> {

@@ -128,6 +128,9 @@ fn refusals_say_what_and_where() {
         (r#"{"id": null, "n": 1}"#, "it has `id`, `n`;"),
         (r#"{"id": [1], "text": "t"}"#, "`id` must be a string or an integer, found a list"),
         (r#"{"text": "a", "x": 1e999}"#, "number out of range"),
+        (r#"{"text": "a", "x": NaN}"#, "malformed JSON at column 20: NaN is no value of JSON; write null"),
+        (r#"{"text": "a", "x": [-Infinity]}"#, "Infinity is no value of JSON; write null"),
+        (r#"{"text": "a", "x": None}"#, "malformed JSON at column 20: expected value"),
     ];
     for (line, want) in cases {
         let message = refusal(line);
@@ -142,6 +145,10 @@ fn refusals_say_what_and_where() {
         (
             r#"{"role": "user", "content": [{"type": "text"}]}"#,
             "`messages[1].content[0].text` must be a string, found null",
+        ),
+        (
+            r#"{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {}}]}"#,
+            "`messages[1].content[1]` is a part of type \"image_url\": only parts of text are read",
         ),
         (r#"{"role": 1, "content": "x"}"#, "`messages[1].role` must be a string, found a number"),
         (r#"{"role": "user"}"#, "message 1 has no `content`"),
