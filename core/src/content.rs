@@ -136,10 +136,7 @@ pub enum ContentError {
         found: &'static str,
     },
     /// A part of a content that is no text.
-    #[error(
-        "`messages[{index}].content[{part}]` is a part of type {found:?}: only parts of text are read; take it out, or \
-         leave the record out"
-    )]
+    #[error("`messages[{index}].content[{part}]` is a part of type {found:?}: only parts of text are read")]
     Part {
         /// Index of the message, from 0.
         index: usize,

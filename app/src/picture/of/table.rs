@@ -30,8 +30,15 @@ struct Column {
     values: Vec<f64>,
 }
 
-/// A result: tokens with their values as a text in colours; one text and some numbers as bars; numbers over
-/// an ascending one as lines; else the distribution of one column of numbers, that of `score` first.
+/// A column that says of what its row is.
+struct Category<'n> {
+    at: usize,
+    name: &'n str,
+    is_text: bool,
+}
+
+/// A result: tokens with their values as a text in colours; numbers of rows that a text, a date, a time or a boolean names
+/// as bars; numbers over an ascending one as lines; else the distribution of one column of numbers, that of `score` first.
 ///
 /// # Errors
 /// A result without a row or without a number.
@@ -41,7 +48,7 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
         return Err(AnswerError::Refused("the result has no rows, so there is nothing to draw".to_owned()));
     };
     let schema = first.schema();
-    let (mut numbers, mut texts) = (Vec::new(), Vec::new());
+    let (mut numbers, mut categories, mut front) = (Vec::new(), Vec::new(), None);
     for (i, field) in schema.fields().iter().enumerate() {
         if field.data_type().is_numeric() && !KEYS.contains(&field.name().as_str()) {
             let mut values = Vec::with_capacity(rows);
@@ -49,8 +56,9 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
                 values.extend(floats(batch.column(i))?);
             }
             numbers.push(Column { name: field.name().clone(), values });
-        } else if is_text(field.data_type()) {
-            texts.push((i, field.name().as_str()));
+            front.get_or_insert(categories.len());
+        } else if is_category(field.data_type()) {
+            categories.push(Category { at: i, name: field.name(), is_text: is_text(field.data_type()) });
         }
     }
     let score = numbers.iter().position(|column| column.name == "score").or(numbers.len().checked_sub(1));
@@ -59,14 +67,16 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
             "no column of the result is a number, so there is nothing to draw".to_owned(),
         ));
     };
-    let body = match (texts.as_slice(), &numbers[0].values) {
-        (texts, _) if texts.iter().any(|(_, name)| *name == "token") && rows <= TOKENS => {
-            let at = texts.iter().find(|(_, name)| *name == "token").map_or(0, |(i, _)| *i);
-            let tokens = cells(batches, at)?.into_iter().zip(&numbers[score].values);
+    let token = categories.iter().find(|column| column.is_text && column.name == "token");
+    let names = naming(&categories, front.unwrap_or_default());
+    let has_text = categories.iter().any(|column| column.is_text);
+    let body = match (token, &numbers[0].values) {
+        (Some(token), _) if rows <= TOKENS => {
+            let tokens = cells(batches, token.at)?.into_iter().zip(&numbers[score].values);
             Body::Tokens(tokens.map(|(text, value)| Token { text, value: Some(*value) }).collect())
         }
-        ([(at, _)], _) if rows <= BARS => bars(cells(batches, *at)?, &numbers),
-        ([], x) if numbers.len() > 1 && x.is_sorted_by(|a, b| a < b) => lines(&numbers),
+        _ if !names.is_empty() && rows <= BARS => bars(labels(batches, names)?, &numbers),
+        (_, x) if !has_text && numbers.len() > 1 && x.is_sorted_by(|a, b| a < b) => lines(&numbers),
         _ => histogram(&numbers, score),
     };
     let names: Vec<&str> = numbers.iter().map(|column| column.name.as_str()).collect();
@@ -79,6 +89,21 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
     let title = format!("{heading} of {rows}");
     let about = format!("A picture of {rows} with the columns {}.", names.join(", "));
     Ok(Picture { title, about, panels: vec![Panel { heading, body, notes: Vec::new() }] })
+}
+
+/// The columns that name the rows: the only one if it is a text, else those before the first number, of which `front`
+/// says how many they are, unless a text stands behind it.
+fn naming<'c, 'n>(categories: &'c [Category<'n>], front: usize) -> &'c [Category<'n>] {
+    let (before, behind) = categories.split_at(front);
+    match categories {
+        [only] if only.is_text => categories,
+        _ if behind.iter().any(|column| column.is_text) => &[],
+        _ => before,
+    }
+}
+
+fn is_category(kind: &DataType) -> bool {
+    is_text(kind) || kind.is_temporal() || *kind == DataType::Boolean
 }
 
 fn is_text(kind: &DataType) -> bool {
@@ -105,6 +130,19 @@ fn cells(batches: &[RecordBatch], at: usize) -> Result<Vec<String>, AnswerError>
         }
     }
     Ok(found)
+}
+
+/// What each row is called.
+fn labels(batches: &[RecordBatch], names: &[Category<'_>]) -> Result<Vec<String>, AnswerError> {
+    let mut labels: Vec<String> = Vec::new();
+    for column in names {
+        let cells = cells(batches, column.at)?;
+        labels = match labels.is_empty() {
+            true => cells,
+            false => labels.into_iter().zip(cells).map(|(label, cell)| format!("{label}, {cell}")).collect(),
+        };
+    }
+    Ok(labels)
 }
 
 fn bars(labels: Vec<String>, numbers: &[Column]) -> Body {
@@ -147,7 +185,7 @@ fn histogram(numbers: &[Column], at: usize) -> Body {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{Float32Array, Int64Array, StringArray};
+    use arrow_array::{BooleanArray, Date32Array, Float32Array, Int64Array, StringArray};
 
     use super::*;
 
@@ -155,6 +193,32 @@ mod tests {
         let batch = RecordBatch::try_from_iter(columns.iter().map(|(n, c)| (*n, Arc::clone(c)))).unwrap();
         let picture = table(&[batch.slice(0, 1), batch.slice(1, batch.num_rows() - 1)]);
         picture.map_err(|error| error.to_string()).map(|mut picture| picture.panels.remove(0).body)
+    }
+
+    #[test]
+    fn dates_and_booleans_before_the_numbers_name_the_rows() {
+        let day: ArrayRef = Arc::new(Date32Array::from(vec![Some(0), Some(1), None]));
+        let ok: ArrayRef = Arc::new(BooleanArray::from(vec![true, false, true]));
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
+        let n: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 5]));
+        let names = |columns: &[(&str, &ArrayRef)]| {
+            let columns: Vec<(&str, ArrayRef)> = columns.iter().map(|(n, c)| (*n, Arc::clone(c))).collect();
+            match drawn(&columns).unwrap() {
+                Body::Bars { rows, series, .. } => Some((
+                    rows.into_iter().map(|(label, _)| label).collect::<Vec<_>>().join("; "),
+                    series.len(),
+                )),
+                _ => None,
+            }
+        };
+        let named = |labels: &str, series| Some((labels.to_owned(), series));
+        assert_eq!(names(&[("day", &day), ("n", &n)]), named("1970-01-01; 1970-01-02; (none)", 1));
+        assert_eq!(names(&[("ok", &ok), ("n", &n), ("m", &n)]), named("true; false; true", 2));
+        let both = named("1970-01-01, a; 1970-01-02, b; (none), c", 1);
+        assert_eq!(names(&[("day", &day), ("source", &text), ("n", &n)]), both);
+        assert_eq!(names(&[("source", &text), ("n", &n), ("day", &day)]), named("a; b; c", 1));
+        // Behind the numbers they are what else is known of the row.
+        assert_eq!(names(&[("step", &n), ("n", &n), ("ok", &ok)]), None);
     }
 
     #[test]
