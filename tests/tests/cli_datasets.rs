@@ -39,6 +39,24 @@ fn another_file_of_the_same_name_is_not_appended_unasked() {
 }
 
 #[test]
+fn samples_of_another_file_of_the_same_name_say_whose_name_it_is() {
+    let place = Place::new();
+    write(&place, "a/pool.jsonl", &["a1"]);
+    fs_err::create_dir_all(place.path("b")).expect("made");
+    fs_err::write(place.path("b/pool.jsonl"), "{\"id\": \"a1\", \"text\": \"other\"}\n").expect("written");
+    assert_eq!(add(&place, &["--data", "a/pool.jsonl"]).0, 0);
+    let hint = "by its file's name this is dataset pool; --dataset with another name makes one of its own";
+    for dry in [&[] as &[&str], &["--dry-run"]] {
+        let (code, said) = add(&place, &[&["--data", "b/pool.jsonl"], dry].concat());
+        let words =
+            [hint, "b/pool.jsonl, line 1: id \"a1\" is in dataset \"pool\" already", "--if-changed keep"];
+        assert!(code == 1 && words.iter().all(|word| said.contains(word)), "{said}");
+    }
+    let (code, said) = add(&place, &["--dataset", "pool", "--data", "b/pool.jsonl"]);
+    assert!(code == 1 && !said.contains(hint), "{said}");
+}
+
+#[test]
 fn the_same_file_again_adds_nothing_and_a_grown_one_its_new_samples() {
     let place = Place::new();
     write(&place, "pool.jsonl", &["a1", "a2"]);

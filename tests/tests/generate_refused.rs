@@ -27,6 +27,16 @@ fn a_line_that_is_no_sample_is_named_with_its_file() {
 }
 
 #[test]
+fn what_an_adapter_lacks_is_its_model_and_no_store() {
+    let place = Place::new();
+    let mut command = std::process::Command::new(binary::path());
+    command.env("GSTORE_STORE", place.path("store")).args(["generate", "--adapter", "x", "--prompt", "hi"]);
+    let refused = binary::run(&mut command);
+    let usage = "Usage: gstore generate --model <DIR|REPO> --adapter <DIR|REPO> --prompt <TEXT>\n";
+    assert!(refused.code == 2 && refused.stderr.contains(usage), "{}", refused.stderr);
+}
+
+#[test]
 fn a_template_that_leaves_out_what_is_said_is_refused_with_the_row() {
     let place = Place::new();
     let row = |number: usize| {

@@ -176,6 +176,12 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     for ((merged, apart), base) in merged.iter().zip(&apart).zip(&base) {
         assert!((merged - apart).abs() < 1e-4 * apart && merged != base, "{merged} {apart} {base}");
     }
+    // The demo's adapters name a folder beside them.
+    let adapter = world::demo().join("warmup/checkpoint-26").display().to_string();
+    let lost = place.run(&["merge", &adapter, "-o", "lost"]);
+    let says =
+        "adapter_config.json names; --model gives it where it is elsewhere: model: there is no such folder";
+    assert!(lost.code == 1 && lost.stderr.contains(says), "{}", lost.stderr);
     let whole = place.run(&["merge", "merged", "-o", "twice"]);
     assert!(whole.code == 2 && whole.stderr.contains("nothing to merge"), "{}", whole.stderr);
 }

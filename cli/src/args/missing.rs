@@ -31,7 +31,8 @@ pub fn explained_missing(
     }
     let mut text = String::new();
     for line in error.to_string().lines() {
-        text.push_str(line);
+        // clap lists it where the environment gives it, as if the command lacked it.
+        text.push_str(&line.replace(" --store <DIR>", ""));
         text.push('\n');
         let help = line.strip_prefix("  ").and_then(|name| of_name(root, command, name)?.get_help());
         let mut help = help.map(ToString::to_string).unwrap_or_default();

@@ -39,7 +39,16 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
         Some(model) => model.clone(),
         None => gstore_train::base_of(adapter)?,
     };
-    let base = folders.model(&base).map_err(|error| folder_error("--model", error))?;
+    let base = folders.model(&base).map_err(|error| {
+        let error = folder_error("--model", error);
+        match &args.model {
+            Some(_) => error,
+            None => error.context(format!(
+                "the base that {} names; --model gives it where it is elsewhere",
+                adapter.join(CONFIG).display()
+            )),
+        }
+    })?;
     if args.force && args.output.exists() {
         replace(&base, adapter, &args.output)?;
     } else {

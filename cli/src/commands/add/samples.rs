@@ -4,15 +4,15 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use gstore_core::{Cancel, many};
 use gstore_data::{FieldNames, cut_records};
 use gstore_ingest::pipeline::{
-    AddPreview, AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
-    preview_add,
+    AddPreview, AddReport, AddRequest, Existing, IngestError, IngestRequest, add_until, check_data,
+    check_texts, preview_add,
 };
 use gstore_model::hub::{DATA_PREFIX, HubConfig, resolve_data};
-use gstore_store::{IfDeleted, Store};
+use gstore_store::{AppendError, IfDeleted, Store};
 use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 
@@ -119,7 +119,8 @@ impl Samples {
 
     /// Registers them in a store, if the ingest that follows fits on the disk with them.
     pub fn read(&self, context: &Context, store: &Store, then: Option<&IngestRequest>) -> Result<AddReport> {
-        Ok(add_until(store, &self.request, then, &mut context.reporter(), &self.cancel)?)
+        add_until(store, &self.request, then, &mut context.reporter(), &self.cancel)
+            .map_err(|error| self.of_name(error))
     }
 
     /// Registers them in the store of the command line. Where there is none yet, one is made at the first
@@ -140,7 +141,8 @@ impl Samples {
     /// What registering them would do, in the store of the command line or where one would be made.
     pub fn preview(&self, context: &Context) -> Result<AddPreview> {
         let preview = |store: &Store| -> Result<AddPreview> {
-            Ok(preview_add(store, &self.request, &mut context.reporter(), &self.cancel)?)
+            preview_add(store, &self.request, &mut context.reporter(), &self.cancel)
+                .map_err(|error| self.of_name(error))
         };
         if let Some(store) = context.open_if_there()? {
             return preview(&store);
@@ -149,6 +151,19 @@ impl Samples {
         NewStore::check(context.store_path()?)?;
         let folder = tempfile::tempdir()?;
         preview(&Store::create(folder.path().join("store"))?)
+    }
+
+    /// An error, with where the dataset comes from if its file's name alone says that both belong together.
+    fn of_name(&self, error: IngestError) -> Error {
+        let is_changed = matches!(&error, IngestError::Append { source: AppendError::Changed { .. }, .. });
+        let error = Error::from(error);
+        match is_changed && self.request.existing == Existing::Continue {
+            true => error.context(format!(
+                "by its file's name this is dataset {}; --dataset with another name makes one of its own",
+                self.request.dataset
+            )),
+            false => error,
+        }
     }
 
     /// Says what was new.
