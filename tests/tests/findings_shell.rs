@@ -87,6 +87,18 @@ fn a_signal_ends_the_shell_at_its_prompt() {
 }
 
 #[test]
+fn a_command_in_an_open_statement_is_told_and_not_read_as_sql() {
+    let place = place();
+    let Some(mut shell) = Shell::new(&place) else { return };
+    shell.0.ready(PROMPT);
+    shell.0.keys("SELECT 1\r.quit\r");
+    shell.0.until("a statement is open");
+    shell.0.keys("\u{3}");
+    has(&shell.line("SELECT 20 + 3 AS n;"), &["23"]);
+    shell.leave();
+}
+
+#[test]
 fn what_is_no_option_or_table_says_what_is_meant() {
     let place = place();
     let cases: [(&str, &[&str], &[&str]); 6] = [

@@ -4,7 +4,7 @@ mod known;
 
 use std::path::PathBuf;
 
-use super::lexer::is_complete;
+use super::lexer::{is_complete, pieces};
 use super::settings::Mode;
 
 pub use known::{COMMANDS, Known, completed, help};
@@ -66,6 +66,18 @@ pub fn has_commands(text: &str) -> bool {
         }
         found
     })
+}
+
+/// Whether the last line of an open statement is a command, which would be read as SQL there.
+pub fn is_misplaced(text: &str) -> bool {
+    let Some((before, last)) = text.trim_end().rsplit_once('\n') else { return false };
+    let name = last.split_whitespace().next().unwrap_or_default().trim_end_matches(';');
+    let mut commands = COMMANDS.iter().map(|known| known.name).chain(ALIASES.iter().map(|(alias, _)| *alias));
+    // Within a text or a comment it is one of its lines.
+    let is_outside = |before: &str| {
+        pieces(before).last().is_none_or(|piece| piece.closed || piece.of(before).starts_with("--"))
+    };
+    commands.any(|known| known == name) && is_outside(before)
 }
 
 /// Reads a dot or backslash command.
@@ -194,6 +206,18 @@ mod tests {
         }
         for text in ["SELECT 1", "SELECT 1\n.5", "SELECT '\n.mode json';", "-- a\nSELECT 1 +\n.5;", ""] {
             assert!(!has_commands(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn commands_in_an_open_statement_are_noticed() {
+        for text in ["SELECT 1\n.quit", "SELECT 1 -- a\n  \\q;\n", "SELECT 1\nFROM\n.mode json"] {
+            assert!(is_misplaced(text), "{text}");
+        }
+        for text in
+            ["SELECT 1\n+ .5", "SELECT\n.5", ".quit", "SELECT '\n.quit", "/*\n.quit", "SELECT 1\n.quit\n, 2"]
+        {
+            assert!(!is_misplaced(text), "{text}");
         }
     }
 

@@ -15,11 +15,14 @@ use rustyline::{ColorMode, CompletionType, Config, Helper};
 use super::names::Names;
 use crate::shell::colour::coloured;
 use crate::shell::complete::complete;
-use crate::shell::dot::{WORDS, completed, is_dot};
+use crate::shell::dot::{WORDS, completed, is_dot, is_misplaced};
 use crate::shell::lexer::is_complete;
 
 /// Statements that the history keeps.
 const KEPT: usize = 10_000;
+
+/// What is said of a command inside of a statement.
+const OPEN: &str = "  -- a statement is open: end it with `;` instead, or give it up with Ctrl-C";
 
 /// Reads statements and dot commands.
 pub struct Editor<'a> {
@@ -115,7 +118,11 @@ impl Validator for Help<'_> {
         let input = context.input();
         let word = input.trim();
         let whole = is_dot(input) || WORDS.contains(&word) || is_complete(input);
-        Ok(if whole { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
+        Ok(match whole {
+            true => ValidationResult::Valid(None),
+            false if is_misplaced(input) => ValidationResult::Invalid(Some(OPEN.to_owned())),
+            false => ValidationResult::Incomplete,
+        })
     }
 }
 
