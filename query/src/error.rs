@@ -100,8 +100,9 @@ pub enum QueryError {
     },
     /// Rows lack a checkpoint and `missing` is `error`.
     #[error(
-        "{rows} of {scanned} rows lack a checkpoint that is used ({detail}); ingest them, or ask with `missing => 'exclude'` or \
-         `missing => 'renormalise'`"
+        "{rows} of {scanned} rows lack a checkpoint that is used ({detail}); {} with the options of the others computes what they \
+         lack, or ask with `missing => 'exclude'` or `missing => 'renormalise'`",
+        Remedy::Ingest
     )]
     Missing {
         /// Rows that lack at least one.

@@ -293,6 +293,7 @@ fn a_feature_that_is_being_built_needs_partial() {
     assert_eq!((partial.rows.len(), partial.excluded.missing), (2, 2));
     let said = self::error(&store, &allowed(Missing::Error));
     assert!(said.contains("2 of 4 rows lack a checkpoint"), "{said}");
+    assert!(said.contains("an ingest with the options of the others computes what they lack"), "{said}");
     assert_eq!(Missing::default_for(false), InfluenceSpec::default().missing);
 }
 
