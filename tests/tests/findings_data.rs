@@ -403,7 +403,7 @@ fn s10_a_wrong_delete_or_drop_is_undone_without_computing_again() {
     said(&place.run(&["revert", "--to", "nowhere"]), 1, &["nowhere"]);
     // By a tag, and back again.
     place.ok(&["tag", "good"]);
-    place.ok(&["delete", "--dataset", "pool", "--id", "s1"]);
+    said(&place.run(&["delete", "--dataset", "pool", "--id", "s1", "s2"]), 0, &["2 rows deleted"]);
     place.ok(&["revert", "--to", "good"]);
     assert_eq!(place.value("SELECT count(*) FROM pool"), "40");
     said(&place.run(&["revert", "--to", "good"]), 0, &["nothing differs"]);

@@ -279,6 +279,56 @@ mod tests {
         check(&command(), "");
     }
 
+    /// The words of a command line up to a comment, a pipe or a file.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for c in line.chars() {
+            match (quote, c) {
+                (Some(open), c) if c == open => quote = None,
+                (None, '\'' | '"') => quote = Some(c),
+                (None, '#' | '|' | '>') if word.is_empty() => break,
+                (None, ' ') => words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
+                _ => word.push(c),
+            }
+        }
+        words.extend(Some(word).filter(|word| !word.is_empty()));
+        words
+    }
+
+    /// The examples of a help, each with the lines over which it goes.
+    fn examples(command: &Command) -> Vec<Vec<String>> {
+        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let (mut lines, mut inside) = (Vec::<String>::new(), false);
+        for line in text.lines() {
+            let is_new = line.starts_with("  gstore ");
+            inside = is_new || inside && line.starts_with("    ");
+            let part = line.trim_end_matches('\\').trim();
+            match lines.last_mut().filter(|_| !is_new) {
+                Some(last) if inside => last.extend([" ", part]),
+                None if is_new => lines.push(part.to_owned()),
+                _ => {}
+            }
+        }
+        lines.iter().map(|line| words(line)).collect()
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_of_them_parses() {
+        fn check(command: &Command) {
+            let whole = |words: &Vec<String>| words.iter().all(|word| word != "...");
+            for words in examples(command).into_iter().filter(whole) {
+                let parsed = super::super::command().try_get_matches_from(&words);
+                assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        let root = command();
+        for command in root.get_subcommands() {
+            assert!(!examples(command).is_empty(), "{}", command.get_name());
+            check(command);
+        }
+    }
+
     #[test]
     fn options_stand_in_their_groups() {
         let root = command();

@@ -11,7 +11,7 @@ use gstore_store::{SnapshotName, TagName};
 #[command(
     group = ArgGroup::new("which").args(["id", "ids", "filter"]).multiple(true),
     after_help = "Examples:\n  \
-    gstore delete --store s --dataset pool --id dolly_17 --id dolly_18\n  \
+    gstore delete --store s --dataset pool --id dolly_17 dolly_18\n  \
     gstore delete --store s --dataset pool --where \"source = 'scraped' AND tokens < 8\" --dry-run\n  \
     gstore delete --store s --dataset pool --ids opted-out.txt --purge --yes\n\n\
     Rows that any of --id, --ids and --where names are deleted; ids that are not there are listed and no error. Deleted rows are hidden from every\n\
@@ -24,8 +24,8 @@ pub struct DeleteArgs {
     /// Name of the dataset
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
-    /// Id of a row to delete (may be repeated)
-    #[arg(long, value_name = "ID")]
+    /// Ids of rows to delete (may be repeated)
+    #[arg(long, value_name = "ID", num_args = 1..)]
     pub id: Vec<String>,
     /// File with one id a line; `-` is standard input
     #[arg(long, value_name = "FILE")]
@@ -137,7 +137,8 @@ pub struct RevertArgs {
 /// `gstore compact`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Merges small files and leaves out deleted rows. Runs concurrently with readers and ingests; Ctrl-C keeps what is done. What was merged stays for\n\
+    after_help = "Examples:\n  gstore compact --store s --dry-run\n  gstore compact --store s --dataset pool --max-deleted 0\n\n\
+    Merges small files and leaves out deleted rows. Runs concurrently with readers and ingests; Ctrl-C keeps what is done. What was merged stays for\n\
     older snapshots until `gstore gc`. Vectors are copied bit for bit. Features that had sketches get those of the new files at the end.\n\nMemory: one block, or one batch of samples."
 )]
 pub struct CompactArgs {
@@ -162,7 +163,8 @@ pub struct CompactArgs {
 /// `gstore gc`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Keeps the last --keep snapshots and those younger than --keep-within, every tagged one, and those that a running reader holds; removes the\n\
+    after_help = "Examples:\n  gstore gc --store s --dry-run\n  gstore gc --store s --keep 5 --keep-within 7d\n\n\
+    Keeps the last --keep snapshots and those younger than --keep-within, every tagged one, and those that a running reader holds; removes the\n\
     files that none of them needs. Files that gstore did not make are never touched.\n\nMemory: about 50 bytes for each file of the kept snapshots."
 )]
 pub struct GcArgs {
@@ -186,7 +188,8 @@ pub struct GcArgs {
 /// `gstore backup`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Copies one snapshot into a folder that is a store itself; every digest is checked on the way. Into the folder of an earlier backup of the same store,\n\
+    after_help = "Examples:\n  gstore backup --store s --to /backup/s\n  gstore backup --store s --to paper-store --snapshot paper\n\n\
+    Copies one snapshot into a folder that is a store itself; every digest is checked on the way. Into the folder of an earlier backup of the same store,\n\
     only what is new is copied. Ingests may run meanwhile.\n\nMemory: one buffer of a few MiB."
 )]
 pub struct BackupArgs {
@@ -203,9 +206,8 @@ pub struct BackupArgs {
 
 /// `gstore restore`
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Copies a backup into the folder that --store names, which must be missing or empty; every digest is checked on the way."
-)]
+#[command(after_help = "Examples:\n  gstore restore --store s --from /backup/s\n\n\
+    Copies a backup into the folder that --store names, which must be missing or empty; every digest is checked on the way.")]
 pub struct RestoreArgs {
     /// Folder of the backup
     #[arg(long, value_name = "DIR")]

@@ -251,6 +251,7 @@ pub enum Command {
 
 /// `gstore demo`
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  gstore demo\n  gstore demo --store s --projection none")]
 pub struct DemoArgs {
     /// The skill to look for: one of the bundled targets [default: the first]
     #[arg(long, value_name = "NAME")]
@@ -262,6 +263,9 @@ pub struct DemoArgs {
 
 /// `gstore completions`
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gstore completions bash > ~/.local/share/bash-completion/completions/gstore\n  gstore completions fish > ~/.config/fish/completions/gstore.fish"
+)]
 pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]

@@ -61,7 +61,11 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
     }
     let words = argv.iter().skip(1).filter_map(|word| word.to_str());
     let first = words.clone().find_map(|word| root.find_subcommand(word)).map(Command::get_name);
-    let given = words.clone().any(|word| word.split('=').next() == Some("--dataset"));
+    let has_given = |long: &str| {
+        argv.iter()
+            .filter_map(|word| word.to_str()?.strip_prefix("--")?.split('=').next())
+            .any(|word| word == long)
+    };
     let behind_table = words.clone().skip_while(|word| *word != "--with").nth(2);
     let command = words.fold(root, |command, word| command.find_subcommand(word).unwrap_or(command));
     let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -85,6 +89,10 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         "--dry-run" if first == Some("drop") => {
             Some("error: a drop has no dry run; `gstore revert` takes it back".to_owned())
         }
+        word if lone(first).is_some_and(|option| !has_given(option)) && !word.starts_with('-') => {
+            let option = lone(first).unwrap_or_default();
+            Some(format!("error: `{word}` stands by itself; give it with --{option} {word}"))
+        }
         "--list" | "-l" if command.find_subcommand("list").is_some() => {
             Some(format!("error: `gstore {} list` lists what there is", command.get_name()))
         }
@@ -95,9 +103,18 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         word if first == Some("ls") && is_name(word) => {
             Some(format!("error: `gstore ls` lists all there is; `gstore info {word}` describes one of it"))
         }
-        word if has("dataset") && !given && is_name(word) => {
+        word if has("dataset") && !has_given("dataset") && is_name(word) => {
             Some(format!("error: `{word}` stands by itself; a dataset is given with --dataset {word}"))
         }
+        _ => None,
+    }
+}
+
+/// The option of a command that says all it needs to know.
+fn lone(command: Option<&str>) -> Option<&'static str> {
+    match command? {
+        "backup" | "revert" => Some("to"),
+        "restore" => Some("from"),
         _ => None,
     }
 }
@@ -163,6 +180,9 @@ mod tests {
             (&["tag", "--list"], "`gstore tag` alone lists"),
             (&["index", "-l"], "`gstore index` alone lists"),
             (&["view", "--list"], "`gstore view list` lists"),
+            (&["revert", "99"], "give it with --to 99"),
+            (&["backup", "bk"], "give it with --to bk"),
+            (&["restore", "bk"], "give it with --from bk"),
         ] {
             let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
             let error = command().try_get_matches_from(&argv).expect_err("refused");

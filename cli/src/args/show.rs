@@ -7,6 +7,9 @@ use super::ListOutputArgs;
 
 /// `gstore snapshots`
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gstore snapshots --store s\n  gstore snapshots --store s -o history.csv"
+)]
 pub struct SnapshotsArgs {
     /// Where and how to write the result
     #[command(flatten)]
@@ -15,6 +18,9 @@ pub struct SnapshotsArgs {
 
 /// `gstore ls`
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gstore ls --store s\n  gstore ls --store s --snapshot before-cleanup --format json"
+)]
 pub struct ListArgs {
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
@@ -26,6 +32,9 @@ pub struct ListArgs {
 
 /// `gstore info`
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gstore info --store s\n  gstore info --store s pool\n  gstore info --store s loss@checkpoint-112 --json"
+)]
 pub struct InfoArgs {
     /// A dataset, a run, or the label or number of a feature [default: the store]
     #[arg(value_name = "NAME")]
@@ -41,7 +50,8 @@ pub struct InfoArgs {
 /// `gstore verify`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Reads every file that the current snapshot names. Exit code 3 if anything is damaged.\n\n\
+    after_help = "Examples:\n  gstore verify --store s\n  gstore verify --store s --repair --dry-run\n\n\
+    Reads every file that the current snapshot names. Exit code 3 if anything is damaged.\n\n\
     --repair rebuilds manifests and indexes from the files' own footers, saves what is sound of a damaged file, and lists the rows that are lost: the\n\
     original `gstore add` and `gstore ingest` commands fill just those. It publishes a new snapshot; no data file is removed.\n\n\
     Memory: one block; up to 75 bytes for each id of the largest dataset."
