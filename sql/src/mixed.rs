@@ -1,20 +1,23 @@
-//! Comparisons of text with numbers and times, for the error where a text is none.
+//! Comparisons of text with numbers and times, and texts that are read as times, for the error where a text is none.
 //!
-//! The engine reads texts as numbers and times where the two meet. It fails at the first that is none, and does
-//! not say where in the statement that is.
+//! Texts are read as numbers and times where the two meet. That fails at the first that is none, and does not say where
+//! in the statement that is.
 
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ExprSchema};
+use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::error::{SqlError, TIMES};
-use super::functions::full_time;
 
 /// Comparisons of a statement that are looked at.
 const MOST: usize = 100;
 
-/// A column that is compared with a value of another type.
+/// Functions that read texts as times.
+const OF_TIMES: [&str; 4] = ["date_bin", "date_diff", "date_part", "date_trunc"];
+
+/// A column that is compared with a value of another type, or read as one.
 #[derive(Debug, Clone)]
 pub(super) struct Mixed {
     column: String,
@@ -32,9 +35,16 @@ enum Value {
     Number(String),
     /// One of times or dates, with this text.
     Time(&'static str, String),
+    /// It has texts, which are read as times.
+    Read,
 }
 
 impl Mixed {
+    fn new(column: &Column, value: Value) -> Self {
+        let place = column.spans.first().map(|span| (span.start.line, span.start.column));
+        Self { column: column.name.clone(), place, value }
+    }
+
     /// Those of a statement before its types are made to agree.
     pub(super) fn of(plan: &LogicalPlan) -> Vec<Self> {
         let mut found = Vec::new();
@@ -42,7 +52,8 @@ impl Mixed {
             node.apply_expressions(|expr| {
                 expr.apply(|expr| {
                     let room = MOST.saturating_sub(found.len());
-                    found.extend(pairs(expr).into_iter().filter_map(|(a, b)| mixed(node, a, b)).take(room));
+                    let pairs = pairs(expr).into_iter().filter_map(|(a, b)| mixed(node, a, b));
+                    found.extend(pairs.chain(read(node, expr)).take(room));
                     Ok(TreeNodeRecursion::Continue)
                 })
             })?;
@@ -55,14 +66,13 @@ impl Mixed {
     pub(super) fn explain(all: &[Self], error: SqlError) -> SqlError {
         let is_meant = |mixed: &&Self| match (&mixed.value, error.text_of_number(), error.text_of_time()) {
             (Value::Text(value), Some(text), _) => value == text,
-            (Value::Time(_, value), _, Some(text)) => {
-                value == text || full_time(value).is_some_and(|full| full == text)
-            }
+            (Value::Time(_, value), _, Some(text)) => value == text,
             _ => false,
         };
         let of_number =
             |mixed: &&Self| error.text_of_number().is_some() && matches!(mixed.value, Value::Number(_));
-        let Some(mixed) = all.iter().find(is_meant).or_else(|| all.iter().find(of_number)) else {
+        let meant = all.iter().find(is_meant).or_else(|| all.iter().find(of_number));
+        let Some(mixed) = meant.or_else(|| error.text_of_time().and_then(|_| only_read(all))) else {
             return error;
         };
         let text = error.text_of_number().or(error.text_of_time()).unwrap_or_default();
@@ -84,10 +94,43 @@ impl Mixed {
             Value::Time(what, value) => {
                 (format!("`{column}` is a {what}, and '{value}' is none"), TIMES.to_owned())
             }
+            Value::Read => (
+                format!(
+                    "`{column}` is text, and '{text}' in it is no {}",
+                    if error.message().ends_with("date") { "date" } else { "time" }
+                ),
+                format!(
+                    "to_timestamp({named}, '%d.%m.%Y %H:%M') reads times of another form, and \
+                     TRY_CAST({named} AS TIMESTAMP) is null for it"
+                ),
+            ),
         };
         let (line, place) = mixed.place.unwrap_or_default();
         SqlError::invalid(why).at(line, place).hint(hint)
     }
+}
+
+/// The column of texts that are read as times, if there is only one: of several it is not known which has the text.
+fn only_read(all: &[Mixed]) -> Option<&Mixed> {
+    let mut read = all.iter().filter(|mixed| matches!(mixed.value, Value::Read));
+    let first = read.next()?;
+    read.all(|other| other.column == first.column).then_some(first)
+}
+
+/// The columns of texts that an expression reads as times.
+fn read(node: &LogicalPlan, expr: &Expr) -> Vec<Mixed> {
+    let read: &[Expr] = match expr {
+        Expr::Cast(Cast { expr: of, field }) if field.data_type().is_temporal() => {
+            std::slice::from_ref(&**of)
+        }
+        Expr::ScalarFunction(call) if OF_TIMES.contains(&call.func.name()) => &call.args,
+        _ => return Vec::new(),
+    };
+    let column = |of: &Expr| match of {
+        Expr::Column(column) if is_text(&type_of(node, column)?) => Some(Mixed::new(column, Value::Read)),
+        _ => None,
+    };
+    read.iter().filter_map(column).collect()
 }
 
 /// What is compared in an expression.
@@ -104,20 +147,28 @@ fn pairs(expr: &Expr) -> Vec<(&Expr, &Expr)> {
 
 /// A column and a value of another type.
 fn mixed(node: &LogicalPlan, column: &Expr, value: &Expr) -> Option<Mixed> {
-    let (Expr::Column(column), Expr::Literal(value, _)) = (column, value) else { return None };
+    let Expr::Column(column) = column else { return None };
     let of = type_of(node, column)?;
-    let is_text = |ty: &DataType| matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    let value = match value.try_as_str() {
-        Some(Some(text)) if of.is_numeric() => Value::Text(text.to_owned()),
-        Some(Some(text)) if matches!(of, DataType::Timestamp(..)) => Value::Time("time", text.to_owned()),
-        Some(Some(text)) if matches!(of, DataType::Date32 | DataType::Date64) => {
-            Value::Time("date", text.to_owned())
-        }
-        None if is_text(&of) && value.data_type().is_numeric() => Value::Number(value.to_string()),
+    let value = match value {
+        Expr::Literal(value, _) => match value.try_as_str() {
+            Some(Some(text)) if of.is_numeric() => Value::Text(text.to_owned()),
+            Some(Some(text)) if matches!(of, DataType::Timestamp(..)) => Value::Time("time", text.to_owned()),
+            Some(Some(text)) if matches!(of, DataType::Date32 | DataType::Date64) => {
+                Value::Time("date", text.to_owned())
+            }
+            None if is_text(&of) && value.data_type().is_numeric() => Value::Number(value.to_string()),
+            None if is_text(&of) && value.data_type().is_temporal() => Value::Read,
+            _ => return None,
+        },
+        Expr::Cast(Cast { field, .. }) if is_text(&of) && field.data_type().is_temporal() => Value::Read,
+        Expr::Column(other) if is_text(&of) && type_of(node, other)?.is_temporal() => Value::Read,
         _ => return None,
     };
-    let place = column.spans.first().map(|span| (span.start.line, span.start.column));
-    Some(Mixed { column: column.name.clone(), place, value })
+    Some(Mixed::new(column, value))
+}
+
+fn is_text(ty: &DataType) -> bool {
+    matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn type_of(node: &LogicalPlan, column: &Column) -> Option<DataType> {

@@ -1,5 +1,5 @@
-//! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text with fractions to whole numbers,
-//! of times and intervals to text.
+//! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with fractions to
+//! whole numbers, of times and intervals to text.
 
 use std::sync::Arc;
 
@@ -15,33 +15,25 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-    cast, lit, try_cast,
 };
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
 use super::path::{parts, text};
 use super::spans::{self, is_span};
-use super::times::full_time;
+use super::times::{self, is_time};
 use crate::error::SqlError;
 
 /// Most characters of a text in a message.
-const SAID: usize = 100;
+pub(super) const SAID: usize = 100;
 
 /// The call in the place of a cast, if it is one of these; `safe` casts give null for what they cannot read.
 pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> Option<Expr> {
-    // A text that is compared with a time.
-    if let (Expr::Literal(time, _), DataType::Timestamp(..) | DataType::Date32) = (of, to)
-        && let Some(written) = time.try_as_str().flatten()
-        && let Some(full) = full_time(written).filter(|full| full != written)
-    {
-        return Some(if safe { try_cast(lit(full), to.clone()) } else { cast(lit(full), to.clone()) });
-    }
     let from = of.get_type(schema).ok()?;
     // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are written,
     // and others that are have been replaced before.
     let is_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
-    let reads = is_text(&from) && (is_list || safe && to.is_integer());
+    let reads = is_text(&from) && (is_list || is_time(to) || safe && to.is_integer());
     let writes = (matches!(from, DataType::Timestamp(..)) || is_span(&from)) && is_text(to);
     (reads || writes).then(|| converted(of.clone(), to, safe))
 }
@@ -135,6 +127,7 @@ fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
             Ok(arrow_cast::cast_with_options(&lists, to, &options)?)
         }
         to if to.is_integer() => numbers(texts, to, safe),
+        to if is_time(to) => times::read(texts, to, safe),
         to => Ok(arrow_cast::cast_with_options(texts, to, &options)?),
     }
 }
