@@ -8,9 +8,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Join, JoinConstraint, JoinOperator, Query, Select,
-    SelectFlavor, SelectItem, TableFactor, TypedString, UnaryOperator, Value, VisitorMut,
-    WildcardAdditionalOptions,
+    BinaryOperator, CastKind, DataType, Expr, Join, Query, Select, SelectFlavor, SelectItem, TableFactor,
+    TypedString, UnaryOperator, Value, VisitorMut, WildcardAdditionalOptions,
 };
 
 pub(crate) use self::functions::known;
@@ -23,6 +22,7 @@ use super::compared;
 use super::exprs::call;
 use super::forms;
 use super::headings;
+use super::joins;
 use super::lists;
 use super::operators::regroup;
 use super::twice;
@@ -144,13 +144,12 @@ impl VisitorMut for Words {
         if matches!(select.flavor, SelectFlavor::FromFirstNoSelect) && select.projection.is_empty() {
             select.projection.push(SelectItem::Wildcard(WildcardAdditionalOptions::default()));
         }
-        select.from.iter_mut().flat_map(|table| &mut table.joins).for_each(one_side);
-        ControlFlow::Continue(())
+        resolved(select.from.iter_mut().flat_map(|table| &mut table.joins))
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Self::Break> {
         if let TableFactor::NestedJoin { table_with_joins, .. } = table {
-            table_with_joins.joins.iter_mut().for_each(one_side);
+            return resolved(&mut table_with_joins.joins);
         }
         ControlFlow::Continue(())
     }
@@ -163,12 +162,9 @@ impl VisitorMut for Words {
     }
 }
 
-/// `ANTI JOIN` and `SEMI JOIN` are of the rows on the left.
-fn one_side(join: &mut Join) {
-    let none = JoinOperator::CrossJoin(JoinConstraint::None);
-    join.join_operator = match std::mem::replace(&mut join.join_operator, none) {
-        JoinOperator::Anti(on) => JoinOperator::LeftAnti(on),
-        JoinOperator::Semi(on) => JoinOperator::LeftSemi(on),
-        other => other,
-    };
+fn resolved<'a>(all: impl IntoIterator<Item = &'a mut Join>) -> ControlFlow<Box<SqlError>> {
+    match all.into_iter().try_for_each(joins::resolve) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(Box::new(error)),
+    }
 }

@@ -20,6 +20,7 @@ mod free;
 mod given;
 mod headings;
 mod hidden;
+mod joins;
 mod lists;
 mod merged;
 mod nulls;

@@ -1,0 +1,59 @@
+//! Joins in the words of the engine, and those without a condition refused.
+
+use datafusion::sql::sqlparser::ast::{Join, JoinConstraint, JoinOperator as Op, Spanned, TableFactor};
+
+use crate::error::SqlError;
+
+/// Puts a join into the words of the engine.
+///
+/// # Errors
+/// One that has neither ON nor USING: the engine would put each row beside each.
+pub(super) fn resolve(join: &mut Join) -> Result<(), SqlError> {
+    if has_no_condition(&join.join_operator) {
+        return Err(no_condition(&join.relation));
+    }
+    one_side(join);
+    Ok(())
+}
+
+fn has_no_condition(operator: &Op) -> bool {
+    let (Op::Join(on)
+    | Op::Inner(on)
+    | Op::Left(on)
+    | Op::LeftOuter(on)
+    | Op::Right(on)
+    | Op::RightOuter(on)
+    | Op::FullOuter(on)
+    | Op::Semi(on)
+    | Op::LeftSemi(on)
+    | Op::RightSemi(on)
+    | Op::Anti(on)
+    | Op::LeftAnti(on)
+    | Op::RightAnti(on)) = operator
+    else {
+        return false;
+    };
+    matches!(on, JoinConstraint::None)
+}
+
+fn no_condition(with: &TableFactor) -> SqlError {
+    let called = match with {
+        TableFactor::Table { name, alias: None, .. } => format!("the join with `{name}`"),
+        TableFactor::Table { alias: Some(alias), .. } => format!("the join with `{}`", alias.name),
+        _ => "a join".to_owned(),
+    };
+    let place = with.span().start;
+    SqlError::invalid(format!("{called} has no condition"))
+        .at(place.line, place.column)
+        .hint("write JOIN b ON a.x = b.x, or JOIN b USING (x); CROSS JOIN b puts each row beside each")
+}
+
+/// `ANTI JOIN` and `SEMI JOIN` are of the rows on the left.
+fn one_side(join: &mut Join) {
+    let none = Op::CrossJoin(JoinConstraint::None);
+    join.join_operator = match std::mem::replace(&mut join.join_operator, none) {
+        Op::Anti(on) => Op::LeftAnti(on),
+        Op::Semi(on) => Op::LeftSemi(on),
+        other => other,
+    };
+}
