@@ -62,6 +62,11 @@ impl VisitorMut for Words {
         if let Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) = expr {
             types::rename(data_type);
         }
+        if let Expr::Cast { expr: of, data_type, .. } = expr
+            && let Some(error) = forms::number_as_time(of, data_type)
+        {
+            return ControlFlow::Break(Box::new(error));
+        }
         match expr {
             Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } => {
                 let name = if *op == BinaryOperator::Arrow { "json_extract" } else { "json_extract_string" };

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 pub(super) use self::likes::{escape, replacement};
 use self::patterns::full_match;
 pub(super) use self::patterns::{not_similar, similar};
-pub(super) use self::times::{interval, part_of, usual_time};
+pub(super) use self::times::{interval, number_as_time, part_of, usual_time};
 use super::exprs::{call, nested, text, text_of};
 use crate::error::SqlError;
 use crate::functions::nearest_whole;

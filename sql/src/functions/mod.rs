@@ -9,6 +9,7 @@
 mod average;
 mod best;
 mod casts;
+mod clashes;
 mod compared;
 mod counts;
 mod dates;
@@ -40,6 +41,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
 pub(crate) use casts::nearest as nearest_whole;
+pub(crate) use clashes::no_cast;
 pub(crate) use compared::ComparedSpans;
 pub(crate) use flags::Flags;
 pub(crate) use kinds::AS_TYPE;

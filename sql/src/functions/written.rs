@@ -2,6 +2,7 @@
 //! what was written.
 //!
 //! - `text::INT` rounds: `'12.7'::INT` is 13
+//! - numbers are neither cast to times nor compared with them
 //! - the parts of what lies between two times are those of so many days and hours
 //! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1 is 0.1
 
@@ -18,7 +19,7 @@ use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::scalar::ScalarValue;
 
 use super::whole::type_of;
-use super::{casts, parts};
+use super::{casts, clashes, parts};
 
 /// The statement with these casts and comparisons.
 pub(crate) fn as_written(plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
@@ -34,6 +35,7 @@ impl FunctionRewrite for Written {
     }
 
     fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
+        clashes::check(&expr, schema)?;
         if let Expr::Cast(Cast { expr: of, field }) = &expr
             && field.data_type().is_integer()
             && type_of(of, schema).is_some_and(|of| casts::is_text(&of))

@@ -3,7 +3,8 @@
 use datafusion::sql::sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Interval, Value};
 
 use crate::dialect::exprs::{call, text, text_of};
-use crate::functions::full_time;
+use crate::error::SqlError;
+use crate::functions::{full_time, no_cast};
 use crate::names::PARTS;
 
 /// A part of a time that has another name in the engine.
@@ -73,6 +74,15 @@ pub(in crate::dialect) fn usual_time(time: &mut Value) {
     {
         *text = full;
     }
+}
+
+/// The error about a written number that is cast to a time, where it stands.
+pub(in crate::dialect) fn number_as_time(of: &Expr, to: &DataType) -> Option<SqlError> {
+    let is_time = matches!(to, DataType::Timestamp(..) | DataType::Date | DataType::Time(..));
+    let Expr::Value(value) = of else { return None };
+    let Value::Number(number, _) = &value.value else { return None };
+    let place = value.span.start;
+    is_time.then(|| no_cast(number, &to.to_string(), true).at(place.line, place.column))
 }
 
 fn cast(expr: Expr, data_type: DataType) -> Expr {
