@@ -1,5 +1,5 @@
 //! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with fractions to
-//! whole numbers, of times and intervals to text.
+//! whole numbers, of times, intervals and lists to text.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
+use super::listed::{self, is_list};
 use super::path::{parts, text};
 use super::spans::{self, is_span};
 use super::times::{self, is_time};
@@ -32,9 +33,10 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> O
     let from = of.get_type(schema).ok()?;
     // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are written,
     // and others that are have been replaced before.
-    let is_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
-    let reads = is_text(&from) && (is_list || is_time(to) || safe && to.is_integer());
-    let writes = (matches!(from, DataType::Timestamp(..)) || is_span(&from)) && is_text(to);
+    let of_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
+    let reads = is_text(&from) && (of_list || is_time(to) || safe && to.is_integer());
+    let is_written = matches!(from, DataType::Timestamp(..)) || is_span(&from) || is_list(&from);
+    let writes = is_written && is_text(to);
     (reads || writes).then(|| converted(of.clone(), to, safe))
 }
 
@@ -87,17 +89,27 @@ impl ScalarUDFImpl for Converted {
 
 impl Converted {
     fn of(&self, values: &ArrayRef) -> DfResult<ArrayRef> {
-        if is_span(values.data_type()) {
-            return Ok(arrow_cast::cast(&spans::texts(values)?, &self.to)?);
+        if let Some(texts) = texts(values)? {
+            return Ok(arrow_cast::cast(&texts, &self.to)?);
         }
         let texts = arrow_cast::cast(values, &DataType::Utf8)?;
         let texts = texts.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a cast"))?;
-        if matches!(values.data_type(), DataType::Timestamp(..)) {
-            let written: StringArray = texts.iter().map(|time| time.map(usual)).collect();
-            return Ok(arrow_cast::cast(&written, &self.to)?);
-        }
         read(texts, &self.to, self.safe)
     }
+}
+
+/// The texts of what the engine writes in another way: times, spans of time and lists.
+pub(super) fn texts(values: &ArrayRef) -> DfResult<Option<StringArray>> {
+    Ok(match values.data_type() {
+        of if is_span(of) => Some(spans::texts(values)?),
+        of if is_list(of) => Some(listed::texts(values)?),
+        DataType::Timestamp(..) => {
+            let times = arrow_cast::cast(values, &DataType::Utf8)?;
+            let times = times.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a cast"))?;
+            Some(times.iter().map(|time| time.map(usual)).collect())
+        }
+        _ => None,
+    })
 }
 
 /// A time in the manner of DuckDB: `2024-05-29T10:46:11.500` as `2024-05-29 10:46:11.5`.

@@ -17,6 +17,7 @@ mod documents;
 mod flags;
 mod json;
 mod kinds;
+mod listed;
 mod matches;
 mod moments;
 mod numbers;

@@ -1,0 +1,72 @@
+//! Texts of lists in the manner of DuckDB: `[a, NULL, '', 'b,c']`, where quotes set apart what would read otherwise.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, StringArray};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::{DataType, FieldRef};
+use datafusion::error::Result as DfResult;
+
+use super::casts;
+use crate::error::SqlError;
+
+/// Signs that have a meaning in such a text.
+const SIGNS: [char; 12] = ['\'', '"', ',', '[', ']', '{', '}', '(', ')', '=', ':', '\\'];
+
+/// Whether a type is of lists that are written here: not of structs and maps.
+pub(super) fn is_list(ty: &DataType) -> bool {
+    item(ty).is_some_and(|item| match item.data_type() {
+        DataType::Struct(_) | DataType::Map(..) => false,
+        of => self::item(of).is_none() || is_list(of),
+    })
+}
+
+fn item(ty: &DataType) -> Option<&FieldRef> {
+    match ty {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item),
+        _ => None,
+    }
+}
+
+/// The texts of lists.
+pub(super) fn texts(lists: &ArrayRef) -> DfResult<StringArray> {
+    let no_list = || SqlError::internal("type of a list");
+    let item = item(lists.data_type()).ok_or_else(no_list)?;
+    let lists = arrow_cast::cast(lists, &DataType::List(Arc::clone(item)))?;
+    let each = lists.as_list_opt::<i32>().ok_or_else(no_list)?.iter();
+    let text = |list: Option<ArrayRef>| -> DfResult<Option<String>> {
+        let Some(list) = list else { return Ok(None) };
+        Ok(Some(format!("[{}]", elements(&list)?.join(", "))))
+    };
+    each.map(text).collect()
+}
+
+fn elements(values: &ArrayRef) -> DfResult<Vec<String>> {
+    let is_nested = is_list(values.data_type());
+    let quoted = |text: &str| if is_nested { text.to_owned() } else { quoted(text) };
+    if let Some(texts) = casts::texts(values)? {
+        return Ok(texts.iter().map(|text| text.map_or_else(|| "NULL".to_owned(), quoted)).collect());
+    }
+    let options = FormatOptions::default();
+    let formatter = ArrayFormatter::try_new(values, &options)?;
+    let text = |row: usize| -> DfResult<String> {
+        if values.is_null(row) || values.data_type().is_null() {
+            return Ok("NULL".to_owned());
+        }
+        Ok(quoted(&formatter.value(row).try_to_string()?))
+    };
+    (0..values.len()).map(text).collect()
+}
+
+/// A text as an element of a list.
+fn quoted(text: &str) -> String {
+    let is_plain = !text.is_empty()
+        && text.trim() == text
+        && !text.contains(SIGNS)
+        && !text.eq_ignore_ascii_case("null");
+    match is_plain {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'")),
+    }
+}
