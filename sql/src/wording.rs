@@ -183,7 +183,8 @@ fn twice(expr: &str) -> SqlError {
         None => match column(expr) {
             Some(name) => SqlError::invalid(format!("{TWICE}called `{name}`"))
                 .hint("give one of them another name with AS"),
-            None => SqlError::invalid(format!("{TWICE}the same")).hint("give one of them a name with AS"),
+            None => SqlError::invalid(format!("{TWICE}the same: `{}`", shortened(expr, SAID)))
+                .hint("give one of them a name with AS"),
         },
     }
 }
@@ -222,7 +223,7 @@ mod tests {
             ),
             (
                 "Projections require unique expression names but the expression \"CAST(Float64(2.5) AS Int32)\" at position 0 and \"CAST(Float64(2.5) AS Int32)\" at position 1 have the same name.",
-                "two columns of one SELECT are the same",
+                "two columns of one SELECT are the same: `CAST(",
             ),
             (
                 "Source table contains 3 columns but only 2 names given as column alias",

@@ -2,6 +2,7 @@
 //!
 //! The plan keeps the engine's names; a projection on top of it gives the others, so no plan changes by this.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::error::Result as DfResult;
@@ -10,10 +11,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Ident, Query, Select, SelectItem, SetExpr, SetQuantifier, Statement as Sql,
+    AccessExpr, Expr, ExtractSyntax, Ident, Query, Select, SelectItem, SetExpr, SetQuantifier,
+    Statement as Sql,
 };
 
 use crate::expanded::name;
+use crate::walk::visit_expressions_mut;
 
 /// What an expression is called: as it is written, a column of a table and a field of a struct by their last name.
 fn written(expr: &Expr) -> String {
@@ -26,7 +29,34 @@ fn written(expr: &Expr) -> String {
         },
         _ => None,
     };
-    last.map_or_else(|| expr.to_string(), name)
+    last.map_or_else(|| in_lower_case(expr), name)
+}
+
+/// The text of an expression, where the names of functions that the parser has for itself are in lower case: it forgets
+/// how these were written, and has `CEIL(x)` for `ceil(x)`.
+fn in_lower_case(expr: &Expr) -> String {
+    let mut expr = expr.clone();
+    let _ = visit_expressions_mut(&mut expr, |part: &mut Expr| {
+        let arguments = match part {
+            Expr::Ceil { .. }
+            | Expr::Floor { .. }
+            | Expr::Overlay { .. }
+            | Expr::Position { .. }
+            | Expr::Substring { .. }
+            | Expr::Trim { .. } => part.to_string().split_once('(').map(|(_, rest)| format!("({rest}")),
+            Expr::Extract { field, expr: of, syntax: ExtractSyntax::From } => {
+                Some(format!("({} FROM {of})", field.to_string().to_lowercase()))
+            }
+            _ => None,
+        };
+        if let Some(arguments) = arguments {
+            let called = part.to_string();
+            let called = called.split('(').next().unwrap_or_default().to_lowercase();
+            *part = Expr::Identifier(Ident::new(called + &arguments));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    expr.to_string()
 }
 
 /// Names the columns of queries that `UNION BY NAME` joins as the statement does: the engine compares its own names.
@@ -222,6 +252,18 @@ mod tests {
         // A column, and a field of a struct.
         assert_eq!(headings("SELECT t.c, s.field, c FROM t", 3), [name("c"), name("field"), name("c")]);
         assert_eq!(headings("SELECT {'a': 1}.a, x.upper()", 2), [name("a"), name("x.upper()")]);
+        // What the parser has forms of its own for.
+        assert_eq!(
+            headings(
+                "SELECT substr(ceil(x), 1, 2) || 'A', extract(year FROM t), position('F(' IN trim(x))",
+                3
+            ),
+            [
+                name("substr(ceil(x), 1, 2) || 'A'"),
+                name("extract(year FROM t)"),
+                name("position('F(' IN trim(x))")
+            ]
+        );
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, CeilFloorKind, DateTimeField, Expr, Ident, ObjectName, SelectItem, TypedString, Value,
+    AccessExpr, CastKind, CeilFloorKind, DateTimeField, Expr, Ident, ObjectName, SelectItem, Subscript,
+    TrimWhereField, TypedString, Value,
 };
 
 use super::all::All;
-use crate::dialect::exprs::call;
+use crate::dialect::exprs::{call, text, text_of};
 use crate::expanded::name;
 use crate::functions::called;
 use crate::walk::visit_expressions_mut;
@@ -135,14 +136,11 @@ pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
                     function.name = ObjectName::from(vec![Ident::new(called(&name(only)))]);
                 }
             }
-            // The parser has forms of their own for these two.
-            Expr::Ceil { expr: of, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
-                *part = call("ceil", vec![std::mem::replace(&mut **of, null())]);
+            other => {
+                if let Some(call) = form(other) {
+                    *other = call;
+                }
             }
-            Expr::Floor { expr: of, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
-                *part = call("floor", vec![std::mem::replace(&mut **of, null())]);
-            }
-            _ => {}
         }
         ControlFlow::<()>::Continue(())
     });
@@ -150,6 +148,51 @@ pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
         expr = *inner;
     }
     expr.to_string()
+}
+
+/// The call, or the field of a struct, that a form which the parser has for itself stands for.
+fn form(expr: &mut Expr) -> Option<Expr> {
+    let taken = |of: &mut Expr| std::mem::replace(of, null());
+    Some(match expr {
+        Expr::Ceil { expr: of, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+            call("ceil", vec![taken(of)])
+        }
+        Expr::Floor { expr: of, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+            call("floor", vec![taken(of)])
+        }
+        Expr::Trim { trim_where, trim_what, expr: of, trim_characters } => {
+            let name = match trim_where {
+                Some(TrimWhereField::Leading) => "ltrim",
+                Some(TrimWhereField::Trailing) => "rtrim",
+                Some(TrimWhereField::Both) | None => "btrim",
+            };
+            let mut args = vec![taken(of)];
+            args.extend(trim_what.as_deref_mut().map(taken));
+            args.extend(trim_characters.take().unwrap_or_default());
+            call(name, args)
+        }
+        Expr::Position { expr: of, r#in } => call("strpos", vec![taken(r#in), taken(of)]),
+        Expr::Extract { field, expr: of, .. } => call("date_part", vec![text(&field.to_string()), taken(of)]),
+        Expr::CompoundFieldAccess { root, access_chain } => field(root, access_chain)?,
+        _ => return None,
+    })
+}
+
+/// `s['a']` as `s.a`.
+fn field(root: &Expr, access: &[AccessExpr]) -> Option<Expr> {
+    let mut parts = match root {
+        Expr::Identifier(column) => vec![column.clone()],
+        Expr::CompoundIdentifier(parts) => parts.clone(),
+        _ => return None,
+    };
+    for access in access {
+        parts.push(match access {
+            AccessExpr::Dot(Expr::Identifier(field)) => field.clone(),
+            AccessExpr::Subscript(Subscript::Index { index }) => Ident::with_quote('"', text_of(index)?),
+            _ => return None,
+        });
+    }
+    Some(Expr::CompoundIdentifier(parts))
 }
 
 fn null() -> Expr {
