@@ -1,9 +1,9 @@
 //! Chat templates in Jinja: the tokenizer's own, or one that the user gives.
 //!
-//! An assistant turn that is scored is found by rendering the conversation up to it with the generation prompt, and
-//! up to its end without: what lies between is scored. Where a template writes an earlier turn
-//! otherwise than a last one (some leave out reasoning), the turn's content is found by rendering once
-//! more with a mark in its place.
+//! An assistant turn that is scored is found by rendering the conversation up to it with the generation prompt,
+//! and up to its end without: what lies between is scored. Where a template writes an earlier turn otherwise than
+//! a last one (some leave out reasoning), the turn's content is found by rendering once more with a mark in its
+//! place.
 //!
 //! What a user or the assistant says is in the text, changed or not: a template that leaves it out would be asked nothing,
 //! or learned from without an answer. System messages and answers of tools are left out by some published templates.
