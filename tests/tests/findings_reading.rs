@@ -119,7 +119,7 @@ fn a_column_without_any_value_is_named_and_kept_if_it_has_a_type() {
     said(&finished, 0, &["no record has a value of `kind`, so", "1 sample added"]);
     // JSON names its keys itself.
     write(&place, "null.jsonl", "{\"text\":\"a\",\"e\":null}\n");
-    said(&add(&place, "null", "null.jsonl", &[]), 0, &["no record has a value of `e`"]);
+    said(&add(&place, "nulls", "null.jsonl", &[]), 0, &["no record has a value of `e`"]);
 }
 
 #[test]
