@@ -1,4 +1,4 @@
-//! Names in the words of the statement, for errors that have the engine's: text in double quotes, names that
+//! Names in the words of the statement, for errors that have the engine's: text in double quotes or in none, names that
 //! the statement gives itself, keys of JSON read like fields, texts and times read like lists, and what its functions
 //! are called.
 
@@ -8,13 +8,14 @@ use std::ops::ControlFlow;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Ident, Select, SelectItem, Spanned, Subscript, Value, Visitor,
+    AccessExpr, BinaryOperator, Expr, Ident, Select, SelectItem, Spanned, Subscript, Value, Visitor,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 use super::walk::inner;
-use super::wording::{AS_WRITTEN, NO_COLLATE, NO_ELEMENTS, NO_FIELDS, OCCURS, TWICE, TYPES};
+use super::wording::{AS_WRITTEN, IN_WHERE, NO_COLLATE, NO_ELEMENTS, NO_FIELDS, OCCURS, TWICE, TYPES};
 use crate::walk::Visit;
 
 /// Line and column in the statement.
@@ -41,6 +42,12 @@ pub(super) struct Names {
     called: Vec<(String, Place)>,
     /// Collations.
     collated: Vec<Place>,
+    /// What is joined by `||`.
+    joined: Vec<Place>,
+    /// Where conditions of WHERE begin and end.
+    filters: Vec<(Place, Place)>,
+    /// Without quotes, where something is compared with them.
+    bare: Vec<String>,
 }
 
 impl Names {
@@ -54,7 +61,8 @@ impl Names {
 
     /// An error in the words of the statement, with a hint where a name was meant as something else.
     pub(super) fn explain(&self, error: SqlError, state: &SessionState) -> SqlError {
-        let error = self.of_names(self.of_list(self.of_field(self.of_call(error, state))));
+        let error = self.of_filter(self.of_call(error, state), state);
+        let error = self.of_names(self.of_list(self.of_field(error)));
         if let Some((line, column)) = self.collated.first().filter(|_| error.message() == NO_COLLATE) {
             return error.at(*line, *column);
         }
@@ -64,6 +72,13 @@ impl Names {
         let missing = |name: &&String| error.message() == format!("there is no column `{name}`");
         if self.given.iter().any(|name| missing(&name)) {
             return error.hint("a name given with AS is known in what follows it in its SELECT and in WHERE, not in subqueries and ON: repeat the expression, or put it into a subquery");
+        }
+        let is_bare =
+            |name: &&String| error.message() == format!("there is no column `{}`", name.to_lowercase());
+        if let Some(name) = self.bare.iter().find(is_bare) {
+            let quotes = format!("text stands in single quotes: '{name}'");
+            let both = error.guess().map(|guess| format!("{guess} Or as a text: '{name}', in single quotes"));
+            return error.hint(both.unwrap_or(quotes));
         }
         if let Some(name) = self.quoted.iter().find(missing) {
             let text = name.replace('\'', "''");
@@ -93,12 +108,48 @@ impl Names {
             let scalar = state.scalar_functions().get(&known).map(|function| function.name());
             aggregate.or(scalar).unwrap_or(&known) == name
         }) else {
-            return error;
+            return self.of_join(error);
         };
         let Some((_, call)) = types else { return error.at(*line, *column) };
         let types = call.split_once('(').map_or("..)", |(_, types)| types);
         let worded = format!("{written}{TYPES}{written}({types}");
         error.worded(worded).at(*line, *column)
+    }
+
+    /// The error about what `||` does not join: the engine has functions of lists in its place.
+    fn of_join(&self, error: SqlError) -> SqlError {
+        let types = error.message().split_once(TYPES).and_then(|(name, call)| {
+            let (_, types) = call.split_once('(')?;
+            let of_lists = ["array_append", "array_prepend", "array_concat"].contains(&name);
+            Some(types.strip_suffix(')').unwrap_or(types).to_owned()).filter(|_| of_lists)
+        });
+        let Some(types) = types else { return error };
+        let error = error.worded(format!("|| does not join {types}")).hint(
+            "it joins two texts, two lists of one type, or a list and a value of the type of its elements; \
+             list::VARCHAR is the text of a list",
+        );
+        match self.joined.as_slice() {
+            [(line, column)] => error.at(*line, *column),
+            _ => error,
+        }
+    }
+
+    /// The error about an aggregate function in WHERE, with its name and place if it is the only one there.
+    fn of_filter(&self, error: SqlError, state: &SessionState) -> SqlError {
+        if !error.message().ends_with(IN_WHERE) {
+            return error;
+        }
+        let is_filter = |place: &Place| self.filters.iter().any(|(from, to)| (from..=to).contains(&place));
+        let mut found = self.called.iter().filter(|(name, place)| {
+            let known = dialect::known(&name.to_lowercase()).to_owned();
+            is_filter(place) && state.aggregate_functions().contains_key(&known)
+        });
+        match (found.next(), found.next()) {
+            (Some((name, (line, column))), None) => {
+                error.worded(format!("{name}(){IN_WHERE}")).at(*line, *column)
+            }
+            _ => error,
+        }
     }
 
     /// The error about a key that is read like a field, with what reads it.
@@ -159,6 +210,14 @@ fn named(item: &SelectItem) -> Option<(String, Place)> {
     Some((written, place(name)))
 }
 
+/// A name without quotes and without a table.
+fn bare(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) if name.quote_style.is_none() => Some(name.value.clone()),
+        _ => None,
+    }
+}
+
 fn place(name: &Ident) -> Place {
     (name.span.start.line, name.span.start.column)
 }
@@ -197,6 +256,14 @@ impl Visitor for Names {
                 let name = function.name.0.last().and_then(|part| part.as_ident());
                 self.called.extend(name.map(|name| (name.value.clone(), place(name))));
             }
+            Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {
+                let start = expr.span().start;
+                self.joined.push((start.line, start.column));
+            }
+            Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq, right, .. } => {
+                self.bare.extend(bare(right));
+            }
+            Expr::InList { list, .. } => self.bare.extend(list.iter().filter_map(bare)),
             Expr::Collate { collation, .. } => {
                 self.collated.extend(collation.0.first().and_then(|part| part.as_ident()).map(place));
             }
@@ -206,6 +273,10 @@ impl Visitor for Names {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        if let Some(condition) = &select.selection {
+            let Span { start, end } = condition.span();
+            self.filters.push(((start.line, start.column), (end.line, end.column)));
+        }
         let mut names = HashSet::new();
         for (name, place) in select.projection.iter().filter_map(named) {
             if !names.insert(name) {

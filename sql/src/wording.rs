@@ -24,6 +24,9 @@ pub(super) const NO_ELEMENTS: &str = " has no elements";
 /// What stands between a function and the types that it does not take.
 pub(super) const TYPES: &str = "() does not take these types: ";
 
+/// How the error about an aggregate function in WHERE ends, which begins with its name once that is known.
+pub(super) const IN_WHERE: &str = " stands in WHERE, which is asked of each row alone";
+
 /// How the guess ends that differs from a name in double quotes in the case of its letters.
 pub(super) const AS_WRITTEN: &str = "A name in double quotes is read as it is written";
 

@@ -62,10 +62,11 @@ impl VisitorMut for Words {
         if let Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) = expr {
             types::rename(data_type);
         }
-        if let Expr::Cast { expr: of, data_type, .. } = expr
-            && let Some(error) = forms::number_as_time(of, data_type)
-        {
-            return ControlFlow::Break(Box::new(error));
+        if let Expr::Cast { expr: of, data_type, .. } = expr {
+            if let Some(error) = forms::number_as_time(of, data_type) {
+                return ControlFlow::Break(Box::new(error));
+            }
+            forms::null_of_json(of, data_type);
         }
         match expr {
             Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } => {
@@ -149,6 +150,7 @@ impl VisitorMut for Words {
         if matches!(select.flavor, SelectFlavor::FromFirstNoSelect) && select.projection.is_empty() {
             select.projection.push(SelectItem::Wildcard(WildcardAdditionalOptions::default()));
         }
+        forms::no_keys(&mut select.group_by);
         resolved(select.from.iter_mut().flat_map(|table| &mut table.joins))
     }
 

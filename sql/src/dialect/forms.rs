@@ -6,7 +6,8 @@ mod patterns;
 mod times;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType, Expr, LimitClause, Query, Spanned, Subscript, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, DataType, Expr, GroupByExpr, LimitClause, Query, Spanned, Subscript,
+    UnaryOperator, Value,
 };
 
 pub(super) use self::likes::{escape, replacement};
@@ -82,6 +83,38 @@ fn is_json(expr: &Expr) -> bool {
             let name = function.name.to_string().to_ascii_lowercase();
             name.starts_with("json_extract") || matches!(name.as_str(), "json_get" | "json_get_json")
         }
+        _ => false,
+    }
+}
+
+/// NULL for a JSON null that is cast to what is no text and no list.
+pub(super) fn null_of_json(of: &mut Expr, to: &DataType) {
+    use DataType as D;
+    let keeps_null = matches!(
+        to,
+        D::Varchar(_)
+            | D::Text
+            | D::String(_)
+            | D::Char(_)
+            | D::Array(_)
+            | D::JSON
+            | D::JSONB
+            | D::Custom(..)
+    );
+    if !keeps_null && is_part(of) {
+        let part = std::mem::replace(of, Expr::value(Value::Null));
+        *of = call("nullif", vec![part, text("null")]);
+    }
+}
+
+/// Whether an expression gives JSON, and not the text of its values.
+fn is_part(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_part(inner),
+        Expr::Function(function) => matches!(
+            function.name.to_string().to_ascii_lowercase().as_str(),
+            "json_extract" | "json_extract_path" | "json_get" | "json_get_json" | "as_json" | "try_as_json"
+        ),
         _ => false,
     }
 }
@@ -175,6 +208,14 @@ pub(super) fn complement(of: &Expr) -> SqlError {
     let place = of.span().start;
     let error = SqlError::invalid("~x is written -1 - x".to_owned()).at(place.line, place.column);
     error.hint("of an unsigned number with the largest of its type: xor(x, 255)")
+}
+
+/// `GROUP BY ()`, one group of all rows, as the set of no keys that the engine knows.
+pub(super) fn no_keys(by: &mut GroupByExpr) {
+    if let GroupByExpr::Expressions(keys, _) = by {
+        let is_empty = |key: &&mut Expr| matches!(key, Expr::Tuple(parts) if parts.is_empty());
+        keys.iter_mut().filter(is_empty).for_each(|key| *key = Expr::GroupingSets(vec![Vec::new()]));
+    }
 }
 
 /// `FETCH FIRST 3 ROWS ONLY` as `LIMIT 3`; without a number it is one row.

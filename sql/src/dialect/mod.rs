@@ -23,6 +23,7 @@ mod hidden;
 mod joins;
 mod lists;
 mod merged;
+mod negated;
 mod nulls;
 mod numbers;
 mod operators;

@@ -6,7 +6,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 
 use super::given::Given;
-use super::{by_all, casts, hidden, rows, twice};
+use super::{by_all, casts, hidden, negated, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::walk::inner;
@@ -47,7 +47,7 @@ pub(crate) async fn planned(
             Ok(plan) => return Ok(plan),
             Err(error) => rows::explain(error, &mut statement),
         };
-        if inner(&mut statement).is_some_and(|sql| by_all::put(sql, &error)) {
+        if inner(&mut statement).is_some_and(|sql| by_all::put(sql, &error) || negated::put(sql, &error)) {
             again.count(&mut statement, false)?;
             continue;
         }

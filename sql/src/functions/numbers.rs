@@ -1,4 +1,4 @@
-//! `width_bucket`, `hash`, `len`, `even` and `isinf`.
+//! `width_bucket`, `hash`, `len`, `even`, `isinf`, and `sqrt`, which is NaN below 0 where the engine's fails.
 
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ enum Gives {
     Length,
     Even,
     Infinite,
+    Root,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -33,7 +34,7 @@ struct Number {
 }
 
 /// The functions.
-pub(super) fn functions() -> [ScalarUDF; 5] {
+pub(super) fn functions() -> [ScalarUDF; 6] {
     let double = || DataType::Float64;
     let bucket = Signature::exact(vec![double(), double(), double(), DataType::Int64], Volatility::Immutable);
     let of_double = |gives| {
@@ -45,6 +46,7 @@ pub(super) fn functions() -> [ScalarUDF; 5] {
         ScalarUDF::from(Number { gives: Gives::Length, signature: Signature::any(1, Volatility::Immutable) }),
         of_double(Gives::Even),
         of_double(Gives::Infinite),
+        of_double(Gives::Root),
     ]
 }
 
@@ -61,6 +63,7 @@ impl ScalarUDFImpl for Number {
             Gives::Length => "len",
             Gives::Even => "even",
             Gives::Infinite => "isinf",
+            Gives::Root => "sqrt",
         }
     }
 
@@ -72,7 +75,7 @@ impl ScalarUDFImpl for Number {
         Ok(match self.gives {
             Gives::Bucket | Gives::Length => DataType::Int64,
             Gives::Hash => DataType::UInt64,
-            Gives::Even => DataType::Float64,
+            Gives::Even | Gives::Root => DataType::Float64,
             Gives::Infinite => DataType::Boolean,
         })
     }
@@ -89,6 +92,7 @@ impl ScalarUDFImpl for Number {
                 lengths(values)?
             }
             Gives::Even => Arc::new(doubles(&arrays)?.unary::<_, Float64Type>(even)),
+            Gives::Root => Arc::new(doubles(&arrays)?.unary::<_, Float64Type>(f64::sqrt)),
             Gives::Infinite => {
                 let numbers = doubles(&arrays)?;
                 Arc::new(numbers.iter().map(|x| x.map(f64::is_infinite)).collect::<BooleanArray>())

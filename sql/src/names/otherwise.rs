@@ -53,6 +53,8 @@ const FORMS: &[(&str, &str)] = &[
         "jaccard",
         "len(array_intersect(string_split(a, ''), string_split(b, ''))) / len(array_union(string_split(a, ''), string_split(b, '')))",
     ),
+    ("jaro_similarity", ALIKE),
+    ("jaro_winkler_similarity", ALIKE),
     ("json", "CAST(x AS JSON) of a text that is JSON, to_json(x) of another value"),
     (
         "json_each",
@@ -88,12 +90,15 @@ const FORMS: &[(&str, &str)] = &[
         "make_date(2024, 5, 29) + INTERVAL (hour) HOUR + INTERVAL (minute) MINUTE + INTERVAL (second) SECOND",
     ),
     ("md5", HASH),
+    ("nfc_normalize", "the text in NFC into the records, before they are added"),
     ("percentile_disc", DISCRETE),
     ("printf", TEXT),
     ("product", "list_product(list(x))"),
     ("quantile_disc", DISCRETE),
+    ("regexp_escape", "contains(text, part), which takes no pattern"),
     ("regexp_split_to_table", "unnest(regexp_split_to_array(text, 'pattern'))"),
     ("reservoir_quantile", "approx_quantile(x, 0.5)"),
+    ("round_even", "CAST(x * 100 AS BIGINT) / 100, whose cast takes halves to the even number"),
     ("row_to_json", "to_json(x)"),
     ("sem", "stddev_pop(x) / sqrt(count(x))"),
     ("setseed", "ORDER BY hash(id, 7), or USING SAMPLE 10 ROWS REPEATABLE (7): the same each time"),
@@ -141,6 +146,7 @@ const TEXT: &str = "a || ', ' || round(b, 2)";
 const OF_LIST: &str =
     "list_sum(list), list_avg(list), list_min(list), list_max(list), list_product(list) or len(list)";
 const SIMILARITY: &str = "1 - cosine_distance(a, b)";
+const ALIKE: &str = "1 - levenshtein(a, b) / greatest(length(a), length(b), 1), another measure";
 const BASE64: &str = "encode(x, 'base64pad')";
 /// DuckDB's `date_sub` counts whole parts, and its `date_diff` the boundaries between them.
 const WHOLE: &str = "date_diff('microsecond', a, b) // 86400000000 for whole days, date_diff('day', a, b) for the days between their dates";

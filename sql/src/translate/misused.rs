@@ -4,7 +4,7 @@
 use super::lists;
 use super::text::between;
 use crate::error::SqlError;
-use crate::wording::{NO_ELEMENTS, NO_FIELDS, TYPES};
+use crate::wording::{IN_WHERE, NO_ELEMENTS, NO_FIELDS, TYPES};
 
 /// Columns outside of a grouping, and values of types that a function does not take.
 pub(super) fn misused(text: &str) -> Option<SqlError> {
@@ -22,7 +22,7 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
         return Some(misused.hint(format!("add it to GROUP BY, write any_value({column}), or GROUP BY ALL")));
     }
     if let Some(name) = between(text, "Function '", "' failed to match any signature") {
-        let call = between(text, "given name and argument types '", "'").map(str::to_owned);
+        let call = between(text, "given name and argument types '", "'. ").map(str::to_owned);
         let given = || balanced(between(text, "(DataType: ", ").").unwrap_or(".."));
         return Some(wrong_types(name, &call.unwrap_or_else(|| format!("{name}({})", given()))));
     }
@@ -54,10 +54,25 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
         let said = said.lines().next().and_then(|line| line.split("No function matches").next());
         return Some(SqlError::invalid(said.unwrap_or_default().trim_end_matches(['.', ' ']).to_owned()));
     }
-    if let Some(call) = between(text, "given name and argument types '", "'") {
+    // The types of lists have quotes in them.
+    if let Some(call) = between(text, "given name and argument types '", "'. ") {
         return Some(wrong_types(call.split('(').next().unwrap_or(call), call));
     }
-    None
+    if let Some(name) = between(text, "to satisfy a call to '", "' function: coercion from ") {
+        let types = between(text, "' function: coercion from ", " to the signature")?;
+        return Some(wrong_types(name, &format!("{name}({types})")));
+    }
+    if text.starts_with("Aggregate functions are not allowed in the WHERE clause") {
+        return Some(SqlError::invalid(format!("an aggregate function{IN_WHERE}")).hint(
+            "a condition on groups stands in HAVING, behind GROUP BY; one value of all rows is (SELECT avg(x) FROM t)",
+        ));
+    }
+    let ordered = between(text, "For SELECT DISTINCT, ORDER BY expressions ", " must appear in select list");
+    ordered.map(|key| {
+        let key = key.rsplit_once('.').filter(|_| !key.contains('(')).map_or(key, |(_, name)| name);
+        SqlError::invalid(format!("SELECT DISTINCT is ordered by `{key}`, which it does not select"))
+            .hint(format!("which of the rows that are one gives it? write GROUP BY .. ORDER BY min({key})"))
+    })
 }
 
 /// A text without the parentheses at its end that nothing in it opens, and with those that it leaves open closed.

@@ -22,6 +22,20 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
         let why = format!("{value} is not a value of {ty}");
         return Some(SqlError::invalid(why).hint("TRY_CAST is null for it, and DOUBLE has room for more"));
     }
+    let bounds = [
+        (" is too large to store in a Decimal", " Max is "),
+        (" is too small to store in a Decimal", " Min is "),
+    ];
+    if let Some((before, rest, end)) =
+        bounds.into_iter().find_map(|(of, end)| text.split_once(of).map(|(before, rest)| (before, rest, end)))
+    {
+        let value = before.rsplit(' ').next().unwrap_or(before);
+        let (_, end) = rest.split_once(end)?;
+        let why = format!("{value} does not fit into a DECIMAL that ends at {end}");
+        return Some(
+            SqlError::invalid(why).hint("TRY_CAST is null for it, and DECIMAL(38, 2) has room for more"),
+        );
+    }
     if text.starts_with("unnest() requires exactly one argument") {
         let why = "unnest() takes one list";
         return Some(SqlError::invalid(why.to_owned()).hint("of lists of lists write unnest(flatten(x))"));
@@ -66,6 +80,10 @@ mod tests {
                 "3000000000 is not a value of Int32\n  TRY_CAST",
             ),
             ("unnest() requires exactly one argument", "unnest() takes one list\n"),
+            (
+                "Invalid argument error: 12345.68 is too large to store in a Decimal128 of precision 6. Max is 9999.99",
+                "12345.68 does not fit into a DECIMAL that ends at 9999.99\n",
+            ),
             ("Unsupported CAST from Struct(\"a\": Int64) to Utf8View", "to_json(x)"),
             (
                 "Cast error: Cannot cast value 'abc' to value of Boolean type",
