@@ -19,14 +19,11 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
-use super::listed::{self, is_list};
 use super::path::{parts, text};
-use super::spans::{self, is_span};
-use super::times::{self, is_time};
+use super::spans::is_span;
+use super::spelled::{self, is_list};
+use super::times::{self, SAID, is_time};
 use crate::error::SqlError;
-
-/// Most characters of a text in a message.
-pub(super) const SAID: usize = 100;
 
 /// The call in the place of a cast, if it is one of these; `safe` casts give null for what they cannot read.
 pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> Option<Expr> {
@@ -89,41 +86,13 @@ impl ScalarUDFImpl for Converted {
 
 impl Converted {
     fn of(&self, values: &ArrayRef) -> DfResult<ArrayRef> {
-        if let Some(texts) = texts(values)? {
+        if let Some(texts) = spelled::texts(values)? {
             return Ok(arrow_cast::cast(&texts, &self.to)?);
         }
         let texts = arrow_cast::cast(values, &DataType::Utf8)?;
         let texts = texts.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a cast"))?;
         read(texts, &self.to, self.safe)
     }
-}
-
-/// The texts of what the engine writes in another way: times, spans of time and lists.
-pub(super) fn texts(values: &ArrayRef) -> DfResult<Option<StringArray>> {
-    Ok(match values.data_type() {
-        of if is_span(of) => Some(spans::texts(values)?),
-        of if is_list(of) => Some(listed::texts(values)?),
-        DataType::Timestamp(..) => {
-            let times = arrow_cast::cast(values, &DataType::Utf8)?;
-            let times = times.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a cast"))?;
-            Some(times.iter().map(|time| time.map(usual)).collect())
-        }
-        _ => None,
-    })
-}
-
-/// A time in the manner of DuckDB: `2024-05-29T10:46:11.500` as `2024-05-29 10:46:11.5`.
-fn usual(time: &str) -> String {
-    let blank = time.replacen('T', " ", 1);
-    let (time, zone) = match blank.strip_suffix('Z') {
-        Some(time) => (time, "+00"),
-        None => (blank.as_str(), ""),
-    };
-    let time = match time.rsplit_once('.') {
-        Some((_, fraction)) if is_digits(fraction) => time.trim_end_matches('0').trim_end_matches('.'),
-        _ => time,
-    };
-    format!("{time}{zone}")
 }
 
 fn is_digits(text: &str) -> bool {
@@ -266,18 +235,6 @@ mod tests {
             ("inf", None),
         ] {
             assert_eq!(nearest(text), number, "{text}");
-        }
-    }
-
-    #[test]
-    fn times_have_a_blank_and_no_zeros_behind() {
-        for (engine, written) in [
-            ("2024-05-29T10:46:11", "2024-05-29 10:46:11"),
-            ("2024-05-29T10:46:10.500", "2024-05-29 10:46:10.5"),
-            ("2024-05-29T10:46:10.120Z", "2024-05-29 10:46:10.12+00"),
-            ("2024-05-29T10:46:10.500+01:00", "2024-05-29 10:46:10.500+01:00"),
-        ] {
-            assert_eq!(usual(engine), written);
         }
     }
 }

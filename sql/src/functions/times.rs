@@ -8,8 +8,10 @@ use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use gstore_core::shortened;
 
-use super::casts::SAID;
 use crate::error::SqlError;
+
+/// Most characters of a text in a message.
+pub(super) const SAID: usize = 100;
 
 /// Whether a type is of times, dates or times of the day.
 pub(super) fn is_time(ty: &DataType) -> bool {

@@ -1,4 +1,5 @@
-//! Texts of lists in the manner of DuckDB: `[a, NULL, '', 'b,c']`, where quotes set apart what would read otherwise.
+//! Texts of times, spans of time and lists in the manner of DuckDB: of `[a, NULL, '', 'b,c']` quotes set apart what would
+//! read otherwise.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, FieldRef};
 use datafusion::error::Result as DfResult;
 
-use super::casts;
+use super::spans::{self, is_span};
 use crate::error::SqlError;
 
 /// Signs that have a meaning in such a text.
@@ -29,8 +30,38 @@ fn item(ty: &DataType) -> Option<&FieldRef> {
     }
 }
 
+/// The texts of what the engine writes in another way: times, spans of time and lists.
+pub(super) fn texts(values: &ArrayRef) -> DfResult<Option<StringArray>> {
+    Ok(match values.data_type() {
+        of if is_span(of) => Some(spans::texts(values)?),
+        of if is_list(of) => Some(of_lists(values)?),
+        DataType::Timestamp(..) => {
+            let times = arrow_cast::cast(values, &DataType::Utf8)?;
+            let times = times.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a time"))?;
+            Some(times.iter().map(|time| time.map(usual)).collect())
+        }
+        _ => None,
+    })
+}
+
+/// A time in the manner of DuckDB: `2024-05-29T10:46:11.500` as `2024-05-29 10:46:11.5`.
+fn usual(time: &str) -> String {
+    let blank = time.replacen('T', " ", 1);
+    let (time, zone) = match blank.strip_suffix('Z') {
+        Some(time) => (time, "+00"),
+        None => (blank.as_str(), ""),
+    };
+    let time = match time.rsplit_once('.') {
+        Some((_, fraction)) if fraction.bytes().all(|byte| byte.is_ascii_digit()) => {
+            time.trim_end_matches('0').trim_end_matches('.')
+        }
+        _ => time,
+    };
+    format!("{time}{zone}")
+}
+
 /// The texts of lists.
-pub(super) fn texts(lists: &ArrayRef) -> DfResult<StringArray> {
+fn of_lists(lists: &ArrayRef) -> DfResult<StringArray> {
     let no_list = || SqlError::internal("type of a list");
     let item = item(lists.data_type()).ok_or_else(no_list)?;
     let lists = arrow_cast::cast(lists, &DataType::List(Arc::clone(item)))?;
@@ -45,7 +76,7 @@ pub(super) fn texts(lists: &ArrayRef) -> DfResult<StringArray> {
 fn elements(values: &ArrayRef) -> DfResult<Vec<String>> {
     let is_nested = is_list(values.data_type());
     let quoted = |text: &str| if is_nested { text.to_owned() } else { quoted(text) };
-    if let Some(texts) = casts::texts(values)? {
+    if let Some(texts) = texts(values)? {
         return Ok(texts.iter().map(|text| text.map_or_else(|| "NULL".to_owned(), quoted)).collect());
     }
     let options = FormatOptions::default();
@@ -68,5 +99,22 @@ fn quoted(text: &str) -> String {
     match is_plain {
         true => text.to_owned(),
         false => format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_blank_and_no_zeros_behind() {
+        for (engine, written) in [
+            ("2024-05-29T10:46:11", "2024-05-29 10:46:11"),
+            ("2024-05-29T10:46:10.500", "2024-05-29 10:46:10.5"),
+            ("2024-05-29T10:46:10.120Z", "2024-05-29 10:46:10.12+00"),
+            ("2024-05-29T10:46:10.500+01:00", "2024-05-29 10:46:10.500+01:00"),
+        ] {
+            assert_eq!(usual(engine), written);
+        }
     }
 }
