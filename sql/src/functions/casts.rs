@@ -15,6 +15,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    lit,
 };
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
@@ -25,22 +26,33 @@ use super::spelled::{self, is_list};
 use super::times::{self, SAID, is_time};
 use crate::error::SqlError;
 
-/// The call in the place of a cast, if it is one of these; `safe` casts give null for what they cannot read.
-pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> Option<Expr> {
-    let from = of.get_type(schema).ok()?;
+/// What takes the place of a cast, if it is one of these; `safe` casts give null for what they cannot read.
+///
+/// # Errors
+/// A written text that is to be a time and is none: that is refused before anything runs.
+pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> DfResult<Option<Expr>> {
+    let Ok(from) = of.get_type(schema) else { return Ok(None) };
     // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are written,
     // and others that are have been replaced before.
     let of_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
     let reads = is_text(&from) && (of_list || is_time(to) || safe && to.is_integer());
     let is_written = matches!(from, DataType::Timestamp(..)) || is_span(&from) || is_list(&from);
     let writes = is_written && is_text(to);
-    (reads || writes).then(|| converted(of.clone(), to, safe))
+    if !(reads || writes) {
+        return Ok(None);
+    }
+    if let Expr::Literal(text, _) = of
+        && is_time(to)
+    {
+        let time = Converted::new(to, safe).of(&text.to_array()?)?;
+        return Ok(Some(lit(ScalarValue::try_from_array(&time, 0)?)));
+    }
+    Ok(Some(converted(of.clone(), to, safe)))
 }
 
 /// The call that has a value as one of another type.
 pub(super) fn converted(of: Expr, to: &DataType, safe: bool) -> Expr {
-    let signature = Signature::any(1, Volatility::Immutable);
-    let function = ScalarUDF::from(Converted { to: to.clone(), safe, signature });
+    let function = ScalarUDF::from(Converted::new(to, safe));
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
@@ -85,6 +97,10 @@ impl ScalarUDFImpl for Converted {
 }
 
 impl Converted {
+    fn new(to: &DataType, safe: bool) -> Self {
+        Self { to: to.clone(), safe, signature: Signature::any(1, Volatility::Immutable) }
+    }
+
     fn of(&self, values: &ArrayRef) -> DfResult<ArrayRef> {
         if let Some(texts) = spelled::texts(values)? {
             return Ok(arrow_cast::cast(&texts, &self.to)?);

@@ -35,8 +35,8 @@ impl FunctionRewrite for RoundedCasts {
 
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
         let converted = match &expr {
-            Expr::Cast(Cast { expr, field }) => casts::call(expr, field.data_type(), false, schema),
-            Expr::TryCast(TryCast { expr, field }) => casts::call(expr, field.data_type(), true, schema),
+            Expr::Cast(Cast { expr, field }) => casts::call(expr, field.data_type(), false, schema)?,
+            Expr::TryCast(TryCast { expr, field }) => casts::call(expr, field.data_type(), true, schema)?,
             _ => None,
         };
         if let Some(call) = converted {
