@@ -2,15 +2,10 @@
 //! the statement gives itself, keys of JSON read like fields, texts and times read like lists, and what its functions
 //! are called.
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
+mod found;
 
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Ident, Select, SelectItem, Spanned, Subscript, Value, Visitor,
-};
-use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
@@ -192,121 +187,5 @@ impl Names {
                 .hint("a subquery without a name has that of the column that it selects"),
             _ => error,
         }
-    }
-}
-
-/// The name of a column of a result where the statement says it, in its place.
-fn named(item: &SelectItem) -> Option<(String, Place)> {
-    let name = match item {
-        SelectItem::ExprWithAlias { alias, .. } => alias,
-        SelectItem::UnnamedExpr(Expr::Identifier(name)) => name,
-        SelectItem::UnnamedExpr(expr) => {
-            let start = expr.span().start;
-            return Some((expr.to_string(), (start.line, start.column)));
-        }
-        _ => return None,
-    };
-    let written = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
-    Some((written, place(name)))
-}
-
-/// A name without quotes and without a table.
-fn bare(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Identifier(name) if name.quote_style.is_none() => Some(name.value.clone()),
-        _ => None,
-    }
-}
-
-fn place(name: &Ident) -> Place {
-    (name.span.start.line, name.span.start.column)
-}
-
-/// The key of an index such as `['id']`.
-fn key(access: &AccessExpr) -> Option<String> {
-    let AccessExpr::Subscript(Subscript::Index { index: Expr::Value(value) }) = access else { return None };
-    match &value.value {
-        Value::SingleQuotedString(key) => Some(key.clone()),
-        _ => None,
-    }
-}
-
-impl Visitor for Names {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        match expr {
-            Expr::Identifier(name) if name.quote_style == Some('"') => self.quoted.push(name.value.clone()),
-            Expr::CompoundIdentifier(parts) => {
-                if let [.., column, key] = parts.as_slice()
-                    && column.value.eq_ignore_ascii_case("record")
-                {
-                    self.fields.push((column.value.clone(), key.value.clone(), place(column)));
-                }
-            }
-            Expr::CompoundFieldAccess { root, access_chain } => {
-                if let (Expr::Identifier(column), Some(key)) = (&**root, access_chain.first().and_then(key)) {
-                    self.fields.push((column.value.clone(), key, place(column)));
-                } else {
-                    let start = root.span().start;
-                    self.listed.push((expr.to_string(), (start.line, start.column)));
-                }
-            }
-            Expr::Function(function) => {
-                let name = function.name.0.last().and_then(|part| part.as_ident());
-                self.called.extend(name.map(|name| (name.value.clone(), place(name))));
-            }
-            Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {
-                let start = expr.span().start;
-                self.joined.push((start.line, start.column));
-            }
-            Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq, right, .. } => {
-                self.bare.extend(bare(right));
-            }
-            Expr::InList { list, .. } => self.bare.extend(list.iter().filter_map(bare)),
-            Expr::Collate { collation, .. } => {
-                self.collated.extend(collation.0.first().and_then(|part| part.as_ident()).map(place));
-            }
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-        if let Some(condition) = &select.selection {
-            let Span { start, end } = condition.span();
-            self.filters.push(((start.line, start.column), (end.line, end.column)));
-        }
-        let mut names = HashSet::new();
-        for (name, place) in select.projection.iter().filter_map(named) {
-            if !names.insert(name) {
-                self.twice.push(place);
-            }
-        }
-        let is_star =
-            |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
-        if let Some(second) = select.projection.iter().filter(is_star).nth(1) {
-            let start = second.span().start;
-            self.stars.push((start.line, start.column));
-        }
-        for item in &select.projection {
-            if let SelectItem::UnnamedExpr(expr @ Expr::Subquery(_)) = item {
-                let start = expr.span().start;
-                self.unnamed.push((start.line, start.column));
-            }
-        }
-        for item in &select.projection {
-            // What names itself has a column in it that there is not.
-            if let SelectItem::ExprWithAlias { expr, alias } = item
-                && !dialect::names_itself(expr, alias)
-            {
-                self.given.push(if alias.quote_style.is_some() {
-                    alias.value.clone()
-                } else {
-                    alias.value.to_lowercase()
-                });
-            }
-        }
-        ControlFlow::Continue(())
     }
 }
