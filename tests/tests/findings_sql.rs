@@ -180,7 +180,10 @@ fn conditions_choose_the_candidates_of_a_selection() {
     assert!(!written.is_empty() && written.lines().all(|line| line.contains(r#""source":"b""#)), "{written}");
     for (condition, says) in [
         ("source = 'b'\nAND sorce = 'b'", "--where: there is no column `sorce` (line 2, column 5)"),
-        ("source = wiki", "--where: there is no column `wiki` (line 1, column 10)\n  text stands in single quotes: 'wiki'"),
+        (
+            "source = wiki",
+            "--where: there is no column `wiki` (line 1, column 10)\n  text stands in single quotes: 'wiki'",
+        ),
         ("score > 0.1", "rows have scores in influence(): SELECT id, score FROM influence("),
         ("row = 0 AND source = 1", "'a' in it is no number to compare with 1 (line 1, column 13)"),
         ("1 = 1) or (1 = 1", "the condition closes a parenthesis that it does not open"),

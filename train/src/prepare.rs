@@ -6,7 +6,7 @@ use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
 use gstore_model::{CandleDevice, Device};
 
-use crate::checkpoint::{lora_dropout, model_config};
+use crate::checkpoint::{check_config, lora_dropout, model_config};
 use crate::cut::{SHARES, largest};
 use crate::data::{Samples, Texts, load, load_held_out};
 use crate::error::TrainError;
@@ -60,6 +60,9 @@ impl Prepared {
             Some(base) => base.decoder().clone(),
             None => Decoder::read(&request.model.join("config.json"))?,
         };
+        if let (Method::Full, Some(from)) = (&request.method, &request.saving.resume_from) {
+            check_config(from, &decoder)?;
+        }
         let has_factors = matches!(request.method, Method::Lora(_) | Method::Adapter(_));
         request.steps.dropout.check(&decoder, has_factors)?;
         let config = model_config(&request.model)?;

@@ -215,11 +215,11 @@ pub(crate) fn start<B: Backend + Clone>(
     let (output, kind) = (&request.output, request.steps.optimizer);
     if let Some(last) = last_checkpoint(output)?.filter(|_| !overwrites) {
         check_files(&last.folder)?;
-        return resume(&last.folder, base, kind, backend);
+        return resume(&last.folder, base, decoder, kind, backend);
     }
     // Its files were checked for the identity.
     if let Some(from) = &request.saving.resume_from {
-        return resume(from, base, kind, backend);
+        return resume(from, base, decoder, kind, backend);
     }
     let parameters = fresh(request, base, decoder, backend)?;
     let optimizer = Optimizer::new(kind, parameters.trained().len());

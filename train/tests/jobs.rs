@@ -507,6 +507,18 @@ fn what_cannot_be_trained_is_refused() {
     let mut adapter = world.request("adapter", lora());
     adapter.saving.resume_from = Some(whole.output.join("checkpoint-3"));
     refused(&adapter, "it has all weights, and an adapter is to be trained");
+    // Later checkpoints would have the model's configuration, and the weights of the checkpoint's.
+    let other = world.path("other");
+    copy(&whole.output.join("checkpoint-3"), &other);
+    let mut config = crate::common::support::json(&other.join("config.json"));
+    config["rms_norm_eps"] = 0.1.into();
+    fs_err::write(other.join("config.json"), config.to_string()).unwrap();
+    let mut onward = world.request("onward", Method::Full);
+    onward.saving.resume_from = Some(other);
+    refused(&onward, "its config.json is not that of the model to be trained; name it as the model too");
+    onward.saving.resume_from = Some(whole.output.join("checkpoint-3"));
+    onward.steps.optimizer = OptimizerKind::Sgd(Sgd { momentum: 0.0, ..Sgd::default() });
+    refused(&onward, "its optimizer was AdamW, whose moments SGD would drop");
     // A tokenizer with more tokens than the model.
     let small = world.path("small");
     fs_err::create_dir(&small).unwrap();

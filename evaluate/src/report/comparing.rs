@@ -94,7 +94,7 @@ impl Comparing<'_> {
             system: self.name(*system),
             against: self.name(self.base),
             difference: paired.difference,
-            relative_percent: base.map(|(base, _)| 100.0 * paired.difference / base),
+            relative_percent: base.map(|(base, _)| 100.0 * paired.difference / base.abs()),
             low: drawn(paired.interval).map(|interval| interval.low),
             high: drawn(paired.interval).map(|interval| interval.high),
             p: enough.then_some(paired.p),

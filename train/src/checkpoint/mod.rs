@@ -23,7 +23,7 @@ pub(crate) use folder::{
     Lock, Made, check_writable, make, make_json, remove, remove_all, remove_replaced, remove_unfinished,
     replaced, unfinished,
 };
-pub(crate) use read::{Resumed, check_json, identity_of, resume};
+pub(crate) use read::{Resumed, check_config, check_json, identity_of, resume};
 pub(crate) use state::TrainingState;
 pub(crate) use write::{json as write_json, write, write_weights};
 

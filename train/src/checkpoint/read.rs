@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Remedy;
 use gstore_model::Backend;
+use gstore_model::architectures::Decoder;
 use gstore_model::weights::{
     Adapter, ModelFolder, Moments, MomentsError, MomentsFile, OwnState, TrainerState, read_momentum,
 };
@@ -27,13 +28,15 @@ pub(crate) struct Resumed<B: Backend> {
     pub pending: Vec<f64>,
 }
 
-/// Reads parameters, optimizer and log of a checkpoint of `base`, whose files were checked.
+/// Reads parameters, optimizer and log of a checkpoint of `base`, whose files were checked. `decoder`: the model that is
+/// trained.
 ///
 /// # Errors
 /// A folder that does not fit.
 pub(crate) fn resume<B: Backend + Clone>(
     folder: &Path,
     base: Option<&ModelFolder>,
+    decoder: &Decoder,
     kind: OptimizerKind,
     backend: B,
 ) -> Result<Resumed<B>, TrainError> {
@@ -42,7 +45,10 @@ pub(crate) fn resume<B: Backend + Clone>(
     let state = TrainerState::read(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
     let parameters = match base.filter(|_| is_adapter(folder)) {
         Some(base) => Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?,
-        None => Parameters::full(&ModelFolder::open(folder)?, backend)?,
+        None => {
+            check_config(folder, decoder)?;
+            Parameters::full(&ModelFolder::open(folder)?, backend)?
+        }
     };
     let tensors = read_optimizer(folder, &parameters, kind)?;
     let (step, states) = match tensors {
@@ -61,6 +67,26 @@ pub(crate) fn resume<B: Backend + Clone>(
     });
     let (log, evaluations) = read_log(folder)?;
     Ok(Resumed { parameters, optimizer, log, evaluations, pending: pending.unwrap_or_default() })
+}
+
+/// An error if a checkpoint of all weights is computed with in another way than the model that is trained, whose
+/// configuration is written with the weights.
+pub(crate) fn check_config(folder: &Path, decoder: &Decoder) -> Result<(), TrainError> {
+    let own = Decoder::read(&folder.join("config.json"))?;
+    if own == *decoder {
+        return Ok(());
+    }
+    let differs = match own.vocab_size == decoder.vocab_size {
+        true => String::new(),
+        false => format!(": it has {} tokens, and that {}", own.vocab_size, decoder.vocab_size),
+    };
+    let model = Remedy::Option("model", &folder.display().to_string()).to_string();
+    Err(TrainError::Checkpoint {
+        folder: folder.to_owned(),
+        what: format!(
+            "its config.json is not that of the model to be trained{differs}; name it as the model too: {model}"
+        ),
+    })
 }
 
 /// Steps, where they are said, and the state of each tensor; none for an optimizer that keeps nothing.
@@ -85,7 +111,17 @@ fn read_optimizer<B: Backend + Clone>(
             let states = (0..trained.len()).map(read).collect::<Result<_, _>>()?;
             Ok(Some((file.step()?, states)))
         }
-        OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => Ok(None),
+        OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => {
+            let file = Moments::find(folder).ok();
+            let moments = file.and_then(|file| MomentsFile::open(&file, trained.to_vec(), |_| true).ok());
+            match moments.is_some_and(|file| file.has_first()) {
+                false => Ok(None),
+                true => Err(TrainError::Checkpoint {
+                    folder: folder.to_owned(),
+                    what: "its optimizer was AdamW, whose moments SGD would drop".into(),
+                }),
+            }
+        }
         OptimizerKind::Sgd(_) => {
             let momentum = read_momentum(&optimizer_file(folder)?, trained)?;
             let state = |first| TensorState { first, second: Vec::new() };
@@ -180,7 +216,8 @@ impl<B: Backend + Clone> Trainer<B> {
         backend: B,
     ) -> Result<Trainer<B>, TrainError> {
         check_files(folder)?;
-        let Resumed { parameters, optimizer, .. } = resume(folder, Some(base), kind, backend)?;
+        let Resumed { parameters, optimizer, .. } =
+            resume(folder, Some(base), base.decoder(), kind, backend)?;
         Ok(Trainer::new(parameters, optimizer, options))
     }
 }
