@@ -11,10 +11,15 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
+use super::python;
+
 const NAME: &str = "chat_template";
 
 /// Steps of one rendering: enough for a conversation of a hundred thousand turns.
 const STEPS: u64 = 10_000_000;
+
+/// How the error begins where a template fills in a text with `%`, which minijinja has for numbers alone.
+const PERCENT_OF_TEXT: &str = "tried to use % operator on unsupported types string";
 
 /// The largest width or count that a filter takes.
 const WIDEST: i64 = 10_000;
@@ -29,6 +34,11 @@ impl ChatEnvironment {
         env.set_unknown_method_callback(|state, value, method, args| {
             if method == "format" {
                 check_format(Some(value))?;
+            }
+            if let Some(text) = value.as_str()
+                && let Some(given) = python::of_text(text, method, args)?
+            {
+                return Ok(given);
             }
             minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
         });
@@ -95,6 +105,9 @@ fn too_wide() -> Error {
 /// The message that a template raised, or what went wrong in it.
 pub(super) fn reason(error: &Error) -> String {
     match (error.kind(), error.detail()) {
+        (ErrorKind::InvalidOperation, Some(detail)) if detail.starts_with(PERCENT_OF_TEXT) => {
+            format!("{detail}: write text | format(value) for Python's text % value")
+        }
         (ErrorKind::InvalidOperation, Some(detail)) => detail.to_owned(),
         _ => error.to_string(),
     }
@@ -284,6 +297,40 @@ mod tests {
             render("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}"),
             "01"
         );
+    }
+
+    /// As Python 3 gives them.
+    #[test]
+    fn methods_of_texts_are_those_of_python() {
+        for (expression, expected) in [
+            (r#""they're bill's FRIENDS 3d_world 中a".title()"#, r#""They'Re Bill'S Friends 3D_World 中A""#),
+            ("'aab'.removeprefix('a')", r#""ab""#),
+            ("'abb'.removesuffix('bb') ~ 'abb'.removesuffix('c')", r#""aabb""#),
+            ("'a-b-c'.partition('-')", r#"["a", "-", "b-c"]"#),
+            ("'a-b-c'.rpartition('-')", r#"["a-b", "-", "c"]"#),
+            ("'abc'.partition('-')", r#"["abc", "", ""]"#),
+            ("'abc'.rpartition('-')", r#"["", "", "abc"]"#),
+            ("'a-b-c'.rsplit('-', 1)", r#"["a-b", "c"]"#),
+            ("'a-b-c'.rsplit('-')", r#"["a", "b", "c"]"#),
+            ("'a-b'.rsplit('-', 0)", r#"["a-b"]"#),
+            ("'%s has %d' | format('a', 2)", r#""a has 2""#),
+        ] {
+            let source = format!("{{{{ ({expression}) | tojson }}}}");
+            assert_eq!(render(&source), expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn what_python_has_and_a_template_has_not_is_refused_in_words() {
+        let fails = |source: &str| {
+            let error = ChatEnvironment::new(source).unwrap().render(context! { x => "a" }).unwrap_err();
+            reason(&error)
+        };
+        assert!(fails("{{ '%s' % x }}").ends_with("write text | format(value) for Python's text % value"));
+        assert!(fails("{{ 'got %s' % 3 }}").contains("text | format(value)"));
+        assert!(fails("{{ x.swapcase() }}").contains("swapcase"), "{}", fails("{{ x.swapcase() }}"));
+        assert!(fails("{{ x.rsplit('') }}").contains("empty"));
+        assert_eq!(render("{{ 7 % 4 }}"), "3");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod chat;
 mod jinja;
 mod plain;
 mod presets;
+mod python;
 mod tulu;
 
 use std::borrow::Cow;
