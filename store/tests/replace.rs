@@ -41,12 +41,14 @@ fn a_changed_sample_takes_the_place_of_the_old_one() {
     assert_eq!(append.push(sample("s3", b"other")).unwrap(), Pushed::Replaced { row: 10, old: 3 });
     assert_eq!(append.push(sample("s4", &record(4))).unwrap(), Pushed::Unchanged(4));
     assert_eq!(append.push(sample("new", b"x")).unwrap(), Pushed::Added(11));
-    assert_eq!(append.push(sample("s3", b"other")).unwrap(), Pushed::Unchanged(10));
+    assert_eq!(append.push(sample("s3", b"other")).unwrap(), Pushed::Repeated(10));
+    assert_eq!(append.push(sample("s4", &record(4))).unwrap(), Pushed::Repeated(4));
+    assert!(matches!(append.push(sample("s4", b"four")), Err(AppendError::DuplicateId { .. })));
     assert!(matches!(append.push(sample("s3", b"third")), Err(AppendError::DuplicateId { .. })));
     assert_eq!(append.push(sample("s9", b"nine")).unwrap(), Pushed::Replaced { row: 12, old: 9 });
     assert_eq!(append.first_row(), 10);
     let report = append.finish().unwrap();
-    assert_eq!((report.added, report.replaced, report.unchanged, report.kept), (1, 2, 2, 0));
+    assert_eq!((report.added, report.replaced, report.unchanged, report.kept), (1, 2, 1, 0));
     let snapshot = store.snapshot().unwrap();
     assert_eq!(report.snapshot, Some(snapshot.number()));
     let part = snapshot.dataset("pool").unwrap();

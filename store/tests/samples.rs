@@ -102,7 +102,7 @@ fn changed_and_duplicate_samples_are_refused() {
     let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
     let sample = |id, record| NewSample { id, record: Some(record), metadata: vec![] };
     assert_eq!(append.push(sample("new", b"a")).unwrap(), Pushed::Added(5));
-    assert_eq!(append.push(sample("new", b"a")).unwrap(), Pushed::Unchanged(5));
+    assert_eq!(append.push(sample("new", b"a")).unwrap(), Pushed::Repeated(5));
     assert!(matches!(append.push(sample("new", b"b")), Err(AppendError::DuplicateId { .. })));
     assert!(matches!(append.push(sample("s3", b"b")), Err(AppendError::Changed { row: 3, .. })));
     assert!(matches!(append.push(sample("", b"b")), Err(AppendError::IdLength(0))));
@@ -111,6 +111,7 @@ fn changed_and_duplicate_samples_are_refused() {
     let keep = AppendOptions { if_changed: IfChanged::Keep, ..options("add") };
     let mut append = store.append(&dataset(), vec![], keep).unwrap();
     assert_eq!(append.push(sample("s3", b"b")).unwrap(), Pushed::Kept(3));
+    assert!(matches!(append.push(sample("s3", b"b")), Err(AppendError::DuplicateId { .. })));
     assert_eq!(append.push(sample("s7", b"b")).unwrap(), Pushed::Added(5));
     let report = append.finish().unwrap();
     assert_eq!((report.added, report.kept), (1, 1));

@@ -177,19 +177,24 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
         "{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}\n";
     write(&place, "twice.jsonl", twice);
     said(&add(&place, "twice", "twice.jsonl", &[]), 1, &["2 records cannot be added", "line 2", "line 3"]);
-    let report = place.json(&[
-        "add",
-        "--dataset",
-        "twice",
-        "--data",
-        "twice.jsonl",
-        "--duplicates",
-        "first",
-        "--json",
-    ]);
-    let count = |key: &str| report[key].as_u64();
-    assert_eq!((count("added"), count("duplicates"), count("unchanged")), (Some(1), Some(2), Some(0)));
+    let first = ["add", "--dataset", "twice", "--data", "twice.jsonl", "--duplicates", "first", "--json"];
+    // Once more, the first of each id is the stored sample: the others are as little looked at as before.
+    for (changed, [added, unchanged, replaced]) in
+        [("refuse", [1u64, 0, 0]), ("refuse", [0, 1, 0]), ("replace", [0, 1, 0])]
+    {
+        let report = place.json(&[&first[..], &["--if-changed", changed]].concat());
+        let counts = ["added", "unchanged", "replaced", "duplicates"].map(|key| report[key].as_u64());
+        assert_eq!(counts, [added, unchanged, replaced, 2].map(Some), "{changed}: {report}");
+    }
     assert_eq!(record(&place, "twice", 0)["text"], "x");
+    said(&add(&place, "twice", "twice.jsonl", &["--if-changed", "replace"]), 1, &["line 2", "line 3"]);
+    // A line that is gone is no change of its sample.
+    write(&place, "next.jsonl", "{\"id\":\"b\",\"text\":\"x\"}\n{\"id\":\"c\",\"text\":\"x\"}\n");
+    said(&add(&place, "twice", "next.jsonl", &[]), 0, &["2 samples added"]);
+    write(&place, "next.jsonl", "{\"id\":\"a\",\"text\":\"z\"}\n{\"id\":\"c\",\"text\":\"x\"}\n");
+    let replaced = add(&place, "twice", "next.jsonl", &["--if-changed", "replace"]);
+    said(&replaced, 0, &["twice: 0 samples added, 1 was there already, 1 replaced"]);
+    assert_eq!(place.value("SELECT count(*) FROM twice"), "3");
 }
 
 #[test]

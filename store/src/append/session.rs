@@ -11,6 +11,7 @@ use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, supersede};
 use gstore_core::{DatasetName, Digest, RowSet, many};
+use roaring::RoaringTreemap;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -69,6 +70,8 @@ pub enum Pushed {
     Unchanged(u64),
     /// Another sample with its id is in this row and stays.
     Kept(u64),
+    /// An earlier sample of this append is the same and has this row. It is not counted.
+    Repeated(u64),
     /// A sample with its id was deleted, so it was left out.
     LeftOut,
     /// It takes the place of another sample with its id.
@@ -110,6 +113,8 @@ pub struct SampleAppend {
     /// Place of each column of the append among the dataset's.
     places: Vec<usize>,
     ids: KnownIds,
+    /// Stored rows that stay and whose ids came: an id that comes twice is that of two samples of the append.
+    met: RoaringTreemap,
     /// Rows whose ids get new rows: live ones, which are deleted with it, and deleted ones.
     superseded: Vec<u64>,
     /// Digests of ids that are added again.
@@ -151,6 +156,7 @@ impl SampleAppend {
             options,
             places,
             ids,
+            met: RoaringTreemap::new(),
             superseded: Vec::new(),
             restored: Vec::new(),
             write: None,
@@ -202,6 +208,9 @@ impl SampleAppend {
     }
 
     /// Adds a sample, or finds that it is there already.
+    ///
+    /// # Errors
+    /// A sample that the dataset does not take, or whose id an earlier one of this append has with other content.
     pub fn push(&mut self, sample: NewSample<'_>) -> Result<Pushed, AppendError> {
         self.files.check()?;
         if sample.id.is_empty() || sample.id.len() > ID_LIMIT {
@@ -212,22 +221,26 @@ impl SampleAppend {
             self.part.columns.iter().zip(&values).map(|(c, v)| (c.name.as_str(), v.clone())).collect();
         let digest = sample_digest(sample.record, &mut named);
         if let Some(known) = self.ids.added(sample.id) {
-            if known.digest != digest {
-                return Err(AppendError::DuplicateId { id: sample.id.to_owned() });
-            }
-            self.report.unchanged += 1;
-            return Ok(Pushed::Unchanged(known.row));
+            return repeated(sample.id, known, digest);
         }
         let row = self.part.next_row;
         let stored = self.ids.stored(sample.id)?;
         let pushed = match stored {
+            Stored::Live(known) if self.met.contains(known.row) => return repeated(sample.id, known, digest),
             Stored::Live(known) => self.known(&sample, known, digest)?,
             Stored::Deleted(..) if self.options.if_deleted == IfDeleted::LeaveOut => Pushed::LeftOut,
             Stored::Deleted(..) | Stored::Nothing => Pushed::Added(row),
         };
         match pushed {
-            Pushed::Unchanged(_) => self.report.unchanged += 1,
-            Pushed::Kept(_) => self.report.kept += 1,
+            Pushed::Unchanged(row) => {
+                self.report.unchanged += 1;
+                self.met.insert(row);
+            }
+            Pushed::Kept(row) => {
+                self.report.kept += 1;
+                self.met.insert(row);
+            }
+            Pushed::Repeated(_) => {}
             Pushed::LeftOut => self.report.left_out += u64::from(self.ids.leave_out(stored)),
             Pushed::Added(_) | Pushed::Replaced { .. } => {
                 self.files.push(row, &sample, &values)?;
@@ -356,6 +369,14 @@ impl SampleAppend {
         change.changes.push(text);
         change.datasets.push(self.part.clone());
         publish(&self.store, &self.lock, &self.base, change)
+    }
+}
+
+/// What becomes of a sample whose id came before in the same append.
+fn repeated(id: &str, known: Known, digest: Digest) -> Result<Pushed, AppendError> {
+    match known.digest == digest {
+        true => Ok(Pushed::Repeated(known.row)),
+        false => Err(AppendError::DuplicateId { id: id.to_owned() }),
     }
 }
 

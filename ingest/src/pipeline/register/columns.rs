@@ -19,8 +19,6 @@ const SHOWN: usize = 10;
 pub(super) struct Found {
     pub(super) skipped: u64,
     pub(super) duplicates: u64,
-    /// Duplicates that are equal to the first of their id.
-    pub(super) equal: u64,
     pub(super) unscorable: u64,
     /// The layouts of records that have none of gstore's own, in the order in which they came.
     pub(super) layouts: Vec<Layout>,

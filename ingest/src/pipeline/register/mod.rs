@@ -153,7 +153,7 @@ fn add_named(
         progress.note(note);
     }
     let new = append.report();
-    let known = new.unchanged.saturating_sub(found.equal) + new.kept + new.replaced + new.left_out;
+    let known = new.unchanged + new.kept + new.replaced + new.left_out;
     check_existing(request, before.as_deref(), new.added, known)?;
     if let Some(then) = then {
         check_new(store, then, new.added + new.replaced, &texts)?;
@@ -165,8 +165,7 @@ fn add_named(
     let report = end(append)?;
     Ok(AddOutcome::Done(AddReport {
         added: report.added,
-        // Equal records of these very files are not there already.
-        unchanged: report.unchanged.saturating_sub(found.equal),
+        unchanged: report.unchanged,
         replaced: report.replaced,
         kept: report.kept,
         left_out: report.left_out,
@@ -210,7 +209,6 @@ fn fill(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<Vec<Content>, IngestError> {
-    let first_new = append.first_row();
     let mut ids = IdAllocator::new();
     let mut records = 0u64;
     let mut texts = Vec::new();
@@ -227,10 +225,9 @@ fn fill(
             .row(place.clone(), record.metadata)
             .map_err(|source| IngestError::Schema { path: file, source })?;
         let sample = NewSample { id: &id, record: Some(json), metadata };
-        match (push(append, first_new, &place, sample), request.duplicates) {
+        match (push(append, &place, sample), request.duplicates) {
             (Err(error), Duplicates::First) if error.is_repeated_id() => {
                 found.duplicates += 1;
-                found.equal += u64::from(matches!(error, IngestError::RepeatedId { .. }));
                 Ok(())
             }
             (pushed, _) => pushed,
@@ -295,20 +292,12 @@ fn no_samples(request: &AddRequest) -> IngestError {
     IngestError::NoSamples { path: request.data.first().cloned().unwrap_or_default() }
 }
 
-fn push(
-    append: &mut SampleAppend,
-    first_new: u64,
-    place: &Place,
-    sample: NewSample<'_>,
-) -> Result<(), IngestError> {
+fn push(append: &mut SampleAppend, place: &Place, sample: NewSample<'_>) -> Result<(), IngestError> {
     let id = sample.id;
     let pushed =
         append.push(sample).map_err(|source| IngestError::Append { place: place.clone(), source })?;
     match pushed {
-        // The row was allotted by an earlier record of this very registration.
-        Pushed::Unchanged(row) | Pushed::Kept(row) if row >= first_new => {
-            Err(IngestError::RepeatedId { place: place.clone(), id: id.to_owned() })
-        }
+        Pushed::Repeated(_) => Err(IngestError::RepeatedId { place: place.clone(), id: id.to_owned() }),
         _ => Ok(()),
     }
 }
