@@ -268,7 +268,7 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
     );
     for said in [
         "every row is kept; 10 rows of the true top bound no smaller budget",
-        "2000 of 2000 rows are computed in full (200 of them for labels, 200 a second time): ",
+        "200 rows are computed in full for labels, and 2000 of 2000 rows as they are kept, labelled ones a second time: ",
         "; nothing saved",
     ] {
         assert!(refused.stdout.contains(said), "{said}: {}", refused.stdout);

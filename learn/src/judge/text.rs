@@ -111,15 +111,13 @@ impl Report {
             self.choice.bound
         )?;
         if let Some(cost) = &self.cost {
-            // Kept rows that have labels are computed again where they are a dataset of their own.
-            let again = (cost.scored() - cost.rows as f64).max(0.0);
-            let twice = if again >= 0.5 { format!(", {again:.0} a second time") } else { String::new() };
+            // Kept rows are a dataset of their own.
             writeln!(
                 text,
-                "{:.0} of {} are computed in full ({} of them for labels{twice}): {} against {}; {}",
-                cost.scored().min(cost.rows as f64),
+                "{} computed in full for labels, and {:.0} of {} as they are kept, labelled ones a second time: {} against {}; {}",
+                many_of(cost.labelled, "row is", "rows are"),
+                cost.kept * cost.rows as f64,
                 many(cost.rows, "row"),
-                cost.labelled,
                 taken(cost.with(), cost.measured),
                 taken(cost.without(), cost.measured),
                 saved(cost.saving())
