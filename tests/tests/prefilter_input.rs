@@ -3,9 +3,9 @@
 use gstore_store::{FeatureAttrs, JobFeature, Store};
 use gstore_tests::made::{Numbers, append, feature, gradients, publish};
 use gstore_tests::place::Place;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::prefilter::{DIM, ROWS, fit, line, place, vector};
+use super::prefilter::{DIM, ROWS, fit, line, place, place_of, vector};
 
 /// What is said of a fit that is refused.
 fn refused(place: &Place, more: &[&str]) -> String {
@@ -130,4 +130,32 @@ fn gradients_as_inputs_spare_labels_only_where_they_are_those_of_the_labels() {
     // The vectors of the labels themselves.
     let (shared, saving) = cost("x,grad-sgd", &[]);
     assert!(shared == 3.0 && saving < 0.0, "{shared}, {saving}");
+}
+
+#[test]
+fn rows_without_a_prediction_are_counted_in_the_pool_and_not_among_the_labelled_ones() {
+    // All labelled rows have the column, and no other row.
+    let place = place_of(200, |row| {
+        let mut line = line(row);
+        if row < 200 {
+            line["most"] = json!(row % 7);
+        }
+        line
+    });
+    let done = place.run(&fit("cheap", &["--inputs", "x,most", "--budget", "20%"]));
+    assert_eq!(done.code, 4, "{}{}", done.stdout, done.stderr);
+    let why = "90.0 % for want of a prediction (missing or not finite: most in 90.0 % of rows)";
+    // A fifth of the tenth that has predictions is kept as well.
+    let told = format!("all targets together: 92.0 % of rows are kept, {why}; lowest recall");
+    assert!(done.stdout.contains(&told), "{}", done.stdout);
+    let hint = format!("it keeps {why}: --inputs that more rows have may do better");
+    for said in ["it would keep 92.0 % of the rows", hint.as_str()] {
+        assert!(done.stderr.contains(said), "{said}: {}", done.stderr);
+    }
+    // With a recall for a budget the pool is looked at as well; every row would be kept in any case.
+    let done = place.run(&fit("cheap", &["--inputs", "x,most", "--json"]));
+    assert_eq!(done.code, 4, "{}", done.stderr);
+    let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert_eq!(report["report"]["unpredicted"]["lacking"][0]["feature"], "most", "{report:#}");
+    assert!(done.stderr.contains("more labelled rows, other --inputs"), "{}", done.stderr);
 }

@@ -7,11 +7,11 @@ mod list;
 mod picture;
 mod scored;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gstore_core::Remedy;
-use gstore_learn::judge::{Budget, Cost, Report};
+use gstore_learn::judge::{Budget, Cost, Lacking, Report, Unpredicted};
 use gstore_learn::learners::Means;
 use gstore_learn::{FeatureSet, FitOptions, KIND, Labelled, LearnError, Matrix, Prediction, Prefilter};
 use gstore_store::{ArtifactPart, Snapshot, Store};
@@ -44,7 +44,8 @@ pub struct PrefilterRequest {
     pub seconds: Option<(f64, f64)>,
 }
 
-/// Rows of the pool at whose predictions a share is cut: its error is below 1 %.
+/// Rows of the pool at whose predictions a share is cut, and of which those without one are counted: the error of a
+/// share is below 1 %.
 const SHARE_ROWS: u64 = 20_000;
 
 /// Fits a prefilter and reports on it. Nothing is published.
@@ -92,8 +93,8 @@ pub fn fit_prefilter(
             Remedy::Option("random_labels", "")
         ));
     }
+    let (predictions, unpredicted) = predictions(snapshot, request, &prefilter, work)?;
     if let Budget::Share(share) = request.options.budget {
-        let predictions = predictions(snapshot, request, &prefilter, work)?;
         report.choice = prefilter.cut_at(share, &predictions, (&held_out, &data));
         report.notes.extend(prefilter.notes_of_ties(share, &predictions));
     }
@@ -102,10 +103,10 @@ pub fn fit_prefilter(
     // What was measured is what each takes by itself.
     let shared =
         if request.seconds.is_some() { 0.0 } else { of_labels - found.vectors.passes(&features.keys()) };
-    // Rows that nothing is predicted of are kept, and their labels were paid for. So are labelled rows of the top.
-    let unpredicted = unpredicted(&x);
+    // Rows of the pool that nothing is predicted of are kept. So are labelled rows of the top.
     let below = prefilter.kept_below(&held_out, &data) as f64 / live.max(1) as f64;
-    let kept = (report.choice.kept * (1.0 - unpredicted) + unpredicted + below).min(1.0);
+    let kept = (report.choice.kept * (1.0 - unpredicted.share) + unpredicted.share + below).min(1.0);
+    report.unpredicted = Some(unpredicted);
     let (labelled, measured) = (found.ids.len() as u64, request.seconds.is_some());
     let cost = Cost { rows: live, labelled, kept, feature, gradient, shared, measured };
     report.cost = Some(cost);
@@ -114,26 +115,31 @@ pub fn fit_prefilter(
     Ok((prefilter, report))
 }
 
-/// Predictions of a sample of the pool: what a share of rows is taken of.
+/// Predictions of a sample of the pool, of which a share of rows is taken, and what of it has none. Labelled rows say
+/// nothing of the latter: they may be those that have all values.
 fn predictions(
     snapshot: &Arc<Snapshot>,
     request: &PrefilterRequest,
     prefilter: &Prefilter,
     work: &Work<'_>,
-) -> Result<Vec<Prediction>, AnswerError> {
+) -> Result<(Vec<Prediction>, Unpredicted), AnswerError> {
     let features = prefilter.open(snapshot, &request.pool)?;
     let rows = drawn(features.samples().rows(), SHARE_ROWS, request.options.seed);
     let mut found = Vec::new();
+    let mut there: BTreeMap<&str, usize> = BTreeMap::new();
     for own in cells(&rows) {
         work.cancel.check().map_err(LearnError::from)?;
-        found.extend(prefilter.predict(&features.read(&own)?).into_iter().flatten());
+        let x = features.read(&own)?;
+        found.extend(prefilter.predict(&x).into_iter().flatten());
+        features.with_value(&x).into_iter().for_each(|(name, with)| *there.entry(name).or_default() += with);
     }
-    Ok(found)
-}
-
-/// The share of rows of which a value is missing or not finite.
-fn unpredicted(x: &Matrix) -> f64 {
-    1.0 - (0..x.rows()).filter(|row| x.is_finite(*row)).count() as f64 / x.rows().max(1) as f64
+    let without = |with: usize| 1.0 - with as f64 / rows.len().max(1) as f64;
+    let lacking =
+        there.into_iter().map(|(name, with)| Lacking { feature: name.to_owned(), share: without(with) });
+    let mut lacking: Vec<Lacking> = lacking.filter(|of| of.share > 0.0).collect();
+    lacking.sort_by(|a, b| b.share.total_cmp(&a.share));
+    let share = without(found.len());
+    Ok((found, Unpredicted { share, lacking }))
 }
 
 /// Labels and features of the rows that have both.

@@ -78,7 +78,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
         bail!(Refused(format!(
             "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of what it is to spare; {}",
-            percent(report.cost.map_or(report.choice.kept, |cost| cost.kept)),
+            percent(report.kept()),
             100.0 * (1.0 - saving),
             way_out(args.budget, &report)
         )));
@@ -101,14 +101,18 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
 }
 
 /// What may save something where a prefilter saves nothing.
-fn way_out(budget: Option<f64>, report: &Report) -> &'static str {
-    match budget {
+fn way_out(budget: Option<f64>, report: &Report) -> String {
+    if let Some(unpredicted) = report.too_many_unpredicted() {
+        return format!("it keeps {}: --inputs that more rows have may do better", unpredicted.text());
+    }
+    let way_out = match budget {
         None => "more labelled rows, other --inputs, a lower --recall or a --budget may do better",
         Some(share) if report.choice.cuts.iter().any(|cut| cut.share > share + 0.01) => {
             "more rows have the same prediction than --budget is to keep: other --inputs tell more of them apart"
         }
         Some(_) => "fewer labelled rows, inputs that cost less, or a smaller --budget may do better",
-    }
+    };
+    way_out.to_owned()
 }
 
 fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode> {

@@ -29,6 +29,6 @@ pub use cost::Cost;
 pub use levels::{Confusion, levels};
 pub use order::{kept_rows, ranks, top, top_k};
 pub use recall::{AtBudget, at_budgets, r2, spearman};
-pub use report::{JudgeRequest, Report, TargetReport, judge};
+pub use report::{JudgeRequest, Lacking, Report, TargetReport, Unpredicted, judge};
 pub use resample::{Bootstrap, Interval};
 pub use text::{percent, saved, taken};

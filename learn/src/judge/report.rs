@@ -65,6 +65,24 @@ pub struct TargetReport {
     pub reliability: Option<Reliability>,
 }
 
+/// Rows of a pool that have no prediction, as a value is missing or not finite: they are kept.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Unpredicted {
+    /// Their share of the pool.
+    pub share: f64,
+    /// Features that rows lack, those that most rows lack first.
+    pub lacking: Vec<Lacking>,
+}
+
+/// A feature that rows of a pool lack.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Lacking {
+    /// Its name.
+    pub feature: String,
+    /// The share of rows that lack it.
+    pub share: f64,
+}
+
 /// All that is said of a prefilter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -80,6 +98,8 @@ pub struct Report {
     pub targets: Vec<TargetReport>,
     /// The budget.
     pub choice: Choice,
+    /// What of the pool has no prediction, where it was looked at.
+    pub unpredicted: Option<Unpredicted>,
     /// What it saves.
     pub cost: Option<Cost>,
     /// What a reader should know.
@@ -90,6 +110,17 @@ impl Report {
     /// Whether less is computed than without a prefilter; true where costs are not known.
     pub fn saves(&self) -> bool {
         self.cost.is_none_or(|cost| cost.saving() > 0.0)
+    }
+
+    /// Share of rows that are kept: of the pool with those that no cut keeps, where it is known.
+    pub fn kept(&self) -> f64 {
+        self.cost.map_or(self.choice.kept, |cost| cost.kept)
+    }
+
+    /// Rows without a prediction, where these are why nothing is saved: the cuts alone would save something.
+    pub fn too_many_unpredicted(&self) -> Option<&Unpredicted> {
+        let alone = Cost { kept: self.choice.kept, ..self.cost? };
+        self.unpredicted.as_ref().filter(|of| of.share > 0.0 && !self.saves() && alone.saving() > 0.0)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use gstore_core::{many, many_of};
+use gstore_core::{first_of, many, many_of};
 
-use super::report::Report;
+use super::report::{Report, Unpredicted};
 use super::resample::Interval;
 use crate::features::feature_of;
 
@@ -103,10 +103,12 @@ impl Report {
                 )?,
             }
         }
+        let unpredicted = self.unpredicted.as_ref().filter(|of| of.share > 0.0);
+        let unpredicted = unpredicted.map_or_else(String::new, |of| format!(", {}", of.text()));
         writeln!(
             text,
-            "all targets together: {} of rows are kept; lowest recall of the cuts alone {:.3}, lowest bound {:.3}, each with 95 % confidence",
-            percent(self.choice.kept),
+            "all targets together: {} of rows are kept{unpredicted}; lowest recall of the cuts alone {:.3}, lowest bound {:.3}, each with 95 % confidence",
+            percent(self.kept()),
             self.choice.recall,
             self.choice.bound
         )?;
@@ -126,6 +128,21 @@ impl Report {
         self.notes.iter().try_for_each(|note| writeln!(text, "note: {note}"))
     }
 }
+
+impl Unpredicted {
+    /// Their share and the reason, in words.
+    pub fn text(&self) -> String {
+        let lacking = self.lacking.iter().map(|of| format!("{} in {}", of.feature, percent(of.share)));
+        let missing = match self.lacking.is_empty() {
+            true => String::new(),
+            false => format!(" (missing or not finite: {} of rows)", first_of(lacking, SHOWN)),
+        };
+        format!("{} for want of a prediction{missing}", percent(self.share))
+    }
+}
+
+/// Features that are named at most.
+const SHOWN: usize = 3;
 
 /// Digits behind the point that a share has at most; what is smaller is 0.
 const DIGITS: usize = 9;

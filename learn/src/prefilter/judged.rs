@@ -155,6 +155,7 @@ pub(super) fn report(
         top,
         targets,
         choice,
+        unpredicted: None,
         cost: None,
         notes,
     }
