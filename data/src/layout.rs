@@ -117,7 +117,7 @@ impl Layout {
         let is_list = |key: &str| get(key).is_some_and(Value::is_array);
         let is_packed = |value: &Value| value.as_str().is_some_and(|text| text.trim_start().starts_with('['));
         if has("messages") || has("text") {
-            let only = !has("text") && !(has("prompt") && has("completion"));
+            let only = !(has("text") || has("prompt") && has("completion"));
             return get("messages").filter(|value| only && is_packed(value)).map(|_| Self::OpenAi);
         }
         if has("prompt") && has("completion") {
