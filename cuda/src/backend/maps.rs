@@ -12,9 +12,12 @@ use crate::runtime::{Argument, Result, Runtime};
 /// Maps that are kept; when there are more, all are forgotten.
 const MOST: usize = 4096;
 
-/// Maps of the device by the digest of their entries, each with what it was made of.
+/// Maps of one digest, each with what it was made of.
+type Alike<M> = Vec<(ColumnMap, Arc<DeviceMap<M>>)>;
+
+/// Maps of the device by the digest of their entries.
 pub(super) struct Maps<M> {
-    by_digest: HashMap<u64, Vec<(ColumnMap, Arc<DeviceMap<M>>)>>,
+    by_digest: HashMap<u64, Alike<M>>,
     count: usize,
 }
 
