@@ -138,13 +138,14 @@ fn read_array(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Res
     let array = Array::of(&bytes).map_err(bad)?;
     let [of_rows, of_queries] = LISTS.map(|ending| path.with_extension(ending));
     let rows = list(&of_rows)?;
+    // One column without a list is of every query.
     let queries = match array.columns {
-        Some(_) => list(&of_queries)?,
-        None => Vec::new(),
+        None if !of_queries.exists() => None,
+        _ => Some(list(&of_queries)?),
     };
     let columns = array.columns.unwrap_or(1);
-    if (array.rows, array.columns.unwrap_or(0)) != (rows.len(), queries.len()) {
-        let (given, of) = (rows.len(), queries.len());
+    if array.rows != rows.len() || queries.as_ref().is_some_and(|queries| queries.len() != columns) {
+        let (given, of) = (rows.len(), queries.map_or(0, |queries| queries.len()));
         return Err(bad(format!(
             "it has {} rows and {columns} columns, and the lists next to it name {given} rows and {of} queries",
             array.rows
@@ -153,7 +154,7 @@ fn read_array(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Res
     for (row, id) in rows.iter().enumerate() {
         cancel.check()?;
         for column in 0..columns {
-            let query = queries.get(column).map(String::as_str);
+            let query = queries.as_ref().and_then(|queries| queries.get(column)).map(String::as_str);
             into.add(id, query, array.value(row * columns + column))?;
         }
     }
@@ -293,6 +294,9 @@ mod tests {
         let one = npy("(2,)", &[1.0, 2.0]);
         let found = read(&[("s.npy", &one), lists[0]]).expect("read");
         assert_eq!((found.of_query(0), found.of_query(1)), (&[1.0, 2.0][..], &[1.0, 2.0][..]));
+        // Unless queries are named.
+        let error = read(&[("s.npy", &one), lists[0], lists[1]]).unwrap_err().to_string();
+        assert!(error.contains("1 columns") && error.contains("2 queries"), "{error}");
     }
 
     #[test]
