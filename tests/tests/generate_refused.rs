@@ -100,7 +100,7 @@ fn a_model_of_other_sizes_is_no_fine_tune() {
     fs_err::write(&config, sizes.to_string()).expect("written");
     let trained = ["train", "--model", "wide", "--from-scratch", "--data", "pool.jsonl", "--max-steps", "1"];
     binary::ok(place.gstore(&trained).args(["--output", "other"]));
-    let refused = binary::run(&mut generate(&place, &["--prompt", "a", "--adapter", "other"]));
+    let refused = binary::run(&mut generate(&place, &["--prompt", "a", "--adapter", "other/checkpoint-1"]));
     let says = "is not a fine-tune of";
     assert!(refused.code != 0 && refused.stderr.contains(says), "{}", refused.stderr);
 }
