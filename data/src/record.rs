@@ -296,7 +296,7 @@ fn json_error(error: &serde_json::Error, line: &[u8]) -> RecordError {
     let rest = line.get(column.saturating_sub(1)..).unwrap_or_default();
     // What Python's `json` writes of floats that are none of JSON's.
     let message = match ["NaN", "Infinity"].into_iter().find(|word| rest.starts_with(word.as_bytes())) {
-        Some(word) => format!("{word} is no value of JSON; write null"),
+        Some(word) => format!("{word} is not valid JSON; write null"),
         None => text.strip_suffix(&place).unwrap_or(&text).to_owned(),
     };
     RecordError::Json { column, message }

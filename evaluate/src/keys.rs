@@ -1,6 +1,6 @@
-//! Keys under which records have predictions and references where none is named.
+//! Default keys of predictions and references in records.
 
-/// Keys of a prediction where none is named, the first that a record has; then what the assistant says last.
+/// Keys of a prediction, in order of preference. A record with none of them gives the assistant's last message.
 pub(crate) const PREDICTION: [&str; 2] = ["prediction", "completion"];
 
 /// Keys of a reference.

@@ -188,7 +188,7 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     }
     assert_eq!(record(&place, "twice", 0)["text"], "x");
     said(&add(&place, "twice", "twice.jsonl", &["--if-changed", "replace"]), 1, &["line 2", "line 3"]);
-    // A line that is gone is no change of its sample.
+    // A sample whose line is missing from the file stays as it is.
     write(&place, "next.jsonl", "{\"id\":\"b\",\"text\":\"x\"}\n{\"id\":\"c\",\"text\":\"x\"}\n");
     said(&add(&place, "twice", "next.jsonl", &[]), 0, &["2 samples added"]);
     write(&place, "next.jsonl", "{\"id\":\"a\",\"text\":\"z\"}\n{\"id\":\"c\",\"text\":\"x\"}\n");

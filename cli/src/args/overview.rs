@@ -66,6 +66,7 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
             .filter_map(|word| word.to_str()?.strip_prefix("--")?.split('=').next())
             .any(|word| word == long)
     };
+    let missing = lone(first).filter(|option| !has_given(option));
     let behind_table = words.clone().skip_while(|word| *word != "--with").nth(2);
     let command = words.fold(root, |command, word| command.find_subcommand(word).unwrap_or(command));
     let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -89,9 +90,8 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         "--dry-run" if first == Some("drop") => {
             Some("error: a drop has no dry run; `gstore revert` takes it back".to_owned())
         }
-        word if lone(first).is_some_and(|option| !has_given(option)) && !word.starts_with('-') => {
-            let option = lone(first).unwrap_or_default();
-            Some(format!("error: `{word}` stands by itself; give it with --{option} {word}"))
+        word if missing.is_some() && !word.starts_with('-') => {
+            missing.map(|option| format!("error: `{word}` stands by itself; give it with --{option} {word}"))
         }
         "--list" | "-l" if command.find_subcommand("list").is_some() => {
             Some(format!("error: `gstore {} list` lists what there is", command.get_name()))

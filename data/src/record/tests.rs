@@ -128,8 +128,8 @@ fn refusals_say_what_and_where() {
         (r#"{"id": null, "n": 1}"#, "it has `id`, `n`;"),
         (r#"{"id": [1], "text": "t"}"#, "`id` must be a string or an integer, found a list"),
         (r#"{"text": "a", "x": 1e999}"#, "number out of range"),
-        (r#"{"text": "a", "x": NaN}"#, "malformed JSON at column 20: NaN is no value of JSON; write null"),
-        (r#"{"text": "a", "x": [-Infinity]}"#, "Infinity is no value of JSON; write null"),
+        (r#"{"text": "a", "x": NaN}"#, "malformed JSON at column 20: NaN is not valid JSON; write null"),
+        (r#"{"text": "a", "x": [-Infinity]}"#, "Infinity is not valid JSON; write null"),
         (r#"{"text": "a", "x": None}"#, "malformed JSON at column 20: expected value"),
     ];
     for (line, want) in cases {

@@ -5,8 +5,8 @@
 //! a last one (some leave out reasoning), the turn's content is found by rendering once more with a mark in its
 //! place.
 //!
-//! What a user or the assistant says is in the text, changed or not: a template that leaves it out would be asked nothing,
-//! or learned from without an answer. System messages and answers of tools are left out by some published templates.
+//! A template that drops a message of a user or the assistant is refused: its prompts would lack the question, or its
+//! training samples the answer. It may rewrite them, and may drop system and tool messages, as some published ones do.
 
 use minijinja::Value;
 

@@ -1,4 +1,4 @@
-//! What a statement has of such names, and where.
+//! Search of a statement for the names that its errors are explained by, with their places.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! Notes of an unfinished `--each target`: which selections it has made, so that the same command goes on with the others.
+//! Resume notes of an unfinished `--each target`: the selections that are finished, which the same command skips.
 //!
 //! Invariants
 //! - a note lies next to a target's files from when they are written until all targets have theirs
@@ -95,7 +95,7 @@ impl Kept {
     }
 }
 
-/// Digest of the flags, and of what is read. What a cascade computes of its pool is no input of it.
+/// Digest of the flags and of the inputs. Features that a cascade itself computes for its pool are not among the inputs.
 fn asked(context: &Context, args: &SelectArgs) -> Result<String> {
     let store = || context.store_path().map(Path::to_owned);
     let mut reads = Vec::new();

@@ -1,4 +1,4 @@
-//! What `gstore select` says of a selection, for people and for programs.
+//! Report of a selection, for people and for programs.
 
 use std::path::Path;
 

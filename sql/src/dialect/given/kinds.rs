@@ -1,5 +1,4 @@
-//! Kinds of expressions that are to stand in more than one place: of an aggregate function, of a window, computed
-//! anew each time; and their sizes.
+//! Kinds of expressions that are copied to several places (aggregates, windows, volatile ones), and their sizes.
 
 use std::ops::ControlFlow;
 
