@@ -2,6 +2,7 @@
 //! kill -9.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -596,4 +597,23 @@ fn an_interrupted_pipeline_goes_on() {
     assert_eq!(place.run(&["run", "p.toml", "--only", "warm"]).code, 0);
     let trained = fs_err::read(place.path("out/warm/checkpoint-60/adapter_model.safetensors"));
     assert_eq!(trained.expect("written"), uninterrupted(&place));
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_a_stage_of_a_killed_run() {
+    let place = place();
+    fs_err::create_dir(place.path("p.state")).expect("made");
+    // As the stage holds it.
+    let stage = fs_err::File::create(place.path("p.state/stage.lock")).expect("made").into_file();
+    stage.lock().expect("locked");
+    let mut command = place.gstore(&["run", "p.toml"]);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("started");
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("waiting for the end of a stage")));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("told");
+    let ended = child.wait().expect("ends");
+    let said: Vec<String> = said.collect();
+    assert_eq!(ended.code(), Some(130), "{said:?}");
+    assert!(said.iter().any(|line| line.starts_with("stopped; a stage")), "{said:?}");
 }

@@ -54,7 +54,10 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
         bail!(UsageError(format!("--force {name}: the stage is not among those that --only or --from name")));
     }
     let cancel = context.cancel_on_interrupt("stopping the stage at work; what it has done is kept")?;
-    let locks = state.lock(context, &cancel)?;
+    let Some(locks) = state.lock(context, &cancel)? else {
+        context.say("stopped; a stage of a run that was killed is still at work, and the same command waits for its end");
+        return Ok(ExitCode::from(STOPPED));
+    };
     // What another run noted meanwhile.
     let mut journal = Journal::read(&state.journal())?;
     // No stage is at work now, and the numbers of processes that have ended are given to others in time.

@@ -54,11 +54,12 @@ impl StateFolder {
         &self.0
     }
 
-    /// Makes the folder, and takes the locks once no stage of a killed run is at work any more.
+    /// Makes the folder, and takes the locks once no stage of a killed run is at work any more; none if it was told to
+    /// stop before.
     ///
     /// # Errors
     /// Another process runs the pipeline.
-    pub fn lock(&self, context: &Context, cancel: &Cancel) -> Result<Locks> {
+    pub fn lock(&self, context: &Context, cancel: &Cancel) -> Result<Option<Locks>> {
         fs_err::create_dir_all(self.0.join("logs"))?;
         let run = self.open("lock")?;
         match run.try_lock() {
@@ -72,7 +73,7 @@ impl StateFolder {
         let mut told = false;
         loop {
             match stage.try_lock() {
-                Ok(()) => return Ok(Locks { _run: run, stage }),
+                Ok(()) => return Ok(Some(Locks { _run: run, stage })),
                 Err(TryLockError::Error(error)) => return Err(error.into()),
                 Err(TryLockError::WouldBlock) => {}
             }
@@ -81,7 +82,7 @@ impl StateFolder {
                 told = true;
             }
             if cancel.is_raised() {
-                bail!("a stage of a run that was killed is still at work");
+                return Ok(None);
             }
             std::thread::sleep(Duration::from_millis(50));
         }
