@@ -1,10 +1,11 @@
 //! A generation as it goes on: a bar on a terminal, a plain line every few seconds elsewhere.
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::output::say;
+use crate::output::{exists, say};
 use gstore::{GenerateError, Snapshot, check_answers};
 use gstore_generate::{Observer, Prompt};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
@@ -26,19 +27,36 @@ pub struct Live {
     tokens: u64,
     /// Where the answers are to be added to, if none of their ids may be there with something else.
     dataset: Option<(Arc<Snapshot>, String)>,
+    /// The file that the answers are for, if it is there already.
+    file: Option<PathBuf>,
 }
 
 impl Live {
     /// On standard error.
     pub fn new(quiet: bool) -> Self {
         let now = Instant::now();
-        let (bar, dataset) = (None, None);
-        Self { quiet, bar, begun: now, last_line: now, first: 0, answered: 0, total: 0, tokens: 0, dataset }
+        Self {
+            quiet,
+            bar: None,
+            begun: now,
+            last_line: now,
+            first: 0,
+            answered: 0,
+            total: 0,
+            tokens: 0,
+            dataset: None,
+            file: None,
+        }
     }
 
     /// Refuses prompts whose ids this dataset has with something else than answers to the same request.
     pub fn for_dataset(&mut self, snapshot: Arc<Snapshot>, dataset: &str) {
         self.dataset = Some((snapshot, dataset.to_owned()));
+    }
+
+    /// Refuses to answer a prompt for a file that is there: it may only be that of answers which are all kept.
+    pub fn for_file(&mut self, file: &Path) {
+        self.file = Some(file.to_owned());
     }
 
     /// The bar goes.
@@ -85,14 +103,17 @@ impl Observer for Live {
         }
     }
 
-    fn begin(&mut self, answered: u64, total: u64) {
+    fn begin(&mut self, answered: u64, total: u64) -> Result<(), GenerateError> {
+        if let Some(file) = self.file.as_ref().filter(|_| answered < total) {
+            return Err(GenerateError::Option(exists(file)));
+        }
         (self.first, self.answered, self.total) = (answered, answered, total);
         (self.begun, self.last_line) = (Instant::now(), Instant::now());
         if answered > 0 && answered < total && !self.quiet {
             say!("going on after {answered} of {total} answers");
         }
         if self.quiet || !std::io::stderr().is_terminal() {
-            return;
+            return Ok(());
         }
         let bar = ProgressBar::new(total).with_position(answered);
         // A template that indicatif refuses costs the looks of the bar, not the run.
@@ -103,6 +124,7 @@ impl Observer for Live {
         }
         bar.reset_eta();
         self.bar = Some(bar);
+        Ok(())
     }
 
     fn advance(&mut self, tokens: u64, answers: u64) {

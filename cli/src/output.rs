@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Digest};
 use gstore_data::find;
 use rustix::fs::{Access, access};
 use tempfile::{NamedTempFile, TempDir};
@@ -110,13 +110,27 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
     let folder = parent(target);
     check_folder(path, folder)?;
     if target.exists() && !force {
-        return refuse("exists; --force replaces it".to_owned());
+        bail!(UsageError(exists(path)));
     }
     if let Err(error) = access(folder, Access::WRITE_OK | Access::EXEC_OK) {
         let error = std::io::Error::from(error);
         bail!("{} cannot be written: {}: {error}", path.display(), parent(path).display());
     }
     Ok(())
+}
+
+/// What is said of a file that is there and is not to be replaced.
+pub fn exists(path: &Path) -> String {
+    format!("{} exists; --force replaces it", path.display())
+}
+
+/// Whether a file holds what `write` writes, packed as its name says.
+pub fn holds(path: &Path, write: impl FnOnce(&mut Output) -> std::io::Result<()>) -> Result<bool> {
+    let mut output = Output::create(Some(path), true)?;
+    write(&mut output)?;
+    let Some(made) = output.written()? else { return Ok(false) };
+    let digest = |path: &Path| Digest::of_read(fs_err::File::open(path)?);
+    Ok(digest(made.temporary.path())? == digest(&made.target)?)
 }
 
 /// Refuses a result whose folder is not there.
@@ -278,13 +292,18 @@ impl Output {
 
     /// Flushes the result and lets a file appear under its name.
     pub fn finish(self) -> Result<()> {
+        self.written()?.map_or(Ok(()), Pending::publish)
+    }
+
+    /// Flushes the result; a file has no name yet.
+    fn written(self) -> Result<Option<Pending>> {
         let mut plain = match self.writer {
             Writer::Plain(plain) => plain,
             Writer::Gzip(gzip) => gzip.finish()?,
             Writer::Zstd(zstd) => zstd.finish()?,
         };
         plain.flush()?;
-        self.file.map_or(Ok(()), Pending::publish)
+        Ok(self.file)
     }
 }
 

@@ -105,6 +105,9 @@ fn run<B: Backend>(
     });
     let identity = json!({ "model": model.to_string(), "options": options, "prompts": digest(&asked) });
     let mut answers = Journal::open(request.journal.as_deref(), asked.len(), &identity, request.overwrite)?;
+    if let Some(note) = answers.note() {
+        progress.note(&note);
+    }
     let left: Vec<usize> = (0..asked.len()).filter(|question| !answers.has(*question)).collect();
     let mut scored = Ok(());
     if !left.is_empty() {

@@ -18,6 +18,10 @@ use crate::request::GenerateRequest;
 pub trait Observer {
     /// Something the user should know, which is no error.
     fn note(&mut self, _message: &str) {}
+    /// Answers that were there are not as they were written, so that they are made again.
+    fn damaged(&mut self, message: &str) {
+        self.note(message);
+    }
     /// The prompts are read and none is answered: an error ends the generation, and nothing is left of it.
     /// `begun` gives the record of a prompt's answer with what is known before it: without the answer,
     /// `finish` and `new_tokens`.
@@ -28,7 +32,12 @@ pub trait Observer {
         Ok(())
     }
     /// Prompts are about to be answered; `answered` of `total` were before.
-    fn begin(&mut self, _answered: u64, _total: u64) {}
+    ///
+    /// # Errors
+    /// What keeps those that are missing from being of use.
+    fn begin(&mut self, _answered: u64, _total: u64) -> Result<(), GenerateError> {
+        Ok(())
+    }
     /// So many tokens were chosen, and so many answers are done, since the last call.
     fn advance(&mut self, _tokens: u64, _answers: u64) {}
 }
@@ -109,8 +118,11 @@ fn run<B: Backend>(
     let begun = |prompt: &Prompt| prompt.answered("", &more((Value::Null, Value::Null), &model, &options));
     observer.check(&prompts, &begun)?;
     let mut answers = Journal::open(request.journal.as_deref(), prompts.len(), &identity, request.overwrite)?;
+    if let Some(note) = answers.note() {
+        observer.damaged(&note);
+    }
     let left: Vec<usize> = (0..prompts.len()).filter(|prompt| !answers.has(*prompt)).collect();
-    observer.begin(answers.answered() as u64, prompts.len() as u64);
+    observer.begin(answers.answered() as u64, prompts.len() as u64)?;
     let mut tokens = 0;
     if !left.is_empty() {
         cancel.check()?;

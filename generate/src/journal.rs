@@ -1,8 +1,10 @@
 //! Answers that are done, in the order in which they were, until all are there.
 //!
 //! Invariants
-//! - a line is an answer: the number of its prompt, a space, its record; the first line says to which request
-//! - a line that a crash cut short is worth nothing and is written over
+//! - a line is an answer: a digest of the rest, the number of its prompt, its record, with spaces between them; the first
+//!   line says to which request
+//! - a line that a crash cut short is worth nothing and is written over; one that has another digest is counted and passed
+//!   over
 //! - one process at a time writes
 
 use std::fs::TryLockError;
@@ -10,6 +12,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err::{File, OpenOptions};
+use gstore_core::{Digest, many_of};
 use serde_json::{Value, json};
 
 use crate::error::GenerateError;
@@ -18,6 +21,7 @@ use crate::error::GenerateError;
 pub struct Journal {
     kept: Kept,
     answered: usize,
+    damaged: u64,
 }
 
 enum Kept {
@@ -26,7 +30,7 @@ enum Kept {
 }
 
 /// What the first line says beside the request.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 impl Journal {
     /// Answers to a request of so many prompts: those that the file has, or none.
@@ -37,7 +41,7 @@ impl Journal {
         overwrite: bool,
     ) -> Result<Journal, GenerateError> {
         let Some(path) = path else {
-            return Ok(Journal { kept: Kept::Memory(vec![None; prompts]), answered: 0 });
+            return Ok(Journal { kept: Kept::Memory(vec![None; prompts]), answered: 0, damaged: 0 });
         };
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.file().try_lock() {
@@ -47,13 +51,13 @@ impl Journal {
         }
         let lines = Lines::read(&mut file, prompts)?;
         let same = lines.header.as_ref().map(|header| difference(header, identity));
-        let (places, end) = match same {
-            Some(None) => (lines.places, lines.end),
+        let (places, end, damaged) = match same {
+            Some(None) => (lines.places, lines.end, lines.damaged),
             Some(Some(what)) if !overwrite => {
                 return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
             }
             None if !lines.cut_header && !overwrite => {
-                let what = "it is not work of this command".to_owned();
+                let what = "it is not work of this command, or an earlier version wrote it".to_owned();
                 return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
             }
             _ => {
@@ -62,12 +66,24 @@ impl Journal {
                 file.set_len(0)?;
                 file.seek(SeekFrom::Start(0))?;
                 file.write_all(line.as_bytes())?;
-                (vec![None; prompts], line.len() as u64)
+                (vec![None; prompts], line.len() as u64, 0)
             }
         };
         file.set_len(end)?;
         let answered = places.iter().flatten().count();
-        Ok(Journal { kept: Kept::File { file, path: path.to_owned(), places, end }, answered })
+        Ok(Journal { kept: Kept::File { file, path: path.to_owned(), places, end }, answered, damaged })
+    }
+
+    /// What is to be said of answers in the file that are not as they were written.
+    pub(crate) fn note(&self) -> Option<String> {
+        let Kept::File { path, .. } = &self.kept else { return None };
+        let lines = many_of(self.damaged, "line is", "lines are");
+        (self.damaged > 0).then(|| {
+            format!(
+                "{}: {lines} damaged or edited; prompts that have no other answer there are answered again",
+                path.display()
+            )
+        })
     }
 
     /// Answers that are there.
@@ -93,13 +109,14 @@ impl Journal {
                 }
             }
             Kept::File { file, places, end, .. } => {
-                let number = format!("{prompt} ");
+                let answer = format!("{prompt} {record}");
+                let line = format!("{} {answer}\n", Digest::of(answer.as_bytes()));
                 file.seek(SeekFrom::Start(*end))?;
-                file.write_all(format!("{number}{record}\n").as_bytes())?;
+                file.write_all(line.as_bytes())?;
+                *end += line.len() as u64;
                 if let Some(place) = places.get_mut(prompt) {
-                    *place = Some((*end + number.len() as u64, record.len()));
+                    *place = Some((*end - 1 - record.len() as u64, record.len()));
                 }
-                *end += (number.len() + record.len() + 1) as u64;
             }
         }
         self.answered += 1;
@@ -158,14 +175,17 @@ struct Lines {
     /// Whether the file ends within its first line.
     cut_header: bool,
     places: Vec<Option<(u64, usize)>>,
-    /// Where the last whole answer ends.
+    /// Lines that are not as they were written.
+    damaged: u64,
+    /// Where the last line that has an end ends.
     end: u64,
 }
 
 impl Lines {
     /// Reads a file from its start, one line at a time.
     fn read(file: &mut File, prompts: usize) -> std::io::Result<Lines> {
-        let mut lines = Lines { header: None, cut_header: false, places: vec![None; prompts], end: 0 };
+        let mut lines =
+            Lines { header: None, cut_header: false, places: vec![None; prompts], damaged: 0, end: 0 };
         file.seek(SeekFrom::Start(0))?;
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
@@ -182,10 +202,15 @@ impl Lines {
         loop {
             line.clear();
             reader.read_until(b'\n', &mut line)?;
-            let Some((number, text, record)) = whole(&line).and_then(answer) else { return Ok(lines) };
-            let Some(place) = lines.places.get_mut(number) else { return Ok(lines) };
-            *place = Some((lines.end + (text.len() - record.len()) as u64, record.len()));
+            if !line.ends_with(b"\n") {
+                return Ok(lines);
+            }
             lines.end += line.len() as u64;
+            let found = whole(&line).and_then(answer);
+            match found.and_then(|(number, len)| Some((lines.places.get_mut(number)?, len))) {
+                Some((place, len)) => *place = Some((lines.end - 1 - len as u64, len)),
+                None => lines.damaged += 1,
+            }
         }
     }
 }
@@ -195,11 +220,12 @@ fn whole(line: &[u8]) -> Option<&str> {
     std::str::from_utf8(line.strip_suffix(b"\n")?).ok()
 }
 
-/// The number of a line's prompt, the line, and its record, if that is complete.
-fn answer(text: &str) -> Option<(usize, &str, &str)> {
-    let (number, record) = text.split_once(' ')?;
-    serde_json::from_str::<serde::de::IgnoredAny>(record).ok()?;
-    Some((number.parse().ok()?, text, record))
+/// The number of a line's prompt and the length of its record, which ends the line, if it is as it was written.
+fn answer(text: &str) -> Option<(usize, usize)> {
+    let (digest, answer) = text.split_once(' ')?;
+    let (number, record) = answer.split_once(' ')?;
+    let is_whole = digest == Digest::of(answer.as_bytes()).to_string();
+    Some((number.parse().ok()?, record.len())).filter(|_| is_whole)
 }
 
 /// The first thing that differs between two requests.
@@ -252,6 +278,22 @@ mod tests {
             }
             assert_eq!(text(&mut journal), all, "{len}");
         }
+
+        // What was edited is no answer, and what stands behind it is one.
+        let written = String::from_utf8(bytes).unwrap();
+        for (edit, left) in [("\"id\":2", vec![0]), ("\"id\":0", vec![2]), (" 2 {", vec![0])] {
+            fs_err::write(&path, written.replacen(edit, &edit.replace(['0', '2'], "1"), 1)).unwrap();
+            let mut journal = open(&identity, false).unwrap();
+            assert_eq!((0..4).filter(|prompt| journal.has(*prompt)).collect::<Vec<_>>(), left, "{edit}");
+            let note = journal.note().expect("told");
+            assert!(note.contains("answers.part: 1 line is damaged or edited"), "{note}");
+            for prompt in [0, 2].into_iter().filter(|prompt| !left.contains(prompt)) {
+                journal.push(prompt, &json!({ "id": prompt, "completion": "ä\n" })).unwrap();
+            }
+            assert_eq!(text(&mut journal), all, "{edit}");
+        }
+        fs_err::write(&path, &written).unwrap();
+        assert_eq!(open(&identity, false).unwrap().note(), None);
 
         let other = json!({ "model": "m", "prompts": "p", "options": 2 });
         let error = open(&other, false).err().expect("refused").to_string();

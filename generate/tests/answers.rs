@@ -85,8 +85,9 @@ struct StopAfter<'a> {
 }
 
 impl Observer for StopAfter<'_> {
-    fn begin(&mut self, answered: u64, _: u64) {
+    fn begin(&mut self, answered: u64, _: u64) -> Result<(), GenerateError> {
         self.begun_with = answered;
+        Ok(())
     }
 
     fn advance(&mut self, _: u64, _: u64) {

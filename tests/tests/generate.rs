@@ -122,6 +122,62 @@ fn a_killed_command_goes_on() {
     assert_eq!(fs_err::read_to_string(place.path("answers.jsonl")).expect("written"), expected);
 }
 
+/// Answers that are all there and have no file yet: its name has room for `.part`, and for no more.
+fn kept_answers(place: &Place) -> Vec<u8> {
+    let name = format!("{}.jsonl", "a".repeat(240));
+    let failed = binary::run(&mut generate(place, &["--data", "pool.jsonl", "-o", &name]));
+    assert_ne!(failed.code, 0, "{}", failed.stderr);
+    let part = place.path(&format!("{name}.part"));
+    let kept = fs_err::read(&part).expect("kept");
+    fs_err::remove_file(part).expect("removed");
+    kept
+}
+
+#[test]
+fn a_command_that_was_killed_behind_its_result_is_done() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 9);
+    let kept = kept_answers(&place);
+    for name in ["answers.jsonl", "answers.jsonl.gz", "answers.jsonl.zst"] {
+        let ask = ["--data", "pool.jsonl", "-o", name];
+        binary::ok(&mut generate(&place, &ask));
+        let (file, part) = (place.path(name), place.path(&format!("{name}.part")));
+        let written = fs_err::read(&file).expect("written");
+        // As long as answers are missing, or the file has others, it is not replaced.
+        let first = kept.iter().position(|byte| *byte == b'\n').expect("a first line") + 1;
+        for (part_has, file_has) in [(&kept[..first], &written[..]), (&kept[..], b"mine")] {
+            fs_err::write(&part, part_has).expect("written");
+            fs_err::write(&file, file_has).expect("written");
+            let refused = binary::run(&mut generate(&place, &ask));
+            let says = format!("{name} exists; --force replaces it");
+            assert!(refused.code == 2 && refused.stderr.contains(&says), "{}", refused.stderr);
+            assert_eq!(fs_err::read(&file).expect("read"), file_has);
+        }
+        fs_err::write(&part, &kept).expect("written");
+        fs_err::write(&file, &written).expect("written");
+        let done = binary::run(&mut generate(&place, &ask));
+        let says = format!("nothing to do: {name} has the 9 answers");
+        assert!(done.code == 0 && done.stderr.contains(&says), "{}", done.stderr);
+        assert!(!part.exists() && fs_err::read(&file).expect("read") == written);
+    }
+}
+
+#[test]
+fn an_edited_answer_is_told_and_made_again() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 9);
+    let kept = String::from_utf8(kept_answers(&place)).expect("text");
+    let edited = kept.replacen("\"new_tokens\":", "\"new_tokens\":1", 1);
+    assert_ne!(edited, kept);
+    fs_err::write(place.path("answers.jsonl.part"), edited).expect("written");
+    let done = binary::run(&mut generate(&place, &["--data", "pool.jsonl", "-o", "answers.jsonl"]));
+    let says = "answers.jsonl.part: 1 line is damaged or edited";
+    assert!(done.code == 0 && done.stderr.contains(says), "{}", done.stderr);
+    assert!(done.stderr.contains("going on after 8 of 9 answers"), "{}", done.stderr);
+    binary::ok(&mut generate(&place, &["--data", "pool.jsonl", "-o", "whole.jsonl"]));
+    assert_eq!(lines(&place, "answers.jsonl"), lines(&place, "whole.jsonl"));
+}
+
 #[test]
 fn perplexities_become_a_table() {
     let place = Place::new();

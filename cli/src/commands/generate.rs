@@ -30,7 +30,8 @@ use crate::texts;
 /// Answers the prompts, or scores the texts.
 pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
-    output::check(context, &[path], args.answers.force)?;
+    let there = path.filter(|path| !args.answers.force && !args.perplexity && is_kept(path));
+    output::check(context, &[path], args.answers.force || there.is_some())?;
     let Some(what) = wanted(&args.prompts) else {
         bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
     };
@@ -103,9 +104,33 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     {
         live.for_dataset(store.snapshot()?, dataset);
     }
+    if let Some(file) = there {
+        live.for_file(file);
+    }
     let generated = gstore::generate(&request, &mut live, &cancel);
     live.finish();
-    finish(context, args, generated?, request.journal.is_some(), &cancel)
+    let mut generated = generated?;
+    if let Some(file) = there
+        && !output::holds(file, |out| generated.answers.write_to(out))?
+    {
+        bail!(UsageError(output::exists(file)));
+    }
+    finish(context, args, generated, (request.journal.is_some(), there.is_some()), &cancel)
+}
+
+/// Whether a result and its answers are there, as a command leaves them that is killed when the result has its name.
+fn is_kept(path: &Path) -> bool {
+    match Place::of(Some(path)) {
+        Place::File(target) => target.is_file() && beside(&target, ".part").is_file(),
+        Place::Stdout | Place::Stream(_) => false,
+    }
+}
+
+/// A file of this name and ending.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path.file_name().unwrap_or_default());
+    name.push(ending);
+    path.with_file_name(name)
 }
 
 /// Refuses a result in the place of what is read; the model that was named.
@@ -116,12 +141,12 @@ fn unread(args: &GenerateArgs, chosen: Chosen) -> Result<Chosen> {
     Ok(chosen)
 }
 
-/// Puts the answers where they are to go.
+/// Puts the answers where they are to go; `there`: the file has them.
 fn finish(
     context: &Context,
     args: &GenerateArgs,
     mut generated: Generated,
-    kept: bool,
+    (kept, there): (bool, bool),
     cancel: &Cancel,
 ) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
@@ -134,7 +159,7 @@ fn finish(
         Some(dataset) => Some(register(context, args, dataset, &mut generated, cancel)?),
         None => None,
     };
-    if path.is_some() || added.is_none() {
+    if !there && (path.is_some() || added.is_none()) {
         let mut file = Output::create(path, args.answers.force)?;
         output::noted(generated.answers.write_to(&mut file))?;
         file.finish()?;
@@ -155,7 +180,11 @@ fn finish(
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
     if let Some(file) = path.filter(|path| Place::of(Some(*path)).is_file()) {
-        context.say(&format!("{} written to {}", many(answered as u64, "answer"), file.display()));
+        let answers = many(answered as u64, "answer");
+        match there {
+            true => context.say(&format!("nothing to do: {} has the {answers}", file.display())),
+            false => context.say(&format!("{answers} written to {}", file.display())),
+        }
     }
     if let (Some(dataset), Some(report)) = (&args.answers.dataset_as, &added) {
         let there = report.unchanged + report.kept;
@@ -190,11 +219,6 @@ fn register(
 
 /// File beside the result that keeps answers until all are there; none for a stream.
 fn journal(context: &Context, args: &GenerateArgs) -> Result<Option<PathBuf>> {
-    let beside = |path: &Path, ending: &str| {
-        let mut name = OsString::from(path.file_name().unwrap_or_default());
-        name.push(ending);
-        path.with_file_name(name)
-    };
     if let Place::File(target) = Place::of(args.answers.output.as_deref()) {
         return Ok(Some(beside(&target, ".part")));
     }

@@ -146,8 +146,14 @@ impl Running<'_> {
 struct Reported<'a>(&'a mut dyn Progress);
 
 impl Observer for Reported<'_> {
-    fn begin(&mut self, answered: u64, total: u64) {
+    // Other notes are about all questions, and were made before.
+    fn damaged(&mut self, message: &str) {
+        self.0.note(message);
+    }
+
+    fn begin(&mut self, answered: u64, total: u64) -> Result<(), GenerateError> {
         self.0.start("answering", total.saturating_sub(answered), Unit::Rows);
+        Ok(())
     }
 
     fn advance(&mut self, _tokens: u64, answers: u64) {
