@@ -163,7 +163,9 @@ impl<'a, B: Backend> Batch<'a, B> {
         let next = self.sampler.next(logits, &row.context, || uniform(seed, prompt.row, position));
         let next = next.map_err(|error| match error {
             GenerateError::NotFinite => {
-                GenerateError::NotFiniteAt { sample: format!("sample {:?}", prompt.id) }
+                let Prompt { row, id, .. } = prompt;
+                let sample = format!("sample {id:?} (row {row}), token {} of its answer", position + 1);
+                GenerateError::NotFiniteAt { sample }
             }
             other => other,
         })?;

@@ -36,6 +36,9 @@ pub enum GenerateError {
     /// Nothing to do.
     #[error("there is nothing to run the model on: no sample was given")]
     NoSamples,
+    /// Texts of which the model predicts nothing.
+    #[error("no perplexity: no text has a token behind its first")]
+    NothingPredicted,
     /// One id for two prompts.
     #[error("the id {0:?} is that of two prompts, and answers are known by it")]
     RepeatedId(String),

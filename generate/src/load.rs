@@ -6,7 +6,7 @@ use gstore_core::CheckpointId;
 use gstore_data::TextEncoder;
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::HostFactors;
-use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written, checkpoint_id};
+use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written};
 use gstore_model::{Backend, Model};
 
 use crate::error::GenerateError;
@@ -34,9 +34,12 @@ impl Opened {
         self.folder.decoder()
     }
 
-    /// The weights' digest.
+    /// The weights' digest; an error if a weight that every text reads is no number.
     pub(crate) fn id(&self) -> Result<CheckpointId, GenerateError> {
-        Ok(checkpoint_id(&self.folder, self.adapter.as_ref())?)
+        let mut bases = BaseDigests::default();
+        let id = bases.checkpoint(&self.folder, self.adapter.as_ref())?;
+        bases.check_finite(&self.folder)?;
+        Ok(id)
     }
 
     /// An error if the weights are not those which were written, or the adapter says that it was trained on another
@@ -117,6 +120,24 @@ pub(crate) fn encoder(
 /// Positions that a model has, if that is a limit.
 pub(crate) fn positions(decoder: &Decoder) -> Option<usize> {
     (decoder.positions == Positions::Learned).then_some(decoder.max_positions)
+}
+
+/// An error if there are more tokens than the model has positions, or else than `max_length`: only then does a larger
+/// one help.
+pub(crate) fn check_length(
+    sample: &str,
+    tokens: usize,
+    max_length: usize,
+    decoder: &Decoder,
+) -> Result<(), GenerateError> {
+    let of_model = positions(decoder).filter(|most| tokens > *most);
+    match of_model.or((tokens > max_length).then_some(max_length)) {
+        None => Ok(()),
+        Some(most) => {
+            let (sample, by_model) = (sample.to_owned(), of_model.is_some());
+            Err(GenerateError::TooLong { sample, tokens, most, by_model })
+        }
+    }
 }
 
 /// An error unless the model knows every token.

@@ -13,7 +13,7 @@ use gstore_model::{
 };
 
 use crate::error::GenerateError;
-use crate::load::{Opened, check_tokens, encoder, positions};
+use crate::load::{Opened, check_length, check_tokens, encoder};
 use crate::prompts::read;
 use crate::request::{Compute, Weights};
 
@@ -157,11 +157,12 @@ fn run<B: Backend>(
     let samples = read(&request.texts, Reading::Whole, &encoder, (threads, cancel))?;
     let texts = encode_each(&samples, |sample| encoder.encode(&sample.content), threads, cancel)?;
     for (sample, text) in samples.iter().zip(&texts) {
-        check_tokens(&sample.to_string(), &text.ids, opened.decoder())?;
-        if let Some(most) = positions(opened.decoder()).filter(|most| text.ids.len() > *most) {
-            let (sample, tokens) = (sample.to_string(), text.ids.len());
-            return Err(GenerateError::TooLong { sample, tokens, most, by_model: true });
-        }
+        let (sample, decoder) = (sample.to_string(), opened.decoder());
+        check_tokens(&sample, &text.ids, decoder)?;
+        check_length(&sample, text.ids.len(), usize::MAX, decoder)?;
+    }
+    if texts.iter().all(|text| text.ids.len() < 2) {
+        return Err(GenerateError::NothingPredicted);
     }
     opened.check_weights()?;
     let model = opened.load(backend)?;
@@ -170,7 +171,7 @@ fn run<B: Backend>(
     progress.start("scoring", texts.iter().map(|(_, text)| text.ids.len() as u64).sum(), Unit::Tokens);
     let mut sums = [Perplexity::default(); 2];
     let of_piece = |(): &mut (), piece: usize| score(&model, &encoder, pieces[piece]);
-    ordered(
+    let scored = ordered(
         pieces.len(),
         threads,
         cancel,
@@ -185,7 +186,12 @@ fn run<B: Backend>(
             }
             Ok(ControlFlow::Continue(()))
         },
-    )?;
+    );
+    if let Err(GenerateError::NotFiniteAt { .. }) = &scored {
+        // A tensor that is at fault says more than the text that met it.
+        opened.id()?;
+    }
+    scored?;
     progress.finish();
     Ok(sums)
 }
@@ -244,8 +250,9 @@ fn score<B: Backend>(
             }
         });
         let scores: Vec<TokenScore> = scores.collect();
-        if scores.iter().any(|score| !score.log_probability.is_finite()) {
-            return Err(GenerateError::NotFiniteAt { sample: sample.to_string() });
+        if let Some(score) = scores.iter().find(|score| !score.log_probability.is_finite()) {
+            let sample = format!("{sample}, token {} of it", score.position + 1);
+            return Err(GenerateError::NotFiniteAt { sample });
         }
         let (row, id, tokens) = (sample.row, sample.id.clone(), text.ids.len());
         Ok(TextScore { row, id, tokens, truncated: text.truncated, scores })

@@ -12,7 +12,7 @@ use gstore_store::MetaValue;
 use serde_json::{Map, Value, json};
 
 use crate::error::GenerateError;
-use crate::load::{check_tokens, positions};
+use crate::load::{check_length, check_tokens};
 
 /// A prompt as tokens, and what its answer's record begins with.
 #[derive(Debug, Clone)]
@@ -112,13 +112,7 @@ pub(crate) fn prompts(
     let prompts = samples.into_iter().zip(tokens).map(|(sample, ids)| {
         let name = sample.to_string();
         check_tokens(&name, &ids, decoder)?;
-        let tokens = ids.len();
-        let limits = [(Some(max_length), false), (positions(decoder), true)];
-        let mut over = limits.into_iter().filter_map(|(most, by_model)| Some((most?, by_model)));
-        let over = over.find(|(most, _)| tokens > *most);
-        if let Some((most, by_model)) = over {
-            return Err(GenerateError::TooLong { sample: name, tokens, most, by_model });
-        }
+        check_length(&name, ids.len(), max_length, decoder)?;
         let TextSample { row, id, content, metadata, .. } = sample;
         let (question, expected) = question(content);
         Ok(Prompt { row, id, ids, question, expected, metadata })

@@ -288,6 +288,18 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
         let given = [command, &["--model", "model", "--max-length", &beyond]].concat();
         said(&place.run(&given), 2, &[&format!("--max-length {positions} or less")]);
     }
+    // A larger length is named where it helps, and not where the positions end.
+    let ask = |tokens: u64, more: &[&str]| {
+        let prompt = "hello ".repeat(tokens as usize);
+        let words = ["generate", "--prompt", &prompt, "--template", "plain", "--model", "model"];
+        place.run(&[&words[..], more].concat())
+    };
+    said(&ask(positions - 1, &["--max-length", "8"]), 1, &["8 are allowed; --max-length allows more"]);
+    for more in [&[][..], &["--max-length", "8"]] {
+        let refused = ask(2100, more);
+        said(&refused, 1, &[&format!("{positions} are allowed, as many as the model has positions")]);
+        assert!(!refused.stderr.contains("allows more"), "{}", refused.stderr);
+    }
     // And of trainings of many models.
     let long = |id: &str| format!("{{\"id\": \"{id}\", \"text\": \"{}\"}}\n", "hello there ".repeat(100));
     write(&place, "long.jsonl", &["a", "b", "c", "d"].map(long).concat());

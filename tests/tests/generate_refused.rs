@@ -109,14 +109,16 @@ fn a_model_of_other_sizes_is_no_fine_tune() {
 fn texts_without_a_token_to_score_are_told() {
     let place = Place::new();
     let cut = r#"{"prompt": "why are you here and what", "completion": "b"}"#;
-    for (text, says) in [
-        (r#"{"text": "a"}"#, "no perplexity: no text has a token behind its first"),
-        (cut, "of all tokens; none of them is scored"),
+    // Of the first nothing is scored, which is an error.
+    for (text, code, says) in [
+        (r#"{"text": "a"}"#, 1, "error: no perplexity: no text has a token behind its first"),
+        (cut, 0, "of all tokens; none of them is scored"),
     ] {
         fs_err::write(place.path("one.jsonl"), text).expect("written");
         let ask = ["--data", "one.jsonl", "--perplexity", "--max-length", "6", "--force", "-o", "out.csv"];
         let scored = binary::run(&mut generate(&place, &ask));
-        assert!(scored.code == 0 && scored.stderr.contains(says), "{text}: {}", scored.stderr);
+        assert!(scored.code == code && scored.stderr.contains(says), "{text}: {}", scored.stderr);
+        assert_eq!(place.path("out.csv").exists(), code == 0);
     }
 }
 

@@ -43,12 +43,19 @@ fn train(place: &Place, model: &Path) -> binary::Finished {
     binary::run(place.gstore(&args).arg(model))
 }
 
+fn generate(place: &Place, model: &Path, more: &[&str]) -> binary::Finished {
+    let args = ["generate", "--data", "pool.jsonl", "--threads", "1", "--model"];
+    binary::run(place.gstore(&args).arg(model).args(more))
+}
+
 #[test]
 fn weights_that_every_sample_reads_are_refused_before_samples_are_registered() {
     let place = place();
     let model = unsound(&place, "norm", "model.norm.weight");
     let data = ["--data", "pool.jsonl", "--features", "loss"];
-    for refused in [ingest(&place, &model, &data), train(&place, &model)] {
+    let answered = generate(&place, &model, &[]);
+    let scored = generate(&place, &model, &["--perplexity"]);
+    for refused in [ingest(&place, &model, &data), train(&place, &model), answered, scored] {
         let says = "the weights are not finite: model.norm.weight has the value NaN";
         assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
         assert!(!refused.stderr.contains("learning rate"), "{}", refused.stderr);
@@ -116,6 +123,11 @@ fn a_loss_that_is_no_number_is_told_with_its_sample_and_not_stored() {
         );
         assert!(refused.code == 1 && refused.stderr.contains(&says), "{features:?}: {}", refused.stderr);
         assert!(is_empty(), "{features:?}");
+    }
+    for (more, at) in [(&[][..], "token 1 of its answer"), (&["--perplexity"][..], "token 2 of it")] {
+        let refused = generate(&place, &model, more);
+        let says = format!("sample \"s0\" (row 0), {at}: the model gives values that are not numbers");
+        assert!(refused.code == 1 && refused.stderr.contains(&says), "{}", refused.stderr);
     }
     let refused = train(&place, &model);
     let says =

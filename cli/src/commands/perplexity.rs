@@ -71,11 +71,12 @@ pub fn run(
         };
         out!("{}", serde_json::to_string_pretty(&json!({ "scored": sums(scored), "all": sums(all) }))?);
     }
-    context.say(&match (scored.perplexity(), all.perplexity()) {
-        (Some(scored), Some(all)) => format!("perplexity {scored:.4} of the scored tokens, {all:.4} of all"),
-        (None, Some(all)) => format!("perplexity {all:.4} of all tokens; none of them is scored"),
-        _ => "no perplexity: no text has a token behind its first".to_owned(),
-    });
+    if let Some(all) = all.perplexity() {
+        context.say(&match scored.perplexity() {
+            Some(scored) => format!("perplexity {scored:.4} of the scored tokens, {all:.4} of all"),
+            None => format!("perplexity {all:.4} of all tokens; none of them is scored"),
+        });
+    }
     Ok(ExitCode::SUCCESS)
 }
 

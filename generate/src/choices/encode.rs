@@ -9,7 +9,7 @@ use gstore_model::architectures::Decoder;
 
 use super::{Choice, ChoiceRequest};
 use crate::error::GenerateError;
-use crate::load::{check_tokens, positions};
+use crate::load::{check_length, check_tokens};
 
 /// A question as tokens.
 pub(super) struct Asked {
@@ -43,8 +43,8 @@ pub(super) fn encoded(
     if request.questions.is_empty() {
         return Err(GenerateError::NoSamples);
     }
-    let limits = [(Some(request.weights.text.max_length as usize), false), (positions(decoder), true)];
-    let asked = |question: &Choice| of_question(question, encoder, decoder, limits);
+    let most = request.weights.text.max_length as usize;
+    let asked = |question: &Choice| of_question(question, encoder, decoder, most);
     parallel::map(&request.questions, SHARE, threads, cancel, asked)
 }
 
@@ -52,7 +52,7 @@ fn of_question(
     question: &Choice,
     encoder: &TextEncoder,
     decoder: &Decoder,
-    limits: [(Option<usize>, bool); 2],
+    max_length: usize,
 ) -> Result<Asked, GenerateError> {
     let name = || format!("question {:?}", question.id);
     let encode = |option: &String| {
@@ -62,12 +62,8 @@ fn of_question(
         if ids.len() <= before {
             return Err(GenerateError::Option(format!("{}: the choice {option:?} has no token", name())));
         }
-        let tokens = ids.len();
-        let over = limits.iter().find_map(|(most, by)| Some((most.filter(|most| tokens > *most)?, *by)));
-        match over {
-            Some((most, by_model)) => Err(GenerateError::TooLong { sample: name(), tokens, most, by_model }),
-            None => Ok((ids, before)),
-        }
+        check_length(&name(), ids.len(), max_length, decoder)?;
+        Ok((ids, before))
     };
     let options = question.options.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
     if options.is_empty() {
