@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use gstore_ingest::pipeline::{IngestError, Kind};
+use gstore_ingest::pipeline::{
+    AddRequest, CheckpointArg, IngestError, IngestPlan, IngestRequest, Kind, Silent, add_until, ingest,
+};
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_store::{RunCheckpoint, Store};
+use gstore_model::weights::BaseDigests;
+use gstore_store::{Cancel, RunCheckpoint, Store};
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use tempfile::TempDir;
@@ -27,6 +30,33 @@ fn checkpoints(store: &Store) -> Vec<RunCheckpoint> {
 
 fn weights(store: &Store) -> Vec<Option<f64>> {
     checkpoints(store).iter().map(|c| c.weight).collect()
+}
+
+#[test]
+fn weights_are_read_once_for_registering_and_planning() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (data, model) = (dir.path().join("pool.jsonl"), dir.path().join("model"));
+    world::write_samples(&data, 5);
+    world::copy_files(&world::demo().join("model"), &model);
+    let store = Store::create(dir.path().join("store")).expect("created");
+    let request = IngestRequest {
+        checkpoints: vec![CheckpointArg::base()],
+        model: model.clone(),
+        ..world::request("pool", &[Kind::Loss])
+    };
+    let mut bases = BaseDigests::default();
+    let (samples, then) = (AddRequest::new("pool", [data]), Some((&request, &mut bases)));
+    add_until(&store, &samples, then, &mut Silent, &Cancel::new()).expect("registered");
+    // The plan does not see what is changed now; computing does.
+    let weights = model.join("model.safetensors");
+    let mut bytes = fs_err::read(&weights).expect("read");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    fs_err::write(&weights, bytes).expect("written");
+    let plan = IngestPlan::knowing(&store, request.clone(), &mut bases, &mut Silent).expect("planned");
+    let anew = IngestPlan::new(&store, request, &mut Silent).expect("planned");
+    assert_ne!(plan.checkpoints[0].id, anew.checkpoints[0].id);
+    let refused = ingest(&store, &plan, &mut Silent, &Cancel::new());
+    assert!(matches!(refused, Err(IngestError::WeightsChanged { .. })));
 }
 
 #[test]

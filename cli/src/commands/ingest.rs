@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore_core::{Silent, many};
 use gstore_ingest::pipeline::{Ending, IngestPlan, IngestReport, IngestRequest, check_inputs, ingest};
+use gstore_model::weights::BaseDigests;
 use gstore_store::RowSet;
 
 use super::add::Samples;
@@ -65,6 +66,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     }
     // A model that does not load must not leave its samples behind.
     check_inputs(&request)?;
+    let mut bases = BaseDigests::default();
     let store = if args.data.is_empty() {
         context.open()?
     } else {
@@ -73,7 +75,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         let samples = samples(context, args, &request)?;
         samples.check_texts(context, &request)?;
         check_planes(context, args, &request)?;
-        let (store, report) = samples.register(context, Some(&request))?;
+        let (store, report) = samples.register(context, Some((&request, &mut bases)))?;
         samples.tell(context, &report);
         store
     };
@@ -85,7 +87,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         return Ok(ExitCode::from(STOPPED));
     }
     let mut reporter = context.reporter();
-    let plan = IngestPlan::new(&store, request, &mut reporter)?;
+    let plan = IngestPlan::knowing(&store, request, &mut bases, &mut reporter)?;
     if !plan.is_done() {
         context.check_writable(false)?;
     }

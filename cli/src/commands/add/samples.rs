@@ -12,6 +12,7 @@ use gstore_ingest::pipeline::{
     check_texts, preview_add,
 };
 use gstore_model::hub::{DATA_PREFIX, HubConfig, resolve_data};
+use gstore_model::weights::BaseDigests;
 use gstore_store::{AppendError, IfDeleted, Store};
 use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
@@ -22,6 +23,9 @@ use crate::args::{IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
 use crate::new_store::NewStore;
 use crate::stand_ins::{by_their_names, stands_for};
+
+/// The ingest that follows, and what was read of the weights of its models.
+type Then<'a> = Option<(&'a IngestRequest, &'a mut BaseDigests)>;
 
 /// The samples that a command line names.
 pub struct Samples {
@@ -118,14 +122,14 @@ impl Samples {
     }
 
     /// Registers them in a store, if the ingest that follows fits on the disk with them.
-    pub fn read(&self, context: &Context, store: &Store, then: Option<&IngestRequest>) -> Result<AddReport> {
+    pub fn read(&self, context: &Context, store: &Store, then: Then<'_>) -> Result<AddReport> {
         add_until(store, &self.request, then, &mut context.reporter(), &self.cancel)
             .map_err(|error| self.of_name(error))
     }
 
     /// Registers them in the store of the command line. Where there is none yet, one is made at the first
     /// commit: a failure leaves none behind.
-    pub fn register(&self, context: &Context, then: Option<&IngestRequest>) -> Result<(Store, AddReport)> {
+    pub fn register(&self, context: &Context, then: Then<'_>) -> Result<(Store, AddReport)> {
         if let Some(store) = context.open_if_there()? {
             let report = self.read(context, &store, then)?;
             return Ok((store, report));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use gstore_ingest::pipeline::{CheckpointArg, CheckpointWeights, check_weights};
+use gstore_model::weights::BaseDigests;
 use gstore_store::RunCheckpoint;
 
 use crate::context::Context;
@@ -37,7 +38,8 @@ pub(in super::super) fn check_run(
     (model, checkpoints): (&Path, &[CheckpointArg]),
 ) -> Result<()> {
     let snapshot = context.open()?.snapshot()?;
-    Ok(check_weights(&snapshot, run, (model, checkpoints), &mut context.reporter())?)
+    let (bases, reporter) = (&mut BaseDigests::default(), &mut context.reporter());
+    Ok(check_weights(&snapshot, run, (model, checkpoints), bases, reporter)?)
 }
 
 fn checkpoint_of(checkpoint: &RunCheckpoint) -> CheckpointArg {

@@ -165,7 +165,7 @@ pub(in super::super) fn describe_checkpoint(
 }
 
 /// Reads the weights of checkpoints of a run, and refuses those that are not what the run was registered with, changed
-/// since they were written, not numbers, or cannot be used with the model.
+/// since they were written, not numbers, or cannot be used with the model. `bases` keeps what was read of models.
 ///
 /// # Errors
 /// Such weights; folders that cannot be read.
@@ -173,9 +173,9 @@ pub fn check_weights(
     snapshot: &Snapshot,
     run: &str,
     (model, checkpoints): (&Path, &[CheckpointArg]),
+    bases: &mut BaseDigests,
     progress: &mut dyn Progress,
 ) -> Result<(), IngestError> {
-    let mut bases = BaseDigests::default();
     progress.start("checking weights", checkpoints.len() as u64, Unit::Checkpoints);
     for arg in checkpoints {
         let folder = ModelFolder::open(arg.model(model))?;

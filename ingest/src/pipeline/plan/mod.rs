@@ -59,9 +59,22 @@ impl IngestPlan {
         request: IngestRequest,
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
+        Self::knowing(store, request, &mut BaseDigests::default(), progress)
+    }
+
+    /// The same, where weights of bases were read before; computing looks whether they have changed since.
+    ///
+    /// # Errors
+    /// As [`IngestPlan::new`].
+    pub fn knowing(
+        store: &Store,
+        request: IngestRequest,
+        bases: &mut BaseDigests,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, IngestError> {
         // Computing takes hours: the samples must not be collected meanwhile.
         let (snapshot, lease) = store.snapshot_leased(None, &format!("ingest into run {}", request.run))?;
-        Ok(Self { lease, ..Self::at(snapshot, request, progress)? })
+        Ok(Self { lease, ..Self::planned(snapshot, request, bases, progress)? })
     }
 
     /// The same on a given state of the store.
@@ -71,6 +84,15 @@ impl IngestPlan {
     pub fn at(
         snapshot: Arc<Snapshot>,
         request: IngestRequest,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, IngestError> {
+        Self::planned(snapshot, request, &mut BaseDigests::default(), progress)
+    }
+
+    fn planned(
+        snapshot: Arc<Snapshot>,
+        request: IngestRequest,
+        bases: &mut BaseDigests,
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
         check_request(&request)?;
@@ -92,12 +114,10 @@ impl IngestPlan {
         };
         check_stored(&encoder, &snapshot, &dataset, &rows, progress)?;
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
-        let mut bases = BaseDigests::default();
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {
             let weight = request.weights.get(i).copied();
-            checkpoints
-                .push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding, &mut bases)?);
+            checkpoints.push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding, bases)?);
             progress.advance(1);
         }
         progress.finish();

@@ -24,6 +24,7 @@ use super::request::IngestRequest;
 use super::room::{SAMPLE_ROWS, check_new};
 use super::{IngestError, Progress, Unit};
 use gstore_data::{Content, Duplicates, IdAllocator, Place, Record, Schema};
+use gstore_model::weights::BaseDigests;
 
 pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, Existing};
 
@@ -44,14 +45,15 @@ pub fn add(
 }
 
 /// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows,
-/// `then`, would fill the disk, or its run or the weights of its checkpoints be refused.
+/// `then`, would fill the disk, or its run or the weights of its checkpoints be refused; what was read of these is kept
+/// for its plan.
 ///
 /// # Errors
 /// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`]; as [`check_weights`].
 pub fn add_until(
     store: &Store,
     request: &AddRequest,
-    then: Option<&IngestRequest>,
+    then: Option<(&IngestRequest, &mut BaseDigests)>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<AddReport, IngestError> {
@@ -103,17 +105,19 @@ pub fn add_of(
 fn add_named(
     store: &Store,
     request: &AddRequest,
-    then: Option<&IngestRequest>,
+    then: Option<(&IngestRequest, &mut BaseDigests)>,
     client: Option<&AddClient>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
     end: impl FnOnce(SampleAppend) -> Result<AppendReport, CommitError>,
 ) -> Result<AddOutcome, IngestError> {
     let (name, input) = (dataset(request)?, Input::find(request)?);
-    if let Some(then) = then {
+    let mut follows = None;
+    if let Some((then, bases)) = then {
         let snapshot = store.snapshot()?;
         check_run_name(&snapshot, &then.run)?;
-        check_weights(&snapshot, &then.run, (&then.model, &then.checkpoints), progress)?;
+        check_weights(&snapshot, &then.run, (&then.model, &then.checkpoints), bases, progress)?;
+        follows = Some(then);
     }
     let before = existing(store, &name)?;
     let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
@@ -147,7 +151,7 @@ fn add_named(
         // Reading takes a while, and the lock may.
         append.base().same_dataset(before)?;
     }
-    let texts = fill(&mut append, request, &input, &schema, then, &mut found, progress, cancel)?;
+    let texts = fill(&mut append, request, &input, &schema, follows, &mut found, progress, cancel)?;
     progress.finish();
     for note in &found.notes {
         progress.note(note);
@@ -155,7 +159,7 @@ fn add_named(
     let new = append.report();
     let known = new.unchanged + new.kept + new.replaced + new.left_out;
     check_existing(request, before.as_deref(), new.added, known)?;
-    if let Some(then) = then {
+    if let Some(then) = follows {
         check_new(store, then, new.added + new.replaced, &texts)?;
     }
     // From here on nothing stops it.
