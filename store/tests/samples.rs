@@ -111,7 +111,8 @@ fn changed_and_duplicate_samples_are_refused() {
     let keep = AppendOptions { if_changed: IfChanged::Keep, ..options("add") };
     let mut append = store.append(&dataset(), vec![], keep).unwrap();
     assert_eq!(append.push(sample("s3", b"b")).unwrap(), Pushed::Kept(3));
-    assert!(matches!(append.push(sample("s3", b"b")), Err(AppendError::DuplicateId { .. })));
+    assert_eq!(append.push(sample("s3", b"b")).unwrap(), Pushed::Repeated(3));
+    assert!(matches!(append.push(sample("s3", b"c")), Err(AppendError::DuplicateId { .. })));
     assert_eq!(append.push(sample("s7", b"b")).unwrap(), Pushed::Added(5));
     let report = append.finish().unwrap();
     assert_eq!((report.added, report.kept), (1, 1));

@@ -257,6 +257,18 @@ fn changed_lines_are_refused_and_the_same_file_adds_nothing() {
     world.refused(&mut world.add("twice", twice.as_bytes()), 1, &words);
     let kept = binary::run(world.add("pool", changed.as_bytes()).args(["--if-changed", "keep"]));
     assert_eq!(kept.code, 0, "{}", kept.stderr);
+    // A changed line that comes twice is the same twice.
+    let line = changed.lines().nth(7).expect("the line of s7");
+    let twice = format!("{line}\n{line}\n");
+    let add = |more: &[&str]| {
+        let mut command = world.add("pool", twice.as_bytes());
+        binary::run(command.args(["--if-changed", "keep"]).args(more))
+    };
+    let refused = add(&[]);
+    let says = "id \"s7\" stands on an earlier";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    let first = add(&["--duplicates", "first"]);
+    assert_eq!(first.code, 0, "{}", first.stderr);
     let nothing = binary::run(&mut world.ingest("pool", "grad-adam,embed-mean,loss"));
     assert!(nothing.code == 0 && nothing.stderr.contains("nothing to compute"), "{}", nothing.stderr);
 }

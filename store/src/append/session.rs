@@ -13,6 +13,7 @@ use crate::tombstones::{new_files, supersede};
 use gstore_core::{DatasetName, Digest, RowSet, many};
 use roaring::RoaringTreemap;
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What happens to a sample whose id is stored with other content.
@@ -115,6 +116,8 @@ pub struct SampleAppend {
     ids: KnownIds,
     /// Stored rows that stay and whose ids came: an id that comes twice is that of two samples of the append.
     met: RoaringTreemap,
+    /// Digests of the changed samples that came for such rows.
+    kept: HashMap<u64, Digest>,
     /// Rows whose ids get new rows: live ones, which are deleted with it, and deleted ones.
     superseded: Vec<u64>,
     /// Digests of ids that are added again.
@@ -157,6 +160,7 @@ impl SampleAppend {
             places,
             ids,
             met: RoaringTreemap::new(),
+            kept: HashMap::new(),
             superseded: Vec::new(),
             restored: Vec::new(),
             write: None,
@@ -226,7 +230,10 @@ impl SampleAppend {
         let row = self.part.next_row;
         let stored = self.ids.stored(sample.id)?;
         let pushed = match stored {
-            Stored::Live(known) if self.met.contains(known.row) => return repeated(sample.id, known, digest),
+            Stored::Live(known) if self.met.contains(known.row) => {
+                let first = self.kept.get(&known.row).copied().unwrap_or(known.digest);
+                return repeated(sample.id, Known { digest: first, ..known }, digest);
+            }
             Stored::Live(known) => self.known(&sample, known, digest)?,
             Stored::Deleted(..) if self.options.if_deleted == IfDeleted::LeaveOut => Pushed::LeftOut,
             Stored::Deleted(..) | Stored::Nothing => Pushed::Added(row),
@@ -239,6 +246,7 @@ impl SampleAppend {
             Pushed::Kept(row) => {
                 self.report.kept += 1;
                 self.met.insert(row);
+                self.kept.insert(row, digest);
             }
             Pushed::Repeated(_) => {}
             Pushed::LeftOut => self.report.left_out += u64::from(self.ids.leave_out(stored)),
