@@ -9,7 +9,7 @@ use gstore::picture::{self, LogError, Picture, TerminalStyle, TrainingLog};
 use crate::args::PictureArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{Output, Place, check, out};
+use crate::output::{Output, Place, check, out, parent, remove_unfinished};
 
 /// Columns where no terminal says how many it has.
 const COLUMNS: usize = 80;
@@ -127,11 +127,15 @@ pub fn training(context: &Context, folder: &Path, asked: Option<&Path>, finished
     };
     let picture = picture::training(&[log]);
     let own = folder.join(CURVES);
-    if let Err(error) = write(&picture, &own, None, true) {
+    let drawn = remove_unfinished(&own).and_then(|()| write(&picture, &own, None, true));
+    if let Err(error) = drawn {
         context.say(&format!("note: {} could not be written: {error}", own.display()));
     }
     match asked {
         Some(path) => {
+            if std::path::absolute(parent(path))? == std::path::absolute(folder)? {
+                remove_unfinished(path)?;
+            }
             draw(&PictureArgs { output: Some(path.to_owned()), force: true, width: None }, &picture)
         }
         None => Ok(()),

@@ -5,6 +5,7 @@
 //!   result
 //! - a wrong place is refused before the work whose result is to go there
 
+use std::ffi::OsString;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -307,14 +308,40 @@ impl Output {
     }
 }
 
+/// The end of the name of a file that is not finished, and the random characters before it.
+const UNFINISHED: &str = ".part";
+const RANDOM: usize = 6;
+
+/// How the name of a file begins that is not finished.
+fn hidden(target: &Path) -> OsString {
+    let mut hidden = OsString::from(".");
+    hidden.push(target.file_name().unwrap_or_default());
+    hidden.push(".");
+    hidden
+}
+
+/// Removes what killed processes left of a file that they had not finished, where no other one writes it now.
+pub fn remove_unfinished(target: &Path) -> Result<()> {
+    let begin = hidden(target);
+    for entry in fs_err::read_dir(parent(target))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let rest = name.as_encoded_bytes().strip_prefix(begin.as_encoded_bytes());
+        let random = rest.and_then(|rest| rest.strip_suffix(UNFINISHED.as_bytes()));
+        if random.is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
+        {
+            fs_err::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 impl Pending {
     fn new(target: PathBuf, force: bool) -> Result<Self> {
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(target.file_name().unwrap_or_default());
-        hidden.push(".");
         let temporary = tempfile::Builder::new()
-            .prefix(&hidden)
-            .suffix(".part")
+            .prefix(&hidden(&target))
+            .rand_bytes(RANDOM)
+            .suffix(UNFINISHED)
             .permissions(std::fs::Permissions::from_mode(0o666))
             .tempfile_in(parent(&target))?;
         // Who could not read the old file cannot read the new one.

@@ -314,6 +314,13 @@ fn curves_are_drawn_into_the_folder_of_the_training() {
     let place = place();
     binary::ok(&mut train(&place, &["--plot", "tuned/curve.html"]));
     assert!(place.path("tuned/curve.html").is_file() && place.path("tuned/loss.svg").is_file());
+    // What a kill left of such files goes with the next run, and nothing else does.
+    let left = [".loss.svg.aB3dE6.part", ".curve.html.aB3dE6.part", ".loss.svg.mine.part", "loss.svg.part"];
+    for name in left {
+        fs_err::write(place.path("tuned").join(name), "").expect("written");
+    }
+    binary::ok(&mut train(&place, &["--plot", "tuned/curve.html"]));
+    assert_eq!(left.map(|name| place.path("tuned").join(name).exists()), [false, false, true, true]);
     let elsewhere = binary::run(&mut train(&place, &["--plot", "missing/curve.html"]));
     assert!(elsewhere.code == 2 && elsewhere.stderr.contains("no such folder"), "{}", elsewhere.stderr);
 }
