@@ -456,12 +456,19 @@ fn mistakes_are_refused_before_anything_runs() {
         ("\"pool.jsonl\"", "\"pol.jsonl\"", "p.toml:16: stage warm: pol.jsonl is not there"),
         ("top = 3", "", "p.toml:32: stage best"),
         ("${steps}", "${step}", "did you mean `steps`"),
+        (
+            "run = \"warm\"\ndata = \"out/best.jsonl\"",
+            "model = \"out/warm\"\ndata = \"out/best.jsonl\"",
+            "p.toml:44: stage score: out/warm is no model, but has the checkpoints of a training",
+        ),
         ("data = \"out/best.jsonl\"", "data = \"out/best.jsonl\"\nafter = \"nothing\"", "no such stage"),
         ("data = \"${set}.jsonl\"", "data = \"${set}.jsonl\"\nafter = \"score\"", "circle"),
     ] {
         write(&place, &FILE.replace(from, to));
-        let refused = place.run(&["run", "p.toml"]);
-        assert!(refused.code == 2 && refused.stderr.contains(says), "{says}: {}", refused.stderr);
+        for more in [&[][..], &["--dry-run"]] {
+            let refused = place.run(&[&["run", "p.toml"][..], more].concat());
+            assert!(refused.code == 2 && refused.stderr.contains(says), "{says}: {}", refused.stderr);
+        }
     }
     let names: Vec<String> = files(&place.path("")).into_keys().collect();
     assert_eq!(names.len(), 3, "{names:?}");

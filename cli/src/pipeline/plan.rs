@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Command;
+use gstore_model::weights::checkpoints_in;
 use gstore_store::{Store, nearest};
 
 use super::resource::is_pattern;
@@ -67,6 +68,7 @@ impl Plan {
         let calls = calls?;
         let uses = uses(&stages, &calls, base, store)?;
         check_there(&stages, &uses, base)?;
+        check_models(&stages, &calls, base)?;
         let after: Result<Vec<BTreeSet<usize>>> = (0..stages.len()).map(|i| after(&stages, i)).collect();
         let after = after?;
         let needs: Vec<BTreeSet<usize>> = (0..stages.len()).map(|i| &needs(&uses, i) | &after[i]).collect();
@@ -200,6 +202,35 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
             if let Some(j) = same {
                 return error(written, format!("{written} is written by stage {} as well", stages[j].name));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses the output folder of a training as a model or an adapter, which are the checkpoints in it.
+fn check_models(stages: &[Stage], calls: &[Call], base: &Path) -> Result<()> {
+    let is_trained = |folder: &Resource| {
+        let output = |call: &Call| call.value("output").map(|output| Resource::path(base, output));
+        calls.iter().any(|call| call.words[0] == "train" && output(call).as_ref() == Some(folder))
+    };
+    for (stage, call) in stages.iter().zip(calls) {
+        for (key, value) in
+            ["model", "adapter"].iter().flat_map(|key| call.values(key).iter().map(move |v| (key, v)))
+        {
+            let folder = base.join(value);
+            let is_one = ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).exists());
+            let last = match checkpoints_in(&folder).pop() {
+                Some(last) => last.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                None if !is_one && is_trained(&Resource::path(base, value)) => "checkpoint-N".to_owned(),
+                None => continue,
+            };
+            let setting = stage.says.settings.iter().find(|setting| setting.key == *key);
+            let message = format!(
+                "stage {}: {value} is no {key}, but has the checkpoints of a training: name one, such as {}/{last}",
+                stage.name,
+                value.trim_end_matches('/')
+            );
+            return Err(PipelineError::new(setting.map_or(stage.says.line, |setting| setting.line), message));
         }
     }
     Ok(())

@@ -118,6 +118,29 @@ fn stages_come_after_those_that_make_what_they_read() {
 }
 
 #[test]
+fn a_folder_of_checkpoints_is_no_model() {
+    let world = World::new();
+    for step in [4, 12] {
+        let checkpoint = world.dir.path().join(format!("trained/checkpoint-{step}"));
+        fs_err::create_dir_all(checkpoint).expect("made");
+    }
+    let of = |model: &str| {
+        let text = FILE.replace("model = \"model\"", &format!("model = \"{model}\""));
+        plan_of(&text, world.dir.path())
+    };
+    for name in ["trained", "trained/"] {
+        let refused = of(name).expect_err("refused").message;
+        let says =
+            "is no model, but has the checkpoints of a training: name one, such as trained/checkpoint-12";
+        assert!(refused.contains(says), "{refused}");
+    }
+    of("trained/checkpoint-12").expect("planned");
+    // A model that has checkpoints beside itself.
+    world.write("trained/config.json", "1");
+    of("trained").expect("planned");
+}
+
+#[test]
 fn only_what_depends_on_a_change_runs_again() {
     let mut world = World::new();
     let plan = world.plan(FILE);

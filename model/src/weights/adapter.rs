@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::digest::trained_on;
 use super::finite::check_finite;
-use super::folder::ModelFolder;
+use super::folder::{ModelFolder, hint_of_checkpoints};
 use super::lora_config::LoraConfig;
 use crate::architectures::Param;
 use crate::files::ModelError;
@@ -57,11 +57,13 @@ impl Adapter {
     pub fn open(path: &Path) -> Result<Adapter, ModelError> {
         let config_path = path.join("adapter_config.json");
         if !config_path.exists() {
+            let hint = hint_of_checkpoints(path).unwrap_or_else(|| {
+                "; a checkpoint is a folder with a LoRA adapter, or with a whole model (config.json)".into()
+            });
             return Err(ModelError::MissingFile {
                 folder: path.to_owned(),
                 file: "adapter_config.json".into(),
-                hint: "; a checkpoint is a folder with a LoRA adapter, or with a whole model (config.json)"
-                    .into(),
+                hint,
             });
         }
         let value = json::read(&config_path)?;

@@ -3,9 +3,36 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gstore_core::first_of;
+
 use crate::architectures::{Decoder, Param, Role};
 use crate::files::ModelError;
 use crate::files::TensorSet;
+
+/// The folders `checkpoint-N` in the output folder of a training, by N; none of a folder that is a model or an adapter
+/// itself.
+pub fn checkpoints_in(folder: &Path) -> Vec<PathBuf> {
+    if ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).exists()) {
+        return Vec::new();
+    }
+    let numbered = |entry: fs_err::DirEntry| -> Option<(u64, PathBuf)> {
+        let name = entry.file_name();
+        let step = name.to_str()?.strip_prefix("checkpoint-")?.parse().ok()?;
+        Some((step, entry.path())).filter(|(_, path)| path.is_dir())
+    };
+    let mut found: Vec<(u64, PathBuf)> =
+        fs_err::read_dir(folder).into_iter().flatten().flatten().filter_map(numbered).collect();
+    found.sort();
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// What to do about a folder that is neither a model nor an adapter, if it has checkpoints in it.
+pub(super) fn hint_of_checkpoints(folder: &Path) -> Option<String> {
+    let found = checkpoints_in(folder);
+    let names = found.iter().filter_map(|path| path.file_name()?.to_str());
+    let (names, last) = (first_of(names, 4), found.last()?.display());
+    Some(format!("; it has checkpoints in it ({names}): name one, such as {last}"))
+}
 
 /// A model folder whose tensors all exist with the right shapes and element types.
 #[derive(Debug, Clone)]
@@ -30,7 +57,7 @@ impl ModelFolder {
                 hint: if path.join("adapter_config.json").exists() {
                     "; it is an adapter: give it as a checkpoint and its base as the model".into()
                 } else {
-                    String::new()
+                    hint_of_checkpoints(path).unwrap_or_default()
                 },
             });
         }
