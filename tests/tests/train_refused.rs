@@ -102,6 +102,50 @@ fn an_adapter_whose_base_has_moved_is_gone_on_from() {
 }
 
 #[test]
+fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
+    let place = place();
+    let words = ["--output", "tuned", "--max-steps", "4", "--save-steps", "2"];
+    let done = train(&place, &words);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    // The folder of the training in place of a checkpoint.
+    let says = "it has checkpoints in it (checkpoint-2, checkpoint-4): name one, such as tuned/checkpoint-4";
+    let onward = train(&place, &["--output", "onward", "--max-steps", "1", "--adapter", "tuned"]);
+    let model = world::demo().join("model").display().to_string();
+    let ask = ["generate", "--prompt", "A", "--max-new-tokens", "1", "--model", &model, "--adapter", "tuned"];
+    for refused in [onward, place.run(&ask)] {
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    // A checkpoint without its optimizer.
+    let last = place.path("tuned/checkpoint-4");
+    fs_err::remove_file(last.join("optimizer.pt")).expect("removed");
+    let refused = train(&place, &words);
+    for says in
+        ["neither optimizer.pt nor", "--adapter tuned/checkpoint-4", "checkpoint-2, the one before it"]
+    {
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{says}: {}", refused.stderr);
+    }
+    // And one without anything.
+    fs_err::remove_dir_all(&last).expect("removed");
+    fs_err::create_dir(&last).expect("made");
+    let refused = train(&place, &words);
+    let says =
+        "tuned/checkpoint-4: it is empty, and a checkpoint of its name would take its place: remove it";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    let from = ["--output", "onward", "--max-steps", "4", "--resume-from-checkpoint", "tuned/checkpoint-4"];
+    let refused = train(&place, &from);
+    let says = "it is empty, and no checkpoint: the last one beside it is tuned/checkpoint-2";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    fs_err::remove_dir(&last).expect("removed");
+    let done = train(&place, &words);
+    assert!(done.code == 0 && done.stderr.contains("going on after step 2 of 4"), "{}", done.stderr);
+    // Data without a record.
+    fs_err::write(place.path("pool.jsonl"), "").expect("written");
+    let refused = train(&place, &["--output", "none", "--max-steps", "2"]);
+    let says = "pool.jsonl: there is no record in it; give files with samples";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+}
+
+#[test]
 fn options_that_leave_others_without_effect_are_told() {
     let place = place();
     let words = ["--output", "tuned", "--max-steps", "2", "--dry-run"];

@@ -109,6 +109,7 @@ pub(crate) fn load(
             (whole, all, texts)
         }
     };
+    check_records(source, all)?;
     let last = rows.as_ref().and_then(|rows| rows.ranges().last());
     if let (Some(last), SampleSource::Files { .. }) = (last.filter(|last| last.end > all), source) {
         return Err(TrainError::Option(format!("there is no row {}: the data has {all}", last.end - 1)));
@@ -138,10 +139,22 @@ pub(crate) fn load_held_out(
     threads: usize,
     cancel: &Cancel,
 ) -> Result<Samples, TrainError> {
-    let (mut all, _) = source.read(Reading::Whole, &|_, _| true, cancel)?;
+    let (mut all, number) = source.read(Reading::Whole, &|_, _| true, cancel)?;
+    check_records(source, number)?;
     let texts = Texts::of(&all);
     let repeated = leave_out_repeated(source, &mut all, repeats, "the held-out loss would count each twice")?;
     Ok(Samples { repeated, texts, ..encoded(all, encoder, threads, cancel)? })
+}
+
+/// An error if files have no record.
+fn check_records(source: &SampleSource, records: u64) -> Result<(), TrainError> {
+    match source {
+        SampleSource::Files { paths, .. } if records == 0 => {
+            let files = first_of(paths.iter().map(|path| path.display().to_string()), 3);
+            Err(TrainError::NoRecords { files, several: paths.len() > 1 })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Samples as tokens, those that have a scored one.
@@ -276,6 +289,24 @@ mod tests {
         assert!(refused.contains("\"y\" in rows 1 and 2"), "{refused}");
         let first = of(Duplicates::First).unwrap();
         assert_eq!((first.rows, first.repeated), (vec![0, 1, 3], 1));
+    }
+
+    #[test]
+    fn files_without_a_record_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["a.jsonl", "b.jsonl"].map(|name| folder.path().join(name));
+        paths.iter().for_each(|path| fs_err::write(path, "\n").unwrap());
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
+        let encoder = TextOptions::default().encoder(&model).unwrap();
+        for (files, says) in [(&paths[..1], "a.jsonl: there is no record in it"), (&paths[..], "in them")] {
+            let source = SampleSource::Files { paths: files.to_vec(), fields: Vec::new() };
+            let trained = load(&source, &Subset::default(), &encoder, 1, &Cancel::new());
+            let held_out = load_held_out(&source, Duplicates::Refuse, &encoder, 1, &Cancel::new());
+            for refused in [trained, held_out] {
+                let refused = refused.unwrap_err().to_string();
+                assert!(refused.contains(says), "{refused}");
+            }
+        }
     }
 
     #[test]

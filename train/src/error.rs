@@ -93,6 +93,14 @@ pub enum TrainError {
     /// Nothing to train on.
     #[error("there is no sample with a scored token to train on")]
     NoSamples,
+    /// Files without a single record.
+    #[error("{files}: there is no record in {}; give files with samples", if *.several { "them" } else { "it" })]
+    NoRecords {
+        /// The files.
+        files: String,
+        /// Whether there are several.
+        several: bool,
+    },
     /// Nothing to watch the loss on.
     #[error("there is no sample with a scored token to watch the loss on")]
     NothingHeldOut,

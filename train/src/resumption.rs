@@ -5,7 +5,7 @@ use std::path::Path;
 use gstore_core::Remedy;
 use gstore_model::weights::TrainerState;
 
-use crate::checkpoint::{check_json, is_adapter, last_checkpoint};
+use crate::checkpoint::{check_json, is_adapter, is_empty, last_checkpoint};
 use crate::error::TrainError;
 use crate::request::Method;
 
@@ -60,7 +60,17 @@ pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
         (true, Ok(Some(last))) => {
             format!("it is no checkpoint, but has some in it: name one, such as {}", last.folder.display())
         }
-        (true, _) => "it is no checkpoint: it has no trainer_state.json".to_owned(),
+        (true, _) => {
+            let beside = from.parent().and_then(|output| last_checkpoint(output).ok()?);
+            let name = beside.map_or_else(
+                || "name a folder checkpoint-N that a training wrote".to_owned(),
+                |last| format!("the last one beside it is {}", last.folder.display()),
+            );
+            match is_empty(from) {
+                true => format!("it is empty, and no checkpoint: {name}"),
+                false => format!("it is no checkpoint: it has no trainer_state.json; {name}"),
+            }
+        }
         (false, _) => "there is no such folder".to_owned(),
     };
     Err(refused(from, what))

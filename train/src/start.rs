@@ -7,8 +7,8 @@ use gstore_model::weights::{Adapter, BaseDigest, ModelFolder, check_written};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{
-    Checkpoint, Lock, Resumed, check_files, checkpoints, identity_of, last_checkpoint, named_as_checkpoints,
-    remove_replaced, remove_unfinished, replaced, resume, start_digests, unfinished,
+    Checkpoint, Lock, Resumed, check_files, checkpoints, identity_of, is_empty, last_checkpoint,
+    named_as_checkpoints, remove_replaced, remove_unfinished, replaced, resume, start_digests, unfinished,
 };
 use crate::difference::{START_DIGESTS, difference};
 use crate::error::TrainError;
@@ -151,9 +151,11 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64)
     for checkpoint in &named {
         let folder = checkpoint.folder.clone();
         let Some(stored) = identity_of(&folder)? else {
-            let what =
-                "another program wrote it, and nothing of that is removed: give another folder".to_owned();
-            return Err(TrainError::Checkpoint { folder, what });
+            let what = match is_empty(&folder) {
+                true => "it is empty, and a checkpoint of its name would take its place: remove it",
+                false => "another program wrote it, and nothing of that is removed: give another folder",
+            };
+            return Err(TrainError::Checkpoint { folder, what: what.to_owned() });
         };
         if own.contains(checkpoint) {
             other = other.or(difference(&stored, identity, &[]).map(|what| (folder, what)));

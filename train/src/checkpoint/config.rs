@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use gstore_model::architectures::Decoder;
+use gstore_model::weights::Adapter;
 use serde_json::{Value, json};
 
 use crate::error::TrainError;
@@ -109,6 +110,10 @@ pub(crate) fn copy_model_files(model: &Path, tokenizer: &Path, folder: &Path) ->
 
 /// The dropout of LoRA factors that the configuration of an adapter says.
 pub(crate) fn lora_dropout(adapter: &Path) -> Result<Option<f64>, TrainError> {
+    if !super::is_adapter(adapter) {
+        // What the folder is instead is told as for any other use.
+        Adapter::open(adapter)?;
+    }
     Ok(read(adapter, ADAPTER)?.get("lora_dropout").and_then(Value::as_f64))
 }
 

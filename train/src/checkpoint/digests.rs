@@ -79,12 +79,15 @@ pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
 
 /// What to do about a checkpoint that is damaged.
 fn way_out(folder: &Path) -> String {
+    let begin = || "no checkpoint is before it: move this folder away and begin again".to_owned();
+    way_back(folder).unwrap_or_else(begin)
+}
+
+/// What to do about a checkpoint that cannot be gone on from, if its training has one before it.
+pub(super) fn way_back(folder: &Path) -> Option<String> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let all = folder.parent().and_then(|output| checkpoints(output).ok()).unwrap_or_default();
-    match all.iter().take_while(|checkpoint| checkpoint.folder != folder).last() {
-        Some(before) if all.iter().any(|checkpoint| checkpoint.folder == folder) => {
-            format!("move this folder away and go on from {}, the one before it", before.folder.display())
-        }
-        _ => "no checkpoint is before it: move this folder away and begin again".to_owned(),
-    }
+    let all = checkpoints(folder.parent()?).ok()?;
+    let own = all.iter().position(|checkpoint| checkpoint.folder == folder)?;
+    let before = all[..own].last()?.folder.display();
+    Some(format!("move this folder away and go on from {before}, the one before it"))
 }

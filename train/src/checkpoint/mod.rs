@@ -69,6 +69,11 @@ pub(crate) fn is_adapter(folder: &Path) -> bool {
     folder.join("adapter_config.json").is_file()
 }
 
+/// Whether nothing is in a folder.
+pub(crate) fn is_empty(folder: &Path) -> bool {
+    fs_err::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 /// The checkpoints of an output folder, by step.
 ///
 /// # Errors

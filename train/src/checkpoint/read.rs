@@ -10,7 +10,7 @@ use gstore_model::weights::{
 };
 use serde_json::Value;
 
-use super::digests::{check_files, damaged};
+use super::digests::{check_files, damaged, way_back};
 use super::{Evaluated, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
@@ -136,9 +136,10 @@ fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
         MomentsError::Missing(_) => {
             let name = if is_adapter(folder) { "adapter" } else { "model" };
             let start = Remedy::Option(name, &folder.display().to_string()).to_string();
+            let back = way_back(folder).map_or_else(String::new, |back| format!("\n  or {back}"));
             let what = format!(
                 "it has neither optimizer.pt nor optimizer.bin, so a training cannot go on from it: {start} begins one with \
-                 its weights and a new optimizer, in another output folder"
+                 its weights and a new optimizer, in another output folder{back}"
             );
             TrainError::Checkpoint { folder: folder.to_owned(), what }
         }
