@@ -145,7 +145,7 @@ fn a_command_that_was_killed_behind_its_result_is_done() {
         let written = fs_err::read(&file).expect("written");
         // As long as answers are missing, or the file has others, it is not replaced.
         let first = kept.iter().position(|byte| *byte == b'\n').expect("a first line") + 1;
-        for (part_has, file_has) in [(&kept[..first], &written[..]), (&kept[..], b"mine")] {
+        for (part_has, file_has) in [(&kept[..first], &written[..]), (&kept[..], &b"mine"[..])] {
             fs_err::write(&part, part_has).expect("written");
             fs_err::write(&file, file_has).expect("written");
             let refused = binary::run(&mut generate(&place, &ask));
