@@ -54,7 +54,7 @@ impl Live {
         self.dataset = Some((snapshot, dataset.to_owned()));
     }
 
-    /// Refuses to answer a prompt for a file that is there: it may only be that of answers which are all kept.
+    /// Refuses to answer a prompt for a file that is there: its answers have to be kept, all of them.
     pub fn for_file(&mut self, file: &Path) {
         self.file = Some(file.to_owned());
     }

@@ -1,10 +1,10 @@
 //! Answers that are done, in the order in which they were, until all are there.
 //!
 //! Invariants
-//! - a line is an answer: a digest of the rest, the number of its prompt, its record, with spaces between them; the first
-//!   line says to which request
-//! - a line that a crash cut short is worth nothing and is written over; one that has another digest is counted and passed
-//!   over
+//! - a line is an answer: a digest of the rest, the number of its prompt, its record, with spaces between them;
+//!   the first line says to which request
+//! - a line that a crash cut short is worth nothing and is written over; one that has another digest is counted
+//!   and passed over
 //! - one process at a time writes
 
 use std::fs::TryLockError;
@@ -220,7 +220,7 @@ fn whole(line: &[u8]) -> Option<&str> {
     std::str::from_utf8(line.strip_suffix(b"\n")?).ok()
 }
 
-/// The number of a line's prompt and the length of its record, which ends the line, if it is as it was written.
+/// The number of a line's prompt and the length of its record, which ends it, if it is as it was written.
 fn answer(text: &str) -> Option<(usize, usize)> {
     let (digest, answer) = text.split_once(' ')?;
     let (number, record) = answer.split_once(' ')?;

@@ -122,8 +122,8 @@ pub(crate) fn positions(decoder: &Decoder) -> Option<usize> {
     (decoder.positions == Positions::Learned).then_some(decoder.max_positions)
 }
 
-/// An error if there are more tokens than the model has positions, or else than `max_length`: only then does a larger
-/// one help.
+/// An error if there are more tokens than the model has positions, or else than `max_length`: only then does a
+/// larger one help.
 pub(crate) fn check_length(
     sample: &str,
     tokens: usize,

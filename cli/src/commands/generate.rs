@@ -118,7 +118,8 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     finish(context, args, generated, (request.journal.is_some(), there.is_some()), &cancel)
 }
 
-/// Whether a result and its answers are there, as a command leaves them that is killed when the result has its name.
+/// Whether a result and its answers are there, as a command leaves them that is killed when the result has its
+/// name.
 fn is_kept(path: &Path) -> bool {
     match Place::of(Some(path)) {
         Place::File(target) => target.is_file() && beside(&target, ".part").is_file(),

@@ -9,8 +9,8 @@ use crate::architectures::{Decoder, Param, Role};
 use crate::files::ModelError;
 use crate::files::TensorSet;
 
-/// The folders `checkpoint-N` in the output folder of a training, by N; none of a folder that is a model or an adapter
-/// itself.
+/// The folders `checkpoint-N` in the output folder of a training, by N; none of a folder that is a model or an
+/// adapter itself.
 pub fn checkpoints_in(folder: &Path) -> Vec<PathBuf> {
     if ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).exists()) {
         return Vec::new();

@@ -45,8 +45,8 @@ pub fn add(
 }
 
 /// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows,
-/// `then`, would fill the disk, or its run or the weights of its checkpoints be refused; what was read of these is kept
-/// for its plan.
+/// `then`, would fill the disk, or its run or the weights of its checkpoints be refused; what was read of these
+/// is kept for its plan.
 ///
 /// # Errors
 /// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`]; as [`check_weights`].
