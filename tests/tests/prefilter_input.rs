@@ -146,7 +146,7 @@ fn rows_without_a_prediction_are_counted_in_the_pool_and_not_among_the_labelled_
     assert_eq!(done.code, 4, "{}{}", done.stdout, done.stderr);
     let why = "90.0 % for want of a prediction (missing or not finite: most in 90.0 % of rows)";
     // A fifth of the tenth that has predictions is kept as well.
-    let told = format!("all targets together: 92.0 % of rows are kept, {why}; lowest recall");
+    let told = format!("all targets together: 92.0 % of the pool's rows are kept, {why}; lowest recall");
     assert!(done.stdout.contains(&told), "{}", done.stdout);
     let hint = format!("it keeps {why}: --inputs that more rows have may do better");
     for said in ["it would keep 92.0 % of the rows", hint.as_str()] {

@@ -93,9 +93,10 @@ pub fn fit_prefilter(
             Remedy::Option("random_labels", "")
         ));
     }
-    let (predictions, unpredicted) = predictions(snapshot, request, &prefilter, work)?;
+    prefilter.pool = Some(request.pool.clone());
+    let (mut predictions, unpredicted) = predictions(snapshot, request, &prefilter, work)?;
     if let Budget::Share(share) = request.options.budget {
-        report.choice = prefilter.cut_at(share, &predictions, (&held_out, &data));
+        report.choice = prefilter.cut_at(share, &mut predictions, (&held_out, &data));
         report.notes.extend(prefilter.notes_of_ties(share, &predictions));
     }
     let of_labels = found.vectors.passes(&[]);
@@ -103,14 +104,14 @@ pub fn fit_prefilter(
     // What was measured is what each takes by itself.
     let shared =
         if request.seconds.is_some() { 0.0 } else { of_labels - found.vectors.passes(&features.keys()) };
-    // Rows of the pool that nothing is predicted of are kept. So are labelled rows of the top.
-    let below = prefilter.kept_below(&held_out, &data) as f64 / live.max(1) as f64;
-    let kept = (report.choice.kept * (1.0 - unpredicted.share) + unpredicted.share + below).min(1.0);
+    // The rows that `apply_prefilter` keeps: what the learner of all labelled rows predicts decides, and not what those of
+    // the folds did. Rows of the pool that nothing is predicted of are kept.
+    let kept = predictions.iter().filter(|row| row.kept).count() as f64 / predictions.len().max(1) as f64;
+    let kept = kept * (1.0 - unpredicted.share) + unpredicted.share;
     report.unpredicted = Some(unpredicted);
     let (labelled, measured) = (found.ids.len() as u64, request.seconds.is_some());
     let cost = Cost { rows: live, labelled, kept, feature, gradient, shared, measured };
     report.cost = Some(cost);
-    prefilter.pool = Some(request.pool.clone());
     prefilter.provenance = provenance(snapshot, request, (&prefilter, &report), &found, cost);
     Ok((prefilter, report))
 }
@@ -130,7 +131,9 @@ fn predictions(
     for own in cells(&rows) {
         work.cancel.check().map_err(LearnError::from)?;
         let x = features.read(&own)?;
-        found.extend(prefilter.predict(&x).into_iter().flatten());
+        let mut predictions = prefilter.predict(&x);
+        prefilter.keep_labelled(&features, &own, &mut predictions)?;
+        found.extend(predictions.into_iter().flatten());
         features.with_value(&x).into_iter().for_each(|(name, with)| *there.entry(name).or_default() += with);
     }
     let without = |with: usize| 1.0 - with as f64 / rows.len().max(1) as f64;

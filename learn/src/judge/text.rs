@@ -107,8 +107,9 @@ impl Report {
         let unpredicted = unpredicted.map_or_else(String::new, |of| format!(", {}", of.text()));
         writeln!(
             text,
-            "all targets together: {} of rows are kept{unpredicted}; lowest recall of the cuts alone {:.3}, lowest bound {:.3}, each with 95 % confidence",
+            "all targets together: {} of {} rows are kept{unpredicted}; lowest recall of the cuts alone {:.3}, lowest bound {:.3}, each with 95 % confidence",
             percent(self.kept()),
+            if self.cost.is_some() { "the pool's" } else { "these" },
             self.choice.recall,
             self.choice.bound
         )?;

@@ -18,19 +18,13 @@ use crate::options::FitOptions;
 const TOLD: f64 = 0.01;
 
 impl Prefilter {
-    /// How many labelled rows are kept though no cut keeps what `held_out` predicts of them.
-    pub fn kept_below(&self, held_out: &Matrix, data: &Labelled) -> usize {
-        let is_below = |row: &usize| !keeps(&self.cuts, held_out.row(*row));
-        (0..data.ids.len()).filter(is_below).filter(|row| self.is_labelled_top(&data.ids[*row])).count()
-    }
-
     /// Cuts at a rank: for each target so that this share of the predicted rows is kept, whatever the
-    /// predictions of labelled rows were. Gives what the cuts keep: shares are of the predicted rows, the
-    /// recall is that of the labelled rows, of which `held_out` are the predictions.
+    /// predictions of labelled rows were, and notes which of these rows are kept now. Gives what the cuts keep: shares
+    /// are of the predicted rows, the recall is that of the labelled rows, of which `held_out` are the predictions.
     pub fn cut_at(
         &mut self,
         share: f64,
-        predictions: &[Prediction],
+        predictions: &mut [Prediction],
         (held_out, data): (&Matrix, &Labelled),
     ) -> Choice {
         for (target, cut) in self.cuts.iter_mut().enumerate() {
@@ -45,7 +39,12 @@ impl Prefilter {
             (own.recall, own.bound, own.with_labelled) = (told.recall, told.bound, told.with_labelled);
             told.share = own.share;
         }
-        let kept = predictions.iter().filter(|row| keeps(&self.cuts, &row.values)).count();
+        let mut kept = 0usize;
+        for row in predictions.iter_mut() {
+            let is_kept = keeps(&self.cuts, &row.values);
+            row.kept = is_kept || row.labelled_top;
+            kept += usize::from(is_kept);
+        }
         choice.kept = kept as f64 / predictions.len().max(1) as f64;
         choice
     }

@@ -63,7 +63,9 @@ pub struct Prediction {
     pub score: f64,
     /// The target that it is of.
     pub target: usize,
-    /// Whether a cut keeps the row.
+    /// Whether the row is a labelled one of the pool's true top, which is kept whatever is predicted of it.
+    pub labelled_top: bool,
+    /// Whether the row is kept: by a cut, or for its label.
     pub kept: bool,
 }
 
@@ -97,14 +99,30 @@ impl Prefilter {
         rows: &[u64],
     ) -> Result<Vec<Option<Prediction>>, LearnError> {
         let mut predictions = self.predict(&features.read(rows)?);
-        if self.pool.as_deref() == Some(features.dataset()) {
-            for (prediction, id) in predictions.iter_mut().zip(features.ids(rows)?) {
-                if let Some(prediction) = prediction {
-                    prediction.kept |= self.is_labelled_top(&id);
-                }
+        self.keep_labelled(features, rows, &mut predictions)?;
+        Ok(predictions)
+    }
+
+    /// Keeps labelled rows of the true top, if the rows are those of the pool. `predictions` has one for each row.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn keep_labelled(
+        &self,
+        features: &OpenFeatures,
+        rows: &[u64],
+        predictions: &mut [Option<Prediction>],
+    ) -> Result<(), LearnError> {
+        if self.pool.as_deref() != Some(features.dataset()) {
+            return Ok(());
+        }
+        for (prediction, id) in predictions.iter_mut().zip(features.ids(rows)?) {
+            if let Some(prediction) = prediction {
+                prediction.labelled_top = self.is_labelled_top(&id);
+                prediction.kept |= prediction.labelled_top;
             }
         }
-        Ok(predictions)
+        Ok(())
     }
 
     /// Predictions of rows of features; none of a row with a value that is missing or not finite, or whose
@@ -130,6 +148,7 @@ impl Prefilter {
         Prediction {
             score: expected.get(best).copied().unwrap_or(0.0),
             target: best,
+            labelled_top: false,
             kept: keeps(&self.cuts, values),
             values: values.to_vec(),
         }

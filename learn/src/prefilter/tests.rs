@@ -66,9 +66,13 @@ fn a_share_of_rows_is_kept_whatever_they_are() {
         Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
     // Rows that are better than those that were learned from.
     let x = Matrix::new(2, (0..100).flat_map(|i| [0.8 + f64::from(i) / 100.0, 0.5]).collect());
-    let predictions: Vec<Prediction> = fitted.predict(&x).into_iter().flatten().collect();
-    let choice = fitted.cut_at(0.3, &predictions, (&held_out, &data));
+    let mut predictions: Vec<Prediction> = fitted.predict(&x).into_iter().flatten().collect();
+    predictions[0].labelled_top = true;
+    let choice = fitted.cut_at(0.3, &mut predictions, (&held_out, &data));
     assert_eq!((choice.kept, choice.cuts[0].share), (0.3, 0.3));
+    // The first one, which the cut leaves out, for its label.
+    let kept: Vec<usize> = (0..100).filter(|row| predictions[*row].kept).collect();
+    assert_eq!(kept, std::iter::once(0).chain(70..100).collect::<Vec<usize>>());
     // What is told is the recall of this cut, which no labelled row reaches, not of their own best 30 %.
     assert_eq!((report.choice.recall, choice.recall, fitted.cuts[0].bound), (1.0, 0.0, 0.0));
     assert_eq!(fitted.predict(&x).into_iter().flatten().filter(|row| row.kept).count(), 30);
@@ -80,7 +84,7 @@ fn labelled_rows_of_the_top_are_kept_and_counted() {
     let data = data(1000).of_pool(2000);
     let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let options = FitOptions { resamples: 100, ..FitOptions::default() };
-    let (fitted, report, held_out) =
+    let (fitted, report, _) =
         Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
     // 50 labelled rows of the top are too few by themselves, and enough where they are half of the pool's.
     assert!(report.choice.bound >= 0.95 && report.choice.kept < 0.5, "{:?}", report.choice);
@@ -88,10 +92,6 @@ fn labelled_rows_of_the_top_are_kept_and_counted() {
     let best = (0..1000).max_by(|a, b| data.y.row(*a)[0].total_cmp(&data.y.row(*b)[0])).unwrap();
     let worst = (0..1000).min_by(|a, b| data.y.row(*a)[0].total_cmp(&data.y.row(*b)[0])).unwrap();
     assert!(fitted.is_labelled_top(&data.ids[best]) && !fitted.is_labelled_top(&data.ids[worst]));
-    assert_eq!(fitted.kept_below(&held_out, &data), 0, "a cut at the lowest of them keeps all");
-    let mut none = fitted.clone();
-    none.cuts[0].from = Some(f64::INFINITY);
-    assert_eq!(none.kept_below(&held_out, &data), 50);
     // Rows of which nothing is known are kept as well, and are too few by themselves.
     let unknown = Labelled { pool: None, ..data.clone() };
     let (alone, told, _) =
