@@ -8,6 +8,9 @@ use super::CascadeRequest;
 use crate::answer::AnswerError;
 use crate::work::Work;
 
+/// A round labels this part of the sample's size.
+const PART: usize = 4;
+
 /// The rows of a random sample that have a score, in their order.
 pub(super) struct Sampled {
     /// Their columns; NaN where a value is missing.
@@ -95,6 +98,33 @@ impl Learned {
         cascade(&self.predictions, &self.top(), recall, self.selected)
     }
 
+    /// How many rows a round labels.
+    pub(super) fn in_round(&self) -> usize {
+        (self.sample / PART).max(1)
+    }
+
+    /// How many rows below the last cut go on as they are labelled in rounds, of so many that are not labelled yet: the
+    /// rows of the sample that are nearest to the cut stand for those that rounds will take.
+    pub(super) fn below_in_rounds(&self, cuts: &[StageCut], (rest, rounds): (f64, usize)) -> f64 {
+        let Some((last, before)) = cuts.split_last() else { return 0.0 };
+        let (Some(from), Some(of_last)) = (last.from, self.predictions.get(before.len())) else { return 0.0 };
+        let passes = |(cut, of_stage): (&StageCut, &Vec<f64>), row: usize| {
+            cut.from.is_none_or(|from| of_stage[row] >= from)
+        };
+        let enters = |row: &usize| before.iter().zip(&self.predictions).all(|stage| passes(stage, *row));
+        let entering = (0..of_last.len()).filter(enters).map(|row| of_last[row] - from);
+        let mut beside: Vec<f64> = entering.filter(|distance| distance.is_finite()).collect();
+        beside.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
+        let each = rest / of_last.len().max(1) as f64;
+        let (mut wanted, mut below) = (rounds as f64 * self.in_round() as f64, 0.0);
+        for distance in beside {
+            let taken = each.min(wanted);
+            wanted -= taken;
+            below += if distance < 0.0 { taken } else { 0.0 };
+        }
+        below
+    }
+
     /// The rank correlation of a stage's predictions with the scores of the sample, of rows that have a prediction.
     pub(super) fn spearman(&self, place: usize) -> f64 {
         let of_stage = self.predictions.get(place).into_iter().flatten();
@@ -180,6 +210,26 @@ mod tests {
         let cuts = learned.cuts(0.9);
         assert!(cuts.iter().all(|cut| cut.from.is_some() && cut.bound >= 0.9), "{cuts:?}");
         assert!(cuts[0].kept < 0.6 && cuts[1].kept <= cuts[0].kept, "{cuts:?}");
+    }
+
+    #[test]
+    fn rows_below_the_cut_that_rounds_label_are_expected_to_go_on() {
+        let values: Vec<f64> = (0..120).map(f64::from).collect();
+        let mut learned = learned(&Matrix::new(1, values.clone()), values.clone(), 300);
+        learned.predictions = vec![values.clone()];
+        let cut = |from| StageCut { from, kept: 0.5, recall: 1.0, bound: 0.9 };
+        let below =
+            |learned: &Learned, cuts: &[StageCut], rounds| learned.below_in_rounds(cuts, (240.0, rounds));
+        // A round takes 30 rows, and a row of the sample stands for two: 60 itself, and seven on each side of it.
+        assert_eq!(learned.in_round(), 30);
+        assert_eq!(
+            [0, 1, 1000].map(|rounds| below(&learned, &[cut(Some(60.0))], rounds)),
+            [0.0, 14.0, 120.0]
+        );
+        assert_eq!(below(&learned, &[cut(None)], 1), 0.0);
+        // What a stage before has removed is not there to be labelled.
+        learned.predictions.push(values);
+        assert_eq!(below(&learned, &[cut(Some(55.0)), cut(Some(60.0))], 1), 10.0);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct StageReport {
     /// The one-sided 95 % lower bound of the share of the pool's true top that is left or labelled, over this stage
     /// and those before.
     pub bound: f64,
-    /// Rows that this run computed, once for each checkpoint; others were there.
+    /// Rows of which this run computed something, at whatever number of checkpoints; others were there.
     pub computed: u64,
     /// Seconds that this took.
     pub seconds: f64,
@@ -40,7 +40,7 @@ pub struct StageReport {
 pub struct LastReport {
     /// Rows that enter it; before it was done, as the labelled rows let expect.
     pub rows: u64,
-    /// Rows that this run computed, once for each checkpoint, those of rounds among them; others were there.
+    /// Rows of which this run computed something, those of rounds among them; others were there.
     pub computed: u64,
     /// Seconds that this took.
     pub seconds: f64,
@@ -176,7 +176,9 @@ pub(super) fn expected(
     let (rows, labelled) = (pool.rows.len(), pool.labelled.len());
     let rest = rows.saturating_sub(labelled) as f64;
     let left = |cut: &StageCut| rest * cut.kept;
-    let entering: Vec<f64> = std::iter::once(rest).chain(cuts.iter().map(left)).collect();
+    let mut entering: Vec<f64> = std::iter::once(rest).chain(cuts.iter().map(left)).collect();
+    // What rounds label goes on, on whichever side of the cut it is.
+    entering[cuts.len()] += learned.below_in_rounds(cuts, (rest, request.rounds));
     let last = entering.last().copied().unwrap_or(rest);
     let of_stage = |place: usize| StageReport {
         stage: stages[place].name.clone(),

@@ -10,9 +10,6 @@ use crate::answer::{AnswerError, ids_of};
 use crate::rows::Least;
 use crate::work::Work;
 
-/// A round labels this part of the sample's size.
-const PART: usize = 4;
-
 impl Cascade {
     /// Labels rows near the cut of the last stage, which is at `place`, in as many rounds as were asked for; gives those rows, which have all gradients then.
     ///
@@ -32,11 +29,11 @@ impl Cascade {
                 break;
             }
             let all = self.source.gradients_at(self.source.checkpoints());
-            let measured = self.source.compute(store, all, &near, work)?.measured;
-            self.spent.gradients(measured);
+            let found = self.source.compute(store, all, &near, work)?;
+            self.spent.gradients(found.measured);
             // Rows of a round go on, so that these are gradients of the last stage, taken early.
-            self.report.last.computed += measured.rows;
-            self.report.last.seconds += measured.seconds;
+            self.report.last.computed += found.rows.len();
+            self.report.last.seconds += found.measured.seconds;
             self.add(store, &near, work)?;
             labelled = labelled.union(&near);
             let width = self.learned.data.x.cols();
@@ -67,7 +64,7 @@ impl Cascade {
         work: &mut Work<'_>,
     ) -> Result<RowSet, AnswerError> {
         let Some(from) = self.steps[place].cut.from else { return Ok(RowSet::new()) };
-        let mut nearest = Least::new((self.learned.sample / PART).max(1) as u64);
+        let mut nearest = Least::new(self.learned.in_round() as u64);
         self.predictions(store, place, rows, work, |row, prediction| {
             let Some(prediction) = prediction else { return };
             // The bits of numbers that are not negative have their order.

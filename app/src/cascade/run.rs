@@ -6,8 +6,7 @@ use gstore_store::{RowSet, Store};
 
 use super::candidates::unscored;
 use super::known::Known;
-use super::report::{CascadeReport, LastReport};
-use super::source::Measured;
+use super::report::CascadeReport;
 use super::{Cascade, Step, current};
 use crate::answer::AnswerError;
 use crate::rows::cells;
@@ -25,17 +24,17 @@ impl Cascade {
         for place in 0..self.steps.len() {
             let stage = &self.steps[place].stage;
             let (seconds, rows) = (self.spent.seconds(), left.len());
-            let mut computed = 0;
+            let mut computed = RowSet::new();
             if !stage.kinds.is_empty() {
                 let found = self.source.compute(store, self.source.forward(&stage.kinds), &left, work)?;
-                computed += found.measured.rows;
                 self.spent.forward(place, found.measured);
+                computed = found.rows;
             }
             if stage.checkpoints > 0 {
                 let request = self.source.gradients_at(stage.checkpoints);
                 let found = self.source.compute(store, request, &left, work)?;
-                computed += found.measured.rows;
                 self.spent.gradients(found.measured);
+                computed = computed.union(&found.rows);
             }
             let seconds = self.spent.seconds() - seconds;
             left = self.candidates(store, place, &left, work)?;
@@ -46,16 +45,16 @@ impl Cascade {
             left = self.survivors(store, place, &left.difference(&labelled), work)?.union(&labelled);
             let report = &mut self.report.stages[place];
             (report.rows_in, report.rows_out) = (rows, left.len());
-            (report.computed, report.seconds) = (computed, seconds);
+            (report.computed, report.seconds) = (computed.len(), seconds);
         }
         let all = self.source.gradients_at(self.source.checkpoints());
         let found = self.source.compute(store, all, &left, work)?;
         self.spent.gradients(found.measured);
-        let Measured { rows, seconds } = found.measured;
-        // Beside those of the rounds.
-        let LastReport { computed, seconds: of_rounds, .. } = self.report.last;
-        self.report.last =
-            LastReport { rows: left.len(), computed: computed + rows, seconds: of_rounds + seconds };
+        // Beside those of the rounds, which lack nothing any more.
+        let last = &mut self.report.last;
+        last.rows = left.len();
+        last.computed += found.rows.len();
+        last.seconds += found.measured.seconds;
         let mut entering: Vec<f64> = self.report.stages.iter().map(|stage| stage.rows_in as f64).collect();
         entering.push(left.len() as f64);
         let (rows, labelled) = (self.report.rows, self.report.labelled);

@@ -62,9 +62,10 @@ impl Measured {
     }
 }
 
-/// A step's time, and the keys of its features.
+/// A step's time, the rows of which it computed something, and the keys of its features.
 pub(super) struct Computed {
     pub(super) measured: Measured,
+    pub(super) rows: RowSet,
     pub(super) keys: Vec<String>,
 }
 
@@ -208,7 +209,7 @@ impl Source {
             return Err(QueryError::Cancelled.into());
         }
         let seconds = begun.elapsed().as_secs_f64();
-        Ok(Computed { measured: Measured { rows: report.computed, seconds }, keys })
+        Ok(Computed { measured: Measured { rows: report.computed, seconds }, rows: report.rows, keys })
     }
 
     /// Refuses gradients that could not be compared with those of the targets, before they are computed.

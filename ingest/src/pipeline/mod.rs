@@ -72,6 +72,8 @@ pub struct IngestReport {
     pub computed: u64,
     /// Rows that this run was to compute, likewise summed.
     pub missing: u64,
+    /// The same rows, each once, at whatever number of checkpoints they were missing.
+    pub rows: RowSet,
     /// Rows taken over from an earlier, interrupted run, summed over features.
     pub resumed: u64,
     /// Tokens that went through the model.
@@ -148,6 +150,7 @@ fn compute_and_seal(
     let samples = plan.snapshot.samples(&plan.dataset)?;
     let works = remaining(job, plan, &mut done);
     done.missing = works.iter().map(|work| work.rows().len()).sum();
+    done.rows = works.iter().fold(RowSet::new(), |rows, work| rows.union(&work.rows()));
     room::check_work(plan, &works, &samples, place)?;
     let counts = tokens::count(job, plan, &samples, progress, cancel)?;
     // The same rows are asked about stage by stage where rows are chosen.
