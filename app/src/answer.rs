@@ -80,6 +80,16 @@ impl From<GivenError> for AnswerError {
 }
 
 impl AnswerError {
+    /// Covariances of losses were asked for as the labels of something that spares vectors; `of`: which products give
+    /// its labels.
+    pub(crate) fn no_labels_of_losses(of: &str) -> Self {
+        Self::Usage(format!(
+            "labels are scores of the method influence, products of {of}. The method daunce compares losses of an ensemble, \
+             which take none of these, so that there would be nothing to spare: leave the method daunce and its ensemble out, \
+             or rank by losses alone"
+        ))
+    }
+
     /// Whether the cause is a damaged file of the store.
     pub fn is_damage(&self) -> bool {
         match self {

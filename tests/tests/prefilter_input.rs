@@ -66,9 +66,20 @@ fn covariances_of_losses_are_no_labels() {
     let place = place(50);
     for method in [["--method", "daunce"], ["--ensemble", "copies"]] {
         let done = place.run(&fit("cheap", &[&["--inputs", "x"], &method[..]].concat()));
-        let said = "covariances of losses are made of none: leave the method daunce and its ensemble out";
+        let said = "labels are scores of the method influence, products of gradients or embeddings. ";
         assert!(done.code == 2 && done.stderr.contains(said), "{method:?}: {}", done.stderr);
+        let cascade = ["select", "--pool", "pool", "--target", "q", "--top", "5%", "--cascade", "x -> all"];
+        let done = place.run(&[&cascade[..], &["-o", "best.jsonl"], &method].concat());
+        let said = "labels are scores of the method influence, products of gradients. The method daunce compares losses";
+        assert!(done.code == 2 && done.stderr.contains(said), "{method:?}: {}", done.stderr);
+        let way_out = "leave the method daunce and its ensemble out";
+        assert!(done.stderr.contains(way_out), "{method:?}: {}", done.stderr);
     }
+    let of_embeddings = ["select", "--pool", "pool", "--target", "q", "--top", "5%", "--cascade", "x -> all"];
+    let done = place.run(&[&of_embeddings[..], &["-o", "best.jsonl", "--kind", "embed-mean"]].concat());
+    let said =
+        "a cascade ends with products of gradients, and embed-mean is none: select by it without a cascade";
+    assert!(done.code == 1 && done.stderr.contains(said), "{}", done.stderr);
 }
 
 #[test]

@@ -86,14 +86,23 @@ impl Source {
         let Some(first) = spec.targets.first() else { return Err(refuse("needs a target")) };
         let kind = spec.pool_kind.clone().unwrap_or_else(|| Kind::GradAdam.name().to_owned());
         let of_targets = spec.target_kind.clone().unwrap_or_else(|| Kind::GradSgd.name().to_owned());
-        let others = !spec.given.is_empty() || spec.per_token || spec.covariance.is_some();
+        if spec.covariance.is_some() {
+            return Err(AnswerError::no_labels_of_losses("gradients"));
+        }
         if spec.preconditions() {
             return Err(refuse(
                 "does not take a preconditioner: matrices of the whole pool are not there before its gradients are",
             ));
         }
-        if others || !Kind::names_gradient(&kind) || !Kind::names_gradient(&of_targets) {
-            return Err(refuse("ends with products of the gradients of samples"));
+        if let Some(other) = [&kind, &of_targets].into_iter().find(|kind| !Kind::names_gradient(kind)) {
+            return Err(refuse(&format!(
+                "ends with products of gradients, and {other} is none: select by it without a cascade"
+            )));
+        }
+        if !spec.given.is_empty() || spec.per_token {
+            return Err(refuse(
+                "ends with products of the gradients of stored samples, not of given ones or of tokens",
+            ));
         }
         // The targets among themselves: the pool has nothing yet.
         let among = InfluenceSpec {

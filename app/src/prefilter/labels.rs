@@ -168,11 +168,7 @@ pub(super) fn labels(
         return Err(AnswerError::Usage(format!("the target `{}` is named twice", twice.1)));
     }
     if request.spec.covariance.is_some() {
-        return Err(AnswerError::Usage(
-            "labels are scores of gradients, which a prefilter is to spare, and covariances of losses are made of none: leave \
-             the method daunce and its ensemble out"
-                .to_owned(),
-        ));
+        return Err(AnswerError::no_labels_of_losses("gradients or embeddings"));
     }
     // By row of the dataset: that of the pool, and a score for each target.
     let mut by_row: BTreeMap<u64, (u64, Vec<f64>)> = BTreeMap::new();

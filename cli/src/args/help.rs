@@ -7,7 +7,7 @@ use clap::{Args, Command};
 
 use super::engine::EngineArgs;
 use super::gradients::GradientArgs;
-use super::scoring::{PAIRS, TERMS};
+use super::scoring::{COVARIANCE, METHOD, PAIRS, TERMS};
 #[cfg(feature = "serve")]
 use super::serve::RemoteArgs;
 use super::text::TextArgs;
@@ -73,6 +73,9 @@ fn grouped(root: Command) -> Command {
         .mut_subcommand("query", |query| {
             with(query, [writing(), models(), reading()].into_iter().flatten().collect())
         })
+        .mut_subcommand("prefilter", |prefilter| {
+            prefilter.mut_subcommand("fit", of_labels).mut_subcommand("evaluate", of_labels)
+        })
         .mut_subcommand("factors", |factors| {
             factors.mut_subcommand("fit", |fit| {
                 let parts = named(
@@ -111,6 +114,17 @@ fn grouped(root: Command) -> Command {
                 with(what, [vec![picture], questions(), models(), reading()].into_iter().flatten().collect())
             })
         })
+}
+
+/// A command whose labels are scores: it knows the options of covariances of losses to refuse them with the reason, and
+/// takes labels of whatever rows have gradients.
+fn of_labels(command: Command) -> Command {
+    command.mut_args(|arg| {
+        let id = arg.get_id().as_str();
+        let is_of_none =
+            METHOD.contains(&id) || COVARIANCE.contains(&id) || ["missing", "partial"].contains(&id);
+        arg.hide(is_of_none)
+    })
 }
 
 /// A model that is passed through.
@@ -326,6 +340,18 @@ mod tests {
         for command in root.get_subcommands() {
             assert!(!examples(command).is_empty(), "{}", command.get_name());
             check(command);
+        }
+    }
+
+    #[test]
+    fn options_that_labels_refuse_are_not_in_their_help() {
+        let root = command();
+        let prefilter = root.find_subcommand("prefilter").expect("a command");
+        for name in ["fit", "evaluate"] {
+            let mut command = prefilter.find_subcommand(name).expect("a command").clone();
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("--across") && help.contains("--precondition"), "{help}");
+            assert!(!help.contains("daunce") && !help.contains("--ensemble"), "{help}");
         }
     }
 

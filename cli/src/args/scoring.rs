@@ -32,8 +32,9 @@ pub(super) const TERMS: &[&str] =
     &["within", "across", "fold", "by", "mode", "miss", "tolerance", "certified"];
 
 /// How covariances of losses are taken, where the method is.
-const METHOD: &[&str] = &["method"];
-const COVARIANCE: &[&str] = &["ensemble", "signal", "score", "center", "ddof", "groups", "min_models"];
+pub(super) const METHOD: &[&str] = &["method"];
+pub(super) const COVARIANCE: &[&str] =
+    &["ensemble", "signal", "score", "center", "ddof", "groups", "min_models"];
 
 /// What of the other options says something of covariances too.
 const SHARED: &[&str] = &["missing", "within", "across", "by", "exclude_target"];
