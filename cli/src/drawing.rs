@@ -69,10 +69,16 @@ pub fn check_curves(context: &Context, path: Option<&Path>, output: &Path) -> Re
     }
 }
 
+/// A picture as a file that has not appeared yet; none of one that goes to standard output.
+pub fn begun(args: &PictureArgs, picture: &Picture) -> Result<Option<Output>> {
+    let path = args.output.as_deref().filter(|path| Place::of(Some(path)) != Place::Stdout);
+    path.map(|path| written(picture, path, args.width, args.force)).transpose()
+}
+
 /// Draws a picture where the flags say.
 pub fn draw(args: &PictureArgs, picture: &Picture) -> Result<()> {
-    match args.output.as_deref().filter(|path| Place::of(Some(path)) != Place::Stdout) {
-        Some(path) => write(picture, path, args.width, args.force),
+    match begun(args, picture)? {
+        Some(output) => output.finish(),
         None => {
             let (columns, colour) = terminal();
             let width = args.width.or(columns).unwrap_or(COLUMNS);
@@ -99,7 +105,7 @@ pub fn colours() -> bool {
     !plain
 }
 
-fn write(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> Result<()> {
+fn written(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> Result<Output> {
     let bytes = match form(path)? {
         Form::Svg => picture.svg().into_bytes(),
         Form::Png => picture.png()?,
@@ -111,7 +117,7 @@ fn write(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> R
     };
     let mut output = Output::create(Some(path), force)?;
     output.write_all(&bytes)?;
-    output.finish()
+    Ok(output)
 }
 
 /// Draws the curves of a training into its folder, and where they were asked for. One that is not `finished`
@@ -127,7 +133,9 @@ pub fn training(context: &Context, folder: &Path, asked: Option<&Path>, finished
     };
     let picture = picture::training(&[log]);
     let own = folder.join(CURVES);
-    let drawn = remove_unfinished(&own).and_then(|()| write(&picture, &own, None, true));
+    let drawn = remove_unfinished(&own)
+        .and_then(|()| written(&picture, &own, None, true))
+        .and_then(Output::finish);
     if let Err(error) = drawn {
         context.say(&format!("note: {} could not be written: {error}", own.display()));
     }

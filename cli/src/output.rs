@@ -129,9 +129,10 @@ pub fn exists(path: &Path) -> String {
 pub fn holds(path: &Path, write: impl FnOnce(&mut Output) -> std::io::Result<()>) -> Result<bool> {
     let mut output = Output::create(Some(path), true)?;
     write(&mut output)?;
-    let Some(made) = output.written()? else { return Ok(false) };
+    let made = output.seal()?;
+    let Some((made, target)) = made.places() else { return Ok(false) };
     let digest = |path: &Path| Digest::of_read(fs_err::File::open(path)?);
-    Ok(digest(made.temporary.path())? == digest(&made.target)?)
+    Ok(digest(made)? == digest(target)?)
 }
 
 /// Refuses a result whose folder is not there.
@@ -293,18 +294,33 @@ impl Output {
 
     /// Flushes the result and lets a file appear under its name.
     pub fn finish(self) -> Result<()> {
-        self.written()?.map_or(Ok(()), Pending::publish)
+        self.seal()?.place()
     }
 
-    /// Flushes the result; a file has no name yet.
-    fn written(self) -> Result<Option<Pending>> {
+    /// Flushes the result; a file does not appear yet.
+    pub fn seal(self) -> Result<Sealed> {
         let mut plain = match self.writer {
             Writer::Plain(plain) => plain,
             Writer::Gzip(gzip) => gzip.finish()?,
             Writer::Zstd(zstd) => zstd.finish()?,
         };
         plain.flush()?;
-        Ok(self.file)
+        Ok(Sealed(self.file))
+    }
+}
+
+/// A result that is complete. A file has not appeared under its name.
+pub struct Sealed(Option<Pending>);
+
+impl Sealed {
+    /// Where the bytes of a file are, and where they are to be.
+    pub fn places(&self) -> Option<(&Path, &Path)> {
+        self.0.as_ref().map(|pending| (pending.temporary.path(), pending.target.as_path()))
+    }
+
+    /// Lets a file appear under its name.
+    pub fn place(self) -> Result<()> {
+        self.0.map_or(Ok(()), Pending::publish)
     }
 }
 

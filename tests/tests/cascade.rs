@@ -353,6 +353,14 @@ fn a_command_of_several_targets_goes_on_after_those_that_it_has_finished() {
     assert!(![0, 4].contains(&ended.code), "{}", ended.stderr);
     let inode = |name: &str| fs_err::metadata(place.path(name)).expect("written").ino();
     let files = ["best.q.jsonl", "best.q.jsonl.scores.csv", "q.json"];
+    // A kill between two files of a target leaves the first of them, and the note of what all will be: the same command
+    // makes them again.
+    let rows = fs_err::read(place.path(files[0])).expect("written");
+    fs_err::remove_file(place.path(files[1])).expect("removed");
+    let ended = select("50%");
+    assert!(![0, 4].contains(&ended.code) && !ended.stderr.contains("exists"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("q: selected before"), "{}", ended.stderr);
+    assert_eq!(fs_err::read(place.path(files[0])).expect("written again"), rows);
     let first = files.map(inode);
     // Other flags ask for something else.
     let other = select("40%");

@@ -64,6 +64,11 @@ impl NewFolder {
         self.made.path()
     }
 
+    /// Where it is to be.
+    pub(super) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Lets it appear under its name.
     pub(super) fn finish(self) -> Result<()> {
         let Self { made, target, force } = self;

@@ -11,6 +11,7 @@ use gstore_query::influence::{Diversity, InfluenceSpec, Order};
 use gstore_store::Store;
 use serde_json::{Value, json};
 
+use super::kept::Kept;
 use super::told::print;
 use crate::args::SelectArgs;
 use crate::commands::folder::is_folder;
@@ -77,7 +78,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
 pub(super) fn computed(
     context: &Context,
     args: &SelectArgs,
-    store: &Store,
+    (store, kept): (&Store, Option<&Kept>),
     spec: InfluenceSpec,
 ) -> Result<Option<(InfluenceSpec, Option<Output>)>> {
     let Some(stages) = &args.cascade.cascade else { return Ok(Some((spec, None))) };
@@ -88,7 +89,7 @@ pub(super) fn computed(
     let prepared = gstore::prepare_cascade(store, &request, &mut work);
     if let Err(AnswerError::Cascade(why)) = &prepared {
         answer(args, None, Some(why))?;
-        write(args, None, Some(why))?;
+        write(args, kept, (None, Some(why)))?;
     }
     let cascade = prepared.map_err(|error| match error {
         AnswerError::Condition(error) => of_condition(error),
@@ -104,10 +105,10 @@ pub(super) fn computed(
     });
     if args.cascade.estimate {
         answer(args, Some(&cascade.report), refused.as_deref())?;
-        write(args, Some(&cascade.report), refused.as_deref())?;
+        write(args, kept, (Some(&cascade.report), refused.as_deref()))?;
     } else if refused.is_some() {
         context.say(cascade.report.text().trim_end());
-        write(args, Some(&cascade.report), refused.as_deref())?;
+        write(args, kept, (Some(&cascade.report), refused.as_deref()))?;
     }
     if let Some(why) = refused {
         bail!(Refused(why));
@@ -171,8 +172,15 @@ fn answer(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&st
 }
 
 /// Writes the report, where there is one, and why the cascade is refused, where it is.
-fn write(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Result<()> {
-    begun(args, report, refused)?.map_or(Ok(()), Output::finish)
+fn write(
+    args: &SelectArgs,
+    kept: Option<&Kept>,
+    (report, refused): (Option<&CascadeReport>, Option<&str>),
+) -> Result<()> {
+    match begun(args, report, refused)? {
+        Some(output) => super::place(kept, (None, vec![output]), refused),
+        None => Ok(()),
+    }
 }
 
 /// The same as a file that has not appeared yet; none where no report is asked for.

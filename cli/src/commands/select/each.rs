@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use gstore_core::many_of;
 
 use super::Selection;
-use super::kept::{Kept, Note};
+use super::kept::{Found, Kept, Note};
 use crate::args::{CascadeArgs, DrawArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::{Refused, UsageError, is_refused};
@@ -55,14 +55,19 @@ impl Turn {
     /// Refuses what the selection of the target is refused for before anything is scored.
     fn new(context: &Context, mut args: SelectArgs) -> Result<Self> {
         let kept = Kept::of(context, &args)?;
-        let mut made = match &kept {
+        let found = match &kept {
             Some(kept) if !args.force => kept.found()?,
-            _ => None,
+            _ => Found::Nothing,
         };
-        // An estimate is printed of every target, and its sample is there.
-        if args.cascade.estimate && made.take().is_some() {
-            args.force = true;
-        }
+        let made = match found {
+            Found::Nothing => None,
+            // An estimate is printed of every target, and its sample is there.
+            Found::Made(note) if !args.cascade.estimate => Some(note),
+            Found::Made(_) | Found::Begun => {
+                args.force = true;
+                None
+            }
+        };
         if made.is_none() {
             Selection::new(context, &args)?;
             super::check_picture(context, &args, args.draw.picture(args.force).as_ref())?;
@@ -82,18 +87,16 @@ impl Turn {
             context.say(&format!("{}: {how} before; the other targets go on", self.target()));
             return Ok(made.refused.clone());
         }
-        let refused = match super::one(context, &self.args) {
-            Ok(_) => None,
+        match super::one(context, &self.args, self.kept.as_ref()) {
+            Ok(_) => Ok(None),
             Err(error) if is_refused(&error) => {
                 context.say(&format!("{}: refused; the other targets go on", self.target()));
-                Some(error.to_string())
+                let why = error.to_string();
+                self.kept.as_ref().map_or(Ok(()), |kept| kept.refused(&why))?;
+                Ok(Some(why))
             }
-            Err(error) => return Err(error),
-        };
-        if let Some(kept) = &self.kept {
-            kept.note(refused.clone())?;
+            Err(error) => Err(error),
         }
-        Ok(refused)
     }
 }
 

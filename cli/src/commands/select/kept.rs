@@ -1,7 +1,8 @@
 //! Resume notes of an unfinished `--each target`: the selections that are finished, which the same command skips.
 //!
 //! Invariants
-//! - a note lies next to a target's files from when they are written until all targets have theirs
+//! - a note lies next to a target's files from before the first of them appears until all targets have theirs: what is there
+//!   at a kill is known to be of this command
 //! - it counts only for the same flags and inputs, and as long as the files are as they were written
 
 use std::io::ErrorKind;
@@ -25,10 +26,20 @@ use crate::pipeline::{Resource, Versions};
 pub(super) struct Note {
     /// Digest of flags and inputs.
     asked: String,
-    /// Versions of the files; none of those that were not written.
+    /// Versions that the files have or will have; none of those that are not written.
     files: Vec<Option<String>>,
     /// Why the selection was refused, if it was.
     pub(super) refused: Option<String>,
+}
+
+/// What is there of a target's selection.
+pub(super) enum Found {
+    /// Nothing that this command has written.
+    Nothing,
+    /// Some of its files, and no other: they may be replaced.
+    Begun,
+    /// All of it.
+    Made(Note),
 }
 
 /// Where a target's selection is noted, and what of.
@@ -56,11 +67,11 @@ impl Kept {
         Ok(Some(Self { path: path.into(), asked: asked(context, args)?, files }))
     }
 
-    /// The note, if the target's files are there as the same command has written them.
-    pub(super) fn found(&self) -> Result<Option<Note>> {
+    /// What is there as the same command has written it.
+    pub(super) fn found(&self) -> Result<Found> {
         let text = match fs_err::read_to_string(&self.path) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
             Err(error) => return Err(error.into()),
         };
         let Ok(note) = serde_json::from_str::<Note>(&text) else {
@@ -69,13 +80,41 @@ impl Kept {
                 self.path.display()
             )));
         };
-        let is_same = note.asked == self.asked && note.files == self.versions()?;
-        Ok(is_same.then_some(note))
+        let there = self.versions()?;
+        if note.asked != self.asked || note.files.len() != there.len() {
+            return Ok(Found::Nothing);
+        }
+        if note.files == there {
+            return Ok(Found::Made(note));
+        }
+        let is_own = there.iter().zip(&note.files).all(|(file, noted)| file.is_none() || file == noted);
+        Ok(if is_own && there.iter().any(Option::is_some) { Found::Begun } else { Found::Nothing })
     }
 
-    /// Notes that the files are written, or that the selection was refused.
-    pub(super) fn note(&self, refused: Option<String>) -> Result<()> {
-        let note = Note { asked: self.asked.clone(), files: self.versions()?, refused };
+    /// Notes what the files will be, of which it is said where their bytes are and where these are to be; `refused`: why
+    /// there is no selection among them.
+    pub(super) fn begin<'a>(
+        &self,
+        placing: impl Iterator<Item = (&'a Path, &'a Path)>,
+        refused: Option<&str>,
+    ) -> Result<()> {
+        let placing: Vec<(&Path, Place)> =
+            placing.map(|(bytes, target)| (bytes, Place::of(Some(target)))).collect();
+        let of_file = |file: &PathBuf| {
+            let place = Place::of(Some(file));
+            let found = placing.iter().find(|(_, target)| *target == place);
+            found.map_or(Ok(None), |(bytes, _)| version(bytes))
+        };
+        self.write(self.files.iter().map(of_file).collect::<Result<_>>()?, refused)
+    }
+
+    /// Notes that the selection was refused.
+    pub(super) fn refused(&self, why: &str) -> Result<()> {
+        self.write(self.versions()?, Some(why))
+    }
+
+    fn write(&self, files: Vec<Option<String>>, refused: Option<&str>) -> Result<()> {
+        let note = Note { asked: self.asked.clone(), files, refused: refused.map(str::to_owned) };
         let mut output = Output::create(Some(&self.path), true)?;
         serde_json::to_writer(&mut output, &note)?;
         output.finish()
@@ -90,9 +129,14 @@ impl Kept {
     }
 
     fn versions(&self) -> Result<Vec<Option<String>>> {
-        let mut versions = Versions::new(PathBuf::new());
-        self.files.iter().map(|file| versions.of(&Resource::Path(file.clone()))).collect()
+        self.files.iter().map(|file| version(file)).collect()
     }
+}
+
+/// The version of a file, or of a folder whatever it is called; none of what is not there.
+fn version(path: &Path) -> Result<Option<String>> {
+    let (base, path) = if path.is_dir() { (path, Path::new(".")) } else { (Path::new(""), path) };
+    Versions::new(base.to_owned()).of(&Resource::Path(path.to_owned()))
 }
 
 /// Digest of the flags and of the inputs. Features that a cascade itself computes for its pool are not among the inputs.

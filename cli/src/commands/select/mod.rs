@@ -20,12 +20,13 @@ use super::query::checked;
 use super::rows_file::Form;
 use crate::args::{EachSelection, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
-use crate::drawing::{check_file, draw};
+use crate::drawing::{begun, check_file, draw};
 use crate::ending::format_of_scores;
 use crate::failure::{UsageError, of_condition};
-use crate::output::{Output, Place, check_json};
+use crate::output::{Output, Place, Sealed, check_json};
 use crate::question::{between, rules, scoring};
 
+use kept::Kept;
 use told::{Found, summarise, tell_passed_over};
 
 /// What Ctrl-C says.
@@ -65,13 +66,13 @@ impl Selection {
 /// Makes the selection, or one for each target.
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     match args.each {
-        None => one(context, args),
+        None => one(context, args, None),
         Some(EachSelection::Target) => each::run(context, each::targets(args)?),
     }
 }
 
-/// Scores the pool and writes the selection.
-fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
+/// Scores the pool and writes the selection. `kept`: where it is noted what the files of one of several selections are.
+fn one(context: &Context, args: &SelectArgs, kept: Option<&Kept>) -> Result<ExitCode> {
     let picture = args.draw.picture(args.force);
     check_picture(context, args, picture.as_ref())?;
     #[cfg(feature = "serve")]
@@ -80,7 +81,7 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     }
     let store = context.open()?;
     let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
-    let Some((spec, report)) = cascade::computed(context, args, &store, spec)? else {
+    let Some((spec, report)) = cascade::computed(context, args, (&store, kept), spec)? else {
         return Ok(ExitCode::SUCCESS);
     };
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
@@ -123,12 +124,19 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         }
         outputs.push(rows);
     }
-    // All files appear, or none.
-    cancel.check().map_err(QueryError::from)?;
-    folder.map_or(Ok(()), NewFolder::finish)?;
-    outputs.into_iter().try_for_each(Output::finish)?;
+    // One for the terminal comes after the rows.
+    let mut shown = None;
     if let Some(picture) = &picture {
         let drawn = found.picture(&args.rules.quota_by, &context.work(&command, &mut reporter, &cancel))?;
+        match begun(picture, &drawn)? {
+            Some(file) => outputs.push(file),
+            None => shown = Some((picture, drawn)),
+        }
+    }
+    // All files appear, or none.
+    cancel.check().map_err(QueryError::from)?;
+    place(kept, (folder, outputs), None)?;
+    if let Some((picture, drawn)) = shown {
         draw(picture, &drawn)?;
     }
     let ranking = &found.ranking;
@@ -144,6 +152,22 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     };
     summarise(context, args, &found, scores.as_deref())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets the files of a selection appear; before that it is noted what they will be, so that what a kill leaves of them is
+/// known to be of this command. `refused`: why there is no selection.
+fn place(
+    kept: Option<&Kept>,
+    (folder, outputs): (Option<NewFolder>, Vec<Output>),
+    refused: Option<&str>,
+) -> Result<()> {
+    let sealed = outputs.into_iter().map(Output::seal).collect::<Result<Vec<Sealed>>>()?;
+    if let Some(kept) = kept {
+        let made = folder.iter().map(|folder| (folder.path(), folder.target()));
+        kept.begin(made.chain(sealed.iter().filter_map(Sealed::places)), refused)?;
+    }
+    folder.map_or(Ok(()), NewFolder::finish)?;
+    sealed.into_iter().try_for_each(Sealed::place)
 }
 
 /// Refuses a picture that cannot be drawn before the scan.
