@@ -259,7 +259,7 @@ fn removals_and_rows_without_outputs_are_told() {
     // The number of a base is that of the methods that are compared.
     assert_eq!(removal_methods(&removals), ["random", "less"]);
     let found = removal_curves(&removals, &comparison(&cancel)).expect("compared");
-    let said = "3 of 6 removals with outputs. Left out, since removals have none: method late; 1 of 2 queries at top 10 %; \
+    let said = "3 of 6 removals with outputs. Left out, since removals have none: method late; 1 of 2 queries at top 10 % (\"1\"); \
         top 20 %.";
     assert!(found.report.findings.iter().any(|finding| finding == said), "{:?}", found.report.findings);
     assert!(found.report.json()["findings"].to_string().contains("3 of 6 removals"));
@@ -276,6 +276,27 @@ fn removals_and_rows_without_outputs_are_told() {
     let found = leave_out(&ones, &[scores], &comparison(&cancel)).expect("compared");
     let said = "2 of 3 subsets with outputs, each without one of 4 rows; 1 of 1 query.";
     assert!(found.report.findings.iter().any(|finding| finding == said), "{:?}", found.report.findings);
+}
+
+#[test]
+fn queries_whose_rows_were_removed_and_that_have_no_output_are_named() {
+    let named = |queries: std::ops::Range<usize>| {
+        let mut subsets = vec![SubsetKind::Full, SubsetKind::RemovedAtRandom { share: 0.1 }];
+        subsets.extend(queries.map(|query| {
+            let (method, query) = ("less".to_owned(), query.to_string());
+            SubsetKind::Removed { method, query, share: 0.1 }
+        }));
+        let outputs = vec![[1.0, 1.0]; subsets.len()];
+        let cancel = Cancel::new();
+        removal_curves(&of_margins(subsets, outputs), &comparison(&cancel)).unwrap_err().to_string()
+    };
+    let told = named(0..4);
+    let said =
+        "rows were removed for 2 queries that have no output: \"2\", \"3\"; give an output of every model";
+    assert!(told.contains(said), "{told}");
+    let told = named(10..21);
+    assert!(told.contains("for 11 queries that have no output: \"10\", \"11\", "), "{told}");
+    assert!(told.contains("\"19\", ...; give") && !told.contains("\"20\""), "{told}");
 }
 
 #[test]

@@ -349,6 +349,21 @@ fn results_of_retraining_are_read_as_tables() {
             "subset \"b\" has 1 output for query \"q\" and 2 for another",
         ),
         ("{\"subset\": \"a\"}\n", "subset,query,loss\na,q,1\n", "needs one of `rows`"),
+        (
+            "{\"subset\": \"a\", \"kind\": \"without\", \"rows\": [\"x\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "a subset of the kind \"without\" needs the column `group`: the id of the row that it leaves out",
+        ),
+        (
+            "{\"subset\": \"a\", \"kind\": \"removed\", \"method\": \"m\", \"query\": \"q\", \"rows\": [\"x\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "a subset of the kind \"removed\" needs the column `share`: which part of the pool",
+        ),
+        (
+            "{\"subset\": \"a\", \"kind\": \"half\", \"rows\": [\"x\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "its kind \"half\" is none: a subset is random, full, without, removed or removed_at_random",
+        ),
         ("{\"subset\": \"a\", \"rows\": []}\n", "subset,query,loss\na,q,1\n", "nothing to evaluate"),
         (
             "{\"subset\": \"a\", \"rows\": [\"x\", \"y\", \"x\"]}\n",

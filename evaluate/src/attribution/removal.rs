@@ -49,8 +49,10 @@ pub fn removal_curves(
         units.extend(&queries);
     }
     if groups.is_empty() {
-        let what = "no share has outputs of random removals and of every method for one query";
-        return Err(EvaluateError::Truth(what.to_owned()));
+        let told = of.told();
+        let what =
+            format!("no share has outputs of random removals and of every method for one query: {told}");
+        return Err(EvaluateError::Truth(what));
     }
     let curves = curves(&of.names, &values, &groups);
     let labels = groups.iter().map(|(name, _)| name.clone()).collect();

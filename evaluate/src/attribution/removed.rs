@@ -2,11 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use gstore_core::{many, many_of};
+use gstore_core::{first_of, many, many_of};
 
 use super::subsets::{RANDOM, SubsetKind};
 use super::truth::Truth;
 use crate::error::EvaluateError;
+
+/// Queries that are named at most.
+const SHOWN: usize = 10;
+
+/// Some queries by their ids.
+fn named<'q>(queries: impl IntoIterator<Item = &'q str>) -> String {
+    first_of(queries.into_iter().map(|id| format!("{id:?}")), SHOWN)
+}
 
 /// The methods whose removals are compared: those of which a model is there, in their order, behind the random one.
 pub fn removal_methods(truth: &Truth) -> Vec<String> {
@@ -79,14 +87,16 @@ impl<'a> Removals<'a> {
         if of.asked.methods.contains(RANDOM) {
             return Err(bad("a method is called random, as the removal that methods are compared with"));
         }
+        let mut unasked: BTreeSet<&str> = BTreeSet::new();
         for number in truth.done(|_| true) {
             let (method, query, share) = match &truth.subsets[number].kind {
                 SubsetKind::RemovedAtRandom { share } => (0, 0, *share),
                 SubsetKind::Removed { method, query, share } => {
-                    let query = truth.queries.place(query);
-                    let query =
-                        query.ok_or_else(|| bad("rows were removed for a query that has no output"))?;
                     let Some(place) = of.names.iter().position(|name| name == method) else { continue };
+                    let Some(query) = truth.queries.place(query) else {
+                        unasked.insert(query);
+                        continue;
+                    };
                     if !of.queries.contains(&query) {
                         of.queries.push(query);
                     }
@@ -98,6 +108,13 @@ impl<'a> Removals<'a> {
                 of.shares.push(share);
             }
             of.found.entry((method, query, share.to_bits())).or_default().push(number);
+        }
+        if !unasked.is_empty() {
+            return Err(bad(&format!(
+                "rows were removed for {}: {}; give an output of every model for them, or leave their subsets out",
+                many_of(unasked.len() as u64, "query that has no output", "queries that have no output"),
+                named(unasked.iter().copied())
+            )));
         }
         of.shares.sort_by(f64::total_cmp);
         of.queries.sort_unstable();
@@ -116,12 +133,15 @@ impl<'a> Removals<'a> {
         let mut left: Vec<String> = methods.map(|method| format!("method {method}")).collect();
         for (share, queries) in &self.asked.queries {
             let share = f64::from_bits(*share);
-            match queries.len().saturating_sub(self.whole(share).len()) {
+            let whole: BTreeSet<&str> =
+                self.whole(share).into_iter().map(|query| self.truth.queries.id(query)).collect();
+            let lacking: Vec<&str> = queries.difference(&whole).copied().collect();
+            match lacking.len() {
                 0 if !queries.is_empty() => {}
-                lacking if lacking == queries.len() => left.push(label(share)),
-                lacking => {
+                count if count == queries.len() => left.push(label(share)),
+                count => {
                     let all = many_of(queries.len() as u64, "query", "queries");
-                    left.push(format!("{lacking} of {all} at {}", label(share)));
+                    left.push(format!("{count} of {all} at {} ({})", label(share), named(lacking)));
                 }
             }
         }

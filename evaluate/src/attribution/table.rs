@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use gstore_core::{Cancel, many};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::ids::Ids;
@@ -140,13 +139,36 @@ fn members(at: &At<'_>, value: &Value) -> Result<(Vec<String>, Form), EvaluateEr
 
 /// What the subset is for: as it says, else all but a group where it leaves rows out, else random.
 fn kind(at: &At<'_>, value: &Value, form: Form) -> Result<SubsetKind, EvaluateError> {
-    match value.get("kind") {
-        Some(_) => SubsetKind::deserialize(value).map_err(|error| at.error(&error.to_string())),
-        None if form == Form::Without => {
-            let group = text_of(value.get("group").or_else(|| value.get("subset")));
-            Ok(SubsetKind::Without { group: group.unwrap_or_default() })
-        }
-        None => Ok(SubsetKind::Random),
+    // A cell of CSV that is empty says nothing.
+    let given = |key: &str| value.get(key).filter(|given| !given.is_null() && given.as_str() != Some(""));
+    let Some(kind) = given("kind") else {
+        let group = text_of(given("group").or_else(|| value.get("subset"))).unwrap_or_default();
+        return Ok(if form == Form::Without { SubsetKind::Without { group } } else { SubsetKind::Random });
+    };
+    let kind = text_of(Some(kind)).unwrap_or_default();
+    let lacks = |key: &str, what: &str| {
+        at.error(&format!("a subset of the kind {kind:?} needs the column `{key}`: {what}"))
+    };
+    let text = |key: &str, what: &str| text_of(given(key)).ok_or_else(|| lacks(key, what));
+    let share = || match given("share") {
+        Some(share) => number(at, "share", share),
+        None => Err(lacks("share", "which part of the pool it leaves out, as 0.1")),
+    };
+    match kind.as_str() {
+        "random" => Ok(SubsetKind::Random),
+        "full" => Ok(SubsetKind::Full),
+        "without" => Ok(SubsetKind::Without {
+            group: text("group", "the id of the row that it leaves out, or the name of the group of rows")?,
+        }),
+        "removed" => Ok(SubsetKind::Removed {
+            method: text("method", "the method whose best rows it leaves out")?,
+            query: text("query", "the id of the query that these rows are the best for")?,
+            share: share()?,
+        }),
+        "removed_at_random" => Ok(SubsetKind::RemovedAtRandom { share: share()? }),
+        _ => Err(at.error(&format!(
+            "its kind {kind:?} is none: a subset is random, full, without, removed or removed_at_random"
+        ))),
     }
 }
 
