@@ -279,7 +279,15 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
     // A file has what its name says, whatever is printed.
     for (file, is_json) in [("report.txt", false), ("report.json", true)] {
         let more = ["--inputs", "x", "--budget", "20%", "--dry-run", "--json", "-o", file];
-        let printed = place.json(&fit("cheap", &more));
+        let done = place.run(&fit("cheap", &more));
+        let printed: Value = serde_json::from_str(&done.stdout).expect("JSON");
+        // What a reader should know is told as well.
+        let notes = printed["report"]["notes"].as_array().expect("notes");
+        assert!(!notes.is_empty(), "{printed:#}");
+        for note in notes {
+            let told = format!("note: {}", note.as_str().expect("a text"));
+            assert!(done.stderr.contains(&told), "{told}: {}", done.stderr);
+        }
         let written = fs_err::read_to_string(place.path(file)).expect("written");
         let parsed: Option<Value> = serde_json::from_str(&written).ok();
         assert_eq!(parsed, is_json.then_some(printed), "{file}: {written}");

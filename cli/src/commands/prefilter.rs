@@ -72,7 +72,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     let mut work = context.work(&command, &mut reporter, &cancel);
     let (prefilter, report) = gstore::fit_prefilter(&snapshot, &request, &mut work)?;
     if args.dry_run || !report.saves() {
-        write_report(&args.report, &report, None, args.force)?;
+        write_report(context, &args.report, (&report, None), args.force)?;
     }
     if !report.saves() {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
@@ -89,13 +89,15 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let over = args.force.then_some(&*seen);
     let published = gstore::publish_prefilter(&store, &args.name, &prefilter, over, &command)?;
-    write_report(&args.report, &report, Some(published.number()), args.force).with_context(|| {
-        format!(
-            "snapshot {} has the prefilter {}, and its report is not written",
-            published.number(),
-            args.name
-        )
-    })?;
+    write_report(context, &args.report, (&report, Some(published.number())), args.force).with_context(
+        || {
+            format!(
+                "snapshot {} has the prefilter {}, and its report is not written",
+                published.number(),
+                args.name
+            )
+        },
+    )?;
     context.say(&format!("snapshot {}: prefilter {}", published.number(), args.name));
     Ok(ExitCode::SUCCESS)
 }
@@ -132,7 +134,7 @@ fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode>
     let mut work = context.work(&command, &mut reporter, &cancel);
     let asked = (args.labels.pool.as_str(), &labels);
     let report = gstore::evaluate_prefilter(&snapshot, &prefilter, asked, &options, &mut work)?;
-    write_report(&args.report, &report, None, args.force)?;
+    write_report(context, &args.report, (&report, None), args.force)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -300,10 +302,11 @@ fn check_report(context: &Context, args: &PrefilterReportArgs, force: bool) -> R
     drawing::check_file(context, args.plot.as_deref(), force)
 }
 
+/// Writes a report, of which it is said in which snapshot the prefilter is, if it was published.
 fn write_report(
+    context: &Context,
     args: &PrefilterReportArgs,
-    report: &Report,
-    snapshot: Option<u64>,
+    (report, snapshot): (&Report, Option<u64>),
     force: bool,
 ) -> Result<()> {
     let path = args.output.as_deref();
@@ -326,6 +329,8 @@ fn write_report(
         output.write_all(text(as_json)?.as_bytes())?;
         output.write_all(b"\n")?;
         output.finish()?;
+        // What a reader should know is not left to who opens the file.
+        report.notes.iter().for_each(|note| context.say(&format!("note: {note}")));
     }
     if !is_file || args.json {
         out!("{}", text(args.json)?);
