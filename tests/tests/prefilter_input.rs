@@ -39,6 +39,33 @@ fn labels_that_share_no_id_with_the_pool_are_refused() {
 }
 
 #[test]
+fn labels_of_other_texts_under_the_ids_of_the_pool_are_refused() {
+    let place = place(0);
+    let other = |row: u64| {
+        let mut line = line(row);
+        // With other metadata a text is the same.
+        line["source"] = json!("elsewhere");
+        if row % 100 == 7 {
+            line["text"] = json!(format!("not {row}"));
+        }
+        line
+    };
+    let lines: String = (0..300).rev().map(|row| format!("{}\n", other(row))).collect();
+    fs_err::write(place.path("few.jsonl"), lines).expect("written");
+    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
+    let store = Store::open(place.path("store")).expect("a store");
+    let mut numbers = Numbers(7);
+    gradients(&store, "few", 300, DIM, |row| vector(&mut numbers, 299 - row));
+    let more = ["--labels-of", "few", "--inputs", "x", "--budget", "30%"];
+    let said = refused(&place, &more);
+    let told = "3 of the 300 labelled rows of `few` have another text in `pool` under the same id, as pool7, pool107, pool207: ";
+    assert!(said.contains(told) && said.contains("delete these rows of `few`"), "{said}");
+    place.ok(&["delete", "--dataset", "few", "--where", "id IN ('pool7', 'pool107', 'pool207')"]);
+    let report = place.json(&fit("cheap", &[&more[..], &["--json"]].concat()));
+    assert_eq!(report["report"]["rows"], 297, "{report:#}");
+}
+
+#[test]
 fn labels_that_are_all_the_same_are_refused_and_ties_at_the_cut_told() {
     let place = place(0);
     let lines: String = (0..50).map(|row| format!("{}\n", line(row))).collect();

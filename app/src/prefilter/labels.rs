@@ -4,19 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use gstore_core::{Kind, Remedy, many, many_of};
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use gstore_core::{Kind, Remedy, first_of, many, many_of};
 use gstore_learn::judge::Reliability;
-use gstore_learn::{Matrix, Passes};
-use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef};
+use gstore_learn::{LearnError, Matrix, Passes};
+use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef, content_digest};
 use gstore_store::{RowSet, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::scored::scored;
-use crate::answer::{AnswerError, ids_of, tell_notes};
+use crate::answer::{AnswerError, CHUNK, ids_of, tell_notes};
 use crate::ceiling::{Noise, noise_of, notes_of};
 use crate::rows::{draw_key, drawn};
 use crate::work::Work;
+
+/// Ids in a message.
+const MOST_IDS: usize = 5;
 
 /// How the labelled rows of a pool were drawn: what a bound may count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -217,6 +222,9 @@ pub(super) fn labels(
     let ids = ids_of(snapshot, &request.dataset, &own)?;
     let mut rows: Vec<(u64, usize)> = by_row.values().map(|(row, _)| *row).zip(0..).collect();
     rows.sort_unstable();
+    if wanted.pool != request.dataset {
+        check_texts(snapshot, (&request.dataset, &own, &ids), (wanted.pool, &rows), work)?;
+    }
     let scores = by_row.into_values().flat_map(|(_, scores)| scores).collect();
     let scores = Matrix::new(request.targets.len(), scores);
     Ok(Labels { ids, rows, scores, noise, scored: questions, vectors, is_seeded, unused, elsewhere })
@@ -276,6 +284,59 @@ fn candidates_of(
         )));
     }
     Ok(Candidates { with_vectors, rows, in_pool, elsewhere })
+}
+
+/// Refuses labels of other texts than the pool has under their ids. `own`: rows of the dataset, with their `ids`; `rows`:
+/// those of the pool, each with the place of its id. Where a row has no text, as one that was stored without its record, the
+/// id alone counts.
+fn check_texts(
+    snapshot: &Snapshot,
+    (dataset, own, ids): (&str, &[u64], &[String]),
+    (pool, rows): (&str, &[(u64, usize)]),
+    work: &Work<'_>,
+) -> Result<(), AnswerError> {
+    let of_labels = texts_of(snapshot, dataset, own, work)?;
+    let in_pool: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
+    let of_pool = texts_of(snapshot, pool, &in_pool, work)?;
+    let is_other = |place: usize, text: &Option<String>| {
+        of_labels[place].as_ref().zip(text.as_ref()).is_some_and(|(own, other)| own != other)
+    };
+    let both = rows.iter().map(|(_, place)| *place).zip(&of_pool);
+    let others: Vec<&str> =
+        both.filter(|(place, text)| is_other(*place, text)).map(|(place, _)| ids[place].as_str()).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(AnswerError::Refused(format!(
+        "{} of the {} of `{dataset}` {} another text in `{pool}` under the same id, as {}: scores of one text are no labels of \
+         another; delete these rows of `{dataset}`, or give them ids that `{pool}` does not have",
+        others.len(),
+        many(rows.len() as u64, "labelled row"),
+        if others.len() == 1 { "has" } else { "have" },
+        first_of(others, MOST_IDS)
+    )))
+}
+
+/// Digests of what rows of a dataset say; none of a row without a record, or whose record has no text.
+fn texts_of(
+    snapshot: &Snapshot,
+    dataset: &str,
+    rows: &[u64],
+    work: &Work<'_>,
+) -> Result<Vec<Option<String>>, AnswerError> {
+    let samples = snapshot.samples(snapshot.dataset(dataset)?)?;
+    let mut texts = Vec::with_capacity(rows.len());
+    for chunk in rows.chunks(CHUNK) {
+        work.cancel.check().map_err(LearnError::from)?;
+        let batch = samples.get(chunk, &["record"])?;
+        let records = batch.column(0).as_binary_opt::<i32>();
+        let text = |at: usize| -> Option<String> {
+            let records = records.filter(|records| records.is_valid(at))?;
+            content_digest(records.value(at)).ok()
+        };
+        texts.extend((0..batch.num_rows()).map(text));
+    }
+    Ok(texts)
 }
 
 /// Whether some rows are the first of all live ones in the order of a seed, as those of a cascade's sample are. So are all

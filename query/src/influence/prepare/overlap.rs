@@ -23,8 +23,11 @@ use crate::influence::spec::GIVEN;
 /// Rows whose records are fetched at once.
 const CHUNK: usize = 1024;
 
-/// Digest of what a record says.
-fn digest(record: &[u8]) -> Result<String, ContentError> {
+/// Digest of what a record says: records of the same text or conversation have the same, whatever else is in them.
+///
+/// # Errors
+/// A record without a text.
+pub fn content_digest(record: &[u8]) -> Result<String, ContentError> {
     // Lengths keep the parts apart, whatever is in them.
     let mut all = Vec::new();
     let mut part = |text: &str| {
@@ -50,7 +53,7 @@ fn digest(record: &[u8]) -> Result<String, ContentError> {
 /// The same of a row of a dataset; `None` if it was stored without its record.
 fn digest_of_row(dataset: &str, row: u64, record: Option<&[u8]>) -> Result<Option<String>, QueryError> {
     let refused = |source| QueryError::Content { place: format!("row {row} of dataset `{dataset}`"), source };
-    record.map(digest).transpose().map_err(refused)
+    record.map(content_digest).transpose().map_err(refused)
 }
 
 /// The target's samples, as far as they can be recognised. Memory: about 100 bytes for each.
@@ -126,7 +129,7 @@ fn contents<'a>(prepared: &'a Prepared, cancel: &Cancel) -> Result<&'a TargetCon
         let mut digests = HashSet::new();
         for (i, record) in prepared.spec().given.iter().enumerate() {
             let refused = |source| QueryError::Content { place: format!("{GIVEN} sample {}", i + 1), source };
-            digests.insert(digest(record.as_bytes()).map_err(refused)?);
+            digests.insert(content_digest(record.as_bytes()).map_err(refused)?);
         }
         let mut rows = vec![RowSet::new(); prepared.pools().len()];
         let members = target_rows(snapshot, &prepared.inputs.asked, prepared.spec().by)?;
@@ -189,7 +192,7 @@ mod tests {
     use super::*;
 
     fn same(a: &str, b: &str) -> bool {
-        digest(a.as_bytes()).unwrap() == digest(b.as_bytes()).unwrap()
+        content_digest(a.as_bytes()).unwrap() == content_digest(b.as_bytes()).unwrap()
     }
 
     #[test]
@@ -217,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_no_record_is_an_error() {
         for bad in ["", "{", "[]", "{}", r#"{"prompt":"x"}"#, r#"{"messages":3}"#, r#"{"text":null}"#] {
-            assert!(digest(bad.as_bytes()).is_err(), "{bad}");
+            assert!(content_digest(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }
