@@ -15,9 +15,9 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use crate::args::Common;
 use crate::failure::{STOPPED, UsageError};
 use crate::new_store::NewStore;
-use crate::output::say;
-use crate::pipeline::shell_word;
 use crate::progress::Reporter;
+use crate::streams::say;
+use crate::wording::shell_word;
 
 /// Entries of a folder that are looked at for stores.
 const LOOKED_AT: usize = 1000;

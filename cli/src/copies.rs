@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::output::say;
+use crate::streams::say;
 use gstore_core::many_of;
 use gstore_train::daunce::{EnsembleObserver, Refused, Trained};
 use indicatif::HumanDuration;

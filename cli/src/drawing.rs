@@ -9,7 +9,8 @@ use gstore::picture::{self, LogError, Picture, TerminalStyle, TrainingLog};
 use crate::args::PictureArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{Output, Place, check, out, parent, remove_unfinished};
+use crate::output::{Output, Place, check, parent, remove_unfinished};
+use crate::streams::out;
 
 /// Columns where no terminal says how many it has.
 const COLUMNS: usize = 80;

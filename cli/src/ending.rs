@@ -1,4 +1,4 @@
-//! Formats and packings by the endings of file names.
+//! Formats by the endings of file names.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -8,37 +8,18 @@ use anyhow::{Result, bail};
 use crate::args::{Format, OutputArgs};
 use crate::failure::UsageError;
 use crate::output::Place;
-
-/// How a file is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
-    /// Not at all.
-    None,
-    /// As gzip.
-    Gzip,
-    /// As Zstandard.
-    Zstd,
-}
+use crate::packing::{Packing, ending_of, packing_of};
 
 /// Endings of formats that are not written.
 const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 html lz4 md npy npz ods orc pickle pkl pt pth safetensors sqlite tar tgz toml xls \
                        xlsx xml xz yaml zip";
-
-/// The packing that a name says.
-pub fn packing_of(path: &Path) -> Packing {
-    match last(path).as_deref() {
-        Some("gz") => Packing::Gzip,
-        Some("zst") => Packing::Zstd,
-        _ => Packing::None,
-    }
-}
 
 /// The format that a name says, before its packing; `None` where it says nothing.
 ///
 /// # Errors
 /// The name of a format that is not written.
 pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
-    Ok(Some(match last(unpacked(path)).as_deref() {
+    Ok(Some(match ending_of(unpacked(path)).as_deref() {
         Some("csv") => Format::Csv,
         Some("tsv") => Format::Tsv,
         Some("json" | "jsonl" | "ndjson") => Format::Json,
@@ -60,11 +41,6 @@ fn unpacked(path: &Path) -> &Path {
         Packing::None => path,
         _ => path.file_stem().map_or(path, Path::new),
     }
-}
-
-/// The last ending of a name, in lower case.
-fn last(path: &Path) -> Option<String> {
-    Some(path.extension()?.to_str()?.to_ascii_lowercase())
 }
 
 /// The format of a result: that of its name, else the one asked for, else a table on a terminal and CSV

@@ -19,9 +19,8 @@ use gstore_sql::{SqlError, SqlErrorKind};
 use gstore_store::{BackupError, ChangeError, VerifyError};
 use gstore_train::TrainError;
 
-use crate::output;
-use crate::output::say;
 use crate::stand_ins::by_their_names;
+use crate::streams::{self, say};
 
 /// 1: the command failed.
 const FAILED: u8 = 1;
@@ -82,7 +81,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 /// What is printed of a failure, and its exit code.
 fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     // A reader that closed its end of the pipe (`gstore query ... | head`) has what it wants.
-    if output::is_closed() {
+    if streams::is_closed() {
         return (None, 0);
     }
     // What the user asked for is no error.

@@ -13,7 +13,7 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use serde_json::json;
 
 use crate::args::{DaunceTrainArgs, Keep};
-use crate::output::out;
+use crate::streams::out;
 
 /// Prints what a training will take; `output` is the folder of its checkpoints.
 pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {

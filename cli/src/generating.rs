@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::output::{exists, say};
+use crate::output::exists;
+use crate::streams::say;
 use gstore::{GenerateError, Snapshot, check_answers};
 use gstore_generate::{Observer, Prompt};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};

@@ -6,19 +6,20 @@
 //! - a wrong place is refused before the work whose result is to go there
 
 use std::ffi::OsString;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
-use gstore_core::{Cancel, Digest};
+use gstore_core::Digest;
 use gstore_data::find;
 use rustix::fs::{Access, access};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::context::Context;
-use crate::ending::{Packing, packing_of};
 use crate::failure::UsageError;
+use crate::packing::{Packing, packing_of};
+use crate::streams::noted;
 
 /// Where an output goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -207,28 +208,6 @@ pub fn unnamed_folder(around: &Path, name: &str) -> Result<TempDir> {
 /// The folder that a path is in.
 pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
-}
-
-/// Whether a reader of results has closed its end of a pipe.
-static CLOSED: Cancel = Cancel::new();
-
-/// Whether a result could not be written since its reader has closed the pipe, as `head`
-/// does: an end and no error.
-pub fn is_closed() -> bool {
-    CLOSED.is_raised()
-}
-
-/// Notes a closed pipe where it shows; the libraries that write formats turn the error into one of their own.
-pub fn noted<T>(written: std::io::Result<T>) -> std::io::Result<T> {
-    if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
-        CLOSED.raise();
-    }
-    written
-}
-
-/// Outcome of printing, where the command goes on without a reader.
-pub fn unless_closed(printed: Result<()>) -> Result<()> {
-    if is_closed() { Ok(()) } else { printed }
 }
 
 /// Notes a closed pipe of the writer below.
@@ -452,25 +431,3 @@ fn follow(path: &Path, links: u8) -> PathBuf {
     }
     place
 }
-
-/// `println!` whose failure is an error of the command instead of a panic.
-macro_rules! out {
-    ($($arg:tt)*) => {
-        $crate::output::noted(::std::io::Write::write_fmt(
-            &mut ::std::io::stdout(),
-            format_args!("{}\n", format_args!($($arg)*)),
-        ))?
-    };
-}
-pub(crate) use out;
-
-/// `eprintln!` that ignores a standard error which is closed or full, where that macro panics.
-macro_rules! say {
-    ($($arg:tt)*) => {{
-        let _ = ::std::io::Write::write_fmt(
-            &mut ::std::io::stderr(),
-            format_args!("{}\n", format_args!($($arg)*)),
-        );
-    }};
-}
-pub(crate) use say;

@@ -14,8 +14,9 @@ use gstore_store::Store;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
+use crate::options::check_options;
 use crate::origin::{self, Given};
-use crate::output::say;
+use crate::streams::say;
 use crate::wording::of_files;
 use crate::{args, commands, completing, config, failure, remedy};
 
@@ -120,7 +121,7 @@ fn computes(command: &Command) -> bool {
 
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
-    commands::check_options(&cli.command, |run| context.has_run(run))?;
+    check_options(&cli.command, |run| context.has_run(run))?;
     if cli.command.changes_store() {
         context.check_writable(cli.command.may_make_store())?;
     }

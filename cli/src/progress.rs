@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use gstore_core::{Progress, Unit};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::output::say;
 use crate::stand_ins::by_their_names;
+use crate::streams::say;
 use crate::wording::in_flags;
 
 /// Time between two plain lines.

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use crate::output::say;
+use crate::streams::say;
 use gstore::picture::Spark;
 use gstore_train::{Checkpoint, Evaluated, Observer, StepReport};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};

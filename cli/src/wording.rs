@@ -1,4 +1,4 @@
-//! Words of libraries and of the operating system, as the command line says them.
+//! Words of libraries and of the operating system as the command line says them, and words as shells read them.
 
 use std::io::{Error, ErrorKind};
 
@@ -151,6 +151,15 @@ fn failure(text: &str) -> Option<(String, &str)> {
         _ => return None,
     };
     Some((said, behind))
+}
+
+/// A word as a shell reads it.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 #[cfg(test)]

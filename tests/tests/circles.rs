@@ -61,15 +61,6 @@ const KNOTS: &[(&str, &str)] = &[
     ("app::factors", "publish sealed"),
     ("app::factors::score", "lines markdown memory pass plan queries sinks solve source"),
     ("server::listen", "connection lines"),
-    (
-        "cli",
-        "commands completing condition context copies datasets drawing ending failure forecast generating models output pipeline progress question sketches summary terminal texts training",
-    ),
-    ("cli::commands", "plotted query"),
-    ("cli::commands::evaluate", "draw replacing retrain"),
-    ("cli::commands::run", "replacing runner trial"),
-    ("cli::pipeline", "roles store_uses"),
-    ("cli::shell", "call complete relations"),
 ];
 
 /// Which modules of a folder use which others, each with one file that does.

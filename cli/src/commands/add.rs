@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::args::AddArgs;
 use crate::context::Context;
 use crate::datasets;
-use crate::output::out;
+use crate::streams::out;
 
 pub use samples::Samples;
 pub use told::foretold;

@@ -12,8 +12,8 @@ use indicatif::HumanBytes;
 
 use crate::args::AttachArgs;
 use crate::context::{Context, command_line};
-use crate::output::out;
 use crate::sketches;
+use crate::streams::out;
 
 /// Attaches the shards, and reports the outcome of each and what is still missing.
 pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {

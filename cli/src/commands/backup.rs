@@ -9,8 +9,8 @@ use indicatif::HumanBytes;
 
 use crate::args::{BackupArgs, RestoreArgs};
 use crate::context::{Context, command_line};
-use crate::output::out;
 use crate::progress::Bytes;
+use crate::streams::out;
 
 /// Copies a snapshot.
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<ExitCode> {

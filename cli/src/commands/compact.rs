@@ -11,8 +11,8 @@ use indicatif::HumanBytes;
 use crate::args::CompactArgs;
 use crate::context::{Context, command_line};
 use crate::failure::{DAMAGED, STOPPED};
-use crate::output::out;
 use crate::sketches::{STOPPING, restore};
+use crate::streams::out;
 
 /// Compacts.
 pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {

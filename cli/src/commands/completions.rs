@@ -10,7 +10,7 @@ use clap_complete::env::Shells;
 
 use crate::args::CompletionsArgs;
 use crate::completing::VARIABLE;
-use crate::output::noted;
+use crate::streams::noted;
 
 /// Prints the script on standard output.
 pub fn run(args: &CompletionsArgs) -> Result<ExitCode> {

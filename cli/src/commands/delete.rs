@@ -16,8 +16,8 @@ use serde_json::json;
 use crate::args::DeleteArgs;
 use crate::context::{Context, command_line};
 use crate::failure::{UsageError, of_condition};
-use crate::output::out;
 use crate::sketches::{STOPPING, restore};
+use crate::streams::out;
 
 /// Ids that a message lists at most.
 const LISTED: usize = 5;

@@ -20,8 +20,9 @@ use super::gradients::kind;
 use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
-use crate::output::{Output, out};
-use crate::pipeline::shell_word;
+use crate::output::Output;
+use crate::streams::out;
+use crate::wording::shell_word;
 
 include!(concat!(env!("OUT_DIR"), "/demo_files.rs"));
 

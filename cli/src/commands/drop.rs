@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 
 use crate::args::{DropArgs, DropWhat};
 use crate::context::{Context, command_line};
-use crate::output::out;
+use crate::streams::out;
 
 /// Drops it.
 pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {

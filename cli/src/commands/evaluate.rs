@@ -1,5 +1,6 @@
 //! `gstore evaluate`: compares systems by text metrics, models by tasks, and scores of rows with retraining.
 
+mod asked;
 mod attribution;
 mod draw;
 mod folder;

@@ -20,7 +20,6 @@ use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use indicatif::HumanBytes;
 
 use super::gradients::precision;
-use super::query;
 use crate::args::{
     EngineArgs, FactorStrategy, FactorsArgs, FactorsExportArgs, FactorsGramArgs, FactorsImportArgs,
     FactorsInspectArgs, FactorsListArgs, FactorsModelArgs, FactorsWhat, MixPart,
@@ -28,7 +27,9 @@ use crate::args::{
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::models::folder_error;
-use crate::output::{check_outside, out};
+use crate::output::check_outside;
+use crate::statements;
+use crate::streams::out;
 
 /// Components of a balanced mixture where none are given, as help says.
 const COMPONENTS: usize = 1000;
@@ -166,7 +167,7 @@ fn told_gram(report: &GramReport) -> String {
 }
 
 fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
-    query::check_place(context, &args.output)?;
+    statements::check_place(context, &args.output)?;
     if let Some(folder) = &args.plots {
         check_outside(context, folder)?;
     }
@@ -180,7 +181,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
             context.say(&format!("note: {dataset}: {note}"));
         }
         let table = kept_table(&shares)?;
-        query::write(context, &args.output, &table.schema(), &mut std::iter::once(Ok(table)))?;
+        statements::write(context, &args.output, &table.schema(), &mut std::iter::once(Ok(table)))?;
         return Ok(ExitCode::SUCCESS);
     }
     let request = SpectraRequest {
@@ -213,7 +214,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
         false => difference_table(&spectra, &factor_differences(&snapshot, &request, &spectra)?)?,
     };
     let schema = table.schema();
-    query::write(context, &args.output, &schema, &mut std::iter::once(Ok(table)))?;
+    statements::write(context, &args.output, &schema, &mut std::iter::once(Ok(table)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -238,7 +239,7 @@ fn list(context: &Context, args: &FactorsListArgs) -> Result<ExitCode> {
         ("bytes", number(&|note| note.bytes), false),
     ])?;
     let schema = batch.schema();
-    query::write(context, &args.output.to, &schema, &mut std::iter::once(Ok(batch)))?;
+    statements::write(context, &args.output.to, &schema, &mut std::iter::once(Ok(batch)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,7 +9,7 @@ use indicatif::HumanBytes;
 
 use crate::args::GcArgs;
 use crate::context::{Context, command_line};
-use crate::output::out;
+use crate::streams::out;
 
 /// Collects.
 pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode> {

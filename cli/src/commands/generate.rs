@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore::{
-    AddReport, AddRequest, GenerateRequest, Generated, PerplexityRequest, Sampling, StopStrings, add_answers,
+    AddReport, AddRequest, GenerateRequest, Generated, PerplexityRequest, StopStrings, add_answers,
 };
 use gstore_core::{Cancel, many};
 use gstore_generate::{Compute, Stopping};
@@ -19,12 +19,14 @@ use serde_json::json;
 use self::model::{Chosen, chosen};
 use self::prompts::{source, wanted};
 use super::{gradients, perplexity};
-use crate::args::{GenerateArgs, IfChanged, SamplingArgs};
+use crate::args::{GenerateArgs, IfChanged};
 use crate::context::{Context, command_line};
 use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError};
 use crate::generating::Live;
-use crate::output::{self, Output, Place, out};
+use crate::options::sampling;
+use crate::output::{self, Output, Place};
+use crate::streams::{self, out};
 use crate::texts;
 
 /// Answers the prompts, or scores the texts.
@@ -162,7 +164,7 @@ fn finish(
     };
     if !there && (path.is_some() || added.is_none()) {
         let mut file = Output::create(path, args.answers.force)?;
-        output::noted(generated.answers.write_to(&mut file))?;
+        streams::noted(generated.answers.write_to(&mut file))?;
         file.finish()?;
     }
     let Generated { finished, prompts, tokens, model, answers } = generated;
@@ -226,29 +228,4 @@ fn journal(context: &Context, args: &GenerateArgs) -> Result<Option<PathBuf>> {
     let Some(dataset) = &args.answers.dataset_as else { return Ok(None) };
     let store = std::path::absolute(context.store_path()?)?;
     Ok(Some(beside(&store, &format!(".{dataset}.part"))))
-}
-
-/// Refuses options that go with no other of theirs.
-pub fn check_options(args: &GenerateArgs) -> Result<()> {
-    sampling(&args.sampling).map(|_| ())
-}
-
-fn sampling(args: &SamplingArgs) -> Result<Sampling> {
-    let draws = args.top_k.is_some() || args.top_p.is_some();
-    let sampling = Sampling {
-        temperature: args.temperature.unwrap_or(if draws { 1.0 } else { 0.0 }),
-        top_k: args.top_k,
-        top_p: args.top_p,
-        repetition_penalty: args.repetition_penalty,
-        no_repeat_ngram: args.no_repeat_ngram_size,
-        seed: args.seed.unwrap_or(Sampling::SEED),
-    };
-    sampling.check()?;
-    if args.seed.is_some() && !sampling.draws() {
-        bail!(UsageError(
-            "--seed is that of draws, and without --temperature, --top-k or --top-p the most likely token is taken"
-                .to_owned()
-        ));
-    }
-    Ok(sampling)
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::daunce::note_findings;
 use crate::args::{ImportArgs, ImportFrom};
 use crate::context::{Context, command_line};
-use crate::output::out;
+use crate::streams::out;
 
 /// Imports it.
 pub fn run(context: &Context, args: &ImportArgs) -> Result<ExitCode> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::InfoArgs;
 use crate::context::Context;
-use crate::output::out;
+use crate::streams::out;
 
 /// Prints the description.
 pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {

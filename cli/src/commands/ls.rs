@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::query::Engine;
 use crate::args::ListArgs;
 use crate::context::Context;
+use crate::statements::Engine;
 
 /// A terminal without room for all columns leaves out those in the middle.
 const LIST: &str = "\

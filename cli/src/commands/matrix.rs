@@ -14,12 +14,13 @@ use gstore_store::vfs::free_space;
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
-use super::query::checked;
 use crate::args::MatrixArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{check_outside, out};
+use crate::output::check_outside;
 use crate::question::{between, pairs, tell_notes};
+use crate::statements::checked;
+use crate::streams::out;
 use crate::summary;
 
 /// What `--dry-run` says.

@@ -13,7 +13,8 @@ use crate::context::Context;
 use crate::exchange::exchange;
 use crate::failure::UsageError;
 use crate::models::folder_error;
-use crate::output::{out, shown};
+use crate::output::shown;
+use crate::streams::out;
 
 /// What every adapter has.
 const CONFIG: &str = "adapter_config.json";

@@ -15,7 +15,8 @@ use crate::args::{AnswerArgs, Format, GenerateArgs, OutputArgs};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::{STOPPED, UsageError};
-use crate::output::{Output, out};
+use crate::output::Output;
+use crate::streams::out;
 use crate::texts;
 
 /// The format of the table.

@@ -18,8 +18,9 @@ use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::{check_json, out, shown};
+use crate::output::{check_json, shown};
 use crate::question::{between, scoring};
+use crate::streams::out;
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping; once more to stop at once";

@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result, bail};
 use arrow_array::RecordBatch;
 use gstore::picture;
 
-use super::query::{Engine, NULL, STOPPING, checked, own_tables, parameters, put, report};
 use crate::args::{DrawArgs, PictureArgs, QueryArgs};
 use crate::context::Context;
 use crate::drawing::{check_file, draw};
 use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::Place;
+use crate::statements::{Engine, NULL, STOPPING, checked, own_tables, parameters, put, report};
 
 /// Rows of a result that is drawn, at most.
 const MOST: usize = 10_000_000;

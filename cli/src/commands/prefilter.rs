@@ -17,7 +17,6 @@ use gstore_store::ArtifactPart;
 use serde_json::json;
 
 use super::folder::NewFolder;
-use super::query;
 use super::rows_file::Form;
 use crate::args::{
     Format, LabelArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs, PrefilterEvaluateArgs,
@@ -27,8 +26,10 @@ use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::ending::{format_of, format_of_scores};
 use crate::failure::{Refused, UsageError};
-use crate::output::{Output, Place, check, check_json, out, shown};
+use crate::output::{Output, Place, check, check_json, shown};
 use crate::question::scoring;
+use crate::statements;
+use crate::streams::out;
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
@@ -189,7 +190,7 @@ fn table_to(out: &mut Output, format: Format) -> TableTo<'_> {
 
 fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
     let to = &args.output.to;
-    query::check_place(context, to)?;
+    statements::check_place(context, to)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let notes = gstore::list_prefilters(&snapshot)?;
@@ -218,7 +219,7 @@ fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
         ("created", Arc::new(created), true),
     ])?;
     let schema = batch.schema();
-    query::write(context, to, &schema, &mut std::iter::once(Ok(batch)))?;
+    statements::write(context, to, &schema, &mut std::iter::once(Ok(batch)))?;
     Ok(ExitCode::SUCCESS)
 }
 

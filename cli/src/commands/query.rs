@@ -1,9 +1,6 @@
 //! `gstore query`: statements, or an interactive shell.
 
-mod engine;
 mod input;
-mod report;
-mod write;
 
 use std::process::ExitCode;
 
@@ -16,14 +13,10 @@ use crate::context::Context;
 use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::out;
 use crate::shell::dot::has_commands;
+use crate::statements::{Engine, STOPPING, checked, own_tables, parameters, report};
+use crate::streams::out;
 use crate::terminal;
-
-pub use engine::{Engine, checked};
-pub use input::{own_tables, parameters, without_mark};
-pub use report::report;
-pub use write::{NULL, check_place, put, style, write};
 
 use input::{place, statements};
 
@@ -69,9 +62,6 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
-
-/// What Ctrl-C says.
-pub const STOPPING: &str = "stopping the query; once more to stop at once";
 
 /// The same, asked of a server.
 #[cfg(feature = "serve")]

@@ -7,7 +7,7 @@ use gstore_store::RevertOptions;
 
 use crate::args::RevertArgs;
 use crate::context::{Context, command_line};
-use crate::output::out;
+use crate::streams::out;
 
 /// Goes back, or says what that would change.
 pub fn run(context: &Context, args: &RevertArgs) -> Result<ExitCode> {

@@ -19,13 +19,14 @@ use gstore_store::Snapshot;
 use indicatif::HumanBytes;
 
 use super::factors::{place, strategy, with_engine};
-use super::query;
 use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::folder_error;
-use crate::output::{self, Output, check_outside, folder_of, out};
+use crate::output::{self, Output, check_outside, folder_of};
+use crate::statements;
+use crate::streams::out;
 use crate::texts;
 
 /// Queries that cannot be solved for whose reasons are said; --json has all.
@@ -54,7 +55,8 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     let mut table = has_table.then(|| Output::create(to.output.as_deref(), to.force)).transpose()?;
     let format = format_of(to)?.into();
     let into_table = table.as_mut();
-    let into_table = into_table.map(|out| TableOutput { out: Box::new(out), format, style: query::style() });
+    let into_table =
+        into_table.map(|out| TableOutput { out: Box::new(out), format, style: statements::style() });
     let mut shown = args.report.as_deref().map(|path| Output::create(Some(path), to.force)).transpose()?;
     let output = ScoreOutput {
         table: into_table,
@@ -128,7 +130,7 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
         return Ok(());
     }
     if has_table {
-        query::check_place(context, &args.output)?;
+        statements::check_place(context, &args.output)?;
         if args.json {
             output::check_json(&[args.output.output.as_deref()])?;
         }

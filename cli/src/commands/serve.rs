@@ -12,7 +12,7 @@ use crate::args::{LogForm, ServeArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models;
-use crate::output::out;
+use crate::streams::out;
 
 /// Serves the store.
 pub fn run(context: &Context, args: &ServeArgs) -> Result<ExitCode> {

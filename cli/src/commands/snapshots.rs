@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::query::Engine;
 use crate::args::SnapshotsArgs;
 use crate::context::Context;
+use crate::statements::Engine;
 
 /// Prints the snapshots, newest first.
 pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<ExitCode> {

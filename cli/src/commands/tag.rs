@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use gstore_store::TagOptions;
 
-use super::query::Engine;
 use crate::args::TagArgs;
 use crate::context::{Context, command_line};
-use crate::output::out;
+use crate::statements::Engine;
+use crate::streams::out;
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {

@@ -8,11 +8,11 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray}
 use gstore_server::{NewToken, Scope, TokenInfo, Tokens};
 use serde_json::json;
 
-use super::query::write;
 use crate::args::{TokenArgs, TokenScope, TokenWhat};
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::out;
+use crate::statements::write;
+use crate::streams::out;
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {

@@ -13,22 +13,20 @@ use gstore_data::TextOptions;
 use gstore_model::Keep;
 use gstore_store::{RunCheckpoint, Store};
 use gstore_train::{
-    AdamW, Batching, Compute, DataSource, DropoutRates, Evaluation, LoraChoice, Method, OptimizerKind,
-    Outcome, Saving, ScheduleKind, Sgd, StepOptions, Subset, TrainError, TrainRequest,
+    Batching, Compute, DataSource, DropoutRates, Evaluation, LoraChoice, Method, Outcome, StepOptions,
+    Subset, TrainError, TrainRequest,
 };
 use serde_json::{Value, json};
 
+use super::gradients;
 use super::ingest::folder_of;
-use super::{check_run_name, gradients};
-use crate::args::{
-    LossMean, SaveStrategy, TrainArgs, TrainBatchArgs, TrainComputeArgs, TrainDataArgs, TrainOptimizerArgs,
-    TrainSavingArgs, TrainWeightArgs,
-};
+use crate::args::{TrainArgs, TrainBatchArgs, TrainComputeArgs, TrainDataArgs, TrainWeightArgs};
 use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
-use crate::output::out;
+use crate::options::{check_run_name, saving, steps};
+use crate::streams::out;
 use crate::training::Live;
 use crate::{forecast, texts};
 
@@ -119,13 +117,6 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     Ok(if outcome.finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
 }
 
-/// Refuses options that go with no other of theirs.
-pub fn check_options(args: &TrainArgs) -> Result<()> {
-    steps(&args.optimizer, &args.batches)?;
-    saving(&args.saving)?;
-    Ok(())
-}
-
 /// What is dropped in training.
 pub(super) fn dropout(weights: &TrainWeightArgs) -> DropoutRates {
     DropoutRates { lora: weights.lora_dropout, hidden: weights.dropout, attention: weights.attention_dropout }
@@ -194,76 +185,6 @@ pub(super) fn batching(args: &TrainBatchArgs, text: TextOptions) -> Batching {
         shuffle: !args.no_shuffle,
         packing: args.packing,
     }
-}
-
-/// What a step does, but for what it drops.
-pub(super) fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<StepOptions> {
-    let usage = |error: TrainError| UsageError(error.to_string());
-    let of_adam = [args.adam_beta1, args.adam_beta2, args.adam_epsilon];
-    let usual = AdamW::default();
-    let adam = AdamW {
-        beta1: args.adam_beta1.unwrap_or(usual.beta1),
-        beta2: args.adam_beta2.unwrap_or(usual.beta2),
-        eps: args.adam_epsilon.unwrap_or(usual.eps),
-        weight_decay: args.weight_decay,
-    };
-    let optimizer = optimizer(&args.optim, adam, args.momentum)?;
-    if matches!(optimizer, OptimizerKind::Sgd(_)) && of_adam.iter().any(Option::is_some) {
-        bail!(UsageError("--adam-beta1, --adam-beta2 and --adam-epsilon belong to --optim adamw".to_owned()))
-    }
-    let schedule = match (args.lr_scheduler_type.parse().map_err(usage)?, args.lr_cycles) {
-        (ScheduleKind::CosineWithRestarts { .. }, Some(cycles)) => {
-            ScheduleKind::CosineWithRestarts { cycles }
-        }
-        (_, Some(_)) => {
-            bail!(UsageError("--lr-cycles belongs to --lr-scheduler-type cosine_with_restarts".to_owned()))
-        }
-        (kind, None) => kind,
-    };
-    Ok(StepOptions {
-        optimizer,
-        learning_rate: args.learning_rate,
-        schedule,
-        warmup_steps: args.warmup_steps,
-        warmup_ratio: args.warmup_ratio,
-        max_grad_norm: Some(args.max_grad_norm).filter(|norm| *norm != 0.0),
-        mean: match batches.loss_mean {
-            LossMean::Tokens => gstore_train::LossMean::Tokens,
-            LossMean::MicroBatches => gstore_train::LossMean::MicroBatches,
-        },
-        dropout: DropoutRates::default(),
-    })
-}
-
-/// The optimizer of a name, with the numbers of AdamW where it is that.
-pub(super) fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind> {
-    match name.parse().map_err(|error: TrainError| UsageError(error.to_string()))? {
-        OptimizerKind::AdamW(_) if momentum != 0.0 => {
-            bail!(UsageError("--momentum belongs to --optim sgd".to_owned()))
-        }
-        OptimizerKind::AdamW(_) => Ok(OptimizerKind::AdamW(adam)),
-        OptimizerKind::Sgd(_) => Ok(OptimizerKind::Sgd(Sgd { momentum, weight_decay: adam.weight_decay })),
-    }
-}
-
-fn saving(args: &TrainSavingArgs) -> Result<Saving> {
-    let every = match (args.save_strategy, args.save_steps) {
-        (Some(SaveStrategy::No | SaveStrategy::Epoch), Some(_)) => {
-            bail!(UsageError("--save-steps belongs to --save-strategy steps".to_owned()))
-        }
-        (Some(SaveStrategy::No), None) => Some(u64::MAX),
-        (Some(SaveStrategy::Steps), None) => {
-            bail!(UsageError("--save-strategy steps: after how many? give --save-steps N".to_owned()))
-        }
-        (_, every) => every,
-    };
-    Ok(Saving {
-        every,
-        limit: args.save_total_limit,
-        log_every: args.logging_steps,
-        overwrite: args.overwrite_output_dir,
-        resume_from: args.resume_from_checkpoint.clone(),
-    })
 }
 
 /// Refuses to overwrite a checkpoint in which a file of samples or of rows is.

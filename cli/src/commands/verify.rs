@@ -14,8 +14,8 @@ use serde_json::json;
 use crate::args::VerifyArgs;
 use crate::context::{Context, command_line};
 use crate::failure::{DAMAGED, STOPPED};
-use crate::output::{out, unless_closed};
 use crate::progress::Bytes;
+use crate::streams::{out, unless_closed};
 
 /// Checks the store, or repairs it; exit code 3 if anything is, or stays, damaged.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {

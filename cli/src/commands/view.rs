@@ -9,11 +9,11 @@ use gstore_sql::{SqlOptions, SqlRunner};
 use gstore_store::{DatasetName, ViewOptions};
 use serde_json::json;
 
-use super::query::Engine;
 use crate::args::{ViewArgs, ViewWhat};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
-use crate::output::out;
+use crate::statements::Engine;
+use crate::streams::out;
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {

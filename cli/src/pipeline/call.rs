@@ -11,7 +11,8 @@ use gstore_store::nearest;
 use super::file::KEYS;
 use super::{Given, PipelineError, Setting, Stage};
 use crate::args::Cli;
-use crate::commands::check_options;
+use crate::options::check_options;
+use crate::wording::shell_word;
 
 type Result<T> = std::result::Result<T, PipelineError>;
 
@@ -275,15 +276,6 @@ fn values(matches: &ArgMatches, known: &[&Arg], depth: usize) -> BTreeMap<String
         }
     }
     values
-}
-
-/// A word as a shell reads it.
-pub fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
 }
 
 #[cfg(test)]

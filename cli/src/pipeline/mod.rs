@@ -2,7 +2,7 @@
 //!
 //! - [`PipelineFile`] is what a file says, with lines; [`expand()`] puts variables in and repeats stages
 //! - [`Call`] is a stage as a command line that the parser of the command line has checked
-//! - [`Resource`] is what stages read and write: files, a store, and its samples, features and runs
+//! - [`Resource`] is what stages read and write ([`Uses`]): files, a store, and its samples, features and runs
 //! - [`Plan`] has the stages in an order in which each comes after those that it needs
 //! - [`Journal`] remembers what ran with which inputs and gave which outputs; [`Look`] decides by it
 //!
@@ -24,14 +24,13 @@ mod roles;
 mod store_uses;
 mod versions;
 
-pub use call::{Call, shell_word};
+pub use call::Call;
 pub use error::PipelineError;
 pub use expand::{Stage, Variables, expand, substitute};
 pub use file::{Given, PipelineFile, Setting, StageTable, Variable};
 pub use journal::{Asked, FileNote, Journal, Ran, Record, State};
 pub use look::{Decision, Look, Why};
 pub use plan::{Plan, PlannedStage};
-pub use resource::Resource;
-pub use roles::Uses;
+pub use resource::{Resource, Uses};
 pub use store_uses::Known;
 pub use versions::Versions;

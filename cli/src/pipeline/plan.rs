@@ -10,8 +10,7 @@ use clap::Command;
 use gstore_model::weights::checkpoints_in;
 use gstore_store::{Store, nearest};
 
-use super::resource::is_pattern;
-use super::roles::unnamed;
+use super::resource::{is_pattern, unnamed};
 use super::{Call, Known, PipelineError, PipelineFile, Resource, Stage, Uses, Variables, Versions, expand};
 
 type Result<T> = std::result::Result<T, PipelineError>;

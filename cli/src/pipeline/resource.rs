@@ -45,6 +45,19 @@ pub enum Resource {
     },
 }
 
+/// What a stage reads and writes.
+#[derive(Debug, Clone, Default)]
+pub struct Uses {
+    /// What it reads, of the store too.
+    pub reads: Vec<Resource>,
+    /// What of that only stages above it in the file give it: it may do without.
+    pub from_above: Vec<Resource>,
+    /// Folders that it reads, if they are none of the Hub.
+    pub may_read: Vec<Resource>,
+    /// What it writes.
+    pub writes: Vec<Resource>,
+}
+
 impl Resource {
     /// A path as a stage names it: relative ones begin at the pipeline's folder.
     pub fn path(base: &Path, text: &str) -> Self {
@@ -121,6 +134,14 @@ pub(super) fn below(base: &Path, text: &str) -> PathBuf {
 /// Whether a path is a pattern of paths.
 pub(super) fn is_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '['])
+}
+
+/// The value of `NAME=VALUE`, or a value alone.
+pub(super) fn unnamed(text: &str) -> &str {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !name.contains('/') => value,
+        _ => text,
+    }
 }
 
 /// Whether one path may be the other, or lie in it.

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::resource::is_pattern;
+use super::resource::{Uses, is_pattern, unnamed};
 use super::store_uses::{Known, OfStore};
 use super::{Call, PipelineError, Resource, Stage};
 
@@ -103,19 +103,6 @@ fn role(words: &[String], id: &str) -> Option<Role> {
     found.map(|(_, _, role)| *role)
 }
 
-/// What a stage reads and writes.
-#[derive(Debug, Clone, Default)]
-pub struct Uses {
-    /// What it reads, of the store too.
-    pub reads: Vec<Resource>,
-    /// What of that only stages above it in the file give it: it may do without.
-    pub from_above: Vec<Resource>,
-    /// Folders that it reads, if they are none of the Hub.
-    pub may_read: Vec<Resource>,
-    /// What it writes.
-    pub writes: Vec<Resource>,
-}
-
 impl Uses {
     /// Of a stage that runs in the folder `base`. `known` says which words of a statement are datasets and
     /// runs.
@@ -186,14 +173,6 @@ impl Uses {
             true => self.may_read.push(Resource::path(base, value)),
             false => self.reads.push(Resource::path(base, value)),
         }
-    }
-}
-
-/// The value of `NAME=VALUE`, or a value alone.
-pub(super) fn unnamed(text: &str) -> &str {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() && !name.contains('/') => value,
-        _ => text,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::roles::unnamed;
-use super::{Call, Resource, Uses};
+use super::resource::{Uses, unnamed};
+use super::{Call, Resource};
 
 /// Datasets and runs that there are, or that stages make, and views that there are.
 #[derive(Debug, Clone, Default)]

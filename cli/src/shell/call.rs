@@ -3,10 +3,9 @@
 use gstore_core::Kind as FeatureKind;
 use gstore_query::influence::{Function, Takes};
 
-use super::complete::TABLE_FUNCTIONS;
 use super::lexer::{Kind, Piece};
 use super::relations::relations;
-use super::words::Words;
+use super::words::{TABLE_FUNCTIONS, Words};
 
 /// A call of a table function around the cursor.
 pub(super) struct Call<'a> {

@@ -1,8 +1,8 @@
 //! Colours of SQL while it is typed.
 
-use super::complete::{KEYWORDS, TABLE_FUNCTIONS};
 use super::dot::is_dot;
 use super::lexer::{Kind, pieces};
+use super::words::{KEYWORDS, TABLE_FUNCTIONS};
 
 const END: &str = "\x1b[0m";
 

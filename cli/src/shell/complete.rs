@@ -3,21 +3,7 @@
 use super::call::{as_value, call, options, values};
 use super::lexer::{Kind, Piece, pieces};
 use super::relations::{Relation, any_column, relations, shown_table};
-use super::words::Words;
-
-/// Functions that give tables.
-pub const TABLE_FUNCTIONS: [&str; 7] =
-    ["influence", "daunce", "self_influence", "excluded", "nearest", "predicted", "vectors"];
-
-/// Keywords that are offered and coloured.
-#[rustfmt::skip]
-pub const KEYWORDS: &[&str] = &[
-    "ALL", "AND", "ANTI", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "CROSS", "DESC", "DESCRIBE", "DISTINCT", "ELSE",
-    "END", "EXCEPT", "EXCLUDE", "EXISTS", "EXPLAIN", "FALSE", "FILTER", "FROM", "FULL", "GROUP", "HAVING", "ILIKE", "IN",
-    "INNER", "INTERSECT", "IS", "JOIN", "LEFT", "LIKE", "LIMIT", "NOT", "NULL", "NULLS", "OFFSET", "ON", "OR", "ORDER",
-    "OUTER", "OVER", "PARTITION", "QUALIFY", "RECURSIVE", "RIGHT", "ROLLUP", "SELECT", "SEMI", "SHOW", "TABLES", "THEN",
-    "TRUE", "UNION", "USING", "VALUES", "WHEN", "WHERE", "WINDOW", "WITH",
-];
+use super::words::{KEYWORDS, TABLE_FUNCTIONS, Words};
 
 /// Keywords behind which a relation stands.
 const BEFORE_RELATIONS: [&str; 4] = ["FROM", "JOIN", "DESCRIBE", "SUMMARIZE"];

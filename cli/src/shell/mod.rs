@@ -1,7 +1,7 @@
 //! The shell of `gstore query`: input, SQL and dot commands, apart from any terminal.
 //!
 //! - `lexer`, `colour`, `complete`, `call`: pieces of SQL, their colours, and what may stand at the cursor
-//! - `words`, `relations`: the names that completion offers, and those of the statement that is typed
+//! - `words`, `relations`: the words that completion offers, and the tables of the statement that is typed
 //! - `dot`, `settings`, `shown`: dot commands, what they set, and the line below a result
 
 mod call;

@@ -2,9 +2,8 @@
 
 use gstore_sql::virtual_columns;
 
-use super::complete::{KEYWORDS, TABLE_FUNCTIONS};
 use super::lexer::{Kind, Piece, pieces};
-use super::words::Words;
+use super::words::{KEYWORDS, TABLE_FUNCTIONS, Words};
 
 /// A relation that the statement names.
 pub(super) struct Relation {

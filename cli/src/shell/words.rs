@@ -1,4 +1,19 @@
-//! The names that completion offers: tables, columns, functions, features, checkpoints and runs.
+//! The words that completion offers: keywords and functions of SQL, and the names of a snapshot: of tables, columns,
+//! functions, features, checkpoints and runs.
+
+/// Functions that give tables.
+pub const TABLE_FUNCTIONS: [&str; 7] =
+    ["influence", "daunce", "self_influence", "excluded", "nearest", "predicted", "vectors"];
+
+/// Keywords that are offered and coloured.
+#[rustfmt::skip]
+pub const KEYWORDS: &[&str] = &[
+    "ALL", "AND", "ANTI", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "CROSS", "DESC", "DESCRIBE", "DISTINCT", "ELSE",
+    "END", "EXCEPT", "EXCLUDE", "EXISTS", "EXPLAIN", "FALSE", "FILTER", "FROM", "FULL", "GROUP", "HAVING", "ILIKE", "IN",
+    "INNER", "INTERSECT", "IS", "JOIN", "LEFT", "LIKE", "LIMIT", "NOT", "NULL", "NULLS", "OFFSET", "ON", "OR", "ORDER",
+    "OUTER", "OVER", "PARTITION", "QUALIFY", "RECURSIVE", "RIGHT", "ROLLUP", "SELECT", "SEMI", "SHOW", "TABLES", "THEN",
+    "TRUE", "UNION", "USING", "VALUES", "WHEN", "WHERE", "WINDOW", "WITH",
+];
 
 /// The names of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

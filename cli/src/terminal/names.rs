@@ -10,9 +10,9 @@ use gstore_core::Cancel;
 use gstore_sql::{DATA, OwnTable, SqlRunner, types_in_sql};
 use gstore_store::{SnapshotName, Store};
 
-use crate::commands::query::Engine;
 use crate::context::Context;
 use crate::shell::words::{Table, Words};
+use crate::statements::Engine;
 
 /// The names of the newest snapshot, read when they are first needed.
 pub struct Names<'a> {

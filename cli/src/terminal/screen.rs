@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::context::Context;
-use crate::output::noted;
+use crate::streams::noted;
 
 /// Where a result is shown: it is held back until it is known whether it fits.
 pub struct Screen {

@@ -10,11 +10,11 @@ use gstore_sql::SqlError;
 use gstore_sql::output::{Format, RecordWriter, ResultWriter, TableStyle};
 
 use super::screen::Screen;
-use crate::commands::query::style;
 use crate::context::Context;
 use crate::ending::format_of_name;
 use crate::shell::settings::{Mode, Settings};
 use crate::shell::shown::Shown;
+use crate::statements::style;
 
 /// Batches as they come.
 type Batches<'a> = dyn Iterator<Item = Result<RecordBatch, SqlError>> + 'a;

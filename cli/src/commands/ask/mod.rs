@@ -13,15 +13,16 @@ use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
 use gstore_sql::output::{ResultWriter, TableStyle};
 use serde_json::{Value, json};
 
-use super::query::{checked, style};
 use crate::args::{AskArgs, Format, OutputArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
 use crate::ending::{check_terminal, format_of};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::{Output, Place, check, out};
+use crate::output::{Output, Place, check};
 use crate::question::scoring;
+use crate::statements::{checked, style};
+use crate::streams::out;
 use crate::summary;
 
 /// The metadata column whose values a picture shows.

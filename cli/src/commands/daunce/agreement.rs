@@ -10,7 +10,7 @@ use super::{STOPPING, spec};
 use crate::args::DaunceAgreementArgs;
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
-use crate::output::out;
+use crate::streams::out;
 
 /// Prints a table or JSON, or draws a picture.
 pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<ExitCode> {

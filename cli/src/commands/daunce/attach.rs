@@ -11,7 +11,7 @@ use super::members;
 use crate::args::DaunceAttachArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::out;
+use crate::streams::out;
 
 /// Reads the records of all folders, then registers what they have.
 pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {

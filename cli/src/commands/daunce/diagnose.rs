@@ -12,7 +12,7 @@ use serde_json::json;
 use super::STOPPING;
 use crate::args::DaunceDiagnoseArgs;
 use crate::context::Context;
-use crate::output::out;
+use crate::streams::out;
 
 /// What was found of one table of losses.
 #[derive(Serialize)]

@@ -17,7 +17,7 @@ use crate::commands::gradients::precision;
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
-use crate::output::out;
+use crate::streams::out;
 use crate::{forecast, texts};
 
 /// Computes what is missing.

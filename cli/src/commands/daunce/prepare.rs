@@ -11,7 +11,7 @@ use super::{STOPPING, request};
 use crate::args::DauncePrepareArgs;
 use crate::context::Context;
 use crate::copies::Copies;
-use crate::output::out;
+use crate::streams::out;
 
 /// Makes the file, where it is missing.
 pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {

@@ -13,10 +13,11 @@ use crate::args::{
     BaseStates, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs, DaunceWeightArgs,
     Normalizer, Subset, Variant,
 };
-use crate::commands::train::{check_file_options, computing, optimizer, source, subset};
+use crate::commands::train::{check_file_options, computing, source, subset};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
+use crate::options::optimizer;
 use crate::texts;
 
 /// A training as each copy has it, with everything else as it is by default. Says where samples are cut off.

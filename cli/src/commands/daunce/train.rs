@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::copies::Copies;
 use crate::failure::{STOPPED, UsageError};
 use crate::forecast;
-use crate::output::out;
+use crate::streams::out;
 
 /// Trains what is missing; after each round registers it, and computes losses where they are asked for.
 pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {

@@ -14,7 +14,7 @@ use gstore_evaluate::attribution::{
 use gstore_store::MetaValue;
 use serde_json::json;
 
-use super::retrain::{Asked, asked, check_runs, check_training};
+use super::asked::{Asked, asked, check_runs, check_training};
 use super::scores;
 use crate::args::{Design, EvaluateRetrainArgs, SubsetDrawArgs};
 use crate::commands::train;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_evaluate::attribution::TruthFolder;
 
-use super::retrain::{asked, check_runs, check_training};
+use super::asked::{asked, check_runs, check_training};
 use super::{draw, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::context::{Context, command_line};

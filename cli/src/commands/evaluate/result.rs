@@ -10,9 +10,10 @@ use super::folder::{self, Folder};
 use super::pictures;
 use crate::args::{CombineArgs, ReportArgs, ReportFormat};
 use crate::context::Context;
-use crate::ending::{Packing, packing_of};
 use crate::failure::UsageError;
 use crate::output::{self, Output, Place};
+use crate::packing::{Packing, packing_of};
+use crate::streams;
 
 /// The places of the report, none: standard output, and of the file of rows if one is wanted.
 fn outputs(args: &ReportArgs) -> Vec<Option<&Path>> {
@@ -97,7 +98,7 @@ pub fn write(
     let mut rows_file = None;
     if let Some(path) = &args.rows {
         let file = rows_file.insert(Output::create(Some(path), args.force)?);
-        output::noted(file.write_all(&rows()?))?;
+        streams::noted(file.write_all(&rows()?))?;
     }
     let mut folder = None;
     if let Some(path) = &args.report {
@@ -120,7 +121,7 @@ pub fn write(
     rows_file.map_or(Ok(()), Output::finish)?;
     folder.map_or(Ok(()), Folder::publish)?;
     if !is_file {
-        output::noted(file.write_all(&text))?;
+        streams::noted(file.write_all(&text))?;
     }
     file.finish()?;
     // On standard output the report says it itself, unless it is a table for programs.

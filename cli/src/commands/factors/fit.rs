@@ -16,7 +16,8 @@ use crate::args::{self, FactorStrategy, FactorsFitArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::models::folder_error;
-use crate::output::{check_outside, out};
+use crate::output::check_outside;
+use crate::streams::out;
 use crate::texts;
 
 /// Fits factors, or says what that takes.

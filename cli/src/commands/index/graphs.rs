@@ -14,7 +14,7 @@ use super::{Done, Line, asking};
 use crate::args::IndexArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::out;
+use crate::streams::out;
 
 /// Makes and evaluates graphs of the features that the flags mean; returns what was done to each.
 pub fn run(

@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::args::IndexArgs;
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
-use crate::output::out;
+use crate::streams::out;
 
 /// What was made and what is there.
 #[derive(Serialize)]

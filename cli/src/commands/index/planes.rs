@@ -12,7 +12,7 @@ use indicatif::HumanBytes;
 use super::{Line, asking};
 use crate::args::IndexArgs;
 use crate::context::Context;
-use crate::output::out;
+use crate::streams::out;
 
 /// Evaluates the planes of a feature's sketch.
 pub fn evaluate(

@@ -5,7 +5,7 @@ use gstore_store::{EnsemblePart, Snapshot};
 use serde_json::{Value, json};
 
 use super::text;
-use crate::output::out;
+use crate::streams::out;
 
 /// Members that are shown to people; JSON has all.
 const SHOWN: usize = 20;

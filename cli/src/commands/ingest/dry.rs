@@ -16,7 +16,7 @@ use super::super::add::foretold;
 use super::{samples, sketch};
 use crate::args::IngestArgs;
 use crate::context::Context;
-use crate::output::out;
+use crate::streams::out;
 use crate::texts;
 
 /// Prints what the ingest would take.

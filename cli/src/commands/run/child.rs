@@ -12,6 +12,8 @@ use anyhow::Result;
 use gstore_core::Cancel;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::pipeline::report;
+
 /// Bytes that are looked at for what a stage said last, and of a summary: the journal has them all.
 const LAST: u64 = 1 << 16;
 const SUMMARY: u64 = 1 << 16;
@@ -117,6 +119,19 @@ fn error_of(said: &str) -> Option<String> {
     let lines = lines[from..].iter().take_while(|line| !line.starts_with("Usage:")).take(LINES);
     let lines: Vec<String> = lines.map(|line| line.trim().chars().take(CHARS).collect()).collect();
     Some(lines.join("; "))
+}
+
+/// A line in the log above what the command says.
+pub fn header(log: &Path, began: u64, argv: &[OsString]) -> Result<()> {
+    let words: Vec<String> = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut file = fs_err::OpenOptions::new().create(true).append(true).open(log)?;
+    let words = words.join(" ");
+    let words = words.trim_start_matches("gstore ");
+    match began {
+        0 => writeln!(file, "# gstore {words}")?,
+        began => writeln!(file, "# gstore {words} ({})", report::date(began))?,
+    }
+    Ok(())
 }
 
 #[cfg(test)]

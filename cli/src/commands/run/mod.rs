@@ -1,6 +1,7 @@
 //! `gstore run`: runs the stages of a pipeline that are not up to date, each as a process of this program.
 
 mod child;
+mod leave;
 mod outcome;
 mod replacing;
 mod runner;
@@ -18,8 +19,8 @@ use serde_json::json;
 use crate::args::{self, RunArgs};
 use crate::context::Context;
 use crate::failure::{Refused, STOPPED, UsageError};
-use crate::output::out;
 use crate::pipeline::{Journal, Look, PipelineFile, Plan, Variables, Versions};
+use crate::streams::out;
 use outcome::{Cause, Outcome};
 use runner::Runner;
 use state::StateFolder;

@@ -6,18 +6,12 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::child::Task;
+use super::child::{Task, header};
+use super::leave::{OVERWRITE, add, add_json, add_threads, keeps, replaced};
 use super::outcome::Outcome;
-use super::runner::{Runner, header};
+use super::runner::Runner;
 use super::trial::{self, Trial};
-use crate::output::Place;
-use crate::pipeline::{Asked, Call, PlannedStage, Record, Resource, State, Why};
-
-/// Lets a training take the folder of another one.
-pub(super) const OVERWRITE: &str = "--overwrite-output-dir";
-
-/// Commands whose `--force` replaces more than what they wrote: all features, and the tags of others.
-const KEEPING: [&str; 2] = ["ingest", "tag"];
+use crate::pipeline::{Asked, PlannedStage, Record, Resource, State, Why};
 
 impl Runner<'_> {
     /// Options that the file does not say: threads, a summary, and leave to replace own results.
@@ -186,61 +180,4 @@ impl Runner<'_> {
         let status = self.task(&argv, &log, &printed).run(&self.cancel, |_| Ok(()))?;
         Ok((!status.success()).then(|| Outcome::Failed(format!("run {run} could not be dropped"))))
     }
-}
-
-/// Options with which a command says what it would take, with leave to replace what the stage made before, if
-/// it ran.
-pub(super) fn of_dry_run(call: &Call, threads: usize, ran_before: bool) -> Vec<String> {
-    let mut more = vec!["--dry-run".to_owned(), "--quiet".to_owned()];
-    add_threads(call, threads, &mut more);
-    add_json(call, &mut more);
-    if ran_before && call.knows("overwrite_output_dir") {
-        if !call.has("overwrite_output_dir") {
-            add(call, OVERWRITE, &mut more);
-        }
-        add(call, "--drops-run", &mut more);
-    } else if ran_before && call.knows("force") && !call.has("force") && !keeps(call) {
-        add(call, "--force", &mut more);
-    }
-    more
-}
-
-fn add_threads(call: &Call, threads: usize, more: &mut Vec<String>) {
-    if !call.common.iter().any(|option| option.starts_with("--threads=")) {
-        more.push(format!("--threads={threads}"));
-    }
-}
-
-/// Asks for a summary where the command prints one.
-fn add_json(call: &Call, more: &mut Vec<String>) {
-    // Without these it prints the answers themselves.
-    let prints = call.words[0] != "generate" || call.has("output") || call.has("as");
-    let is_printed = |option: &&str| {
-        call.value(option).is_some_and(|path| Place::of(Some(Path::new(path))) == Place::Stdout)
-    };
-    let results = ["output", "scores", "predictions", "plot"];
-    if call.knows("json") && prints && !results.iter().any(is_printed) {
-        add(call, "--json", more);
-    }
-}
-
-/// Adds an option, unless the command does not take it next to those that it has.
-fn add(call: &Call, option: &str, more: &mut Vec<String>) {
-    more.push(option.to_owned());
-    if !call.takes(more) {
-        more.pop();
-    }
-}
-
-/// Whether leave to replace would do more, or other, than a stage is meant to.
-fn keeps(call: &Call) -> bool {
-    KEEPING.contains(&call.words[0].as_str()) || call.extends_own()
-}
-
-/// What a stage replaces where it is there: files, folders and runs. Of datasets and features it adds to
-/// those that are there.
-pub(super) fn replaced(stage: &PlannedStage) -> impl Iterator<Item = &Resource> {
-    stage.writes.iter().filter(|written| {
-        matches!(written, Resource::Path(_) | Resource::Run { .. } | Resource::Artifact { .. })
-    })
 }

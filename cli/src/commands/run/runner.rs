@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -10,15 +9,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use gstore_core::Cancel;
 
-use super::child::Task;
+use super::child::{Task, header};
+use super::leave::{OVERWRITE, replaced};
 use super::outcome::Outcome;
-use super::replacing::{OVERWRITE, replaced};
 use super::state::{Locks, StateFolder};
 use crate::context::Context;
 use crate::failure::{REFUSED, STOPPED};
 use crate::pipeline::report::{self, StageReport};
 use crate::pipeline::{
-    Asked, Decision, Journal, Look, Plan, PlannedStage, Ran, Record, Resource, State, Versions, Why,
+    Decision, Journal, Look, Plan, PlannedStage, Ran, Record, Resource, State, Versions, Why,
 };
 
 /// What a run has.
@@ -235,22 +234,4 @@ impl Runner<'_> {
         report::write(self.state.path(), title, &stages)?;
         Ok(self.state.path().join("report.html"))
     }
-}
-
-/// A line in the log above what the command says.
-pub(super) fn header(log: &Path, began: u64, argv: &[OsString]) -> Result<()> {
-    let words: Vec<String> = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let mut file = fs_err::OpenOptions::new().create(true).append(true).open(log)?;
-    let words = words.join(" ");
-    let words = words.trim_start_matches("gstore ");
-    match began {
-        0 => writeln!(file, "# gstore {words}")?,
-        began => writeln!(file, "# gstore {words} ({})", report::date(began))?,
-    }
-    Ok(())
-}
-
-/// What a stage would be asked, where everything that it reads is there.
-pub fn is_ready(stage: &PlannedStage, asked: &Asked) -> bool {
-    stage.reads.iter().all(|read| asked.inputs.contains_key(&read.to_string()))
 }

@@ -13,9 +13,9 @@ use super::trial::{self, Trial};
 use crate::args::RunArgs;
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
-use crate::output::out;
 use crate::pipeline::report::time;
 use crate::pipeline::{Journal, Look, Plan, Versions};
+use crate::streams::out;
 
 /// What is known before anything runs.
 pub struct Known {

@@ -7,10 +7,9 @@ use anyhow::Result;
 use gstore_core::Cancel;
 
 use super::child::Task;
-use super::replacing::of_dry_run;
-use super::runner::is_ready;
+use super::leave::of_dry_run;
 use crate::failure::USAGE;
-use crate::pipeline::{Decision, Look, Plan, PlannedStage, Why};
+use crate::pipeline::{Asked, Decision, Look, Plan, PlannedStage, Why};
 
 /// Commands whose dry run says what they would take.
 const ESTIMATING: [&str; 4] = ["daunce", "ingest", "matrix", "train"];
@@ -47,6 +46,11 @@ pub fn would_run(
     };
     let can_be_tried = upstream.is_none() && is_ready(stage, &look.asked(place)?);
     Ok(Some((why, can_be_tried)))
+}
+
+/// Whether everything is there that a stage reads.
+fn is_ready(stage: &PlannedStage, asked: &Asked) -> bool {
+    stage.reads.iter().all(|read| asked.inputs.contains_key(&read.to_string()))
 }
 
 /// Asks a stage's command for its dry run, and keeps nothing of what it says.

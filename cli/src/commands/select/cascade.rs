@@ -19,7 +19,8 @@ use crate::commands::prefilter::{C, alphas, learner};
 use crate::context::{Context, command_line};
 use crate::failure::{Refused, UsageError, of_condition};
 use crate::models::folder_error;
-use crate::output::{Output, check, out};
+use crate::output::{Output, check};
+use crate::streams::out;
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping after the batch in work; once more to stop at once";

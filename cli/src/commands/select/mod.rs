@@ -16,7 +16,6 @@ use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, InfluenceSpec, Mode, Order};
 
 use super::folder::NewFolder;
-use super::query::checked;
 use super::rows_file::Form;
 use crate::args::{EachSelection, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
@@ -25,6 +24,7 @@ use crate::ending::format_of_scores;
 use crate::failure::{UsageError, of_condition};
 use crate::output::{Output, Place, Sealed, check_json};
 use crate::question::{between, rules, scoring};
+use crate::statements::checked;
 
 use kept::Kept;
 use told::{Found, summarise, tell_passed_over};

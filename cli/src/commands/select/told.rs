@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::args::{EachSelection, SelectArgs};
 use crate::context::Context;
-use crate::output::{out, shown};
+use crate::output::shown;
+use crate::streams::out;
 use crate::summary;
 
 /// Says how many candidates rules of the selection kept out.

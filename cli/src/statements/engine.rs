@@ -12,6 +12,9 @@ use super::write::{BLANK, NULL, check_place, put};
 use crate::args::{Checks, OutputArgs};
 use crate::context::Context;
 
+/// What Ctrl-C says while one runs.
+pub const STOPPING: &str = "stopping the query; once more to stop at once";
+
 /// The snapshot, read with this choice of checks.
 pub fn checked(snapshot: Arc<Snapshot>, checks: Checks) -> Arc<Snapshot> {
     match checks {

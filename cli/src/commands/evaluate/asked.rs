@@ -1,0 +1,145 @@
+//! What all runs of a ground truth are asked: their training, and the recipe that it is known by.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use gstore::Folders;
+use gstore_core::{Cancel, sha256_hex};
+use gstore_data::{SampleSource, TextOptions};
+use gstore_evaluate::attribution::{TruthFolder, TruthTexts};
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_store::EncodingSpec;
+use gstore_train::{Batching, Method, Saving, StepOptions, TrainError, TrainRequest};
+use serde_json::{Value, json};
+
+use crate::args::EvaluateRetrainArgs;
+use crate::commands::train;
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::models::folder_error;
+use crate::options::steps;
+use crate::texts;
+
+/// Refuses runs of which a ground truth has none.
+pub fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Result<()> {
+    match &args.runs {
+        Some(Range { start, end }) if *start >= truth.runs() => {
+            bail!(UsageError(format!("--runs {start}..{end}: there are {} runs", truth.runs())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a training that could not begin, by the first run that is asked for: before anything is noted of it.
+pub fn check_training(
+    args: &EvaluateRetrainArgs,
+    truth: &TruthFolder,
+    asked: Asked,
+    cancel: &Cancel,
+) -> Result<()> {
+    let first = args.runs.as_ref().map_or(0, |runs| runs.start);
+    let Some((_, ids)) = truth.run(first) else { return Ok(()) };
+    let mut request = asked.request;
+    request.subset.ids = Some(ids.into_iter().collect());
+    Ok(gstore_train::check(&request, cancel)?)
+}
+
+/// What is asked of all runs.
+#[derive(Clone)]
+pub struct Asked {
+    /// The training of a run, but for its rows.
+    pub request: TrainRequest,
+    /// How queries become tokens.
+    pub queries: TextOptions,
+    /// As a ground truth notes it.
+    pub recipe: Value,
+    /// How rows become tokens.
+    pub text: TextOptions,
+}
+
+impl Asked {
+    /// The same of a ground truth that has its folder now.
+    pub fn of_folder(mut self, truth: &TruthFolder) -> Asked {
+        self.request.data = data(truth);
+        self.request.output = truth.model_folder(0);
+        self
+    }
+}
+
+/// The rows of a ground truth.
+fn data(truth: &TruthFolder) -> SampleSource {
+    SampleSource::Files { paths: vec![truth.pool_file()], fields: Vec::new() }
+}
+
+/// Finds the model, and what is asked of the runs with it.
+pub fn asked(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    truth: &TruthFolder,
+    model: &str,
+    cancel: &Cancel,
+) -> Result<Asked> {
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
+    let options = texts::options(&mut folders, &args.text)?;
+    let text = texts::within_positions(&model, &args.text, options.clone())?;
+    let encoder = text.encoder(&model).map_err(TrainError::from)?;
+    let TruthTexts { pool, queries } = truth.texts(&encoder, &text, cancel)?;
+    let request = request(context, args, truth, model, pool)?;
+    let recipe = recipe(&request, &options, &encoder.spec())?;
+    Ok(Asked { request, queries, recipe, text })
+}
+
+/// The training that all runs share.
+fn request(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    truth: &TruthFolder,
+    model: PathBuf,
+    text: TextOptions,
+) -> Result<TrainRequest> {
+    let dropout = train::dropout(&args.weights);
+    Ok(TrainRequest {
+        batching: train::batching(&args.batches, text),
+        steps: StepOptions { dropout, ..steps(&args.optimizer, &args.batches)? },
+        // A run is short, and its only checkpoint is the last.
+        saving: Saving { every: Some(u64::MAX), ..Saving::default() },
+        compute: train::computing(context, &args.computing),
+        ..TrainRequest::new(model, truth.model_folder(0), train::method(&args.weights), data(truth))
+    })
+}
+
+/// What decides the bits of a model but for its rows, and with the texts as they were asked for those of its losses:
+/// the same for all runs of a ground truth.
+fn recipe(request: &TrainRequest, text: &TextOptions, encoding: &EncodingSpec) -> Result<Value> {
+    let Batching { epochs, max_steps, .. } = &request.batching;
+    let mut recipe = request.identity(0);
+    let model = match &request.method {
+        Method::FromScratch => sha256_hex(&fs_err::read(request.model.join("config.json"))?),
+        Method::Adapter(folder) => {
+            // The digest knows the adapter, wherever it stands.
+            recipe["method"] = json!("adapter");
+            id_of(&request.model, Some(&Adapter::open(folder)?))?
+        }
+        Method::Lora(_) | Method::Full => id_of(&request.model, None)?,
+    };
+    // Steps follow from the number of rows.
+    recipe["steps"] = json!(max_steps);
+    recipe["epochs"] = json!(max_steps.is_none().then_some(epochs));
+    recipe["warm-up share"] = json!(request.steps.warmup_ratio);
+    recipe["model"] = json!(model);
+    recipe["tokenizer"] = json!(encoding.tokenizer);
+    recipe["template"] = json!(format!("{:?}", text.template));
+    // What a template takes from the tokenizer's folder: of `chat` all of it.
+    recipe["template digest"] = json!(encoding.template_digest);
+    recipe["system message"] = json!(text.system);
+    recipe["maximum length"] = json!(text.max_length);
+    recipe["block"] = json!(text.block);
+    Ok(recipe)
+}
+
+fn id_of(model: &Path, adapter: Option<&Adapter>) -> Result<String> {
+    Ok(checkpoint_id(&ModelFolder::open(model)?, adapter)?.to_string())
+}

@@ -1,0 +1,70 @@
+//! Options that the file of a pipeline does not say: threads, a summary, and leave to replace results.
+
+use std::path::Path;
+
+use crate::output::Place;
+use crate::pipeline::{Call, PlannedStage, Resource};
+
+/// Lets a training take the folder of another one.
+pub const OVERWRITE: &str = "--overwrite-output-dir";
+
+/// Commands whose `--force` replaces more than what they wrote: all features, and the tags of others.
+const KEEPING: [&str; 2] = ["ingest", "tag"];
+
+/// Options with which a command says what it would take, with leave to replace what the stage made before, if
+/// it ran.
+pub fn of_dry_run(call: &Call, threads: usize, ran_before: bool) -> Vec<String> {
+    let mut more = vec!["--dry-run".to_owned(), "--quiet".to_owned()];
+    add_threads(call, threads, &mut more);
+    add_json(call, &mut more);
+    if ran_before && call.knows("overwrite_output_dir") {
+        if !call.has("overwrite_output_dir") {
+            add(call, OVERWRITE, &mut more);
+        }
+        add(call, "--drops-run", &mut more);
+    } else if ran_before && call.knows("force") && !call.has("force") && !keeps(call) {
+        add(call, "--force", &mut more);
+    }
+    more
+}
+
+/// Says how many threads there are, where the stage does not.
+pub fn add_threads(call: &Call, threads: usize, more: &mut Vec<String>) {
+    if !call.common.iter().any(|option| option.starts_with("--threads=")) {
+        more.push(format!("--threads={threads}"));
+    }
+}
+
+/// Asks for a summary where the command prints one.
+pub fn add_json(call: &Call, more: &mut Vec<String>) {
+    // Without these it prints the answers themselves.
+    let prints = call.words[0] != "generate" || call.has("output") || call.has("as");
+    let is_printed = |option: &&str| {
+        call.value(option).is_some_and(|path| Place::of(Some(Path::new(path))) == Place::Stdout)
+    };
+    let results = ["output", "scores", "predictions", "plot"];
+    if call.knows("json") && prints && !results.iter().any(is_printed) {
+        add(call, "--json", more);
+    }
+}
+
+/// Adds an option, unless the command does not take it next to those that it has.
+pub fn add(call: &Call, option: &str, more: &mut Vec<String>) {
+    more.push(option.to_owned());
+    if !call.takes(more) {
+        more.pop();
+    }
+}
+
+/// Whether leave to replace would do more, or other, than a stage is meant to.
+pub fn keeps(call: &Call) -> bool {
+    KEEPING.contains(&call.words[0].as_str()) || call.extends_own()
+}
+
+/// What a stage replaces where it is there: files, folders and runs. Of datasets and features it adds to
+/// those that are there.
+pub fn replaced(stage: &PlannedStage) -> impl Iterator<Item = &Resource> {
+    stage.writes.iter().filter(|written| {
+        matches!(written, Resource::Path(_) | Resource::Run { .. } | Resource::Artifact { .. })
+    })
+}

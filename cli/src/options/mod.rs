@@ -1,0 +1,62 @@
+//! Options that commands take apart: what they say together, and what goes with no other. Commands begin with them, and
+//! pipelines check stages by them before the first one runs.
+
+mod generation;
+mod training;
+
+use anyhow::Result;
+use gstore_store::RunPart;
+
+use crate::args::Command;
+use crate::failure::UsageError;
+
+pub use generation::sampling;
+pub use training::{optimizer, saving, steps};
+
+/// Refuses what a command refuses by its options alone, before it reads anything. `has_run` says whether a run is there
+/// whose name a new one cannot have: it keeps it.
+pub fn check_options(command: &Command, has_run: impl FnOnce(&str) -> Result<bool>) -> Result<()> {
+    let run = match command {
+        Command::Generate(args) => return sampling(&args.sampling).map(drop),
+        // Without a model it reads a run that is there, whatever its name.
+        Command::Ingest(args) if args.model.is_some() => args.run.as_deref(),
+        Command::Train(args) => {
+            steps(&args.optimizer, &args.batches)?;
+            saving(&args.saving)?;
+            args.saving.run.as_deref()
+        }
+        _ => None,
+    };
+    let Some(run) = run else { return Ok(()) };
+    let checked = check_run_name(run);
+    if checked.is_err() && has_run(run)? { Ok(()) } else { checked }
+}
+
+/// Refuses a text that cannot be the name of a new run.
+pub fn check_run_name(name: &str) -> Result<()> {
+    RunPart::check_name(name).map_err(|error| UsageError(error.to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Cli;
+
+    #[test]
+    fn a_run_that_is_there_keeps_its_name() {
+        let ingest = ["gstore", "ingest", "--dataset", "d", "--model", "m", "--features", "loss", "--run"];
+        let train = ["gstore", "train", "--data", "d", "--model", "m", "--output", "o", "--run"];
+        for words in [&ingest[..], &train] {
+            let is_taken = |name: &str, is_there: bool| {
+                let cli = Cli::try_parse_from([words, &[name]].concat()).expect("a command line");
+                check_options(&cli.command, |_| Ok(is_there)).is_ok()
+            };
+            assert_eq!(
+                [is_taken("a/b", false), is_taken("a/b", true), is_taken("a", false)],
+                [false, true, true]
+            );
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Options of trainings: what a step does, and what is kept.
+
+use anyhow::{Result, bail};
+use gstore_train::{AdamW, DropoutRates, OptimizerKind, Saving, ScheduleKind, Sgd, StepOptions, TrainError};
+
+use crate::args::{LossMean, SaveStrategy, TrainBatchArgs, TrainOptimizerArgs, TrainSavingArgs};
+use crate::failure::UsageError;
+
+/// What a step does, but for what it drops.
+pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<StepOptions> {
+    let usage = |error: TrainError| UsageError(error.to_string());
+    let of_adam = [args.adam_beta1, args.adam_beta2, args.adam_epsilon];
+    let usual = AdamW::default();
+    let adam = AdamW {
+        beta1: args.adam_beta1.unwrap_or(usual.beta1),
+        beta2: args.adam_beta2.unwrap_or(usual.beta2),
+        eps: args.adam_epsilon.unwrap_or(usual.eps),
+        weight_decay: args.weight_decay,
+    };
+    let optimizer = optimizer(&args.optim, adam, args.momentum)?;
+    if matches!(optimizer, OptimizerKind::Sgd(_)) && of_adam.iter().any(Option::is_some) {
+        bail!(UsageError("--adam-beta1, --adam-beta2 and --adam-epsilon belong to --optim adamw".to_owned()))
+    }
+    let schedule = match (args.lr_scheduler_type.parse().map_err(usage)?, args.lr_cycles) {
+        (ScheduleKind::CosineWithRestarts { .. }, Some(cycles)) => {
+            ScheduleKind::CosineWithRestarts { cycles }
+        }
+        (_, Some(_)) => {
+            bail!(UsageError("--lr-cycles belongs to --lr-scheduler-type cosine_with_restarts".to_owned()))
+        }
+        (kind, None) => kind,
+    };
+    Ok(StepOptions {
+        optimizer,
+        learning_rate: args.learning_rate,
+        schedule,
+        warmup_steps: args.warmup_steps,
+        warmup_ratio: args.warmup_ratio,
+        max_grad_norm: Some(args.max_grad_norm).filter(|norm| *norm != 0.0),
+        mean: match batches.loss_mean {
+            LossMean::Tokens => gstore_train::LossMean::Tokens,
+            LossMean::MicroBatches => gstore_train::LossMean::MicroBatches,
+        },
+        dropout: DropoutRates::default(),
+    })
+}
+
+/// The optimizer of a name, with the numbers of AdamW where it is that.
+pub fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind> {
+    match name.parse().map_err(|error: TrainError| UsageError(error.to_string()))? {
+        OptimizerKind::AdamW(_) if momentum != 0.0 => {
+            bail!(UsageError("--momentum belongs to --optim sgd".to_owned()))
+        }
+        OptimizerKind::AdamW(_) => Ok(OptimizerKind::AdamW(adam)),
+        OptimizerKind::Sgd(_) => Ok(OptimizerKind::Sgd(Sgd { momentum, weight_decay: adam.weight_decay })),
+    }
+}
+
+/// When checkpoints are written, how many stay, and where a training goes on.
+pub fn saving(args: &TrainSavingArgs) -> Result<Saving> {
+    let every = match (args.save_strategy, args.save_steps) {
+        (Some(SaveStrategy::No | SaveStrategy::Epoch), Some(_)) => {
+            bail!(UsageError("--save-steps belongs to --save-strategy steps".to_owned()))
+        }
+        (Some(SaveStrategy::No), None) => Some(u64::MAX),
+        (Some(SaveStrategy::Steps), None) => {
+            bail!(UsageError("--save-strategy steps: after how many? give --save-steps N".to_owned()))
+        }
+        (_, every) => every,
+    };
+    Ok(Saving {
+        every,
+        limit: args.save_total_limit,
+        log_every: args.logging_steps,
+        overwrite: args.overwrite_output_dir,
+        resume_from: args.resume_from_checkpoint.clone(),
+    })
+}

@@ -1,0 +1,28 @@
+//! How files are packed, by the endings of their names.
+
+use std::path::Path;
+
+/// How a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    None,
+    /// As gzip.
+    Gzip,
+    /// As Zstandard.
+    Zstd,
+}
+
+/// The packing that a name says.
+pub fn packing_of(path: &Path) -> Packing {
+    match ending_of(path).as_deref() {
+        Some("gz") => Packing::Gzip,
+        Some("zst") => Packing::Zstd,
+        _ => Packing::None,
+    }
+}
+
+/// The last ending of a name, in lower case.
+pub fn ending_of(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_ascii_lowercase())
+}

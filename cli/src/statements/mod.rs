@@ -1,0 +1,11 @@
+//! Statements: the session that runs them, what they are given, and where their results and notes go.
+
+mod engine;
+mod input;
+mod report;
+mod write;
+
+pub use engine::{Engine, STOPPING, checked};
+pub use input::{own_tables, parameters, without_mark};
+pub use report::report;
+pub use write::{NULL, check_place, put, style, write};
