@@ -10,8 +10,8 @@ use gstore_data::{
 };
 
 use crate::error::TrainError;
-use crate::gradient::Sample;
 use crate::random::Stream;
+use crate::sample::Sample;
 
 /// Which samples are used; all unless something is given.
 #[derive(Debug, Clone, PartialEq, Default)]

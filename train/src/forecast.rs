@@ -10,15 +10,15 @@ use gstore_model::{Backend, with_backend};
 
 use crate::checkpoint::{check_files, last_checkpoint};
 use crate::error::TrainError;
-use crate::gradient::Sample;
-use crate::job::{Observer, Quiet, options};
+use crate::observer::{Observer, Quiet};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::prepare::Prepared;
 use crate::request::{Method, TrainRequest};
 use crate::resumption::steps_of;
+use crate::sample::Sample;
 use crate::start::{check_output, identity, start};
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, TrainerOptions};
 
 /// What a training will take.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,7 +164,7 @@ fn seconds_of_token<B: Backend + Clone>(
     cancel: &Cancel,
 ) -> Result<f64, TrainError> {
     let optimizer = Optimizer::new(request.steps.optimizer, parameters.trained().len());
-    let trainer = Trainer::new(parameters, optimizer, options(request));
+    let trainer = Trainer::new(parameters, optimizer, TrainerOptions::of(request));
     let wanted = request.compute.piece_tokens.saturating_mul(request.compute.threads) as u64;
     let mut some = Vec::new();
     let mut measured = 0;

@@ -4,64 +4,18 @@ use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::unordered;
 use gstore_core::{Cancel, Cancelled};
-use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::{LoraSink, Summed};
 use gstore_model::{Backend, Keep, LastRows, Layout, Model, Objective, PackedSample, Pass, Reduction, Sink};
 
 use crate::cut::cut;
-use crate::daunce::{PerturbedHead, PieceHead, Term};
 use crate::dropout::DropoutRates;
 use crate::error::TrainError;
 use crate::parameters::{Form, Parameters};
+use crate::perturbed::{PerturbedHead, PieceHead};
 use crate::random::Stream;
+use crate::sample::{Sample, Weighted};
 use crate::sums::{PieceSink, Scratch, Sums};
 use crate::turns::{StopOnDrop, Turns};
-
-/// A tokenised sample.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sample {
-    /// Token ids.
-    pub ids: Vec<u32>,
-    /// Whether each token is scored; the first never is.
-    pub scored: Vec<bool>,
-}
-
-impl Sample {
-    /// The sample as the passes take it.
-    pub fn packed(&self) -> PackedSample<'_> {
-        PackedSample::new(&self.ids, &self.scored)
-    }
-
-    /// Tokens that are scored.
-    pub fn scored_tokens(&self) -> usize {
-        self.packed().scored_tokens()
-    }
-
-    /// An error unless a model can compute the sample, which is number `sample`.
-    pub(crate) fn check(&self, sample: usize, decoder: &Decoder) -> Result<(), TrainError> {
-        let Decoder { vocab_size: vocab, max_positions, .. } = *decoder;
-        let tokens = self.ids.len();
-        if tokens != self.scored.len() {
-            return Err(TrainError::Option(format!("sample {sample} has {tokens} tokens and other flags")));
-        }
-        if decoder.positions == Positions::Learned && tokens > max_positions {
-            return Err(TrainError::TooLong { sample, tokens, max_positions });
-        }
-        match self.ids.iter().find(|token| **token as usize >= vocab) {
-            Some(token) => Err(TrainError::UnknownToken { sample, token: *token, vocab }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A sample of a step and the weight of each of its tokens' losses.
-#[derive(Clone, Copy)]
-pub(crate) struct Weighted<'a> {
-    pub sample: &'a Sample,
-    pub weight: f32,
-    /// What a perturbed objective needs of it.
-    pub term: Option<Term>,
-}
 
 /// How a gradient is computed.
 #[derive(Clone, Copy)]

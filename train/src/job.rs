@@ -12,32 +12,13 @@ use crate::checkpoint::{
     last_checkpoint, remove_all, write,
 };
 use crate::error::TrainError;
-use crate::gradient::Sample;
+use crate::observer::Observer;
 use crate::prepare::Prepared;
 use crate::request::TrainRequest;
+use crate::sample::Sample;
 use crate::schedule::Schedule;
 use crate::start::{Begun, begin, check_output, identity, start};
-use crate::trainer::{StepReport, Trainer, TrainerOptions};
-
-/// Hears how a training goes on.
-pub trait Observer {
-    /// Something the user should know, which is no error.
-    fn note(&mut self, _message: &str) {}
-    /// Steps begin; `taken` of `total` were taken before.
-    fn begin(&mut self, _taken: u64, _total: u64) {}
-    /// A step was taken, counted from 1.
-    fn step(&mut self, _step: u64, _report: &StepReport) {}
-    /// The loss of the samples that no step is taken on was computed.
-    fn evaluated(&mut self, _evaluated: &Evaluated) {}
-    /// A checkpoint was written.
-    fn saved(&mut self, _checkpoint: &Checkpoint) {}
-}
-
-/// Says nothing.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Quiet;
-
-impl Observer for Quiet {}
+use crate::trainer::{Trainer, TrainerOptions};
 
 /// How a training ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,19 +64,6 @@ pub fn run(
         },
         backend => Job::new(request, backend, observer, cancel)?.run(),
     )
-}
-
-/// How the steps of a request are computed.
-pub(crate) fn options(request: &TrainRequest) -> TrainerOptions {
-    TrainerOptions {
-        mean: request.steps.mean,
-        max_grad_norm: request.steps.max_grad_norm.filter(|norm| *norm > 0.0),
-        threads: request.compute.threads,
-        piece_tokens: request.compute.piece_tokens,
-        keep: request.compute.keep,
-        dropout: request.steps.dropout,
-        seed: request.batching.seed,
-    }
 }
 
 /// A training that is about to take steps.
@@ -157,7 +125,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         let Resumed { parameters, optimizer, log, evaluations, pending } = start;
         Ok(Job {
             schedule: request.schedule(total),
-            trainer: Trainer::new(parameters, optimizer, options(request)),
+            trainer: Trainer::new(parameters, optimizer, TrainerOptions::of(request)),
             prepared,
             _lock: lock,
             observer,

@@ -10,14 +10,13 @@ use crate::checkpoint::{check_config, lora_dropout, model_config};
 use crate::cut::{SHARES, largest};
 use crate::data::{Samples, Texts, load, load_held_out};
 use crate::error::TrainError;
-use crate::gradient::Sample;
-use crate::job::Observer;
 use crate::memory::{MemoryPlan, Sizes, trained_values};
+use crate::observer::Observer;
 use crate::order::{Leftover, Steps};
 use crate::packing::sequences;
-use crate::request::{Method, TrainRequest};
+use crate::request::{LossMean, Method, TrainRequest};
 use crate::resumption::resumed_method;
-use crate::trainer::LossMean;
+use crate::sample::Sample;
 
 /// A training before its weights are read.
 pub(crate) struct Prepared {
@@ -61,7 +60,7 @@ impl Prepared {
             None => Decoder::read(&request.model.join("config.json"))?,
         };
         if let (Method::Full, Some(from)) = (&request.method, &request.saving.resume_from) {
-            check_config(from, &decoder)?;
+            check_config(from, &Decoder::read(&from.join("config.json"))?, &decoder)?;
         }
         let has_factors = matches!(request.method, Method::Lora(_) | Method::Adapter(_));
         request.steps.dropout.check(&decoder, has_factors)?;

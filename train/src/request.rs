@@ -14,7 +14,6 @@ use crate::lora::LoraChoice;
 use crate::optimizer::OptimizerKind;
 use crate::order::Plan;
 use crate::schedule::{Schedule, ScheduleKind};
-use crate::trainer::LossMean;
 
 /// One training.
 #[derive(Clone)]
@@ -105,6 +104,16 @@ pub struct StepOptions {
     pub mean: LossMean,
     /// Shares of values that are dropped.
     pub dropout: DropoutRates,
+}
+
+/// How the losses of a step's tokens become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LossMean {
+    /// Their mean over all scored tokens of the step, as today's transformers has it.
+    #[default]
+    Tokens,
+    /// The mean of the micro-batches' means, as transformers had it before version 4.46.
+    MicroBatches,
 }
 
 /// Which checkpoints are written, and what is logged.

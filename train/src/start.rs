@@ -12,12 +12,12 @@ use crate::checkpoint::{
 };
 use crate::difference::{START_DIGESTS, difference};
 use crate::error::TrainError;
-use crate::gradient::Sample;
 use crate::optimizer::Optimizer;
 use crate::order::Steps;
 use crate::parameters::Parameters;
 use crate::request::{Method, TrainRequest};
 use crate::resumption::check_steps_left;
+use crate::sample::Sample;
 
 /// What decides the bits of the checkpoints, and the model that is begun with, if not with new weights.
 ///

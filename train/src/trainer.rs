@@ -5,24 +5,15 @@ use gstore_core::{Cancel, Cancelled};
 use gstore_model::weights::Decay;
 use gstore_model::{Backend, Keep};
 
-use crate::daunce::{PerturbedHead, PerturbedRow, weighted as perturbed};
 use crate::dropout::DropoutRates;
 use crate::error::TrainError;
-use crate::gradient::{Computing, Sample, Weighted};
+use crate::gradient::Computing;
 use crate::optimizer::{CHUNK, Optimizer, Part};
 use crate::parameters::Parameters;
+use crate::perturbed::{PerturbedHead, PerturbedRow, weighted as perturbed};
 use crate::random::Stream;
-use crate::request::Compute;
-
-/// How the losses of a step's tokens become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LossMean {
-    /// Their mean over all scored tokens of the step, as today's transformers has it.
-    #[default]
-    Tokens,
-    /// The mean of the micro-batches' means, as transformers had it before version 4.46.
-    MicroBatches,
-}
+use crate::request::{Compute, LossMean, TrainRequest};
+use crate::sample::{Sample, Weighted};
 
 /// How a trainer computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,6 +44,21 @@ impl Default for TrainerOptions {
             keep: Keep::All,
             dropout: DropoutRates::default(),
             seed: 0,
+        }
+    }
+}
+
+impl TrainerOptions {
+    /// How the steps of a request are computed.
+    pub(crate) fn of(request: &TrainRequest) -> TrainerOptions {
+        TrainerOptions {
+            mean: request.steps.mean,
+            max_grad_norm: request.steps.max_grad_norm.filter(|norm| *norm > 0.0),
+            threads: request.compute.threads,
+            piece_tokens: request.compute.piece_tokens,
+            keep: request.compute.keep,
+            dropout: request.steps.dropout,
+            seed: request.batching.seed,
         }
     }
 }

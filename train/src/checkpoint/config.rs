@@ -6,6 +6,7 @@ use gstore_model::architectures::Decoder;
 use gstore_model::weights::Adapter;
 use serde_json::{Value, json};
 
+use super::json::write_json;
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
 
@@ -94,7 +95,7 @@ pub(crate) fn copy_model_files(model: &Path, tokenizer: &Path, folder: &Path) ->
             *dtype = json!("float32");
         }
     }
-    super::write::json(&folder.join("config.json"), &config)?;
+    write_json(&folder.join("config.json"), &config)?;
     let of_tokenizer = OF_TOKENIZER.map(|name| (tokenizer, name));
     for (of, name) in [(model, "generation_config.json")].into_iter().chain(of_tokenizer) {
         let (from, to) = (of.join(name), folder.join(name));
@@ -128,7 +129,7 @@ pub(super) fn copy_adapter(from: &Path, dropout: f64, folder: &Path) -> Result<(
     if let Some(config) = config.as_object_mut() {
         config.insert("lora_dropout".to_owned(), json!(dropout));
     }
-    super::write::json(&folder.join(ADAPTER), &config)
+    write_json(&folder.join(ADAPTER), &config)
 }
 
 /// Configuration of an adapter.

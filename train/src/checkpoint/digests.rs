@@ -8,8 +8,8 @@ use gstore_core::Digest;
 use gstore_model::weights::{BaseDigest, DamagedFile, ModelFolder, OwnState};
 use serde_json::{Map, Value, json};
 
-use super::read::own_state;
-use super::{checkpoints, is_adapter};
+use super::is_adapter;
+use super::json::{own_state, way_out};
 use crate::error::TrainError;
 
 /// The files, as far as a checkpoint has them.
@@ -37,12 +37,6 @@ fn refuse(folder: &Path, file: Option<DamagedFile>) -> Result<(), TrainError> {
     };
     let what = format!("{file}\n  {edited}{}", way_out(folder));
     Err(TrainError::Checkpoint { folder: folder.to_owned(), what })
-}
-
-/// The error of a file of a checkpoint that is damaged, with what to do about it.
-pub(super) fn damaged(folder: &Path, name: &str, why: &str) -> TrainError {
-    let what = format!("{name} is damaged: {why}\n  {}", way_out(folder));
-    TrainError::Checkpoint { folder: folder.to_owned(), what }
 }
 
 /// Files that say with the weights how a training goes on from a checkpoint, as far as it has them.
@@ -75,19 +69,4 @@ pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
     }
     digests.insert("losses to log".to_owned(), json!(pending));
     Ok(Value::Object(digests))
-}
-
-/// What to do about a checkpoint that is damaged.
-fn way_out(folder: &Path) -> String {
-    let begin = || "no checkpoint is before it: move this folder away and begin again".to_owned();
-    way_back(folder).unwrap_or_else(begin)
-}
-
-/// What to do about a checkpoint that cannot be gone on from, if its training has one before it.
-pub(super) fn way_back(folder: &Path) -> Option<String> {
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let all = checkpoints(folder.parent()?).ok()?;
-    let own = all.iter().position(|checkpoint| checkpoint.folder == folder)?;
-    let before = all[..own].last()?.folder.display();
-    Some(format!("move this folder away and go on from {before}, the one before it"))
 }

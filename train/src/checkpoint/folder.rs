@@ -5,43 +5,17 @@ use std::path::{Path, PathBuf};
 use gstore_store::vfs::{OsVfs, Vfs, VfsLock};
 use serde_json::Value;
 
+use super::json::write_json;
 use super::read::is_interim;
 use super::{Checkpoint, checkpoints};
 use crate::error::TrainError;
+use crate::made::Made;
 
 /// The beginning of the name of a folder that is not finished.
 const UNFINISHED: &str = ".unfinished-";
 
 /// The file that is locked.
 const LOCK: &str = ".lock";
-
-/// A folder that was made where it was missing, with those above it: what is empty of them in the end goes again, so that
-/// what is refused leaves nothing.
-#[derive(Debug)]
-pub(crate) struct Made {
-    /// The innermost first.
-    folders: Vec<PathBuf>,
-}
-
-impl Made {
-    /// The folder, made if it is not there.
-    ///
-    /// # Errors
-    /// One that cannot be made.
-    pub fn of(folder: &Path) -> std::io::Result<Made> {
-        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
-        let folders = folder.ancestors().take_while(is_missing).map(Path::to_owned).collect();
-        fs_err::create_dir_all(folder)?;
-        Ok(Made { folders })
-    }
-}
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        // Up to the first that holds something.
-        let _ = self.folders.iter().try_for_each(fs_err::remove_dir);
-    }
-}
 
 /// The right to write to an output folder, which one process has at a time. The system gives it back where that ends,
 /// however it does; the file stays, since a process that waits for it may have it open. Where the folder was made for it
@@ -107,7 +81,7 @@ pub(crate) fn make(
 pub(crate) fn make_json(folder: &Path, name: &str, value: &Value) -> Result<(), TrainError> {
     fs_err::create_dir_all(folder)?;
     let unfinished = folder.join(format!("{UNFINISHED}{name}"));
-    super::write::json(&unfinished, value)?;
+    write_json(&unfinished, value)?;
     fs_err::rename(&unfinished, folder.join(name))?;
     Ok(sync(folder)?)
 }

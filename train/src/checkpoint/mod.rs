@@ -11,6 +11,7 @@
 mod config;
 mod digests;
 mod folder;
+mod json;
 mod read;
 mod state;
 mod write;
@@ -20,12 +21,13 @@ use std::path::{Path, PathBuf};
 pub(crate) use config::{copy_model_files, lora_dropout, model_config};
 pub(crate) use digests::{check_files, start_digests};
 pub(crate) use folder::{
-    Lock, Made, check_writable, make, make_json, remove, remove_all, remove_replaced, remove_unfinished,
-    replaced, unfinished,
+    Lock, check_writable, make, make_json, remove, remove_all, remove_replaced, remove_unfinished, replaced,
+    unfinished,
 };
+pub(crate) use json::write_json;
 pub(crate) use read::{Resumed, check_config, check_json, identity_of, resume};
 pub(crate) use state::TrainingState;
-pub(crate) use write::{json as write_json, write, write_weights};
+pub(crate) use write::{write, write_weights};
 
 use crate::error::TrainError;
 

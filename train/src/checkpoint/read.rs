@@ -10,7 +10,8 @@ use gstore_model::weights::{
 };
 use serde_json::Value;
 
-use super::digests::{check_files, damaged, way_back};
+use super::digests::check_files;
+use super::json::{damaged, own_state, read_json, way_back};
 use super::{Evaluated, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
@@ -46,8 +47,9 @@ pub(crate) fn resume<B: Backend + Clone>(
     let parameters = match base.filter(|_| is_adapter(folder)) {
         Some(base) => Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?,
         None => {
-            check_config(folder, decoder)?;
-            Parameters::full(&ModelFolder::open(folder)?, backend)?
+            let own = ModelFolder::open(folder)?;
+            check_config(folder, own.decoder(), decoder)?;
+            Parameters::full(&own, backend)?
         }
     };
     let tensors = read_optimizer(folder, &parameters, kind)?;
@@ -70,10 +72,9 @@ pub(crate) fn resume<B: Backend + Clone>(
 }
 
 /// An error if a checkpoint of all weights is computed with in another way than the model that is trained, whose
-/// configuration is written with the weights.
-pub(crate) fn check_config(folder: &Path, decoder: &Decoder) -> Result<(), TrainError> {
-    let own = Decoder::read(&folder.join("config.json"))?;
-    if own == *decoder {
+/// configuration is written with the weights. `own`: what the checkpoint's config.json says.
+pub(crate) fn check_config(folder: &Path, own: &Decoder, decoder: &Decoder) -> Result<(), TrainError> {
+    if own == decoder {
         return Ok(());
     }
     let differs = match own.vocab_size == decoder.vocab_size {
@@ -157,18 +158,13 @@ pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
     Ok(own_state(folder)?.is_some_and(|own| own.get("interim").and_then(Value::as_bool) == Some(true)))
 }
 
-/// `gstore_state.json`, if there is one.
-pub(super) fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
-    if folder.join(OwnState::FILE).is_file() { json(folder, OwnState::FILE).map(Some) } else { Ok(None) }
-}
-
 /// An error, with what to do, if a file of JSON of a checkpoint cannot be read, or factors have no
 /// configuration.
 pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
     const CONFIG: &str = "adapter_config.json";
     for name in ["trainer_state.json", OwnState::FILE, CONFIG] {
         if folder.join(name).is_file() {
-            json(folder, name)?;
+            read_json(folder, name)?;
         }
     }
     match folder.join("adapter_model.safetensors").is_file() && !is_adapter(folder) {
@@ -179,7 +175,7 @@ pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
 
 /// The log of a checkpoint, every digit of it, and its evaluations.
 fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<Evaluated>), TrainError> {
-    let value = json(folder, "trainer_state.json")?;
+    let value = read_json(folder, "trainer_state.json")?;
     let line = |entry: &Value| {
         let number = |key: &str| entry.get(key).and_then(Value::as_f64);
         Some(LogLine {
@@ -197,11 +193,6 @@ fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<Evaluated>), TrainError>
     };
     let entries = || value.get("log_history").and_then(Value::as_array).into_iter().flatten();
     Ok((entries().filter_map(line).collect(), entries().filter_map(evaluated).collect()))
-}
-
-fn json(folder: &Path, name: &str) -> Result<Value, TrainError> {
-    let bytes = fs_err::read(folder.join(name))?;
-    TrainerState::json(&bytes).map_err(|error| damaged(folder, name, &error.to_string()))
 }
 
 impl<B: Backend + Clone> Trainer<B> {

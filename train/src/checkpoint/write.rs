@@ -1,12 +1,11 @@
 //! Writing a checkpoint.
 
-use std::io::Write;
 use std::path::Path;
 
 use gstore_model::Backend;
 use gstore_model::weights::{OwnState, write_tensors, write_torch};
-use serde_json::Value;
 
+use super::json::write_json;
 use super::state::TrainingState;
 use super::{Checkpoint, config, digests, folder, state};
 use crate::error::TrainError;
@@ -39,8 +38,8 @@ fn fill<B: Backend + Clone>(
     write_torch(&folder.join("optimizer.pt"), "optimizer", &object)?;
     let scheduler = state::scheduler(&training.schedule, training.step);
     write_torch(&folder.join("scheduler.pt"), "scheduler", &scheduler)?;
-    json(&folder.join(OwnState::FILE), &training.own_state(&digests::digests(folder)?))?;
-    json(&folder.join("trainer_state.json"), &training.trainer_state())
+    write_json(&folder.join(OwnState::FILE), &training.own_state(&digests::digests(folder)?))?;
+    write_json(&folder.join("trainer_state.json"), &training.trainer_state())
 }
 
 /// Writes the folder `name` of `output` with the weights and their configuration alone: what is computed
@@ -63,7 +62,7 @@ fn fill_weights<B: Backend + Clone>(
         Method::Lora(choice) => {
             let config =
                 config::adapter(choice, request.steps.dropout.lora, &request.model, parameters.decoder())?;
-            json(&folder.join("adapter_config.json"), &config)?;
+            write_json(&folder.join("adapter_config.json"), &config)?;
             weights(&folder.join("adapter_model.safetensors"), parameters, "base_model.model.")?;
         }
         Method::Adapter(from) => {
@@ -90,13 +89,4 @@ fn weights<B: Backend + Clone>(
         (format!("{prefix}{}", spec.name), trained.stored_shape(), trained.stored(values))
     });
     Ok(write_tensors(path, tensors)?)
-}
-
-/// Writes JSON and flushes it.
-pub(crate) fn json(path: &Path, value: &Value) -> Result<(), TrainError> {
-    let mut file = fs_err::File::create(path)?;
-    let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
-    text.push(b'\n');
-    file.write_all(&text)?;
-    Ok(file.sync_all()?)
 }

@@ -13,19 +13,17 @@ use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
 use gstore_model::{Backend, Model};
 use serde_json::{Value, json};
 
-use super::head::{PerturbedHead, PerturbedRow};
-use super::job::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates};
 use super::member::{Member, NOTE, Refused, Trained, name, remove};
 use super::noise::Draw;
+use super::outcome::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates};
 use super::request::{BaseStates, EnsembleRequest};
-use super::start::Start;
-use super::states::StatesOf;
 use crate::checkpoint::{make_json, write_weights};
 use crate::error::TrainError;
-use crate::job::{Observer, options};
+use crate::observer::Observer;
 use crate::optimizer::Optimizer;
 use crate::order::Steps;
 use crate::parameters::Parameters;
+use crate::perturbed::{PerturbedHead, PerturbedRow, Start, StatesOf};
 use crate::prepare::Prepared as Training;
 use crate::request::Method;
 use crate::schedule::Schedule;
@@ -285,7 +283,7 @@ impl<B: Backend + Clone> Ensemble<B> {
         };
         let parameters = self.start.copy(choice, draw.seed)?;
         let optimizer = Optimizer::new(training.steps.optimizer, parameters.trained().len());
-        let options = TrainerOptions { threads, seed: draw.seed, ..options(training) };
+        let options = TrainerOptions { threads, seed: draw.seed, ..TrainerOptions::of(training) };
         Ok(Trainer::new(parameters, optimizer, options))
     }
 

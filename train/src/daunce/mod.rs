@@ -14,21 +14,17 @@
 //! - a model is complete, with a record of what made it, or it is missing
 
 mod ensemble;
-mod head;
 mod job;
 mod member;
 mod noise;
-mod objective;
+mod outcome;
 mod request;
-mod start;
-mod states;
 
 pub use ensemble::EnsembleForecast;
-pub use head::{PerturbedHead, PerturbedRow};
-pub(crate) use head::{PieceHead, Term, weighted};
-pub use job::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates, forecast, prepare, train};
+pub use job::{forecast, prepare, train};
 pub use member::{Member, Refused, StartNote, Trained, forget_weights, read_members, read_start};
 pub use noise::Draw;
-pub use objective::{Normalizer, Perturbation, RowTerms, Variant};
+pub use outcome::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates};
 pub use request::{BaseStates, EnsembleRequest, FirstRate, SubsetSize};
-pub use start::Start;
+
+pub use crate::perturbed::{Normalizer, Perturbation, PerturbedHead, PerturbedRow, RowTerms, Start, Variant};

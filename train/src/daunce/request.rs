@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::objective::Perturbation;
 use crate::error::TrainError;
 use crate::order::{Leftover, Plan, Steps};
+use crate::perturbed::Perturbation;
 use crate::request::{Method, TrainRequest};
 use crate::schedule::Schedule;
 

@@ -5,11 +5,10 @@ use std::time::Instant;
 use gstore_core::Cancel;
 use gstore_model::Backend;
 
-use super::super::head::PerturbedHead;
 use super::super::noise::Draw;
-use super::super::states::States;
 use super::Ensemble;
 use crate::error::TrainError;
+use crate::perturbed::{PerturbedHead, States};
 
 /// What an ensemble will take.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,10 +2,10 @@
 
 use gstore_model::{Backend, Forward, Model, Sink, StartingPoint};
 
-use super::objective::{Normalizer, Perturbation};
+use super::objective::{Normalizer, Perturbation, Variant};
 use super::start::Start;
 use crate::error::TrainError;
-use crate::gradient::{Sample, Weighted};
+use crate::sample::{Sample, Term, Weighted};
 
 /// A row of a perturbed step.
 #[derive(Debug, Clone, Copy)]
@@ -24,15 +24,6 @@ pub struct PerturbedHead<'a, B: Backend> {
     pub perturbation: Perturbation,
     /// The starting point.
     pub start: &'a Start<B>,
-}
-
-/// What the objective needs of a sample in addition to its tokens.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Term {
-    number: usize,
-    xi: f64,
-    /// Number of tokens that its loss is divided by.
-    tokens: f64,
 }
 
 /// The rows of a step with the weights of their tokens; none if nothing is scored.
@@ -112,7 +103,7 @@ impl<B: Backend> PieceHead<'_, B> {
     /// Sets the factors of each scored row.
     fn settle(&mut self, model: &Model<B>, forward: &Forward<B>) -> Result<(), TrainError> {
         let (rows, spans) = (forward.layout.scored_rows.len(), &forward.layout.scored_spans);
-        let squared = self.perturbation.variant == super::Variant::Efim;
+        let squared = self.perturbation.variant == Variant::Efim;
         let changes = match squared {
             true => {
                 let factors = vec![[1.0, 0.0]; rows];

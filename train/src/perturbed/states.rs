@@ -21,8 +21,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::checkpoint::Made;
 use crate::error::TrainError;
+use crate::made::Made;
 
 const MAGIC: &[u8; 8] = b"gsthid01";
 

@@ -10,9 +10,9 @@ use gstore_model::{Backend, Keep, LastRows, Layout, Model, Pass, Reduction};
 use super::states::{States, StatesOf, StatesWriter};
 use crate::cut::cut;
 use crate::error::TrainError;
-use crate::gradient::Sample;
 use crate::lora::LoraChoice;
 use crate::parameters::Parameters;
+use crate::sample::Sample;
 
 /// The model, and where its hidden states come from.
 pub struct Start<B: Backend> {
@@ -61,7 +61,7 @@ impl<B: Backend + Clone> Start<B> {
     }
 
     /// Hidden states are read from a file, which is made if it is missing.
-    pub(super) fn store_states(
+    pub(crate) fn store_states(
         &mut self,
         path: &Path,
         of: &StatesOf,

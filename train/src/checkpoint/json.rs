@@ -1,0 +1,54 @@
+//! Files of JSON of a checkpoint, and what to do where one is damaged.
+
+use std::io::Write;
+use std::path::Path;
+
+use gstore_model::weights::{OwnState, TrainerState};
+use serde_json::Value;
+
+use super::checkpoints;
+use crate::error::TrainError;
+
+/// Writes JSON and flushes it.
+pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), TrainError> {
+    let mut file = fs_err::File::create(path)?;
+    let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
+    Ok(file.sync_all()?)
+}
+
+/// A file of JSON of a checkpoint.
+///
+/// # Errors
+/// One that cannot be read, with what to do about it.
+pub(super) fn read_json(folder: &Path, name: &str) -> Result<Value, TrainError> {
+    let bytes = fs_err::read(folder.join(name))?;
+    TrainerState::json(&bytes).map_err(|error| damaged(folder, name, &error.to_string()))
+}
+
+/// `gstore_state.json`, if there is one.
+pub(super) fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
+    if folder.join(OwnState::FILE).is_file() { read_json(folder, OwnState::FILE).map(Some) } else { Ok(None) }
+}
+
+/// The error of a file of a checkpoint that is damaged, with what to do about it.
+pub(super) fn damaged(folder: &Path, name: &str, why: &str) -> TrainError {
+    let what = format!("{name} is damaged: {why}\n  {}", way_out(folder));
+    TrainError::Checkpoint { folder: folder.to_owned(), what }
+}
+
+/// What to do about a checkpoint that is damaged.
+pub(super) fn way_out(folder: &Path) -> String {
+    let begin = || "no checkpoint is before it: move this folder away and begin again".to_owned();
+    way_back(folder).unwrap_or_else(begin)
+}
+
+/// What to do about a checkpoint that cannot be gone on from, if its training has one before it.
+pub(super) fn way_back(folder: &Path) -> Option<String> {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let all = checkpoints(folder.parent()?).ok()?;
+    let own = all.iter().position(|checkpoint| checkpoint.folder == folder)?;
+    let before = all[..own].last()?.folder.display();
+    Some(format!("move this folder away and go on from {before}, the one before it"))
+}

@@ -1,0 +1,48 @@
+//! What is told of an ensemble: while it is trained, and at its end.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use super::member::Trained;
+
+/// Hears how an ensemble goes on.
+pub trait EnsembleObserver {
+    /// Something the user should know, which is no error.
+    fn note(&mut self, _message: &str) {}
+    /// Models begin; `done` of `total` were there before, and `at_once` are trained at the same time.
+    fn begin(&mut self, _done: u64, _total: u64, _at_once: usize) {}
+    /// A model is complete or refused.
+    fn trained(&mut self, _trained: &Trained) {}
+}
+
+/// What is done with models once they are trained or refused; it may end the job.
+pub type AfterModels<'a, E> = &'a mut dyn FnMut(&[Trained]) -> Result<ControlFlow<()>, E>;
+
+/// How the job ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnsembleOutcome {
+    /// Whether all models were looked at that were asked for, or the caller has enough; otherwise it was told
+    /// to stop, and the same request goes on.
+    pub finished: bool,
+    /// Models by number, those that were there before among them.
+    pub models: Vec<Trained>,
+    /// Identity of the weights that all started from.
+    pub start: String,
+    /// Rows that models are drawn from.
+    pub rows: usize,
+    /// Steps of a model.
+    pub steps: u64,
+}
+
+/// The file of hidden states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedStates {
+    /// Where it is.
+    pub file: PathBuf,
+    /// Texts.
+    pub rows: usize,
+    /// Their scored tokens.
+    pub tokens: u64,
+    /// Its bytes.
+    pub bytes: u64,
+}

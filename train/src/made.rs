@@ -1,0 +1,31 @@
+//! Folders that go again where nothing came of them.
+
+use std::path::{Path, PathBuf};
+
+/// A folder that was made where it was missing, with those above it: what is empty of them in the end goes again, so that
+/// what is refused leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// The innermost first.
+    folders: Vec<PathBuf>,
+}
+
+impl Made {
+    /// The folder, made if it is not there.
+    ///
+    /// # Errors
+    /// One that cannot be made.
+    pub fn of(folder: &Path) -> std::io::Result<Made> {
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let folders = folder.ancestors().take_while(is_missing).map(Path::to_owned).collect();
+        fs_err::create_dir_all(folder)?;
+        Ok(Made { folders })
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // Up to the first that holds something.
+        let _ = self.folders.iter().try_for_each(fs_err::remove_dir);
+    }
+}
