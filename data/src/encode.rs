@@ -15,17 +15,16 @@ use serde_json::json;
 use tokenizers::Tokenizer;
 
 use super::Content;
+use super::encode_error::EncodeError;
 use super::options::TextOptions;
 use super::special::{TokenizerFiles, eos_id};
 use super::template::{ChatTemplate, Rendered, Template, TemplateKind};
+use super::tokenizer::{parse_tokenizer, tokenize};
 use super::tuned::{self, AddedToken};
 
 mod blocks;
-mod error;
 mod prompt;
 mod system;
-
-pub use error::EncodeError;
 
 /// Label of a token that does not count.
 const IGNORED: i64 = -100;
@@ -72,6 +71,16 @@ pub struct TextEncoder {
     foreign: Vec<AddedToken>,
 }
 
+impl TextOptions {
+    /// The encoder, with the tokenizer of `model` unless another is named.
+    ///
+    /// # Errors
+    /// Files of a tokenizer that cannot be used, a template that they lack, lengths that exclude each other.
+    pub fn encoder(&self, model: &Path) -> Result<TextEncoder, EncodeError> {
+        TextEncoder::open(self.tokenizer.as_deref().unwrap_or(model), self)
+    }
+}
+
 impl TextEncoder {
     /// Reads the tokenizer of a Hugging Face model folder.
     ///
@@ -82,7 +91,7 @@ impl TextEncoder {
     }
 
     /// The encoder of options whose tokenizer is in `folder`.
-    pub(crate) fn open(folder: &Path, options: &TextOptions) -> Result<Self, EncodeError> {
+    fn open(folder: &Path, options: &TextOptions) -> Result<Self, EncodeError> {
         let TextOptions { template, system, max_length, block, .. } = options;
         if *max_length == 0 {
             return Err(EncodeError::NoLength);
@@ -272,33 +281,6 @@ fn no_tokenizer(folder: &Path) -> EncodeError {
         None => "\n  copy these files from the model that this one was made from".to_owned(),
     };
     EncodeError::NoTokenizer { folder: folder.to_owned(), hint }
-}
-
-/// A tokenizer that neither cuts nor pads.
-pub(super) fn parse_tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
-    // The library panics on some files that are not JSON.
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| error.to_string())?;
-    guarded(|| {
-        let unknown = |error: tokenizers::Error| format!("not a tokenizer that can be read here: {error}");
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unknown)?;
-        tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
-        tokenizer.with_padding(None);
-        Ok(tokenizer)
-    })
-}
-
-fn tokenize(tokenizer: &Tokenizer, text: &str, add_special: bool) -> Result<Vec<u32>, EncodeError> {
-    guarded(|| {
-        let encoding = tokenizer.encode_fast(text, add_special).map_err(|error| error.to_string())?;
-        Ok(encoding.get_ids().to_vec())
-    })
-    .map_err(EncodeError::Tokenizer)
-}
-
-/// A call into the tokenizer library, which panics on some invalid files; a panic must not end the process.
-fn guarded<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    let message = "the tokenizer library gave up on what the file describes";
-    gstore_store::caught(f).unwrap_or_else(|| Err(message.to_owned()))
 }
 
 /// Whether a vocabulary is larger than that of a tokenizer by more than padding and tokens that are kept free. Of a

@@ -9,6 +9,8 @@
 
 mod cut;
 mod encode;
+mod encode_error;
+mod field;
 mod fields;
 mod ids;
 mod json;
@@ -21,11 +23,14 @@ mod schema;
 mod source;
 mod special;
 mod template;
+mod tokenizer;
 mod tuned;
 
 pub use cut::{CutError, cut_records};
-pub use encode::{EncodeError, Encoded, TextEncoder};
-pub use fields::{Field, FieldError, FieldNames};
+pub use encode::{Encoded, TextEncoder};
+pub use encode_error::EncodeError;
+pub use field::Field;
+pub use fields::{FieldError, FieldNames};
 pub use gstore_core::content::{Content, Message, Role};
 pub use ids::{Duplicates, IdAllocator};
 pub use jsonl::{JsonlReader, Line, ReadError};

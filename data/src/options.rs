@@ -1,10 +1,9 @@
 //! Text options: how records become tokens, for training, ingest and generation alike.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gstore_store::EncodingSpec;
 
-use crate::encode::{EncodeError, TextEncoder};
 use crate::template::TemplateKind;
 
 /// How records become tokens.
@@ -38,14 +37,6 @@ impl TextOptions {
             None => spec.template.parse().ok()?,
         };
         Some(Self { system: spec.system.clone(), ..Self::new(template, spec.max_length) })
-    }
-
-    /// The encoder, with the tokenizer of `model` unless another is named.
-    ///
-    /// # Errors
-    /// Files of a tokenizer that cannot be used, a template that they lack, lengths that exclude each other.
-    pub fn encoder(&self, model: &Path) -> Result<TextEncoder, EncodeError> {
-        TextEncoder::open(self.tokenizer.as_deref().unwrap_or(model), self)
     }
 }
 

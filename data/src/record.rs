@@ -9,7 +9,7 @@ use gstore_core::content::{Content, ContentError, json_type};
 use gstore_store::MetaValue;
 use serde_json::{Map, Value};
 
-use super::fields::Field;
+use super::field::Field;
 use super::json::{Unique, is_long_integer, may_have_long_integers, parts, write_compact};
 use super::layout::{Layout, LayoutError};
 

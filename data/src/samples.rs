@@ -7,7 +7,8 @@ use gstore_core::{Cancel, Cancelled, Remedy, RowSet, parallel};
 use gstore_store::{DatasetPart, MetaValue, ReadError, Snapshot};
 
 use crate::Content;
-use crate::encode::{EncodeError, TextEncoder};
+use crate::encode::TextEncoder;
+use crate::encode_error::EncodeError;
 use crate::fields::FieldError;
 use crate::record::RecordError;
 use crate::source::{DataError, Place};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::encode::EncodeError;
+use super::encode_error::EncodeError;
 
 /// Names under which configurations list single special tokens.
 const NAMES: [&str; 7] =

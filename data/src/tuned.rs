@@ -10,9 +10,10 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::encode::{EncodeError, parse_tokenizer};
+use super::encode_error::EncodeError;
 use super::special::TokenizerFiles;
 use super::template::Template;
+use super::tokenizer::parse_tokenizer;
 
 /// Parts of a `tokenizer.json` that decide the tokens of a text, other than added tokens.
 const PARTS: [&str; 4] = ["model", "normalizer", "pre_tokenizer", "post_processor"];

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use super::{EncodeError, TextEncoder, guarded};
+use super::TextEncoder;
 use crate::Content;
+use crate::encode_error::EncodeError;
+use crate::tokenizer::guarded;
 
 impl TextEncoder {
     /// Byte ranges of a text, one after the other, each of at most `tokens` tokens when it is encoded by itself

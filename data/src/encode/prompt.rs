@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use super::{EncodeError, TextEncoder, guarded};
+use super::TextEncoder;
 use crate::Content;
+use crate::encode_error::EncodeError;
 use crate::special::eos_ids;
 use crate::template::Rendered;
+use crate::tokenizer::guarded;
 
 impl TextEncoder {
     /// Tokens up to where the assistant is to speak: of a conversation without what it says last, of a prompt

@@ -20,7 +20,8 @@ use ::csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 use gstore_core::{many, separator};
 use serde_json::{Map, Value};
 
-use super::super::fields::{Field, FieldNames};
+use super::super::field::Field;
+use super::super::fields::FieldNames;
 use super::super::jsonl::LINE_LIMIT;
 use super::cells::{Cells, cell_value};
 use super::quotes::{Quotes, Unclosed};

@@ -1,12 +1,9 @@
-//! File formats, detected by the first bytes of a file where they tell, else by its name.
+//! Files of training data, their formats, and what names say of these.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::DataError;
 use super::cells::Cells;
-use super::unpack::Input;
 
 /// How records are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,56 +42,13 @@ pub struct DataFile {
 }
 
 impl DataFile {
-    /// Looks at the name and the first bytes of a file.
-    ///
-    /// # Errors
-    /// A file that cannot be read, or whose format is not known.
-    pub fn detect(path: &Path) -> Result<Self, DataError> {
-        let mut file = Self {
-            path: path.to_owned(),
-            format: Format::Lines,
-            compression: compression_of(&first_bytes(&mut fs_err::File::open(path)?)?),
-            cells: OnceLock::new(),
-        };
-        let mut start = Vec::new();
-        // A packed stream that is damaged at once keeps the format of its name; reading it says what is
-        // wrong.
-        if let Ok(mut input) = Input::open(&file) {
-            start = first_bytes(&mut input.bytes).unwrap_or_default();
-        }
-        let by_content = if start.starts_with(b"PAR1") {
-            Some(Format::Parquet)
-        } else if start.starts_with(b"ARROW1") {
-            Some(Format::ArrowFile)
-        } else {
-            None
-        };
-        file.format = by_content
-            .or_else(|| format_of(path))
-            .ok_or_else(|| DataError::Unknown { path: path.to_owned() })?;
-        Ok(file)
+    pub(super) fn new(path: &Path, format: Format, compression: Compression) -> Self {
+        Self { path: path.to_owned(), format, compression, cells: OnceLock::new() }
     }
 
     /// The file, as given.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The bytes of the file, unpacked.
-    ///
-    /// # Errors
-    /// A file that cannot be opened.
-    pub fn bytes(&self) -> Result<Box<dyn Read + Send>, DataError> {
-        Ok(Input::open(self)?.bytes)
-    }
-
-    /// Reads a table of text, whatever its name, for rows that are none of it.
-    ///
-    /// # Errors
-    /// A file that cannot be read, two columns of one name, a row with fewer or more fields than the header, a
-    /// quote that is not closed, and a field that is not UTF-8.
-    pub fn check_rows(&self, delimiter: u8) -> Result<(), DataError> {
-        super::csv::check(self, delimiter)
     }
 
     pub(super) fn format(&self) -> Format {
@@ -119,7 +73,8 @@ pub(super) fn is_data_name(path: &Path) -> bool {
     format_of(path).is_some() && !DESCRIPTIONS.iter().any(|description| name == *description)
 }
 
-fn format_of(path: &Path) -> Option<Format> {
+/// The format that a name says.
+pub(super) fn format_of(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
     let name = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
     let (_, ending) = name.rsplit_once('.')?;
@@ -131,22 +86,6 @@ fn format_of(path: &Path) -> Option<Format> {
         "parquet" => Format::Parquet,
         _ => return None,
     })
-}
-
-fn compression_of(start: &[u8]) -> Compression {
-    if start.starts_with(&[0x1F, 0x8B]) {
-        Compression::Gzip
-    } else if start.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) {
-        Compression::Zstd
-    } else {
-        Compression::None
-    }
-}
-
-fn first_bytes(source: &mut impl Read) -> std::io::Result<Vec<u8>> {
-    let mut start = Vec::new();
-    source.take(8).read_to_end(&mut start)?;
-    Ok(start)
 }
 
 #[cfg(test)]

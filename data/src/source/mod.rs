@@ -13,6 +13,7 @@
 mod blocks;
 mod cells;
 mod csv;
+mod detect;
 mod error;
 mod find;
 mod format;
@@ -26,6 +27,7 @@ mod stream;
 mod unpack;
 mod value;
 
+use std::io::Read;
 use std::sync::Arc;
 
 pub use error::DataError;
@@ -66,6 +68,23 @@ pub trait RecordSource {
 }
 
 impl DataFile {
+    /// The bytes of the file, unpacked.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn bytes(&self) -> Result<Box<dyn Read + Send>, DataError> {
+        Ok(Input::open(self)?.bytes)
+    }
+
+    /// Reads a table of text, whatever its name, for rows that are none of it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, two columns of one name, a row with fewer or more fields than the header, a
+    /// quote that is not closed, and a field that is not UTF-8.
+    pub fn check_rows(&self, delimiter: u8) -> Result<(), DataError> {
+        csv::check(self, delimiter)
+    }
+
     /// Opens the file. `fields` says which columns of a CSV file are text whatever they look like.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Decompressing reader that counts the bytes of the file.
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,9 +29,14 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn open(file: &DataFile) -> Result<Self, DataError> {
+        Self::unpacked(file.path(), file.compression())
+    }
+
+    /// The bytes of a file that is packed so.
+    pub(super) fn unpacked(path: &Path, compression: Compression) -> Result<Self, DataError> {
         let count = Count::default();
-        let raw = Counted { inner: fs_err::File::open(file.path())?, count: count.clone() };
-        let bytes: Box<dyn Read + Send> = match file.compression() {
+        let raw = Counted { inner: fs_err::File::open(path)?, count: count.clone() };
+        let bytes: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(raw),
             Compression::Gzip => Box::new(Explained {
                 inner: flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ_SIZE, raw)),

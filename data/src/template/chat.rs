@@ -12,7 +12,7 @@ use minijinja::Value;
 
 use super::Rendered;
 use super::jinja::{ChatEnvironment, reason};
-use crate::encode::EncodeError;
+use crate::encode_error::EncodeError;
 use crate::{Content, Message, Role};
 
 /// A compiled template and the special tokens that it may write.

@@ -29,7 +29,7 @@ use std::str::FromStr;
 pub(super) use chat::ChatTemplate;
 use presets::PRESETS;
 
-use super::encode::EncodeError;
+use super::encode_error::EncodeError;
 use super::{Content, Message, Role};
 
 /// Which template.
@@ -93,7 +93,10 @@ impl FromStr for TemplateKind {
             "plain" => Ok(TemplateKind::Plain),
             name => match PRESETS.iter().find(|(known, _)| *known == name) {
                 Some((name, _)) => Ok(TemplateKind::Named(name)),
-                None => Err(EncodeError::UnknownTemplate(text.to_owned())),
+                None => Err(EncodeError::UnknownTemplate {
+                    name: text.to_owned(),
+                    known: TemplateKind::names().join(", "),
+                }),
             },
         }
     }

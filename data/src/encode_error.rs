@@ -4,15 +4,18 @@ use std::path::PathBuf;
 
 use gstore_core::Remedy;
 
-use crate::template::TemplateKind;
-
 /// Why a tokenizer cannot be loaded, or a record not be encoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// Not a template.
-    #[error("there is no template {:?}: there are {}, and files in Jinja", .0, TemplateKind::names().join(", "))]
-    UnknownTemplate(String),
+    #[error("there is no template {name:?}: there are {known}, and files in Jinja")]
+    UnknownTemplate {
+        /// What was given.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
     /// A maximum length of zero.
     #[error("the maximum length must be at least 1 token")]
     NoLength,
