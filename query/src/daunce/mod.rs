@@ -7,7 +7,7 @@
 //! - [`Pair`]: a row and a query; [`estimate()`]: the score of a row with its standard error
 //! - [`Products`]: the scores of many rows with many queries
 //! - [`agreement()`]: how far K models rank alike, by which one knows when to stop
-//! - [`Diagnosing`], [`Diagnosis`]: what is wrong with the models or the losses
+//! - [`Diagnosis`]: what is wrong with the models or the losses
 //!
 //! Invariants
 //! - values are `rows x models`, one row after the other; a cell that is missing is NaN
@@ -27,7 +27,7 @@ mod stored;
 
 pub use agreement::{Agreement, AgreementAsk, AgreementAt, agreement};
 pub use centring::{Centring, Models};
-pub use diagnosis::{Diagnosing, Diagnosis, DiagnosisAsk, Finding, ModelNotes, Severity, diagnose};
+pub use diagnosis::{Diagnosis, DiagnosisAsk, Finding, ModelNotes, Severity, diagnose};
 pub(crate) use estimate::without_model;
 pub use estimate::{Estimate, estimate};
 pub(crate) use how::FEW_MODELS;
