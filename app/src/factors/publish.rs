@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::error::FactorJobError;
 use super::folder::{FactorFolder, check_room, matrices};
-use super::sealed::seal;
+use super::sealed::{finished, seal};
 use super::stamp::FactorStamp;
 
 /// Description of factors in their artifact.
@@ -113,20 +113,6 @@ pub(super) fn publish(
     let mut part = ArtifactPart::new(name, FACTORS, datasets, content);
     part.provenance = provenance;
     Ok(store.put_artifact_with(part, files, over, command)?)
-}
-
-/// Names of the files of finished factors, in order.
-pub(super) fn finished(folder: &Path) -> Result<Vec<String>, FactorJobError> {
-    let mut names = Vec::new();
-    for entry in fs_err::read_dir(folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let known = name.ends_with(".safetensors") || name.ends_with(".json");
-        if known && !name.contains("_partition") {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 /// Writes the files of factors into a folder, which is made: one that Kronfluence reads. Matrices in blocks

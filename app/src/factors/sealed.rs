@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::error::FactorJobError;
 use super::folder::write_document;
-use super::publish::finished;
 use super::stamp::{FactorStamp, STAMP};
 
 /// The file of the stamp, once the factors are finished.
@@ -59,6 +58,20 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
         true => Ok(()),
         false => Err(refuse(format!("{} changed, came or went since {STAMP} was written", other.join(", ")))),
     }
+}
+
+/// Names of the files of finished factors, in order.
+pub(super) fn finished(folder: &Path) -> Result<Vec<String>, FactorJobError> {
+    let mut names = Vec::new();
+    for entry in fs_err::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let known = name.ends_with(".safetensors") || name.ends_with(".json");
+        if known && !name.contains("_partition") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Digests of the files of finished factors, by their names, but for that of the stamp.

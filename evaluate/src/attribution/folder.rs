@@ -15,6 +15,7 @@
 //! - outputs say of which run, rows, queries and recipe they are: those of others are not read
 //! - nothing that a run has read changes: jobs may do different runs of one folder at once
 
+mod artifact;
 mod files;
 mod identity;
 mod lines;

@@ -7,12 +7,10 @@
 use gstore_core::correlation::descending;
 use serde::{Deserialize, Serialize};
 
+use super::bounds::{CONFIDENCE, ln_sum};
 use super::cascade::cascade;
 use super::order::kept_rows;
 use super::pool_top::{ENDLESS, PoolTop};
-
-/// Confidence of the bound.
-pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// A budget as it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -86,27 +84,6 @@ fn ln_tail(hits: usize, k: usize, p: f64) -> f64 {
         terms.push(term);
     }
     ln_sum(&terms)
-}
-
-/// ln of the sum of numbers that are given by theirs.
-pub(super) fn ln_sum(terms: &[f64]) -> f64 {
-    let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    most + terms.iter().map(|term| (term - most).exp()).sum::<f64>().ln()
-}
-
-/// The first number up to `most` for which something holds that holds for all larger ones; `most` where it holds for
-/// none before. Looks near 0 first.
-pub(super) fn first(most: usize, holds: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (0, 1);
-    while high < most && !holds(high) {
-        (low, high) = (high + 1, high.saturating_mul(2));
-    }
-    high = high.min(most);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if holds(middle) { high = middle } else { low = middle + 1 }
-    }
-    low
 }
 
 /// The lower bound of a chance of which `hits` of `k` were seen.
@@ -192,14 +169,6 @@ mod tests {
         assert!((cut.recall - 0.2).abs() < 1e-12 && (with_labelled - 14.0 / 30.0).abs() < 1e-12, "{cut:?}");
         assert!(cut.bound > cut.recall && cut.bound <= with_labelled, "{cut:?}");
         assert_eq!(Cut::on(Some(0.5), &predictions, &top, None).with_labelled, None);
-    }
-
-    #[test]
-    fn the_first_is_found_wherever_it_is() {
-        for most in 0..40 {
-            assert!((0..=most).all(|at| first(most, |x| x >= at) == at), "{most}");
-            assert_eq!(first(most, |_| false), most);
-        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::budget::first;
+use super::bounds::first;
 use super::pool_top::PoolTop;
 
 /// What a stage's cut keeps of the labelled rows, after those before it.

@@ -5,6 +5,7 @@
 //! - rows are ordered by value, largest first, and equal ones by their place: ties never favour a prediction
 //! - an interval depends on the values and the seed alone
 
+mod bounds;
 mod budget;
 mod cascade;
 mod ceiling;

@@ -9,7 +9,7 @@
 //! probability of at most 5 %. For a pool that is large against its labels this is the bound of Clopper and
 //! Pearson of k - c hits, and so it is where k is below ten.
 
-use super::budget::{CONFIDENCE, first, ln_sum};
+use super::bounds::{CONFIDENCE, first, ln_sum};
 use super::order::kept_rows;
 
 /// The true top of a pool.

@@ -16,8 +16,8 @@ use std::path::Path;
 use gstore_core::Cancel;
 use gstore_store::{FeatureReader, IndexFile, IndexWriter, SectionId, SegmentRef, Store};
 
-use super::files::{CONNECTIVITY, GraphProgress, KIND, check, open};
-use super::format::{GRAPH, GraphHeader, HEAD, VECTORS};
+use super::files::{GraphProgress, KIND, check, open};
+use super::format::{CONNECTIVITY, GRAPH, GraphHeader, HEAD, VECTORS};
 use super::graph::Graph;
 use crate::error::QueryError;
 use crate::indexes::CHUNK;

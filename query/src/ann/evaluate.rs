@@ -8,7 +8,8 @@ use gstore_store::{FeaturePart, Snapshot};
 use serde::Serialize;
 
 use super::files::Graphs;
-use super::search::{NearestOptions, Way};
+use super::search::NearestOptions;
+use super::segments::Way;
 use crate::error::QueryError;
 use crate::evaluate::{LISTED, draw, question};
 use crate::influence::{AtHandVector, Prepared};

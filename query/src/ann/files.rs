@@ -14,13 +14,6 @@ use crate::indexes::IndexStatus;
 /// The kind of such indexes.
 pub const KIND: &str = "hnsw";
 
-/// Edges of a node above level 0; twice as many at it.
-#[cfg(feature = "ann")]
-pub(super) const CONNECTIVITY: usize = 32;
-/// Candidates that are kept while a node is linked.
-#[cfg(feature = "ann")]
-pub(super) const EXPANSION: usize = 128;
-
 /// Bytes of a node on disk without its vector: its edges (about 280 bytes).
 const NODE_BYTES: u64 = 320;
 /// Further bytes in memory: where it and its key are found, its edges once more, and its neighbours

@@ -28,6 +28,13 @@ const MOST_LEVELS: u64 = 512;
 /// Longest lists that are read.
 const MOST_EDGES: u64 = 4096;
 
+/// Edges of a node above level 0; twice as many at it.
+#[cfg(feature = "ann")]
+pub(super) const CONNECTIVITY: usize = 32;
+/// Candidates that are kept while a node is linked.
+#[cfg(feature = "ann")]
+pub(super) const EXPANSION: usize = 128;
+
 /// What the header of an index says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GraphHeader {
@@ -87,8 +94,8 @@ impl GraphHeader {
             vectors,
             indexed: vectors.saturating_sub(left_out.total()),
             left_out,
-            connectivity: super::files::CONNECTIVITY,
-            expansion: super::files::EXPANSION,
+            connectivity: CONNECTIVITY,
+            expansion: EXPANSION,
         }
     }
 

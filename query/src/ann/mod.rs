@@ -28,7 +28,8 @@ pub use evaluate::{EvaluateOptions, Evaluation, evaluate};
 pub use files::{Estimate, GraphProgress, Graphs, KIND, check, estimate, found};
 pub use format::{GraphHeader, LeftOut};
 pub use graph::{Found, Graph};
-pub use search::{NearestOptions, Way};
+pub use search::NearestOptions;
+pub use segments::Way;
 pub use segments::pays;
 
 pub use crate::influence::NO_DOT;

@@ -7,10 +7,9 @@
 
 use gstore_core::{Cancel, Remedy, many, many_of};
 use gstore_store::{FeatureReader, RowSet};
-use serde::Serialize;
 
 use super::files::Graphs;
-use super::segments::Search;
+use super::segments::{Search, Way};
 use crate::error::QueryError;
 use crate::influence::{Order, Prepared, Ranking, RowFilter, ScanSummary};
 
@@ -28,27 +27,7 @@ pub struct NearestOptions {
     pub exact: Option<bool>,
 }
 
-/// What was done to find the rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Way {
-    /// Segments whose graph was searched.
-    pub graphs: u64,
-    /// Vectors that were compared in graphs.
-    pub compared: u64,
-    /// Segments that have no graph, all of whose rows were scored.
-    pub without: u64,
-    /// Segments with a graph that was not used or did not lead to as many rows as were asked for.
-    pub scanned: u64,
-}
-
 impl Way {
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.graphs += other.graphs;
-        self.compared += other.compared;
-        self.without += other.without;
-        self.scanned += other.scanned;
-    }
-
     /// Puts the guarantee, and what a user should know of it, into what is said of the answer; `missed`
     /// segments have no graph and would be searched by it, of the features `lacking`.
     fn tell(&self, ef: usize, (missed, lacking): (u64, &[String]), summary: &mut ScanSummary) {

@@ -6,11 +6,11 @@ use std::ops::Range;
 use gstore_core::{Cancel, parallel};
 use gstore_store::{FeatureReader, RowSet};
 use half::f16;
+use serde::Serialize;
 
 use super::files::Graphs;
 use super::format::GraphHeader;
 use super::graph::{Found, Graph};
-use super::search::Way;
 use crate::error::QueryError;
 use crate::influence::{ExcludedCounts, RowFilter, RowMask, ScanSummary};
 
@@ -59,6 +59,28 @@ impl Through {
         summary.eligible =
             summary.eligible.saturating_sub(self.found) + self.rows.saturating_sub(self.excluded.total());
         summary.excluded.merge(&self.excluded);
+    }
+}
+
+/// What was done to find the rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Way {
+    /// Segments whose graph was searched.
+    pub graphs: u64,
+    /// Vectors that were compared in graphs.
+    pub compared: u64,
+    /// Segments that have no graph, all of whose rows were scored.
+    pub without: u64,
+    /// Segments with a graph that was not used or did not lead to as many rows as were asked for.
+    pub scanned: u64,
+}
+
+impl Way {
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.graphs += other.graphs;
+        self.compared += other.compared;
+        self.without += other.without;
+        self.scanned += other.scanned;
     }
 }
 

@@ -11,7 +11,14 @@ use super::MatrixOutput;
 use super::error::MatrixError;
 use super::files::{self, exists, metadata, parent, remove, sync_folder};
 use super::question::{MatrixInfo, MatrixQuestion};
-use super::work::{INFO, INFO_KEY, LOCK, QUESTION};
+
+/// The question and its outcome.
+pub(super) const INFO: &str = "matrix.json";
+/// What is being made, while it is.
+pub(super) const QUESTION: &str = "question.json";
+pub(super) const LOCK: &str = "lock";
+/// The key of a [`super::MatrixInfo`] in the metadata of a single file.
+pub(super) const INFO_KEY: &str = "gstore.matrix";
 
 /// The output, and the hidden folder next to it.
 pub(super) struct Place {

@@ -9,8 +9,9 @@ use gstore_core::Cancel;
 use super::error::MatrixError;
 use super::files::{PartPlace, json, parent, pretty, remove_temporary, sync_folder};
 use super::join;
+use super::place::{INFO, INFO_KEY};
 use super::question::MatrixInfo;
-use super::work::{INFO, INFO_KEY, TARGETS_KEY, Work};
+use super::work::{TARGETS_KEY, Work};
 
 impl Work<'_> {
     /// Lets the folder appear under its name.

@@ -14,21 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use super::error::MatrixError;
 use super::files::{PartPlace, exists, json, metadata, remove, sync_folder};
-use super::place::Place;
+use super::place::{INFO, LOCK, Place, QUESTION};
 use super::question::MatrixQuestion;
 use crate::influence::ExcludedCounts;
 
-/// The question and its outcome.
-pub(super) const INFO: &str = "matrix.json";
-/// What is being made, while it is.
-pub(super) const QUESTION: &str = "question.json";
-pub(super) const LOCK: &str = "lock";
 pub(super) const TARGETS: &str = "targets.parquet";
 /// The key of a [`PartNote`] in a part's metadata.
 pub(super) const PART_KEY: &str = "gstore.part";
-/// The key of a [`super::MatrixInfo`] in the metadata of a single file.
-pub(super) const INFO_KEY: &str = "gstore.matrix";
-/// The key of the target samples there.
+/// The key of the target samples in the metadata of a single file.
 pub(super) const TARGETS_KEY: &str = "gstore.targets";
 
 /// What a part holds.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::Line;
+use super::line::Line;
 use crate::options::ConnectionLimits;
 
 /// What an unused connection is given at least before it makes room for another one.

@@ -7,6 +7,7 @@
 //! - one that is too many is told so in the protocol, where it can be: without TLS
 
 mod connection;
+mod line;
 mod lines;
 mod tls;
 
@@ -25,7 +26,8 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::options::ConnectionLimits;
-pub(crate) use connection::{Busy, Connection, Peer};
+pub(crate) use connection::{Connection, Peer};
+pub(crate) use line::Busy;
 use lines::Lines;
 pub(crate) use tls::Certificates;
 

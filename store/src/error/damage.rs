@@ -123,6 +123,12 @@ pub(crate) fn is_not_whole(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }
 
+/// Whether an error is one of the medium: a file that is gone, short, or in a sector that cannot be read.
+pub(crate) fn is_medium(e: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    is_not_whole(e) || e.raw_os_error() == Some(EIO)
+}
+
 /// What to do about an error of the operating system, where that is always the same.
 fn way_out(e: &io::Error) -> &'static str {
     if is_full(e) {

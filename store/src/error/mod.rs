@@ -16,8 +16,8 @@ mod shard;
 
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
 pub use change::{AppendError, CommitError, JobError, KeyError};
-pub(crate) use damage::is_not_whole;
 pub use damage::{Damage, StorageError};
+pub(crate) use damage::{is_medium, is_not_whole};
 pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;
 pub use keep::{ArtifactError, BackupError, Collected, GcError, TagError, ViewError};

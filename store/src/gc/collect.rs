@@ -2,6 +2,7 @@
 
 use super::history;
 use super::needed::Needed;
+use super::options::GcOptions;
 use super::report::Swept;
 use super::sweep::{Starting, SweepOptions, sweep_with};
 use crate::error::{CommitError, GcError, StorageError, StoreError};
@@ -13,23 +14,6 @@ use crate::store::{History, Snapshot, Store, WriterLock, change_of, publish};
 use crate::vfs::VfsLock;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-/// What `gc` keeps.
-#[derive(Debug, Clone, Default)]
-pub struct GcOptions {
-    /// The command, for the history.
-    pub command: String,
-    /// The newest states of the store; the current one is kept in any case. Snapshots that `gc` and
-    /// tags made do not count.
-    pub keep: u64,
-    /// Snapshots younger than this stay as well, back to the first that is older.
-    pub keep_within: Option<Duration>,
-    /// Only say what would be removed.
-    pub dry_run: bool,
-    /// Interrupted jobs go as well. What they had computed has to be computed again.
-    pub drop_jobs: bool,
-}
 
 /// Why a snapshot that is older than the history is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,6 +1,6 @@
 //! Retention of snapshots in the history.
 
-use super::collect::GcOptions;
+use super::options::GcOptions;
 use crate::error::OpenError;
 use crate::layout::Env;
 use crate::manifest::{Link, Root};

@@ -10,11 +10,13 @@
 mod collect;
 mod history;
 mod needed;
+mod options;
 mod report;
 mod sweep;
 mod work;
 
-pub use collect::{GcOptions, GcReport, Kept, KeptBecause};
+pub use collect::{GcReport, Kept, KeptBecause};
+pub use options::GcOptions;
 pub use report::{JobNote, Removed, Swept};
 
 pub(crate) use needed::Needed;

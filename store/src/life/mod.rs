@@ -11,11 +11,12 @@
 use gstore_core::Cancel;
 
 mod delete;
+mod deletion;
 mod drop;
 mod purge;
 mod revert;
 
-pub use delete::{DeleteOptions, DeleteReport};
+pub use deletion::{DeleteOptions, DeleteReport};
 pub use drop::DropReport;
 pub use revert::{RevertOptions, RevertReport};
 

@@ -2,10 +2,10 @@
 
 use super::parts::{
     Inventory, Version, best_dataset, best_ensemble, best_feature, best_run, extends_dataset,
-    extends_ensemble, extends_feature, extends_run, is_medium, linked, list,
+    extends_ensemble, extends_feature, extends_run, linked, list,
 };
 use super::report::RepairReport;
-use crate::error::{OpenError, StorageError, VerifyError};
+use crate::error::{OpenError, StorageError, VerifyError, is_medium};
 use crate::layout::{Env, now};
 use crate::manifest::{ArtifactPart, Counters, Current, Link, PartLink, Root};
 use crate::store::Store;

@@ -3,10 +3,11 @@
 //! A repair never undoes a delete by itself.
 
 use super::Work;
-use super::parts::{is_medium, list};
+use super::dead::Dead;
+use super::parts::list;
 use super::report::{Loss, LostKind};
 use super::samples::table;
-use crate::error::{StorageError, VerifyError};
+use crate::error::{StorageError, VerifyError, is_medium};
 use crate::layout::{
     Env, deleted_ids_file, deleted_ids_folder, sample_file, tombstone_file, tombstone_folder,
 };
@@ -18,33 +19,6 @@ use crate::verify::data_uuid;
 use gstore_core::{Digest, Remedy, RowSet, many_of};
 use std::collections::HashMap;
 use uuid::Uuid;
-
-/// The dead rows of a dataset.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Dead {
-    pub deleted: RowSet,
-    /// Those of them whose id a newer row has, or had.
-    pub superseded: RowSet,
-    pub purged: RowSet,
-    /// The bitmaps must be written again.
-    pub changed: bool,
-    /// A bitmap is lost: which rows are deleted is not known.
-    pub unknown: bool,
-}
-
-impl Dead {
-    fn add(&mut self, entry: &TombstoneEntry, rows: &RowSet) {
-        let set = if entry.purged { &mut self.purged } else { &mut self.deleted };
-        *set = set.union(rows);
-        if entry.superseded {
-            self.superseded = self.superseded.union(rows);
-        }
-    }
-
-    pub(super) fn live(&self, part: &DatasetPart) -> RowSet {
-        part.stored_rows().difference(&self.deleted).difference(&self.purged)
-    }
-}
 
 /// How sure it is that the part lists every delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Repair of features: damaged segments are replaced by sound rows of them and of other segments.
 
 use super::Work;
-use super::parts::{Inventory, is_medium, list};
+use super::parts::{Inventory, list};
 use super::report::{Loss, LostKind};
-use crate::error::{StorageError, VerifyError};
+use crate::error::{StorageError, VerifyError, is_medium};
 use crate::job::attached;
 use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};

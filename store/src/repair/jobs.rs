@@ -3,8 +3,7 @@
 //! They lie in the folders of the store and belong to the jobs: the command that is started again moves them
 //! back, unless the snapshot that its note names has them.
 
-use super::parts::is_medium;
-use crate::error::StorageError;
+use crate::error::{StorageError, is_medium};
 use crate::job::{Intents, JOB, JobFile, PREFIX, PUBLISH, read_json_of};
 use crate::layout::Env;
 

@@ -15,6 +15,7 @@
 
 mod base;
 mod dataset;
+mod dead;
 mod deletes;
 mod feature;
 mod files;
@@ -37,7 +38,8 @@ use crate::store::Store;
 use crate::verify::{Found, Tally, VerifyProgress, check_files, check_ledger, read_catalog, walk_catalog};
 use crate::vfs::{OsVfs, Vfs};
 use base::Base;
-use deletes::{Dead, Trust};
+use dead::Dead;
+use deletes::Trust;
 use files::Files;
 use finish::{Repaired, finish};
 use gstore_core::RowSet;

@@ -4,7 +4,7 @@
 //! published last it does not say; that follows from what they hold.
 
 use super::jobs;
-use crate::error::{StorageError, VerifyError, is_not_whole};
+use crate::error::{StorageError, VerifyError, is_medium};
 use crate::layout::Env;
 use crate::manifest::{
     ArtifactPart, DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLink, Root, RunPart,
@@ -146,12 +146,6 @@ pub(super) fn list(env: &Env, folder: &str) -> Result<Vec<String>, VerifyError> 
         Err(e) if is_medium(&e) || e.kind() == std::io::ErrorKind::NotADirectory => Ok(Vec::new()),
         Err(e) => Err(Env::io("list", folder)(e).into()),
     }
-}
-
-/// Whether an error is one of the medium: a file that is gone, short, or in a sector that cannot be read.
-pub(super) fn is_medium(e: &std::io::Error) -> bool {
-    const EIO: i32 = 5;
-    is_not_whole(e) || e.raw_os_error() == Some(EIO)
 }
 
 /// Data files of a part that are not there.

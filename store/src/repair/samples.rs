@@ -1,10 +1,9 @@
 //! Repair of sample files: readable rows are saved into a new file, the others become purged rows.
 
 use super::Work;
-use super::deletes::Dead;
-use super::parts::is_medium;
+use super::dead::Dead;
 use super::report::{Loss, LostKind};
-use crate::error::{StorageError, VerifyError, WriteError};
+use crate::error::{StorageError, VerifyError, WriteError, is_medium};
 use crate::layout::names::LEDGER;
 use crate::layout::{Env, sample_file};
 use crate::ledger::Ledger;

@@ -1,7 +1,7 @@
 //! Parts that the repaired snapshot takes over from its base, or from older parts where that is damaged.
 
 use super::base::Base;
-use super::deletes::Dead;
+use super::dead::Dead;
 use super::parts::{self, Inventory, list};
 use super::report::{Loss, LostKind};
 use super::work::{DatasetWork, Work};

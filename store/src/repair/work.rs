@@ -1,6 +1,6 @@
 //! State of a repair: what it knows and has done so far.
 
-use super::deletes::Dead;
+use super::dead::Dead;
 use super::files::Files;
 use super::report::{RepairOptions, RepairReport};
 use crate::layout::Env;

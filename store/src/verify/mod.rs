@@ -65,7 +65,8 @@ impl Store {
             return Err(VerifyError::Cancelled);
         }
         collected::forget(self, &catalog, &mut tally);
-        Ok(tally.finish(&catalog))
+        let readable = catalog.visited.iter().filter(|v| v.readable).count() as u64;
+        Ok(tally.finish(catalog.current.snapshot, readable))
     }
 
     /// The same for a folder whose store may be too damaged to be opened.
@@ -82,7 +83,7 @@ impl Store {
 /// whose samples are sound.
 pub(crate) fn check_files(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> HashSet<String> {
     let found = indexes::find(store, catalog, tally);
-    tally.expect(catalog, found.iter().map(indexes::Place::len));
+    tally.expect(catalog.data_files().into_values().chain(found.iter().map(indexes::Place::len)));
     let dead = data::tombstones(store, catalog, tally);
     data::deleted_ids(store, catalog, tally);
     let sound = data::samples(store, catalog, &dead, tally);

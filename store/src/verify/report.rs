@@ -1,6 +1,5 @@
 //! Progress and report of a verification.
 
-use super::catalog::Catalog;
 use crate::error::StorageError;
 use gstore_core::{Cancel, RowSet};
 use serde::Serialize;
@@ -149,9 +148,9 @@ impl<'a> Tally<'a> {
         self.cancel.as_ref().is_some_and(|c| c.is_raised())
     }
 
-    /// Learns how much there is to do: the files of a catalog, and others by their lengths.
-    pub(super) fn expect(&mut self, catalog: &Catalog, others: impl Iterator<Item = u64>) {
-        for len in catalog.data_files().into_values().chain(others) {
+    /// Learns how much there is to do, by the lengths of the files.
+    pub(super) fn expect(&mut self, lengths: impl Iterator<Item = u64>) {
+        for len in lengths {
             self.files.1 += 1;
             self.bytes.1 += len;
         }
@@ -209,10 +208,11 @@ impl<'a> Tally<'a> {
         }
     }
 
-    pub(super) fn finish(self, catalog: &Catalog) -> VerifyReport {
+    /// What was found at snapshot `snapshot`, and at `snapshots` of them in all.
+    pub(super) fn finish(self, snapshot: u64, snapshots: u64) -> VerifyReport {
         VerifyReport {
-            snapshot: catalog.current.snapshot,
-            snapshots: catalog.visited.iter().filter(|v| v.readable).count() as u64,
+            snapshot,
+            snapshots,
             files: self.files.0,
             bytes: self.bytes.0,
             rows: self.rows,

@@ -11,73 +11,9 @@ use std::path::{Path, PathBuf};
 use gstore_model::weights::TensorSet;
 
 use super::manifest::Orientation;
+use super::number::Number;
 use super::numpy::{Array, numpy};
 use crate::daunce::DaunceError;
-
-/// Type of the values of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Number {
-    F64,
-    F32,
-    F16,
-    Bf16,
-    /// Bytes: masks.
-    U8,
-    /// Double precision with all bits inverted, so that a hole of a file is a NaN.
-    Inverted,
-}
-
-impl Number {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::F64 | Self::Inverted => "f64",
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::U8 => "u8",
-        }
-    }
-
-    pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "f64" | "float64" | "F64" | "<f8" => Self::F64,
-            "f32" | "float32" | "F32" | "<f4" => Self::F32,
-            "f16" | "float16" | "F16" | "<f2" => Self::F16,
-            "bf16" | "bfloat16" | "BF16" => Self::Bf16,
-            "bool" | "BOOL" | "u8" | "U8" | "|b1" | "|u1" => Self::U8,
-            _ => return None,
-        })
-    }
-
-    pub const fn size(self) -> usize {
-        match self {
-            Self::F64 | Self::Inverted => 8,
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::U8 => 1,
-        }
-    }
-
-    /// Adds the values of some bytes.
-    fn decode(self, bytes: &[u8], out: &mut Vec<f64>) {
-        match self {
-            Self::F64 => out.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
-            Self::Inverted => {
-                out.extend(bytes.as_chunks().0.iter().map(|b| f64::from_bits(!u64::from_le_bytes(*b))));
-            }
-            Self::F32 => {
-                out.extend(bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))));
-            }
-            Self::F16 => {
-                out.extend(bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f64()));
-            }
-            Self::Bf16 => {
-                out.extend(bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f64()));
-            }
-            Self::U8 => out.extend(bytes.iter().map(|b| f64::from(*b))),
-        }
-    }
-}
 
 /// A matrix of examples x models in a file, either of them first.
 #[derive(Debug)]

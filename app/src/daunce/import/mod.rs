@@ -8,6 +8,7 @@
 mod cells;
 mod manifest;
 mod matrix;
+mod number;
 mod numpy;
 mod records;
 mod rows;

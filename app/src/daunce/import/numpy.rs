@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use super::matrix::Number;
+use super::number::Number;
 
 /// Where the values of an array lie.
 pub(super) struct Array {

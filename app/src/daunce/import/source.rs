@@ -6,7 +6,8 @@ use gstore_core::Unit;
 use gstore_store::{CELL_ROWS, Snapshot};
 
 use super::manifest::{Manifest, Signal, TableRecord};
-use super::matrix::{Matrix, Number, Wanted, is_matrix};
+use super::matrix::{Matrix, Wanted, is_matrix};
+use super::number::Number;
 use super::records;
 use super::rows::Rows;
 use crate::daunce::DaunceError;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use gstore_core::{Cancel, Remedy, RowSet};
 use gstore_store::{EnsemblePart, LossWanted, Member, Snapshot};
 
-use super::stored::{RETRAINING, RUN, Stored};
+use super::artifact::{RETRAINING, RUN, Stored};
 use crate::attribution::ids::Ids;
 use crate::attribution::truth::{Signal, Truth};
 use crate::error::EvaluateError;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use gstore_core::Cancel;
 use gstore_store::Snapshot;
 
+use super::artifact::Stored;
 use super::files::{UNFINISHED, foreign, place_new};
 use super::members::origin;
 use super::recipe::differing;
-use super::stored::Stored;
 use super::{DRAWN, TruthFolder};
 use crate::error::EvaluateError;
 

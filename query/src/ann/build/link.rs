@@ -7,7 +7,7 @@ use gstore_core::parallel;
 use gstore_store::{Block, BlockBuffer, RowFlags};
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
 
-use super::super::files::{CONNECTIVITY, EXPANSION};
+use super::super::format::{CONNECTIVITY, EXPANSION};
 use super::super::format::{GraphHeader, LeftOut};
 use super::super::mend::{Links, NEAR, NOBODY};
 use super::{One, failed};

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::keys::Merged;
 use super::natural;
 use super::probe::Scopes;
-use super::wildcard::{Options, all, named};
+use super::wildcard::{Options, all, named, unknown};
 use super::{Keys, Selects, merge_names};
 use crate::dialect::planned;
 use crate::error::SqlError;
@@ -161,13 +161,6 @@ impl Known {
             Err(error) => Err(Stop::Wrong(Box::new(error))),
         }
     }
-}
-
-/// The error about a name that no table has as a column.
-pub(super) fn unknown(names: &[String], columns: &[(String, String)]) -> Option<SqlError> {
-    let is_unknown = |column: &&String| !columns.iter().any(|(_, known)| known == *column);
-    let unknown = names.iter().find(is_unknown)?;
-    Some(SqlError::unknown(format!("there is no column `{unknown}`")))
 }
 
 /// What a `*` has behind it, and the names of that which may be columns of any table, if there are some.

@@ -14,12 +14,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::Selects;
-use super::excluded::unknown;
 use super::joined::{By, Joined, Side, column, constraint, quoted, table};
 use super::key::Key;
 use super::keys::{Merged, binary};
 use super::put::Written;
-use super::wildcard::Options;
+use super::wildcard::{Options, unknown};
 use crate::error::SqlError;
 use crate::expanded::name;
 

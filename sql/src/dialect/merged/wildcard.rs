@@ -139,3 +139,10 @@ pub(super) fn all(
 pub(super) fn of_table(table: &ObjectName, options: WildcardAdditionalOptions) -> SelectItem {
     SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table.clone()), options)
 }
+
+/// The error about a name that no table has as a column.
+pub(super) fn unknown(names: &[String], columns: &[(String, String)]) -> Option<SqlError> {
+    let is_unknown = |column: &&String| !columns.iter().any(|(_, known)| known == *column);
+    let unknown = names.iter().find(is_unknown)?;
+    Some(SqlError::unknown(format!("there is no column `{unknown}`")))
+}

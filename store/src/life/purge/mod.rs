@@ -17,7 +17,7 @@
 
 mod rewrite;
 
-use super::delete::{DeleteOptions, DeleteReport};
+use super::deletion::{DeleteOptions, DeleteReport};
 use super::drop::writes_dataset;
 use super::{refuse_live_jobs, stop_if};
 use crate::error::{ChangeError, CommitError, StorageError};
