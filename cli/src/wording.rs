@@ -1,4 +1,5 @@
-//! Words of libraries and of the operating system as the command line says them, and words as shells read them.
+//! Words of libraries and of the operating system as the command line says them, and words as shells read
+//! them.
 
 use std::io::{Error, ErrorKind};
 

@@ -1,5 +1,5 @@
-//! The words that completion offers: keywords and functions of SQL, and the names of a snapshot: of tables, columns,
-//! functions, features, checkpoints and runs.
+//! The words that completion offers: keywords and functions of SQL, and the names of a snapshot: of tables,
+//! columns, functions, features, checkpoints and runs.
 
 /// Functions that give tables.
 pub const TABLE_FUNCTIONS: [&str; 7] =

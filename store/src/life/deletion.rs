@@ -20,8 +20,8 @@ pub struct DeleteOptions {
     /// current: unlike ids, a condition may depend on anything that the store has. `None` if the rows follow
     /// from the dataset alone.
     pub asked: Option<Arc<Snapshot>>,
-    /// Set to true from outside, it ends the call with [`ChangeError::Stopped`] and nothing deleted, up to
-    /// the commit point. From there on it has no effect.
+    /// Set to true from outside, it ends the call with [`Stopped`](crate::ChangeError::Stopped) and nothing
+    /// deleted, up to the commit point. From there on it has no effect.
     pub cancel: Option<Arc<Cancel>>,
 }
 
