@@ -134,9 +134,8 @@ pub fn training(context: &Context, folder: &Path, asked: Option<&Path>, finished
     };
     let picture = picture::training(&[log]);
     let own = folder.join(CURVES);
-    let drawn = remove_unfinished(&own)
-        .and_then(|()| written(&picture, &own, None, true))
-        .and_then(Output::finish);
+    let drawn =
+        remove_unfinished(&own).and_then(|()| written(&picture, &own, None, true)).and_then(Output::finish);
     if let Err(error) = drawn {
         context.say(&format!("note: {} could not be written: {error}", own.display()));
     }
