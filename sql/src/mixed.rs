@@ -1,15 +1,22 @@
-//! Comparisons of text with numbers and times, and texts that are read as times, for the error where a text is none.
+//! Comparisons of text with numbers and times, texts that are read as times, and casts to DECIMAL, for the place of
+//! the error about a value that cannot be read so.
 //!
-//! Texts are read as numbers and times where the two meet. That fails at the first that is none, and does not say where
-//! in the statement that is.
+//! Texts are read as numbers and times where the two meet. That fails at the first that is none, and does not say
+//! where in the statement that is; nor does a cast of a number that a DECIMAL has no room for.
+
+use std::ops::ControlFlow;
 
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{self, ExactNumberInfo, Spanned};
 
 use super::error::{SqlError, TIMES};
+use super::walk::{inner, visit_expressions};
+use super::wording::NO_ROOM;
 
 /// Comparisons of a statement that are looked at.
 const MOST: usize = 100;
@@ -17,11 +24,12 @@ const MOST: usize = 100;
 /// Functions that read texts as times.
 const OF_TIMES: [&str; 4] = ["date_bin", "date_diff", "date_part", "date_trunc"];
 
-/// A column that is compared with a value of another type, or read as one.
+/// A column that is compared with a value of another type, or read as one; or what is cast to a DECIMAL.
 #[derive(Debug, Clone)]
 pub(super) struct Mixed {
+    /// Empty for what is cast to a DECIMAL, which may be no column.
     column: String,
-    /// Line and column of its name in the statement.
+    /// Line and column in the statement.
     place: Option<(u64, u64)>,
     value: Value,
 }
@@ -37,6 +45,8 @@ enum Value {
     Time(&'static str, String),
     /// It has texts, which are read as times.
     Read,
+    /// It is cast to a DECIMAL of so many digits, of which so many stand behind the point.
+    Decimal(u64, i64),
 }
 
 impl Mixed {
@@ -62,8 +72,33 @@ impl Mixed {
         found
     }
 
-    /// The error about a text that is no number or no time, by the comparison that it is of.
+    /// The casts to DECIMAL of a statement.
+    pub(super) fn decimals(statement: &mut Statement) -> Vec<Self> {
+        let mut found = Vec::new();
+        let Some(sql) = inner(statement) else { return found };
+        let _ = visit_expressions(&*sql, |expr: &ast::Expr| {
+            if let ast::Expr::Cast { data_type, .. } = expr
+                && let Some((digits, behind)) = decimal(data_type)
+                && found.len() < MOST
+            {
+                let (start, value) = (expr.span().start, Value::Decimal(digits, behind));
+                found.push(Self { column: String::new(), place: Some((start.line, start.column)), value });
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        found
+    }
+
+    /// The error about a value that is no number or no time, or that a DECIMAL has no room for, by the comparison or
+    /// cast that it is of.
     pub(super) fn explain(all: &[Self], error: SqlError) -> SqlError {
+        if let Some((_, end)) = error.message().split_once(NO_ROOM) {
+            let mut casts = all.iter().filter(|mixed| mixed.value.ends_at(end));
+            return match (casts.next().and_then(|cast| cast.place), casts.next()) {
+                (Some((line, place)), None) => error.at(line, place),
+                _ => error,
+            };
+        }
         let is_meant = |mixed: &&Self| match (&mixed.value, error.text_of_number(), error.text_of_time()) {
             (Value::Text(value), Some(text), _) => value == text,
             (Value::Time(_, value), _, Some(text)) => value == text,
@@ -94,6 +129,7 @@ impl Mixed {
             Value::Time(what, value) => {
                 (format!("`{column}` is a {what}, and '{value}' is none"), TIMES.to_owned())
             }
+            Value::Decimal(..) => return error,
             Value::Read => (
                 format!(
                     "`{column}` is text, and '{text}' in it is no {}",
@@ -107,6 +143,28 @@ impl Mixed {
         };
         let (line, place) = mixed.place.unwrap_or_default();
         SqlError::invalid(why).at(line, place).hint(hint)
+    }
+}
+
+impl Value {
+    /// Whether it is a DECIMAL whose largest or smallest value this is.
+    fn ends_at(&self, end: &str) -> bool {
+        let Self::Decimal(digits, behind) = self else { return false };
+        let point = end.split_once('.').map_or(0, |(_, behind)| behind.len());
+        end.matches('9').count() as u64 == *digits && i64::try_from(point) == Ok(*behind)
+    }
+}
+
+/// The digits of a type that is a DECIMAL, and those behind the point.
+fn decimal(ty: &ast::DataType) -> Option<(u64, i64)> {
+    use ast::DataType as D;
+    match ty {
+        D::Decimal(digits) | D::Numeric(digits) | D::Dec(digits) => match digits {
+            ExactNumberInfo::None => None,
+            ExactNumberInfo::Precision(digits) => Some((*digits, 0)),
+            ExactNumberInfo::PrecisionAndScale(digits, behind) => Some((*digits, *behind)),
+        },
+        _ => None,
     }
 }
 

@@ -66,18 +66,21 @@ pub(super) struct Planned {
 /// Plans a parsed statement whose parameters have values.
 pub(super) async fn plan(
     state: &SessionState,
-    statement: Statement,
+    mut statement: Statement,
     window: Option<&Window>,
     tables: &[String],
 ) -> Result<Planned, SqlError> {
     let (headings, correlated) = (Headings::of(&statement), Correlated::of(&statement));
-    let logical = logical(state, statement, tables).await?;
+    let (names, decimals) = (Names::of(&mut statement), Mixed::decimals(&mut statement));
+    let logical = logical(state, statement, tables).await.map_err(|error| names.of_list(error))?;
     let logical = match window {
         Some(window) => window.of(logical)?,
         None => logical,
     };
-    let (mixed, correlated) = (Mixed::of(&logical), correlated.planned(&logical));
-    let translate = |e| correlated.explain(Mixed::explain(&mixed, SqlError::from_datafusion(e, tables)));
+    let correlated = correlated.planned(&logical);
+    let mixed: Vec<Mixed> = Mixed::of(&logical).into_iter().chain(decimals).collect();
+    let explain = |error| names.of_list(correlated.explain(Mixed::explain(&mixed, error)));
+    let translate = |e| explain(SqlError::from_datafusion(e, tables));
     bounds::written_out(&logical).map_err(translate)?;
     let logical = state.optimize(&logical).map_err(translate)?;
     // EXPLAIN has what a rule refuses as a line of the plan.

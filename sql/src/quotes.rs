@@ -10,7 +10,9 @@ use datafusion::sql::parser::Statement;
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 use super::walk::inner;
-use super::wording::{AS_WRITTEN, IN_WHERE, NO_COLLATE, NO_ELEMENTS, NO_FIELDS, OCCURS, TWICE, TYPES};
+use super::wording::{
+    AS_WRITTEN, DISTINCT_ORDER, IN_WHERE, NO_COLLATE, NO_ELEMENTS, NO_FIELDS, OCCURS, TWICE, TYPES,
+};
 use crate::walk::Visit;
 
 /// Line and column in the statement.
@@ -43,6 +45,8 @@ pub(super) struct Names {
     filters: Vec<(Place, Place)>,
     /// Without quotes, where something is compared with them.
     bare: Vec<String>,
+    /// Columns that a SELECT DISTINCT is ordered by.
+    ordered: Vec<(String, Place)>,
 }
 
 impl Names {
@@ -57,7 +61,7 @@ impl Names {
     /// An error in the words of the statement, with a hint where a name was meant as something else.
     pub(super) fn explain(&self, error: SqlError, state: &SessionState) -> SqlError {
         let error = self.of_filter(self.of_call(error, state), state);
-        let error = self.of_names(self.of_list(self.of_field(error)));
+        let error = self.of_order(self.of_names(self.of_list(self.of_field(error))));
         if let Some((line, column)) = self.collated.first().filter(|_| error.message() == NO_COLLATE) {
             return error.at(*line, *column);
         }
@@ -159,13 +163,23 @@ impl Names {
     }
 
     /// The error about a text or a time that is read like a list, with how it is written there.
-    fn of_list(&self, error: SqlError) -> SqlError {
+    pub(super) fn of_list(&self, error: SqlError) -> SqlError {
         let what = error.message().strip_suffix(NO_ELEMENTS).map(str::to_owned);
         match (self.listed.as_slice(), what) {
             ([(written, (line, place))], Some(what)) => error
                 .worded(format!("`{written}` is of {what}, which has no elements and no slices"))
                 .at(*line, *place),
             _ => error,
+        }
+    }
+
+    /// The error about a column that a SELECT DISTINCT is ordered by and does not select, with its place.
+    fn of_order(&self, error: SqlError) -> SqlError {
+        let [before, behind] = DISTINCT_ORDER;
+        let column = error.message().strip_prefix(before).and_then(|rest| rest.strip_suffix(behind));
+        match column.and_then(|column| self.ordered.iter().find(|(name, _)| name == column)) {
+            Some((_, (line, place))) => error.at(*line, *place),
+            None => error,
         }
     }
 

@@ -30,6 +30,13 @@ pub(super) const IN_WHERE: &str = " stands in WHERE, which is asked of each row 
 /// How the guess ends that differs from a name in double quotes in the case of its letters.
 pub(super) const AS_WRITTEN: &str = "A name in double quotes is read as it is written";
 
+/// What the error about an order of SELECT DISTINCT says before the name of its column, and behind it.
+pub(super) const DISTINCT_ORDER: [&str; 2] =
+    ["SELECT DISTINCT is ordered by `", "`, which it does not select"];
+
+/// What stands between a number and the largest of the DECIMAL that has no room for it.
+pub(super) const NO_ROOM: &str = " does not fit into a DECIMAL that ends at ";
+
 /// What is said of COLLATE.
 pub(super) const NO_COLLATE: &str = "COLLATE is not supported";
 

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Ident, Select, SelectItem, Spanned, Subscript, Value, Visitor,
+    AccessExpr, BinaryOperator, Expr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr,
+    Spanned, Subscript, Value, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::{Names, Place};
 use crate::dialect;
+use crate::expanded::name;
+use crate::walk::visit_expressions;
 
 /// The name of a column of a result where the statement says it, in its place.
 fn named(item: &SelectItem) -> Option<(String, Place)> {
@@ -32,6 +35,16 @@ fn bare(expr: &Expr) -> Option<String> {
         Expr::Identifier(name) if name.quote_style.is_none() => Some(name.value.clone()),
         _ => None,
     }
+}
+
+/// The name of a column, without its table, and its place.
+fn column(expr: &Expr) -> Option<(String, Place)> {
+    let parts = match expr {
+        Expr::Identifier(column) => std::slice::from_ref(column),
+        Expr::CompoundIdentifier(parts) => parts.as_slice(),
+        _ => return None,
+    };
+    Some((name(parts.last()?), place(parts.first()?)))
 }
 
 fn place(name: &Ident) -> Place {
@@ -84,6 +97,21 @@ impl Visitor for Names {
                 self.collated.extend(collation.0.first().and_then(|part| part.as_ident()).map(place));
             }
             _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        if let SetExpr::Select(select) = &*query.body
+            && let Some(OrderBy { kind: OrderByKind::Expressions(keys), .. }) = &query.order_by
+            && select.distinct.is_some()
+        {
+            for key in keys {
+                let _ = visit_expressions(&key.expr, |part: &Expr| {
+                    self.ordered.extend(column(part));
+                    ControlFlow::<()>::Continue(())
+                });
+            }
         }
         ControlFlow::Continue(())
     }

@@ -4,7 +4,7 @@
 use super::lists;
 use super::text::between;
 use crate::error::SqlError;
-use crate::wording::{IN_WHERE, NO_ELEMENTS, NO_FIELDS, TYPES};
+use crate::wording::{DISTINCT_ORDER, IN_WHERE, NO_ELEMENTS, NO_FIELDS, TYPES};
 
 /// Columns outside of a grouping, and values of types that a function does not take.
 pub(super) fn misused(text: &str) -> Option<SqlError> {
@@ -70,7 +70,8 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
     let ordered = between(text, "For SELECT DISTINCT, ORDER BY expressions ", " must appear in select list");
     ordered.map(|key| {
         let key = key.rsplit_once('.').filter(|_| !key.contains('(')).map_or(key, |(_, name)| name);
-        SqlError::invalid(format!("SELECT DISTINCT is ordered by `{key}`, which it does not select"))
+        let [before, behind] = DISTINCT_ORDER;
+        SqlError::invalid(format!("{before}{key}{behind}"))
             .hint(format!("which of the rows that are one gives it? write GROUP BY .. ORDER BY min({key})"))
     })
 }

@@ -1,5 +1,6 @@
 //! Errors about what the engine does not do, with what is written in its place.
 
+use super::NO_ROOM;
 use crate::error::SqlError;
 
 /// The error that a message of the engine means, if it is one of these.
@@ -31,7 +32,7 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
     {
         let value = before.rsplit(' ').next().unwrap_or(before);
         let (_, end) = rest.split_once(end)?;
-        let why = format!("{value} does not fit into a DECIMAL that ends at {end}");
+        let why = format!("{value}{NO_ROOM}{end}");
         return Some(
             SqlError::invalid(why).hint("TRY_CAST is null for it, and DECIMAL(38, 2) has room for more"),
         );
