@@ -203,6 +203,11 @@ fn a_line_that_is_no_command_is_an_error_at_once() {
     // What is typed may have several lines, and Ctrl-C gives it up.
     has(&shell.line("SELECT 41\r+ 1 AS answer;"), &["42", "(1 row)"]);
     shell.0.ready(PROMPT);
+    shell.0.keys("SELECT 50\r");
+    shell.0.until("... `;` runs the statement");
+    shell.0.keys("+ 1 AS answer;\r");
+    shell.0.until("51");
+    shell.0.ready(PROMPT);
     shell.0.keys("SELECT 'half a text;\r\u{3}");
     has(&shell.line("SELECT 6 * 9 AS answer; SELECT 5 * 5 AS more;"), &["54", "25"]);
     has(&shell.line("SELECT nothing;"), &["error: "]);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::{CmdKind, Highlighter};
-use rustyline::hint::Hinter;
+use rustyline::hint::{Hint, Hinter};
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{ColorMode, CompletionType, Config, Helper};
@@ -23,6 +23,12 @@ const KEPT: usize = 10_000;
 
 /// What is said of a command inside of a statement.
 const OPEN: &str = "  -- a statement is open: end it with `;` instead, or give it up with Ctrl-C";
+
+/// What a new line of an open statement shows until something is typed there.
+const MORE: &str = "... `;` runs the statement, Ctrl-C gives it up";
+
+/// The same where a text, a name or a comment is open, in which `;` ends nothing.
+const QUOTED: &str = "... a quotation or a comment is open; Ctrl-C gives it up";
 
 /// Reads statements and dot commands.
 pub struct Editor<'a> {
@@ -109,8 +115,32 @@ struct Help<'a> {
 
 impl Helper for Help<'_> {}
 
+/// What is shown behind the text and never becomes part of it.
+struct Shown(&'static str);
+
+impl Hint for Shown {
+    fn display(&self) -> &str {
+        self.0
+    }
+
+    fn completion(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// What stands in the place of a prompt on a line that goes on with a statement: the editor has one prompt.
+fn more(input: &str, at: usize) -> Option<Shown> {
+    let is_new_line = at == input.len() && input.ends_with('\n');
+    let is_quoted = || !is_complete(&format!("{input};"));
+    (is_new_line && !is_complete(input)).then(|| Shown(if is_quoted() { QUOTED } else { MORE }))
+}
+
 impl Hinter for Help<'_> {
-    type Hint = String;
+    type Hint = Shown;
+
+    fn hint(&self, line: &str, at: usize, _: &rustyline::Context<'_>) -> Option<Shown> {
+        more(line, at)
+    }
 }
 
 impl Validator for Help<'_> {
@@ -129,6 +159,10 @@ impl Validator for Help<'_> {
 impl Highlighter for Help<'_> {
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
         Cow::Owned(coloured(line))
+    }
+
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        Cow::Owned(format!("\x1b[2m{hint}\x1b[0m"))
     }
 
     fn highlight_char(&self, _: &str, _: usize, kind: CmdKind) -> bool {
@@ -169,4 +203,25 @@ impl Completer for Help<'_> {
 
 fn pair(text: String) -> Pair {
     Pair { display: text.trim_end().to_owned(), replacement: text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_line_of_an_open_statement_says_how_it_ends() {
+        for (input, shown) in [
+            ("SELECT 1\n", Some(MORE)),
+            ("SELECT 1 -- ;\n", Some(MORE)),
+            ("SELECT 'half;\n", Some(QUOTED)),
+            ("/* half\n", Some(QUOTED)),
+            ("SELECT 1\nFROM", None),
+            ("SELECT 1;\n", None),
+            ("\n", None),
+        ] {
+            assert_eq!(more(input, input.len()).map(|hint| hint.0), shown, "{input:?}");
+        }
+        assert!(more("SELECT 1\n", 3).is_none());
+    }
 }
