@@ -166,7 +166,7 @@ def latency(server, options, report):
 
 def dropped(server, options, report):
     before = (server.rss(), server.files())
-    sql = "SELECT value, repeat('x', 1000) AS x FROM generate_series(1, 100000000)"
+    sql = "SELECT range, repeat('x', 1000) AS x FROM range(100000000)"
     descriptor = flight.FlightDescriptor.for_command(json.dumps({"sql": sql}).encode())
 
     def drop(_):
@@ -217,7 +217,7 @@ def mixed(server, options, report):
         "SELECT 1",
         f'SELECT count(*) FROM "{options.dataset}"',
         f'SELECT * FROM "{options.dataset}" ORDER BY row LIMIT 100',
-        "SELECT value % 100 AS g, count(*) FROM generate_series(1, 200000) GROUP BY g",
+        "SELECT range % 100 AS g, count(*) FROM range(200000) GROUP BY g",
     ]
     vectors = {"vectors": {"dataset": options.dataset, "feature": options.feature, "rows": [0, 2000]}}
 

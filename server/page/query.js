@@ -18,7 +18,7 @@ const EXAMPLES = [
   ['Which rows made the model answer that', "SELECT score, in_target, record\nFROM influence('POOL', prompt => 'What is 7*8?', completion => '56')\nORDER BY score DESC\nLIMIT 10"],
   ['Rows most like a text', "SELECT id, similarity, record\nFROM nearest('POOL', text => 'Is 7 odd?')\nLIMIT 10"],
   ['Rows that are left out', "SELECT reason, count(*) AS n\nFROM excluded('POOL', 'TARGET')\nGROUP BY reason"],
-  ['A million numbers', 'SELECT value, value % 97 AS rest FROM generate_series(1, 1000000)'],
+  ['A million numbers', 'SELECT n, n % 97 AS rest FROM generate_series(1, 1000000) AS t(n)'],
   ['What runs on the server', "SELECT id, token, statement, state, rows\nFROM gstore.statements\nWHERE state <> 'ended'"],
 ];
 

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::{Asked, Parameters, SqlErrorKind, SqlResult, SqlSession};
 
-    const SORTED: &str = "SELECT value FROM generate_series(1, 100000) ORDER BY value % 7";
+    const SORTED: &str = "SELECT range FROM range(100000) ORDER BY range % 7";
 
     async fn sorted(session: &SqlSession, memory: Option<SqlResources>) -> Result<usize, SqlError> {
         counted(session.run_asked(SORTED, Asked { memory, ..Asked::default() }).await?).await

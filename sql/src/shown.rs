@@ -188,7 +188,7 @@ mod tests {
             ("b", "SELECT 2 AS x"),
             ("listed", "SELECT id FROM influence('a, b', ['a:x', 'b'])"),
             ("subtask_of", "SELECT id FROM influence(pool => ('a'), target => 'a:x,b:y', k => 5)"),
-            ("whole", "WITH a AS (SELECT 1 AS x) SELECT x FROM a JOIN generate_series(1, 3) ON value = x"),
+            ("whole", "WITH a AS (SELECT 1 AS x) SELECT x FROM a JOIN range(3) ON range = x"),
             ("system", "SELECT name FROM gstore.tags UNION SELECT table_name FROM information_schema.tables"),
             ("upon", "SELECT x FROM Whole"),
             ("table_gone", "SELECT id FROM (SELECT * FROM store.data.gone)"),

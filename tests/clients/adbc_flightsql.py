@@ -35,7 +35,7 @@ with connect(**bearer) as connection, connection.cursor() as cursor:
     cursor.execute(STATEMENTS[-2])
     reader = cursor.fetch_record_batch()
     assert reader.read_next_batch().num_rows > 0
-    cursor.execute("SELECT value, repeat('x', 1000) AS x FROM generate_series(1, 10000000)")
+    cursor.execute("SELECT range, repeat('x', 1000) AS x FROM range(10000000)")
     assert cursor.fetchone()[0] == 1
 
 with connect(**bearer) as connection, connection.cursor() as cursor:

@@ -32,7 +32,7 @@ STATEMENTS = [
     "SELECT * FROM gstore.features ORDER BY number",
     "SELECT created FROM gstore.snapshots ORDER BY number",
     "SELECT row FROM pool WHERE row > 100000",
-    "SELECT value, repeat('x', 300) AS x FROM generate_series(1, 30000)",
+    "SELECT range, repeat('x', 300) AS x FROM range(30000)",
     "DESCRIBE pool",
 ]
 

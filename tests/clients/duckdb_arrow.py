@@ -24,7 +24,7 @@ with dbapi.connect(URI, autocommit=True, db_kwargs=bearer) as connection, connec
     assert len(products) == 6 and products[0] > 0, products
 
     # A stream that is read once and never held whole.
-    cursor.execute("SELECT value, repeat('x', 300) AS x FROM generate_series(1, 30000)")
+    cursor.execute("SELECT value, repeat('x', 300) AS x FROM generate_series(1, 30000) AS t(value)")
     stream = cursor.fetch_record_batch()
     assert duckdb.sql("SELECT sum(value)::BIGINT, count(DISTINCT x) FROM stream").fetchall() == [(450015000, 1)]
 

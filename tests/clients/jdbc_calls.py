@@ -128,7 +128,7 @@ action("ClosePreparedStatement", field(1, handle))
 
 # Statement.executeUpdate, and close of a cursor in the middle.
 raises(pa.ArrowInvalid, lambda: prepare("DELETE FROM pool"), "gstore delete")
-handle, _, _ = prepare("SELECT value FROM generate_series(1, 10000000)")
+handle, _, _ = prepare("SELECT range FROM range(10000000)")
 info = client.get_flight_info(
     flight.FlightDescriptor.for_command(packed("CommandPreparedStatementQuery", field(1, handle))), options
 )

@@ -15,7 +15,7 @@ with dbapi.connect(URI, autocommit=True, db_kwargs=bearer) as connection:
     assert half.schema["half"] == polars.Array(polars.Float16, DIM), half.schema
 
     # In batches, of which each is a frame.
-    sql = "SELECT value FROM generate_series(1, 100000)"
+    sql = "SELECT value FROM generate_series(1, 100000) AS t(value)"
     parts = list(polars.read_database(sql, connection=connection, iter_batches=True, batch_size=10000))
     assert len(parts) > 1 and sum(part["value"].sum() for part in parts) == 5000050000
 

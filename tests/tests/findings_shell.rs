@@ -145,7 +145,7 @@ fn dot_commands_work_through_a_pipe() {
     assert!(fine && shown.starts_with("b\n2\n") && shown.ends_with("\nd\n4\n"), "{shown}{said}");
     assert!(shown.contains("c = 3\n"), "{shown}");
     assert_eq!(fs_err::read_to_string(place.path("one.csv")).expect("written"), "a\n1\n");
-    let half = ".output part.csv\nSELECT 1 AS n;\nSELECT 1 // (9000 - value) AS n FROM range(30000);";
+    let half = ".output part.csv\nSELECT 1 AS n;\nSELECT 1 // (9000 - range) AS n FROM range(30000);";
     let (_, said, fine) = piped(&place, &["query"], half);
     assert!(!fine && said.contains("divided by 0"), "{said}");
     assert_eq!(fs_err::read_to_string(place.path("part.csv")).expect("written"), "n\n1\n");
@@ -357,11 +357,11 @@ fn results_go_to_files_and_statements_come_from_files() {
     // A Parquet file is one result. What fails leaves nothing of itself in any file.
     shell.line(".output rows.parquet");
     has(&shell.line("SELECT nothing;"), &["error: "]);
-    has(&shell.line("SELECT 1 // (9000 - value) AS n FROM range(30000);"), &["divided by 0"]);
+    has(&shell.line("SELECT 1 // (9000 - range) AS n FROM range(30000);"), &["divided by 0"]);
     has(&shell.line("SELECT id FROM pool;"), &["(2040 rows to rows.parquet)"]);
     has(&shell.line("SELECT id FROM target;"), &["rows.parquet has a result and holds no other"]);
     shell.line(".output rows.json");
-    has(&shell.line("SELECT 1 // (9000 - value) AS n FROM range(30000);"), &["divided by 0"]);
+    has(&shell.line("SELECT 1 // (9000 - range) AS n FROM range(30000);"), &["divided by 0"]);
     has(&shell.line("SELECT 7 AS n;"), &["(1 row to rows.json)"]);
     shell.line(".output");
     assert_eq!(fs_err::read_to_string(place.path("rows.json")).expect("written"), "{\"n\":7}\n");

@@ -130,17 +130,17 @@ async fn short_statements_do_not_take_the_memory() {
 async fn wide_values_are_not_repeated_for_many_rows() {
     let server = Server::start(options());
     let client = Client::of(&server).await;
-    let many = "generate_series(1, 200000)";
+    let many = "range(200000)";
     for sql in [
         format!(
-            "SELECT a.v, value FROM (SELECT repeat(id, 3000000) AS v FROM pool LIMIT 1) a CROSS JOIN {many}"
+            "SELECT a.v, range FROM (SELECT repeat(id, 3000000) AS v FROM pool LIMIT 1) a CROSS JOIN {many}"
         ),
         format!(
-            "SELECT a.v, b.value FROM (SELECT max(repeat(id, 3000000)) AS v FROM pool) a JOIN {many} b ON true"
+            "SELECT a.v, b.range FROM (SELECT max(repeat(id, 3000000)) AS v FROM pool) a JOIN {many} b ON true"
         ),
-        format!("SELECT (SELECT max(repeat(id, 3000000)) FROM pool) AS v, value FROM {many}"),
+        format!("SELECT (SELECT max(repeat(id, 3000000)) FROM pool) AS v, range FROM {many}"),
         "SELECT unnest(range(1, 1000000)) AS n, repeat(id, 1000) AS v FROM pool".to_owned(),
-        format!("SELECT first_value(repeat('x', value % 2 + 30000)) OVER () AS v FROM {many}"),
+        format!("SELECT first_value(repeat('x', range % 2 + 30000)) OVER () AS v FROM {many}"),
     ] {
         let code = refused(&client, &sql).await;
         assert!(matches!(code, Code::InvalidArgument | Code::ResourceExhausted), "{sql}: {code:?}");
@@ -155,7 +155,7 @@ async fn a_reader_that_never_reads_loses_its_statement() {
     let limits = Limits { connections, batch_bytes: 10_000, ..Limits::default() };
     let server = Server::start(ServeOptions { limits, ..options() });
     let client = Client::of(&server).await;
-    let sql = "SELECT a.value FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    let sql = "SELECT a.range FROM range(1000000) a, range(1000000) b";
     let mut unread = Vec::new();
     for _ in 0..3 {
         let info = client.info(statement(sql)).await.unwrap();

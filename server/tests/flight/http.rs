@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{Server, options, token};
 
-const ENDLESS: &str = "SELECT a.value FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+const ENDLESS: &str = "SELECT a.range FROM range(1000000) a, range(1000000) b";
 
 /// An answer.
 struct Answer {
@@ -188,7 +188,7 @@ fn rows_come_in_the_formats_of_the_command() {
     let exact = json!({"n": {"$number": "9007199254740993"}, "f": {"$number": "NaN"}, "two": 2});
     assert_eq!(lines(&ask(&server, &json!({"sql": sql, "format": "page"})))[1], exact);
     let ranked = json!({
-        "sql": "SELECT 9007199254740993 + value AS n FROM generate_series(-9007199254740990, 0, 9007199254740990)",
+        "sql": "SELECT 9007199254740993 + generate_series AS n FROM generate_series(-9007199254740990, 0, 9007199254740990)",
         "format": "page", "order": [{"column": 0, "descending": true}],
     });
     let ranked = lines(&ask(&server, &ranked));

@@ -14,7 +14,7 @@ use crate::client::{Client, statement};
 use crate::{Server, options};
 
 /// Rows without an end.
-const ENDLESS: &str = "SELECT a.value FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+const ENDLESS: &str = "SELECT a.range FROM range(1000000) a, range(1000000) b";
 
 fn limited(limits: Limits) -> ServeOptions {
     ServeOptions { limits, ..options() }
@@ -105,7 +105,7 @@ async fn large_messages_and_more_memory_than_one_token_has_are_refused() {
     let refused = client.sql(&long).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("more than 1048576 bytes"), "{refused}");
-    let sort = "SELECT * FROM generate_series(1, 3000000) ORDER BY value % 1000, value";
+    let sort = "SELECT * FROM range(3000000) ORDER BY range % 1000, range";
     let refused = client.sql(sort).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     assert!(refused.message().contains("one client may hold"), "{refused}");
@@ -137,7 +137,7 @@ async fn a_matrix_counts_to_the_memory_of_its_token() {
 async fn answers_are_cut_into_messages_by_bytes() {
     let server = Server::start(limited(Limits { batch_bytes: 10_000, ..Limits::default() }));
     let client = Client::of(&server).await;
-    let sql = "SELECT value, repeat('x', 100) AS x FROM generate_series(1, 20000)";
+    let sql = "SELECT range, repeat('x', 100) AS x FROM range(20000)";
     let (_, batches) = client.sql(sql).await.unwrap();
     assert_eq!(batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 20_000);
     assert!(batches.len() > 100, "{}", batches.len());
@@ -149,7 +149,7 @@ async fn stopping_waits_a_while_and_then_tells_who_is_left() {
     let client = Client::of(&server).await;
     let slow = client.info(statement(ENDLESS)).await.unwrap();
     let mut endless = client.stream(slow.endpoint[0].ticket.clone().unwrap()).await.unwrap();
-    let sql = "SELECT value, repeat('x', 100) AS x FROM generate_series(1, 200000)";
+    let sql = "SELECT range, repeat('x', 100) AS x FROM range(200000)";
     let long = client.info(statement(sql)).await.unwrap();
     let mut ending = client.stream(long.endpoint[0].ticket.clone().unwrap()).await.unwrap();
     ending.message().await.unwrap();

@@ -1,11 +1,12 @@
 //! Names that a statement gives to columns where the engine does not look for them: those of the result in `HAVING`.
 //! Subqueries that are joined by names of columns get names of their own, for it knows columns of tables alone there.
+//! The column of a series has the name of its function.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Query, Select, SelectItem, Statement, TableAlias, TableFactor, TableWithJoins,
-    VisitorMut,
+    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, Statement, TableAlias,
+    TableAliasColumnDef, TableFactor, TableWithJoins, VisitorMut,
 };
 
 use super::merged::joins_without_condition;
@@ -17,6 +18,9 @@ use crate::walk::{VisitMut, visit_expressions};
 /// stand for is repeated.
 const MOST_NAMES: usize = 100;
 const LONGEST: usize = 1000;
+
+/// Functions in FROM whose column has their name, as in DuckDB; the engine calls it `value`.
+pub(crate) const SERIES: [&str; 2] = ["generate_series", "range"];
 
 /// Puts the names of a statement where the engine finds them.
 pub(super) fn put(sql: &mut Statement) {
@@ -38,6 +42,29 @@ impl VisitorMut for Aliases {
         having(select);
         joined(select);
         ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name: function, args: Some(_), alias, .. } = table {
+            series(function, alias);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Gives the column of a series the name of its function, unless the statement names it.
+fn series(function: &ObjectName, alias: &mut Option<TableAlias>) {
+    let [function] = function.0.as_slice() else { return };
+    let called = function.as_ident().map(name).filter(|called| SERIES.contains(&called.as_str()));
+    let Some(called) = called else { return };
+    let alias = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: Ident::new(called.as_str()),
+        columns: Vec::new(),
+        at: None,
+    });
+    if alias.columns.is_empty() {
+        alias.columns.push(TableAliasColumnDef::from_name(called));
     }
 }
 
@@ -187,6 +214,11 @@ mod tests {
             (
                 "SELECT max(id) AS id FROM t JOIN u USING(id) GROUP BY k HAVING id > 1",
                 "SELECT max(id) AS id FROM t JOIN u USING(id) GROUP BY k HAVING id > 1",
+            ),
+            ("SELECT range FROM Range(3)", "SELECT range FROM Range(3) AS range (range)"),
+            (
+                "SELECT * FROM range(3) AS t(x), generate_series(1, 3) g",
+                "SELECT * FROM range(3) AS t (x), generate_series(1, 3) g (generate_series)",
             ),
         ] {
             let mut statement = crate::dialect::parse(sql).unwrap();

@@ -6,6 +6,7 @@ use datafusion::common::SchemaError;
 use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
 
+use crate::dialect::SERIES;
 use crate::error::SqlError;
 use crate::virtuals::Virtual;
 use crate::wording::{AS_WRITTEN, OCCURS};
@@ -51,8 +52,10 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
                     names.first().unwrap_or(&"name")
                 ));
             }
-            if names.contains(&"value") && ["generate_series", "range"].contains(&field.name.as_str()) {
-                return unknown.hint("its column is called `value`");
+            if let Some(series) =
+                names.iter().find(|name| SERIES.contains(*name)).filter(|_| lower == "value")
+            {
+                return unknown.hint(format!("the column of {series}(..) is called `{series}`"));
             }
             let guess = nearest(&field.name, names.iter().copied());
             if let Some(hint) = computed(&field.name) {

@@ -109,7 +109,7 @@ async fn memory_is_limited() {
     let store = small_store();
     let options = SqlOptions { threads: 1, memory_limit: 1 << 20, ..SqlOptions::default() };
     let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
-    let sql = "SELECT * FROM generate_series(1, 3000000) ORDER BY value % 1000, value";
+    let sql = "SELECT * FROM range(3000000) ORDER BY range % 1000, range";
     let error = slt::run(&session, sql).await.unwrap_err();
     assert_eq!(error.kind(), SqlErrorKind::Memory, "{error}");
 }
@@ -130,7 +130,7 @@ fn a_raised_flag_stops_a_statement() {
         Ok::<_, SqlError>(String::from_utf8(out).unwrap())
     };
     assert_eq!(run("SELECT row, id FROM pool WHERE row < 2;").unwrap(), "row,id\n0,p0\n1,p1\n");
-    let endless = "SELECT count(*) FROM generate_series(1, 1000000) a JOIN generate_series(1, 1000000) b ON a.value < b.value";
+    let endless = "SELECT count(*) FROM range(1000000) a JOIN range(1000000) b ON a.range < b.range";
     let (elapsed, error) = std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(Duration::from_millis(200));

@@ -81,7 +81,7 @@ async fn functions_with_limits_give_what_they_gave() {
         ("SELECT levenshtein('kitten', 'sitting'), array_has_all([1, 2], [2])", "3|true"),
         ("SELECT count(*) FROM pool WHERE (id || NULL) IS NULL", "12"),
         ("SELECT sum(length(repeat('x', 1000000))) FROM pool", "12000000"),
-        ("SELECT max(length(repeat('x', value * 200))) FROM generate_series(1, 1000)", "200000"),
+        ("SELECT max(length(repeat('x', range * 200))) FROM range(1, 1001)", "200000"),
     ] {
         let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         assert_eq!(rows.join("\n").replace([' ', '\t'], "").replace('|', ""), plain(expected), "{sql}");
@@ -116,10 +116,9 @@ async fn what_functions_make_counts_against_the_memory_while_it_is_held() {
     let store = small_store();
     let options = SqlOptions { threads: 1, memory_limit: 96 << 20, ..SqlOptions::default() };
     let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
-    let error =
-        slt::run(&session, "SELECT length(repeat('x', value % 7 + 1000000)) FROM generate_series(1, 4000)")
-            .await
-            .unwrap_err();
+    let error = slt::run(&session, "SELECT length(repeat('x', range % 7 + 1000000)) FROM range(4000)")
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), SqlErrorKind::Memory, "{error}");
     // What the first has held is free again, each time.
     for _ in 0..8 {
@@ -132,7 +131,7 @@ async fn what_functions_make_counts_against_the_memory_while_it_is_held() {
 async fn long_constants_are_not_repeated_for_many_rows() {
     let (_store, session) = session(1);
     let long = "x".repeat(100_000);
-    let many = "FROM generate_series(1, 1000000)";
+    let many = "FROM generate_series(1, 1000000) AS t(value)";
     for sql in [
         format!("SELECT '{long}' AS a, value {many}"),
         format!("SELECT min(arrow_cast(repeat('x', 3000000), 'LargeUtf8')) {many}"),
@@ -232,7 +231,7 @@ async fn views_upon_views_are_one_chain() {
         let name = DatasetName::try_from(format!("v{i}").as_str()).unwrap();
         store.create_view(&name, sql, ViewOptions::default()).unwrap();
     };
-    save(0, "SELECT value AS x FROM generate_series(1, 3)");
+    save(0, "SELECT generate_series AS x FROM generate_series(1, 3)");
     (1..=25).for_each(|i| save(i, &format!("SELECT v.x + v.x AS x FROM v{} AS v", i - 1)));
     let session = SqlSession::new(store.snapshot().unwrap(), SqlOptions::default()).unwrap();
     let error = slt::run(&session, "SELECT x FROM v25 WHERE x > 0").await.unwrap_err();
@@ -279,7 +278,7 @@ async fn sorts_of_what_functions_make_spill() {
     let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
     let sql = "SELECT max(r) AS r, max(k) AS k FROM (SELECT k, row_number() OVER (ORDER BY k DESC) AS r FROM \
                (SELECT 'abcdefghijklmnopqrstuvwxyz0123456789' || (value * 7919 % 1000003) AS k \
-               FROM generate_series(1, 600000)))";
+               FROM generate_series(1, 600000) AS t(value)))";
     let rows = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{e}")).1;
     assert_eq!(rows.len(), 1);
     assert!(rows[0].contains("600000"), "{rows:?}");
@@ -290,10 +289,10 @@ async fn what_repeats_text_works_on_few_rows_at_a_time() {
     let (_store, session) = session(2);
     for (sql, rows, most) in [
         ("SELECT a.id, b.row FROM pool a CROSS JOIN pool b", 144, 1024),
-        ("SELECT a.id, b.value FROM pool a CROSS JOIN generate_series(1, 3000) b", 36_000, 1024),
-        ("SELECT (SELECT max(id) FROM pool) AS id, value FROM generate_series(1, 3000)", 3000, 1024),
+        ("SELECT a.id, b.range FROM pool a CROSS JOIN range(3000) b", 36_000, 1024),
+        ("SELECT (SELECT max(id) FROM pool) AS id, range FROM range(3000)", 3000, 1024),
         ("SELECT id, unnest(range(0, 3000)) AS n FROM pool WHERE row = 1", 3000, 1024),
-        ("SELECT value FROM generate_series(1, 10000)", 10_000, 8192),
+        ("SELECT range FROM range(10000)", 10_000, 8192),
     ] {
         let mut result = session.run(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         let (mut all, mut largest) = (0, 0);
