@@ -12,15 +12,13 @@ use datafusion::sql::sqlparser::ast::{
 use super::merged::joins_without_condition;
 use super::ordered;
 use crate::expanded::name;
+use crate::names::SERIES;
 use crate::walk::{VisitMut, visit_expressions};
 
 /// Most names of one `HAVING` that are looked up, and the longest expression that may stand for each: what they
 /// stand for is repeated.
 const MOST_NAMES: usize = 100;
 const LONGEST: usize = 1000;
-
-/// Functions in FROM whose column has their name, as in DuckDB; the engine calls it `value`.
-pub(crate) const SERIES: [&str; 2] = ["generate_series", "range"];
 
 /// Puts the names of a statement where the engine finds them.
 pub(super) fn put(sql: &mut Statement) {

@@ -39,7 +39,6 @@ mod tokens;
 mod twice;
 mod types;
 
-pub(crate) use aliases::SERIES;
 pub(crate) use calls::{known, resolve};
 pub(crate) use columns::expand as expand_columns;
 pub(crate) use given::names_itself;

@@ -6,8 +6,8 @@ use datafusion::common::SchemaError;
 use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
 
-use crate::dialect::SERIES;
 use crate::error::SqlError;
+use crate::names::SERIES;
 use crate::virtuals::Virtual;
 use crate::wording::{AS_WRITTEN, OCCURS};
 
