@@ -32,7 +32,7 @@ pub use arguments::{DatasetNote, FactorArguments, FactorStage, ScoreArguments};
 pub use error::FactorError;
 pub use reader::{FactorParts, FactorReader};
 use reader::{Pair, lambda_files};
-pub use scores::{ALL_MODULES, ScoreFolder, ScoreSide, ScoreTable};
+pub use scores::{ALL_MODULES, ScoreFolder, ScoreKind, ScoreSide, ScoreTable};
 use tensors::Tensors;
 
 /// A partition: of the data, and of the modules.

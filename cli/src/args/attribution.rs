@@ -11,7 +11,8 @@ use super::{ComparisonArgs, ReportArgs};
 #[command(next_help_heading = "Scores")]
 pub struct ScoresArgs {
     /// Files of scores, one method each: CSV, JSON lines or Parquet of `id`, `query` (or `target`) and `score`,
-    /// or with a column for each query; NAME.npy with NAME.rows.txt and NAME.queries.txt
+    /// or with a column for each query; NAME.npy with NAME.rows.txt and NAME.queries.txt; Kronfluence's folder
+    /// `scores_NAME` with rows.txt and queries.txt in it
     #[arg(long, value_name = "[NAME=]PATH", num_args = 1..)]
     pub scores: Vec<String>,
     /// Statements over the store that give the same columns, one method each
@@ -51,9 +52,11 @@ pub struct ComparedScoresArgs {
     gstore evaluate lds --store s --truth truth --sql \"less=SELECT id, target, score FROM influence('pool', 'queries', each => 'sample', k => 100000)\" -o lds.md\n  \
     gstore evaluate lds --store s --ensemble retrained --scores bm25=bm25.csv\n  \
     gstore evaluate loo --truth ones --scores mine.npy\n  \
+    gstore evaluate lds --truth truth --scores ekfac=influence_results/llama/scores_ekfac\n  \
     gstore evaluate lds --subsets subsets.jsonl --outputs outputs.csv --scores mine=scores.parquet\n\n\
     All methods are compared over the same queries and retrained models; each difference comes with its paired bootstrap.\n\n\
-    Memory: 8 bytes for each row, query and method, and 8 bytes for each resample and method.")]
+    Memory: 8 bytes for each row, query and method, and 8 bytes for each resample and method; \
+    16 for each row, query and module of a folder of Kronfluence's while it is read.")]
 pub struct EvaluateAttributionArgs {
     /// Where retrained models stand
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! Scores in files of any program: records of rows and queries, tables with a column for each query, and
 //! arrays of numpy with lists of ids.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use gstore_core::Cancel;
@@ -54,7 +54,8 @@ pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -
 /// The endings of the lists of ids next to an array: of its rows, and of its queries.
 const LISTS: [&str; 2] = ["rows.txt", "queries.txt"];
 
-/// What [`read_scores`] reads at a path: a file or what a pattern stands for, and of an array the lists next to it.
+/// What scores are read from at a path: a file, what a pattern stands for or a folder, and of an array the lists next
+/// to it.
 pub fn files_of_scores(path: &Path) -> Vec<PathBuf> {
     let lists = LISTS.iter().filter(|_| is_array(path)).map(|ending| path.with_extension(ending));
     std::iter::once(path.to_owned()).chain(lists).collect()
@@ -137,33 +138,57 @@ fn read_array(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Res
     let bytes = fs_err::read(path)?;
     let array = Array::of(&bytes).map_err(bad)?;
     let [of_rows, of_queries] = LISTS.map(|ending| path.with_extension(ending));
-    let rows = list(&of_rows)?;
-    // One column without a list is of every query.
-    let queries = match array.columns {
-        None if !of_queries.exists() => None,
-        _ => Some(list(&of_queries)?),
-    };
+    let of_queries = (array.columns.is_some() || of_queries.exists()).then_some(of_queries);
     let columns = array.columns.unwrap_or(1);
-    if array.rows != rows.len() || queries.as_ref().is_some_and(|queries| queries.len() != columns) {
-        let (given, of) = (rows.len(), queries.map_or(0, |queries| queries.len()));
-        return Err(bad(format!(
-            "it has {} rows and {columns} columns, and the lists next to it name {given} rows and {of} queries",
-            array.rows
-        )));
+    let value = |row: usize, column: usize| array.value(row * columns + column);
+    add_matrix(path, (&of_rows, of_queries.as_deref()), (array.rows, columns), value, into, cancel)
+}
+
+/// Adds scores of rows times columns, by row and column, whose ids are in `lists`, one on each line: those of the rows,
+/// and those of the queries that the columns are of. One column without a list is of every query. Errors name `path`.
+///
+/// # Errors
+/// Lists that cannot be read, or that have another number of ids, and what the builder refuses.
+pub fn add_matrix(
+    path: &Path,
+    lists: (&Path, Option<&Path>),
+    (rows, columns): (usize, usize),
+    value: impl Fn(usize, usize) -> f64,
+    into: &mut ScoresBuilder<'_>,
+    cancel: &Cancel,
+) -> Result<(), EvaluateError> {
+    let ids = list(lists.0, "rows", path)?;
+    let queries = lists.1.map(|of_queries| list(of_queries, "queries", path)).transpose()?;
+    if rows != ids.len() || queries.as_ref().is_some_and(|queries| queries.len() != columns) {
+        let of_queries =
+            queries.map_or_else(String::new, |queries| format!(" and {} queries", queries.len()));
+        let given = ids.len();
+        let what =
+            format!("it has {rows} rows and {columns} columns, and its lists name {given} rows{of_queries}");
+        return Err(EvaluateError::File { path: path.to_owned(), what });
     }
-    for (row, id) in rows.iter().enumerate() {
+    for (row, id) in ids.iter().enumerate() {
         cancel.check()?;
         for column in 0..columns {
             let query = queries.as_ref().and_then(|queries| queries.get(column)).map(String::as_str);
-            into.add(id, query, array.value(row * columns + column))?;
+            into.add(id, query, value(row, column))?;
         }
     }
     Ok(())
 }
 
-/// The lines of a list of ids.
-fn list(path: &Path) -> Result<Vec<String>, EvaluateError> {
-    Ok(fs_err::read_to_string(path)?.lines().map(str::to_owned).collect())
+/// The lines of a list of ids: of the rows, or of the queries, of some scores.
+fn list(path: &Path, of: &str, scores: &Path) -> Result<Vec<String>, EvaluateError> {
+    match fs_err::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let scores = scores.display();
+            let what = format!(
+                "there is no such file; it lists the ids of the {of} of {scores} in their order, one on each line"
+            );
+            Err(EvaluateError::File { path: path.to_owned(), what })
+        }
+        text => Ok(text?.lines().map(str::to_owned).collect()),
+    }
 }
 
 /// A file of numpy.

@@ -135,7 +135,7 @@ impl<'a> ScoresBuilder<'a> {
     }
 
     /// Whether a row has one score, and none for each query.
-    pub(super) fn is_of_rows(&self) -> bool {
+    pub fn is_of_rows(&self) -> bool {
         self.queries.len() == 1 && self.queries.id(0).is_empty()
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_core::first_of;
+
 use super::arguments::{DatasetNote, FactorArguments, ScoreArguments, as_texts, settle};
 use super::documents;
 use super::error::FactorError;
@@ -12,18 +14,46 @@ use super::{ARGUMENTS, Partition, file_name};
 pub const ALL_MODULES: &str = "all_modules";
 
 const SCORE_ARGUMENTS: &str = "score_arguments.json";
-const PAIRWISE: &str = "pairwise_scores";
-const OF_ITSELF: &str = "self_scores";
 
-/// Scores of a module, or of all of them.
+/// Names in a message.
+const MOST_NAMES: usize = 5;
+
+/// Which scores of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreKind {
+    /// Of queries with samples.
+    Pairwise,
+    /// Of samples with themselves.
+    OfItself,
+}
+
+impl ScoreKind {
+    /// What names of files begin with.
+    fn name(self) -> &'static str {
+        match self {
+            ScoreKind::Pairwise => "pairwise_scores",
+            ScoreKind::OfItself => "self_scores",
+        }
+    }
+
+    /// The axes of a score for each sequence; the last one is of samples.
+    fn axes(self) -> &'static [&'static str] {
+        match self {
+            ScoreKind::Pairwise => &["queries", "samples"],
+            ScoreKind::OfItself => &["samples"],
+        }
+    }
+}
+
+/// Scores of a module, or of all of them: written as f32, read as f64, which has those of all dtypes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ScoreTable {
+pub struct ScoreTable<T = f32> {
     /// The module, or `all_modules`.
     pub key: String,
     /// `[queries, samples]`, or `[queries, samples, tokens]`; of samples with themselves `[samples]`.
     pub shape: Vec<usize>,
     /// The scores.
-    pub values: Vec<f32>,
+    pub values: Vec<T>,
 }
 
 /// Which dataset of scores.
@@ -89,57 +119,17 @@ impl ScoreFolder {
         documents::read(&self.dataset(side))
     }
 
-    /// Writes scores of queries with samples.
+    /// Writes scores.
     ///
     /// # Errors
     /// A table whose values are not those of its shape, and what the file system refuses.
-    pub fn write_pairwise(
+    pub fn write(
         &self,
+        kind: ScoreKind,
         partition: Option<Partition>,
         tables: &[ScoreTable],
     ) -> Result<(), FactorError> {
-        self.write(PAIRWISE, partition, tables)
-    }
-
-    /// Writes scores of samples with themselves.
-    ///
-    /// # Errors
-    /// As [`ScoreFolder::write_pairwise`].
-    pub fn write_self(&self, partition: Option<Partition>, tables: &[ScoreTable]) -> Result<(), FactorError> {
-        self.write(OF_ITSELF, partition, tables)
-    }
-
-    /// Scores of queries with samples, put together from partitions where there is no whole file; none where
-    /// partitions are missing.
-    ///
-    /// # Errors
-    /// Files that cannot be read, and partitions that do not fit together.
-    pub fn read_pairwise(&self) -> Result<Option<Vec<ScoreTable>>, FactorError> {
-        self.whole(PAIRWISE, 1, self.arguments.sums_training())
-    }
-
-    /// Scores of samples with themselves.
-    ///
-    /// # Errors
-    /// As [`ScoreFolder::read_pairwise`].
-    pub fn read_self(&self) -> Result<Option<Vec<ScoreTable>>, FactorError> {
-        self.whole(OF_ITSELF, 0, false)
-    }
-
-    fn dataset(&self, side: ScoreSide) -> PathBuf {
-        self.path.join(match side {
-            ScoreSide::Query => "query_dataset_metadata.json",
-            ScoreSide::Train => "train_dataset_metadata.json",
-        })
-    }
-
-    fn write(
-        &self,
-        what: &'static str,
-        partition: Option<Partition>,
-        tables: &[ScoreTable],
-    ) -> Result<(), FactorError> {
-        let path = self.path.join(file_name(what, partition));
+        let path = self.path.join(file_name(kind.name(), partition));
         if let Some(torn) = tables.iter().find(|t| t.values.len() != t.shape.iter().product::<usize>()) {
             let detail = format!("{}: {} scores for {:?}", torn.key, torn.values.len(), torn.shape);
             return Err(FactorError::file(path, detail));
@@ -152,44 +142,131 @@ impl ScoreFolder {
                 values: Values::Singles(&table.values),
             })
             .collect();
-        tensors::write(&path, tensors, &as_texts(self.arguments.values()), what)
+        tensors::write(&path, tensors, &as_texts(self.arguments.values()), kind.name())
     }
 
-    fn read(&self, name: String) -> Result<Option<Vec<ScoreTable>>, FactorError> {
-        let Some(tensors) = Tensors::open(self.path.join(name))? else { return Ok(None) };
-        let table = |key: String| -> Result<ScoreTable, FactorError> {
-            let values = tensors.numbers(&key)?.into_iter().map(|value| value as f32).collect();
-            Ok(ScoreTable { shape: tensors.shape(&key)?, key, values })
-        };
-        tensors.names().into_iter().map(table).collect::<Result<Vec<ScoreTable>, _>>().map(Some)
-    }
-
-    /// The whole file; else partitions of modules added, and those of the data after each other along `axis`,
-    /// or added where `summed`.
-    fn whole(&self, what: &str, axis: usize, summed: bool) -> Result<Option<Vec<ScoreTable>>, FactorError> {
-        if let Some(found) = self.read(file_name(what, None))? {
+    /// Scores, put together from partitions where there is no whole file: those of modules added, those of the data
+    /// after each other, or added where training samples are summed. None where there is neither.
+    ///
+    /// # Errors
+    /// Files that cannot be read, partitions of which some are missing or that do not fit together.
+    pub fn read(&self, kind: ScoreKind) -> Result<Option<Vec<ScoreTable<f64>>>, FactorError> {
+        if let Some(found) = self.read_file(&file_name(kind.name(), None))? {
             return Ok(Some(found));
         }
+        if !self.has(kind)? {
+            return Ok(None);
+        }
         let (data, modules) = self.arguments.partitions_of();
-        let mut all: Vec<ScoreTable> = Vec::new();
+        let lacks = |what: String| FactorError::Missing { folder: self.path.clone(), what };
+        let name = |part, group| file_name(kind.name(), Some((part, group)));
+        let names = (0..data).flat_map(|part| (0..modules).map(move |group| name(part, group)));
+        let missing = first_of(names.filter(|name| !self.path.join(name).exists()), MOST_NAMES);
+        if !missing.is_empty() {
+            return Err(lacks(missing));
+        }
+        let axis = match kind {
+            ScoreKind::Pairwise if self.arguments.sums_training() => None,
+            kind => Some(kind.axes().len() - 1),
+        };
+        let mut all: Vec<ScoreTable<f64>> = Vec::new();
         for part in 0..data {
-            let mut of_part: Vec<ScoreTable> = Vec::new();
+            let mut of_part: Vec<ScoreTable<f64>> = Vec::new();
             for group in 0..modules {
-                let name = file_name(what, Some((part, group)));
-                let Some(tables) = self.read(name)? else { return Ok(None) };
+                let file = name(part, group);
+                let tables = self.read_file(&file)?.ok_or_else(|| lacks(file))?;
                 tables.into_iter().try_for_each(|table| self.join(&mut of_part, table, None))?;
             }
-            let along = (!summed).then_some(axis);
-            of_part.into_iter().try_for_each(|table| self.join(&mut all, table, along))?;
+            of_part.into_iter().try_for_each(|table| self.join(&mut all, table, axis))?;
         }
-        Ok((!all.is_empty()).then_some(all))
+        Ok(Some(all))
+    }
+
+    /// The sum of the scores of all modules: `[queries, samples]`, or `[samples]` of samples with themselves.
+    ///
+    /// # Errors
+    /// As [`ScoreFolder::read`]; no such scores, those of tokens, those of modules that do not fit together.
+    pub fn total(&self, kind: ScoreKind) -> Result<ScoreTable<f64>, FactorError> {
+        let Some(tables) = self.read(kind)? else { return Err(self.none(kind)?) };
+        let wrong = |detail: String| FactorError::file(&self.path, format!("{}: {detail}", kind.name()));
+        if tables.len() > 1 && tables.iter().any(|table| table.key == ALL_MODULES) {
+            return Err(wrong(format!(
+                "it has `{ALL_MODULES}` and modules too, and one has the other in it"
+            )));
+        }
+        let mut total: Option<ScoreTable<f64>> = None;
+        for table in tables {
+            let (key, shape, axes) = (&table.key, &table.shape, kind.axes());
+            if shape.len() != axes.len() {
+                let of_tokens = match shape.len() > axes.len() {
+                    true => ": scores of tokens are those of samples without compute_per_token_scores",
+                    false => "",
+                };
+                let due = axes.join(", ");
+                return Err(wrong(format!("`{key}` has the shape {shape:?}, and [{due}] is due{of_tokens}")));
+            }
+            match &mut total {
+                None => total = Some(ScoreTable { key: ALL_MODULES.to_owned(), ..table }),
+                Some(total) if total.shape == *shape => {
+                    total.values.iter_mut().zip(&table.values).for_each(|(sum, value)| *sum += value);
+                }
+                Some(total) => {
+                    let first = &total.shape;
+                    return Err(wrong(format!(
+                        "`{key}` has the shape {shape:?}, and other modules {first:?}"
+                    )));
+                }
+            }
+        }
+        total.ok_or_else(|| wrong("it has no scores".to_owned()))
+    }
+
+    /// What is said where there are no scores of a kind.
+    fn none(&self, kind: ScoreKind) -> Result<FactorError, FactorError> {
+        let (other, of) = match kind {
+            ScoreKind::Pairwise => (ScoreKind::OfItself, "samples with themselves"),
+            ScoreKind::OfItself => (ScoreKind::Pairwise, "queries with samples"),
+        };
+        let file = file_name(kind.name(), None);
+        let what = match self.has(other)? {
+            true => format!("{file}: its {} are of {of}", other.name()),
+            false => file,
+        };
+        Ok(FactorError::Missing { folder: self.path.clone(), what })
+    }
+
+    /// Whether there is a file of a kind, whole or of a partition.
+    fn has(&self, kind: ScoreKind) -> Result<bool, FactorError> {
+        for entry in fs_err::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let rest = name.to_str().and_then(|name| name.strip_prefix(kind.name()));
+            if rest.is_some_and(|rest| rest.ends_with(".safetensors")) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn dataset(&self, side: ScoreSide) -> PathBuf {
+        self.path.join(match side {
+            ScoreSide::Query => "query_dataset_metadata.json",
+            ScoreSide::Train => "train_dataset_metadata.json",
+        })
+    }
+
+    fn read_file(&self, name: &str) -> Result<Option<Vec<ScoreTable<f64>>>, FactorError> {
+        let Some(tensors) = Tensors::open(self.path.join(name))? else { return Ok(None) };
+        let table = |key: String| -> Result<ScoreTable<f64>, FactorError> {
+            Ok(ScoreTable { shape: tensors.shape(&key)?, values: tensors.numbers(&key)?, key })
+        };
+        tensors.names().into_iter().map(table).collect::<Result<Vec<_>, _>>().map(Some)
     }
 
     /// Adds a table to that of its key, or puts it behind it along an axis.
     fn join(
         &self,
-        all: &mut Vec<ScoreTable>,
-        table: ScoreTable,
+        all: &mut Vec<ScoreTable<f64>>,
+        table: ScoreTable<f64>,
         along: Option<usize>,
     ) -> Result<(), FactorError> {
         let Some(known) = all.iter_mut().find(|known| known.key == table.key) else {

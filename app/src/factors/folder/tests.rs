@@ -144,15 +144,15 @@ fn scores_of_kronfluence_come_out_again() {
     assert_eq!(scores.arguments().partitions_of(), (2, 1));
     let queries = scores.read_dataset(ScoreSide::Query).unwrap().unwrap().indices;
     assert_eq!(queries, Some(vec![0, 2]));
-    let (pairwise, of_itself) =
-        (scores.read_pairwise().unwrap().unwrap(), scores.read_self().unwrap().unwrap());
+    let [pairwise, of_itself] =
+        [ScoreKind::Pairwise, ScoreKind::OfItself].map(|kind| scores.read(kind).unwrap().unwrap());
     let gradients = gradients();
     for (module, factors) in FactorFolder::open(&given("factors_mlp")).unwrap().factors(None).unwrap() {
         let inverse = factors.inverse(&module, Strategy::Ekfac, Damping::OfMean).unwrap();
         let rows = &gradients[&module.name];
-        let of = |tables: &[ScoreTable]| -> (Vec<usize>, Vec<f64>) {
+        let of = |tables: &[ScoreTable<f64>]| -> (Vec<usize>, Vec<f64>) {
             let table = tables.iter().find(|table| table.key == module.name).unwrap();
-            (table.shape.clone(), table.values.iter().map(|value| f64::from(*value)).collect())
+            (table.shape.clone(), table.values.clone())
         };
         let (shape, expected) = of(&pairwise);
         assert_eq!(shape, [2, 7]);
@@ -203,8 +203,13 @@ fn written_again(to: &Path) -> (PathBuf, PathBuf) {
     for side in [ScoreSide::Query, ScoreSide::Train] {
         scores.write_dataset(side, &from.read_dataset(side).unwrap().unwrap()).unwrap();
     }
-    scores.write_pairwise(None, &from.read_pairwise().unwrap().unwrap()).unwrap();
-    scores.write_self(None, &from.read_self().unwrap().unwrap()).unwrap();
+    for kind in [ScoreKind::Pairwise, ScoreKind::OfItself] {
+        let tables =
+            from.read(kind).unwrap().unwrap().into_iter().map(|ScoreTable { key, shape, values }| {
+                ScoreTable { key, shape, values: values.into_iter().map(|value| value as f32).collect() }
+            });
+        scores.write(kind, None, &tables.collect::<Vec<_>>()).unwrap();
+    }
     (to.join("factors_again"), to.join("scores_again"))
 }
 
@@ -262,17 +267,67 @@ fn partitions_of_scores_are_put_together() {
     let factors = FactorArguments::new(Strategy::Ekfac);
     let arguments = ScoreArguments::default().partitions((2, 2));
     let folder = ScoreFolder::create(place.path(), &arguments, &factors).unwrap();
-    let table = |shape: &[usize], values: &[f32]| {
-        vec![ScoreTable { key: ALL_MODULES.to_owned(), shape: shape.to_vec(), values: values.to_vec() }]
+    let write = |kind, partition, shape: &[usize], values: &[f32]| {
+        let table =
+            ScoreTable { key: ALL_MODULES.to_owned(), shape: shape.to_vec(), values: values.to_vec() };
+        folder.write(kind, partition, &[table])
     };
-    folder.write_pairwise(Some((0, 0)), &table(&[2, 1], &[1.0, 4.0])).unwrap();
-    folder.write_pairwise(Some((0, 1)), &table(&[2, 1], &[10.0, 40.0])).unwrap();
-    folder.write_pairwise(Some((1, 0)), &table(&[2, 2], &[2.0, 3.0, 5.0, 6.0])).unwrap();
-    assert_eq!(folder.read_pairwise().unwrap(), None);
-    folder.write_pairwise(Some((1, 1)), &table(&[2, 2], &[20.0, 30.0, 50.0, 60.0])).unwrap();
-    let expected = table(&[2, 3], &[11.0, 22.0, 33.0, 44.0, 55.0, 66.0]);
-    assert_eq!(folder.read_pairwise().unwrap(), Some(expected));
-    assert!(folder.write_self(None, &table(&[3], &[1.0])).is_err());
+    let part = |partition, shape: &[usize], values: &[f32]| {
+        write(ScoreKind::Pairwise, Some(partition), shape, values).unwrap();
+    };
+    assert_eq!(folder.read(ScoreKind::Pairwise).unwrap(), None);
+    part((0, 0), &[2, 1], &[1.0, 4.0]);
+    part((0, 1), &[2, 1], &[10.0, 40.0]);
+    let missing = folder.read(ScoreKind::Pairwise).unwrap_err().to_string();
+    let [first, second] = [0, 1].map(|group| file_name("pairwise_scores", Some((1, group))));
+    assert!(missing.ends_with(&format!(" has no {first}, {second}")), "{missing}");
+    part((1, 0), &[2, 2], &[2.0, 3.0, 5.0, 6.0]);
+    part((1, 1), &[2, 2], &[20.0, 30.0, 50.0, 60.0]);
+    let values = vec![11.0, 22.0, 33.0, 44.0, 55.0, 66.0];
+    let expected = ScoreTable { key: ALL_MODULES.to_owned(), shape: vec![2, 3], values };
+    assert_eq!(folder.read(ScoreKind::Pairwise).unwrap(), Some(vec![expected.clone()]));
+    assert_eq!(folder.total(ScoreKind::Pairwise).unwrap(), expected);
+    assert!(write(ScoreKind::OfItself, None, &[3], &[1.0]).is_err());
+    assert_eq!(folder.read(ScoreKind::OfItself).unwrap(), None);
+    let other = folder.total(ScoreKind::OfItself).unwrap_err().to_string();
+    assert!(
+        other.ends_with(" has no self_scores.safetensors: its pairwise_scores are of queries with samples"),
+        "{other}"
+    );
+}
+
+#[test]
+fn scores_of_modules_are_summed_where_they_fit_together() {
+    let given = ScoreFolder::open(&given("scores_mlp")).unwrap();
+    for (kind, shape) in [(ScoreKind::Pairwise, vec![2, 7]), (ScoreKind::OfItself, vec![7])] {
+        let (total, modules) = (given.total(kind).unwrap(), given.read(kind).unwrap().unwrap());
+        assert_eq!((total.key.as_str(), total.shape, modules.len()), (ALL_MODULES, shape, 2));
+        for (at, sum) in total.values.iter().enumerate() {
+            assert_eq!(*sum, modules[0].values[at] + modules[1].values[at]);
+        }
+    }
+    let place = tempfile::tempdir().unwrap();
+    let (arguments, factors) = (ScoreArguments::default(), FactorArguments::new(Strategy::Ekfac));
+    let folder = ScoreFolder::create(place.path(), &arguments, &factors).unwrap();
+    let table = |key: &str, shape: &[usize]| ScoreTable {
+        key: key.to_owned(),
+        shape: shape.to_vec(),
+        values: vec![1.0; shape.iter().product()],
+    };
+    for (tables, words) in [
+        (
+            &[table("a", &[2, 3]), table("b", &[3, 2])][..],
+            "`b` has the shape [3, 2], and other modules [2, 3]",
+        ),
+        (&[table("a", &[2, 3, 4])], "and [queries, samples] is due: scores of tokens are those of samples"),
+        (&[table("a", &[6])], "`a` has the shape [6], and [queries, samples] is due"),
+        (&[table(ALL_MODULES, &[2, 3]), table("b", &[2, 3])], "it has `all_modules` and modules too"),
+        (&[], "it has no scores"),
+    ] {
+        folder.write(ScoreKind::Pairwise, None, tables).unwrap();
+        let refused = folder.total(ScoreKind::Pairwise).unwrap_err().to_string();
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
 }
 
 #[test]

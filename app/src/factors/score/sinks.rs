@@ -8,7 +8,9 @@ use super::pass::RowScores;
 use super::plan::ScorePlan;
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
 use crate::factors::error::FactorJobError;
-use crate::factors::folder::{ALL_MODULES, DatasetNote, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable};
+use crate::factors::folder::{
+    ALL_MODULES, DatasetNote, ScoreArguments, ScoreFolder, ScoreKind, ScoreSide, ScoreTable,
+};
 
 /// What takes the scores of a group of queries.
 pub(super) struct Sinks<'a, 'b> {
@@ -201,14 +203,13 @@ pub(super) fn kronfluence(
 /// Writes the scores into a folder of Kronfluence's.
 pub(super) fn write_kronfluence(folder: &ScoreFolder, held: Held) -> Result<(), FactorJobError> {
     let Held { tables, queries, rows, own, .. } = held;
-    let shape = if own { vec![rows] } else { vec![queries, rows] };
+    let (kind, shape) = match own {
+        true => (ScoreKind::OfItself, vec![rows]),
+        false => (ScoreKind::Pairwise, vec![queries, rows]),
+    };
     let table = |(key, values)| ScoreTable { key, shape: shape.clone(), values };
     let tables: Vec<ScoreTable> = tables.into_iter().map(table).collect();
-    let written = match own {
-        true => folder.write_self(None, &tables),
-        false => folder.write_pairwise(None, &tables),
-    };
-    written.map_err(FactorJobError::other)
+    folder.write(kind, None, &tables).map_err(FactorJobError::other)
 }
 
 #[cfg(test)]

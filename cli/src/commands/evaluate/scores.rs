@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use gstore::factors::{ScoreFolder, ScoreKind};
 use gstore_core::{Cancel, first_of, many, many_of};
 use gstore_evaluate::EvaluateError;
-use gstore_evaluate::attribution::{Ids, Missing, Scores, ScoresBuilder, files_of_scores, read_scores};
+use gstore_evaluate::attribution::{
+    Ids, Missing, Scores, ScoresBuilder, add_matrix, files_of_scores, read_scores,
+};
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
 
@@ -46,7 +49,10 @@ pub fn read(
     for text in &args.scores {
         let (name, path) = named(text);
         let mut builder = ScoresBuilder::new(&name, pool, queries);
-        read_scores(Path::new(path), &mut builder, cancel)?;
+        match Path::new(path) {
+            folder if folder.is_dir() => of_folder(folder, &mut builder, cancel)?,
+            file => read_scores(file, &mut builder, cancel)?,
+        }
         methods.push(builder.finish(missing)?);
     }
     methods.extend(of_statements(context, &args.sql, (pool, queries), missing, cancel)?);
@@ -64,7 +70,20 @@ pub fn read(
     Ok(methods)
 }
 
-/// The files that scores are read from.
+/// Reads a folder of Kronfluence's: the scores of queries with rows, or of rows with themselves where there are no
+/// queries.
+fn of_folder(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Result<()> {
+    let kind = if into.is_of_rows() { ScoreKind::OfItself } else { ScoreKind::Pairwise };
+    let table = ScoreFolder::open(path)?.total(kind)?;
+    let rows = table.shape.last().copied().unwrap_or_default();
+    let queries = table.shape.iter().rev().nth(1).copied();
+    let (of_rows, of_queries) = (path.join("rows.txt"), queries.map(|_| path.join("queries.txt")));
+    let lists = (of_rows.as_path(), of_queries.as_deref());
+    let value = |row: usize, query: usize| table.values.get(query * rows + row).copied().unwrap_or(f64::NAN);
+    Ok(add_matrix(path, lists, (rows, queries.unwrap_or(1)), value, into, cancel)?)
+}
+
+/// The files and folders that scores are read from.
 pub fn files(args: &ScoresArgs) -> Vec<PathBuf> {
     args.scores.iter().flat_map(|text| files_of_scores(Path::new(named(text).1))).collect()
 }
@@ -144,12 +163,13 @@ fn of_statement(
     })
 }
 
-/// `NAME=PATH`, or a path alone, which is called by its name without ending. A file whose name has `=` in it
-/// is no name and path.
+/// `NAME=PATH`, or a path alone, which is called by its name, that of a file without its ending. A file whose
+/// name has `=` in it is no name and path.
 fn named(text: &str) -> (String, &str) {
     let of_path = |path: &str| {
-        let stem = Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        stem.unwrap_or_else(|| path.to_owned())
+        let path = Path::new(path);
+        let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+        name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
     };
     match text.split_once('=') {
         Some((name, path)) if is_name(name) && !Path::new(text).exists() => (name.to_owned(), path),
