@@ -40,6 +40,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         }
         Remedy::DropJobs => "gc --drop-jobs".into(),
         Remedy::AskWithModels => return "`gstore ask` or `gstore query`".into(),
+        Remedy::Solve => "score --solver cg".into(),
         Remedy::WriteResult => return "`gstore query -o FILE` (in the shell `.once FILE`)".into(),
         Remedy::OwnTable => "query --with NAME=FILE".into(),
         Remedy::InsteadOf(statement) => match statement {
@@ -106,6 +107,7 @@ mod tests {
             (Remedy::RemoveLeftovers, "`gstore gc --keep N` with N at least the number of snapshots"),
             (Remedy::DropJobs, "`gstore gc --drop-jobs`"),
             (Remedy::AskWithModels, "`gstore ask` or `gstore query`"),
+            (Remedy::Solve, "`gstore score --solver cg`"),
             (Remedy::WriteResult, "`gstore query -o FILE` (in the shell `.once FILE`)"),
             (Remedy::OwnTable, "`gstore query --with NAME=FILE`"),
             (Remedy::InsteadOf("INSERT"), "`gstore add`"),

@@ -68,6 +68,8 @@ pub enum Remedy<'a> {
     DropJobs,
     /// Ask where models are available.
     AskWithModels,
+    /// Solve for queries with the curvature itself, and score a pool with the solutions.
+    Solve,
     /// Write a result to a file.
     WriteResult,
     /// Make a file of one's own a table.
@@ -171,6 +173,7 @@ impl Remedy<'_> {
             Self::RemoveLeftovers => "a collection that keeps all snapshots".into(),
             Self::DropJobs => "a collection of unfinished jobs".into(),
             Self::AskWithModels => "a session that has models".into(),
+            Self::Solve => "a pass over the pool with the solver cg".into(),
             Self::WriteResult => "the program that asked".into(),
             Self::OwnTable => "the program that asks".into(),
             Self::InsteadOf(_) => "a job of the store".into(),

@@ -190,6 +190,8 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     let named = ["--solver-data", "pool", "--dry-run", "--json"];
     let report = place.json(&[&solve[..], &named].concat());
     assert!(report["solver_data"] == "pool" && report["solver_rows"] == 12, "{report}");
+    let in_sql = place.run(&["query", "SELECT * FROM influence('pool', 'q', solver => 'cg')"]);
+    assert!(in_sql.code != 0 && in_sql.stderr.contains("`gstore score --solver cg`"), "{}", in_sql.stderr);
     let other = ["score", "--pool", "pool", "--factors", "f", "--target", "q", "--solver", "cg"];
     let refused = place.run(&[&other[..], &["--solver-data", "q"]].concat());
     assert!(refused.code == 2 && refused.stderr.contains("not of `q`"), "{}", refused.stderr);

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use gstore_core::Remedy;
 use serde_json::Value;
 
 use super::Each;
@@ -183,9 +184,7 @@ pub fn no_solver(function: &str) -> OptionError {
         message: format!(
             "{function} has no option `solver`: an iterative solve computes gradients again, and stored rows are projections or parts of them"
         ),
-        hint: Some(
-            "scores by recomputation, with the solver cg, solve for queries and score a pool with the solutions".to_owned(),
-        ),
+        hint: Some(format!("{} solves for queries and scores rows with the solutions", Remedy::Solve)),
     }
 }
 

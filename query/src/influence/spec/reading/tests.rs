@@ -98,7 +98,7 @@ fn json_is_read_as_options_of_sql_are() {
         (r#"{"planes":"sign"}"#, "`planes` is an option of the mode `sketch`"),
         (r#"{"k":3}"#, "a question has no option `k`"),
         (r#"{"solver":"cg"}"#, "computes gradients again"),
-        (r#"{"solver":"cg"}"#, "with the solver cg"),
+        (r#"{"solver":"cg"}"#, "with the solver cg solves for queries"),
         (r#"{"target":"t","text":"x"}"#, "not both"),
         (r#"{"inversion":"tikhonov"}"#, "none is named with `precondition`"),
         (r#"{"stale":true}"#, "`stale` accepts the Gram matrices or factors that `precondition` names"),
