@@ -14,6 +14,9 @@ pub mod storage;
 pub mod stored;
 pub mod tolerance;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! Promise: rankings by sketch are what their guarantee says. The short form of
 //! `benches/guarantees.sh`, without a model.
 
-use gstore_benches::evidence::adversarial::Trouble;
-use gstore_benches::evidence::certified::{Shape, Tally, adversarial};
-use gstore_benches::evidence::planes::{Count, Family};
-use gstore_benches::evidence::tolerance;
+use super::adversarial::Trouble;
+use super::certified::{Shape, Tally, adversarial};
+use super::planes::{Count, Family};
+use super::tolerance;
 use gstore_query::influence::Plane;
 use gstore_store::DType;
 use serde_json::json;
