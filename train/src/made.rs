@@ -21,6 +21,11 @@ impl Made {
         fs_err::create_dir_all(folder)?;
         Ok(Made { folders })
     }
+
+    /// The folder itself; none if it was there before.
+    pub fn made(&self) -> Option<&Path> {
+        self.folders.first().map(PathBuf::as_path)
+    }
 }
 
 impl Drop for Made {

@@ -43,7 +43,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let Some(output) = self.made.folders.first() else { return };
+        let Some(output) = self.made.made() else { return };
         let is_lock =
             |entry: std::io::Result<fs_err::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == LOCK);
         if fs_err::read_dir(output).is_ok_and(|mut entries| entries.all(is_lock)) {
