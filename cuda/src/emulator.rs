@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::bf16;
 
-use crate::runtime::{Element, Factor, Launch, Memory, Product, Result, Runtime, Word};
+use crate::runtime::{Element, Factor, Launch, Memory, Precision, Product, Result, Runtime, Word};
 use gstore_model::BackendError;
 
 unsafe extern "C" {
@@ -241,8 +241,11 @@ impl Runtime for Emulator {
 
     fn multiply(&self, product: &Product<'_, EmulatedMemory>) -> Result<()> {
         let ([rows, cols, terms], element) = (product.size, product.element());
-        let left = product.left.memory.dense(&product.left, element, rows, terms);
-        let right = product.right.memory.dense(&product.right, element, terms, cols);
+        let mut left = product.left.memory.dense(&product.left, element, rows, terms);
+        let mut right = product.right.memory.dense(&product.right, element, terms, cols);
+        if product.precision == Precision::Tf32 {
+            left.iter_mut().chain(&mut right).for_each(|value| *value = as_tf32(*value));
+        }
         let (memory, offset, stride) = product.to;
         let mut sums = vec![0.0f32; cols];
         for i in 0..rows {
@@ -265,5 +268,13 @@ impl Runtime for Emulator {
             }
         }
         Ok(())
+    }
+}
+
+/// A value with 10 bits of mantissa, the nearest.
+fn as_tf32(value: f32) -> f32 {
+    match value.is_finite() {
+        true => f32::from_bits((value.to_bits() + 0x1000) & !0x1fff),
+        false => value,
     }
 }

@@ -56,6 +56,7 @@ impl From<Compute> for Precision {
     fn from(compute: Compute) -> Precision {
         match compute {
             Compute::F32 => Precision::Single,
+            Compute::Tf32 => Precision::Tf32,
             Compute::Bf16 => Precision::Bf16,
         }
     }

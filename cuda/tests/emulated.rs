@@ -17,6 +17,9 @@ const F32: f32 = 1e-5;
 /// The same of gradients that came down through all layers.
 const MODELS: f32 = 1e-4;
 
+/// The same where factors of a product are rounded to 11 bits.
+const TF32: f32 = 5e-3;
+
 /// The same where factors of a product are rounded to 8 bits.
 const BF16: f32 = 2e-2;
 
@@ -59,6 +62,20 @@ fn half_precision_rounds_what_the_cpu_backend_rounds() {
         let rounded = everything(&Cpu::new(Compute::Bf16), &shape, &batch);
         compare(&rounded, &found, SAME_ROUNDING, &format!("as the CPU in bf16, {shape:?}"));
     }
+}
+
+#[test]
+fn tf32_rounds_factors_of_products_and_nothing_else() {
+    let mut apart = false;
+    for seed in 0..SHAPES / 4 {
+        let shape = Shape::random(seed);
+        let batch = Batch::of(&shape, &shape.samples());
+        let found = everything(&cuda(Compute::Tf32), &shape, &batch);
+        let exact = everything(&cuda(Compute::F32), &shape, &batch);
+        compare(&exact, &found, TF32, &format!("in tf32, {shape:?}"));
+        apart |= found.iter().zip(&exact).any(|(found, exact)| found.values != exact.values);
+    }
+    assert!(apart, "no product was of rounded factors");
 }
 
 #[test]

@@ -80,7 +80,6 @@ pub fn choices(
     cancel: &Cancel,
 ) -> Result<Likelihoods, GenerateError> {
     let Compute { device, precision, .. } = request.compute;
-    device.check(precision)?;
     with_backend!(
         (device, precision), GenerateError::from,
         cpu => run(request, cpu, progress, cancel),

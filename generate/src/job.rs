@@ -78,7 +78,6 @@ pub fn generate(
 ) -> Result<Outcome, GenerateError> {
     request.check()?;
     let (device, precision) = (request.compute.device, request.compute.precision);
-    device.check(precision)?;
     with_backend!(
         (device, precision), GenerateError::from,
         cpu => run(request, cpu, observer, cancel),

@@ -133,7 +133,6 @@ pub fn perplexity(
     take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
 ) -> Result<[Perplexity; 2], GenerateError> {
     let Compute { device, precision, .. } = request.compute;
-    device.check(precision)?;
     with_backend!(
         (device, precision), GenerateError::from,
         cpu => run(request, cpu, progress, cancel, take),

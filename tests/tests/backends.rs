@@ -103,7 +103,12 @@ fn what_a_backend_cannot_do_is_refused_by_name() {
         gstore_tests::binary::run(&mut command)
     };
     for (flags, code, says) in [
-        (vec!["--backend", "candle", "--compute", "bf16"], 1, "computes in f32 alone"),
+        (
+            vec!["--backend", "candle", "--compute", "bf16"],
+            1,
+            "`candle` does not compute in bf16; the backends `cpu` and `cuda` do",
+        ),
+        (vec!["--compute", "tf32"], 1, "`cpu` does not compute in tf32; the backend `cuda` does"),
         (vec!["--backend", "candle:cuda"], 2, "made without the feature `candle-cuda`"),
         (vec!["--backend", "cuda"], 2, "made without the feature `cuda`"),
         (vec!["--backend", "gpu"], 2, "no backend `gpu`"),

@@ -54,7 +54,6 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<Outcome, TrainError> {
     let device = request.compute.device;
-    device.check(request.compute.precision)?;
     // Threads of the CPU backend keep the memory of their activations from step to step. Candle has threads of its own.
     with_backend!(
         (device, request.compute.precision), TrainError::from,

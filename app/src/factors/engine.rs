@@ -25,7 +25,6 @@ pub(super) fn load(
         Some(_) => Keep::Inputs,
         None => Keep::All,
     };
-    request.device.check(request.compute).map_err(|error| FactorJobError::other(LoadError::from(error)))?;
     let loaded = with_backend!(
         (request.device, request.compute), |error| FactorJobError::other(LoadError::from(error)),
         cpu => CurvatureEngine::load(&source, cpu, selection, keep),

@@ -84,7 +84,7 @@ pub struct DaunceLossesArgs {
     /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
     pub backend: Device,
-    /// Precision of the factors of matrix products
+    /// Precision of the factors of matrix products: with less than f32, losses hide how models differ
     #[arg(long, value_enum, default_value = "f32")]
     pub compute: super::Compute,
     /// Tokens that a thread computes at a time, about; changes speed and memory, not the losses

@@ -19,7 +19,8 @@ pub struct EngineArgs {
     /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
     pub backend: Device,
-    /// Precision of the factors of matrix products [default: f32, or that of the factors]
+    /// Precision of the factors of matrix products [default: that of the factors; where there are none f32, with
+    /// --backend cuda bf16]
     #[arg(long, value_enum)]
     pub compute: Option<Compute>,
     /// Bytes of memory to stay below, e.g. 8GB: layers are then computed twice rather than kept [default:

@@ -116,9 +116,9 @@ pub struct EvaluateTasksArgs {
     /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
     pub backend: Device,
-    /// Precision of the factors of matrix products
-    #[arg(long, value_enum, default_value = "f32")]
-    pub compute: super::Compute,
+    /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
+    #[arg(long, value_enum)]
+    pub compute: Option<super::Compute>,
     /// Answers that are generated at a time; changes speed and memory, not the answers
     #[arg(long, value_name = "N", default_value_t = Compute::BATCH, value_parser = at_least::<usize>(1))]
     pub batch_size: usize,

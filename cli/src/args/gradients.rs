@@ -52,9 +52,9 @@ pub struct GradientArgs {
     /// Embeddings are divided by their length
     #[arg(long)]
     pub embed_unit: bool,
-    /// Precision of the factors of matrix products
-    #[arg(long, value_enum, default_value = "f32")]
-    pub compute: Compute,
+    /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
+    #[arg(long, value_enum)]
+    pub compute: Option<Compute>,
     /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed
     /// twice rather than kept
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -116,6 +116,8 @@ pub enum Reduction {
 pub enum Compute {
     /// Single precision
     F32,
+    /// Rounded to 10 bits of mantissa by the units of an NVIDIA GPU that multiply: with --backend cuda alone
+    Tf32,
     /// Rounded to bf16 and summed in single precision: faster, gradients within about 2 %
     Bf16,
 }

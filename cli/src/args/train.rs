@@ -68,9 +68,10 @@ pub struct TrainComputeArgs {
     /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
     pub backend: Device,
-    /// Precision of the factors of matrix products; weights, gradients and moments are f32
-    #[arg(long, value_enum, default_value = "f32")]
-    pub compute: super::Compute,
+    /// Precision of the factors of matrix products; weights, gradients and moments are f32 [default: f32, with
+    /// --backend cuda bf16]
+    #[arg(long, value_enum)]
+    pub compute: Option<super::Compute>,
     /// Tokens that a thread computes at a time, about; the last bits of the result depend on it
     #[arg(long, value_name = "N", default_value_t = Compute::PIECE_TOKENS, value_parser = at_least::<usize>(1))]
     pub batch_tokens: usize,

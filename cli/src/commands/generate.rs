@@ -70,7 +70,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let prompts = source(context, &args.prompts, what, &cancel)?;
     let compute = Compute {
         device: args.backend,
-        precision: gradients::precision(args.compute),
+        precision: gradients::compute(args.compute, args.backend),
         threads: context.threads,
         batch: args.batch_size,
     };

@@ -7,8 +7,7 @@ use gstore::factors::EigenProjection;
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice};
 use gstore_ingest::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
-use gstore_model::Compute;
-use gstore_model::Reduction;
+use gstore_model::{Compute, Device, Reduction};
 use gstore_store::Granularity;
 
 use crate::args;
@@ -84,15 +83,16 @@ pub fn embedding(args: &GradientArgs) -> EmbeddingForm {
     EmbeddingForm { layer: args.embed_layer, unit: args.embed_unit }
 }
 
-/// Precision of the factors of matrix products.
-pub fn compute(args: &GradientArgs) -> Compute {
-    precision(args.compute)
+/// The precision that a device computes in.
+pub fn compute(flag: Option<args::Compute>, device: Device) -> Compute {
+    flag.map_or(device.default_compute(), precision)
 }
 
 /// The precision of a flag.
 pub fn precision(compute: args::Compute) -> Compute {
     match compute {
         args::Compute::F32 => Compute::F32,
+        args::Compute::Tf32 => Compute::Tf32,
         args::Compute::Bf16 => Compute::Bf16,
     }
 }

@@ -182,7 +182,8 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         }
         (None, Some((model, checkpoints))) => {
             let text = text(context, &mut folders, args, (snapshot, &model))?;
-            IngestRequest { checkpoints, text, ..IngestRequest::new("", model) }
+            let compute = args.engine.backend.default_compute();
+            IngestRequest { checkpoints, text, compute, ..IngestRequest::new("", model) }
         }
         (None, None) => bail!(UsageError("which model? give --factors or --model".to_owned())),
     };

@@ -166,7 +166,7 @@ fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Eval
 pub(super) fn computing(context: &Context, args: &TrainComputeArgs) -> Compute {
     Compute {
         device: args.backend,
-        precision: gradients::precision(args.compute),
+        precision: gradients::compute(args.compute, args.backend),
         threads: context.threads,
         piece_tokens: args.batch_tokens,
         ..Compute::default()

@@ -64,6 +64,8 @@ pub enum Compute {
     /// f32.
     #[default]
     F32,
+    /// f32 in memory, rounded to 10 bits of mantissa by the units of a GPU that multiply; summed in f32.
+    Tf32,
     /// bf16, summed in f32.
     Bf16,
 }
@@ -71,13 +73,14 @@ pub enum Compute {
 impl Compute {
     /// The precision of this name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Compute::F32, Compute::Bf16].into_iter().find(|compute| compute.name() == name)
+        [Compute::F32, Compute::Tf32, Compute::Bf16].into_iter().find(|compute| compute.name() == name)
     }
 
     /// Name in the store and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Compute::F32 => "f32",
+            Compute::Tf32 => "tf32",
             Compute::Bf16 => "bf16",
         }
     }

@@ -59,7 +59,8 @@ impl Cpu {
     /// How this backend lays out weights.
     pub(super) fn format(&self) -> Format {
         match self.compute {
-            super::Compute::F32 => Format::Single,
+            // No processor has units for tf32: `Device::check` refuses it before a backend is made.
+            super::Compute::F32 | super::Compute::Tf32 => Format::Single,
             super::Compute::Bf16 if self.kernels.paired.is_some() => Format::Paired,
             super::Compute::Bf16 => Format::Rounded,
         }

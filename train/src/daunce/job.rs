@@ -22,7 +22,6 @@ pub fn train<E: From<TrainError>>(
     cancel: &Cancel,
 ) -> Result<EnsembleOutcome, E> {
     let compute = &request.training.compute;
-    compute.device.check(compute.precision).map_err(TrainError::from)?;
     with_backend!(
         (compute.device, compute.precision), TrainError::from,
         cpu => Ensemble::load(request, cpu, observer, cancel)?.train(observer, after, cancel),
@@ -41,7 +40,6 @@ pub fn prepare(
 ) -> Result<PreparedStates, TrainError> {
     let request = &EnsembleRequest { states: BaseStates::Stored, ..request.clone() };
     let compute = &request.training.compute;
-    compute.device.check(compute.precision)?;
     with_backend!(
         (compute.device, compute.precision), TrainError::from,
         cpu => Ensemble::load(request, cpu, observer, cancel)?.prepare(cancel),
@@ -59,7 +57,6 @@ pub fn forecast(
     cancel: &Cancel,
 ) -> Result<EnsembleForecast, TrainError> {
     let compute = &request.training.compute;
-    compute.device.check(compute.precision)?;
     with_backend!(
         (compute.device, compute.precision), TrainError::from,
         cpu => Ensemble::load(request, cpu, observer, cancel)?.forecast(cancel),

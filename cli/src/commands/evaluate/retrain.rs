@@ -151,7 +151,7 @@ fn losses(
         texts: SampleSource::Files { paths: vec![truth.queries_file()], fields: Vec::new() },
         compute: gstore_generate::Compute {
             device: args.computing.backend,
-            precision: gradients::precision(args.computing.compute),
+            precision: gradients::compute(args.computing.compute, args.computing.backend),
             threads: context.threads,
             batch: gstore_generate::Compute::BATCH,
         },

@@ -53,7 +53,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     }
     let names: Vec<&str> = systems.iter().map(|system| system.name.as_str()).collect();
     let base = base(&args.comparison, &names)?;
-    let precision = gradients::precision(args.compute);
+    let precision = gradients::compute(args.compute, args.backend);
     let mut made = match systems.first() {
         Some(first) => source.made(&questions, &first.weights.text)?,
         None => Made::new(),

@@ -109,6 +109,7 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
         checkpoints,
         text,
         limit: args.limit,
+        compute: args.engine.backend.default_compute(),
         ..IngestRequest::new("", model)
     };
     let parts = args.partition.map_or(args.data_partitions, |part| part.count() as usize);

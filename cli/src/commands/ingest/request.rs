@@ -68,7 +68,7 @@ pub(super) fn request(
         granularity: gradients::granularity(&args.gradients),
         embedding: gradients::embedding(&args.gradients),
         device: args.backend,
-        compute: gradients::compute(&args.gradients),
+        compute: gradients::compute(args.gradients.compute, args.backend),
         max_memory: args.gradients.max_memory,
         dtype: match args.dtype {
             DType::F16 => gstore_store::DType::F16,

@@ -202,7 +202,7 @@ impl Diagnosing {
         let deviation = (squares / (present.len() as f64 - 1.0).max(1.0)).sqrt();
         let step = match self.ask.compute.as_str() {
             "bf16" => level * 2f64.powi(-7),
-            "f16" => level * 2f64.powi(-10),
+            "f16" | "tf32" => level * 2f64.powi(-10),
             "f32" => level * 2f64.powi(-23),
             _ => 0.0,
         };
