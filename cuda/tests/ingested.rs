@@ -207,8 +207,8 @@ fn a_batch_that_does_not_fit_a_device_is_cut() {
     let little = engine(&on((least + most) / 2));
     let found = features(&little, &samples);
     let tokens: usize = samples.iter().map(|(ids, _)| ids.len()).sum();
-    assert!(little.reduced_tokens().is_some_and(|reduced| reduced < tokens), "{:?}", little.reduced_tokens());
-    assert_eq!(alone.reduced_tokens(), None);
+    assert!(little.at_once().tokens() < tokens, "{:?}", little.at_once());
+    assert_eq!(alone.at_once().note(None), None);
     for ((found, _), (expected, _)) in found.iter().zip(&expected) {
         assert_close(found, expected, OF_THE_CPU, "in parts");
     }

@@ -9,6 +9,7 @@ mod ingested;
 mod models;
 #[path = "../../model/tests/oracle/mod.rs"]
 mod oracle;
+mod parts;
 mod speed;
 #[path = "../../model/tests/common/tiny.rs"]
 mod tiny;

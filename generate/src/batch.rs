@@ -5,12 +5,14 @@
 //!   prompts
 //! - long prompts are fed in parts, beside the answers that go on, so that the memory of a step is bounded
 //! - what a prompt is batched with decides neither its tokens nor its numbers
+//! - where a device's memory is too little, fewer prompts are answered at a time. Keys and values of those in work are then
+//!   computed again, in other parts
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gstore_core::Cancel;
 use gstore_data::TextEncoder;
-use gstore_model::{Backend, Feed, KeyValues, Model};
+use gstore_model::{Backend, Feed, KeyValues, Model, OutOfMemory};
 
 use crate::error::GenerateError;
 use crate::load::positions;
@@ -28,8 +30,7 @@ pub(crate) struct Task<'a> {
     pub prompts: &'a [Prompt],
     /// Numbers of the prompts that are to be answered.
     pub left: &'a [usize],
-    /// How many of them were begun.
-    pub begun: AtomicUsize,
+    pub queue: Mutex<Queue>,
     pub encoder: &'a TextEncoder,
     pub sampling: &'a Sampling,
     pub stopping: &'a Stopping,
@@ -38,6 +39,41 @@ pub(crate) struct Task<'a> {
     pub cancel: &'a Cancel,
     /// Raised where another thread failed.
     pub failed: Cancel,
+}
+
+/// What is left for threads to take.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    /// How many of the prompts that are left were begun.
+    begun: usize,
+    /// Those that were put back.
+    back: Vec<Row>,
+    /// Threads that answer.
+    threads: usize,
+    /// Prompts that they answer at a time, all together.
+    pub slots: usize,
+}
+
+impl Queue {
+    pub fn new(threads: usize, slots: usize) -> Queue {
+        Queue { begun: 0, back: Vec::new(), threads, slots }
+    }
+
+    fn next(&mut self, task: &Task<'_>) -> Option<Row> {
+        if let Some(row) = self.back.pop() {
+            return Some(row);
+        }
+        let prompt = *task.left.get(self.begun)?;
+        self.begun += 1;
+        let context = task.prompts.get(prompt)?.ids.clone();
+        Some(Row { prompt, context, fed: 0 })
+    }
+}
+
+impl Task<'_> {
+    pub fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An answer that is done.
@@ -52,6 +88,7 @@ pub(crate) struct Answer {
 }
 
 /// A prompt and what was answered so far.
+#[derive(Debug)]
 struct Row {
     prompt: usize,
     /// Tokens of both.
@@ -66,6 +103,10 @@ pub(crate) struct Batch<'a, B: Backend> {
     model: &'a Model<B>,
     cache: KeyValues<B>,
     rows: Vec<Option<Row>>,
+    /// Tokens of prompts that a step takes at most.
+    prompt_tokens: usize,
+    /// Threads and slots of all, as they were before the step.
+    beside: (usize, usize),
     sampler: Sampler,
 }
 
@@ -81,7 +122,8 @@ impl<'a, B: Backend> Batch<'a, B> {
     pub fn new(task: &'a Task<'a>, model: &'a Model<B>, slots: usize) -> Self {
         let rows = (0..slots.max(1)).map(|_| None).collect();
         let sampler = Sampler::new(task.sampling.clone());
-        Batch { task, model, cache: model.key_values(), rows, sampler }
+        let (cache, prompt_tokens, beside) = (model.key_values(), PROMPT_TOKENS, (0, 0));
+        Batch { task, model, cache, rows, prompt_tokens, beside, sampler }
     }
 
     /// Answers prompts until none is left; `tell` hears after each step how many tokens were chosen, and of
@@ -91,29 +133,71 @@ impl<'a, B: Backend> Batch<'a, B> {
             if self.task.cancel.is_raised() || self.task.failed.is_raised() {
                 return Err(GenerateError::Stopped);
             }
-            self.admit();
-            if self.rows.iter().all(Option::is_none) {
+            if !self.admit() {
                 return Ok(());
             }
-            let (tokens, answers) = self.step()?;
-            tell(tokens, answers);
+            match self.step() {
+                Ok((tokens, answers)) => tell(tokens, answers),
+                Err(error) if error.is_out_of_memory() => self.give_way(error)?,
+                Err(error) => return Err(error),
+            }
         }
     }
 
-    /// Gives free slots the next prompts.
-    fn admit(&mut self) {
-        for row in self.rows.iter_mut().filter(|row| row.is_none()) {
-            let next = self.task.begun.fetch_add(1, Ordering::Relaxed);
-            let Some(prompt) = self.task.left.get(next).copied() else { return };
-            let Some(Prompt { ids, .. }) = self.task.prompts.get(prompt) else { return };
-            *row = Some(Row { prompt, context: ids.clone(), fed: 0 });
+    /// Gives free slots the next prompts; false if there is nothing left for this thread.
+    fn admit(&mut self) -> bool {
+        // It was counted out when it gave its last row up.
+        if self.rows.is_empty() {
+            return false;
         }
+        let mut queue = self.task.queue();
+        for row in self.rows.iter_mut().filter(|row| row.is_none()) {
+            *row = queue.next(self.task);
+        }
+        let works = self.rows.iter().any(Option::is_some);
+        // Under the lock: who puts rows back leaves them to a thread that will look for them.
+        queue.threads -= usize::from(!works);
+        self.beside = (queue.threads, queue.slots);
+        works
+    }
+
+    /// After a step that a device had too little memory for, which has changed no row: gives up all keys and values, and half
+    /// of the rows, or the last one if another thread goes on.
+    ///
+    /// # Errors
+    /// The same, where it was a single token that nothing else was computed beside.
+    fn give_way(&mut self, error: GenerateError) -> Result<(), GenerateError> {
+        let tokens: usize = self.parts().iter().map(|part| part.tokens).sum();
+        self.cache = self.model.key_values();
+        let slots = self.rows.len();
+        let mut rows: Vec<Row> = self.rows.drain(..).flatten().collect();
+        rows.iter_mut().for_each(|row| row.fed = 0);
+        let mut queue = self.task.queue();
+        let kept = match rows.len() / 2 {
+            // Others have given memory up meanwhile.
+            _ if self.beside != (queue.threads, queue.slots) => slots,
+            0 if queue.threads > 1 => {
+                queue.threads -= 1;
+                0
+            }
+            0 if tokens > 1 => {
+                self.prompt_tokens = tokens / 2;
+                1
+            }
+            0 => return Err(error),
+            half => half,
+        };
+        queue.back.extend(rows.drain(kept.min(rows.len())..));
+        queue.slots -= slots - kept;
+        self.rows = rows.into_iter().map(Some).collect();
+        self.rows.resize_with(kept, || None);
+        Ok(())
     }
 
     /// The parts of rows that the next step takes: of an answer its last token, of prompts as many as there
     /// is room for.
     fn parts(&self) -> Vec<Part> {
-        let mut room = PROMPT_TOKENS;
+        let mut room = self.prompt_tokens;
         let part = |(slot, row): (usize, &Option<Row>)| {
             let row = row.as_ref()?;
             let waiting = row.context.len() - row.fed;

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, CheckpointId, Progress, Unit};
 use gstore_data::Content;
-use gstore_model::{Backend, with_backend};
+use gstore_model::{AtOnce, Backend, with_backend};
 use serde_json::{Value, json};
 
 use self::encode::{Asked, digest, encoded};
@@ -113,7 +113,17 @@ fn run<B: Backend>(
         let loaded = opened.load(backend)?;
         progress.start("scoring choices", left.len() as u64, Unit::Rows);
         let pieces = pieces(&asked, &left);
-        let of_piece = |(): &mut (), piece: usize| score(&loaded, questions, &asked, pieces[piece]);
+        let at_once = AtOnce::default();
+        let of_piece = |(): &mut (), piece: usize| {
+            let piece = pieces[piece];
+            let lengths: Vec<usize> = piece.iter().map(|question| asked[*question].tokens()).collect();
+            let mut records = Vec::with_capacity(piece.len());
+            at_once.in_parts(&lengths, |part| {
+                records.extend(score(&loaded, questions, &asked, &piece[part])?);
+                Ok::<(), GenerateError>(())
+            })?;
+            Ok::<_, GenerateError>(records)
+        };
         scored = ordered(
             pieces.len(),
             threads,
@@ -129,6 +139,9 @@ fn run<B: Backend>(
             },
         );
         progress.finish();
+        if let Some(note) = at_once.note(None) {
+            progress.note(&note);
+        }
     }
     match scored {
         Ok(()) | Err(GenerateError::Stopped) => {}
@@ -142,7 +155,7 @@ fn run<B: Backend>(
 fn pieces<'a>(asked: &[Asked], left: &'a [usize]) -> Vec<&'a [usize]> {
     let (mut pieces, mut start, mut tokens) = (Vec::new(), 0, 0);
     for (i, question) in left.iter().enumerate() {
-        let own: usize = asked[*question].sequences.iter().map(Vec::len).sum();
+        let own = asked[*question].tokens();
         if i > start && tokens + own > PIECE_TOKENS {
             pieces.push(&left[start..i]);
             (start, tokens) = (i, 0);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use gstore_core::{Cancelled, Remedy};
 use gstore_data::{EncodeError, SampleError};
 use gstore_model::weights::ModelError;
-use gstore_model::{BackendError, LoadError};
+use gstore_model::{BackendError, LoadError, OutOfMemory};
 use gstore_store::AppendError;
 
 /// Why answers or scores could not be computed.
@@ -101,6 +101,12 @@ fn longer(by_model: &bool) -> String {
     match by_model {
         true => ", as many as the model has positions".to_owned(),
         false => format!("; {} allows more", Remedy::Option("max_length", "")),
+    }
+}
+
+impl OutOfMemory for GenerateError {
+    fn is_out_of_memory(&self) -> bool {
+        matches!(self, GenerateError::Backend(error) if error.is_out_of_memory())
     }
 }
 

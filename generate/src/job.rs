@@ -1,13 +1,12 @@
 //! A whole generation: prompts, the answers that are there already, and those that are not.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 
 use gstore_core::{Cancel, CheckpointId};
-use gstore_model::{Backend, Model, with_backend};
+use gstore_model::{Backend, Model, cut_note, with_backend};
 use serde_json::{Value, json};
 
-use crate::batch::{Answer, Batch, Task};
+use crate::batch::{Answer, Batch, Queue, Task};
 use crate::error::GenerateError;
 use crate::journal::Journal;
 use crate::load::{Opened, encoder};
@@ -76,21 +75,25 @@ pub fn generate(
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Outcome, GenerateError> {
-    request.check()?;
     let (device, precision) = (request.compute.device, request.compute.precision);
     with_backend!(
         (device, precision), GenerateError::from,
-        cpu => run(request, cpu, observer, cancel),
-        backend => run(request, backend, observer, cancel),
+        cpu => generate_on(request, cpu, observer, cancel),
+        backend => generate_on(request, backend, observer, cancel),
     )
 }
 
-fn run<B: Backend>(
+/// As [`generate`], on a backend that the caller has opened.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_on<B: Backend>(
     request: &GenerateRequest,
     backend: B,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Outcome, GenerateError> {
+    request.check()?;
     let opened = Opened::new(&request.weights)?;
     let (encoder, note) = encoder(&request.weights, &opened)?;
     if let Some(note) = note {
@@ -125,10 +128,13 @@ fn run<B: Backend>(
     let mut tokens = 0;
     if !left.is_empty() {
         cancel.check()?;
+        // No more at a time than the batch has, which bounds the memory.
+        let slots = request.compute.batch.clamp(1, left.len());
+        let threads = threads.min(slots);
         let task = Task {
             prompts: &prompts,
             left: &left,
-            begun: AtomicUsize::new(0),
+            queue: Mutex::new(Queue::new(threads, slots)),
             encoder: &encoder,
             sampling: &request.sampling,
             stopping: &request.stopping,
@@ -145,9 +151,13 @@ fn run<B: Backend>(
             observer.advance(step, done.len() as u64);
             Ok(())
         };
-        match answer(&task, &loaded, (threads, request.compute.batch), take) {
+        match answer(&task, &loaded, (threads, slots), take) {
             Ok(()) | Err(GenerateError::Stopped) => {}
             Err(error) => return Err(error),
+        }
+        let kept = task.queue().slots;
+        if kept < slots {
+            observer.note(&cut_note(&format!("{kept} answers"), Some(("batch_size", kept))));
         }
     }
     let finished = answers.answered() == prompts.len();
@@ -201,13 +211,10 @@ enum Said {
 fn answer<B: Backend>(
     task: &Task<'_>,
     model: &Model<B>,
-    (threads, batch): (usize, usize),
+    (threads, all): (usize, usize),
     mut take: impl FnMut(u64, Vec<Answer>) -> Result<(), GenerateError>,
 ) -> Result<(), GenerateError> {
-    let batch = batch.min(task.left.len());
-    let threads = threads.min(batch).max(1);
-    // No more at a time than the batch has, which bounds the memory.
-    let slots = |thread: usize| batch / threads + usize::from(thread < batch % threads);
+    let slots = |thread: usize| all / threads + usize::from(thread < all % threads);
     std::thread::scope(|scope| {
         let (send, said) = mpsc::channel();
         for thread in 0..threads {

@@ -9,7 +9,7 @@ use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, Progress, Unit};
 use gstore_data::{Encoded, Reading, SampleSource, TextEncoder, TextSample, encode_each};
 use gstore_model::{
-    Backend, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction, with_backend,
+    AtOnce, Backend, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction, with_backend,
 };
 
 use crate::error::GenerateError;
@@ -169,7 +169,17 @@ fn run<B: Backend>(
     let pieces = pieces(&texts);
     progress.start("scoring", texts.iter().map(|(_, text)| text.ids.len() as u64).sum(), Unit::Tokens);
     let mut sums = [Perplexity::default(); 2];
-    let of_piece = |(): &mut (), piece: usize| score(&model, &encoder, pieces[piece]);
+    let at_once = AtOnce::default();
+    let of_piece = |(): &mut (), piece: usize| {
+        let texts = pieces[piece];
+        let lengths: Vec<usize> = texts.iter().map(|(_, text)| text.ids.len()).collect();
+        let mut scores = Vec::with_capacity(texts.len());
+        at_once.in_parts(&lengths, |part| {
+            scores.extend(score(&model, &encoder, &texts[part])?);
+            Ok::<(), GenerateError>(())
+        })?;
+        Ok::<_, GenerateError>(scores)
+    };
     let scored = ordered(
         pieces.len(),
         threads,
@@ -192,6 +202,9 @@ fn run<B: Backend>(
     }
     scored?;
     progress.finish();
+    if let Some(note) = at_once.note(None) {
+        progress.note(&note);
+    }
     Ok(sums)
 }
 

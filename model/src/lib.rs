@@ -15,6 +15,7 @@
 #![deny(unsafe_code)]
 
 pub mod architectures;
+mod at_once;
 mod backend;
 pub mod candle;
 pub mod cpu;
@@ -26,6 +27,7 @@ pub mod params;
 mod passes;
 pub mod weights;
 
+pub use at_once::{AtOnce, Attempt, OutOfMemory, cut_note};
 pub use backend::{
     Activation, Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan, Backend,
     BackendError, CacheSpan, CachedAttention, ColumnMap, Compute, EachRows, HEAD_ROWS, HeadOutput, HeadTap,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use gstore_core::{Cancelled, Remedy, is_of_full_disk};
 use gstore_data::{EncodeError, SampleError};
 use gstore_model::weights::{ModelError, MomentsError, TorchError, TrainerError};
-use gstore_model::{BackendError, LoadError};
+use gstore_model::{BackendError, LoadError, OutOfMemory};
 
 /// Why a training could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +192,12 @@ impl TrainError {
             true => TrainError::Full { safe: safe(), source: Box::new(self) },
             false => self,
         }
+    }
+}
+
+impl OutOfMemory for TrainError {
+    fn is_out_of_memory(&self) -> bool {
+        matches!(self, TrainError::Backend(error) if error.is_out_of_memory())
     }
 }
 

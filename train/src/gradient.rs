@@ -1,11 +1,14 @@
 //! Loss and gradient of a step's samples, summed in an order that threads do not change.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::unordered;
 use gstore_core::{Cancel, Cancelled};
 use gstore_model::gradients::{LoraSink, Summed};
-use gstore_model::{Backend, Keep, LastRows, Layout, Model, Objective, PackedSample, Pass, Reduction, Sink};
+use gstore_model::{
+    Backend, Keep, LastRows, Layout, Model, Objective, OutOfMemory, PackedSample, Pass, Reduction, Sink,
+};
 
 use crate::cut::cut;
 use crate::dropout::DropoutRates;
@@ -32,6 +35,9 @@ pub(crate) struct Computing<'a> {
 impl<B: Backend + Clone> Parameters<B> {
     /// The weighted sum of the losses, cross-entropies unless a head says otherwise, and its gradient: one
     /// vector for each tensor, in the memory of `old`.
+    ///
+    /// Where a device has too little memory it is computed again: on fewer threads, which changes no bit, and where one is
+    /// too many, with smaller pieces, as they would have been asked for.
     pub(crate) fn gradient(
         &self,
         samples: &[Weighted<'_>],
@@ -40,7 +46,33 @@ impl<B: Backend + Clone> Parameters<B> {
         mut old: Vec<Vec<f32>>,
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let lengths: Vec<usize> = samples.iter().map(|w| w.sample.ids.len()).collect();
-        let pieces = cut(&lengths, computing.piece_tokens);
+        self.at_once.retry(|attempt| {
+            let most = computing.piece_tokens.min(attempt.most);
+            let pieces = cut(&lengths, most);
+            let tokens = |piece: &Range<usize>| lengths[piece.clone()].iter().sum::<usize>();
+            let several = pieces.iter().filter(|piece| piece.len() > 1).map(tokens).max();
+            attempt.tried = several.map(|tokens| tokens.min(most));
+            loop {
+                let threads = computing.threads.min(self.at_once.calls()).min(pieces.len());
+                let computing = Computing { threads, ..computing };
+                match self.in_pieces(samples, &pieces, head, computing, std::mem::take(&mut old)) {
+                    Err(error) if threads > 1 && error.is_out_of_memory() => {
+                        self.at_once.halve_calls(threads)
+                    }
+                    done => return done,
+                }
+            }
+        })
+    }
+
+    fn in_pieces(
+        &self,
+        samples: &[Weighted<'_>],
+        pieces: &[Range<usize>],
+        head: Option<&PerturbedHead<'_, B>>,
+        computing: Computing<'_>,
+        mut old: Vec<Vec<f32>>,
+    ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let places = self.places();
         old.resize(self.store().specs().len(), Vec::new());
         let sums = Sums {
@@ -138,17 +170,24 @@ impl<B: Backend + Clone> Parameters<B> {
         let pieces = cut(&lengths, computing.piece_tokens);
         let losses: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();
         let of_piece = |(): &mut (), piece: usize| -> Result<(), TrainError> {
-            let packed: Vec<PackedSample<'_>> =
-                samples[pieces[piece].clone()].iter().map(Sample::packed).collect();
-            let layout = Layout::new(&packed, false, Reduction::Sum);
-            if layout.scored_rows.is_empty() {
-                return Ok(());
-            }
-            let pass = Pass { last_rows: LastRows::Scored, keep_from: None, keep: Keep::Inputs, tap: None };
-            let forward = model.forward(layout, pass)?;
-            let of_tokens = model.losses(&forward, Objective::CrossEntropy { smoothing: 0.0 })?;
-            let loss = of_tokens.iter().map(|loss| f64::from(*loss)).sum();
-            *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = loss;
+            let range = pieces[piece].clone();
+            let samples = &samples[range.clone()];
+            // Token by token, so that parts have the sum of the whole.
+            let mut total = 0.0;
+            self.at_once.in_parts(&lengths[range], |part| {
+                let packed: Vec<PackedSample<'_>> = samples[part].iter().map(Sample::packed).collect();
+                let layout = Layout::new(&packed, false, Reduction::Sum);
+                if layout.scored_rows.is_empty() {
+                    return Ok(());
+                }
+                let pass =
+                    Pass { last_rows: LastRows::Scored, keep_from: None, keep: Keep::Inputs, tap: None };
+                let forward = model.forward(layout, pass)?;
+                let of_tokens = model.losses(&forward, Objective::CrossEntropy { smoothing: 0.0 })?;
+                of_tokens.iter().for_each(|loss| total += f64::from(*loss));
+                Ok::<(), TrainError>(())
+            })?;
+            *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = total;
             Ok(())
         };
         unordered(pieces.len(), computing.threads, computing.cancel, || (), of_piece)?;

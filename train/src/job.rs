@@ -174,6 +174,9 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             self.remove_replaced(taken)?;
         }
         self.warn_of_lasting_rise();
+        if let Some(note) = self.trainer.parameters.at_once.note(Some("batch_tokens")) {
+            self.observer.note(&note);
+        }
         Ok(Outcome {
             finished: taken >= total,
             steps: taken,

@@ -7,7 +7,7 @@ use gstore_model::architectures::{Decoder, Param, Role};
 use gstore_model::gradients::{GradLayout, HostFactors, HostModule, LoraFactors, Place};
 use gstore_model::params::{ParamStore, TensorSpec};
 use gstore_model::weights::{Adapter, ModelError, ModelFolder, Trained, check_finite};
-use gstore_model::{Backend, LoadError, LoraWeights, Model};
+use gstore_model::{AtOnce, Backend, LoadError, LoraWeights, Model};
 
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
@@ -42,6 +42,7 @@ pub struct Parameters<B: Backend> {
     model: Option<Model<B>>,
     /// Memory that threads use again from step to step; of backends on the host alone.
     pub(crate) scratch: Mutex<Vec<Scratch<B>>>,
+    pub(crate) at_once: AtOnce,
 }
 
 impl<B: Backend + Clone> Parameters<B> {
@@ -124,6 +125,7 @@ impl<B: Backend + Clone> Parameters<B> {
             backend: model.backend().clone(),
             model: Some(model),
             scratch: Mutex::default(),
+            at_once: AtOnce::default(),
         })
     }
 
@@ -176,6 +178,7 @@ impl<B: Backend + Clone> Parameters<B> {
             backend,
             model: None,
             scratch: Mutex::default(),
+            at_once: AtOnce::default(),
         };
         parameters.refresh(1)?;
         Ok(parameters)

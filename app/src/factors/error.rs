@@ -8,6 +8,7 @@ use gstore_curvature::CurvatureError;
 use gstore_data::{EncodeError, SampleError};
 use gstore_ingest::curvature::PassError;
 use gstore_ingest::pipeline::IngestError;
+use gstore_model::OutOfMemory;
 use gstore_sql::SqlError;
 use gstore_store::{ArtifactError, LookupError, OpenError, ReadError};
 
@@ -145,6 +146,12 @@ impl FactorJobError {
             Self::Artifact(error) => error.is_damage(),
             _ => false,
         }
+    }
+}
+
+impl OutOfMemory for FactorJobError {
+    fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Batch { source, .. } if source.is_out_of_memory())
     }
 }
 

@@ -11,6 +11,7 @@ use gstore_core::{Cancel, RowSet, Unit};
 use gstore_curvature::{Covariance, Module, Squares};
 use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::RowBatches;
+use gstore_model::{AtOnce, Attempt};
 
 use super::blame::{Side, of_batch};
 use super::engine::{Fisher, Seen, Tokens, tokens};
@@ -86,13 +87,16 @@ pub(super) struct Over<'a> {
     pub batches: &'a RowBatches,
     pub rows: &'a RowSet,
     pub threads: usize,
+    /// How much the engine computes at once.
+    pub at_once: &'a AtOnce,
     /// Where rows are counted, if they are.
     pub seen: Option<&'a Seen>,
 }
 
 impl<'a> Over<'a> {
     fn of(plan: &'a FitPlan, rows: &'a RowSet, seen: Option<&'a Seen>) -> Self {
-        Self { batches: &plan.batches, rows, threads: plan.forecast.threads, seen }
+        let (threads, at_once) = (plan.forecast.threads, plan.engine.at_once());
+        Self { batches: &plan.batches, rows, threads, at_once, seen }
     }
 }
 
@@ -162,7 +166,7 @@ pub(super) type Add<'a, S> =
 /// Memory: the sums of [`ahead`] units, and their sum, which begins as those of the first.
 pub(super) fn sum<S: Sums>(
     stage: &str,
-    &Over { batches, rows, threads, seen }: &Over<'_>,
+    &Over { batches, rows, threads, at_once, seen }: &Over<'_>,
     empty: &(dyn Fn() -> S + Sync),
     add: Add<'_, S>,
     work: &mut Work<'_>,
@@ -181,19 +185,24 @@ pub(super) fn sum<S: Sums>(
             }
             None => empty(),
         };
-        let mut done = 0;
-        for batch in &unit {
+        let add = |samples: &[Tokens], sums: &mut S| {
             cancel.check()?;
-            let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
-            let numbers: Vec<u64> = batch.iter().map(|sample| sample.row).collect();
-            add(&samples, &numbers, &mut sums)
-                .map_err(|error| of_batch(Side::Rows(batches), batch, error))?;
-            if let Some(seen) = seen {
-                seen.add(batch);
+            let targets: Vec<TargetSample<'_>> = samples.iter().map(Tokens::sample).collect();
+            let numbers: Vec<u64> = samples.iter().map(|sample| sample.row).collect();
+            add(&targets, &numbers, sums).map_err(|error| of_batch(Side::Rows(batches), samples, error))
+        };
+        at_once.retry(|attempt| {
+            let added = add_unit(attempt, &unit, &add, &mut sums);
+            // What failed has left a part of its sums.
+            if added.is_err() {
+                sums.clear();
             }
-            done += batch.len() as u64;
+            added
+        })?;
+        if let Some(seen) = seen {
+            unit.iter().for_each(|batch| seen.add(batch));
         }
-        Ok((sums, done))
+        Ok((sums, unit.iter().map(|batch| batch.len() as u64).sum()))
     };
     let prepare = |give: Give<'_, Batches>| units(batches, rows, cancel, give);
     work.progress.start(stage, rows.len(), Unit::Rows);
@@ -211,7 +220,29 @@ pub(super) fn sum<S: Sums>(
     };
     let ended = parallel::pipeline(threads, ahead(threads), prepare, compute, take);
     work.progress.finish();
+    if let Some(note) = at_once.note(Some("batch_tokens")) {
+        work.progress.note(&note);
+    }
     ended.map(|()| all.unwrap_or_else(empty))
+}
+
+/// Adds what the batches of a unit give, each in parts of what may be computed at once.
+fn add_unit<S>(
+    attempt: &mut Attempt,
+    unit: &[Vec<Tokens>],
+    add: &dyn Fn(&[Tokens], &mut S) -> Result<(), FactorJobError>,
+    sums: &mut S,
+) -> Result<(), FactorJobError> {
+    for batch in unit {
+        let mut left = &batch[..];
+        while !left.is_empty() {
+            let lengths: Vec<usize> = left.iter().map(Tokens::len).collect();
+            let (part, after) = left.split_at(attempt.next(&lengths));
+            add(part, sums)?;
+            left = after;
+        }
+    }
+    Ok(())
 }
 
 /// Hands on the batches of some rows, unit by unit.
@@ -238,4 +269,45 @@ fn units(
         give(unit);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_data::Encoded;
+    use gstore_model::BackendError;
+
+    use super::*;
+
+    #[test]
+    fn a_unit_that_does_not_fit_a_device_is_summed_in_parts() {
+        let tokens = |row: u64| {
+            Tokens::new(row, &Encoded { ids: vec![0; 3], scored: vec![true; 3], ..Encoded::default() })
+        };
+        let unit: Batches = vec![(0..4).map(tokens).collect(), (4..9).map(tokens).collect()];
+        let (mut tries, tried) = (0, std::cell::Cell::new(0));
+        // As an engine does, it has handed a part on when memory runs out.
+        let add = |samples: &[Tokens], sums: &mut Vec<Vec<f64>>| {
+            tried.set(tried.get() + 1);
+            sums[0][0] += samples[0].row as f64;
+            if samples.len() > 3 {
+                let source = Box::new(PassError::Backend(BackendError::out_of_memory("full")));
+                return Err(FactorJobError::Batch { place: String::new(), rows: [0, 0], source });
+            }
+            samples[1..].iter().for_each(|sample| sums[0][0] += sample.row as f64);
+            Ok(())
+        };
+        let at_once = AtOnce::default();
+        let mut sums = vec![vec![0.0]];
+        let summed = at_once.retry(|attempt| {
+            tries += 1;
+            let added = add_unit(attempt, &unit, &add, &mut sums);
+            if added.is_err() {
+                Sums::clear(&mut sums);
+            }
+            added
+        });
+        summed.unwrap();
+        assert_eq!(sums, [vec![36.0]]);
+        assert_eq!((tries, tried.get()), (2, 6), "12 tokens, then 6 at once");
+    }
 }

@@ -18,6 +18,13 @@ pub(super) struct Asked {
     pub options: Vec<Part>,
 }
 
+impl Asked {
+    /// Tokens that the model is fed.
+    pub fn tokens(&self) -> usize {
+        self.sequences.iter().map(Vec::len).sum()
+    }
+}
+
 /// An option's tokens, and where the model predicts them.
 pub(super) struct Part {
     pub sequence: usize,

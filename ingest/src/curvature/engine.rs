@@ -5,7 +5,7 @@ use gstore_curvature::{Covariance, CurvatureError, Module, ModuleFactors, Square
 use gstore_model::architectures::Decoder;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{Backend, Keep, LoadError, Model};
+use gstore_model::{AtOnce, Backend, Keep, LoadError, Model};
 
 use super::bases::Bases;
 use super::batch::{Batch, Labels, Measurement, TargetSample};
@@ -22,6 +22,7 @@ pub struct CurvatureEngine {
     id: CheckpointId,
     decoder: Decoder,
     modules: Vec<Module>,
+    at_once: AtOnce,
     runner: Box<dyn Runner>,
 }
 
@@ -56,7 +57,7 @@ impl CurvatureEngine {
         })?;
         let list = modules.list.clone();
         let runner = BatchRunner { model, keep, modules, bases: Bases::none() };
-        Ok(Self { id, decoder, modules: list, runner: Box::new(runner) })
+        Ok(Self { id, decoder, modules: list, at_once: AtOnce::default(), runner: Box::new(runner) })
     }
 
     /// Identity of the checkpoint.
@@ -72,6 +73,12 @@ impl CurvatureEngine {
     /// The modules in `named_parameters()` order, by which the methods number them.
     pub fn modules(&self) -> &[Module] {
         &self.modules
+    }
+
+    /// How much is computed at once: who computes a batch that a device has too little memory for does so again, in
+    /// parts. What was handed on of it until then is to be forgotten.
+    pub fn at_once(&self) -> &AtOnce {
+        &self.at_once
     }
 
     /// Puts eigenbases on the backend, in place of earlier ones: of each module that has both; one entry for

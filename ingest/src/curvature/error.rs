@@ -2,7 +2,7 @@
 
 use gstore_core::Remedy;
 use gstore_curvature::CurvatureError;
-use gstore_model::{BackendError, LoadError};
+use gstore_model::{BackendError, LoadError, OutOfMemory};
 
 use crate::gradient::{EngineError, SelectionError};
 
@@ -104,6 +104,12 @@ impl PassError {
             Self::Loss { value, .. } => format!("the loss is {value}"),
             error => error.to_string(),
         }
+    }
+}
+
+impl OutOfMemory for PassError {
+    fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Backend(error) if error.is_out_of_memory())
     }
 }
 

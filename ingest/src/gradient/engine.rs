@@ -1,7 +1,6 @@
 //! Gradient engine of one checkpoint, loaded and merged.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::device::GradientBackend;
 use super::error::EngineError;
@@ -15,7 +14,7 @@ use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::HostFactors;
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{Keep, LoadError, Model, PackedSample, Reduction};
+use gstore_model::{AtOnce, Keep, LoadError, Model, PackedSample, Reduction};
 
 /// Where a checkpoint's weights are, and which of them are differentiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,8 +113,7 @@ pub struct Engine {
     decoder: Decoder,
     tensors: Vec<TensorSpec>,
     differentiates: bool,
-    /// The most tokens of several samples at once, as far as a device's memory has told.
-    most_tokens: AtomicUsize,
+    at_once: AtOnce,
     runner: Box<dyn Runner>,
 }
 
@@ -175,8 +173,8 @@ impl Engine {
         };
         let runner =
             BatchRunner { model, reference, options, gradients, features, device, tensors: tensors.clone() };
-        let most_tokens = AtomicUsize::new(usize::MAX);
-        Ok(Engine { id, decoder, tensors, differentiates, most_tokens, runner: Box::new(runner) })
+        let at_once = AtOnce::default();
+        Ok(Engine { id, decoder, tensors, differentiates, at_once, runner: Box::new(runner) })
     }
 
     /// Identity of the checkpoint.
@@ -204,14 +202,13 @@ impl Engine {
         Ok(peaks.means())
     }
 
-    /// The most tokens of several samples that are computed at once since a device's memory was too little for more;
-    /// none if it never was.
-    pub fn reduced_tokens(&self) -> Option<usize> {
-        Some(self.most_tokens.load(Ordering::Relaxed)).filter(|tokens| *tokens < usize::MAX)
+    /// How much is computed at once.
+    pub fn at_once(&self) -> &AtOnce {
+        &self.at_once
     }
 
     /// Runs a batch and hands each sample's results to `out`, in batch order. One that a device has too little memory
-    /// for is computed in halves, and none that is larger is tried again.
+    /// for is computed in parts.
     ///
     /// Memory is linear in the batch's tokens, plus for each sample its adapter's gradient, or that of one
     /// layer and the tensors of no layer.
@@ -237,36 +234,12 @@ impl Engine {
         if want.grad && !self.differentiates {
             return Err(EngineError::NoParameters);
         }
-        let mut first = 0;
-        while first < batch.len() {
-            let part = &batch[first..][..fitting(&batch[first..], self.most_tokens.load(Ordering::Relaxed))];
-            let done = self.runner.run(part, want, peaks, &mut |index, output| out(first + index, output));
-            match done {
-                Err(error) if part.len() > 1 && error.is_out_of_memory() => {
-                    self.most_tokens.fetch_min(tokens(part) / 2, Ordering::Relaxed);
-                }
-                done => {
-                    done?;
-                    first += part.len();
-                }
-            }
-        }
-        Ok(())
+        let lengths: Vec<usize> = batch.iter().map(|sample| sample.ids.len()).collect();
+        self.at_once.in_parts(&lengths, |part| {
+            let first = part.start;
+            self.runner.run(&batch[part], want, peaks, &mut |index, output| out(first + index, output))
+        })
     }
-}
-
-fn tokens(batch: &[PackedSample<'_>]) -> usize {
-    batch.iter().map(|sample| sample.ids.len()).sum()
-}
-
-/// How many of the first samples have at most so many tokens together, at least one.
-fn fitting(batch: &[PackedSample<'_>], most: usize) -> usize {
-    let mut sum = 0usize;
-    let fits = |sample: &&PackedSample<'_>| {
-        sum += sample.ids.len();
-        sum <= most
-    };
-    batch.iter().take_while(fits).count().max(1)
 }
 
 /// An error unless the model can compute the sample at place `index` of a batch.

@@ -1,7 +1,7 @@
 //! Errors of computing a batch.
 
 use gstore_core::Remedy;
-use gstore_model::BackendError;
+use gstore_model::{BackendError, OutOfMemory};
 
 /// Why a batch could not be computed.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +56,8 @@ pub enum EngineError {
     Backend(#[from] BackendError),
 }
 
-impl EngineError {
-    /// Whether a smaller batch could be computed.
-    pub(super) fn is_out_of_memory(&self) -> bool {
+impl OutOfMemory for EngineError {
+    fn is_out_of_memory(&self) -> bool {
         matches!(self, EngineError::Backend(error) if error.is_out_of_memory())
     }
 }

@@ -190,8 +190,8 @@ fn compute_and_seal(
         let (ending, rows) = run::run_checkpoint(job, work, both, &plan.request, threads, progress, cancel)?;
         done.ending = ending;
         done.computed += rows;
-        if let Some(tokens) = computer.engine.reduced_tokens() {
-            progress.note(&out_of_memory(tokens));
+        if let Some(note) = computer.engine.at_once().note(Some("batch_tokens")) {
+            progress.note(&note);
         }
         if done.ending == Ending::Stopped {
             break;
@@ -228,14 +228,6 @@ fn remaining(job: &Job, plan: &IngestPlan, done: &mut IngestReport) -> Vec<Check
         works.push(CheckpointWork { column: plan.column.clone(), ..work });
     }
     works
-}
-
-/// What is to be said of batches that were cut.
-fn out_of_memory(tokens: usize) -> String {
-    let option = Remedy::Option("batch_tokens", &tokens.to_string());
-    format!(
-        "the device had too little memory for its batches, which were cut to {tokens} tokens at once: {option} spares the failed ones"
-    )
 }
 
 fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Computer, IngestError> {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::at_once::OutOfMemory;
+
 /// A backend could not compute.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -21,14 +23,15 @@ impl BackendError {
         BackendError { is_memory: true, ..BackendError::new(message) }
     }
 
-    /// Whether less at once could be computed.
-    pub fn is_out_of_memory(&self) -> bool {
-        self.is_memory
-    }
-
     /// The error of a part of something.
     pub fn within(self, whole: impl std::fmt::Display) -> BackendError {
         BackendError { message: format!("{whole}: {}", self.message), ..self }
+    }
+}
+
+impl OutOfMemory for BackendError {
+    fn is_out_of_memory(&self) -> bool {
+        self.is_memory
     }
 }
 

@@ -52,10 +52,18 @@ pub(super) fn pass(
     let kernel = Kernel::detect();
     let compute = |batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
         cancel.check()?;
-        let values = of_rows((plan, engine), against, per, &batch, kernel);
-        let values = values.map_err(|error| of_row(plan, &batch, error))?;
+        let lengths: Vec<usize> = batch.iter().map(Tokens::len).collect();
+        let mut scores = Vec::with_capacity(batch.len());
+        engine.at_once().in_parts(&lengths, |part| {
+            let part = &batch[part];
+            let values = of_rows((plan, engine), against, per, part, kernel);
+            let values = values.map_err(|error| of_row(plan, part, error))?;
+            let of_sample = |(sample, values): (&Tokens, Vec<f64>)| RowScores { row: sample.row, values };
+            scores.extend(part.iter().zip(values).map(of_sample));
+            Ok::<(), FactorJobError>(())
+        })?;
         plan.seen.add(&batch);
-        Ok(batch.iter().zip(values).map(|(sample, values)| RowScores { row: sample.row, values }).collect())
+        Ok(scores)
     };
     work.progress.start("scores", rows.len(), Unit::Rows);
     let progress = &mut *work.progress;
@@ -67,6 +75,9 @@ pub(super) fn pass(
     };
     let ended = parallel::pipeline(threads, threads + AHEAD, prepare, compute, take);
     work.progress.finish();
+    if let Some(note) = engine.at_once().note(Some("batch_tokens")) {
+        work.progress.note(&note);
+    }
     ended
 }
 

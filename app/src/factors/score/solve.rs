@@ -175,8 +175,13 @@ impl Curvature<'_, '_> {
     fn multiplied(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, FactorJobError> {
         let (plan, data) = (self.plan, self.data);
         let directions = plan.engine.directions(vectors).map_err(FactorJobError::other)?;
-        let over =
-            Over { batches: &data.batches, rows: &data.rows, threads: plan.extent.threads, seen: None };
+        let over = Over {
+            batches: &data.batches,
+            rows: &data.rows,
+            threads: plan.extent.threads,
+            at_once: plan.engine.at_once(),
+            seen: None,
+        };
         let empty = || -> Vec<Vec<f64>> { vectors.iter().map(|vector| vec![0.0; vector.len()]).collect() };
         let add = |samples: &[TargetSample<'_>], _: &[u64], sums: &mut Vec<Vec<f64>>| {
             directions.products(samples, sums)

@@ -69,10 +69,26 @@ fn each_batch(
         progress.advance(count as u64);
         Ok(ControlFlow::Continue(()))
     };
-    parallel::ordered(cuts.len(), plan.extent.threads, work.cancel, || (), compute, take)
+    let ended = parallel::ordered(cuts.len(), plan.extent.threads, work.cancel, || (), compute, take);
+    if let Some(note) = plan.engine.at_once().note(Some("batch_tokens")) {
+        work.progress.note(&note);
+    }
+    ended
 }
 
 fn of_samples(plan: &ScorePlan, batch: Range<usize>) -> Result<Gradients, FactorJobError> {
+    let lengths: Vec<usize> = plan.queries[batch.clone()].iter().map(Tokens::len).collect();
+    let new = |_: &Module| Vec::with_capacity(batch.len());
+    let mut all: Gradients = plan.engine.modules().iter().map(new).collect();
+    plan.engine.at_once().in_parts(&lengths, |part| {
+        let found = of_part(plan, batch.start + part.start..batch.start + part.end)?;
+        all.iter_mut().zip(found).for_each(|(all, part)| all.extend(part));
+        Ok::<(), FactorJobError>(())
+    })?;
+    Ok(all)
+}
+
+fn of_part(plan: &ScorePlan, batch: Range<usize>) -> Result<Gradients, FactorJobError> {
     let (batch, ids) = (&plan.queries[batch.clone()], &plan.names.ids[batch]);
     let (modules, measurement) = (plan.engine.modules(), plan.how.measurement);
     let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();

@@ -1,0 +1,287 @@
+//! How much is computed at once where a device's memory is too little for all.
+//!
+//! Invariants
+//! - calls beside each other become fewer first, which changes no bit of what they compute; then batches become smaller
+//! - what was too much once is not tried again
+
+use std::ops::Range;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use gstore_core::Remedy;
+
+/// Errors that may be of a device's memory.
+pub trait OutOfMemory {
+    /// Whether less at once could be computed.
+    fn is_out_of_memory(&self) -> bool;
+}
+
+/// How much threads compute at once on a device, as far as its memory has told.
+#[derive(Debug, Default)]
+pub struct AtOnce {
+    state: Mutex<State>,
+    left: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    limits: Limits,
+    /// Those that a user was told of.
+    told: Limits,
+    /// Calls that compute now.
+    running: usize,
+    /// Calls that began so far.
+    begun: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limits {
+    /// Calls beside each other.
+    calls: usize,
+    /// Tokens of several samples in one call.
+    tokens: usize,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let limits = Limits { calls: usize::MAX, tokens: usize::MAX };
+        State { limits, told: limits, running: 0, begun: 0 }
+    }
+}
+
+/// One try to compute.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The most tokens of several samples at once.
+    pub most: usize,
+    /// Tokens of the several samples that are tried at once; none of a single one.
+    pub tried: Option<usize>,
+}
+
+impl Attempt {
+    /// How many of the first of some samples, given by their tokens, are to be computed at once: at least one.
+    pub fn next(&mut self, lengths: &[usize]) -> usize {
+        let mut sum = 0usize;
+        let fits = |length: &&usize| {
+            sum += **length;
+            sum <= self.most
+        };
+        let count = lengths.iter().take_while(fits).count().max(usize::from(!lengths.is_empty()));
+        self.tried = (count > 1).then(|| lengths[..count].iter().sum());
+        count
+    }
+}
+
+/// A call. It is counted out when dropped, after a panic too: others wait for it.
+struct Running<'a> {
+    at_once: &'a AtOnce,
+    /// As they were when it began.
+    limits: Limits,
+    running: usize,
+    begun: u64,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.at_once.state().running -= 1;
+        self.at_once.left.notify_all();
+    }
+}
+
+impl Running<'_> {
+    /// Makes the limits less than what was tried; false if that was the least.
+    fn reduce(&self, attempt: &Attempt) -> bool {
+        let mut state = self.at_once.state();
+        // Of several that fail together the first says enough.
+        if state.limits != self.limits {
+            return true;
+        }
+        let later = if state.begun == self.begun { 1 } else { 2 };
+        match (self.running.max(state.running).max(later), attempt.tried) {
+            (beside @ 2.., _) => state.limits.calls = beside / 2,
+            (_, Some(tokens)) => state.limits.tokens = tokens.min(self.limits.tokens) / 2,
+            (_, None) => {}
+        }
+        state.limits != self.limits
+    }
+}
+
+impl AtOnce {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls that may compute beside each other.
+    pub fn calls(&self) -> usize {
+        self.state().limits.calls
+    }
+
+    /// The most tokens of several samples that a call may compute at once.
+    pub fn tokens(&self) -> usize {
+        self.state().limits.tokens
+    }
+
+    /// So many calls beside each other were too many.
+    pub fn halve_calls(&self, calls: usize) {
+        let limits = &mut self.state().limits;
+        limits.calls = limits.calls.min((calls / 2).max(1));
+    }
+
+    /// Computes, and begins again with less at once where memory was too little.
+    ///
+    /// # Errors
+    /// Those of `compute`; one of memory where it tried a single sample and nothing else was computed beside it.
+    pub fn retry<T, E: OutOfMemory>(
+        &self,
+        mut compute: impl FnMut(&mut Attempt) -> Result<T, E>,
+    ) -> Result<T, E> {
+        loop {
+            let running = self.enter();
+            let mut attempt = Attempt { most: running.limits.tokens, tried: None };
+            match compute(&mut attempt) {
+                Err(error) if error.is_out_of_memory() && running.reduce(&attempt) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Hands on the samples of a batch, given by their tokens, in parts that fit. A part that did not is handed on again,
+    /// as smaller ones.
+    ///
+    /// # Errors
+    /// As [`AtOnce::retry`].
+    pub fn in_parts<E: OutOfMemory>(
+        &self,
+        lengths: &[usize],
+        mut compute: impl FnMut(Range<usize>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut first = 0;
+        while first < lengths.len() {
+            first = self.retry(|attempt| {
+                let end = first + attempt.next(&lengths[first..]);
+                compute(first..end).map(|()| end)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What a user should know of it, if it became less since the last time; `option` sets the tokens of a batch, if there
+    /// is one.
+    pub fn note(&self, option: Option<&str>) -> Option<String> {
+        let mut state = self.state();
+        let limits = state.limits;
+        let told = std::mem::replace(&mut state.told, limits);
+        drop(state);
+        match limits {
+            _ if told == limits => None,
+            Limits { calls, tokens: usize::MAX } => {
+                Some(cut_note(&format!("{calls} of them"), Some(("threads", calls))))
+            }
+            Limits { tokens, .. } => {
+                let tokens = tokens.max(1);
+                Some(cut_note(&format!("{tokens} tokens"), option.map(|option| (option, tokens))))
+            }
+        }
+    }
+
+    /// Waits until a call may begin.
+    fn enter(&self) -> Running<'_> {
+        let mut state = self.state();
+        while state.running >= state.limits.calls {
+            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.running += 1;
+        state.begun += 1;
+        Running { at_once: self, limits: state.limits, running: state.running, begun: state.begun }
+    }
+}
+
+/// What is to be said of batches that were cut for a device: to how much at once, and the option that asks for no more.
+pub fn cut_note(to: &str, option: Option<(&str, usize)>) -> String {
+    let spared = option.map_or(String::new(), |(option, value)| {
+        format!(": {} spares the failed ones", Remedy::Option(option, &value.to_string()))
+    });
+    format!("the device had too little memory for its batches, which were cut to {to} at once{spared}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::BackendError;
+
+    fn full() -> BackendError {
+        BackendError::out_of_memory("full")
+    }
+
+    #[test]
+    fn a_batch_is_handed_on_in_parts_that_fit() {
+        let lengths = [9, 3, 14, 2, 2];
+        let at_once = AtOnce::default();
+        let (mut tried, mut done) = (Vec::new(), Vec::new());
+        let compute = |part: Range<usize>| {
+            tried.push(part.clone());
+            if lengths[part.clone()].iter().sum::<usize>() > 14 {
+                return Err(full());
+            }
+            done.push(part);
+            Ok(())
+        };
+        at_once.in_parts(&lengths, compute).unwrap();
+        assert_eq!(tried, [0..5, 0..2, 2..3, 3..5]);
+        assert_eq!(done, [0..2, 2..3, 3..5]);
+        assert_eq!((at_once.tokens(), at_once.calls()), (15, usize::MAX));
+        assert!(at_once.note(Some("batch_tokens")).unwrap().contains("15 tokens at once"));
+        assert_eq!(at_once.note(Some("batch_tokens")), None, "it was said");
+        // What was too much is not tried again.
+        let mut parts = Vec::new();
+        at_once
+            .in_parts(&lengths, |part| {
+                parts.push(part);
+                Ok::<_, BackendError>(())
+            })
+            .unwrap();
+        assert_eq!(parts, done);
+    }
+
+    #[test]
+    fn a_sample_that_does_not_fit_is_an_error() {
+        let at_once = AtOnce::default();
+        let mut tries = 0;
+        let compute = |_| {
+            tries += 1;
+            Err::<(), _>(full())
+        };
+        assert!(at_once.in_parts(&[5, 5, 5], compute).unwrap_err().is_out_of_memory());
+        assert!(tries < 5, "{tries}");
+        let other = AtOnce::default();
+        assert!(other.in_parts(&[5, 5], |_| Err::<(), _>(BackendError::new("lost"))).is_err());
+        assert_eq!(other.note(Some("batch_tokens")), None);
+    }
+
+    #[test]
+    fn calls_become_fewer_before_batches_become_smaller() {
+        const SLOTS: usize = 2;
+        let (at_once, held, most) = (AtOnce::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let compute = |_| {
+            let fits = held.fetch_add(1, Ordering::SeqCst) < SLOTS;
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            held.fetch_sub(1, Ordering::SeqCst);
+            if !fits {
+                return Err(full());
+            }
+            most.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| at_once.in_parts(&[7, 7], compute).unwrap());
+            }
+        });
+        assert_eq!(most.into_inner(), 8, "every batch was computed, whole");
+        assert_eq!(at_once.tokens(), usize::MAX);
+        assert!(at_once.calls() < 8, "{}", at_once.calls());
+        let note = at_once.note(Some("batch_tokens")).unwrap();
+        assert!(note.contains("of them at once") && note.contains("threads"), "{note}");
+    }
+}
