@@ -1,5 +1,5 @@
-//! Promise: where a device has too little memory for what is asked of it at once, trainings and generations go on with less
-//! at once, and come to the same.
+//! Promise: where a device has too little memory for what is asked of it at once, trainings and generations go
+//! on with less at once, and come to the same.
 
 use std::path::{Path, PathBuf};
 

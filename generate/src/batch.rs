@@ -5,8 +5,8 @@
 //!   prompts
 //! - long prompts are fed in parts, beside the answers that go on, so that the memory of a step is bounded
 //! - what a prompt is batched with decides neither its tokens nor its numbers
-//! - where a device's memory is too little, fewer prompts are answered at a time. Keys and values of those in work are then
-//!   computed again, in other parts
+//! - where a device's memory is too little, fewer prompts are answered at a time. Keys and values of those in
+//!   work are then computed again, in other parts
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -161,8 +161,8 @@ impl<'a, B: Backend> Batch<'a, B> {
         works
     }
 
-    /// After a step that a device had too little memory for, which has changed no row: gives up all keys and values, and half
-    /// of the rows, or the last one if another thread goes on.
+    /// After a step that a device had too little memory for, which has changed no row: gives up all keys and
+    /// values, and half of the rows, or the last one if another thread goes on.
     ///
     /// # Errors
     /// The same, where it was a single token that nothing else was computed beside.

@@ -144,8 +144,8 @@ impl AtOnce {
         }
     }
 
-    /// Hands on the samples of a batch, given by their tokens, in parts that fit. A part that did not is handed on again,
-    /// as smaller ones.
+    /// Hands on the samples of a batch, given by their tokens, in parts that fit. A part that did not is handed
+    /// on again, as smaller ones.
     ///
     /// # Errors
     /// As [`AtOnce::retry`].
@@ -164,8 +164,8 @@ impl AtOnce {
         Ok(())
     }
 
-    /// What a user should know of it, if it became less since the last time; `option` sets the tokens of a batch, if there
-    /// is one.
+    /// What a user should know of it, if it became less since the last time; `option` sets the tokens of a
+    /// batch, if there is one.
     pub fn note(&self, option: Option<&str>) -> Option<String> {
         let mut state = self.state();
         let limits = state.limits;

@@ -36,8 +36,8 @@ impl<B: Backend + Clone> Parameters<B> {
     /// The weighted sum of the losses, cross-entropies unless a head says otherwise, and its gradient: one
     /// vector for each tensor, in the memory of `old`.
     ///
-    /// Where a device has too little memory it is computed again: on fewer threads, which changes no bit, and where one is
-    /// too many, with smaller pieces, as they would have been asked for.
+    /// Where a device has too little memory it is computed again: on fewer threads, which changes no bit, and
+    /// where one is too many, with smaller pieces, as they would have been asked for.
     pub(crate) fn gradient(
         &self,
         samples: &[Weighted<'_>],
