@@ -226,11 +226,14 @@ pub(super) fn sum<S: Sums>(
     ended.map(|()| all.unwrap_or_else(empty))
 }
 
+/// Adds what some samples give to sums.
+type AddTokens<'a, S> = &'a dyn Fn(&[Tokens], &mut S) -> Result<(), FactorJobError>;
+
 /// Adds what the batches of a unit give, each in parts of what may be computed at once.
 fn add_unit<S>(
     attempt: &mut Attempt,
     unit: &[Vec<Tokens>],
-    add: &dyn Fn(&[Tokens], &mut S) -> Result<(), FactorJobError>,
+    add: AddTokens<'_, S>,
     sums: &mut S,
 ) -> Result<(), FactorJobError> {
     for batch in unit {
