@@ -65,3 +65,10 @@ DEVICE float float_of(uint32_t bits) {
     std::memcpy(&value, &bits, sizeof(value));
     return value;
 }
+
+// The value of 16 bits of half precision, which f32 has exactly.
+DEVICE float half_value(uint16_t bits) {
+    uint32_t sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31u, fraction = bits & 0x3ffu;
+    if (exponent == 0) return float_of(sign | float_bits(static_cast<float>(fraction) * 5.9604644775390625e-8f));
+    return float_of(sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | fraction << 13);
+}

@@ -5,6 +5,7 @@
 #include "sums.cu"
 #include "head.cu"
 #include "features.cu"
+#include "rows.cu"
 #include "attention.cuh"
 #include "attention_forward.cu"
 #include "attention_backward.cu"

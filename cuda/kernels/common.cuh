@@ -13,6 +13,7 @@
 #define PLUS(a, b) ((a) + (b))
 #define TIMES64(a, b) ((a) * (b))
 #define PLUS64(a, b) ((a) + (b))
+#define FUSED(a, b, c) fmaf(a, b, c)
 #else
 #define KERNEL extern "C" __global__ void
 #define DEVICE static __device__ __forceinline__
@@ -30,6 +31,13 @@ DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
 #define PLUS(a, b) __fadd_rn(a, b)
 #define TIMES64(a, b) __dmul_rn(a, b)
 #define PLUS64(a, b) __dadd_rn(a, b)
+// A product and a sum that are rounded once.
+#define FUSED(a, b, c) __fmaf_rn(a, b, c)
+DEVICE float half_value(unsigned short bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
 #endif
 
 typedef unsigned short u16;

@@ -151,6 +151,7 @@ impl Memory for EmulatedMemory {
 #[derive(Debug)]
 pub struct Emulator {
     bytes_read: AtomicUsize,
+    bytes_written: AtomicUsize,
     held: Arc<Held>,
 }
 
@@ -164,12 +165,17 @@ impl Emulator {
     /// With so many bytes of memory.
     pub fn with_memory(limit: usize) -> Emulator {
         let held = Held { now: AtomicUsize::new(0), most: AtomicUsize::new(0), limit };
-        Emulator { bytes_read: AtomicUsize::new(0), held: Arc::new(held) }
+        Emulator { bytes_read: AtomicUsize::new(0), bytes_written: AtomicUsize::new(0), held: Arc::new(held) }
     }
 
     /// The most bytes of memory that were held at once.
     pub fn most_held(&self) -> usize {
         self.held.most.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that came from the host so far.
+    pub fn bytes_written(&self) -> usize {
+        self.bytes_written.load(Ordering::Relaxed)
     }
 
     /// Bytes that were copied to the host so far.
@@ -190,6 +196,7 @@ impl Runtime for Emulator {
     }
 
     fn write(&self, to: &EmulatedMemory, at: usize, from: &[u8]) -> Result<()> {
+        self.bytes_written.fetch_add(from.len(), Ordering::Relaxed);
         // SAFETY: `at` checked the range, and memory of the host does not overlap it.
         unsafe { to.at(at, from.len()).copy_from_nonoverlapping(from.as_ptr(), from.len()) }
         Ok(())

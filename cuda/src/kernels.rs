@@ -4,13 +4,14 @@
 pub(crate) const PTX: &str = include_str!("../kernels/kernels.ptx");
 
 /// Files of the source, in the order in which `all.cuh` includes them.
-const SOURCES: [(&str, &str); 10] = [
+const SOURCES: [(&str, &str); 11] = [
     ("common.cuh", include_str!("../kernels/common.cuh")),
     ("elementwise.cu", include_str!("../kernels/elementwise.cu")),
     ("norms.cu", include_str!("../kernels/norms.cu")),
     ("sums.cu", include_str!("../kernels/sums.cu")),
     ("head.cu", include_str!("../kernels/head.cu")),
     ("features.cu", include_str!("../kernels/features.cu")),
+    ("rows.cu", include_str!("../kernels/rows.cu")),
     ("attention.cuh", include_str!("../kernels/attention.cuh")),
     ("attention_forward.cu", include_str!("../kernels/attention_forward.cu")),
     ("attention_backward.cu", include_str!("../kernels/attention_backward.cu")),

@@ -1,10 +1,10 @@
-//! The backend of models on NVIDIA GPUs.
+//! The backend of models on NVIDIA GPUs, and products of stored rows there.
 //!
 //! - `kernels/` has what runs on the device, in CUDA C that an ordinary C++ compiler takes too
 //! - `runtime` is the boundary to a device: memory, launches of kernels, products of matrices
 //! - [`Driver`] is an NVIDIA device, through its driver and cuBLAS, which are loaded when it is opened
 //! - `Emulator` (feature `emulate`, for tests) runs the same kernels on the CPU, slowly
-//! - [`Cuda`] is the backend over either
+//! - [`Cuda`] is the backend over either, and [`CudaScan`] multiplies the stored rows that questions are about
 //!
 //! Unsafe code stands where memory and kernels of a device are reached: in `driver/raw.rs`, `driver/blas.rs` and
 //! `emulator.rs`.
@@ -21,7 +21,7 @@ mod runtime;
 pub use backend::{
     AdamFactors, DeviceForm, DeviceModule, DeviceSigns, DeviceSums, FormPlace, Formed, ModuleSides,
 };
-pub use backend::{Cuda, CudaCache, CudaLinear, CudaRows, CudaTensor};
+pub use backend::{Cuda, CudaCache, CudaLinear, CudaRows, CudaScan, CudaTensor};
 pub use driver::{DeviceMemory, Driver, OpenError};
 #[cfg(feature = "emulate")]
 pub use emulator::{EmulatedMemory, Emulator};

@@ -10,7 +10,7 @@ use gstore_model::{BackendError, Compute};
 pub(crate) type Result<T> = std::result::Result<T, BackendError>;
 
 /// Memory of a device.
-pub trait Memory: Send + Sync {
+pub trait Memory: Send + Sync + 'static {
     /// Where it starts, as kernels see it.
     fn address(&self) -> u64;
     /// How much it is.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Shape, assert_same_bits, cached, refusals};
-use crate::{features, ingested, models, oracle, speed};
+use crate::{features, ingested, models, oracle, scan, speed};
 use gstore_cuda::{Cuda, Driver, Precision};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
@@ -120,6 +120,12 @@ fn what_is_ingested_has_the_bits_of_the_host() {
     ingested::small_models(&cuda(Precision::Single));
 }
 
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn stored_rows_have_the_products_of_the_processor() {
+    scan::products_have_the_bits_of_the_processor(&cuda(Precision::Single));
+}
+
 /// Prints lines of the table; asserts nothing of speed, which is what the table is for.
 #[test]
 #[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
@@ -127,6 +133,9 @@ fn zz_speed() {
     let backend = cuda(Precision::Bf16);
     let (name, free, all) = backend.runtime().describe().unwrap();
     println!("table | {name}, {} of {} GiB free", free >> 30, all >> 30);
+    for width in [1, 8, 64, 1024] {
+        println!("{}", scan::timed(&cuda(Precision::Single), [4096, 1024, width], 20));
+    }
     for shape in &speed::SHAPES {
         // 16,384 tokens at once; fewer where activations of all layers would not fit.
         let samples = if shape.width < 4096 { 16 } else { 4 };

@@ -2,6 +2,9 @@
 
 #[path = "../../model/tests/backends/mod.rs"]
 mod backends;
+#[path = "../../query/tests/common/mod.rs"]
+#[allow(dead_code)] // each test of that crate uses a part of it
+mod common;
 mod device;
 mod emulated;
 mod features;
@@ -10,6 +13,7 @@ mod models;
 #[path = "../../model/tests/oracle/mod.rs"]
 mod oracle;
 mod parts;
+mod scan;
 mod speed;
 #[path = "../../model/tests/common/tiny.rs"]
 mod tiny;

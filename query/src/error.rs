@@ -143,6 +143,9 @@ pub enum QueryError {
     /// The vectors of given samples could not be computed.
     #[error("{0}")]
     Encoder(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A device that multiplies stored rows failed.
+    #[error("stored rows could not be multiplied: {0}; ask on the CPU, or try again")]
+    Device(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A record that is compared with the target's, and cannot be.
     #[error(
         "the record of {place} cannot be compared with the target's: {source}; delete the row, or ask without `exclude_target` and `in_target`"

@@ -11,7 +11,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("gstore-curvature", &[]),
     ("gstore-store", &["gstore-core"]),
     ("gstore-model", &["gstore-core"]),
-    ("gstore-cuda", &["gstore-model"]),
+    ("gstore-cuda", &["gstore-model", "gstore-query", "gstore-store"]),
     ("gstore-data", &["gstore-core", "gstore-store"]),
     (
         "gstore-ingest",

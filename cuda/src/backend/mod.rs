@@ -16,6 +16,7 @@ mod maps;
 mod modules;
 mod norm;
 mod operations;
+mod scan;
 mod tensor;
 mod tiles;
 
@@ -30,6 +31,7 @@ pub use self::factors::CudaRows;
 pub use self::features::{AdamFactors, DeviceForm, DeviceSigns, DeviceSums, FormPlace, Formed};
 pub use self::linear::CudaLinear;
 pub use self::modules::{DeviceModule, ModuleSides};
+pub use self::scan::CudaScan;
 pub use self::tensor::CudaTensor;
 
 use self::maps::Maps;

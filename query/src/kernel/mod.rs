@@ -4,6 +4,7 @@
 //! - [`Filter`]: in bf16, for many queries, with a bound on how far it is from the exact ones
 //! - [`Kernel::half_dot`]: of two vectors of f16, for graphs of neighbours
 //! - [`Kernel::code_dots`]: of the codes of a sketch with int8 queries
+//! - [`RowProducts`]: the exact ones by something else than this processor, such as a GPU
 //!
 //! Invariants
 //! - one order of summation for every implementation, tile shape and number of queries: 16 lanes (lane = k
@@ -21,6 +22,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod codes;
+mod device;
 mod filter;
 mod half_dot;
 mod job;
@@ -43,6 +45,7 @@ use half::f16;
 
 pub(crate) use codes::MAX_CODE_DIM;
 pub use codes::{CODE_STEP, CodeKind, CodeQueries, Codes};
+pub use device::{ProductsError, RowBlock, RowProducts};
 pub use filter::{Filter, FilterBound, FilterQueries, RowNorms};
 #[cfg(feature = "ann")]
 pub(crate) use half_dot::usearch_metric;

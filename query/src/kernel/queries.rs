@@ -1,9 +1,11 @@
 //! Query vectors laid out for the exact kernels.
 
+use std::any::Any;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use gstore_core::SignRotation;
+use once_cell::sync::OnceCell;
 
 use super::LANES;
 use super::packing::{Line, Packing};
@@ -14,6 +16,8 @@ pub struct Queries {
     packing: Packing,
     /// The same, rotated: made when signs of rotated rows are first multiplied.
     rotated: OnceLock<(SignRotation, Box<Queries>)>,
+    /// What a device keeps of them.
+    on_device: OnceCell<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Queries {
@@ -29,7 +33,7 @@ impl Queries {
             line[..range.len()].copy_from_slice(&vectors[query * dim..][range]);
         };
         let packing = Packing::new(vectors.len() / dim, dim, groups, LANES, fill);
-        Self { packing, rotated: OnceLock::new() }
+        Self { packing, rotated: OnceLock::new(), on_device: OnceCell::new() }
     }
 
     /// The queries that signs of rows with this rotation are multiplied with: as rotated as the rows.
@@ -65,8 +69,19 @@ impl Queries {
         self.len() == 0
     }
 
+    /// What a device keeps of the vectors, as long as they are there; the first call makes it.
+    ///
+    /// # Errors
+    /// What `make` returns.
+    pub fn on_device<E>(
+        &self,
+        make: impl FnOnce() -> Result<Arc<dyn Any + Send + Sync>, E>,
+    ) -> Result<&(dyn Any + Send + Sync), E> {
+        self.on_device.get_or_try_init(make).map(|kept| &**kept)
+    }
+
     /// The vectors, one after the other.
-    pub(crate) fn vectors(&self) -> Vec<f32> {
+    pub fn vectors(&self) -> Vec<f32> {
         let dim = self.dim();
         let mut vectors = vec![0.0; self.len() * dim];
         for group in 0..self.groups() {
@@ -93,7 +108,8 @@ impl Queries {
         &self.packing
     }
 
-    pub(super) fn span(&self, group: usize) -> Range<usize> {
+    /// Coordinates of a module group.
+    pub fn span(&self, group: usize) -> Range<usize> {
         self.packing.span(group)
     }
 

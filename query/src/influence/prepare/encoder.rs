@@ -11,8 +11,9 @@ use gstore_store::{DType, EncodeFeature, EncodedSamples, EncodingSpec, Snapshot,
 
 use crate::error::QueryError;
 use crate::influence::spec::GIVEN;
+use crate::kernel::RowProducts;
 
-/// Computes the vectors of samples that are in no dataset.
+/// Computes the vectors of samples that are in no dataset, and may have a device for stored rows too.
 pub trait Encoder: fmt::Debug + Send + Sync {
     /// The vectors of every sample at every checkpoint asked for, as an ingest of the same records would give
     /// them before they are stored.
@@ -30,6 +31,14 @@ pub trait Encoder: fmt::Debug + Send + Sync {
     /// A tokenizer that is there and fails.
     fn tokens(&self, request: &TokenRequest<'_>) -> Result<Option<Vec<Vec<String>>>, EncoderError> {
         let _ = request;
+        Ok(None)
+    }
+
+    /// What multiplies the pools' rows with query vectors in an exact scan; `None`: the processor.
+    ///
+    /// # Errors
+    /// A device that cannot be opened.
+    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, EncoderError> {
         Ok(None)
     }
 }
@@ -68,6 +77,13 @@ pub enum EncoderError {
     Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
+pub(super) fn failed(error: EncoderError) -> QueryError {
+    match error {
+        EncoderError::Cancelled => QueryError::Cancelled,
+        EncoderError::Failed(source) => QueryError::Encoder(source),
+    }
+}
+
 /// The given samples of a question with what the answer needs of them: the form in which they would
 /// read back from a store.
 #[derive(Debug)]
@@ -86,10 +102,7 @@ pub(super) fn given(
     cancel: &Cancel,
 ) -> Result<Given, QueryError> {
     let encoder = encoder.ok_or(QueryError::NoEncoder)?;
-    let encoded = encoder.encode(request, cancel).map_err(|error| match error {
-        EncoderError::Cancelled => QueryError::Cancelled,
-        EncoderError::Failed(source) => QueryError::Encoder(source),
-    })?;
+    let encoded = encoder.encode(request, cancel).map_err(failed)?;
     let samples = request.samples.len();
     let whole = encoded.vectors.len() == request.features.len() && encoded.tokens.len() == samples;
     let mut vectors = Vec::with_capacity(request.features.len());

@@ -7,6 +7,7 @@ use gstore_core::Cancel;
 use gstore_store::FeatureReader;
 
 use super::Prepared;
+use super::encoder::failed;
 use super::target_vectors::TargetVectors;
 use crate::error::QueryError;
 use crate::influence::rank::bounded::{Parts, Sides, SketchSide, sides};
@@ -15,7 +16,7 @@ use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::{Scan, ScanPool, pruning, query_count};
 use crate::influence::spec::mode::Mode;
 use crate::influence::spec::{InfluenceSpec, Sim, modules};
-use crate::kernel::{Kernel, Queries};
+use crate::kernel::{Kernel, Queries, RowProducts};
 use crate::sketch::{self, Sketch};
 use crate::values::groups;
 
@@ -24,6 +25,8 @@ pub(crate) struct Operands {
     pub(crate) pools: Vec<ScanPool>,
     pub(crate) target: TargetVectors,
     pub(crate) weights: Vec<f64>,
+    /// What multiplies rows in the place of the processor.
+    pub(crate) device: Option<Arc<dyn RowProducts>>,
     /// Sketches, where the mode asks for them.
     sides: Option<LazySides>,
     /// What rankings by bounds need.
@@ -53,10 +56,12 @@ impl Operands {
         let pools = open_pools(prepared, 0..prepared.checkpoints().len(), &vectors, cancel)?;
         let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
         let left_out = prepared.left_out().map_or(0, |_| 1);
+        let device = prepared.encoder().map_or(Ok(None), |encoder| encoder.products()).map_err(failed)?;
         Ok(Self {
             pools,
             target,
             weights: prepared.checkpoints().iter().map(|c| c.weight).collect(),
+            device,
             sides: matches!(prepared.spec().mode, Mode::Sketch(_)).then(LazySides::default),
             bounded: Parts::default(),
             disk: Disk::default(),
@@ -88,6 +93,7 @@ impl Operands {
         Scan {
             pools: &self.pools,
             kernel: Kernel::detect(),
+            device: self.device.as_deref(),
             sim: spec.sim,
             missing: spec.missing,
             weights: &self.weights,

@@ -35,7 +35,7 @@ use self::terms::Terms;
 use crate::error::QueryError;
 use crate::influence::result::Reason;
 use crate::influence::spec::{Missing, Sim};
-use crate::kernel::{Kernel, Queries};
+use crate::kernel::{Kernel, Queries, RowProducts};
 
 /// A pool as the scan sees it: its live rows, and for each checkpoint the feature and the queries packed
 /// for its module groups.
@@ -82,6 +82,8 @@ pub(super) fn query_count(pools: &[ScanPool]) -> usize {
 pub(super) struct Scan<'a> {
     pub(super) pools: &'a [ScanPool],
     pub(super) kernel: Kernel,
+    /// What multiplies in its place, with the same bits, where a good part of a block is scored.
+    pub(super) device: Option<&'a dyn RowProducts>,
     pub(super) sim: Sim,
     pub(super) missing: Missing,
     /// Weights of the checkpoints, in step with `ScanPool::readers`; the queries have them folded in.

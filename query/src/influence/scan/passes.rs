@@ -185,23 +185,23 @@ impl Scan<'_> {
         slate.reset(slots.len(), pool.query_count());
         let mut bytes = 0;
         for (c, reader) in pool.readers.iter().enumerate() {
-            for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
-                if !slots.touch(block.range()) {
+            for at in reader.blocks_in(window.rows.start / CELL_ROWS) {
+                if !slots.touch(at.range()) {
                     continue;
                 }
                 self.check_cancelled()?;
                 // A filter may leave few rows of a block, which are then read alone.
                 slate.wanted.clear();
                 if self.filter.is_some() || matches!(slots, Slots::Picked(_)) {
-                    slots.rows_in(block.range(), &mut slate.wanted);
+                    slots.rows_in(at.range(), &mut slate.wanted);
                 }
                 let block = match slate.wanted.is_empty() {
-                    true => reader.read_block(block, scratch)?,
-                    false => reader.read_rows(block, &slate.wanted, scratch)?,
+                    true => reader.read_block(at, scratch)?,
+                    false => reader.read_rows(at, &slate.wanted, scratch)?,
                 };
                 bytes += block_bytes(&block);
                 let of_row = (&*pool.queries[c], pool.measure(c));
-                self.add_block(&block, reader, of_row, self.weights[c], slots, slate);
+                self.add_block((&block, at), reader, of_row, self.weights[c], slots, slate)?;
             }
         }
         Ok(bytes)

@@ -2,31 +2,35 @@
 
 use std::ops::Range;
 
-use gstore_store::{Block, FeatureReader, RowFlags};
+use gstore_store::{Block, BlockRef, FeatureReader, RowFlags, Values};
 
 use super::Scan;
 use super::lengths::{Measure, lengths};
 use super::slate::Slate;
 use super::slots::Slots;
+use crate::error::QueryError;
 use crate::influence::spec::Sim;
 use crate::influence::spec::modules::used_groups;
-use crate::kernel::{Queries, rows_of};
+use crate::kernel::{Queries, RowBlock, rows_of};
 use crate::values::{MIN_NORM, norm};
+
+/// A block of which fewer than one in so many vectors are scored is not brought to a device.
+const SHARE: usize = 8;
 
 impl Scan<'_> {
     /// Adds one checkpoint's share for the vectors of a block that have a slot.
     pub(super) fn add_block(
         &self,
-        block: &Block<'_>,
+        (block, at): (&Block<'_>, BlockRef),
         reader: &FeatureReader,
         (queries, measure): (&Queries, Measure<'_>),
         weight: f64,
         slots: Slots<'_>,
         slate: &mut Slate,
-    ) {
+    ) -> Result<(), QueryError> {
         let mut found = std::mem::take(&mut slate.found);
         slots.find(block, &mut found);
-        self.products(block, &found, reader, (queries, measure), slate);
+        self.products((block, at), &found, reader, (queries, measure), slate)?;
         for ((i, slot), sums) in found.iter().zip(slate.sums.chunks_exact(queries.len())) {
             let state = &mut slate.states[*slot];
             state.checkpoints += 1;
@@ -36,17 +40,18 @@ impl Scan<'_> {
             values.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
         }
         slate.found = found;
+        Ok(())
     }
 
     /// Similarities of vectors of a block, the first of each pair, with every query, into `slate.sums`.
     fn products(
         &self,
-        block: &Block<'_>,
+        (block, at): (&Block<'_>, BlockRef),
         vectors: &[(usize, usize)],
         reader: &FeatureReader,
         (queries, measure): (&Queries, Measure<'_>),
         slate: &mut Slate,
-    ) {
+    ) -> Result<(), QueryError> {
         used_groups(measure.0, &mut slate.groups);
         slate.factors.clear();
         let runs = vectors.chunk_by(|a, b| a.0 + 1 == b.0);
@@ -56,6 +61,14 @@ impl Scan<'_> {
         slate.sums.clear();
         slate.sums.resize(vectors.len() * queries.len(), 0.0);
         let Slate { chosen, groups, factors, sums, scratch, .. } = slate;
+        if let Some(device) = self.device.filter(|_| pays(block, at, vectors.len())) {
+            chosen.clear();
+            chosen.extend(vectors.iter().map(|vector| vector.0));
+            let segment = reader.segments()[at.segment()].uuid().as_u128();
+            let block = RowBlock { key: (segment, at.place()), values: block.values };
+            let done = device.scaled_dots(&block, chosen, queries, groups, factors, sums);
+            return done.map_err(QueryError::Device);
+        }
         match vectors {
             [] => {}
             [first, .., last] if last.0 - first.0 + 1 == vectors.len() => {
@@ -68,6 +81,7 @@ impl Scan<'_> {
                 self.kernel.scaled_dots_at(block.values, chosen, queries, groups, factors, scratch, sums);
             }
         }
+        Ok(())
     }
 
     /// Adds by what the products of vectors `run` of a block are multiplied, for each module group.
@@ -109,4 +123,10 @@ impl Scan<'_> {
             }
         }
     }
+}
+
+/// Whether a device multiplies vectors of a block: the whole one was read, and many of it are scored.
+fn pays(block: &Block<'_>, at: BlockRef, scored: usize) -> bool {
+    let is_whole = block.len() == at.vectors() && !matches!(block.values, Values::I1(_));
+    is_whole && scored > 0 && scored * SHARE >= block.len()
 }

@@ -45,7 +45,14 @@ pub(in super::super) fn of_many_values(
     let few = operands.queries() < LEAST_MANY || ask.k == 0 || rows / LEAST_ROWS < ask.k as u64;
     // Each estimate would take a length under the preconditioner, and each score once more.
     let twice = has_metrics(&operands.pools);
-    if prepared.spec().per_token || few || twice || ask.k.saturating_mul(lists.len()) > MOST_WANTED {
+    // Estimates are made by the processor.
+    let on_device = operands.device.is_some() && prepared.spec().mode == Mode::Exact;
+    if prepared.spec().per_token
+        || few
+        || twice
+        || on_device
+        || ask.k.saturating_mul(lists.len()) > MOST_WANTED
+    {
         return Ok(None);
     }
     let certain = match &prepared.spec().mode {
