@@ -1,15 +1,18 @@
-//! Model cache for samples that are given with a question.
+//! Model cache for samples that are given with a question, and the GPU that multiplies stored rows.
 //!
 //! The query side declares the encoder, the ingest side computes.
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gstore_core::{Cancel, Progress, Silent, available_memory};
+#[cfg(feature = "cuda")]
+use gstore_cuda::{Cuda, CudaScan, Precision};
 use gstore_ingest::pipeline::{CheckpointArg, GivenError, GivenOptions, SampleEncoder};
-use gstore_model::Device;
+use gstore_model::{BackendError, Device};
 use gstore_query::influence::{EncodeRequest, Encoder, EncoderError, TokenRequest};
+use gstore_query::kernel::RowProducts;
 use gstore_store::EncodedSamples;
 
 use crate::folders::{FolderError, Folders};
@@ -18,9 +21,12 @@ use crate::folders::{FolderError, Folders};
 const KEEP: u64 = 1 << 30;
 
 /// The models of this machine. They stay loaded from one question to the next as long as they fit into half
-/// of the memory that was free when this was made.
+/// of the memory that was free when this was made. On a GPU, stored rows are scanned there as well.
 pub struct Models {
     encoder: SampleEncoder,
+    device: Device,
+    /// The GPU's rows, once a question was asked.
+    scan: Mutex<Option<Arc<dyn RowProducts>>>,
     progress: ProgressOf,
 }
 
@@ -61,6 +67,8 @@ impl Models {
         let options = GivenOptions { model, checkpoints, device, threads, keep };
         Self {
             encoder: SampleEncoder::new(options),
+            device,
+            scan: Mutex::default(),
             progress: Box::new(|| Box::new(Silent) as Box<dyn Progress>),
         }
     }
@@ -97,4 +105,25 @@ impl Encoder for Models {
         let texts = self.encoder.token_texts(request.snapshot, request.encoding, request.records);
         texts.map_err(|error| EncoderError::Failed(Box::new(error)))
     }
+
+    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, EncoderError> {
+        let Device::Cuda(number) = self.device else { return Ok(None) };
+        let mut scan = self.scan.lock().unwrap_or_else(PoisonError::into_inner);
+        if scan.is_none() {
+            *scan = Some(open_scan(number).map_err(|error| EncoderError::Failed(Box::new(error)))?);
+        }
+        Ok(scan.clone())
+    }
+}
+
+/// What multiplies stored rows on the GPU of a number.
+#[cfg(feature = "cuda")]
+fn open_scan(number: usize) -> Result<Arc<dyn RowProducts>, BackendError> {
+    Ok(Arc::new(CudaScan::new(Cuda::open(number, Precision::Single)?)?))
+}
+
+/// What a build without GPUs says.
+#[cfg(not(feature = "cuda"))]
+fn open_scan(number: usize) -> Result<Arc<dyn RowProducts>, BackendError> {
+    Err(Device::Cuda(number).not_built())
 }

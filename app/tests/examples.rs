@@ -48,6 +48,7 @@ fn a_pool_is_ingested_and_asked() {
         rules,
         condition: None,
         rank_all: false,
+        models: None,
     };
     let mut work = Work::silent("test");
     let found = gstore::select(&snapshot, &request, &mut work).unwrap();

@@ -122,8 +122,8 @@ fn ask_planes(
         for (mode, reads) in modes.iter().zip(&mut reads) {
             let spec = InfluenceSpec { mode: mode.clone(), ..question.clone() };
             let vector = AtHandVector::Row { pool: 0, row: *row };
-            let plan =
-                Prepared::about_vector(snapshot, &spec, vector)?.with_sketch(part.number, sketch.clone());
+            let plan = Prepared::about_vector(snapshot, &spec, vector, None)?
+                .with_sketch(part.number, sketch.clone());
             reads.add(&plan.top_k(Order::Best, LISTED, None, options.threads, cancel)?.summary);
         }
         progress(done + 1);

@@ -44,7 +44,7 @@ fn spec() -> InfluenceSpec {
 }
 
 fn about(store: &TestStore, vector: AtHandVector) -> Prepared {
-    Prepared::about_vector(&store.snapshot(), &spec(), vector).unwrap()
+    Prepared::about_vector(&store.snapshot(), &spec(), vector, None).unwrap()
 }
 
 fn wide(values: &[f32]) -> Vec<f64> {
@@ -201,7 +201,7 @@ fn rows_without_a_direction_are_left_out_and_counted() {
     let all = ask_by(&row(&store, 0), 1_000, None, &GRAPH).0;
     assert_eq!((all.len(), &all), (297, &ask_by(&row(&store, 0), 1_000, None, &SCAN).0));
     let refused = |row| {
-        Prepared::about_vector(&store.snapshot(), &spec(), AtHandVector::Row { pool: 0, row })
+        Prepared::about_vector(&store.snapshot(), &spec(), AtHandVector::Row { pool: 0, row }, None)
             .err()
             .unwrap()
             .to_string()
@@ -236,7 +236,7 @@ fn questions_that_make_no_sense_are_refused() {
     let store = store(clustered(50, 4, 2), usize::MAX);
     make(&store);
     let refused = |spec: InfluenceSpec, values: &[f32]| {
-        let plan = Prepared::about_vector(&store.snapshot(), &spec, AtHandVector::Values(wide(values)));
+        let plan = Prepared::about_vector(&store.snapshot(), &spec, AtHandVector::Values(wide(values)), None);
         plan.err().unwrap().to_string()
     };
     for bad in [[f32::NAN, 0.0, 0.0, 0.0], [0.0, f32::INFINITY, 0.0, 0.0]] {

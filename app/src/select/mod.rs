@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_core::Cancel;
 use gstore_query::influence::{
-    Diversity, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, RowFilter, Scored, SelectRequest,
-    resolve_share, resolve_top,
+    Diversity, Encoder, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, RowFilter, Scored,
+    SelectRequest, resolve_share, resolve_top,
 };
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::{RowSet, Snapshot};
@@ -44,6 +44,8 @@ pub struct SelectionRequest {
     pub condition: Option<String>,
     /// Rank every row, so that all scores can be written; not with rules.
     pub rank_all: bool,
+    /// Whose device scans the rows; none: the processor does.
+    pub models: Option<Arc<dyn Encoder>>,
 }
 
 /// A selection, which can be written.
@@ -68,7 +70,7 @@ pub fn select(
     work: &mut Work<'_>,
 ) -> Result<Selected, AnswerError> {
     let SelectionRequest { spec, order, rules, .. } = request;
-    let prepared = Prepared::new(snapshot, spec)?;
+    let prepared = Prepared::with_encoder(snapshot, spec, request.models.clone())?;
     prepared.check_rules(rules)?;
     tell_notes(&prepared, work);
     let k = match &request.of {

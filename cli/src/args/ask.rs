@@ -18,8 +18,8 @@ pub struct ModelArgs {
     /// looked for where it was then
     #[arg(long = "checkpoint-folders", value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoint_folders: Vec<String>,
-    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, value_name = "NAME", default_value_t = Device::Cpu)]
+    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU, which scans stored rows as well), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
     pub backend: Device,
 }
 

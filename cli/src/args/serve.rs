@@ -44,7 +44,7 @@ pub struct ServeArgs {
     #[arg(long)]
     pub without_tokens: bool,
     /// Refuse questions about texts that are given with them, which run a model here
-    #[arg(long)]
+    #[arg(long, conflicts_with = "backend")]
     pub no_encoder: bool,
     /// How much an answer may take
     #[command(flatten)]

@@ -75,7 +75,7 @@ fn ask_both(
     let graphs = Graphs::new();
     let mut sums = Sums::default();
     for (done, row) in rows.iter().enumerate() {
-        let plan = Prepared::about_vector(snapshot, &spec, AtHandVector::Row { pool: 0, row: *row })?;
+        let plan = Prepared::about_vector(snapshot, &spec, AtHandVector::Row { pool: 0, row: *row }, None)?;
         let ask = |exact: bool| -> Result<(Vec<u64>, Way, Duration), QueryError> {
             let how = NearestOptions { ef: options.ef, exact: Some(exact) };
             let begun = Instant::now();

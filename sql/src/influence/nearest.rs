@@ -81,9 +81,11 @@ impl NearestFunction {
             ));
         }
         let about = |vector, argument: &'static str| {
-            Prepared::about_vector(snapshot, &spec, vector).map_err(|error| match error {
-                QueryError::Spec(_) => SqlError::query(error).about(argument),
-                other => blamed(&spec, other),
+            Prepared::about_vector(snapshot, &spec, vector, self.source.encoder.clone()).map_err(|error| {
+                match error {
+                    QueryError::Spec(_) => SqlError::query(error).about(argument),
+                    other => blamed(&spec, other),
+                }
             })
         };
         if let Some(id) = id {

@@ -33,6 +33,12 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
             let why = "--model and --checkpoint-folders say where the models of a --cascade are";
             bail!(UsageError(why.to_owned()));
         }
+        #[cfg(feature = "serve")]
+        if args.server.remote.is_some() && models.backend != gstore::Device::Cpu {
+            let why =
+                "--backend says what scans here, and with --remote a server does: start it with --backend";
+            bail!(UsageError(why.to_owned()));
+        }
         return Ok(());
     }
     if *rules != Diversity::default() {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use gstore::{AnswerError, SelectionRequest};
+use gstore::{AnswerError, Models, SelectionRequest};
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, InfluenceSpec, Mode, Order};
 
@@ -95,6 +95,7 @@ fn one(context: &Context, args: &SelectArgs, kept: Option<&Kept>) -> Result<Exit
         rules,
         condition: args.filter.clone(),
         rank_all: every,
+        models: Some(Models::at(None, Vec::new(), args.cascade.models.backend, context.threads).shared()),
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());

@@ -39,7 +39,8 @@ impl Prepared {
         Self::bound(snapshot, Plan::new(snapshot, spec)?, encoder)
     }
 
-    /// Plans a question about a given vector; `spec` has neither targets nor given samples.
+    /// Plans a question about a given vector; `spec` has neither targets nor given samples. Of the encoder it takes what
+    /// multiplies the rows.
     ///
     /// # Errors
     /// Those of [`Plan::about_vector`]; a vector of another length than the pools', or that is not finite; a
@@ -48,8 +49,9 @@ impl Prepared {
         snapshot: &Arc<Snapshot>,
         spec: &InfluenceSpec,
         vector: AtHandVector,
+        encoder: Option<Arc<dyn Encoder>>,
     ) -> Result<Self, QueryError> {
-        Self::bound(snapshot, Plan::about_vector(snapshot, spec, vector)?, None)
+        Self::bound(snapshot, Plan::about_vector(snapshot, spec, vector)?, encoder)
     }
 
     /// Takes a plan that was made elsewhere.
