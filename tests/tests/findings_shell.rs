@@ -101,17 +101,17 @@ fn a_command_in_an_open_statement_is_told_and_not_read_as_sql() {
 #[test]
 fn what_is_no_option_or_table_says_what_is_meant() {
     let place = place();
-    let cases: [(&str, &[&str], &[&str]); 6] = [
+    let select = ["select", "--pool", "p", "--target", "t", "--top", "1", "-o", "x.jsonl"];
+    let on_server = [&select[..], &["--remote", "grpc://127.0.0.1:1", "--backend", "candle"]].concat();
+    let cases: [(&str, &[&str], &[&str]); 8] = [
         ("model = \"m\"", &["ls"], &["`gstore ls` has no option `model`", "put it below the name", "as ["]),
-        (
-            "[select]\nexclude-target = \"yes\"",
-            &["select", "--pool", "p", "--target", "t", "--top", "1", "-o", "x.jsonl"],
-            &["`exclude-target` is true or false, not \"yes\""],
-        ),
+        ("[select]\nexclude-target = \"yes\"", &select, &["`exclude-target` is true or false, not \"yes\""]),
         ("", &["query", "--with", "r=*.parquet", "SELECT 1"], &["r=*.parquet", "one file", "UNION ALL"]),
         ("", &["query", "--with", "a=x.csv", "b=y.csv", "SELECT 1"], &["has its own option: --with b=y.csv"]),
         ("", &["ls", "--remote", "h:1"], &["`gstore ls` asks no server", "have --remote"]),
         ("", &["query", "--with", "my table=script", "SELECT 1"], &["a table or a view"]),
+        ("", &on_server, &["--backend says what scans here", "start it with"]),
+        ("", &["serve", "--no-encoder", "--backend", "candle"], &["--no-encoder", "cannot be used with"]),
     ];
     for (file, args, words) in cases {
         fs_err::write(place.path("gstore.toml"), file).expect("written");
