@@ -1,10 +1,12 @@
 //! A folder as an output: it appears when it is complete, like a file.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
+use crate::exchange::exchange;
 use crate::failure::UsageError;
 use crate::output::{check_folder, parent, unnamed_folder};
 
@@ -39,8 +41,9 @@ fn is_empty(path: &Path) -> Result<bool> {
 fn is_saved(path: &Path) -> bool {
     let known = |name: &str| ["state.json", "dataset_info.json"].contains(&name) || name.ends_with(".arrow");
     path.join("state.json").is_file()
-        && fs_err::read_dir(path)
-            .is_ok_and(|mut all| all.all(|e| e.is_ok_and(|e| known(&e.file_name().to_string_lossy()))))
+        && fs_err::read_dir(path).is_ok_and(|mut all| {
+            all.all(|e| e.is_ok_and(|e| known(&e.file_name().to_string_lossy()) && e.path().is_file()))
+        })
 }
 
 /// A folder under another name, until it is complete.
@@ -69,21 +72,21 @@ impl NewFolder {
         &self.target
     }
 
-    /// Lets it appear under its name.
+    /// Lets it appear under its name: in place of an older one in one step, where the file system can exchange names.
     pub(super) fn finish(self) -> Result<()> {
         let Self { made, target, force } = self;
         check(&target, force)?;
-        if target.exists() {
-            for entry in fs_err::read_dir(&target)? {
-                fs_err::remove_file(entry?.path())?;
-            }
-            fs_err::remove_dir(&target)?;
-        }
+        let is_new = is_empty(&target)?;
         let made = made.keep();
-        fs_err::rename(&made, &target).with_context(|| format!("the result is in {}", made.display()))?;
-        if !target.is_dir() {
-            bail!("{} did not become a folder", target.display());
+        let kept = || format!("the result is in {}", made.display());
+        if is_new {
+            return fs_err::rename(&made, &target).with_context(kept);
         }
-        Ok(())
+        exchange(&made, &target).with_context(kept)?;
+        // What the temporary name leads to is the old folder now, or nothing.
+        match fs_err::remove_dir_all(&made) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
