@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore::Folders;
-use gstore_core::many;
+use gstore_model::weights::Adapter;
 use serde_json::json;
 
 use crate::args::MergeArgs;
@@ -34,7 +34,8 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
         );
     };
     if !adapter.join(CONFIG).is_file() {
-        return Err(UsageError(no_adapter(adapter)?).into());
+        // What the folder is instead is told as for any other use.
+        Adapter::open(adapter).map_err(|error| UsageError(error.to_string()))?;
     }
     let base = match &args.model {
         Some(model) => model.clone(),
@@ -64,23 +65,6 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
         false => context.say(&format!("{output}: the weights of {model} with {adapter}")),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Why a folder is no adapter, with those that are in it.
-fn no_adapter(folder: &Path) -> Result<String> {
-    let mut inside = Vec::new();
-    for entry in fs_err::read_dir(folder)? {
-        let path = entry?.path();
-        if path.join(CONFIG).is_file() {
-            inside.push(path.display().to_string());
-        }
-    }
-    // A longer number is a later checkpoint.
-    inside.sort_by_key(|path| (path.len(), path.clone()));
-    let hint = inside.last().map_or_else(String::new, |last| {
-        format!(", and has {} in it: name one, such as {last}", many(inside.len() as u64, "adapter"))
-    });
-    Ok(format!("{} is no adapter: it has no {CONFIG}{hint}", folder.display()))
 }
 
 /// Writes the model next to the one in `output`, then exchanges both and removes the old one.
