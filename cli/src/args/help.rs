@@ -123,7 +123,7 @@ fn of_labels(command: Command) -> Command {
         let id = arg.get_id().as_str();
         let is_of_none =
             METHOD.contains(&id) || COVARIANCE.contains(&id) || ["missing", "partial"].contains(&id);
-        arg.hide(is_of_none)
+        if is_of_none { arg.hide(true) } else { arg }
     })
 }
 
