@@ -384,6 +384,38 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
 }
 
 #[test]
+fn losses_of_queries_are_computed_in_f32_whatever_models_are_trained_in() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    world::write_samples(&place.path("queries.jsonl"), 3);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let more = ["--compute", "bf16", "--keep-models", "--runs", "0..1"];
+    binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &more].concat()));
+    let losses = |file: &str, id: &str| {
+        let statement = format!("SELECT {id} AS id, loss FROM t ORDER BY id");
+        place.ok(&["query", "--with", &format!("t={file}"), "--format", "json", &statement])
+    };
+    let kept = losses("one/outputs/00000.parquet", "query");
+    for (compute, is_kept) in [("f32", true), ("bf16", false)] {
+        let file = format!("{compute}.parquet");
+        let ask = [
+            "generate",
+            "--perplexity",
+            "--data",
+            "queries.jsonl",
+            "--max-length",
+            "64",
+            "--compute",
+            compute,
+        ];
+        let mut ask = place.gstore(&ask);
+        ask.args(["--adapter", "one/models/00000/checkpoint-2", "-o", &file, "--model"]);
+        binary::ok(ask.arg(world::demo().join("model")));
+        assert_eq!(losses(&file, "id") == kept, is_kept, "{compute}: {kept}");
+    }
+}
+
+#[test]
 fn a_model_whose_losses_could_not_be_written_is_not_trained_again() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 6);

@@ -13,7 +13,7 @@ use gstore_train::{Method, Quiet, TrainRequest};
 use super::asked::{Asked, asked, check_runs, check_training};
 use super::{draw, replacing, stored};
 use crate::args::EvaluateRetrainArgs;
-use crate::commands::{gradients, train};
+use crate::commands::train;
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
 use crate::{output, texts};
@@ -151,7 +151,8 @@ fn losses(
         texts: SampleSource::Files { paths: vec![truth.queries_file()], fields: Vec::new() },
         compute: gstore_generate::Compute {
             device: args.computing.backend,
-            precision: gradients::compute(args.computing.compute, args.computing.backend),
+            // Whatever the models are trained in: losses of less precision hide how they differ.
+            precision: gstore_model::Compute::F32,
             threads: context.threads,
             batch: gstore_generate::Compute::BATCH,
         },
