@@ -89,7 +89,7 @@ fn labels_that_are_all_the_same_are_refused_and_ties_at_the_cut_told() {
 }
 
 #[test]
-fn covariances_of_losses_are_no_labels() {
+fn covariances_of_losses_are_no_labels_and_rows_without_gradients_have_none() {
     let place = place(50);
     for method in [["--method", "daunce"], ["--ensemble", "copies"]] {
         let done = place.run(&fit("cheap", &[&["--inputs", "x"], &method[..]].concat()));
@@ -102,6 +102,10 @@ fn covariances_of_losses_are_no_labels() {
         let way_out = "leave the method daunce and its ensemble out";
         assert!(done.stderr.contains(way_out), "{method:?}: {}", done.stderr);
     }
+    let done = place.run(&fit("cheap", &["--inputs", "x", "--missing", "error"]));
+    let said =
+        "labels are the scores of whatever rows have gradients at all checkpoints: leave --missing out";
+    assert!(done.code == 2 && done.stderr.contains(said), "{}", done.stderr);
     let of_embeddings = ["select", "--pool", "pool", "--target", "q", "--top", "5%", "--cascade", "x -> all"];
     let done = place.run(&[&of_embeddings[..], &["-o", "best.jsonl", "--kind", "embed-mean"]].concat());
     let said =

@@ -116,8 +116,8 @@ fn grouped(root: Command) -> Command {
         })
 }
 
-/// A command whose labels are scores: it knows the options of covariances of losses to refuse them with the reason, and
-/// takes labels of whatever rows have gradients.
+/// A command whose labels are scores of whatever rows have gradients, always as with `partial`: it knows the options of
+/// covariances of losses and of rows without gradients to refuse them with the reason.
 fn of_labels(command: Command) -> Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str();

@@ -234,6 +234,11 @@ fn lists<'n>(rows: impl Iterator<Item = &'n [String]>) -> ArrayRef {
 }
 
 fn labels(args: &LabelArgs) -> Result<LabelRequest> {
+    if args.scoring.0.value("missing").is_some() {
+        let why =
+            "labels are the scores of whatever rows have gradients at all checkpoints: leave --missing out";
+        bail!(UsageError(why.to_owned()));
+    }
     Ok(LabelRequest {
         spec: scoring(&args.scoring)?,
         dataset: args.labels_of.clone().unwrap_or_else(|| args.pool.clone()),
