@@ -135,6 +135,12 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     let refused = train(&place, &from);
     let says = "it is empty, and no checkpoint: the last one beside it is tuned/checkpoint-2";
     assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    let mut inside =
+        place.gstore(&["train", "--data", "../pool.jsonl", "--output", "../onward", "--model", &model]);
+    inside.args(["--resume-from-checkpoint", "checkpoint-4"]).current_dir(place.path("tuned"));
+    let refused = binary::run(&mut inside);
+    let says = "it is empty, and no checkpoint: the last one beside it is ./checkpoint-2";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
     fs_err::remove_dir(&last).expect("removed");
     let done = train(&place, &words);
     assert!(done.code == 0 && done.stderr.contains("going on after step 2 of 4"), "{}", done.stderr);

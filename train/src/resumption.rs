@@ -61,7 +61,12 @@ pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
             format!("it is no checkpoint, but has some in it: name one, such as {}", last.folder.display())
         }
         (true, _) => {
-            let beside = from.parent().and_then(|output| last_checkpoint(output).ok()?);
+            let output = match from.parent() {
+                // The parent of a single name is an empty path.
+                Some(parent) if parent == Path::new("") => Some(Path::new(".")),
+                parent => parent,
+            };
+            let beside = output.and_then(|output| last_checkpoint(output).ok()?);
             let name = beside.map_or_else(
                 || "name a folder checkpoint-N that a training wrote".to_owned(),
                 |last| format!("the last one beside it is {}", last.folder.display()),
