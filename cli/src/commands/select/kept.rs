@@ -163,3 +163,35 @@ fn asked(context: &Context, args: &SelectArgs) -> Result<String> {
     }
     Ok(Digest::of_hashed(&hash).to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_known_by_the_note_that_was_written_before_them() {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| place.path().join(name);
+        let files = ["rows.jsonl", "scores.csv"].map(path);
+        let kept = Kept { path: path("rows.jsonl.part"), asked: "asked".to_owned(), files: files.to_vec() };
+        let found = || match kept.found().expect("read") {
+            Found::Nothing => "nothing",
+            Found::Begun => "begun",
+            Found::Made(_) => "made",
+        };
+        assert_eq!(found(), "nothing");
+        let unnamed = ["one", "two"].map(path);
+        unnamed
+            .iter()
+            .for_each(|bytes| fs_err::write(bytes, bytes.to_string_lossy().as_bytes()).expect("written"));
+        let placing = unnamed.iter().zip(&files).map(|(bytes, file)| (bytes.as_path(), file.as_path()));
+        kept.begin(placing, None).expect("noted");
+        assert_eq!(found(), "nothing");
+        fs_err::rename(&unnamed[0], &files[0]).expect("placed");
+        assert_eq!(found(), "begun");
+        fs_err::rename(&unnamed[1], &files[1]).expect("placed");
+        assert_eq!(found(), "made");
+        fs_err::write(&files[1], "of somebody else").expect("written");
+        assert_eq!(found(), "nothing");
+    }
+}
