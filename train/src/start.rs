@@ -137,7 +137,7 @@ fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), T
 }
 
 /// Whether the checkpoints of the output folder are to be removed: those of another training, and of this one if it is
-/// finished. A training that was stopped goes on, as without the leave to overwrite.
+/// finished. A training that was stopped goes on, as without the permission to overwrite.
 ///
 /// # Errors
 /// The folder has checkpoints of another training that are not to be removed, or of another program; the checkpoint to

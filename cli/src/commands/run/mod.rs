@@ -1,7 +1,7 @@
 //! `gstore run`: runs the stages of a pipeline that are not up to date, each as a process of this program.
 
+mod added;
 mod child;
-mod leave;
 mod outcome;
 mod replacing;
 mod runner;

@@ -6,15 +6,15 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::added::{OVERWRITE, add, add_json, add_threads, keeps, replaced};
 use super::child::{Task, header};
-use super::leave::{OVERWRITE, add, add_json, add_threads, keeps, replaced};
 use super::outcome::Outcome;
 use super::runner::Runner;
 use super::trial::{self, Trial};
 use crate::pipeline::{Asked, PlannedStage, Record, Resource, State, Why};
 
 impl Runner<'_> {
-    /// Options that the file does not say: threads, a summary, and leave to replace own results.
+    /// Options that are added to those of the file: threads, a summary, and permission to replace own results.
     pub(super) fn options(
         &mut self,
         stage: &PlannedStage,

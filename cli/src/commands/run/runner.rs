@@ -9,8 +9,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use gstore_core::Cancel;
 
+use super::added::{OVERWRITE, replaced};
 use super::child::{Task, header};
-use super::leave::{OVERWRITE, replaced};
 use super::outcome::Outcome;
 use super::state::{Locks, StateFolder};
 use crate::context::Context;

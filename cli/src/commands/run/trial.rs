@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use gstore_core::Cancel;
 
+use super::added::of_dry_run;
 use super::child::Task;
-use super::leave::of_dry_run;
 use crate::failure::USAGE;
 use crate::pipeline::{Asked, Decision, Look, Plan, PlannedStage, Why};
 

@@ -1,4 +1,4 @@
-//! Options that the file of a pipeline does not say: threads, a summary, and leave to replace results.
+//! Options that a run adds to those of a stage: threads, a summary, and permission to replace results.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ pub const OVERWRITE: &str = "--overwrite-output-dir";
 /// Commands whose `--force` replaces more than what they wrote: all features, and the tags of others.
 const KEEPING: [&str; 2] = ["ingest", "tag"];
 
-/// Options with which a command says what it would take, with leave to replace what the stage made before, if
-/// it ran.
+/// Options with which a command says what it would take, with permission to replace what the stage made before,
+/// if it ran.
 pub fn of_dry_run(call: &Call, threads: usize, ran_before: bool) -> Vec<String> {
     let mut more = vec!["--dry-run".to_owned(), "--quiet".to_owned()];
     add_threads(call, threads, &mut more);
@@ -56,7 +56,7 @@ pub fn add(call: &Call, option: &str, more: &mut Vec<String>) {
     }
 }
 
-/// Whether leave to replace would do more, or other, than a stage is meant to.
+/// Whether permission to replace would allow more, or something else, than a stage is meant to do.
 pub fn keeps(call: &Call) -> bool {
     KEEPING.contains(&call.words[0].as_str()) || call.extends_own()
 }
