@@ -105,8 +105,8 @@ pub(crate) struct Batch<'a, B: Backend> {
     rows: Vec<Option<Row>>,
     /// Tokens of prompts that a step takes at most.
     prompt_tokens: usize,
-    /// Threads and slots of all, as they were before the step.
-    beside: (usize, usize),
+    /// Threads and slots of the queue when the step began.
+    seen: (usize, usize),
     sampler: Sampler,
 }
 
@@ -122,8 +122,8 @@ impl<'a, B: Backend> Batch<'a, B> {
     pub fn new(task: &'a Task<'a>, model: &'a Model<B>, slots: usize) -> Self {
         let rows = (0..slots.max(1)).map(|_| None).collect();
         let sampler = Sampler::new(task.sampling.clone());
-        let (cache, prompt_tokens, beside) = (model.key_values(), PROMPT_TOKENS, (0, 0));
-        Batch { task, model, cache, rows, prompt_tokens, beside, sampler }
+        let (cache, prompt_tokens, seen) = (model.key_values(), PROMPT_TOKENS, (0, 0));
+        Batch { task, model, cache, rows, prompt_tokens, seen, sampler }
     }
 
     /// Answers prompts until none is left; `tell` hears after each step how many tokens were chosen, and of
@@ -157,7 +157,7 @@ impl<'a, B: Backend> Batch<'a, B> {
         let works = self.rows.iter().any(Option::is_some);
         // Under the lock: who puts rows back leaves them to a thread that will look for them.
         queue.threads -= usize::from(!works);
-        self.beside = (queue.threads, queue.slots);
+        self.seen = (queue.threads, queue.slots);
         works
     }
 
@@ -175,7 +175,7 @@ impl<'a, B: Backend> Batch<'a, B> {
         let mut queue = self.task.queue();
         let kept = match rows.len() / 2 {
             // Others have given memory up meanwhile.
-            _ if self.beside != (queue.threads, queue.slots) => slots,
+            _ if self.seen != (queue.threads, queue.slots) => slots,
             0 if queue.threads > 1 => {
                 queue.threads -= 1;
                 0

@@ -1,9 +1,9 @@
-//! Folders that go again where nothing came of them.
+//! New folders that are removed again if they stay empty.
 
 use std::path::{Path, PathBuf};
 
-/// A folder that was made where it was missing, with those above it: what is empty of them in the end goes again, so that
-/// what is refused leaves nothing.
+/// A folder that was made where it was missing, with those above it. Those of them that are empty in the end are removed,
+/// so that what is refused leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Made {
     /// The innermost first.
@@ -30,7 +30,7 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        // Up to the first that holds something.
+        // Removal ends at the first folder that is not empty.
         let _ = self.folders.iter().try_for_each(fs_err::remove_dir);
     }
 }

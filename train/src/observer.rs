@@ -1,4 +1,4 @@
-//! Those who are told how a training goes on.
+//! Observers of a training.
 
 use crate::checkpoint::{Checkpoint, Evaluated};
 use crate::trainer::StepReport;

@@ -8,7 +8,7 @@ use super::CascadeRequest;
 use crate::answer::AnswerError;
 use crate::work::Work;
 
-/// A round labels this part of the sample's size.
+/// Rows of the sample for each row that a round labels.
 const PART: usize = 4;
 
 /// The rows of a random sample that have a score, in their order.

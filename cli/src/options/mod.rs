@@ -1,5 +1,5 @@
-//! Options that commands take apart: what they say together, and what goes with no other. Commands begin with
-//! them, and pipelines check stages by them before the first one runs.
+//! Values that several options give together, and combinations that are refused. Commands begin with them, and
+//! pipelines check all stages by them before the first one runs.
 
 mod generation;
 mod training;

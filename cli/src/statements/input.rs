@@ -1,4 +1,4 @@
-//! What statements are given besides: values of parameters, and tables of the user's own.
+//! Values of the parameters of statements, and files of the user's that they read as tables.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What bounds with confidence are computed with.
+//! The level of confidence bounds, and numbers that they are computed with.
 
 /// Confidence of the bounds.
 pub(super) const CONFIDENCE: f64 = 0.95;
