@@ -76,6 +76,21 @@ fn columns_of_a_table_that_are_no_query_are_named() {
 }
 
 #[test]
+fn a_folder_of_files_is_one_method() {
+    let place = example();
+    let (head, rows) = SCORES.split_once('\n').expect("a header");
+    let rows: Vec<&str> = rows.lines().collect();
+    fs_err::create_dir(place.path("parts")).expect("made");
+    for (name, part) in [("a", &rows[..3]), ("b", &rows[3..])] {
+        write(&place, &format!("parts/{name}.csv"), &format!("{head}\n{}\n", part.join("\n")));
+    }
+    let report = place.json(&[&LDS[..], &["--scores", "daunce.csv", "parts", "--format", "json"]].concat());
+    let values = &report["measures"][0]["values"];
+    assert_eq!(values[1]["system"], "parts");
+    assert!(values[0]["mean"].is_number() && values[0]["mean"] == values[1]["mean"], "{values}");
+}
+
+#[test]
 fn scores_that_cannot_be_joined_are_refused() {
     let place = example();
     write(&place, "other.csv", "id,query,score\nz,q0,1\n");

@@ -98,6 +98,15 @@ impl ScoreFolder {
         Ok(Self { path: path.to_owned(), arguments })
     }
 
+    /// Whether a folder is one, complete or not: it has arguments or a file of scores.
+    ///
+    /// # Errors
+    /// A folder that cannot be listed.
+    pub fn is_at(path: &Path) -> Result<bool, FactorError> {
+        let has = |kind| Self::has(path, kind);
+        Ok(path.join(SCORE_ARGUMENTS).is_file() || has(ScoreKind::Pairwise)? || has(ScoreKind::OfItself)?)
+    }
+
     /// How the scores were made.
     pub fn arguments(&self) -> &ScoreArguments {
         &self.arguments
@@ -154,7 +163,7 @@ impl ScoreFolder {
         if let Some(found) = self.read_file(&file_name(kind.name(), None))? {
             return Ok(Some(found));
         }
-        if !self.has(kind)? {
+        if !Self::has(&self.path, kind)? {
             return Ok(None);
         }
         let (data, modules) = self.arguments.partitions_of();
@@ -228,7 +237,7 @@ impl ScoreFolder {
             ScoreKind::OfItself => (ScoreKind::Pairwise, "queries with samples"),
         };
         let file = file_name(kind.name(), None);
-        let what = match self.has(other)? {
+        let what = match Self::has(&self.path, other)? {
             true => format!("{file}: its {} are of {of}", other.name()),
             false => file,
         };
@@ -236,8 +245,8 @@ impl ScoreFolder {
     }
 
     /// Whether there is a file of a kind, whole or of a partition.
-    fn has(&self, kind: ScoreKind) -> Result<bool, FactorError> {
-        for entry in fs_err::read_dir(&self.path)? {
+    fn has(path: &Path, kind: ScoreKind) -> Result<bool, FactorError> {
+        for entry in fs_err::read_dir(path)? {
             let name = entry?.file_name();
             let rest = name.to_str().and_then(|name| name.strip_prefix(kind.name()));
             if rest.is_some_and(|rest| rest.ends_with(".safetensors")) {

@@ -49,9 +49,10 @@ pub fn read(
     for text in &args.scores {
         let (name, path) = named(text);
         let mut builder = ScoresBuilder::new(&name, pool, queries);
-        match Path::new(path) {
-            folder if folder.is_dir() => of_folder(folder, &mut builder, cancel)?,
-            file => read_scores(file, &mut builder, cancel)?,
+        let path = Path::new(path);
+        match path.is_dir() && ScoreFolder::is_at(path)? {
+            true => of_folder(path, &mut builder, cancel)?,
+            false => read_scores(path, &mut builder, cancel)?,
         }
         methods.push(builder.finish(missing)?);
     }
