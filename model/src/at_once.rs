@@ -205,6 +205,7 @@ pub fn cut_note(to: &str, option: Option<(&str, usize)>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -262,10 +263,18 @@ mod tests {
     #[test]
     fn calls_become_fewer_before_batches_become_smaller() {
         const SLOTS: usize = 2;
+        const CALLS: usize = 8;
         let (at_once, held, most) = (AtOnce::default(), AtomicUsize::new(0), AtomicUsize::new(0));
-        let compute = |_| {
+        let together = Barrier::new(CALLS);
+        let compute = |is_first: bool| {
             let fits = held.fetch_add(1, Ordering::SeqCst) < SLOTS;
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            match is_first {
+                // However threads are scheduled, memory is too little once.
+                true => {
+                    together.wait();
+                }
+                false => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
             held.fetch_sub(1, Ordering::SeqCst);
             if !fits {
                 return Err(full());
@@ -274,13 +283,16 @@ mod tests {
             Ok(())
         };
         std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| at_once.in_parts(&[7, 7], compute).unwrap());
+            for _ in 0..CALLS {
+                scope.spawn(|| {
+                    let mut is_first = true;
+                    at_once.in_parts(&[7, 7], |_| compute(std::mem::take(&mut is_first))).unwrap();
+                });
             }
         });
-        assert_eq!(most.into_inner(), 8, "every batch was computed, whole");
+        assert_eq!(most.into_inner(), CALLS, "every batch was computed, whole");
         assert_eq!(at_once.tokens(), usize::MAX);
-        assert!(at_once.calls() < 8, "{}", at_once.calls());
+        assert!(at_once.calls() < CALLS, "{}", at_once.calls());
         let note = at_once.note(Some("batch_tokens")).unwrap();
         assert!(note.contains("of them at once") && note.contains("threads"), "{note}");
     }
