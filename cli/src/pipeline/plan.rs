@@ -11,6 +11,7 @@ use gstore_model::weights::checkpoints_in;
 use gstore_store::{Store, nearest};
 
 use super::resource::{is_pattern, unnamed};
+use super::roles::is_model;
 use super::{Call, Known, PipelineError, PipelineFile, Resource, Stage, Uses, Variables, Versions, expand};
 
 type Result<T> = std::result::Result<T, PipelineError>;
@@ -206,16 +207,22 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses the output folder of a training as a model or an adapter, which are the checkpoints in it.
+/// Options that name a model, and what each is; others of the name, such as that of a checkpoint in a store, have no role.
+const MODELS: [(&str, &str); 4] =
+    [("model", "model"), ("adapter", "adapter"), ("checkpoints", "checkpoint"), ("checkpoint", "checkpoint")];
+
+/// Refuses the output folder of a training as a model, an adapter or a checkpoint, which are the folders in it.
 fn check_models(stages: &[Stage], calls: &[Call], base: &Path) -> Result<()> {
     let is_trained = |folder: &Resource| {
         let output = |call: &Call| call.value("output").map(|output| Resource::path(base, output));
         calls.iter().any(|call| call.words[0] == "train" && output(call).as_ref() == Some(folder))
     };
     for (stage, call) in stages.iter().zip(calls) {
-        for (key, value) in
-            ["model", "adapter"].iter().flat_map(|key| call.values(key).iter().map(move |v| (key, v)))
+        let models = MODELS.iter().filter(|(key, _)| is_model(&call.words, key));
+        for (key, what, value) in
+            models.flat_map(|(key, what)| call.values(key).iter().map(move |value| (key, what, value)))
         {
+            let value = if *what == "checkpoint" { unnamed(value) } else { value.as_str() };
             let folder = base.join(value);
             let is_one = ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).exists());
             let last = match checkpoints_in(&folder).pop() {
@@ -225,7 +232,7 @@ fn check_models(stages: &[Stage], calls: &[Call], base: &Path) -> Result<()> {
             };
             let setting = stage.says.settings.iter().find(|setting| setting.key == *key);
             let message = format!(
-                "stage {}: {value} is no {key}, but has the checkpoints of a training: name one, such as {}/{last}",
+                "stage {}: {value} is no {what}, but has the checkpoints of a training: name one, such as {}/{last}",
                 stage.name,
                 value.trim_end_matches('/')
             );

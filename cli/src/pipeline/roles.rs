@@ -103,6 +103,11 @@ fn role(words: &[String], id: &str) -> Option<Role> {
     found.map(|(_, _, role)| *role)
 }
 
+/// Whether an argument of a command names folders of models.
+pub(super) fn is_model(words: &[String], id: &str) -> bool {
+    matches!(role(words, id), Some(Role::Model | Role::NamedModel))
+}
+
 impl Uses {
     /// Of a stage that runs in the folder `base`. `known` says which words of a statement are datasets and
     /// runs.

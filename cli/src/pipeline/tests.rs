@@ -135,6 +135,21 @@ fn a_folder_of_checkpoints_is_no_model() {
         assert!(refused.contains(says), "{refused}");
     }
     of("trained/checkpoint-12").expect("planned");
+    let tasks = |checkpoints: &str| {
+        let stage = "[[stage]]\nname = \"tasks\"\ncommand = \"evaluate tasks\"\nmodel = \"model\"\ndata = \"texts.jsonl\"\n";
+        let text = format!("{stage}output = \"tasks.json\"\ncheckpoints = \"{checkpoints}\"\n");
+        plan_of(&text, world.dir.path())
+    };
+    for checkpoints in ["trained", "tuned=trained"] {
+        let refused = tasks(checkpoints).expect_err("refused").message;
+        assert!(
+            refused.contains("stage tasks: trained is no checkpoint, but has the checkpoints"),
+            "{refused}"
+        );
+    }
+    for checkpoints in ["trained/checkpoint-12", "trained/checkpoint-*"] {
+        tasks(checkpoints).expect("planned");
+    }
     // A model that has checkpoints beside itself.
     world.write("trained/config.json", "1");
     of("trained").expect("planned");
