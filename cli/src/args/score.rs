@@ -110,7 +110,8 @@ pub struct ScoreArgs {
     /// Use factors of another checkpoint, of other data, or of texts that became other tokens
     #[arg(long)]
     pub stale: bool,
-    /// Folder for the scores as Kronfluence writes them: it calls it `scores_NAME`
+    /// Folder for the scores as Kronfluence writes them, and for the ids of rows and queries: it calls it
+    /// `scores_NAME`
     #[arg(long, value_name = "DIR")]
     pub kronfluence: Option<PathBuf>,
     /// File for a report in Markdown: of each query the rows with the highest and the lowest scores, and

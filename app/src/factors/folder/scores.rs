@@ -1,5 +1,6 @@
 //! Kronfluence's folder of scores: pairwise and of samples with themselves, whole or in partitions.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gstore_core::first_of;
@@ -126,6 +127,42 @@ impl ScoreFolder {
     /// A file that cannot be read.
     pub fn read_dataset(&self, side: ScoreSide) -> Result<Option<DatasetNote>, FactorError> {
         documents::read(&self.dataset(side))
+    }
+
+    /// The list of the ids of a dataset, one on each line in the order of scoring. Kronfluence has no such file, and
+    /// opens its own by their names.
+    pub fn ids_file(&self, side: ScoreSide) -> PathBuf {
+        self.path.join(match side {
+            ScoreSide::Query => "queries.txt",
+            ScoreSide::Train => "rows.txt",
+        })
+    }
+
+    /// Lists the ids of a dataset, or compares them with those that are listed.
+    ///
+    /// # Errors
+    /// Other ids there, an id with a line break, and what the file system refuses.
+    pub fn settle_ids(&self, side: ScoreSide, ids: &[String]) -> Result<(), FactorError> {
+        let path = self.ids_file(side);
+        if let Some(id) = ids.iter().find(|id| id.contains(['\n', '\r'])) {
+            let detail =
+                format!("it has an id on each line, and {id:?} has a line break: rename that sample");
+            return Err(FactorError::file(path, detail));
+        }
+        if path.exists() {
+            let listed = fs_err::read_to_string(&path)?;
+            return match listed.lines().eq(ids.iter().map(String::as_str)) {
+                true => Ok(()),
+                false => {
+                    let detail =
+                        "it lists other ids: the folder has scores of other samples; name another folder";
+                    Err(FactorError::file(path, detail))
+                }
+            };
+        }
+        documents::place(&path, |out| {
+            ids.iter().try_for_each(|id| writeln!(out, "{id}")).map_err(FactorError::from)
+        })
     }
 
     /// Writes scores.

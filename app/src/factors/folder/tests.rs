@@ -244,6 +244,21 @@ fn what_is_written_is_what_kronfluence_writes() {
     let other = FactorArguments::new(Strategy::Kfac);
     let refused = FactorFolder::create(&factors, &other).unwrap_err().to_string();
     assert!(refused.contains("strategy \"ekfac\" where \"kfac\" was asked for"), "{refused}");
+    // Lists of ids lie next to its files.
+    let folder = ScoreFolder::open(&scores).unwrap();
+    let settle = |side, ids: &[&str]| {
+        folder.settle_ids(side, &ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>())
+    };
+    for _ in 0..2 {
+        settle(ScoreSide::Train, &["a", " b ", "", "d", "e", "f", "g"]).unwrap();
+        settle(ScoreSide::Query, &["q", "r"]).unwrap();
+    }
+    let listed = fs_err::read_to_string(scores.join("rows.txt")).unwrap();
+    assert_eq!(listed, "a\n b \n\nd\ne\nf\ng\n");
+    let refused = settle(ScoreSide::Query, &["q"]).unwrap_err().to_string();
+    assert!(refused.contains("queries.txt: it lists other ids"), "{refused}");
+    let refused = settle(ScoreSide::Query, &["q", "r\ns"]).unwrap_err().to_string();
+    assert!(refused.contains("\"r\\ns\" has a line break"), "{refused}");
     read_by_kronfluence(&factors, &scores);
 }
 

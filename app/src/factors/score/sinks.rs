@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use arrow_array::cast::AsArray;
+
 use super::lines::{Lines, number};
 use super::pass::RowScores;
 use super::plan::ScorePlan;
@@ -191,6 +193,13 @@ pub(super) fn kronfluence(
         .apart(request.form.per == ScorePer::Module, false)
         .aggregated(plan.how.sum_queries, request.form.summed);
     let folder = ScoreFolder::create(path, &arguments, &plan.arguments()).map_err(FactorJobError::other)?;
+    // Sums are of no row, or of no query, that has an id.
+    if !request.form.summed {
+        folder.settle_ids(ScoreSide::Train, &row_ids(plan)?).map_err(FactorJobError::other)?;
+    }
+    if !matches!(request.target, ScoreTarget::Own) && !plan.how.sum_queries {
+        folder.settle_ids(ScoreSide::Query, &plan.names.ids).map_err(FactorJobError::other)?;
+    }
     let note = |size: u64| DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };
     folder.write_dataset(ScoreSide::Train, &note(plan.rows.len())).map_err(FactorJobError::other)?;
     if !matches!(request.target, ScoreTarget::Own) {
@@ -198,6 +207,18 @@ pub(super) fn kronfluence(
         folder.write_dataset(ScoreSide::Query, &queries).map_err(FactorJobError::other)?;
     }
     Ok(folder)
+}
+
+/// The ids of the pool's rows, in their order.
+fn row_ids(plan: &ScorePlan) -> Result<Vec<String>, FactorJobError> {
+    let mut ids = Vec::new();
+    for range in plan.rows.ranges() {
+        for batch in plan.batches.samples().scan(&["id"], Some(range.clone())) {
+            let batch = batch?;
+            ids.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+        }
+    }
+    Ok(ids)
 }
 
 /// Writes the scores into a folder of Kronfluence's.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use gstore::factors::{ScoreFolder, ScoreKind};
+use gstore::factors::{ScoreFolder, ScoreKind, ScoreSide};
 use gstore_core::{Cancel, first_of, many, many_of};
 use gstore_evaluate::EvaluateError;
 use gstore_evaluate::attribution::{
@@ -75,10 +75,12 @@ pub fn read(
 /// queries.
 fn of_folder(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Result<()> {
     let kind = if into.is_of_rows() { ScoreKind::OfItself } else { ScoreKind::Pairwise };
-    let table = ScoreFolder::open(path)?.total(kind)?;
+    let folder = ScoreFolder::open(path)?;
+    let table = folder.total(kind)?;
     let rows = table.shape.last().copied().unwrap_or_default();
     let queries = table.shape.iter().rev().nth(1).copied();
-    let (of_rows, of_queries) = (path.join("rows.txt"), queries.map(|_| path.join("queries.txt")));
+    let of_queries = queries.map(|_| folder.ids_file(ScoreSide::Query));
+    let of_rows = folder.ids_file(ScoreSide::Train);
     let lists = (of_rows.as_path(), of_queries.as_deref());
     let value = |row: usize, query: usize| table.values.get(query * rows + row).copied().unwrap_or(f64::NAN);
     Ok(add_matrix(path, lists, (rows, queries.unwrap_or(1)), value, into, cancel)?)
