@@ -8,6 +8,8 @@ use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
 
+use crate::factors;
+
 /// The example of the covariances of four models: two queries, three rows.
 const SUBSETS: &str = r#"{"subset": "0", "rows": ["a", "b"]}
 {"subset": "1", "rows": ["a", "c"]}
@@ -337,6 +339,71 @@ fn folders_of_scores_that_do_not_fit_are_refused() {
     let told = place.run(&[&lds[..], &["-o", "scores_mlp/queries.txt", "--force"]].concat());
     let says = "scores_mlp/queries.txt is read by this command";
     assert!(told.code == 2 && told.stderr.contains(says), "{}", told.stderr);
+}
+
+#[test]
+fn scores_of_gradients_are_compared_and_reported_by_the_ids_in_their_folder() {
+    let place = factors::place();
+    factors::fit(&place, "f", &["--strategy", "diagonal"]);
+    let score = ["score", "--factors", "f", "--pool", "pool"];
+    let of_queries = [&score[..], &["--target", "q", "--kronfluence", "scores_f"]].concat();
+    place.ok(&[&of_queries[..], &["--report", "f.md", "-o", "table.csv"]].concat());
+    place.ok(&[&score[..], &["--self", "--kronfluence", "scores_self"]].concat());
+    place.ok(&[&score[..], &["--target", "q", "--sum-queries", "--kronfluence", "scores_sum"]].concat());
+    let rows: String = (0..12).map(|row| format!("s{row}\n")).collect();
+    for folder in ["scores_f", "scores_self", "scores_sum"] {
+        assert_eq!(read(&place, &format!("{folder}/rows.txt")), rows, "{folder}");
+        let queries = place.path(folder).join("queries.txt");
+        assert_eq!(queries.exists(), folder == "scores_f", "{folder}");
+    }
+    assert_eq!(read(&place, "scores_f/queries.txt"), "s0\ns1\ns2\n");
+
+    let (mut subsets, mut outputs) = ("subset,id\n".to_owned(), "subset,query,loss\n".to_owned());
+    for subset in 0..5 {
+        let rows = (0..12).filter(|row| (row + subset) % 5 < 3);
+        rows.for_each(|row| subsets.push_str(&format!("{subset},s{row}\n")));
+        (0..3).for_each(|query| {
+            outputs.push_str(&format!("{subset},s{query},{}\n", (3 * subset + 2 * query) % 5));
+        });
+    }
+    write(&place, "subsets.csv", &subsets);
+    write(&place, "outputs.csv", &outputs);
+    let both = [&OF_FOLDER[..], &["--scores", "scores_f", "table.csv", "--format", "json"]].concat();
+    let report = place.json(&both);
+    let values = &report["measures"][0]["values"];
+    assert_eq!((&values[0]["system"], &values[1]["system"]), (&"scores_f".into(), &"table".into()));
+    assert!(values[0]["mean"].is_f64() && values[0]["mean"] == values[1]["mean"], "{report}");
+    let labels: String = (0..12).map(|row| format!("s{row},{}\n", u8::from(row % 3 == 0))).collect();
+    write(&place, "labels.csv", &format!("id,flipped\n{labels}"));
+    let flips = ["evaluate", "flips", "--labels", "labels.csv", "--scores", "scores_self"];
+    let told = place.ok(&[&flips[..], &["--resamples", "200", "--format", "csv"]].concat());
+    assert!(told.contains("all,flip_auc,scores_self,12,"), "{told}");
+
+    // The report of what is there is that of the scoring, with the texts of the store or of files.
+    let of_store = ["evaluate", "scores", "--dataset", "pool", "--query-dataset", "q"];
+    place.ok(&[&of_store[..], &["--scores", "f=scores_f", "-o", "again.md"]].concat());
+    assert_eq!(read(&place, "again.md"), read(&place, "f.md"));
+    let of_files = ["evaluate", "scores", "--data", "pool.jsonl", "--query-data", "q.jsonl"];
+    let printed = place.ok(&[&of_files[..], &["--scores", "f=scores_f", "table.csv"]].concat());
+    let table = printed.strip_prefix(&read(&place, "f.md")).expect("the report of the first method");
+    assert!(table.starts_with("# Influence scores: table\n") && table.contains("Is 11 odd?"), "{table}");
+    for (ask, words) in [
+        (&of_store[..], "which scores? give --scores or --sql"),
+        (&[&of_files[..4], &["--scores", "table.csv"]].concat()[..], "give --query-data or --query-dataset"),
+        (
+            &[&of_files[..], &["--scores", "scores_f", "-o", "scores_f/rows.txt", "--force"]].concat()[..],
+            "scores_f/rows.txt is read by this command",
+        ),
+    ] {
+        let refused = place.run(ask);
+        assert!(refused.code == 2 && refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+
+    // A folder goes on with the same rows alone.
+    let refused = place.run(&[&of_queries[..], &["--limit", "6", "--force"]].concat());
+    let says = "scores_f/rows.txt: it lists other ids";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    place.ok(&[&of_queries[..], &["--force"]].concat());
 }
 
 fn retrain(place: &Place, truth: &str, more: &[&str]) -> Command {

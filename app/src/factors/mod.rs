@@ -45,6 +45,7 @@ pub use inspect::{
 };
 pub use kept::{KeptShare, kept_notes, kept_shares, kept_table};
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, list_factors};
+pub use report::{PromptScores, REPORTED, prompt_and_completion, score_report, whole_text};
 pub use request::FitRequest;
 pub use score::{
     ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,

@@ -2,6 +2,11 @@
 
 use std::fmt::Write;
 
+use gstore_data::{Content, Message, Role};
+
+/// Samples of each end that a report shows.
+pub const REPORTED: usize = 10;
+
 /// Percentiles of a report.
 const PERCENTILES: [u32; 7] = [10, 25, 50, 75, 90, 95, 99];
 
@@ -9,28 +14,55 @@ const PERCENTILES: [u32; 7] = [10, 25, 50, 75, 90, 95, 99];
 const SHOWN: usize = 100;
 
 /// Scores of a prompt with all samples.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PromptScores<'a> {
     /// The prompt.
     pub prompt: &'a str,
     /// What followed it, where that is known.
     pub completion: Option<&'a str>,
     /// A score for each sample, in their order.
-    pub scores: &'a [f32],
+    pub scores: Vec<f64>,
+}
+
+/// What is asked in a sample, and what the answer is, where that is told apart.
+pub fn prompt_and_completion(content: &Content) -> (String, Option<String>) {
+    match content {
+        Content::Text(text) => (text.clone(), None),
+        Content::PromptCompletion { prompt, completion } => (prompt.clone(), Some(completion.clone())),
+        Content::Messages(messages) => {
+            let said = |part: &[Message]| {
+                part.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n")
+            };
+            match messages.split_last() {
+                Some((last, before)) if last.role == Role::Assistant => {
+                    (said(before), Some(last.content.clone()))
+                }
+                _ => (said(messages), None),
+            }
+        }
+    }
+}
+
+/// All of a sample, as a report shows it.
+pub fn whole_text(content: &Content) -> String {
+    match prompt_and_completion(content) {
+        (prompt, Some(completion)) => format!("{prompt} {completion}"),
+        (text, None) => text,
+    }
 }
 
 /// A report of scores: for each prompt the `k` samples with the highest and with the lowest scores, largest,
 /// smallest, mean, median, standard deviation (of these scores, not an estimate for more of them) and
 /// percentiles, between the two nearest scores. Scores that are not finite are counted and left out. `text`
 /// gives the text of a sample, `name` is that of the scores.
-pub fn score_report(
+pub fn score_report<'a>(
     name: &str,
-    prompts: &[PromptScores<'_>],
+    prompts: impl IntoIterator<Item = PromptScores<'a>>,
     k: usize,
     text: &mut dyn FnMut(usize) -> String,
 ) -> String {
     let mut out = format!("# Influence scores: {}\n", one_line(name));
-    for (at, prompt) in prompts.iter().enumerate() {
+    for (at, prompt) in prompts.into_iter().enumerate() {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "\n## Prompt {}: {}\n", at + 1, one_line(prompt.prompt));
         if let Some(completion) = prompt.completion {
@@ -51,9 +83,9 @@ pub fn score_report(
             continue;
         }
         let few = k.min(ascending.len());
-        table(&mut out, "Highest scores (proponents)", &descending[..few], prompt.scores, text);
-        table(&mut out, "Lowest scores (opponents)", &ascending[..few], prompt.scores, text);
-        let values: Vec<f64> = ascending.iter().map(|at| f64::from(prompt.scores[*at])).collect();
+        table(&mut out, "Highest scores (proponents)", &descending[..few], &prompt.scores, text);
+        table(&mut out, "Lowest scores (opponents)", &ascending[..few], &prompt.scores, text);
+        let values: Vec<f64> = ascending.iter().map(|at| prompt.scores[*at]).collect();
         figures(&mut out, &values);
     }
     out
@@ -63,7 +95,7 @@ fn table(
     out: &mut String,
     heading: &str,
     rows: &[usize],
-    scores: &[f32],
+    scores: &[f64],
     text: &mut dyn FnMut(usize) -> String,
 ) {
     let _ = writeln!(out, "### {heading}\n\n| Rank | Score | Example |\n| ---: | ---: | --- |");
@@ -125,13 +157,13 @@ mod tests {
 
     #[test]
     fn a_report_has_the_best_the_worst_and_figures() {
-        let scores = [1.0, -2.5, f32::NAN, 4.0, 1.0];
+        let scores = vec![1.0, -2.5, f64::NAN, 4.0, 1.0];
         let prompts = [
-            PromptScores { prompt: "Why is\nthe sky blue?", completion: Some(" Light."), scores: &scores },
-            PromptScores { prompt: "None", completion: None, scores: &[] },
+            PromptScores { prompt: "Why is\nthe sky blue?", completion: Some(" Light."), scores },
+            PromptScores { prompt: "None", completion: None, scores: Vec::new() },
         ];
         let mut texts = |at: usize| format!("sample {at} | {}", "x".repeat(100 * (at % 2)));
-        let report = score_report("seed", &prompts, 2, &mut texts);
+        let report = score_report("seed", prompts, 2, &mut texts);
         let long = "x".repeat(89);
         let expected = format!(
             "# Influence scores: seed\n\n## Prompt 1: Why is the sky blue?\n\n**Completion:** Light.\n\n\

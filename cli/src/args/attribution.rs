@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{ComparisonArgs, ReportArgs};
+use super::{ComparisonArgs, ReportArgs, RowsAndQueriesArgs};
 
 /// Scores of methods.
 #[derive(Args, Debug, Clone)]
@@ -131,6 +131,30 @@ pub struct EvaluateFlipsArgs {
     /// Where the result goes
     #[command(flatten)]
     pub result: ReportArgs,
+}
+
+/// `gstore evaluate scores`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore evaluate scores --store s --dataset pool --query-dataset gsm8k --scores influence_results/llama/scores_ekfac -o report.md\n  \
+    gstore evaluate scores --data pool.jsonl --query-data prompts.json --scores bm25=bm25.csv mine.npy -o report.md\n\n\
+    The report is that of `gstore score --report`, of scores that are there already; of several methods one after the other. Rows and \
+    queries are joined by id.\n\n\
+    Memory: the texts of all rows and queries, and 8 bytes for each row, query and method; \
+    16 for each row, query and module of a folder of Kronfluence's while it is read.")]
+pub struct EvaluateScoresArgs {
+    /// File for the report, in Markdown [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
+    /// Rows and queries, whose texts the report shows
+    #[command(flatten)]
+    pub of: RowsAndQueriesArgs,
+    /// The scores
+    #[command(flatten)]
+    pub scores: ScoresArgs,
 }
 
 /// What a row without a score means.

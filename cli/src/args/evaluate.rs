@@ -8,8 +8,8 @@ use gstore_generate::Compute;
 use gstore_model::Device;
 
 use super::{
-    EvaluateAttributionArgs, EvaluateBrittlenessArgs, EvaluateFlipsArgs, EvaluateRetrainArgs, JsonArgs,
-    TextArgs, at_least,
+    EvaluateAttributionArgs, EvaluateBrittlenessArgs, EvaluateFlipsArgs, EvaluateRetrainArgs,
+    EvaluateScoresArgs, JsonArgs, TextArgs, at_least,
 };
 
 /// `gstore evaluate`
@@ -43,6 +43,8 @@ pub enum EvaluateWhat {
     Brittleness(EvaluateBrittlenessArgs),
     /// How well scores tell rows with wrong labels from others
     Flips(EvaluateFlipsArgs),
+    /// Of each query the rows with the highest and the lowest scores, with their texts, and figures of all
+    Scores(EvaluateScoresArgs),
 }
 
 /// `gstore evaluate text`

@@ -74,7 +74,7 @@ pub use overview::{misplaced, without_command};
 pub use plot::*;
 pub use prefilter::*;
 pub use query::{Checks, QueryArgs};
-pub use retrain::{Design, EvaluateRetrainArgs, SubsetDrawArgs};
+pub use retrain::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs, SubsetDrawArgs};
 pub use run::RunArgs;
 pub use samples::{AddArgs, Duplicates, IfChanged, SampleArgs};
 pub use score::{ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver};

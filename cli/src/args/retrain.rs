@@ -74,10 +74,9 @@ pub struct EvaluateRetrainArgs {
     pub computing: TrainComputeArgs,
 }
 
-/// What a ground truth trains on and asks about.
+/// Training rows, and the queries that they have scores for.
 #[derive(Args, Debug, Clone)]
-#[command(next_help_heading = "Subsets")]
-pub struct SubsetDrawArgs {
+pub struct RowsAndQueriesArgs {
     /// Files of the rows, as in `gstore add`
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub data: Vec<PathBuf>,
@@ -94,6 +93,15 @@ pub struct SubsetDrawArgs {
     /// or id (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
+}
+
+/// What a ground truth trains on and asks about.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Subsets")]
+pub struct SubsetDrawArgs {
+    /// Rows and queries
+    #[command(flatten)]
+    pub of: RowsAndQueriesArgs,
     /// Only the rows whose ids stand in a file: JSON lines with an `id` each
     #[arg(long, value_name = "FILE")]
     pub rows: Option<PathBuf>,

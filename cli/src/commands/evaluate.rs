@@ -1,9 +1,10 @@
-//! `gstore evaluate`: compares systems by text metrics, models by tasks, and scores of rows with retraining.
+//! `gstore evaluate`: compares systems by text metrics, models by tasks, and scores of rows with retraining; shows scores.
 
 mod asked;
 mod attribution;
 mod draw;
 mod folder;
+mod inspect;
 mod kept;
 mod pictures;
 mod replacing;
@@ -34,6 +35,7 @@ pub fn run(context: &Context, args: &EvaluateArgs) -> Result<ExitCode> {
         EvaluateWhat::Loo(args) => attribution::run(context, args, By::LeaveOut),
         EvaluateWhat::Brittleness(args) => attribution::brittleness(context, args),
         EvaluateWhat::Flips(args) => attribution::flips(context, args),
+        EvaluateWhat::Scores(args) => inspect::run(context, args),
     }
 }
 

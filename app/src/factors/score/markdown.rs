@@ -4,34 +4,12 @@ use std::io::Write;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use gstore_data::{Content, Role, parse_record};
+use gstore_data::parse_record;
 
 use super::plan::ScorePlan;
 use super::sinks::Held;
 use crate::factors::error::FactorJobError;
-use crate::factors::report::{PromptScores, score_report};
-
-/// Rows of each end that a report shows.
-const SHOWN: usize = 10;
-
-/// What is asked in a sample, and what the answer is, where that is told apart.
-pub(super) fn texts(content: &Content) -> (String, Option<String>) {
-    match content {
-        Content::Text(text) => (text.clone(), None),
-        Content::PromptCompletion { prompt, completion } => (prompt.clone(), Some(completion.clone())),
-        Content::Messages(messages) => {
-            let said = |part: &[gstore_data::Message]| {
-                part.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n")
-            };
-            match messages.split_last() {
-                Some((last, before)) if last.role == Role::Assistant => {
-                    (said(before), Some(last.content.clone()))
-                }
-                _ => (said(messages), None),
-            }
-        }
-    }
-}
+use crate::factors::report::{PromptScores, REPORTED, score_report, whole_text};
 
 /// Writes the report of all queries under a name.
 pub(super) fn write(
@@ -42,18 +20,15 @@ pub(super) fn write(
 ) -> Result<(), FactorJobError> {
     let rows: Vec<u64> = plan.rows.iter().collect();
     let all = held.tables.first().map_or(&[][..], |(_, scores)| &scores[..]);
-    let prompts: Vec<PromptScores<'_>> = plan
-        .names
-        .texts
-        .iter()
-        .zip(all.chunks_exact(rows.len().max(1)))
-        .enumerate()
-        .map(|(at, ((prompt, completion), scores))| PromptScores {
-            prompt,
-            completion: completion.as_deref(),
-            scores: if held.without.contains(&at) { &[] } else { scores },
-        })
-        .collect();
+    let texts = plan.names.texts.iter().zip(all.chunks_exact(rows.len().max(1)));
+    let prompts = texts.enumerate().map(|(at, ((prompt, completion), scores))| PromptScores {
+        prompt,
+        completion: completion.as_deref(),
+        scores: match held.without.contains(&at) {
+            true => Vec::new(),
+            false => scores.iter().copied().map(f64::from).collect(),
+        },
+    });
     let mut failed = None;
     let mut text = |at: usize| {
         let found = rows.get(at).map(|row| text_of(plan, *row));
@@ -62,7 +37,7 @@ pub(super) fn write(
             String::new()
         })
     };
-    let report = score_report(name, &prompts, SHOWN, &mut text);
+    let report = score_report(name, prompts, REPORTED, &mut text);
     match failed {
         Some(error) => Err(error),
         None => Ok(out.write_all(report.as_bytes())?),
@@ -75,10 +50,7 @@ fn text_of(plan: &ScorePlan, row: u64) -> Result<String, FactorJobError> {
     let records = batch.column(0).as_binary_opt::<i32>();
     let record = records.filter(|records| !records.is_empty()).map(|records| parse_record(records.value(0)));
     Ok(match record {
-        Some(Ok(record)) => {
-            let (prompt, completion) = texts(&record.content);
-            completion.map_or(prompt.clone(), |completion| format!("{prompt} {completion}"))
-        }
+        Some(Ok(record)) => whole_text(&record.content),
         // A row whose text is not there was scored all the same.
         _ => String::new(),
     })

@@ -13,7 +13,6 @@ use gstore_model::architectures::{Param, Role};
 use gstore_store::Snapshot;
 
 use super::checks::{check, check_segments, selection, strategy};
-use super::markdown::texts;
 use super::memory::{Extent, Sizes};
 use super::request::{ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{Segment, check_stale, places, segments};
@@ -23,6 +22,7 @@ use crate::factors::engine::{self, Seen, Tokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::FactorArguments;
 use crate::factors::parts::first;
+use crate::factors::report::prompt_and_completion;
 use crate::factors::stored::StoredFactors;
 use crate::work::Work;
 
@@ -271,7 +271,7 @@ fn queries(
     let tokens = samples.iter().zip(&encoded).map(|(sample, encoded)| Tokens::new(sample.row, encoded));
     let names = QueryNames {
         ids: samples.iter().map(|sample| sample.id.clone()).collect(),
-        texts: samples.iter().map(|sample| texts(&sample.content)).collect(),
+        texts: samples.iter().map(|sample| prompt_and_completion(&sample.content)).collect(),
     };
     Ok((tokens.collect(), names))
 }

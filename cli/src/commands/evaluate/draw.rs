@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::asked::{Asked, asked, check_runs, check_training};
 use super::scores;
-use crate::args::{Design, EvaluateRetrainArgs, SubsetDrawArgs};
+use crate::args::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs};
 use crate::commands::train;
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -32,13 +32,13 @@ const DRAWN: &[Design] = &[Design::Random, Design::LeaveOneOut, Design::Removal]
 /// Flags that say what a ground truth is of, as far as they are given; the designs that each belongs to, none where it is
 /// any.
 fn given(args: &EvaluateRetrainArgs) -> Vec<(&'static str, &'static [Design])> {
-    let (draw, scores) = (&args.draw, &args.scores);
+    let (draw, of, scores) = (&args.draw, &args.draw.of, &args.scores);
     let removal: &[Design] = &[Design::Removal];
     let flags = [
-        ("--query-data", !draw.query_data.is_empty(), &[][..]),
+        ("--query-data", !of.query_data.is_empty(), &[][..]),
         // It names the queries of an ensemble as well.
-        ("--query-dataset", draw.query_dataset.is_some() && args.ensemble.is_none(), &[]),
-        ("--field", !draw.fields.is_empty(), &[]),
+        ("--query-dataset", of.query_dataset.is_some() && args.ensemble.is_none(), &[]),
+        ("--field", !of.fields.is_empty(), &[]),
         ("--rows", draw.rows.is_some(), &[]),
         ("--design", draw.design.is_some(), &[]),
         ("--repeats", draw.repeats.is_some(), &[]),
@@ -134,7 +134,7 @@ pub fn redrawn(
 
 /// Whether rows are named.
 fn is_given(args: &EvaluateRetrainArgs) -> bool {
-    !args.draw.data.is_empty() || args.draw.dataset.is_some()
+    !args.draw.of.data.is_empty() || args.draw.of.dataset.is_some()
 }
 
 fn drawn(
@@ -144,10 +144,7 @@ fn drawn(
     cancel: &Cancel,
 ) -> Result<TruthFolder> {
     let draw = &args.draw;
-    let source =
-        |files: &[PathBuf], dataset: Option<&String>, flag: &str| source(context, draw, files, dataset, flag);
-    let mut pool = samples(&source(&draw.data, draw.dataset.as_ref(), "data")?, cancel)?;
-    let queries = samples(&source(&draw.query_data, draw.query_dataset.as_ref(), "query-data")?, cancel)?;
+    let (mut pool, queries) = rows_and_queries(context, &draw.of, cancel)?;
     if let Some(path) = &draw.rows {
         let ids = train::ids_of(path)?;
         keep(&mut pool, &ids, path)?;
@@ -175,9 +172,22 @@ fn keep(pool: &mut Vec<TextSample>, ids: &HashSet<String>, path: &Path) -> Resul
     Ok(())
 }
 
+/// The rows and the queries that flags name.
+pub(super) fn rows_and_queries(
+    context: &Context,
+    args: &RowsAndQueriesArgs,
+    cancel: &Cancel,
+) -> Result<(Vec<TextSample>, Vec<TextSample>)> {
+    let source =
+        |files: &[PathBuf], dataset: Option<&String>, flag: &str| source(context, args, files, dataset, flag);
+    let pool = source(&args.data, args.dataset.as_ref(), "data")?;
+    let queries = source(&args.query_data, args.query_dataset.as_ref(), "query-data")?;
+    Ok((samples(&pool, cancel)?, samples(&queries, cancel)?))
+}
+
 fn source(
     context: &Context,
-    args: &SubsetDrawArgs,
+    args: &RowsAndQueriesArgs,
     files: &[PathBuf],
     dataset: Option<&String>,
     flag: &str,
@@ -189,7 +199,7 @@ fn source(
     }
     if files.is_empty() {
         let set = flag.replace("data", "dataset");
-        bail!(UsageError(format!("a new ground truth needs rows and queries: give --{flag} or --{set}")));
+        bail!(UsageError(format!("rows and queries are needed: give --{flag} or --{set}")));
     }
     Ok(SampleSource::Files { paths: files.to_vec(), fields: args.fields.clone() })
 }

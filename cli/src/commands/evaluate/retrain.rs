@@ -22,7 +22,7 @@ use crate::{output, texts};
 pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     output::check_outside(context, &args.truth)?;
     // The parser asks for nothing that --query-data excludes.
-    if let (Some(name), None) = (&args.ensemble, &args.draw.query_dataset) {
+    if let (Some(name), None) = (&args.ensemble, &args.draw.of.query_dataset) {
         bail!(UsageError(format!(
             "--ensemble {name} keeps losses of samples of the store: give the queries as --query-dataset, and not as files"
         )));

@@ -23,7 +23,7 @@ const PAUSES: [Duration; 4] =
 
 /// The ensemble, and the dataset of its queries.
 fn wanted(args: &EvaluateRetrainArgs) -> Option<(&str, &str)> {
-    Some((args.ensemble.as_deref()?, args.draw.query_dataset.as_deref()?))
+    Some((args.ensemble.as_deref()?, args.draw.of.query_dataset.as_deref()?))
 }
 
 /// Refuses a dataset that does not have the queries as they are asked, and an ensemble of other models.

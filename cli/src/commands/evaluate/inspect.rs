@@ -1,0 +1,45 @@
+//! `gstore evaluate scores`: of each query the rows with the highest and the lowest scores, with their texts.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore::factors::{PromptScores, REPORTED, prompt_and_completion, score_report, whole_text};
+use gstore_data::TextSample;
+use gstore_evaluate::attribution::Ids;
+
+use super::{draw, scores};
+use crate::args::EvaluateScoresArgs;
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::output::{self, Output};
+
+/// Writes the report of each method.
+pub fn run(context: &Context, args: &EvaluateScoresArgs) -> Result<ExitCode> {
+    let to = args.output.as_deref();
+    output::check(context, &[to], args.force)?;
+    let read = [args.of.data.clone(), args.of.query_data.clone(), scores::files(&args.scores)].concat();
+    output::check_unread(&[to], read.iter().map(PathBuf::as_path), std::iter::empty())?;
+    if args.scores.is_empty() {
+        bail!(UsageError("which scores? give --scores or --sql".to_owned()));
+    }
+    let cancel = context.cancel_on_interrupt("stopping; nothing was written")?;
+    let (pool, queries) = draw::rows_and_queries(context, &args.of, &cancel)?;
+    let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
+    let (rows, asked) = (ids(&pool, "the rows")?, ids(&queries, "the queries")?);
+    let methods = scores::read(context, &args.scores, (&rows, &asked), None, &cancel)?;
+    let texts: Vec<_> = queries.iter().map(|query| prompt_and_completion(&query.content)).collect();
+    let mut text = |row: usize| pool.get(row).map_or_else(String::new, |sample| whole_text(&sample.content));
+    let mut out = Output::create(to, args.force)?;
+    for method in &methods {
+        let prompts = texts.iter().enumerate().map(|(query, (prompt, completion))| PromptScores {
+            prompt,
+            completion: completion.as_deref(),
+            scores: method.of_query(query).to_vec(),
+        });
+        out.write_all(score_report(&method.method, prompts, REPORTED, &mut text).as_bytes())?;
+    }
+    out.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
