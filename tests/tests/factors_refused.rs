@@ -1,7 +1,7 @@
 //! Promise: factors of something else, numbers that are none and files that were changed are refused; clients of a
 //! server are not told where a model is.
 
-use crate::factors::{MODULES, demo, fit, fit_args, place, scores};
+use crate::factors::{MODULES, assert_near, demo, fit, fit_args, place, scores};
 use crate::served::{Served, token};
 use gstore_tests::place::Place;
 use gstore_tests::world;
@@ -195,6 +195,43 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     let other = ["score", "--pool", "pool", "--factors", "f", "--target", "q", "--solver", "cg"];
     let refused = place.run(&[&other[..], &["--solver-data", "q"]].concat());
     assert!(refused.code == 2 && refused.stderr.contains("not of `q`"), "{}", refused.stderr);
+}
+
+#[test]
+fn factors_of_another_program_are_extended_where_their_rows_and_tokens_are_named() {
+    let place = place();
+    let plain = ["--template", "plain"];
+    fit(&place, "half", &[&plain[..], &["--limit", "6"]].concat());
+    fit(&place, "whole", &plain);
+    place.ok(&["factors", "export", "half", "out"]);
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    let import = ["factors", "import", "out", "given", "--model", &model, "--checkpoint", &checkpoint];
+    let half = ["--dataset", "pool", "--limit", "6"];
+    let own = place.run(&[&import[..], &half, &plain].concat());
+    let says = "says itself which rows its factors are of: leave --dataset out";
+    assert!(own.code == 2 && own.stderr.contains(says), "{}", own.stderr);
+    // As Kronfluence leaves them.
+    fs_err::remove_file(place.path("out/gstore.json")).expect("removed");
+    for (more, code, says) in [
+        (
+            &["--dataset", "pool", "--template", "plain"][..],
+            1,
+            "are of 6 samples, and the rows that are named",
+        ),
+        (&half, 1, " tokens, and the rows that are named have "),
+        (&plain, 2, "name it, or leave them out"),
+        (&["--limit", "6"], 2, "--dataset"),
+        (&["--dataset", "nowhere"], 1, "nowhere"),
+    ] {
+        let refused = place.run(&[&import[..], more].concat());
+        assert!(refused.code == code && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+    place.ok(&[&import[..], &half, &plain].concat());
+    let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
+    assert_eq!(of("given"), of("half"));
+    let more = fit(&place, "more", &[&plain[..], &["--extend", "given"]].concat());
+    assert_eq!(more["rows"], 12, "{more}");
+    assert_near(&of("more"), &of("whole"), 1e-3);
 }
 
 #[test]

@@ -19,8 +19,9 @@ pub(super) fn check_origin(snapshot: &Snapshot, request: &FitRequest) -> Result<
     }
     Err(FactorJobError::Refused(format!(
         "factors `{name}` were fitted by another program and do not say on which rows, nor which tokens these became: which \
-         rows they lack is not known, and ekfac measures its eigenvalues over all rows again. Register those rows with the \
-         new ones and fit all of them, without {}",
+         rows they lack is not known, and ekfac measures its eigenvalues over all rows again. Import them with {} (the \
+         rows that they were fitted on), or fit those rows with the new ones, without {}",
+        Remedy::Option("dataset", ""),
         Remedy::Option("extend", "")
     )))
 }
@@ -40,6 +41,8 @@ pub(super) fn earlier(
         batch_tokens: now.batch_tokens,
         backend: now.backend.clone(),
         extends: now.extends.clone(),
+        // Those of other programs do not say how their labels were drawn.
+        seed: before.seed.or(now.seed),
         max_block: match same_blocks(&now.modules, before.max_block, now.max_block) {
             true => now.max_block,
             false => before.max_block,

@@ -3,33 +3,37 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use gstore_core::{Remedy, RowSet};
 use gstore_curvature::{Damping, Module, ModuleFactors, Strategy};
 use gstore_ingest::gradient::ModuleSelection;
-use gstore_ingest::pipeline::IngestRequest;
-use gstore_store::{Snapshot, Store};
+use gstore_ingest::pipeline::{IngestRequest, RowBatches};
+use gstore_store::{EncodingSpec, Snapshot, Store};
 use serde_json::{Map, json};
 
 use super::begun::places;
 use super::engine;
 use super::error::FactorJobError;
 use super::folder::{FactorError, FactorFolder, FactorStage, check_blocks};
+use super::parts::first;
 use super::publish::publish;
 use super::sealed::check_seal;
-use super::stamp::{FactorStamp, backend};
+use super::stamp::{FactorStamp, backend, rows_digest};
+use crate::work::Work;
 
 /// Takes in factors that were fitted elsewhere: the finished ones of a folder of Kronfluence's, or one that was
 /// exported, which says itself what they are of. Else `of` names the model and its checkpoint, which are loaded
-/// for their identity and the shapes of the modules, and the dataset, if that is known.
+/// for their identity and the shapes of the modules; and, unless its dataset is empty, the rows and the text
+/// options that they were fitted with: these are counted, and can be extended.
 ///
 /// # Errors
-/// A folder that is not one, whose factors are not finished, or not of this model; files that were changed
-/// since the folder was written; a name that is taken.
+/// A folder that is not one, whose factors are not finished, not of this model, or of other numbers of samples
+/// or tokens; files that were changed since the folder was written; a name that is taken.
 pub fn import_factors(
     store: &Store,
     (folder, name): (&Path, &str),
     of: Option<&IngestRequest>,
     replace: bool,
-    command: &str,
+    work: &Work<'_>,
 ) -> Result<Arc<Snapshot>, FactorJobError> {
     let seen = store.snapshot()?;
     let opened = FactorFolder::open(folder).map_err(FactorJobError::other)?;
@@ -39,7 +43,7 @@ pub fn import_factors(
             of.map_or(Ok(()), |request| check_model(&stamp, request))?;
             stamp
         }
-        (None, Some(request)) => foreign(&opened, request)?,
+        (None, Some(request)) => foreign(&opened, request, (&seen, work))?,
         (None, None) => {
             let text = "the folder does not say which model its factors are of: name it".to_owned();
             return Err(FactorJobError::Option(text));
@@ -59,9 +63,9 @@ pub fn import_factors(
     if let Some(request) = of {
         provenance = places(request);
     }
-    provenance.insert("command".to_owned(), json!(command));
+    provenance.insert("command".to_owned(), json!(work.command));
     provenance.insert("folder".to_owned(), json!(folder.display().to_string()));
-    publish(store, name, folder, (&stamp, provenance), (replace.then_some(&*seen), command))
+    publish(store, name, folder, (&stamp, provenance), (replace.then_some(&*seen), work.command))
 }
 
 /// Refuses factors of modules that cannot be used; how many modules there are.
@@ -79,8 +83,12 @@ fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorErro
     Ok(chosen.len())
 }
 
-/// Refuses a model at another checkpoint than factors are of.
+/// Refuses a model at another checkpoint than factors are of, and rows that they name themselves.
 fn check_model(stamp: &FactorStamp, request: &IngestRequest) -> Result<(), FactorJobError> {
+    if !request.dataset.is_empty() {
+        let text = "the folder says itself which rows its factors are of: leave";
+        return Err(FactorJobError::Option(format!("{text} {} out", Remedy::Option("dataset", ""))));
+    }
     let id = engine::checkpoint(request)?;
     if stamp.checkpoint == id.to_string() {
         return Ok(());
@@ -92,10 +100,61 @@ fn check_model(stamp: &FactorStamp, request: &IngestRequest) -> Result<(), Facto
     )))
 }
 
-/// What foreign factors are of: the modules of the folder at the checkpoint of a request.
-fn foreign(folder: &FactorFolder, request: &IngestRequest) -> Result<FactorStamp, FactorJobError> {
+/// What foreign factors are said to be fitted on.
+struct FittedOn {
+    rows: RowSet,
+    digest: String,
+    encoding: EncodingSpec,
+    tokens: u64,
+}
+
+impl FittedOn {
+    /// The first rows of the request's dataset, as its text options make tokens of them.
+    fn new(snapshot: &Snapshot, request: &IngestRequest, work: &Work<'_>) -> Result<Self, FactorJobError> {
+        let request = IngestRequest { threads: work.threads, ..request.clone() };
+        let dataset = snapshot.dataset(&request.dataset)?;
+        let rows = first(&snapshot.live_rows(dataset)?, request.limit);
+        let batches = RowBatches::new(snapshot, dataset, &request, 0)?;
+        let mut tokens = 0;
+        batches.each(&rows, work.cancel, &mut |batch| {
+            tokens += batch.iter().map(|row| row.encoded.ids.len() as u64).sum::<u64>();
+            true
+        })?;
+        let digest = rows_digest(batches.samples(), &rows, work.cancel)?;
+        Ok(Self { rows, digest, encoding: batches.encoding(), tokens })
+    }
+
+    /// Refuses factors of a module of other numbers of samples or tokens.
+    fn check(&self, folder: &Path, module: &Module, factors: &ModuleFactors) -> Result<(), FactorError> {
+        let squares = [&factors.lambda, &factors.diagonal].into_iter().flatten();
+        let sums = [&factors.activation, &factors.gradient].into_iter().flatten();
+        let samples = squares.map(|squares| (squares.count, self.rows.len(), "samples"));
+        let tokens = sums.map(|sums| (sums.count, self.tokens, "tokens"));
+        let Some((found, due, what)) = samples.chain(tokens).find(|(found, due, _)| found != due) else {
+            return Ok(());
+        };
+        let detail = format!(
+            "module `{}`: its factors are of {found} {what}, and the rows that are named have {due}: name those that they \
+             were fitted on, and the text options that they were fitted with",
+            module.name
+        );
+        Err(FactorError::File { path: folder.to_owned(), detail })
+    }
+}
+
+/// What foreign factors are of: the modules of the folder at the checkpoint of a request, and its rows.
+fn foreign(
+    folder: &FactorFolder,
+    request: &IngestRequest,
+    (snapshot, work): (&Snapshot, &Work<'_>),
+) -> Result<FactorStamp, FactorJobError> {
+    let is_named = !request.dataset.is_empty();
+    let fitted_on = is_named.then(|| FittedOn::new(snapshot, request, work)).transpose()?;
     let mut found = Vec::new();
-    let collect = &mut |module: Module, _: ModuleFactors| -> Result<(), FactorError> {
+    let collect = &mut |module: Module, factors: ModuleFactors| -> Result<(), FactorError> {
+        if let Some(fitted_on) = &fitted_on {
+            fitted_on.check(folder.path(), &module, &factors)?;
+        }
         found.push(module);
         Ok(())
     };
@@ -113,7 +172,7 @@ fn foreign(folder: &FactorFolder, request: &IngestRequest) -> Result<FactorStamp
     }
     let arguments = folder.arguments();
     let (data, parts) = arguments.partitions_of(FactorStage::Covariance);
-    Ok(FactorStamp {
+    let stamp = FactorStamp {
         strategy: arguments.strategy().name().to_owned(),
         checkpoint: engine.checkpoint_id().to_string(),
         averaged: Vec::new(),
@@ -130,5 +189,15 @@ fn foreign(folder: &FactorFolder, request: &IngestRequest) -> Result<FactorStamp
         extends: None,
         max_block: None,
         backend: backend(request.device).to_owned(),
+    };
+    Ok(match fitted_on {
+        None => stamp,
+        Some(FittedOn { rows, digest, encoding, .. }) => FactorStamp {
+            dataset: Some(request.dataset.clone()),
+            rows: rows.ranges().iter().map(|range| [range.start, range.end]).collect(),
+            rows_digest: digest,
+            encoding: Some(encoding),
+            ..stamp
+        },
     })
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use gstore::factors::Damping;
 use gstore_store::{ShardIndex, SnapshotName};
 
-use super::{EngineArgs, JsonArgs, ListOutputArgs, OutputArgs, TextArgs, at_least};
+use super::{EngineArgs, GivenTextArgs, JsonArgs, ListOutputArgs, OutputArgs, TextArgs, at_least};
 
 /// `gstore factors`
 #[derive(Args, Debug)]
@@ -289,9 +289,11 @@ pub struct FactorsExportArgs {
 /// `gstore factors import`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    gstore factors import influence_results/run/factors_ekfac ekfac --store s --model llama\n\n\
+    gstore factors import influence_results/run/factors_ekfac ekfac --store s --model llama\n  \
+    gstore factors import influence_results/run/factors_ekfac ekfac --store s --model llama --dataset pool --template plain\n\n\
     A folder that `gstore factors export` wrote says itself what its factors are of. Of others the model is named: factors with modules\n\
-    that it lacks are refused. Which data they were fitted on is then not known, and not compared.")]
+    that it lacks are refused. Which data they were fitted on is then not known and not compared, unless --dataset names it: its samples\n\
+    and tokens have to be as many as those of the factors, which `gstore factors fit --extend` can then go on from.")]
 pub struct FactorsImportArgs {
     /// The folder: Kronfluence calls it `factors_NAME`
     #[arg(value_name = "FOLDER")]
@@ -305,6 +307,15 @@ pub struct FactorsImportArgs {
     /// Replace factors of this name
     #[arg(long)]
     pub force: bool,
+    /// Dataset of the store that they were fitted on, where the folder does not say it
+    #[arg(long, value_name = "NAME", requires = "model")]
+    pub dataset: Option<String>,
+    /// They were fitted on the first N rows of it [default: all]
+    #[arg(long, value_name = "N", requires = "dataset", value_parser = at_least::<u64>(1))]
+    pub limit: Option<u64>,
+    /// How its records became tokens
+    #[command(flatten)]
+    pub text: GivenTextArgs,
 }
 
 /// A damping.

@@ -77,14 +77,15 @@ fn grouped(root: Command) -> Command {
             prefilter.mut_subcommand("fit", of_labels).mut_subcommand("evaluate", of_labels)
         })
         .mut_subcommand("factors", |factors| {
-            factors.mut_subcommand("fit", |fit| {
+            let factors = factors.mut_subcommand("fit", |fit| {
                 let parts = named(
                     "Parts of the work",
                     &["data_partitions", "module_partitions", "partition", "folder", "extend"],
                 );
                 let run = named("Before and after", &["dry_run", "force", "json"]);
                 with(fit, [vec![parts, run], passing()].into_iter().flatten().collect())
-            })
+            });
+            factors.mut_subcommand("import", |import| with(import, vec![own::<TextArgs>("Text and tokens")]))
         })
         .mut_subcommand("score", |score| {
             let queries = named(

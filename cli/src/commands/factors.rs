@@ -30,6 +30,7 @@ use crate::models::folder_error;
 use crate::output::check_outside;
 use crate::statements;
 use crate::streams::out;
+use crate::texts;
 
 /// Components of a balanced mixture where none are given, as help says.
 const COMPONENTS: usize = 1000;
@@ -254,12 +255,34 @@ fn export(context: &Context, args: &FactorsExportArgs) -> Result<ExitCode> {
 }
 
 fn import(context: &Context, args: &FactorsImportArgs) -> Result<ExitCode> {
-    let mut reporter = context.reporter();
-    let place = place(&mut Folders::new(&mut reporter, false), &args.model)?;
-    let of = place.map(|(model, checkpoints)| IngestRequest { checkpoints, ..IngestRequest::new("", model) });
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let of = imported(context, &mut Folders::new(&mut reporter, false), args)?;
     let store = context.open()?;
-    let (from, command) = ((args.folder.as_path(), args.name.as_str()), command_line());
-    let snapshot = import_factors(&store, from, of.as_ref(), args.force, &command)?;
+    let cancel = context.cancel_on_interrupt("stopping; nothing was imported")?;
+    let work = context.work(&command, &mut reporter, &cancel);
+    let from = (args.folder.as_path(), args.name.as_str());
+    let snapshot = import_factors(&store, from, of.as_ref(), args.force, &work)?;
     context.say(&format!("snapshot {}: {} {}", snapshot.number(), factors::FACTORS, args.name));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What factors are of, as far as the flags say it.
+fn imported(
+    context: &Context,
+    folders: &mut Folders<'_>,
+    args: &FactorsImportArgs,
+) -> Result<Option<IngestRequest>> {
+    let flags = &args.text.text;
+    if args.text.is_given() && args.dataset.is_none() {
+        bail!(UsageError(
+            "--template, --system, --tokenizer, --max-length and --block say how the rows of --dataset became tokens: name it, or leave them out"
+                .to_owned()
+        ));
+    }
+    let Some((model, checkpoints)) = place(folders, &args.model)? else { return Ok(None) };
+    let request = IngestRequest { checkpoints, ..IngestRequest::new("", model) };
+    let Some(dataset) = &args.dataset else { return Ok(Some(request)) };
+    let text = texts::within_positions(&request.model, flags, texts::options(folders, flags)?)?;
+    texts::tell_cut(context, flags, (&request.model, &text))?;
+    Ok(Some(IngestRequest { dataset: dataset.clone(), limit: args.limit, text, ..request }))
 }

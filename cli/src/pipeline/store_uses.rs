@@ -195,7 +195,7 @@ impl OfStore<'_> {
         let artifact = call.value("name").map(|name| self.artifact(name));
         let datasets = call.values("dataset").iter();
         match call.words.get(1).map(String::as_str) {
-            Some("fit") => {
+            Some("fit" | "import") => {
                 uses.reads.extend(datasets.map(|dataset| self.samples(dataset)));
                 uses.reads.extend(call.value("extend").map(|name| self.artifact(name)));
                 uses.writes.extend(artifact);
@@ -206,7 +206,6 @@ impl OfStore<'_> {
                 uses.reads.extend(run.map(|run| self.run(run)));
                 uses.writes.extend(artifact);
             }
-            Some("import") => uses.writes.extend(artifact),
             Some("list") => uses.reads.push(self.whole()),
             _ => {
                 uses.reads.extend(artifact);
