@@ -213,3 +213,28 @@ fn a_batch_that_does_not_fit_a_device_is_cut() {
         assert_close(found, expected, OF_THE_CPU, "in parts");
     }
 }
+
+#[test]
+fn a_checkpoint_on_two_devices_has_the_bits_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Tiny::new().with_biases().write(&folder.path().join("model"));
+    let adapter = TinyAdapter::new(&["q_proj", "down_proj"], 3).write(&folder.path().join("adapter"));
+    for checkpoint in [Checkpoint::whole(&model), Checkpoint::adapted(&model, &adapter)] {
+        let on = || Cuda::new(Emulator::default(), Compute::F32);
+        let first = checkpoint.engine(on(), &FORMS, checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 64));
+        let second = first.beside(on()).unwrap();
+        assert_eq!(first.checkpoint_id(), second.checkpoint_id());
+        let samples = &checkpoint.samples();
+        let expected = features(&first, samples);
+        let both = std::thread::scope(|scope| {
+            let running = [&first, &second].map(|engine| scope.spawn(move || features(engine, samples)));
+            running.map(|thread| thread.join().unwrap())
+        });
+        for found in &both {
+            for ((found, sound), (expected, also)) in found.iter().zip(&expected) {
+                assert_same_bits(found, expected, "beside another device");
+                assert_eq!(sound, also);
+            }
+        }
+    }
+}

@@ -167,6 +167,11 @@ impl AtOnce {
     /// What a user should know of it, if it became less since the last time; `option` sets the tokens of a
     /// batch, if there is one.
     pub fn note(&self, option: Option<&str>) -> Option<String> {
+        self.note_of(option, 1)
+    }
+
+    /// The same of one of so many devices, which the threads of a job are divided among.
+    pub fn note_of(&self, option: Option<&str>, devices: usize) -> Option<String> {
         let mut state = self.state();
         let limits = state.limits;
         let told = std::mem::replace(&mut state.told, limits);
@@ -174,7 +179,8 @@ impl AtOnce {
         match limits {
             _ if told == limits => None,
             Limits { calls, tokens: usize::MAX } => {
-                Some(cut_note(&format!("{calls} of them"), Some(("threads", calls))))
+                let threads = calls.saturating_mul(devices);
+                Some(cut_note(&format!("{calls} of them"), Some(("threads", threads))))
             }
             Limits { tokens, .. } => {
                 let tokens = tokens.max(1);
@@ -295,5 +301,10 @@ mod tests {
         assert!(at_once.calls() < CALLS, "{}", at_once.calls());
         let note = at_once.note(Some("batch_tokens")).unwrap();
         assert!(note.contains("of them at once") && note.contains("threads"), "{note}");
+
+        let one_of_three = AtOnce::default();
+        one_of_three.halve_calls(8);
+        let note = one_of_three.note_of(Some("batch_tokens"), 3).unwrap();
+        assert!(note.contains("4 of them at once") && note.contains("12"), "{note}");
     }
 }

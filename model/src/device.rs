@@ -87,6 +87,17 @@ impl Device {
         }
     }
 
+    /// Whether another is the same but for its number: one that may compute beside it.
+    pub fn is_like(self, other: Device) -> bool {
+        let first = |device| match device {
+            Device::Cuda(_) => Device::Cuda(0),
+            Device::Candle(CandleDevice::Cuda(_)) => Device::Candle(CandleDevice::Cuda(0)),
+            Device::Candle(CandleDevice::Metal(_)) => Device::Candle(CandleDevice::Metal(0)),
+            Device::Cpu | Device::Candle(CandleDevice::Host) => device,
+        };
+        first(self) == first(other)
+    }
+
     /// An error unless the backend computes in this precision.
     pub fn check(self, compute: Compute) -> Result<(), BackendError> {
         let others = match (self, compute) {
@@ -235,6 +246,22 @@ mod tests {
             error("cuda"),
             "the backend `cuda:0` is not in this build, which was made without the feature `cuda`"
         );
+    }
+
+    #[test]
+    fn devices_are_alike_whatever_their_number() {
+        let sorts: [fn(usize) -> Device; 5] = [
+            |_| Device::Cpu,
+            |_| Device::Candle(CandleDevice::Host),
+            |number| Device::Candle(CandleDevice::Cuda(number)),
+            |number| Device::Candle(CandleDevice::Metal(number)),
+            Device::Cuda,
+        ];
+        for (i, a) in sorts.iter().enumerate() {
+            for (j, b) in sorts.iter().enumerate() {
+                assert_eq!(a(0).is_like(b(1)), i == j, "{} and {}", a(0), b(1));
+            }
+        }
     }
 
     #[test]

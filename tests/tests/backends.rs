@@ -112,11 +112,15 @@ fn what_a_backend_cannot_do_is_refused_by_name() {
         (vec!["--backend", "candle:cuda"], 2, "made without the feature `candle-cuda`"),
         (vec!["--backend", "cuda"], 2, "made without the feature `cuda`"),
         (vec!["--backend", "gpu"], 2, "no backend `gpu`"),
+        (vec!["--devices", "all"], 2, "made without the feature `cuda`"),
+        (vec!["--devices", "cpu,gpu"], 2, "no backend `gpu`"),
+        (vec!["--devices", "cpu,candle"], 1, "`cpu` and `candle` do not compute the same bits"),
     ] {
         let finished = ingest(&flags);
         assert_eq!(finished.code, code, "{flags:?}: {}", finished.stderr);
         assert!(finished.stderr.contains(says), "{flags:?}: {}", finished.stderr);
     }
+    assert_eq!(ingest(&["--devices", "cpu,cpu"]).code, 0);
     // What scripts have said so far.
     assert_eq!(ingest(&["--device", "cpu"]).code, 0);
     // Nor is it accepted where nothing is left to compute.

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use gstore_ingest::pipeline::{Ending, IngestPlan, Kind, Progress, Silent, Unit, ingest};
+use gstore_ingest::pipeline::{Ending, IngestPlan, IngestRequest, Kind, Progress, Silent, Unit, ingest};
 use gstore_ingest::projection::ProjectionSpec;
+use gstore_model::Device;
 use gstore_store::{Cancel, FeatureState, RowSet, Store};
 use gstore_tests::{binary, world};
 
@@ -97,6 +98,41 @@ fn threads_limits_and_stops_do_not_change_a_bit() {
     }
     assert!(stops > 1);
     assert_eq!(world::digests(&stopped), expected);
+}
+
+#[test]
+fn devices_beside_each_other_do_not_change_a_bit() {
+    const KINDS: [Kind; 2] = [Kind::GradSgd, Kind::Loss];
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 300);
+    let stores = ["one", "several"].map(|name| Store::create(dir.path().join(name)).expect("created"));
+    for store in &stores {
+        world::register(store, "pool", &data).expect("registered");
+    }
+    let [one, several] = stores;
+    world::run(&one, world::request("pool", &KINDS)).expect("ingested");
+
+    let request = |devices: usize| IngestRequest {
+        threads: 1,
+        beside: vec![Device::Cpu; devices - 1],
+        ..world::request("pool", &KINDS)
+    };
+    let planned = |devices| IngestPlan::new(&several, request(devices), &mut Silent).expect("planned");
+    let [alone, plan] = [1, 3].map(planned);
+    let memory = |plan: &IngestPlan| plan.checkpoints[0].memory.clone();
+    assert_eq!([memory(&alone).threads, memory(&plan).threads], [1, 3], "a worker for each device");
+    assert!(memory(&plan).shared > memory(&alone).shared, "each has the weights");
+
+    // Stopped on three devices, and finished on two.
+    let cancel = Cancel::new();
+    let mut progress = StopAfter { batches: 5, cancel: &cancel, ingesting: false };
+    let stopped = ingest(&several, &plan, &mut progress, &cancel).expect("no error");
+    assert_eq!(stopped.ending, Ending::Stopped);
+    let finished = world::run(&several, request(2)).expect("ingested");
+    assert!(finished.resumed > 0, "what was sealed is not computed again");
+    assert_eq!(finished.ending, Ending::Finished);
+    assert_eq!(world::digests(&several), world::digests(&one));
 }
 
 /// Whether an interrupted job has a whole segment.

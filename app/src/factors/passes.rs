@@ -176,7 +176,7 @@ pub(super) fn sum<S: Sums>(
     // Sums that have been added: memory that is new for each unit would cost as much as adding them.
     let added: Mutex<Vec<S>> = Mutex::default();
     let spare = || added.lock().unwrap_or_else(PoisonError::into_inner);
-    let compute = |unit: Batches| -> Result<(S, u64), FactorJobError> {
+    let compute = |_: usize, unit: Batches| -> Result<(S, u64), FactorJobError> {
         let found = spare().pop();
         let mut sums = match found {
             Some(mut sums) => {

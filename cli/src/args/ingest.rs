@@ -1,10 +1,11 @@
 //! Arguments of `gstore ingest` and `gstore attach`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use gstore_ingest::pipeline::IngestRequest;
-use gstore_model::Device;
+use gstore_model::{Device, DeviceError};
 use gstore_store::SnapshotName;
 
 use super::{GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_least};
@@ -61,9 +62,10 @@ pub struct IngestArgs {
     /// Tokens in one batch of whole rows; changes speed and memory, not the results
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
-    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
-    pub backend: Device,
+    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`;
+    /// several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work
+    #[arg(long, aliases = ["device", "devices"], value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu")]
+    pub backend: Vec<DeviceName>,
     /// Only the first N rows; the feature then counts as building
     #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
     pub limit: Option<u64>,
@@ -96,6 +98,27 @@ impl IngestArgs {
     /// The dataset's name, where there is one for the whole command.
     pub fn dataset(&self) -> &str {
         self.dataset.as_deref().unwrap_or_default()
+    }
+}
+
+/// A device, or all GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceName {
+    /// This one.
+    One(Device),
+    /// All NVIDIA GPUs of the machine.
+    All,
+}
+
+impl FromStr for DeviceName {
+    type Err = DeviceError;
+
+    fn from_str(name: &str) -> Result<DeviceName, DeviceError> {
+        match name {
+            // A build without their backend refuses the first of them.
+            "all" => "cuda".parse::<Device>().map(|_| DeviceName::All),
+            name => name.parse().map(DeviceName::One),
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub use generate::*;
 pub use gradients::*;
 pub use import::{ImportArgs, ImportFrom};
 pub use index::{IndexArgs, PlanesArgs};
-pub use ingest::{AttachArgs, DType, IngestArgs};
+pub use ingest::{AttachArgs, DType, DeviceName, IngestArgs};
 pub use life::{
     BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, RevertArgs, TagArgs,
 };

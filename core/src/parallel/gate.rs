@@ -163,8 +163,8 @@ fn beside(threads: usize, gate: &Gate, work: &(dyn Fn() + Sync), take: &mut dyn 
 pub type Give<'a, I> = &'a mut dyn FnMut(I) -> bool;
 
 /// Runs `source` on a separate thread, its items through `work` on `threads` others, and hands the results to
-/// `take` on this thread, in the order of the items. At most `ahead` items are in front of the one that is
-/// taken next; a break ends the loop early.
+/// `take` on this thread, in the order of the items. `work` is told which of its threads it runs on. At most `ahead`
+/// items are in front of the one that is taken next; a break ends the loop early.
 ///
 /// # Errors
 /// The first of an item, of `take`, or of the source behind its last item.
@@ -172,7 +172,7 @@ pub fn pipeline<I: Send, T: Send, E: Send>(
     threads: usize,
     ahead: usize,
     source: impl FnOnce(Give<'_, I>) -> Result<(), E> + Send,
-    work: impl Fn(I) -> Result<T, E> + Sync,
+    work: impl Fn(usize, I) -> Result<T, E> + Sync,
     take: impl FnMut(T) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
     let gate = Gate::new(ahead);
@@ -183,19 +183,19 @@ pub fn pipeline<I: Send, T: Send, E: Send>(
         let stop = StopOnEnd(&gate);
         let (send, results) = mpsc::channel();
         let (gate, items, work) = (&gate, &items, &work);
-        let worker = |send: mpsc::Sender<_>| {
+        let worker = |number: usize, send: mpsc::Sender<_>| {
             scope.spawn(move || {
                 let _stop = OnPanic(|| gate.stop());
                 loop {
                     let item = items.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((unit, item)) = item else { return };
-                    if send.send((unit, work(item))).is_err() {
+                    if send.send((unit, work(number, item))).is_err() {
                         return;
                     }
                 }
             })
         };
-        let workers: Vec<_> = (0..threads.max(1)).map(|_| worker(send.clone())).collect();
+        let workers: Vec<_> = (0..threads.max(1)).map(|number| worker(number, send.clone())).collect();
         let source = scope.spawn(move || {
             let mut unit = 0;
             let ended = source(&mut |item| {

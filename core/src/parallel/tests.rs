@@ -1,6 +1,7 @@
 //! Promise: loops run every unit once, hand results on in order, and end, whatever a unit does.
 
 use std::ops::ControlFlow;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -137,7 +138,7 @@ fn items_of_a_source_come_in_order_and_not_too_far_ahead() {
         }
         Ok(())
     };
-    let work = |item: usize| {
+    let work = |_: usize, item: usize| {
         std::thread::sleep(Duration::from_micros((item as u64 * 37) % 200));
         Ok(item)
     };
@@ -161,8 +162,9 @@ fn a_source_ends_when_nothing_more_is_wanted_and_its_error_comes_last() {
         Ok(())
     };
     let few = |item| if item == 20 { Ok(ControlFlow::Break(())) } else { GO_ON };
-    assert_eq!(pipeline(2, 4, endless, Ok, few), Ok(()));
-    let bad = |item| if item == 9 { Err(Failed::Unit(item)) } else { Ok(item) };
+    let same = |_: usize, item: usize| Ok(item);
+    assert_eq!(pipeline(2, 4, endless, same, few), Ok(()));
+    let bad = |_: usize, item| if item == 9 { Err(Failed::Unit(item)) } else { Ok(item) };
     assert_eq!(pipeline(2, 4, endless, bad, |_| GO_ON), Err(Failed::Unit(9)));
 
     let mut taken = 0;
@@ -174,8 +176,30 @@ fn a_source_ends_when_nothing_more_is_wanted_and_its_error_comes_last() {
         taken += 1;
         GO_ON
     };
-    assert_eq!(pipeline(2, 4, broken, Ok, count), Err(Failed::Unit(3)));
+    assert_eq!(pipeline(2, 4, broken, same, count), Err(Failed::Unit(3)));
     assert_eq!(taken, 3);
+}
+
+#[test]
+fn every_thread_of_a_pipeline_has_a_number_of_its_own() {
+    // Each waits for the others, so that each has one item.
+    let all = Barrier::new(4);
+    let source = |give: Give<'_, ()>| {
+        (0..4).for_each(|_| assert!(give(())));
+        Ok::<(), Failed>(())
+    };
+    let work = |number: usize, ()| {
+        all.wait();
+        Ok(number)
+    };
+    let mut numbers = Vec::new();
+    let take = |number| {
+        numbers.push(number);
+        GO_ON
+    };
+    assert_eq!(pipeline(4, 8, source, work, take), Ok(()));
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2, 3]);
 }
 
 #[test]
@@ -195,8 +219,8 @@ fn a_panic_anywhere_reaches_the_caller_as_it_is() {
     let taking = |unit| at_5(unit).map(|_| ControlFlow::Continue(()));
     assert!(panics(&|| drop(ordered(1000, 3, &RUN, || (), |_, unit| at_5(unit), |_| GO_ON))));
     assert!(panics(&|| drop(ordered(1000, 3, &RUN, || (), |_, unit| Ok(unit), taking))));
-    assert!(panics(&|| drop(pipeline(3, 4, many, at_5, |_| GO_ON))));
-    assert!(panics(&|| drop(pipeline(3, 4, many, Ok, taking))));
+    assert!(panics(&|| drop(pipeline(3, 4, many, |_, unit| at_5(unit), |_| GO_ON))));
+    assert!(panics(&|| drop(pipeline(3, 4, many, |_, unit| Ok(unit), taking))));
 }
 
 #[test]

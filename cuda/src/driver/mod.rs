@@ -16,6 +16,20 @@ pub use self::raw::{DeviceMemory, Driver};
 use self::error::LEAST_CAPABILITY;
 
 impl Driver {
+    /// Names of the machine's devices, of which there is at least one, in the order of their numbers.
+    ///
+    /// # Errors
+    /// A machine without a driver that is new enough, or without a device.
+    pub fn names() -> Result<Vec<String>, OpenError> {
+        let machine = raw::machine();
+        let count = machine.devices;
+        machine.check(0)?;
+        let name = |number| {
+            raw::name(number).map_err(|error| OpenError::Device { number, reason: error.to_string() })
+        };
+        (0..count).map(name).collect()
+    }
+
     /// Opens the device of a number.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::cublas::CudaBlas;
@@ -57,6 +57,12 @@ fn failed(error: DriverError) -> BackendError {
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => BackendError::out_of_memory("the GPU is out of memory"),
         _ => BackendError::new(format!("CUDA: {error}")),
     }
+}
+
+/// Name of the device of a number.
+pub(super) fn name(number: usize) -> Result<String> {
+    let number = c_int::try_from(number).map_err(|_| BackendError::new("its number is too large"))?;
+    result::device::get(number).and_then(result::device::get_name).map_err(failed)
 }
 
 /// The context of a device.

@@ -1,6 +1,7 @@
 //! Gradient engine of one checkpoint, loaded and merged.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::device::GradientBackend;
 use super::error::EngineError;
@@ -110,9 +111,11 @@ pub struct SampleOutput<'a> {
 /// One checkpoint. Calls may run side by side from any number of threads; each runs on its own thread only.
 pub struct Engine {
     id: CheckpointId,
+    source: CheckpointSource,
+    options: EngineOptions,
+    features: Option<Arc<GradFeatures>>,
     decoder: Decoder,
     tensors: Vec<TensorSpec>,
-    differentiates: bool,
     at_once: AtOnce,
     runner: Box<dyn Runner>,
 }
@@ -128,6 +131,29 @@ impl Engine {
         backend: B,
         options: EngineOptions,
         features: Option<GradFeatures>,
+    ) -> Result<Engine, LoadError> {
+        // The gradient of an adapter's factors lies whole in memory.
+        let features = match &source.adapter {
+            Some(_) => features.map(|f| GradFeatures { projector: f.projector.of_formed(), ..f }),
+            None => features,
+        };
+        Engine::with(source.clone(), backend, options, features.map(Arc::new))
+    }
+
+    /// The same files on another device, read again. The two share what the host has of the projection and of the
+    /// optimizer's moments.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn beside<B: GradientBackend>(&self, backend: B) -> Result<Engine, LoadError> {
+        Engine::with(self.source.clone(), backend, self.options, self.features.clone())
+    }
+
+    fn with<B: GradientBackend>(
+        source: CheckpointSource,
+        backend: B,
+        options: EngineOptions,
+        features: Option<Arc<GradFeatures>>,
     ) -> Result<Engine, LoadError> {
         let folder = ModelFolder::open(&source.model)?;
         let decoder = folder.decoder().clone();
@@ -152,29 +178,30 @@ impl Engine {
             Ok(())
         })?;
         features.as_ref().map_or(Ok(()), |features| features.check(total_len(&tensors)))?;
-        // The gradient of an adapter's factors lies whole in memory.
-        let features = match &adapter {
-            Some(_) => features.map(|f| GradFeatures { projector: f.projector.of_formed(), ..f }),
-            None => features,
-        };
         let gradients = match host {
             Some(host) => Gradients::of_adapter(host.upload(&decoder, model.backend())?, &tensors),
             None => Gradients::Weights(WeightGradients::new(
                 model.backend(),
                 &decoder,
                 &source.tracked,
-                features.as_ref(),
+                features.as_deref(),
             )?),
         };
-        let differentiates = features.is_some() && !tensors.is_empty();
         let device = match &features {
             Some(features) => gradients.on_device(model.backend(), features, &tensors)?,
             None => None,
         };
-        let runner =
-            BatchRunner { model, reference, options, gradients, features, device, tensors: tensors.clone() };
-        let at_once = AtOnce::default();
-        Ok(Engine { id, decoder, tensors, differentiates, at_once, runner: Box::new(runner) })
+        let runner = BatchRunner {
+            model,
+            reference,
+            options,
+            gradients,
+            features: features.clone(),
+            device,
+            tensors: tensors.clone(),
+        };
+        let (at_once, runner) = (AtOnce::default(), Box::new(runner));
+        Ok(Engine { id, source, options, features, decoder, tensors, at_once, runner })
     }
 
     /// Identity of the checkpoint.
@@ -231,7 +258,7 @@ impl Engine {
         for (index, sample) in batch.iter().enumerate() {
             check_sample(&self.decoder, index, sample)?;
         }
-        if want.grad && !self.differentiates {
+        if want.grad && (self.features.is_none() || self.tensors.is_empty()) {
             return Err(EngineError::NoParameters);
         }
         let lengths: Vec<usize> = batch.iter().map(|sample| sample.ids.len()).collect();

@@ -1,6 +1,7 @@
 //! One batch through a model: losses, embeddings and the features of gradients.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::device::{DeviceFeatures, GradientBackend, Sums, whole};
 use super::engine::{EngineOptions, LossForm, SampleOutput, Want};
@@ -78,7 +79,7 @@ pub(super) struct BatchRunner<B: GradientBackend> {
     pub reference: Option<Model<B>>,
     pub options: EngineOptions,
     pub gradients: Gradients<B>,
-    pub features: Option<GradFeatures>,
+    pub features: Option<Arc<GradFeatures>>,
     /// The same on the backend's device, if that computes them.
     pub device: Option<B::Features>,
     pub tensors: Vec<TensorSpec>,

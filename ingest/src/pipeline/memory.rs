@@ -22,7 +22,7 @@ pub struct MemoryPlan {
     pub keep: Keep,
     /// Workers.
     pub threads: usize,
-    /// Bytes of weights, moments and projection matrices, which the workers share.
+    /// Bytes of weights, of which each device has its own, and of moments and projection matrices.
     pub shared: u64,
     /// Bytes of texts and tokens that wait for a worker.
     pub waiting: u64,
@@ -160,13 +160,14 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
         stored: sizes.stored(request),
         largest: sizes.largest(request),
     };
-    let wanted = of(Keep::All, request.threads.max(1));
+    let (least, most) = (request.devices(), request.threads.max(request.devices()));
+    let wanted = of(Keep::All, most);
     let Some(limit) = request.max_memory.filter(|limit| wanted.bytes() > *limit) else { return Ok(wanted) };
-    let mut fewer = (1..=request.threads.max(1)).rev().map(|threads| of(Keep::Inputs, threads));
+    let mut fewer = (least..=most).rev().map(|threads| of(Keep::Inputs, threads));
     fewer.find(|plan| plan.bytes() <= limit).ok_or_else(|| IngestError::MaxMemory {
         checkpoint: sizes.checkpoint.to_owned(),
         limit,
-        least: of(Keep::Inputs, 1).bytes(),
+        least: of(Keep::Inputs, least).bytes(),
     })
 }
 
@@ -213,7 +214,7 @@ impl Sizes<'_> {
         request.kinds.iter().map(bytes).collect()
     }
 
-    /// Bytes of weights, moments and matrices.
+    /// Bytes of the weights of all devices, moments and matrices.
     fn shared(&self, request: &IngestRequest) -> u64 {
         let packed = request.device.bytes_per_weight(request.compute);
         let mut weights = 0;
@@ -228,6 +229,7 @@ impl Sizes<'_> {
         if request.loss == LossForm::KlToBase {
             weights *= 2;
         }
+        weights *= request.devices() as u64;
         let forms = request.forms();
         let moments =
             forms.iter().fold([false; 2], |[m, v], form| [m | form.moments()[0], v | form.moments()[1]]);

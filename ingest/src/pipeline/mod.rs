@@ -10,6 +10,7 @@ mod batches;
 mod column;
 mod compute;
 mod describe;
+mod devices;
 mod error;
 mod estimate;
 mod foreign;
@@ -33,12 +34,14 @@ mod work;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 
 use gstore_core::{Cancel, Remedy};
 use gstore_store::{Job, RowSet, Snapshot, Store};
 
 pub use batches::{EncodedRow, RowBatches};
 pub use column::ingest_column;
+pub use devices::gpus;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use foreign::check_texts;
@@ -61,7 +64,7 @@ use prepare::Preparer;
 use work::CheckpointWork;
 
 use crate::gradient::{CheckpointSource, Engine, EngineOptions};
-use gstore_model::{LoadError, with_backend};
+use gstore_model::{Device, LoadError, with_backend};
 
 /// What an ingest did.
 #[derive(Debug, Clone, Default)]
@@ -171,7 +174,7 @@ fn compute_and_seal(
             done.ending = Ending::Stopped;
             break;
         }
-        let computer = computer(&plan.request, checkpoint)?;
+        let computers = computers(&plan.request, checkpoint)?;
         let preparer = Preparer {
             samples: &samples,
             encoder: &plan.encoder,
@@ -182,15 +185,17 @@ fn compute_and_seal(
             threads: plan.request.threads,
             cancel,
         };
-        if let Some(warning) = peaks::warning(checkpoint, &computer, &preparer, &work.rows())? {
+        if let Some(warning) = peaks::warning(checkpoint, &computers[0], &preparer, &work.rows())? {
             progress.note(&warning);
         }
         let threads = checkpoint.memory.threads;
-        let both = (&preparer, &computer);
+        let both = (&preparer, computers.as_slice());
         let (ending, rows) = run::run_checkpoint(job, work, both, &plan.request, threads, progress, cancel)?;
         done.ending = ending;
         done.computed += rows;
-        if let Some(note) = computer.engine.at_once().note(Some("batch_tokens")) {
+        let note =
+            |computer: &Computer| computer.engine.at_once().note_of(Some("batch_tokens"), computers.len());
+        if let Some(note) = computers.iter().find_map(note) {
             progress.note(&note);
         }
         if done.ending == Ending::Stopped {
@@ -251,8 +256,39 @@ fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Comp
         cpu => Engine::load(&source, cpu, options, features)?,
         backend => Engine::load(&source, backend, options, features)?,
     );
-    if *engine.checkpoint_id() != checkpoint.id {
-        return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
-    }
+    check_weights_of(&engine, checkpoint)?;
     Ok(Computer { engine, kinds, dims, granularity: request.granularity })
+}
+
+/// One on each device of the request, the first on the first.
+fn computers(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Vec<Computer>, IngestError> {
+    let first = computer(request, checkpoint)?;
+    let beside = |device: Device| -> Result<Computer, IngestError> {
+        let engine = with_backend!(
+            (device, request.compute), LoadError::from,
+            cpu => first.engine.beside(cpu)?,
+            backend => first.engine.beside(backend)?,
+        );
+        check_weights_of(&engine, checkpoint)?;
+        let (kinds, dims) = (first.kinds.clone(), first.dims.clone());
+        Ok(Computer { engine, kinds, dims, granularity: first.granularity })
+    };
+    let others = std::thread::scope(|scope| {
+        let load = &beside;
+        let loading: Vec<_> =
+            request.beside.iter().map(|device| scope.spawn(move || load(*device))).collect();
+        let loaded = |thread: ScopedJoinHandle<'_, _>| match thread.join() {
+            Ok(computer) => computer,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        loading.into_iter().map(loaded).collect::<Result<Vec<Computer>, IngestError>>()
+    })?;
+    Ok(std::iter::once(first).chain(others).collect())
+}
+
+fn check_weights_of(engine: &Engine, checkpoint: &CheckpointPlan) -> Result<(), IngestError> {
+    match *engine.checkpoint_id() == checkpoint.id {
+        true => Ok(()),
+        false => Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() }),
+    }
 }

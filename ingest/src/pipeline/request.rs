@@ -38,6 +38,9 @@ pub struct IngestRequest {
     pub projection: ProjectionChoice,
     /// What computes, and where.
     pub device: Device,
+    /// More devices of the same sort, each with the model in its memory, which take batches as the first does. They
+    /// change no bit, and are of jobs that compute features.
+    pub beside: Vec<Device>,
     /// Precision of the factors of matrix products.
     pub compute: Compute,
     /// Bytes of memory to stay below where that is possible without changing a result.
@@ -50,7 +53,7 @@ pub struct IngestRequest {
     pub adam: AdamParams,
     /// Tokens in one batch.
     pub batch_tokens: usize,
-    /// Worker threads.
+    /// Worker threads, which are divided among the devices: at least one for each.
     pub threads: usize,
     /// Only the first rows, if given; the features then stay `building`.
     pub limit: Option<u64>,
@@ -96,6 +99,7 @@ impl IngestRequest {
             embedding: EmbeddingForm::default(),
             projection: ProjectionChoice::default(),
             device: Device::default(),
+            beside: Vec::new(),
             compute: Compute::default(),
             max_memory: None,
             dtype: Self::DTYPE,
@@ -124,6 +128,11 @@ impl IngestRequest {
         } else {
             Granularity::Sample
         }
+    }
+
+    /// How many devices compute.
+    pub fn devices(&self) -> usize {
+        1 + self.beside.len()
     }
 
     /// Whether it asks for a part of the rows.

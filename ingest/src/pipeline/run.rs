@@ -1,7 +1,8 @@
 //! Runs an ingest: samples -> tokens -> batches -> model -> features -> projection -> segments.
 //!
 //! One thread prepares batches, workers run the model, the calling thread writes. Every batch is computed by
-//! one worker alone and written in row order, so the result does not depend on the number of workers. Windows
+//! one worker alone and written in row order, so the result does not depend on the number of workers, nor on the
+//! devices that these are on. Windows
 //! are sealed one after the other, and what is there of a window every few minutes and when the run is stopped:
 //! what is sealed is never computed again. How often that happens changes files and no value.
 //!
@@ -54,20 +55,22 @@ pub enum Ending {
     Stopped,
 }
 
-/// Computes and seals every missing window of one checkpoint. Returns how many rows were sealed, too.
+/// Computes and seals every missing window of one checkpoint: by workers that are divided among the computers, of which
+/// there is at least one. Returns how many rows were sealed, too.
 ///
 /// # Errors
 /// The first failure in the order of the batches; what was sealed before it stays.
 pub fn run_checkpoint(
     job: &mut Job,
     work: &CheckpointWork,
-    (preparer, computer): (&Preparer<'_>, &Computer),
+    (preparer, computers): (&Preparer<'_>, &[Computer]),
     request: &IngestRequest,
     threads: usize,
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<(Ending, u64), IngestError> {
-    let compute = |task: Task| -> Result<Done, IngestError> {
+    let compute = |worker: usize, task: Task| -> Result<Done, IngestError> {
+        let computer = &computers[worker % computers.len()];
         let Task { window, last_of_window, tokens, batch } = task;
         Ok(Done { window, last_of_window, tokens, rows: computer.compute(&batch)? })
     };

@@ -50,7 +50,7 @@ pub(super) fn pass(
         Ok(batches.each(rows, cancel, &mut |batch| give(tokens(&batch)))?)
     };
     let kernel = Kernel::detect();
-    let compute = |batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
+    let compute = |_: usize, batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
         cancel.check()?;
         let lengths: Vec<usize> = batch.iter().map(Tokens::len).collect();
         let mut scores = Vec::with_capacity(batch.len());

@@ -5,11 +5,12 @@ use gstore::Folders;
 use gstore::factors::EigenProjection;
 use gstore_core::UnknownKind;
 use gstore_ingest::gradient::AdamParams;
-use gstore_ingest::pipeline::IngestRequest;
+use gstore_ingest::pipeline::{IngestRequest, gpus};
+use gstore_model::Device;
 
 use super::super::gradients;
 use super::{of_run, with_fit, with_run};
-use crate::args::{DType, IngestArgs};
+use crate::args::{DType, DeviceName, IngestArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -29,6 +30,7 @@ pub(super) fn request(
         }
     }
     gradients::check(&args.gradients, &kinds)?;
+    let (device, beside) = devices(&args.backend)?;
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, kinds.iter().any(|kind| kind.needs_moments()));
     let (model, checkpoints) = match (&args.model, &args.run) {
@@ -67,8 +69,9 @@ pub(super) fn request(
         reduction: gradients::reduction(&args.gradients),
         granularity: gradients::granularity(&args.gradients),
         embedding: gradients::embedding(&args.gradients),
-        device: args.backend,
-        compute: gradients::compute(args.gradients.compute, args.backend),
+        device,
+        beside,
+        compute: gradients::compute(args.gradients.compute, device),
         max_memory: args.gradients.max_memory,
         dtype: match args.dtype {
             DType::F16 => gstore_store::DType::F16,
@@ -89,4 +92,20 @@ pub(super) fn request(
         command: command_line(),
     };
     Ok((request, eigenbasis))
+}
+
+/// The devices that compute: the first, and those beside it.
+fn devices(names: &[DeviceName]) -> Result<(Device, Vec<Device>)> {
+    let one = |name: &DeviceName| match name {
+        DeviceName::One(device) => Ok(*device),
+        DeviceName::All => Err(UsageError("--backend all names every GPU: give it alone".to_owned())),
+    };
+    let devices = match names {
+        [DeviceName::All] => gpus()?,
+        names => names.iter().map(one).collect::<Result<Vec<Device>, UsageError>>()?,
+    };
+    match devices.split_first() {
+        Some((first, beside)) => Ok((*first, beside.to_vec())),
+        None => bail!(UsageError("--backend names no device".to_owned())),
+    }
 }

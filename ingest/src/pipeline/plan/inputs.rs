@@ -3,6 +3,7 @@
 use gstore_store::Granularity;
 
 use super::super::IngestError;
+use super::super::devices;
 use super::super::request::{CheckpointWeights, IngestRequest};
 use super::super::tracked::Tracked;
 use gstore_data::TextEncoder;
@@ -51,6 +52,7 @@ pub(super) fn check_request(request: &IngestRequest) -> Result<(), IngestError> 
         return Err(IngestError::NoKinds);
     }
     request.device.check(request.compute).map_err(gstore_model::LoadError::from)?;
+    devices::check(request)?;
     if let Some(kind) = request.kinds.iter().find(|kind| kind.is_embedding())
         && request.granularity == Granularity::Token
     {

@@ -1,0 +1,55 @@
+//! The devices that compute an ingest together.
+//!
+//! Invariant: they are all of one sort and model, so that no bit of a row depends on which of them computes it.
+
+use gstore_model::{Device, LoadError};
+
+use super::IngestError;
+use super::request::IngestRequest;
+
+/// The NVIDIA GPUs of this machine, of which there is at least one.
+///
+/// # Errors
+/// A build without their backend; a machine without a driver or without a GPU.
+pub fn gpus() -> Result<Vec<Device>, IngestError> {
+    Ok((0..gpu_names()?.len()).map(Device::Cuda).collect())
+}
+
+/// Refuses devices that do not belong together.
+///
+/// # Errors
+/// [`IngestError::UnlikeDevices`]; a GPU that is not there.
+pub(super) fn check(request: &IngestRequest) -> Result<(), IngestError> {
+    let unlike = |[a, b]: [String; 2]| Err(IngestError::UnlikeDevices { a, b });
+    let (first, beside) = (request.device, &request.beside);
+    if let Some(other) = beside.iter().find(|other| !first.is_like(**other)) {
+        return unlike([first, *other].map(|device| format!("`{device}`")));
+    }
+    let Device::Cuda(number) = first else { return Ok(()) };
+    if beside.is_empty() {
+        return Ok(());
+    }
+    let names = gpu_names()?;
+    // One that is not there is refused when it is opened, with what there is.
+    let name = |number: usize| names.get(number).map_or("", String::as_str);
+    let numbers = beside.iter().filter_map(|device| match device {
+        Device::Cuda(number) => Some(*number),
+        Device::Cpu | Device::Candle(_) => None,
+    });
+    let there = |other: &usize| *other < names.len() && number < names.len();
+    match numbers.filter(there).find(|other| name(*other) != name(number)) {
+        Some(other) => unlike([number, other].map(|number| format!("GPU {number} ({})", name(number)))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu_names() -> Result<Vec<String>, IngestError> {
+    let names = gstore_cuda::Driver::names();
+    Ok(names.map_err(|error| LoadError::from(gstore_model::BackendError::new(error.to_string())))?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu_names() -> Result<Vec<String>, IngestError> {
+    Err(LoadError::from(Device::Cuda(0).not_built()).into())
+}
