@@ -27,6 +27,12 @@ KERNEL to_bf16(const float* RESTRICT x, u16* RESTRICT y, u64 count) {
     if (i < count) y[i] = bf16_bits(x[i]);
 }
 
+// Bytes of a matrix, each row with a factor of its own, as the nearest bf16.
+KERNEL spread_bytes(const signed char* RESTRICT x, const float* RESTRICT scales, u16* RESTRICT y, u32 cols, u64 count) {
+    u64 i = flat_index();
+    if (i < count) y[i] = bf16_bits((float)x[i] * scales[i / cols]);
+}
+
 // Turns the pairs (i, i + half) of each head by the angles of its row; `sign` is -1 to turn back. One thread a pair.
 KERNEL rope(float* RESTRICT x, const float* RESTRICT cosines, const float* RESTRICT sines, u32 heads, u32 dim, u32 half,
             float sign, u64 count) {

@@ -25,4 +25,4 @@ pub use backend::{Cuda, CudaCache, CudaLinear, CudaRows, CudaScan, CudaTensor};
 pub use driver::{DeviceMemory, Driver, OpenError};
 #[cfg(feature = "emulate")]
 pub use emulator::{EmulatedMemory, Emulator};
-pub use runtime::{Memory, Precision, Runtime};
+pub use runtime::{Arithmetic, Memory, Precision, Runtime};

@@ -52,13 +52,30 @@ pub enum Precision {
     Bf16,
 }
 
-impl From<Compute> for Precision {
-    fn from(compute: Compute) -> Precision {
-        match compute {
-            Compute::F32 => Precision::Single,
-            Compute::Tf32 => Precision::Tf32,
-            Compute::Bf16 => Precision::Bf16,
-        }
+/// How a backend computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arithmetic {
+    /// Of products.
+    pub precision: Precision,
+    /// Whether weights of a model's layers are bytes in memory, with a scale for each output.
+    pub bytes: bool,
+}
+
+impl From<Precision> for Arithmetic {
+    fn from(precision: Precision) -> Arithmetic {
+        Arithmetic { precision, bytes: false }
+    }
+}
+
+impl From<Compute> for Arithmetic {
+    fn from(compute: Compute) -> Arithmetic {
+        let (precision, bytes) = match compute {
+            Compute::F32 => (Precision::Single, false),
+            Compute::Tf32 => (Precision::Tf32, false),
+            Compute::Bf16 => (Precision::Bf16, false),
+            Compute::I8 => (Precision::Bf16, true),
+        };
+        Arithmetic { precision, bytes }
     }
 }
 

@@ -2,11 +2,11 @@
 //! same source, run by the emulator, against the CPU backend and against plain loops in f64.
 
 use crate::backends::operations::{Batch, compare, everything};
-use crate::backends::{Shape, assert_close, assert_same_bits, cached, refusals};
+use crate::backends::{Draw, Shape, assert_close, assert_same_bits, cached, refusals};
 use crate::{features, ingested, models, oracle, speed};
-use gstore_cuda::{Cuda, Emulator, Precision};
-use gstore_model::Compute;
+use gstore_cuda::{Arithmetic, Cuda, Emulator, Runtime};
 use gstore_model::cpu::Cpu;
+use gstore_model::{Backend, Compute, LinearWeights};
 
 /// Random shapes that each test looks at.
 const SHAPES: u64 = 24;
@@ -26,8 +26,8 @@ const BF16: f32 = 2e-2;
 /// Two ways to multiply the same rounded factors.
 const SAME_ROUNDING: f32 = 2e-3;
 
-fn cuda(precision: impl Into<Precision>) -> Cuda<Emulator> {
-    Cuda::new(Emulator::default(), precision)
+fn cuda(arithmetic: impl Into<Arithmetic>) -> Cuda<Emulator> {
+    Cuda::new(Emulator::default(), arithmetic)
 }
 
 macro_rules! on_the_emulator {
@@ -76,6 +76,62 @@ fn tf32_rounds_factors_of_products_and_nothing_else() {
         apart |= found.iter().zip(&exact).any(|(found, exact)| found.values != exact.values);
     }
     assert!(apart, "no product was of rounded factors");
+}
+
+#[test]
+fn layers_in_bytes_are_multiplied_as_the_bf16_that_they_stand_for() {
+    let (out, input, rows) = (5, 12, 3);
+    let mut draw = Draw::new(3);
+    // Multiples of a power of two, the largest of each row 127 times as much: bytes lose nothing of them.
+    let mut byte = |at: usize| if at % input == 0 { 127.0 } else { draw.size(255) as f32 - 128.0 };
+    let weight: Vec<f32> =
+        (0..out * input).map(|at| byte(at) * 0.5f32.powi(7 + (at / input) as i32)).collect();
+    let layer = || LinearWeights { weight: weight.clone(), out, input, bias: Some(vec![0.25; out]) };
+    let (x, grad) = (draw.values(rows * input), draw.values(rows * out));
+    let products = |compute| {
+        let on = cuda(compute);
+        let layer = on.pack_of_layer(layer()).unwrap();
+        let x = on.tensor(x.clone(), rows, input).unwrap();
+        let grad = on.tensor(grad.clone(), rows, out).unwrap();
+        let products = [
+            on.linear(&layer, &x, None).unwrap(),
+            on.linear_tangent(&layer, &x, None).unwrap(),
+            on.linear_backward(&layer, &grad, None).unwrap(),
+        ];
+        products.map(|product| on.to_host(&product).unwrap())
+    };
+    let [found, expected] = [Compute::I8, Compute::Bf16].map(products);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_same_bits(found, expected, "a product of bytes");
+    }
+}
+
+#[test]
+fn layers_in_bytes_take_a_byte_a_weight() {
+    let (out, input) = (8, 32);
+    let on = Cuda::new(Emulator::with_memory(1 << 20), Compute::I8);
+    let held = || (1 << 20) - on.runtime().free().unwrap();
+    let weights = || LinearWeights { weight: Draw::new(4).values(out * input), out, input, bias: None };
+    let layer = on.pack_of_layer(weights()).unwrap();
+    assert_eq!(held(), out * input + 4 * out, "bytes, and a scale for each output");
+    drop(on.linear(&layer, &on.tensor(vec![1.0; input], 1, input).unwrap(), None).unwrap());
+    assert_eq!(held(), out * input + 4 * out, "what a product spread is gone");
+    drop(layer);
+    let other = on.pack(weights()).unwrap();
+    assert_eq!(held(), 2 * out * input, "maps that are no weights of layers are bf16");
+    drop(other);
+}
+
+/// No weight that is no number hides among bytes, and rows of zeros stay zeros.
+#[test]
+fn layers_in_bytes_keep_what_is_no_number() {
+    let on = cuda(Compute::I8);
+    let weight = vec![1.0, f32::NAN, 0.0, 0.0, f32::INFINITY, 1.0, -1.0, 0.5];
+    let layer = on.pack_of_layer(LinearWeights { weight, out: 4, input: 2, bias: None }).unwrap();
+    let x = on.tensor(vec![1.0, 1.0], 1, 2).unwrap();
+    let y = on.to_host(&on.linear(&layer, &x, None).unwrap()).unwrap();
+    assert!(y[0].is_nan() && y[1] == 0.0 && y[2].is_nan(), "{y:?}");
+    assert!((y[3] + 0.5).abs() < 0.01, "{y:?}");
 }
 
 #[test]

@@ -238,3 +238,35 @@ fn a_checkpoint_on_two_devices_has_the_bits_of_one() {
         }
     }
 }
+
+/// What docs/cuda.md says of `--compute i8`: the distance of two vectors, in lengths of the second.
+const OF_BYTES: f64 = 0.1;
+
+#[test]
+fn weights_in_bytes_move_features_by_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Tiny::new().with_biases().write(&folder.path().join("model"));
+    let adapter = TinyAdapter::new(&["q_proj", "down_proj"], 3).write(&folder.path().join("adapter"));
+    let adapted = Checkpoint::adapted(&model, &adapter);
+    for (name, checkpoint) in [("an adapter", adapted), ("all weights", Checkpoint::whole(&model))] {
+        let of = |compute: Compute| {
+            let projector = checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 64);
+            checkpoint.features(Cuda::new(Emulator::default(), compute), &FORMS[..1], projector)
+        };
+        let [exact, half, bytes] = [Compute::F32, Compute::Bf16, Compute::I8].map(of);
+        let apart = |found: &[Features]| {
+            let length = |values: &mut dyn Iterator<Item = f32>| {
+                values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+            };
+            let of_sample = |((found, _), (exact, _)): (&Features, &Features)| {
+                let apart = length(&mut found.iter().zip(exact).map(|(a, b)| a - b));
+                // A sample without a scored token has no gradient.
+                apart / length(&mut exact.iter().copied()).max(f64::MIN_POSITIVE)
+            };
+            found.iter().zip(&exact).map(of_sample).fold(0.0, f64::max)
+        };
+        println!("gradients of {name}: bf16 {:.4}, i8 {:.4} of their length", apart(&half), apart(&bytes));
+        assert!(bytes != half, "{name}: no weight was a byte");
+        assert!(apart(&bytes) < OF_BYTES, "{name}: {}", apart(&bytes));
+    }
+}

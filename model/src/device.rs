@@ -66,7 +66,8 @@ impl Device {
         BackendError::new(DeviceError::NotBuilt { device: self, feature }.to_string())
     }
 
-    /// Bytes that a weight of a linear layer takes, in all the forms in which it is held.
+    /// Bytes that a weight of a linear layer takes, in all the forms in which it is held; what each output or row has
+    /// besides is not counted.
     pub fn bytes_per_weight(self, compute: Compute) -> u64 {
         match self {
             // Panels for the forward pass and for the backward.
@@ -75,6 +76,7 @@ impl Device {
             Device::Cuda(_) => match compute {
                 Compute::F32 | Compute::Tf32 => 4,
                 Compute::Bf16 => 2,
+                Compute::I8 => 1,
             },
         }
     }
@@ -103,7 +105,7 @@ impl Device {
         let others = match (self, compute) {
             (Device::Cuda(_), _) | (_, Compute::F32) | (Device::Cpu, Compute::Bf16) => return Ok(()),
             (_, Compute::Bf16) => "the backends `cpu` and `cuda` do",
-            (_, Compute::Tf32) => "the backend `cuda` does",
+            (_, Compute::Tf32 | Compute::I8) => "the backend `cuda` does",
         };
         let name = compute.name();
         Err(BackendError::new(format!("the backend `{self}` does not compute in {name}; {others}")))
@@ -267,8 +269,10 @@ mod tests {
     #[test]
     fn a_precision_that_a_backend_lacks_is_refused() {
         let (cpu, gpu, candle) = (Device::Cpu, Device::Cuda(0), Device::Candle(CandleDevice::Host));
-        for (device, lacks) in [(cpu, vec!["tf32"]), (gpu, vec![]), (candle, vec!["tf32", "bf16"])] {
-            for name in ["f32", "tf32", "bf16"] {
+        for (device, lacks) in
+            [(cpu, vec!["tf32", "i8"]), (gpu, vec![]), (candle, vec!["tf32", "bf16", "i8"])]
+        {
+            for name in ["f32", "tf32", "bf16", "i8"] {
                 let checked = device.check(Compute::parse(name).unwrap());
                 assert_eq!(checked.is_err(), lacks.contains(&name), "{device}, {name}");
             }

@@ -109,6 +109,7 @@ fn what_a_backend_cannot_do_is_refused_by_name() {
             "`candle` does not compute in bf16; the backends `cpu` and `cuda` do",
         ),
         (vec!["--compute", "tf32"], 1, "`cpu` does not compute in tf32; the backend `cuda` does"),
+        (vec!["--compute", "i8"], 1, "`cpu` does not compute in i8; the backend `cuda` does"),
         (vec!["--backend", "candle:cuda"], 2, "made without the feature `candle-cuda`"),
         (vec!["--backend", "cuda"], 2, "made without the feature `cuda`"),
         (vec!["--backend", "gpu"], 2, "no backend `gpu`"),

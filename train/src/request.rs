@@ -253,6 +253,11 @@ impl TrainRequest {
         let StepOptions {
             optimizer, learning_rate, schedule, warmup_steps, warmup_ratio, max_grad_norm, ..
         } = &self.steps;
+        if self.compute.precision == Precision::I8 {
+            return Err(TrainError::Option(
+                "weights that are trained cannot be bytes, which steps are too small for: take bf16, tf32 or f32".to_owned(),
+            ));
+        }
         let is_share = |v: f64| (0.0..1.0).contains(&v);
         let is_size = |v: f64| v >= 0.0 && v.is_finite();
         if !is_size(*learning_rate) {
@@ -343,5 +348,19 @@ impl TrainRequest {
             "tokens of a piece": self.compute.piece_tokens,
             "backend": self.compute.device.to_string(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_are_trained_are_no_bytes() {
+        let data = SampleSource::Files { paths: Vec::new(), fields: Vec::new() };
+        let mut request = TrainRequest::new("model", "output", Method::Full, data);
+        assert!(request.check().is_ok());
+        request.compute.precision = Precision::I8;
+        assert!(request.check().unwrap_err().to_string().contains("cannot be bytes"));
     }
 }

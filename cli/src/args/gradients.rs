@@ -54,7 +54,7 @@ pub struct GradientArgs {
     pub embed_unit: bool,
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
     #[arg(long, value_enum)]
-    pub compute: Option<Compute>,
+    pub compute: Option<FeatureCompute>,
     /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed
     /// twice rather than kept
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -120,6 +120,20 @@ pub enum Compute {
     Tf32,
     /// Rounded to bf16 and summed in single precision: faster, gradients within about 2 %
     Bf16,
+}
+
+/// Precision of the factors of matrix products, and of weights in memory, where features are computed.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureCompute {
+    /// Single precision
+    F32,
+    /// Rounded to 10 bits of mantissa by the units of an NVIDIA GPU that multiply: with --backend cuda alone
+    Tf32,
+    /// Rounded to bf16 and summed in single precision: faster, gradients within about 2 %
+    Bf16,
+    /// As bf16, with weights of layers as bytes in a GPU's memory, half as many: gradients within about 10 %,
+    /// with --backend cuda alone
+    I8,
 }
 
 fn share(text: &str) -> Result<f32, String> {

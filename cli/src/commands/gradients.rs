@@ -88,6 +88,17 @@ pub fn compute(flag: Option<args::Compute>, device: Device) -> Compute {
     flag.map_or(device.default_compute(), precision)
 }
 
+/// The precision that a device computes features in.
+pub fn feature_compute(flag: Option<args::FeatureCompute>, device: Device) -> Compute {
+    match flag {
+        None => device.default_compute(),
+        Some(args::FeatureCompute::F32) => Compute::F32,
+        Some(args::FeatureCompute::Tf32) => Compute::Tf32,
+        Some(args::FeatureCompute::Bf16) => Compute::Bf16,
+        Some(args::FeatureCompute::I8) => Compute::I8,
+    }
+}
+
 /// The precision of a flag.
 pub fn precision(compute: args::Compute) -> Compute {
     match compute {

@@ -139,12 +139,12 @@ impl<R: Runtime> Cuda<R> {
         out.check(1, offset, width.saturating_mul(input))?;
         self.multiply(&Product {
             size: [width, input, rows],
-            left: factor(self.rounded_factor(grad, self.precision)?, width, true),
-            right: factor(self.rounded_factor(x, self.precision)?, input, false),
+            left: factor(self.rounded_factor(grad, self.arithmetic.precision)?, width, true),
+            right: factor(self.rounded_factor(x, self.arithmetic.precision)?, input, false),
             to: (&out.memory, offset, input),
             scale: 1.0,
             sums: true,
-            precision: self.precision,
+            precision: self.arithmetic.precision,
         })
     }
 

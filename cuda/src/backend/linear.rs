@@ -3,18 +3,25 @@
 use gstore_model::LinearWeights;
 use gstore_model::sizes::check;
 
-use super::{Cuda, CudaTensor, Tensor};
+use super::{Cuda, CudaTensor, Tensor, number};
 use crate::runtime::{Argument, Factor, Memory, Precision, Product, Result, Runtime};
+
+/// A weight on the device, `[out, input]`.
+enum Weight<M> {
+    /// In f32 or bf16, as it is multiplied.
+    Values(M),
+    /// Bytes, and for each output the factor that makes values of them. For a product they are spread to bf16.
+    Bytes { bytes: M, scales: M },
+}
 
 /// A linear layer on the device.
 pub struct CudaLinear<M> {
-    /// `[out, input]`, in f32 or bf16.
-    weight: M,
+    weight: Weight<M>,
     /// `[1, out]`
     bias: Option<CudaTensor<M>>,
     out: usize,
     input: usize,
-    /// How it is held, and multiplied.
+    /// How it is multiplied.
     precision: Precision,
 }
 
@@ -26,6 +33,33 @@ impl<M> CudaLinear<M> {
     pub(super) fn input(&self) -> usize {
         self.input
     }
+}
+
+fn check_layer(weight: &[f32], out: usize, input: usize) -> Result<()> {
+    check(out > 0 && input > 0, || format!("a linear layer of {input} to {out} columns"))?;
+    check(out.checked_mul(input) == Some(weight.len()), || {
+        format!("{} weights of a linear layer of {input} to {out} columns", weight.len())
+    })
+}
+
+/// The greatest magnitude of a byte: there is none for -128.
+const MOST: f32 = 127.0;
+
+/// The nearest bytes of each row, and what they are multiplied by. A row with a value that is no number is none.
+fn in_bytes(weight: &[f32], input: usize) -> (Vec<i8>, Vec<f32>) {
+    let scale = |row: &[f32]| {
+        let most = row.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        if row.iter().all(|value| value.is_finite()) { most / MOST } else { f32::NAN }
+    };
+    let scales: Vec<f32> = weight.chunks_exact(input).map(scale).collect();
+    let mut bytes = Vec::with_capacity(weight.len());
+    for (row, scale) in weight.chunks_exact(input).zip(&scales) {
+        bytes.extend(row.iter().map(|value| match *scale > 0.0 {
+            true => (value / scale).round_ties_even().clamp(-MOST, MOST) as i8,
+            false => 0,
+        }));
+    }
+    (bytes, scales)
 }
 
 /// A tensor as a factor of a product: memory and the first element.
@@ -53,17 +87,38 @@ impl<R: Runtime> Cuda<R> {
         out: usize,
         input: usize,
     ) -> Result<CudaLinear<R::Memory>> {
-        check(out > 0 && input > 0, || format!("a linear layer of {input} to {out} columns"))?;
-        check(out.checked_mul(input) == Some(weight.len()), || {
-            format!("{} weights of a linear layer of {input} to {out} columns", weight.len())
-        })?;
+        check_layer(weight, out, input)?;
         let bias = bias.map(|bias| self.tensor_of(bias, 1, out)).transpose()?;
         let single = self.upload(weight)?;
-        let weight = match self.precision {
+        let precision = self.arithmetic.precision;
+        let weight = match precision {
             Precision::Bf16 => self.to_bf16(&single, out * input)?,
             Precision::Single | Precision::Tf32 => single,
         };
-        Ok(CudaLinear { weight, bias, out, input, precision: self.precision })
+        Ok(CudaLinear { weight: Weight::Values(weight), bias, out, input, precision })
+    }
+
+    /// A layer whose weight is held as bytes.
+    pub(super) fn layer_of_bytes(&self, weights: &LinearWeights) -> Result<CudaLinear<R::Memory>> {
+        let LinearWeights { weight, out, input, bias } = weights;
+        check_layer(weight, *out, *input)?;
+        let bias = bias.as_deref().map(|bias| self.tensor_of(bias, 1, *out)).transpose()?;
+        let (bytes, scales) = in_bytes(weight, *input);
+        let weight = Weight::Bytes { bytes: self.upload(&bytes)?, scales: self.upload(&scales)? };
+        Ok(CudaLinear { weight, bias, out: *out, input: *input, precision: Precision::Bf16 })
+    }
+
+    /// Bytes of a layer's weight as the bf16 that they stand for.
+    fn spread(&self, bytes: &R::Memory, scales: &R::Memory, [out, input]: [usize; 2]) -> Result<R::Memory> {
+        let spread = self.allocate::<u16>(out * input)?;
+        let arguments = [
+            Argument::At(bytes, 0),
+            Argument::At(scales, 0),
+            Argument::At(&spread, 0),
+            Argument::U32(number(input)?),
+        ];
+        self.each("spread_bytes", out * input, &arguments)?;
+        Ok(spread)
     }
 
     /// A tensor as a factor of products of a precision.
@@ -89,10 +144,18 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<()> {
         let (cols, terms) = if backward { (layer.input, layer.out) } else { (layer.out, layer.input) };
         let (memory, offset) = to.place();
+        let spread;
+        let weight = match &layer.weight {
+            Weight::Values(values) => values,
+            Weight::Bytes { bytes, scales } => {
+                spread = self.spread(bytes, scales, [layer.out, layer.input])?;
+                &spread
+            }
+        };
         self.multiply(&Product {
             size: [x.size().0, cols, terms],
             left: factor(self.rounded_factor(x, layer.precision)?, terms, false),
-            right: factor((&layer.weight, 0), layer.input, !backward),
+            right: factor((weight, 0), layer.input, !backward),
             to: (memory, offset, cols),
             scale: 1.0,
             sums,

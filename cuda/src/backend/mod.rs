@@ -37,7 +37,7 @@ pub use self::tensor::CudaTensor;
 use self::maps::Maps;
 use self::tensor::Tensor;
 use crate::Driver;
-use crate::runtime::{Argument, Launch, Memory, Precision, Result, Runtime};
+use crate::runtime::{Argument, Arithmetic, Launch, Memory, Result, Runtime};
 
 /// Threads of a block of elementwise kernels.
 const THREADS: u32 = 256;
@@ -45,7 +45,7 @@ const THREADS: u32 = 256;
 /// The backend on one device. Cloning shares it.
 pub struct Cuda<R: Runtime> {
     runtime: Arc<R>,
-    precision: Precision,
+    arithmetic: Arithmetic,
     /// Sparse maps of columns that are on the device.
     maps: Arc<Mutex<Maps<R::Memory>>>,
     table_budget: Option<usize>,
@@ -54,7 +54,7 @@ pub struct Cuda<R: Runtime> {
 impl<R: Runtime> Clone for Cuda<R> {
     fn clone(&self) -> Self {
         let (runtime, maps) = (self.runtime.clone(), self.maps.clone());
-        Cuda { runtime, precision: self.precision, maps, table_budget: self.table_budget }
+        Cuda { runtime, arithmetic: self.arithmetic, maps, table_budget: self.table_budget }
     }
 }
 
@@ -63,22 +63,22 @@ impl Cuda<Driver> {
     ///
     /// # Errors
     /// What [`Driver::open`] says.
-    pub fn open(number: usize, precision: impl Into<Precision>) -> Result<Cuda<Driver>> {
+    pub fn open(number: usize, arithmetic: impl Into<Arithmetic>) -> Result<Cuda<Driver>> {
         let driver = Driver::open(number).map_err(|error| BackendError::new(error.to_string()))?;
-        Ok(Cuda::new(driver, precision))
+        Ok(Cuda::new(driver, arithmetic))
     }
 }
 
 impl<R: Runtime> Cuda<R> {
-    /// The backend on a device. `precision` is that of the factors of linear layers.
-    pub fn new(runtime: R, precision: impl Into<Precision>) -> Cuda<R> {
+    /// The backend on a device.
+    pub fn new(runtime: R, arithmetic: impl Into<Arithmetic>) -> Cuda<R> {
         let (runtime, maps) = (Arc::new(runtime), Arc::default());
-        Cuda { runtime, precision: precision.into(), maps, table_budget: None }
+        Cuda { runtime, arithmetic: arithmetic.into(), maps, table_budget: None }
     }
 
     /// The same device with another precision.
-    pub fn with_precision(&self, precision: impl Into<Precision>) -> Cuda<R> {
-        Cuda { precision: precision.into(), ..self.clone() }
+    pub fn with_precision(&self, arithmetic: impl Into<Arithmetic>) -> Cuda<R> {
+        Cuda { arithmetic: arithmetic.into(), ..self.clone() }
     }
 
     /// The same device with another limit on the bytes of a projection's tables there.

@@ -41,6 +41,13 @@ impl<R: Runtime> Backend for Cuda<R> {
         self.pack_layer(&weights)
     }
 
+    fn pack_of_layer(&self, weights: LinearWeights) -> Result<Linear<R>> {
+        match self.arithmetic.bytes {
+            true => self.layer_of_bytes(&weights),
+            false => self.pack(weights),
+        }
+    }
+
     fn repack(&self, layer: &mut Linear<R>, weight: &[f32], bias: Option<&[f32]>) -> Result<()> {
         *layer = self.layer(weight, bias, layer.out(), layer.input())?;
         Ok(())

@@ -109,9 +109,9 @@ impl Word {
     fn all(request: &IngestRequest, kind: Kind, projection: &ProjectionSpec) -> Vec<Word> {
         let mut words = vec![Word {
             text: match request.compute {
-                // Not `f32`, which is how vectors may be stored.
-                Compute::F32 => "compute_f32".to_owned(),
-                other => other.name().to_owned(),
+                // Not `f32` or `i8`, which is how vectors may be stored.
+                Compute::F32 | Compute::I8 => format!("compute_{}", request.compute.name()),
+                Compute::Tf32 | Compute::Bf16 => request.compute.name().to_owned(),
             },
             usual: request.compute == Compute::default(),
             in_encoding: None,

@@ -12,7 +12,7 @@ use super::tracked::RESIDUAL_NUMBERS;
 use super::window::BatchLimits;
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
-use gstore_model::architectures::{Decoder, Mlp, Role};
+use gstore_model::architectures::{Decoder, LinearId, Mlp, Role};
 use gstore_model::{HEAD_ROWS, Keep};
 
 /// What a checkpoint will need, and how it is computed for that.
@@ -216,13 +216,17 @@ impl Sizes<'_> {
 
     /// Bytes of the weights of all devices, moments and matrices.
     fn shared(&self, request: &IngestRequest) -> u64 {
-        let packed = request.device.bytes_per_weight(request.compute);
+        let layers = request.device.bytes_per_weight(request.compute);
+        let head = request.device.bytes_per_weight(request.compute.of_products());
         let mut weights = 0;
         for param in &self.decoder.params {
             let values = values(&param.shape);
             weights += match &param.role {
-                Role::Weight(_) => packed * values,
-                Role::Embedding if self.decoder.tied => (4 + packed) * values,
+                Role::Weight(pieces) if pieces.iter().any(|piece| piece.linear == LinearId::Head) => {
+                    head * values
+                }
+                Role::Weight(_) => layers * values,
+                Role::Embedding if self.decoder.tied => (4 + head) * values,
                 _ => 4 * values,
             };
         }

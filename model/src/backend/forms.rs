@@ -71,12 +71,15 @@ pub enum Compute {
     Tf32,
     /// bf16, summed in f32.
     Bf16,
+    /// As bf16, and the weights of a model's layers are bytes in memory, with a scale for each output.
+    I8,
 }
 
 impl Compute {
     /// The precision of this name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Compute::F32, Compute::Tf32, Compute::Bf16].into_iter().find(|compute| compute.name() == name)
+        let all = [Compute::F32, Compute::Tf32, Compute::Bf16, Compute::I8];
+        all.into_iter().find(|compute| compute.name() == name)
     }
 
     /// Name in the store and on the command line.
@@ -85,6 +88,15 @@ impl Compute {
             Compute::F32 => "f32",
             Compute::Tf32 => "tf32",
             Compute::Bf16 => "bf16",
+            Compute::I8 => "i8",
+        }
+    }
+
+    /// The precision of products, which is also that of maps that are no weights of layers: the head's, for one.
+    pub fn of_products(self) -> Compute {
+        match self {
+            Compute::I8 => Compute::Bf16,
+            Compute::F32 | Compute::Tf32 | Compute::Bf16 => self,
         }
     }
 }

@@ -55,6 +55,10 @@ pub trait Backend: Send + Sync + 'static {
     fn size(&self, x: &Self::Tensor) -> (usize, usize);
     /// Prepares a linear layer.
     fn pack(&self, weights: LinearWeights) -> Result<Self::Linear, BackendError>;
+    /// Prepares a map of a model's layer, which a backend may hold more coarsely than others ([`Compute::I8`]).
+    fn pack_of_layer(&self, weights: LinearWeights) -> Result<Self::Linear, BackendError> {
+        self.pack(weights)
+    }
     /// Prepares a layer with another weight, row-major and of the same sizes, and another bias; in its memory
     /// where that is possible.
     fn repack(

@@ -59,8 +59,8 @@ impl Cpu {
     /// How this backend lays out weights.
     pub(super) fn format(&self) -> Format {
         match self.compute {
-            // No processor has units for tf32: `Device::check` refuses it before a backend is made.
-            super::Compute::F32 | super::Compute::Tf32 => Format::Single,
+            // tf32 and i8 are of GPUs: `Device::check` refuses them before a backend is made.
+            super::Compute::F32 | super::Compute::Tf32 | super::Compute::I8 => Format::Single,
             super::Compute::Bf16 if self.kernels.paired.is_some() => Format::Paired,
             super::Compute::Bf16 => Format::Rounded,
         }

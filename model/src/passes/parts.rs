@@ -161,7 +161,11 @@ impl<B: Backend> Packing<'_, B> {
             }
             None => {
                 let (weight, bias) = (weight.to_vec(), bias.map(<[f32]>::to_vec));
-                self.backend.pack(LinearWeights { weight, out, input, bias })
+                let weights = LinearWeights { weight, out, input, bias };
+                match id {
+                    LinearId::Layer { .. } => self.backend.pack_of_layer(weights),
+                    LinearId::Head => self.backend.pack(weights),
+                }
             }
         }
     }

@@ -71,7 +71,7 @@ pub(super) fn request(
         embedding: gradients::embedding(&args.gradients),
         device,
         beside,
-        compute: gradients::compute(args.gradients.compute, device),
+        compute: gradients::feature_compute(args.gradients.compute, device),
         max_memory: args.gradients.max_memory,
         dtype: match args.dtype {
             DType::F16 => gstore_store::DType::F16,
