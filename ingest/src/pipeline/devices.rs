@@ -45,8 +45,8 @@ pub(super) fn check(request: &IngestRequest) -> Result<(), IngestError> {
 
 #[cfg(feature = "cuda")]
 fn gpu_names() -> Result<Vec<String>, IngestError> {
-    let names = gstore_cuda::Driver::names();
-    Ok(names.map_err(|error| LoadError::from(gstore_model::BackendError::new(error.to_string())))?)
+    let error = |error: gstore_cuda::OpenError| gstore_model::BackendError::new(error.to_string());
+    gstore_cuda::Driver::names().map_err(|found| LoadError::from(error(found)).into())
 }
 
 #[cfg(not(feature = "cuda"))]
