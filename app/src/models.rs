@@ -10,7 +10,7 @@ use gstore_core::{Cancel, Progress, Silent, available_memory};
 #[cfg(feature = "cuda")]
 use gstore_cuda::{Cuda, CudaScan, Precision};
 use gstore_ingest::pipeline::{CheckpointArg, GivenError, GivenOptions, SampleEncoder};
-use gstore_model::{BackendError, Device};
+use gstore_model::{BackendError, Device, OutOfMemory};
 use gstore_query::influence::{EncodeRequest, Encoder, EncoderError, TokenRequest};
 use gstore_query::kernel::RowProducts;
 use gstore_store::EncodedSamples;
@@ -25,7 +25,7 @@ const KEEP: u64 = 1 << 30;
 pub struct Models {
     encoder: SampleEncoder,
     device: Device,
-    /// The GPU's rows, once a question was asked.
+    /// What multiplies rows on the GPU, once it is open.
     scan: Mutex<Option<Arc<dyn RowProducts>>>,
     progress: ProgressOf,
 }
@@ -82,6 +82,11 @@ impl Models {
     pub fn shared(self) -> Arc<dyn Encoder> {
         Arc::new(self)
     }
+
+    fn make_room(&self) -> bool {
+        let scan = self.scan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        scan.is_some_and(|scan| scan.make_room())
+    }
 }
 
 impl fmt::Debug for Models {
@@ -94,10 +99,16 @@ impl Encoder for Models {
     fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError> {
         let records: Vec<&[u8]> = request.samples.iter().map(|sample| sample.as_bytes()).collect();
         let mut progress = (self.progress)();
-        match self.encoder.encode(request.snapshot, &records, request.features, &mut *progress, cancel) {
-            Ok(encoded) => Ok(encoded),
-            Err(GivenError::Cancelled) => Err(EncoderError::Cancelled),
-            Err(error) => Err(EncoderError::Failed(Box::new(error))),
+        loop {
+            let found =
+                self.encoder.encode(request.snapshot, &records, request.features, &mut *progress, cancel);
+            match found {
+                Ok(encoded) => return Ok(encoded),
+                // Rows that are kept on the GPU may have the memory that the model needs.
+                Err(error) if error.is_out_of_memory() && self.make_room() => {}
+                Err(GivenError::Cancelled) => return Err(EncoderError::Cancelled),
+                Err(error) => return Err(EncoderError::Failed(Box::new(error))),
+            }
         }
     }
 

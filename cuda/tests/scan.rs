@@ -255,6 +255,22 @@ fn many_rankings_and_tokens_are_scanned_on_a_device() {
     assert_eq!(scan.kept_bytes(), 2 * 2 * ROWS * DIM * 2);
 }
 
+/// A model is loaded once rows are kept.
+#[test]
+fn blocks_make_room_for_something_else() {
+    let (store, spec) = (store(false), InfluenceSpec { fold: Fold::Mean, ..ask("pool", "val") });
+    let (all, scan) = (2 * ROWS * DIM * 2, scan_in(ALL, ALL));
+    assert!(!scan.make_room(), "nothing is kept");
+    let asked = || first(&on_device(&store, &spec, &scan), Order::Best, 20);
+    let expected = asked();
+    assert_eq!(scan.kept_bytes(), all);
+    assert!(scan.make_room());
+    assert_eq!(scan.kept_bytes(), 0);
+    assert!(!scan.make_room(), "nothing is kept any more");
+    assert_eq!(asked(), expected);
+    assert!((1..=all / 2).contains(&scan.kept_bytes()), "{} of {all} bytes", scan.kept_bytes());
+}
+
 /// Something else took the memory that there was for blocks.
 #[test]
 fn blocks_give_way_where_the_device_has_too_little_memory() {

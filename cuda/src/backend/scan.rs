@@ -246,6 +246,14 @@ impl<R: Runtime> RowProducts for CudaScan<R> {
             }
         }
     }
+
+    fn make_room(&self) -> bool {
+        let (held, budget) = {
+            let kept = self.kept();
+            (kept.held(), kept.budget)
+        };
+        held > 0 && self.give_way(budget)
+    }
 }
 
 impl<R: Runtime> fmt::Debug for CudaScan<R> {

@@ -11,6 +11,7 @@ use super::map::Map;
 use super::parts::{Packing, Parts};
 use super::rope::Rope;
 use crate::architectures::{Decoder, LinearId, LinearKind, NormId, NormPlace, Param, Positions};
+use crate::at_once::OutOfMemory;
 use crate::backend::{AttentionForm, Backend, BackendError, LinearWeights, NormForm, NormWeights};
 use crate::weights::{ModelError, ModelFolder};
 
@@ -68,6 +69,12 @@ pub enum LoadError {
         /// What there is.
         layers: usize,
     },
+}
+
+impl OutOfMemory for LoadError {
+    fn is_out_of_memory(&self) -> bool {
+        matches!(self, LoadError::Backend(error) if error.is_out_of_memory())
+    }
 }
 
 /// Gives the values of a tensor.

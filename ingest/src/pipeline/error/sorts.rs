@@ -1,6 +1,7 @@
-//! Sorts of errors: of the request, of one record, of a damaged file, of a full disk.
+//! Sorts of errors: of the request, of one record, of a damaged file, of a full disk, of a device's memory.
 
 use gstore_data::DataError;
+use gstore_model::OutOfMemory;
 use gstore_store::{AppendError, JobError, StoreError, WriteError};
 
 use super::IngestError;
@@ -79,6 +80,16 @@ impl IngestError {
             Self::Commit(source) => source.is_damage(),
             Self::Shard(source) => source.is_damage(),
             Self::ShardSnapshot { source, .. } => source.is_damage(),
+            _ => false,
+        }
+    }
+}
+
+impl OutOfMemory for IngestError {
+    fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Load(error) => error.is_out_of_memory(),
+            Self::Engine(error) => error.is_out_of_memory(),
             _ => false,
         }
     }

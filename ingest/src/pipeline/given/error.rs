@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::pipeline::IngestError;
 use gstore_core::Remedy;
 use gstore_data::{EncodeError, RecordError};
+use gstore_model::OutOfMemory;
 
 /// What to do where weights cannot be had.
 fn give() -> String {
@@ -132,4 +133,28 @@ pub enum GivenError {
 fn no_longer(was: &Option<PathBuf>) -> String {
     was.as_ref()
         .map_or_else(String::new, |folder| format!(", and they are not in {} any more", folder.display()))
+}
+
+impl OutOfMemory for GivenError {
+    fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Ingest(error) if error.is_out_of_memory())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_model::{BackendError, LoadError};
+
+    use super::*;
+    use crate::gradient::EngineError;
+
+    #[test]
+    fn a_device_without_memory_is_told_from_other_failures() {
+        let full = || BackendError::out_of_memory("full");
+        let is_full = |error: IngestError| GivenError::from(error).is_out_of_memory();
+        assert!(is_full(LoadError::from(full()).into()));
+        assert!(is_full(EngineError::from(full()).into()));
+        assert!(!is_full(EngineError::from(BackendError::new("lost")).into()));
+        assert!(!GivenError::Cancelled.is_out_of_memory());
+    }
 }
