@@ -11,11 +11,15 @@ use super::slots::Slots;
 use crate::error::QueryError;
 use crate::influence::spec::Sim;
 use crate::influence::spec::modules::used_groups;
-use crate::kernel::{Queries, RowBlock, rows_of};
+use crate::kernel::{Queries, RowBlock, RowProducts, rows_of};
 use crate::values::{MIN_NORM, norm};
 
-/// A block of which fewer than one in so many vectors are scored is not brought to a device.
+/// A device multiplies no fewer than one in so many of the vectors of a block that lie in the window.
 const SHARE: usize = 8;
+
+/// A window counts as having at least one in so many of a block's vectors, so that a few rows between deleted
+/// ones bring no block to a device. Windows of very many query vectors have 64 rows, a 64th of a whole cell.
+const NARROWEST: usize = 64;
 
 impl Scan<'_> {
     /// Adds one checkpoint's share for the vectors of a block that have a slot.
@@ -30,7 +34,8 @@ impl Scan<'_> {
     ) -> Result<(), QueryError> {
         let mut found = std::mem::take(&mut slate.found);
         slots.find(block, &mut found);
-        self.products((block, at), &found, reader, (queries, measure), slate)?;
+        let device = self.device.filter(|_| pays((block, at), slots, found.len()));
+        self.products(device, (block, at), &found, reader, (queries, measure), slate)?;
         for ((i, slot), sums) in found.iter().zip(slate.sums.chunks_exact(queries.len())) {
             let state = &mut slate.states[*slot];
             state.checkpoints += 1;
@@ -43,9 +48,11 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Similarities of vectors of a block, the first of each pair, with every query, into `slate.sums`.
+    /// Similarities of vectors of a block, the first of each pair, with every query, into `slate.sums`: by a device
+    /// if there is one, else by the processor.
     fn products(
         &self,
+        device: Option<&dyn RowProducts>,
         (block, at): (&Block<'_>, BlockRef),
         vectors: &[(usize, usize)],
         reader: &FeatureReader,
@@ -61,7 +68,7 @@ impl Scan<'_> {
         slate.sums.clear();
         slate.sums.resize(vectors.len() * queries.len(), 0.0);
         let Slate { chosen, groups, factors, sums, scratch, .. } = slate;
-        if let Some(device) = self.device.filter(|_| pays(block, at, vectors.len())) {
+        if let Some(device) = device {
             chosen.clear();
             chosen.extend(vectors.iter().map(|vector| vector.0));
             let segment = reader.segments()[at.segment()].uuid().as_u128();
@@ -125,8 +132,32 @@ impl Scan<'_> {
     }
 }
 
-/// Whether a device multiplies vectors of a block: the whole one was read, and many of it are scored.
-fn pays(block: &Block<'_>, at: BlockRef, scored: usize) -> bool {
+/// Whether a device multiplies the vectors of a block that are scored: the whole block was read, and they are many.
+fn pays((block, at): (&Block<'_>, BlockRef), slots: Slots<'_>, scored: usize) -> bool {
+    let in_window = match slots {
+        // What bounds have left of any part of the block.
+        Slots::Picked(_) => block.len(),
+        Slots::Rows { .. } | Slots::Tokens(_) => slots.span(block).len(),
+    };
     let is_whole = block.len() == at.vectors() && !matches!(block.values, Values::I1(_));
-    is_whole && scored > 0 && scored * SHARE >= block.len()
+    is_whole && are_many(scored, in_window, block.len())
+}
+
+/// Whether so many scored vectors are many of those of a block that lie in the window.
+fn are_many(scored: usize, in_window: usize, in_block: usize) -> bool {
+    scored > 0 && scored * SHARE >= in_window.max(in_block / NARROWEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_multiplies_much_of_a_window_however_narrow_that_is() {
+        assert!(are_many(512, 4096, 4096) && !are_many(511, 4096, 4096));
+        // Thousands of query vectors make windows narrow.
+        assert!(are_many(200, 200, 4096) && are_many(64, 64, 4096) && are_many(9, 64, 4096));
+        assert!(!are_many(7, 64, 4096) && !are_many(1, 1, 4096) && !are_many(0, 0, 0));
+        assert!(are_many(1, 1, 64) && are_many(1, 3, 3));
+    }
 }
