@@ -157,7 +157,8 @@ pub fn generate_on<B: Backend>(
         }
         let kept = task.queue().slots;
         if kept < slots {
-            observer.note(&cut_note(&format!("{kept} answers"), Some(("batch_size", kept))));
+            let done = format!("prompts were answered {kept} at a time");
+            observer.note(&cut_note(&done, Some(("batch_size", kept))));
         }
     }
     let finished = answers.answered() == prompts.len();

@@ -15,7 +15,7 @@ pub trait OutOfMemory {
     fn is_out_of_memory(&self) -> bool;
 }
 
-/// How much threads compute at once on a device, as far as its memory has told.
+/// How much threads may compute at once on a device: everything, until its memory is too little for that.
 #[derive(Debug, Default)]
 pub struct AtOnce {
     state: Mutex<State>,
@@ -179,12 +179,16 @@ impl AtOnce {
         match limits {
             _ if told == limits => None,
             Limits { calls, tokens: usize::MAX } => {
-                let threads = calls.saturating_mul(devices);
-                Some(cut_note(&format!("{calls} of them"), Some(("threads", threads))))
+                let done = format!("batches were computed {calls} at a time");
+                Some(cut_note(&done, Some(("threads", calls.saturating_mul(devices)))))
             }
-            Limits { tokens, .. } => {
+            Limits { calls, tokens } => {
                 let tokens = tokens.max(1);
-                Some(cut_note(&format!("{tokens} tokens"), option.map(|option| (option, tokens))))
+                let mut done = format!("batches were cut to {tokens} tokens");
+                if calls < usize::MAX {
+                    done.push_str(&format!(" and computed {calls} at a time"));
+                }
+                Some(cut_note(&done, option.map(|option| (option, tokens))))
             }
         }
     }
@@ -201,12 +205,13 @@ impl AtOnce {
     }
 }
 
-/// What is to be said of batches that were cut for a device: to how much at once, and the option that asks for no more.
-pub fn cut_note(to: &str, option: Option<(&str, usize)>) -> String {
-    let spared = option.map_or(String::new(), |(option, value)| {
-        format!(": {} spares the failed ones", Remedy::Option(option, &value.to_string()))
+/// What is to be said of work that a device had too little memory for: what was `done` instead, and the option that
+/// asks for no more.
+pub fn cut_note(done: &str, option: Option<(&str, usize)>) -> String {
+    let saved = option.map_or(String::new(), |(option, value)| {
+        format!("; {} avoids the failed attempts", Remedy::Option(option, &value.to_string()))
     });
-    format!("the device had too little memory for its batches, which were cut to {to} at once{spared}")
+    format!("the device had too little memory: {done}{saved}")
 }
 
 #[cfg(test)]
@@ -238,7 +243,8 @@ mod tests {
         assert_eq!(tried, [0..5, 0..2, 2..3, 3..5]);
         assert_eq!(done, [0..2, 2..3, 3..5]);
         assert_eq!((at_once.tokens(), at_once.calls()), (15, usize::MAX));
-        assert!(at_once.note(Some("batch_tokens")).unwrap().contains("15 tokens at once"));
+        let note = at_once.note(Some("batch_tokens")).unwrap();
+        assert!(note.contains("cut to 15 tokens") && note.contains("batch_tokens"), "{note}");
         assert_eq!(at_once.note(Some("batch_tokens")), None, "it was said");
         // What was too much is not tried again.
         let mut parts = Vec::new();
@@ -269,42 +275,40 @@ mod tests {
     #[test]
     fn calls_become_fewer_before_batches_become_smaller() {
         const SLOTS: usize = 2;
-        const CALLS: usize = 8;
-        let (at_once, held, most) = (AtOnce::default(), AtomicUsize::new(0), AtomicUsize::new(0));
-        let together = Barrier::new(CALLS);
-        let compute = |is_first: bool| {
-            let fits = held.fetch_add(1, Ordering::SeqCst) < SLOTS;
-            match is_first {
-                // However threads are scheduled, memory is too little once.
-                true => {
-                    together.wait();
+        let (at_once, held, whole) = (AtOnce::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let all = Barrier::new(8);
+        let batch = || {
+            let mut is_first = true;
+            let compute = |part: Range<usize>| {
+                let fits = held.fetch_add(1, Ordering::SeqCst) < SLOTS;
+                if std::mem::take(&mut is_first) {
+                    all.wait();
                 }
-                false => std::thread::sleep(std::time::Duration::from_millis(5)),
-            }
-            held.fetch_sub(1, Ordering::SeqCst);
-            if !fits {
-                return Err(full());
-            }
-            most.fetch_add(1, Ordering::SeqCst);
-            Ok(())
+                held.fetch_sub(1, Ordering::SeqCst);
+                if !fits {
+                    return Err(full());
+                }
+                assert_eq!(part, 0..2);
+                whole.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            };
+            at_once.in_parts(&[7, 7], compute).unwrap();
         };
         std::thread::scope(|scope| {
-            for _ in 0..CALLS {
-                scope.spawn(|| {
-                    let mut is_first = true;
-                    at_once.in_parts(&[7, 7], |_| compute(std::mem::take(&mut is_first))).unwrap();
-                });
+            for _ in 0..8 {
+                scope.spawn(batch);
             }
         });
-        assert_eq!(most.into_inner(), CALLS, "every batch was computed, whole");
+        assert_eq!(whole.load(Ordering::SeqCst), 8, "every batch was computed, whole");
         assert_eq!(at_once.tokens(), usize::MAX);
-        assert!(at_once.calls() < CALLS, "{}", at_once.calls());
+        let calls = at_once.calls();
+        assert!((1..8).contains(&calls), "{calls}");
         let note = at_once.note(Some("batch_tokens")).unwrap();
-        assert!(note.contains("of them at once") && note.contains("threads"), "{note}");
+        assert!(note.contains(&format!("{calls} at a time")) && note.contains("threads"), "{note}");
 
         let one_of_three = AtOnce::default();
         one_of_three.halve_calls(8);
         let note = one_of_three.note_of(Some("batch_tokens"), 3).unwrap();
-        assert!(note.contains("4 of them at once") && note.contains("12"), "{note}");
+        assert!(note.contains("computed 4 at a time") && note.contains("12"), "{note}");
     }
 }
