@@ -103,7 +103,8 @@ fn what_is_no_option_or_table_says_what_is_meant() {
     let place = place();
     let select = ["select", "--pool", "p", "--target", "t", "--top", "1", "-o", "x.jsonl"];
     let on_server = [&select[..], &["--remote", "grpc://127.0.0.1:1", "--backend", "candle"]].concat();
-    let cases: [(&str, &[&str], &[&str]); 8] = [
+    let by_candle = [&select[..], &["--backend", "candle"]].concat();
+    let cases: [(&str, &[&str], &[&str]); 9] = [
         ("model = \"m\"", &["ls"], &["`gstore ls` has no option `model`", "put it below the name", "as ["]),
         ("[select]\nexclude-target = \"yes\"", &select, &["`exclude-target` is true or false, not \"yes\""]),
         ("", &["query", "--with", "r=*.parquet", "SELECT 1"], &["r=*.parquet", "one file", "UNION ALL"]),
@@ -111,6 +112,7 @@ fn what_is_no_option_or_table_says_what_is_meant() {
         ("", &["ls", "--remote", "h:1"], &["`gstore ls` asks no server", "have --remote"]),
         ("", &["query", "--with", "my table=script", "SELECT 1"], &["a table or a view"]),
         ("", &on_server, &["--backend says what scans here", "start it with"]),
+        ("", &by_candle, &["--backend candle computes features", "--cascade", "cpu or cuda"]),
         ("", &["serve", "--no-encoder", "--backend", "candle"], &["--no-encoder", "cannot be used with"]),
     ];
     for (file, args, words) in cases {

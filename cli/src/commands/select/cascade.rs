@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Result, bail};
-use gstore::{AnswerError, CascadeReport, CascadeRequest, Folders};
+use gstore::{AnswerError, CascadeReport, CascadeRequest, Device, Folders};
 use gstore_ingest::pipeline::GivenOptions;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::percent;
@@ -34,10 +34,17 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
             bail!(UsageError(why.to_owned()));
         }
         #[cfg(feature = "serve")]
-        if args.server.remote.is_some() && models.backend != gstore::Device::Cpu {
+        if args.server.remote.is_some() && models.backend != Device::Cpu {
             let why =
                 "--backend says what scans here, and with --remote a server does: start it with --backend";
             bail!(UsageError(why.to_owned()));
+        }
+        if matches!(models.backend, Device::Candle(_)) {
+            let why = format!(
+                "--backend {} computes features, which only a --cascade does: stored rows are scanned by cpu or cuda",
+                models.backend
+            );
+            bail!(UsageError(why));
         }
         return Ok(());
     }
