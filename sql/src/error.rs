@@ -105,6 +105,7 @@ impl SqlError {
         let kind = match &error {
             Q::Cancelled => SqlErrorKind::Cancelled,
             Q::Lookup(_) | Q::NoFeature { .. } => SqlErrorKind::Unknown,
+            Q::Device(_) => SqlErrorKind::Failed,
             _ if error.is_damage() => SqlErrorKind::Damaged,
             _ => SqlErrorKind::Invalid,
         };
@@ -246,5 +247,19 @@ impl std::error::Error for SqlError {}
 impl From<SqlError> for DataFusionError {
     fn from(error: SqlError) -> Self {
         error.into_datafusion()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_query::QueryError;
+
+    use super::*;
+
+    #[test]
+    fn a_device_that_fails_is_no_mistake_of_the_statement() {
+        let kind = |error| SqlError::query(error).kind();
+        assert_eq!(kind(QueryError::Device("the GPU was lost".into())), SqlErrorKind::Failed);
+        assert_eq!(kind(QueryError::Spec("no target".to_owned())), SqlErrorKind::Invalid);
     }
 }
