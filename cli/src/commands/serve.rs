@@ -73,6 +73,10 @@ fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {
         true => None,
         false => Some(models::quiet_encoder(context, &args.models)?),
     };
+    // A GPU that cannot be used is told now, and not to the first client.
+    if let Some(encoder) = &encoder {
+        encoder.products()?;
+    }
     Ok(ServeOptions {
         listen: args.listen,
         http: args.http,
