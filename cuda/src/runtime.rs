@@ -22,7 +22,7 @@ pub trait Runtime: Send + Sync + Sized + 'static {
     /// Its memory.
     type Memory: Memory;
 
-    /// How much memory is free, in bytes.
+    /// How much memory can be allocated, in bytes.
     fn free(&self) -> Result<usize>;
     /// Memory of unspecified values.
     fn allocate(&self, bytes: usize) -> Result<Self::Memory>;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Shape, assert_same_bits, cached, refusals};
 use crate::{features, ingested, models, oracle, scan, speed};
-use gstore_cuda::{Cuda, Driver, Precision};
+use gstore_cuda::{Cuda, Driver, Precision, Runtime};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
 
@@ -128,6 +128,25 @@ fn what_is_ingested_has_the_bits_of_the_host() {
 #[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
 fn stored_rows_have_the_products_of_the_processor() {
     scan::products_have_the_bits_of_the_processor(&cuda(Precision::Single));
+}
+
+/// The driver's pool keeps it, and counts it as taken.
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn memory_that_was_given_back_is_free() {
+    const BYTES: usize = 1 << 30;
+    /// What other programs may take and give back meanwhile.
+    const OTHERS: usize = BYTES / 4;
+    let on = cuda(Precision::Single);
+    let free = || on.runtime().free().unwrap();
+    let before = free();
+    let memory = on.runtime().allocate(BYTES).unwrap();
+    let between = free();
+    drop(memory);
+    on.runtime().synchronize().unwrap();
+    let after = free();
+    assert!(between + BYTES <= before + OTHERS, "{before}, then {between}");
+    assert!(after + OTHERS >= before, "{before}, then {after}");
 }
 
 /// Prints lines of the table; asserts nothing of speed, which is what the table is for.

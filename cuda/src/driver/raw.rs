@@ -181,6 +181,22 @@ impl Driver {
         Ok((self.context.name().map_err(failed)?, free, all))
     }
 
+    /// Bytes that the pool keeps for this program and nothing uses.
+    fn given_back(&self) -> Result<usize> {
+        let read = |attribute: sys::CUmemPool_attribute| -> std::result::Result<u64, DriverError> {
+            let mut bytes = 0u64;
+            // SAFETY: the device is open; the attributes below are numbers of 64 bits.
+            unsafe {
+                let pool = result::device::get_default_mem_pool(self.context.cu_device())?;
+                sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()).result()?;
+            }
+            Ok(bytes)
+        };
+        let kept = read(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT).map_err(failed)?;
+        let used = read(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT).map_err(failed)?;
+        Ok(usize::try_from(kept.saturating_sub(used)).unwrap_or(usize::MAX))
+    }
+
     /// Waits until all that was asked for is done.
     ///
     /// # Errors
@@ -198,7 +214,7 @@ impl Runtime for Driver {
     type Memory = DeviceMemory;
 
     fn free(&self) -> Result<usize> {
-        Ok(self.describe()?.1)
+        Ok(self.describe()?.1.saturating_add(self.given_back()?))
     }
 
     fn allocate(&self, bytes: usize) -> Result<DeviceMemory> {
