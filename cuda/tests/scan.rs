@@ -1,5 +1,5 @@
 //! Promise: stored rows that a device multiplies have the products, the scores and the order that the processor finds,
-//! to the bit, whether they stay there or are brought anew.
+//! to the bit, whether they stay there or are copied each time.
 
 use std::ops::Range;
 use std::sync::Arc;
