@@ -286,3 +286,27 @@ fn blocks_give_way_where_the_device_has_too_little_memory() {
     assert!(matches!(error, QueryError::Device(_)), "{error}");
     assert!(error.to_string().contains("out of memory"), "{error}");
 }
+
+/// Other threads have the memory that a product needs, and give it back.
+#[test]
+fn products_wait_for_one_another_where_the_device_has_room_for_one() {
+    const ROWS: usize = 256;
+    const DIM: usize = 64;
+    let (values, vector) = (Numbers(3).vector(ROWS * DIM), Numbers(4).vector(DIM));
+    let scan = scan_in(ROWS * DIM * 4 * 3 / 2, 0);
+    let queries = Queries::new(&vector, DIM, &[]);
+    let (chosen, factors) = ((0..ROWS).collect::<Vec<_>>(), vec![1.0; ROWS]);
+    let product = |key: usize| {
+        let block = RowBlock { key: (0, key), values: Values::F32(&values) };
+        let mut out = vec![0.0; ROWS];
+        scan.scaled_dots(&block, &chosen, &queries, &[0], &factors, &mut out).unwrap();
+        out
+    };
+    let expected = product(0);
+    std::thread::scope(|scope| {
+        let (product, expected) = (&product, &expected);
+        for key in 1..9 {
+            scope.spawn(move || assert_eq!(&product(key), expected));
+        }
+    });
+}

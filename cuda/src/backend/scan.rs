@@ -4,6 +4,7 @@
 //! - products have the bits of the processor's
 //! - blocks stay on the device from one question to the next as long as they take no more than half of the memory that
 //!   was free at first; of others the values are brought there for each product, through pinned memory
+//! - where memory is too little, fewer blocks stay, then none, and then fewer products are computed at the same time
 //! - query vectors are on the device as long as those of the host are there
 
 use std::any::Any;
@@ -12,8 +13,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gstore_model::BackendError;
 use gstore_model::sizes::check;
+use gstore_model::{AtOnce, BackendError, OutOfMemory};
 use gstore_query::kernel::{ProductsError, Queries, RowBlock, RowProducts};
 use gstore_store::Values;
 
@@ -33,6 +34,8 @@ const FEW: usize = 8;
 pub struct CudaScan<R: Runtime> {
     on: Cuda<R>,
     kept: Mutex<Kept<R::Memory>>,
+    /// Products that are computed at the same time.
+    at_once: AtOnce,
 }
 
 /// The blocks that stay on the device.
@@ -89,7 +92,7 @@ impl<R: Runtime> CudaScan<R> {
     /// Keeps blocks in so many bytes.
     pub fn with_budget(on: Cuda<R>, bytes: usize) -> CudaScan<R> {
         let kept = Kept { blocks: HashMap::new(), coming: 0, budget: bytes, questions: 0 };
-        CudaScan { on, kept: Mutex::new(kept) }
+        CudaScan { on, kept: Mutex::new(kept), at_once: AtOnce::default() }
     }
 
     /// The device.
@@ -238,13 +241,16 @@ impl<R: Runtime> RowProducts for CudaScan<R> {
         factors: &[f32],
         out: &mut [f32],
     ) -> std::result::Result<(), ProductsError> {
-        loop {
-            let budget = self.kept().budget;
-            match self.multiply(block, chosen, (queries, groups), factors, out) {
-                Err(error) if error.is_out_of_memory() && self.give_way(budget) => {}
-                done => return done.map_err(ProductsError::from),
+        let done = self.at_once.retry(|_| {
+            loop {
+                let budget = self.kept().budget;
+                match self.multiply(block, chosen, (queries, groups), factors, out) {
+                    Err(error) if error.is_out_of_memory() && self.give_way(budget) => {}
+                    done => return done,
+                }
             }
-        }
+        });
+        done.map_err(ProductsError::from)
     }
 
     fn make_room(&self) -> bool {
