@@ -1,5 +1,5 @@
-//! Promise: stored rows that a device multiplies have the products, the scores and the order that the processor finds,
-//! to the bit, whether they stay there or are copied each time.
+//! Promise: stored rows that a device multiplies have the products, the scores and the order that the
+//! processor finds, to the bit, whether they stay there or are copied each time.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -70,8 +70,8 @@ pub fn products_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
     assert!(scans[0].kept_bytes() > 0 && scans[1].kept_bytes() == 0);
 }
 
-/// A line of the table: how fast one thread has the products of a block of rows in half precision, which stays on the
-/// device, with so many queries.
+/// A line of the table: how fast one thread has the products of a block of rows in half precision, which
+/// stays on the device, with so many queries.
 pub fn timed<R: Runtime>(on: &Cuda<R>, [rows, dim, width]: [usize; 3], repeats: u32) -> String {
     let (scan, mut n) = (CudaScan::with_budget(on.clone(), ALL), Numbers(1));
     let values: Vec<f16> = (0..rows * dim).map(|_| f16::from_f32(n.next())).collect();

@@ -205,8 +205,8 @@ impl AtOnce {
     }
 }
 
-/// What is to be said of work that a device had too little memory for: what was `done` instead, and the option that
-/// asks for no more.
+/// What is to be said of work that a device had too little memory for: what was `done` instead, and the
+/// option that asks for no more.
 pub fn cut_note(done: &str, option: Option<(&str, usize)>) -> String {
     let saved = option.map_or(String::new(), |(option, value)| {
         format!("; {} avoids the failed attempts", Remedy::Option(option, &value.to_string()))

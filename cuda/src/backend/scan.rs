@@ -2,9 +2,10 @@
 //!
 //! Invariants
 //! - products have the bits of the processor's
-//! - blocks stay on the device from one question to the next as long as they take no more than half of the memory that
-//!   was free at first; of others the values are brought there for each product, through pinned memory
-//! - where memory is too little, fewer blocks stay, then none, and then fewer products are computed at the same time
+//! - blocks stay on the device from one question to the next as long as they take no more than half of the
+//!   memory that was free at first; of others the values are brought there for each product, through pinned
+//!   memory
+//! - where memory is too little, fewer blocks stay, then none, and then fewer products are computed at once
 //! - query vectors are on the device as long as those of the host are there
 
 use std::any::Any;
@@ -141,8 +142,8 @@ impl<R: Runtime> CudaScan<R> {
         Ok((values, span.start))
     }
 
-    /// Makes room where something else, such as a model, has the memory by now: fewer blocks stay than with the budget
-    /// that was `seen`. Whether that helps.
+    /// Makes room where something else, such as a model, has the memory by now: fewer blocks stay than with
+    /// the budget that was `seen`. Whether that helps.
     fn give_way(&self, seen: usize) -> bool {
         let mut kept = self.kept();
         // Another thread may have done so.

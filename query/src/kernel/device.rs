@@ -35,7 +35,7 @@ pub trait RowProducts: fmt::Debug + Send + Sync {
         out: &mut [f32],
     ) -> Result<(), ProductsError>;
 
-    /// Gives up memory of the device in which blocks are kept, for something else there such as a model; false
-    /// if none were.
+    /// Gives up memory of the device in which blocks are kept, for something else there such as a model;
+    /// false if none were.
     fn make_room(&self) -> bool;
 }

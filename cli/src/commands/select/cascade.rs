@@ -41,7 +41,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
         }
         if matches!(models.backend, Device::Candle(_)) {
             let why = format!(
-                "--backend {} computes features, which only a --cascade does: stored rows are scanned by cpu or cuda",
+                "--backend {} computes features, as only a --cascade does: stored rows are scanned by cpu or cuda",
                 models.backend
             );
             bail!(UsageError(why));

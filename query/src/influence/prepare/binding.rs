@@ -39,8 +39,8 @@ impl Prepared {
         Self::bound(snapshot, Plan::new(snapshot, spec)?, encoder)
     }
 
-    /// Plans a question about a given vector; `spec` has neither targets nor given samples. Of the encoder it takes what
-    /// multiplies the rows.
+    /// Plans a question about a given vector; `spec` has neither targets nor given samples. Of the encoder it
+    /// takes what multiplies the rows.
     ///
     /// # Errors
     /// Those of [`Plan::about_vector`]; a vector of another length than the pools', or that is not finite; a

@@ -48,8 +48,8 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Similarities of vectors of a block, the first of each pair, with every query, into `slate.sums`: by a device
-    /// if there is one, else by the processor.
+    /// Similarities of vectors of a block, the first of each pair, with every query, into `slate.sums`: by a
+    /// device if there is one, else by the processor.
     fn products(
         &self,
         device: Option<&dyn RowProducts>,
@@ -132,7 +132,7 @@ impl Scan<'_> {
     }
 }
 
-/// Whether a device multiplies the vectors of a block that are scored: the whole block was read, and they are many.
+/// Whether a device multiplies the vectors of a block that are scored: all of it was read, and they are many.
 fn pays((block, at): (&Block<'_>, BlockRef), slots: Slots<'_>, scored: usize) -> bool {
     let in_window = match slots {
         // What bounds have left of any part of the block.
