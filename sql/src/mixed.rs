@@ -12,7 +12,7 @@ use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{self, ExactNumberInfo, Spanned};
+use datafusion::sql::sqlparser::ast::{self, CastKind, ExactNumberInfo, Spanned};
 
 use super::error::{SqlError, TIMES};
 use super::walk::{inner, visit_expressions};
@@ -72,12 +72,12 @@ impl Mixed {
         found
     }
 
-    /// The casts to DECIMAL of a statement.
+    /// The casts to DECIMAL of a statement; TRY_CAST has no error.
     pub(super) fn decimals(statement: &mut Statement) -> Vec<Self> {
         let mut found = Vec::new();
         let Some(sql) = inner(statement) else { return found };
         let _ = visit_expressions(&*sql, |expr: &ast::Expr| {
-            if let ast::Expr::Cast { data_type, .. } = expr
+            if let ast::Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, data_type, .. } = expr
                 && let Some((digits, behind)) = decimal(data_type)
                 && found.len() < MOST
             {
