@@ -11,12 +11,6 @@ use crate::layers::{FRONT_ENDS, code, folder_of, root, sources, word};
 /// Knots that are still there: the folder around the modules, and their names. A new one is refused, and one that
 /// is gone has to leave this list.
 const KNOTS: &[(&str, &str)] = &[
-    ("store::compact", "group options plan"),
-    ("store::index", "file section"),
-    ("store::manifest", "dataset entry feature file page"),
-    ("store::segment", "block quantize signs values"),
-    ("store::segment", "feature refs"),
-    ("store::store", "load snapshot"),
     ("model::cpu::gemm", "by_column product"),
     ("model::passes", "head perturbed tangent"),
     ("model::passes", "map model parts"),

@@ -114,7 +114,10 @@ impl Work<'_> {
                     goes_on = false;
                     break;
                 }
-                Err(RewriteError::Source(e)) if e.is_damage() => self.report.skip(unit, group, &e),
+                Err(RewriteError::Source(e)) if e.is_damage() => {
+                    let (of, files) = (unit.name.clone(), group.names());
+                    self.report.skipped.push(SkippedFiles { of, files, reason: e.to_string() });
+                }
                 // Without a lease: nothing is lost by it.
                 Err(RewriteError::Source(e)) if e.is_collected() => self.report.discarded += 1,
                 Err(RewriteError::Source(e)) => return Err(e.into()),

@@ -1,7 +1,5 @@
 //! Options and outcome of a compaction.
 
-use super::plan::{Group, Unit};
-use crate::error::StorageError;
 use gstore_core::Cancel;
 use serde::Serialize;
 use std::sync::Arc;
@@ -124,11 +122,6 @@ pub struct CompactReport {
 }
 
 impl CompactReport {
-    pub(super) fn skip(&mut self, unit: &Unit, group: &Group, e: &StorageError) {
-        let (of, files) = (unit.name.clone(), group.names());
-        self.skipped.push(SkippedFiles { of, files, reason: e.to_string() });
-    }
-
     /// Adds what a commit did.
     pub(super) fn add(&mut self, part: CompactedPart) {
         self.files_before += part.files_before;

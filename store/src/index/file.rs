@@ -8,9 +8,8 @@
 //! - no descriptor is held
 
 use super::footer::{Footer, SectionInfo, TRAILER, Tail, remedy};
-use super::section::Section;
 use crate::ahead::{Scanned, Source};
-use crate::error::{Damage, ReadError, StorageError};
+use crate::error::{Damage, StorageError};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
 use gstore_core::Digest;
@@ -107,21 +106,6 @@ impl IndexFile {
     /// Names of the sections, in their order.
     pub fn sections(&self) -> impl Iterator<Item = &str> {
         self.sections.iter().map(|s| &*s.info.name)
-    }
-
-    /// A section.
-    ///
-    /// # Errors
-    /// There is none of this name.
-    pub fn section(&self, name: &str) -> Result<Section<'_>, ReadError> {
-        match self.sections.iter().find(|s| s.info.name == name) {
-            Some(own) => Ok(Section::new(self, own)),
-            None => Err(ReadError::NoSection {
-                file: self.name.clone(),
-                name: name.to_owned(),
-                known: self.sections().map(str::to_owned).collect(),
-            }),
-        }
     }
 
     pub(super) fn open_sections(&self) -> &[OpenSection] {

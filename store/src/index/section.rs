@@ -15,11 +15,24 @@ pub struct Section<'a> {
     info: &'a SectionInfo,
 }
 
-impl<'a> Section<'a> {
-    pub(super) fn new(file: &'a IndexFile, own: &'a OpenSection) -> Self {
-        Section { file, own, info: &own.info }
+impl IndexFile {
+    /// A section.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn section(&self, name: &str) -> Result<Section<'_>, ReadError> {
+        match self.open_sections().iter().find(|s| s.info.name == name) {
+            Some(own) => Ok(Section { file: self, own, info: &own.info }),
+            None => Err(ReadError::NoSection {
+                file: self.file().to_owned(),
+                name: name.to_owned(),
+                known: self.sections().map(str::to_owned).collect(),
+            }),
+        }
     }
+}
 
+impl<'a> Section<'a> {
     /// Its name.
     pub fn name(&self) -> &'a str {
         &self.info.name

@@ -1,8 +1,9 @@
 //! An artifact part: a value that was derived from datasets and cannot be had from one segment again.
 
 use super::Extra;
-use super::file::{ARTIFACT_FILES, Link, Part, require};
+use super::file::{ARTIFACT_FILES, Link, require};
 use super::page::PageWriter;
+use super::part::Part;
 use super::root::PartLink;
 use crate::error::{Damage, StorageError};
 use crate::layout;

@@ -6,12 +6,15 @@ pub(crate) use files::CHUNK;
 pub use files::{DeletedIdsEntry, FileEntry, TombstoneEntry};
 
 use super::Extra;
-use super::file::{Link, Part, TOMBSTONES, require};
+use super::entry::Entry;
+use super::file::{Link, TOMBSTONES, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
+use super::part::Part;
 use crate::error::StorageError;
 use gstore_core::{EncodingSpec, RowSet};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::Range;
 
 /// Type of a metadata column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,6 +102,12 @@ pub struct SourceNote {
     pub source: Option<String>,
     /// The command.
     pub command: String,
+}
+
+impl Entry for SourceNote {
+    fn rows(&self) -> Range<u64> {
+        self.first_row..self.end_row
+    }
 }
 
 /// A dataset in a snapshot.

@@ -1,7 +1,7 @@
 //! An ensemble part: models of one origin, in order, whose losses belong together.
 
 use super::Extra;
-use super::file::Part;
+use super::part::Part;
 use gstore_core::CheckpointId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -4,8 +4,6 @@
 //! of the time of opening a store with many files. The macro here writes the loop by hand and keeps
 //! unknown fields all the same.
 
-use super::dataset::{FileEntry, SourceNote};
-use super::feature::SegmentEntry;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use std::borrow::Cow;
@@ -16,24 +14,6 @@ use std::ops::Range;
 pub(crate) trait Entry: Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwned {
     /// The rows that it is about.
     fn rows(&self) -> Range<u64>;
-}
-
-impl Entry for SegmentEntry {
-    fn rows(&self) -> Range<u64> {
-        self.range()
-    }
-}
-
-impl Entry for FileEntry {
-    fn rows(&self) -> Range<u64> {
-        self.range()
-    }
-}
-
-impl Entry for SourceNote {
-    fn rows(&self) -> Range<u64> {
-        self.first_row..self.end_row
-    }
 }
 
 /// A key of a JSON object; borrowed where it has no escapes.
@@ -101,7 +81,7 @@ pub(super) use deserialize_with_extra;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::manifest::SegmentEntry;
 
     const TEXT: &str = r#"{"uuid": "00000000-0000-0000-0000-000000000007", "first_row": 3, "end_row": 9, "rows": 5, "len": 100,
         "tail_len": 40, "footer_digest": "000000000000000000000000000000ab", "later": {"x": [1, 2]}, "k\u0065y": null}"#;

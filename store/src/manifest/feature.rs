@@ -1,9 +1,10 @@
 //! A feature part: the description of a feature, and the segments that hold its vectors.
 
 use super::Extra;
-use super::entry::deserialize_with_extra;
-use super::file::{Link, Part, ROTATED_SIGNS, SIGN_ROWS, TOKENS, require};
+use super::entry::{Entry, deserialize_with_extra};
+use super::file::{Link, ROTATED_SIGNS, SIGN_ROWS, TOKENS, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
+use super::part::Part;
 use crate::error::StorageError;
 use gstore_core::{DType, Digest, FeatureAttrs, FeatureDesc, Granularity, RowSet};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,12 @@ impl SegmentEntry {
     /// Whether every row of the range is there.
     pub fn is_dense(&self) -> bool {
         self.end_row.checked_sub(self.first_row) == Some(self.rows)
+    }
+}
+
+impl Entry for SegmentEntry {
+    fn rows(&self) -> Range<u64> {
+        self.range()
     }
 }
 

@@ -1,7 +1,6 @@
 //! Reading and writing the JSON files of `manifests/`.
 
 use super::entry::Key;
-use super::page::{LostPage, PAGES, PageReader, PageWriter};
 use crate::error::{Damage, StorageError, is_not_whole};
 use crate::layout::Env;
 use crate::vfs::Vfs;
@@ -18,6 +17,10 @@ pub(crate) const VERSION: u32 = 1;
 
 /// Requirement of a dataset part that has deleted rows: a reader that does not know it would show them.
 pub(crate) const TOMBSTONES: &str = "tombstones";
+
+/// Requirement of a part with pages: a reader that does not know them would take the rest
+/// of a list for all of it.
+pub(super) const PAGES: &str = "pages";
 
 /// Requirement of a feature whose rows have a vector for each token: a reader that does not know it would
 /// take the first for the row's.
@@ -94,26 +97,6 @@ impl<'de> Visitor<'de> for &mut Envelope {
     }
 }
 
-/// A kind of manifest file.
-pub(crate) trait Part: Serialize + DeserializeOwned + Clone {
-    /// The start of the file's name, for example `feature-3`.
-    fn stem(&self) -> String;
-    /// Says what is inconsistent, if anything is: (which part, what is expected, what is there).
-    fn problem(&self) -> Option<(String, String, String)>;
-    /// The other manifest files that it refers to: they are needed for as long as it is.
-    fn pages(&self) -> Vec<&Link> {
-        Vec::new()
-    }
-    /// Completes lists whose older entries are in pages. Pages that `like` has are shared.
-    fn unfold(&mut self, _like: Option<&Self>, _reader: &mut PageReader<'_>) -> Result<(), StorageError> {
-        Ok(())
-    }
-    /// Moves older entries into pages. What is left is what the file holds.
-    fn fold(&mut self, _writer: &mut PageWriter<'_>) -> Result<(), StorageError> {
-        Ok(())
-    }
-}
-
 impl Env {
     /// The folder `manifests/`.
     pub(crate) fn manifests(&self) -> ManifestFiles {
@@ -131,32 +114,6 @@ pub(crate) struct ManifestFiles {
 impl ManifestFiles {
     pub(crate) fn new(vfs: Arc<dyn Vfs>, store: &Path) -> Self {
         ManifestFiles { vfs, folder: store.join("manifests") }
-    }
-
-    /// Reads the file of a link with its pages and checks lengths, digests, versions and consistency.
-    pub(crate) fn read<T: Part>(&self, link: &Link) -> Result<T, StorageError> {
-        self.read_like(link, None)
-    }
-
-    /// The same; pages that another state of the part has are shared.
-    pub(crate) fn read_like<T: Part>(&self, link: &Link, like: Option<&T>) -> Result<T, StorageError> {
-        let (name, mut part) = self.read_json::<T>(link)?;
-        part.unfold(like, &mut PageReader::new(self))?;
-        checked(name, part)
-    }
-
-    /// The same, but pages that cannot be read are passed over and given with the part,
-    /// which is then not checked.
-    pub(crate) fn read_rest<T: Part>(
-        &self,
-        link: &Link,
-        like: Option<&T>,
-    ) -> Result<(T, Vec<LostPage>), StorageError> {
-        let (name, mut part) = self.read_json::<T>(link)?;
-        let mut reader = PageReader::lenient(self);
-        part.unfold(like, &mut reader)?;
-        let lost = reader.lost;
-        if lost.is_empty() { Ok((checked(name, part)?, lost)) } else { Ok((part, lost)) }
     }
 
     /// The name and the content of the file of a link.
@@ -193,22 +150,6 @@ impl ManifestFiles {
             return Err(Damage::new(name, "digest", link.digest, digest).into());
         }
         Ok((name, bytes))
-    }
-
-    /// Writes a part, and pages that it needs, and flushes them. The folder is flushed by the
-    /// caller, once for all parts.
-    ///
-    /// Gives the part as a reader would load it from these bytes.
-    pub(crate) fn write<T: Part>(&self, mut part: T) -> Result<(Link, T), StorageError> {
-        let stem = part.stem();
-        part.fold(&mut PageWriter::new(self, &stem))?;
-        let mut text = serde_json::to_string_pretty(&part)
-            .map_err(|e| StorageError::io("write a manifest", std::io::Error::other(e)))?;
-        text.push('\n');
-        let mut loaded: T = parse(&stem, text.as_bytes())?;
-        loaded.unfold(Some(&part), &mut PageReader::new(self))?;
-        let loaded = checked(stem.clone(), loaded)?;
-        Ok((self.write_text(&stem, &text)?, loaded))
     }
 
     /// Writes a file under its own digest and flushes it.
@@ -257,13 +198,6 @@ pub(crate) fn write_replacing(
         return Err(io("write")(e));
     }
     vfs.rename(&temporary, path).map_err(io("rename"))
-}
-
-fn checked<T: Part>(name: String, part: T) -> Result<T, StorageError> {
-    match part.problem() {
-        None => Ok(part),
-        Some((what, expected, found)) => Err(Damage::new(name, what, expected, found).into()),
-    }
 }
 
 /// Reads JSON after checking its version and requirements.

@@ -17,6 +17,7 @@ mod entry;
 mod feature;
 mod file;
 mod page;
+mod part;
 mod root;
 mod run;
 mod stripe;
@@ -36,10 +37,10 @@ pub use written::{ClientWrite, WriteNote, check_key};
 pub(crate) use current::Current;
 pub(crate) use dataset::CHUNK;
 pub(crate) use file::{
-    Link, ManifestFiles, Part, ROTATED_SIGNS, SIGN_ROWS, TOKENS, VERSION, check_version, parse,
-    write_replacing,
+    Link, ManifestFiles, ROTATED_SIGNS, SIGN_ROWS, TOKENS, VERSION, check_version, parse, write_replacing,
 };
 pub(crate) use page::LostPage;
+pub(crate) use part::Part;
 pub(crate) use root::{Counters, PartLink, Root, Tag, root_number};
 
 use serde_json::{Map, Value};

@@ -6,15 +6,11 @@
 //! - in memory a list is complete; its pages only say which entries are written already
 
 use super::entry::Entry;
-use super::file::{Link, ManifestFiles, VERSION, require};
+use super::file::{Link, ManifestFiles, PAGES, VERSION, require};
 use crate::error::{Damage, StorageError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-
-/// Requirement of a part with pages: a reader that does not know them would take the rest
-/// of a list for all of it.
-pub(super) const PAGES: &str = "pages";
 
 /// Entries of a page.
 const PAGE: usize = 64;

@@ -1,8 +1,9 @@
 //! A root: one snapshot, its parent and its parts.
 
 use super::Extra;
-use super::file::{ARTIFACT_FILES, ENSEMBLES, Link, Part, VERSION, require};
+use super::file::{ARTIFACT_FILES, ENSEMBLES, Link, VERSION, require};
 use super::page::PageWriter;
+use super::part::Part;
 use crate::error::StorageError;
 use crate::layout::names;
 use serde::{Deserialize, Serialize};

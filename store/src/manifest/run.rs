@@ -1,7 +1,7 @@
 //! A run part: the ordered checkpoints of one training.
 
 use super::Extra;
-use super::file::Part;
+use super::part::Part;
 use gstore_core::CheckpointId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

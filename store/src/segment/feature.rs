@@ -4,9 +4,8 @@ use super::BlockBuffer;
 use super::block::{Block, StoredRow};
 use super::bounds::BlockBounds;
 use super::file::{SegmentBlock, SegmentFile};
-use super::footer::BlockInfo;
 use super::layout::Shape;
-use super::refs::SegmentRef;
+use super::refs::{BlockRef, SegmentRef};
 use super::shared::SharedBlock;
 use crate::error::ReadError;
 use crate::layout::{Env, segment_file};
@@ -34,65 +33,6 @@ pub enum Checks {
     FirstTouch,
     /// Never: blocks come from the map at once, and damaged ones give wrong numbers.
     Off,
-}
-
-/// A block of a [`FeatureReader`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct BlockRef {
-    segment: u32,
-    block: u32,
-    first: u64,
-    end: u64,
-    rows: u32,
-    vectors: u32,
-}
-
-impl BlockRef {
-    pub(super) fn new(segment: usize, block: usize, info: &BlockInfo) -> Self {
-        BlockRef {
-            segment: segment as u32,
-            block: block as u32,
-            first: info.first,
-            end: info.end,
-            rows: info.rows as u32,
-            vectors: info.vectors as u32,
-        }
-    }
-
-    /// The place of its segment in [`FeatureReader::segments`].
-    pub fn segment(&self) -> usize {
-        self.segment as usize
-    }
-
-    /// Its place in its segment.
-    pub fn place(&self) -> usize {
-        self.block as usize
-    }
-
-    /// The range of its rows.
-    pub fn range(&self) -> Range<u64> {
-        self.first..self.end
-    }
-
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.rows as usize
-    }
-
-    /// Number of vectors: that of rows, or of their tokens.
-    pub fn vectors(&self) -> usize {
-        self.vectors as usize
-    }
-
-    /// Whether it has a vector for every row of its range.
-    pub fn is_dense(&self) -> bool {
-        self.end - self.first == u64::from(self.rows)
-    }
-
-    /// Its cell.
-    pub fn cell(&self) -> u64 {
-        self.first / CELL_ROWS
-    }
 }
 
 /// All segments of a feature in a snapshot. Opening it reads the footers only; it can be
@@ -158,7 +98,7 @@ impl FeatureReader {
 
     /// Number of stored vectors, those of deleted rows among them.
     pub fn stored_vectors(&self) -> u64 {
-        self.index.iter().map(|block| u64::from(block.vectors)).sum()
+        self.index.iter().map(|block| block.vectors() as u64).sum()
     }
 
     /// Numbers of the cells that hold rows, ascending.
@@ -270,5 +210,29 @@ impl FeatureReader {
             }
         }
         Ok(Digest::of_hashed(&hash).to_string())
+    }
+
+    /// Its segments, by first row.
+    pub fn segments(&self) -> &[SegmentRef] {
+        &self.refs
+    }
+
+    /// The blocks of a segment, in the order of its file: rows ascend.
+    ///
+    /// # Errors
+    /// A segment of another reader.
+    pub fn blocks_of(&self, segment: &SegmentRef) -> Result<Vec<BlockRef>, ReadError> {
+        self.own(segment)?;
+        let missing = ReadError::NoSegment { segment: segment.uuid() };
+        let blocks = self.segments.get(segment.place()).ok_or(missing)?.blocks.iter().enumerate();
+        Ok(blocks.map(|(b, info)| BlockRef::new(segment.place(), b, info)).collect())
+    }
+
+    /// Fails for a segment of another reader.
+    pub(crate) fn own(&self, segment: &SegmentRef) -> Result<(), ReadError> {
+        match self.refs.get(segment.place()) {
+            Some(own) if own.uuid() == segment.uuid() => Ok(()),
+            _ => Err(ReadError::NoSegment { segment: segment.uuid() }),
+        }
     }
 }

@@ -2,9 +2,10 @@
 
 use super::BlockBuffer;
 use super::block::Block;
-use super::feature::{BlockRef, Checks, FeatureReader};
+use super::feature::{Checks, FeatureReader};
 use super::file::{SegmentBlock, SegmentFile, lost};
 use super::layout::BlockLayout;
+use super::refs::BlockRef;
 use crate::ahead::{NEAR_SMALL, Wants};
 use crate::error::{Damage, ReadError, StorageError};
 use crate::vfs::VfsRead;

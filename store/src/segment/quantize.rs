@@ -5,10 +5,10 @@
 //! - f16: scale is the power of two that puts the group's largest magnitude into [2^14, 2^15), but at least
 //!   2^-126 so that it is a normal number; i8: largest magnitude / 127; f32 and all-zero groups: 1; i1: the
 //!   mean magnitude, which is 0 for all-zero groups, of the rotated group where the feature has a rotation
-//! - norm is the L2 norm before rounding: squares summed in f64 in eight lanes (coordinate i of the group
-//!   goes to lane i mod 8), lanes added pairwise, rounded once to f32; the same bits on every machine
+//! - norm is the L2 norm before rounding: squares summed in f64 in [`super::lanes`], rounded once to f32
 
 use super::block::{StoredRow, apply};
+use super::lanes::sum;
 use super::signs::store_signs;
 use super::values::ValueVec;
 use gstore_core::{DType, ModuleGroup, RowFlags, SignRotation};
@@ -31,23 +31,6 @@ fn stats(group: &[f32]) -> Option<Stats> {
     }
     let norm = sum(group, |v| v * v).sqrt() as f32;
     norm.is_finite().then_some(Stats { largest: f32::from_bits(largest), norm })
-}
-
-/// The sum of what is made of each value, in the lanes that the norm is summed in.
-#[inline]
-pub(super) fn sum(group: &[f32], of: impl Fn(f64) -> f64) -> f64 {
-    let mut lanes = [0f64; 8];
-    let (chunks, rest) = group.as_chunks::<8>();
-    for chunk in chunks {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *lane += of(f64::from(*v));
-        }
-    }
-    for (lane, v) in lanes.iter_mut().zip(rest) {
-        *lane += of(f64::from(*v));
-    }
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + b) + (c + d)) + ((e + f) + (g + h))
 }
 
 /// 2^e for -126 <= e <= 127.

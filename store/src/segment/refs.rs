@@ -1,15 +1,73 @@
-//! References to the segments of a feature, for index builders.
+//! References to the blocks and segments of a feature.
 
-use super::SegmentFile;
-use super::feature::{BlockRef, FeatureReader};
-use crate::error::ReadError;
+use super::file::SegmentFile;
+use super::footer::BlockInfo;
 use crate::manifest::SegmentEntry;
-use gstore_core::Digest;
+use gstore_core::{CELL_ROWS, Digest};
 use std::ops::Range;
 use uuid::Uuid;
 
-/// A segment of a [`FeatureReader`]. It never changes: what is computed from it holds for
-/// as long as it is there.
+/// A block of a [`FeatureReader`](super::FeatureReader).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlockRef {
+    pub(super) segment: u32,
+    pub(super) block: u32,
+    pub(super) first: u64,
+    end: u64,
+    rows: u32,
+    vectors: u32,
+}
+
+impl BlockRef {
+    pub(super) fn new(segment: usize, block: usize, info: &BlockInfo) -> Self {
+        BlockRef {
+            segment: segment as u32,
+            block: block as u32,
+            first: info.first,
+            end: info.end,
+            rows: info.rows as u32,
+            vectors: info.vectors as u32,
+        }
+    }
+
+    /// The place of its segment in [`FeatureReader::segments`](super::FeatureReader::segments).
+    pub fn segment(&self) -> usize {
+        self.segment as usize
+    }
+
+    /// Its place in its segment.
+    pub fn place(&self) -> usize {
+        self.block as usize
+    }
+
+    /// The range of its rows.
+    pub fn range(&self) -> Range<u64> {
+        self.first..self.end
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows as usize
+    }
+
+    /// Number of vectors: that of rows, or of their tokens.
+    pub fn vectors(&self) -> usize {
+        self.vectors as usize
+    }
+
+    /// Whether it has a vector for every row of its range.
+    pub fn is_dense(&self) -> bool {
+        self.end - self.first == u64::from(self.rows)
+    }
+
+    /// Its cell.
+    pub fn cell(&self) -> u64 {
+        self.first / CELL_ROWS
+    }
+}
+
+/// A segment of a [`FeatureReader`](super::FeatureReader). It never changes: what is computed from it holds
+/// for as long as it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentRef {
     place: usize,
@@ -41,7 +99,8 @@ impl SegmentRef {
         self.uuid
     }
 
-    /// Its place in [`FeatureReader::segments`], which is [`BlockRef::segment`] of its blocks.
+    /// Its place in [`FeatureReader::segments`](super::FeatureReader::segments), which is
+    /// [`BlockRef::segment`] of its blocks.
     pub fn place(&self) -> usize {
         self.place
     }
@@ -74,31 +133,5 @@ impl SegmentRef {
     /// Length of its file.
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-}
-
-impl FeatureReader {
-    /// Its segments, by first row.
-    pub fn segments(&self) -> &[SegmentRef] {
-        &self.refs
-    }
-
-    /// The blocks of a segment, in the order of its file: rows ascend.
-    ///
-    /// # Errors
-    /// A segment of another reader.
-    pub fn blocks_of(&self, segment: &SegmentRef) -> Result<Vec<BlockRef>, ReadError> {
-        self.own(segment)?;
-        let missing = ReadError::NoSegment { segment: segment.uuid };
-        let blocks = self.segments.get(segment.place).ok_or(missing)?.blocks.iter().enumerate();
-        Ok(blocks.map(|(b, info)| BlockRef::new(segment.place, b, info)).collect())
-    }
-
-    /// Fails for a segment of another reader.
-    pub(crate) fn own(&self, segment: &SegmentRef) -> Result<(), ReadError> {
-        match self.refs.get(segment.place) {
-            Some(own) if own.uuid == segment.uuid => Ok(()),
-            _ => Err(ReadError::NoSegment { segment: segment.uuid }),
-        }
     }
 }

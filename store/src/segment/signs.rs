@@ -9,7 +9,7 @@
 //! - a group is never longer than before rounding: sqrt(n) a = sum |x_i| / sqrt(n) <= |x|
 //! - all of this is of the rotated group where the feature has a rotation, which keeps lengths and products
 
-use super::quantize::sum;
+use super::lanes::sum;
 use gstore_core::{SIGNS, SignRotation};
 use std::ops::Range;
 

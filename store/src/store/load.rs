@@ -1,12 +1,10 @@
-//! Loading a snapshot from its root, and walking the chain of roots.
+//! Loading a snapshot from its root.
 
 use super::snapshot::{Parts, Snapshot};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::layout::Env;
 use crate::lease::watched;
-use crate::manifest::{
-    Current, DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLink, Root, RunPart, Stripe, root_number,
-};
+use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLink, Root, RunPart, Stripe};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -137,54 +135,4 @@ pub(super) fn check_references(file: &str, all: &AllParts) -> Result<(), Storage
         }
     }
     Ok(())
-}
-
-/// The roots before a snapshot, newest first, down to the first one of the history.
-pub(crate) struct Chain<'a> {
-    env: &'a Env,
-    next: Option<Link>,
-    below: u64,
-    oldest: u64,
-}
-
-impl<'a> Chain<'a> {
-    pub(crate) fn new(env: &'a Env, from: &Snapshot) -> Self {
-        Chain { env, next: from.root().parent.clone(), below: from.number(), oldest: from.oldest() }
-    }
-}
-
-impl Chain<'_> {
-    /// Whether a root left the history after the snapshot was loaded whose history this is.
-    fn was_collected(&self, link: &Link) -> bool {
-        let Some(number) = root_number(&link.file) else { return false };
-        let current = Current::read_bytes(self.env.vfs(), self.env.path()).and_then(|b| Current::parse(&b));
-        let root = current.ok().and_then(|c| self.env.manifests().read::<Root>(&c.root).ok());
-        root.is_some_and(|root| number < root.oldest)
-    }
-}
-
-impl Iterator for Chain<'_> {
-    type Item = Result<(Link, Root), OpenError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        // What is older may be gone, or waits to be collected.
-        let link = self.next.take().filter(|_| self.below > self.oldest)?;
-        let root: Root = match self.env.manifests().read(&link) {
-            Ok(root) => root,
-            Err(_) if self.was_collected(&link) => return None,
-            Err(e) => return Some(Err(e.into())),
-        };
-        if root.snapshot >= self.below {
-            let d = Damage::new(
-                format!("manifests/{}", link.file),
-                "number of the snapshot",
-                format!("below {}", self.below),
-                root.snapshot,
-            );
-            return Some(Err(d.into()));
-        }
-        self.below = root.snapshot;
-        self.next = root.parent.clone();
-        Some(Ok((link, root)))
-    }
 }

@@ -8,6 +8,7 @@
 mod commit;
 mod coverage;
 mod create;
+mod history;
 mod indexes;
 mod leases;
 mod load;
@@ -23,7 +24,8 @@ pub(crate) use snapshot::unknown;
 
 pub(crate) use commit::{Change, History, WriterLock, change_of, commit, publish, write_part};
 pub(crate) use create::FOLDERS;
-pub(crate) use load::{Chain, Numbered, load as load_snapshot};
+pub(crate) use history::Chain;
+pub(crate) use load::{Numbered, load as load_snapshot};
 
 use crate::error::{CreateError, OpenError};
 use crate::layout::Env;
@@ -222,7 +224,7 @@ impl Store {
         if number < current.oldest() {
             return Ok(None);
         }
-        for found in load::Chain::new(&self.0.env, current) {
+        for found in Chain::new(&self.0.env, current) {
             let (link, root) = found?;
             if root.snapshot <= number {
                 return Ok((root.snapshot == number).then_some(link));

@@ -1,7 +1,7 @@
 //! Files of a dataset: samples, bitmaps of deleted rows, and the list of deleted ids.
 
 use super::super::Extra;
-use super::super::entry::deserialize_with_extra;
+use super::super::entry::{Entry, deserialize_with_extra};
 use gstore_core::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ops::Range;
@@ -73,6 +73,12 @@ impl FileEntry {
         let chunks = self.len.div_ceil(CHUNK);
         (self.chunks.len() as u64 != chunks)
             .then(|| (format!("digests of file {file}"), chunks.to_string(), self.chunks.len().to_string()))
+    }
+}
+
+impl Entry for FileEntry {
+    fn rows(&self) -> Range<u64> {
+        self.range()
     }
 }
 

@@ -1,9 +1,7 @@
-//! Descriptions of a snapshot, of its tags and of those before it.
+//! Descriptions of a snapshot and of its tags.
 
 use super::Snapshot;
-use crate::error::OpenError;
 use crate::manifest::{Link, Root, Tag, root_number};
-use crate::store::load::Chain;
 use gstore_core::Digest;
 use serde::Serialize;
 use uuid::Uuid;
@@ -68,33 +66,5 @@ impl Snapshot {
     /// Number, time, command and changes.
     pub fn info(&self) -> SnapshotInfo {
         SnapshotInfo::new(&self.link, &self.root, &self.parts.tags)
-    }
-
-    /// This snapshot and those before it, newest first, then older ones that tags keep. Reads their roots.
-    pub fn history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
-        let mut all = self.whole_history()?;
-        if !self.whole {
-            for info in &mut all {
-                (info.command, info.changes) = (String::new(), Vec::new());
-            }
-        }
-        Ok(all)
-    }
-
-    fn whole_history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
-        let tags = &self.parts.tags;
-        let mut out = vec![self.info()];
-        for link in Chain::new(&self.env, self) {
-            let (link, root) = link?;
-            out.push(SnapshotInfo::new(&link, &root, tags));
-        }
-        let mut older: Vec<&Tag> = tags.iter().filter(|t| t.snapshot < self.oldest()).collect();
-        older.sort_by_key(|t| std::cmp::Reverse(t.snapshot));
-        older.dedup_by_key(|t| t.snapshot);
-        for tag in older {
-            let root: Root = self.env.manifests().read(&tag.root)?;
-            out.push(SnapshotInfo::new(&tag.root, &root, tags));
-        }
-        Ok(out)
     }
 }

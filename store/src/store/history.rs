@@ -1,0 +1,86 @@
+//! The history of a snapshot, which is the chain of roots before it.
+
+use super::snapshot::{Snapshot, SnapshotInfo};
+use crate::error::{Damage, OpenError};
+use crate::layout::Env;
+use crate::manifest::{Current, Link, Root, Tag, root_number};
+
+impl Snapshot {
+    /// This snapshot and those before it, newest first, then older ones that tags keep. Reads their roots.
+    pub fn history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
+        let mut all = self.whole_history()?;
+        if !self.is_whole() {
+            for info in &mut all {
+                (info.command, info.changes) = (String::new(), Vec::new());
+            }
+        }
+        Ok(all)
+    }
+
+    fn whole_history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
+        let tags = self.all_tags();
+        let mut out = vec![self.info()];
+        for link in Chain::new(self.env(), self) {
+            let (link, root) = link?;
+            out.push(SnapshotInfo::new(&link, &root, tags));
+        }
+        let mut older: Vec<&Tag> = tags.iter().filter(|t| t.snapshot < self.oldest()).collect();
+        older.sort_by_key(|t| std::cmp::Reverse(t.snapshot));
+        older.dedup_by_key(|t| t.snapshot);
+        for tag in older {
+            let root: Root = self.env().manifests().read(&tag.root)?;
+            out.push(SnapshotInfo::new(&tag.root, &root, tags));
+        }
+        Ok(out)
+    }
+}
+
+/// The roots before a snapshot, newest first, down to the first one of the history.
+pub(crate) struct Chain<'a> {
+    env: &'a Env,
+    next: Option<Link>,
+    below: u64,
+    oldest: u64,
+}
+
+impl<'a> Chain<'a> {
+    pub(crate) fn new(env: &'a Env, from: &Snapshot) -> Self {
+        Chain { env, next: from.root().parent.clone(), below: from.number(), oldest: from.oldest() }
+    }
+}
+
+impl Chain<'_> {
+    /// Whether a root left the history after the snapshot was loaded whose history this is.
+    fn was_collected(&self, link: &Link) -> bool {
+        let Some(number) = root_number(&link.file) else { return false };
+        let current = Current::read_bytes(self.env.vfs(), self.env.path()).and_then(|b| Current::parse(&b));
+        let root = current.ok().and_then(|c| self.env.manifests().read::<Root>(&c.root).ok());
+        root.is_some_and(|root| number < root.oldest)
+    }
+}
+
+impl Iterator for Chain<'_> {
+    type Item = Result<(Link, Root), OpenError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // What is older may be gone, or waits to be collected.
+        let link = self.next.take().filter(|_| self.below > self.oldest)?;
+        let root: Root = match self.env.manifests().read(&link) {
+            Ok(root) => root,
+            Err(_) if self.was_collected(&link) => return None,
+            Err(e) => return Some(Err(e.into())),
+        };
+        if root.snapshot >= self.below {
+            let d = Damage::new(
+                format!("manifests/{}", link.file),
+                "number of the snapshot",
+                format!("below {}", self.below),
+                root.snapshot,
+            );
+            return Some(Err(d.into()));
+        }
+        self.below = root.snapshot;
+        self.next = root.parent.clone();
+        Some(Ok((link, root)))
+    }
+}
