@@ -11,10 +11,6 @@ use crate::layers::{FRONT_ENDS, code, folder_of, root, sources, word};
 /// Knots that are still there: the folder around the modules, and their names. A new one is refused, and one that
 /// is gone has to leave this list.
 const KNOTS: &[(&str, &str)] = &[
-    ("model::cpu::gemm", "by_column product"),
-    ("model::passes", "head perturbed tangent"),
-    ("model::passes", "map model parts"),
-    ("model::weights", "adapter digest"),
     ("ingest::curvature", "directions runner"),
     ("ingest::gradient", "engine runner"),
     ("ingest::gradient", "features peaks"),

@@ -9,7 +9,9 @@ use super::head::HeadLoss;
 use super::layer::{QueryRows, Saved};
 use super::layout::Layout;
 use super::model::Model;
+use super::perturbed::StartingPoint;
 use super::sink::{Sink, Slot, TableFactors};
+use super::tangent::Direction;
 use crate::architectures::NormId;
 use crate::backend::{Backend, BackendError, HeadOutput, NormFactors, Objective};
 
@@ -60,7 +62,56 @@ impl<B: Backend> Model<B> {
         self.backward_of(forward, &HeadLoss::Of(objective), sink)
     }
 
-    pub(super) fn backward_of(
+    /// Perturbed loss of each scored row, in the order of `layout.scored_rows`.
+    ///
+    /// # Errors
+    /// Hidden states or factors of other rows than the batch has.
+    pub fn perturbed_losses(
+        &self,
+        forward: &Forward<B>,
+        from: &StartingPoint<'_, B>,
+    ) -> Result<Vec<f32>, BackendError> {
+        let hidden = self.scored_hidden(forward)?;
+        from.check(forward)?;
+        let loss = HeadLoss::Perturbed(from);
+        let output = self.head_by_pieces(&forward.layout, &hidden, &loss, (None, false), None)?;
+        Ok(output.losses)
+    }
+
+    /// Losses as [`Model::perturbed_losses`], and the factors of every wanted slot to the sink, as
+    /// [`Model::backward`] does.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn backward_perturbed(
+        &self,
+        forward: Forward<B>,
+        from: &StartingPoint<'_, B>,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<Vec<f32>, BackendError> {
+        from.check(&forward)?;
+        self.backward_of(forward, &HeadLoss::Perturbed(from), sink)
+    }
+
+    /// The product of a batch's Gauss-Newton matrix with a direction: its factors go to the sink, as those of
+    /// a gradient do in [`Model::backward`]. The matrix is `sum_t w_t J_t' (diag p_t - p_t p_t') J_t` over
+    /// scored rows t with their weights, where J_t is the Jacobian of the row's logits and p_t their softmax:
+    /// that is also the Fisher matrix of the cross-entropy. Returns half the quadratic form of each row,
+    /// without weights.
+    ///
+    /// # Errors
+    /// As [`Model::backward`], and a direction that moves layers that the forward pass did not keep.
+    pub fn gauss_newton(
+        &self,
+        forward: Forward<B>,
+        along: &Direction<B>,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<Vec<f32>, BackendError> {
+        let moved = self.moved_head(&forward, along)?;
+        self.backward_of(forward, &HeadLoss::Along(&moved), sink)
+    }
+
+    fn backward_of(
         &self,
         mut forward: Forward<B>,
         loss: &HeadLoss<'_, B>,

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::architectures::{LinearId, LinearKind, Param, Role};
 use crate::backend::{Backend, BackendError, LinearWeights, check};
 
 use super::dropout::{Place, RowDropout, dropped, drops};
-use super::model::{Layer, Model};
 
 /// A packed weight with the factors that are not merged into it, if it has some.
 pub(super) struct Map<B: Backend> {
@@ -39,6 +37,28 @@ pub struct LoraWeights {
 impl<B: Backend> Map<B> {
     pub fn new(weight: B::Linear) -> Map<B> {
         Map { weight: Arc::new(weight), factors: None }
+    }
+
+    /// Attaches factors in place of earlier ones. `[out, input]`: the sizes of the weight; `module`: the number of
+    /// the module that they adapt.
+    ///
+    /// # Errors
+    /// Factors of other sizes than the weight's.
+    pub fn adapt(
+        &mut self,
+        backend: &B,
+        [out, input]: [usize; 2],
+        lora: LoraWeights,
+        module: usize,
+    ) -> Result<(), BackendError> {
+        let LoraWeights { a, mut b, rank, scaling } = lora;
+        check(a.len() == rank * input && b.len() == out * rank, || {
+            format!("factors of {} and {} values for a map of {out} x {input}", a.len(), b.len())
+        })?;
+        b.iter_mut().for_each(|b| *b = (scaling * f64::from(*b)) as f32);
+        let pack = |weight, out, input| backend.pack(LinearWeights { weight, out, input, bias: None });
+        self.factors = Some(Factors { a: pack(a, rank, input)?, b: pack(b, out, rank)?, module });
+        Ok(())
     }
 
     /// The same weight, without factors.
@@ -110,62 +130,5 @@ impl<B: Backend> Map<B> {
         }
         let through = backend.linear_backward(a, &inner, None)?;
         backend.add(acc, &dropped(backend, dropout, place, through)?)
-    }
-}
-
-impl<B: Backend> Model<B> {
-    /// Attaches LoRA factors to the weight of a layer's map, in place of earlier ones.
-    ///
-    /// # Errors
-    /// Factors of other sizes than the map's, and a map that the model lacks.
-    pub fn set_lora(&mut self, id: LinearId, lora: LoraWeights) -> Result<(), BackendError> {
-        let [out, input] = self.decoder.linear_shape(id);
-        let LoraWeights { a, mut b, rank, scaling } = lora;
-        check(a.len() == rank * input && b.len() == out * rank, || {
-            format!("factors of {} and {} values for a map of {out} x {input}", a.len(), b.len())
-        })?;
-        b.iter_mut().for_each(|b| *b = (scaling * f64::from(*b)) as f32);
-        let pack = |weight, out, input| self.backend.pack(LinearWeights { weight, out, input, bias: None });
-        let is_of = |param: &Param| match &param.role {
-            Role::Weight(pieces) => pieces.iter().any(|piece| piece.linear == id),
-            _ => false,
-        };
-        let module = self.decoder.params.iter().position(is_of).unwrap_or(0);
-        let factors = Factors { a: pack(a, rank, input)?, b: pack(b, out, rank)?, module };
-        let map = match id {
-            LinearId::Layer { layer, kind } => self.layers.get_mut(layer).and_then(|l| l.map_mut(kind)),
-            LinearId::Head => None,
-        };
-        let map =
-            map.ok_or_else(|| BackendError::new(format!("the model has no {id:?} that can be adapted")))?;
-        map.factors = Some(factors);
-        Ok(())
-    }
-}
-
-impl<B: Backend> Layer<B> {
-    /// A map, where the layer has it.
-    pub(super) fn map(&self, kind: LinearKind) -> Option<&Map<B>> {
-        Some(match kind {
-            LinearKind::Q => &self.q,
-            LinearKind::K => &self.k,
-            LinearKind::V => &self.v,
-            LinearKind::O => &self.o,
-            LinearKind::Gate => return self.gate.as_ref(),
-            LinearKind::Up => &self.up,
-            LinearKind::Down => &self.down,
-        })
-    }
-
-    fn map_mut(&mut self, kind: LinearKind) -> Option<&mut Map<B>> {
-        Some(match kind {
-            LinearKind::Q => &mut self.q,
-            LinearKind::K => &mut self.k,
-            LinearKind::V => &mut self.v,
-            LinearKind::O => &mut self.o,
-            LinearKind::Gate => return self.gate.as_mut(),
-            LinearKind::Up => &mut self.up,
-            LinearKind::Down => &mut self.down,
-        })
     }
 }

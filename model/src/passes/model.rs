@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use gstore_core::parallel::map;
 use gstore_core::{Cancel, Cancelled};
 
-use super::map::Map;
+use super::load::{LoadError, Merge, Read, incomplete};
+use super::map::{LoraWeights, Map};
 use super::parts::{Packing, Parts};
 use super::rope::Rope;
-use crate::architectures::{Decoder, LinearId, LinearKind, NormId, NormPlace, Param, Positions};
-use crate::at_once::OutOfMemory;
-use crate::backend::{AttentionForm, Backend, BackendError, LinearWeights, NormForm, NormWeights};
+use crate::architectures::{Decoder, LinearId, LinearKind, NormId, NormPlace, Param, Positions, Role};
+use crate::backend::{AttentionForm, Backend, BackendError, NormForm, NormWeights};
 use crate::weights::{ModelError, ModelFolder};
 
 /// A decoder, loaded and packed.
@@ -42,47 +42,6 @@ pub(super) struct Layer<B: Backend> {
     pub norms: BTreeMap<NormPlace, NormWeights<B::Tensor>>,
     pub attention: AttentionForm,
 }
-
-/// Why a model could not be put on a backend.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The folder is not usable.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The backend refused.
-    #[error("the backend could not take the weights: {0}")]
-    Backend(#[from] BackendError),
-    /// A form of the gradient without the optimizer's moments that it needs.
-    #[error("a form of the gradient needs moments of {values} values, {found} are there")]
-    Moments {
-        /// Values of the differentiated tensors.
-        values: usize,
-        /// Values of a moment.
-        found: usize,
-    },
-    /// Hidden states of a layer that the model lacks.
-    #[error("the model has {layers} layers, so there are no hidden states after {layer}")]
-    NoLayer {
-        /// The layer asked for.
-        layer: usize,
-        /// What there is.
-        layers: usize,
-    },
-}
-
-impl OutOfMemory for LoadError {
-    fn is_out_of_memory(&self) -> bool {
-        matches!(self, LoadError::Backend(error) if error.is_out_of_memory())
-    }
-}
-
-/// Gives the values of a tensor.
-pub type Read<'a> = &'a mut dyn FnMut(&Param) -> Result<Vec<f32>, ModelError>;
-
-/// Changes the weight `[out, input]` of a module before it is packed, e.g. merges an adapter into it.
-/// Gets the module's name.
-pub type Merge<'a> = &'a mut dyn FnMut(&str, &mut LinearWeights) -> Result<(), ModelError>;
 
 impl<B: Backend> Model<B> {
     /// Reads and packs the weights of a checked folder.
@@ -199,6 +158,25 @@ impl<B: Backend> Model<B> {
         (weights.into_iter().filter_map(own).collect(), self.rope)
     }
 
+    /// Attaches LoRA factors to the weight of a layer's map, in place of earlier ones.
+    ///
+    /// # Errors
+    /// Factors of other sizes than the map's, and a map that the model lacks.
+    pub fn set_lora(&mut self, id: LinearId, lora: LoraWeights) -> Result<(), BackendError> {
+        let is_of = |param: &Param| match &param.role {
+            Role::Weight(pieces) => pieces.iter().any(|piece| piece.linear == id),
+            _ => false,
+        };
+        let module = self.decoder.params.iter().position(is_of).unwrap_or(0);
+        let map = match id {
+            LinearId::Layer { layer, kind } => self.layers.get_mut(layer).and_then(|l| l.map_mut(kind)),
+            LinearId::Head => None,
+        };
+        let map =
+            map.ok_or_else(|| BackendError::new(format!("the model has no {id:?} that can be adapted")))?;
+        map.adapt(&self.backend, self.decoder.linear_shape(id), lora, module)
+    }
+
     /// What the model computes.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
@@ -212,6 +190,33 @@ impl<B: Backend> Model<B> {
     /// The form of a norm.
     pub(super) fn norm_form(&self) -> NormForm {
         self.decoder.norm
+    }
+}
+
+impl<B: Backend> Layer<B> {
+    /// A map, where the layer has it.
+    pub(super) fn map(&self, kind: LinearKind) -> Option<&Map<B>> {
+        Some(match kind {
+            LinearKind::Q => &self.q,
+            LinearKind::K => &self.k,
+            LinearKind::V => &self.v,
+            LinearKind::O => &self.o,
+            LinearKind::Gate => return self.gate.as_ref(),
+            LinearKind::Up => &self.up,
+            LinearKind::Down => &self.down,
+        })
+    }
+
+    fn map_mut(&mut self, kind: LinearKind) -> Option<&mut Map<B>> {
+        Some(match kind {
+            LinearKind::Q => &mut self.q,
+            LinearKind::K => &mut self.k,
+            LinearKind::V => &mut self.v,
+            LinearKind::O => &mut self.o,
+            LinearKind::Gate => return self.gate.as_mut(),
+            LinearKind::Up => &mut self.up,
+            LinearKind::Down => &mut self.down,
+        })
     }
 }
 
@@ -267,9 +272,4 @@ fn rope(decoder: &Decoder) -> Option<Rope> {
         }
         Positions::Learned => None,
     }
-}
-
-/// A family's description that lacks a part: a defect of the description, not of the user's files.
-pub(super) fn incomplete(decoder: &Decoder, what: &str) -> LoadError {
-    BackendError::new(format!("the description of {} lacks {what}", decoder.architecture)).into()
 }

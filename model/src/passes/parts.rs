@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::model::{LoadError, Merge, incomplete};
+use super::load::{LoadError, Merge, incomplete};
 use crate::architectures::{Decoder, LinearId, NormId, Param, Piece, Role};
 use crate::backend::{Backend, BackendError, LinearWeights, NormWeights};
 use crate::weights::ModelError;

@@ -1,9 +1,7 @@
-//! Passes of a perturbed objective, which compares a model's logits with those of a starting point.
+//! What a perturbed objective starts from: it compares a model's logits with those of a starting point.
 
 use super::forward::Forward;
-use super::head::HeadLoss;
 use super::model::Model;
-use super::sink::Sink;
 use crate::backend::{Backend, BackendError, check};
 
 /// Where a perturbed objective starts from, for one batch.
@@ -22,7 +20,7 @@ pub struct StartingPoint<'a, B: Backend> {
 
 impl<B: Backend> StartingPoint<'_, B> {
     /// An error unless it is of the rows of the batch.
-    fn check(&self, forward: &Forward<B>) -> Result<(), BackendError> {
+    pub(super) fn check(&self, forward: &Forward<B>) -> Result<(), BackendError> {
         let (due, width) = (forward.layout.scored_rows.len(), self.model.decoder.hidden_size);
         let (found, factors) = (self.model.backend.size(self.hidden), self.factors.len());
         check(found == (due, width) && factors == due, || {
@@ -37,38 +35,5 @@ impl<B: Backend> StartingPoint<'_, B> {
             None => model.backend.linear(&model.head, &hidden, None),
             Some(_) => model.backend.tensor(model.logits(&hidden)?, rows.len(), model.decoder.vocab_size),
         }
-    }
-}
-
-impl<B: Backend> Model<B> {
-    /// Perturbed loss of each scored row, in the order of `layout.scored_rows`.
-    ///
-    /// # Errors
-    /// Hidden states or factors of other rows than the batch has.
-    pub fn perturbed_losses(
-        &self,
-        forward: &Forward<B>,
-        from: &StartingPoint<'_, B>,
-    ) -> Result<Vec<f32>, BackendError> {
-        let hidden = self.scored_hidden(forward)?;
-        from.check(forward)?;
-        let loss = HeadLoss::Perturbed(from);
-        let output = self.head_by_pieces(&forward.layout, &hidden, &loss, (None, false), None)?;
-        Ok(output.losses)
-    }
-
-    /// Losses as [`Model::perturbed_losses`], and the factors of every wanted slot to the sink, as
-    /// [`Model::backward`] does.
-    ///
-    /// # Errors
-    /// As both.
-    pub fn backward_perturbed(
-        &self,
-        forward: Forward<B>,
-        from: &StartingPoint<'_, B>,
-        sink: &mut dyn Sink<B>,
-    ) -> Result<Vec<f32>, BackendError> {
-        from.check(&forward)?;
-        self.backward_of(forward, &HeadLoss::Perturbed(from), sink)
     }
 }

@@ -8,10 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::forward::{Forward, LastRows, Rows};
-use super::head::HeadLoss;
 use super::layer::{Normed, QueryRows, Saved};
 use super::model::{Layer, Model};
-use super::sink::Sink;
 use crate::architectures::{LinearId, LinearKind, Mlp, NormPlace, Residual};
 use crate::backend::{
     Attention, Backend, BackendError, ColumnMap, LinearWeights, NormFactors, NormWeights, check,
@@ -141,24 +139,6 @@ impl<B: Backend> LayerTangent<'_, B> {
 }
 
 impl<B: Backend> Model<B> {
-    /// The product of a batch's Gauss-Newton matrix with a direction: its factors go to the sink, as those of
-    /// a gradient do in [`Model::backward`]. The matrix is `sum_t w_t J_t' (diag p_t - p_t p_t') J_t` over
-    /// scored rows t with their weights, where J_t is the Jacobian of the row's logits and p_t their softmax:
-    /// that is also the Fisher matrix of the cross-entropy. Returns half the quadratic form of each row,
-    /// without weights.
-    ///
-    /// # Errors
-    /// As [`Model::backward`], and a direction that moves layers that the forward pass did not keep.
-    pub fn gauss_newton(
-        &self,
-        forward: Forward<B>,
-        along: &Direction<B>,
-        sink: &mut dyn Sink<B>,
-    ) -> Result<Vec<f32>, BackendError> {
-        let moved = self.moved_head(&forward, along)?;
-        self.backward_of(forward, &HeadLoss::Along(&moved), sink)
-    }
-
     /// The tangent of the logits of the scored rows, row-major on the host; for tests and short prompts.
     ///
     /// # Errors
@@ -191,7 +171,7 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    fn moved_head<'a>(
+    pub(super) fn moved_head<'a>(
         &self,
         forward: &Forward<B>,
         along: &'a Direction<B>,

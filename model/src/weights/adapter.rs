@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::digest::trained_on;
 use super::finite::check_finite;
 use super::folder::{ModelFolder, hint_of_checkpoints};
 use super::lora_config::LoraConfig;
+use super::trained_on::trained_on;
 use crate::architectures::Param;
 use crate::files::ModelError;
 use crate::files::TensorSet;

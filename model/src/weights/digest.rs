@@ -37,13 +37,14 @@ use super::adapter::Adapter;
 use super::finite::not_finite_in;
 use super::folder::ModelFolder;
 use super::own_state::{OwnState, check_written};
+use super::trained_on::{described, named_base};
 use crate::architectures::{
     Decoder, HeadNorm, Mlp, NormPlace, Param, Positions, Residual, Role, RopeScaling,
 };
 use crate::backend::{Activation, NormKind};
 use crate::files::ModelError;
 use crate::files::TensorSet;
-use crate::files::{json, names};
+use crate::files::names;
 
 /// Computes the identity of a checkpoint; reads all weights once.
 ///
@@ -186,39 +187,6 @@ impl BaseDigest {
         add_forward(&mut hasher, &self.decoder);
         Ok(CheckpointId::of_hash(hasher.finalize().as_bytes()))
     }
-}
-
-/// The model that a checkpoint was trained on, as far as its folder says it.
-pub(super) fn trained_on(checkpoint: &Path) -> Result<Option<String>, ModelError> {
-    let name = named_base(checkpoint)?;
-    Ok(match OwnState::read(checkpoint)?.and_then(|state| state.base()) {
-        Some(trained) => Some(described(name, &trained)),
-        None => name,
-    })
-}
-
-/// A model by its name and the first digits of its digest.
-fn described(name: Option<String>, id: &CheckpointId) -> String {
-    let digest = id.short();
-    match name {
-        Some(name) => format!("{name}, when its digest began with {digest}"),
-        None => format!("a model whose digest begins with {digest}"),
-    }
-}
-
-/// The base that an adapter's configuration names. A relative path is one of where it was trained, which is looked for
-/// above the adapter: a message that names it from here can be followed.
-fn named_base(checkpoint: &Path) -> Result<Option<String>, ModelError> {
-    let path = checkpoint.join("adapter_config.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let config = json::read(&path)?;
-    let name = config.get("base_model_name_or_path").and_then(|name| name.as_str());
-    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
-    let mut above = checkpoint.ancestors().map(|folder| folder.join(name));
-    let found = above.find(|folder| folder.join("config.json").is_file());
-    Ok(Some(found.map_or_else(|| name.to_owned(), |folder| folder.display().to_string())))
 }
 
 /// The same weights under another rotary base or epsilon are another function, so its

@@ -13,6 +13,7 @@ mod lora_config;
 mod moments;
 mod own_state;
 mod schedule;
+mod trained_on;
 mod trainer;
 
 pub use crate::files::{

@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::super::pool::Buffer;
+use super::operands::{Output, Right};
 use super::pack::{Packed, Panels};
-use super::product::{Output, Right};
 use super::{Add, Destination, Extra, Kernel, Left, PANEL, Panel, cut};
 use crate::backend::EachRows;
 

@@ -30,9 +30,9 @@ mod transpose;
 mod weights;
 
 pub(super) use self::by_column::gram;
-pub(super) use self::operands::{Add, Destination, Extra, Left, Panel};
+pub(super) use self::operands::{Add, Destination, Extra, Left, Output, Panel, Right};
 pub(super) use self::pack::{Packed, Panels};
-pub(super) use self::product::{Output, Right, linear, multiply};
+pub(super) use self::product::{linear, multiply};
 pub(super) use self::sums::add_sums_of_rounded;
 pub(super) use self::weights::{Format, Weights};
 

@@ -51,6 +51,27 @@ impl<'a> Panel<'a> {
     }
 }
 
+/// A product's destination of any width.
+pub(in super::super) struct Output<'a> {
+    /// The rows.
+    pub data: &'a mut [f32],
+    /// Values from row to row.
+    pub stride: usize,
+    /// Columns.
+    pub cols: usize,
+}
+
+/// A right factor as it lies in memory: `k` rows that start `stride` values apart.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Right<'a> {
+    /// The rows.
+    pub data: &'a [f32],
+    /// Values from row to row.
+    pub stride: usize,
+    /// Rows.
+    pub k: usize,
+}
+
 /// Where a product of `cols` columns goes.
 pub(in super::super) struct Destination<'a> {
     /// The rows.

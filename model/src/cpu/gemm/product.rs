@@ -3,6 +3,7 @@
 use super::super::level::Simd;
 use super::super::pool::Buffer;
 use super::by_column;
+use super::operands::{Output, Right};
 use super::pack::copy_panel;
 use super::weights::{Format, Side, round};
 use super::{Add, Destination, Extra, Kernel, Kernels, Left, LeftReads, PANEL, PairedKernel, Panel, cut};
@@ -116,27 +117,6 @@ pub(super) fn narrow(paired: Option<&PairedKernel>, from: &[f32], to: &mut [u16]
     for (from, to) in from.iter().zip(to) {
         *to = (round(*from).to_bits() >> 16) as u16;
     }
-}
-
-/// A product's destination of any width.
-pub(in super::super) struct Output<'a> {
-    /// The rows.
-    pub data: &'a mut [f32],
-    /// Values from row to row.
-    pub stride: usize,
-    /// Columns.
-    pub cols: usize,
-}
-
-/// A right factor as it lies in memory: `k` rows that start `stride` values apart.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Right<'a> {
-    /// The rows.
-    pub data: &'a [f32],
-    /// Values from row to row.
-    pub stride: usize,
-    /// Rows.
-    pub k: usize,
 }
 
 /// `to = a b`, or added to `to`, in f32.

@@ -4,7 +4,8 @@
 
 use super::super::level::Simd;
 use super::super::pool::Buffer;
-use super::product::{Output, Right, apart, multiply, narrow};
+use super::operands::{Output, Right};
+use super::product::{apart, multiply, narrow};
 use super::transpose::transpose;
 use super::weights::round;
 use super::{Add, Destination, Extra, Kernels, Left, PANEL, PairedKernel, Panel, cut};

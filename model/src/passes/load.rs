@@ -1,0 +1,52 @@
+//! What puts a model on a backend is given, and why it could not.
+
+use crate::architectures::{Decoder, Param};
+use crate::at_once::OutOfMemory;
+use crate::backend::{BackendError, LinearWeights};
+use crate::weights::ModelError;
+
+/// Why a model could not be put on a backend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The folder is not usable.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The backend refused.
+    #[error("the backend could not take the weights: {0}")]
+    Backend(#[from] BackendError),
+    /// A form of the gradient without the optimizer's moments that it needs.
+    #[error("a form of the gradient needs moments of {values} values, {found} are there")]
+    Moments {
+        /// Values of the differentiated tensors.
+        values: usize,
+        /// Values of a moment.
+        found: usize,
+    },
+    /// Hidden states of a layer that the model lacks.
+    #[error("the model has {layers} layers, so there are no hidden states after {layer}")]
+    NoLayer {
+        /// The layer asked for.
+        layer: usize,
+        /// What there is.
+        layers: usize,
+    },
+}
+
+impl OutOfMemory for LoadError {
+    fn is_out_of_memory(&self) -> bool {
+        matches!(self, LoadError::Backend(error) if error.is_out_of_memory())
+    }
+}
+
+/// Gives the values of a tensor.
+pub type Read<'a> = &'a mut dyn FnMut(&Param) -> Result<Vec<f32>, ModelError>;
+
+/// Changes the weight `[out, input]` of a module before it is packed, e.g. merges an adapter into it.
+/// Gets the module's name.
+pub type Merge<'a> = &'a mut dyn FnMut(&str, &mut LinearWeights) -> Result<(), ModelError>;
+
+/// A family's description that lacks a part: a defect of the description, not of the user's files.
+pub(super) fn incomplete(decoder: &Decoder, what: &str) -> LoadError {
+    BackendError::new(format!("the description of {} lacks {what}", decoder.architecture)).into()
+}
