@@ -12,7 +12,7 @@ use super::batch::{Batch, TargetSample};
 use super::error::PassError;
 use super::gradients::GradientRows;
 use super::head::HeadRows;
-use super::runner::BatchRunner;
+use super::pass::BatchRunner;
 use super::sink::ModuleSink;
 
 /// Directions of an engine's weights. Calls may run side by side from any number of threads.

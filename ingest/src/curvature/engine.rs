@@ -13,7 +13,8 @@ use super::directions::Directions;
 use super::error::{CurvatureLoadError, PassError};
 use super::gradients::EachGradients;
 use super::modules::Modules;
-use super::runner::{BatchRunner, Runner};
+use super::pass::BatchRunner;
+use super::runner::Runner;
 use super::tokens::EachFactors;
 use crate::gradient::{CheckpointSource, ModuleSelection};
 

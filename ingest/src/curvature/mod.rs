@@ -28,6 +28,7 @@ mod gradients;
 mod head;
 mod labels;
 mod modules;
+mod pass;
 mod runner;
 mod sink;
 mod tokens;

@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use super::device::{DeviceFeatures, GradientBackend};
 use super::factored::FactorMaps;
-use super::features::{GradFeatures, Projector};
+use super::features::GradFeatures;
 use super::forms::{EpsPlacement, GradForm};
+use super::projector::Projector;
 use crate::projection::{
     BLOCK, FactoredProjector, FlatProjector, Last, SideEntries, SideMatrix, tensor_modules,
 };

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::energies::{Energies, squares};
 use super::forms::GradForm;
 use super::peaks::Peaks;
-use crate::projection::{FactoredProjector, FlatProjector, Shape, Way, tensor_modules};
+use super::projector::Projector;
+use crate::projection::tensor_modules;
 use gstore_model::LoadError;
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::Moments;
@@ -33,60 +34,6 @@ impl GradFeatures {
             }
         }
         Ok(())
-    }
-}
-
-/// How a gradient becomes short.
-pub enum Projector {
-    /// All tensors as one vector.
-    Flat(FlatProjector),
-    /// Each module by itself.
-    Factored {
-        /// The modules' matrices.
-        projector: FactoredProjector,
-        /// How each module's plain gradient is projected. Any other form needs the gradient itself, and that
-        /// of an adapter always exists.
-        ways: Vec<Way>,
-    },
-}
-
-impl Projector {
-    /// Length of a projected vector.
-    pub fn dim(&self) -> usize {
-        match self {
-            Projector::Flat(flat) => flat.dim(),
-            Projector::Factored { projector, .. } => projector.dim(),
-        }
-    }
-
-    /// Length of what is said of a gradient's residual: two numbers a module where it is wanted.
-    pub fn residual_dim(&self) -> usize {
-        match self {
-            Projector::Factored { projector, .. } if projector.wants_residual() => {
-                2 * projector.modules().len()
-            }
-            _ => 0,
-        }
-    }
-
-    /// The same projection, of gradients that are all formed.
-    pub(super) fn of_formed(self) -> Projector {
-        match self {
-            Projector::Factored { projector, .. } => {
-                let ways = vec![Way::Formed; projector.modules().len()];
-                Projector::Factored { projector, ways }
-            }
-            flat => flat,
-        }
-    }
-
-    /// Whether the plain gradient of a module is projected from its factors.
-    pub(super) fn uses_factors(&self, module: usize) -> bool {
-        let Projector::Factored { projector, ways } = self else { return false };
-        // A tensor of one axis has no factors, whatever way is asked for.
-        let has_factors =
-            projector.modules().get(module).is_some_and(|m| !matches!(m.shape, Shape::Vector { .. }));
-        has_factors && ways.get(module) == Some(&Way::Factors)
     }
 }
 

@@ -7,6 +7,7 @@
 //! - gradients are of a sample's loss: the reduction of the losses of its scored tokens
 //! - weights, their gradients and their moments are `[out, input]`, whatever the file's order
 
+mod asked;
 #[cfg(feature = "on-cuda")]
 mod cuda;
 mod device;
@@ -18,17 +19,20 @@ mod features;
 mod formed;
 mod forms;
 mod peaks;
+mod projector;
 mod runner;
 mod tracked;
 mod weights;
 
+pub use asked::{EngineOptions, LossForm, SampleOutput, Want};
 pub use device::GradientBackend;
 pub(crate) use engine::check_sample;
-pub use engine::{CheckpointSource, Engine, EngineOptions, LossForm, SampleOutput, Want};
+pub use engine::{CheckpointSource, Engine};
 pub use error::EngineError;
-pub use features::{GradFeatures, Projector};
+pub use features::GradFeatures;
 pub use forms::{
     AdamParams, BiasCorrection, EpsPlacement, GradForm, adam_feature, normalised_feature, sign_feature,
 };
+pub use projector::Projector;
 pub use tracked::{ModuleSelection, SelectionError, tensor_specs};
 pub use weights::module_shapes;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::features::Projector;
+use super::projector::Projector;
 use crate::projection::kurtosis;
 use gstore_model::{Backend, BackendError};
 

@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::asked::{EngineOptions, LossForm, SampleOutput, Want};
 use super::device::{DeviceFeatures, GradientBackend, Sums, whole};
-use super::engine::{EngineOptions, LossForm, SampleOutput, Want};
 use super::error::EngineError;
-use super::features::{Accumulator, GradFeatures, Projector, parts};
+use super::features::{Accumulator, GradFeatures, parts};
 use super::peaks::Peaks;
+use super::projector::Projector;
 use super::weights::WeightGradients;
 use crate::projection::FlatProjector;
 use gstore_model::gradients::{LoraFactors, LoraSink, Place};

@@ -1,9 +1,6 @@
 //! The kinds of projection and the sizes that belong to them.
 
 use std::fmt;
-use std::str::FromStr;
-
-use super::error::ProjectionError;
 
 /// Non-zeros per column of `sjlt` unless asked otherwise.
 pub(super) const DEFAULT_S: u32 = 4;
@@ -121,30 +118,6 @@ fn fact_side(dim: u32) -> u32 {
 impl fmt::Display for ProjectionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl FromStr for ProjectionKind {
-    type Err = ProjectionError;
-
-    fn from_str(text: &str) -> Result<Self, ProjectionError> {
-        match text {
-            "none" => Ok(ProjectionKind::None),
-            "sjlt" => Ok(ProjectionKind::Sjlt { s: DEFAULT_S }),
-            "rademacher" => Ok(ProjectionKind::Rademacher),
-            "gaussian" => Ok(ProjectionKind::Gaussian),
-            "mask" => Ok(ProjectionKind::Mask),
-            "two_sided" => {
-                Ok(ProjectionKind::TwoSided { k_out: 0, k_in: 0 }.for_module_dim(DEFAULT_MODULE_DIM))
-            }
-            "fact_mask" => {
-                Ok(ProjectionKind::FactMask { k_out: 0, k_in: 0 }.for_module_dim(DEFAULT_MODULE_DIM))
-            }
-            "fact_sjlt" => {
-                Ok(ProjectionKind::FactSjlt { k_out: 0, k_in: 0 }.for_module_dim(DEFAULT_MODULE_DIM))
-            }
-            _ => Err(ProjectionError::UnknownKind(text.to_owned())),
-        }
     }
 }
 

@@ -20,22 +20,26 @@ mod groups;
 mod key;
 mod kind;
 mod mask;
+mod modules;
 mod none;
 mod philox;
 mod rademacher;
 mod sjlt;
 mod spec;
 mod summed;
+mod text;
 
 pub use error::ProjectionError;
 pub use factored::{
-    EigenBasis, EigenBlock, Explanation, FactoredProjector, KURTOSIS_LIMIT, Last, ModuleShape, Noise,
-    OutFactors, Shape, SideEntries, Way, choose, explain, kurtosis, modules_of, noise, table_bytes,
+    Explanation, FactoredProjector, KURTOSIS_LIMIT, Last, Noise, OutFactors, Way, choose, explain, kurtosis,
+    noise, table_bytes,
 };
-pub(crate) use factored::{NOMINAL_TOKENS, SideMatrix, choose_module, tensor_modules};
+pub(crate) use factored::{NOMINAL_TOKENS, choose_module};
 pub use flat::FlatProjector;
 pub(crate) use flat::TABLE_BUDGET;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};
+pub use modules::{EigenBasis, EigenBlock, ModuleShape, Shape, SideEntries, modules_of};
+pub(crate) use modules::{SideMatrix, tensor_modules};
 pub use spec::ProjectionSpec;
 pub use summed::BLOCK;
 

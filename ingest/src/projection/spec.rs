@@ -1,14 +1,13 @@
 //! Projection specifications, their checks and their fingerprints.
 
-use std::fmt;
 use std::sync::Arc;
 
 use gstore_store::{canonical_json, sha256_hex};
 use serde_json::json;
 
 use super::error::ProjectionError;
-use super::factored::{EigenBasis, EigenBlock, ModuleShape};
 use super::kind::{DEFAULT_S, ProjectionKind};
+use super::modules::{EigenBasis, EigenBlock, ModuleShape};
 
 /// Version of the definitions: part of every fingerprint.
 const VERSION: &str = "proj-v1";
@@ -135,71 +134,9 @@ impl ProjectionSpec {
     }
 }
 
-const PER_MODULE: &str = " a module";
-const EACH: &str = ", another matrix for each checkpoint";
-
-impl fmt::Display for ProjectionSpec {
-    /// `sjlt, 8192, seed 0`; `fact_sjlt, 1024 a module, seed 0`;
-    /// `ekfac, 1024 a module, factors 2bcae9c5fef4`; `none`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, dim, seed, per_checkpoint, basis } = self;
-        if *kind == ProjectionKind::None {
-            return f.write_str("none");
-        }
-        if let Some(basis) = basis {
-            return write!(f, "{kind}, {dim}{PER_MODULE}, factors {:.12}", basis.digest());
-        }
-        let unit = if kind.is_factored() { PER_MODULE } else { "" };
-        let scope = if *per_checkpoint { EACH } else { "" };
-        write!(f, "{kind}, {dim}{unit}, seed {seed}{scope}")
-    }
-}
-
-impl ProjectionSpec {
-    /// The projection that prints like this, with the sides that suit its dimension; `None` for another text,
-    /// and for `ekfac`, which needs the factors.
-    /// Its fingerprint says whether it is the one that was meant.
-    pub fn from_text(text: &str) -> Option<Self> {
-        if text == "none" {
-            return Some(Self::none());
-        }
-        let (text, per_checkpoint) = match text.strip_suffix(EACH) {
-            Some(rest) => (rest, true),
-            None => (text, false),
-        };
-        let mut parts = text.split(", ");
-        let (kind, dim, seed) = (parts.next()?, parts.next()?, parts.next()?);
-        let kind: ProjectionKind = kind.parse().ok()?;
-        let dim = dim.strip_suffix(PER_MODULE).unwrap_or(dim).parse().ok()?;
-        let seed = seed.strip_prefix("seed ")?.parse().ok()?;
-        let sized = Self { seed, per_checkpoint, ..Self::sized(kind, dim) };
-        parts.next().is_none().then_some(sized)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_printed_is_read_back() {
-        for name in ["none", "sjlt", "rademacher", "gaussian", "mask", "two_sided", "fact_mask", "fact_sjlt"]
-        {
-            let kind: ProjectionKind = name.parse().unwrap();
-            for (seed, per_checkpoint) in [(0, false), (u64::MAX, true)] {
-                let spec = match kind {
-                    ProjectionKind::None => ProjectionSpec::none(),
-                    kind => ProjectionSpec { seed, per_checkpoint, ..ProjectionSpec::sized(kind, 512) },
-                };
-                assert_eq!(ProjectionSpec::from_text(&spec.to_string()), Some(spec));
-            }
-        }
-        for text in
-            ["", "sjlt", "sjlt, 8192", "sjlt, 8192, seed x", "sjlt, 8192, seed 0, more", "fjlt, 8, seed 0"]
-        {
-            assert_eq!(ProjectionSpec::from_text(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn fingerprint_covers_every_field_and_is_frozen() {

@@ -3,8 +3,8 @@
 //! Only shapes and a nominal number of tokens enter, never the tokens of a sample: the two ways differ in the
 //! last bits, and a row must not depend on its batch.
 
-use super::module::{ModuleShape, Shape};
 use crate::projection::kind::ProjectionKind;
+use crate::projection::modules::{ModuleShape, Shape, SideEntry};
 use crate::projection::spec::ProjectionSpec;
 
 /// Tokens of the sample that costs are reckoned for unless the caller knows better.
@@ -119,7 +119,7 @@ fn cheaper(cost: Cost, needs_formed: bool) -> Way {
 
 /// Bytes that a projector holds for a module once it was asked for its matrices.
 pub fn table_bytes(spec: &ProjectionSpec, module: &ModuleShape) -> u64 {
-    const ENTRY: u64 = size_of::<super::side::SideEntry>() as u64;
+    const ENTRY: u64 = size_of::<SideEntry>() as u64;
     let shape = module.shape;
     let (rows, columns) = shape.matrix();
     let (rows, columns) = (rows as u64, columns as u64);

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use super::cost::{self, Cost, Way};
-use super::module::{ModuleShape, Shape};
 use super::noise::{Noise, noise};
 use crate::projection::error::ProjectionError;
 use crate::projection::kind::ProjectionKind;
+use crate::projection::modules::{ModuleShape, Shape};
 use crate::projection::spec::ProjectionSpec;
 
 /// One module of an [`Explanation`].

@@ -5,8 +5,8 @@
 //! Reads the fewest values of all, and loses quality silently where a few channels carry the gradient: opt-in
 //! only ([`super::kurtosis()`]).
 
-use super::side::{SideEntry, SideMatrix};
 use crate::projection::mask;
+use crate::projection::modules::{SideEntry, SideMatrix};
 use crate::projection::philox::Words;
 
 /// The `mask` of `rows` of `columns` coordinates, times the root of each stratum's length.
@@ -25,8 +25,8 @@ pub(super) fn side(words: Words, rows: u32, columns: usize, bias: bool) -> SideM
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::factored::SideEntries;
     use crate::projection::key::{Side, derive_key};
+    use crate::projection::modules::SideEntries;
     use crate::projection::philox::Tag;
 
     #[test]

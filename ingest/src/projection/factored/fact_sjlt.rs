@@ -2,7 +2,7 @@
 //!
 //! A token costs one addition per value of either side, and no channel is left out.
 
-use super::side::{SideEntry, SideMatrix};
+use crate::projection::modules::{SideEntry, SideMatrix};
 use crate::projection::philox::Words;
 use crate::projection::sjlt::{NEGATIVE, Sjlt};
 use crate::projection::summed::SummedKind;
@@ -42,8 +42,8 @@ pub(super) fn scatter<T: Copy + Into<f64>>(packed: &[u32], values: &[T], out: &m
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::factored::SideEntries;
     use crate::projection::key::{Side, derive_key};
+    use crate::projection::modules::SideEntries;
     use crate::projection::philox::Tag;
 
     fn words(side: Side) -> Words {

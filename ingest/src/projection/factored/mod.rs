@@ -15,23 +15,17 @@
 //! - a tensor of one axis has no factors; it is projected by `sjlt` with s = 1
 
 mod cost;
-mod eigen;
 mod explain;
 mod fact_mask;
 mod fact_sjlt;
 mod kurtosis;
-mod module;
 mod noise;
 mod projector;
-mod side;
 mod sparse;
 mod two_sided;
 
 pub use cost::{NOMINAL_TOKENS, Way, choose, choose_module, table_bytes};
-pub use eigen::{EigenBasis, EigenBlock};
 pub use explain::{Explanation, explain};
 pub use kurtosis::{KURTOSIS_LIMIT, kurtosis};
-pub use module::{ModuleShape, Shape, modules_of, tensor_modules};
 pub use noise::{Noise, noise};
 pub use projector::{FactoredProjector, Last, OutFactors};
-pub use side::{SideEntries, SideMatrix};

@@ -12,8 +12,8 @@
 //! gives the formula of the single product `v_out v_in + v_out r_in^2 + v_in r_out^2`, `v = (1 + r^2)/k`.
 //! Measured values: `docs/methods.md`.
 
-use super::module::Shape;
 use crate::projection::kind::ProjectionKind;
+use crate::projection::modules::Shape;
 use crate::projection::spec::ProjectionSpec;
 
 /// Variances of the inner product of two unit gradients.

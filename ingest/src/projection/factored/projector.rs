@@ -6,13 +6,12 @@ use std::sync::OnceLock;
 
 use gstore_store::ModuleGroup;
 
-use super::module::{ModuleShape, Shape};
-use super::side::{SideEntry, SideMatrix};
 use super::{fact_mask, fact_sjlt, sparse, two_sided};
 use crate::projection::error::ProjectionError;
 use crate::projection::groups;
 use crate::projection::key::{Side, derive_key};
 use crate::projection::kind::ProjectionKind;
+use crate::projection::modules::{ModuleShape, Shape, SideEntry, SideMatrix, Sides};
 use crate::projection::philox::{Tag, Words};
 use crate::projection::spec::ProjectionSpec;
 
@@ -33,14 +32,6 @@ pub struct FactoredProjector {
     /// First coordinate of each module, and their number.
     starts: Vec<usize>,
     groups: Vec<ModuleGroup>,
-}
-
-/// The matrices of both sides of a module.
-pub struct Sides {
-    /// Of the output gradients, or of the one-hot token of an embedding.
-    pub out: SideMatrix,
-    /// Of the inputs, or of the hidden gradient of an embedding.
-    pub input: SideMatrix,
 }
 
 /// What some tokens give to the output side.

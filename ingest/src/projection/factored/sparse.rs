@@ -1,6 +1,6 @@
 //! Projection of a formed gradient by two sparse sides.
 
-use super::side::{SideEntries, SideEntry, SideMatrix};
+use crate::projection::modules::{SideEntries, SideEntry, SideMatrix};
 
 /// The entries of a side ordered by destination, sources ascending within one.
 pub(super) fn by_destination(side: &SideMatrix) -> Vec<SideEntry> {

@@ -3,7 +3,7 @@
 //! For comparison: of nearly equal gradients of one token it keeps an effective dimension of only
 //! `k_out k_in / (k_out + k_in)`, which recovers with the number of tokens.
 
-use super::side::{SideEntries, SideMatrix};
+use crate::projection::modules::{SideEntries, SideMatrix};
 use crate::projection::philox::Words;
 use crate::projection::rademacher::Rademacher;
 use crate::projection::summed::SummedKind;

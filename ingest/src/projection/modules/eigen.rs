@@ -12,8 +12,7 @@ use gstore_model::architectures::{Decoder, Role};
 use gstore_store::sha256_hex;
 
 use super::module::ModuleShape;
-use super::projector::Sides;
-use super::side::SideMatrix;
+use super::side::{SideMatrix, Sides};
 use crate::projection::error::ProjectionError;
 use crate::projection::groups::module_of;
 
@@ -98,18 +97,18 @@ impl EigenBlock {
     }
 
     /// Whether all coordinates are kept.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in crate::projection) fn is_whole(&self) -> bool {
         self.lambda.len() == self.module.len()
     }
 
     /// The squared length of what is kept of a gradient, from its coordinates: their squares times L + d.
-    pub(super) fn energy(&self, coordinates: &[f32]) -> f64 {
+    pub(in crate::projection) fn energy(&self, coordinates: &[f32]) -> f64 {
         let square = |(value, lambda): (&f32, &f64)| f64::from(*value).powi(2) * (lambda + self.damping);
         coordinates.iter().zip(&self.lambda).map(square).sum()
     }
 
     /// Both sides as matrices.
-    pub(super) fn matrices(&self, bias: bool) -> Sides {
+    pub(in crate::projection) fn matrices(&self, bias: bool) -> Sides {
         let (k_out, k_in) = self.sides();
         Sides {
             out: SideMatrix::dense(k_out, self.module.out, self.out.clone(), false),
@@ -118,7 +117,7 @@ impl EigenBlock {
     }
 
     /// What each coordinate is multiplied by.
-    pub(super) fn scale(&self) -> Vec<f64> {
+    pub(in crate::projection) fn scale(&self) -> Vec<f64> {
         self.lambda.iter().map(|lambda| 1.0 / (lambda + self.damping).sqrt()).collect()
     }
 
@@ -267,7 +266,7 @@ impl EigenBasis {
     }
 
     /// Refuses modules that the factors lack, or have in another size.
-    pub(super) fn check(&self, modules: &[ModuleShape]) -> Result<(), ProjectionError> {
+    pub(in crate::projection) fn check(&self, modules: &[ModuleShape]) -> Result<(), ProjectionError> {
         let lacking =
             modules.iter().map(|module| module.name.as_str()).filter(|name| self.of(name).is_none());
         if let Some(modules) = named(lacking) {

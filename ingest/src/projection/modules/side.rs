@@ -1,4 +1,4 @@
-//! The matrix of one side of a module, as plain data that any backend can take.
+//! The matrices of the sides of a module, as plain data that any backend can take.
 
 /// A matrix of `rows x columns`, and the column of a bias.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +12,14 @@ pub struct SideMatrix {
     /// What each token's constant one adds to the projected values: one value per row, or empty without a
     /// bias.
     pub constant: Vec<f32>,
+}
+
+/// The matrices of both sides of a module.
+pub struct Sides {
+    /// Of the output gradients, or of the one-hot token of an embedding.
+    pub out: SideMatrix,
+    /// Of the inputs, or of the hidden gradient of an embedding.
+    pub input: SideMatrix,
 }
 
 /// Entries of a side, every scale factor included.
@@ -37,7 +45,7 @@ pub struct SideEntry {
 
 impl SideMatrix {
     /// Row-major `values` of all columns, of which the last is that of the bias if there is one.
-    pub(super) fn dense(rows: usize, columns: usize, values: Vec<f32>, bias: bool) -> Self {
+    pub(in crate::projection) fn dense(rows: usize, columns: usize, values: Vec<f32>, bias: bool) -> Self {
         if !bias {
             return Self { rows, columns, entries: SideEntries::Dense(values), constant: Vec::new() };
         }
@@ -51,7 +59,12 @@ impl SideMatrix {
     }
 
     /// Entries of all columns, ascending by source; the last column is that of the bias if there is one.
-    pub(super) fn sparse(rows: usize, columns: usize, mut entries: Vec<SideEntry>, bias: bool) -> Self {
+    pub(in crate::projection) fn sparse(
+        rows: usize,
+        columns: usize,
+        mut entries: Vec<SideEntry>,
+        bias: bool,
+    ) -> Self {
         let mut constant = Vec::new();
         if bias {
             constant.resize(rows, 0.0);
