@@ -11,10 +11,6 @@ use crate::layers::{FRONT_ENDS, code, folder_of, root, sources, word};
 /// Knots that are still there: the folder around the modules, and their names. A new one is refused, and one that
 /// is gone has to leave this list.
 const KNOTS: &[(&str, &str)] = &[
-    (
-        "ingest::pipeline",
-        "column compute describe foreign memory plan prepare projector register room run tracked work",
-    ),
     ("learn::features", "find open set"),
     ("query::influence", "prepare rank"),
     ("query::influence::prepare", "target_source target_vectors"),

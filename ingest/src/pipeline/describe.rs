@@ -10,8 +10,9 @@ use gstore_store::{
 };
 use serde_json::{Map, Value, json};
 
+use super::memory::RESIDUAL_NUMBERS;
 use super::request::IngestRequest;
-use super::tracked::{Measure, RESIDUAL_NUMBERS, Tracked};
+use super::tracked::{Measure, Tracked};
 use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement, LossForm};
 use gstore_model::Device;
 use gstore_model::params::TensorSpec;

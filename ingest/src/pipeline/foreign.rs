@@ -5,43 +5,14 @@
 //! Where a fine-tune brings such tokens, every text is looked through before anything is registered or
 //! computed, so that all of them are named at once. Memory: the places that are shown.
 
-use gstore_core::Cancel;
 use gstore_store::{DatasetPart, RowSet, Snapshot};
 
-use super::plan::encoder;
 use super::prepare::columns;
-use super::register::{AddRequest, each_record};
-use super::request::IngestRequest;
 use super::{IngestError, Progress, Unit};
 use gstore_data::{Content, EncodeError, TextEncoder, parse_record};
 
 /// Places that an error names.
 const SHOWN: usize = 5;
-
-/// Looks through the records of data files that are to be registered for an ingest; with a limit,
-/// through as many of them.
-///
-/// # Errors
-/// As registering them; [`IngestError::Stopped`]; texts that a fine-tune of the request would read as
-/// other tokens than its base.
-pub fn check_texts(
-    data: &AddRequest,
-    request: &IngestRequest,
-    progress: &mut dyn Progress,
-    cancel: &Cancel,
-) -> Result<(), IngestError> {
-    let encoder = encoder(request)?;
-    if !encoder.has_foreign_tokens() {
-        return Ok(());
-    }
-    let mut found = Found::default();
-    each_record(data, "looking for tokens of fine-tunes", progress, cancel, |place, record| {
-        if request.limit.is_none_or(|limit| found.looked < limit) {
-            found.look(&encoder, &record.content, || format!("{}, {place}", place.file.display()));
-        }
-    })?;
-    found.result(None)
-}
 
 /// Looks through samples that are registered.
 ///
@@ -79,15 +50,15 @@ pub(super) fn check_stored(
 
 /// The texts that were looked through, and those with such a token.
 #[derive(Default)]
-struct Found {
-    looked: u64,
+pub(super) struct Found {
+    pub looked: u64,
     count: u64,
     places: Vec<String>,
     first: Option<EncodeError>,
 }
 
 impl Found {
-    fn look(&mut self, encoder: &TextEncoder, content: &Content, place: impl FnOnce() -> String) {
+    pub fn look(&mut self, encoder: &TextEncoder, content: &Content, place: impl FnOnce() -> String) {
         self.looked += 1;
         let Some(error) = encoder.foreign_token(content) else { return };
         self.count += 1;
@@ -97,7 +68,7 @@ impl Found {
         self.first.get_or_insert(error);
     }
 
-    fn result(mut self, registered: Option<String>) -> Result<(), IngestError> {
+    pub fn result(mut self, registered: Option<String>) -> Result<(), IngestError> {
         let Some(source) = self.first else { return Ok(()) };
         if self.count > self.places.len() as u64 {
             self.places.push("...".to_owned());

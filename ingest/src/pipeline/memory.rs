@@ -8,12 +8,19 @@ use gstore_store::{BLOCK_BYTES, CELL_ROWS, DType, Granularity, SIGNS};
 
 use super::IngestError;
 use super::request::IngestRequest;
-use super::tracked::RESIDUAL_NUMBERS;
 use super::window::BatchLimits;
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
 use gstore_model::architectures::{Decoder, LinearId, Mlp, Role};
 use gstore_model::{HEAD_ROWS, Keep};
+
+/// Numbers that a residual has for each module: what is left out, and all.
+pub(super) const RESIDUAL_NUMBERS: u32 = 2;
+
+/// Finished batches that may wait for a slow one.
+pub(super) fn ahead(threads: usize) -> u64 {
+    4 * threads as u64 + 4
+}
 
 /// What a checkpoint will need, and how it is computed for that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +97,7 @@ impl MemoryPlan {
     pub fn bytes_of(&self, extent: Extent) -> u64 {
         let extent = extent.min(self.largest);
         let Extent { rows, tokens, .. } = extent;
-        let finished =
-            super::run::ahead(self.threads) * (rows * self.finished.row + tokens * self.finished.token);
+        let finished = ahead(self.threads) * (rows * self.finished.row + tokens * self.finished.token);
         let WorkerBytes { fixed, token, row } = self.worker;
         let workers = (fixed + token * tokens + row * rows) * self.threads as u64;
         self.shared + self.waiting + finished + workers + self.writers(extent)

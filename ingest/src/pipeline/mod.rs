@@ -11,8 +11,10 @@ mod column;
 mod compute;
 mod describe;
 mod devices;
+mod ensemble;
 mod error;
 mod estimate;
+mod features;
 mod foreign;
 mod given;
 mod label;
@@ -40,11 +42,10 @@ use gstore_core::{Cancel, Remedy};
 use gstore_store::{Job, RowSet, Snapshot, Store};
 
 pub use batches::{EncodedRow, RowBatches};
-pub use column::ingest_column;
 pub use devices::gpus;
+pub use ensemble::ingest_column;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
-pub use foreign::check_texts;
 pub use given::{GivenError, GivenOptions, SampleEncoder, request_like};
 pub use gstore_core::{Kind, Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
@@ -52,7 +53,7 @@ pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs, check_w
 pub use preview::Preview;
 pub use register::{
     AddClient, AddOutcome, AddPreview, AddReport, AddRequest, Existing, add, add_of, add_until, check_data,
-    preview_add,
+    check_texts, preview_add,
 };
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, ProjectionChoice};
 pub use run::Ending;
@@ -250,7 +251,7 @@ fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Comp
         embed_unit: request.embedding.unit,
         keep: checkpoint.memory.keep,
     };
-    let features = projector::features(checkpoint, request.adam)?;
+    let features = features::features(checkpoint, request.adam)?;
     let engine = with_backend!(
         (request.device, request.compute), LoadError::from,
         cpu => Engine::load(&source, cpu, options, features)?,

@@ -1,12 +1,11 @@
-//! The features of a checkpoint's gradients: their projection and the moments that enter them.
+//! The projection of a checkpoint's gradients, and the moments that enter them.
 
 use gstore_core::Kind;
 use gstore_store::ModuleGroup;
 
 use super::IngestError;
-use super::plan::CheckpointPlan;
-use super::request::{CheckpointArg, CheckpointWeights, forms};
-use crate::gradient::{GradFeatures, GradForm, Projector, module_shapes};
+use super::request::{CheckpointArg, CheckpointWeights};
+use crate::gradient::{GradForm, Projector, module_shapes};
 use crate::projection::{
     FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose_module,
     tensor_modules,
@@ -36,11 +35,6 @@ impl<'a> Source<'a> {
     ) -> Self {
         let modules = module_shapes(decoder, tracked, tensors);
         Self { spec, tensors, modules, has_factors: !tracked.is_empty() }
-    }
-
-    /// The source of a planned checkpoint.
-    pub fn of_plan(plan: &'a CheckpointPlan) -> Self {
-        Self::new(&plan.decoder, &plan.tracked, &plan.tensors, &plan.projection)
     }
 
     /// The modules, as a projection module by module sees them.
@@ -101,37 +95,6 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What the gradient kinds of a planned checkpoint need; none without such a kind.
-pub fn features(
-    plan: &CheckpointPlan,
-    adam: crate::gradient::AdamParams,
-) -> Result<Option<GradFeatures>, IngestError> {
-    let kinds = plan.features.iter().map(|feature| feature.kind);
-    let forms = forms(kinds.clone(), adam);
-    if forms.is_empty() {
-        return Ok(None);
-    }
-    let needs = plan.features.iter().map(|feature| feature.kind).find(|kind| kind.needs_moments());
-    let moments = match needs {
-        Some(kind) => {
-            let file = moments(&plan.arg, kind, &plan.decoder, &plan.tensors)?;
-            if plan.moments.as_deref() != Some(file.digest()?.as_str()) {
-                return Err(IngestError::WeightsChanged { checkpoint: plan.arg.name.clone() });
-            }
-            Some(read(&file, forms.iter().any(|form| form.moments()[0]))?)
-        }
-        None => None,
-    };
-    let has_residual = kinds.clone().any(|kind| kind == Kind::Residual);
-    let projector = match (Source::of_plan(plan).projector(&plan.id)?, has_residual) {
-        (Projector::Factored { projector, ways }, true) => {
-            Projector::Factored { projector: projector.with_residual(), ways }
-        }
-        (projector, _) => projector,
-    };
-    Ok(Some(GradFeatures { forms, projector, moments }))
-}
-
 /// The optimizer's moments of the differentiated tensors, opened and checked.
 pub fn moments(
     arg: &CheckpointArg,
@@ -154,17 +117,4 @@ pub fn moments(
         return Err(IngestError::NoFirstMoment { checkpoint: arg.name.clone() });
     }
     Ok(file)
-}
-
-/// Reads the moments. Memory: one value for each of the tensors', two with the first moment.
-fn read(file: &MomentsFile, first: bool) -> Result<Moments, IngestError> {
-    let mut moments = Moments { exp_avg: Vec::new(), exp_avg_sq: Vec::new(), step: file.step()? };
-    for index in 0..file.specs().len() {
-        let read = file.read(index)?;
-        moments.exp_avg_sq.extend(read.exp_avg_sq);
-        if first {
-            moments.exp_avg.extend(read.exp_avg.unwrap_or_default());
-        }
-    }
-    Ok(moments)
 }

@@ -18,15 +18,11 @@ use gstore_store::{Granularity, Job, RowSet, SegmentWriter};
 
 use super::column::Offsets;
 use super::compute::{Computed, Computer};
+use super::memory::ahead;
 use super::prepare::{Prepared, Preparer};
 use super::request::IngestRequest;
 use super::work::{CheckpointWork, WindowWork};
 use super::{IngestError, Progress};
-
-/// Finished batches that may wait for a slow one.
-pub(super) fn ahead(threads: usize) -> u64 {
-    4 * threads as u64 + 4
-}
 
 /// A batch on its way to a worker.
 struct Task {

@@ -6,7 +6,7 @@ use gstore_core::Kind;
 use gstore_store::ModuleGroup;
 
 use super::IngestError;
-use super::memory::{self, MemoryPlan, Sizes};
+use super::memory::{self, MemoryPlan, RESIDUAL_NUMBERS, Sizes};
 use super::projector::{self, Source};
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest};
 use super::window::BatchLimits;
@@ -38,9 +38,6 @@ pub(super) struct Measure {
     /// Peak memory, and how the checkpoint is computed.
     pub memory: MemoryPlan,
 }
-
-/// Numbers that a residual has for each module: what is left out, and all.
-pub(super) const RESIDUAL_NUMBERS: u32 = 2;
 
 impl Measure {
     /// Length of the vector of what a projection leaves out.

@@ -5,6 +5,7 @@
 //! pieces where that would be too much.
 
 mod columns;
+mod foreign;
 mod input;
 mod request;
 
@@ -26,6 +27,7 @@ use super::{IngestError, Progress, Unit};
 use gstore_data::{Content, Duplicates, IdAllocator, Place, Record, Schema};
 use gstore_model::weights::BaseDigests;
 
+pub use foreign::check_texts;
 pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, Existing};
 
 use columns::{Found, find_columns, overrides, renamed};
@@ -267,25 +269,6 @@ pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
             };
     }
     if found { Ok(()) } else { Err(no_samples(request)) }
-}
-
-/// Calls `f` for every record of a request's files, in order.
-pub(super) fn each_record(
-    request: &AddRequest,
-    stage: &str,
-    progress: &mut dyn Progress,
-    cancel: &Cancel,
-    mut f: impl FnMut(&Place, &Record),
-) -> Result<(), IngestError> {
-    let input = Input::find(request)?;
-    progress.start(stage, input.bytes()?, Unit::Bytes);
-    let mut bad = Bad::default();
-    input.each(progress, cancel, &mut |error| bad.note(error), |place, _, record| {
-        f(&place, &record);
-        Ok(())
-    })?;
-    progress.finish();
-    bad.check(request.skip_bad)
 }
 
 fn dataset(request: &AddRequest) -> Result<DatasetName, IngestError> {
