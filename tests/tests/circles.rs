@@ -12,13 +12,6 @@ use crate::layers::{FRONT_ENDS, code, folder_of, root, sources, word};
 /// is gone has to leave this list.
 const KNOTS: &[(&str, &str)] = &[
     ("learn::features", "find open set"),
-    ("query::influence", "prepare rank"),
-    ("query::influence::prepare", "target_source target_vectors"),
-    ("query::influence::rank", "bounded each summary"),
-    ("query::influence::rank::bounded", "calibrate cost"),
-    ("query::influence::rank::bounded", "part pass sources"),
-    ("query::kernel", "avx2 avx512 signs"),
-    ("query::sketch", "encode format planes"),
     ("sql::dialect", "casts given merged planned twice"),
     ("app::factors::score", "lines markdown memory pass plan queries sinks solve source"),
 ];

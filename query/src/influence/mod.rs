@@ -27,6 +27,7 @@ mod prepare;
 mod rank;
 mod result;
 mod scan;
+mod sides;
 mod spec;
 #[doc(hidden)]
 pub mod testing;

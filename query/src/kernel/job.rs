@@ -1,4 +1,6 @@
-//! Kernel job: the operands of a product.
+//! Kernel jobs: the operands of a product.
+
+use gstore_store::Signs;
 
 use super::Queries;
 
@@ -50,4 +52,45 @@ impl<T> Job<'_, T> {
         assert!(self.groups.iter().all(|group| self.queries.span(*group).end <= self.queries.dim()));
         assert!(self.factors.is_some_and(|factors| factors.len() == chosen.len() * self.queries.groups()));
     }
+}
+
+/// Rows of signs against queries over some module groups; fields as in [`Job`].
+#[derive(Clone, Copy)]
+pub(super) struct SignJob<'a> {
+    pub(super) rows: Signs<'a>,
+    /// The rows that are multiplied, if not all are: what follows has places among them.
+    pub(super) chosen: Option<&'a [usize]>,
+    pub(super) queries: &'a Queries,
+    pub(super) groups: &'a [usize],
+    pub(super) factors: Option<&'a [f32]>,
+}
+
+impl<'a> SignJob<'a> {
+    /// Number of rows that are multiplied.
+    pub(super) fn count(&self) -> usize {
+        self.chosen.map_or(self.rows.vectors(), <[usize]>::len)
+    }
+
+    /// The words of one of them.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn words(&self, place: usize) -> &'a [u64] {
+        words(self.rows, self.chosen, place)
+    }
+
+    /// Hands out the product of one of them and a group with the only query.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn put(&self, out: &mut [f32], place: usize, group: usize, product: f32) {
+        let job =
+            Job { values: &[0i8; 0], queries: self.queries, groups: self.groups, factors: self.factors };
+        job.put(out, place, group, 0, &[product]);
+    }
+}
+
+/// The words of one of the rows, or of those chosen.
+#[inline(always)]
+pub(super) fn words<'a>(rows: Signs<'a>, chosen: Option<&[usize]>, place: usize) -> &'a [u64] {
+    let row = chosen.map_or(place, |chosen| chosen[place]);
+    &rows.words()[row * rows.each()..][..rows.each()]
 }

@@ -52,8 +52,7 @@ pub(crate) use half_dot::usearch_metric;
 pub use panels::Scratch;
 pub use queries::Queries;
 
-use job::Job;
-use signs::SignJob;
+use job::{Job, SignJob};
 
 /// Lanes of the summation order.
 pub const LANES: usize = 16;

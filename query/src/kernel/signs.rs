@@ -17,9 +17,9 @@ use gstore_store::{SIGNS, Signs};
 
 #[cfg(target_arch = "x86_64")]
 use super::Isa;
-use super::job::Job;
+use super::Kernel;
+use super::job::{Job, SignJob, words};
 use super::panels::Scratch;
-use super::{Kernel, Queries};
 
 /// Bytes of rows that are made at a time, which stay in the second-level cache,
 const MADE: usize = 256 << 10;
@@ -45,18 +45,7 @@ static VALUES: [[i8; 8]; 256] = {
     all
 };
 
-/// Rows of signs against queries over some module groups; fields as in [`Job`].
-#[derive(Clone, Copy)]
-pub(super) struct SignJob<'a> {
-    pub(super) rows: Signs<'a>,
-    /// The rows that are multiplied, if not all are: what follows has places among them.
-    pub(super) chosen: Option<&'a [usize]>,
-    pub(super) queries: &'a Queries,
-    pub(super) groups: &'a [usize],
-    pub(super) factors: Option<&'a [f32]>,
-}
-
-impl<'a> SignJob<'a> {
+impl SignJob<'_> {
     /// The products of the rows with all groups and queries into `out`, as of any other type.
     pub(super) fn run(mut self, kernel: Kernel, scratch: &mut Scratch, out: &mut [f32]) {
         let queries = self.queries.of_signs(self.rows.rotation());
@@ -86,33 +75,6 @@ impl<'a> SignJob<'a> {
         });
         scratch.bytes = bytes;
     }
-
-    /// Number of rows that are multiplied.
-    pub(super) fn count(&self) -> usize {
-        self.chosen.map_or(self.rows.vectors(), <[usize]>::len)
-    }
-
-    /// The words of one of them.
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    pub(super) fn words(&self, place: usize) -> &'a [u64] {
-        words(self.rows, self.chosen, place)
-    }
-
-    /// Hands out the product of one of them and a group with the only query.
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    pub(super) fn put(&self, out: &mut [f32], place: usize, group: usize, product: f32) {
-        let job =
-            Job { values: &[0i8; 0], queries: self.queries, groups: self.groups, factors: self.factors };
-        job.put(out, place, group, 0, &[product]);
-    }
-}
-
-#[inline(always)]
-fn words<'a>(rows: Signs<'a>, chosen: Option<&[usize]>, place: usize) -> &'a [u64] {
-    let row = chosen.map_or(place, |chosen| chosen[place]);
-    &rows.words()[row * rows.each()..][..rows.each()]
 }
 
 /// The first word of each module group in a row.

@@ -6,10 +6,11 @@ use gstore_core::{Cancel, parallel};
 use gstore_store::{Block, BlockBuffer, BlockRef, FeatureReader, Granularity, RowFlags, Values};
 
 use super::encode::{Encoder, RowCodes};
-use super::format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sketch};
+use super::format::{SketchHeader, can_sketch};
 use super::memory::MemorySections;
 use super::planes::Planes;
 use super::rotation::Rotation;
+use super::section::{ByteFactors, Class, Factor, RowRecord, Section};
 use super::source::Sketch;
 use crate::error::QueryError;
 use crate::values::{groups, norm};
@@ -29,9 +30,9 @@ const FACTORS: Range<f64> = 7.6e-37..1.3e36;
 #[derive(Debug, Default)]
 pub struct BlockCodes {
     rows: Vec<RowRecord>,
-    sign_factors: Vec<super::encode::Factor>,
+    sign_factors: Vec<Factor>,
     signs: Vec<u8>,
-    nibble_factors: Vec<super::encode::Factor>,
+    nibble_factors: Vec<Factor>,
     nibbles: Vec<u8>,
     byte_factors: Vec<ByteFactors>,
     bytes: Vec<i8>,

@@ -7,6 +7,7 @@
 
 use super::planes::Planes;
 use super::rotation::Rotation;
+use super::section::{Factor, Residual};
 use crate::kernel::CodeKind;
 
 /// Spacings of the nibbles' grid that are tried, in root mean squares of the coordinates; the best for a
@@ -15,26 +16,6 @@ const SPACINGS: [f64; 5] = [0.26, 0.30, 0.335, 0.37, 0.42];
 
 /// Covers the rounding of a factor that bounds something to f32.
 const UP: f64 = 1.0 + 1e-6;
-
-/// What a vector's estimate of one plane is made with.
-#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub struct Factor {
-    /// The f of `f <q', c>`.
-    pub factor: f32,
-    /// Standard deviation of the estimate over rotations for a query of length 1 that is not rounded.
-    pub spread: f32,
-}
-
-/// What the certificate of a vector's int8 codes is made with.
-#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub struct Residual {
-    /// What one step of the codes stands for.
-    pub scale: f32,
-    /// At least `|x' - scale c|`, where x' is the exact rotation.
-    pub residual: f32,
-}
 
 /// All codes of one vector.
 #[derive(Debug, Clone, Default, PartialEq)]

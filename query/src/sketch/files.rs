@@ -7,8 +7,9 @@ use gstore_store::{
     BlockBuffer, FeatureReader, IndexFile, IndexState, ReadError, SegmentRef, StorageError, Wants,
 };
 
-use super::format::{Section, SketchHeader};
+use super::format::SketchHeader;
 use super::planes::Planes;
+use super::section::Section;
 use super::source::{Sections, Sketch};
 use crate::error::QueryError;
 use crate::indexes::IndexStatus;

@@ -10,10 +10,11 @@ use gstore_store::{BlockBuffer, FeatureReader, IndexFile, IndexWriter, SectionId
 
 use super::build::{BlockCodes, check, encode_block};
 use super::files::{KIND, most_kept, usable_header};
-use super::format::{Section, SketchHeader};
+use super::format::SketchHeader;
 use super::planes::Planes;
 use super::random::draw_seed;
 use super::rotation::Rotation;
+use super::section::Section;
 use crate::error::QueryError;
 use crate::indexes::CHUNK;
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use gstore_store::BlockBuffer;
 
-use super::format::Section;
+use super::section::Section;
 use super::source::Sections;
 use crate::error::QueryError;
 

@@ -19,22 +19,24 @@ mod planes;
 mod query;
 mod random;
 mod rotation;
+mod section;
 mod source;
 mod tail;
 
 pub use build::{BlockCodes, check, encode_block, in_memory};
 pub use files::{FileSections, KIND, found, kept, most_kept, open};
-pub use format::{Section, SketchHeader, can_sketch};
+pub use format::{SketchHeader, can_sketch};
 pub use making::{Again, SketchOptions, SketchProgress, build};
 pub use memory::MemorySections;
 pub use planes::Planes;
 pub use rotation::{Rotation, padded_dim};
+pub use section::Section;
 pub use source::{Sections, Sketch};
 
 #[cfg(test)]
 pub(crate) use encode::Encoder;
-pub(crate) use encode::{Factor, Residual, tail_excess};
-pub(crate) use format::{ByteFactors, Class, RowRecord};
+pub(crate) use encode::tail_excess;
 pub(crate) use query::{QUERY_NORMS, Query, SketchQueries};
 pub(crate) use random::split_mix;
+pub(crate) use section::{ByteFactors, Class, Factor, Residual, RowRecord};
 pub(crate) use tail::upper_quantile;

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::format::Section;
 use super::rotation::padded_dim;
+use super::section::Section;
 use crate::error::QueryError;
 use crate::kernel::CodeKind;
 

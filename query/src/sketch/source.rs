@@ -6,9 +6,10 @@ use std::ops::Range;
 
 use gstore_store::{BlockBuffer, BlockRef, Wants};
 
-use super::format::{Section, SketchHeader};
+use super::format::SketchHeader;
 use super::planes::Planes;
 use super::rotation::Rotation;
+use super::section::Section;
 use crate::error::QueryError;
 
 /// The sections of one part of a sketch.

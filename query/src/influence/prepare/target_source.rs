@@ -1,13 +1,14 @@
 //! The vectors of some target rows at one checkpoint, read, normalised and summed.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use gstore_core::Cancel;
 use gstore_curvature::Preconditioner;
-use gstore_store::BlockBuffer;
+use gstore_store::{BlockBuffer, FeaturePart, FeatureReader};
 
+use super::encoder::Given;
 use super::target_rows::TargetRow;
-use super::target_vectors::TargetSource;
 use crate::error::QueryError;
 use crate::influence::scan::lengths::length;
 use crate::influence::spec::{Fold, InfluenceSpec, Sim, Within};
@@ -20,6 +21,28 @@ pub(super) fn check(cancel: &Cancel) -> Result<(), QueryError> {
 /// First position of a row of target `t` that is not below `row`; `rows` ascend by target and row.
 pub(super) fn position(rows: &[TargetRow], t: usize, row: u64) -> usize {
     rows.partition_point(|r| (r.target as usize, r.row) < (t, row))
+}
+
+/// The vectors of one target at one checkpoint.
+pub(crate) enum TargetSource<'a> {
+    /// In the store.
+    Stored(FeatureReader),
+    /// Of samples that are given with the question.
+    Given {
+        /// The pool's feature, whose form they share.
+        part: Arc<FeaturePart>,
+        samples: &'a Given,
+        checkpoint: usize,
+    },
+}
+
+impl TargetSource<'_> {
+    pub(super) fn part(&self) -> &FeaturePart {
+        match self {
+            Self::Stored(reader) => reader.part(),
+            Self::Given { part, .. } => part,
+        }
+    }
 }
 
 /// The vectors of some target rows at one checkpoint.

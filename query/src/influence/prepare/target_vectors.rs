@@ -3,15 +3,13 @@
 //! Where the terms are linear, they are collapsed into one vector per subtask and checkpoint.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use gstore_core::Cancel;
 use gstore_curvature::Preconditioner;
-use gstore_store::{BlockBuffer, FeaturePart, FeatureReader, RowFlags};
+use gstore_store::{BlockBuffer, RowFlags};
 
-use super::encoder::Given;
 use super::target_rows::{TargetRow, TargetRows};
-use super::target_source::{Source, check, collapsed, each_single, position, single};
+use super::target_source::{Source, TargetSource, check, collapsed, each_single, position, single};
 use crate::error::QueryError;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::result::{ExcludedCounts, Reason};
@@ -41,28 +39,6 @@ pub(crate) enum Shape {
     Samples,
     /// What the question's terms need.
     Terms,
-}
-
-/// The vectors of one target at one checkpoint.
-pub(crate) enum TargetSource<'a> {
-    /// In the store.
-    Stored(FeatureReader),
-    /// Of samples that are given with the question.
-    Given {
-        /// The pool's feature, whose form they share.
-        part: Arc<FeaturePart>,
-        samples: &'a Given,
-        checkpoint: usize,
-    },
-}
-
-impl TargetSource<'_> {
-    pub(super) fn part(&self) -> &FeaturePart {
-        match self {
-            Self::Stored(reader) => reader.part(),
-            Self::Given { part, .. } => part,
-        }
-    }
 }
 
 /// Where target vectors come from.

@@ -8,7 +8,8 @@ use gstore_store::{EncodeFeature, StoredRow};
 use super::Prepared;
 use super::encoder::{EncodeRequest, Given, given};
 use super::target_rows::{TargetRow, TargetRows, target_rows};
-use super::target_vectors::{Shape, TargetLoader, TargetSource, TargetVectors};
+use super::target_source::TargetSource;
+use super::target_vectors::{Shape, TargetLoader, TargetVectors};
 use crate::error::QueryError;
 use crate::influence::spec::GIVEN;
 

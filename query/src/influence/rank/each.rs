@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::bounded::{self, Outcome};
 use super::check_missing;
-use super::collect::{Collector, finish, into_lists, shared, small_bytes};
+use super::collect::{Collector, into_lists, small_bytes};
+use super::lists::{Lists, score_windows};
 use super::summary;
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -14,10 +15,10 @@ use crate::influence::prepare::target_rows::TargetRow;
 use crate::influence::prepare::target_vectors::TargetVectors;
 use crate::influence::rank::Ask;
 use crate::influence::result::{PlaneSummary, ScanSummary, Scored};
+use crate::influence::scan::Totals;
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::terms::Terms;
-use crate::influence::scan::windows::{Window, windows};
-use crate::influence::scan::{Scan, Totals, Worker};
+use crate::influence::scan::windows::windows;
 use crate::influence::spec::{Each, Order};
 use crate::size::needed_and_allowed;
 
@@ -58,54 +59,6 @@ pub struct Rankings {
     pub subtasks: Vec<String>,
     /// Everything about the scan.
     pub summary: ScanSummary,
-}
-
-/// How the values of a row become one score for each ranking.
-pub(crate) enum Lists {
-    /// The score of the whole question.
-    Whole,
-    /// The value of each subtask.
-    Subtasks(usize),
-    /// For each target the terms over its own subtasks, and these.
-    Targets(Vec<(Terms, Vec<u32>)>),
-    /// Each value by itself, with its subtask.
-    Samples(Vec<u32>),
-}
-
-impl Lists {
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Lists::Whole => 1,
-            Lists::Subtasks(count) => *count,
-            Lists::Targets(targets) => targets.len(),
-            Lists::Samples(subtasks) => subtasks.len(),
-        }
-    }
-
-    /// Hands out (ranking, score, subtask) of a row.
-    pub(crate) fn each(
-        &self,
-        terms: &Terms,
-        values: &[f32],
-        whole: (f32, u32),
-        mut take: impl FnMut(usize, f32, u32),
-    ) {
-        match self {
-            Lists::Whole => take(0, whole.0, whole.1),
-            Lists::Subtasks(count) => {
-                (0..*count).for_each(|s| take(s, terms.subtask(s, values), s as u32));
-            }
-            Lists::Targets(targets) => {
-                for (t, (terms, own)) in targets.iter().enumerate() {
-                    let (score, subtask) = terms.score(values);
-                    take(t, score, own.get(subtask as usize).copied().unwrap_or(subtask));
-                }
-            }
-            Lists::Samples(subtasks) => {
-                subtasks.iter().enumerate().for_each(|(q, subtask)| take(q, values[q], *subtask));
-            }
-        }
-    }
 }
 
 /// What one pass found.
@@ -264,33 +217,4 @@ pub(super) fn rank_lists(
     let mut tops: Vec<Collector> = wanted.iter().map(collector).collect();
     let totals = score_windows(&scan, lists, &windows, threads, &mut tops)?;
     Ok(Ranked { lists: into_lists(tops, (threads, cancel))?, totals, planes: Vec::new() })
-}
-
-/// Scores every row of windows, or every token, for some rankings, which go on from what they have.
-pub(super) fn score_windows(
-    scan: &Scan<'_>,
-    lists: &Lists,
-    windows: &[Window],
-    threads: usize,
-    tops: &mut [Collector],
-) -> Result<Totals, QueryError> {
-    let tops = shared(tops);
-    let states = scan.disk.unordered(
-        windows.len(),
-        (threads, scan.cancel),
-        || (Worker::default(), tops.waiting(), Totals::default()),
-        |(worker, _, _), ahead| worker.see(ahead),
-        |units, wants| scan.want(&windows[units].iter().collect::<Vec<_>>(), wants),
-        |(worker, waiting, totals), unit| {
-            let pool = windows[unit].pool;
-            let counted = scan.judged(&windows[unit], worker, |row, pos, values, whole| {
-                lists.each(scan.terms, values, whole, |list, score, subtask| {
-                    waiting.offer(list, &Scored { pool, row, pos, score, subtask });
-                });
-            })?;
-            totals.merge(&counted);
-            Ok(())
-        },
-    )?;
-    Ok(finish(states))
 }

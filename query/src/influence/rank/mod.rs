@@ -4,6 +4,7 @@ pub(super) mod bounded;
 pub(super) mod collect;
 pub(super) mod diverse;
 pub(super) mod each;
+pub(super) mod lists;
 pub(super) mod summary;
 pub(super) mod top;
 
@@ -11,7 +12,7 @@ use gstore_core::Cancel;
 
 use self::bounded::Outcome;
 use self::collect::{Collector, merge};
-use self::each::Lists;
+use self::lists::Lists;
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;

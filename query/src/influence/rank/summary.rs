@@ -1,10 +1,11 @@
 //! Execution summary of an answer: rows counted and read, what it guarantees, notes.
 
-use super::bounded::{Outcome, all_have};
+use super::bounded::Outcome;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::result::{PlaneSummary, ScanSummary};
 use crate::influence::scan::{Totals, disk};
+use crate::influence::sides::all_have;
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
 
 /// What exact scans promise: the answer is that of comparing every eligible row with every target row, from the stored values. Rows that are shown

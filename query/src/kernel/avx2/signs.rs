@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::signs::SignJob;
+use super::super::job::SignJob;
 use super::super::{LANES, reduce};
 
 /// Rows at a time: each sum is a chain, so others go on while one waits.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::signs::SignJob;
+use super::super::job::SignJob;
 use super::reduce::reduce;
 
 /// Rows at a time: each sum is a chain, so others go on while one waits.

@@ -14,7 +14,7 @@ use crate::influence::prepare::Prepared;
 use crate::influence::prepare::loss_sides::{LossSides, OpenLosses};
 use crate::influence::prepare::losses::{Cells, LossOperands, cells, cells_of};
 use crate::influence::rank::collect::{Collector, finish, shared};
-use crate::influence::rank::each::Lists;
+use crate::influence::rank::lists::Lists;
 use crate::influence::rank::summary::EXACT;
 use crate::influence::result::{Reason, ScanSummary, Scored};
 use crate::influence::scan::Totals;

@@ -1,6 +1,7 @@
 //! Costs of this machine, measured once and kept ([`crate::measured`]); typical ones where the user wants none kept.
 
 use std::hint::black_box;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use gstore_core::{Cancel, Cancelled, parallel};
@@ -8,8 +9,13 @@ use gstore_store::Values;
 use half::f16;
 
 use super::cost::{Costs, Products, QUERIES, TYPICAL};
+use crate::influence::scan::ScanPool;
 use crate::kernel::{CodeKind, CodeQueries, Codes, FilterQueries, Kernel, Queries, RowNorms, Scratch};
 use crate::measured::{KeptFile, Kind, Place};
+
+/// Bytes of a stream that an exact scan would cost from which on the costs of this machine are measured: it
+/// then takes some ten milliseconds.
+const LARGE: f64 = 256e6;
 
 /// Coordinates of the vectors that are multiplied,
 const DIM: usize = 1024;
@@ -24,8 +30,20 @@ const LEAST_STREAM: usize = 2 << 20;
 /// How often each is measured; the best counts.
 const TIMES: usize = 4;
 
+impl Costs {
+    /// Those that a question about `rows` rows is planned with. Where rows may be missing from the answer, which
+    /// ones depends on the plan, so that it must not depend on the machine.
+    pub(super) fn of(pools: &[ScanPool], rows: u64, certain: bool) -> &'static Self {
+        static MEASURED: OnceLock<Costs> = OnceLock::new();
+        match !certain || rows as f64 * TYPICAL.exact(pools) < LARGE {
+            true => &TYPICAL,
+            false => MEASURED.get_or_init(costs),
+        }
+    }
+}
+
 /// The costs of this machine.
-pub(super) fn costs() -> Costs {
+fn costs() -> Costs {
     let place = Place::of(Kind::Costs);
     if matches!(place, Place::Off) {
         return TYPICAL;

@@ -3,11 +3,12 @@
 
 use super::candidates::Cut;
 use super::cost::{Costs, scattered};
-use super::pass::{Asked, Picked};
-use super::sources::{Reading, SketchSide, Source, all_have};
+use super::pass::Asked;
+use super::sources::{Picked, Reading, Source};
 use super::{Plan, Search};
 use crate::error::QueryError;
 use crate::influence::scan::windows::Window;
+use crate::influence::sides::{SketchSide, all_have};
 use crate::influence::spec::mode::{Plane, SketchMode};
 
 /// Rows of the sample.

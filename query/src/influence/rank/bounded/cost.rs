@@ -1,20 +1,13 @@
 //! The cost model: what it takes to read a row and to multiply it, for every source. It decides speed, and
 //! never an answer.
 
-use std::sync::OnceLock;
-
 use serde::{Deserialize, Serialize};
 
-use super::calibrate;
 use super::exact::row_bytes;
 use super::sources::{Source, sections};
 use crate::influence::scan::ScanPool;
 use crate::influence::spec::mode::Plane;
 use crate::sketch::Section;
-
-/// Bytes of a stream that an exact scan would cost from which on the costs of this machine are measured: it
-/// then takes some ten milliseconds.
-const LARGE: f64 = 256e6;
 
 /// Single rows cost this much more than rows in a stream.
 const SCATTERED: f64 = 2.0;
@@ -62,16 +55,6 @@ pub(super) const TYPICAL: Costs = {
 };
 
 impl Costs {
-    /// Those that a question about `rows` rows is planned with. Where rows may be missing from the answer, which
-    /// ones depends on the plan, so that it must not depend on the machine.
-    pub(super) fn of(pools: &[ScanPool], rows: u64, certain: bool) -> &'static Self {
-        static MEASURED: OnceLock<Costs> = OnceLock::new();
-        match !certain || rows as f64 * TYPICAL.exact(pools) < LARGE {
-            true => &TYPICAL,
-            false => MEASURED.get_or_init(calibrate::costs),
-        }
-    }
-
     /// Queries from which on multiplying int8 codes costs more than reading them: then all values are
     /// estimated at once.
     pub(super) fn many(&self) -> usize {

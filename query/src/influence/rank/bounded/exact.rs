@@ -6,14 +6,15 @@ use gstore_store::FeatureReader;
 
 use super::Search;
 use super::candidates::Candidate;
-use super::pairs::{self, Singles};
-use super::pass::Picked;
+use super::pairs;
+use super::sources::Picked;
 use crate::error::QueryError;
 use crate::influence::rank::collect::{Collector, finish, shared};
-use crate::influence::rank::each::Lists;
+use crate::influence::rank::lists::Lists;
 use crate::influence::result::Scored;
 use crate::influence::scan::windows::Window;
 use crate::influence::scan::{Totals, Worker};
+use crate::influence::sides::Singles;
 
 /// The rows of some windows that are scored already.
 pub(super) struct Seen<'a> {

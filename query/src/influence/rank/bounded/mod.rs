@@ -23,6 +23,7 @@ mod candidates;
 mod choice;
 mod cost;
 mod exact;
+mod findings;
 mod pairs;
 mod part;
 mod pass;
@@ -31,17 +32,15 @@ mod run;
 mod sources;
 
 use super::collect::Collector;
-use super::each::Lists;
+use super::lists::Lists;
 use crate::error::QueryError;
 use crate::influence::result::PlaneSummary;
 use crate::influence::scan::windows::Window;
 use crate::influence::scan::{Scan, Totals, query_count};
+use crate::influence::sides::Singles;
 use crate::influence::spec::Order;
-use pairs::Singles;
-pub(crate) use question::Parts;
 use run::Run;
 use sources::Source;
-pub(crate) use sources::{Sides, SketchSide, all_have, sides};
 
 /// Pairs of a row and a ranking that are looked at together; each may be a candidate of 16 bytes.
 const BATCH_PAIRS: usize = 1 << 21;

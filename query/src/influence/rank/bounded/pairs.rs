@@ -7,34 +7,10 @@ use gstore_store::{BlockBuffer, CELL_ROWS, ReadAhead};
 use crate::error::QueryError;
 use crate::influence::scan::slots::Slots;
 use crate::influence::scan::windows::Window;
-use crate::influence::scan::{Scan, ScanPool, block_bytes};
+use crate::influence::scan::{Scan, block_bytes};
+use crate::influence::sides::Singles;
 use crate::influence::spec::modules::used_groups;
-use crate::kernel::{Queries, Scratch, rows_of};
-use crate::values::groups;
-
-/// Each query vector packed by itself, by pool and checkpoint.
-pub(super) type Singles = Vec<Vec<Arc<Vec<Queries>>>>;
-
-/// The query vectors of pools.
-pub(super) fn singles(pools: &[ScanPool]) -> Singles {
-    let mut all: Singles = Vec::new();
-    for (p, pool) in pools.iter().enumerate() {
-        let mut of_pool: Vec<Arc<Vec<Queries>>> = Vec::new();
-        for (c, reader) in pool.readers.iter().enumerate() {
-            let shared = (0..p).find(|other| Arc::ptr_eq(&pools[*other].queries[c], &pool.queries[c]));
-            of_pool.push(match shared {
-                Some(other) => all[other][c].clone(),
-                None => {
-                    let (queries, groups) = (&pool.queries[c], groups(reader.part()));
-                    let single = |vector: &[f32]| Queries::new(vector, queries.dim(), &groups);
-                    Arc::new(queries.vectors().chunks_exact(queries.dim()).map(single).collect())
-                }
-            });
-        }
-        all.push(of_pool);
-    }
-    all
-}
+use crate::kernel::{Scratch, rows_of};
 
 /// A thread's memory.
 #[derive(Default)]

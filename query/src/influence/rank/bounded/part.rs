@@ -1,15 +1,15 @@
-//! Findings of a thread about the rows of some windows.
+//! A thread's part of a pass: what it finds of the rows of some windows.
 
 use std::sync::Arc;
 
 use gstore_store::ReadAhead;
 
 use super::candidates::{Candidate, Cut};
-use super::pass::Pass;
+use super::findings::Findings;
 use super::sources::{Estimates, Memory, Rows, Source};
 use super::{CACHED, Search};
 use crate::error::QueryError;
-use crate::influence::rank::each::Lists;
+use crate::influence::rank::lists::Lists;
 use crate::influence::scan::windows::Window;
 use crate::influence::spec::Order;
 
@@ -18,7 +18,7 @@ const STRETCH: usize = 16;
 
 /// What a thread finds.
 pub(super) struct Part {
-    pub(super) found: Pass,
+    pub(super) found: Findings,
     estimates: Estimates,
     memory: Memory,
     offsets: Vec<u32>,
@@ -34,7 +34,7 @@ pub(super) struct Part {
 impl Part {
     pub(super) fn new(k: usize, cuts: &[Cut]) -> Self {
         Self {
-            found: Pass::new(k, cuts),
+            found: Findings::new(k, cuts),
             estimates: Estimates::default(),
             memory: Memory::default(),
             offsets: Vec::new(),

@@ -2,14 +2,11 @@
 
 use super::Search;
 use super::candidates::{Candidates, Cut};
+use super::findings::Findings;
 use super::part::Part;
-use super::sources::Source;
+use super::sources::{Picked, Source};
 use crate::error::QueryError;
-use crate::influence::scan::Totals;
 use crate::influence::scan::windows::Window;
-
-/// Rows of one window, counted from its first; both ascend in a list of them.
-pub(super) type Picked = (u32, Vec<u32>);
 
 /// Rows that a source is asked about.
 pub(super) enum Asked<'a> {
@@ -17,45 +14,6 @@ pub(super) enum Asked<'a> {
     Every(std::ops::Range<usize>),
     /// Some.
     Picked(&'a [Picked]),
-}
-
-/// What was found.
-#[derive(Default)]
-pub(super) struct Pass {
-    /// For each ranking.
-    pub(super) lists: Vec<Candidates>,
-    /// Rows that nothing is known of: number of the window and row, from its first.
-    pub(super) unbounded: Vec<(u32, u32)>,
-    /// Of the rows that are bounded or have no score.
-    pub(super) totals: Totals,
-}
-
-impl Pass {
-    /// Nothing yet.
-    pub(super) fn new(k: usize, cuts: &[Cut]) -> Self {
-        let lists = cuts.iter().map(|cut| Candidates::new(k, *cut)).collect();
-        Self { lists, unbounded: Vec::new(), totals: Totals::default() }
-    }
-
-    /// Takes over what was found of other rows.
-    pub(super) fn merge(&mut self, other: Self) {
-        self.lists.iter_mut().zip(other.lists).for_each(|(list, other)| list.merge(other));
-        self.unbounded.extend(other.unbounded);
-        self.totals.merge(&other.totals);
-    }
-
-    /// Takes the rows out that nothing is known of.
-    pub(super) fn take_unbounded(&mut self) -> Vec<Picked> {
-        let mut rows = std::mem::take(&mut self.unbounded);
-        rows.sort_unstable();
-        let of_window = |rows: &[(u32, u32)]| (rows[0].0, rows.iter().map(|row| row.1).collect());
-        rows.chunk_by(|a, b| a.0 == b.0).map(of_window).collect()
-    }
-
-    /// Number of candidates of all rankings.
-    pub(super) fn candidates(&self) -> usize {
-        self.lists.iter().map(Candidates::len).sum()
-    }
 }
 
 impl Search<'_> {
@@ -66,7 +24,7 @@ impl Search<'_> {
         sources: &[Source<'_>],
         asked: &Asked<'_>,
         cuts: &[Cut],
-    ) -> Result<Vec<Pass>, QueryError> {
+    ) -> Result<Vec<Findings>, QueryError> {
         let count = match asked {
             Asked::Every(range) => range.len(),
             Asked::Picked(picked) => picked.len(),
@@ -100,7 +58,7 @@ impl Search<'_> {
                 Ok(())
             },
         )?;
-        let mut found: Vec<Pass> = sources.iter().map(|_| Pass::new(self.k, cuts)).collect();
+        let mut found: Vec<Findings> = sources.iter().map(|_| Findings::new(self.k, cuts)).collect();
         for parts in parts {
             found.iter_mut().zip(parts).for_each(|(found, part)| found.merge(part.found));
         }

@@ -1,21 +1,19 @@
 //! Choice of bounds for a question, and of the estimates that they come from.
 
-use std::sync::OnceLock;
-
 use gstore_core::parallel;
 
 use super::cost::{Costs, LEAST_MANY};
-use super::pairs::{Singles, singles};
-use super::sources::{Bf16Sides, Reading, Source, all_have, bf16_sides};
-use super::{BATCH_PAIRS, Outcome, Plan, Search, SketchSide, choice};
+use super::sources::{Reading, Source};
+use super::{BATCH_PAIRS, Outcome, Plan, Search, choice};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::rank::Ask;
-use crate::influence::rank::each::Lists;
+use crate::influence::rank::lists::Lists;
 use crate::influence::scan::has_metrics;
 use crate::influence::scan::terms::Terms;
 use crate::influence::scan::windows::windows;
+use crate::influence::sides::{SketchSide, all_have};
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
 use crate::influence::spec::{Across, Order, Within};
 use crate::sketch::{tail_excess, upper_quantile};
@@ -26,13 +24,6 @@ const LEAST_ROWS: u64 = 32;
 /// More rows than this in all rankings together are found by a scan: a batch would be too small to tell which
 /// rows rank.
 const MOST_WANTED: usize = BATCH_PAIRS / 16;
-
-/// What searches need of a question's pools, made for the first one.
-#[derive(Default)]
-pub(crate) struct Parts {
-    bf16: OnceLock<Bf16Sides>,
-    singles: OnceLock<Singles>,
-}
 
 /// The rankings from estimates of all values, where there are so many query vectors that this pays.
 pub(in super::super) fn of_many_values(
@@ -105,7 +96,7 @@ fn search<'a>(prepared: &Prepared, operands: &'a Operands, lists: &'a Lists, ask
     Search {
         scan: operands.scan(prepared.spec(), filter, cancel),
         lists,
-        singles: each.then(|| operands.bounded.singles.get_or_init(|| singles(&operands.pools))),
+        singles: each.then(|| operands.bounded.singles(&operands.pools)),
         order,
         k,
         threads,
@@ -121,7 +112,7 @@ fn sources<'a>(
     costs: &Costs,
 ) -> Vec<Source<'a>> {
     let scan = operands.scan(prepared.spec(), ask.filter, ask.cancel);
-    let sides = || operands.bounded.bf16.get_or_init(|| bf16_sides(&operands.pools));
+    let sides = || operands.bounded.bf16(&operands.pools);
     let bf16 = || scan.kernel.filter().map(|filter| Source::Bf16(filter, sides()));
     let Mode::Sketch(mode) = &prepared.spec().mode else { return bf16().into_iter().collect() };
     if mode.planes.is_some() {

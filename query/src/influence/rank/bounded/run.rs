@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use super::candidates::{Candidate, Candidates, Cut};
 use super::exact::Seen;
-use super::pass::{Asked, Pass};
+use super::findings::Findings;
+use super::pass::Asked;
 use super::{BATCH_PAIRS, DENSE, Outcome, Plan, Search, TRIAL_ROWS};
 use crate::error::QueryError;
 use crate::influence::rank::collect::Collector;
-use crate::influence::rank::each::score_windows;
+use crate::influence::rank::lists::score_windows;
 use crate::influence::result::PlaneSummary;
 use crate::influence::scan::Totals;
 use crate::influence::scan::windows::Window;
@@ -27,7 +28,7 @@ pub(super) struct Run<'a> {
     /// The windows whose candidates wait to be scored,
     waiting: Range<usize>,
     /// and what the first source said of them.
-    pass: Pass,
+    pass: Findings,
 }
 
 /// What one source did.
@@ -56,7 +57,7 @@ impl<'a> Run<'a> {
             tolerance: of.tolerance,
         };
         let stages = vec![Stage::default(); plan.ways.first().map_or(0, Vec::len)];
-        let pass = Pass::default();
+        let pass = Findings::default();
         let mut run =
             Self { of, plan, windows, found, way: 0, stages, proven: plan.chosen, waiting: 0..0, pass };
         run.start(0);
@@ -107,7 +108,7 @@ impl<'a> Run<'a> {
         if let ([cut @ Cut { moves: true, .. }], Some(expected)) = (&mut cuts[..], self.plan.expected) {
             *cut = Cut { limit: self.of.limit_of(expected), moves: false };
         }
-        self.pass = Pass::new(self.of.k, &cuts);
+        self.pass = Findings::new(self.of.k, &cuts);
         self.waiting = window..window;
     }
 
@@ -152,7 +153,7 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
-    fn first_pass(&self, windows: Range<usize>, cuts: &[Cut]) -> Result<Pass, QueryError> {
+    fn first_pass(&self, windows: Range<usize>, cuts: &[Cut]) -> Result<Findings, QueryError> {
         let first = self.plan.ways.get(self.way).map_or(&[][..], |way| &way[..1]);
         let found = self.of.read(self.windows, first, &Asked::Every(windows), cuts)?;
         Ok(found.into_iter().next().unwrap_or_default())
@@ -196,7 +197,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes what the first source left through the others, and scores it.
-    fn refine(&mut self, mut pass: Pass) -> Result<Refined, QueryError> {
+    fn refine(&mut self, mut pass: Findings) -> Result<Refined, QueryError> {
         let Self { of, plan, windows, found, way, waiting, .. } = self;
         let way = &plan.ways[*way];
         let mut seen = Seen::new(windows, waiting.clone());
@@ -248,7 +249,7 @@ impl<'a> Run<'a> {
                 pass = found.into_iter().next().unwrap_or_default();
             } else {
                 score(&rest, &mut found.tops)?;
-                pass = Pass::default();
+                pass = Findings::default();
             }
             stages.push(stage);
         }

@@ -7,51 +7,9 @@ use gstore_store::{BlockBuffer, CELL_ROWS, ReadAhead, RowFlags};
 use super::found::Found;
 use super::{Estimates, Rows};
 use crate::error::QueryError;
-use crate::influence::scan::{Scan, ScanPool, block_bytes};
-use crate::influence::spec::modules::used_groups;
-use crate::kernel::{Filter, FilterBound, FilterQueries, RowNorms, Scratch, rows_of};
-use crate::values::groups;
-
-/// The queries of one pool at one checkpoint.
-pub(in super::super) struct Bf16Side {
-    queries: Arc<FilterQueries>,
-    bound: FilterBound,
-    /// The module groups that count.
-    groups: Vec<usize>,
-}
-
-/// By pool and checkpoint.
-pub(in super::super) type Bf16Sides = Vec<Vec<Bf16Side>>;
-
-/// The sides of pools.
-pub(in super::super) fn bf16_sides(pools: &[ScanPool]) -> Bf16Sides {
-    let mut all: Bf16Sides = Vec::new();
-    for (p, pool) in pools.iter().enumerate() {
-        let mut sides = Vec::new();
-        for (c, reader) in pool.readers.iter().enumerate() {
-            // Pools that share the packed queries share these, if their rows are rotated alike.
-            let rotation = reader.part().desc.rotation;
-            let shared = (0..p).find(|other| {
-                Arc::ptr_eq(&pools[*other].queries[c], &pool.queries[c])
-                    && pools[*other].readers[c].part().desc.rotation == rotation
-            });
-            let queries = match shared {
-                Some(other) => all[other][c].queries.clone(),
-                None => {
-                    let queries = pool.queries[c].of_signs(rotation);
-                    let groups = groups(reader.part());
-                    Arc::new(FilterQueries::new(&queries.vectors(), queries.dim(), &groups))
-                }
-            };
-            let mut groups = Vec::new();
-            used_groups(&pool.modules[c], &mut groups);
-            let bound = queries.bound(&groups, pool.readers.len());
-            sides.push(Bf16Side { queries, bound, groups });
-        }
-        all.push(sides);
-    }
-    all
-}
+use crate::influence::scan::{Scan, block_bytes};
+use crate::influence::sides::{Bf16Side, Bf16Sides};
+use crate::kernel::{Filter, RowNorms, Scratch, rows_of};
 
 /// A thread's memory.
 #[derive(Default)]

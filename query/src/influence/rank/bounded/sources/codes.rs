@@ -8,9 +8,10 @@ use gstore_store::{BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, ReadAhead, R
 use super::bounds::{CodeFactors, Coefficients, Measure};
 use super::found::Found;
 use super::sums::{AddMany, AddOne, Finish, LEAST_VARIANCE, OneQuery, QueryParts, Sums, share};
-use super::{Estimates, Rows, SketchSide};
+use super::{Estimates, Rows};
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
+use crate::influence::sides::SketchSide;
 use crate::influence::spec::Sim;
 use crate::influence::spec::mode::Plane;
 use crate::kernel::{CodeKind, Codes};

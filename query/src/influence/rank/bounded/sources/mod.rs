@@ -12,7 +12,6 @@ mod calibration;
 mod codes;
 mod estimates;
 mod found;
-mod sides;
 mod sums;
 mod wants;
 
@@ -21,14 +20,12 @@ use std::sync::Arc;
 
 use gstore_store::{ReadAhead, Wants};
 
-pub(super) use self::bf16::{Bf16Sides, bf16_sides};
 pub(super) use self::codes::{Reading, sections};
 pub(super) use self::estimates::Estimates;
-pub(crate) use self::sides::{Sides, SketchSide, all_have, sides};
-use super::pass::Picked;
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
 use crate::influence::scan::windows::Window;
+use crate::influence::sides::Bf16Sides;
 use crate::influence::spec::mode::Plane;
 use crate::kernel::Filter;
 
@@ -99,6 +96,9 @@ impl<'a> Source<'a> {
         }
     }
 }
+
+/// Rows of one window, counted from its first; both ascend in a list of them.
+pub(super) type Picked = (u32, Vec<u32>);
 
 /// Rows of a window.
 #[derive(Clone, Copy)]

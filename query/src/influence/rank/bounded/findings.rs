@@ -1,0 +1,44 @@
+//! Findings of a pass: the rows that may rank, and those that nothing is known of.
+
+use super::candidates::{Candidates, Cut};
+use super::sources::Picked;
+use crate::influence::scan::Totals;
+
+/// What was found in a pass.
+#[derive(Default)]
+pub(super) struct Findings {
+    /// For each ranking.
+    pub(super) lists: Vec<Candidates>,
+    /// Rows that nothing is known of: number of the window and row, from its first.
+    pub(super) unbounded: Vec<(u32, u32)>,
+    /// Of the rows that are bounded or have no score.
+    pub(super) totals: Totals,
+}
+
+impl Findings {
+    /// Nothing yet.
+    pub(super) fn new(k: usize, cuts: &[Cut]) -> Self {
+        let lists = cuts.iter().map(|cut| Candidates::new(k, *cut)).collect();
+        Self { lists, unbounded: Vec::new(), totals: Totals::default() }
+    }
+
+    /// Takes over what was found of other rows.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.lists.iter_mut().zip(other.lists).for_each(|(list, other)| list.merge(other));
+        self.unbounded.extend(other.unbounded);
+        self.totals.merge(&other.totals);
+    }
+
+    /// Takes the rows out that nothing is known of.
+    pub(super) fn take_unbounded(&mut self) -> Vec<Picked> {
+        let mut rows = std::mem::take(&mut self.unbounded);
+        rows.sort_unstable();
+        let of_window = |rows: &[(u32, u32)]| (rows[0].0, rows.iter().map(|row| row.1).collect());
+        rows.chunk_by(|a, b| a.0 == b.0).map(of_window).collect()
+    }
+
+    /// Number of candidates of all rankings.
+    pub(super) fn candidates(&self) -> usize {
+        self.lists.iter().map(Candidates::len).sum()
+    }
+}

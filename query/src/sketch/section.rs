@@ -1,0 +1,143 @@
+//! Sections of a sketch: for each vector a record and its codes in up to three planes, as named bytes.
+//!
+//! Invariants
+//! - vector i of a section is vector i of the segment, in the order of its blocks
+//! - everything is little-endian; a section has a fixed number of bytes for each vector
+
+use crate::kernel::CodeKind;
+
+/// What a vector's estimate of one plane is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Factor {
+    /// The f of `f <q', c>`.
+    pub factor: f32,
+    /// Standard deviation of the estimate over rotations for a query of length 1 that is not rounded.
+    pub spread: f32,
+}
+
+/// What the certificate of a vector's int8 codes is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Residual {
+    /// What one step of the codes stands for.
+    pub scale: f32,
+    /// At least `|x' - scale c|`, where x' is the exact rotation.
+    pub residual: f32,
+}
+
+/// The record of a vector: what a sketch has in addition to its codes.
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct RowRecord {
+    /// What a cosine divides by: the length before the values were rounded for storage.
+    pub length: f32,
+    /// At least the length of the stored vector.
+    pub norm: f32,
+    /// Row of the vector, from the first row of its block.
+    pub offset: u16,
+    /// Flags of the vector.
+    pub flags: u8,
+    /// A [`Class`].
+    pub class: u8,
+}
+
+/// How a vector's score is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// By its codes.
+    Coded = 0,
+    /// Every product with it is zero; or its flags keep it from being scored.
+    Zero = 1,
+    /// Not at all: so short, so long or scaled so far that single precision may round its score without
+    /// bound.
+    Odd = 2,
+}
+
+impl RowRecord {
+    /// The class; a number that none has is [`Class::Odd`].
+    pub fn class(&self) -> Class {
+        match self.class {
+            0 => Class::Coded,
+            1 => Class::Zero,
+            _ => Class::Odd,
+        }
+    }
+}
+
+/// What estimates and bounds of a vector's int8 codes are made with.
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct ByteFactors {
+    /// For the certificate.
+    pub residual: Residual,
+    /// For an estimate without bias.
+    pub factor: Factor,
+}
+
+/// A part of a sketch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Section {
+    /// A `RowRecord` for each vector.
+    Rows,
+    /// A `Factor` for each vector's signs.
+    SignFactors,
+    /// Sign bits.
+    Signs,
+    /// A `Factor` for each vector's nibbles.
+    NibbleFactors,
+    /// Nibbles.
+    Nibbles,
+    /// `ByteFactors` for each vector.
+    ByteFactors,
+    /// Signed bytes.
+    Bytes,
+}
+
+impl Section {
+    /// All of them, in the order of a file.
+    pub const ALL: [Self; 7] = [
+        Self::Rows,
+        Self::SignFactors,
+        Self::Signs,
+        Self::NibbleFactors,
+        Self::Nibbles,
+        Self::ByteFactors,
+        Self::Bytes,
+    ];
+
+    /// Its name in a file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::SignFactors => "sign_factors",
+            Self::Signs => "signs",
+            Self::NibbleFactors => "nibble_factors",
+            Self::Nibbles => "nibbles",
+            Self::ByteFactors => "byte_factors",
+            Self::Bytes => "bytes",
+        }
+    }
+
+    /// The plane that it belongs to; `None`: every sketch has it.
+    pub(super) const fn plane(self) -> Option<CodeKind> {
+        match self {
+            Self::Rows => None,
+            Self::SignFactors | Self::Signs => Some(CodeKind::Sign),
+            Self::NibbleFactors | Self::Nibbles => Some(CodeKind::Nibble),
+            Self::ByteFactors | Self::Bytes => Some(CodeKind::Int8),
+        }
+    }
+
+    /// Bytes that it has for each vector of `padded` rotated coordinates.
+    pub const fn vector_bytes(self, padded: usize) -> usize {
+        match self {
+            Self::Rows => size_of::<RowRecord>(),
+            Self::SignFactors | Self::NibbleFactors => size_of::<Factor>(),
+            Self::ByteFactors => size_of::<ByteFactors>(),
+            Self::Signs => CodeKind::Sign.row_bytes(padded),
+            Self::Nibbles => CodeKind::Nibble.row_bytes(padded),
+            Self::Bytes => CodeKind::Int8.row_bytes(padded),
+        }
+    }
+}
