@@ -3,7 +3,6 @@
 use gstore_core::shortened;
 use gstore_store::{DatasetPart, EncodingEntry, FeaturePart, Granularity, Snapshot};
 
-use super::set::FeatureSource;
 use crate::error::LearnError;
 
 /// Digits of a digest in a message.
@@ -94,11 +93,6 @@ fn none_of(dataset: &str) -> String {
 
 fn of_tokens() -> String {
     "has a vector for each token, and a prefilter reads one for each sample".to_owned()
-}
-
-/// Whether a feature is a count of tokens.
-pub(super) fn is_count(source: &FeatureSource) -> bool {
-    matches!(source, FeatureSource::Tokens | FeatureSource::ScoredTokens | FeatureSource::PromptTokens)
 }
 
 /// The encoding whose tokens are counted, of the count `name`: that of the vectors, whose keys these are; without any the

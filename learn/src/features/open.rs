@@ -8,7 +8,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore_store::{CELL_ROWS, EncodingReader, FeaturePart, FeatureReader, SampleReader, Snapshot};
 
-use super::find::{Learned, counted, counted_as, is_count};
+use super::find::{Learned, counted, counted_as};
 use super::set::{Feature, FeatureSet, FeatureSource, MOST_VALUES};
 use super::vectors::{cells, read_vectors};
 use crate::error::LearnError;
@@ -24,8 +24,18 @@ pub struct OpenFeatures {
     readers: Vec<Option<FeatureReader>>,
 }
 
+impl FeatureSet {
+    /// Opens them in a dataset.
+    ///
+    /// # Errors
+    /// A feature that the dataset lacks, or has of another kind.
+    pub fn open(&self, snapshot: &Snapshot, dataset: &str) -> Result<OpenFeatures, LearnError> {
+        OpenFeatures::new(self, snapshot, dataset)
+    }
+}
+
 impl OpenFeatures {
-    pub(super) fn new(set: &FeatureSet, snapshot: &Snapshot, dataset: &str) -> Result<Self, LearnError> {
+    fn new(set: &FeatureSet, snapshot: &Snapshot, dataset: &str) -> Result<Self, LearnError> {
         let part = snapshot.dataset(dataset)?;
         let own = snapshot.features_of(dataset);
         let own: Vec<&FeaturePart> = own.iter().map(|feature| &***feature).collect();
@@ -40,7 +50,7 @@ impl OpenFeatures {
             let found = learned.find(snapshot, dataset, &own)?;
             readers.push(Some(snapshot.open_feature(found)?));
         }
-        let count = set.features.iter().find(|feature| is_count(&feature.source));
+        let count = set.features.iter().find(|feature| feature.source.is_count());
         let counts = count.map(|count| -> Result<_, LearnError> {
             let encoding = match &set.counts {
                 Some(key) => counted_as(snapshot, part, (&count.name, key))?,

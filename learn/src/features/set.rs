@@ -4,8 +4,7 @@ use gstore_core::Kind;
 use gstore_store::{DatasetPart, FeaturePart, Snapshot, nearest};
 use serde::{Deserialize, Serialize};
 
-use super::find::{counted, find, is_count};
-use super::open::OpenFeatures;
+use super::find::{counted, find};
 use super::passes::Passes;
 use crate::error::LearnError;
 
@@ -101,7 +100,7 @@ impl FeatureSet {
         if features.is_empty() {
             return Err(LearnError::Invalid("a prefilter needs a feature".to_owned()));
         }
-        let count = features.iter().find(|feature| is_count(&feature.source));
+        let count = features.iter().find(|feature| feature.source.is_count());
         let of_vectors = features.iter().filter_map(|feature| match &feature.source {
             FeatureSource::Stored { encoding, .. } => encoding.as_deref(),
             _ => None,
@@ -110,14 +109,6 @@ impl FeatureSet {
         let counted = count.map(|count| counted(part, &count.name, of_vectors, way_out)).transpose()?;
         let counts = counted.map(|encoding| encoding.key.clone());
         Ok(FeatureSet { features, counts })
-    }
-
-    /// Opens them in a dataset.
-    ///
-    /// # Errors
-    /// A feature that the dataset lacks, or has of another kind.
-    pub fn open(&self, snapshot: &Snapshot, dataset: &str) -> Result<OpenFeatures, LearnError> {
-        OpenFeatures::new(self, snapshot, dataset)
     }
 
     /// Names of the columns.
@@ -154,6 +145,11 @@ impl FeatureSet {
 }
 
 impl FeatureSource {
+    /// Whether it is a count of tokens.
+    pub(super) fn is_count(&self) -> bool {
+        matches!(self, Self::Tokens | Self::ScoredTokens | Self::PromptTokens)
+    }
+
     /// Columns of numbers.
     pub(super) fn width(&self) -> usize {
         match self {
