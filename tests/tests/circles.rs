@@ -11,8 +11,6 @@ use crate::layers::{FRONT_ENDS, code, folder_of, root, sources, word};
 /// Knots that are still there: the folder around the modules, and their names. A new one is refused, and one that
 /// is gone has to leave this list.
 const KNOTS: &[(&str, &str)] = &[
-    ("learn::features", "find open set"),
-    ("sql::dialect", "casts given merged planned twice"),
     ("app::factors::score", "lines markdown memory pass plan queries sinks solve source"),
 ];
 

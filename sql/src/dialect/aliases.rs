@@ -9,8 +9,8 @@ use datafusion::sql::sqlparser::ast::{
     TableAliasColumnDef, TableFactor, TableWithJoins, VisitorMut,
 };
 
-use super::merged::joins_without_condition;
 use super::ordered;
+use super::using::joins_without_condition;
 use crate::expanded::name;
 use crate::names::SERIES;
 use crate::walk::{VisitMut, visit_expressions};

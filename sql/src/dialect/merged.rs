@@ -9,9 +9,6 @@
 //! - the values of all names together are limited like the expressions of table expressions
 
 mod excluded;
-mod joined;
-mod key;
-mod keys;
 mod natural;
 mod probe;
 mod put;
@@ -27,12 +24,10 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut,
 };
 
-pub(super) use self::joined::joins_without_condition;
-use self::keys::Merged;
-pub(super) use self::keys::joins_by_names;
 pub(super) use self::probe::of_from;
 use self::put::{Written, meant, put};
 use self::wildcard::{Options, all, named};
+use super::using::Merged;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::name;
 use crate::walk::{VisitMut, inner};

@@ -38,6 +38,7 @@ mod summarized;
 mod tokens;
 mod twice;
 mod types;
+mod using;
 
 pub(crate) use calls::{known, resolve};
 pub(crate) use columns::expand as expand_columns;

@@ -12,12 +12,12 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut,
 };
 
-use super::keys::Merged;
 use super::natural;
 use super::probe::Scopes;
 use super::wildcard::{Options, all, named, unknown};
 use super::{Keys, Selects, merge_names};
 use crate::dialect::planned;
+use crate::dialect::using::Merged;
 use crate::error::SqlError;
 use crate::walk::{VisitMut, inner};
 

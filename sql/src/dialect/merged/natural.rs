@@ -14,11 +14,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::Selects;
-use super::joined::{By, Joined, Side, column, constraint, quoted, table};
-use super::key::Key;
-use super::keys::{Merged, binary};
 use super::put::Written;
 use super::wildcard::{Options, unknown};
+use crate::dialect::using::{By, Joined, Key, Merged, Side, binary, column, constraint, quoted, table};
 use crate::error::SqlError;
 use crate::expanded::name;
 

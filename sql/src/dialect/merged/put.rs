@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, VisitorMut};
 
-use super::keys::Merged;
+use crate::dialect::using::Merged;
 use crate::error::SqlError;
 use crate::expanded::{MAX_EXPRESSIONS, name};
 use crate::walk::VisitMut;

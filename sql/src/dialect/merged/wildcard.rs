@@ -6,10 +6,8 @@ use datafusion::sql::sqlparser::ast::{
     SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
 };
 
-use super::joined::quoted;
-use super::key::Key;
-use super::keys::Merged;
 use super::put::Written;
+use crate::dialect::using::{Key, Merged, quoted};
 use crate::error::SqlError;
 use crate::expanded::name;
 

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 
-use crate::dialect::merged::joins_by_names;
+use crate::dialect::using::joins_by_names;
 use crate::expanded::name;
 use crate::virtuals::is_virtual;
 

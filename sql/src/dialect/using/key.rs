@@ -7,28 +7,28 @@ use crate::dialect::exprs::call;
 use crate::error::SqlError;
 
 /// A column of several tables.
-pub(super) struct Key {
-    pub(super) name: String,
+pub(in crate::dialect) struct Key {
+    pub(in crate::dialect) name: String,
     /// The columns of which the first that is there is its value; none if the tables are not known.
     sides: Vec<Expr>,
     /// The places of its tables, in the order of the text.
-    pub(super) tables: Vec<usize>,
+    pub(in crate::dialect) tables: Vec<usize>,
     side: Side,
     /// Whether it is known that no other table has a column of this name.
-    pub(super) is_only: bool,
+    pub(in crate::dialect) is_only: bool,
 }
 
 impl Key {
     /// Of these columns, each of the table in its place.
-    pub(super) fn new(name: &str, sides: Vec<Expr>, tables: Vec<usize>) -> Self {
+    pub(in crate::dialect) fn new(name: &str, sides: Vec<Expr>, tables: Vec<usize>) -> Self {
         Self { name: name.to_owned(), sides, tables, side: Side::Any, is_only: false }
     }
 
-    pub(super) fn is_known(&self) -> bool {
+    pub(in crate::dialect) fn is_known(&self) -> bool {
         !self.sides.is_empty()
     }
 
-    pub(super) fn value(&self) -> Expr {
+    pub(in crate::dialect) fn value(&self) -> Expr {
         match self.sides.as_slice() {
             [only] => only.clone(),
             sides => call("coalesce", sides.to_vec()),
@@ -36,17 +36,17 @@ impl Key {
     }
 
     /// Expressions of its value.
-    pub(super) fn size(&self) -> usize {
+    pub(in crate::dialect) fn size(&self) -> usize {
         self.sides.len() + 1
     }
 
     /// Whether its value is another than that of the first table.
-    pub(super) fn is_moved(&self) -> bool {
+    pub(in crate::dialect) fn is_moved(&self) -> bool {
         self.side > Side::Left
     }
 
     /// How it is written without `USING`.
-    pub(super) fn written(&self) -> String {
+    pub(in crate::dialect) fn written(&self) -> String {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         match self.sides.is_empty() {
             true => format!("coalesce(a.{0}, b.{0}) with the names of the tables", self.name),
@@ -56,12 +56,12 @@ impl Key {
     }
 
     /// The refusal to take it for one column.
-    pub(super) fn refused(&self) -> SqlError {
+    pub(in crate::dialect) fn refused(&self) -> SqlError {
         let why = "of RIGHT or FULL JOIN .. USING is one column only where all tables are joined by it";
         SqlError::invalid(format!("column `{}` {why}", self.name)).hint(format!("write {}", self.written()))
     }
 
-    pub(super) fn join(&mut self, side: Side, other: Expr, place: usize) {
+    pub(in crate::dialect) fn join(&mut self, side: Side, other: Expr, place: usize) {
         match side {
             Side::Alone => return,
             Side::Any | Side::Left => {}
@@ -73,7 +73,7 @@ impl Key {
     }
 
     /// A table that has it is not known.
-    pub(super) fn forget(&mut self, side: Side) {
+    pub(in crate::dialect) fn forget(&mut self, side: Side) {
         self.sides.clear();
         self.tables.clear();
         self.side = self.side.max(side);

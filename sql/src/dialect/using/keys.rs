@@ -16,9 +16,9 @@ struct Condition {
 
 /// What the `USING` of a query joins.
 #[derive(Default)]
-pub(super) struct Merged {
-    pub(super) tables: Vec<ObjectName>,
-    pub(super) keys: Vec<Key>,
+pub(in crate::dialect) struct Merged {
+    pub(in crate::dialect) tables: Vec<ObjectName>,
+    pub(in crate::dialect) keys: Vec<Key>,
     side: Side,
     /// Whether there is a table without a name, or a join of other columns than those of its tables.
     has_others: bool,
@@ -32,7 +32,7 @@ pub(super) struct Merged {
 
 impl Merged {
     /// None of a query that joins nothing by columns of one name.
-    pub(super) fn of(select: &Select) -> Option<Self> {
+    pub(in crate::dialect) fn of(select: &Select) -> Option<Self> {
         let mut merged = Self::default();
         for from in &select.from {
             merged.chain(from, merged.tables.len(), merged.keys.len());
@@ -41,28 +41,28 @@ impl Merged {
     }
 
     /// Of tables whose columns are all known.
-    pub(super) fn known(tables: Vec<ObjectName>, keys: Vec<Key>, side: Side) -> Self {
+    pub(in crate::dialect) fn known(tables: Vec<ObjectName>, keys: Vec<Key>, side: Side) -> Self {
         Self { tables, keys, side, ..Self::default() }
     }
 
     /// Whether the text says which columns `*` has.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in crate::dialect) fn is_whole(&self) -> bool {
         !self.has_others && !self.is_open
     }
 
     /// Whether a name without a table can be nothing but this.
-    pub(super) fn is_settled(&self, key: &Key) -> bool {
+    pub(in crate::dialect) fn is_settled(&self, key: &Key) -> bool {
         !self.has_others && (key.is_only || key.tables.len() == self.tables.len())
     }
 
     /// Whether a table may have a key.
-    pub(super) fn is_of(&self, key: &Key, table: &ObjectName) -> bool {
+    pub(in crate::dialect) fn is_of(&self, key: &Key, table: &ObjectName) -> bool {
         let mut tables = key.tables.iter().filter_map(|at| self.tables.get(*at));
         !key.is_known() || tables.any(|own| own.to_string().eq_ignore_ascii_case(&table.to_string()))
     }
 
     /// Whether the engine's `*` may have the value of the wrong table.
-    pub(super) fn is_outer(&self) -> bool {
+    pub(in crate::dialect) fn is_outer(&self) -> bool {
         self.side >= Side::Left
     }
 
@@ -187,7 +187,7 @@ impl Merged {
     }
 
     /// Gives joins behind the first the condition that they mean; returns how many expressions it has.
-    pub(super) fn join(&self, select: &mut Select) -> Result<usize, SqlError> {
+    pub(in crate::dialect) fn join(&self, select: &mut Select) -> Result<usize, SqlError> {
         if let Some(wrong) = &self.wrong {
             return Err(wrong.clone());
         }
@@ -227,6 +227,6 @@ pub(in crate::dialect) fn joins_by_names(select: &Select) -> bool {
     Merged::of(select).is_some()
 }
 
-pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub(in crate::dialect) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }

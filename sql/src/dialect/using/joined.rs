@@ -8,7 +8,7 @@ use crate::expanded::name;
 
 /// The table of a join whose column is the one of both; of several joins the last of these goes for all.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Side {
+pub(in crate::dialect) enum Side {
     #[default]
     Any,
     /// The one on the left, and no row has columns of the other.
@@ -20,7 +20,7 @@ pub(super) enum Side {
 }
 
 /// What a join compares.
-pub(super) enum By {
+pub(in crate::dialect) enum By {
     /// Columns of these names, by `USING`.
     Names(Vec<String>),
     /// All columns of one name.
@@ -32,13 +32,13 @@ pub(super) enum By {
 }
 
 /// A join of a table to those before it.
-pub(super) struct Joined {
-    pub(super) side: Side,
-    pub(super) by: By,
+pub(in crate::dialect) struct Joined {
+    pub(in crate::dialect) side: Side,
+    pub(in crate::dialect) by: By,
 }
 
 impl Joined {
-    pub(super) fn of(join: &JoinOperator) -> Self {
+    pub(in crate::dialect) fn of(join: &JoinOperator) -> Self {
         let (side, constraint) = match join {
             JoinOperator::Join(on) | JoinOperator::Inner(on) | JoinOperator::CrossJoin(on) => (Side::Any, on),
             JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (Side::Left, on),
@@ -69,7 +69,7 @@ pub(in crate::dialect) fn joins_without_condition(select: &Select) -> bool {
 }
 
 /// The condition of a join that may have `USING`.
-pub(super) fn constraint(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+pub(in crate::dialect) fn constraint(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match join {
         JoinOperator::Join(on)
         | JoinOperator::Inner(on)
@@ -85,7 +85,7 @@ pub(super) fn constraint(join: &mut JoinOperator) -> Option<&mut JoinConstraint>
 }
 
 /// The name of a table in its statement, if it has one.
-pub(super) fn table(factor: &TableFactor) -> Option<ObjectName> {
+pub(in crate::dialect) fn table(factor: &TableFactor) -> Option<ObjectName> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. }
         | TableFactor::Derived { alias: Some(alias), .. }
@@ -99,13 +99,13 @@ pub(super) fn table(factor: &TableFactor) -> Option<ObjectName> {
 }
 
 /// A column of a table.
-pub(super) fn column(table: &ObjectName, name: &str) -> Option<Expr> {
+pub(in crate::dialect) fn column(table: &ObjectName, name: &str) -> Option<Expr> {
     let mut parts: Vec<Ident> = table.0.iter().map(|part| part.as_ident().cloned()).collect::<Option<_>>()?;
     parts.push(quoted(name));
     Some(Expr::CompoundIdentifier(parts))
 }
 
 /// A name that is read as it is.
-pub(super) fn quoted(name: &str) -> Ident {
+pub(in crate::dialect) fn quoted(name: &str) -> Ident {
     Ident::with_quote('"', name)
 }
