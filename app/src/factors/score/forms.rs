@@ -5,15 +5,32 @@
 
 use std::ops::Range;
 
-use gstore_curvature::{LowRank, Module};
+use gstore_curvature::{Damping, Filter, LowRank, Module};
 use gstore_query::kernel::{Kernel, Queries};
 use gstore_store::Values;
+
+use crate::factors::error::FactorJobError;
 
 /// Coordinates whose products are summed in f32.
 const CHUNK: usize = 4096;
 
 /// Tokens that are multiplied at a time.
 pub(super) const TOKENS: usize = 64;
+
+/// Refuses a query whose values are not finite in f32, in which rows are multiplied with it.
+pub(super) fn check_column(module: &Module, filter: Filter, column: &[f64]) -> Result<(), FactorJobError> {
+    if column.iter().all(|value| (*value as f32).is_finite()) {
+        return Ok(());
+    }
+    let damping = match filter.damping() {
+        Some(Damping::Value(value)) => format!(" with a damping of {value:e}"),
+        Some(Damping::OfMean) | None => String::new(),
+    };
+    Err(FactorJobError::Refused(format!(
+        "module `{}`: the filter {filter}{damping} makes of a query what is not finite in f32: a larger damping, or another filter, is needed",
+        module.name
+    )))
+}
 
 /// The columns of a module: each query with each filter.
 pub(super) enum ModuleColumns {

@@ -5,10 +5,12 @@ use std::ops::Range;
 use gstore_curvature::{Blocks, Module, SampleGradient};
 
 use super::forms::{TOKENS, column_bytes, has_low_rank};
-use super::pass::AHEAD;
 use super::request::ScorePer;
 use crate::factors::error::FactorJobError;
 use crate::factors::forecast::sets;
+
+/// Units that may be in front of the one whose scores are taken next.
+pub(super) const AHEAD: usize = 4;
 
 /// Columns that the kernel multiplies at a time.
 const MOST_COLUMNS: usize = 1000;
@@ -287,6 +289,13 @@ impl Sizes<'_> {
         };
         FactorJobError::Memory { what, needed, limit, proposal }
     }
+}
+
+/// Bytes of files with so many sums, where there are several passes: those that a pass reads, and those that
+/// it writes. The first reads none, and the last writes none.
+pub(super) fn sum_bytes(passes: usize, sums: u64) -> u64 {
+    let files = passes.saturating_sub(1).min(2) as u64;
+    files * sums * size_of::<f64>() as u64
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod checks;
 mod forms;
+mod gradients;
 mod like;
 mod lines;
 mod markdown;
@@ -19,6 +20,7 @@ mod request;
 mod segments;
 mod sinks;
 mod solve;
+mod solve_data;
 mod source;
 
 use std::sync::Arc;

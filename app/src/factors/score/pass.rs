@@ -9,6 +9,7 @@ use gstore_ingest::curvature::{CurvatureEngine, Measurement, PassError, TargetSa
 use gstore_query::kernel::Kernel;
 
 use super::forms::{ModuleColumns, products, token_products};
+use super::memory::AHEAD;
 use super::plan::ScorePlan;
 use super::queries::Scaling;
 use super::request::ScorePer;
@@ -16,9 +17,6 @@ use crate::factors::blame::{Side, id_of, of_batch};
 use crate::factors::engine::{Tokens, tokens};
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
-
-/// Units that may be in front of the one whose scores are taken next.
-pub(super) const AHEAD: usize = 4;
 
 /// The scores of a row.
 pub(super) struct RowScores {

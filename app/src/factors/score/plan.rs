@@ -13,11 +13,10 @@ use gstore_model::architectures::{Param, Role};
 use gstore_store::Snapshot;
 
 use super::checks::{check, check_segments, selection, strategy};
-use super::memory::{Extent, Sizes};
+use super::memory::{Extent, Sizes, sum_bytes};
 use super::request::{ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{Segment, check_stale, places, segments};
-use super::solve::SolveData;
-use super::source::sum_bytes;
+use super::solve_data::SolveData;
 use crate::factors::engine::{self, Seen, Tokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::FactorArguments;

@@ -10,19 +10,17 @@
 //! preconditioned, and as much while columns are put in the kernel's order; for each thread the factors of one
 //! module in one segment, and what the segments after it leave of these queries.
 
-mod gradients;
 mod scaling;
 
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Unit, parallel};
-use gstore_curvature::{Damping, Filter, Module, ModuleFactors, SampleGradient, Strategy, low_rank};
+use gstore_curvature::{Filter, Module, ModuleFactors, SampleGradient, Strategy, low_rank};
 
-pub(super) use self::gradients::Gradients;
 pub(in crate::factors) use self::scaling::Scaling;
 
-use self::gradients::{gradients, summed};
-use super::forms::{Collected, ModuleColumns, has_low_rank};
+use super::forms::{Collected, ModuleColumns, check_column, has_low_rank};
+use super::gradients::{gradients, summed};
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
 use super::solve::solutions;
@@ -154,7 +152,7 @@ fn through(
             let gradient = left.get(query).unwrap_or(gradient);
             let (columns, rest) = scaling.columns(gradient).split_at(filters.len());
             for ((column, filter), into) in columns.iter().zip(*filters).zip(&mut all[start..end]) {
-                check(module, *filter, column)?;
+                check_column(module, *filter, column)?;
                 keep(into, column, module, rank)?;
             }
             if let Some(rest) = rest.first() {
@@ -190,21 +188,6 @@ fn keep(
     })?;
     into.push_low_rank(&low, column, module.out);
     Ok(())
-}
-
-/// Refuses a query whose values are not finite in f32, in which rows are multiplied with it.
-pub(super) fn check(module: &Module, filter: Filter, column: &[f64]) -> Result<(), FactorJobError> {
-    if column.iter().all(|value| (*value as f32).is_finite()) {
-        return Ok(());
-    }
-    let damping = match filter.damping() {
-        Some(Damping::Value(value)) => format!(" with a damping of {value:e}"),
-        Some(Damping::OfMean) | None => String::new(),
-    };
-    Err(FactorJobError::Refused(format!(
-        "module `{}`: the filter {filter}{damping} makes of a query what is not finite in f32: a larger damping, or another filter, is needed",
-        module.name
-    )))
 }
 
 #[cfg(test)]

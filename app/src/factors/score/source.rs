@@ -16,13 +16,6 @@ use crate::factors::engine;
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
-/// Bytes of files with so many sums, where there are several passes: those that a pass reads, and those that
-/// it writes. The first reads none, and the last writes none.
-pub(super) fn sum_bytes(passes: usize, sums: u64) -> u64 {
-    let files = passes.saturating_sub(1).min(2) as u64;
-    files * sums * size_of::<f64>() as u64
-}
-
 /// Refuses a folder whose disk has no room for temporary files.
 pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobError> {
     let Some(free) = free_space(folder).filter(|free| *free < needed) else { return Ok(()) };
@@ -127,8 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_in_one_file_between_two_passes_and_in_two_between_more() {
-        assert_eq!([0, 1, 2, 3, 9].map(|passes| sum_bytes(passes, 10)), [0, 0, 80, 160, 160]);
+    fn a_disk_without_room_is_named() {
         let folder = tempfile::tempdir().unwrap();
         check_room(folder.path(), 1).unwrap();
         let error = check_room(folder.path(), u64::MAX).unwrap_err().to_string();

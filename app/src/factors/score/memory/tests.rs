@@ -181,3 +181,8 @@ fn each_thread_preconditions_in_one_module_and_segment_at_a_time() {
         fixed + 3 * large.query() + 3 * large.gradient()
     );
 }
+
+#[test]
+fn sums_are_in_one_file_between_two_passes_and_in_two_between_more() {
+    assert_eq!([0, 1, 2, 3, 9].map(|passes| sum_bytes(passes, 10)), [0, 0, 80, 160, 160]);
+}

@@ -15,7 +15,7 @@ fn a_damping_that_is_too_small_for_f32_is_refused() {
     let columns = |damping: f64| {
         let filter = Filter::Inverse(Damping::Value(damping));
         let mut scaling = Scaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
-        check(&module, filter, &scaling.columns(&SampleGradient::whole(&module, vec![0.5, 2.0]))[0])
+        check_column(&module, filter, &scaling.columns(&SampleGradient::whole(&module, vec![0.5, 2.0]))[0])
     };
     assert!(columns(1e-3).is_ok());
     let error = columns(1e-300).unwrap_err().to_string();

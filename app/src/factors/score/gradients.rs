@@ -6,14 +6,14 @@ use gstore_core::parallel;
 use gstore_curvature::{Module, SampleGradient};
 use gstore_ingest::curvature::TargetSample;
 
-use super::super::plan::ScorePlan;
+use super::plan::ScorePlan;
 use crate::factors::blame::{Side, of_batch};
 use crate::factors::engine::Tokens;
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
 /// Gradients of some queries, for each module and query.
-pub(in crate::factors::score) type Gradients = Vec<Vec<SampleGradient>>;
+pub(super) type Gradients = Vec<Vec<SampleGradient>>;
 
 /// Gradients of the queries at some places, whichever thread computes which.
 pub(super) fn gradients(

@@ -1,0 +1,99 @@
+//! What an iterative solve passes over: the rows that factors were fitted on, or a sample of them.
+
+use std::collections::BinaryHeap;
+
+use gstore_core::{MIX_STEP, Remedy, RowSet, mix};
+use gstore_curvature::SolveLimits;
+use gstore_ingest::pipeline::{IngestRequest, RowBatches};
+use gstore_store::Snapshot;
+
+use super::request::ScoreSolve;
+use crate::factors::error::FactorJobError;
+use crate::factors::stamp::FactorStamp;
+
+/// What a solve needs.
+pub(super) struct SolveData {
+    pub limits: SolveLimits,
+    pub batches: RowBatches,
+    /// Rows that products pass over, and their dataset.
+    pub rows: RowSet,
+    pub dataset: String,
+}
+
+impl SolveData {
+    /// `values` of a row are held at once.
+    pub fn new(
+        snapshot: &Snapshot,
+        solve: &ScoreSolve,
+        stamp: &FactorStamp,
+        ingest: &IngestRequest,
+        values: usize,
+    ) -> Result<Self, FactorJobError> {
+        let dataset = snapshot.dataset(&dataset(solve, stamp)?)?;
+        let (live, fitted) = (snapshot.live_rows(dataset)?, stamp.row_set());
+        // Files of other programs do not say which rows there were.
+        let rows = if fitted.is_empty() { RowSet::clone(&live) } else { live.intersection(&fitted) };
+        if rows.is_empty() {
+            let text =
+                format!("of the rows of `{}` that the factors were fitted on none is left", dataset.name);
+            return Err(FactorJobError::Refused(text));
+        }
+        let rows = match solve.rows {
+            Some(most) => drawn(&rows, most, stamp.seed.unwrap_or(0)),
+            None => rows,
+        };
+        let batches = RowBatches::new(snapshot, dataset, ingest, values)?;
+        Ok(Self { limits: solve.limits, batches, rows, dataset: dataset.name.clone() })
+    }
+}
+
+/// The dataset whose rows products pass over.
+///
+/// # Errors
+/// Factors that do not say what they were fitted on where no dataset is named, and those of another one.
+fn dataset(solve: &ScoreSolve, stamp: &FactorStamp) -> Result<String, FactorJobError> {
+    const OVER: &str = "an iterative solve passes over the rows that the factors were fitted on";
+    match (&stamp.dataset, &solve.dataset) {
+        (Some(fitted), Some(named)) if fitted != named => {
+            Err(FactorJobError::Option(format!("{OVER}, and these are of `{fitted}`, not of `{named}`")))
+        }
+        (Some(name), _) | (None, Some(name)) => Ok(name.clone()),
+        (None, None) => Err(FactorJobError::Option(format!(
+            "{OVER}, and these do not say which: name the dataset, all of whose rows are then taken, with {}",
+            Remedy::Option("solver_data", "")
+        ))),
+    }
+}
+
+/// So many of some rows: those with the lowest numbers of a generator that counts by seed and row.
+fn drawn(rows: &RowSet, most: u64, seed: u64) -> RowSet {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let of_seed = mix(seed.wrapping_add(MIX_STEP));
+    let mut kept = BinaryHeap::new();
+    for row in rows.iter() {
+        kept.push((mix(of_seed ^ mix(row.wrapping_add(MIX_STEP))), row));
+        if kept.len() > most {
+            kept.pop();
+        }
+    }
+    RowSet::from_rows(kept.into_iter().map(|(_, row)| row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_of_rows_is_a_function_of_the_seed() {
+        let rows = RowSet::from_ranges([3..40, 100..200]);
+        let few = drawn(&rows, 10, 7);
+        assert_eq!((few.len(), few.intersection(&rows).len()), (10, 10));
+        assert_eq!(drawn(&rows, 10, 7), few);
+        assert_ne!(drawn(&rows, 10, 8), few);
+        // One of more rows has those of fewer.
+        assert_eq!(drawn(&rows, 30, 7).intersection(&few), few);
+        assert_eq!(drawn(&rows, 1000, 7), rows);
+        let ranges: Vec<u64> = drawn(&rows, 30, 7).iter().collect();
+        assert!(ranges.iter().filter(|row| **row >= 100).count() > 10, "{ranges:?}");
+    }
+}
