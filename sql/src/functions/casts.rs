@@ -10,7 +10,6 @@ use arrow_cast::CastOptions;
 use arrow_schema::{ArrowError, DataType, FieldRef};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::common::DFSchema;
-use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
@@ -20,6 +19,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
+use super::columnar::of_one;
 use super::path::{parts, text};
 use super::spans::is_span;
 use super::spelled::{self, is_list};
@@ -85,14 +85,7 @@ impl ScalarUDFImpl for Converted {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let [value] = take_function_args(self.name(), args.args)?;
-        Ok(match value {
-            ColumnarValue::Array(values) => ColumnarValue::Array(self.of(&values)?),
-            ColumnarValue::Scalar(value) => {
-                let made = self.of(&value.to_array()?)?;
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)
-            }
-        })
+        of_one(self.name(), args, |values| self.of(values))
     }
 }
 

@@ -12,7 +12,6 @@ use arrow_schema::{DECIMAL128_MAX_PRECISION, DataType, IntervalUnit};
 use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, InList, ScalarFunction, Sort as SortKey};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
@@ -21,8 +20,8 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::scalar::ScalarValue;
 
+use super::columnar::of_one;
 use super::spans;
 use crate::error::SqlError;
 
@@ -251,14 +250,7 @@ impl ScalarUDFImpl for Length {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let [value] = take_function_args(self.name(), args.args)?;
-        Ok(match value {
-            ColumnarValue::Array(values) => ColumnarValue::Array(Arc::new(lengths(&values)?)),
-            ColumnarValue::Scalar(value) => {
-                let made = lengths(&value.to_array()?)?;
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)
-            }
-        })
+        of_one(self.name(), args, |values| Ok(Arc::new(lengths(values)?)))
     }
 }
 

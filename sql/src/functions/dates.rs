@@ -12,8 +12,8 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::scalar::ScalarValue;
 
+use super::columnar::by_column;
 use crate::error::SqlError;
 
 /// Microseconds.
@@ -127,14 +127,7 @@ impl ScalarUDFImpl for DateDiff {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { args.number_rows };
-        let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
-        let counts = counts(&arrays)?;
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&counts, 0)?),
-            false => ColumnarValue::Array(Arc::new(counts)),
-        })
+        by_column(args, |arrays, _| Ok(Arc::new(counts(arrays)?)))
     }
 }
 

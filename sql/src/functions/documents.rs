@@ -10,10 +10,10 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 use serde::de::IgnoredAny;
 
+use super::columnar::of_one;
 use super::{casts, objects};
 use crate::error::SqlError;
 
@@ -57,14 +57,7 @@ impl ScalarUDFImpl for AsJson {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let [value] = take_function_args(self.name(), args.args)?;
-        Ok(match value {
-            ColumnarValue::Array(values) => ColumnarValue::Array(self.of(&values)?),
-            ColumnarValue::Scalar(value) => {
-                let made = self.of(&value.to_array()?)?;
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)
-            }
-        })
+        of_one(self.name(), args, |values| self.of(values))
     }
 }
 

@@ -14,11 +14,11 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 use regex::Regex;
 
 use super::casts::is_text;
+use super::columnar::by_column;
 use crate::error::SqlError;
 
 /// Most characters of a pattern in a message.
@@ -88,24 +88,20 @@ impl ScalarUDFImpl for Matches {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { args.number_rows };
-        let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
-        let text = |place: usize| arrays.get(place).and_then(|array| array.as_string_opt::<i32>());
-        let groups = match arrays.get(2) {
-            None => Some(Int64Array::from(vec![0; rows])),
-            Some(groups) => groups.as_primitive_opt::<Int64Type>().cloned(),
-        };
-        let (Some(texts), Some(patterns), Some(groups)) = (text(0), text(1), groups) else {
-            return Err(SqlError::internal("types of a pattern's matches").into());
-        };
-        let found = match self.gives {
-            Gives::All => all(texts, patterns, &groups)?,
-            Gives::First => first(texts, patterns, &groups)?,
-        };
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?),
-            false => ColumnarValue::Array(found),
+        by_column(args, |arrays, rows| {
+            let text = |place: usize| arrays.get(place).and_then(|array| array.as_string_opt::<i32>());
+            let groups = match arrays.get(2) {
+                None => Some(Int64Array::from(vec![0; rows])),
+                Some(groups) => groups.as_primitive_opt::<Int64Type>().cloned(),
+            };
+            let (Some(texts), Some(patterns), Some(groups)) = (text(0), text(1), groups) else {
+                return Err(SqlError::internal("types of a pattern's matches").into());
+            };
+            let found = match self.gives {
+                Gives::All => all(texts, patterns, &groups)?,
+                Gives::First => first(texts, patterns, &groups)?,
+            };
+            Ok(found)
         })
     }
 }

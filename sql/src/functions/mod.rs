@@ -10,6 +10,7 @@ mod average;
 mod best;
 mod casts;
 mod clashes;
+mod columnar;
 mod compared;
 mod counts;
 mod dates;

@@ -12,9 +12,9 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::scalar::ScalarValue;
 use gstore_core::{MIX_STEP, mix};
 
+use super::columnar::by_column;
 use crate::error::SqlError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,26 +81,22 @@ impl ScalarUDFImpl for Number {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { args.number_rows };
-        let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
-        let made: ArrayRef = match self.gives {
-            Gives::Bucket => buckets(&arrays)?,
-            Gives::Hash => hashes(&arrays, rows)?,
-            Gives::Length => {
-                let [values] = take_function_args("len", &arrays)?;
-                lengths(values)?
-            }
-            Gives::Even => Arc::new(doubles(&arrays)?.unary::<_, Float64Type>(even)),
-            Gives::Root => Arc::new(doubles(&arrays)?.unary::<_, Float64Type>(f64::sqrt)),
-            Gives::Infinite => {
-                let numbers = doubles(&arrays)?;
-                Arc::new(numbers.iter().map(|x| x.map(f64::is_infinite)).collect::<BooleanArray>())
-            }
-        };
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?),
-            false => ColumnarValue::Array(made),
+        by_column(args, |arrays, rows| {
+            let made: ArrayRef = match self.gives {
+                Gives::Bucket => buckets(arrays)?,
+                Gives::Hash => hashes(arrays, rows)?,
+                Gives::Length => {
+                    let [values] = take_function_args("len", arrays)?;
+                    lengths(values)?
+                }
+                Gives::Even => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(even)),
+                Gives::Root => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(f64::sqrt)),
+                Gives::Infinite => {
+                    let numbers = doubles(arrays)?;
+                    Arc::new(numbers.iter().map(|x| x.map(f64::is_infinite)).collect::<BooleanArray>())
+                }
+            };
+            Ok(made)
         })
     }
 }

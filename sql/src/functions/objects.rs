@@ -15,9 +15,9 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::scalar::ScalarValue;
 
 use self::contained::contained;
+use super::columnar::by_column;
 use super::spans::Spans;
 use crate::error::SqlError;
 
@@ -100,16 +100,9 @@ impl ScalarUDFImpl for Made {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { args.number_rows };
-        let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
-        let made = match self.gives {
-            Gives::Contains => contained(&arrays)?,
-            gives => written(gives, &arrays, rows)?,
-        };
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?),
-            false => ColumnarValue::Array(made),
+        by_column(args, |arrays, rows| match self.gives {
+            Gives::Contains => contained(arrays),
+            gives => written(gives, arrays, rows),
         })
     }
 }

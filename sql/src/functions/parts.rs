@@ -8,14 +8,13 @@ use arrow_array::types::{Int32Type, Int64Type, IntervalMonthDayNano, IntervalMon
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::DFSchema;
-use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
 };
-use datafusion::scalar::ScalarValue;
 
+use super::columnar::of_one;
 use super::spans::{DAY, nanos};
 use super::whole::type_of;
 use crate::error::SqlError;
@@ -109,14 +108,7 @@ impl ScalarUDFImpl for Part {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let [span] = take_function_args(self.name(), args.args)?;
-        Ok(match span {
-            ColumnarValue::Array(spans) => ColumnarValue::Array(self.gives.of(&spans)?),
-            ColumnarValue::Scalar(span) => {
-                let made = self.gives.of(&span.to_array()?)?;
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)
-            }
-        })
+        of_one(self.name(), args, |spans| self.gives.of(spans))
     }
 }
 

@@ -19,9 +19,9 @@ use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::scalar::ScalarValue;
 
 use super::casts;
+use super::columnar::of_one;
 use crate::error::SqlError;
 
 /// What rounds before such casts, and takes the place of those of [`casts`].
@@ -106,14 +106,7 @@ impl ScalarUDFImpl for Nearest {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let [value] = take_function_args(self.name(), args.args)?;
-        Ok(match value {
-            ColumnarValue::Array(values) => ColumnarValue::Array(nearest(&values)?),
-            ColumnarValue::Scalar(value) => {
-                let nearest = nearest(&value.to_array()?)?;
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&nearest, 0)?)
-            }
-        })
+        of_one(self.name(), args, nearest)
     }
 }
 

@@ -11,8 +11,8 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::scalar::ScalarValue;
 
+use super::columnar::by_column;
 use crate::error::SqlError;
 
 /// Characters of a bar where the call does not say how many, and the most that it may say.
@@ -82,16 +82,12 @@ impl ScalarUDFImpl for Text {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { args.number_rows };
-        let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
-        let made: ArrayRef = Arc::new(match self.gives {
-            Gives::Hex => digits(&arrays)?,
-            Gives::Bar => bars(&arrays)?,
-        });
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?),
-            false => ColumnarValue::Array(made),
+        by_column(args, |arrays, _| {
+            let made: ArrayRef = Arc::new(match self.gives {
+                Gives::Hex => digits(arrays)?,
+                Gives::Bar => bars(arrays)?,
+            });
+            Ok(made)
         })
     }
 }
