@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gstore_core::Cancel;
 use gstore_curvature::Preconditioner;
-use gstore_store::{BlockBuffer, FeaturePart, FeatureReader};
+use gstore_store::{Block, BlockBuffer, FeaturePart, FeatureReader};
 
 use super::encoder::Given;
 use super::target_rows::TargetRow;
@@ -14,13 +14,33 @@ use crate::influence::scan::lengths::length;
 use crate::influence::spec::{Fold, InfluenceSpec, Sim, Within};
 use crate::values::{MIN_NORM, groups, norm};
 
-pub(super) fn check(cancel: &Cancel) -> Result<(), QueryError> {
-    Ok(cancel.check()?)
-}
-
 /// First position of a row of target `t` that is not below `row`; `rows` ascend by target and row.
 pub(super) fn position(rows: &[TargetRow], t: usize, row: u64) -> usize {
     rows.partition_point(|r| (r.target as usize, r.row) < (t, row))
+}
+
+/// Hands out (position, block, place in it) of the rows of target `t` that have a vector, in the order of blocks.
+pub(super) fn each_stored(
+    reader: &FeatureReader,
+    (rows, t): (&[TargetRow], usize),
+    cancel: &Cancel,
+    scratch: &mut BlockBuffer,
+    mut take: impl FnMut(usize, &Block<'_>, usize),
+) -> Result<(), QueryError> {
+    for &block in reader.blocks() {
+        let near = position(rows, t, block.range().start)..position(rows, t, block.range().end);
+        if near.is_empty() {
+            continue;
+        }
+        cancel.check()?;
+        let block = reader.read_block(block, scratch)?;
+        for at in near {
+            if let Ok(i) = block.rows.binary_search(&rows[at].row) {
+                take(at, &block, i);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The vectors of one target at one checkpoint.
@@ -133,24 +153,11 @@ impl Source<'_> {
                 }
                 continue;
             }
-            for &block in blocks {
-                let near = position(rows, t, block.range().start)..position(rows, t, block.range().end);
-                if near.is_empty() {
-                    continue;
-                }
-                check(self.cancel)?;
-                let block = reader.read_block(block, &mut scratch)?;
-                for at in near {
-                    if let Ok(i) = block.rows.binary_search(&rows[at].row) {
-                        block.vector(i, &groups, &mut buffer);
-                        take(
-                            span.start + at,
-                            &buffer,
-                            norm(&block.norm[i * groups.len()..(i + 1) * groups.len()], weights),
-                        );
-                    }
-                }
-            }
+            each_stored(reader, (rows, t), self.cancel, &mut scratch, |at, block, i| {
+                block.vector(i, &groups, &mut buffer);
+                let norms = &block.norm[i * groups.len()..(i + 1) * groups.len()];
+                take(span.start + at, &buffer, norm(norms, weights));
+            })?;
         }
         Ok(())
     }

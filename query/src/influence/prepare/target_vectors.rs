@@ -9,7 +9,7 @@ use gstore_curvature::Preconditioner;
 use gstore_store::{BlockBuffer, RowFlags};
 
 use super::target_rows::{TargetRow, TargetRows};
-use super::target_source::{Source, TargetSource, check, collapsed, each_single, position, single};
+use super::target_source::{Source, TargetSource, collapsed, each_single, each_stored, position, single};
 use crate::error::QueryError;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::result::{ExcludedCounts, Reason};
@@ -112,20 +112,10 @@ impl TargetLoader<'_> {
                     present[mine].iter_mut().for_each(|present| *present += 1);
                     continue;
                 };
-                for &block in reader.blocks() {
-                    let near = position(rows, t, block.range().start)..position(rows, t, block.range().end);
-                    if near.is_empty() {
-                        continue;
-                    }
-                    check(self.cancel)?;
-                    let block = reader.read_block(block, &mut scratch)?;
-                    for at in near {
-                        if let Ok(i) = block.rows.binary_search(&rows[at].row) {
-                            present[at] += 1;
-                            flags[at].insert(RowFlags::from_bits(block.flags[i]));
-                        }
-                    }
-                }
+                each_stored(reader, (rows, t), self.cancel, &mut scratch, |at, block, i| {
+                    present[at] += 1;
+                    flags[at].insert(RowFlags::from_bits(block.flags[i]));
+                })?;
             }
         }
         let mut excluded = ExcludedCounts::default();
