@@ -89,9 +89,9 @@ pub fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Refuses `--json` where a result goes to standard output: one object is all that is printed there.
-pub fn check_json(results: &[Option<&Path>]) -> Result<()> {
-    match results.iter().any(|path| Place::of(*path) == Place::Stdout) {
+/// Refuses `--json` where one of the results goes to standard output: one object is all that is printed there.
+pub fn check_json<'a>(results: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    match results.into_iter().any(|path| Place::of(Some(path)) == Place::Stdout) {
         true => bail!(UsageError(
             "--json prints a report on standard output, where no result can go then: name a file for it"
                 .to_owned()

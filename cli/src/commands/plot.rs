@@ -1,6 +1,6 @@
 //! `gstore plot`: trainings, scores, sources, overlaps of rankings and tokens as pictures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub fn run(context: &Context, args: &PlotArgs) -> Result<ExitCode> {
     let file = picture.output.as_deref();
     check_file(context, file, picture.force)?;
     if *json {
-        check_json(&[file])?;
+        check_json([file.unwrap_or(Path::new("-"))])?;
     }
     let drawn = match &args.what {
         PlotWhat::Train { folders, .. } => trainings(folders)?,

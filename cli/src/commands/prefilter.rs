@@ -144,8 +144,7 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     let form = Form::of(context, output, predictions, args.force)?;
     let format = predictions.map(format_of_scores).transpose()?;
     if args.json {
-        let files: Vec<_> = [output, predictions].into_iter().filter(Option::is_some).collect();
-        check_json(&files)?;
+        check_json([output, predictions].into_iter().flatten())?;
     }
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;

@@ -132,7 +132,7 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
     if has_table {
         statements::check_place(context, &args.output)?;
         if args.json {
-            output::check_json(&[args.output.output.as_deref()])?;
+            output::check_json([args.output.output.as_deref().unwrap_or(Path::new("-"))])?;
         }
     }
     if let Some(report) = &args.report {

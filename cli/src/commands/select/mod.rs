@@ -52,7 +52,7 @@ impl Selection {
         // An estimate is all that there is then.
         if args.json && !args.cascade.estimate {
             let results = [args.output.as_deref(), scores.as_deref(), args.draw.plot.as_deref()];
-            check_json(&results.into_iter().filter(Option::is_some).collect::<Vec<_>>())?;
+            check_json(results.into_iter().flatten())?;
         }
         let rules = rules(&args.rules)?;
         check_terms(rules.round_robin, &spec)?;
