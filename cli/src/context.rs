@@ -242,7 +242,7 @@ fn left_editor(before: &Termios) -> bool {
 }
 
 /// Why nothing can be made in a folder, if it is one and that is known.
-fn unwritable(folder: &Path) -> Option<String> {
+pub fn unwritable(folder: &Path) -> Option<String> {
     let error = access(folder, Access::WRITE_OK | Access::EXEC_OK).err().filter(|_| folder.is_dir())?;
     let error = std::io::Error::from(error);
     Some(match error.kind() {

@@ -13,10 +13,9 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Result, bail};
 use gstore_core::Digest;
 use gstore_data::find;
-use rustix::fs::{Access, access};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::context::Context;
+use crate::context::{Context, unwritable};
 use crate::failure::UsageError;
 use crate::packing::{Packing, packing_of};
 use crate::streams::noted;
@@ -109,14 +108,9 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
     if target.is_dir() {
         return refuse("is a folder; name a file".to_owned());
     }
-    let folder = parent(target);
-    check_folder(path, folder)?;
+    check_folder(path, parent(target))?;
     if target.exists() && !force {
         bail!(UsageError(exists(path)));
-    }
-    if let Err(error) = access(folder, Access::WRITE_OK | Access::EXEC_OK) {
-        let error = std::io::Error::from(error);
-        bail!("{} cannot be written: {}: {error}", path.display(), parent(path).display());
     }
     Ok(())
 }
@@ -136,18 +130,18 @@ pub fn holds(path: &Path, write: impl FnOnce(&mut Output) -> std::io::Result<()>
     Ok(digest(made)? == digest(target)?)
 }
 
-/// Refuses a result whose folder is not there.
+/// Refuses a result whose folder is not there, or in which nothing can be made.
 pub fn check_folder(path: &Path, folder: &Path) -> Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
     // The name that was given says more than what it was resolved to.
     let given = if path.is_symlink() { folder } else { parent(path) };
-    bail!(UsageError(format!(
-        "{} would be in {}, and there is no such folder",
-        path.display(),
-        given.display()
-    )))
+    let (path, given) = (path.display(), given.display());
+    if !folder.is_dir() {
+        bail!(UsageError(format!("{path} would be in {given}, and there is no such folder")));
+    }
+    match unwritable(folder) {
+        Some(why) => bail!("{path} cannot be written: {given}: {why}"),
+        None => Ok(()),
+    }
 }
 
 /// Refuses, whatever may be replaced, a result in the place of what the command reads: of `data`, which are files,

@@ -4,9 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use gstore_evaluate::File;
-use rustix::fs::{Access, access};
 use tempfile::TempDir;
 
 use crate::context::Context;
@@ -43,11 +42,7 @@ pub fn check(context: &Context, folder: &Path, force: bool) -> Result<()> {
             ));
         }
     }
-    let target = place(folder)?;
-    let parent = parent(&target);
-    check_folder(folder, parent)?;
-    let writable = access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(std::io::Error::from);
-    writable.with_context(|| format!("{} cannot be written: {}", folder.display(), parent.display()))
+    check_folder(folder, parent(&place(folder)?))
 }
 
 impl Folder {
