@@ -39,6 +39,22 @@ impl<T: ast::VisitMut> VisitMut for T {
     }
 }
 
+/// The methods of a visitor by which a field of it is the number of subqueries around what is visited.
+macro_rules! count_subqueries {
+    ($number:ident, $query:ty) => {
+        fn pre_visit_query(&mut self, _: $query) -> std::ops::ControlFlow<Self::Break> {
+            self.$number += 1;
+            std::ops::ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: $query) -> std::ops::ControlFlow<Self::Break> {
+            self.$number -= 1;
+            std::ops::ControlFlow::Continue(())
+        }
+    };
+}
+pub(crate) use count_subqueries;
+
 /// The statement that a parsed text holds, of one that is explained too.
 pub(crate) fn inner(statement: &mut Parsed) -> Option<&mut Statement> {
     match statement {

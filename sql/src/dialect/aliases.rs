@@ -13,7 +13,7 @@ use super::ordered;
 use super::using::joins_without_condition;
 use crate::expanded::name;
 use crate::names::SERIES;
-use crate::walk::{VisitMut, visit_expressions};
+use crate::walk::{VisitMut, count_subqueries, visit_expressions};
 
 /// Most names of one `HAVING` that are looked up, and the longest expression that may stand for each: what they
 /// stand for is repeated.
@@ -158,15 +158,7 @@ struct InPlace<'a> {
 impl VisitorMut for InPlace<'_> {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.inside += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.inside -= 1;
-        ControlFlow::Continue(())
-    }
+    count_subqueries!(inside, &mut Query);
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         self.inside += usize::from(matches!(expr, Expr::Function(_)));

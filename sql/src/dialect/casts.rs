@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use self::names::Names;
 use super::twice::key;
 use crate::error::SqlError;
-use crate::walk::{Visit, VisitMut};
+use crate::walk::{Visit, VisitMut, count_subqueries};
 use crate::wording::{OCCURS, TWICE};
 
 /// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in it.
@@ -130,15 +130,7 @@ struct Found {
 impl Visitor for Found {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.queries -= 1;
-        ControlFlow::Continue(())
-    }
+    count_subqueries!(queries, &Query);
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         if self.queries > 0 {

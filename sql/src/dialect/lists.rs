@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::exprs::call;
-use crate::walk::VisitMut;
+use crate::walk::{VisitMut, count_subqueries};
 
 /// Sorts such lists where a SELECT has aggregate functions in several orders.
 pub(super) fn sort(sql: &mut Statement) {
@@ -52,15 +52,7 @@ impl Lists {
 impl VisitorMut for Lists {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
+    count_subqueries!(depth, &mut Query);
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{CastKind, DataType, Expr, Query, Value, Vi
 use crate::dialect::exprs::call;
 use crate::dialect::twice::key;
 use crate::functions::AS_TYPE;
+use crate::walk::count_subqueries;
 
 /// Gives casts of what is unclear names.
 pub(super) struct Names<'a> {
@@ -29,15 +30,7 @@ impl<'a> Names<'a> {
 impl VisitorMut for Names<'_> {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.queries -= 1;
-        ControlFlow::Continue(())
-    }
+    count_subqueries!(queries, &mut Query);
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if self.queries == 0 {

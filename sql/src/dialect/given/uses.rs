@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Visitor, VisitorMut};
 
 use crate::expanded::name;
-use crate::walk::Visit;
+use crate::walk::{Visit, count_subqueries};
 
 /// Looks for a name; not in subqueries, which have columns of their own.
 pub(super) struct Uses<'a> {
@@ -42,15 +42,7 @@ impl<'a> Uses<'a> {
 impl Visitor for Uses<'_> {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.queries -= 1;
-        ControlFlow::Continue(())
-    }
+    count_subqueries!(queries, &Query);
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         self.depth += 1;
@@ -91,15 +83,7 @@ impl<'a> Puts<'a> {
 impl VisitorMut for Puts<'_> {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
+    count_subqueries!(depth, &mut Query);
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Identifier(other) = expr

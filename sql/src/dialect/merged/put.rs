@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, VisitorMut};
 use crate::dialect::using::Merged;
 use crate::error::SqlError;
 use crate::expanded::{MAX_EXPRESSIONS, name};
-use crate::walk::VisitMut;
+use crate::walk::{VisitMut, count_subqueries};
 
 /// Counts expressions that keys have more than their names.
 #[derive(Default)]
@@ -73,15 +73,7 @@ impl Put<'_> {
 impl VisitorMut for Put<'_> {
     type Break = Box<SqlError>;
 
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
+    count_subqueries!(depth, &mut Query);
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         match self.value(expr) {

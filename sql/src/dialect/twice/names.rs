@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{Distinct, Expr, Ident, Query, Select, Visitor};
 
 use crate::expanded::name;
-use crate::walk::Visit;
+use crate::walk::{Visit, count_subqueries};
 
 /// The columns without a table that expressions name; not in their subqueries.
 pub(super) struct Named {
@@ -34,15 +34,7 @@ impl Named {
 impl Visitor for Named {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.queries -= 1;
-        ControlFlow::Continue(())
-    }
+    count_subqueries!(queries, &Query);
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         if let Expr::Identifier(column) = expr
