@@ -11,7 +11,6 @@ use crate::error::ReadError;
 use crate::layout::{Env, segment_file};
 use crate::manifest::FeaturePart;
 use gstore_core::{CELL_ROWS, Digest, Granularity, RowSet};
-use std::ops::Range;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 

@@ -1,7 +1,7 @@
 //! Promise: queries go through the segments of training from the last to the first, and what is no number is
 //! refused.
 
-use gstore_curvature::{Covariance, Eigen, Squares};
+use gstore_curvature::{Covariance, Damping, Eigen, Squares};
 use gstore_query::kernel::Kernel;
 
 use super::super::forms::products;
