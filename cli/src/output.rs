@@ -88,7 +88,8 @@ pub fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Refuses `--json` where one of the results goes to standard output: one object is all that is printed there.
+/// Refuses `--json` where one of the results goes to standard output, on which one object is all that is
+/// printed then.
 pub fn check_json<'a>(results: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     match results.into_iter().any(|path| Place::of(Some(path)) == Place::Stdout) {
         true => bail!(UsageError(

@@ -1,4 +1,4 @@
-//! What the joins of a query make one: the tables of its `FROM`, and the columns that its `USING` joins them by.
+//! Joins of a query: the tables of its `FROM`, and the columns that its `USING` joins them by.
 
 mod joined;
 mod key;

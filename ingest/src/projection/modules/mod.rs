@@ -1,4 +1,4 @@
-//! What is projected of one module: its shape, the matrices of both sides, and what is kept of its eigenbasis.
+//! What is projected of one module: its shape, the matrices of both sides, what is kept of its eigenbasis.
 
 mod eigen;
 mod module;

@@ -19,7 +19,7 @@ pub(super) fn position(rows: &[TargetRow], t: usize, row: u64) -> usize {
     rows.partition_point(|r| (r.target as usize, r.row) < (t, row))
 }
 
-/// Hands out (position, block, place in it) of the rows of target `t` that have a vector, in the order of blocks.
+/// Hands out (position, block, place in it) of the rows of target `t` that have a vector, block by block.
 pub(super) fn each_stored(
     reader: &FeatureReader,
     (rows, t): (&[TargetRow], usize),
