@@ -83,7 +83,7 @@ fn layers_in_bytes_are_multiplied_as_the_bf16_that_they_stand_for() {
     let (out, input, rows) = (5, 12, 3);
     let mut draw = Draw::new(3);
     // Multiples of a power of two, the largest of each row 127 times as much: bytes lose nothing of them.
-    let mut byte = |at: usize| if at % input == 0 { 127.0 } else { draw.size(255) as f32 - 128.0 };
+    let mut byte = |at: usize| if at.is_multiple_of(input) { 127.0 } else { draw.size(255) as f32 - 128.0 };
     let weight: Vec<f32> =
         (0..out * input).map(|at| byte(at) * 0.5f32.powi(7 + (at / input) as i32)).collect();
     let layer = || LinearWeights { weight: weight.clone(), out, input, bias: Some(vec![0.25; out]) };

@@ -10,8 +10,7 @@ use crate::layers::{FRONT_ENDS, code, folder_of, root, sources, word};
 
 /// Knots that are still there: the folder around the modules, and their names. A new one is refused, and one that
 /// is gone has to leave this list.
-const KNOTS: &[(&str, &str)] =
-    &[("app::factors::score", "gradients lines markdown pass plan queries sinks solve")];
+const KNOTS: &[(&str, &str)] = &[];
 
 /// Which modules of a folder use which others, each with one file that does.
 type Uses = BTreeMap<String, BTreeMap<String, String>>;

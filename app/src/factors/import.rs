@@ -113,7 +113,7 @@ impl FittedOn {
     fn new(snapshot: &Snapshot, request: &IngestRequest, work: &Work<'_>) -> Result<Self, FactorJobError> {
         let request = IngestRequest { threads: work.threads, ..request.clone() };
         let dataset = snapshot.dataset(&request.dataset)?;
-        let rows = first(&snapshot.live_rows(dataset)?, request.limit);
+        let rows = first(&*snapshot.live_rows(dataset)?, request.limit);
         let batches = RowBatches::new(snapshot, dataset, &request, 0)?;
         let mut tokens = 0;
         batches.each(&rows, work.cancel, &mut |batch| {

@@ -34,20 +34,20 @@ pub(super) fn call(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     let each = literal(part).and_then(within_minute);
     let of = match ty {
         DataType::Interval(IntervalUnit::MonthDayNano) if each.is_some() => of.clone(),
-        DataType::Duration(_) => of_one(Gives::Days, of.clone()),
+        DataType::Duration(_) => part_of(Gives::Days, of.clone()),
         DataType::Timestamp(TimeUnit::Nanosecond, zone) if is_epoch(part) => {
             cast(of.clone(), DataType::Timestamp(TimeUnit::Microsecond, zone))
         }
         _ => return None,
     };
     if let Some(each) = each {
-        return Some(of_one(Gives::WithinMinute(each), of));
+        return Some(part_of(Gives::WithinMinute(each), of));
     }
     let args = vec![part.clone(), of];
     Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&call.func), args)))
 }
 
-fn of_one(gives: Gives, of: Expr) -> Expr {
+fn part_of(gives: Gives, of: Expr) -> Expr {
     let function = ScalarUDF::from(Part { gives, signature: Signature::any(1, Volatility::Immutable) });
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }

@@ -1,6 +1,5 @@
 //! Kronfluence's folder of scores: pairwise and of samples with themselves, whole or in partitions.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gstore_core::first_of;
