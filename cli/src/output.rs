@@ -113,6 +113,14 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
     if target.exists() && !force {
         bail!(UsageError(exists(path)));
     }
+    // The file has a longer name until it is complete.
+    let mut unfinished = hidden(target);
+    unfinished.push("0".repeat(RANDOM));
+    unfinished.push(UNFINISHED);
+    let looked = fs_err::symlink_metadata(folder.join(unfinished));
+    if looked.is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidFilename) {
+        return refuse("has too long a name: give a shorter one".to_owned());
+    }
     Ok(())
 }
 

@@ -284,6 +284,15 @@ fn two_results_need_two_places() {
 }
 
 #[test]
+fn a_name_has_room_for_that_of_the_unfinished_file() {
+    let place = place();
+    let name = |bytes: usize| format!("{}.csv", "a".repeat(bytes - 4));
+    // Before the statement is read.
+    refused(&place, &["query", "SELECT nothing FROM pool", "-o", &name(243)], &["too long a name"]);
+    place.ok(&["query", "SELECT id FROM pool", "-o", &name(242)]);
+}
+
+#[test]
 fn a_table_of_many_rows_has_every_digit() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 4480);
