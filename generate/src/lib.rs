@@ -34,7 +34,7 @@ pub use gstore_data::{Begun, SampleSource as PromptSource};
 pub use job::{Observer, Outcome, Quiet, generate, generate_on};
 pub use journal::Journal;
 pub use load::Opened;
-pub use perplexity::{Perplexity, PerplexityRequest, TextScore, TokenScore, perplexity};
+pub use perplexity::{Perplexity, PerplexityRequest, TextScore, TokenScore, check_texts, perplexity};
 pub use prompts::Prompt;
 pub use random::uniform;
 pub use request::{Compute, GenerateRequest, Stopping, Weights};

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use gstore_core::parallel::ordered;
-use gstore_core::{Cancel, Progress, Unit};
+use gstore_core::{Cancel, Progress, Silent, Unit};
 use gstore_data::{Encoded, Reading, SampleSource, TextEncoder, TextSample, encode_each};
 use gstore_model::{
     AtOnce, Backend, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction, with_backend,
@@ -140,6 +140,49 @@ pub fn perplexity(
     )
 }
 
+/// Refuses texts that [`perplexity`] refuses, before anything else is done with them.
+///
+/// # Errors
+/// A text that cannot be used; texts of which none has a second token; being told to stop.
+pub fn check_texts(request: &PerplexityRequest, cancel: &Cancel) -> Result<(), GenerateError> {
+    Ready::new(request, &mut Silent, cancel).map(drop)
+}
+
+/// Texts that a model can score.
+struct Ready {
+    opened: Opened,
+    encoder: TextEncoder,
+    samples: Vec<TextSample>,
+    texts: Vec<Encoded>,
+}
+
+impl Ready {
+    /// Reads no weights.
+    fn new(
+        request: &PerplexityRequest,
+        progress: &mut dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Ready, GenerateError> {
+        let opened = Opened::new(&request.weights)?;
+        let (encoder, note) = encoder(&request.weights, &opened)?;
+        if let Some(note) = note {
+            progress.note(&note);
+        }
+        let threads = request.compute.threads.max(1);
+        let samples = read(&request.texts, Reading::Whole, &encoder, (threads, cancel))?;
+        let texts = encode_each(&samples, |sample| encoder.encode(&sample.content), threads, cancel)?;
+        for (sample, text) in samples.iter().zip(&texts) {
+            let (sample, decoder) = (sample.to_string(), opened.decoder());
+            check_tokens(&sample, &text.ids, decoder)?;
+            check_length(&sample, text.ids.len(), usize::MAX, decoder)?;
+        }
+        if texts.iter().all(|text| text.ids.len() < 2) {
+            return Err(GenerateError::NothingPredicted);
+        }
+        Ok(Ready { opened, encoder, samples, texts })
+    }
+}
+
 fn run<B: Backend>(
     request: &PerplexityRequest,
     backend: B,
@@ -147,22 +190,8 @@ fn run<B: Backend>(
     cancel: &Cancel,
     take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
 ) -> Result<[Perplexity; 2], GenerateError> {
-    let opened = Opened::new(&request.weights)?;
-    let (encoder, note) = encoder(&request.weights, &opened)?;
-    if let Some(note) = note {
-        progress.note(&note);
-    }
+    let Ready { opened, encoder, samples, texts } = Ready::new(request, progress, cancel)?;
     let threads = request.compute.threads.max(1);
-    let samples = read(&request.texts, Reading::Whole, &encoder, (threads, cancel))?;
-    let texts = encode_each(&samples, |sample| encoder.encode(&sample.content), threads, cancel)?;
-    for (sample, text) in samples.iter().zip(&texts) {
-        let (sample, decoder) = (sample.to_string(), opened.decoder());
-        check_tokens(&sample, &text.ids, decoder)?;
-        check_length(&sample, text.ids.len(), usize::MAX, decoder)?;
-    }
-    if texts.iter().all(|text| text.ids.len() < 2) {
-        return Err(GenerateError::NothingPredicted);
-    }
     opened.check_weights()?;
     let model = opened.load(backend)?;
     let texts: Vec<(&TextSample, &Encoded)> = samples.iter().zip(&texts).collect();

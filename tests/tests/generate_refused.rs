@@ -120,6 +120,14 @@ fn texts_without_a_token_to_score_are_told() {
         assert!(scored.code == code && scored.stderr.contains(says), "{text}: {}", scored.stderr);
         assert_eq!(place.path("out.csv").exists(), code == 0);
     }
+    // Nor does the store get a feature.
+    fs_err::write(place.path("one.jsonl"), r#"{"id": "x", "text": "a"}"#).expect("written");
+    place.ok(&["add", "--dataset", "one", "--data", "one.jsonl"]);
+    let ask = ["--dataset", "one", "--perplexity", "--as-features", "-o", "features.csv"];
+    let refused = binary::run(&mut generate(&place, &ask));
+    assert!(refused.code == 1 && refused.stderr.contains("error: no perplexity: "), "{}", refused.stderr);
+    assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "0");
+    assert!(!place.path("features.csv").exists());
 }
 
 #[test]

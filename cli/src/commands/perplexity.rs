@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore::{PerplexityRequest, PerplexityRows, perplexity_table};
 use gstore_core::{Cancel, Kind};
-use gstore_generate::Perplexity;
+use gstore_generate::{Perplexity, check_texts};
 use gstore_ingest::pipeline::{Ending, IngestPlan, IngestRequest, ingest};
 use gstore_model::Reduction;
 use gstore_store::Granularity;
@@ -40,6 +40,8 @@ pub fn run(
         bail!(UsageError("--perplexity scores texts, and --prompt is none yet: give --text".to_owned()));
     }
     if args.as_features {
+        // Of texts that are refused no feature is published.
+        check_texts(&request, cancel)?;
         let stored = IngestRequest {
             kinds: vec![Kind::Loss],
             device: request.compute.device,
