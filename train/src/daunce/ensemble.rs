@@ -158,7 +158,6 @@ impl<B: Backend + Clone> Ensemble<B> {
         cancel: &Cancel,
     ) -> Result<EnsembleOutcome, E> {
         let range = self.request.models.clone();
-        let threads = self.request.training.compute.threads.max(1);
         let round = self.request.round;
         let at_once = self.at_once()?;
         let mut outcome = EnsembleOutcome {
@@ -175,13 +174,18 @@ impl<B: Backend + Clone> Ensemble<B> {
         found.replaced.iter().try_for_each(|model| remove(&members, *model))?;
         observer.begin(found.there, range.end - range.start, at_once);
         let mut first = range.start;
+        let mut told = false;
         while first < range.end {
             let models: Vec<u64> = (first..range.end.min(first.saturating_add(round))).collect();
             first += models.len() as u64;
             let before = outcome.models.len();
-            let each = (threads / at_once).max(1);
-            let work = |(): &mut (), at: usize| self.model(models[at], each, cancel);
-            let take = |trained: Trained| {
+            let work = |(): &mut (), at: usize| self.model(models[at], at_once, cancel);
+            let take = |(trained, cut): (Trained, Option<String>)| {
+                // Models take the same memory: what is said of one goes for all.
+                if let Some(cut) = cut.filter(|_| !told) {
+                    observer.note(&cut);
+                    told = true;
+                }
                 observer.trained(&trained);
                 outcome.models.push(trained);
                 Ok(ControlFlow::Continue(()))
@@ -232,17 +236,26 @@ impl<B: Backend + Clone> Ensemble<B> {
         Ok(())
     }
 
-    /// A model: the one on record, or a new one.
-    fn model(&self, model: u64, threads: usize, cancel: &Cancel) -> Result<Trained, TrainError> {
+    /// A model: the one on record, or a new one, beside which others are trained, `at_once` in all; and what is to be
+    /// said of its batches.
+    fn model(
+        &self,
+        model: u64,
+        at_once: usize,
+        cancel: &Cancel,
+    ) -> Result<(Trained, Option<String>), TrainError> {
         let members = self.request.members();
         if let Some(there) = Trained::read(&members, model, Some(&self.asked))? {
             self.note_start()?;
-            return Ok(there);
+            return Ok((there, None));
         }
         let training = &self.request.training;
         let draw = Draw::new(training.batching.seed, model, &self.training.rows, self.size)?;
+        let threads = (training.compute.threads / at_once).max(1);
+        let mut cut = None;
         let trained = match self.run(model, &draw, threads, cancel) {
             Ok((parameters, objective)) => {
+                cut = parameters.at_once.note_of(Some("batch_tokens"), at_once);
                 write_weights(&members, &name(model), training, &parameters)?;
                 let folder = members.join(name(model));
                 Trained::Complete(Member {
@@ -264,7 +277,7 @@ impl<B: Backend + Clone> Ensemble<B> {
         };
         self.note_start()?;
         trained.write(&members, &self.asked)?;
-        Ok(trained)
+        Ok((trained, cut))
     }
 
     fn checkpoint(&self, folder: &Path) -> Result<CheckpointId, TrainError> {
