@@ -2,9 +2,11 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use gstore::picture::{self, LogError, Picture, TerminalStyle, TrainingLog};
+use gstore_train::{Lock, TrainError};
 
 use crate::args::PictureArgs;
 use crate::context::Context;
@@ -17,6 +19,10 @@ const COLUMNS: usize = 80;
 
 /// Lines of a plot in a terminal.
 const LINES: usize = 12;
+
+/// How long others may draw into the same folder, and the time between two looks.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The curves that every training leaves in its folder.
 const CURVES: &str = "loss.svg";
@@ -134,18 +140,32 @@ pub fn training(context: &Context, folder: &Path, asked: Option<&Path>, finished
     };
     let picture = picture::training(&[log]);
     let own = folder.join(CURVES);
-    let drawn =
-        remove_unfinished(&own).and_then(|()| written(&picture, &own, None, true)).and_then(Output::finish);
-    if let Err(error) = drawn {
+    if let Err(error) = draw_within(folder, &own, &picture) {
         context.say(&format!("note: {} could not be written: {error}", own.display()));
     }
     match asked {
+        None => Ok(()),
+        Some(path)
+            if Place::of(Some(path)).is_file()
+                && std::path::absolute(parent(path))? == std::path::absolute(folder)? =>
+        {
+            draw_within(folder, path, &picture)
+        }
         Some(path) => {
-            if std::path::absolute(parent(path))? == std::path::absolute(folder)? {
-                remove_unfinished(path)?;
-            }
             draw(&PictureArgs { output: Some(path.to_owned()), force: true, width: None }, &picture)
         }
-        None => Ok(()),
     }
+}
+
+/// Draws into the folder of a training. Its lock says that what is unfinished there was left by a kill.
+fn draw_within(folder: &Path, path: &Path, picture: &Picture) -> Result<()> {
+    let begun = Instant::now();
+    let _lock = loop {
+        match Lock::of(folder) {
+            Err(TrainError::Busy(_)) if begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            lock => break lock?,
+        }
+    };
+    remove_unfinished(path)?;
+    written(picture, path, None, true)?.finish()
 }

@@ -318,7 +318,8 @@ fn hidden(target: &Path) -> OsString {
     hidden
 }
 
-/// Removes what killed processes left of a file that they had not finished, where no other one writes it now.
+/// Removes what killed processes left of a file that they had not finished; the caller knows that no other one
+/// writes it now.
 pub fn remove_unfinished(target: &Path) -> Result<()> {
     let begin = hidden(target);
     for entry in fs_err::read_dir(parent(target))? {
@@ -328,7 +329,10 @@ pub fn remove_unfinished(target: &Path) -> Result<()> {
         let random = rest.and_then(|rest| rest.strip_suffix(UNFINISHED.as_bytes()));
         if random.is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
         {
-            fs_err::remove_file(entry.path())?;
+            match fs_err::remove_file(entry.path()) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
     }
     Ok(())

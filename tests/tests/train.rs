@@ -321,6 +321,18 @@ fn curves_are_drawn_into_the_folder_of_the_training() {
     }
     binary::ok(&mut train(&place, &["--plot", "tuned/curve.html"]));
     assert_eq!(left.map(|name| place.path("tuned").join(name).exists()), [false, false, true, true]);
+    // While another process has the folder, they may be its own.
+    for name in left {
+        fs_err::write(place.path("tuned").join(name), "").expect("written");
+    }
+    let lock = fs_err::File::open(place.path("tuned/.lock")).expect("opened");
+    lock.file().lock().expect("locked");
+    let busy = binary::run(&mut train(&place, &["--plot", "curve.html"]));
+    assert!(busy.code == 0 && busy.stderr.contains("loss.svg could not be written"), "{}", busy.stderr);
+    assert!(
+        left.iter().all(|name| place.path("tuned").join(name).exists()) && place.path("curve.html").is_file()
+    );
+    drop(lock);
     let elsewhere = binary::run(&mut train(&place, &["--plot", "missing/curve.html"]));
     assert!(elsewhere.code == 2 && elsewhere.stderr.contains("no such folder"), "{}", elsewhere.stderr);
 }

@@ -48,7 +48,7 @@ mod sums;
 mod trainer;
 mod turns;
 
-pub use checkpoint::{Checkpoint, Evaluated, LogLine, last_checkpoint};
+pub use checkpoint::{Checkpoint, Evaluated, Lock, LogLine, last_checkpoint};
 pub use data::Subset;
 pub use difference::difference;
 pub use dropout::DropoutRates;

@@ -21,7 +21,7 @@ const LOCK: &str = ".lock";
 /// however it does; the file stays, since a process that waits for it may have it open. Where the folder was made for it
 /// and nothing is written there, both go.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     /// Goes before the lock is given back.
     made: Made,
     #[expect(dead_code, reason = "is locked as long as it is there")]

@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use config::{copy_model_files, lora_dropout, model_config};
 pub(crate) use digests::{check_files, start_digests};
+pub use folder::Lock;
 pub(crate) use folder::{
-    Lock, check_writable, make, make_json, remove, remove_all, remove_replaced, remove_unfinished, replaced,
+    check_writable, make, make_json, remove, remove_all, remove_replaced, remove_unfinished, replaced,
     unfinished,
 };
 pub(crate) use json::write_json;
