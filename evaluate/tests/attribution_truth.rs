@@ -396,6 +396,18 @@ fn results_of_retraining_are_read_as_tables() {
             "subset \"a\" comes twice",
         ),
         (
+            "{\"subset\": \"a\", \"id\": \"x\"}\n{\"subset\": \"a\", \"kind\": \"full\", \"id\": \"y\"}\n",
+            "subset,query,loss\na,q,1\n",
+            "line 2: subset \"a\" is {\"kind\":\"random\"} before, and {\"kind\":\"full\"} here",
+        ),
+        (
+            "{\"subset\": \"a\", \"kind\": \"without\", \"group\": \"g\", \"id\": \"x\"}\n\
+             {\"subset\": \"a\", \"kind\": \"\", \"id\": \"y\"}\n\
+             {\"subset\": \"a\", \"kind\": \"without\", \"group\": \"h\", \"id\": \"z\"}\n",
+            "subset,query,loss\na,q,1\n",
+            "line 3: subset \"a\" is {\"kind\":\"without\",\"group\":\"g\"} before",
+        ),
+        (
             "{\"subset\": \"a\", \"kind\": \"full\", \"rows\": [\"x\"]}\n{\"subset\": \"b\", \"rows\": [\"y\"]}\n",
             "subset,query,loss\na,q,1\n",
             "subsets.jsonl: subset \"a\" is of kind \"full\", which is the whole pool, and lacks row \"y\"",

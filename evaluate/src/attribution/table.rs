@@ -110,6 +110,12 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateErro
                 return Err(at.error(&format!("subset {name:?} has `{before}` before, and `{now}` here")));
             }
             Some(_) if form != Form::Id => return Err(at.error(&format!("subset {name:?} comes twice"))),
+            // One that says none is of the kind of the others.
+            Some(known) if known.kind != kind && given(&value, "kind").is_some() => {
+                let shown = |kind: &SubsetKind| serde_json::to_string(kind).unwrap_or_default();
+                let (before, now) = (shown(&known.kind), shown(&kind));
+                return Err(at.error(&format!("subset {name:?} is {before} before, and {now} here")));
+            }
             Some(known) => known.ids.extend(ids),
             None => {
                 places.insert(name.clone(), named.len());
@@ -137,10 +143,14 @@ fn members(at: &At<'_>, value: &Value) -> Result<(Vec<String>, Form), EvaluateEr
     }
 }
 
+/// What a record says of itself. A cell of CSV that is empty says nothing.
+fn given<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    value.get(key).filter(|given| !given.is_null() && given.as_str() != Some(""))
+}
+
 /// What the subset is for: as it says, else all but a group where it leaves rows out, else random.
 fn kind(at: &At<'_>, value: &Value, form: Form) -> Result<SubsetKind, EvaluateError> {
-    // A cell of CSV that is empty says nothing.
-    let given = |key: &str| value.get(key).filter(|given| !given.is_null() && given.as_str() != Some(""));
+    let given = |key: &str| given(value, key);
     let Some(kind) = given("kind") else {
         let group = text_of(given("group").or_else(|| value.get("subset"))).unwrap_or_default();
         return Ok(if form == Form::Without { SubsetKind::Without { group } } else { SubsetKind::Random });
