@@ -15,15 +15,29 @@ pub fn checkpoints_in(folder: &Path) -> Vec<PathBuf> {
     if ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).exists()) {
         return Vec::new();
     }
-    let numbered = |entry: fs_err::DirEntry| -> Option<(u64, PathBuf)> {
-        let name = entry.file_name();
-        let step = name.to_str()?.strip_prefix("checkpoint-")?.parse().ok()?;
-        Some((step, entry.path())).filter(|(_, path)| path.is_dir())
+    let found = named_as_checkpoints(folder).unwrap_or_default();
+    found.into_iter().map(|(_, path)| path).filter(|path| path.is_dir()).collect()
+}
+
+/// What is called `checkpoint-N` in the output folder of a training, whatever it is, with N and by it; nothing where
+/// there is no such folder.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn named_as_checkpoints(output: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
+    let entries = match fs_err::read_dir(output) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
     };
-    let mut found: Vec<(u64, PathBuf)> =
-        fs_err::read_dir(folder).into_iter().flatten().flatten().filter_map(numbered).collect();
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let step: Option<u64> = name.and_then(|name| name.strip_prefix("checkpoint-")?.parse().ok());
+        found.extend(step.map(|step| (step, path)));
+    }
     found.sort();
-    found.into_iter().map(|(_, path)| path).collect()
+    Ok(found)
 }
 
 /// What to do about a folder that is neither a model nor an adapter, if it has checkpoints in it.
@@ -185,4 +199,27 @@ pub(super) fn transpose(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_in_the_order_of_their_steps_and_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("out");
+        assert!(named_as_checkpoints(&output).unwrap().is_empty());
+        for name in ["checkpoint-12", "checkpoint-3", "checkpoint-best", "other-4"] {
+            fs_err::create_dir_all(output.join(name)).unwrap();
+        }
+        fs_err::write(output.join("checkpoint-5"), b"").unwrap();
+        let named = named_as_checkpoints(&output).unwrap();
+        assert_eq!(named.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [3, 5, 12]);
+        let folders = ["checkpoint-3", "checkpoint-12"].map(|name| output.join(name));
+        assert_eq!(checkpoints_in(&output), folders);
+        // What is a model itself has none.
+        fs_err::write(output.join("config.json"), b"{}").unwrap();
+        assert!(checkpoints_in(&output).is_empty());
+    }
 }

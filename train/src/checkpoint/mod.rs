@@ -18,6 +18,8 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
+use gstore_model::weights;
+
 pub(crate) use config::{copy_model_files, lora_dropout, model_config};
 pub(crate) use digests::{check_files, start_digests};
 pub use folder::Lock;
@@ -92,22 +94,8 @@ pub(crate) fn checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> 
 /// # Errors
 /// A folder that cannot be listed.
 pub(crate) fn named_as_checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> {
-    let entries = match fs_err::read_dir(output) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let folder = entry?.path();
-        let name = folder.file_name().and_then(|name| name.to_str());
-        let step = name.and_then(|name| name.strip_prefix("checkpoint-")).and_then(|step| step.parse().ok());
-        if let Some(step) = step {
-            found.push(Checkpoint { step, folder });
-        }
-    }
-    found.sort_by_key(|checkpoint| checkpoint.step);
-    Ok(found)
+    let named = weights::named_as_checkpoints(output)?;
+    Ok(named.into_iter().map(|(step, folder)| Checkpoint { step, folder }).collect())
 }
 
 /// The last checkpoint of an output folder.
