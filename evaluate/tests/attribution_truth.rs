@@ -299,6 +299,20 @@ fn a_recipe_knows_its_tokenizer() {
     old.agree_on_recipe(&recipe("a", "t")).expect("not known to be another");
     let error = old.agree_on_recipe(&serde_json::json!({ "seed": 2, "tokenizer": "a" })).unwrap_err();
     assert!(error.to_string().contains("seed=2, was 1"), "{error}");
+    // Where no other precision is noted, losses have that of their models.
+    let recipe = |precision: &str| serde_json::json!({ "precision": precision });
+    let asked = serde_json::json!({ "precision": "bf16", "precision of losses": "f32" });
+    for (name, noted, agrees) in
+        [("single", recipe("f32"), recipe("f32")), ("both", asked.clone(), asked.clone())]
+    {
+        let folder = TruthFolder::create(&place(name), &plan(), &Cancel::new()).expect("made");
+        folder.agree_on_recipe(&noted).expect("the first");
+        folder.agree_on_recipe(&agrees).expect("the same");
+    }
+    let half = TruthFolder::create(&place("half"), &plan(), &Cancel::new()).expect("made");
+    half.agree_on_recipe(&recipe("bf16")).expect("the first");
+    let error = half.agree_on_recipe(&asked).unwrap_err().to_string();
+    assert!(error.contains("its precision of losses is \"bf16\", not \"f32\""), "{error}");
 }
 
 fn tables(subsets: &str, outputs: &str) -> Result<Truth, gstore_evaluate::EvaluateError> {

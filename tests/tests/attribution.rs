@@ -495,6 +495,16 @@ fn losses_of_queries_are_computed_in_f32_whatever_models_are_trained_in() {
         binary::ok(ask.arg(world::demo().join("model")));
         assert_eq!(losses(&file, "id") == kept, is_kept, "{compute}: {kept}");
     }
+    // As of a version that computed them as the models are trained: two precisions are not mixed.
+    let path = place.path("one/recipe.json");
+    let mut recipe: Value =
+        serde_json::from_str(&fs_err::read_to_string(&path).expect("read")).expect("JSON");
+    let noted = recipe.as_object_mut().expect("an object").remove("precision of losses");
+    assert_eq!(noted, Some("f32".into()));
+    fs_err::write(&path, recipe.to_string()).expect("written");
+    let refused = binary::run(&mut retrain(&place, "one", &["--compute", "bf16", "--runs", "1..2"]));
+    let says = "its precision of losses is \"bf16\", not \"f32\"";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
 }
 
 #[test]

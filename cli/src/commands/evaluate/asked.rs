@@ -8,6 +8,7 @@ use gstore::Folders;
 use gstore_core::{Cancel, sha256_hex};
 use gstore_data::{SampleSource, TextOptions};
 use gstore_evaluate::attribution::{TruthFolder, TruthTexts};
+use gstore_model::Compute;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_store::EncodingSpec;
 use gstore_train::{Batching, Method, Saving, StepOptions, TrainError, TrainRequest};
@@ -20,6 +21,9 @@ use crate::failure::UsageError;
 use crate::models::folder_error;
 use crate::options::steps;
 use crate::texts;
+
+/// Whatever the models are trained in: losses of less precision hide how they differ.
+pub const PRECISION_OF_LOSSES: Compute = Compute::F32;
 
 /// Refuses runs of which a ground truth has none.
 pub fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Result<()> {
@@ -137,6 +141,10 @@ fn recipe(request: &TrainRequest, text: &TextOptions, encoding: &EncodingSpec) -
     recipe["system message"] = json!(text.system);
     recipe["maximum length"] = json!(text.max_length);
     recipe["block"] = json!(text.block);
+    // Without it, it is that of the models: so it was in earlier versions.
+    if request.compute.precision != PRECISION_OF_LOSSES {
+        recipe["precision of losses"] = json!(PRECISION_OF_LOSSES.name());
+    }
     Ok(recipe)
 }
 

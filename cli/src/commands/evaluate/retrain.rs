@@ -10,7 +10,7 @@ use gstore_evaluate::attribution::{QueryLoss, Recipe, TruthFolder, Undone};
 use gstore_generate::{PerplexityRequest, Weights, perplexity};
 use gstore_train::{Method, Quiet, TrainRequest};
 
-use super::asked::{Asked, asked, check_runs, check_training};
+use super::asked::{Asked, PRECISION_OF_LOSSES, asked, check_runs, check_training};
 use super::{draw, replacing, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::train;
@@ -151,8 +151,7 @@ fn losses(
         texts: SampleSource::Files { paths: vec![truth.queries_file()], fields: Vec::new() },
         compute: gstore_generate::Compute {
             device: args.computing.backend,
-            // Whatever the models are trained in: losses of less precision hide how they differ.
-            precision: gstore_model::Compute::F32,
+            precision: PRECISION_OF_LOSSES,
             threads: context.threads,
             batch: gstore_generate::Compute::BATCH,
         },

@@ -11,9 +11,19 @@ use crate::error::EvaluateError;
 /// What recipes do not have that were noted before these keys were: it is not known of their models.
 const LATER: [&str; 2] = ["tokenizer", "template digest"];
 
+/// The precision of the losses, where it is not that of the models. What was noted before this key was has the losses of
+/// its models in theirs.
+const OF_LOSSES: &str = "precision of losses";
+
 /// What differs between two recipes, but for what one of them does not know.
 pub(super) fn differing(noted: &Value, asked: &Value) -> Option<String> {
     let (mut noted, mut asked) = (noted.clone(), asked.clone());
+    for recipe in [&mut noted, &mut asked] {
+        let precision = recipe.get("precision").filter(|_| recipe.get(OF_LOSSES).is_none()).cloned();
+        if let Some(precision) = precision {
+            recipe[OF_LOSSES] = precision;
+        }
+    }
     for key in LATER {
         if [&noted, &asked].iter().any(|recipe| recipe.get(key).is_none_or(Value::is_null)) {
             for recipe in [&mut noted, &mut asked] {
