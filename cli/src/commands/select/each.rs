@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore_core::many_of;
+use gstore_query::influence::Encoder;
 
 use super::Selection;
 use super::kept::{Found, Kept, Note};
@@ -80,14 +82,19 @@ impl Turn {
         self.args.target.join(", ")
     }
 
-    /// Makes the selection, unless it is there; returns why it is refused, if it is.
-    fn run(&self, context: &Context) -> Result<Option<String>> {
+    /// Makes the selection, unless it is there; returns why it is refused, if it is. `shared` is of all targets.
+    fn run(&self, context: &Context, shared: &Arc<dyn Encoder>) -> Result<Option<String>> {
         if let Some(made) = &self.made {
             let how = if made.refused.is_some() { "refused" } else { "selected" };
             context.say(&format!("{}: {how} before; the other targets go on", self.target()));
             return Ok(made.refused.clone());
         }
-        match super::one(context, &self.args, self.kept.as_ref()) {
+        let models = match self.args.cascade.cascade {
+            None => Arc::clone(shared),
+            // The rows of other targets would stay on a GPU while gradients are computed there.
+            Some(_) => super::models(context, &self.args),
+        };
+        match super::one(context, &self.args, self.kept.as_ref(), models) {
             Ok(_) => Ok(None),
             Err(error) if is_refused(&error) => {
                 context.say(&format!("{}: refused; the other targets go on", self.target()));
@@ -102,12 +109,12 @@ impl Turn {
 
 /// Makes the selections, one after another. A target that is refused does not hold up the others, and one that an
 /// unfinished run of the same command has made is not made again.
-pub(super) fn run(context: &Context, all: Vec<SelectArgs>) -> Result<ExitCode> {
+pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Encoder>) -> Result<ExitCode> {
     // Before the first is scored, as for a single one.
     let turns = all.into_iter().map(|args| Turn::new(context, args)).collect::<Result<Vec<Turn>>>()?;
     let mut refused = Vec::new();
     for turn in &turns {
-        if let Some(why) = turn.run(context)? {
+        if let Some(why) = turn.run(context, models)? {
             refused.push(format!("{}: {why}", turn.target()));
         }
     }

@@ -9,11 +9,12 @@ mod told;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore::{AnswerError, Models, SelectionRequest};
 use gstore_query::QueryError;
-use gstore_query::influence::{Diversity, Each, InfluenceSpec, Mode, Order};
+use gstore_query::influence::{Diversity, Each, Encoder, InfluenceSpec, Mode, Order};
 
 use super::folder::NewFolder;
 use super::rows_file::Form;
@@ -66,13 +67,23 @@ impl Selection {
 /// Makes the selection, or one for each target.
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     match args.each {
-        None => one(context, args, None),
-        Some(EachSelection::Target) => each::run(context, each::targets(args)?),
+        None => one(context, args, None, models(context, args)),
+        Some(EachSelection::Target) => each::run(context, each::targets(args)?, &models(context, args)),
     }
 }
 
+/// What multiplies stored rows where a GPU does. Nothing is opened yet.
+fn models(context: &Context, args: &SelectArgs) -> Arc<dyn Encoder> {
+    Models::at(None, Vec::new(), args.cascade.models.backend, context.threads).shared()
+}
+
 /// Scores the pool and writes the selection. `kept`: where it is noted what the files of one of several selections are.
-fn one(context: &Context, args: &SelectArgs, kept: Option<&Kept>) -> Result<ExitCode> {
+fn one(
+    context: &Context,
+    args: &SelectArgs,
+    kept: Option<&Kept>,
+    models: Arc<dyn Encoder>,
+) -> Result<ExitCode> {
     let picture = args.draw.picture(args.force);
     check_picture(context, args, picture.as_ref())?;
     #[cfg(feature = "serve")]
@@ -95,7 +106,7 @@ fn one(context: &Context, args: &SelectArgs, kept: Option<&Kept>) -> Result<Exit
         rules,
         condition: args.filter.clone(),
         rank_all: every,
-        models: Some(Models::at(None, Vec::new(), args.cascade.models.backend, context.threads).shared()),
+        models: Some(models),
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
