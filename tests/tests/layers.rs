@@ -113,6 +113,7 @@ const MODEL: Folders = Folders {
     layers: &[
         &["params", "files"],
         &["backend"],
+        &["at_once"],
         &["cpu", "candle"],
         &["device"],
         &["architectures"],

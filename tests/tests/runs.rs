@@ -177,7 +177,7 @@ fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
     assert!(modelless.code == 2 && modelless.stderr.contains("--run tuned"), "{}", modelless.stderr);
     let commands = [
         &["generate", "--run", "tuned", "--prompt", "A", "--max-new-tokens", "1"][..],
-        &["generate", "--run", "tuned", "--text", "A", "--perplexity"],
+        &["generate", "--run", "tuned", "--text", "A text", "--perplexity"],
         &["evaluate", "tasks", "--run", "tuned", "--data", "questions.jsonl", "--resamples", "100"],
         &["ingest", "--run", "tuned", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"],
     ];
