@@ -318,8 +318,8 @@ fn hidden(target: &Path) -> OsString {
     hidden
 }
 
-/// Removes what killed processes left of a file that they had not finished; the caller knows that no other one
-/// writes it now.
+/// Removes what killed processes left of a file that they had not finished; the caller knows that no other
+/// process writes it now.
 pub fn remove_unfinished(target: &Path) -> Result<()> {
     let begin = hidden(target);
     for entry in fs_err::read_dir(parent(target))? {

@@ -140,7 +140,7 @@ pub fn perplexity(
     )
 }
 
-/// Refuses texts that [`perplexity`] refuses, before anything else is done with them.
+/// Refuses texts that [`perplexity()`] refuses, before anything else is done with them.
 ///
 /// # Errors
 /// A text that cannot be used; texts of which none has a second token; being told to stop.

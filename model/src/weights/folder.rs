@@ -19,8 +19,8 @@ pub fn checkpoints_in(folder: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).filter(|path| path.is_dir()).collect()
 }
 
-/// What is called `checkpoint-N` in the output folder of a training, whatever it is, with N and by it; nothing where
-/// there is no such folder.
+/// What is called `checkpoint-N` in the output folder of a training, whatever it is, with N and by it; nothing
+/// where there is no such folder.
 ///
 /// # Errors
 /// A folder that cannot be listed.

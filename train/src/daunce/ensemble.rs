@@ -236,8 +236,8 @@ impl<B: Backend + Clone> Ensemble<B> {
         Ok(())
     }
 
-    /// A model: the one on record, or a new one, beside which others are trained, `at_once` in all; and what is to be
-    /// said of its batches.
+    /// A model: the one on record, or a new one, which is trained beside others, `at_once` in all; and what is to
+    /// be said of its batches.
     fn model(
         &self,
         model: u64,

@@ -82,7 +82,8 @@ impl Turn {
         self.args.target.join(", ")
     }
 
-    /// Makes the selection, unless it is there; returns why it is refused, if it is. `shared` is of all targets.
+    /// Makes the selection, unless it is there; returns why it is refused, if it is. `shared` is that of all
+    /// targets.
     fn run(&self, context: &Context, shared: &Arc<dyn Encoder>) -> Result<Option<String>> {
         if let Some(made) = &self.made {
             let how = if made.refused.is_some() { "refused" } else { "selected" };

@@ -11,8 +11,8 @@ use crate::error::EvaluateError;
 /// What recipes do not have that were noted before these keys were: it is not known of their models.
 const LATER: [&str; 2] = ["tokenizer", "template digest"];
 
-/// The precision of the losses, where it is not that of the models. What was noted before this key was has the losses of
-/// its models in theirs.
+/// The precision of the losses, where it is not that of the models: versions that noted none computed them in
+/// that.
 const OF_LOSSES: &str = "precision of losses";
 
 /// What differs between two recipes, but for what one of them does not know.
