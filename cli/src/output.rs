@@ -117,7 +117,7 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
     let mut unfinished = hidden(target);
     unfinished.push("0".repeat(RANDOM));
     unfinished.push(UNFINISHED);
-    let looked = fs_err::symlink_metadata(folder.join(unfinished));
+    let looked = fs_err::symlink_metadata(parent(target).join(unfinished));
     if looked.is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidFilename) {
         return refuse("has too long a name: give a shorter one".to_owned());
     }
