@@ -78,7 +78,7 @@ impl KnownIds {
             Err(_) => self
                 .open_again()?
                 .get(dataset, id)
-                .map_err(|e| StorageError::io("look up an id in the ledger", std::io::Error::other(e)))?,
+                .map_err(|e| StorageError::io("look up an id in the index of ids", std::io::Error::other(e)))?,
         };
         let Some(rows) = &self.rows else { return Ok(Stored::Nothing) };
         if let Some(known) = found.filter(|known| rows.live.contains(known.row)) {
@@ -136,7 +136,7 @@ impl KnownIds {
 }
 
 fn no_ledger() -> StorageError {
-    StorageError::io("rebuild the ledger", std::io::Error::other("there is none"))
+    StorageError::io("rebuild the index of ids", std::io::Error::other("there is none"))
 }
 
 /// The ledger, brought up to date for a dataset. One that cannot be is rebuilt once.
@@ -154,7 +154,7 @@ fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Led
             Ok(()) => return Ok(ledger),
             Err(LedgerError::Samples(e)) => return Err(e.into()),
             Err(LedgerError::Unusable(e)) => {
-                last = StorageError::io("rebuild the ledger", std::io::Error::other(e));
+                last = StorageError::io("rebuild the index of ids", std::io::Error::other(e));
                 ledger.discard(&vfs, store.path())?;
             }
         }
@@ -227,6 +227,11 @@ mod tests {
         }
         assert_eq!(push(&store, &[("a", b"1")]), [Pushed::Added(5)]);
         assert!(is_sound(&store));
+    }
+
+    #[test]
+    fn an_error_calls_the_ledger_what_verify_calls_it() {
+        assert_eq!(no_ledger().to_string(), "could not rebuild the index of ids: there is none");
     }
 
     #[test]

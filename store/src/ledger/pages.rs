@@ -81,7 +81,7 @@ impl Pages {
     fn with<T>(&self, f: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.lock();
         if state.failed {
-            return Err(io::Error::other("an earlier operation on the ledger failed"));
+            return Err(io::Error::other("an earlier operation on the index of ids failed"));
         }
         let result = f(&mut state);
         state.failed = result.is_err();
@@ -211,7 +211,7 @@ impl Pages {
             && let Err(e) = self.flush(&mut state)
         {
             state.failed = true;
-            return Err(StorageError::io("flush the ledger", e));
+            return Err(StorageError::io("flush the index of ids", e));
         }
         let written = state.sums.write(&*home.vfs, &home.store, home.id);
         // A change after this would have to take the sums away again.
@@ -224,7 +224,7 @@ impl Pages {
 fn end_of(state: &State, offset: u64, len: usize) -> io::Result<u64> {
     let end = offset.checked_add(len as u64).filter(|end| *end <= state.sums.len);
     end.ok_or_else(|| {
-        let detail = format!("{len} bytes at byte {offset} of a ledger of {} bytes", state.sums.len);
+        let detail = format!("{len} bytes at byte {offset} of an index of ids of {} bytes", state.sums.len);
         io::Error::new(io::ErrorKind::UnexpectedEof, detail)
     })
 }
