@@ -253,10 +253,10 @@ pub fn unwritable(folder: &Path) -> Option<String> {
     })
 }
 
-/// The command line as the history of the store shows it.
+/// The command line as the history of the store shows it: a shell takes it as it stands.
 pub fn command_line() -> String {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    format!("gstore {}", args.join(" "))
+    let words = std::env::args_os().skip(1).map(|word| shell_word(&word.to_string_lossy()));
+    words.fold("gstore".to_owned(), |line, word| line + " " + &word)
 }
 
 /// Asks for the store, and names one that is in the working folder.

@@ -428,3 +428,14 @@ fn s11_work_is_sealed_by_time_and_changes_no_bit() {
     let (parts, more) = digests("parts", std::time::Duration::ZERO);
     assert!(whole == parts && more > files, "{files} {more}");
 }
+
+#[test]
+fn a_command_of_the_history_can_be_pasted() {
+    let place = Place::new();
+    write(&place, "pool.jsonl", "{\"text\":\"a\",\"source\":\"x y\"}\n{\"text\":\"b\",\"source\":\"z\"}\n");
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.ok(&["delete", "--dataset", "pool", "--where", "source = 'x y'"]);
+    let command = place.value("SELECT command FROM gstore.snapshots ORDER BY number DESC LIMIT 1");
+    let words = r"--where 'source = '\''x y'\'''";
+    assert!(command.starts_with("gstore --store /") && command.ends_with(words), "{command}");
+}
