@@ -148,7 +148,7 @@ pub fn text(error: &anyhow::Error) -> String {
             text.push_str(&cause);
         }
     }
-    if error.downcast_ref::<IngestError>().is_some_and(IngestError::is_of_text) {
+    if error.downcast_ref::<IngestError>().is_some_and(IngestError::may_be_skipped) {
         text.push_str("\n  --skip-bad 1 leaves it out");
     }
     let text = by_their_names(of_files(&text));

@@ -49,6 +49,10 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     let turns = json!([{ "role": "user", "content": "q" }, { "role": "assistant", "content": "a" }]);
     assert_eq!(record(&place, "trl", 0)["messages"], turns);
     assert_eq!(record(&place, "openai", 0)["messages"], turns);
+    // A list under `messages` is gstore's own shape.
+    write(&place, "own.jsonl", &format!("{}\n", json!({ "messages": turns })));
+    let finished = add(&place, "own", "own.jsonl", &[]);
+    assert!(finished.code == 0 && !finished.stderr.contains("--layout"), "{}", finished.stderr);
     // Calls of tools are read and stored as they are.
     let calls = json!([{ "id": "1", "type": "function", "function": { "name": "add", "arguments": "{}" } }]);
     let tools = json!({ "messages": [
@@ -133,6 +137,11 @@ fn s15_a_file_that_is_one_list_is_read_item_by_item() {
     said(&add(&place, "cut", "cut.json", &[]), 1, &["cut.json, line 2", "ends inside of its list"]);
     write(&place, "items.json", "[{\"text\": \"a\"}, {\"text\": 3}, 4]");
     said(&add(&place, "items", "items.json", &[]), 1, &["item 2", "item 3", "--skip-bad 2"]);
+    // Without an object around all records, nothing is left.
+    write(&place, "around.json", &format!("{}\n", json!({ "data": [{ "text": "a" }] })));
+    let finished = add(&place, "around", "around.json", &[]);
+    said(&finished, 1, &["the list under \"data\"", "jq -c"]);
+    assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
     // Records that are none are listed before columns whose types differ.
     write(&place, "clash.jsonl", "{\"n\":1}\n4\n{\"text\":\"a\",\"n\":1}\n{\"text\":\"a\",\"n\":\"x\"}\n");
     said(&add(&place, "clash", "clash.jsonl", &[]), 1, &["2 records cannot be read", "--skip-bad 2"]);

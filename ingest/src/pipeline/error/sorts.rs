@@ -1,6 +1,6 @@
 //! Sorts of errors: of the request, of one record, of a damaged file, of a full disk, of a device's memory.
 
-use gstore_data::DataError;
+use gstore_data::{DataError, RecordError};
 use gstore_model::OutOfMemory;
 use gstore_store::{AppendError, JobError, StoreError, WriteError};
 
@@ -23,6 +23,11 @@ impl IngestError {
             Self::Data(DataError::Lines(error)) => error.is_of_line(),
             _ => false,
         }
+    }
+
+    /// Whether it is of a record that leaves others when it is left out: not of an object around all of them.
+    pub fn may_be_skipped(&self) -> bool {
+        self.is_of_text() && !matches!(self, Self::Record { source: RecordError::Around { .. }, .. })
     }
 
     /// Whether it is of a record that lacks the same as that of another error.
