@@ -5,7 +5,6 @@
 //! - nothing but a batch is in memory: a table is read from its file each time that a statement reads it
 
 mod digits;
-mod lines;
 mod objects;
 mod shape;
 mod types;
@@ -66,6 +65,8 @@ impl OwnTable {
         })?;
         let (file, schema) = (DataFile::detect(path).map_err(of_data)?, Arc::new(Schema::empty()));
         let mut table = Self { name: name.to_owned(), file, format, schema, note: None };
+        table.look_inside()?;
+        let format = table.format;
         let schema = match format {
             Format::Parquet => table.parquet()?.schema().as_ref().clone(),
             Format::Separated(usual) => {
@@ -101,6 +102,21 @@ impl OwnTable {
     /// What was found in the file and its name does not say.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
+    }
+
+    /// Takes Parquet for what it is, whatever its name, and refuses what no table is read from.
+    fn look_inside(&mut self) -> Result<(), SqlError> {
+        if self.file.is_arrow() {
+            return Err(self.failed("it is an Arrow file; write it as Parquet"));
+        }
+        if self.file.is_parquet() && self.file.is_packed() {
+            return Err(self.failed("it is Parquet within a packed file; unpack it"));
+        }
+        if self.file.is_parquet() && self.format != Format::Parquet {
+            self.format = Format::Parquet;
+            self.note = Some(format!("{}: it is Parquet", self.path().display()));
+        }
+        Ok(())
     }
 
     /// The delimiter of a table of text: that of its ending, else the one that its header line has.

@@ -210,3 +210,15 @@ fn conditions_choose_the_candidates_of_a_selection() {
     assert!(!place.path("x.jsonl").exists());
     assert_eq!(place.value("SELECT count(*) FROM pool"), "24");
 }
+
+#[test]
+fn a_file_of_ones_own_is_parquet_by_its_first_bytes() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 7);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.ok(&["query", "-o", "p.parquet", "SELECT id, source FROM pool"]);
+    fs_err::rename(place.path("p.parquet"), place.path("p.csv")).expect("renamed");
+    let done = place.run(&["query", "--format", "csv", "--with", "t=p.csv", "SELECT count(id) AS n FROM t"]);
+    assert!(done.code == 0 && done.stdout == "n\n7\n", "{}{}", done.stdout, done.stderr);
+    assert!(done.stderr.contains("p.csv: it is Parquet"), "{}", done.stderr);
+}

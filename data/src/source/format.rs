@@ -51,6 +51,21 @@ impl DataFile {
         &self.path
     }
 
+    /// Whether it is Parquet.
+    pub fn is_parquet(&self) -> bool {
+        self.format == Format::Parquet
+    }
+
+    /// Whether it is Arrow IPC.
+    pub fn is_arrow(&self) -> bool {
+        matches!(self.format, Format::ArrowStream | Format::ArrowFile)
+    }
+
+    /// Whether its bytes are compressed as a whole.
+    pub fn is_packed(&self) -> bool {
+        self.compression != Compression::None
+    }
+
     pub(super) fn format(&self) -> Format {
         self.format
     }

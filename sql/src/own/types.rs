@@ -2,23 +2,19 @@
 
 use std::sync::Arc;
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, Schema};
-use gstore_core::shortened;
 
 use super::OwnTable;
 use super::digits::{Numbers, is_cut, is_padded};
-use super::lines::line_of;
 use crate::error::SqlError;
-
-/// Most characters of a value that is named.
-const VALUE: usize = 60;
 
 impl OwnTable {
     /// The columns of a table of text, with the types that all their fields have. Numbers may have `Inf` or
     /// `NAN` among them. A column with `007` is text, as in a dataset, and one of fractions with an integer
-    /// beyond their digits: a number would not read back. Dates are told by their form, so each is read.
+    /// beyond their digits: a number would not read back. Dates and times are told by their form, so each is read:
+    /// a column in which one is none, such as `2024-02-30`, is text as well.
     pub(super) fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
         let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
         let found = format.infer_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
@@ -33,48 +29,27 @@ impl OwnTable {
         let text = |field: &Field| Field::new(field.name(), DataType::Utf8, true);
         let texts: Vec<Field> = fields.iter().map(|field| text(field)).collect();
         let mut typed: Vec<Field> = fields.iter().map(|field| field.as_ref().clone()).collect();
-        let mut rows = 0;
         for batch in self.separated(&Arc::new(Schema::new(texts)), delimiter, &open)? {
             let batch = batch?;
             for (values, column) in batch.columns().iter().zip(&open) {
                 let Some(field) = typed.get_mut(*column) else { continue };
-                if field.data_type().is_temporal() {
-                    self.check_times(field, values, rows, delimiter)?;
-                    continue;
-                }
                 let is_float = field.data_type() == &DataType::Float64;
                 let is_lossy = |text: &str| is_padded(text) || is_float && is_cut(text);
-                if values.as_string_opt::<i32>().is_some_and(|values| values.iter().flatten().any(is_lossy)) {
+                let is_text = match field.data_type().is_temporal() {
+                    true => {
+                        let read = arrow_cast::cast(values, field.data_type()).map_err(|e| self.failed(e))?;
+                        read.null_count() > values.null_count()
+                    }
+                    false => values
+                        .as_string_opt::<i32>()
+                        .is_some_and(|values| values.iter().flatten().any(is_lossy)),
+                };
+                if is_text {
                     *field = text(field);
                 }
             }
-            rows += batch.num_rows();
         }
         Ok(Schema::new(typed))
-    }
-
-    /// Refuses a value that has the form of a date or time and is none. `before` is how many rows precede the
-    /// values.
-    fn check_times(
-        &self,
-        field: &Field,
-        values: &ArrayRef,
-        before: usize,
-        delimiter: u8,
-    ) -> Result<(), SqlError> {
-        let read = arrow_cast::cast(values, field.data_type()).map_err(|e| self.failed(e))?;
-        let Some(row) = (0..values.len()).find(|row| values.is_valid(*row) && read.is_null(*row)) else {
-            return Ok(());
-        };
-        let value = values.as_string_opt::<i32>().map_or("", |values| values.value(row));
-        // The header is a record too.
-        let line = line_of(self.text()?, delimiter, before + row + 1).map_err(|e| self.failed(e))?;
-        let noun = if field.data_type() == &DataType::Date32 { "date" } else { "time" };
-        Err(self.failed(format!(
-            "line {line}, column {:?}: {:?} is no {noun}; correct it, or leave it empty",
-            field.name(),
-            shortened(value, VALUE)
-        )))
     }
 
     /// The columns with floats in place of texts that are all numbers, infinite or none.
