@@ -1,7 +1,8 @@
 //! Metadata columns: their types, found by one pass over the records.
 //!
 //! Invariants
-//! - columns stand in the order in which their keys first appear
+//! - columns stand in the order in which their keys first appear, those of a table in that of its header or
+//!   schema: see [`SchemaBuilder::arrange`]
 //! - a column has the type of its values; integers among floats are floats, if a float is exactly that integer;
 //!   any other mixture is refused and names both places
 //! - a column of nulls only is left out until a value appears, since nothing says its type: a type that is guessed
@@ -100,6 +101,23 @@ impl SchemaBuilder {
         if !self.has_seen(key) {
             self.add(key);
         }
+    }
+
+    /// The keys seen so far.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.candidates.iter().map(|candidate| candidate.key.as_str())
+    }
+
+    /// Puts columns into an order of their keys, of which the first mention counts. Others come behind them.
+    pub fn arrange(&mut self, order: &[String]) {
+        let mut places = HashMap::new();
+        for (place, key) in order.iter().enumerate() {
+            places.entry(key.as_str()).or_insert(place);
+        }
+        let place_of = |candidate: &Candidate| places.get(candidate.key.as_str()).copied();
+        self.candidates.sort_by_key(|candidate| place_of(candidate).unwrap_or(usize::MAX));
+        let keys = self.candidates.iter().map(|candidate| candidate.key.clone());
+        self.by_key = keys.enumerate().map(|(i, key)| (key, i)).collect();
     }
 
     /// Keys that become no columns: all their values are null, and nothing else says their type.

@@ -127,6 +127,32 @@ fn a_column_without_any_value_is_named_and_kept_if_it_has_a_type() {
 }
 
 #[test]
+fn columns_of_a_table_stand_in_the_order_of_its_header() {
+    let place = Place::new();
+    let columns = |dataset: &str| {
+        let table = place.ok(&["query", "--format", "csv", &format!("SELECT * FROM {dataset}")]);
+        table.lines().next().map(str::to_owned)
+    };
+    let want = Some("row,id,a,b,record".to_owned());
+    write(&place, "h.csv", "id,text,a,b\n1,x,,p\n2,y,5,q\n");
+    said(&add(&place, "h", "h.csv", &[]), 0, &["2 samples added"]);
+    assert_eq!(columns("h"), want);
+    place.ok(&["query", "-o", "h.parquet", "SELECT id, text, a, b FROM h ORDER BY row"]);
+    said(&add(&place, "p", "h.parquet", &[]), 0, &["2 samples added"]);
+    assert_eq!(columns("p"), want);
+    // A column without values that has a type, and one whose name is taken.
+    write(&place, "t.csv", "n,text,content,b\n,,x,p\n,q,y,r\n");
+    let given = ["--field", "text=content", "--column", "n:int"];
+    said(&add(&place, "t", "t.csv", &given), 0, &["2 samples added"]);
+    assert_eq!(columns("t"), Some("row,id,n,text_,b,record".to_owned()));
+    // Keys of JSON come as they appear, and those that a table adds behind them.
+    write(&place, "first.jsonl", "{\"text\":\"s\",\"b\":\"x\"}\n{\"text\":\"t\",\"c\":1}\n");
+    let both = place.run(&["add", "--dataset", "m", "--data", "first.jsonl", "h.csv"]);
+    said(&both, 0, &["4 samples added"]);
+    assert_eq!(columns("m"), Some("row,id,b,c,a,record".to_owned()));
+}
+
+#[test]
 fn s15_a_file_that_is_one_list_is_read_item_by_item() {
     let place = Place::new();
     let list = json!([{ "text": "a", "n": 1 }, { "text": "b", "n": 2 }]);

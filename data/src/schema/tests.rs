@@ -39,6 +39,20 @@ fn types_and_order_of_first_appearance() {
 }
 
 #[test]
+fn columns_are_put_into_the_order_of_a_header() {
+    let mut builder = overrides(&[]);
+    builder.observe(1u64, &record(r#""z": 1, "b": 1, "c": true"#)).unwrap();
+    builder.observe(2u64, &record(r#""a": "x", "c": false"#)).unwrap();
+    builder.arrange(&["a", "b", "a", "no", "c"].map(str::to_owned));
+    // What follows finds its column.
+    builder.observe(3u64, &record(r#""b": 0.5, "d": 1"#)).unwrap();
+    let schema = builder.finish().unwrap();
+    let keys: Vec<&str> = schema.columns().iter().map(|column| column.key.as_str()).collect();
+    assert_eq!(keys, ["a", "b", "c", "z", "d"]);
+    assert_eq!(schema.columns()[1].ty, ColumnType::Float);
+}
+
+#[test]
 fn mixtures_are_refused_with_both_lines() {
     let error = build(overrides(&[]), &[r#""x": 1"#, r#""y": 1"#, r#""x": "one""#]).unwrap_err();
     let want =

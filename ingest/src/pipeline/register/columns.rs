@@ -48,31 +48,40 @@ pub(super) fn find_columns(
             content.update(format!(" {layout:?} {skip_bad} {duplicates:?}"));
         }
     }
-    let read = input.each(progress, cancel, &mut |error| bad.note(error), |place, json, record| {
-        records += 1;
-        let new = record.layout.filter(|layout| !found.layouts.contains(layout));
-        found.layouts.extend(new);
-        unscorable.look(&place, &record.content);
-        if let Some(content) = &mut content {
-            // With its length, so that nothing can be cut elsewhere.
-            content.update((json.len() as u64).to_le_bytes());
-            content.update(json);
-        }
-        has_id |= record.id.is_some();
-        let path = place.file.to_path_buf();
-        builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
-    });
-    bad.good = records;
-    let named = match read {
-        Ok(named) => named,
-        Err(error) => {
-            // What is no record may be what the columns differ by.
-            if matches!(error, IngestError::Schema { .. }) {
-                bad.check(request.skip_bad)?;
+    let (mut named, mut order) = (Vec::new(), Vec::new());
+    for file in &input.files {
+        let before = builder.keys().count();
+        let read =
+            input.each_of(file, progress, cancel, &mut |error| bad.note(error), |place, json, record| {
+                records += 1;
+                let new = record.layout.filter(|layout| !found.layouts.contains(layout));
+                found.layouts.extend(new);
+                unscorable.look(&place, &record.content);
+                if let Some(content) = &mut content {
+                    // With its length, so that nothing can be cut elsewhere.
+                    content.update((json.len() as u64).to_le_bytes());
+                    content.update(json);
+                }
+                has_id |= record.id.is_some();
+                let path = place.file.to_path_buf();
+                builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
+            });
+        bad.good = records;
+        match read {
+            Ok(columns) => {
+                let new: Vec<&str> = builder.keys().skip(before).collect();
+                input.order(&columns, &new, &mut order);
+                named.extend(columns);
             }
-            return Err(error);
+            Err(error) => {
+                // What is no record may be what the columns differ by.
+                if matches!(error, IngestError::Schema { .. }) {
+                    bad.check(request.skip_bad)?;
+                }
+                return Err(error);
+            }
         }
-    };
+    }
     found.notes.extend(bad.told());
     found.skipped = bad.count();
     bad.check(request.skip_bad)?;
@@ -93,6 +102,7 @@ pub(super) fn find_columns(
     let named =
         named.iter().filter_map(|column| input.fields.metadata_of(column)).filter(|key| !is_text(key));
     named.for_each(|key| builder.name(key));
+    builder.arrange(&order);
     found.notes.extend(empty(&builder));
     let schema = builder.finish().map_err(|source| IngestError::Schema { path, source })?;
     Ok((schema, found))

@@ -38,36 +38,63 @@ impl Input {
     }
 
     /// Calls `f` with place, stored text and content of every record. Errors of a single record, which name
-    /// the file and the line or row, go to `bad`, which says whether to go on. Gives the columns of the tables among
-    /// the files.
+    /// the file and the line or row, go to `bad`, which says whether to go on.
     pub(super) fn each(
         &self,
         progress: &mut dyn Progress,
         cancel: &Cancel,
         bad: &mut dyn FnMut(IngestError) -> Result<(), IngestError>,
         mut f: impl FnMut(Place, &[u8], Record) -> Result<(), IngestError>,
-    ) -> Result<Vec<String>, IngestError> {
-        let mut columns = Vec::new();
+    ) -> Result<(), IngestError> {
         for file in &self.files {
-            let mut source = file.open(&self.fields)?;
-            let mut done = 0;
-            loop {
-                match self.next(source.as_mut(), &mut f) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) if error.is_of_record() => bad(error)?,
-                    Err(error) => return Err(error),
-                }
-                let read = source.bytes_read();
-                progress.advance(read.saturating_sub(done));
-                done = done.max(read);
-                if cancel.is_raised() {
-                    return Err(IngestError::Stopped);
+            self.each_of(file, progress, cancel, bad, &mut f)?;
+        }
+        Ok(())
+    }
+
+    /// The same of one of the files. Gives its columns, if it is a table.
+    pub(super) fn each_of(
+        &self,
+        file: &DataFile,
+        progress: &mut dyn Progress,
+        cancel: &Cancel,
+        bad: &mut dyn FnMut(IngestError) -> Result<(), IngestError>,
+        mut f: impl FnMut(Place, &[u8], Record) -> Result<(), IngestError>,
+    ) -> Result<Vec<String>, IngestError> {
+        let mut source = file.open(&self.fields)?;
+        let mut done = 0;
+        loop {
+            match self.next(source.as_mut(), &mut f) {
+                Ok(true) => {}
+                Ok(false) => return Ok(source.columns()),
+                Err(error) if error.is_of_record() => bad(error)?,
+                Err(error) => return Err(error),
+            }
+            let read = source.bytes_read();
+            progress.advance(read.saturating_sub(done));
+            done = done.max(read);
+            if cancel.is_raised() {
+                return Err(IngestError::Stopped);
+            }
+        }
+    }
+
+    /// Adds the keys that a file brought to the order of the columns: those of a table as its header or schema has
+    /// them, as a value may be null in the first rows.
+    pub(super) fn order(&self, columns: &[String], new: &[&str], order: &mut Vec<String>) {
+        for column in columns {
+            match self.fields.metadata_of(column) {
+                Some(key) => order.push(key.to_owned()),
+                // A key whose place is taken has a `_` at its end.
+                None => {
+                    let is_it = |key: &&&str| {
+                        key.trim_end_matches('_') == column && !columns.iter().any(|c| c == **key)
+                    };
+                    order.extend(new.iter().filter(is_it).map(|key| (*key).to_owned()));
                 }
             }
-            columns.extend(source.columns());
         }
-        Ok(columns)
+        order.extend(new.iter().map(|key| (*key).to_owned()));
     }
 
     /// Calls `f` for the next record of a file, if there is one, and says so.
