@@ -1,20 +1,33 @@
 //! A store that appears with its first commit: it is made under another name and renamed.
+//!
+//! Invariants
+//! - what it is in until then, `.gstore-new-...` beside its place, has a lock file that its process holds until the
+//!   folder is gone: one whose lock is free is a leftover of a process that was killed
+//! - a lock file is made once in its folder and removed under its lock, after the store in the folder: whoever locks
+//!   one that still has its name has that of the folder
 
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind, Result as IoResult};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use gstore_store::Store;
-use tempfile::TempDir;
+use gstore_store::vfs::{OsVfs, Vfs as _, VfsLock};
+use rustix::io::Errno;
 
 use crate::stand_ins::stands_for;
+
+/// How names of folders begin that hold a store until it has its name.
+const PREFIX: &str = ".gstore-new-";
+/// What is in such a folder.
+const STORE: &str = "store";
+const LOCK: &str = "lock";
 
 /// A store that is to be at a place. Where nothing was there and it is dropped, nothing is left.
 pub struct NewStore {
     /// The store, for the time being maybe under another name.
     pub store: Store,
     /// What it is in until it has its name.
-    folder: Option<TempDir>,
+    folder: Option<Held>,
     place: PathBuf,
 }
 
@@ -33,10 +46,8 @@ impl NewStore {
             bail!("{} is a link to a place that is not there; make that or remove the link", place.display());
         }
         fs_err::create_dir_all(parent)?;
-        let folder = tempfile::Builder::new().prefix(".gstore-new-").tempdir_in(parent)?;
-        let own = folder.path().join("store");
-        stands_for(&own, place.display().to_string());
-        let store = Store::create(own)?;
+        let folder = Held::make(parent, &place)?;
+        let store = Store::create(folder.path.join(STORE))?;
         Ok(Self { store, folder: Some(folder), place })
     }
 
@@ -56,30 +67,152 @@ impl NewStore {
         }
     }
 
-    /// Gives it its name.
+    /// Gives it its name. `None`: another process gave that to something else meanwhile, and nothing is left of this.
     ///
     /// # Errors
-    /// A store that another process made there meanwhile, and whatever keeps a folder from being renamed.
-    pub fn keep(self) -> Result<Store> {
+    /// Whatever keeps a folder from being renamed.
+    pub fn keep(self) -> Result<Option<Store>> {
         let Self { store, folder, place } = self;
-        let Some(folder) = folder else { return Ok(store) };
+        let Some(folder) = folder else { return Ok(Some(store)) };
         let from = store.path().to_owned();
         drop(store);
-        fs_err::rename(&from, &place).map_err(|error| {
-            let made = matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty);
-            let error = Error::new(error);
-            match made {
-                true => error.context(format!(
-                    "{} was made by another process; run the command again",
-                    place.display()
-                )),
-                false => error,
+        match rustix::fs::rename(&from, &place) {
+            Ok(()) => {}
+            Err(Errno::EXIST | Errno::NOTEMPTY) => return Ok(None),
+            Err(error) => {
+                return Err(Error::from(error)).with_context(|| format!("cannot make {}", place.display()));
             }
-        })?;
+        }
         if let Some(parent) = place.parent() {
             fs_err::File::open(parent)?.sync_all()?;
         }
         drop(folder);
-        Ok(Store::open(&place)?)
+        Ok(Some(Store::open(&place)?))
+    }
+}
+
+/// Removes what processes that were killed left beside the place of a store. What cannot be removed, such as that of
+/// another user, does no harm.
+pub fn remove_leftovers(place: &Path) {
+    let Ok(place) = std::path::absolute(place) else { return };
+    let entries = place.parent().and_then(|parent| fs_err::read_dir(parent).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        if is_ours && entry.file_type().is_ok_and(|found| found.is_dir()) {
+            let _ = remove_leftover(&entry.path());
+        }
+    }
+}
+
+/// Removes a folder that no process holds.
+fn remove_leftover(folder: &Path) -> IoResult<()> {
+    match fs_err::OpenOptions::new().read(true).write(true).open(folder.join(LOCK)) {
+        Ok(lock) if lock.file().try_lock().is_ok() => remove(folder),
+        Ok(_) => Ok(()),
+        // Its process was killed before it made the lock, or will find out and make another folder.
+        Err(error) if error.kind() == ErrorKind::NotFound => fs_err::remove_dir(folder),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a folder whose lock is held.
+fn remove(folder: &Path) -> IoResult<()> {
+    match fs_err::remove_dir_all(folder.join(STORE)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs_err::remove_file(folder.join(LOCK))?;
+    fs_err::remove_dir(folder)
+}
+
+/// A folder with its lock. It goes away when this is dropped.
+struct Held {
+    path: PathBuf,
+    _lock: Box<dyn VfsLock>,
+}
+
+impl Held {
+    /// Makes one. Messages call what is in it by the place that the store will have.
+    fn make(parent: &Path, place: &Path) -> IoResult<Self> {
+        // A process that looks for leftovers may take the new folder for one before its lock is held.
+        const ATTEMPTS: usize = 10;
+        for _ in 0..ATTEMPTS {
+            let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?.keep();
+            let lock = path.join(LOCK);
+            stands_for(&path.join(STORE), place.display().to_string());
+            stands_for(&lock, place.display().to_string());
+            match OsVfs.lock(&lock, false) {
+                Ok(Some(held)) if lock.exists() => return Ok(Self { path, _lock: held }),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    // Empty, or a leftover.
+                    let _ = fs_err::remove_dir(&path);
+                    return Err(error);
+                }
+            }
+        }
+        Err(ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // What stays is a leftover, which the next command removes.
+        let _ = remove(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs_err::read_dir(folder).expect("listed");
+        let name = |entry: IoResult<fs_err::DirEntry>| entry.expect("an entry").file_name();
+        let mut names: Vec<String> =
+            entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn leftovers_go_and_what_a_process_holds_stays() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let place = dir.path().join("s");
+        let new = NewStore::at(&place).expect("made");
+        // Left by a process that was killed before it had a lock, with its lock, and at its end.
+        for folder in ["a", "b/store/manifests", "c"] {
+            fs_err::create_dir_all(dir.path().join(format!("{PREFIX}{folder}"))).expect("made");
+        }
+        for folder in ["b", "c"] {
+            fs_err::write(dir.path().join(format!("{PREFIX}{folder}/{LOCK}")), "").expect("written");
+        }
+        // Not ours.
+        fs_err::create_dir_all(dir.path().join(format!("{PREFIX}notes/mine"))).expect("made");
+        assert_eq!(names(dir.path()).len(), 5);
+        remove_leftovers(&place);
+        assert!(new.store.path().join("CURRENT").exists());
+        assert_eq!(names(dir.path()).len(), 2, "{:?}", names(dir.path()));
+        assert!(new.keep().expect("renamed").is_some());
+        assert_eq!(names(dir.path()), [format!("{PREFIX}notes"), "s".to_owned()]);
+    }
+
+    #[test]
+    fn of_two_that_are_made_at_once_the_second_is_told() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let place = dir.path().join("s");
+        let (first, second) = (NewStore::at(&place).expect("made"), NewStore::at(&place).expect("made"));
+        assert!(first.keep().expect("renamed").is_some());
+        assert!(second.keep().expect("told").is_none());
+        assert_eq!(names(dir.path()), ["s"]);
+        NewStore::check(&dir.path().join("other")).expect("there can be one");
+        assert_eq!(names(dir.path()), ["s"]);
+        // Something that is no folder has the name meanwhile.
+        let third = NewStore::at(&dir.path().join("t")).expect("made");
+        fs_err::write(dir.path().join("t"), "").expect("written");
+        let Err(error) = third.keep() else { panic!("a store in place of a file") };
+        let error = error.to_string();
+        assert!(error.starts_with("cannot make") && !error.contains(PREFIX), "{error}");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Names of tests say the finding: `d12_...` a defect, `s10_...` a stumbling block of the trial.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
@@ -438,4 +439,49 @@ fn a_command_of_the_history_can_be_pasted() {
     let command = place.value("SELECT command FROM gstore.snapshots ORDER BY number DESC LIMIT 1");
     let words = r"--where 'source = '\''x y'\'''";
     assert!(command.starts_with("gstore --store /") && command.ends_with(words), "{command}");
+}
+
+/// Folders in which stores are made, beside the place of a store.
+fn unfinished(place: &Place) -> usize {
+    let entries = fs_err::read_dir(place.path("")).expect("listed");
+    let names = entries.map(|entry| entry.expect("an entry").file_name());
+    names.filter(|name| name.to_string_lossy().starts_with(".gstore-new-")).count()
+}
+
+#[test]
+fn what_a_killed_first_add_leaves_goes_with_the_next() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 50_000);
+    let add = ["add", "--dataset", "pool", "--data", "pool.jsonl"];
+    let mut child = place.gstore(&add).stderr(Stdio::null()).spawn().expect("gstore runs");
+    while unfinished(&place) == 0 {
+        assert!(child.try_wait().expect("asked").is_none(), "it ended before it was killed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert!(unfinished(&place) == 1 && !place.path("store").exists());
+    write(&place, "small.jsonl", "{\"text\":\"a\"}\n");
+    place.ok(&["add", "--dataset", "small", "--data", "small.jsonl"]);
+    assert_eq!(unfinished(&place), 0);
+    place.ok(&add);
+    assert_eq!(place.value("SELECT count(*) FROM pool"), "50000");
+}
+
+#[test]
+fn two_first_adds_at_once_are_both_kept() {
+    let place = Place::new();
+    let mut running = Vec::new();
+    for dataset in ["one", "two"] {
+        let file = format!("{dataset}.jsonl");
+        world::write_samples(&place.path(&file), 5000);
+        let mut command = place.gstore(&["add", "--dataset", dataset, "--data", &file]);
+        running.push(command.stderr(Stdio::piped()).spawn().expect("gstore runs"));
+    }
+    for child in running {
+        said(&child.wait_with_output().expect("ended").into(), 0, &["5000 samples added"]);
+    }
+    assert_eq!(place.value("SELECT count(*) FROM gstore.datasets"), "2");
+    assert_eq!(unfinished(&place), 0);
+    assert!(place.ok(&["verify"]).contains(" 0 problems"));
 }

@@ -21,7 +21,7 @@ use super::input::{called, check_room, spool};
 use super::told::told;
 use crate::args::{IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
-use crate::new_store::NewStore;
+use crate::new_store::{NewStore, remove_leftovers};
 use crate::stand_ins::{by_their_names, stands_for};
 
 /// The ingest that follows, and what was read of the weights of its models.
@@ -128,17 +128,25 @@ impl Samples {
     }
 
     /// Registers them in the store of the command line. Where there is none yet, one is made at the first
-    /// commit: a failure leaves none behind.
-    pub fn register(&self, context: &Context, then: Then<'_>) -> Result<(Store, AddReport)> {
+    /// commit: a failure leaves none behind. Where another process makes one meanwhile, they are added to that.
+    pub fn register(&self, context: &Context, mut then: Then<'_>) -> Result<(Store, AddReport)> {
+        let place = context.store_path()?;
+        remove_leftovers(place);
         if let Some(store) = context.open_if_there()? {
             let report = self.read(context, &store, then)?;
             return Ok((store, report));
         }
         check_data(&self.request)?;
-        let new = NewStore::at(context.store_path()?)?;
-        let report = self.read(context, &new.store, then)?;
-        let store = new.keep()?;
-        context.say(&format!("new store {}", store.path().display()));
+        let new = NewStore::at(place)?;
+        let first = then.as_mut().map(|(request, bases)| (*request, &mut **bases));
+        let report = self.read(context, &new.store, first)?;
+        if let Some(store) = new.keep()? {
+            context.say(&format!("new store {}", store.path().display()));
+            return Ok((store, report));
+        }
+        context.say(&format!("another process has just made {}: adding to that", place.display()));
+        let store = context.open()?;
+        let report = self.read(context, &store, then)?;
         Ok((store, report))
     }
 
