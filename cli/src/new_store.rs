@@ -1,10 +1,10 @@
 //! A store that appears with its first commit: it is made under another name and renamed.
 //!
 //! Invariants
-//! - what it is in until then, `.gstore-new-...` beside its place, has a lock file that its process holds until the
-//!   folder is gone: one whose lock is free is a leftover of a process that was killed
-//! - a lock file is made once in its folder and removed under its lock, after the store in the folder: whoever locks
-//!   one that still has its name has that of the folder
+//! - what it is in until then, `.gstore-new-...` beside its place, has a lock file that its process holds
+//!   until the folder is gone: one whose lock is free is a leftover of a process that was killed
+//! - a lock file is made once in its folder and removed under its lock, after the store in the folder:
+//!   whoever locks one that still has its name has that of the folder
 
 use std::io::{Error, ErrorKind, Result as IoResult};
 use std::path::{Path, PathBuf};
@@ -67,7 +67,8 @@ impl NewStore {
         }
     }
 
-    /// Gives it its name. `None`: another process gave that to something else meanwhile, and nothing is left of this.
+    /// Gives it its name. `None`: another process gave that to something else meanwhile, and nothing is left
+    /// of this.
     ///
     /// # Errors
     /// Whatever keeps a folder from being renamed.
@@ -91,8 +92,8 @@ impl NewStore {
     }
 }
 
-/// Removes what processes that were killed left beside the place of a store. What cannot be removed, such as that of
-/// another user, does no harm.
+/// Removes what processes that were killed left beside the place of a store. What cannot be removed, such as
+/// that of another user, does no harm.
 pub fn remove_leftovers(place: &Path) {
     let Ok(place) = std::path::absolute(place) else { return };
     let entries = place.parent().and_then(|parent| fs_err::read_dir(parent).ok());

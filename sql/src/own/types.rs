@@ -13,8 +13,8 @@ use crate::error::SqlError;
 impl OwnTable {
     /// The columns of a table of text, with the types that all their fields have. Numbers may have `Inf` or
     /// `NAN` among them. A column with `007` is text, as in a dataset, and one of fractions with an integer
-    /// beyond their digits: a number would not read back. Dates and times are told by their form, so each is read:
-    /// a column in which one is none, such as `2024-02-30`, is text as well.
+    /// beyond their digits: a number would not read back. Dates and times are told by their form, so each is
+    /// read: a column in which one is none, such as `2024-02-30`, is text as well.
     pub(super) fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
         let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
         let found = format.infer_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;

@@ -75,10 +75,9 @@ impl KnownIds {
         let found = match ledger.get(dataset, id) {
             Ok(found) => found,
             // Damage shows when a page is first read.
-            Err(_) => self
-                .open_again()?
-                .get(dataset, id)
-                .map_err(|e| StorageError::io("look up an id in the index of ids", std::io::Error::other(e)))?,
+            Err(_) => self.open_again()?.get(dataset, id).map_err(|e| {
+                StorageError::io("look up an id in the index of ids", std::io::Error::other(e))
+            })?,
         };
         let Some(rows) = &self.rows else { return Ok(Stored::Nothing) };
         if let Some(known) = found.filter(|known| rows.live.contains(known.row)) {

@@ -128,7 +128,8 @@ impl Samples {
     }
 
     /// Registers them in the store of the command line. Where there is none yet, one is made at the first
-    /// commit: a failure leaves none behind. Where another process makes one meanwhile, they are added to that.
+    /// commit: a failure leaves none behind. Where another process makes one meanwhile, they are added to
+    /// that.
     pub fn register(&self, context: &Context, mut then: Then<'_>) -> Result<(Store, AddReport)> {
         let place = context.store_path()?;
         remove_leftovers(place);

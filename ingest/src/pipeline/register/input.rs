@@ -79,8 +79,8 @@ impl Input {
         }
     }
 
-    /// Adds the keys that a file brought to the order of the columns: those of a table as its header or schema has
-    /// them, as a value may be null in the first rows.
+    /// Adds the keys that a file brought to the order of the columns: those of a table as its header or
+    /// schema has them, since the first rows may lack some.
     pub(super) fn order(&self, columns: &[String], new: &[&str], order: &mut Vec<String>) {
         for column in columns {
             match self.fields.metadata_of(column) {
