@@ -112,8 +112,8 @@ const MODEL: Folders = Folders {
     krate: "model",
     layers: &[
         &["params", "files"],
-        &["backend"],
         &["at_once"],
+        &["backend"],
         &["cpu", "candle"],
         &["device"],
         &["architectures"],
