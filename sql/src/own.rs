@@ -24,6 +24,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::formats::Format;
+use super::functions::canonical;
 use super::leaf::{Each, Rows, Want};
 use objects::Objects;
 
@@ -226,7 +227,10 @@ impl Rows for OwnTable {
         for batch in self.batches(&columns)? {
             let batch = batch?;
             let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            let values = if want.columns.is_empty() { Vec::new() } else { batch.columns().to_vec() };
+            let values = match want.columns.is_empty() {
+                true => Vec::new(),
+                false => batch.columns().iter().map(canonical).collect(),
+            };
             let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), values, &options);
             if each(batch.map_err(|e| self.failed(e))?)? == Demand::Enough {
                 break;

@@ -64,7 +64,8 @@ async fn statements_give_what_the_files_say() {
     let (_store, session) = session(2);
     let slt = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
     let mut differences = String::new();
-    for file in ["tables", "influence", "rules", "tokens", "errors", "readonly", "forms", "analyst"] {
+    for file in ["tables", "influence", "rules", "tokens", "errors", "readonly", "forms", "analyst", "floats"]
+    {
         differences += &slt::differences(&slt.join(file).with_extension("slt"), &session).await;
     }
     assert!(differences.is_empty(), "{differences}");

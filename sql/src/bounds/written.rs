@@ -71,6 +71,13 @@ fn copies(expr: &Expr, place: usize, apart: Option<usize>) -> u64 {
             _ if call.args.get(place).is_some_and(is_case) => TYPES,
             _ => 1,
         },
+        // A call stands around arithmetic that may give NaN.
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.is_numerical_operators() => {
+            match is_case(if place == 0 { left } else { right }) {
+                true => TYPES,
+                false => 1,
+            }
+        }
         Expr::Between(_) if place == 0 => 2,
         Expr::InList(list) if place == 0 => number(list.list.len()).clamp(1, INLINE),
         Expr::BinaryExpr(BinaryExpr {
@@ -154,7 +161,8 @@ mod tests {
             let expr = (0..depth).fold("x".to_owned(), |inner, _| call(inner));
             format!("SELECT {expr} AS v FROM {ROWS}")
         };
-        let calls: [(Call<'_>, usize); 4] = [
+        let calls: [(Call<'_>, usize); 5] = [
+            (&|x| format!("CASE WHEN x > 1 THEN {x} ELSE 0 END * 1.5"), 12),
             (&|x| format!("abs(CASE WHEN x > 1 THEN {x} ELSE 0 END)"), 12),
             (&|x| format!("coalesce({x}, y)"), 18),
             (&|x| format!("CASE WHEN {x} BETWEEN 0 AND 9 THEN 1 ELSE 0 END"), 16),

@@ -15,6 +15,8 @@ use datafusion::logical_expr::{
     Signature, TypeSignature, TypeSignatureClass,
 };
 
+use super::nans;
+
 /// The function.
 pub(super) fn function() -> AggregateUDF {
     let engine = avg_udaf();
@@ -69,11 +71,11 @@ impl AggregateUDFImpl for Average {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        self.engine.accumulator(args)
+        self.engine.accumulator(args).map(nans::accumulator)
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        self.engine.create_sliding_accumulator(args)
+        self.engine.create_sliding_accumulator(args).map(nans::accumulator)
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
@@ -85,7 +87,7 @@ impl AggregateUDFImpl for Average {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
-        self.engine.create_groups_accumulator(args)
+        self.engine.create_groups_accumulator(args).map(nans::groups)
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {

@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use self::between::{Between, Groups, share};
+use super::nans;
 use crate::error::SqlError;
 
 /// The functions.
@@ -117,7 +118,7 @@ impl AggregateUDFImpl for Quantile {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        let Some(to) = of_times(args.expr_fields) else { return self.numbers(args) };
+        let Some(to) = of_times(args.expr_fields) else { return self.numbers(args).map(nans::accumulator) };
         let fields = of_numbers(args.expr_fields);
         let args = AccumulatorArgs { return_field: number(), expr_fields: &fields, ..args };
         Ok(Box::new(Times { numbers: self.numbers(args)?, to }))
@@ -137,11 +138,11 @@ impl AggregateUDFImpl for Quantile {
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
         if !self.is_between(args.expr_fields) {
-            return self.engine.create_groups_accumulator(args);
+            return self.engine.create_groups_accumulator(args).map(nans::groups);
         }
         let found = share(&args);
         let values = self.engine.create_groups_accumulator(args)?;
-        Ok(Box::new(Groups { values, share: found? }))
+        Ok(nans::groups(Box::new(Groups { values, share: found? })))
     }
 
     fn supports_within_group_clause(&self) -> bool {

@@ -25,6 +25,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use super::average::with_booleans;
+use super::nans;
 use crate::error::SqlError;
 
 /// Digits of the decimals that are added.
@@ -65,7 +66,9 @@ impl AggregateUDFImpl for Sum {
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
         let to = args.return_type().clone();
-        let Some(return_field) = wide(&to) else { return self.engine.accumulator(args) };
+        let Some(return_field) = wide(&to) else {
+            return self.engine.accumulator(args).map(nans::accumulator);
+        };
         let sum = self.engine.accumulator(AccumulatorArgs { return_field, ..args })?;
         Ok(Box::new(Checked { sum, to }))
     }
@@ -93,7 +96,9 @@ impl AggregateUDFImpl for Sum {
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
         let to = args.return_type().clone();
-        let Some(return_field) = wide(&to) else { return self.engine.create_groups_accumulator(args) };
+        let Some(return_field) = wide(&to) else {
+            return self.engine.create_groups_accumulator(args).map(nans::groups);
+        };
         let sums = self.engine.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
         Ok(Box::new(CheckedGroups { sums, to }))
     }

@@ -16,6 +16,7 @@ use crate::blocking::Demand;
 use crate::distinct::Distinct;
 use crate::error::SqlError;
 use crate::filter::keep;
+use crate::functions::canonical;
 use crate::leaf::{Each, Fetch, Rows, Want};
 use crate::measured::Measured;
 use crate::translate::arrow;
@@ -73,7 +74,7 @@ impl SampleTable {
                 }
                 cell => stored_column(stored, cell.stored().unwrap_or_default(), field.data_type())?,
             };
-            values.push(array);
+            values.push(canonical(&array));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
         RecordBatch::try_new_with_options(Arc::new(schema), values, &options).map_err(arrow)

@@ -158,6 +158,7 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ("semicolons", "semicolons.csv", "\"id\";\"size (cm)\"\np1;\"1,5\"\np2;2\n"),
         ("pipes", "pipes.csv", "id|n\np1|1\n"),
         ("misnamed", "misnamed.tsv", "id,n\np1,1\n"),
+        ("signed", "signed.csv", "x\n-nan\nnan\n1\n-NaN\n"),
     ])
     .unwrap();
     for (sql, expected) in [
@@ -190,6 +191,8 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ("SELECT id, n FROM listed ORDER BY id", "p1 | 1.5\np2 | NULL"),
         ("SELECT id, \"size (cm)\" FROM semicolons ORDER BY id", "p1 | 1,5\np2 | 2"),
         ("SELECT p.n + m.n FROM pipes p JOIN misnamed m USING (id)", "2"),
+        ("SELECT x, count(*) FROM signed GROUP BY x ORDER BY x", "1 | 1\nNaN | 3"),
+        ("SELECT count(*) FROM signed WHERE x > 1", "3"),
     ] {
         let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         assert_eq!(rows.join("\n"), expected, "{sql}");

@@ -1,0 +1,384 @@
+//! One NaN for all, as in DuckDB: each is equal to every other, and larger than any number.
+//!
+//! The engine compares numbers by their bits, and there are many NaN: the one that a processor computes has a
+//! sign, and would be less than all numbers, and another one than that of a text or a file.
+//!
+//! Invariants
+//! - a column of numbers has no other NaN than [`f64::NAN`]: tables give no other, aggregates neither, and
+//!   whatever else may compute one is the argument of a call that puts it in its place
+//! - the call has the name of its argument, so that headings and keys stay what they are
+//!
+//! Of `a + b / c` only the whole is such an argument: what stands inside arithmetic may have any NaN. Numbers
+//! within lists and structs are left as they are stored.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float16Type, Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray};
+use arrow_schema::{DataType, FieldRef};
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::utils::take_function_args;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{
+    Accumulator, BinaryExpr, ColumnarValue, EmitTo, Expr, ExprSchemable, GroupsAccumulator, Operator,
+    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+use half::f16;
+
+use super::casts::is_text;
+use super::columnar::of_one;
+
+/// Functions of numbers that give NaN for some that are none, those in the place of operators among them.
+const COMPUTING: [&str; 18] = [
+    "acos",
+    "acosh",
+    "add",
+    "arithmetic",
+    "asin",
+    "atanh",
+    "cos",
+    "cot",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "multiply",
+    "power",
+    "sin",
+    "sqrt",
+    "subtract",
+    "tan",
+];
+
+/// The same of lists.
+const OF_LISTS: [&str; 6] =
+    ["array_avg", "array_distance", "array_product", "array_sum", "cosine_distance", "inner_product"];
+
+/// What makes expressions arguments of the call, where types are known.
+#[derive(Debug)]
+pub(crate) struct CanonicalNan;
+
+impl FunctionRewrite for CanonicalNan {
+    fn name(&self) -> &str {
+        "canonical_nan"
+    }
+
+    // Each expression comes after those inside it.
+    fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
+        let computes = match &expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let may_give = *op == Operator::Modulo || !(is_constant(left) || is_constant(right));
+                op.is_numerical_operators() && may_give && is_float(left, schema) && is_float(right, schema)
+            }
+            Expr::Negative(of) => !is_constant(of) && is_float(of, schema),
+            Expr::ScalarFunction(call) if COMPUTING.contains(&call.func.name()) => {
+                call.args.iter().any(|arg| is_float(arg, schema))
+            }
+            Expr::ScalarFunction(call) if OF_LISTS.contains(&call.func.name()) => gives_float(&expr, schema),
+            Expr::Cast(Cast { expr: of, field }) | Expr::TryCast(TryCast { expr: of, field }) => {
+                field.data_type().is_floating() && of.get_type(schema).is_ok_and(|of| is_text(&of))
+            }
+            // Of a statement whose expressions are arguments already.
+            Expr::ScalarFunction(call) => is_call(&expr) && call.args.first().is_some_and(is_call),
+            _ => false,
+        };
+        if !computes {
+            return Ok(Transformed::no(expr));
+        }
+        match &mut expr {
+            Expr::BinaryExpr(BinaryExpr { left, right, .. }) => {
+                bare(left);
+                bare(right);
+            }
+            Expr::Negative(of) => bare(of),
+            Expr::ScalarFunction(call) => call.args.iter_mut().for_each(bare),
+            _ => {}
+        }
+        Ok(Transformed::yes(if is_call(&expr) { expr } else { call(expr) }))
+    }
+}
+
+/// Whether arithmetic with it gives no NaN but for NaN: a number that is neither 0 nor infinite.
+fn is_constant(expr: &Expr) -> bool {
+    let value = match expr {
+        Expr::Literal(value, _) => value,
+        Expr::Cast(Cast { expr, .. }) => match &**expr {
+            Expr::Literal(value, _) => value,
+            _ => return false,
+        },
+        _ => return false,
+    };
+    let is_number = value.data_type().is_numeric();
+    // In 32 bits, in which it may be computed.
+    let number = || match value.cast_to(&DataType::Float32) {
+        Ok(ScalarValue::Float32(number)) => number,
+        _ => None,
+    };
+    is_number && number().is_some_and(|number| number.is_finite() && number != 0.0)
+}
+
+/// Whether an operand is a floating-point number. The type of what may be long is not asked for: an operand
+/// that computes floating-point numbers is a call by now, or has a constant.
+fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.is_numerical_operators() => {
+            is_float(left, schema) && is_float(right, schema)
+        }
+        Expr::Negative(of) => is_float(of, schema),
+        Expr::ScalarFunction(call) if COMPUTING.contains(&call.func.name()) => false,
+        // Whole numbers.
+        Expr::ScalarFunction(call) if call.func.name() == "divide" => false,
+        _ => is_call(expr) || gives_float(expr, schema),
+    }
+}
+
+fn gives_float(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|of| of.is_floating())
+}
+
+fn is_call(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<Canonical>())
+}
+
+/// The argument in the place of its call.
+fn bare(expr: &mut Expr) {
+    let is_call = is_call(expr);
+    if let Expr::ScalarFunction(call) = expr
+        && is_call
+        && let Some(of) = call.args.pop()
+    {
+        *expr = of;
+    }
+}
+
+fn call(of: Expr) -> Expr {
+    let function = ScalarUDF::from(Canonical { signature: Signature::any(1, Volatility::Immutable) });
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
+}
+
+/// The same number, with one NaN for all.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Canonical {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Canonical {
+    fn name(&self) -> &str {
+        "canonical_nan"
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
+        let [of] = take_function_args(self.name(), args)?;
+        Ok(of.schema_name().to_string())
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        let [of] = take_function_args(self.name(), types)?;
+        Ok(of.clone())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
+        let [of] = take_function_args(self.name(), args.arg_fields)?;
+        Ok(Arc::clone(of))
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        of_one(self.name(), args, |values| Ok(canonical(values)))
+    }
+}
+
+/// The same column, with one NaN for all; of what are no floating-point numbers the same as it is.
+pub(crate) fn canonical(values: &ArrayRef) -> ArrayRef {
+    match values.data_type() {
+        DataType::Float16 => replaced::<Float16Type>(values, f16::NAN, f16::is_nan),
+        DataType::Float32 => replaced::<Float32Type>(values, f32::NAN, f32::is_nan),
+        DataType::Float64 => replaced::<Float64Type>(values, f64::NAN, f64::is_nan),
+        _ => Arc::clone(values),
+    }
+}
+
+fn replaced<T: ArrowPrimitiveType>(
+    values: &ArrayRef,
+    nan: T::Native,
+    is_nan: fn(T::Native) -> bool,
+) -> ArrayRef {
+    let numbers = values.as_primitive::<T>();
+    match numbers.values().iter().any(|number| is_nan(*number)) {
+        true => Arc::new(numbers.unary::<_, T>(|number| if is_nan(number) { nan } else { number })),
+        false => Arc::clone(values),
+    }
+}
+
+/// The same of one value.
+pub(super) fn canonical_value(value: ScalarValue) -> ScalarValue {
+    match value {
+        ScalarValue::Float32(Some(number)) if number.is_nan() => ScalarValue::Float32(Some(f32::NAN)),
+        ScalarValue::Float64(Some(number)) if number.is_nan() => ScalarValue::Float64(Some(f64::NAN)),
+        other => other,
+    }
+}
+
+/// An aggregate that gives no other NaN.
+pub(super) fn accumulator(of: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
+    Box::new(One(of))
+}
+
+/// The same for many groups.
+pub(super) fn groups(of: Box<dyn GroupsAccumulator>) -> Box<dyn GroupsAccumulator> {
+    Box::new(Groups(of))
+}
+
+#[derive(Debug)]
+struct One(Box<dyn Accumulator>);
+
+impl Accumulator for One {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.0.update_batch(values)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.0.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.0.supports_retract_batch()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
+        self.0.merge_batch(states)
+    }
+
+    fn evaluate(&mut self) -> DfResult<ScalarValue> {
+        self.0.evaluate().map(canonical_value)
+    }
+
+    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
+        self.0.state()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.0.size()
+    }
+}
+
+struct Groups(Box<dyn GroupsAccumulator>);
+
+impl GroupsAccumulator for Groups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> DfResult<()> {
+        self.0.update_batch(values, groups, filter, total)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> DfResult<()> {
+        self.0.merge_batch(states, groups, total)
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> DfResult<ArrayRef> {
+        Ok(canonical(&self.0.evaluate(emit)?))
+    }
+
+    fn state(&mut self, emit: EmitTo) -> DfResult<Vec<ArrayRef>> {
+        self.0.state(emit)
+    }
+
+    fn convert_to_state(
+        &self,
+        values: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+    ) -> DfResult<Vec<ArrayRef>> {
+        self.0.convert_to_state(values, filter)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.0.size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Float32Array, Float64Array, Int64Array};
+    use datafusion::execution::SessionState;
+    use datafusion::execution::session_state::SessionStateBuilder;
+    use datafusion::logical_expr::LogicalPlan;
+    use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
+
+    use super::*;
+
+    #[test]
+    fn all_nan_become_one() {
+        let column = |numbers: Vec<Option<f64>>| Arc::new(Float64Array::from(numbers)) as ArrayRef;
+        let mixed = column(vec![Some(-f64::NAN), None, Some(-0.0), Some(f64::NAN), Some(f64::NEG_INFINITY)]);
+        let found = canonical(&mixed);
+        let bits = |array: &ArrayRef| -> Vec<Option<u64>> {
+            array.as_primitive::<Float64Type>().iter().map(|number| number.map(f64::to_bits)).collect()
+        };
+        let wanted = column(vec![Some(f64::NAN), None, Some(-0.0), Some(f64::NAN), Some(f64::NEG_INFINITY)]);
+        assert_eq!(bits(&found), bits(&wanted));
+        let plain = column(vec![Some(1.0), None]);
+        assert!(Arc::ptr_eq(&canonical(&plain), &plain), "nothing to replace");
+        let whole = Arc::new(Int64Array::from(vec![1])) as ArrayRef;
+        assert!(Arc::ptr_eq(&canonical(&whole), &whole));
+        let short = canonical(&(Arc::new(Float32Array::from(vec![-f32::NAN])) as ArrayRef));
+        assert_eq!(short.as_primitive::<Float32Type>().value(0).to_bits(), f32::NAN.to_bits());
+    }
+
+    fn analyzed(state: &SessionState, plan: LogicalPlan) -> LogicalPlan {
+        state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_stands_around_the_whole_of_what_may_give_nan() {
+        let rule = ApplyFunctionRewrites::new(vec![Arc::new(CanonicalNan)]);
+        let state =
+            SessionStateBuilder::new().with_default_features().with_analyzer_rule(Arc::new(rule)).build();
+        let rows = "(VALUES (1.5, 2.5, 3, 'a')) AS t(x, y, k, s)";
+        for (expr, calls) in [
+            ("x / y", 1),
+            ("(x / y + x) * y - x % y", 1),
+            ("x * 2.5 + y", 1),
+            ("abs(x / y)", 1),
+            ("ln(x) + power(y, x)", 1),
+            ("x - y > 1 AND x * y < 2", 2),
+            ("-x", 1),
+            ("x % 2", 1),
+            ("x / 0", 1),
+            ("CAST(s AS DOUBLE)", 1),
+            ("(x / y) * 2", 1),
+            ("x * 2", 0),
+            ("x / 1000.0 + 1", 0),
+            ("-1.5", 0),
+            ("k + k * k", 0),
+            ("-k", 0),
+            ("CAST(k AS DOUBLE)", 0),
+            ("s", 0),
+        ] {
+            let plan = state.create_logical_plan(&format!("SELECT {expr} FROM {rows}")).await.unwrap();
+            let named = |plan: &LogicalPlan| plan.schema().field(0).name().clone();
+            let name = named(&plan);
+            let once = analyzed(&state, plan);
+            assert_eq!(once.to_string().matches("canonical_nan(").count(), calls, "{expr}: {once}");
+            assert_eq!(named(&once), name);
+            let twice = analyzed(&state, once.clone());
+            assert_eq!(twice.to_string(), once.to_string());
+        }
+    }
+}
