@@ -1,7 +1,8 @@
 //! `avg` of decimals as a double, and of what is true or false as the share of what is true; and the types that `sum`
 //! takes for the latter.
 //!
-//! Averages are the engine's own, which of decimals have four more digits than these.
+//! Averages are the engine's own, which of decimals have four more digits than these, but for those in windows,
+//! which [`sliding`] has.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use datafusion::logical_expr::{
     Signature, TypeSignature, TypeSignatureClass,
 };
 
-use super::nans;
+use super::{nans, sliding};
 
 /// The function.
 pub(super) fn function() -> AggregateUDF {
@@ -75,7 +76,10 @@ impl AggregateUDFImpl for Average {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        self.engine.create_sliding_accumulator(args).map(nans::accumulator)
+        if *args.return_type() == DataType::Float64 && !args.is_distinct {
+            return Ok(sliding::average());
+        }
+        self.engine.create_sliding_accumulator(args)
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {

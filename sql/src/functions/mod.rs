@@ -27,6 +27,7 @@ mod parts;
 pub(crate) mod path;
 mod quantiles;
 mod rounded;
+mod sliding;
 pub(crate) mod spans;
 mod spelled;
 mod substr;
@@ -80,6 +81,7 @@ fn aggregate() -> impl Iterator<Item = AggregateUDF> {
         .into_iter()
         .chain(counts::functions())
         .chain(quantiles::functions())
+        .chain(sliding::functions())
         .chain([sum::function(), average::function()])
 }
 

@@ -4,7 +4,8 @@
 //! - what is added are decimals of 128 bits, beyond which no number of rows takes a sum of 64-bit numbers
 //! - the total alone decides, so neither the order of rows nor the number of threads does
 //!
-//! Sums of other types are the engine's own; that of what is true or false is how many are true.
+//! Sums of other types are the engine's own, but for those of doubles in windows, which [`sliding`] has; that
+//! of what is true or false is how many are true.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use super::average::with_booleans;
-use super::nans;
+use super::{nans, sliding};
 use crate::error::SqlError;
 
 /// Digits of the decimals that are added.
@@ -75,6 +76,9 @@ impl AggregateUDFImpl for Sum {
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
         let to = args.return_type().clone();
+        if to == DataType::Float64 && !args.is_distinct {
+            return Ok(sliding::sum());
+        }
         let Some(return_field) = wide(&to) else { return self.engine.create_sliding_accumulator(args) };
         let sum: Box<dyn Accumulator> = match args.is_distinct {
             true => Box::new(Distinct::default()),

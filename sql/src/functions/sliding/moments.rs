@@ -1,0 +1,179 @@
+//! Variances, covariances, correlations and regressions of parts that can be put together.
+
+use super::queue::Total;
+
+/// How many pairs there are, the means of the first and of the second values, the sums of the squares of what
+/// is left without the mean, and that of the products.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Moments {
+    count: u64,
+    mean: [f64; 2],
+    squares: [f64; 2],
+    products: f64,
+}
+
+// Chan, Golub and LeVeque 1979: the sums of two parts, and what lies between their means. The mean moves from
+// the one towards the other, so that equal values have exactly theirs, and no variance.
+impl Total for Moments {
+    fn and(self, later: Self) -> Self {
+        if self.count == 0 {
+            return later;
+        }
+        if later.count == 0 {
+            return self;
+        }
+        let count = self.count + later.count;
+        let share = later.count as f64 / count as f64;
+        let weight = self.count as f64 * share;
+        // From an infinite mean nothing has a distance.
+        let apart = [0, 1]
+            .map(|i| later.mean[i] - self.mean[i])
+            .map(|apart| if apart.is_finite() { apart } else { f64::NAN });
+        Self {
+            count,
+            mean: [0, 1].map(|i| self.mean[i] + apart[i] * share),
+            squares: [0, 1].map(|i| self.squares[i] + later.squares[i] + apart[i] * apart[i] * weight),
+            products: self.products + later.products + apart[0] * apart[1] * weight,
+        }
+    }
+}
+
+impl Moments {
+    pub(super) fn single(first: f64, second: f64) -> Self {
+        Self { count: 1, mean: [first, second], ..Self::default() }
+    }
+
+    /// What a function of this name makes of them.
+    pub(super) fn result(name: &str) -> Option<fn(&Self) -> Option<f64>> {
+        let result: fn(&Self) -> Option<f64> = match name {
+            "var" => Self::var_samp,
+            "var_pop" => Self::var_pop,
+            "stddev" => Self::stddev_samp,
+            "stddev_pop" => Self::stddev_pop,
+            "covar_samp" => Self::covar_samp,
+            "covar_pop" => Self::covar_pop,
+            "corr" => Self::corr,
+            "regr_slope" => Self::slope,
+            "regr_intercept" => Self::intercept,
+            "regr_r2" => Self::r2,
+            "regr_avgx" => Self::avgx,
+            "regr_avgy" => Self::avgy,
+            "regr_sxx" => Self::sxx,
+            "regr_syy" => Self::syy,
+            "regr_sxy" => Self::sxy,
+            _ => return None,
+        };
+        Some(result)
+    }
+
+    fn var_samp(&self) -> Option<f64> {
+        self.sample(self.squares[0])
+    }
+
+    fn var_pop(&self) -> Option<f64> {
+        self.population(self.squares[0])
+    }
+
+    fn stddev_samp(&self) -> Option<f64> {
+        self.var_samp().map(f64::sqrt)
+    }
+
+    fn stddev_pop(&self) -> Option<f64> {
+        self.var_pop().map(f64::sqrt)
+    }
+
+    fn covar_samp(&self) -> Option<f64> {
+        self.sample(self.products)
+    }
+
+    fn covar_pop(&self) -> Option<f64> {
+        self.population(self.products)
+    }
+
+    /// NULL and NaN where the engine has them.
+    fn corr(&self) -> Option<f64> {
+        match self.mean.map(f64::is_nan) {
+            [true, true] => Some(f64::NAN),
+            [false, false] if self.count > 1 && !self.squares.contains(&0.0) => {
+                Some(self.products / self.squares[0].sqrt() / self.squares[1].sqrt())
+            }
+            _ => None,
+        }
+    }
+
+    // Of regressions the first argument is y, and the second x.
+    fn slope(&self) -> Option<f64> {
+        (self.count > 1 && self.squares[1] != 0.0).then(|| self.products / self.squares[1])
+    }
+
+    fn intercept(&self) -> Option<f64> {
+        self.slope().map(|slope| self.mean[0] - slope * self.mean[1])
+    }
+
+    fn r2(&self) -> Option<f64> {
+        let slope = self.slope().filter(|_| self.squares[0] != 0.0)?;
+        Some(slope * (self.products / self.squares[0]))
+    }
+
+    fn avgx(&self) -> Option<f64> {
+        self.some(self.mean[1])
+    }
+
+    fn avgy(&self) -> Option<f64> {
+        self.some(self.mean[0])
+    }
+
+    fn sxx(&self) -> Option<f64> {
+        self.some(self.squares[1])
+    }
+
+    fn syy(&self) -> Option<f64> {
+        self.some(self.squares[0])
+    }
+
+    fn sxy(&self) -> Option<f64> {
+        self.some(self.products)
+    }
+
+    fn some(&self, value: f64) -> Option<f64> {
+        (self.count > 0).then_some(value)
+    }
+
+    fn population(&self, sum: f64) -> Option<f64> {
+        self.some(sum).map(|sum| sum / self.count as f64)
+    }
+
+    fn sample(&self, sum: f64) -> Option<f64> {
+        (self.count > 1).then(|| sum / (self.count - 1) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regressions_are_of_the_pairs() {
+        let mut all = Moments::default();
+        // y = 2 x + 1 for the first four, and one aside.
+        for (y, x) in [(3.0, 1.0), (5.0, 2.0), (7.0, 3.0), (9.0, 4.0), (1.0, 5.0)] {
+            all = all.and(Moments::single(y, x));
+        }
+        for (name, wanted) in [
+            ("regr_avgx", 3.0),
+            ("regr_avgy", 5.0),
+            ("regr_sxx", 10.0),
+            ("regr_syy", 40.0),
+            ("regr_sxy", 0.0),
+            ("regr_slope", 0.0),
+            ("regr_intercept", 5.0),
+            ("regr_r2", 0.0),
+            ("corr", 0.0),
+            ("covar_samp", 0.0),
+            ("var", 10.0),
+        ] {
+            let found = Moments::result(name).unwrap()(&all).unwrap();
+            assert!((found - wanted).abs() < 1e-12, "{name}: {found}");
+        }
+    }
+}
