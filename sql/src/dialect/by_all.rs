@@ -52,7 +52,8 @@ fn is_one(item: &SelectItem) -> bool {
     !expr.to_string().to_lowercase().contains("columns(")
 }
 
-fn number(place: usize) -> Expr {
+/// A place as a key.
+pub(super) fn number(place: usize) -> Expr {
     Expr::value(Value::Number(place.to_string(), false))
 }
 

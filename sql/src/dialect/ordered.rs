@@ -9,14 +9,18 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    Distinct, Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
+    Statement, TableFactor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::by_all;
+use super::twice::key;
+use crate::error::SqlError;
 use crate::expanded::name;
-use crate::walk::visit_expressions;
+use crate::walk::{VisitMut, visit_expressions};
+use crate::wording::DISTINCT_ORDER;
 
 /// Puts a query around one that is ordered by such a column.
 pub(super) fn apart(query: &mut Query) {
@@ -96,6 +100,62 @@ pub(super) fn beside_unnest(query: &mut Query) {
     put_around(body, &mut around);
 }
 
+/// Puts the places of columns of the result in that of the expressions that these are, where a SELECT DISTINCT is
+/// ordered by them: `SELECT DISTINCT n % 2 FROM t ORDER BY n % 2`. The engine looks for `n`, which it does not
+/// select. False if `error` is not about that, or if there are no such expressions.
+pub(super) fn by_place(sql: &mut Statement, error: &SqlError) -> bool {
+    let [before, _] = DISTINCT_ORDER;
+    let mut places = Places { put: 0 };
+    if error.message().starts_with(before) {
+        let _ = sql.visit(&mut places);
+    }
+    places.put > 0
+}
+
+struct Places {
+    put: usize,
+}
+
+impl VisitorMut for Places {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let Query { body, order_by: Some(order), .. } = query else { return ControlFlow::Continue(()) };
+        let (SetExpr::Select(select), OrderByKind::Expressions(keys)) = (&**body, &mut order.kind) else {
+            return ControlFlow::Continue(());
+        };
+        if select.distinct != Some(Distinct::Distinct) || is_grouped(select) {
+            return ControlFlow::Continue(());
+        }
+        for key in keys {
+            // A name alone is one of the result already.
+            let is_found = matches!(key.expr, Expr::Value(_) | Expr::Identifier(_));
+            if let Some(place) = place_of(&key.expr, select).filter(|_| !is_found) {
+                key.expr = by_all::number(place);
+                self.put += 1;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The place of the column of the result that an expression is, if it has one in the text.
+fn place_of(expr: &Expr, select: &Select) -> Option<usize> {
+    let wanted = key(expr, false);
+    for (place, item) in select.projection.iter().enumerate() {
+        let (SelectItem::UnnamedExpr(one) | SelectItem::ExprWithAlias { expr: one, .. }) = item else {
+            return None;
+        };
+        if has_unnest(one) {
+            return None;
+        }
+        if key(one, false) == wanted {
+            return Some(place + 1);
+        }
+    }
+    None
+}
+
 /// Whether a key of an order is made of no column of the result; `None` where that is not clear.
 fn is_missing(key: &Expr, names: &HashSet<String>) -> Option<bool> {
     if matches!(key, Expr::Value(_)) || has_unnest(key) || by_all::is_all(key) {
@@ -142,11 +202,15 @@ fn put_around(body: &mut SetExpr, around: &mut Query) {
 
 /// Whether no other clause may name a column of the result.
 fn is_plain(select: &Select) -> bool {
-    let is_grouped = match &select.group_by {
+    let is_other = is_grouped(select) || select.distinct.is_some();
+    !is_other && select.having.is_none() && select.qualify.is_none()
+}
+
+fn is_grouped(select: &Select) -> bool {
+    match &select.group_by {
         GroupByExpr::Expressions(groups, _) => !groups.is_empty(),
         GroupByExpr::All(_) => true,
-    };
-    !is_grouped && select.distinct.is_none() && select.having.is_none() && select.qualify.is_none()
+    }
 }
 
 /// Whether a key is a column of a table, and the result has another of its name.
@@ -229,5 +293,41 @@ mod tests {
             beside_unnest(query);
             assert_eq!(statement.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_distinct_result_is_ordered_by_the_places_of_its_expressions() {
+        let error = SqlError::invalid(format!("{}n{}", DISTINCT_ORDER[0], DISTINCT_ORDER[1]));
+        for (sql, expected) in [
+            (
+                "SELECT DISTINCT n % 2 FROM t ORDER BY n % 2 DESC",
+                "SELECT DISTINCT n % 2 FROM t ORDER BY 1 DESC",
+            ),
+            (
+                "SELECT DISTINCT k, upper(k), s['a'] FROM t ORDER BY s.a, (UPPER(K)), k",
+                "SELECT DISTINCT k, upper(k), s['a'] FROM t ORDER BY 3, 2, k",
+            ),
+            (
+                "SELECT DISTINCT n + 1 AS m FROM t ORDER BY n + 1",
+                "SELECT DISTINCT n + 1 AS m FROM t ORDER BY 1",
+            ),
+        ] {
+            let mut statement = crate::dialect::parse(sql).unwrap();
+            assert!(by_place(inner(&mut statement).unwrap(), &error), "{sql}");
+            assert_eq!(statement.to_string(), expected);
+        }
+        for sql in [
+            "SELECT DISTINCT k FROM t ORDER BY n",
+            "SELECT DISTINCT k = 'a' FROM t ORDER BY k = 'A'",
+            "SELECT DISTINCT *, n % 2 FROM t ORDER BY n % 2",
+            "SELECT DISTINCT unnest(l), n % 2 FROM t ORDER BY n % 2",
+            "SELECT DISTINCT n % 2 FROM t GROUP BY n ORDER BY n % 2",
+            "SELECT n % 2 FROM t ORDER BY n % 2",
+        ] {
+            let mut statement = crate::dialect::parse(sql).unwrap();
+            assert!(!by_place(inner(&mut statement).unwrap(), &error), "{sql}");
+        }
+        let mut statement = crate::dialect::parse("SELECT DISTINCT n % 2 FROM t ORDER BY n % 2").unwrap();
+        assert!(!by_place(inner(&mut statement).unwrap(), &SqlError::invalid("another".to_owned())));
     }
 }

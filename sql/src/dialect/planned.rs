@@ -4,9 +4,10 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::given::Given;
-use super::{by_all, casts, hidden, negated, rows, twice};
+use super::{by_all, casts, hidden, negated, ordered, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::walk::inner;
@@ -47,7 +48,10 @@ pub(crate) async fn planned(
             Ok(plan) => return Ok(plan),
             Err(error) => rows::explain(error, &mut statement),
         };
-        if inner(&mut statement).is_some_and(|sql| by_all::put(sql, &error) || negated::put(sql, &error)) {
+        let put = |sql: &mut Sql| {
+            by_all::put(sql, &error) || negated::put(sql, &error) || ordered::by_place(sql, &error)
+        };
+        if inner(&mut statement).is_some_and(put) {
             again.count(&mut statement, false)?;
             continue;
         }
