@@ -86,7 +86,7 @@ fn of_column(field: &Field) -> String {
     let name = format!("\"{}\"", field.name().replace('"', "\"\""));
     let ty = field.data_type();
     let ordered = !ty.is_nested() && *ty != DataType::Null;
-    let number = ty.is_integer() || matches!(ty, DataType::Float16 | DataType::Float32 | DataType::Float64);
+    let number = ty.is_integer() || ty.is_floating() || ty.is_decimal();
     let if_some = |some: bool, what: String, ty: &str| match some {
         true => format!("CAST({what} AS {ty})"),
         false => format!("CAST(NULL AS {ty})"),
