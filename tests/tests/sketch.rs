@@ -231,6 +231,7 @@ fn what_cannot_be_asked_is_refused_with_what_can() {
         (vec!["index", "--planes", "sign", "--dataset", "pool"], 2, "--sketch"),
         (vec!["index", "--rebuild", "--dataset", "pool"], 2, "--sketch"),
         (vec!["index", "--sketch", "nothing"], 1, "nothing"),
+        (vec!["index", "--sketch", "pool"], 2, "--dataset pool means all features of it"),
         (vec!["index", "--sketch", "--dataset", "pol"], 1, "pool"),
         (
             vec!["index", "--sketch", "--dataset", "pool", "--kind", "grad-sgd,loss"],

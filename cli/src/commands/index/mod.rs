@@ -149,7 +149,12 @@ fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<Fe
         features.extend(snapshot.features_of(&snapshot.dataset(dataset)?.name));
     }
     for name in &args.features {
-        let part = snapshot.feature(name)?;
+        let part = match snapshot.feature(name) {
+            Err(_) if snapshot.dataset(name).is_ok() => bail!(UsageError(format!(
+                "{name} is a dataset, not a feature; --dataset {name} means all features of it"
+            ))),
+            found => found?,
+        };
         if !features.iter().any(|other: &&Arc<FeaturePart>| other.number == part.number) {
             features.push(part);
         }
