@@ -49,21 +49,28 @@ pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> R
 
     let mut flags = Vec::new();
     for (key, value) in options(root, path, &names)? {
-        let id = key.replace('-', "_");
-        let Some(arg) =
-            command.get_arguments().chain(root.get_arguments()).find(|a| a.get_id() == id.as_str())
+        let Some(arg) = command.get_arguments().chain(root.get_arguments()).find(|arg| is_called(arg, &key))
         else {
             let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
             let similar = || nearest(&key, known).map(|n| format!(", did you mean `{n}`?"));
-            let hint = of_another(root, &id).or_else(similar).unwrap_or_default();
+            let hint = of_another(root, &key).or_else(similar).unwrap_or_default();
             bail!("{}: `gstore {name}` has no option `{key}`{hint}", path.display());
         };
-        if goes_before(given, &id, is_named) {
+        let Some(long) = arg.get_long() else {
+            bail!(
+                "{}: `{key}` cannot stand in a config file: it has no flag, and stands behind `gstore {name}`",
+                path.display()
+            )
+        };
+        if long == "config" {
+            bail!(
+                "{}: `config` cannot stand in a config file: --config and GSTORE_CONFIG name that file",
+                path.display()
+            );
+        }
+        if goes_before(given, arg.get_id().as_str(), is_named) {
             continue;
         }
-        let Some(long) = arg.get_long() else {
-            bail!("{}: `{key}` cannot stand in a config file", path.display())
-        };
         let written = value.clone();
         if !arg.get_action().takes_values() && !value.is_bool() {
             bail!("{}: `{key}` is true or false, not {value}", path.display());
@@ -75,9 +82,18 @@ pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> R
     Ok(insert_after_subcommand(argv, &names, flags))
 }
 
+/// Whether a key is that of an argument: its flag without hyphens before it. Without a flag it has its name alone.
+fn is_called(arg: &Arg, key: &str) -> bool {
+    match arg.get_long() {
+        Some(long) => long == key.replace('_', "-"),
+        None => arg.get_id() == key.replace('-', "_").as_str(),
+    }
+}
+
 /// Where an option of other commands belongs, as each of a file's first lines is one of all commands.
-fn of_another(root: &Command, id: &str) -> Option<String> {
-    let has = |command: &&Command| command.get_arguments().any(|arg| arg.get_id() == id);
+fn of_another(root: &Command, key: &str) -> Option<String> {
+    let is_option = |arg: &Arg| arg.get_long().is_some() && is_called(arg, key);
+    let has = |command: &&Command| command.get_arguments().any(is_option);
     let commands: Vec<&str> = root.get_subcommands().filter(has).map(Command::get_name).collect();
     let first = commands.first()?;
     let more = if commands.len() > 1 { " and others" } else { "" };
@@ -107,7 +123,19 @@ fn names_path(arg: &Arg) -> bool {
 
 /// Whether its values are paths or names of repositories.
 fn may_name_path(arg: &Arg) -> bool {
-    matches!(arg.get_id().as_str(), "model" | "checkpoints" | "checkpoint_folders" | "adapter")
+    matches!(
+        arg.get_id().as_str(),
+        "model" | "checkpoints" | "checkpoint_folders" | "adapter" | "adapters" | "average" | "tokenizer"
+    )
+}
+
+/// How a value is written that is a path behind a name: `NAME=FILE`, or `[NAME=]PATH` where it may have none.
+fn named_path(arg: &Arg) -> Option<&str> {
+    let of_values = arg.get_value_names()?;
+    of_values
+        .iter()
+        .map(|name| name.as_str())
+        .find(|name| name.ends_with("=FILE") || name.ends_with("=]PATH"))
 }
 
 /// The config file where none is named.
@@ -129,18 +157,21 @@ const DEFAULT: &str = "gstore.toml";
 fn located(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
     let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) else { return value };
     let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
-    let may_be = may_name_path(arg);
+    let (may_be, named) = (may_name_path(arg), named_path(arg));
     let of_one = |text: String| match text.split_once('=') {
         _ if text == "-" || text.contains("://") => text,
         _ if is_path => folder.join(&text).display().to_string(),
+        Some((name, path)) if named.is_some() => format!("{name}={}", folder.join(path).display()),
+        None if named.is_some_and(|form| form.starts_with('[')) => folder.join(&text).display().to_string(),
         // A name of the Hub stays one where no such folder is beside the file.
         Some((name, path)) if is_there(folder, path) => format!("{name}={}", folder.join(path).display()),
         _ if may_be && is_there(folder, &text) => folder.join(&text).display().to_string(),
         _ => text,
     };
+    let is_located = is_path || may_be || named.is_some();
     match value {
-        toml::Value::String(text) if is_path || may_be => toml::Value::String(of_one(text)),
-        toml::Value::Array(items) if is_path || may_be => {
+        toml::Value::String(text) if is_located => toml::Value::String(of_one(text)),
+        toml::Value::Array(items) if is_located => {
             toml::Value::Array(items.into_iter().map(|item| located(file, arg, item)).collect())
         }
         other => other,
@@ -325,6 +356,36 @@ mod tests {
         let store = given.iter().find(|option| option.long == "store").expect("put in");
         assert_eq!((store.written.as_str(), &store.place), ("store = \"s\"", &file.display().to_string()));
         assert!(store.is_path && store.values == [here("s")], "{store:?}");
+    }
+
+    #[test]
+    fn keys_are_flags_and_files_behind_names_count_from_the_folder_of_the_file() {
+        let file =
+            "quiet = true\n[query]\njson = true\nparam = ['a=1']\nwith = ['t=data/t.csv', 'u=/u.csv']\n";
+        let argv = run(file, &["query", "--config", "FILE", "SELECT 1"]).expect("valid");
+        for flag in ["--quiet", "--json", "--param=a=1", "--with=u=/u.csv"] {
+            assert!(argv.iter().any(|word| word == flag), "no {flag} in {argv:?}");
+        }
+        let located = |word: &String| word.starts_with("--with=t=/") && word.ends_with("/data/t.csv");
+        assert!(argv.iter().any(located), "{argv:?}");
+        let file = "[evaluate.text]\ndata = ['base=a.jsonl', 'b.jsonl']\n";
+        let argv = run(file, &["evaluate", "text", "--config", "FILE"]).expect("valid");
+        for (begin, end) in [("--data=base=/", "/a.jsonl"), ("--data=/", "/b.jsonl")] {
+            let located = |word: &String| word.starts_with(begin) && word.ends_with(end);
+            assert!(argv.iter().any(located), "no {begin} in {argv:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_file_cannot_set_is_refused_and_not_ignored() {
+        for (file, says) in [
+            ("[query]\nsql = 'SELECT 2'\n", "`sql` cannot stand in a config file: it has no flag"),
+            ("config = 'x'\n", "`config` cannot stand in a config file: --config and GSTORE_CONFIG"),
+        ] {
+            let error =
+                run(file, &["query", "--config", "FILE", "SELECT 1"]).expect_err("refused").to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]
