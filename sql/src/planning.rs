@@ -72,14 +72,14 @@ pub(super) async fn plan(
 ) -> Result<Planned, SqlError> {
     let (headings, correlated) = (Headings::of(&statement), Correlated::of(&statement));
     let (names, decimals) = (Names::of(&mut statement), Mixed::decimals(&mut statement));
-    let logical = logical(state, statement, tables).await.map_err(|error| names.of_list(error))?;
+    let logical = logical(state, statement, tables).await.map_err(|error| names.of_plan(error))?;
     let logical = match window {
         Some(window) => window.of(logical)?,
         None => logical,
     };
     let correlated = correlated.planned(&logical);
     let mixed: Vec<Mixed> = Mixed::of(&logical).into_iter().chain(decimals).collect();
-    let explain = |error| names.of_list(correlated.explain(Mixed::explain(&mixed, error)));
+    let explain = |error| names.of_plan(correlated.explain(Mixed::explain(&mixed, error)));
     let translate = |e| explain(SqlError::from_datafusion(e, tables));
     bounds::written_out(&logical).map_err(translate)?;
     let logical = state.optimize(&logical).map_err(translate)?;

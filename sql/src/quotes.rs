@@ -6,12 +6,14 @@ mod found;
 
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
+use gstore_core::many;
 
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 use super::walk::inner;
 use super::wording::{
-    AS_WRITTEN, DISTINCT_ORDER, IN_WHERE, NO_COLLATE, NO_ELEMENTS, NO_FIELDS, OCCURS, TWICE, TYPES,
+    AGGREGATED, AS_WRITTEN, DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, NO_COLLATE, NO_ELEMENTS,
+    NO_FIELDS, NO_VALUE, OCCURS, ROW_ALONE, TWICE, TYPES, of_rows,
 };
 use crate::walk::Visit;
 
@@ -47,6 +49,14 @@ pub(super) struct Names {
     bare: Vec<String>,
     /// Columns that a SELECT DISTINCT is ordered by.
     ordered: Vec<(String, Place)>,
+    /// Columns that any query is ordered by, and those that EXCLUDE names.
+    unplaced: Vec<(String, Place)>,
+    /// Numbers that stand for columns of a result, as they are written.
+    numbers: Vec<(String, Place)>,
+    /// Conditions on the rows of subqueries, by their form: `= ANY (SELECT ..)`.
+    of_rows: Vec<(String, Place)>,
+    /// Rows of values, in parentheses.
+    rows: Vec<Place>,
 }
 
 impl Names {
@@ -61,13 +71,17 @@ impl Names {
     /// An error in the words of the statement, with a hint where a name was meant as something else.
     pub(super) fn explain(&self, error: SqlError, state: &SessionState) -> SqlError {
         let error = self.of_filter(self.of_call(error, state), state);
-        let error = self.of_order(self.of_names(self.of_list(self.of_field(error))));
+        let error = self.of_order(self.of_names(self.of_plan(self.of_field(error))));
         if let Some((line, column)) = self.collated.first().filter(|_| error.message() == NO_COLLATE) {
+            return error.at(*line, *column);
+        }
+        if let ([(line, column)], ROW_ALONE) = (self.rows.as_slice(), error.message()) {
             return error.at(*line, *column);
         }
         if error.kind() != SqlErrorKind::Unknown {
             return error;
         }
+        let error = self.placed(error);
         let missing = |name: &&String| error.message() == format!("there is no column `{name}`");
         if self.given.iter().any(|name| missing(&name)) {
             return error.hint("a name given with AS is known in what follows it in its SELECT and in WHERE, not in subqueries and ON: repeat the expression, or put it into a subquery");
@@ -162,8 +176,42 @@ impl Names {
         }
     }
 
+    /// An error that is found only in the plan of a statement, in the words of the statement.
+    pub(super) fn of_plan(&self, error: SqlError) -> SqlError {
+        self.of_rows(self.of_list(error))
+    }
+
+    /// The error about a condition on the rows of a subquery in the place of a value, with its form and its place if
+    /// it is the only one.
+    fn of_rows(&self, error: SqlError) -> SqlError {
+        let is_compared = |form: &String| form != IN_ROWS && form != EXISTS;
+        let form = error.message().strip_suffix(NO_VALUE).map(str::to_owned);
+        let has_exists = self.of_rows.iter().any(|(form, _)| form == EXISTS);
+        // The engine makes EXISTS of ANY and ALL, and takes the new name of such a column for a failure.
+        let compared = match form.as_deref() {
+            Some(EXISTS) => !has_exists,
+            Some(_) => false,
+            None => error.message().contains("Failed due to a difference in schemas"),
+        };
+        let is_meant = |(known, _): &&(String, Place)| match form.as_deref() {
+            _ if compared => is_compared(known),
+            Some(IN_ROWS) => known == IN_ROWS,
+            Some(form) => form != EXISTS,
+            None => false,
+        };
+        let meant: Vec<&(String, Place)> = self.of_rows.iter().filter(is_meant).collect();
+        match meant.as_slice() {
+            [(known, (line, column))] => {
+                let hint = if is_compared(known) { AGGREGATED } else { JOINED };
+                SqlError::invalid(format!("{known}{NO_VALUE}")).at(*line, *column).hint(hint)
+            }
+            [_, ..] if compared => of_rows(),
+            _ => error,
+        }
+    }
+
     /// The error about a text or a time that is read like a list, with how it is written there.
-    pub(super) fn of_list(&self, error: SqlError) -> SqlError {
+    fn of_list(&self, error: SqlError) -> SqlError {
         let what = error.message().strip_suffix(NO_ELEMENTS).map(str::to_owned);
         match (self.listed.as_slice(), what) {
             ([(written, (line, place))], Some(what)) => error
@@ -173,8 +221,40 @@ impl Names {
         }
     }
 
+    /// The error about a column that there is not, with its place where the engine forgets it.
+    fn placed(&self, error: SqlError) -> SqlError {
+        let column =
+            error.message().strip_prefix("there is no column `").and_then(|rest| rest.strip_suffix('`'));
+        match column.and_then(|column| self.unplaced.iter().find(|(name, _)| name == column)) {
+            Some((_, (line, place))) => error.at(*line, *place),
+            None => error,
+        }
+    }
+
+    /// The error about a number that stands for a column that a result does not have, with its place.
+    fn of_number(&self, error: SqlError) -> SqlError {
+        let message = error.message();
+        let order = message
+            .strip_prefix("Order by column out of bounds, specified: ")
+            .and_then(|rest| rest.split_once(", max: "));
+        let group = message
+            .strip_prefix("Cannot find column with position ")
+            .and_then(|rest| rest.split_once(" in SELECT clause. Valid columns: 1 to "));
+        let Some((number, columns)) = order.or(group) else { return error };
+        let clause = if order.is_some() { "ORDER BY" } else { "GROUP BY" };
+        let columns = columns.trim().parse().map_or_else(|_| columns.to_owned(), |n| many(n, "column"));
+        let worded = format!("{clause} {number} is no column of the result, which has {columns}");
+        let place = self.numbers.iter().find(|(written, _)| written == number).map(|(_, place)| *place);
+        let error = error.worded(worded);
+        match place {
+            Some((line, column)) => error.at(line, column),
+            None => error,
+        }
+    }
+
     /// The error about a column that a SELECT DISTINCT is ordered by and does not select, with its place.
     fn of_order(&self, error: SqlError) -> SqlError {
+        let error = self.of_number(error);
         let [before, behind] = DISTINCT_ORDER;
         let column = error.message().strip_prefix(before).and_then(|rest| rest.strip_suffix(behind));
         match column.and_then(|column| self.ordered.iter().find(|(name, _)| name == column)) {

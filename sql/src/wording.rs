@@ -34,6 +34,28 @@ pub(super) const AS_WRITTEN: &str = "A name in double quotes is read as it is wr
 pub(super) const DISTINCT_ORDER: [&str; 2] =
     ["SELECT DISTINCT is ordered by `", "`, which it does not select"];
 
+/// How the error about a condition on the rows of a subquery ends that stands in the place of a value, after its form.
+pub(super) const NO_VALUE: &str = " is not known as a value";
+
+/// Forms of such conditions, of which the last stands for any of them.
+pub(super) const EXISTS: &str = "EXISTS";
+pub(super) const IN_ROWS: &str = "IN (SELECT ..)";
+const OF_ROWS: &str = "a condition on the rows of a subquery";
+
+/// What is written in their place, and in that of `x = ANY (SELECT ..)` and `x > ALL (SELECT ..)`.
+pub(super) const JOINED: &str = "it stands in WHERE; elsewhere, as in FILTER, write a LEFT JOIN with \
+                                 (SELECT DISTINCT x FROM ..) u, and u.x IS NOT NULL";
+pub(super) const AGGREGATED: &str = "it stands in WHERE; elsewhere = ANY is (SELECT count(*) FROM u WHERE u.x = t.x) > 0; \
+                                     > ANY and < ALL compare with (SELECT min(x) FROM u), < ANY and > ALL with max(x)";
+
+/// What is said of a row of values that is compared with none.
+pub(super) const ROW_ALONE: &str = "a row (a, b) stands only in comparisons with another row";
+
+/// The error about several conditions on the rows of subqueries, of which one stands in the place of a value.
+pub(super) fn of_rows() -> SqlError {
+    SqlError::invalid(format!("{OF_ROWS}{NO_VALUE}")).hint(JOINED)
+}
+
 /// What stands between a number and the largest of the DECIMAL that has no room for it.
 pub(super) const NO_ROOM: &str = " does not fit into a DECIMAL that ends at ";
 
@@ -77,6 +99,13 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
         let hint = "compare several by SEMI JOIN u USING (a, b), ANTI JOIN for NOT IN, or by \
                     EXISTS (SELECT 1 FROM u WHERE u.a = t.a AND u.b = t.b)";
         return Some(SqlError::invalid(why.into()).hint(hint));
+    }
+    if text.starts_with("In/Exist/SetComparison subquery can only be used in") {
+        return Some(of_rows());
+    }
+    if text.contains("Only identifiers and literals are supported in tuples") {
+        let hint = "write (a, b) = (1, 2), also with <>, <, <=, > and >=; a struct is {'a': x, 'b': y}";
+        return Some(SqlError::invalid(ROW_ALONE.to_owned()).hint(hint));
     }
     if text.starts_with("Conflicting ordering requirements in aggregate functions") {
         let why = "aggregate functions of one SELECT put their rows in different orders";

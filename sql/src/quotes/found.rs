@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Spanned, Subscript, Value, Visitor,
+    AccessExpr, BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, OrderBy,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Subscript, Value, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -13,16 +13,14 @@ use super::{Names, Place};
 use crate::dialect;
 use crate::expanded::name;
 use crate::walk::visit_expressions;
+use crate::wording::{EXISTS, IN_ROWS};
 
 /// The name of a column of a result where the statement says it, in its place.
 fn named(item: &SelectItem) -> Option<(String, Place)> {
     let name = match item {
         SelectItem::ExprWithAlias { alias, .. } => alias,
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => name,
-        SelectItem::UnnamedExpr(expr) => {
-            let start = expr.span().start;
-            return Some((expr.to_string(), (start.line, start.column)));
-        }
+        SelectItem::UnnamedExpr(expr) => return Some((expr.to_string(), begin(expr))),
         _ => return None,
     };
     let written = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
@@ -51,6 +49,48 @@ fn place(name: &Ident) -> Place {
     (name.span.start.line, name.span.start.column)
 }
 
+fn begin(of: &impl Spanned) -> Place {
+    let start = of.span().start;
+    (start.line, start.column)
+}
+
+/// A number that stands for a column of the result, as it is written, with its place.
+fn number(key: &Expr) -> Option<(String, Place)> {
+    match key {
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => Some((number.clone(), begin(key))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The columns that the `*` of a SELECT leaves out, with their places.
+fn excluded(item: &SelectItem) -> Vec<(String, Place)> {
+    let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item else {
+        return Vec::new();
+    };
+    let names: &[ObjectName] = match &options.opt_exclude {
+        None => &[],
+        Some(ExcludeSelectItem::Single(one)) => std::slice::from_ref(one),
+        Some(ExcludeSelectItem::Multiple(several)) => several.as_slice(),
+    };
+    let names = names.iter().filter_map(|excluded| excluded.0.last()?.as_ident());
+    names.map(|column| (name(column), place(column))).collect()
+}
+
+/// The form of a condition on the rows of a subquery.
+fn of_rows(expr: &Expr) -> Option<String> {
+    let (op, which, of) = match expr {
+        Expr::InSubquery { .. } => return Some(IN_ROWS.to_owned()),
+        Expr::Exists { .. } => return Some(EXISTS.to_owned()),
+        Expr::AnyOp { compare_op, right, .. } => (compare_op, "ANY", right),
+        Expr::AllOp { compare_op, right, .. } => (compare_op, "ALL", right),
+        _ => return None,
+    };
+    matches!(**of, Expr::Subquery(_)).then(|| format!("{op} {which} (SELECT ..)"))
+}
+
 /// The key of an index such as `['id']`.
 fn key(access: &AccessExpr) -> Option<String> {
     let AccessExpr::Subscript(Subscript::Index { index: Expr::Value(value) }) = access else { return None };
@@ -64,6 +104,7 @@ impl Visitor for Names {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.of_rows.extend(of_rows(expr).map(|form| (form, begin(expr))));
         match expr {
             Expr::Identifier(name) if name.quote_style == Some('"') => self.quoted.push(name.value.clone()),
             Expr::CompoundIdentifier(parts) => {
@@ -77,8 +118,7 @@ impl Visitor for Names {
                 if let (Expr::Identifier(column), Some(key)) = (&**root, access_chain.first().and_then(key)) {
                     self.fields.push((column.value.clone(), key, place(column)));
                 } else {
-                    let start = root.span().start;
-                    self.listed.push((expr.to_string(), (start.line, start.column)));
+                    self.listed.push((expr.to_string(), begin(&**root)));
                 }
             }
             Expr::Function(function) => {
@@ -86,9 +126,9 @@ impl Visitor for Names {
                 self.called.extend(name.map(|name| (name.value.clone(), place(name))));
             }
             Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {
-                let start = expr.span().start;
-                self.joined.push((start.line, start.column));
+                self.joined.push(begin(expr));
             }
+            Expr::Tuple(_) => self.rows.push(begin(expr)),
             Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq, right, .. } => {
                 self.bare.extend(bare(right));
             }
@@ -102,16 +142,18 @@ impl Visitor for Names {
     }
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        if let SetExpr::Select(select) = &*query.body
-            && let Some(OrderBy { kind: OrderByKind::Expressions(keys), .. }) = &query.order_by
-            && select.distinct.is_some()
-        {
-            for key in keys {
-                let _ = visit_expressions(&key.expr, |part: &Expr| {
-                    self.ordered.extend(column(part));
-                    ControlFlow::<()>::Continue(())
-                });
-            }
+        let Some(OrderBy { kind: OrderByKind::Expressions(keys), .. }) = &query.order_by else {
+            return ControlFlow::Continue(());
+        };
+        let is_distinct = matches!(&*query.body, SetExpr::Select(select) if select.distinct.is_some());
+        for key in keys {
+            self.numbers.extend(number(&key.expr));
+            let _ = visit_expressions(&key.expr, |part: &Expr| {
+                let named = column(part);
+                self.ordered.extend(named.clone().filter(|_| is_distinct));
+                self.unplaced.extend(named);
+                ControlFlow::<()>::Continue(())
+            });
         }
         ControlFlow::Continue(())
     }
@@ -130,14 +172,16 @@ impl Visitor for Names {
         let is_star =
             |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
         if let Some(second) = select.projection.iter().filter(is_star).nth(1) {
-            let start = second.span().start;
-            self.stars.push((start.line, start.column));
+            self.stars.push(begin(second));
         }
         for item in &select.projection {
+            self.unplaced.extend(excluded(item));
             if let SelectItem::UnnamedExpr(expr @ Expr::Subquery(_)) = item {
-                let start = expr.span().start;
-                self.unnamed.push((start.line, start.column));
+                self.unnamed.push(begin(expr));
             }
+        }
+        if let GroupByExpr::Expressions(keys, _) = &select.group_by {
+            self.numbers.extend(keys.iter().filter_map(number));
         }
         for item in &select.projection {
             // What names itself has a column in it that there is not.

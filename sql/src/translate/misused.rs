@@ -4,7 +4,9 @@
 use super::lists;
 use super::text::between;
 use crate::error::SqlError;
-use crate::wording::{DISTINCT_ORDER, IN_WHERE, NO_ELEMENTS, NO_FIELDS, TYPES};
+use crate::wording::{
+    DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, NO_ELEMENTS, NO_FIELDS, NO_VALUE, TYPES,
+};
 
 /// Columns outside of a grouping, and values of types that a function does not take.
 pub(super) fn misused(text: &str) -> Option<SqlError> {
@@ -48,6 +50,12 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
         return Some(
             SqlError::invalid(NO_FIELDS.into()).hint("a key of JSON is read with ->>, as record->>'id'"),
         );
+    }
+    // Where the engine looks at the arguments of a function before it makes their types agree.
+    if let Some((name, ty)) = text.split_once(" does not support type ")
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    {
+        return Some(wrong_types(name, &format!("{name}({ty})")));
     }
     // What a function of gstore says of its arguments.
     if let Some((_, said)) = text.split_once("user-defined coercion failed with: External error: ") {
@@ -153,20 +161,15 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
 pub(super) fn misplaced(text: &str) -> Option<SqlError> {
     let rest = text.split_once("does not support logical expression ")?.1;
     let (why, hint) = match rest.split('(').next()? {
-        "Exists" => (
-            "EXISTS is not known as a value",
-            "as one write (SELECT count(*) FROM ..) > 0; it stands in WHERE",
-        ),
-        "InSubquery" => (
-            "IN (SELECT ..) is not known as a value",
-            "it stands in WHERE; elsewhere, as in FILTER, write a LEFT JOIN with (SELECT DISTINCT x FROM ..) u, and \
-             u.x IS NOT NULL",
-        ),
+        "Exists" => {
+            (format!("{EXISTS}{NO_VALUE}"), "as one write (SELECT count(*) FROM ..) > 0; it stands in WHERE")
+        }
+        "InSubquery" => (format!("{IN_ROWS}{NO_VALUE}"), JOINED),
         "WindowFunction" => (
-            "window functions are not known in WHERE and GROUP BY",
+            "window functions are not known in WHERE and GROUP BY".to_owned(),
             "write QUALIFY, or a subquery around the statement that has it",
         ),
         _ => return None,
     };
-    Some(SqlError::invalid(why.to_owned()).hint(hint))
+    Some(SqlError::invalid(why).hint(hint))
 }
