@@ -55,7 +55,7 @@ pub(super) struct Names {
     numbers: Vec<(String, Place)>,
     /// Conditions on the rows of subqueries, by their form: `= ANY (SELECT ..)`.
     of_rows: Vec<(String, Place)>,
-    /// Rows of values, in parentheses.
+    /// Rows of values that begin with a computed one.
     rows: Vec<Place>,
 }
 

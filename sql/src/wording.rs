@@ -49,7 +49,7 @@ pub(super) const AGGREGATED: &str = "it stands in WHERE; elsewhere = ANY is (SEL
                                      > ANY and < ALL compare with (SELECT min(x) FROM u), < ANY and > ALL with max(x)";
 
 /// What is said of a row of values that is compared with none.
-pub(super) const ROW_ALONE: &str = "a row (a, b) stands only in comparisons with another row";
+pub(super) const ROW_ALONE: &str = "a row (a, b) stands only in comparisons with another row by = and <>";
 
 /// The error about several conditions on the rows of subqueries, of which one stands in the place of a value.
 pub(super) fn of_rows() -> SqlError {
@@ -104,7 +104,7 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
         return Some(of_rows());
     }
     if text.contains("Only identifiers and literals are supported in tuples") {
-        let hint = "write (a, b) = (1, 2), also with <>, <, <=, > and >=; a struct is {'a': x, 'b': y}";
+        let hint = "write a < 1 OR a = 1 AND b < 2 for (a, b) < (1, 2); a struct is {'a': x, 'b': y}";
         return Some(SqlError::invalid(ROW_ALONE.to_owned()).hint(hint));
     }
     if text.starts_with("Conflicting ordering requirements in aggregate functions") {

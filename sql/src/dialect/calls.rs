@@ -25,6 +25,7 @@ use super::headings;
 use super::joins;
 use super::lists;
 use super::operators::regroup;
+use super::tuples;
 use super::twice;
 use super::types;
 use crate::error::SqlError;
@@ -128,6 +129,11 @@ impl VisitorMut for Words {
                 return ControlFlow::Break(Box::new(forms::complement(of)));
             }
             Expr::AnyOp { .. } | Expr::AllOp { .. } => compared::name(expr),
+            Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq, .. } => {
+                if let Err(error) = tuples::apart(expr) {
+                    return ControlFlow::Break(Box::new(error));
+                }
+            }
             Expr::Like { pattern, escape_char, any: false, .. }
             | Expr::ILike { pattern, escape_char, any: false, .. } => {
                 if let Err(error) = forms::escape(pattern, escape_char) {

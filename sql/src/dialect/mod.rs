@@ -36,6 +36,7 @@ mod statement;
 mod summarize;
 mod summarized;
 mod tokens;
+mod tuples;
 mod twice;
 mod types;
 mod using;

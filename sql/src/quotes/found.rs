@@ -49,6 +49,11 @@ fn place(name: &Ident) -> Place {
     (name.span.start.line, name.span.start.column)
 }
 
+/// Whether an expression is more than a column or a value.
+fn is_computed(expr: &Expr) -> bool {
+    !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_))
+}
+
 fn begin(of: &impl Spanned) -> Place {
     let start = of.span().start;
     (start.line, start.column)
@@ -128,7 +133,7 @@ impl Visitor for Names {
             Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {
                 self.joined.push(begin(expr));
             }
-            Expr::Tuple(_) => self.rows.push(begin(expr)),
+            Expr::Tuple(values) if values.first().is_some_and(is_computed) => self.rows.push(begin(expr)),
             Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq, right, .. } => {
                 self.bare.extend(bare(right));
             }
