@@ -37,6 +37,11 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         ("list_distinct" | "array_distinct", [list]) => {
             Some(call("array_compact", vec![call("array_distinct", vec![list.clone()])]))
         }
+        // The engine takes a NULL for an element, which is no list.
+        ("list_concat" | "list_cat" | "array_concat" | "array_cat", args) if args.iter().any(is_null) => {
+            let lists: Vec<Expr> = args.iter().filter(|arg| !is_null(arg)).cloned().collect();
+            (!lists.is_empty()).then(|| call("array_concat", lists))
+        }
         ("list_reverse_sort" | "array_reverse_sort", [list]) => Some(sorted(list, text("DESC"))),
         ("list_reverse_sort" | "array_reverse_sort", [list, nulls]) => {
             Some(call("array_sort", vec![list.clone(), text("DESC"), nulls.clone()]))
@@ -117,6 +122,10 @@ fn is_part(expr: &Expr) -> bool {
         ),
         _ => false,
     }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if value.value == Value::Null)
 }
 
 fn is_empty(expr: &Expr) -> bool {

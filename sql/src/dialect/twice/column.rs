@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, CastKind, CeilFloorKind, DateTimeField, Expr, Ident, ObjectName, SelectItem, Subscript,
-    TrimWhereField, TypedString, Value,
+    AccessExpr, CastKind, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, ObjectName, SelectItem, Subscript, TrimWhereField, TypedString, Value,
 };
 
 use super::all::All;
@@ -135,6 +135,9 @@ pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
                 {
                     function.name = ObjectName::from(vec![Ident::new(called(&name(only)))]);
                 }
+                if let Some(field) = extracted(function) {
+                    *part = field;
+                }
             }
             other => {
                 if let Some(call) = form(other) {
@@ -178,22 +181,41 @@ fn form(expr: &mut Expr) -> Option<Expr> {
     })
 }
 
-/// `s['a']` as `s.a`.
+/// `s['a']` as `s.a`, and `{'a': 1}.a` as a call.
 fn field(root: &Expr, access: &[AccessExpr]) -> Option<Expr> {
-    let mut parts = match root {
-        Expr::Identifier(column) => vec![column.clone()],
-        Expr::CompoundIdentifier(parts) => parts.clone(),
-        _ => return None,
-    };
-    for access in access {
-        parts.push(match access {
-            AccessExpr::Dot(Expr::Identifier(field)) => field.clone(),
-            AccessExpr::Subscript(Subscript::Index { index }) => Ident::with_quote('"', text_of(index)?),
-            _ => return None,
-        });
-    }
-    Some(Expr::CompoundIdentifier(parts))
+    access.iter().try_fold(root.clone(), |of, access| match access {
+        AccessExpr::Dot(Expr::Identifier(field)) => Some(field_of(of, name(field))),
+        AccessExpr::Subscript(Subscript::Index { index }) => Some(field_of(of, text_of(index)?.to_owned())),
+        _ => None,
+    })
 }
+
+/// `struct_extract(s, 'a')`, which the engine calls `get_field`, as `s.a`.
+fn extracted(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(of)), FunctionArg::Unnamed(FunctionArgExpr::Expr(field))] =
+        list.args.as_slice()
+    else {
+        return None;
+    };
+    let is_field = function.name.to_string() == GET_FIELD;
+    is_field.then(|| text_of(field))?.map(|field| field_of(of.clone(), field.to_owned()))
+}
+
+/// A field of a struct: of a column its name with that of the column before it.
+fn field_of(of: Expr, field: String) -> Expr {
+    let column = match of {
+        Expr::Nested(inner) => return field_of(*inner, field),
+        Expr::Identifier(column) => vec![column],
+        Expr::CompoundIdentifier(parts) => parts,
+        other => return call(GET_FIELD, vec![other, text(&field)]),
+    };
+    let field = Ident::with_quote('"', field);
+    Expr::CompoundIdentifier(column.into_iter().chain([field]).collect())
+}
+
+/// The function that gives a field of a struct.
+const GET_FIELD: &str = "get_field";
 
 fn null() -> Expr {
     Expr::value(Value::Null)

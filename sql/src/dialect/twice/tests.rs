@@ -35,6 +35,10 @@ fn the_second_of_two_columns_has_a_number() {
             r#"SELECT make_array(1, 2), [1, 2] AS "[1, 2]_1", a::INT, (CAST(A AS INT)) AS "(CAST(A AS INT))_1" FROM t"#,
         ),
         (
+            "SELECT {'a': 1}.a, ({'a': 1}).a, s.a, get_field(s, 'a'), s.b FROM t",
+            r#"SELECT {'a': 1}.a, ({'a': 1}).a AS "({'a': 1}).a_1", s.a, get_field(s, 'a') AS "get_field(s, 'a')_1", s.b FROM t"#,
+        ),
+        (
             "WITH RECURSIVE f (a, b, n) AS (SELECT 0, 1, 1 UNION ALL SELECT b, B, n + 1 FROM f) SELECT a FROM f",
             r#"WITH RECURSIVE f (a, b, n) AS (SELECT 0, 1, 1 AS "1_1" UNION ALL SELECT b, B AS "b_1", n + 1 FROM f) SELECT a FROM f"#,
         ),
