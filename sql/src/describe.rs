@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use gstore_query::influence::{OPTIONS, Takes};
 use gstore_store::Snapshot;
 
+use super::dialect::Headings;
 use super::error::{SqlError, SqlErrorKind};
 use super::literals::literal;
 use super::parameters::{self, placeholder};
@@ -53,8 +54,9 @@ pub(super) async fn describe(
 ) -> Result<Description, SqlError> {
     let mut statement = super::dialect::parse(sql)?;
     let names = parameters::names(&mut statement)?;
+    let headings = Headings::of(&statement);
     if names.is_empty() {
-        let planned = planning::plan(state, statement, None, tables).await?;
+        let planned = planning::plan(state, statement, &headings, None, tables).await?;
         return Ok(Description {
             schema: Some(planned.plan.schema()),
             parameters: Arc::new(Schema::empty()),
@@ -72,7 +74,9 @@ pub(super) async fn describe(
     let fields: Vec<Field> = names.iter().map(|name| Field::new(name, ty(name), true)).collect();
     let schema = match found {
         None => None,
-        Some((statement, logical)) => Some(physical(state, statement, tables, &fields, &logical).await),
+        Some((statement, logical)) => {
+            Some(physical(state, (statement, &headings), tables, &fields, &logical).await)
+        }
     };
     Ok(Description { schema, parameters: Arc::new(Schema::new(fields)) })
 }
@@ -121,7 +125,7 @@ async fn standing_in(
 /// planned where that fails.
 async fn physical(
     state: &SessionState,
-    mut statement: Statement,
+    (mut statement, headings): (Statement, &Headings),
     tables: &[String],
     fields: &[Field],
     logical: &LogicalPlan,
@@ -138,7 +142,7 @@ async fn physical(
         Some(literal(&value(field.data_type())))
     });
     if filled.is_ok()
-        && let Ok(planned) = planning::plan(state, statement, None, tables).await
+        && let Ok(planned) = planning::plan(state, statement, headings, None, tables).await
     {
         return planned.plan.schema();
     }

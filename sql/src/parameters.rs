@@ -242,10 +242,9 @@ pub(crate) fn replace(
     }
 }
 
-/// Puts the values in the place of the parameters.
-pub(crate) fn bind(statement: &mut Statement, values: &Parameters) -> Result<(), SqlError> {
-    let names = names(statement)?;
-    let values = values.in_order(&names)?;
+/// Puts the values in the place of the parameters, which have these names.
+pub(crate) fn bind(statement: &mut Statement, names: &[String], values: &Parameters) -> Result<(), SqlError> {
+    let values = values.in_order(names)?;
     if let Some(sql) = inner(statement) {
         let _ = VisitMut::visit(sql, &mut Columns);
     }

@@ -63,14 +63,15 @@ pub(super) struct Planned {
     pub(super) mixed: Vec<Mixed>,
 }
 
-/// Plans a parsed statement whose parameters have values.
+/// Plans a parsed statement whose parameters have values; its headings are those that it had before.
 pub(super) async fn plan(
     state: &SessionState,
     mut statement: Statement,
+    headings: &Headings,
     window: Option<&Window>,
     tables: &[String],
 ) -> Result<Planned, SqlError> {
-    let (headings, correlated) = (Headings::of(&statement), Correlated::of(&statement));
+    let correlated = Correlated::of(&statement);
     let (names, decimals) = (Names::of(&mut statement), Mixed::decimals(&mut statement));
     let logical = logical(state, statement, tables).await.map_err(|error| names.of_plan(error))?;
     let logical = match window {
@@ -94,7 +95,7 @@ pub(super) async fn plan(
     let asking = asking(state);
     let (plan, rows) =
         bounds::counted(plan).and_then(|plan| bounds::repeated(plan, asking)).map_err(translate)?;
-    let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, &headings)).map_err(translate)?;
+    let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, headings)).map_err(translate)?;
     if let Some(budget) = state.config().get_extension::<Budget>() {
         budget.planned();
     }

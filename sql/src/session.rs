@@ -27,7 +27,7 @@ use super::bounds::{self, Budget};
 use super::catalog::{self, Tables};
 use super::caught::Caught;
 use super::describe::{self, Description};
-use super::dialect;
+use super::dialect::{self, Headings};
 use super::engine::{SqlResources, logical_rules, physical_rules, plain};
 use super::error::SqlError;
 use super::function;
@@ -287,8 +287,10 @@ impl SqlSession {
         let (sql, values, tables) = (sql.to_owned(), values.clone(), self.table_names());
         apart(move |runtime| {
             let mut statement = dialect::parse(&sql)?;
-            parameters::bind(&mut statement, &values)?;
-            runtime.block_on(plan(&state, statement, window.as_ref(), &tables))
+            let names = parameters::names(&mut statement)?;
+            let headings = Headings::of(&statement);
+            parameters::bind(&mut statement, &names, &values)?;
+            runtime.block_on(plan(&state, statement, &headings, window.as_ref(), &tables))
         })
         .await
         .map_err(|error| views::explain(error, self.snapshot()))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Schema};
 use futures::StreamExt;
 use gstore_sql::{MAX_PARAMETERS, Parameters, SqlErrorKind, SqlResult, SqlSession};
 use serde_json::{Value, json};
@@ -181,6 +181,24 @@ async fn a_statement_says_what_it_takes_and_gives() {
     assert!(open.schema.is_none() && open.parameters.fields().len() == 1);
     assert!(session.describe("SELECT nothing FROM pool WHERE row = $1").await.is_err());
     assert!(session.describe("DELETE FROM pool WHERE row = $1").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headings_have_parameters_as_they_are_written() {
+    let (_store, session) = session(1);
+    let headings = |schema: &Schema| -> Vec<String> {
+        schema.fields().iter().map(|field| field.name().clone()).collect()
+    };
+    let five = values(&[("", json!(5))]);
+    for (sql, expected) in [
+        ("SELECT $1 + 1, typeof($1), $1", ["$1 + 1", "typeof($1)", "$1"]),
+        ("SELECT length + $1 AS n, length - $1, length FROM pool", ["n", "length - $1", "length"]),
+    ] {
+        let result = session.run_with(sql, &five).await.unwrap();
+        assert_eq!(headings(&result.schema), expected, "{sql}");
+    }
+    let described = session.describe("SELECT length - $1 FROM pool").await.unwrap();
+    assert_eq!(headings(&described.schema.unwrap()), ["length - $1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
