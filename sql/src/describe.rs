@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use gstore_query::influence::{OPTIONS, Takes};
 use gstore_store::Snapshot;
 
-use super::dialect::Headings;
+use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
 use super::literals::literal;
 use super::parameters::{self, placeholder};
@@ -52,7 +52,7 @@ pub(super) async fn describe(
     tables: &[String],
     snapshot: &Snapshot,
 ) -> Result<Description, SqlError> {
-    let mut statement = super::dialect::parse(sql)?;
+    let mut statement = dialect::parse(sql)?;
     let names = parameters::names(&mut statement)?;
     let headings = Headings::of(&statement);
     if names.is_empty() {

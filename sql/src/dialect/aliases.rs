@@ -2,6 +2,7 @@
 //! Subqueries that are joined by names of columns get names of their own, for it knows columns of tables alone there.
 //! The column of a series has the name of its function.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
@@ -39,6 +40,7 @@ impl VisitorMut for Aliases {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         having(select);
         joined(select);
+        several_series(select);
         ControlFlow::Continue(())
     }
 
@@ -52,9 +54,7 @@ impl VisitorMut for Aliases {
 
 /// Gives the column of a series the name of its function, unless the statement names it.
 fn series(function: &ObjectName, alias: &mut Option<TableAlias>) {
-    let [function] = function.0.as_slice() else { return };
-    let called = function.as_ident().map(name).filter(|called| SERIES.contains(&called.as_str()));
-    let Some(called) = called else { return };
+    let Some(called) = series_of(function) else { return };
     let alias = alias.get_or_insert_with(|| TableAlias {
         explicit: true,
         name: Ident::new(called.as_str()),
@@ -66,15 +66,40 @@ fn series(function: &ObjectName, alias: &mut Option<TableAlias>) {
     }
 }
 
+/// The function of a series, by its name.
+fn series_of(function: &ObjectName) -> Option<String> {
+    let [function] = function.0.as_slice() else { return None };
+    function.as_ident().map(name).filter(|called| SERIES.contains(&called.as_str()))
+}
+
+/// Names the series of a FROM that would have the name of one before.
+fn several_series(select: &mut Select) {
+    let mut before = HashSet::new();
+    for (n, table) in tables(select).enumerate() {
+        if let TableFactor::Table { name: function, args: Some(_), alias: alias @ None, .. } = table
+            && let Some(called) = series_of(function)
+            && !before.insert(called.clone())
+        {
+            let name = Ident::with_quote('"', format!("{called} {}", n + 1));
+            let columns = vec![TableAliasColumnDef::from_name(called)];
+            *alias = Some(TableAlias { explicit: true, name, columns, at: None });
+        }
+    }
+}
+
+/// The tables of a FROM.
+fn tables(select: &mut Select) -> impl Iterator<Item = &mut TableFactor> {
+    select.from.iter_mut().flat_map(|TableWithJoins { relation, joins }| {
+        std::iter::once(relation).chain(joins.iter_mut().map(|join| &mut join.relation))
+    })
+}
+
 /// Names the subqueries of a FROM with USING or NATURAL JOIN that have none.
 fn joined(select: &mut Select) {
     if !joins_without_condition(select) {
         return;
     }
-    let tables = select.from.iter_mut().flat_map(|TableWithJoins { relation, joins }| {
-        std::iter::once(relation).chain(joins.iter_mut().map(|join| &mut join.relation))
-    });
-    for (n, table) in tables.enumerate() {
+    for (n, table) in tables(select).enumerate() {
         if let TableFactor::Derived { alias, .. } = table
             && alias.is_none()
         {
@@ -206,6 +231,10 @@ mod tests {
                 "SELECT max(id) AS id FROM t JOIN u USING(id) GROUP BY k HAVING id > 1",
             ),
             ("SELECT range FROM Range(3)", "SELECT range FROM Range(3) AS range (range)"),
+            (
+                "SELECT 1 FROM range(3), Range(4)",
+                "SELECT 1 FROM range(3) AS range (range), Range(4) AS \"range 2\" (range)",
+            ),
             (
                 "SELECT * FROM range(3) AS t(x), generate_series(1, 3) g",
                 "SELECT * FROM range(3) AS t (x), generate_series(1, 3) g (generate_series)",

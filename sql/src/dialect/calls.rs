@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 pub(crate) use self::functions::known;
-use self::functions::{not_ordered, renamed};
+use self::functions::{not_ordered, not_within, renamed};
 use super::aliases;
 use super::arrows::tighten;
 use super::by_all;
@@ -83,7 +83,7 @@ impl VisitorMut for Words {
                 *expr = call("substr", args);
             }
             Expr::Function(function) => {
-                if let Some(error) = not_ordered(function) {
+                if let Some(error) = not_ordered(function).or_else(|| not_within(function)) {
                     return ControlFlow::Break(Box::new(error));
                 }
                 if let Some(other) = renamed(function) {
@@ -168,6 +168,9 @@ impl VisitorMut for Words {
     }
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        if let Some(error) = forms::not_counted(query) {
+            return ControlFlow::Break(Box::new(error));
+        }
         forms::limit(query);
         headings::by_name(&mut query.body);
         by_all::place(query, &mut self.by_all);

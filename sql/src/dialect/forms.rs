@@ -227,6 +227,23 @@ pub(super) fn no_keys(by: &mut GroupByExpr) {
     }
 }
 
+/// The error about a number of rows that a subquery gives: the engine has to know it before it reads anything.
+pub(super) fn not_counted(query: &Query) -> Option<SqlError> {
+    let Some(LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause else { return None };
+    let mut counts = limit.iter().chain(offset.iter().map(|offset| &offset.value));
+    let place = counts.find(|count| is_subquery(count))?.span().start;
+    let error = SqlError::invalid("LIMIT and OFFSET take a number, not a subquery".to_owned());
+    let hint = "ask for the number first, and give it as a parameter: LIMIT $1";
+    Some(error.at(place.line, place.column).hint(hint))
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_subquery(inner),
+        _ => matches!(expr, Expr::Subquery(_)),
+    }
+}
+
 /// `FETCH FIRST 3 ROWS ONLY` as `LIMIT 3`; without a number it is one row.
 pub(super) fn limit(query: &mut Query) {
     let Query { limit_clause, fetch, .. } = query;

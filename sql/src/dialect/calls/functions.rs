@@ -106,6 +106,19 @@ pub(super) fn not_ordered(function: &Function) -> Option<SqlError> {
     is_ordered(function).then(|| error.hint(format!("write first(x ORDER BY {key}, z) to choose by z")))
 }
 
+/// The error about WITHIN GROUP behind a function that takes what is in it as arguments.
+pub(super) fn not_within(function: &Function) -> Option<SqlError> {
+    let name = function.name.0.last()?.as_ident().filter(|_| !function.within_group.is_empty())?;
+    let call = match name.value.to_ascii_lowercase().as_str() {
+        "mode" => "mode(x)",
+        "string_agg" | "listagg" | "group_concat" => "string_agg(x, ',' ORDER BY y)",
+        "array_agg" | "list" => "list(x ORDER BY y)",
+        _ => return None,
+    };
+    let error = SqlError::invalid(format!("{}() takes no WITHIN GROUP", name.value));
+    Some(error.at(name.span.start.line, name.span.start.column).hint(format!("write {call}")))
+}
+
 /// Whether a function is given an order of its rows.
 fn is_ordered(function: &Function) -> bool {
     let FunctionArguments::List(list) = &function.args else { return false };
