@@ -135,7 +135,8 @@ pub(super) async fn logical(
     };
     dialect::expand_columns(&state, &mut statement, &translate).await?;
     dialect::expand_summary(&state, &mut statement, &translate).await?;
-    let keys = dialect::merge(&state, &mut statement, &translate).await?;
+    let keys = dialect::merge(&state, &mut statement, &translate).await;
+    let keys = keys.map_err(|error| names.explain(error, &state))?;
     ordinals::resolve(&mut statement);
     let logical = dialect::planned(&state, statement, &translate).await;
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;

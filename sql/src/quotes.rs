@@ -181,8 +181,8 @@ impl Names {
         self.of_rows(self.of_list(error))
     }
 
-    /// The error about a condition on the rows of a subquery in the place of a value, with its form and its place if
-    /// it is the only one.
+    /// The error about a condition on the rows of a subquery in the place of a value, with its form, and with its
+    /// place if it is the only one.
     fn of_rows(&self, error: SqlError) -> SqlError {
         let is_compared = |form: &String| form != IN_ROWS && form != EXISTS;
         let form = error.message().strip_suffix(NO_VALUE).map(str::to_owned);

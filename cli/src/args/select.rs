@@ -28,7 +28,8 @@ pub struct SelectArgs {
     /// subtask with a comma can be named in SQL only)
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
-    /// How many rows: a number, or a share of the live rows such as 5%, rounded down; less than one row is refused
+    /// How many rows: a number, or a share of the live rows such as 5%, rounded down; less than one row is
+    /// refused
     #[arg(long, value_name = "N|P%", value_parser = super::top)]
     pub top: String,
     /// The dataset that a percentage of --top is taken of, such as the one that a prefilter kept rows of; not with

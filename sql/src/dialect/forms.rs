@@ -227,7 +227,7 @@ pub(super) fn no_keys(by: &mut GroupByExpr) {
     }
 }
 
-/// The error about a number of rows that a subquery gives: the engine has to know it before it reads anything.
+/// The error about a number of rows that a subquery gives: the engine knows it before it reads anything.
 pub(super) fn not_counted(query: &Query) -> Option<SqlError> {
     let Some(LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause else { return None };
     let mut counts = limit.iter().chain(offset.iter().map(|offset| &offset.value));

@@ -100,8 +100,8 @@ pub(super) fn beside_unnest(query: &mut Query) {
     put_around(body, &mut around);
 }
 
-/// Puts the places of columns of the result in that of the expressions that these are, where a SELECT DISTINCT is
-/// ordered by them: `SELECT DISTINCT n % 2 FROM t ORDER BY n % 2`. The engine looks for `n`, which it does not
+/// Puts the places of columns of the result in that of the expressions that these are, where a SELECT DISTINCT
+/// is ordered by them: `SELECT DISTINCT n % 2 FROM t ORDER BY n % 2`. The engine looks for `n`, which it does not
 /// select. False if `error` is not about that, or if there are no such expressions.
 pub(super) fn by_place(sql: &mut Statement, error: &SqlError) -> bool {
     let [before, _] = DISTINCT_ORDER;

@@ -1,4 +1,5 @@
-//! Comparisons of rows of values, which the engine has for single values: `(a + 1, b) = (1, 2)` as `a + 1 = 1 AND b = 2`.
+//! Comparisons of rows of values, which the engine has for single values: `(a + 1, b) = (1, 2)` as
+//! `a + 1 = 1 AND b = 2`.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Spanned};
 
