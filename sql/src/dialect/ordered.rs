@@ -245,7 +245,6 @@ fn output(item: &SelectItem) -> Option<String> {
 mod tests {
     use super::*;
     use crate::walk::inner;
-    use datafusion::sql::sqlparser::ast::Statement;
 
     #[test]
     fn a_column_of_a_table_is_not_that_of_the_result() {
