@@ -374,6 +374,27 @@ fn results_of_retraining_are_read_as_tables() {
             "a subset of the kind \"removed\" needs the column `share`: which part of the pool",
         ),
         (
+            "{\"subset\": \"a\", \"kind\": \"removed_at_random\", \"share\": 10, \"without\": [\"x\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "line 1: its share is 10: a share is between 0 and 1, such as 0.1",
+        ),
+        (
+            "{\"subset\": \"a\", \"kind\": \"removed_at_random\", \"share\": 0, \"without\": [\"x\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "its share is 0: a share",
+        ),
+        (
+            "{\"subset\": \"a\", \"kind\": \"removed_at_random\", \"share\": 1, \"without\": [\"x\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "its share is 1: a share",
+        ),
+        (
+            "{\"subset\": \"f\", \"kind\": \"full\", \"rows\": [\"x\", \"y\", \"z\", \"w\"]}\n\
+             {\"subset\": \"a\", \"kind\": \"removed_at_random\", \"share\": 0.5, \"without\": [\"x\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "subsets.jsonl: subset \"a\" leaves out 1 of 4 rows, and its share is 0.5",
+        ),
+        (
             "{\"subset\": \"a\", \"kind\": \"half\", \"rows\": [\"x\"]}\n",
             "subset,query,loss\na,q,1\n",
             "its kind \"half\" is none: a subset is random, full, without, removed or removed_at_random",

@@ -70,8 +70,9 @@ impl Named {
 /// lists of ids, or as `id` one row of many records; its `kind`, `group`, `method`, `query` and `share` are
 /// those of [`SubsetKind`]. The pool is every row that is named. A record of `outputs` has `subset`, `query`,
 /// and `loss`, `margin` or `output`, which are better the larger they are but for the loss, and of which a
-/// margin stands alone; several of one subset and query are several runs. A subset has a row or has it not: one
-/// that lists a row twice is refused, since scores would count it once.
+/// margin stands alone; several of one subset and query are several runs. A removal leaves out
+/// its share of the pool. A subset has a row or has it not: one that lists a row twice is refused, since scores would
+/// count it once.
 ///
 /// # Errors
 /// Files that cannot be read, names that do not fit together, a whole pool that lacks rows, an output that is not finite
@@ -82,6 +83,10 @@ pub fn read_tables(subsets: &Path, outputs: &Path, cancel: &Cancel) -> Result<Tr
     let ids = named.iter().flat_map(|subset| &subset.ids).filter(|id| seen.insert(*id)).cloned();
     let pool = Ids::new(ids.collect::<Vec<String>>(), &subsets.display().to_string())?;
     let list: Vec<Subset> = named.iter().map(|named| named.subset(&pool)).collect();
+    named
+        .iter()
+        .zip(&list)
+        .try_for_each(|(named, subset)| check_share(named, subset, pool.len(), subsets))?;
     for (named, subset) in named.iter().zip(&list).filter(|(named, _)| named.kind == SubsetKind::Full) {
         if let Some(row) = subset.left_out(pool.len()).first() {
             let (name, id) = (&named.name, pool.id(*row as usize));
@@ -94,6 +99,24 @@ pub fn read_tables(subsets: &Path, outputs: &Path, cancel: &Cancel) -> Result<Tr
     let names = Ids::new(named.into_iter().map(|named| named.name), "the subsets")?;
     let (signal, queries, found) = read_outputs(outputs, &names, cancel)?;
     Ok(Truth { pool, queries, subsets: list, signal, outputs: found })
+}
+
+/// Fails if a removal leaves out other than its share of the pool. Either way of rounding is right.
+fn check_share(named: &Named, subset: &Subset, pool: usize, path: &Path) -> Result<(), EvaluateError> {
+    let (SubsetKind::Removed { share, .. } | SubsetKind::RemovedAtRandom { share }) = subset.kind else {
+        return Ok(());
+    };
+    let left_out = pool - subset.rows.len();
+    if (left_out as f64 - share * pool as f64).abs() < 1.0 {
+        return Ok(());
+    }
+    let what = format!(
+        "subset {:?} leaves out {left_out} of {}, and its share is {share}: give the share that it leaves out, and a \
+         subset with all rows where some are named by none, since the pool is every row that a subset names",
+        named.name,
+        many(pool as u64, "row")
+    );
+    Err(EvaluateError::File { path: path.to_owned(), what })
 }
 
 fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateError> {
@@ -161,7 +184,10 @@ fn kind(at: &At<'_>, value: &Value, form: Form) -> Result<SubsetKind, EvaluateEr
     };
     let text = |key: &str, what: &str| text_of(given(key)).ok_or_else(|| lacks(key, what));
     let share = || match given("share") {
-        Some(share) => number(at, "share", share),
+        Some(share) => match number(at, "share", share)? {
+            share if share > 0.0 && share < 1.0 => Ok(share),
+            share => Err(at.error(&format!("its share is {share}: a share is between 0 and 1, such as 0.1"))),
+        },
         None => Err(lacks("share", "which part of the pool it leaves out, as 0.1")),
     };
     match kind.as_str() {
