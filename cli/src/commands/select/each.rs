@@ -54,11 +54,15 @@ struct Turn {
 }
 
 impl Turn {
-    /// Refuses what the selection of the target is refused for before anything is scored.
-    fn new(context: &Context, mut args: SelectArgs) -> Result<Self> {
-        let kept = Kept::of(context, &args)?;
-        let found = match &kept {
-            Some(kept) if !args.force => kept.found()?,
+    /// Refuses what the selection of the target is refused for before anything is scored. `first`: where it is noted
+    /// what the first target has.
+    fn new(
+        context: &Context,
+        (mut args, kept): (SelectArgs, Option<Kept>),
+        first: Option<&Path>,
+    ) -> Result<Self> {
+        let found = match (&kept, first) {
+            (Some(kept), Some(first)) if !args.force => kept.found(first)?,
             _ => Found::Nothing,
         };
         let made = match found {
@@ -112,14 +116,17 @@ impl Turn {
 /// unfinished run of the same command has made is not made again.
 pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Encoder>) -> Result<ExitCode> {
     // Before the first is scored, as for a single one.
-    let turns = all.into_iter().map(|args| Turn::new(context, args)).collect::<Result<Vec<Turn>>>()?;
+    let kept = all.iter().map(|args| Kept::of(context, args)).collect::<Result<Vec<Option<Kept>>>>()?;
+    let first = kept.iter().flatten().next().map(|kept| kept.path().to_owned());
+    let turn = |of: (SelectArgs, Option<Kept>)| Turn::new(context, of, first.as_deref());
+    let turns = all.into_iter().zip(kept).map(turn).collect::<Result<Vec<Turn>>>()?;
     let mut refused = Vec::new();
     for turn in &turns {
         if let Some(why) = turn.run(context, models)? {
             refused.push(format!("{}: {why}", turn.target()));
         }
     }
-    turns.iter().filter_map(|turn| turn.kept.as_ref()).try_for_each(Kept::remove)?;
+    Kept::remove_all(&turns.iter().filter_map(|turn| turn.kept.as_ref()).collect::<Vec<&Kept>>())?;
     if refused.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }

@@ -4,6 +4,7 @@
 //! - a note lies next to a target's files from before the first of them appears until all targets have theirs: what is there
 //!   at a kill is known to be of this command
 //! - it counts only for the same flags and inputs, and as long as the files are as they were written
+//! - while the notes are removed, that of the first target holds all of them: it is the last that goes
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ pub(super) struct Note {
     files: Vec<Option<String>>,
     /// Why the selection was refused, if it was.
     pub(super) refused: Option<String>,
+    /// Of the first target, once all are finished: the notes of the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Note>,
 }
 
 /// What is there of a target's selection.
@@ -67,19 +71,14 @@ impl Kept {
         Ok(Some(Self { path: path.into(), asked: asked(context, args)?, files }))
     }
 
-    /// What is there as the same command has written it.
-    pub(super) fn found(&self) -> Result<Found> {
-        let text = match fs_err::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-            Err(error) => return Err(error.into()),
-        };
-        let Ok(note) = serde_json::from_str::<Note>(&text) else {
-            bail!(UsageError(format!(
-                "{} is in the way: what is finished is noted there; move it, or name another --output",
-                self.path.display()
-            )));
-        };
+    /// Where it is noted.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is there as the same command has written it. `first`: the note of the first target.
+    pub(super) fn found(&self, first: &Path) -> Result<Found> {
+        let Some(note) = self.note(first)? else { return Ok(Found::Nothing) };
         let there = self.versions()?;
         if note.asked != self.asked || note.files.len() != there.len() {
             return Ok(Found::Nothing);
@@ -114,14 +113,42 @@ impl Kept {
     }
 
     fn write(&self, files: Vec<Option<String>>, refused: Option<&str>) -> Result<()> {
-        let note = Note { asked: self.asked.clone(), files, refused: refused.map(str::to_owned) };
+        let refused = refused.map(str::to_owned);
+        self.put(&Note { asked: self.asked.clone(), files, refused, others: Vec::new() })
+    }
+
+    fn put(&self, note: &Note) -> Result<()> {
         let mut output = Output::create(Some(&self.path), true)?;
-        serde_json::to_writer(&mut output, &note)?;
+        serde_json::to_writer(&mut output, note)?;
         output.finish()
     }
 
-    /// Removes the note, once all targets are finished.
-    pub(super) fn remove(&self) -> Result<()> {
+    /// What is noted of the target, by itself or with the first one.
+    fn note(&self, first: &Path) -> Result<Option<Note>> {
+        if let Some(own) = read(&self.path)? {
+            return Ok(Some(own));
+        }
+        let others = read(first)?.map(|note| note.others).unwrap_or_default();
+        Ok(others.into_iter().find(|note| note.asked == self.asked))
+    }
+
+    /// Removes the notes of all targets, which are finished.
+    pub(super) fn remove_all(all: &[&Self]) -> Result<()> {
+        Self::remove_each(all, Self::remove)
+    }
+
+    /// The same, each note by `remove`.
+    fn remove_each(all: &[&Self], mut remove: impl FnMut(&Self) -> Result<()>) -> Result<()> {
+        let Some((first, others)) = all.split_first() else { return Ok(()) };
+        if let Some(note) = first.note(&first.path)? {
+            let of_others = others.iter().filter_map(|kept| kept.note(&first.path).transpose());
+            first.put(&Note { others: of_others.collect::<Result<_>>()?, ..note })?;
+        }
+        others.iter().try_for_each(|kept| remove(kept))?;
+        remove(first)
+    }
+
+    fn remove(&self) -> Result<()> {
         match fs_err::remove_file(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
@@ -131,6 +158,22 @@ impl Kept {
     fn versions(&self) -> Result<Vec<Option<String>>> {
         self.files.iter().map(|file| version(file)).collect()
     }
+}
+
+/// The note at a path, if there is one.
+fn read(path: &Path) -> Result<Option<Note>> {
+    let text = match fs_err::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Ok(note) = serde_json::from_str::<Note>(&text) else {
+        bail!(UsageError(format!(
+            "{} is in the way: what is finished is noted there; move it, or name another --output",
+            path.display()
+        )));
+    };
+    Ok(Some(note))
 }
 
 /// The version of a file, or of a folder whatever it is called; none of what is not there.
@@ -168,17 +211,71 @@ fn asked(context: &Context, args: &SelectArgs) -> Result<String> {
 mod tests {
     use super::*;
 
+    fn found(kept: &Kept, first: &Kept) -> &'static str {
+        match kept.found(first.path()).expect("read") {
+            Found::Nothing => "nothing",
+            Found::Begun => "begun",
+            Found::Made(_) => "made",
+        }
+    }
+
+    /// A target that is not begun, with a file.
+    fn target(place: &Path, name: &str) -> Kept {
+        let [path, file] = ["part", "jsonl"].map(|ending| place.join(format!("{name}.{ending}")));
+        Kept { path, asked: name.to_owned(), files: vec![file] }
+    }
+
+    fn make(kept: &Kept) {
+        let file = kept.files[0].as_path();
+        fs_err::write(file, &kept.asked).expect("written");
+        kept.begin([(file, file)].into_iter(), None).expect("noted");
+    }
+
+    #[test]
+    fn all_targets_count_as_made_until_the_last_note_is_removed() {
+        let place = tempfile::tempdir().expect("a folder");
+        let kept = ["a", "b", "c"].map(|name| target(place.path(), name));
+        kept[..2].iter().for_each(make);
+        kept[2].refused("it saves nothing").expect("noted");
+        let all: Vec<&Kept> = kept.iter().collect();
+        let are_made = || kept.iter().all(|one| found(one, &kept[0]) == "made");
+        // Killed at each removal, and begun again by the same command.
+        for until in 0..=kept.len() {
+            let mut removed = 0;
+            let ended = Kept::remove_each(&all, |one| {
+                assert!(are_made(), "{until}: {removed} removed");
+                if removed == until {
+                    bail!("killed");
+                }
+                removed += 1;
+                one.remove()
+            });
+            assert_eq!(ended.is_ok(), until == kept.len());
+        }
+        assert!(kept.iter().all(|one| found(one, &kept[0]) == "nothing" && !one.path.exists()));
+    }
+
+    #[test]
+    fn a_file_that_was_changed_is_not_made_whoever_notes_it() {
+        let place = tempfile::tempdir().expect("a folder");
+        let kept = ["a", "b"].map(|name| target(place.path(), name));
+        kept.iter().for_each(make);
+        let killed = Kept::remove_each(&kept.iter().collect::<Vec<_>>(), |one| match one.asked.as_str() {
+            "a" => bail!("killed"),
+            _ => one.remove(),
+        });
+        assert!(killed.is_err() && found(&kept[1], &kept[0]) == "made");
+        fs_err::write(&kept[1].files[0], "of somebody else").expect("written");
+        assert_eq!(kept.each_ref().map(|one| found(one, &kept[0])), ["made", "nothing"]);
+    }
+
     #[test]
     fn files_are_known_by_the_note_that_was_written_before_them() {
         let place = tempfile::tempdir().expect("a folder");
         let path = |name: &str| place.path().join(name);
         let files = ["rows.jsonl", "scores.csv"].map(path);
         let kept = Kept { path: path("rows.jsonl.part"), asked: "asked".to_owned(), files: files.to_vec() };
-        let found = || match kept.found().expect("read") {
-            Found::Nothing => "nothing",
-            Found::Begun => "begun",
-            Found::Made(_) => "made",
-        };
+        let found = || found(&kept, &kept);
         assert_eq!(found(), "nothing");
         let unnamed = ["one", "two"].map(path);
         unnamed
