@@ -187,7 +187,8 @@ fn list(path: &Path, of: &str, scores: &Path) -> Result<Vec<String>, EvaluateErr
             );
             Err(EvaluateError::File { path: path.to_owned(), what })
         }
-        text => Ok(text?.lines().map(str::to_owned).collect()),
+        // Editors of Windows begin files with a byte order mark.
+        text => Ok(text?.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect()),
     }
 }
 
@@ -311,6 +312,9 @@ mod tests {
         assert_eq!(read(&[("s.jsonl", records)]).expect("read"), expected);
         assert_eq!(read(&[("s.csv", columns)]).expect("read"), expected);
         assert_eq!(read(&[("s.npy", &array), lists[0], lists[1]]).expect("read"), expected);
+        let marked: [(&str, &[u8]); 2] =
+            [("s.rows.txt", b"\xEF\xBB\xBFa\r\nb\r\n"), ("s.queries.txt", b"\xEF\xBB\xBFq\nr\n")];
+        assert_eq!(read(&[("s.npy", &array), marked[0], marked[1]]).expect("read"), expected);
         // Columns of no query are named, and what is no number is no score.
         let wider = read(&[("s.csv", b"id,q,text,r,s,t\na,1,x,3,5,6\nb,2.5,y,-4,7,8\n")]).expect("read");
         assert_eq!((wider.unknown.rows, wider.unknown.queries), (0, 0));

@@ -150,7 +150,8 @@ impl ScoreFolder {
         }
         if path.exists() {
             let listed = fs_err::read_to_string(&path)?;
-            return match listed.lines().eq(ids.iter().map(String::as_str)) {
+            // Those of a user may begin with a byte order mark.
+            return match listed.trim_start_matches('\u{feff}').lines().eq(ids.iter().map(String::as_str)) {
                 true => Ok(()),
                 false => {
                     let detail =

@@ -255,6 +255,8 @@ fn what_is_written_is_what_kronfluence_writes() {
     }
     let listed = fs_err::read_to_string(scores.join("rows.txt")).unwrap();
     assert_eq!(listed, "a\n b \n\nd\ne\nf\ng\n");
+    fs_err::write(scores.join("queries.txt"), "\u{feff}q\r\nr\r\n").unwrap();
+    settle(ScoreSide::Query, &["q", "r"]).unwrap();
     let refused = settle(ScoreSide::Query, &["q"]).unwrap_err().to_string();
     assert!(refused.contains("queries.txt: it lists other ids"), "{refused}");
     let refused = settle(ScoreSide::Query, &["q", "r\ns"]).unwrap_err().to_string();
