@@ -66,6 +66,55 @@ fn labels_of_other_texts_under_the_ids_of_the_pool_are_refused() {
 }
 
 #[test]
+fn labels_of_the_same_words_in_another_form_are_told_of_and_those_of_other_weights_refused() {
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    // A pool of pairs, whose last rows are conversations of two answers.
+    let of_pool = |row: u64| {
+        let mut line = line(row);
+        let text = line["text"].take();
+        let _ = line.as_object_mut().expect("an object").remove("text");
+        match row {
+            200.. => {
+                line["messages"] = json!([turn("assistant", "a"), turn("user", "q"), turn("assistant", "b")])
+            }
+            _ => (line["prompt"], line["completion"]) = (json!("say"), text),
+        }
+        line
+    };
+    let place = place_of(0, of_pool);
+    let other = |row: u64| {
+        let mut line = of_pool(row);
+        match row {
+            250 => line["messages"][0]["weight"] = json!(0),
+            3 | 5 => {
+                let own = line.as_object_mut().expect("an object");
+                let said = [own.remove("prompt"), own.remove("completion")].map(|text| text.expect("a text"));
+                line["messages"] = json!([
+                    {"role": "user", "content": said[0]}, {"role": "assistant", "content": said[1]}
+                ]);
+            }
+            _ => {}
+        }
+        line
+    };
+    let lines: String = (0..300).map(|row| format!("{}\n", other(row))).collect();
+    fs_err::write(place.path("few.jsonl"), lines).expect("written");
+    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
+    let store = Store::open(place.path("store")).expect("a store");
+    let mut numbers = Numbers(7);
+    gradients(&store, "few", 300, DIM, |row| vector(&mut numbers, row));
+    let more = ["--labels-of", "few", "--inputs", "x", "--budget", "30%"];
+    let said = refused(&place, &more);
+    let told = "1 of the 300 labelled rows of `few` has other messages of weight 0 in `pool` under the same id, as pool250: ";
+    assert!(said.contains(told) && said.contains("delete these rows of `few`"), "{said}");
+    place.ok(&["delete", "--dataset", "few", "--where", "id = 'pool250'"]);
+    let report = place.json(&fit("cheap", &[&more[..], &["--json"]].concat()));
+    let notes = report["report"]["notes"].to_string();
+    let told = "2 of the 299 labelled rows of `few` have `messages` where `pool` has `prompt`";
+    assert!(notes.contains(told) && notes.contains("as pool3, pool5: unless"), "{notes}");
+}
+
+#[test]
 fn labels_that_are_all_the_same_are_refused_and_ties_at_the_cut_told() {
     let place = place(0);
     let lines: String = (0..50).map(|row| format!("{}\n", line(row))).collect();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
+use gstore_core::content::Content;
 use gstore_core::{Kind, Remedy, first_of, many, many_of};
 use gstore_learn::judge::Reliability;
 use gstore_learn::{LearnError, Matrix, Passes};
@@ -106,6 +107,8 @@ pub(super) struct Labels {
     pub(super) unused: u64,
     /// The same of rows whose ids are not in the pool.
     pub(super) elsewhere: u64,
+    /// What is said of rows that are a conversation where those of the pool are none, or the other way round.
+    other_form: Option<String>,
 }
 
 /// Vectors that a question is asked of: by key the model, and whether it is passed through backwards.
@@ -153,7 +156,7 @@ impl Labels {
                 Remedy::Option("labels", "")
             )
         });
-        notes_of(&self.noise).chain(elsewhere).chain(unused).collect()
+        notes_of(&self.noise).chain(elsewhere).chain(self.other_form.clone()).chain(unused).collect()
     }
 }
 
@@ -222,12 +225,14 @@ pub(super) fn labels(
     let ids = ids_of(snapshot, &request.dataset, &own)?;
     let mut rows: Vec<(u64, usize)> = by_row.values().map(|(row, _)| *row).zip(0..).collect();
     rows.sort_unstable();
-    if wanted.pool != request.dataset {
-        check_texts(snapshot, (&request.dataset, &own, &ids), (wanted.pool, &rows), work)?;
-    }
+    let other_form = match wanted.pool == request.dataset {
+        true => None,
+        false => check_texts(snapshot, (&request.dataset, &own, &ids), (wanted.pool, &rows), work)?,
+    };
     let scores = by_row.into_values().flat_map(|(_, scores)| scores).collect();
     let scores = Matrix::new(request.targets.len(), scores);
-    Ok(Labels { ids, rows, scores, noise, scored: questions, vectors, is_seeded, unused, elsewhere })
+    let scored = questions;
+    Ok(Labels { ids, rows, scores, noise, scored, vectors, is_seeded, unused, elsewhere, other_form })
 }
 
 /// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.
@@ -286,53 +291,95 @@ fn candidates_of(
     Ok(Candidates { with_vectors, rows, in_pool, elsewhere })
 }
 
-/// Refuses labels of other texts than the pool has under their ids. `own`: rows of the dataset, with their `ids`; `rows`:
-/// those of the pool, each with the place of its id. Where a row has no text, as one that was stored without its record, the
-/// id alone counts.
+/// What a row says, as far as its gradients depend on it.
+struct Said {
+    /// Digest of the words.
+    words: String,
+    /// Of each of its parts whether it is scored.
+    scored: Vec<bool>,
+    is_conversation: bool,
+}
+
+impl Said {
+    /// What a record says; none of one that has no text.
+    fn of(record: &[u8]) -> Option<Self> {
+        let words = content_digest(record).ok()?;
+        let (scored, is_conversation) = match Content::read(record).ok()? {
+            Content::Messages(messages) => (messages.iter().map(|message| message.scored).collect(), true),
+            Content::PromptCompletion { .. } => (vec![false, true], false),
+            Content::Text(_) => (vec![true], false),
+        };
+        Some(Self { words, scored, is_conversation })
+    }
+}
+
+/// Refuses labels of other texts than the pool has under their ids, or of other parts of them; returns what is said of
+/// texts that are the same in another form. `own`: rows of the dataset, with their `ids`; `rows`: those of the pool, each
+/// with the place of its id. Where a row has no text, as one that was stored without its record, the id alone counts.
 fn check_texts(
     snapshot: &Snapshot,
     (dataset, own, ids): (&str, &[u64], &[String]),
     (pool, rows): (&str, &[(u64, usize)]),
     work: &Work<'_>,
-) -> Result<(), AnswerError> {
+) -> Result<Option<String>, AnswerError> {
     let of_labels = texts_of(snapshot, dataset, own, work)?;
     let in_pool: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
     let of_pool = texts_of(snapshot, pool, &in_pool, work)?;
-    let is_other = |place: usize, text: &Option<String>| {
-        of_labels[place].as_ref().zip(text.as_ref()).is_some_and(|(own, other)| own != other)
+    let ids_where = |is_other: fn(&Said, &Said) -> bool| -> Vec<&str> {
+        let both = rows.iter().zip(&of_pool);
+        let differs = |place: usize, said: &Option<Said>| {
+            of_labels[place].as_ref().zip(said.as_ref()).is_some_and(|(own, said)| is_other(own, said))
+        };
+        both.filter(|((_, place), said)| differs(*place, said))
+            .map(|((_, place), _)| ids[*place].as_str())
+            .collect()
     };
-    let both = rows.iter().map(|(_, place)| *place).zip(&of_pool);
-    let others: Vec<&str> =
-        both.filter(|(place, text)| is_other(*place, text)).map(|(place, _)| ids[place].as_str()).collect();
-    if others.is_empty() {
-        return Ok(());
+    let all = many(rows.len() as u64, "labelled row");
+    let refuse = |others: Vec<&str>, what: &str, why: &str| {
+        Err(AnswerError::Refused(format!(
+            "{} of the {all} of `{dataset}` {} {what} in `{pool}` under the same id, as {}: {why}; delete these rows of \
+             `{dataset}`, or give them ids that `{pool}` does not have",
+            others.len(),
+            if others.len() == 1 { "has" } else { "have" },
+            first_of(others, MOST_IDS)
+        )))
+    };
+    let others = ids_where(|own, said| own.words != said.words);
+    if !others.is_empty() {
+        return refuse(others, "another text", "scores of one text are no labels of another");
     }
-    Err(AnswerError::Refused(format!(
-        "{} of the {} of `{dataset}` {} another text in `{pool}` under the same id, as {}: scores of one text are no labels of \
-         another; delete these rows of `{dataset}`, or give them ids that `{pool}` does not have",
-        others.len(),
-        many(rows.len() as u64, "labelled row"),
-        if others.len() == 1 { "has" } else { "have" },
-        first_of(others, MOST_IDS)
-    )))
+    let others = ids_where(|own, said| own.scored != said.scored);
+    if !others.is_empty() {
+        return refuse(others, "other messages of weight 0", "what is not scored has no gradient");
+    }
+    let others = ids_where(|own, said| own.is_conversation != said.is_conversation);
+    Ok((!others.is_empty()).then(|| {
+        format!(
+            "{} of the {all} of `{dataset}` {} `messages` where `{pool}` has `prompt` with `completion` under the same id, or \
+             the other way round, as {}: unless both were encoded with the template `chat`, their gradients differ",
+            others.len(),
+            if others.len() == 1 { "has" } else { "have" },
+            first_of(others, MOST_IDS)
+        )
+    }))
 }
 
-/// Digests of what rows of a dataset say; none of a row without a record, or whose record has no text.
+/// What rows of a dataset say; none of a row without a record, or whose record has no text.
 fn texts_of(
     snapshot: &Snapshot,
     dataset: &str,
     rows: &[u64],
     work: &Work<'_>,
-) -> Result<Vec<Option<String>>, AnswerError> {
+) -> Result<Vec<Option<Said>>, AnswerError> {
     let samples = snapshot.samples(snapshot.dataset(dataset)?)?;
     let mut texts = Vec::with_capacity(rows.len());
     for chunk in rows.chunks(CHUNK) {
         work.cancel.check().map_err(LearnError::from)?;
         let batch = samples.get(chunk, &["record"])?;
         let records = batch.column(0).as_binary_opt::<i32>();
-        let text = |at: usize| -> Option<String> {
+        let text = |at: usize| -> Option<Said> {
             let records = records.filter(|records| records.is_valid(at))?;
-            content_digest(records.value(at)).ok()
+            Said::of(records.value(at))
         };
         texts.extend((0..batch.num_rows()).map(text));
     }
