@@ -2,6 +2,7 @@
 
 use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray};
 use arrow_schema::ArrowError;
+use gstore_core::many_of;
 use gstore_data::RecordError;
 use gstore_ingest::pipeline::{GivenError, IngestError};
 use gstore_learn::LearnError;
@@ -131,6 +132,12 @@ pub(crate) fn ids_of(snapshot: &Snapshot, dataset: &str, rows: &[u64]) -> Result
         ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
     }
     Ok(ids)
+}
+
+/// What is said of rows of a pool that are left out since they occur in the target.
+pub(crate) fn note_of_target(rows: u64) -> Option<String> {
+    let are = many_of(rows, "row of the pool is left out: it is", "rows of the pool are left out: they are");
+    (rows > 0).then(|| format!("{are} in the target"))
 }
 
 /// Hands on what a user should know of how a question was understood.

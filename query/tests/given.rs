@@ -248,6 +248,14 @@ fn rows_that_occur_in_a_dataset_are_marked_and_left_out() {
     let marks = all.in_target(0, &rows, &GO).unwrap();
     assert_eq!(marks, [true, true, false, false, false, false, false]);
     assert_eq!(all.in_target(0, &[2, 1, 1], &GO).unwrap(), [false, true, true]);
+    // Of any dataset, whatever the pools of the question are.
+    for of in [&all, &plan(&store, &ask("val", "val"))] {
+        let found = |name: &str| {
+            let part = of.snapshot().dataset(name).unwrap().clone();
+            of.rows_in_target(&part, &GO).unwrap().iter().collect::<Vec<u64>>()
+        };
+        assert_eq!((found("pool"), found("val")), (vec![0, 1], vec![0, 1, 2]));
+    }
 
     let without = InfluenceSpec { exclude_target: true, ..ask("pool", "val") };
     let (all, left) = (scores(&all), plan(&store, &without));

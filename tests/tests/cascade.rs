@@ -391,3 +391,45 @@ fn a_finished_target_whose_file_was_changed_is_not_taken_for_finished() {
     assert!(refused.code == 2 && refused.stderr.contains("best.q.jsonl exists"), "{}", refused.stderr);
     assert_eq!(fs_err::read_to_string(place.path("best.q.jsonl")).expect("kept"), "mine");
 }
+
+#[test]
+fn rows_in_the_target_are_neither_sampled_nor_counted_where_they_are_left_out() {
+    let place = Place::new();
+    for (name, rows) in [("pool.jsonl", 300), ("q.jsonl", 12)] {
+        world::write_samples(&place.path(name), rows);
+    }
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let target = place.ingest("q", Some(&place.path("q.jsonl")), "grad-sgd");
+    assert_eq!(target.code, 0, "{}", target.stderr);
+    let estimate =
+        ["select", "--pool", "pool", "--target", "q", "--cascade", "loss -> all", "--estimate", "--json"];
+    let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--exclude-target", "-q"];
+    let told = place.run(&[&estimate[..], &sized].concat());
+    let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    let report = &told["report"];
+    assert_eq!((&report["rows"], &report["labelled"]), (&json!(288), &json!(60)), "{told:#}");
+    let says = "12 rows of the pool are left out: they are in the target";
+    assert!(report["notes"].to_string().contains(says), "{told:#}");
+    // A half of all rows is selected, as without a cascade.
+    assert!((report["top"].as_f64().expect("a number") - 150.0 / 288.0).abs() < 1e-9, "{told:#}");
+    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+    let part = snapshot.feature("pool/grad-adam@checkpoint-104").expect("computed");
+    let sample = snapshot.open_feature(part).expect("opens").row_set().expect("readable");
+    assert_eq!((sample.len(), sample.iter().min() >= Some(12)), (60, true), "{sample:?}");
+
+    // A prefilter knows that they are a draw from the others, and has a top of as many rows as a selection.
+    let fit = ["prefilter", "fit", "cheap", "--pool", "pool", "--target", "q", "--inputs", "loss"];
+    let more = ["--budget", "50%", "--top", "50%", "--dry-run", "--json"];
+    let fitted = |more: &[&str]| -> Value {
+        let done = place.run(&[&fit[..], more].concat());
+        serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {}", done.stderr))
+    };
+    let found = &fitted(&[&more[..], &["--exclude-target"]].concat())["report"];
+    let notes = found["notes"].to_string();
+    assert!(found["in_target"] == 12 && notes.contains(says), "{found:#}");
+    assert!(!notes.contains("drawn at random"), "{notes}");
+    assert!((found["top"].as_f64().expect("a number") - 150.0 / 288.0).abs() < 1e-9, "{found:#}");
+    // Of all rows they are no draw.
+    let found = &fitted(&more)["report"];
+    assert!(found["in_target"] == 0 && found["notes"].to_string().contains("drawn at random"), "{found:#}");
+}

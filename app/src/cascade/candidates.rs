@@ -1,16 +1,12 @@
-//! Candidates of a cascade: rows that may be selected, as far as the target and token counts tell.
-
-use std::sync::Arc;
+//! Candidates of a cascade: rows that may be selected, as far as token counts tell.
 
 use gstore_core::many;
-use gstore_query::influence::Prepared;
 use gstore_store::{DatasetPart, EncodingEntry, RowSet, Snapshot};
 
 use super::source::Source;
 use super::stages::Stage;
 use crate::answer::AnswerError;
 use crate::rows::cells;
-use crate::work::Work;
 
 /// Refuses a stage of token counts alone where it could not have them: the pool has counts of several
 /// encodings, or not yet of all rows, and no stage before computes anything.
@@ -45,25 +41,6 @@ pub(super) fn check_counts(
         }
     }
     Ok(())
-}
-
-/// Those of some rows that occur in the target, where the question leaves them out.
-pub(super) fn in_target(
-    snapshot: &Arc<Snapshot>,
-    source: &Source,
-    rows: &RowSet,
-    work: &Work<'_>,
-) -> Result<RowSet, AnswerError> {
-    if !source.spec.exclude_target {
-        return Ok(RowSet::new());
-    }
-    let prepared = Prepared::new(snapshot, &source.spec)?;
-    let mut found = Vec::new();
-    for own in cells(rows) {
-        let are_in = prepared.in_target(0, &own, work.cancel)?;
-        found.extend(own.into_iter().zip(are_in).filter(|(_, is_in)| *is_in).map(|(row, _)| row));
-    }
-    Ok(RowSet::from_rows_sorted(found))
 }
 
 /// Those of some rows that have no scored token, of those that are counted.

@@ -31,7 +31,6 @@ use gstore_store::{Lease, RowSet, Snapshot, Store};
 
 pub use report::{CascadeReport, LastReport, StageReport};
 
-use self::candidates::in_target;
 use self::cost::Spent;
 use self::fit::Learned;
 use self::known::{Columns, reliability_of};
@@ -40,7 +39,7 @@ use self::report::expected;
 use self::sample::{compute_sample, draw, inputs};
 use self::source::Source;
 use self::stages::{Stage, parse};
-use crate::answer::AnswerError;
+use crate::answer::{AnswerError, note_of_target};
 use crate::ceiling::{notes_of, tell_ceiling};
 use crate::work::Work;
 
@@ -117,15 +116,13 @@ pub fn prepare_cascade(
             many(source.checkpoints() as u64, "checkpoint")
         )));
     }
-    let mut pool = draw(&snapshot, &source, request, &stages, work)?;
+    let pool = draw(&snapshot, &source, request, &stages, work)?;
     check_columns(&snapshot, &source, &stages, &pool.labelled, request)?;
     drop((snapshot, lease));
     let mut spent = Spent::new(&stages, source.checkpoints());
     let keys = compute_sample(store, &source, &stages, (&pool.labelled, &mut spent), work)?;
     let (snapshot, _lease) = current(store, work)?;
     let inputs = inputs(&snapshot, &stages, &keys)?;
-    let rest = pool.rows.difference(&pool.labelled);
-    pool.rows = pool.rows.difference(&in_target(&snapshot, &source, &rest, work)?);
     let sample = Sample::read(&snapshot, &source, (&stages, &inputs), &pool.labelled, request, work)?;
     // Rows without a score are never selected, so the top is a larger share of the others.
     let top = (pool.top / sample.scored).min(1.0);
@@ -141,7 +138,8 @@ pub fn prepare_cascade(
     }
     let cuts = learned.cuts(request.recall);
     let mut report = expected(request, &stages, &pool, (&learned, &cuts), &spent);
-    report.notes.extend(sample.notes.into_iter().chain(notes_of(&[noise])));
+    report.notes.extend(note_of_target(pool.in_target).into_iter().chain(sample.notes));
+    report.notes.extend(notes_of(&[noise]));
     let parts = stages.into_iter().zip(sample.columns).zip(learners.into_iter().zip(cuts));
     let steps =
         parts.map(|((stage, columns), (learner, cut))| Step { stage, columns, learner, cut }).collect();

@@ -30,6 +30,8 @@ pub(super) struct Pool {
     pub(super) selected: usize,
     /// Rows that are labelled.
     pub(super) labelled: RowSet,
+    /// How many others are left out since they occur in the target.
+    pub(super) in_target: u64,
 }
 
 /// The rows of a cascade, and a sample of them that is large enough.
@@ -49,10 +51,13 @@ pub(super) fn draw(
         Some(condition) => rows_where(snapshot, source.pool(), condition, work)?,
         None => RowSet::clone(&*snapshot.live_rows(part)?),
     };
-    let (all, k) = (rows.len(), resolve_top(&request.top, part.rows)?);
+    let k = resolve_top(&request.top, part.rows)?;
     if rows.is_empty() && request.condition.is_some() {
         return Err(AnswerError::Condition(FindError::NoRow { rows: part.rows }));
     }
+    let in_target = source.in_target(snapshot, work)?;
+    let (rows, in_target) = (rows.difference(&in_target), rows.intersection(&in_target).len());
+    let all = rows.len();
     if k == 0 || k as u64 >= all {
         return Err(AnswerError::Refused(format!(
             "a cascade chooses among rows: {k} of {all} leave nothing to it"
@@ -112,7 +117,7 @@ pub(super) fn draw(
         )));
     }
     let labelled = drawn(&rows, count, request.seed);
-    Ok(Pool { rows, top, selected: k, labelled })
+    Ok(Pool { rows, top, selected: k, labelled, in_target })
 }
 
 /// How many labelled rows the learner needs, of so many rows of the pool.

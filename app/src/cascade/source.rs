@@ -22,6 +22,8 @@ use crate::work::Work;
 pub(super) struct Source {
     /// The question, of rows that have gradients.
     pub(super) spec: InfluenceSpec,
+    /// The same among the targets, which have their gradients before the pool has any.
+    among: InfluenceSpec,
     /// The gradients of the pool at all checkpoints.
     gradients: IngestRequest,
     /// The checkpoints, the largest weight first.
@@ -143,7 +145,19 @@ impl Source {
             mode: Mode::Exact,
             ..spec.clone()
         };
-        Ok(Self { spec, gradients: IngestRequest { run, ..like }, by_weight, base, encoding })
+        Ok(Self { spec, among, gradients: IngestRequest { run, ..like }, by_weight, base, encoding })
+    }
+
+    /// The rows of the pool that occur in the target, where the question leaves them out.
+    ///
+    /// # Errors
+    /// Records that cannot be read, or that have no content; being told to stop.
+    pub(super) fn in_target(&self, snapshot: &Arc<Snapshot>, work: &Work<'_>) -> Result<RowSet, AnswerError> {
+        if !self.spec.exclude_target {
+            return Ok(RowSet::new());
+        }
+        let prepared = Prepared::new(snapshot, &self.among)?;
+        Ok(prepared.rows_in_target(snapshot.dataset(self.pool())?, work.cancel)?)
     }
 
     /// Name of the pool.

@@ -33,6 +33,7 @@ pub fn evaluate_prefilter(
     let numbers: Vec<u64> = found.rows.iter().map(|(row, _)| *row).collect();
     let data = joined(&found, &features.read(&numbers)?, features.set(), request, 2)?;
     let mut report = prefilter.evaluate(&data, options, &found.reliability(), work.cancel)?;
+    report.in_target = found.in_target;
     report.notes.extend(found.notes(&request.dataset));
     Ok(report)
 }

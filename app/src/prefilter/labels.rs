@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::scored::scored;
-use crate::answer::{AnswerError, CHUNK, ids_of, tell_notes};
+use crate::answer::{AnswerError, CHUNK, ids_of, note_of_target, tell_notes};
 use crate::ceiling::{Noise, noise_of, notes_of};
 use crate::rows::{draw_key, drawn};
 use crate::work::Work;
@@ -107,6 +107,8 @@ pub(super) struct Labels {
     pub(super) unused: u64,
     /// The same of rows whose ids are not in the pool.
     pub(super) elsewhere: u64,
+    /// Rows of the pool that are left out since they occur in a target.
+    pub(super) in_target: u64,
     /// What is said of rows that are a conversation where those of the pool are none, or the other way round.
     other_form: Option<String>,
 }
@@ -156,7 +158,8 @@ impl Labels {
                 Remedy::Option("labels", "")
             )
         });
-        notes_of(&self.noise).chain(elsewhere).chain(self.other_form.clone()).chain(unused).collect()
+        let besides = elsewhere.into_iter().chain(self.other_form.clone()).chain(unused);
+        notes_of(&self.noise).chain(note_of_target(self.in_target)).chain(besides).collect()
     }
 }
 
@@ -186,7 +189,7 @@ pub(super) fn labels(
     let (mut unused, mut elsewhere) = (0, 0);
     let mut candidates = Candidates::default();
     let mut is_seeded = wanted.pool == request.dataset;
-    for (number, target) in request.targets.iter().enumerate() {
+    let of_target = |target: &String| {
         let spec = InfluenceSpec {
             pools: vec![request.dataset.clone()],
             targets: vec![TargetRef::parse(target)],
@@ -195,12 +198,20 @@ pub(super) fn labels(
             partial: true,
             ..request.spec.clone()
         };
-        let prepared = Prepared::new(snapshot, &spec)?;
+        Prepared::new(snapshot, &spec)
+    };
+    let asked = request.targets.iter().map(of_target).collect::<Result<Vec<Prepared>, _>>()?;
+    let in_target = in_targets(snapshot, &asked, &request.dataset, work)?;
+    let of_pool = match wanted.pool == request.dataset {
+        true => in_target.len(),
+        false => in_targets(snapshot, &asked, wanted.pool, work)?.len(),
+    };
+    for (number, prepared) in asked.into_iter().enumerate() {
         tell_notes(&prepared, work);
-        let with_vectors = with_vectors(snapshot, &prepared)?;
+        let with_vectors = with_vectors(snapshot, &prepared)?.difference(&in_target);
         if is_seeded {
             let live = snapshot.live_rows(snapshot.dataset(&request.dataset)?)?;
-            is_seeded = is_draw(&live, request.seed, &with_vectors);
+            is_seeded = is_draw(&live.difference(&in_target), request.seed, &with_vectors);
         }
         if candidates.with_vectors != with_vectors {
             candidates = candidates_of(snapshot, &request.dataset, wanted, with_vectors)?;
@@ -232,7 +243,34 @@ pub(super) fn labels(
     let scores = by_row.into_values().flat_map(|(_, scores)| scores).collect();
     let scores = Matrix::new(request.targets.len(), scores);
     let scored = questions;
-    Ok(Labels { ids, rows, scores, noise, scored, vectors, is_seeded, unused, elsewhere, other_form })
+    Ok(Labels {
+        ids,
+        rows,
+        scores,
+        noise,
+        scored,
+        vectors,
+        is_seeded,
+        unused,
+        elsewhere,
+        in_target: of_pool,
+        other_form,
+    })
+}
+
+/// The live rows of a dataset that occur in any of the targets, where the questions leave them out.
+fn in_targets(
+    snapshot: &Snapshot,
+    asked: &[Prepared],
+    dataset: &str,
+    work: &Work<'_>,
+) -> Result<RowSet, AnswerError> {
+    let part = snapshot.dataset(dataset)?;
+    let mut found = RowSet::new();
+    for prepared in asked.iter().filter(|prepared| prepared.spec().exclude_target) {
+        found = found.union(&prepared.rows_in_target(part, work.cancel)?);
+    }
+    Ok(found.intersection(&snapshot.live_rows(part)?))
 }
 
 /// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.

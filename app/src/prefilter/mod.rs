@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gstore_core::Remedy;
-use gstore_learn::judge::{Budget, Cost, Lacking, Report, Unpredicted};
-use gstore_learn::learners::Means;
+use gstore_learn::judge::{Budget, Cost, Lacking, Report, Unpredicted, kept_rows};
+use gstore_learn::learners::{Learner, Means};
 use gstore_learn::{FeatureSet, FitOptions, KIND, Labelled, LearnError, Matrix, Prediction, Prefilter};
 use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde_json::{Map, Value, json};
@@ -58,11 +58,13 @@ pub fn fit_prefilter(
     work: &mut Work<'_>,
 ) -> Result<(Prefilter, Report), AnswerError> {
     request.options.check()?;
+    let live = snapshot.dataset(&request.pool)?.rows;
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
     let wanted = Wanted { pool: &request.pool, is_known: &|_| false };
     let found = labels(snapshot, (&request.labels, wanted), work)?;
+    let options = among_candidates(&request.options, live, found.in_target);
     for (target, noise) in request.labels.targets.iter().zip(&found.noise) {
-        tell_ceiling(target, noise.ok(), (request.options.top, &request.options.budgets), work);
+        tell_ceiling(target, noise.ok(), (options.top, &options.budgets), work);
     }
     let mut features = set.open(snapshot, &request.pool)?;
     let numbers: Vec<u64> = found.rows.iter().map(|(row, _)| *row).collect();
@@ -75,14 +77,15 @@ pub fn fit_prefilter(
             without.join(", ")
         )));
     }
-    let least = request.options.least_rows();
+    let least = options.least_rows();
     let data = joined(&found, &x, features.set(), &request.labels, least)?;
-    let live = snapshot.dataset(&request.pool)?.rows;
     let drawn = request.labels.drawn_of(&found);
-    let data = if drawn == Drawn::Unknown { data } else { data.of_pool(live as usize) };
-    let means = Means { seed: request.options.seed, threads: work.threads, cancel: work.cancel };
+    let candidates = live.saturating_sub(found.in_target) as usize;
+    let data = if drawn == Drawn::Unknown { data } else { data.of_pool(candidates) };
+    let means = Means { seed: options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report, held_out) =
-        Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability(), &means)?;
+        Prefilter::fit(features.set().clone(), &data, &options, &found.reliability(), &means)?;
+    report.in_target = found.in_target;
     report.notes.extend(found.notes(&request.labels.dataset));
     if drawn == Drawn::Unknown {
         report.notes.push(format!(
@@ -114,6 +117,20 @@ pub fn fit_prefilter(
     report.cost = Some(cost);
     prefilter.provenance = provenance(snapshot, request, (&prefilter, &report), &found, cost);
     Ok((prefilter, report))
+}
+
+/// The options with a top of as many rows as the asked share of all live ones, as a selection has: among the candidates,
+/// which do not occur in the target, these are a larger share.
+fn among_candidates(options: &FitOptions, live: u64, in_target: u64) -> FitOptions {
+    let mut options = options.clone();
+    let candidates = live.saturating_sub(in_target);
+    if in_target > 0 && candidates > 0 {
+        options.top = kept_rows(options.top, live as usize).max(1) as f64 / candidates as f64;
+        if let Learner::Logistic { top, .. } = &mut options.learner {
+            *top = options.top;
+        }
+    }
+    options
 }
 
 /// Predictions of a sample of the pool, of which a share of rows is taken, and what of it has none. Labelled rows say
@@ -233,4 +250,22 @@ pub fn prefilter(snapshot: &Snapshot, name: &str) -> Result<Prefilter, AnswerErr
         )));
     }
     Ok(Prefilter::from_value(artifact.content)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_top_among_candidates_has_as_many_rows_as_that_of_all() {
+        let options = FitOptions {
+            learner: Learner::Logistic { c: 1.0, top: 0.05 },
+            top: 0.05,
+            ..FitOptions::default()
+        };
+        assert_eq!(among_candidates(&options, 1291, 0).top, 0.05);
+        let found = among_candidates(&options, 1291, 191);
+        assert_eq!((kept_rows(0.05, 1291), kept_rows(found.top, 1100)), (64, 64));
+        assert!(matches!(found.learner, Learner::Logistic { top, .. } if top == found.top));
+    }
 }

@@ -100,6 +100,8 @@ pub struct Report {
     pub choice: Choice,
     /// What of the pool has no prediction, where it was looked at.
     pub unpredicted: Option<Unpredicted>,
+    /// Rows of the pool that were left out since they occur in the target.
+    pub in_target: u64,
     /// What it saves.
     pub cost: Option<Cost>,
     /// What a reader should know.

@@ -155,6 +155,7 @@ pub(super) fn report(
         targets,
         choice,
         unpredicted: None,
+        in_target: 0,
         cost: None,
         notes,
     }

@@ -178,7 +178,7 @@ impl Prepared {
                 }
                 found.push(match self.spec().exclude_target {
                     false => live,
-                    true => Arc::new(live.difference(&overlap::rows_in_target(self, pool, cancel)?)),
+                    true => Arc::new(live.difference(&self.rows_in_target(&side.dataset, cancel)?)),
                 });
             }
             Ok(found)

@@ -6,14 +6,14 @@
 //! occurs only in a target that has that very row. A record whose content cannot be read is an error: it may
 //! be one of the target's. Content is compared by XXH3-128.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
 use gstore_core::Cancel;
 use gstore_core::content::{Content, ContentError, Role};
-use gstore_store::{RowSet, Snapshot, xxh3_hex};
+use gstore_store::{DatasetPart, RowSet, Snapshot, xxh3_hex};
 
 use super::Prepared;
 use super::target_rows::target_rows;
@@ -59,18 +59,13 @@ fn digest_of_row(dataset: &str, row: u64, record: Option<&[u8]>) -> Result<Optio
 /// The target's samples, as far as they can be recognised. Memory: about 100 bytes for each.
 pub(super) struct TargetContents {
     digests: HashSet<String>,
-    /// For each pool the rows that are themselves target rows.
-    rows: Vec<RowSet>,
+    /// The target rows of each dataset.
+    rows: BTreeMap<String, RowSet>,
 }
 
 impl TargetContents {
-    fn has(
-        &self,
-        (pool, dataset): (usize, &str),
-        row: u64,
-        record: Option<&[u8]>,
-    ) -> Result<bool, QueryError> {
-        if self.rows.get(pool).is_some_and(|rows| rows.contains(row)) {
+    fn has(&self, dataset: &str, row: u64, record: Option<&[u8]>) -> Result<bool, QueryError> {
+        if self.rows.get(dataset).is_some_and(|rows| rows.contains(row)) {
             return Ok(true);
         }
         Ok(digest_of_row(dataset, row, record)?.is_some_and(|digest| self.digests.contains(&digest)))
@@ -93,33 +88,31 @@ impl Prepared {
             let batch = samples.get(chunk, &["record"])?;
             let records = records(&batch)?;
             for (i, row) in chunk.iter().enumerate() {
-                found.push(target.has((pool, &side.dataset.name), *row, value(records, i))?);
+                found.push(target.has(&side.dataset.name, *row, value(records, i))?);
             }
         }
         Ok(found)
     }
-}
 
-/// The rows of a pool that occur in the target. Reads all its records.
-pub(super) fn rows_in_target(
-    prepared: &Prepared,
-    pool: usize,
-    cancel: &Cancel,
-) -> Result<RowSet, QueryError> {
-    let target = contents(prepared, cancel)?;
-    let Some(side) = prepared.pools().get(pool) else { return Ok(RowSet::new()) };
-    let mut found = Vec::new();
-    for batch in prepared.snapshot().samples(&side.dataset)?.scan(&["row", "record"], None) {
-        check(cancel)?;
-        let batch = batch?;
-        let (numbers, records) = (row_numbers(&batch)?, records(&batch)?);
-        for (i, row) in numbers.iter().enumerate() {
-            if target.has((pool, &side.dataset.name), *row, value(records, i))? {
-                found.push(*row);
+    /// The rows of a dataset that occur in the target, be it one of the pools or not. Reads all its records.
+    ///
+    /// # Errors
+    /// As [`Prepared::in_target`].
+    pub fn rows_in_target(&self, dataset: &DatasetPart, cancel: &Cancel) -> Result<RowSet, QueryError> {
+        let target = contents(self, cancel)?;
+        let mut found = Vec::new();
+        for batch in self.snapshot().samples(dataset)?.scan(&["row", "record"], None) {
+            check(cancel)?;
+            let batch = batch?;
+            let (numbers, records) = (row_numbers(&batch)?, records(&batch)?);
+            for (i, row) in numbers.iter().enumerate() {
+                if target.has(&dataset.name, *row, value(records, i))? {
+                    found.push(*row);
+                }
             }
         }
+        Ok(RowSet::from_rows(found))
     }
-    Ok(RowSet::from_rows(found))
 }
 
 /// The content of the target, read at the first call.
@@ -131,17 +124,14 @@ fn contents<'a>(prepared: &'a Prepared, cancel: &Cancel) -> Result<&'a TargetCon
             let refused = |source| QueryError::Content { place: format!("{GIVEN} sample {}", i + 1), source };
             digests.insert(content_digest(record.as_bytes()).map_err(refused)?);
         }
-        let mut rows = vec![RowSet::new(); prepared.pools().len()];
+        let mut rows: BTreeMap<String, RowSet> = BTreeMap::new();
         let members = target_rows(snapshot, &prepared.inputs.asked, prepared.spec().by)?;
         for (t, target) in prepared.inputs.asked.iter().enumerate() {
             let own = members.rows.iter().filter(|row| row.target as usize == t).map(|row| row.row);
             let own = RowSet::from_rows(own.collect::<Vec<_>>());
             digests.extend(digests_of(snapshot, &target.dataset, &own, cancel)?);
-            for (pool, rows) in prepared.pools().iter().zip(&mut rows) {
-                if pool.dataset.name == target.dataset.name {
-                    *rows = rows.union(&own);
-                }
-            }
+            let known = rows.entry(target.dataset.name.clone()).or_default();
+            *known = known.union(&own);
         }
         Ok(TargetContents { digests, rows })
     })
@@ -150,7 +140,7 @@ fn contents<'a>(prepared: &'a Prepared, cancel: &Cancel) -> Result<&'a TargetCon
 /// Digests of what some rows of a dataset say.
 fn digests_of(
     snapshot: &Snapshot,
-    dataset: &gstore_store::DatasetPart,
+    dataset: &DatasetPart,
     rows: &RowSet,
     cancel: &Cancel,
 ) -> Result<HashSet<String>, QueryError> {
