@@ -270,7 +270,7 @@ fn in_targets(
     for prepared in asked.iter().filter(|prepared| prepared.spec().exclude_target) {
         found = found.union(&prepared.rows_in_target(part, work.cancel)?);
     }
-    Ok(found.intersection(&snapshot.live_rows(part)?))
+    Ok(found.intersection(&*snapshot.live_rows(part)?))
 }
 
 /// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.
