@@ -158,6 +158,31 @@ fn only_what_has_changed_runs_again() {
 }
 
 #[test]
+fn a_selection_that_names_no_run_follows_a_training_that_goes_back_to_former_options() {
+    let place = place();
+    write(&place, &FILE.replace("target = \"target\"\nrun = \"warm\"\n", "target = \"target\"\n"));
+    let results = || {
+        let read = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
+        [read("out/best.jsonl"), read("out/best.jsonl.scores.csv")]
+    };
+    go(&place, &[]);
+    let first = results();
+    go(&place, &["--set", "steps=3"]);
+    assert_ne!(results(), first);
+    // The features of the first training are still in the store.
+    assert_eq!(go(&place, &[])["best"], "done");
+    assert_eq!(results(), first);
+    assert!(ran(&go(&place, &[])).is_empty());
+    // Another run with features of another dataset changes nothing.
+    place.ok(&["add", "--dataset", "other", "--data", "target.jsonl"]);
+    let mut train = place.gstore(&["train", "--data", "pool.jsonl", "--lora-rank", "2", "--max-steps", "1"]);
+    train.args(["--max-length", "64", "--output", "second", "--run", "second", "--model"]);
+    binary::ok(train.arg(world::demo().join("model")));
+    place.ok(&["ingest", "--dataset", "other", "--run", "second", "--features", "grad-sgd", "--dim", "256"]);
+    assert!(ran(&go(&place, &[])).is_empty());
+}
+
+#[test]
 fn an_edited_row_of_a_data_file_goes_on_where_the_stage_says_that_it_replaces() {
     let place = place();
     let add = |more: &str| {

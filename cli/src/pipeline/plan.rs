@@ -174,7 +174,7 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
                 Resource::Samples { .. } | Resource::Run { .. } | Resource::Artifact { .. } => {
                     made || !matches!(versions.of(read), Ok(None))
                 }
-                Resource::Features { .. } | Resource::Store { .. } => true,
+                Resource::Features { .. } | Resource::Runs { .. } | Resource::Store { .. } => true,
             };
             if !made && !there {
                 let (are, them) = match read {
@@ -253,7 +253,9 @@ fn names(resource: &Resource, value: &str, base: &Path) -> bool {
     match resource {
         Resource::Path(_) => [value, unnamed(value)].iter().any(|v| Resource::path(base, v) == *resource),
         Resource::Store { .. } => false,
-        Resource::Samples { dataset, .. } | Resource::Features { dataset, .. } => {
+        Resource::Samples { dataset, .. }
+        | Resource::Features { dataset, .. }
+        | Resource::Runs { dataset, .. } => {
             unnamed(value).split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
         }
         Resource::Run { run: name, .. } | Resource::Artifact { name, .. } => value == name,

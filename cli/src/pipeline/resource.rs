@@ -29,6 +29,14 @@ pub enum Resource {
         /// Only those of this run's checkpoints.
         run: Option<String>,
     },
+    /// The runs that have features of a dataset at their checkpoints: a reader that names none takes its features
+    /// and their weights by them.
+    Runs {
+        /// The store.
+        store: PathBuf,
+        /// The dataset.
+        dataset: String,
+    },
     /// An artifact, such as a prefilter.
     Artifact {
         /// The store.
@@ -72,6 +80,10 @@ impl Resource {
                 Self::Features { store: a, dataset: d, run: r },
                 Self::Features { store: b, dataset: e, run: s },
             ) => a == b && d == e && (r == s || r.is_none() || s.is_none()),
+            (Self::Features { store: a, dataset: d, .. }, Self::Runs { store: b, dataset: e })
+            | (Self::Runs { store: a, dataset: d }, Self::Features { store: b, dataset: e, .. }) => {
+                a == b && d == e
+            }
             (Self::Store { store }, other) | (other, Self::Store { store }) => other.store() == Some(store),
             (a, b) => a == b,
         }
@@ -83,8 +95,19 @@ impl Resource {
             Self::Store { store }
             | Self::Samples { store, .. }
             | Self::Features { store, .. }
+            | Self::Runs { store, .. }
             | Self::Artifact { store, .. }
             | Self::Run { store, .. } => Some(store),
+        }
+    }
+
+    /// What decides which of these features are read, where they are not those of a run.
+    pub fn runs(&self) -> Option<Self> {
+        match self {
+            Self::Features { store, dataset, run: None } => {
+                Some(Self::Runs { store: store.clone(), dataset: dataset.clone() })
+            }
+            _ => None,
         }
     }
 
@@ -109,6 +132,9 @@ impl std::fmt::Display for Resource {
             }
             Self::Features { store, dataset, run: Some(run) } => {
                 write!(f, "features of {dataset} for run {run} in {}", store.display())
+            }
+            Self::Runs { store, dataset } => {
+                write!(f, "the list of runs with features of {dataset} in {}", store.display())
             }
             Self::Artifact { store, name } => write!(f, "artifact {name} in {}", store.display()),
             Self::Run { store, run } => write!(f, "run {run} in {}", store.display()),
@@ -199,6 +225,10 @@ mod tests {
         assert!(features("pool", Some("a")).overlaps(&features("pool", None)));
         assert!(!features("pool", Some("a")).overlaps(&features("pool", Some("b"))));
         assert!(!features("pool", None).overlaps(&features("gsm8k", None)));
+        // Features of any run may change which runs have some.
+        let runs = features("pool", None).runs().expect("of no run");
+        assert!(runs.overlaps(&features("pool", Some("a"))) && features("pool", None).overlaps(&runs));
+        assert!(!runs.overlaps(&features("gsm8k", None)) && features("pool", Some("a")).runs().is_none());
         let samples = Resource::Samples { store: "s".into(), dataset: "pool".into() };
         assert!(!samples.overlaps(&features("pool", None)) && samples.overlaps(&samples.clone()));
         let whole = |store: &str| Resource::Store { store: store.into() };

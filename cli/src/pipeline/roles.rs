@@ -4,6 +4,7 @@
 //! Whether a value looks like a path says nothing: a text may, and a file that a stage makes itself is no
 //! input of it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::resource::{Uses, is_pattern, unnamed};
@@ -141,6 +142,10 @@ impl Uses {
         }
         // What a stage itself changes is no input of it: it would never be up to date.
         uses.reads.retain(|read| !uses.writes.contains(read));
+        // A condition may not look at the features that its table has.
+        let read = uses.reads.iter().filter(|read| !uses.from_above.contains(read));
+        let runs: BTreeSet<Resource> = read.filter_map(Resource::runs).collect();
+        uses.reads.extend(runs);
         Ok(uses)
     }
 
@@ -252,7 +257,6 @@ fn may_be_of_the_hub(text: &str, base: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::any::TypeId;
-    use std::collections::BTreeSet;
 
     use super::*;
     use crate::args;

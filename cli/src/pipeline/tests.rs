@@ -385,7 +385,8 @@ output = "picture.svg"
     let needs = plan.stages.iter().map(|stage| stage.needs.len());
     assert_eq!(needs.collect::<Vec<_>>(), [0, 0, 1, 1, 1, 1]);
     assert_eq!(uses(&plan, "copy").0, ["the store st"]);
-    assert_eq!(uses(&plan, "count").0, ["samples of pool in st", "features of pool in st"]);
+    let runs = "the list of runs with features of pool in st";
+    assert_eq!(uses(&plan, "count").0, ["samples of pool in st", "features of pool in st", runs]);
 }
 
 #[test]

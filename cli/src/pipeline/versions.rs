@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use gstore_core::{Digest, RowSet};
-use gstore_store::{OpenError, Snapshot, Store};
+use gstore_store::{OpenError, RunCheckpoint, Snapshot, Store};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::resource::is_pattern;
@@ -64,6 +64,10 @@ impl Versions {
                 let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
                 Ok(features(&snapshot, dataset, run.as_deref()))
             }
+            Resource::Runs { store, dataset } => {
+                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
+                Ok(runs(&snapshot, dataset))
+            }
             Resource::Artifact { store, name } => {
                 let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
                 let Ok(part) = snapshot.artifact(name) else { return Ok(None) };
@@ -75,10 +79,7 @@ impl Versions {
                 let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
                 let Ok(part) = snapshot.run(run) else { return Ok(None) };
                 let mut hash = Xxh3::new();
-                for c in &part.checkpoints {
-                    let line = format!("{} {:?} {:?} {}\n", c.name, c.step, c.weight, c.checkpoint);
-                    hash.update(line.as_bytes());
-                }
+                part.checkpoints.iter().for_each(|checkpoint| hash.update(line(checkpoint).as_bytes()));
                 Ok(Some(Digest::of_hashed(&hash).to_string()))
             }
         }
@@ -199,6 +200,34 @@ fn features(snapshot: &Snapshot, dataset: &str, run: Option<&str>) -> Option<Str
         update_rows(&mut hash, &RowSet::from_ranges(ranges));
     }
     Some(Digest::of_hashed(&hash).to_string())
+}
+
+/// The runs that have features of a dataset, whatever their order in the store: each with those of its checkpoints,
+/// in its order, that have some.
+fn runs(snapshot: &Snapshot, dataset: &str) -> Option<String> {
+    let features = snapshot.features_of(dataset);
+    if features.is_empty() {
+        return None;
+    }
+    let has_some = |c: &&RunCheckpoint| {
+        features.iter().any(|feature| feature.desc.checkpoint.as_ref() == Some(&c.checkpoint))
+    };
+    let mut texts = Vec::new();
+    for run in snapshot.runs() {
+        let checkpoints: String = run.checkpoints.iter().filter(has_some).map(line).collect();
+        if !checkpoints.is_empty() {
+            texts.push(format!("{}\n{checkpoints}\n", run.name));
+        }
+    }
+    texts.sort();
+    let mut hash = Xxh3::new();
+    texts.iter().for_each(|text| hash.update(text.as_bytes()));
+    Some(Digest::of_hashed(&hash).to_string())
+}
+
+/// What a reader takes of a checkpoint of a run.
+fn line(c: &RunCheckpoint) -> String {
+    format!("{} {:?} {:?} {}\n", c.name, c.step, c.weight, c.checkpoint)
 }
 
 /// The files in a folder and in those below it, by name.

@@ -193,7 +193,9 @@ fn asked(context: &Context, args: &SelectArgs) -> Result<String> {
             reads.push(Resource::Samples { store: store()?, dataset: dataset.clone() });
         }
         for dataset in targets {
-            reads.push(Resource::Features { store: store()?, dataset, run: None });
+            let features = Resource::Features { store: store()?, dataset, run: None };
+            reads.extend(features.runs());
+            reads.push(features);
         }
     } else {
         reads.push(Resource::Store { store: store()? });
