@@ -632,6 +632,36 @@ fn an_interrupted_pipeline_goes_on() {
 }
 
 #[test]
+fn an_interrupt_while_the_run_of_a_former_training_is_dropped_is_no_failure() {
+    let place = place();
+    go(&place, &["--only", "warm"]);
+    // The drop waits for another process that writes to the store.
+    let writer = OsVfs.lock(&place.path("store/LOCK"), false).expect("opened").expect("free");
+    let other = ["run", "p.toml", "--only", "warm", "--set", "steps=3"];
+    let mut command = place.gstore(&other);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("started");
+    let (log, begun) = (place.path("p.state/logs/warm.log"), Instant::now());
+    while !fs_err::read_to_string(&log).expect("a log").contains("# gstore drop run") {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no drop");
+        assert!(child.try_wait().expect("a state").is_none(), "ended before it was told to");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("told");
+    let stopped: binary::Finished = child.wait_with_output().expect("ends").into();
+    assert_eq!(stopped.code, 130, "{}", stopped.stderr);
+    assert!(
+        stopped.stderr.contains("\nstopped; ") && !stopped.stderr.contains("failed"),
+        "{}",
+        stopped.stderr
+    );
+    drop(writer);
+    place.ok(&other);
+    assert!(place.path("out/warm/checkpoint-3").exists());
+    assert!(ran(&go(&place, &other[2..])).is_empty());
+}
+
+#[test]
 fn an_interrupt_ends_the_wait_for_a_stage_of_a_killed_run() {
     let place = place();
     fs_err::create_dir(place.path("p.state")).expect("made");

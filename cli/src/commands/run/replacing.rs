@@ -178,6 +178,10 @@ impl Runner<'_> {
         let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
         header(&log, 0, &argv)?;
         let status = self.task(&argv, &log, &printed).run(&self.cancel, |_| Ok(()))?;
-        Ok((!status.success()).then(|| Outcome::Failed(format!("run {run} could not be dropped"))))
+        Ok(match (status.success(), self.cancel.is_raised()) {
+            (true, _) => None,
+            (false, true) => Some(Outcome::Stopped),
+            (false, false) => Some(Outcome::Failed(format!("run {run} could not be dropped"))),
+        })
     }
 }
