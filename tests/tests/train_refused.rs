@@ -142,8 +142,39 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     let says = "it is empty, and no checkpoint: the last one beside it is ./checkpoint-2";
     assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
     fs_err::remove_dir(&last).expect("removed");
+    // Empty folders that no checkpoint of it is to have the names of.
+    for name in ["tuned/checkpoint-1", "tuned/checkpoint-5"] {
+        fs_err::create_dir(place.path(name)).expect("made");
+    }
     let done = train(&place, &words);
     assert!(done.code == 0 && done.stderr.contains("going on after step 2 of 4"), "{}", done.stderr);
+    // What is damaged of the last one is told with the one before it.
+    let state = fs_err::read_to_string(last.join("trainer_state.json")).expect("read");
+    let counted = state.replace("\"global_step\": 4", "\"global_step\": 3");
+    assert_ne!(counted, state);
+    for (name, text, says) in [
+        ("adapter_model.safetensors", None, "adapter_model.safetensors is damaged: it is not there"),
+        ("trainer_state.json", Some("{}"), "trainer_state.json is damaged: global_step is missing"),
+        (
+            "trainer_state.json",
+            Some(&counted[..]),
+            "its optimizer has taken 4 steps, trainer_state.json counts 3",
+        ),
+    ] {
+        let sound = fs_err::read(last.join(name)).expect("read");
+        match text {
+            Some(text) => fs_err::write(last.join(name), text).expect("written"),
+            None => fs_err::remove_file(last.join(name)).expect("removed"),
+        }
+        for more in [&[][..], &["--dry-run"]] {
+            let refused = train(&place, &[&words[..], more].concat());
+            let is_told = refused.stderr.contains(says) && refused.stderr.contains("2, the one before it");
+            assert!(refused.code == 1 && is_told, "{more:?}: {}", refused.stderr);
+        }
+        fs_err::write(last.join(name), sound).expect("written");
+    }
+    let done = train(&place, &words);
+    assert!(done.code == 0 && done.stderr.contains("already trained"), "{}", done.stderr);
     // Data without a record.
     fs_err::write(place.path("pool.jsonl"), "").expect("written");
     let refused = train(&place, &["--output", "none", "--max-steps", "2"]);

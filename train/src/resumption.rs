@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use gstore_core::Remedy;
-use gstore_model::weights::TrainerState;
 
-use crate::checkpoint::{check_json, is_adapter, is_empty, last_checkpoint};
+use crate::checkpoint::{check_json, is_adapter, is_empty, last_checkpoint, trainer_state};
 use crate::error::TrainError;
 use crate::request::Method;
 
@@ -36,11 +35,11 @@ pub(crate) fn resumed_method(from: &Path, asked: &Method) -> Result<Method, Trai
     }
 }
 
-/// An error if the checkpoint leaves a training of `total` steps nothing to do.
-pub(crate) fn check_steps_left(from: &Path, total: u64) -> Result<(), TrainError> {
+/// The steps that a checkpoint has taken; an error if it leaves a training of `total` steps nothing to do.
+pub(crate) fn check_steps_left(from: &Path, total: u64) -> Result<u64, TrainError> {
     let steps = steps_of(from)?;
     if steps < total {
-        return Ok(());
+        return Ok(steps);
     }
     let what =
         format!("it has taken {steps} steps, and this training has {total}: ask for more steps or epochs");
@@ -53,7 +52,7 @@ pub(crate) fn check_steps_left(from: &Path, total: u64) -> Result<(), TrainError
 /// A folder that is no checkpoint, and a damaged one.
 pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
     check_json(from)?;
-    if let Some(state) = TrainerState::read(from)? {
+    if let Some(state) = trainer_state(from)? {
         return Ok(state.global_step);
     }
     let what = match (from.is_dir(), last_checkpoint(from)) {

@@ -7,7 +7,7 @@ use gstore_model::weights::{Adapter, BaseDigest, ModelFolder, check_written};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{
-    Checkpoint, Lock, Resumed, check_files, checkpoints, identity_of, is_empty, last_checkpoint,
+    Checkpoint, Lock, Resumed, check_files, check_step, checkpoints, identity_of, is_empty, last_checkpoint,
     named_as_checkpoints, remove_replaced, remove_unfinished, replaced, resume, start_digests, unfinished,
 };
 use crate::difference::{START_DIGESTS, difference};
@@ -140,21 +140,22 @@ fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), T
 /// finished. A training that was stopped goes on, as without the permission to overwrite.
 ///
 /// # Errors
-/// The folder has checkpoints of another training that are not to be removed, or of another program; the checkpoint to
-/// go on from is to be removed or leaves no step to take.
+/// The folder has checkpoints of another training that are not to be removed, or of another program, or an empty folder
+/// where this one may write a checkpoint; the checkpoint to go on from is to be removed or leaves no step to take.
 pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<bool, TrainError> {
     check_folder(request)?;
     let (named, own) = (named_as_checkpoints(&request.output)?, checkpoints(&request.output)?);
     let saving = &request.saving;
-    let mut other = None;
+    let (mut other, mut empty) = (None, Vec::new());
     // One that is not whole, too: a checkpoint of its name would take its place.
     for checkpoint in &named {
         let folder = checkpoint.folder.clone();
         let Some(stored) = identity_of(&folder)? else {
-            let what = match is_empty(&folder) {
-                true => "it is empty, and a checkpoint of its name would take its place: remove it",
-                false => "another program wrote it, and nothing of that is removed: give another folder",
-            };
+            if is_empty(&folder) {
+                empty.push(checkpoint);
+                continue;
+            }
+            let what = "another program wrote it, and nothing of that is removed: give another folder";
             return Err(TrainError::Checkpoint { folder, what: what.to_owned() });
         };
         if own.contains(checkpoint) {
@@ -168,10 +169,19 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64)
         Some((folder, what)) => return Err(TrainError::OtherTraining { folder, what }),
         None => {}
     }
-    if let Some(from) = saving.resume_from.as_ref().filter(|_| own.is_empty() || overwrites) {
-        check_steps_left(from, total)?;
+    let begun = match &saving.resume_from {
+        Some(from) if own.is_empty() || overwrites => check_steps_left(from, total)?,
+        _ if overwrites => 0,
+        _ => own.last().map_or(0, |last| last.step),
+    };
+    // Where it is told to stop, it writes one after any step.
+    match empty.into_iter().find(|checkpoint| begun < checkpoint.step && checkpoint.step <= total) {
+        None => Ok(overwrites),
+        Some(Checkpoint { folder, .. }) => {
+            let what = "it is empty, and a checkpoint of its name would take its place: remove it";
+            Err(TrainError::Checkpoint { folder: folder.clone(), what: what.to_owned() })
+        }
     }
-    Ok(overwrites)
 }
 
 /// The output folder of a training that is about to start.
@@ -217,7 +227,9 @@ pub(crate) fn start<B: Backend + Clone>(
     let (output, kind) = (&request.output, request.steps.optimizer);
     if let Some(last) = last_checkpoint(output)?.filter(|_| !overwrites) {
         check_files(&last.folder)?;
-        return resume(&last.folder, base, decoder, kind, backend);
+        let resumed = resume(&last.folder, base, decoder, kind, backend)?;
+        check_step(&last, resumed.optimizer.steps())?;
+        return Ok(resumed);
     }
     // Its files were checked for the identity.
     if let Some(from) = &request.saving.resume_from {

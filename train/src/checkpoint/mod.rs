@@ -28,7 +28,7 @@ pub(crate) use folder::{
     unfinished,
 };
 pub(crate) use json::write_json;
-pub(crate) use read::{Resumed, check_config, check_json, identity_of, resume};
+pub(crate) use read::{Resumed, check_config, check_json, check_step, identity_of, resume, trainer_state};
 pub(crate) use state::TrainingState;
 pub(crate) use write::{write, write_weights};
 

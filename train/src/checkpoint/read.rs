@@ -6,13 +6,14 @@ use gstore_core::Remedy;
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{
-    Adapter, ModelFolder, Moments, MomentsError, MomentsFile, OwnState, TrainerState, read_momentum,
+    Adapter, ModelFolder, Moments, MomentsError, MomentsFile, OwnState, TrainerError, TrainerState,
+    read_momentum,
 };
 use serde_json::Value;
 
 use super::digests::check_files;
-use super::json::{damaged, own_state, read_json, way_back};
-use super::{Evaluated, LogLine, is_adapter};
+use super::json::{damaged, own_state, read_json, way_back, way_out};
+use super::{Checkpoint, Evaluated, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
 use crate::parameters::Parameters;
@@ -43,7 +44,7 @@ pub(crate) fn resume<B: Backend + Clone>(
 ) -> Result<Resumed<B>, TrainError> {
     let bad = |what: &str| TrainError::Checkpoint { folder: folder.to_owned(), what: what.to_owned() };
     check_json(folder)?;
-    let state = TrainerState::read(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
+    let state = trainer_state(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
     let parameters = match base.filter(|_| is_adapter(folder)) {
         Some(base) => Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?,
         None => {
@@ -59,8 +60,9 @@ pub(crate) fn resume<B: Backend + Clone>(
     };
     if step != state.global_step {
         return Err(bad(&format!(
-            "its optimizer has taken {step} steps, trainer_state.json counts {}",
-            state.global_step
+            "its optimizer has taken {step} steps, trainer_state.json counts {}\n  {}",
+            state.global_step,
+            way_out(folder)
         )));
     }
     let optimizer = Optimizer::resumed(kind, step, states);
@@ -158,8 +160,27 @@ pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
     Ok(own_state(folder)?.is_some_and(|own| own.get("interim").and_then(Value::as_bool) == Some(true)))
 }
 
-/// An error, with what to do, if a file of JSON of a checkpoint cannot be read, or factors have no
-/// configuration.
+/// `trainer_state.json` of a checkpoint; none where it has no such file.
+///
+/// # Errors
+/// One that cannot be used, with what to do about it.
+pub(crate) fn trainer_state(folder: &Path) -> Result<Option<TrainerState>, TrainError> {
+    TrainerState::read(folder).map_err(|error| match error {
+        TrainerError::Invalid { message, .. } => damaged(folder, "trainer_state.json", &message),
+        other => other.into(),
+    })
+}
+
+/// An error if a checkpoint of a training's own folder counts other steps than its name.
+pub(crate) fn check_step(checkpoint: &Checkpoint, taken: u64) -> Result<(), TrainError> {
+    match taken == checkpoint.step {
+        true => Ok(()),
+        false => Err(damaged(&checkpoint.folder, "trainer_state.json", &format!("it counts {taken} steps"))),
+    }
+}
+
+/// An error, with what to do, if a file of JSON of a checkpoint cannot be read, factors have no configuration, or
+/// the weights that were written are gone.
 pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
     const CONFIG: &str = "adapter_config.json";
     for name in ["trainer_state.json", OwnState::FILE, CONFIG] {
@@ -167,9 +188,15 @@ pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
             read_json(folder, name)?;
         }
     }
-    match folder.join("adapter_model.safetensors").is_file() && !is_adapter(folder) {
-        true => Err(damaged(folder, CONFIG, "it is not there, and the checkpoint is an adapter")),
-        false => Ok(()),
+    if folder.join("adapter_model.safetensors").is_file() && !is_adapter(folder) {
+        return Err(damaged(folder, CONFIG, "it is not there, and the checkpoint is an adapter"));
+    }
+    // Another program may have its weights in files of other names.
+    let Some(own) = own_state(folder)? else { return Ok(()) };
+    let is_gone = |name: &str| own["files"].get(name).is_some() && !folder.join(name).is_file();
+    match OwnState::WEIGHTS.into_iter().find(|&name| is_gone(name)) {
+        Some(name) => Err(damaged(folder, name, "it is not there")),
+        None => Ok(()),
     }
 }
 
@@ -244,6 +271,26 @@ mod tests {
         whole();
         fs_err::remove_file(last.join("adapter_config.json")).unwrap();
         assert!(told().contains("adapter_config.json is damaged: it is not there"), "{}", told());
+        // Weights that were written, and a state without steps.
+        whole();
+        fs_err::remove_file(last.join("adapter_model.safetensors")).unwrap();
+        check_json(&last).unwrap();
+        let files = "{\"files\": {\"adapter_model.safetensors\": \"\"}}";
+        fs_err::write(last.join(OwnState::FILE), files).unwrap();
+        let steps = trainer_state(&last).unwrap_err().to_string();
+        let checkpoint = Checkpoint { step: 6, folder: last.clone() };
+        check_step(&checkpoint, 6).unwrap();
+        let counted = check_step(&checkpoint, 4).unwrap_err().to_string();
+        for (told, says) in [
+            (told(), "adapter_model.safetensors is damaged: it is not there"),
+            (steps, "trainer_state.json is damaged: global_step is missing"),
+            (counted, "trainer_state.json is damaged: it counts 4 steps"),
+        ] {
+            let way = format!("go on from {}", before.display());
+            assert!(told.contains(says) && told.contains(&way), "{told}");
+        }
+        whole();
+        fs_err::remove_file(last.join("adapter_config.json")).unwrap();
         // Without any before it.
         fs_err::remove_dir_all(&before).unwrap();
         assert!(told().contains("no checkpoint is before it"), "{}", told());
