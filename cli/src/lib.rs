@@ -17,6 +17,7 @@ mod exchange;
 mod failure;
 mod forecast;
 mod generating;
+mod held;
 mod models;
 mod new_store;
 mod options;

@@ -1,26 +1,16 @@
-//! A store that appears with its first commit: it is made under another name and renamed.
-//!
-//! Invariants
-//! - what it is in until then, `.gstore-new-...` beside its place, has a lock file that its process holds
-//!   until the folder is gone: one whose lock is free is a leftover of a process that was killed
-//! - a lock file is made once in its folder and removed under its lock, after the store in the folder:
-//!   whoever locks one that still has its name has that of the folder
+//! A store that appears with its first commit: it is made in a held folder and renamed.
 
-use std::io::{Error, ErrorKind, Result as IoResult};
+use std::io::Error;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use gstore_store::Store;
-use gstore_store::vfs::{OsVfs, Vfs as _, VfsLock};
 use rustix::io::Errno;
 
-use crate::stand_ins::stands_for;
+use crate::held::{self, Held};
 
 /// How names of folders begin that hold a store until it has its name.
 const PREFIX: &str = ".gstore-new-";
-/// What is in such a folder.
-const STORE: &str = "store";
-const LOCK: &str = "lock";
 
 /// A store that is to be at a place. Where nothing was there and it is dropped, nothing is left.
 pub struct NewStore {
@@ -46,8 +36,8 @@ impl NewStore {
             bail!("{} is a link to a place that is not there; make that or remove the link", place.display());
         }
         fs_err::create_dir_all(parent)?;
-        let folder = Held::make(parent, &place)?;
-        let store = Store::create(folder.path.join(STORE))?;
+        let folder = Held::make(parent, PREFIX, &place)?;
+        let store = Store::create(folder.content())?;
         Ok(Self { store, folder: Some(folder), place })
     }
 
@@ -92,80 +82,15 @@ impl NewStore {
     }
 }
 
-/// Removes what processes that were killed left beside the place of a store. What cannot be removed, such as
-/// that of another user, does no harm.
+/// Removes what processes that were killed left beside the place of a store.
 pub fn remove_leftovers(place: &Path) {
-    let Ok(place) = std::path::absolute(place) else { return };
-    let entries = place.parent().and_then(|parent| fs_err::read_dir(parent).ok());
-    for entry in entries.into_iter().flatten().flatten() {
-        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        if is_ours && entry.file_type().is_ok_and(|found| found.is_dir()) {
-            let _ = remove_leftover(&entry.path());
-        }
-    }
-}
-
-/// Removes a folder that no process holds.
-fn remove_leftover(folder: &Path) -> IoResult<()> {
-    match fs_err::OpenOptions::new().read(true).write(true).open(folder.join(LOCK)) {
-        Ok(lock) if lock.file().try_lock().is_ok() => remove(folder),
-        Ok(_) => Ok(()),
-        // Its process was killed before it made the lock, or will find out and make another folder.
-        Err(error) if error.kind() == ErrorKind::NotFound => fs_err::remove_dir(folder),
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes a folder whose lock is held.
-fn remove(folder: &Path) -> IoResult<()> {
-    match fs_err::remove_dir_all(folder.join(STORE)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs_err::remove_file(folder.join(LOCK))?;
-    fs_err::remove_dir(folder)
-}
-
-/// A folder with its lock. It goes away when this is dropped.
-struct Held {
-    path: PathBuf,
-    _lock: Box<dyn VfsLock>,
-}
-
-impl Held {
-    /// Makes one. Messages call what is in it by the place that the store will have.
-    fn make(parent: &Path, place: &Path) -> IoResult<Self> {
-        // A process that looks for leftovers may take the new folder for one before its lock is held.
-        const ATTEMPTS: usize = 10;
-        for _ in 0..ATTEMPTS {
-            let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?.keep();
-            let lock = path.join(LOCK);
-            stands_for(&path.join(STORE), place.display().to_string());
-            stands_for(&lock, place.display().to_string());
-            match OsVfs.lock(&lock, false) {
-                Ok(Some(held)) if lock.exists() => return Ok(Self { path, _lock: held }),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => {
-                    // Empty, or a leftover.
-                    let _ = fs_err::remove_dir(&path);
-                    return Err(error);
-                }
-            }
-        }
-        Err(ErrorKind::WouldBlock.into())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // What stays is a leftover, which the next command removes.
-        let _ = remove(&self.path);
-    }
+    held::remove_leftovers(PREFIX, place);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Result as IoResult;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -183,11 +108,11 @@ mod tests {
         let place = dir.path().join("s");
         let new = NewStore::at(&place).expect("made");
         // Left by a process that was killed before it had a lock, with its lock, and at its end.
-        for folder in ["a", "b/store/manifests", "c"] {
+        for folder in ["a", "b/content/manifests", "c"] {
             fs_err::create_dir_all(dir.path().join(format!("{PREFIX}{folder}"))).expect("made");
         }
         for folder in ["b", "c"] {
-            fs_err::write(dir.path().join(format!("{PREFIX}{folder}/{LOCK}")), "").expect("written");
+            fs_err::write(dir.path().join(format!("{PREFIX}{folder}/lock")), "").expect("written");
         }
         // Not ours.
         fs_err::create_dir_all(dir.path().join(format!("{PREFIX}notes/mine"))).expect("made");

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gstore_store::Store;
+use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
@@ -141,10 +142,24 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     let weights = || fs_err::read(place.path("merged/model.safetensors")).expect("written");
     let first = weights();
     fs_err::write(place.path("merged/model.safetensors"), "of another adapter").expect("written");
+    // What killed merges left goes with the next one, unless a process holds it.
+    for name in ["killed", "held"] {
+        let folder = place.path(&format!(".gstore-merge-{name}"));
+        fs_err::create_dir_all(folder.join(".unfinished-content")).expect("made");
+        fs_err::write(folder.join("lock"), "").expect("written");
+    }
+    let lock = OsVfs.lock(&place.path(".gstore-merge-held/lock"), false).expect("opened").expect("free");
+    let left = || -> Vec<String> {
+        let entries = fs_err::read_dir(place.path("")).expect("listed").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.contains("merge-")).collect()
+    };
     place.ok(&["merge", checkpoint, "-o", "merged", "--force"]);
     assert_eq!(weights(), first);
-    let left = fs_err::read_dir(place.path("")).expect("listed").flatten();
-    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("merge-")));
+    assert_eq!(left(), [".gstore-merge-held"]);
+    drop(lock);
+    place.ok(&["merge", checkpoint, "-o", "elsewhere"]);
+    assert!(left().is_empty(), "{:?}", left());
     // A model that somebody else has put there stays.
     let foreign = place.path("foreign");
     fs_err::create_dir(&foreign).expect("made");

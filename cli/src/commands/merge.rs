@@ -12,9 +12,13 @@ use crate::args::MergeArgs;
 use crate::context::Context;
 use crate::exchange::exchange;
 use crate::failure::UsageError;
+use crate::held::{Held, remove_leftovers};
 use crate::models::folder_error;
 use crate::output::shown;
 use crate::streams::out;
+
+/// How names of folders begin that hold a model until it takes the place of another, and that one after it.
+const PREFIX: &str = ".gstore-merge-";
 
 /// What every adapter has.
 const CONFIG: &str = "adapter_config.json";
@@ -54,6 +58,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
     if args.force && args.output.exists() {
         replace(&base, adapter, &args.output)?;
     } else {
+        remove_leftovers(PREFIX, &args.output);
         gstore_train::merge(&base, adapter, &args.output)?;
     }
     let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(shown);
@@ -71,8 +76,9 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
 fn replace(base: &Path, adapter: &Path, output: &Path) -> Result<()> {
     let old = check_replaced(base, adapter, output)?;
     let folder = old.parent().unwrap_or(Path::new("/"));
-    let place = tempfile::Builder::new().prefix(".merge-").tempdir_in(folder)?;
-    let new = place.path().join("new");
+    remove_leftovers(PREFIX, &old);
+    let place = Held::make(folder, PREFIX, &old)?;
+    let new = place.content();
     gstore_train::merge(base, adapter, &new)?;
     exchange(&new, &old)?;
     fs_err::File::open(folder)?.sync_all()?;

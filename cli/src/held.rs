@@ -1,0 +1,111 @@
+//! Hidden folders beside the places of results, in which these are made until they get their names.
+//!
+//! Invariants
+//! - such a folder has a lock file that its process holds until the folder is gone: one whose lock is free is
+//!   a leftover of a process that was killed
+//! - a lock file is made once in its folder and removed under its lock, after all else in the folder: whoever
+//!   locks one that still has its name has that of the folder
+
+use std::io::{ErrorKind, Result};
+use std::path::{Path, PathBuf};
+
+use gstore_store::vfs::{OsVfs, Vfs as _, VfsLock};
+
+use crate::stand_ins::stands_for;
+
+/// The names of what is made in such a folder, and of its lock.
+const CONTENT: &str = "content";
+const LOCK: &str = "lock";
+
+/// A folder with its lock. It goes away when this is dropped.
+pub struct Held {
+    path: PathBuf,
+    _lock: Box<dyn VfsLock>,
+}
+
+impl Held {
+    /// Makes one, whose name begins with `prefix`. Messages call what is made in it by the place that it will
+    /// have.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to.
+    pub fn make(parent: &Path, prefix: &str, place: &Path) -> Result<Self> {
+        // A process that looks for leftovers may take the new folder for one before its lock is held.
+        const ATTEMPTS: usize = 10;
+        for _ in 0..ATTEMPTS {
+            let path = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?.keep();
+            let lock = path.join(LOCK);
+            stands_for(&path.join(CONTENT), place.display().to_string());
+            stands_for(&lock, place.display().to_string());
+            match OsVfs.lock(&lock, false) {
+                Ok(Some(held)) if lock.exists() => return Ok(Self { path, _lock: held }),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    // Empty, or a leftover.
+                    let _ = fs_err::remove_dir(&path);
+                    return Err(error);
+                }
+            }
+        }
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    /// Where the result is made; nothing is there yet.
+    pub fn content(&self) -> PathBuf {
+        self.path.join(CONTENT)
+    }
+
+    /// Removes it with all that is in it.
+    ///
+    /// # Errors
+    /// What cannot be removed, which stays as a leftover.
+    pub fn close(self) -> Result<()> {
+        remove(&self.path)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // What stays is a leftover, which the next command removes.
+        let _ = remove(&self.path);
+    }
+}
+
+/// Removes the folders with such names that processes which were killed left beside a place. What cannot be
+/// removed, such as that of another user, does no harm.
+pub fn remove_leftovers(prefix: &str, place: &Path) {
+    let Ok(place) = std::path::absolute(place) else { return };
+    let entries = place.parent().and_then(|parent| fs_err::read_dir(parent).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(prefix);
+        if is_ours && entry.file_type().is_ok_and(|found| found.is_dir()) {
+            let _ = remove_leftover(&entry.path());
+        }
+    }
+}
+
+/// Removes a folder that no process holds.
+fn remove_leftover(folder: &Path) -> Result<()> {
+    match fs_err::OpenOptions::new().read(true).write(true).open(folder.join(LOCK)) {
+        Ok(lock) if lock.file().try_lock().is_ok() => remove(folder),
+        Ok(_) => Ok(()),
+        // Its process was killed before it made the lock, or will find out and make another folder.
+        Err(error) if error.kind() == ErrorKind::NotFound => fs_err::remove_dir(folder),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a folder whose lock is held.
+fn remove(folder: &Path) -> Result<()> {
+    for entry in fs_err::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs_err::remove_dir_all(entry.path())?,
+            false if entry.file_name() == LOCK => {}
+            false => fs_err::remove_file(entry.path())?,
+        }
+    }
+    fs_err::remove_file(folder.join(LOCK))?;
+    fs_err::remove_dir(folder)
+}
