@@ -145,7 +145,7 @@ fn run<B: Backend>(
     }
     match scored {
         Ok(()) | Err(GenerateError::Stopped) => {}
-        Err(error) => return Err(error),
+        Err(error) => return Err(opened.with_table(error)),
     }
     let finished = answers.answered() == asked.len();
     Ok(Likelihoods { finished, model, answers })

@@ -70,10 +70,12 @@ pub enum GenerateError {
     #[error("the model gives values that are not numbers")]
     NotFinite,
     /// The same, of a sample.
-    #[error("{sample}: the model gives values that are not numbers")]
+    #[error("{sample}: the model gives values that are not numbers{table}")]
     NotFiniteAt {
         /// The sample.
         sample: String,
+        /// The table of the model that has such values, for the end of the message.
+        table: String,
     },
     /// Answers to another request.
     #[error(

@@ -153,7 +153,7 @@ pub fn generate_on<B: Backend>(
         };
         match answer(&task, &loaded, (threads, slots), take) {
             Ok(()) | Err(GenerateError::Stopped) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(opened.with_table(error)),
         }
         let kept = task.queue().slots;
         if kept < slots {

@@ -6,7 +6,7 @@ use gstore_core::CheckpointId;
 use gstore_data::TextEncoder;
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::HostFactors;
-use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written};
+use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written, unsound_table};
 use gstore_model::{Backend, Model};
 
 use crate::error::GenerateError;
@@ -89,6 +89,16 @@ impl Opened {
             }
             Ok(())
         })?)
+    }
+
+    /// An error of values that are no numbers, with the table of the model that has some.
+    pub(crate) fn with_table(&self, error: GenerateError) -> GenerateError {
+        match error {
+            GenerateError::NotFiniteAt { sample, .. } => {
+                GenerateError::NotFiniteAt { sample, table: unsound_table(&self.folder) }
+            }
+            other => other,
+        }
     }
 
     /// The folder of the model.

@@ -229,7 +229,7 @@ fn run<B: Backend>(
         // A tensor that is at fault says more than the text that met it.
         opened.id()?;
     }
-    scored?;
+    scored.map_err(|error| opened.with_table(error))?;
     progress.finish();
     if let Some(note) = at_once.note(None) {
         progress.note(&note);
@@ -293,7 +293,7 @@ fn score<B: Backend>(
         let scores: Vec<TokenScore> = scores.collect();
         if let Some(score) = scores.iter().find(|score| !score.log_probability.is_finite()) {
             let sample = format!("{sample}, token {} of it", score.position + 1);
-            return Err(GenerateError::NotFiniteAt { sample });
+            return Err(GenerateError::NotFiniteAt { sample, table: String::new() });
         }
         let (row, id, tokens) = (sample.row, sample.id.clone(), text.ids.len());
         Ok(TextScore { row, id, tokens, truncated: text.truncated, scores })

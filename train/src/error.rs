@@ -124,14 +124,16 @@ pub enum TrainError {
     },
     /// A loss or a gradient that is no number before the first step changed a weight: no rate is at fault.
     #[error(
-        "{found} is {value} before any weight was changed: the model gives values that are not numbers\n  its weights are \
-         damaged, or it was trained with a rate that was too high: give another model, or a checkpoint before it"
+        "{found} is {value} before any weight was changed: the model gives values that are not numbers{table}\n  its weights \
+         are damaged, or it was trained with a rate that was too high: give another model, or a checkpoint before it"
     )]
     Unsound {
         /// What, and of which step.
         found: String,
         /// What it is.
         value: f64,
+        /// The table of the model that has such values, for the end of the message.
+        table: String,
     },
     /// No space is left. What was unfinished is removed.
     #[error("{source}\n  the disk is full; {safe}")]

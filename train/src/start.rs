@@ -140,8 +140,9 @@ fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), T
 /// finished. A training that was stopped goes on, as without the permission to overwrite.
 ///
 /// # Errors
-/// The folder has checkpoints of another training that are not to be removed, or of another program, or an empty folder
-/// where this one may write a checkpoint; the checkpoint to go on from is to be removed or leaves no step to take.
+/// The folder has checkpoints of another training that are not to be removed, or of another program, or an
+/// empty folder where this one may write a checkpoint; the checkpoint to go on from is to be removed or leaves
+/// no step to take.
 pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<bool, TrainError> {
     check_folder(request)?;
     let (named, own) = (named_as_checkpoints(&request.output)?, checkpoints(&request.output)?);

@@ -202,8 +202,8 @@ fn features(snapshot: &Snapshot, dataset: &str, run: Option<&str>) -> Option<Str
     Some(Digest::of_hashed(&hash).to_string())
 }
 
-/// The runs that have features of a dataset, whatever their order in the store: each with those of its checkpoints,
-/// in its order, that have some.
+/// The runs that have features of a dataset, whatever their order in the store: each with those of its
+/// checkpoints, in its order, that have some.
 fn runs(snapshot: &Snapshot, dataset: &str) -> Option<String> {
     let features = snapshot.features_of(dataset);
     if features.is_empty() {

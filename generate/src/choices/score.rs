@@ -43,7 +43,8 @@ pub(super) fn score<B: Backend>(
         let of: Vec<f64> = sums.by_ref().take(asked[*question].options.len()).collect();
         let id = &questions[*question].id;
         if of.iter().any(|sum| !sum.is_finite()) {
-            return Err(GenerateError::NotFiniteAt { sample: format!("question {id:?}") });
+            let sample = format!("question {id:?}");
+            return Err(GenerateError::NotFiniteAt { sample, table: String::new() });
         }
         let tokens: Vec<usize> = asked[*question].options.iter().map(|part| part.tokens.len()).collect();
         Ok((*question, json!({ "id": id, "log_likelihoods": of, "tokens": tokens })))

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
+use super::folder::ModelFolder;
+use crate::architectures::Role;
 use crate::files::ModelError;
 
 /// An error if a tensor that was read from a folder has a value which is not finite.
@@ -17,6 +19,25 @@ pub fn check_finite(folder: &Path, name: &str, values: &[f32]) -> Result<(), Mod
             Err(ModelError::NotFinite { folder: folder.to_owned(), tensor: name.to_owned(), value })
         }
     }
+}
+
+/// The end of a message about a model that gave values which are no numbers: the first of its tables of tokens
+/// and positions that has some, and one of them; nothing where none has. All other weights are refused before
+/// anything is computed.
+pub fn unsound_table(model: &ModelFolder) -> String {
+    let is_table = |role: &Role| matches!(role, Role::Embedding | Role::Positions);
+    let mut tables = model.decoder().params.iter().filter(|param| is_table(&param.role));
+    let unsound = tables.find_map(|param| {
+        let (tensors, name) = (model.tensors(), model.file_name(param));
+        let dtype = tensors.require(name).ok()?.dtype;
+        let mut found: Option<f32> = None;
+        let mut look = |bytes: &[u8]| found = found.or_else(|| not_finite_in(dtype, bytes));
+        tensors.stream(name, &mut look).ok()?;
+        Some((&param.name, found?))
+    });
+    unsound.map_or_else(String::new, |(name, value)| {
+        format!(": {name} of {} has the value {value}", model.path().display())
+    })
 }
 
 /// The first value of a piece of a tensor's bytes that is not finite; none in other types than those of weights.

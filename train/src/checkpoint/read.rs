@@ -179,8 +179,8 @@ pub(crate) fn check_step(checkpoint: &Checkpoint, taken: u64) -> Result<(), Trai
     }
 }
 
-/// An error, with what to do, if a file of JSON of a checkpoint cannot be read, factors have no configuration, or
-/// the weights that were written are gone.
+/// An error, with what to do, if a file of JSON of a checkpoint cannot be read, factors have no configuration,
+/// or the weights that were written are gone.
 pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
     const CONFIG: &str = "adapter_config.json";
     for name in ["trainer_state.json", OwnState::FILE, CONFIG] {

@@ -2,6 +2,7 @@
 
 use gstore_core::Cancel;
 use gstore_model::Backend;
+use gstore_model::weights::unsound_table;
 
 use super::Job;
 use crate::checkpoint::{checkpoints, last_checkpoint, remove, remove_replaced};
@@ -84,7 +85,8 @@ impl<B: Backend + Clone> Job<'_, B> {
         };
         match error {
             TrainError::NotFinite { found, value, .. } if self.trainer.optimizer.steps() == 0 => {
-                TrainError::Unsound { found, value }
+                let table = self.prepared.base.as_ref().map(unsound_table).unwrap_or_default();
+                TrainError::Unsound { found, value, table }
             }
             TrainError::NotFinite { found, value, last } => {
                 TrainError::NotFinite { found, value, last: last + &now() }
