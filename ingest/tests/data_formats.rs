@@ -160,12 +160,14 @@ fn register(folder: &Path, data: &[PathBuf], fields: &[&str]) -> Result<Store, I
     Ok(store)
 }
 
-/// Contents, and the other columns as they are stored.
+/// Contents, and the other columns as they are stored, by their names: their order is that of the header, and in JSON
+/// that of the first values.
 fn samples(store: &Store) -> (Vec<Content>, Vec<RecordBatch>) {
     let snapshot = store.snapshot().unwrap();
     let part = snapshot.dataset("pool").unwrap();
     let reader = snapshot.samples(part).unwrap();
-    let columns: Vec<&str> = part.columns.iter().map(|column| column.name.as_str()).collect();
+    let mut columns: Vec<&str> = part.columns.iter().map(|column| column.name.as_str()).collect();
+    columns.sort_unstable();
     let wanted = [&["row", "id"], &columns[..]].concat();
     let stored = reader.scan(&wanted, None).map(Result::unwrap).collect();
     let mut contents = Vec::new();
