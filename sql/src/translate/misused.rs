@@ -51,12 +51,6 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
             SqlError::invalid(NO_FIELDS.into()).hint("a key of JSON is read with ->>, as record->>'id'"),
         );
     }
-    // Where the engine looks at the arguments of a function before it makes their types agree.
-    if let Some((name, ty)) = text.split_once(" does not support type ")
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    {
-        return Some(wrong_types(name, &format!("{name}({ty})")));
-    }
     // What a function of gstore says of its arguments.
     if let Some((_, said)) = text.split_once("user-defined coercion failed with: External error: ") {
         let said = said.lines().next().and_then(|line| line.split("No function matches").next());
@@ -65,6 +59,12 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
     // The types of lists have quotes in them.
     if let Some(call) = between(text, "given name and argument types '", "'. ") {
         return Some(wrong_types(call.split('(').next().unwrap_or(call), call));
+    }
+    // Where the engine looks at the arguments of a function before it makes their types agree.
+    if let Some((name, ty)) = text.split_once(" does not support type ")
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    {
+        return Some(wrong_types(name, &format!("{name}({ty})")));
     }
     if let Some(name) = between(text, "to satisfy a call to '", "' function: coercion from ") {
         let types = between(text, "' function: coercion from ", " to the signature")?;
