@@ -240,7 +240,7 @@ fn a_checkpoint_on_two_devices_has_the_bits_of_one() {
 }
 
 /// What docs/cuda.md says of `--compute i8`: the distance of two vectors, in lengths of the second.
-const OF_BYTES: f64 = 0.1;
+const OF_BYTES: f64 = 0.04;
 
 #[test]
 fn weights_in_bytes_move_features_by_little() {

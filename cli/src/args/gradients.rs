@@ -131,7 +131,7 @@ pub enum FeatureCompute {
     Tf32,
     /// Rounded to bf16 and summed in single precision: faster, gradients within about 2 %
     Bf16,
-    /// As bf16, with weights of layers as bytes in a GPU's memory, half as many: gradients within about 10 %,
+    /// As bf16, with weights of layers as bytes in a GPU's memory, half as many: gradients within about 3 %,
     /// with --backend cuda alone
     I8,
 }
