@@ -1,4 +1,4 @@
-//! How files are packed, by the endings of their names.
+//! Compression of files, by the endings of their names.
 
 use std::path::Path;
 

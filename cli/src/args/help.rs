@@ -117,8 +117,8 @@ fn grouped(root: Command) -> Command {
         })
 }
 
-/// A command whose labels are scores of whatever rows have gradients, always as with `partial`: it knows the options of
-/// covariances of losses and of rows without gradients to refuse them with the reason.
+/// A command whose labels are scores by gradients, of the rows that have some, as with `partial`. Options of covariances
+/// of losses and of rows without gradients are parsed, so that the error says why they are refused, and not in its help.
 fn of_labels(command: Command) -> Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str();

@@ -29,8 +29,8 @@ pub enum Resource {
         /// Only those of this run's checkpoints.
         run: Option<String>,
     },
-    /// The runs that have features of a dataset at their checkpoints: a reader that names none takes its
-    /// features and their weights by them.
+    /// The runs that have features of a dataset at their checkpoints. They decide which features, with which
+    /// weights, a reader takes that names no run.
     Runs {
         /// The store.
         store: PathBuf,

@@ -142,7 +142,7 @@ impl Uses {
         }
         // What a stage itself changes is no input of it: it would never be up to date.
         uses.reads.retain(|read| !uses.writes.contains(read));
-        // A condition may not look at the features that its table has.
+        // Not of features that only a condition may read: whether it does is not known.
         let read = uses.reads.iter().filter(|read| !uses.from_above.contains(read));
         let runs: BTreeSet<Resource> = read.filter_map(Resource::runs).collect();
         uses.reads.extend(runs);

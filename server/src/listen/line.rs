@@ -1,4 +1,4 @@
-//! What is known of the use of a connection.
+//! Use of a connection: when it was last used, requests that are being answered, and whether it is to end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What all runs of a ground truth are asked: their training, and the recipe that it is known by.
+//! Training that all runs of a ground truth share, and the recipe that the ground truth is known by.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,8 @@ use crate::models::folder_error;
 use crate::options::steps;
 use crate::texts;
 
-/// Whatever the models are trained in: losses of less precision hide how they differ.
+/// The precision that losses are computed in, whatever the models are trained in: less of it hides how the models
+/// differ.
 pub const PRECISION_OF_LOSSES: Compute = Compute::F32;
 
 /// Refuses runs of which a ground truth has none.
@@ -141,7 +142,7 @@ fn recipe(request: &TrainRequest, text: &TextOptions, encoding: &EncodingSpec) -
     recipe["system message"] = json!(text.system);
     recipe["maximum length"] = json!(text.max_length);
     recipe["block"] = json!(text.block);
-    // Without it, it is that of the models: so it was in earlier versions.
+    // A recipe without this entry has losses in the precision of the training, as all had in earlier versions.
     if request.compute.precision != PRECISION_OF_LOSSES {
         recipe["precision of losses"] = json!(PRECISION_OF_LOSSES.name());
     }

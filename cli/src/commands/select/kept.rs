@@ -4,7 +4,7 @@
 //! - a note lies next to a target's files from before the first of them appears until all targets have theirs: what is there
 //!   at a kill is known to be of this command
 //! - it counts only for the same flags and inputs, and as long as the files are as they were written
-//! - while the notes are removed, that of the first target holds all of them: it is the last that goes
+//! - the note of the first target is removed last, and holds those of the others before any of them is removed
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -90,8 +90,8 @@ impl Kept {
         Ok(if is_own && there.iter().any(Option::is_some) { Found::Begun } else { Found::Nothing })
     }
 
-    /// Notes what the files will be, of which it is said where their bytes are and where these are to be; `refused`: why
-    /// there is no selection among them.
+    /// Notes the versions that the files will have. `placing`: of each where its bytes are now, and its place; `refused`:
+    /// why there is no selection among them.
     pub(super) fn begin<'a>(
         &self,
         placing: impl Iterator<Item = (&'a Path, &'a Path)>,
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_changed_is_not_made_whoever_notes_it() {
+    fn a_changed_file_does_not_count_as_made_by_the_note_of_the_first_target() {
         let place = tempfile::tempdir().expect("a folder");
         let kept = ["a", "b"].map(|name| target(place.path(), name));
         kept.iter().for_each(make);
