@@ -3,7 +3,6 @@
 mod model;
 mod prompts;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,7 +24,7 @@ use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError};
 use crate::generating::Live;
 use crate::options::sampling;
-use crate::output::{self, Output, Place};
+use crate::output::{self, Output, Place, beside};
 use crate::streams::{self, out};
 use crate::texts;
 
@@ -127,13 +126,6 @@ fn is_kept(path: &Path) -> bool {
         Place::File(target) => target.is_file() && beside(&target, ".part").is_file(),
         Place::Stdout | Place::Stream(_) => false,
     }
-}
-
-/// A file of this name and ending.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = OsString::from(path.file_name().unwrap_or_default());
-    name.push(ending);
-    path.with_file_name(name)
 }
 
 /// Refuses a result in the place of what is read; the model that was named.

@@ -1,13 +1,12 @@
 //! Unfinished work of an evaluation, kept next to its result.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use crate::args::ReportArgs;
 use crate::failure::UsageError;
-use crate::output::Place;
+use crate::output::{Place, beside};
 
 /// A folder next to the result that keeps work until all of it is done; none for a stream.
 pub struct Kept(pub Option<PathBuf>);
@@ -24,9 +23,7 @@ impl Kept {
             _ => None,
         };
         let Some(place) = place else { return Ok(Kept(None)) };
-        let mut name = OsString::from(place.file_name().unwrap_or_default());
-        name.push(".part");
-        let folder = place.with_file_name(name);
+        let folder = beside(&place, ".part");
         let is_ours = |folder: &Path| -> Result<bool> {
             Ok(folder.join(MARK).exists() || fs_err::read_dir(folder)?.next().is_none())
         };

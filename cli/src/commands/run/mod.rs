@@ -10,7 +10,7 @@ mod state;
 mod trial;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -190,13 +190,6 @@ fn chosen(plan: &Plan, args: &RunArgs) -> Result<BTreeSet<usize>> {
         true => Ok((0..plan.stages.len()).collect()),
         false => places(plan, &args.only),
     }
-}
-
-/// What is left of a path in front of its ending, with another ending.
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(ending);
-    path.with_file_name(name)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use gstore_core::Cancel;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::context::Context;
+use crate::output::beside;
 use crate::pipeline::{Journal, State};
 
 /// The folder.
@@ -31,7 +32,7 @@ pub struct Locks {
 impl StateFolder {
     /// `NAME.state` for `NAME.toml`.
     pub fn of(pipeline: &Path) -> Self {
-        Self(super::with_ending(&pipeline.with_extension(""), ".state"))
+        Self(beside(&pipeline.with_extension(""), ".state"))
     }
 
     /// The journal.
