@@ -61,14 +61,14 @@ impl Held {
     /// # Errors
     /// What cannot be removed, which stays as a leftover.
     pub fn close(self) -> Result<()> {
-        remove(&self.path)
+        remove(&self.path, LOCK)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         // What stays is a leftover, which the next command removes.
-        let _ = remove(&self.path);
+        let _ = remove(&self.path, LOCK);
     }
 }
 
@@ -88,7 +88,7 @@ pub fn remove_leftovers(prefix: &str, place: &Path) {
 /// Removes a folder that no process holds.
 fn remove_leftover(folder: &Path) -> Result<()> {
     match fs_err::OpenOptions::new().read(true).write(true).open(folder.join(LOCK)) {
-        Ok(lock) if lock.file().try_lock().is_ok() => remove(folder),
+        Ok(lock) if lock.file().try_lock().is_ok() => remove(folder, LOCK),
         Ok(_) => Ok(()),
         // Its process was killed before it made the lock, or will find out and make another folder.
         Err(error) if error.kind() == ErrorKind::NotFound => fs_err::remove_dir(folder),
@@ -96,16 +96,19 @@ fn remove_leftover(folder: &Path) -> Result<()> {
     }
 }
 
-/// Removes a folder whose lock is held.
-fn remove(folder: &Path) -> Result<()> {
+/// Removes a folder. The file in it by which it is known goes after all else: what a kill leaves still has it.
+///
+/// # Errors
+/// What cannot be removed.
+pub fn remove(folder: &Path, mark: &str) -> Result<()> {
     for entry in fs_err::read_dir(folder)? {
         let entry = entry?;
         match entry.file_type()?.is_dir() {
+            _ if entry.file_name() == mark => {}
             true => fs_err::remove_dir_all(entry.path())?,
-            false if entry.file_name() == LOCK => {}
             false => fs_err::remove_file(entry.path())?,
         }
     }
-    fs_err::remove_file(folder.join(LOCK))?;
+    fs_err::remove_file(folder.join(mark))?;
     fs_err::remove_dir(folder)
 }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::args::ReportArgs;
 use crate::failure::UsageError;
+use crate::held;
 use crate::output::{Place, beside};
 
 /// A folder next to the result that keeps work until all of it is done; none for a stream.
@@ -41,16 +42,6 @@ impl Kept {
     /// Removes what the report has made useless.
     pub fn remove(self) -> Result<()> {
         let Some(folder) = self.0 else { return Ok(()) };
-        for entry in fs_err::read_dir(&folder)? {
-            let entry = entry?;
-            match entry.file_type()?.is_dir() {
-                _ if entry.file_name() == MARK => {}
-                true => fs_err::remove_dir_all(entry.path())?,
-                false => fs_err::remove_file(entry.path())?,
-            }
-        }
-        // Last, so that what a stop leaves here is still known for what it is.
-        fs_err::remove_file(folder.join(MARK))?;
-        Ok(fs_err::remove_dir(folder)?)
+        Ok(held::remove(&folder, MARK)?)
     }
 }
