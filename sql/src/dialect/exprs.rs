@@ -1,8 +1,8 @@
-//! Small expressions that rewriting a statement makes and reads: calls, texts, parentheses.
+//! Small expressions that rewriting a statement makes and reads: calls, operations, texts, parentheses.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    Value,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
+    Ident, ObjectName, Value,
 };
 
 /// A call of a function.
@@ -23,6 +23,11 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
 /// Arguments without names.
 pub(super) fn arguments(args: Vec<Expr>) -> Vec<FunctionArg> {
     args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect()
+}
+
+/// An operation of two expressions.
+pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
 /// An expression in parentheses.

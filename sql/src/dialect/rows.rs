@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     UnaryOperator, Visitor, VisitorMut,
 };
 
+use super::exprs::binary;
 use super::statement::parse;
 use crate::error::SqlError;
 use crate::walk::{Visit, VisitMut, inner};
@@ -171,10 +172,6 @@ fn plain(body: &SetExpr) -> Option<usize> {
         SetExpr::SetOperation { left, .. } => plain(left),
         _ => None,
     }
-}
-
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Spanned};
 
-use super::exprs::nested;
+use super::exprs::{binary, nested};
 use crate::error::SqlError;
 
 /// Most values of a row: each is another level of the expression, over which planning recurses.
@@ -31,7 +31,7 @@ pub(super) fn apart(expr: &mut Expr) -> Result<(), SqlError> {
     for (left, right) in std::mem::take(of).into_iter().zip(std::mem::take(with)) {
         let one = compared(left, op, right)?;
         all = Some(match all {
-            Some(all) => Expr::BinaryOp { left: Box::new(all), op: joined.clone(), right: Box::new(one) },
+            Some(all) => binary(all, joined.clone(), one),
             None => one,
         });
     }

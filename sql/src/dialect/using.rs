@@ -6,4 +6,4 @@ mod keys;
 
 pub(super) use self::joined::{By, Joined, Side, column, constraint, joins_without_condition, quoted, table};
 pub(super) use self::key::Key;
-pub(super) use self::keys::{Merged, binary, joins_by_names};
+pub(super) use self::keys::{Merged, joins_by_names};

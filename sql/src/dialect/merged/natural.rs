@@ -16,7 +16,8 @@ use datafusion::sql::sqlparser::ast::{
 use super::Selects;
 use super::put::Written;
 use super::wildcard::{Options, unknown};
-use crate::dialect::using::{By, Joined, Key, Merged, Side, binary, column, constraint, quoted, table};
+use crate::dialect::exprs::binary;
+use crate::dialect::using::{By, Joined, Key, Merged, Side, column, constraint, quoted, table};
 use crate::error::SqlError;
 use crate::expanded::name;
 

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::joined::{By, Joined, Side, column, constraint, table};
 use super::key::Key;
+use crate::dialect::exprs::binary;
 use crate::error::SqlError;
 
 /// What a join by `USING` compares, where not all tables on its left are one.
@@ -225,8 +226,4 @@ impl Merged {
 /// Whether tables of a query are joined by columns of one name.
 pub(in crate::dialect) fn joins_by_names(select: &Select) -> bool {
     Merged::of(select).is_some()
-}
-
-pub(in crate::dialect) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
