@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_of_a_constant_is_one() {
+    fn a_function_of_constants_gives_a_constant() {
         let constant = || ColumnarValue::Scalar(ScalarValue::Int64(Some(3)));
         let made = called(vec![constant()], 5).unwrap();
         assert!(matches!(made, ColumnarValue::Scalar(ScalarValue::Int64(Some(6)))));

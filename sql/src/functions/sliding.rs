@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_not_what_was_in_it() {
+    fn values_that_left_a_window_do_not_count_in_it() {
         let column = |values: &[f64]| vec![Arc::new(Float64Array::from(values.to_vec())) as ArrayRef];
         let after = |name: &str, gone: &[f64], left: &[f64]| {
             let mut moving = moving(name);

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regressions_are_of_the_pairs() {
+    fn moments_put_together_give_the_regressions_of_all_pairs() {
         let mut all = Moments::default();
         // y = 2 x + 1 for the first four, and one aside.
         for (y, x) in [(3.0, 1.0), (5.0, 2.0), (7.0, 3.0), (9.0, 4.0), (1.0, 5.0)] {
