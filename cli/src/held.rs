@@ -3,8 +3,8 @@
 //! Invariants
 //! - such a folder has a lock file that its process holds until the folder is gone: one whose lock is free is
 //!   a leftover of a process that was killed
-//! - the lock file is made once, and removed under its lock and after all else in the folder: a process that has
-//!   locked it and still finds it under its name is the only one that uses or removes the folder
+//! - the lock file is made once, and removed under its lock and after all else in the folder: a process that
+//!   has locked it and still finds it under its name is the only one that uses or removes the folder
 
 use std::io::{ErrorKind, Result};
 use std::path::{Path, PathBuf};

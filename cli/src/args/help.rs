@@ -117,8 +117,9 @@ fn grouped(root: Command) -> Command {
         })
 }
 
-/// A command whose labels are scores by gradients, of the rows that have some, as with `partial`. Options of covariances
-/// of losses and of rows without gradients are parsed, so that the error says why they are refused, and not in its help.
+/// A command whose labels are scores by gradients, of the rows that have some, as with `partial`. Options of
+/// covariances of losses and of rows without gradients are parsed, so that the error says why they are
+/// refused, but are not in its help.
 fn of_labels(command: Command) -> Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str();

@@ -1,4 +1,5 @@
-//! `gstore evaluate`: compares systems by text metrics, models by tasks, and scores of rows with retraining; shows scores.
+//! `gstore evaluate`: compares systems by text metrics, models by tasks, and scores of rows with retraining;
+//! reports scores of rows with their texts.
 
 mod asked;
 mod attribution;

@@ -207,7 +207,8 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Options that name a model, and what each is; others of the name, such as that of a checkpoint in a store, have no role.
+/// Options that name a model, and what each is; others of the name, such as that of a checkpoint in a store,
+/// have no role.
 const MODELS: [(&str, &str); 4] =
     [("model", "model"), ("adapter", "adapter"), ("checkpoints", "checkpoint"), ("checkpoint", "checkpoint")];
 

@@ -22,8 +22,8 @@ use crate::models::folder_error;
 use crate::options::steps;
 use crate::texts;
 
-/// The precision that losses are computed in, whatever the models are trained in: less of it hides how the models
-/// differ.
+/// The precision that losses are computed in, whatever the models are trained in: less of it hides how the
+/// models differ.
 pub const PRECISION_OF_LOSSES: Compute = Compute::F32;
 
 /// Refuses runs of which a ground truth has none.

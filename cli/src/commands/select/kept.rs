@@ -1,8 +1,8 @@
 //! Resume notes of an unfinished `--each target`: the selections that are finished, which the same command skips.
 //!
 //! Invariants
-//! - a note lies next to a target's files from before the first of them appears until all targets have theirs: what is there
-//!   at a kill is known to be of this command
+//! - a note lies next to a target's files from before the first of them appears until all targets have theirs:
+//!   what is there at a kill is known to be of this command
 //! - it counts only for the same flags and inputs, and as long as the files are as they were written
 //! - the note of the first target is removed last, and holds those of the others before any of them is removed
 
@@ -90,8 +90,8 @@ impl Kept {
         Ok(if is_own && there.iter().any(Option::is_some) { Found::Begun } else { Found::Nothing })
     }
 
-    /// Notes the versions that the files will have. `placing`: of each where its bytes are now, and its place; `refused`:
-    /// why there is no selection among them.
+    /// Notes the versions that the files will have. `placing`: of each where its bytes are now, and its place;
+    /// `refused`: why there is no selection among them.
     pub(super) fn begin<'a>(
         &self,
         placing: impl Iterator<Item = (&'a Path, &'a Path)>,
@@ -182,7 +182,8 @@ fn version(path: &Path) -> Result<Option<String>> {
     Versions::new(base.to_owned()).of(&Resource::Path(path.to_owned()))
 }
 
-/// Digest of the flags and of the inputs. Features that a cascade itself computes for its pool are not among the inputs.
+/// Digest of the flags and of the inputs. Features that a cascade itself computes for its pool are not among
+/// the inputs.
 fn asked(context: &Context, args: &SelectArgs) -> Result<String> {
     let store = || context.store_path().map(Path::to_owned);
     let mut reads = Vec::new();
