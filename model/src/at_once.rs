@@ -1,4 +1,4 @@
-//! How much is computed at once where a device's memory is too little for all.
+//! Limits of what is computed at once, for a device whose memory is too little for all.
 //!
 //! Invariants
 //! - calls beside each other become fewer first, which changes no bit of what they compute; then batches become smaller

@@ -1,4 +1,4 @@
-//! What an engine computes, without the type of its backend.
+//! Operations of a curvature engine, without the type of its backend.
 
 use gstore_curvature::ModuleFactors;
 use gstore_model::Backend;

@@ -1,4 +1,4 @@
-//! What an engine is asked to compute, and what it gives.
+//! Options of a gradient engine, what is wanted of a batch, and the results of a sample.
 
 use gstore_model::{Keep, Reduction};
 

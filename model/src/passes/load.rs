@@ -1,4 +1,4 @@
-//! What puts a model on a backend is given, and why it could not.
+//! Inputs of loading a model onto a backend, and errors of it.
 
 use crate::architectures::{Decoder, Param};
 use crate::at_once::OutOfMemory;

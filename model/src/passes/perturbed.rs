@@ -1,4 +1,4 @@
-//! What a perturbed objective starts from: it compares a model's logits with those of a starting point.
+//! Starting point of a perturbed objective, which compares a model's logits with those there.
 
 use super::forward::Forward;
 use super::model::Model;

@@ -1,4 +1,4 @@
-//! What is projected of one module: its shape, the matrices of both sides, what is kept of its eigenbasis.
+//! Modules as projections take them: shapes, the matrices of both sides, kept blocks of an eigenbasis.
 
 mod eigen;
 mod module;

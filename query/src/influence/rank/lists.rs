@@ -1,4 +1,4 @@
-//! What the rankings of a pass are of, and scoring rows for all of them.
+//! Rankings of a pass: how the values of a row become a score for each, and scoring rows for all of them.
 
 use super::collect::{Collector, finish, shared};
 use crate::error::QueryError;
