@@ -122,7 +122,7 @@ fn layers_in_bytes_take_a_byte_a_weight() {
     drop(other);
 }
 
-/// No weight that is no number hides among bytes, and rows of zeros stay zeros.
+/// Products with weights that are not finite are NaN, and rows of zeros stay zeros.
 #[test]
 fn layers_in_bytes_keep_what_is_no_number() {
     let on = cuda(Compute::I8);

@@ -42,10 +42,11 @@ fn check_layer(weight: &[f32], out: usize, input: usize) -> Result<()> {
     })
 }
 
-/// The greatest magnitude of a byte: there is none for -128.
+/// The greatest magnitude of a byte: -128 is left out, whose opposite is no byte.
 const MOST: f32 = 127.0;
 
-/// The nearest bytes of each row, and what they are multiplied by. A row with a value that is no number is none.
+/// The nearest bytes of each row, and the scale that they are multiplied by. The scale of a row with a value that
+/// is not finite is NaN, and so are products with it.
 fn in_bytes(weight: &[f32], input: usize) -> (Vec<i8>, Vec<f32>) {
     let scale = |row: &[f32]| {
         let most = row.iter().fold(0.0f32, |most, value| most.max(value.abs()));
