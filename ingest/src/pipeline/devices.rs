@@ -31,14 +31,13 @@ pub(super) fn check(request: &IngestRequest) -> Result<(), IngestError> {
     }
     let names = gpu_names()?;
     // One that is not there is refused when it is opened, with what there is.
-    let name = |number: usize| names.get(number).map_or("", String::as_str);
-    let numbers = beside.iter().filter_map(|device| match device {
-        Device::Cuda(number) => Some(*number),
+    let Some(name) = names.get(number) else { return Ok(()) };
+    let other_model = |device: &Device| match device {
+        Device::Cuda(other) => names.get(*other).filter(|found| *found != name).map(|found| (*other, found)),
         Device::Cpu | Device::Candle(_) => None,
-    });
-    let there = |other: &usize| *other < names.len() && number < names.len();
-    match numbers.filter(there).find(|other| name(*other) != name(number)) {
-        Some(other) => unlike([number, other].map(|number| format!("GPU {number} ({})", name(number)))),
+    };
+    match beside.iter().find_map(other_model) {
+        Some(other) => unlike([(number, name), other].map(|(number, name)| format!("GPU {number} ({name})"))),
         None => Ok(()),
     }
 }
