@@ -36,9 +36,8 @@ mod work;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::ScopedJoinHandle;
 
-use gstore_core::{Cancel, Remedy};
+use gstore_core::{Cancel, Cancelled, Remedy, parallel};
 use gstore_store::{Job, RowSet, Snapshot, Store};
 
 pub use batches::{EncodedRow, RowBatches};
@@ -274,17 +273,11 @@ fn computers(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Vec
         let (kinds, dims) = (first.kinds.clone(), first.dims.clone());
         Ok(Computer { engine, kinds, dims, granularity: first.granularity })
     };
-    let others = std::thread::scope(|scope| {
-        let load = &beside;
-        let loading: Vec<_> =
-            request.beside.iter().map(|device| scope.spawn(move || load(*device))).collect();
-        let loaded = |thread: ScopedJoinHandle<'_, _>| match thread.join() {
-            Ok(computer) => computer,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        loading.into_iter().map(loaded).collect::<Result<Vec<Computer>, IngestError>>()
-    })?;
-    Ok(std::iter::once(first).chain(others).collect())
+    let load = |device: &Device| -> Result<_, Cancelled> { Ok(beside(*device)) };
+    let devices = &request.beside;
+    // Nothing cancels it.
+    let others = parallel::map(devices, 1, devices.len(), &Cancel::new(), load).unwrap_or_default();
+    std::iter::once(Ok(first)).chain(others).collect()
 }
 
 fn check_weights_of(engine: &Engine, checkpoint: &CheckpointPlan) -> Result<(), IngestError> {
