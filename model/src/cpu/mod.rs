@@ -39,6 +39,7 @@ pub use self::tensor::CpuTensor;
 
 #[cfg(test)]
 pub(crate) use self::gemm::counted;
+pub(crate) use self::gemm::transpose;
 
 use self::gemm::Kernels;
 use self::level::Simd;

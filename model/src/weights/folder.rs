@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use gstore_core::first_of;
 
 use crate::architectures::{Decoder, Param, Role};
+use crate::cpu;
 use crate::files::ModelError;
 use crate::files::TensorSet;
 
@@ -186,18 +187,8 @@ fn is_head(alias: &str) -> bool {
 
 /// The transpose of a row-major matrix.
 pub(super) fn transpose(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    /// Side of the squares that are moved at a time, so that both sides stay in the cache.
-    const SIDE: usize = 32;
     let mut out = vec![0.0; values.len()];
-    for first_row in (0..rows).step_by(SIDE) {
-        for first_col in (0..cols).step_by(SIDE) {
-            for row in first_row..rows.min(first_row + SIDE) {
-                for col in first_col..cols.min(first_col + SIDE) {
-                    out[col * rows + row] = values[row * cols + col];
-                }
-            }
-        }
-    }
+    cpu::transpose(values, cols, [rows, cols], &mut out, rows);
     out
 }
 

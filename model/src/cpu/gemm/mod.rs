@@ -34,6 +34,7 @@ pub(super) use self::operands::{Add, Destination, Extra, Left, Output, Panel, Ri
 pub(super) use self::pack::{Packed, Panels};
 pub(super) use self::product::{linear, multiply};
 pub(super) use self::sums::add_sums_of_rounded;
+pub(crate) use self::transpose::transpose;
 pub(super) use self::weights::{Format, Weights};
 
 use std::marker::PhantomData;

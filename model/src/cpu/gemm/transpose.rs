@@ -7,7 +7,7 @@ const BLOCK: usize = 16;
 
 /// Writes the transpose of `rows` rows of `cols` values: row `p` of `to`, of which each starts `to_stride` values
 /// behind the one before, begins with column `p`.
-pub(super) fn transpose(
+pub(crate) fn transpose(
     from: &[f32],
     stride: usize,
     [rows, cols]: [usize; 2],
