@@ -1,6 +1,4 @@
-//! What an iterative solve passes over: the rows that factors were fitted on, or a sample of them.
-
-use std::collections::BinaryHeap;
+//! Data of an iterative solve: the rows that factors were fitted on, or a sample of them.
 
 use gstore_core::{MIX_STEP, Remedy, RowSet, mix};
 use gstore_curvature::SolveLimits;
@@ -10,6 +8,7 @@ use gstore_store::Snapshot;
 use super::request::ScoreSolve;
 use crate::factors::error::FactorJobError;
 use crate::factors::stamp::FactorStamp;
+use crate::rows::Least;
 
 /// What a solve needs.
 pub(super) struct SolveData {
@@ -65,18 +64,15 @@ fn dataset(solve: &ScoreSolve, stamp: &FactorStamp) -> Result<String, FactorJobE
     }
 }
 
-/// So many of some rows: those with the lowest numbers of a generator that counts by seed and row.
+/// So many of some rows: those with the smallest keys, which are mixed once more than those of
+/// [`draw_key`](crate::rows::draw_key): with these a seed would draw other rows than it has drawn before.
 fn drawn(rows: &RowSet, most: u64, seed: u64) -> RowSet {
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
     let of_seed = mix(seed.wrapping_add(MIX_STEP));
-    let mut kept = BinaryHeap::new();
+    let mut least = Least::new(most);
     for row in rows.iter() {
-        kept.push((mix(of_seed ^ mix(row.wrapping_add(MIX_STEP))), row));
-        if kept.len() > most {
-            kept.pop();
-        }
+        least.push(mix(of_seed ^ mix(row.wrapping_add(MIX_STEP))), row);
     }
-    RowSet::from_rows(kept.into_iter().map(|(_, row)| row))
+    least.rows()
 }
 
 #[cfg(test)]
