@@ -70,9 +70,9 @@ impl Named {
 /// lists of ids, or as `id` one row of many records; its `kind`, `group`, `method`, `query` and `share` are
 /// those of [`SubsetKind`]. The pool is every row that is named. A record of `outputs` has `subset`, `query`,
 /// and `loss`, `margin` or `output`, which are better the larger they are but for the loss, and of which a
-/// margin stands alone; several of one subset and query are several runs. A removal leaves out
-/// its share of the pool. A subset has a row or has it not: one that lists a row twice is refused, since scores would
-/// count it once.
+/// margin stands alone; several of one subset and query are several runs. A removal leaves out its share of
+/// the pool. A subset has a row or has it not: one that lists a row twice is refused, since scores would count
+/// it once.
 ///
 /// # Errors
 /// Files that cannot be read, names that do not fit together, a whole pool that lacks rows, an output that is not finite
@@ -101,7 +101,7 @@ pub fn read_tables(subsets: &Path, outputs: &Path, cancel: &Cancel) -> Result<Tr
     Ok(Truth { pool, queries, subsets: list, signal, outputs: found })
 }
 
-/// Fails if a removal leaves out other than its share of the pool. Either way of rounding is right.
+/// Fails unless a removal leaves out its share of the pool, rounded up or down.
 fn check_share(named: &Named, subset: &Subset, pool: usize, path: &Path) -> Result<(), EvaluateError> {
     let (SubsetKind::Removed { share, .. } | SubsetKind::RemovedAtRandom { share }) = subset.kind else {
         return Ok(());
@@ -133,7 +133,7 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateErro
                 return Err(at.error(&format!("subset {name:?} has `{before}` before, and `{now}` here")));
             }
             Some(_) if form != Form::Id => return Err(at.error(&format!("subset {name:?} comes twice"))),
-            // One that says none is of the kind of the others.
+            // A record without a kind is of the kind of the first.
             Some(known) if known.kind != kind && given(&value, "kind").is_some() => {
                 let shown = |kind: &SubsetKind| serde_json::to_string(kind).unwrap_or_default();
                 let (before, now) = (shown(&known.kind), shown(&kind));
@@ -166,7 +166,7 @@ fn members(at: &At<'_>, value: &Value) -> Result<(Vec<String>, Form), EvaluateEr
     }
 }
 
-/// What a record says of itself. A cell of CSV that is empty says nothing.
+/// The value of a key; none where it is null or, as an empty cell of CSV, an empty text.
 fn given<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     value.get(key).filter(|given| !given.is_null() && given.as_str() != Some(""))
 }

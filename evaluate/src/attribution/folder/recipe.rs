@@ -11,8 +11,7 @@ use crate::error::EvaluateError;
 /// What recipes do not have that were noted before these keys were: it is not known of their models.
 const LATER: [&str; 2] = ["tokenizer", "template digest"];
 
-/// The precision of the losses, where it is not that of the models: versions that noted none computed them in
-/// that.
+/// The key of the precision of losses. Where a recipe lacks it, they were computed in that of the models.
 const OF_LOSSES: &str = "precision of losses";
 
 /// What differs between two recipes, but for what one of them does not know.
