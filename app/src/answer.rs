@@ -81,8 +81,8 @@ impl From<GivenError> for AnswerError {
 }
 
 impl AnswerError {
-    /// Covariances of losses were asked for as the labels of something that spares vectors; `of`: which products give
-    /// its labels.
+    /// The refusal of the method daunce for labels of a cascade or a prefilter; `of`: the vectors whose
+    /// products these are.
     pub(crate) fn no_labels_of_losses(of: &str) -> Self {
         Self::Usage(format!(
             "labels are scores of the method influence, products of {of}. The method daunce compares losses of an ensemble, \

@@ -50,7 +50,7 @@ impl Cascade {
         let all = self.source.gradients_at(self.source.checkpoints());
         let found = self.source.compute(store, all, &left, work)?;
         self.spent.gradients(found.measured);
-        // Beside those of the rounds, which lack nothing any more.
+        // Added to the rows of rounds, which have all gradients and are not computed again.
         let last = &mut self.report.last;
         last.rows = left.len();
         last.computed += found.rows.len();

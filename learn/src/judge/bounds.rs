@@ -1,9 +1,9 @@
-//! The level of confidence bounds, and numbers that they are computed with.
+//! Confidence level of the bounds on recall, and the sum and the search that they are computed with.
 
 /// Confidence of the bounds.
 pub(super) const CONFIDENCE: f64 = 0.95;
 
-/// ln of the sum of numbers that are given by theirs.
+/// The logarithm of a sum, from those of its terms.
 pub(super) fn ln_sum(terms: &[f64]) -> f64 {
     let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     most + terms.iter().map(|term| (term - most).exp()).sum::<f64>().ln()

@@ -150,7 +150,7 @@ impl ScoreFolder {
         }
         if path.exists() {
             let listed = fs_err::read_to_string(&path)?;
-            // Those of a user may begin with a byte order mark.
+            // A list that a user wrote may begin with a byte order mark.
             return match listed.trim_start_matches('\u{feff}').lines().eq(ids.iter().map(String::as_str)) {
                 true => Ok(()),
                 false => {

@@ -193,7 +193,7 @@ pub(super) fn kronfluence(
         .apart(request.form.per == ScorePer::Module, false)
         .aggregated(plan.how.sum_queries, request.form.summed);
     let folder = ScoreFolder::create(path, &arguments, &plan.arguments()).map_err(FactorJobError::other)?;
-    // Sums are of no row, or of no query, that has an id.
+    // A sum over rows, or over queries, has no id.
     if !request.form.summed {
         folder.settle_ids(ScoreSide::Train, &row_ids(plan)?).map_err(FactorJobError::other)?;
     }
