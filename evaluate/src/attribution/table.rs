@@ -71,8 +71,8 @@ impl Named {
 /// those of [`SubsetKind`]. The pool is every row that is named. A record of `outputs` has `subset`, `query`,
 /// and `loss`, `margin` or `output`, which are better the larger they are but for the loss, and of which a
 /// margin stands alone; several of one subset and query are several runs. A removal leaves out its share of
-/// the pool. A subset has a row or has it not: one that lists a row twice is refused, since scores would count
-/// it once.
+/// the pool. A subset has a row or has it not: one that lists a row twice is refused, since scores would
+/// count it once.
 ///
 /// # Errors
 /// Files that cannot be read, names that do not fit together, a whole pool that lacks rows, an output that is not finite
