@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use crate::pipeline::go;
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::{Value, json};
+
+use crate::staged::go;
 
 #[test]
 fn the_pipelines_of_the_project_can_be_planned() {

@@ -1,0 +1,107 @@
+//! Promise: a dry run shows what a pipeline would do and touches nothing, and mistakes are refused before anything runs.
+
+use serde_json::Value;
+
+use crate::staged::{FILE, alone, files, go, place, without_store, write, write_target};
+
+#[test]
+fn a_pipeline_runs_from_any_folder() {
+    let place = place();
+    fs_err::create_dir(place.path("sub")).expect("made");
+    fs_err::write(place.path("sub/c.jinja"), "{{ messages }}").expect("written");
+    let text = "[[stage]]\nname = 'score'\ncommand = 'generate'\nmodel = 'org/model'\ndata = '../target.jsonl'\n\
+        template = 'c.jinja'\nperplexity = true\noutput = 'o.csv'\n";
+    fs_err::write(place.path("sub/p.toml"), text).expect("written");
+    let plan = place.run(&["run", "sub/p.toml", "--dry-run"]);
+    assert!(plan.code == 0 && plan.stdout.contains("run   score"), "{}{}", plan.stdout, plan.stderr);
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_touches_nothing() {
+    let place = place();
+    let folder = place.path("");
+    let before = files(&folder);
+    let plan = place.run(&["run", "p.toml", "--dry-run"]);
+    assert_eq!(plan.code, 0, "{}", plan.stderr);
+    assert!(plan.stdout.contains("run   add-pool, since it has not run yet"), "{}", plan.stdout);
+    assert!(plan.stderr.contains("7 of 7 stages"), "{}", plan.stderr);
+    assert_eq!(files(&folder), before);
+
+    go(&place, &[]);
+    write_target(&place, 6);
+    let before = files(&folder);
+    let plan = place.json(&["run", "p.toml", "--dry-run", "--json"]);
+    assert_eq!(files(&folder), before);
+    let stage = |name: &str| {
+        let stages = plan["stages"].as_array().expect("stages");
+        stages.iter().find(|stage| stage["name"] == name).expect("planned").clone()
+    };
+    assert_eq!(stage("add-target")["why"], "target.jsonl has changed");
+    assert!(stage("best")["why"].as_str().expect("text").contains("runs before"));
+    assert_eq!(stage("warm")["action"], "skip");
+    assert!(stage("add-target")["seconds"].is_number());
+}
+
+#[test]
+fn a_dry_run_reads_no_config_file_as_the_stages_do_not() {
+    let place = place();
+    write(&place, &alone(2, ""));
+    fs_err::write(place.path("gstore.toml"), "[train]\noptim = \"none such\"\n").expect("written");
+    let plan = without_store(&place, &["--dry-run", "--json"]);
+    let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    assert!(plan["stages"][0]["disk"].is_string(), "{plan}");
+}
+
+#[test]
+fn mistakes_are_refused_before_anything_runs() {
+    let place = place();
+    for (from, to, says) in [
+        ("max-length = 64", "max-lenght = 64", "p.toml:20: `gstore train` has no option `max-lenght`"),
+        ("\"pool.jsonl\"", "\"pol.jsonl\"", "p.toml:16: stage warm: pol.jsonl is not there"),
+        ("top = 3", "", "p.toml:32: stage best"),
+        ("${steps}", "${step}", "did you mean `steps`"),
+        (
+            "run = \"warm\"\ndata = \"out/best.jsonl\"",
+            "model = \"out/warm\"\ndata = \"out/best.jsonl\"",
+            "p.toml:44: stage score: out/warm is no model, but has the checkpoints of a training",
+        ),
+        ("data = \"out/best.jsonl\"", "data = \"out/best.jsonl\"\nafter = \"nothing\"", "no such stage"),
+        ("data = \"${set}.jsonl\"", "data = \"${set}.jsonl\"\nafter = \"score\"", "circle"),
+    ] {
+        write(&place, &FILE.replace(from, to));
+        for more in [&[][..], &["--dry-run"]] {
+            let refused = place.run(&[&["run", "p.toml"][..], more].concat());
+            assert!(refused.code == 2 && refused.stderr.contains(says), "{says}: {}", refused.stderr);
+        }
+    }
+    let names: Vec<String> = files(&place.path("")).into_keys().collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    write(&place, FILE);
+    let refused = place.run(&["run", "p.toml", "--only", "wram"]);
+    assert!(refused.code == 2 && refused.stderr.contains("did you mean `warm`"), "{}", refused.stderr);
+}
+
+#[test]
+fn what_a_stage_would_be_refused_for_is_told_before_anything_runs() {
+    let place = place();
+    let with =
+        |more: &str| write(&place, &FILE.replace("max-length = 64", &format!("max-length = 64\n{more}")));
+    with("lora-targets = [\"v_porj\"]");
+    let plan = place.run(&["run", "p.toml", "--dry-run"]);
+    assert_eq!(plan.code, 2, "{}", plan.stderr);
+    assert!(plan.stdout.contains("      would be refused: no linear map"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("run   score, since"), "{}", plan.stdout);
+    let run = place.run(&["run", "p.toml"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    for said in [plan.stderr, run.stderr] {
+        assert!(said.contains("stage warm would be refused: ") && said.contains("ends in v_porj"), "{said}");
+    }
+    assert!(!place.path("p.state/journal.json").exists() && !place.path("out").exists());
+    // What follows from the options alone has its place in the file.
+    with("momentum = 0.9");
+    for more in [&["--dry-run"][..], &[]] {
+        let refused = place.run(&[&["run", "p.toml"][..], more].concat());
+        let says = "p.toml:12: stage warm: --momentum belongs to --optim sgd";
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{}", refused.stderr);
+    }
+}

@@ -1,0 +1,165 @@
+//! Promise: a pipeline goes on after a failure, Ctrl-C or kill -9.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gstore_store::vfs::{OsVfs, Vfs};
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::{Value, json};
+
+use crate::staged::{FILE, go, place, ran, write, write_target};
+
+#[test]
+fn a_failure_ends_the_run_and_the_same_command_goes_on() {
+    let place = place();
+    fs_err::write(place.path("target.jsonl"), "{\"id\": \"a\"\n").expect("written");
+    let failed = place.run(&["run", "p.toml"]);
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    for part in ["stage add-target failed: exit code ", ", error: ", " up to date, 1 failed, "] {
+        assert!(failed.stderr.contains(part), "{part}: {}", failed.stderr);
+    }
+    assert!(!place.path("out").exists());
+
+    // What does not need it can go on.
+    let others = place.run(&["run", "p.toml", "--keep-going", "--json"]);
+    assert_eq!(others.code, 1, "{}", others.stderr);
+    let summary: Value = serde_json::from_str(&others.stdout).expect("JSON");
+    let outcome = |name: &str| {
+        let stages = summary["stages"].as_array().expect("stages").iter();
+        stages.into_iter().find(|stage| stage["name"] == name).expect("there")["outcome"].clone()
+    };
+    assert_eq!(outcome("add-pool"), "up to date");
+    assert_eq!(outcome("features-pool"), "done");
+    assert_eq!(outcome("best"), "not run, since it needs add-target");
+    // A stage that needs one that was not run for a failure is not run either.
+    let left = ["features-target", "best", "score"];
+    assert!(left.iter().all(|name| outcome(name).to_string().contains("not run, ")), "{summary:#}");
+    assert_eq!((&summary["failed"], &summary["not_run"]), (&json!(1), &json!(left.len())));
+    assert_eq!((&summary["refused"], &summary["finished"]), (&json!(0), &json!(false)));
+
+    write_target(&place, 5);
+    assert_eq!(ran(&go(&place, &[])), ["add-target", "best", "features-target", "score"]);
+}
+
+/// The pipeline's training alone, long enough to be interrupted.
+fn long() -> Place {
+    let place = place();
+    write(&place, &FILE.replace("\nsteps = 2", "\nsteps = 60"));
+    place
+}
+
+/// Starts the pipeline, and waits until its training has written a checkpoint.
+fn started(place: &Place) -> Child {
+    let mut command = place.gstore(&["run", "p.toml", "--only", "warm"]);
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("started");
+    let begun = Instant::now();
+    while !place.path("out/warm/checkpoint-2").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no checkpoint");
+        if child.try_wait().expect("a state").is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+/// What the training gives that nothing interrupts.
+fn uninterrupted(place: &Place) -> Vec<u8> {
+    let mut train: Command = place.gstore(&["train", "--data", "pool.jsonl", "--lora-rank", "2"]);
+    train.args(["--max-steps", "60", "--save-steps", "2", "--max-length", "64", "--output", "whole"]);
+    train.args(["--run", "whole", "--model"]).arg(world::demo().join("model"));
+    binary::ok(&mut train);
+    fs_err::read(place.path("whole/checkpoint-60/adapter_model.safetensors")).expect("written")
+}
+
+#[test]
+fn a_killed_pipeline_goes_on() {
+    let place = long();
+    let mut child = started(&place);
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+    assert!(place.path("out/warm/checkpoint-2").exists(), "no checkpoint before the kill");
+    let ended = place.path("out/warm/checkpoint-60").exists();
+    let again = place.run(&["run", "p.toml", "--only", "warm"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    // On a machine so fast that the training was over before it could be told there is nothing to go on with.
+    if !ended {
+        let told = "stage warm of a run that was killed is still at work; stopping it";
+        assert!(again.stderr.contains(told), "{}", again.stderr);
+        let log = fs_err::read_to_string(place.path("p.state/logs/warm.log")).expect("a log");
+        let (_, second) = log[1..].split_once("# gstore ").expect("two runs");
+        assert!(second.contains("going on after step"), "{log}");
+    }
+    let trained = fs_err::read(place.path("out/warm/checkpoint-60/adapter_model.safetensors"));
+    assert_eq!(trained.expect("written"), uninterrupted(&place));
+    assert!(ran(&go(&place, &["--only", "warm"])).is_empty());
+}
+
+#[test]
+fn an_interrupted_pipeline_goes_on() {
+    let place = long();
+    let child = started(&place);
+    let pid = rustix::process::Pid::from_child(&child);
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+    let stopped: binary::Finished = child.wait_with_output().expect("ends").into();
+    // On a machine so fast that the training was over before it could be told there is nothing to go on with.
+    if !place.path("out/warm/checkpoint-60").exists() {
+        assert_eq!(stopped.code, 130, "{}", stopped.stderr);
+        let plan = place.ok(&["run", "p.toml", "--only", "warm", "--dry-run"]);
+        assert!(plan.contains("since its last run was stopped"), "{plan}");
+    }
+    assert_eq!(place.run(&["run", "p.toml", "--only", "warm"]).code, 0);
+    let trained = fs_err::read(place.path("out/warm/checkpoint-60/adapter_model.safetensors"));
+    assert_eq!(trained.expect("written"), uninterrupted(&place));
+}
+
+#[test]
+fn an_interrupt_while_the_run_of_a_former_training_is_dropped_is_no_failure() {
+    let place = place();
+    go(&place, &["--only", "warm"]);
+    // The drop waits for another process that writes to the store.
+    let writer = OsVfs.lock(&place.path("store/LOCK"), false).expect("opened").expect("free");
+    let other = ["run", "p.toml", "--only", "warm", "--set", "steps=3"];
+    let mut command = place.gstore(&other);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("started");
+    let (log, begun) = (place.path("p.state/logs/warm.log"), Instant::now());
+    while !fs_err::read_to_string(&log).expect("a log").contains("# gstore drop run") {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no drop");
+        assert!(child.try_wait().expect("a state").is_none(), "ended before it was told to");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("told");
+    let stopped: binary::Finished = child.wait_with_output().expect("ends").into();
+    assert_eq!(stopped.code, 130, "{}", stopped.stderr);
+    assert!(
+        stopped.stderr.contains("\nstopped; ") && !stopped.stderr.contains("failed"),
+        "{}",
+        stopped.stderr
+    );
+    drop(writer);
+    place.ok(&other);
+    assert!(place.path("out/warm/checkpoint-3").exists());
+    assert!(ran(&go(&place, &other[2..])).is_empty());
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_a_stage_of_a_killed_run() {
+    let place = place();
+    fs_err::create_dir(place.path("p.state")).expect("made");
+    // As the stage holds it.
+    let stage = fs_err::File::create(place.path("p.state/stage.lock")).expect("made").into_file();
+    stage.lock().expect("locked");
+    let mut command = place.gstore(&["run", "p.toml"]);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("started");
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("waiting for the end of a stage")));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("told");
+    let ended = child.wait().expect("ends");
+    let said: Vec<String> = said.collect();
+    assert_eq!(ended.code(), Some(130), "{said:?}");
+    assert!(said.iter().any(|line| line.starts_with("stopped; a stage")), "{said:?}");
+}

@@ -1,0 +1,24 @@
+//! Ground truths by retraining small models, and files beside them.
+
+use std::process::Command;
+
+use gstore_tests::place::Place;
+use gstore_tests::world;
+
+pub fn write(place: &Place, name: &str, text: &str) {
+    fs_err::write(place.path(name), text).expect("written");
+}
+
+pub fn read(place: &Place, name: &str) -> String {
+    fs_err::read_to_string(place.path(name)).expect("written")
+}
+
+pub fn retrain(place: &Place, truth: &str, more: &[&str]) -> Command {
+    let mut command = place.gstore(&["evaluate", "retrain", "--truth", truth, "--max-length", "64"]);
+    command.args(["--max-steps", "2", "--batch-size", "4", "--learning-rate", "0.01", "--lora-rank", "2"]);
+    command.arg("--model").arg(world::demo().join("model")).args(more);
+    command
+}
+
+pub const DRAW: [&str; 8] =
+    ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--count", "3", "--fraction", "0.5"];
