@@ -1,4 +1,4 @@
-//! What a garbage collection is asked for.
+//! Options of a garbage collection.
 
 use std::time::Duration;
 

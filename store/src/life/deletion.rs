@@ -1,4 +1,4 @@
-//! What a deletion of rows is asked for, and what it gives.
+//! Options and outcome of a deletion of rows.
 
 use crate::error::Changed;
 use crate::manifest::DatasetPart;

@@ -1,4 +1,4 @@
-//! What is told of an ensemble: while it is trained, and at its end.
+//! Observers and outcomes of the jobs of an ensemble.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
