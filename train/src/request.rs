@@ -255,7 +255,9 @@ impl TrainRequest {
         } = &self.steps;
         if self.compute.precision == Precision::I8 {
             return Err(TrainError::Option(
-                "weights that are trained cannot be bytes, which steps are too small for: take bf16, tf32 or f32".to_owned(),
+                "weights that are trained cannot be bytes, since the changes of a step are too small for them: take \
+                 bf16, tf32 or f32"
+                    .to_owned(),
             ));
         }
         let is_share = |v: f64| (0.0..1.0).contains(&v);
