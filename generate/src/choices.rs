@@ -117,12 +117,7 @@ fn run<B: Backend>(
         let of_piece = |(): &mut (), piece: usize| {
             let piece = pieces[piece];
             let lengths: Vec<usize> = piece.iter().map(|question| asked[*question].tokens()).collect();
-            let mut records = Vec::with_capacity(piece.len());
-            at_once.in_parts(&lengths, |part| {
-                records.extend(score(&loaded, questions, &asked, &piece[part])?);
-                Ok::<(), GenerateError>(())
-            })?;
-            Ok::<_, GenerateError>(records)
+            at_once.values_in_parts(&lengths, |part| score(&loaded, questions, &asked, &piece[part]))
         };
         scored = ordered(
             pieces.len(),

@@ -202,12 +202,7 @@ fn run<B: Backend>(
     let of_piece = |(): &mut (), piece: usize| {
         let texts = pieces[piece];
         let lengths: Vec<usize> = texts.iter().map(|(_, text)| text.ids.len()).collect();
-        let mut scores = Vec::with_capacity(texts.len());
-        at_once.in_parts(&lengths, |part| {
-            scores.extend(score(&model, &encoder, &texts[part])?);
-            Ok::<(), GenerateError>(())
-        })?;
-        Ok::<_, GenerateError>(scores)
+        at_once.values_in_parts(&lengths, |part| score(&model, &encoder, &texts[part]))
     };
     let scored = ordered(
         pieces.len(),

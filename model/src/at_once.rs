@@ -164,6 +164,23 @@ impl AtOnce {
         Ok(())
     }
 
+    /// Values of the samples of a batch, computed as by [`AtOnce::in_parts`], in their order.
+    ///
+    /// # Errors
+    /// As [`AtOnce::retry`].
+    pub fn values_in_parts<T, E: OutOfMemory>(
+        &self,
+        lengths: &[usize],
+        mut compute: impl FnMut(Range<usize>) -> Result<Vec<T>, E>,
+    ) -> Result<Vec<T>, E> {
+        let mut all = Vec::with_capacity(lengths.len());
+        self.in_parts(lengths, |part| {
+            all.extend(compute(part)?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
     /// What a user should know of it, if it became less since the last time; `option` sets the tokens of a
     /// batch, if there is one.
     pub fn note(&self, option: Option<&str>) -> Option<String> {

@@ -51,14 +51,12 @@ pub(super) fn pass(
     let compute = |_: usize, batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
         cancel.check()?;
         let lengths: Vec<usize> = batch.iter().map(Tokens::len).collect();
-        let mut scores = Vec::with_capacity(batch.len());
-        engine.at_once().in_parts(&lengths, |part| {
+        let scores = engine.at_once().values_in_parts(&lengths, |part| {
             let part = &batch[part];
             let values = of_rows((plan, engine), against, per, part, kernel);
             let values = values.map_err(|error| of_row(plan, part, error))?;
             let of_sample = |(sample, values): (&Tokens, Vec<f64>)| RowScores { row: sample.row, values };
-            scores.extend(part.iter().zip(values).map(of_sample));
-            Ok::<(), FactorJobError>(())
+            Ok::<_, FactorJobError>(part.iter().zip(values).map(of_sample).collect())
         })?;
         plan.seen.add(&batch);
         Ok(scores)
