@@ -20,19 +20,15 @@ const F32: f32 = 1e-5;
 const TF32: f32 = 5e-3;
 const BF16: f32 = 2e-2;
 
-/// The backend of the first device, opened once.
+/// The backend of the first device, opened once in each precision.
 fn cuda(precision: Precision) -> Cuda<Driver> {
-    static OPEN: OnceLock<[Cuda<Driver>; 3]> = OnceLock::new();
-    let all = OPEN.get_or_init(|| {
-        let driver = Cuda::open(0, Precision::Single).unwrap();
-        [driver.with_precision(Precision::Tf32), driver.with_precision(Precision::Bf16), driver]
-    });
-    let [tf32, bf16, single] = all;
-    match precision {
-        Precision::Single => single.clone(),
-        Precision::Tf32 => tf32.clone(),
-        Precision::Bf16 => bf16.clone(),
-    }
+    static OPEN: [OnceLock<Cuda<Driver>>; 3] = [const { OnceLock::new() }; 3];
+    let place = match precision {
+        Precision::Single => 0,
+        Precision::Tf32 => 1,
+        Precision::Bf16 => 2,
+    };
+    OPEN[place].get_or_init(|| Cuda::open(0, precision).unwrap()).clone()
 }
 
 macro_rules! on_the_device {
@@ -101,7 +97,7 @@ fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
     for folder in models::folders() {
         models::agree(&folder, cuda(Precision::Single), 1e-4);
         models::agree(&folder, cuda(Precision::Bf16), 5e-2);
-        models::agree(&folder, cuda(Precision::Bf16).with_precision(Compute::I8), 2e-1);
+        models::agree(&folder, Cuda::open(0, Compute::I8).unwrap(), 2e-1);
         println!(
             "table | {} | as on the CPU in f32, to 5 % in bf16 and to 20 % with weights as bytes",
             folder.display()
