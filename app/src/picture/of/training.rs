@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_model::weights::{LogEntry, TrainerError, TrainerState};
+use gstore_model::weights::{LogEntry, TrainerError, TrainerState, named_as_checkpoints};
 
 use super::super::scale::number;
 use super::super::{Axis, Body, Panel, Picture, Series};
@@ -96,18 +96,10 @@ impl TrainingLog {
     }
 }
 
-/// The checkpoint with the highest step; none of a folder that is not there.
+/// The checkpoint with the highest step that has a log.
 fn newest(folder: &Path) -> Result<Option<PathBuf>, std::io::Error> {
-    let mut found: Option<(u64, PathBuf)> = None;
-    for entry in fs_err::read_dir(folder)? {
-        let path = entry?.path();
-        let step = path.file_name().and_then(|name| name.to_str()?.strip_prefix("checkpoint-")?.parse().ok());
-        let Some(step) = step.filter(|_| path.join("trainer_state.json").is_file()) else { continue };
-        if found.as_ref().is_none_or(|(best, _)| *best < step) {
-            found = Some((step, path));
-        }
-    }
-    Ok(found.map(|(_, path)| path))
+    let mut found = named_as_checkpoints(folder)?.into_iter().rev().map(|(_, path)| path);
+    Ok(found.find(|path| path.join("trainer_state.json").is_file()))
 }
 
 /// Loss, learning rate and gradient norm by step, of all trainings in the same axes.
