@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Command;
-use gstore_model::weights::checkpoints_in;
+use gstore_model::weights::{checkpoints_in, has_config};
 use gstore_store::{Store, nearest};
 
 use super::resource::{is_pattern, unnamed};
@@ -225,10 +225,11 @@ fn check_models(stages: &[Stage], calls: &[Call], base: &Path) -> Result<()> {
         {
             let value = if *what == "checkpoint" { unnamed(value) } else { value.as_str() };
             let folder = base.join(value);
-            let is_one = ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).exists());
             let last = match checkpoints_in(&folder).pop() {
                 Some(last) => last.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                None if !is_one && is_trained(&Resource::path(base, value)) => "checkpoint-N".to_owned(),
+                None if !has_config(&folder) && is_trained(&Resource::path(base, value)) => {
+                    "checkpoint-N".to_owned()
+                }
                 None => continue,
             };
             let setting = stage.says.settings.iter().find(|setting| setting.key == *key);

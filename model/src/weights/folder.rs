@@ -10,10 +10,15 @@ use crate::cpu;
 use crate::files::ModelError;
 use crate::files::TensorSet;
 
+/// Whether a folder is a model or an adapter itself, as its configuration says.
+pub fn has_config(folder: &Path) -> bool {
+    ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).exists())
+}
+
 /// The folders `checkpoint-N` in the output folder of a training, by N; none of a folder that is a model or an
 /// adapter itself.
 pub fn checkpoints_in(folder: &Path) -> Vec<PathBuf> {
-    if ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).exists()) {
+    if has_config(folder) {
         return Vec::new();
     }
     let found = named_as_checkpoints(folder).unwrap_or_default();
