@@ -72,8 +72,9 @@ pub(super) async fn plan(
     tables: &[String],
 ) -> Result<Planned, SqlError> {
     let correlated = Correlated::of(&statement);
-    let (names, decimals) = (Names::of(&mut statement), Mixed::decimals(&mut statement));
-    let logical = logical(state, statement, tables).await.map_err(|error| names.of_plan(error))?;
+    let names = named(&mut statement)?;
+    let decimals = Mixed::decimals(&mut statement);
+    let logical = meant(state, statement, &names, tables).await.map_err(|error| names.of_plan(error))?;
     let logical = match window {
         Some(window) => window.of(logical)?,
         None => logical,
@@ -114,12 +115,26 @@ pub(super) async fn logical(
     mut statement: Statement,
     tables: &[String],
 ) -> Result<LogicalPlan, SqlError> {
-    let translate = |e| SqlError::from_datafusion(e, tables);
-    if let Some(query) = shows::query_of(&statement) {
-        statement = dialect::parse(&query)?;
+    let names = named(&mut statement)?;
+    meant(state, statement, &names, tables).await
+}
+
+/// The names of a statement before anything is put into other words; in the place of SHOW stands its query.
+fn named(statement: &mut Statement) -> Result<Names, SqlError> {
+    if let Some(query) = shows::query_of(statement) {
+        *statement = dialect::parse(&query)?;
     }
-    // Before anything is put into other words.
-    let names = Names::of(&mut statement);
+    Ok(Names::of(statement))
+}
+
+/// What a statement with these names means.
+async fn meant(
+    state: &SessionState,
+    mut statement: Statement,
+    names: &Names,
+    tables: &[String],
+) -> Result<LogicalPlan, SqlError> {
+    let translate = |e| SqlError::from_datafusion(e, tables);
     let all = state.config().get_extension::<Tables>();
     if let Some(all) = &all {
         views::expand(&mut statement, &all.snapshot)?;
