@@ -27,7 +27,7 @@ const OF_TIMES: [&str; 4] = ["date_bin", "date_diff", "date_part", "date_trunc"]
 /// A column that is compared with a value of another type, or read as one; or what is cast to a DECIMAL.
 #[derive(Debug, Clone)]
 pub(super) struct Mixed {
-    /// Empty for what is cast to a DECIMAL, which may be no column.
+    /// Empty where what is cast to a DECIMAL is no column.
     column: String,
     /// Line and column in the statement.
     place: Option<(u64, u64)>,
@@ -77,12 +77,14 @@ impl Mixed {
         let mut found = Vec::new();
         let Some(sql) = inner(statement) else { return found };
         let _ = visit_expressions(&*sql, |expr: &ast::Expr| {
-            if let ast::Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, data_type, .. } = expr
+            if let ast::Expr::Cast {
+                kind: CastKind::Cast | CastKind::DoubleColon, expr: of, data_type, ..
+            } = expr
                 && let Some((digits, behind)) = decimal(data_type)
                 && found.len() < MOST
             {
                 let (start, value) = (expr.span().start, Value::Decimal(digits, behind));
-                found.push(Self { column: String::new(), place: Some((start.line, start.column)), value });
+                found.push(Self { column: named(of), place: Some((start.line, start.column)), value });
             }
             ControlFlow::<()>::Continue(())
         });
@@ -92,12 +94,13 @@ impl Mixed {
     /// The error about a value that is no number or no time, or that a DECIMAL has no room for, by the comparison or
     /// cast that it is of.
     pub(super) fn explain(all: &[Self], error: SqlError) -> SqlError {
-        if let Some((_, end)) = error.message().split_once(NO_ROOM) {
+        if let Some((value, end)) = error.message().split_once(NO_ROOM) {
             let mut casts = all.iter().filter(|mixed| mixed.value.ends_at(end));
-            return match (casts.next().and_then(|cast| cast.place), casts.next()) {
-                (Some((line, place)), None) => error.at(line, place),
-                _ => error,
-            };
+            let (Some(cast), None) = (casts.next(), casts.next()) else { return error };
+            let of = if cast.column.is_empty() { String::new() } else { format!(" of `{}`", cast.column) };
+            let worded = format!("{value}{of}{NO_ROOM}{end}");
+            let (line, place) = cast.place.unwrap_or_default();
+            return error.worded(worded).at(line, place);
         }
         let is_meant = |mixed: &&Self| match (&mixed.value, error.text_of_number(), error.text_of_time()) {
             (Value::Text(value), Some(text), _) => value == text,
@@ -165,6 +168,17 @@ fn decimal(ty: &ast::DataType) -> Option<(u64, i64)> {
             ExactNumberInfo::PrecisionAndScale(digits, behind) => Some((*digits, *behind)),
         },
         _ => None,
+    }
+}
+
+/// The name of what is a column; nothing of any other expression.
+fn named(expr: &ast::Expr) -> String {
+    match expr {
+        ast::Expr::Identifier(name) => name.value.clone(),
+        ast::Expr::CompoundIdentifier(parts) => {
+            parts.last().map(|name| name.value.clone()).unwrap_or_default()
+        }
+        _ => String::new(),
     }
 }
 
