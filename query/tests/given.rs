@@ -249,12 +249,20 @@ fn rows_that_occur_in_a_dataset_are_marked_and_left_out() {
     assert_eq!(marks, [true, true, false, false, false, false, false]);
     assert_eq!(all.in_target(0, &[2, 1, 1], &GO).unwrap(), [false, true, true]);
     // Of any dataset, whatever the pools of the question are.
-    for of in [&all, &plan(&store, &ask("val", "val"))] {
+    let (others, own) = (plan(&store, &ask("val", "val")), plan(&store, &ask("pool", "pool")));
+    for (of, in_pool, in_val) in [
+        (&[&all][..], vec![0, 1], vec![0, 1, 2]),
+        (&[&others], vec![0, 1], vec![0, 1, 2]),
+        (&[&own], (0..7).collect(), vec![0]),
+        // Of several questions those that occur in any of their targets.
+        (&[&all, &own], (0..7).collect(), vec![0, 1, 2]),
+        (&[], vec![], vec![]),
+    ] {
         let found = |name: &str| {
-            let part = of.snapshot().dataset(name).unwrap().clone();
-            of.rows_in_target(&part, &GO).unwrap().iter().collect::<Vec<u64>>()
+            let part = all.snapshot().dataset(name).unwrap().clone();
+            rows_in_targets(of, &part, &GO).unwrap().iter().collect::<Vec<u64>>()
         };
-        assert_eq!((found("pool"), found("val")), (vec![0, 1], vec![0, 1, 2]));
+        assert_eq!((found("pool"), found("val")), (in_pool, in_val));
     }
 
     let without = InfluenceSpec { exclude_target: true, ..ask("pool", "val") };

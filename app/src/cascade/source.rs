@@ -11,7 +11,7 @@ use gstore_ingest::pipeline::{
 };
 use gstore_model::Reduction;
 use gstore_query::QueryError;
-use gstore_query::influence::{InfluenceSpec, Missing, Mode, Prepared};
+use gstore_query::influence::{InfluenceSpec, Missing, Mode, Prepared, rows_in_targets};
 use gstore_store::{EncodeFeature, RowSet, Snapshot, Store};
 
 use crate::answer::AnswerError;
@@ -157,7 +157,7 @@ impl Source {
             return Ok(RowSet::new());
         }
         let prepared = Prepared::new(snapshot, &self.among)?;
-        Ok(prepared.rows_in_target(snapshot.dataset(self.pool())?, work.cancel)?)
+        Ok(rows_in_targets(&[&prepared], snapshot.dataset(self.pool())?, work.cancel)?)
     }
 
     /// Name of the pool.

@@ -10,7 +10,9 @@ use gstore_core::content::Content;
 use gstore_core::{Kind, Remedy, first_of, many, many_of};
 use gstore_learn::judge::Reliability;
 use gstore_learn::{LearnError, Matrix, Passes};
-use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef, content_digest};
+use gstore_query::influence::{
+    InfluenceSpec, Missing, Prepared, Scored, TargetRef, content_digest, rows_in_targets,
+};
 use gstore_store::{RowSet, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -266,11 +268,8 @@ fn in_targets(
     work: &Work<'_>,
 ) -> Result<RowSet, AnswerError> {
     let part = snapshot.dataset(dataset)?;
-    let mut found = RowSet::new();
-    for prepared in asked.iter().filter(|prepared| prepared.spec().exclude_target) {
-        found = found.union(&prepared.rows_in_target(part, work.cancel)?);
-    }
-    Ok(found.intersection(&*snapshot.live_rows(part)?))
+    let asked: Vec<&Prepared> = asked.iter().filter(|prepared| prepared.spec().exclude_target).collect();
+    Ok(rows_in_targets(&asked, part, work.cancel)?.intersection(&*snapshot.live_rows(part)?))
 }
 
 /// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.
@@ -341,8 +340,9 @@ struct Said {
 impl Said {
     /// What a record says; none of one that has no text.
     fn of(record: &[u8]) -> Option<Self> {
-        let words = content_digest(record).ok()?;
-        let (scored, is_conversation) = match Content::read(record).ok()? {
+        let content = Content::read(record).ok()?;
+        let words = content_digest(&content);
+        let (scored, is_conversation) = match content {
             Content::Messages(messages) => (messages.iter().map(|message| message.scored).collect(), true),
             Content::PromptCompletion { .. } => (vec![false, true], false),
             Content::Text(_) => (vec![true], false),

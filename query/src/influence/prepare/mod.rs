@@ -32,7 +32,7 @@ use self::encoder::{Encoder, Given};
 use self::loss_sides::LossSides;
 use self::losses::LossOperands;
 use self::operands::Operands;
-use self::overlap::TargetContents;
+use self::overlap::{TargetContents, rows_in_targets};
 use self::target_rows::Target;
 use self::target_vectors::Shape;
 use crate::error::QueryError;
@@ -178,7 +178,7 @@ impl Prepared {
                 }
                 found.push(match self.spec().exclude_target {
                     false => live,
-                    true => Arc::new(live.difference(&self.rows_in_target(&side.dataset, cancel)?)),
+                    true => Arc::new(live.difference(&rows_in_targets(&[self], &side.dataset, cancel)?)),
                 });
             }
             Ok(found)

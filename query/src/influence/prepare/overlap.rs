@@ -24,22 +24,19 @@ use crate::influence::spec::GIVEN;
 const CHUNK: usize = 1024;
 
 /// Digest of what a record says: records of the same text or conversation have the same, whatever else is in them.
-///
-/// # Errors
-/// A record without a text.
-pub fn content_digest(record: &[u8]) -> Result<String, ContentError> {
+pub fn content_digest(content: &Content) -> String {
     // Lengths keep the parts apart, whatever is in them.
     let mut all = Vec::new();
     let mut part = |text: &str| {
         all.extend_from_slice(&(text.len() as u64).to_le_bytes());
         all.extend_from_slice(text.as_bytes());
     };
-    match Content::read(record)? {
-        Content::Text(text) => part(&text),
+    match content {
+        Content::Text(text) => part(text),
         Content::PromptCompletion { prompt, completion } => {
             for (role, text) in [(Role::User, prompt), (Role::Assistant, completion)] {
                 part(role.name());
-                part(&text);
+                part(text);
             }
         }
         Content::Messages(messages) => messages.iter().for_each(|message| {
@@ -47,13 +44,18 @@ pub fn content_digest(record: &[u8]) -> Result<String, ContentError> {
             part(&message.content);
         }),
     }
-    Ok(xxh3_hex(&all))
+    xxh3_hex(&all)
+}
+
+/// The same of a record as it is stored; an error of one without a text.
+fn record_digest(record: &[u8]) -> Result<String, ContentError> {
+    Ok(content_digest(&Content::read(record)?))
 }
 
 /// The same of a row of a dataset; `None` if it was stored without its record.
 fn digest_of_row(dataset: &str, row: u64, record: Option<&[u8]>) -> Result<Option<String>, QueryError> {
     let refused = |source| QueryError::Content { place: format!("row {row} of dataset `{dataset}`"), source };
-    record.map(content_digest).transpose().map_err(refused)
+    record.map(record_digest).transpose().map_err(refused)
 }
 
 /// The target's samples, as far as they can be recognised. Memory: about 100 bytes for each.
@@ -63,13 +65,45 @@ pub(super) struct TargetContents {
     rows: BTreeMap<String, RowSet>,
 }
 
-impl TargetContents {
-    fn has(&self, dataset: &str, row: u64, record: Option<&[u8]>) -> Result<bool, QueryError> {
-        if self.rows.get(dataset).is_some_and(|rows| rows.contains(row)) {
-            return Ok(true);
-        }
-        Ok(digest_of_row(dataset, row, record)?.is_some_and(|digest| self.digests.contains(&digest)))
+/// Whether a row occurs in any of some targets; its record is read once.
+fn occurs(
+    targets: &[&TargetContents],
+    dataset: &str,
+    (row, record): (u64, Option<&[u8]>),
+) -> Result<bool, QueryError> {
+    let has_row = |target: &&TargetContents| target.rows.get(dataset).is_some_and(|rows| rows.contains(row));
+    if targets.iter().any(has_row) {
+        return Ok(true);
     }
+    let digest = digest_of_row(dataset, row, record)?;
+    Ok(digest.is_some_and(|digest| targets.iter().any(|target| target.digests.contains(&digest))))
+}
+
+/// The rows of a dataset that occur in the target of any of some questions about one snapshot, be it one of their pools
+/// or not. Reads all its records, once.
+///
+/// # Errors
+/// As [`Prepared::in_target`].
+pub fn rows_in_targets(
+    questions: &[&Prepared],
+    dataset: &DatasetPart,
+    cancel: &Cancel,
+) -> Result<RowSet, QueryError> {
+    let Some(first) = questions.first() else { return Ok(RowSet::new()) };
+    let targets = questions.iter().map(|prepared| contents(prepared, cancel));
+    let targets = targets.collect::<Result<Vec<&TargetContents>, QueryError>>()?;
+    let mut found = Vec::new();
+    for batch in first.snapshot().samples(dataset)?.scan(&["row", "record"], None) {
+        check(cancel)?;
+        let batch = batch?;
+        let (numbers, records) = (row_numbers(&batch)?, records(&batch)?);
+        for (i, row) in numbers.iter().enumerate() {
+            if occurs(&targets, &dataset.name, (*row, value(records, i)))? {
+                found.push(*row);
+            }
+        }
+    }
+    Ok(RowSet::from_rows(found))
 }
 
 impl Prepared {
@@ -88,30 +122,10 @@ impl Prepared {
             let batch = samples.get(chunk, &["record"])?;
             let records = records(&batch)?;
             for (i, row) in chunk.iter().enumerate() {
-                found.push(target.has(&side.dataset.name, *row, value(records, i))?);
+                found.push(occurs(&[target], &side.dataset.name, (*row, value(records, i)))?);
             }
         }
         Ok(found)
-    }
-
-    /// The rows of a dataset that occur in the target, be it one of the pools or not. Reads all its records.
-    ///
-    /// # Errors
-    /// As [`Prepared::in_target`].
-    pub fn rows_in_target(&self, dataset: &DatasetPart, cancel: &Cancel) -> Result<RowSet, QueryError> {
-        let target = contents(self, cancel)?;
-        let mut found = Vec::new();
-        for batch in self.snapshot().samples(dataset)?.scan(&["row", "record"], None) {
-            check(cancel)?;
-            let batch = batch?;
-            let (numbers, records) = (row_numbers(&batch)?, records(&batch)?);
-            for (i, row) in numbers.iter().enumerate() {
-                if target.has(&dataset.name, *row, value(records, i))? {
-                    found.push(*row);
-                }
-            }
-        }
-        Ok(RowSet::from_rows(found))
     }
 }
 
@@ -122,7 +136,7 @@ fn contents<'a>(prepared: &'a Prepared, cancel: &Cancel) -> Result<&'a TargetCon
         let mut digests = HashSet::new();
         for (i, record) in prepared.spec().given.iter().enumerate() {
             let refused = |source| QueryError::Content { place: format!("{GIVEN} sample {}", i + 1), source };
-            digests.insert(content_digest(record.as_bytes()).map_err(refused)?);
+            digests.insert(record_digest(record.as_bytes()).map_err(refused)?);
         }
         let mut rows: BTreeMap<String, RowSet> = BTreeMap::new();
         let members = target_rows(snapshot, &prepared.inputs.asked, prepared.spec().by)?;
@@ -182,7 +196,7 @@ mod tests {
     use super::*;
 
     fn same(a: &str, b: &str) -> bool {
-        content_digest(a.as_bytes()).unwrap() == content_digest(b.as_bytes()).unwrap()
+        record_digest(a.as_bytes()).unwrap() == record_digest(b.as_bytes()).unwrap()
     }
 
     #[test]
@@ -210,7 +224,7 @@ mod tests {
     #[test]
     fn what_is_no_record_is_an_error() {
         for bad in ["", "{", "[]", "{}", r#"{"prompt":"x"}"#, r#"{"messages":3}"#, r#"{"text":null}"#] {
-            assert!(content_digest(bad.as_bytes()).is_err(), "{bad}");
+            assert!(record_digest(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }
