@@ -5,7 +5,7 @@ use serde::Serialize;
 /// Costs of a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cost {
-    /// Rows of the pool.
+    /// Rows of the pool, with those that occur in the target: they are filtered as the others are.
     pub rows: u64,
     /// Rows that were labelled.
     pub labelled: u64,
