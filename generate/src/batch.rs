@@ -249,7 +249,7 @@ impl<'a, B: Backend> Batch<'a, B> {
             GenerateError::NotFinite => {
                 let Prompt { row, id, .. } = prompt;
                 let sample = format!("sample {id:?} (row {row}), token {} of its answer", position + 1);
-                GenerateError::NotFiniteAt { sample, table: String::new() }
+                GenerateError::not_finite_at(sample)
             }
             other => other,
         })?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use gstore_core::{Cancelled, Remedy};
 use gstore_data::{EncodeError, SampleError};
-use gstore_model::weights::ModelError;
+use gstore_model::weights::{ModelError, NOT_NUMBERS};
 use gstore_model::{BackendError, LoadError, OutOfMemory};
 use gstore_store::AppendError;
 
@@ -67,15 +67,15 @@ pub enum GenerateError {
         by_model: bool,
     },
     /// Logits that are not numbers.
-    #[error("the model gives values that are not numbers")]
+    #[error("{}", NOT_NUMBERS)]
     NotFinite,
     /// The same, of a sample.
-    #[error("{sample}: the model gives values that are not numbers{table}")]
+    #[error("{sample}: {model}")]
     NotFiniteAt {
         /// The sample.
         sample: String,
-        /// The table of the model that has such values, for the end of the message.
-        table: String,
+        /// What is said of the model: which of its tables has such values.
+        model: String,
     },
     /// Answers to another request.
     #[error(
@@ -103,6 +103,13 @@ fn longer(by_model: &bool) -> String {
     match by_model {
         true => ", as many as the model has positions".to_owned(),
         false => format!("; {} allows more", Remedy::Option("max_length", "")),
+    }
+}
+
+impl GenerateError {
+    /// Values that are not numbers, of a sample.
+    pub(crate) fn not_finite_at(sample: String) -> Self {
+        GenerateError::NotFiniteAt { sample, model: NOT_NUMBERS.to_owned() }
     }
 }
 

@@ -6,7 +6,7 @@ use gstore_core::CheckpointId;
 use gstore_data::TextEncoder;
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::HostFactors;
-use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written, unsound_table};
+use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written, unsound_model};
 use gstore_model::{Backend, Model};
 
 use crate::error::GenerateError;
@@ -95,7 +95,7 @@ impl Opened {
     pub(crate) fn with_table(&self, error: GenerateError) -> GenerateError {
         match error {
             GenerateError::NotFiniteAt { sample, .. } => {
-                GenerateError::NotFiniteAt { sample, table: unsound_table(&self.folder) }
+                GenerateError::NotFiniteAt { sample, model: unsound_model(&self.folder) }
             }
             other => other,
         }

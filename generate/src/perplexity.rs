@@ -288,7 +288,7 @@ fn score<B: Backend>(
         let scores: Vec<TokenScore> = scores.collect();
         if let Some(score) = scores.iter().find(|score| !score.log_probability.is_finite()) {
             let sample = format!("{sample}, token {} of it", score.position + 1);
-            return Err(GenerateError::NotFiniteAt { sample, table: String::new() });
+            return Err(GenerateError::not_finite_at(sample));
         }
         let (row, id, tokens) = (sample.row, sample.id.clone(), text.ids.len());
         Ok(TextScore { row, id, tokens, truncated: text.truncated, scores })

@@ -96,7 +96,8 @@ fn copies_whose_start_gives_no_numbers_leave_nothing() {
     let args = ["daunce", "train", "--data", "pool.jsonl", "--models", "2", "--steps", "2"];
     let more = ["--batch-size", "4", "--max-length", "64", "--output", "runs/copies", "--model"];
     let refused = binary::run(place.gstore(&args).args(more).arg(&model));
-    let says = "the model that all start from gives NaN";
+    let says = "is NaN before any weight was changed: the model gives values that are not numbers: \
+                model.embed_tokens.weight of ";
     assert!(refused.code != 0 && refused.stderr.contains(says), "{}", refused.stderr);
     assert!(!place.path("runs").exists() && !place.path("store").exists());
 }
@@ -119,7 +120,8 @@ fn a_loss_that_is_no_number_is_told_with_its_sample_and_not_stored() {
     ] {
         let refused = ingest(&place, &model, features);
         let says = format!(
-            "row 0 (id \"s0\") of dataset `pool`: {what} is NaN at checkpoint `base`: the model gives"
+            "row 0 (id \"s0\") of dataset `pool`: {what} is NaN at checkpoint `base`: the model gives values that are not \
+             numbers: model.embed_tokens.weight of "
         );
         assert!(refused.code == 1 && refused.stderr.contains(&says), "{features:?}: {}", refused.stderr);
         assert!(is_empty(), "{features:?}");

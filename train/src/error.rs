@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use gstore_core::{Cancelled, Remedy, is_of_full_disk};
 use gstore_data::{EncodeError, SampleError};
-use gstore_model::weights::{ModelError, MomentsError, TorchError, TrainerError};
+use gstore_model::weights::{
+    ModelError, ModelFolder, MomentsError, NOT_NUMBERS, TorchError, TrainerError, unsound_model,
+};
 use gstore_model::{BackendError, LoadError, OutOfMemory};
 
 /// Why a training could not begin or go on.
@@ -124,16 +126,16 @@ pub enum TrainError {
     },
     /// A loss or a gradient that is no number before the first step changed a weight: no rate is at fault.
     #[error(
-        "{found} is {value} before any weight was changed: the model gives values that are not numbers{table}\n  its weights \
-         are damaged, or it was trained with a rate that was too high: give another model, or a checkpoint before it"
+        "{found} is {value} before any weight was changed: {model}\n  \
+         its weights are damaged, or it was trained with a rate that was too high: give another model, or a checkpoint before it"
     )]
     Unsound {
         /// What, and of which step.
         found: String,
         /// What it is.
         value: f64,
-        /// The table of the model that has such values, for the end of the message.
-        table: String,
+        /// What is said of the model: which of its tables has such values.
+        model: String,
     },
     /// No space is left. What was unfinished is removed.
     #[error("{source}\n  the disk is full; {safe}")]
@@ -186,6 +188,21 @@ impl TrainError {
     /// What is not finite after `step` steps.
     pub(crate) fn after(step: u64, what: &str, value: f64) -> Self {
         TrainError::NotFinite { found: format!("after step {step} {what}"), value, last: String::new() }
+    }
+
+    /// What is not finite before a weight was changed.
+    pub(crate) fn before_any(found: String, value: f64) -> Self {
+        TrainError::Unsound { found, value, model: NOT_NUMBERS.to_owned() }
+    }
+
+    /// The same with the table of the model that training begins with, if it is at fault; none from scratch.
+    pub(crate) fn of_model(self, base: Option<&ModelFolder>) -> Self {
+        match (self, base) {
+            (TrainError::Unsound { found, value, .. }, Some(base)) => {
+                TrainError::Unsound { found, value, model: unsound_model(base) }
+            }
+            (error, _) => error,
+        }
     }
 
     /// The same with what is there and what to do, if the disk is full.

@@ -44,7 +44,7 @@ pub(super) fn score<B: Backend>(
         let id = &questions[*question].id;
         if of.iter().any(|sum| !sum.is_finite()) {
             let sample = format!("question {id:?}");
-            return Err(GenerateError::NotFiniteAt { sample, table: String::new() });
+            return Err(GenerateError::not_finite_at(sample));
         }
         let tokens: Vec<usize> = asked[*question].options.iter().map(|part| part.tokens.len()).collect();
         Ok((*question, json!({ "id": id, "log_likelihoods": of, "tokens": tokens })))

@@ -15,7 +15,7 @@ use gstore_core::CheckpointId;
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::HostFactors;
 use gstore_model::params::{TensorSpec, total_len};
-use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_model::weights::{Adapter, ModelFolder, NOT_NUMBERS, checkpoint_id, unsound_model};
 use gstore_model::{AtOnce, LoadError, Model, PackedSample};
 
 /// Where a checkpoint's weights are, and which of them are differentiated.
@@ -128,6 +128,12 @@ impl Engine {
     /// Identity of the checkpoint.
     pub fn checkpoint_id(&self) -> &CheckpointId {
         &self.id
+    }
+
+    /// What is said of the model where its outputs are no numbers.
+    pub fn unsound_model(&self) -> String {
+        let folder = ModelFolder::open(&self.source.model);
+        folder.map_or_else(|_| NOT_NUMBERS.to_owned(), |folder| unsound_model(&folder))
     }
 
     /// What the model computes.

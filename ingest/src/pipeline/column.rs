@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use gstore_model::weights::NOT_NUMBERS;
 use gstore_store::{CELL_ROWS, FeatureReader, RowFlags};
 
 use super::IngestError;
@@ -44,7 +45,8 @@ impl Offsets {
             return Ok(f32::NAN);
         }
         if !loss.is_finite() {
-            return Err(IngestError::Diverged { checkpoint: self.checkpoint.clone(), loss, row });
+            let (checkpoint, model) = (self.checkpoint.clone(), NOT_NUMBERS.to_owned());
+            return Err(IngestError::Diverged { checkpoint, loss, row, model });
         }
         let offset = row.checked_sub(self.first).and_then(|at| self.values.get(at as usize));
         Ok(loss - offset.copied().filter(|offset| offset.is_finite()).unwrap_or(0.0))

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use gstore_core::Cancel;
 use gstore_core::parallel::{self, Give};
+use gstore_model::weights::NOT_NUMBERS;
 use gstore_store::{Granularity, Job, RowSet, SegmentWriter};
 
 use super::column::Offsets;
@@ -105,7 +106,8 @@ pub fn run_checkpoint(
     };
     let threads = threads.max(1);
     let prepare = |give: Give<'_, Task>| produce(work, preparer, give, cancel);
-    parallel::pipeline(threads, ahead(threads) as usize, prepare, compute, write)?;
+    let ran = parallel::pipeline(threads, ahead(threads) as usize, prepare, compute, write);
+    ran.map_err(|error| with_model(error, computers))?;
     if windows == work.windows.len() {
         return Ok((Ending::Finished, rows));
     }
@@ -125,9 +127,22 @@ fn of_sample(
 ) -> IngestError {
     let (dataset, checkpoint) = (request.dataset.clone(), work.checkpoint.clone());
     match preparer.id_of(row) {
-        Ok(id) => IngestError::Unsound { dataset, row, id, checkpoint, what, value },
+        Ok(id) => {
+            let model = NOT_NUMBERS.to_owned();
+            IngestError::Unsound { dataset, row, id, checkpoint, what, value, model }
+        }
         Err(error) => error,
     }
+}
+
+/// An error of values that are no numbers, with the table of the model that has some.
+fn with_model(mut error: IngestError, computers: &[Computer]) -> IngestError {
+    if let IngestError::Unsound { model, .. } | IngestError::Diverged { model, .. } = &mut error
+        && let Some(computer) = computers.first()
+    {
+        *model = computer.engine.unsound_model();
+    }
+    error
 }
 
 /// Prepares the batches of every missing window, in order.

@@ -21,10 +21,12 @@ pub fn check_finite(folder: &Path, name: &str, values: &[f32]) -> Result<(), Mod
     }
 }
 
-/// The end of a message about a model that gave values which are no numbers: the first of its tables of tokens
-/// and positions that has some, and one of them; nothing where none has. All other weights are refused before
-/// anything is computed.
-pub fn unsound_table(model: &ModelFolder) -> String {
+/// What is said of a model that gave values which are no numbers.
+pub const NOT_NUMBERS: &str = "the model gives values that are not numbers";
+
+/// The same with the first of its tables of tokens and positions that has some, and one of them, if there is one. All
+/// other weights are refused before anything is computed.
+pub fn unsound_model(model: &ModelFolder) -> String {
     let is_table = |role: &Role| matches!(role, Role::Embedding | Role::Positions);
     let mut tables = model.decoder().params.iter().filter(|param| is_table(&param.role));
     let unsound = tables.find_map(|param| {
@@ -35,9 +37,10 @@ pub fn unsound_table(model: &ModelFolder) -> String {
         tensors.stream(name, &mut look).ok()?;
         Some((&param.name, found?))
     });
-    unsound.map_or_else(String::new, |(name, value)| {
-        format!(": {name} of {} has the value {value}", model.path().display())
-    })
+    unsound.map_or_else(
+        || NOT_NUMBERS.to_owned(),
+        |(name, value)| format!("{NOT_NUMBERS}: {name} of {} has the value {value}", model.path().display()),
+    )
 }
 
 /// The first value of a piece of a tensor's bytes that is not finite; none in other types than those of weights.

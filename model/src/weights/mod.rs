@@ -22,7 +22,7 @@ pub use crate::files::{
 };
 pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::{BaseDigest, BaseDigests, checkpoint_id};
-pub use finite::{check_finite, unsound_table};
+pub use finite::{NOT_NUMBERS, check_finite, unsound_model};
 pub use folder::{ModelFolder, checkpoints_in, has_config, named_as_checkpoints};
 pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained, read_momentum};
 pub use own_state::{DamagedFile, OwnState, check_written};

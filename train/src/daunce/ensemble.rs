@@ -128,13 +128,14 @@ impl<B: Backend + Clone> Ensemble<B> {
             let compute = &self.request.training.compute;
             let computing = (compute.threads, compute.piece_tokens);
             let (states, samples) = (&self.states, &self.training.samples);
-            match self.start.store_states(&file, states, samples, computing, cancel) {
+            let stored = match self.start.store_states(&file, states, samples, computing, cancel) {
                 Err(TrainError::OtherTraining { .. }) if self.request.replaces_states() => {
                     fs_err::remove_file(&file)?;
-                    self.start.store_states(&file, states, samples, computing, cancel)?;
+                    self.start.store_states(&file, states, samples, computing, cancel)
                 }
-                stored => stored?,
-            }
+                stored => stored,
+            };
+            stored.map_err(|error| error.of_model(self.training.base.as_ref()))?;
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use gstore_core::Cancel;
 use gstore_model::Backend;
-use gstore_model::weights::unsound_table;
 
 use super::Job;
 use crate::checkpoint::{checkpoints, last_checkpoint, remove, remove_replaced};
@@ -85,8 +84,7 @@ impl<B: Backend + Clone> Job<'_, B> {
         };
         match error {
             TrainError::NotFinite { found, value, .. } if self.trainer.optimizer.steps() == 0 => {
-                let table = self.prepared.base.as_ref().map(unsound_table).unwrap_or_default();
-                TrainError::Unsound { found, value, table }
+                TrainError::before_any(found, value).of_model(self.prepared.base.as_ref())
             }
             TrainError::NotFinite { found, value, last } => {
                 TrainError::NotFinite { found, value, last: last + &now() }

@@ -196,9 +196,8 @@ impl StatesWriter {
     pub fn push(&mut self, values: &[f32], rows: usize) -> Result<(), TrainError> {
         let text = self.index.len() / LINE;
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(TrainError::Option(format!(
-                "the model that all start from gives {value} for text {text}: its weights cannot be used"
-            )));
+            let found = format!("the hidden state of text {text}");
+            return Err(TrainError::before_any(found, f64::from(*value)));
         }
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.file.write_all(&bytes)?;

@@ -84,7 +84,8 @@ pub enum IngestError {
     },
     /// A model of an ensemble whose loss is not a number.
     #[error(
-        "checkpoint `{checkpoint}` has the loss {loss} on row {row}: the model diverged, or its weights are damaged; leave it out of the ensemble"
+        "checkpoint `{checkpoint}` has the loss {loss} on row {row}: {model}\n  \
+         its weights are damaged, or its training diverged: leave it out of the ensemble"
     )]
     Diverged {
         /// The checkpoint.
@@ -93,11 +94,13 @@ pub enum IngestError {
         loss: f32,
         /// The row.
         row: u64,
+        /// What is said of the model: which of its tables has such values.
+        model: String,
     },
     /// A model whose output for a sample is no number.
     #[error(
-        "row {row} (id {id:?}) of dataset `{dataset}`: {what} is {value} at checkpoint `{checkpoint}`: the model gives values \
-         that are not numbers\n  its weights are damaged, or its training diverged: leave it out, or give a checkpoint before it"
+        "row {row} (id {id:?}) of dataset `{dataset}`: {what} is {value} at checkpoint `{checkpoint}`: {model}\n  \
+         its weights are damaged, or its training diverged: leave it out, or give a checkpoint before it"
     )]
     Unsound {
         /// The dataset.
@@ -112,6 +115,8 @@ pub enum IngestError {
         what: &'static str,
         /// The value.
         value: f32,
+        /// What is said of the model: which of its tables has such values.
+        model: String,
     },
     /// A plan that cannot become a column of an ensemble.
     #[error("a column of an ensemble has the losses of one checkpoint, one a sample, and nothing else")]
