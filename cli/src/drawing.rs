@@ -11,7 +11,7 @@ use gstore_train::{Lock, TrainError};
 use crate::args::PictureArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{Output, Place, check, parent, remove_unfinished};
+use crate::output::{Output, Place, check, parent};
 use crate::streams::out;
 
 /// Columns where no terminal says how many it has.
@@ -157,7 +157,7 @@ pub fn training(context: &Context, folder: &Path, asked: Option<&Path>, finished
     }
 }
 
-/// Draws into the folder of a training. Its lock says that what is unfinished there was left by a kill.
+/// Draws into the folder of a training, to which no other process writes meanwhile.
 fn draw_within(folder: &Path, path: &Path, picture: &Picture) -> Result<()> {
     let begun = Instant::now();
     let _lock = loop {
@@ -166,6 +166,5 @@ fn draw_within(folder: &Path, path: &Path, picture: &Picture) -> Result<()> {
             lock => break lock?,
         }
     };
-    remove_unfinished(path)?;
     written(picture, path, None, true)?.finish()
 }

@@ -4,8 +4,11 @@
 //! - a file that exists is replaced only with `--force`, and in one step; its name never shows a part of a
 //!   result
 //! - a wrong place is refused before the work whose result is to go there
+//! - a file that is not finished is locked by its process: one whose lock is free is a leftover of a process that
+//!   was killed, and goes when another puts a file of its name there
 
 use std::ffi::OsString;
+use std::fs::TryLockError;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -325,34 +328,51 @@ fn hidden(target: &Path) -> OsString {
     hidden
 }
 
-/// Removes what killed processes left of a file that they had not finished; the caller knows that no other
-/// process writes it now.
-pub fn remove_unfinished(target: &Path) -> Result<()> {
+/// A file that is not finished, with a lock that is held until it has its name or is gone.
+fn unfinished(target: &Path) -> std::io::Result<NamedTempFile> {
+    // A process that looks for leftovers may take the new file for one before its lock is held.
+    const ATTEMPTS: usize = 10;
+    for _ in 0..ATTEMPTS {
+        let made = tempfile::Builder::new()
+            .prefix(&hidden(target))
+            .rand_bytes(RANDOM)
+            .suffix(UNFINISHED)
+            .permissions(std::fs::Permissions::from_mode(0o666))
+            .tempfile_in(parent(target))?;
+        match made.as_file().try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            Ok(()) if !made.path().exists() => {}
+            // Where there are no locks, no one takes it for a leftover.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(made),
+        }
+    }
+    Err(std::io::ErrorKind::WouldBlock.into())
+}
+
+/// Removes what killed processes left of a file that they had not finished: what no process has locked. What
+/// cannot be removed, such as that of another user, does no harm.
+fn remove_leftovers(target: &Path) {
     let begin = hidden(target);
-    for entry in fs_err::read_dir(parent(target))? {
-        let entry = entry?;
+    for entry in fs_err::read_dir(parent(target)).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let rest = name.as_encoded_bytes().strip_prefix(begin.as_encoded_bytes());
         let random = rest.and_then(|rest| rest.strip_suffix(UNFINISHED.as_bytes()));
-        if random.is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
-        {
-            match fs_err::remove_file(entry.path()) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                removed => removed?,
-            }
+        let is_ours = random
+            .is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric));
+        if !is_ours || !entry.file_type().is_ok_and(|found| found.is_file()) {
+            continue;
+        }
+        // The lock is held until the file is gone: who makes one of this name sees that it is.
+        let leftover = fs_err::OpenOptions::new().read(true).write(true).open(entry.path());
+        if leftover.as_ref().is_ok_and(|file| file.file().try_lock().is_ok()) {
+            let _ = fs_err::remove_file(entry.path());
         }
     }
-    Ok(())
 }
 
 impl Pending {
     fn new(target: PathBuf, force: bool) -> Result<Self> {
-        let temporary = tempfile::Builder::new()
-            .prefix(&hidden(&target))
-            .rand_bytes(RANDOM)
-            .suffix(UNFINISHED)
-            .permissions(std::fs::Permissions::from_mode(0o666))
-            .tempfile_in(parent(&target))?;
+        let temporary = unfinished(&target)?;
         // Who could not read the old file cannot read the new one.
         if let Ok(found) = fs_err::metadata(&target) {
             temporary.as_file().set_permissions(found.permissions())?;
@@ -360,7 +380,7 @@ impl Pending {
         Ok(Self { temporary, target, force })
     }
 
-    /// Puts the bytes on the medium, then the file under its name.
+    /// Puts the bytes on the medium, then the file under its name; leftovers of that name go.
     fn publish(self) -> Result<()> {
         let named = |error: std::io::Error| {
             std::io::Error::new(error.kind(), format!("{}: {error}", self.target.display()))
@@ -370,9 +390,15 @@ impl Pending {
             true => self.temporary.persist(&self.target),
             false => self.temporary.persist_noclobber(&self.target),
         };
-        let Err(failed) = placed else { return Ok(()) };
+        let Err(failed) = placed else {
+            remove_leftovers(&self.target);
+            return Ok(());
+        };
         let taken = failed.error.kind() == std::io::ErrorKind::AlreadyExists;
-        let (_, kept) = failed.file.keep()?;
+        let (_, path) = failed.file.keep()?;
+        // Not under the name of a leftover, as which it would go.
+        let kept = path.with_extension("result");
+        let kept = fs_err::rename(&path, &kept).map_or(path, |()| kept);
         match taken {
             true => bail!(
                 "{} appeared meanwhile and stays; the result is in {}",

@@ -293,6 +293,27 @@ fn a_name_has_room_for_that_of_the_unfinished_file() {
 }
 
 #[test]
+fn what_a_kill_left_of_a_file_goes_with_the_next_of_its_name() {
+    let place = place();
+    let left =
+        [".ids.csv.aB3dE6.part", ".ids.csv.held00.part", ".ids.csv.mine.part", ".other.csv.aB3dE6.part"];
+    for name in left {
+        fs_err::write(place.path(name), "").expect("written");
+    }
+    let held = fs_err::File::open(place.path(left[1])).expect("opened");
+    held.file().lock().expect("locked");
+    let there = || left.map(|name| place.path(name).exists());
+    place.ok(&["query", "SELECT id FROM pool", "-o", "ids.csv"]);
+    assert_eq!(there(), [false, true, true, true]);
+    // A file that is not written takes the place of none.
+    drop(held);
+    refused(&place, &["query", "SELECT id FROM pool", "-o", "ids.csv"], &["exists"]);
+    assert_eq!(there(), [false, true, true, true]);
+    place.ok(&["query", "SELECT id FROM pool", "-o", "ids.csv", "--force"]);
+    assert_eq!(there(), [false, false, true, true]);
+}
+
+#[test]
 fn a_table_of_many_rows_has_every_digit() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 4480);
