@@ -1,7 +1,7 @@
 //! Answers of a model as a dataset, and perplexities as a table.
 
 use std::collections::HashMap;
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
 use arrow_schema::ArrowError;
-use gstore_data::SampleError;
+use gstore_data::{DataFile, SampleError};
 use gstore_generate::{
     GenerateError, Journal, Perplexity, PerplexityRequest, Prompt, TextScore, TokenScore, perplexity,
 };
@@ -77,6 +77,46 @@ fn is_answer_to(stored: &[u8], begun: &Value) -> bool {
     };
     let same = |key: &&str| stored.get(*key) == begun.get(*key);
     asked(&stored) == asked(&begun) && ["prompt", "expected", "model", "generation"].iter().all(same)
+}
+
+/// Bytes in which the first line of a file of answers ends: that of another program may have gigabytes.
+const LONGEST_FIRST: u64 = 1 << 20;
+
+/// Whether a file begins with the record of an answer, so that [`answers_in`] may find the others.
+pub fn begins_with_answer(path: &Path) -> bool {
+    let Ok(bytes) = DataFile::detect(path).and_then(|file| file.bytes()) else { return false };
+    let first = BufReader::new(bytes.take(LONGEST_FIRST)).lines().next();
+    let record = first.and_then(|line| serde_json::from_str::<Value>(&line.ok()?).ok());
+    record.is_some_and(|record| record["finish"].is_string() && record["generation"].is_object())
+}
+
+/// The lines of a file, if they are the records of answers to all of some prompts, in their order: beside the
+/// answer each says what `begun` does, as in [`check_answers`], and nothing else.
+pub fn answers_in(path: &Path, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> Value) -> Option<Vec<String>> {
+    let bytes = DataFile::detect(path).and_then(|file| file.bytes()).ok()?;
+    let mut lines = BufReader::new(bytes).lines();
+    let mut records = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let line = lines.next()?.ok()?;
+        if without_answer(&line)? != without_answer(&begun(prompt).to_string())? {
+            return None;
+        }
+        records.push(line);
+    }
+    lines.next().is_none().then_some(records)
+}
+
+/// What a record says beside its answer.
+fn without_answer(record: &str) -> Option<Value> {
+    let mut record: Value = serde_json::from_str(record).ok()?;
+    let keys = record.as_object_mut()?;
+    for key in ["completion", "finish", "new_tokens"] {
+        keys.remove(key);
+    }
+    if let Some(turns) = keys.get_mut("messages").and_then(Value::as_array_mut) {
+        turns.pop();
+    }
+    Some(record)
 }
 
 /// An error in registering answers, with their dataset in place of the file that they were read from.

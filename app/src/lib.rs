@@ -84,7 +84,9 @@ pub use ask::{Asked, ExplainedRow, ask};
 pub use cascade::{Cascade, CascadeReport, CascadeRequest, LastReport, StageReport, prepare_cascade};
 pub use factors::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use folders::{FolderError, Folders};
-pub use generate::{PerplexityRows, add_answers, check_answers, perplexity_table};
+pub use generate::{
+    PerplexityRows, add_answers, answers_in, begins_with_answer, check_answers, perplexity_table,
+};
 pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;
 pub use prefilter::{

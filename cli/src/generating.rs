@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::output::exists;
 use crate::streams::say;
-use gstore::{GenerateError, Snapshot, check_answers};
+use gstore::{GenerateError, Snapshot, answers_in, check_answers};
 use gstore_generate::{Observer, Prompt};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -30,6 +30,8 @@ pub struct Live {
     dataset: Option<(Arc<Snapshot>, String)>,
     /// The file that the answers are for, if it is there already.
     file: Option<PathBuf>,
+    /// The same where no other file keeps them.
+    result: Option<PathBuf>,
 }
 
 impl Live {
@@ -47,6 +49,7 @@ impl Live {
             tokens: 0,
             dataset: None,
             file: None,
+            result: None,
         }
     }
 
@@ -58,6 +61,11 @@ impl Live {
     /// Refuses to answer a prompt for a file that is there: its answers have to be kept, all of them.
     pub fn for_file(&mut self, file: &Path) {
         self.file = Some(file.to_owned());
+    }
+
+    /// Takes the answers from a file that is there, which has to have all of them.
+    pub fn take_from(&mut self, file: &Path) {
+        self.result = Some(file.to_owned());
     }
 
     /// The bar goes.
@@ -102,6 +110,16 @@ impl Observer for Live {
             Some((snapshot, dataset)) => check_answers(snapshot, dataset, prompts, begun),
             None => Ok(()),
         }
+    }
+
+    fn made(
+        &mut self,
+        prompts: &[Prompt],
+        begun: &dyn Fn(&Prompt) -> Value,
+    ) -> Result<Option<Vec<String>>, GenerateError> {
+        let Some(file) = &self.result else { return Ok(None) };
+        let found = answers_in(file, prompts, begun);
+        found.map(Some).ok_or_else(|| GenerateError::Option(exists(file)))
     }
 
     fn begin(&mut self, answered: u64, total: u64) -> Result<(), GenerateError> {

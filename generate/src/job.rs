@@ -30,6 +30,18 @@ pub trait Observer {
     fn check(&mut self, _prompts: &[Prompt], _begun: &dyn Fn(&Prompt) -> Value) -> Result<(), GenerateError> {
         Ok(())
     }
+    /// The records of the answers to all prompts, in their order, if there are some of the same request: then none
+    /// is answered, and the request's journal is not looked at. `begun`: as in [`Observer::check`].
+    ///
+    /// # Errors
+    /// What is there in the place of the answers, and has others.
+    fn made(
+        &mut self,
+        _prompts: &[Prompt],
+        _begun: &dyn Fn(&Prompt) -> Value,
+    ) -> Result<Option<Vec<String>>, GenerateError> {
+        Ok(None)
+    }
     /// Prompts are about to be answered; `answered` of `total` were before.
     ///
     /// # Errors
@@ -119,7 +131,10 @@ pub fn generate_on<B: Backend>(
     });
     let begun = |prompt: &Prompt| prompt.answered("", &more((Value::Null, Value::Null), &model, &options));
     observer.check(&prompts, &begun)?;
-    let mut answers = Journal::open(request.journal.as_deref(), prompts.len(), &identity, request.overwrite)?;
+    let mut answers = match observer.made(&prompts, &begun)? {
+        Some(records) => Journal::of(records),
+        None => Journal::open(request.journal.as_deref(), prompts.len(), &identity, request.overwrite)?,
+    };
     if let Some(note) = answers.note() {
         observer.damaged(&note);
     }

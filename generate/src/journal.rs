@@ -33,6 +33,12 @@ enum Kept {
 const VERSION: u64 = 2;
 
 impl Journal {
+    /// All answers, in the order of their prompts.
+    pub(crate) fn of(records: Vec<String>) -> Journal {
+        let answered = records.len();
+        Journal { kept: Kept::Memory(records.into_iter().map(Some).collect()), answered, damaged: 0 }
+    }
+
     /// Answers to a request of so many prompts: those that the file has, or none.
     pub(crate) fn open(
         path: Option<&Path>,

@@ -40,8 +40,6 @@ fn answers_become_a_file() {
     let printed = binary::ok(&mut generate(&place, &["--data", "pool.jsonl", "--threads", "1"]));
     assert_eq!(printed, fs_err::read_to_string(place.path("answers.jsonl")).expect("written"));
 
-    let again = binary::run(&mut generate(&place, &["--data", "pool.jsonl", "-o", "answers.jsonl"]));
-    assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
     let none = binary::run(&mut generate(&place, &["-o", "other.jsonl"]));
     assert!(none.code == 2 && none.stderr.contains("--prompt"), "{}", none.stderr);
     let text = binary::run(&mut generate(&place, &["--text", "a"]));
@@ -59,6 +57,58 @@ fn answers_become_a_file() {
     let cold = ["--prompt", "a", "--temperature", "0", "--top-k", "5"];
     let cold = binary::run(&mut generate(&place, &cold));
     assert!(cold.code == 2 && cold.stderr.contains("top-k"), "{}", cold.stderr);
+}
+
+#[test]
+fn a_finished_command_that_is_repeated_has_nothing_to_do() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 9);
+    for name in ["answers.jsonl", "answers.jsonl.gz", "answers.jsonl.zst"] {
+        let ask = ["--data", "pool.jsonl", "--temperature", "0.7", "-o", name];
+        binary::ok(&mut generate(&place, &ask));
+        let written = fs_err::read(place.path(name)).expect("written");
+        let again = |more: &[&str]| {
+            let done = binary::run(&mut generate(&place, &[&ask[..], more].concat()));
+            assert_eq!(fs_err::read(place.path(name)).expect("read"), written, "{more:?}");
+            assert!(!place.path(&format!("{name}.part")).exists(), "{more:?}");
+            done
+        };
+        let done = again(&["--threads", "1"]);
+        let says = format!("nothing to do: {name} has the 9 answers; --force makes them again");
+        assert!(done.code == 0 && done.stderr.contains(&says), "{}", done.stderr);
+        for other in [["--seed", "7"], ["--stop", "x"], ["--top-k", "5"]] {
+            let refused = again(&other);
+            let says = format!("{name} exists; --force replaces it");
+            assert!(refused.code == 2 && refused.stderr.contains(&says), "{other:?}: {}", refused.stderr);
+        }
+        binary::ok(&mut generate(&place, &[&ask[..], &["--force"]].concat()));
+        assert_eq!(fs_err::read(place.path(name)).expect("read"), written);
+    }
+    // What has other answers is not replaced: one too few or too many, another order, another key of a sample.
+    let ask = ["--data", "pool.jsonl", "--temperature", "0.7", "-o", "answers.jsonl"];
+    let written = fs_err::read_to_string(place.path("answers.jsonl")).expect("read");
+    let lines: Vec<&str> = written.lines().collect();
+    let turned: Vec<&str> = lines.iter().rev().copied().collect();
+    for other in [
+        lines[1..].join("\n"),
+        format!("{written}{}\n", lines[0]),
+        turned.join("\n"),
+        written.replacen("\"source\":\"a\"", "\"source\":\"z\"", 1),
+        written.replacen("\"finish\"", "\"finished\"", 1),
+        "mine".to_owned(),
+        String::new(),
+    ] {
+        assert_ne!(other, written);
+        fs_err::write(place.path("answers.jsonl"), &other).expect("written");
+        let refused = binary::run(&mut generate(&place, &ask));
+        let says = "answers.jsonl exists; --force replaces it";
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{other}: {}", refused.stderr);
+        assert_eq!(fs_err::read_to_string(place.path("answers.jsonl")).expect("read"), other);
+    }
+    // The answers of a file are those of its dataset.
+    fs_err::write(place.path("answers.jsonl"), &written).expect("written");
+    let done = binary::run(&mut generate(&place, &[&ask[..], &["--as", "answers"]].concat()));
+    assert!(done.code == 0 && done.stderr.contains("answers: 9 answers added"), "{}", done.stderr);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore::{
     AddReport, AddRequest, GenerateRequest, Generated, PerplexityRequest, StopStrings, add_answers,
+    begins_with_answer,
 };
 use gstore_core::{Cancel, many};
 use gstore_generate::{Compute, Stopping};
@@ -31,8 +32,9 @@ use crate::texts;
 /// Answers the prompts, or scores the texts.
 pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
-    let there = path.filter(|path| !args.answers.force && !args.perplexity && is_kept(path));
-    output::check(context, &[path], args.answers.force || there.is_some())?;
+    let looked_at = path.filter(|_| !args.answers.force && !args.perplexity);
+    let there = looked_at.map_or(There::Nothing, There::of);
+    output::check(context, &[path], args.answers.force || there != There::Nothing)?;
     let Some(what) = wanted(&args.prompts) else {
         bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
     };
@@ -105,26 +107,46 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     {
         live.for_dataset(store.snapshot()?, dataset);
     }
-    if let Some(file) = there {
-        live.for_file(file);
+    match (there, path) {
+        (There::ResultAndKept, Some(file)) => live.for_file(file),
+        (There::Answers, Some(file)) => live.take_from(file),
+        _ => {}
     }
     let generated = gstore::generate(&request, &mut live, &cancel);
     live.finish();
     let mut generated = generated?;
-    if let Some(file) = there
+    if there == There::ResultAndKept
+        && let Some(file) = path
         && !output::holds(file, |out| generated.answers.write_to(out))?
     {
         bail!(UsageError(output::exists(file)));
     }
-    finish(context, args, generated, (request.journal.is_some(), there.is_some()), &cancel)
+    if !generated.finished && request.journal.is_some() {
+        context.say("stopped; the answers that are done are kept, and the same command goes on from there");
+        return Ok(ExitCode::from(STOPPED));
+    }
+    finish(context, args, generated, there, &cancel)
 }
 
-/// Whether a result and its answers are there, as a command leaves them that is killed when the result has its
-/// name.
-fn is_kept(path: &Path) -> bool {
-    match Place::of(Some(path)) {
-        Place::File(target) => target.is_file() && beside(&target, ".part").is_file(),
-        Place::Stdout | Place::Stream(_) => false,
+/// What is there in the place of the answers before any is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum There {
+    Nothing,
+    /// A result that begins with an answer, which may be of the same request.
+    Answers,
+    /// A result and the answers that were kept for it, as a command leaves them that is killed when the result has
+    /// its name.
+    ResultAndKept,
+}
+
+impl There {
+    fn of(path: &Path) -> Self {
+        match Place::of(Some(path)) {
+            Place::File(target) if !target.is_file() => Self::Nothing,
+            Place::File(target) if beside(&target, ".part").is_file() => Self::ResultAndKept,
+            Place::File(target) if begins_with_answer(&target) => Self::Answers,
+            _ => Self::Nothing,
+        }
     }
 }
 
@@ -136,25 +158,21 @@ fn unread(args: &GenerateArgs, chosen: Chosen) -> Result<Chosen> {
     Ok(chosen)
 }
 
-/// Puts the answers where they are to go; `there`: the file has them.
+/// Puts the answers where they are to go; a result that is there has them.
 fn finish(
     context: &Context,
     args: &GenerateArgs,
     mut generated: Generated,
-    (kept, there): (bool, bool),
+    there: There,
     cancel: &Cancel,
 ) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
-    if !generated.finished && kept {
-        context.say("stopped; the answers that are done are kept, and the same command goes on from there");
-        return Ok(ExitCode::from(STOPPED));
-    }
     // First the store, which may refuse an answer: nothing is lost then.
     let added = match &args.answers.dataset_as {
         Some(dataset) => Some(register(context, args, dataset, &mut generated, cancel)?),
         None => None,
     };
-    if !there && (path.is_some() || added.is_none()) {
+    if there == There::Nothing && (path.is_some() || added.is_none()) {
         let mut file = Output::create(path, args.answers.force)?;
         streams::noted(generated.answers.write_to(&mut file))?;
         file.finish()?;
@@ -176,10 +194,12 @@ fn finish(
     }
     if let Some(file) = path.filter(|path| Place::of(Some(*path)).is_file()) {
         let answers = many(answered as u64, "answer");
-        match there {
-            true => context.say(&format!("nothing to do: {} has the {answers}", file.display())),
-            false => context.say(&format!("{answers} written to {}", file.display())),
-        }
+        context.say(&match there {
+            There::Nothing => format!("{answers} written to {}", file.display()),
+            There::Answers | There::ResultAndKept => {
+                format!("nothing to do: {} has the {answers}; --force makes them again", file.display())
+            }
+        });
     }
     if let (Some(dataset), Some(report)) = (&args.answers.dataset_as, &added) {
         let there = report.unchanged + report.kept;
