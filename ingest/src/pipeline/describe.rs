@@ -5,12 +5,12 @@
 
 use gstore_core::{GradientForm, Kind, KindSource};
 use gstore_store::{
-    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup,
-    SignRotation, Space, key_of,
+    CheckpointId, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, SignRotation,
+    Space, key_of,
 };
 use serde_json::{Map, Value, json};
 
-use super::memory::RESIDUAL_NUMBERS;
+use super::lengths::RESIDUAL_NUMBERS;
 use super::request::IngestRequest;
 use super::tracked::{Measure, Tracked};
 use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement, LossForm};
@@ -31,8 +31,6 @@ pub(super) struct Setting<'a> {
     pub tracked: &'a Tracked,
     /// Sizes of the gradients.
     pub measure: &'a Measure,
-    /// Width of the hidden state.
-    pub hidden: u32,
     /// Digest of the optimizer moments.
     pub moments: Option<&'a str>,
 }
@@ -43,7 +41,7 @@ impl Setting<'_> {
         let request = self.request;
         let space = self.space(kind);
         let dim = space.dim;
-        let dtype = if kind.is_full() { DType::F32 } else { request.dtype };
+        let dtype = request.dtype_of(kind);
         let desc = FeatureDesc {
             dataset: request.dataset.clone(),
             encoding: self.encoding.to_owned(),
@@ -90,17 +88,18 @@ impl Setting<'_> {
 
     fn space(&self, kind: Kind) -> Space {
         let gradient = kind.takes_gradient();
-        let (family, layer, dim) = match kind.source() {
-            KindSource::Gradient(_) => (Family::Gradient, None, self.measure.gradient_dim),
-            KindSource::Embedding(_) => {
+        let (loss, reduction) = (|| loss_name(self.request.loss), self.request.reduction.name());
+        let (family, layer, loss, reduction) = match kind.source() {
+            KindSource::Gradient(_) => (Family::Gradient, None, loss(), reduction),
+            KindSource::Embedding(pooling) => {
                 let layer = match self.request.embedding.layer {
                     None => "final_norm".to_owned(),
                     Some(layer) => format!("layer_{layer}"),
                 };
-                (Family::Embedding, Some(layer), self.hidden)
+                (Family::Embedding, Some(layer), String::new(), pooling.name())
             }
-            KindSource::Loss | KindSource::Entropy => (Family::Loss, None, 1),
-            KindSource::Residual => (Family::Loss, None, self.measure.residual_dim()),
+            KindSource::Loss | KindSource::Residual => (Family::Loss, None, loss(), reduction),
+            KindSource::Entropy => (Family::Loss, None, kind.name().to_owned(), reduction),
         };
         Space {
             family,
@@ -108,21 +107,9 @@ impl Setting<'_> {
             modules: if gradient { module_map_digest(&self.tracked.tensors) } else { String::new() },
             projection: if gradient { self.tracked.projection.fingerprint() } else { "none".to_owned() },
             layer,
-            loss: match kind.source() {
-                KindSource::Embedding(_) => String::new(),
-                KindSource::Entropy => kind.name().to_owned(),
-                KindSource::Gradient(_) | KindSource::Loss | KindSource::Residual => {
-                    loss_name(self.request.loss)
-                }
-            },
-            reduction: match kind.source() {
-                KindSource::Embedding(pooling) => pooling.name(),
-                KindSource::Gradient(_) | KindSource::Loss | KindSource::Entropy | KindSource::Residual => {
-                    self.request.reduction.name()
-                }
-            }
-            .to_owned(),
-            dim,
+            loss,
+            reduction: reduction.to_owned(),
+            dim: self.measure.lengths.of(kind),
         }
     }
 

@@ -3,19 +3,17 @@
 //! Nothing that is given up changes a result: layers are computed twice rather than kept,
 //! and fewer workers run.
 
-use gstore_core::{Kind, KindSource};
+use gstore_core::Kind;
 use gstore_store::{BLOCK_BYTES, CELL_ROWS, DType, Granularity, SIGNS};
 
 use super::IngestError;
+use super::lengths::Lengths;
 use super::request::IngestRequest;
 use super::window::BatchLimits;
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
 use gstore_model::architectures::{Decoder, LinearId, Mlp, Role};
 use gstore_model::{HEAD_ROWS, Keep};
-
-/// Numbers that a residual has for each module: what is left out, and all.
-pub(super) const RESIDUAL_NUMBERS: u32 = 2;
 
 /// Finished batches that may wait for a slow one.
 pub(super) fn ahead(threads: usize) -> u64 {
@@ -127,10 +125,8 @@ pub struct Sizes<'a> {
     pub modules: &'a [ModuleShape],
     /// Projection of the gradients.
     pub projection: &'a ProjectionSpec,
-    /// Length of a projected gradient.
-    pub gradient_dim: u64,
-    /// Parts of it with a scale and a norm of their own.
-    pub gradient_groups: u64,
+    /// Lengths of vectors.
+    pub lengths: Lengths,
     /// Values of a row's gradient that are held at the same time.
     pub held: usize,
     /// Where a batch ends.
@@ -180,12 +176,7 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
 impl Sizes<'_> {
     /// Values of a kind's vector.
     fn dim(&self, kind: Kind) -> u64 {
-        match kind.source() {
-            KindSource::Loss | KindSource::Entropy => 1,
-            KindSource::Embedding(_) => self.decoder.hidden_size as u64,
-            KindSource::Gradient(_) => self.gradient_dim,
-            KindSource::Residual => u64::from(RESIDUAL_NUMBERS) * self.gradient_groups,
-        }
+        u64::from(self.lengths.of(kind))
     }
 
     /// Values of all vectors of a row.
@@ -206,12 +197,8 @@ impl Sizes<'_> {
     /// position, flags and check.
     fn stored(&self, request: &IngestRequest) -> Vec<u64> {
         let bytes = |kind: &Kind| {
-            let (dtype, groups) = match kind.source() {
-                KindSource::Loss | KindSource::Entropy => (DType::F32, 1),
-                KindSource::Gradient(_) => (request.dtype, self.gradient_groups.max(1)),
-                KindSource::Embedding(_) => (request.dtype, 1),
-                KindSource::Residual => (DType::F32, self.gradient_groups.max(1)),
-            };
+            let dtype = request.dtype_of(*kind);
+            let groups = if kind.takes_gradient() { u64::from(self.lengths.groups).max(1) } else { 1 };
             // Each group of signs begins with a word.
             let unused = if dtype == DType::I1 { (SIGNS as u64 - 1) * (groups - 1) } else { 0 };
             let items = dtype.items((self.dim(*kind) + unused) as usize);

@@ -18,6 +18,7 @@ mod features;
 mod foreign;
 mod given;
 mod label;
+mod lengths;
 mod memory;
 mod peaks;
 mod plan;

@@ -130,6 +130,11 @@ impl IngestRequest {
         }
     }
 
+    /// How the vectors of a kind are stored.
+    pub fn dtype_of(&self, kind: Kind) -> DType {
+        if kind.is_full() { DType::F32 } else { self.dtype }
+    }
+
     /// How many devices compute.
     pub fn devices(&self) -> usize {
         1 + self.beside.len()
@@ -159,13 +164,13 @@ pub fn forms(mut kinds: impl Iterator<Item = Kind> + Clone, adam: AdamParams) ->
 
 /// The form of the gradient, of a kind that is made from one.
 fn form(kind: Kind, adam: AdamParams) -> Option<GradForm> {
-    match kind.source() {
-        KindSource::Gradient(GradientForm::Plain) => Some(GradForm::Plain),
-        KindSource::Gradient(GradientForm::Adam) => Some(GradForm::Adam(adam)),
-        KindSource::Gradient(GradientForm::Sign) => Some(GradForm::Sign),
-        KindSource::Gradient(GradientForm::Normalised) => Some(GradForm::Normalised { eps: adam.eps }),
-        KindSource::Embedding(_) | KindSource::Loss | KindSource::Entropy | KindSource::Residual => None,
-    }
+    let KindSource::Gradient(form) = kind.source() else { return None };
+    Some(match form {
+        GradientForm::Plain => GradForm::Plain,
+        GradientForm::Adam => GradForm::Adam(adam),
+        GradientForm::Sign => GradForm::Sign,
+        GradientForm::Normalised => GradForm::Normalised { eps: adam.eps },
+    })
 }
 
 /// Which projection gradients get.

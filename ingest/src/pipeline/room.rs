@@ -11,7 +11,7 @@ use super::request::IngestRequest;
 use super::tracked::Tracked;
 use super::window::BatchLimits;
 use super::work::CheckpointWork;
-use gstore_core::{Cancel, KindSource};
+use gstore_core::{Cancel, Kind};
 use gstore_data::Content;
 use gstore_model::weights::ModelFolder;
 
@@ -105,15 +105,8 @@ fn bytes_of_row(request: &IngestRequest) -> Result<u64, IngestError> {
     for arg in &request.checkpoints {
         let tracked = Tracked::find(request, &base, arg)?;
         let measure = tracked.measure(request, arg, "")?;
-        let hidden = u32::try_from(tracked.folder.decoder().hidden_size).map_err(|_| IngestError::TooWide)?;
-        for kind in &request.kinds {
-            bytes += match kind.source() {
-                KindSource::Loss | KindSource::Entropy => vector_bytes(DType::F32, 1),
-                KindSource::Residual => vector_bytes(DType::F32, measure.residual_dim()),
-                KindSource::Embedding(_) => vector_bytes(request.dtype, hidden),
-                KindSource::Gradient(_) => vector_bytes(request.dtype, measure.gradient_dim),
-            };
-        }
+        let of = |kind: &Kind| vector_bytes(request.dtype_of(*kind), measure.lengths.of(*kind));
+        bytes += request.kinds.iter().map(of).sum::<u64>();
     }
     Ok(bytes)
 }

@@ -6,7 +6,8 @@ use gstore_core::Kind;
 use gstore_store::ModuleGroup;
 
 use super::IngestError;
-use super::memory::{self, MemoryPlan, RESIDUAL_NUMBERS, Sizes};
+use super::lengths::Lengths;
+use super::memory::{self, MemoryPlan, Sizes};
 use super::projector::{self, Source};
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest};
 use super::window::BatchLimits;
@@ -29,21 +30,14 @@ pub(super) struct Tracked {
 
 /// Sizes that follow from what is differentiated.
 pub(super) struct Measure {
-    /// Length of a projected gradient; 0 without one.
-    pub gradient_dim: u32,
-    /// Its module groups.
+    /// Lengths of vectors.
+    pub lengths: Lengths,
+    /// Module groups of a projected gradient.
     pub gradient_groups: Vec<ModuleGroup>,
     /// Where a batch ends.
     pub limits: BatchLimits,
     /// Peak memory, and how the checkpoint is computed.
     pub memory: MemoryPlan,
-}
-
-impl Measure {
-    /// Length of the vector of what a projection leaves out.
-    pub fn residual_dim(&self) -> u32 {
-        RESIDUAL_NUMBERS.saturating_mul(u32::try_from(self.gradient_groups.len()).unwrap_or(u32::MAX))
-    }
 }
 
 impl Tracked {
@@ -103,7 +97,12 @@ impl Tracked {
             true => (0, (0, Vec::new())),
             false => (source.held(decoder, &self.indices, &forms), source.shape(checkpoint)?),
         };
-        let gradient_dim = u32::try_from(dim).map_err(|_| IngestError::TooWide)?;
+        let length = |values: usize| u32::try_from(values).map_err(|_| IngestError::TooWide);
+        let lengths = Lengths {
+            hidden: length(decoder.hidden_size)?,
+            gradient: length(dim)?,
+            groups: length(gradient_groups.len())?,
+        };
         // Each form is summed in double precision, then rounded.
         let made = forms.len().saturating_mul(dim).saturating_mul(3);
         let limits = BatchLimits::new(request.batch_tokens, held.saturating_add(made));
@@ -113,13 +112,12 @@ impl Tracked {
             tracked: total_len(&self.tensors) as u64,
             modules: source.modules(),
             projection: &self.projection,
-            gradient_dim: u64::from(gradient_dim),
-            gradient_groups: gradient_groups.len() as u64,
+            lengths,
             held,
             limits,
         };
         let memory = memory::plan(request, &sizes)?;
-        Ok(Measure { gradient_dim, gradient_groups, limits, memory })
+        Ok(Measure { lengths, gradient_groups, limits, memory })
     }
 
     /// The optimizer's moments of the tensors.

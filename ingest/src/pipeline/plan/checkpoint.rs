@@ -135,7 +135,6 @@ pub(in super::super) fn describe_checkpoint(
         checkpoint_name: &arg.name,
         tracked: &tracked,
         measure: &measure,
-        hidden: u32::try_from(decoder.hidden_size).map_err(|_| IngestError::TooWide)?,
         moments: moments.as_deref(),
     };
     let features = request
