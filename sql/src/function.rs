@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::args::check_name;
 use super::dialect;
 use super::error::SqlError;
-use super::names::TABLE_FUNCTIONS;
+use super::names::table_functions;
 use super::table_functions::options_of;
 
 /// Plans calls of gstore's own table functions.
@@ -56,7 +56,7 @@ impl RelationPlanner for FunctionPlanner {
         let function = cx.object_name_to_table_reference(call.name.clone())?.table().to_string();
         let place = Span::try_from_sqlparser_span(call.name.span());
         // Else its arguments would be refused as those of one of ours.
-        if !TABLE_FUNCTIONS.contains(&function.as_str()) {
+        if !table_functions().any(|known| known == function) {
             let unknown = DataFusionError::Plan(format!("table function '{function}' not found"));
             return Err(placed(unknown, place));
         }

@@ -110,6 +110,11 @@ pub fn views_that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
     views::that_read(snapshot, table)
 }
 
+/// The table functions over a store, and how many of the first arguments of each are datasets.
+pub fn table_functions() -> impl Iterator<Item = (&'static str, usize)> {
+    names::TABLE_FUNCTIONS.into_iter()
+}
+
 /// The columns that a table of samples has where a statement names them.
 pub fn virtual_columns() -> [&'static str; 6] {
     virtuals::Virtual::ALL.map(virtuals::Virtual::name)

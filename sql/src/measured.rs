@@ -13,14 +13,8 @@ use super::virtuals::Virtual;
 /// The feature that `loss`, `entropy` or `norm` is of: that of the newest checkpoint, by the steps of the runs; without
 /// steps the one that was made last. For `norm` plain gradients go before preconditioned ones.
 pub(crate) fn feature(snapshot: &Snapshot, dataset: &str, column: Virtual) -> Option<Arc<FeaturePart>> {
-    let kinds = [Kind::GradSgd.name(), Kind::GradAdam.name()];
     let fits = |feature: &&Arc<FeaturePart>| {
-        let kind = feature.desc.kind.name.as_str();
-        let wanted = match column {
-            Virtual::Loss => kind == Kind::Loss.name(),
-            Virtual::Entropy => kind == Kind::Entropy.name(),
-            _ => kinds.contains(&kind),
-        };
+        let wanted = column.kinds().iter().any(|kind| kind.name() == feature.desc.kind.name);
         wanted && feature.desc.granularity == Granularity::Sample && feature.desc.dataset == dataset
     };
     let step = |feature: &FeaturePart| {

@@ -14,20 +14,11 @@ use gstore_store::{Snapshot, View};
 
 use super::catalog::DATA;
 use super::dialect;
+use super::names::TABLE_FUNCTIONS;
 use super::views::OwnNames;
 use super::walk::inner;
 use crate::walk::Visit;
 
-/// Table functions, and how many of their first arguments are datasets.
-const FUNCTIONS: [(&str, usize); 7] = [
-    ("influence", 2),
-    ("daunce", 2),
-    ("excluded", 2),
-    ("self_influence", 1),
-    ("nearest", 1),
-    ("predicted", 1),
-    ("vectors", 1),
-];
 /// What an argument names.
 #[derive(Clone, Copy)]
 enum Named {
@@ -118,7 +109,7 @@ impl Whole<'_> {
 
     fn has_named(&self, function: &ObjectName, args: &[FunctionArg]) -> bool {
         let name = idents(function).last().map(|name| name.value.to_lowercase());
-        let known = FUNCTIONS.iter().find(|(known, _)| name.as_deref() == Some(*known));
+        let known = TABLE_FUNCTIONS.iter().find(|(known, _)| name.as_deref() == Some(*known));
         let Some((function, datasets)) = known else { return true };
         args.iter().enumerate().all(|(place, arg)| {
             let (named, value) = match arg {

@@ -7,6 +7,7 @@ use gstore_query::influence::{Encoder, Function};
 use gstore_store::Snapshot;
 
 use super::influence;
+use super::names::TABLE_FUNCTIONS;
 use super::predicted;
 use super::vectors;
 
@@ -14,7 +15,7 @@ use super::vectors;
 pub(super) fn of_session(
     snapshot: &Arc<Snapshot>,
     encoder: Option<&Arc<dyn Encoder>>,
-) -> [(&'static str, Arc<dyn TableFunctionImpl>); 7] {
+) -> [(&'static str, Arc<dyn TableFunctionImpl>); TABLE_FUNCTIONS.len()] {
     let source = || influence::Source { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
     [
         ("influence", Arc::new(influence::InfluenceFunction(source()))),
@@ -36,4 +37,20 @@ pub(super) fn options_of(function: &str) -> Vec<&'static str> {
     }
     let asked = Function::ALL.into_iter().find(|known| known.name().strip_suffix("()") == Some(function));
     asked.into_iter().flat_map(Function::options).map(|option| option.name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_store::Store;
+
+    use super::*;
+
+    /// What is not in that table is neither suggested nor looked into before a view is shown.
+    #[test]
+    fn every_table_function_is_in_the_table_of_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(folder.path().join("s")).unwrap();
+        let functions = of_session(&store.snapshot().unwrap(), None);
+        assert_eq!(functions.map(|(name, _)| name), TABLE_FUNCTIONS.map(|(name, _)| name));
+    }
 }

@@ -15,6 +15,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, VisitorMut,
 };
+use gstore_core::Kind;
 use gstore_core::content::CALLS;
 use serde_json::Value;
 
@@ -49,9 +50,19 @@ impl Virtual {
         }
     }
 
+    /// The kinds of features that it may be read from, the usual one first; none for a part of a record.
+    pub(crate) fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Prompt | Self::Completion | Self::Text => &[],
+            Self::Loss => &[Kind::Loss],
+            Self::Entropy => &[Kind::Entropy],
+            Self::Norm => &[Kind::GradSgd, Kind::GradAdam],
+        }
+    }
+
     /// Whether it is made of a record, as opposed to a feature.
     pub(crate) fn is_of_record(self) -> bool {
-        !matches!(self, Self::Loss | Self::Entropy | Self::Norm)
+        self.kinds().is_empty()
     }
 
     pub(crate) fn data_type(self) -> DataType {
@@ -69,7 +80,7 @@ impl Virtual {
 
 /// The virtual columns that a statement names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Asked([bool; 6]);
+pub(crate) struct Asked([bool; Virtual::ALL.len()]);
 
 impl Asked {
     /// Those of a statement. A name that the statement itself gives to something is not one. Where a column is

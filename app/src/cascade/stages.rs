@@ -81,7 +81,9 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
 
 /// What a word that is no stage may have been meant for.
 fn meant(item: &str, columns: &[&str]) -> String {
-    let known = [&["loss", "entropy", "embed", "1 checkpoint"][..], &COUNTS, columns].concat();
+    let kinds = Kind::ALL.iter().filter(|kind| !kind.takes_gradient()).map(|kind| kind.name());
+    let kinds: Vec<&str> = kinds.collect();
+    let known = [&kinds[..], &["embed", "1 checkpoint"], &COUNTS, columns].concat();
     match nearest(item, known.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("there are {}", known.join(", ")),

@@ -5,12 +5,14 @@ use gstore_query::influence::{Function, Takes};
 
 use super::lexer::{Kind, Piece};
 use super::relations::relations;
-use super::words::{TABLE_FUNCTIONS, Words};
+use super::words::{Words, table_function};
 
 /// A call of a table function around the cursor.
 pub(super) struct Call<'a> {
     /// Its name.
     pub(super) function: &'a str,
+    /// How many of its first arguments are datasets.
+    datasets: usize,
     /// Commas before the argument.
     pub(super) position: usize,
     /// The option whose value it is.
@@ -31,10 +33,10 @@ pub(super) fn call<'a>(line: &'a str, head: &[Piece]) -> Option<Call<'a>> {
             "(" if depth > 0 => depth -= 1,
             "(" => {
                 let function = head[..i].last()?.of(line);
-                let known = TABLE_FUNCTIONS.iter().find(|known| known.eq_ignore_ascii_case(function))?;
+                let (function, datasets) = table_function(function)?;
                 let first = head.get(i + 1).filter(|piece| piece.kind == Kind::Text && piece.closed);
                 let first = first.map(|piece| piece.of(line).trim_matches('\''));
-                return Some(Call { function: known, position, option, first });
+                return Some(Call { function, datasets, position, option, first });
             }
             "," if depth == 0 => position += 1,
             "=>" if depth == 0 && position == 0 => option = head[..i].last().map(|name| name.of(line)),
@@ -62,7 +64,7 @@ pub(super) fn values(words: &Words, line: &str, call: &Call<'_>) -> Vec<String> 
     let datasets = || words.datasets().map(str::to_owned).collect::<Vec<_>>();
     let labels = || words.features.iter().map(|(_, label)| label.clone()).collect::<Vec<_>>();
     match (call.option, call.function, call.position) {
-        (None, _, 0) | (None, "influence" | "excluded", 1) => datasets(),
+        (None, _, position) if position < call.datasets => datasets(),
         (None, "vectors", 1) => {
             let own =
                 words.features.iter().filter(|(dataset, _)| call.first.is_none_or(|first| first == dataset));

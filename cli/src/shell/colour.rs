@@ -2,7 +2,7 @@
 
 use super::dot::is_dot;
 use super::lexer::{Kind, pieces};
-use super::words::{KEYWORDS, TABLE_FUNCTIONS};
+use super::words::{KEYWORDS, table_function};
 
 const END: &str = "\x1b[0m";
 
@@ -18,7 +18,7 @@ pub fn coloured(text: &str) -> String {
         out.push_str(&text[at..piece.from]);
         let colour = match piece.kind {
             Kind::Word if KEYWORDS.contains(&own.to_uppercase().as_str()) => "\x1b[1;34m",
-            Kind::Word if TABLE_FUNCTIONS.contains(&own.to_lowercase().as_str()) => "\x1b[35m",
+            Kind::Word if table_function(own).is_some() => "\x1b[35m",
             Kind::Text => "\x1b[32m",
             Kind::Number => "\x1b[36m",
             Kind::Comment => "\x1b[2m",

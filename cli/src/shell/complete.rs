@@ -3,7 +3,7 @@
 use super::call::{as_value, call, options, values};
 use super::lexer::{Kind, Piece, pieces};
 use super::relations::{Relation, any_column, relations, shown_table};
-use super::words::{KEYWORDS, TABLE_FUNCTIONS, Words};
+use super::words::{KEYWORDS, Words};
 
 /// Keywords behind which a relation stands.
 const BEFORE_RELATIONS: [&str; 4] = ["FROM", "JOIN", "DESCRIBE", "SUMMARIZE"];
@@ -74,7 +74,8 @@ fn names(words: &Words, line: &str, head: &[Piece], typed: &str) -> Vec<String> 
     let last = texts.last().map(|word| word.to_uppercase()).unwrap_or_default();
     if BEFORE_RELATIONS.contains(&last.as_str()) {
         let tables = words.tables.iter().map(|table| shown_table(&table.name));
-        return tables.chain(TABLE_FUNCTIONS.map(|function| format!("{function}("))).collect();
+        let functions = gstore_sql::table_functions().map(|(function, _)| format!("{function}("));
+        return tables.chain(functions).collect();
     }
     let lower = typed.chars().next().is_some_and(char::is_lowercase);
     let keyword = |word: &&str| if lower { word.to_lowercase() } else { (*word).to_owned() };
@@ -204,6 +205,8 @@ mod tests {
         check("SELECT * FROM influence('p|", "p", &["pool"]);
         check("SELECT * FROM influence('pool', 'g|", "g", &["gsm8k"]);
         check("SELECT * FROM influence('pool', ['pool', 'g|", "g", &["gsm8k"]);
+        check("SELECT * FROM daunce('pool', 'g|", "g", &["gsm8k"]);
+        check("SELECT * FROM nearest('pool', 'g|", "g", &[]);
         check("SELECT * FROM influence('pool', 'pool,g|", "g", &["gsm8k"]);
         check("SELECT * FROM influence('pool', 'gsm8k', wit|", "wit", &["within => "]);
         check("SELECT * FROM influence('pool', 'gsm8k', sim => |", "", &["'cosine'", "'dot'"]);

@@ -3,7 +3,7 @@
 use gstore_sql::virtual_columns;
 
 use super::lexer::{Kind, Piece, pieces};
-use super::words::{KEYWORDS, TABLE_FUNCTIONS, Words};
+use super::words::{KEYWORDS, Words, table_function};
 
 /// A relation that the statement names.
 pub(super) struct Relation {
@@ -26,7 +26,7 @@ pub(super) fn relations(words: &Words, line: &str) -> Vec<Relation> {
         }
         let (relation, mut next) = match &texts[i + 1..] {
             [schema, ".", table, ..] => (columns(words, &format!("{schema}.{table}")), i + 4),
-            [function, "(", rest @ ..] if TABLE_FUNCTIONS.contains(&function.to_lowercase().as_str()) => {
+            [function, "(", rest @ ..] if table_function(function).is_some() => {
                 let end = rest.iter().position(|text| *text == ")").unwrap_or(rest.len());
                 let pool = rest[..end].iter().find(|text| text.starts_with('\'')).copied();
                 (scored(words, function, pool), i + 4 + end)
@@ -59,7 +59,7 @@ fn columns(words: &Words, name: &str) -> Relation {
 /// The columns of all tables and functions.
 pub(super) fn any_column(words: &Words) -> Vec<String> {
     let tables = words.tables.iter().flat_map(|table| columns(words, &table.name).columns);
-    let functions = TABLE_FUNCTIONS.into_iter().flat_map(|function| own_columns(function).0);
+    let functions = gstore_sql::table_functions().flat_map(|(function, _)| own_columns(function).0);
     tables.chain(functions.map(|name| (*name).to_owned())).collect()
 }
 

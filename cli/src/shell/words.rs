@@ -1,10 +1,6 @@
 //! The words that completion offers: keywords and functions of SQL, and the names of a snapshot: of tables,
 //! columns, functions, features, checkpoints and runs.
 
-/// Functions that give tables.
-pub const TABLE_FUNCTIONS: [&str; 7] =
-    ["influence", "daunce", "self_influence", "excluded", "nearest", "predicted", "vectors"];
-
 /// Keywords that are offered and coloured.
 #[rustfmt::skip]
 pub const KEYWORDS: &[&str] = &[
@@ -14,6 +10,11 @@ pub const KEYWORDS: &[&str] = &[
     "OUTER", "OVER", "PARTITION", "QUALIFY", "RECURSIVE", "RIGHT", "ROLLUP", "SELECT", "SEMI", "SHOW", "TABLES", "THEN",
     "TRUE", "UNION", "USING", "VALUES", "WHEN", "WHERE", "WINDOW", "WITH",
 ];
+
+/// The function of this name that gives a table, and how many of its first arguments are datasets.
+pub fn table_function(name: &str) -> Option<(&'static str, usize)> {
+    gstore_sql::table_functions().find(|(known, _)| known.eq_ignore_ascii_case(name))
+}
 
 /// The names of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -55,8 +55,28 @@ impl File {
 #[cfg(test)]
 mod tests {
     use gstore_core::sha256_hex;
+    use gstore_query::influence::Function;
 
     use super::*;
+
+    #[test]
+    fn the_editor_completes_every_table_function_and_option() {
+        let editor = include_str!("../../page/editor.js");
+        let list = |name: &str| -> Vec<&str> {
+            let (_, rest) = editor.split_once(&format!("const {name} = ")).unwrap();
+            let (list, _) = rest.split_once(';').unwrap();
+            list.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect()
+        };
+        let (functions, options) = (list("FUNCTIONS"), list("OPTIONS"));
+        for (function, _) in gstore_sql::table_functions() {
+            assert!(functions.contains(&function), "editor.js lacks the function {function}");
+        }
+        let of_sql = Function::ALL.into_iter().filter(|function| *function != Function::Question);
+        let named = of_sql.flat_map(Function::options).filter(|o| !["pool", "target"].contains(&o.name));
+        for option in named {
+            assert!(options.contains(&option.name), "editor.js lacks the option {}", option.name);
+        }
+    }
 
     #[test]
     fn the_page_is_small_and_names_no_other_site() {

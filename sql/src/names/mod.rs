@@ -12,15 +12,18 @@ pub(crate) use words::{FREE, is_taken};
 /// Functions in FROM whose column has their name, as in DuckDB; the engine calls it `value`.
 pub(crate) const SERIES: [&str; 2] = ["generate_series", "range"];
 
-/// Table functions of a session, those of the engine included.
-pub(crate) const TABLE_FUNCTIONS: [&str; 9] = [
-    "influence",
-    "daunce",
-    "self_influence",
-    "excluded",
-    "nearest",
-    "predicted",
-    "vectors",
-    "generate_series",
-    "range",
+/// Table functions over a store, and how many of the first arguments of each are datasets.
+pub(crate) const TABLE_FUNCTIONS: [(&str, usize); 7] = [
+    ("influence", 2),
+    ("daunce", 2),
+    ("self_influence", 1),
+    ("excluded", 2),
+    ("nearest", 1),
+    ("predicted", 1),
+    ("vectors", 1),
 ];
+
+/// The names of all table functions of a session, those of the engine included.
+pub(crate) fn table_functions() -> impl Iterator<Item = &'static str> {
+    TABLE_FUNCTIONS.into_iter().map(|(name, _)| name).chain(SERIES)
+}

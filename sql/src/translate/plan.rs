@@ -8,7 +8,7 @@ use gstore_query::hint::{listing, nearest};
 use super::text::between;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::formats::Format;
-use crate::names::{self, TABLE_FUNCTIONS};
+use crate::names;
 
 /// What is to be done about a file that a statement names.
 fn no_files() -> String {
@@ -30,20 +30,18 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
         });
     }
     if let Some(name) = between(text, "table function '", "' not found") {
-        let functions = TABLE_FUNCTIONS;
-        let guess = nearest(name, functions);
+        let guess = nearest(name, names::table_functions());
         return SqlError::unknown(format!("there is no table function `{name}`")).hint(match guess {
             _ if name.starts_with("read_") => no_files(),
             Some(function) => format!("did you mean `{function}`?"),
-            None => {
-                names::written_otherwise(name).unwrap_or_else(|| format!("there are {}", listing(functions)))
-            }
+            None => names::written_otherwise(name)
+                .unwrap_or_else(|| format!("there are {}", listing(names::table_functions()))),
         });
     }
     if let Some(rest) = text.strip_prefix("Invalid function '") {
         let (name, help) = rest.split_once("'.").unwrap_or((rest, ""));
         let unknown = SqlError::unknown(format!("there is no function `{name}`"));
-        if let Some(table) = TABLE_FUNCTIONS.into_iter().find(|table| *table == name) {
+        if let Some(table) = names::table_functions().find(|table| *table == name) {
             return unknown.hint(format!("it makes a table: write FROM {table}(..)"));
         }
         if WINDOWS.contains(&name.to_lowercase().as_str()) {

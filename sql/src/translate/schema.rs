@@ -101,12 +101,8 @@ fn twice(name: &str) -> SqlError {
 
 /// How a column that is computed comes to be there.
 fn computed(column: &str) -> Option<String> {
-    let kind = match column {
-        "loss" => "loss",
-        "entropy" => "entropy",
-        "norm" => "grad-sgd",
-        _ => return None,
-    };
+    let of = Virtual::ALL.into_iter().find(|of| of.name() == column)?;
+    let kind = of.kinds().first()?.name();
     Some(format!(
         "`{column}` is there once {} has computed it",
         Remedy::IngestKind { kind, per_token: false }
