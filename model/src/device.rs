@@ -89,15 +89,34 @@ impl Device {
         }
     }
 
+    /// The name of the backend and its kind of device, without a number.
+    pub fn name(self) -> &'static str {
+        match self {
+            Device::Cpu => "cpu",
+            Device::Candle(CandleDevice::Host) => "candle",
+            Device::Candle(CandleDevice::Cuda(_)) => "candle:cuda",
+            Device::Candle(CandleDevice::Metal(_)) => "candle:metal",
+            Device::Cuda(_) => "cuda",
+        }
+    }
+
+    /// The number of a device that has memory of its own; none of the host.
+    fn number(self) -> Option<usize> {
+        match self {
+            Device::Cpu | Device::Candle(CandleDevice::Host) => None,
+            Device::Candle(CandleDevice::Cuda(number) | CandleDevice::Metal(number))
+            | Device::Cuda(number) => Some(number),
+        }
+    }
+
+    /// Whether weights and activations are in the memory of the host.
+    pub fn is_host(self) -> bool {
+        self.number().is_none()
+    }
+
     /// Whether another is the same but for its number: one that may compute beside it.
     pub fn is_like(self, other: Device) -> bool {
-        let first = |device| match device {
-            Device::Cuda(_) => Device::Cuda(0),
-            Device::Candle(CandleDevice::Cuda(_)) => Device::Candle(CandleDevice::Cuda(0)),
-            Device::Candle(CandleDevice::Metal(_)) => Device::Candle(CandleDevice::Metal(0)),
-            Device::Cpu | Device::Candle(CandleDevice::Host) => device,
-        };
-        first(self) == first(other)
+        self.name() == other.name()
     }
 
     /// An error unless the backend computes in this precision.
@@ -115,12 +134,9 @@ impl Device {
 /// As on the command line.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Device::Cpu => f.write_str("cpu"),
-            Device::Candle(CandleDevice::Host) => f.write_str("candle"),
-            Device::Candle(CandleDevice::Cuda(number)) => write!(f, "candle:cuda:{number}"),
-            Device::Candle(CandleDevice::Metal(number)) => write!(f, "candle:metal:{number}"),
-            Device::Cuda(number) => write!(f, "cuda:{number}"),
+        match self.number() {
+            None => f.write_str(self.name()),
+            Some(number) => write!(f, "{}:{number}", self.name()),
         }
     }
 }
@@ -260,6 +276,7 @@ mod tests {
             Device::Cuda,
         ];
         for (i, a) in sorts.iter().enumerate() {
+            assert_eq!(a(0).is_host(), i < 2, "{}", a(0));
             for (j, b) in sorts.iter().enumerate() {
                 assert_eq!(a(0).is_like(b(1)), i == j, "{} and {}", a(0), b(1));
             }

@@ -4,7 +4,6 @@ use gstore_core::{Cancel, available_memory, many};
 use gstore_data::TextEncoder;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
-use gstore_model::{CandleDevice, Device};
 
 use crate::checkpoint::{check_config, lora_dropout, model_config};
 use crate::cut::{SHARES, largest};
@@ -150,10 +149,8 @@ impl Prepared {
 
     /// An error where the host has less memory than the training takes at its peak.
     pub fn check_memory(&self) -> Result<(), TrainError> {
-        match self.request.compute.device {
-            Device::Cpu | Device::Candle(CandleDevice::Host) => {}
-            // Weights and activations are not in the memory of the host.
-            Device::Candle(CandleDevice::Cuda(_) | CandleDevice::Metal(_)) | Device::Cuda(_) => return Ok(()),
+        if !self.request.compute.device.is_host() {
+            return Ok(());
         }
         match self.memory.lack(available_memory()) {
             None => Ok(()),

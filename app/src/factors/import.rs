@@ -17,7 +17,7 @@ use super::folder::{FactorError, FactorFolder, FactorStage, check_blocks};
 use super::parts::first;
 use super::publish::publish;
 use super::sealed::check_seal;
-use super::stamp::{FactorStamp, backend, rows_digest};
+use super::stamp::{FactorStamp, rows_digest};
 use crate::work::Work;
 
 /// Takes in factors that were fitted elsewhere: the finished ones of a folder of Kronfluence's, or one that was
@@ -188,7 +188,7 @@ fn foreign(
         batch_tokens: request.batch_tokens,
         extends: None,
         max_block: None,
-        backend: backend(request.device).to_owned(),
+        backend: request.device.name().to_owned(),
     };
     Ok(match fitted_on {
         None => stamp,

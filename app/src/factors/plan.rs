@@ -15,7 +15,7 @@ use super::extend::{check_origin, earlier};
 use super::forecast::{FitForecast, Sizes};
 use super::parts::{first, split, split_rows};
 use super::request::{FitRequest, check};
-use super::stamp::{FactorStamp, backend, rows_digest};
+use super::stamp::{FactorStamp, rows_digest};
 use crate::work::Work;
 
 /// A checkpoint of a fit.
@@ -228,6 +228,6 @@ fn stamp(
         batch_tokens: ingest.batch_tokens,
         extends: request.extend.clone(),
         max_block: None,
-        backend: backend(ingest.device).to_owned(),
+        backend: ingest.device.name().to_owned(),
     })
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gstore_core::{Cancel, Digest, RowSet, shortened};
 use gstore_curvature::{Module, Strategy};
-use gstore_model::{CandleDevice, Device};
+use gstore_model::Device;
 use gstore_store::{EncodingSpec, SampleReader, record_columns};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -57,18 +57,7 @@ pub struct FactorStamp {
 
 /// The backend of stamps of before it was noted.
 fn cpu() -> String {
-    backend(Device::Cpu).to_owned()
-}
-
-/// The name of a device's backend, whichever of several alike devices it is.
-pub(super) fn backend(device: Device) -> &'static str {
-    match device {
-        Device::Cpu => "cpu",
-        Device::Candle(CandleDevice::Host) => "candle",
-        Device::Candle(CandleDevice::Cuda(_)) => "candle:cuda",
-        Device::Candle(CandleDevice::Metal(_)) => "candle:metal",
-        Device::Cuda(_) => "cuda",
-    }
+    Device::Cpu.name().to_owned()
 }
 
 impl FactorStamp {
@@ -260,7 +249,7 @@ pub(super) mod tests {
         let other = FactorStamp { max_block: Some(8), ..stamp() };
         let error = other.settle(&folder).unwrap_err().to_string();
         assert!(error.contains("max_block is null there, 8 here"), "{error}");
-        let other = FactorStamp { backend: backend(Device::Candle(CandleDevice::Host)).into(), ..stamp() };
+        let other = FactorStamp { backend: "candle".into(), ..stamp() };
         let error = other.settle(&folder).unwrap_err().to_string();
         assert!(error.contains("backend is \"cpu\" there, \"candle\" here"), "{error}");
         let other = FactorStamp { averaged: vec!["b".into()], ..stamp() };

@@ -4,7 +4,7 @@ use clap::Args;
 use gstore_model::Device;
 use gstore_store::SnapshotName;
 
-use super::{Checks, DrawArgs, JsonArgs, OutputArgs, ScoringArgs};
+use super::{BACKENDS, Checks, DrawArgs, JsonArgs, OutputArgs, ScoringArgs};
 
 /// Where the models of stored vectors are now.
 #[derive(Args, Debug, Clone, Default)]
@@ -18,8 +18,9 @@ pub struct ModelArgs {
     /// looked for where it was then
     #[arg(long = "checkpoint-folders", value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoint_folders: Vec<String>,
-    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU, which scans stored rows as well), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    /// What computes
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu,
+        help = format!("{BACKENDS}; `cuda` scans stored rows as well"))]
     pub backend: Device,
 }
 

@@ -81,8 +81,8 @@ pub struct DaunceLossesArgs {
     /// How records become tokens
     #[command(flatten)]
     pub text: TextArgs,
-    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    /// What computes
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
     pub backend: Device,
     /// Precision of the factors of matrix products: with less than f32, losses hide how models differ
     #[arg(long, value_enum, default_value = "f32")]

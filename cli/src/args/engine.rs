@@ -16,8 +16,8 @@ pub struct EngineArgs {
     /// Tokens in one batch of whole rows; of sums the last bits follow from it
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
-    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    /// What computes
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
     pub backend: Device,
     /// Precision of the factors of matrix products [default: that of the factors; where there are none f32, with
     /// --backend cuda bf16]

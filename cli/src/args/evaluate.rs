@@ -115,8 +115,8 @@ pub struct EvaluateTasksArgs {
     /// What it is combined with
     #[command(flatten)]
     pub combine: CombineArgs,
-    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    /// What computes
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
     pub backend: Device,
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
     #[arg(long, value_enum)]

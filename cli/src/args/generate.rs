@@ -47,8 +47,8 @@ pub struct GenerateArgs {
     #[arg(long, help_heading = "Perplexity", requires_all = ["perplexity", "dataset"], conflicts_with_all = ["filter", "block"],
         conflicts_with_all = NOT_OF_DATASET, conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub as_features: bool,
-    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    /// What computes
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
     pub backend: Device,
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
     #[arg(long, value_enum)]

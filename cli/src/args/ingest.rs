@@ -8,7 +8,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::{Device, DeviceError};
 use gstore_store::SnapshotName;
 
-use super::{GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_least};
+use super::{BACKENDS, GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_least};
 
 /// `gstore ingest`
 #[derive(Args, Debug, Clone)]
@@ -62,9 +62,9 @@ pub struct IngestArgs {
     /// Tokens in one batch of whole rows; changes speed and memory, not the results
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
-    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`;
-    /// several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work
-    #[arg(long, aliases = ["device", "devices"], value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu")]
+    /// What computes
+    #[arg(long, aliases = ["device", "devices"], value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
+        help = format!("{BACKENDS}; several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work"))]
     pub backend: Vec<DeviceName>,
     /// Only the first N rows; the feature then counts as building
     #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]

@@ -113,6 +113,10 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// What `--backend` takes.
+const BACKENDS: &str = "What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or \
+                        `candle:metal[:N]`";
+
 /// A whole number from `least` on.
 fn at_least<T: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| {

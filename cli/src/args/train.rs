@@ -65,8 +65,8 @@ pub struct TrainArgs {
 /// What computes a training.
 #[derive(Args, Debug, Clone)]
 pub struct TrainComputeArgs {
-    /// What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    /// What computes
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
     pub backend: Device,
     /// Precision of the factors of matrix products; weights, gradients and moments are f32 [default: f32, with
     /// --backend cuda bf16]
