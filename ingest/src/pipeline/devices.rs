@@ -32,9 +32,9 @@ pub(super) fn check(request: &IngestRequest) -> Result<(), IngestError> {
     let names = gpu_names()?;
     // One that is not there is refused when it is opened, with what there is.
     let Some(name) = names.get(number) else { return Ok(()) };
-    let other_model = |device: &Device| match device {
-        Device::Cuda(other) => names.get(*other).filter(|found| *found != name).map(|found| (*other, found)),
-        Device::Cpu | Device::Candle(_) => None,
+    let other_model = |device: &Device| {
+        let Device::Cuda(other) = device else { return None };
+        names.get(*other).filter(|found| *found != name).map(|found| (*other, found))
     };
     match beside.iter().find_map(other_model) {
         Some(other) => unlike([(number, name), other].map(|(number, name)| format!("GPU {number} ({name})"))),

@@ -133,7 +133,7 @@ impl DisplayAs for InfluenceExec {
         let spec = self.question.plan.spec();
         let targets = match &self.question.relation {
             Relation::SelfInfluence { .. } => vec!["itself".to_owned()],
-            _ => spec.target_names(),
+            Relation::All | Relation::Best { .. } | Relation::Nearest { .. } => spec.target_names(),
         };
         let schema = self.properties.eq_properties.schema();
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
@@ -233,8 +233,9 @@ impl ExecutionPlan for InfluenceExec {
     fn name(&self) -> &str {
         match self.question.relation {
             Relation::Nearest { .. } => "NearestExec",
-            _ if self.question.plan.plan().models().is_some() => "DaunceExec",
-            _ => "InfluenceExec",
+            Relation::All | Relation::Best { .. } | Relation::SelfInfluence { .. } => {
+                if self.question.plan.plan().models().is_some() { "DaunceExec" } else { "InfluenceExec" }
+            }
         }
     }
 

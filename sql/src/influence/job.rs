@@ -168,7 +168,9 @@ impl Job {
                 let request = SelectRequest { order, k: wanted, filter, diversity: rules, threads, memory };
                 plan.select(&request, cancel).map(|selection| selection.ranking)
             }
-            _ => plan.top_k(order, k, Some(chosen), threads, cancel),
+            Relation::All | Relation::Best { .. } | Relation::Nearest { .. } => {
+                plan.top_k(order, k, Some(chosen), threads, cancel)
+            }
         };
         let mut ranking = found.map_err(SqlError::query)?;
         ranking.rows.truncate(k);
@@ -254,7 +256,9 @@ impl Job {
         let cancel = &sink.cancelled();
         let scanned = match self.question.relation {
             Relation::SelfInfluence { .. } => plan.self_scores(Some(rows), self.threads, cancel, take),
-            _ => plan.scores(Some(rows), self.threads, cancel, take),
+            Relation::All | Relation::Best { .. } | Relation::Nearest { .. } => {
+                plan.scores(Some(rows), self.threads, cancel, take)
+            }
         };
         if !waiting.is_empty() && scanned.is_ok() {
             let _ = hand_over(&mut waiting);

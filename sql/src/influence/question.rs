@@ -47,7 +47,7 @@ impl Relation {
         match self {
             Self::Best { order, .. } => Some(*order),
             Self::Nearest { .. } => Some(Order::Best),
-            _ => self.k().map(|_| Order::Best),
+            Self::All | Self::SelfInfluence { .. } => self.k().map(|_| Order::Best),
         }
     }
 }
