@@ -8,9 +8,7 @@ use gstore_core::Remedy;
 #[non_exhaustive]
 pub enum ProjectionError {
     /// Not one of the kinds.
-    #[error(
-        "there is no projection {0:?}: use sjlt, rademacher, gaussian, mask, none, fact_sjlt, fact_mask or two_sided"
-    )]
+    #[error("there is no projection {0:?}: use {known}", known = ProjectionKind::NAMED.map(ProjectionKind::name).join(", "))]
     UnknownKind(String),
     /// No output, or too many.
     #[error("a projection to {dim} dimensions is not possible: use 1 to 2147483647")]

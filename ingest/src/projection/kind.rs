@@ -53,6 +53,18 @@ pub enum ProjectionKind {
 }
 
 impl ProjectionKind {
+    /// The kinds that a name alone describes, with no sides yet.
+    pub(super) const NAMED: [Self; 8] = [
+        Self::Sjlt { s: DEFAULT_S },
+        Self::Rademacher,
+        Self::Gaussian,
+        Self::Mask,
+        Self::None,
+        Self::FactSjlt { k_out: 0, k_in: 0 },
+        Self::FactMask { k_out: 0, k_in: 0 },
+        Self::TwoSided { k_out: 0, k_in: 0 },
+    ];
+
     /// The name that keys, fingerprints and the command line use.
     pub fn name(self) -> &'static str {
         match self {

@@ -4,30 +4,16 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::error::ProjectionError;
-use super::kind::{DEFAULT_MODULE_DIM, DEFAULT_S, ProjectionKind};
+use super::kind::{DEFAULT_MODULE_DIM, ProjectionKind};
 use super::spec::ProjectionSpec;
 
 impl FromStr for ProjectionKind {
     type Err = ProjectionError;
 
     fn from_str(text: &str) -> Result<Self, ProjectionError> {
-        match text {
-            "none" => Ok(ProjectionKind::None),
-            "sjlt" => Ok(ProjectionKind::Sjlt { s: DEFAULT_S }),
-            "rademacher" => Ok(ProjectionKind::Rademacher),
-            "gaussian" => Ok(ProjectionKind::Gaussian),
-            "mask" => Ok(ProjectionKind::Mask),
-            "two_sided" => {
-                Ok(ProjectionKind::TwoSided { k_out: 0, k_in: 0 }.for_module_dim(DEFAULT_MODULE_DIM))
-            }
-            "fact_mask" => {
-                Ok(ProjectionKind::FactMask { k_out: 0, k_in: 0 }.for_module_dim(DEFAULT_MODULE_DIM))
-            }
-            "fact_sjlt" => {
-                Ok(ProjectionKind::FactSjlt { k_out: 0, k_in: 0 }.for_module_dim(DEFAULT_MODULE_DIM))
-            }
-            _ => Err(ProjectionError::UnknownKind(text.to_owned())),
-        }
+        let named = ProjectionKind::NAMED.into_iter().find(|kind| kind.name() == text);
+        let sized = named.map(|kind| kind.for_module_dim(DEFAULT_MODULE_DIM));
+        sized.ok_or_else(|| ProjectionError::UnknownKind(text.to_owned()))
     }
 }
 
@@ -79,9 +65,8 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_read_back() {
-        for name in ["none", "sjlt", "rademacher", "gaussian", "mask", "two_sided", "fact_mask", "fact_sjlt"]
-        {
-            let kind: ProjectionKind = name.parse().unwrap();
+        for kind in ProjectionKind::NAMED {
+            let kind: ProjectionKind = kind.name().parse().unwrap();
             for (seed, per_checkpoint) in [(0, false), (u64::MAX, true)] {
                 let spec = match kind {
                     ProjectionKind::None => ProjectionSpec::none(),
@@ -95,5 +80,10 @@ mod tests {
         {
             assert_eq!(ProjectionSpec::from_text(text), None, "{text}");
         }
+        let unknown = "ekfac".parse::<ProjectionKind>().unwrap_err().to_string();
+        assert!(
+            unknown.ends_with("use sjlt, rademacher, gaussian, mask, none, fact_sjlt, fact_mask, two_sided"),
+            "{unknown}"
+        );
     }
 }
