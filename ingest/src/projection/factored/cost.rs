@@ -142,13 +142,19 @@ pub fn table_bytes(spec: &ProjectionSpec, module: &ModuleShape) -> u64 {
                 constant(k_in),
             ])
         }
-        (kind, None) if kind.is_factored() => product(&[4, rows]),
+        (
+            ProjectionKind::TwoSided { .. }
+            | ProjectionKind::FactMask { .. }
+            | ProjectionKind::FactSjlt { .. }
+            | ProjectionKind::Ekfac,
+            None,
+        ) => product(&[4, rows]),
         (ProjectionKind::Sjlt { s }, None) => product(&[4, u64::from(s), shape.numel()]),
         (ProjectionKind::Rademacher, None) => {
             product(&[16, u64::from(spec.dim).div_ceil(128), shape.numel()])
         }
         (ProjectionKind::Gaussian, None) => product(&[4, u64::from(spec.dim), shape.numel()]),
-        _ => 0,
+        (ProjectionKind::None | ProjectionKind::Mask, None) => 0,
     }
 }
 
@@ -159,7 +165,10 @@ fn whole(spec: &ProjectionSpec, numel: u64) -> u64 {
         ProjectionKind::Sjlt { s } => product(&[u64::from(s), numel]),
         ProjectionKind::Rademacher | ProjectionKind::Gaussian => product(&[u64::from(spec.dim), numel]),
         ProjectionKind::Mask => u64::from(spec.dim).min(numel),
-        _ => numel,
+        ProjectionKind::TwoSided { .. }
+        | ProjectionKind::FactMask { .. }
+        | ProjectionKind::FactSjlt { .. }
+        | ProjectionKind::Ekfac => numel,
     }
 }
 

@@ -56,7 +56,12 @@ pub fn noise(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Noise {
         let rest = match spec.kind {
             ProjectionKind::None | ProjectionKind::Ekfac => 0.0,
             ProjectionKind::Mask => (1.0 - k / shape.numel().max(1) as f64).max(0.0),
-            _ => 1.0,
+            ProjectionKind::Sjlt { .. }
+            | ProjectionKind::Rademacher
+            | ProjectionKind::Gaussian
+            | ProjectionKind::TwoSided { .. }
+            | ProjectionKind::FactMask { .. }
+            | ProjectionKind::FactSjlt { .. } => 1.0,
         };
         return Noise { unrelated: rest / k, own: 2.0 * rest / k };
     };
