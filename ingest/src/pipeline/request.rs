@@ -131,7 +131,7 @@ impl IngestRequest {
     }
 
     /// How the vectors of a kind are stored.
-    pub fn dtype_of(&self, kind: Kind) -> DType {
+    pub(super) fn dtype_of(&self, kind: Kind) -> DType {
         if kind.is_full() { DType::F32 } else { self.dtype }
     }
 
