@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn the_editor_completes_every_table_function_and_option() {
         let editor = include_str!("../../page/editor.js");
-        let list = |name: &str| -> Vec<&str> {
+        let list = |name: &str| -> Vec<&'static str> {
             let (_, rest) = editor.split_once(&format!("const {name} = ")).unwrap();
             let (list, _) = rest.split_once(';').unwrap();
             list.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect()
