@@ -100,23 +100,50 @@ impl Device {
         }
     }
 
-    /// The number of a device that has memory of its own; none of the host.
-    fn number(self) -> Option<usize> {
+    /// Whether weights and activations are in the memory of the host.
+    pub fn is_host(self) -> bool {
+        matches!(self, Device::Cpu | Device::Candle(CandleDevice::Host))
+    }
+
+    /// The first device of its sort.
+    pub fn first(self) -> Device {
         match self {
-            Device::Cpu | Device::Candle(CandleDevice::Host) => None,
-            Device::Candle(CandleDevice::Cuda(number) | CandleDevice::Metal(number))
-            | Device::Cuda(number) => Some(number),
+            Device::Cuda(_) => Device::Cuda(0),
+            Device::Candle(CandleDevice::Cuda(_)) => Device::Candle(CandleDevice::Cuda(0)),
+            Device::Candle(CandleDevice::Metal(_)) => Device::Candle(CandleDevice::Metal(0)),
+            Device::Cpu | Device::Candle(CandleDevice::Host) => self,
         }
     }
 
-    /// Whether weights and activations are in the memory of the host.
-    pub fn is_host(self) -> bool {
-        self.number().is_none()
+    /// Its number among those of its sort.
+    pub fn number(self) -> usize {
+        match self {
+            Device::Cpu | Device::Candle(CandleDevice::Host) => 0,
+            Device::Candle(CandleDevice::Cuda(number) | CandleDevice::Metal(number))
+            | Device::Cuda(number) => number,
+        }
     }
 
-    /// Whether another is the same but for its number: one that may compute beside it.
-    pub fn is_like(self, other: Device) -> bool {
-        self.name() == other.name()
+    /// This device and one of those `beside` it that does not compute the same bits: of another sort, or a
+    /// GPU of another model. `gpu_names` are those of [`gpu_names!`](crate::gpu_names).
+    ///
+    /// # Errors
+    /// Those of `gpu_names`. A GPU that is not there is refused when it is opened, with what there is.
+    pub fn unlike(
+        self,
+        beside: &[Device],
+        gpu_names: impl FnOnce() -> Result<Vec<String>, BackendError>,
+    ) -> Result<Option<[String; 2]>, BackendError> {
+        if let Some(other) = beside.iter().find(|other| self.first() != other.first()) {
+            return Ok(Some([self, *other].map(|device| format!("`{device}`"))));
+        }
+        let (Device::Cuda(number), false) = (self, beside.is_empty()) else { return Ok(None) };
+        let names = gpu_names()?;
+        let Some(name) = names.get(number) else { return Ok(None) };
+        let mut others =
+            beside.iter().filter_map(|device| Some((device.number(), names.get(device.number())?)));
+        let other = others.find(|(_, found)| *found != name);
+        Ok(other.map(|other| [(number, name), other].map(|(number, name)| format!("GPU {number} ({name})"))))
     }
 
     /// An error unless the backend computes in this precision.
@@ -219,6 +246,23 @@ macro_rules! with_backend {
     }};
 }
 
+/// The names of this machine's NVIDIA GPUs, of which there is at least one, by their numbers; or a
+/// [`BackendError`]. A crate that uses this has the feature of [`with_backend!`](crate::with_backend).
+#[macro_export]
+macro_rules! gpu_names {
+    () => {{
+        #[cfg(feature = "cuda")]
+        let names =
+            gstore_cuda::Driver::names().map_err(|error| $crate::BackendError::new(error.to_string()));
+        #[cfg(not(feature = "cuda"))]
+        let names: ::std::result::Result<
+            ::std::vec::Vec<::std::string::String>,
+            $crate::BackendError,
+        > = ::std::result::Result::Err($crate::Device::Cuda(0).not_built());
+        names
+    }};
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,12 +319,32 @@ mod tests {
             |number| Device::Candle(CandleDevice::Metal(number)),
             Device::Cuda,
         ];
+        let names = || Ok(vec!["H100".to_owned(); 2]);
         for (i, a) in sorts.iter().enumerate() {
             assert_eq!(a(0).is_host(), i < 2, "{}", a(0));
             for (j, b) in sorts.iter().enumerate() {
-                assert_eq!(a(0).is_like(b(1)), i == j, "{} and {}", a(0), b(1));
+                let unlike = a(0).unlike(&[b(1)], names).unwrap();
+                assert_eq!(unlike.is_none(), i == j, "{unlike:?}");
             }
+            assert_eq!(a(1).first(), a(0));
         }
+        assert_eq!(sorts.map(|sort| sort(3).number()), [0, 0, 3, 3, 3]);
+    }
+
+    #[test]
+    fn gpus_of_other_models_are_unlike() {
+        let names = || Ok(["H100", "H100", "A100"].map(str::to_owned).to_vec());
+        let unlike = |first: usize, beside: &[usize]| {
+            let beside: Vec<Device> = beside.iter().copied().map(Device::Cuda).collect();
+            Device::Cuda(first).unlike(&beside, names).unwrap()
+        };
+        assert_eq!(unlike(0, &[1]), None);
+        assert_eq!(unlike(0, &[1, 2]), Some(["GPU 0 (H100)", "GPU 2 (A100)"].map(str::to_owned)));
+        // Refused when they are opened.
+        assert_eq!((unlike(0, &[7]), unlike(7, &[0])), (None, None));
+        let none = || Err(BackendError::new("no driver"));
+        assert_eq!(Device::Cuda(0).unlike(&[], none).unwrap(), None, "there is nothing to look up");
+        assert!(Device::Cuda(0).unlike(&[Device::Cuda(1)], none).is_err());
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub use at_once::{AtOnce, Attempt, OutOfMemory, cut_note};
 pub use backend::{
     Activation, Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan, Backend,
     BackendError, CacheSpan, CachedAttention, ColumnMap, Compute, EachRows, HEAD_ROWS, HeadOutput, HeadTap,
-    HeadTask, Heads, LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective,
+    HeadTask, Heads, LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Numbered,
+    Objective,
 };
 /// Checks of the sizes of operands, for backends.
 pub mod sizes {

@@ -108,6 +108,24 @@ pub fn map<I: Sync, T: Send, E: From<Cancelled> + Send>(
     Ok(all)
 }
 
+/// What `work` gives for each item, in their order: for the first on this thread, for each other on one of
+/// its own.
+///
+/// # Errors
+/// The first of an item in their order.
+pub fn each<I: Send, T: Send, E: Send>(
+    items: impl IntoIterator<Item = I>,
+    work: impl Fn(I) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
+    let (mut items, work) = (items.into_iter(), &work);
+    let first = items.next();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = items.map(|item| scope.spawn(move || work(item))).collect();
+        let first = first.map(work);
+        first.into_iter().chain(others.into_iter().map(join)).collect()
+    })
+}
+
 /// Runs units on threads, each with its own state, and hands their results to `take` on this thread, in the
 /// order of the units. At most a few results per thread exist at a time; a break ends the loop early.
 ///

@@ -13,7 +13,7 @@ mod panics;
 mod tests;
 mod workers;
 
-pub use self::gate::{Give, map, ordered, pipeline};
+pub use self::gate::{Give, each, map, ordered, pipeline};
 pub(crate) use self::panics::{OnPanic, join};
 pub(crate) use self::workers::given_by;
 pub use self::workers::{stages, unordered, with_workers};

@@ -221,6 +221,21 @@ fn a_panic_anywhere_reaches_the_caller_as_it_is() {
     assert!(panics(&|| drop(ordered(1000, 3, &RUN, || (), |_, unit| Ok(unit), taking))));
     assert!(panics(&|| drop(pipeline(3, 4, many, |_, unit| at_5(unit), |_| GO_ON))));
     assert!(panics(&|| drop(pipeline(3, 4, many, |_, unit| Ok(unit), taking))));
+    assert!(panics(&|| drop(each(0..6, at_5))));
+}
+
+#[test]
+fn each_item_has_a_thread_and_the_first_that_of_the_caller() {
+    let (all, own) = (Barrier::new(3), std::thread::current().id());
+    let work = |item: usize| {
+        // None comes to its end before the others have begun.
+        all.wait();
+        Ok::<_, Failed>((item, std::thread::current().id() == own))
+    };
+    assert_eq!(each(0..3, work), Ok(vec![(0, true), (1, false), (2, false)]));
+    let failing = |item: usize| if item > 0 { Err(Failed::Unit(item)) } else { Ok(item) };
+    assert_eq!(each(0..4, failing), Err(Failed::Unit(1)));
+    assert_eq!(each(0..0, failing), Ok(Vec::new()));
 }
 
 #[test]

@@ -23,8 +23,8 @@ mod tiles;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use gstore_model::BackendError;
 use gstore_model::sizes::{check, check_spans};
+use gstore_model::{BackendError, Numbered};
 
 pub use self::cache::CudaCache;
 pub use self::factors::CudaRows;
@@ -66,6 +66,12 @@ impl Cuda<Driver> {
     pub fn open(number: usize, arithmetic: impl Into<Arithmetic>) -> Result<Cuda<Driver>> {
         let driver = Driver::open(number).map_err(|error| BackendError::new(error.to_string()))?;
         Ok(Cuda::new(driver, arithmetic))
+    }
+}
+
+impl Numbered for Cuda<Driver> {
+    fn beside(&self, number: usize) -> Result<Cuda<Driver>> {
+        Cuda::open(number, self.arithmetic)
     }
 }
 

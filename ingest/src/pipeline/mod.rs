@@ -38,7 +38,8 @@ mod work;
 use std::path::Path;
 use std::sync::Arc;
 
-use gstore_core::{Cancel, Cancelled, Remedy, parallel};
+use gstore_core::parallel::each;
+use gstore_core::{Cancel, Remedy};
 use gstore_store::{Job, RowSet, Snapshot, Store};
 
 pub use batches::{EncodedRow, RowBatches};
@@ -274,11 +275,8 @@ fn computers(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Vec
         let (kinds, dims) = (first.kinds.clone(), first.dims.clone());
         Ok(Computer { engine, kinds, dims, granularity: first.granularity })
     };
-    let load = |device: &Device| -> Result<_, Cancelled> { Ok(beside(*device)) };
-    let devices = &request.beside;
-    // Nothing cancels it.
-    let others = parallel::map(devices, 1, devices.len(), &Cancel::new(), load).unwrap_or_default();
-    std::iter::once(Ok(first)).chain(others).collect()
+    let others = each(request.beside.iter().copied(), beside)?;
+    Ok(std::iter::once(first).chain(others).collect())
 }
 
 fn check_weights_of(engine: &Engine, checkpoint: &CheckpointPlan) -> Result<(), IngestError> {

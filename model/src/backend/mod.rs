@@ -289,3 +289,12 @@ pub trait Backend: Send + Sync + 'static {
     /// `x M^T`: the columns of `x` mapped by a sparse matrix.
     fn map_columns(&self, x: &Self::Tensor, map: &ColumnMap) -> Result<Self::Tensor, BackendError>;
 }
+
+/// A backend of which there may be several, on devices with numbers.
+pub trait Numbered: Backend + Clone {
+    /// The same on the device of another number.
+    ///
+    /// # Errors
+    /// A device that is not there.
+    fn beside(&self, number: usize) -> Result<Self, BackendError>;
+}

@@ -23,7 +23,7 @@ pub use self::cache::CandleCache;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::backend::{BackendError, check, check_spans};
+use crate::backend::{BackendError, Numbered, check, check_spans};
 
 type Result<T> = std::result::Result<T, BackendError>;
 
@@ -37,6 +37,16 @@ impl From<candle_core::Error> for BackendError {
 #[derive(Debug, Clone)]
 pub struct Candle {
     device: Device,
+}
+
+impl Numbered for Candle {
+    fn beside(&self, number: usize) -> Result<Candle> {
+        Ok(Candle::new(match self.device {
+            Device::Cpu => Device::Cpu,
+            Device::Cuda(_) => Device::new_cuda(number)?,
+            Device::Metal(_) => Device::new_metal(number)?,
+        }))
+    }
 }
 
 /// A linear layer of [`Candle`].

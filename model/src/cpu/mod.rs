@@ -43,13 +43,20 @@ pub(crate) use self::gemm::transpose;
 
 use self::gemm::Kernels;
 use self::level::Simd;
-use crate::backend::{BackendError, Compute};
+use crate::backend::{BackendError, Compute, Numbered};
 
 /// The backend of this CPU.
 #[derive(Clone)]
 pub struct Cpu {
     kernels: Kernels,
     compute: Compute,
+}
+
+/// There is one.
+impl Numbered for Cpu {
+    fn beside(&self, _: usize) -> Result<Cpu, BackendError> {
+        Ok(self.clone())
+    }
 }
 
 impl Cpu {
