@@ -1,7 +1,8 @@
 //! Promise: where a device has too little memory for what is asked of it at once, trainings and generations go
-//! on with less at once, and come to the same.
+//! on with less at once, and come to the same; a training on several devices has the bits of one.
 
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use crate::backends::assert_close;
 use crate::tiny::{Tiny, VOCAB};
@@ -10,7 +11,7 @@ use gstore_cuda::{Cuda, Emulator};
 use gstore_generate::{Compute as Computing, GenerateRequest, Observer, PromptSource, Stopping, generate_on};
 use gstore_model::Compute;
 use gstore_model::weights::ModelFolder;
-use gstore_train::{Optimizer, OptimizerKind, Parameters, Sample, Trainer, TrainerOptions};
+use gstore_train::{LoraChoice, Optimizer, OptimizerKind, Parameters, Sample, Trainer, TrainerOptions};
 
 /// Of other sums of the same gradients.
 const OTHER_SUMS: f32 = 1e-4;
@@ -31,9 +32,10 @@ fn samples() -> Vec<Sample> {
     (0..16).map(sample).collect()
 }
 
-/// Loss and gradient on a device, the gradients of all tensors one after the other.
-fn gradient(on: &Cuda<Emulator>, model: &Path, threads: usize, piece_tokens: usize) -> (f64, Vec<f32>) {
-    let parameters = Parameters::full(&ModelFolder::open(model).unwrap(), on.clone()).unwrap();
+/// Loss and gradient on devices, the gradients of all tensors one after the other.
+fn gradient(on: &[Cuda<Emulator>], model: &Path, threads: usize, piece_tokens: usize) -> (f64, Vec<f32>) {
+    let parameters = Parameters::full(&ModelFolder::open(model).unwrap(), on[0].clone()).unwrap();
+    let parameters = parameters.beside(None, on[1..].to_vec()).unwrap();
     let kind: OptimizerKind = "sgd".parse().unwrap();
     let optimizer = Optimizer::new(kind, parameters.store().specs().len());
     let options = TrainerOptions { threads, piece_tokens, ..TrainerOptions::default() };
@@ -48,18 +50,56 @@ fn a_step_that_does_not_fit_a_device_is_computed_on_fewer_threads_and_then_in_sm
     let folder = tempfile::tempdir().unwrap();
     let model = Tiny::new().write(&folder.path().join("model"));
     let (whole, single) = (device(usize::MAX), device(usize::MAX));
-    let expected = gradient(&whole, &model, 1, 1024);
-    gradient(&single, &model, 1, 1);
+    let expected = gradient(slice::from_ref(&whole), &model, 1, 1024);
+    gradient(slice::from_ref(&single), &model, 1, 1);
     let [most, least] = [&whole, &single].map(|on| on.runtime().most_held());
     assert!(least + 2 * SLACK < most, "{least} and {most} bytes");
 
     // Fewer threads change no bit.
-    assert_eq!(gradient(&device(most + SLACK), &model, 4, 1024), expected);
-    for threads in [1, 3] {
-        let (loss, found) = gradient(&device((least + most) / 2), &model, threads, 1024);
+    let enough = || device(most + SLACK);
+    assert_eq!(gradient(&[enough()], &model, 4, 1024), expected);
+    assert_eq!(gradient(&[enough(), enough()], &model, 4, 1024), expected);
+    let little = || device((least + most) / 2);
+    for (on, threads) in [(vec![little()], 1), (vec![little()], 3), (vec![little(), little()], 3)] {
+        let (loss, found) = gradient(&on, &model, threads, 1024);
         assert!((loss - expected.0).abs() < 1e-5 * expected.0, "{loss} and {}", expected.0);
         assert_close(&found, &expected.1, OTHER_SUMS, "in smaller pieces");
     }
+}
+
+#[test]
+fn a_training_on_several_devices_has_the_bits_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = ModelFolder::open(&Tiny::new().write(&folder.path().join("model"))).unwrap();
+    let choice = LoraChoice { rank: 2, alpha: 4.0, targets: vec!["all-linear".to_owned()] };
+    let samples = samples();
+    for is_full in [false, true] {
+        let trained = |on: &[Cuda<Emulator>]| {
+            let parameters = match is_full {
+                true => Parameters::full(&base, on[0].clone()),
+                false => Parameters::new_lora(&base, &choice, 1, on[0].clone()),
+            };
+            let parameters = parameters.unwrap().beside(Some(&base), on[1..].to_vec()).unwrap();
+            let kind: OptimizerKind = "sgd".parse().unwrap();
+            let optimizer = Optimizer::new(kind, parameters.store().specs().len());
+            let options = TrainerOptions { piece_tokens: 30, ..TrainerOptions::default() };
+            let mut trainer = Trainer::new(parameters, optimizer, options);
+            let read: Vec<usize> = on.iter().map(|on| on.runtime().bytes_read()).collect();
+            let mut losses = Vec::new();
+            for _ in 0..2 {
+                let report = trainer.step(&[samples.iter().collect()], 0.1, &Cancel::new()).unwrap();
+                losses.push((report.loss, report.grad_norm));
+            }
+            let is_used = on.iter().zip(read).all(|(on, read)| on.runtime().bytes_read() > read);
+            assert!(is_used, "each of {} devices gives gradients", on.len());
+            (losses, trainer.parameters.store().values().to_vec())
+        };
+        let on = |devices: usize| (0..devices).map(|_| device(usize::MAX)).collect::<Vec<_>>();
+        assert!(trained(&on(3)) == trained(&on(1)), "all tensors: {is_full}");
+    }
+    // Factors cannot be put beside a model that is not named.
+    let parameters = Parameters::new_lora(&base, &choice, 1, device(usize::MAX)).unwrap();
+    assert!(parameters.beside(None, vec![device(usize::MAX)]).is_err());
 }
 
 #[derive(Default)]

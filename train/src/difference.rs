@@ -88,6 +88,8 @@ impl Pair<'_> {
             // Digests tell these apart, wherever they stand.
             "method" => !self.both(key, is_adapter) || self.differs("model"),
             "resumed from" => !self.both(START_DIGESTS, Value::is_object) || self.differs(START_DIGESTS),
+            // Of the devices of one sort any may compute.
+            "backend" => sort(of(self.stored, key)) != sort(of(self.asked, key)),
             // Earlier versions wrote none.
             START_DIGESTS => self.both(key, Value::is_object),
             _ => true,
@@ -184,6 +186,11 @@ impl Pair<'_> {
 /// What a request has of a key; null where it has nothing.
 fn of<'a>(request: &'a Value, key: &str) -> &'a Value {
     request.get(key).unwrap_or(&Value::Null)
+}
+
+/// The name of a backend without the number of its device.
+fn sort(backend: &Value) -> Option<&str> {
+    Some(backend.as_str()?.trim_end_matches(|c: char| c.is_ascii_digit()))
 }
 
 /// Whether the factors of an adapter are trained, which are part of the model's digest.

@@ -42,6 +42,16 @@ fn what_differs_is_named_by_its_options() {
 }
 
 #[test]
+fn devices_of_one_sort_go_on_for_each_other() {
+    let of = |[stored, asked]: [&str; 2]| {
+        difference(&json!({ "backend": stored }), &json!({ "backend": asked }), &[])
+    };
+    assert_eq!(of(["cuda:0", "cuda:12"]), None);
+    assert_eq!(of(["cpu", "cuda:1"]).as_deref(), Some("backend=cuda:1, was cpu"));
+    assert_eq!(of(["cuda:1", "candle:cuda:1"]).as_deref(), Some("backend=candle:cuda:1, was cuda:1"));
+}
+
+#[test]
 fn what_follows_is_said_where_nothing_else_differs() {
     for (stored, asked, says) in [
         (

@@ -6,7 +6,7 @@ use gstore_core::Cancel;
 use gstore_core::parallel::with_workers;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::Adapter;
-use gstore_model::{Backend, with_backend};
+use gstore_model::{Numbered, with_backend};
 
 use crate::checkpoint::{check_files, last_checkpoint};
 use crate::error::TrainError;
@@ -65,7 +65,7 @@ pub fn forecast(
     cancel: &Cancel,
 ) -> Result<Forecast, TrainError> {
     let (device, precision) = (request.compute.device, request.compute.precision);
-    device.check(precision)?;
+    request.compute.check()?;
     let prepared = Prepared::new(request, observer, cancel)?;
     let fits = prepared.check_memory();
     if let Err(lack) = &fits {
@@ -89,7 +89,7 @@ pub fn forecast(
 /// # Errors
 /// As [`crate::run`], before its first step.
 pub fn check(request: &TrainRequest, cancel: &Cancel) -> Result<(), TrainError> {
-    request.compute.device.check(request.compute.precision)?;
+    request.compute.check()?;
     let prepared = Prepared::new(request, &mut Quiet, cancel)?;
     prepared.check_memory()?;
     let Prepared { request, base, samples, held_out, steps, .. } = &prepared;
@@ -100,7 +100,7 @@ pub fn check(request: &TrainRequest, cancel: &Cancel) -> Result<(), TrainError> 
     Ok(())
 }
 
-fn measure<B: Backend + Clone>(
+fn measure<B: Numbered>(
     prepared: Prepared,
     backend: B,
     fits: bool,
@@ -119,8 +119,10 @@ fn measure<B: Backend + Clone>(
     };
     let of_token = match fits {
         true => {
+            let others = request.compute.others(&backend)?;
             let start = start(&request, overwrites, base.as_ref(), &decoder, backend)?;
-            Some(seconds_of_token(&request, start.parameters, &samples, cancel)?)
+            let parameters = start.parameters.beside(base.as_ref(), others)?;
+            Some(seconds_of_token(&request, parameters, &samples, cancel)?)
         }
         false => {
             // As far as that takes no memory.
@@ -157,7 +159,7 @@ fn measure<B: Backend + Clone>(
 }
 
 /// Seconds that the gradient takes for each token of some samples.
-fn seconds_of_token<B: Backend + Clone>(
+fn seconds_of_token<B: Numbered>(
     request: &TrainRequest,
     parameters: Parameters<B>,
     samples: &[Sample],

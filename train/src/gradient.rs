@@ -36,8 +36,9 @@ impl<B: Backend + Clone> Parameters<B> {
     /// The weighted sum of the losses, cross-entropies unless a head says otherwise, and its gradient: one
     /// vector for each tensor, in the memory of `old`.
     ///
+    /// Pieces are divided among the devices, and added on the host: in their order, whoever computed them.
     /// Where a device has too little memory it is computed again: on fewer threads, which changes no bit, and
-    /// where one is too many, with smaller pieces, as they would have been asked for.
+    /// where one on each device is too many, with smaller pieces, as they would have been asked for.
     pub(crate) fn gradient(
         &self,
         samples: &[Weighted<'_>],
@@ -46,6 +47,7 @@ impl<B: Backend + Clone> Parameters<B> {
         mut old: Vec<Vec<f32>>,
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let lengths: Vec<usize> = samples.iter().map(|w| w.sample.ids.len()).collect();
+        let devices = self.models.len().max(1);
         self.at_once.retry(|attempt| {
             let most = computing.piece_tokens.min(attempt.most);
             let pieces = cut(&lengths, most);
@@ -53,10 +55,10 @@ impl<B: Backend + Clone> Parameters<B> {
             let several = pieces.iter().filter(|piece| piece.len() > 1).map(tokens).max();
             attempt.tried = several.map(|tokens| tokens.min(most));
             loop {
-                let threads = computing.threads.min(self.at_once.calls()).min(pieces.len());
+                let threads = computing.threads.min(self.at_once.calls()).max(devices).min(pieces.len());
                 let computing = Computing { threads, ..computing };
                 match self.in_pieces(samples, &pieces, head, computing, std::mem::take(&mut old)) {
-                    Err(error) if threads > 1 && error.is_out_of_memory() => {
+                    Err(error) if threads > devices && error.is_out_of_memory() => {
                         self.at_once.halve_calls(threads)
                     }
                     done => return done,
@@ -83,11 +85,11 @@ impl<B: Backend + Clone> Parameters<B> {
         let losses: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();
         // What fails first makes others fail, and only the first says why.
         let failure = Mutex::new(None);
-        let work = |scratch: &mut Scratch<B>, piece: usize| {
+        let work = |(device, scratch): &mut (usize, Scratch<B>), piece: usize| {
             let mut guard = StopOnDrop { turns: &sums.turns, done: false };
             let of_piece = |()| {
                 let (samples, start) = (&samples[pieces[piece].clone()], pieces[piece].start);
-                self.piece(piece, samples, head, (start, computing), &sums, scratch)
+                self.piece((piece, *device), samples, head, (start, computing), &sums, scratch)
             };
             match computing.cancel.check().map_err(TrainError::from).and_then(of_piece) {
                 Ok(loss) => *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = loss,
@@ -100,7 +102,8 @@ impl<B: Backend + Clone> Parameters<B> {
             Ok(())
         };
         let kept = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let scratch = || kept().pop().unwrap_or_default();
+        let device = self.devices_of_threads();
+        let scratch = || (device(), kept().pop().unwrap_or_default());
         // A piece that is taken must be done or stop the turns, so the flag is looked at in it alone.
         let done = unordered(pieces.len(), computing.threads, &Cancel::new(), scratch, work);
         if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -108,23 +111,23 @@ impl<B: Backend + Clone> Parameters<B> {
         }
         let done = done?;
         if self.model()?.backend().on_host() {
-            kept().extend(done);
+            kept().extend(done.into_iter().map(|(_, scratch)| scratch));
         }
         let tensor = |tensor: Mutex<Vec<f32>>| tensor.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((sum(losses), sums.tensors.into_iter().map(tensor).collect()))
     }
 
-    /// One piece: forward, backward, and its gradients added when it is its turn.
+    /// One piece on a device: forward, backward, and its gradients added when it is its turn.
     fn piece(
         &self,
-        piece: usize,
+        (piece, device): (usize, usize),
         samples: &[Weighted<'_>],
         head: Option<&PerturbedHead<'_, B>>,
         (first, Computing { keep, dropout, .. }): (usize, Computing<'_>),
         sums: &Sums,
         scratch: &mut Scratch<B>,
     ) -> Result<f64, TrainError> {
-        let model = self.model()?;
+        let model = self.model_on(device)?;
         let packed: Vec<PackedSample<'_>> = samples.iter().map(|w| w.sample.packed()).collect();
         let mut layout = Layout::new(&packed, false, Reduction::Sum);
         for (span, weighted) in layout.scored_spans.iter().zip(samples) {
@@ -144,6 +147,7 @@ impl<B: Backend + Clone> Parameters<B> {
             Form::Lora { factors, .. } => {
                 let width = self.store().values().len();
                 let mut rows = model.backend().rows(1, width, scratch.layer.take())?;
+                let factors = &factors[device];
                 let mut sink = Summed(LoraSink { factors, out: Some(&mut rows), entropies: None });
                 let losses = run(model, layout, keep, head.as_mut(), &mut sink)?;
                 sums.add(0, piece, model.backend().host_rows(&mut rows)?)?;
@@ -165,11 +169,11 @@ impl<B: Backend + Clone> Parameters<B> {
 impl<B: Backend + Clone> Parameters<B> {
     /// The losses of all scored tokens of samples, summed, without dropout.
     pub(crate) fn losses(&self, samples: &[Sample], computing: Computing<'_>) -> Result<f64, TrainError> {
-        let model = self.model()?;
         let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
         let pieces = cut(&lengths, computing.piece_tokens);
         let losses: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();
-        let of_piece = |(): &mut (), piece: usize| -> Result<(), TrainError> {
+        let of_piece = |device: &mut usize, piece: usize| -> Result<(), TrainError> {
+            let model = self.model_on(*device)?;
             let range = pieces[piece].clone();
             let samples = &samples[range.clone()];
             // Token by token, so that parts have the sum of the whole.
@@ -190,7 +194,8 @@ impl<B: Backend + Clone> Parameters<B> {
             *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = total;
             Ok(())
         };
-        unordered(pieces.len(), computing.threads, computing.cancel, || (), of_piece)?;
+        let threads = computing.threads.max(self.models.len());
+        unordered(pieces.len(), threads, computing.cancel, self.devices_of_threads(), of_piece)?;
         Ok(sum(losses))
     }
 }

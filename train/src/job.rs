@@ -4,7 +4,7 @@ mod checks;
 
 use gstore_core::parallel::with_workers;
 use gstore_core::{Cancel, CheckpointId};
-use gstore_model::{Backend, with_backend};
+use gstore_model::{Backend, Numbered, with_backend};
 use serde_json::Value;
 
 use crate::checkpoint::{
@@ -87,13 +87,15 @@ struct Job<'a, B: Backend> {
     said_rise: Option<u64>,
 }
 
-impl<'a, B: Backend + Clone> Job<'a, B> {
+impl<'a, B: Numbered> Job<'a, B> {
     fn new(
         request: &TrainRequest,
         backend: B,
         observer: &'a mut dyn Observer,
         cancel: &'a Cancel,
     ) -> Result<Job<'a, B>, TrainError> {
+        // Before data is read: one may not be there.
+        let others = request.compute.others(&backend)?;
         let prepared = Prepared::new(request, observer, cancel)?;
         prepared.check_memory()?;
         let Prepared { request, base, decoder, samples, held_out, steps, .. } = &prepared;
@@ -116,12 +118,13 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
                 start(request, overwrites, base.as_ref(), decoder, backend)?
             }
         };
+        let Resumed { parameters, optimizer, log, evaluations, pending } = start;
+        let parameters = parameters.beside(base.as_ref(), others)?;
         // Not before: what is refused until here leaves the former training as it was.
         if overwrites {
             check_writable(&request.output)?;
             remove_all(&request.output)?;
         }
-        let Resumed { parameters, optimizer, log, evaluations, pending } = start;
         Ok(Job {
             schedule: request.schedule(total),
             trainer: Trainer::new(parameters, optimizer, TrainerOptions::of(request)),

@@ -10,8 +10,8 @@
 //!   what it takes, [`check()`] what it would be refused for, [`merge()`] makes a model of an adapter and its base
 //!
 //! Invariants
-//! - bits depend on the request and the data alone: not on threads, nor on where a run was stopped and went
-//!   on
+//! - bits depend on the request and the data alone: not on threads, nor on how many devices of one model
+//!   share the work, nor on where a run was stopped and went on
 //! - a checkpoint folder is complete or missing
 
 #![forbid(unsafe_code)]

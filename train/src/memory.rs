@@ -1,6 +1,7 @@
 //! Memory of a training, predicted from sizes, and what is given up to stay below a limit.
 //!
-//! Nothing that is given up changes a bit: layers are computed twice rather than kept, and fewer threads run.
+//! Nothing that is given up changes a bit: layers are computed twice rather than kept, and fewer threads run,
+//! one on each device at least.
 
 use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, Role};
 use gstore_model::{HEAD_ROWS, Keep};
@@ -37,6 +38,8 @@ const OF_VOCABULARY: u64 = 400;
 /// Sizes that decide the memory.
 pub(crate) struct Sizes<'a> {
     pub decoder: &'a Decoder,
+    /// Devices that compute, each of which has the model.
+    pub devices: usize,
     /// Values that are trained, and whether these are all of the model's.
     pub trained: u64,
     pub is_full: bool,
@@ -59,12 +62,12 @@ impl Sizes<'_> {
     pub fn plan(&self, keep: Keep, threads: usize, most: Option<u64>) -> MemoryPlan {
         let present = self.of_process();
         let of = |keep, threads| MemoryPlan { keep, threads, bytes: self.bytes(keep, threads), present };
-        let mut plan = of(keep, threads.max(1));
+        let mut plan = of(keep, threads.max(self.devices));
         let fits = |plan: &MemoryPlan| most.is_none_or(|most| plan.bytes <= most);
         if !fits(&plan) {
             plan = of(Keep::Inputs, plan.threads);
         }
-        while !fits(&plan) && plan.threads > 1 {
+        while !fits(&plan) && plan.threads > self.devices {
             plan = of(Keep::Inputs, plan.threads - 1);
         }
         plan
@@ -83,13 +86,14 @@ impl Sizes<'_> {
         let logits = 4 * HEAD_ROWS as u64 * self.decoder.vocab_size as u64;
         let of_threads = threads as u64 * (self.of_thread(keep) + logits);
         let own_model = if self.is_full { self.of_model() } else { 0 };
-        let of_copies = copies as u64 * (self.of_training() + own_model);
-        self.of_process() + self.encoding.max(self.of_model() + of_threads + of_copies)
+        let of_copies = copies as u64 * (self.of_training(1) + own_model);
+        self.of_process() + self.encoding.max(self.of_models() + of_threads + of_copies)
     }
 
     fn bytes(&self, keep: Keep, threads: usize) -> u64 {
         let of_threads = threads as u64 * self.of_thread(keep);
-        let training = self.of_model() + self.of_training() + self.of_checkpoint() + of_threads;
+        let of_training = self.of_training(self.devices);
+        let training = self.of_models() + of_training + self.of_checkpoint() + of_threads;
         self.of_process() + self.encoding.max(training)
     }
 
@@ -98,7 +102,12 @@ impl Sizes<'_> {
         PROCESS + OF_VOCABULARY * self.decoder.vocab_size as u64 + self.samples
     }
 
-    /// Bytes of a model that is computed with. An embedding that is also the head is there as both.
+    /// Bytes of the models that are computed with, one on each device.
+    fn of_models(&self) -> u64 {
+        self.devices as u64 * self.of_model()
+    }
+
+    /// Bytes of one of them. An embedding that is also the head is there as both.
     fn of_model(&self) -> u64 {
         let of_param = |param: &Param| {
             let of_value = match &param.role {
@@ -111,10 +120,10 @@ impl Sizes<'_> {
         self.decoder.params.iter().map(of_param).sum()
     }
 
-    /// Bytes of what is trained: values, gradients and what the optimizer keeps; of LoRA factors also their packed forms,
-    /// and a copy while they are packed.
-    fn of_training(&self) -> u64 {
-        let factors = if self.is_full { 0 } else { 4 + self.packed };
+    /// Bytes of what is trained on some devices: values, gradients and what the optimizer keeps; of LoRA
+    /// factors also their packed forms on each device, and a copy while they are packed.
+    fn of_training(&self, devices: usize) -> u64 {
+        let factors = if self.is_full { 0 } else { devices as u64 * (4 + self.packed) };
         (8 + self.state + factors) * self.trained
     }
 

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gstore_core::parallel::each;
 use gstore_model::architectures::{Decoder, Param, Role};
 use gstore_model::gradients::{GradLayout, HostFactors, HostModule, LoraFactors, Place};
 use gstore_model::params::{ParamStore, TensorSpec};
@@ -25,23 +27,25 @@ pub(crate) struct LoraPlace {
 
 /// The form of what is trained.
 pub(crate) enum Form<B: Backend> {
-    /// Factors of these modules, as the backend has them now.
-    Lora { modules: Vec<LoraPlace>, factors: LoraFactors<B> },
+    /// Factors of these modules, as each device has them now.
+    Lora { modules: Vec<LoraPlace>, factors: Vec<LoraFactors<B>> },
     /// All tensors.
     Full { layout: GradLayout },
 }
 
-/// Parameters with the model that computes with their present values.
+/// Parameters with the models that compute with their present values, one on each device.
 pub struct Parameters<B: Backend> {
     pub(crate) store: ParamStore,
     pub(crate) form: Form<B>,
     pub(crate) trained: Vec<Trained>,
     decoder: Decoder,
-    backend: B,
-    /// None only while it is packed again.
-    model: Option<Model<B>>,
+    /// Of each device; there is at least one.
+    backends: Vec<B>,
+    /// On each device; none only while they are packed again.
+    pub(crate) models: Vec<Model<B>>,
     /// Memory that threads use again from step to step; of backends on the host alone.
     pub(crate) scratch: Mutex<Vec<Scratch<B>>>,
+    /// Of all devices, which are of one model.
     pub(crate) at_once: AtOnce,
 }
 
@@ -100,13 +104,41 @@ impl<B: Backend + Clone> Parameters<B> {
         Parameters::lora(Model::load(base, backend, &mut |_, _| Ok(()))?, modules, store)
     }
 
+    /// The same values on `more` devices, like the first, which compute pieces of a gradient as that does.
+    /// `base` is what LoRA factors are next to. For plain steps: the start of a perturbed one is on one
+    /// device.
+    ///
+    /// # Errors
+    /// Weights that cannot be read, and what the backends refuse.
+    pub fn beside(mut self, base: Option<&ModelFolder>, more: Vec<B>) -> Result<Parameters<B>, TrainError> {
+        if more.is_empty() {
+            return Ok(self);
+        }
+        match (&self.form, base) {
+            (Form::Full { .. }, _) => {}
+            (Form::Lora { .. }, Some(base)) => {
+                let load = |backend: B| Model::load(base, backend, &mut |_, _| Ok(()));
+                self.models.extend(each(more.iter().cloned(), load)?);
+            }
+            (Form::Lora { .. }, None) => {
+                return Err(TrainError::Option("which model are the factors next to?".to_owned()));
+            }
+        }
+        self.backends.extend(more);
+        self.refresh(1)?;
+        Ok(self)
+    }
+
     /// The same values once more, to be changed on their own; of LoRA factors the base is shared.
     pub(crate) fn duplicate(&self) -> Result<Parameters<B>, TrainError> {
         match &self.form {
             Form::Lora { modules, .. } => {
                 Parameters::lora(self.model()?.share(), modules.clone(), self.store.clone())
             }
-            Form::Full { .. } => Parameters::of_all(&self.decoder, self.store.clone(), self.backend.clone()),
+            Form::Full { .. } => {
+                let backend = self.model()?.backend().clone();
+                Parameters::of_all(&self.decoder, self.store.clone(), backend)
+            }
         }
     }
 
@@ -119,11 +151,11 @@ impl<B: Backend + Clone> Parameters<B> {
         let trained = store.specs().iter().cloned().map(Trained::factor).collect();
         Ok(Parameters {
             store,
-            form: Form::Lora { modules, factors },
+            form: Form::Lora { modules, factors: vec![factors] },
             trained,
             decoder: model.decoder().clone(),
-            backend: model.backend().clone(),
-            model: Some(model),
+            backends: vec![model.backend().clone()],
+            models: vec![model],
             scratch: Mutex::default(),
             at_once: AtOnce::default(),
         })
@@ -175,8 +207,8 @@ impl<B: Backend + Clone> Parameters<B> {
             form: Form::Full { layout },
             trained: Trained::all(decoder),
             decoder: decoder.clone(),
-            backend,
-            model: None,
+            backends: vec![backend],
+            models: Vec::new(),
             scratch: Mutex::default(),
             at_once: AtOnce::default(),
         };
@@ -198,23 +230,31 @@ impl<B: Backend + Clone> Parameters<B> {
         Ok(result)
     }
 
-    /// Puts the values onto the backend.
+    /// Puts the values onto the devices.
     fn refresh(&mut self, threads: usize) -> Result<(), LoadError> {
-        match (&mut self.form, &mut self.model) {
-            (Form::Lora { modules, factors }, Some(model)) => {
-                *factors = host_factors(modules, &self.store).attach(model)?;
+        let store = &self.store;
+        match &mut self.form {
+            Form::Lora { modules, factors } => {
+                let modules = &*modules;
+                let attach = |model: &mut Model<B>| host_factors(modules, store).attach(model);
+                *factors = each(&mut self.models, attach)?;
             }
-            _ => {
-                let store = &self.store;
+            Form::Full { .. } => {
+                let decoder = &self.decoder;
                 let values = |param: &Param| {
                     store.get(&param.name).ok_or_else(|| ModelError::MissingTensor {
                         folder: PathBuf::new(),
                         name: param.name.clone(),
                     })
                 };
-                let (old, backend) = (self.model.take(), self.backend.clone());
-                let threads = if backend.on_host() { threads } else { 1 };
-                self.model = Some(Model::of_values(&self.decoder, backend, old, values, threads)?);
+                let threads = threads / self.backends.len();
+                let pack = |(backend, old): (B, Option<Model<B>>)| {
+                    let threads = if backend.on_host() { threads.max(1) } else { 1 };
+                    Model::of_values(decoder, backend, old, values, threads)
+                };
+                let mut old = std::mem::take(&mut self.models).into_iter();
+                let replaced = self.backends.iter().map(|backend| (backend.clone(), old.next()));
+                self.models = each(replaced, pack)?;
             }
         }
         Ok(())
@@ -235,9 +275,22 @@ impl<B: Backend + Clone> Parameters<B> {
         &self.trained
     }
 
-    /// The model.
+    /// The model on the first device.
     pub(crate) fn model(&self) -> Result<&Model<B>, TrainError> {
-        self.model.as_ref().ok_or_else(|| TrainError::Option("the weights could not be packed".into()))
+        self.model_on(0)
+    }
+
+    /// The model on a device.
+    pub(crate) fn model_on(&self, device: usize) -> Result<&Model<B>, TrainError> {
+        let model = self.models.get(device);
+        model.ok_or_else(|| TrainError::Option("the weights could not be packed".into()))
+    }
+
+    /// Gives threads that ask one after the other the numbers of their devices: each device as many threads
+    /// as the others, or one more.
+    pub(crate) fn devices_of_threads(&self) -> impl Fn() -> usize + Sync {
+        let (next, devices) = (AtomicUsize::new(0), self.models.len().max(1));
+        move || next.fetch_add(1, Ordering::Relaxed) % devices
     }
 
     /// Where each tensor's gradient lies in the sums of a batch: one list for each sum.
@@ -246,7 +299,8 @@ impl<B: Backend + Clone> Parameters<B> {
             Form::Full { layout } => layout.groups.clone(),
             Form::Lora { factors, .. } => {
                 let place = |(tensor, (_, range)): (usize, (&TensorSpec, std::ops::Range<usize>))| {
-                    let order = factors.orders.iter().find(|(offset, ..)| *offset == range.start);
+                    let mut orders = factors.iter().flat_map(|factors| &factors.orders);
+                    let order = orders.find(|(offset, ..)| *offset == range.start);
                     let order = order.map(|(_, _, order)| order.clone());
                     Place { tensor, offset: range.start, len: range.len(), order }
                 };

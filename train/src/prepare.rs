@@ -182,6 +182,7 @@ impl Prepared {
         let texts = if self.request.batching.text.block.is_some() { 2 * bytes } else { bytes };
         Ok(Sizes {
             decoder: &self.decoder,
+            devices: compute.devices(),
             trained: self.trained_values()?,
             is_full: matches!(self.request.method, Method::Full | Method::FromScratch),
             packed: compute.device.bytes_per_weight(compute.precision),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Remedy;
 use gstore_data::{SampleSource, TextOptions};
-use gstore_model::{Compute as Precision, Device, Keep};
+use gstore_model::{Compute as Precision, Device, Keep, Numbered, gpu_names};
 use serde_json::{Value, json};
 
 use crate::data::Subset;
@@ -136,9 +136,12 @@ pub struct Saving {
 pub struct Compute {
     /// The backend.
     pub device: Device,
+    /// More devices of the same sort, each with the model in its memory: they share the pieces of a step with
+    /// the first, or the models of an ensemble, and change no bit.
+    pub beside: Vec<Device>,
     /// Precision of the factors of matrix products; weights are f32 always.
     pub precision: Precision,
-    /// Threads; they change no bit.
+    /// Threads, which are divided among the devices: at least one for each. They change no bit.
     pub threads: usize,
     /// Tokens that a thread computes at a time, about.
     pub piece_tokens: usize,
@@ -152,6 +155,31 @@ pub struct Compute {
 impl Compute {
     /// Tokens of a piece unless others are asked for.
     pub const PIECE_TOKENS: usize = 1024;
+
+    /// How many devices compute.
+    pub fn devices(&self) -> usize {
+        1 + self.beside.len()
+    }
+
+    /// An error unless the devices compute in the precision, and all of them the same bits.
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        self.device.check(self.precision)?;
+        let names = || gpu_names!();
+        match self.device.unlike(&self.beside, names)? {
+            Some([a, b]) => Err(TrainError::UnlikeDevices { a, b }),
+            None => Ok(()),
+        }
+    }
+
+    /// The backends of the devices beside the `first`.
+    ///
+    /// # Errors
+    /// As [`Compute::check`]; a device that is not there.
+    pub(crate) fn others<B: Numbered>(&self, first: &B) -> Result<Vec<B>, TrainError> {
+        self.check()?;
+        let other = |device: &Device| -> Result<B, TrainError> { Ok(first.beside(device.number())?) };
+        self.beside.iter().map(other).collect()
+    }
 }
 
 impl Default for Batching {
@@ -194,6 +222,7 @@ impl Default for Compute {
     fn default() -> Self {
         Compute {
             device: Device::Cpu,
+            beside: Vec::new(),
             precision: Precision::F32,
             threads: 1,
             piece_tokens: Self::PIECE_TOKENS,

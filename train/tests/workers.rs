@@ -1,5 +1,5 @@
-//! Promise: threads that a training keeps change no bit of a gradient, a gradient that is told to stop on them ends,
-//! and a step without a scored token changes nothing.
+//! Promise: threads that a training keeps, and devices that share its steps, change no bit, a gradient that
+//! is told to stop on them ends, and a step without a scored token changes nothing.
 
 use gstore_core::Cancel;
 use gstore_core::parallel::with_workers;
@@ -13,6 +13,11 @@ const THREADS: usize = 3;
 
 /// A small model of random weights; a piece is a sample or two.
 fn trainer() -> Trainer<Cpu> {
+    trainer_on(1)
+}
+
+/// The same on some devices.
+fn trainer_on(devices: usize) -> Trainer<Cpu> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");
     let config = json!({
@@ -25,6 +30,7 @@ fn trainer() -> Trainer<Cpu> {
     fs_err::write(&path, config.to_string()).unwrap();
     let decoder = Decoder::read(&path).unwrap();
     let parameters = Parameters::random(&decoder, 0.1, 1, Cpu::new(Compute::F32)).unwrap();
+    let parameters = parameters.beside(None, vec![Cpu::new(Compute::F32); devices - 1]).unwrap();
     let kind: OptimizerKind = "sgd".parse().unwrap();
     let optimizer = Optimizer::new(kind, parameters.store().specs().len());
     let options = TrainerOptions { threads: THREADS, piece_tokens: 16, ..TrainerOptions::default() };
@@ -58,6 +64,25 @@ fn workers_change_no_bit_of_a_gradient() {
         }
     })
     .unwrap();
+}
+
+#[test]
+fn devices_change_no_bit_of_a_training() {
+    let samples = samples();
+    let trained = |devices: usize| {
+        let mut trainer = trainer_on(devices);
+        for _ in 0..3 {
+            trainer.step(&[samples.iter().collect()], 0.1, &Cancel::new()).unwrap();
+        }
+        let loss = trainer.evaluate(&samples, &Cancel::new()).unwrap();
+        (loss.map(f64::to_bits), trainer.parameters.store().values().to_vec())
+    };
+    let one = trained(1);
+    // Also more than there are threads, and more than there are pieces.
+    for devices in [2, 5, 30] {
+        assert!(trained(devices) == one, "{devices} devices");
+    }
+    with_workers(THREADS, || assert!(trained(2) == one)).unwrap();
 }
 
 /// Whenever the flag is raised: all threads end, with the whole gradient or told to stop.
