@@ -5,12 +5,13 @@ mod found;
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use gstore_core::parallel::ordered;
+use gstore_core::parallel::{each, ordered};
 use gstore_core::{Cancel, CheckpointId};
 use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
-use gstore_model::{Backend, Model};
+use gstore_model::{Backend, Model, Numbered};
 use serde_json::{Value, json};
 
 use super::member::{Member, NOTE, Refused, Trained, name, remove};
@@ -36,7 +37,8 @@ pub use forecast::EnsembleForecast;
 pub(super) struct Ensemble<B: Backend> {
     request: EnsembleRequest,
     training: Training,
-    start: Start<B>,
+    /// On each device, the same.
+    starts: Vec<Start<B>>,
     /// Of the base, for the identities of adapters.
     digest: Option<BaseDigest>,
     /// Rows of a model, and the places of each step among them.
@@ -58,7 +60,7 @@ impl Observer for Notes<'_> {
     }
 }
 
-impl<B: Backend + Clone> Ensemble<B> {
+impl<B: Numbered> Ensemble<B> {
     /// Reads data and starting point; writes nothing.
     pub fn load(
         request: &EnsembleRequest,
@@ -67,6 +69,8 @@ impl<B: Backend + Clone> Ensemble<B> {
         cancel: &Cancel,
     ) -> Result<Ensemble<B>, TrainError> {
         request.check()?;
+        // Before data is read: one may not be there.
+        let others = request.training.compute.others(&backend)?;
         let training = Training::new(&request.training, &mut Notes(observer), cancel)?;
         let mut request = request.clone();
         request.training = training.request.clone();
@@ -82,7 +86,7 @@ impl<B: Backend + Clone> Ensemble<B> {
                 "{} {} {}",
                 asked["model"].as_str().unwrap_or_default(),
                 request.training.compute.precision.name(),
-                request.training.compute.device
+                request.training.compute.device.first()
             ),
             texts: asked["samples"].as_str().unwrap_or_default().to_owned(),
             width: training.decoder.hidden_size,
@@ -94,8 +98,9 @@ impl<B: Backend + Clone> Ensemble<B> {
         };
         let schedule = request.training.schedule(steps.total());
         request.check_rates(schedule)?;
+        let backends = std::iter::once(backend).chain(others);
         Ok(Ensemble {
-            start: start(&request, base, backend)?,
+            starts: each(backends, |backend| start(&request, base, backend))?,
             schedule,
             request,
             training,
@@ -128,14 +133,17 @@ impl<B: Backend + Clone> Ensemble<B> {
             let compute = &self.request.training.compute;
             let computing = (compute.threads, compute.piece_tokens);
             let (states, samples) = (&self.states, &self.training.samples);
-            let stored = match self.start.store_states(&file, states, samples, computing, cancel) {
-                Err(TrainError::OtherTraining { .. }) if self.request.replaces_states() => {
-                    fs_err::remove_file(&file)?;
-                    self.start.store_states(&file, states, samples, computing, cancel)
-                }
-                stored => stored,
-            };
-            stored.map_err(|error| error.of_model(self.training.base.as_ref()))?;
+            // The first makes the file where it is missing, and the others find it.
+            for start in &mut self.starts {
+                let stored = match start.store_states(&file, states, samples, computing, cancel) {
+                    Err(TrainError::OtherTraining { .. }) if self.request.replaces_states() => {
+                        fs_err::remove_file(&file)?;
+                        start.store_states(&file, states, samples, computing, cancel)
+                    }
+                    stored => stored,
+                };
+                stored.map_err(|error| error.of_model(self.training.base.as_ref()))?;
+            }
         }
         Ok(())
     }
@@ -180,7 +188,10 @@ impl<B: Backend + Clone> Ensemble<B> {
             let models: Vec<u64> = (first..range.end.min(first.saturating_add(round))).collect();
             first += models.len() as u64;
             let before = outcome.models.len();
-            let work = |(): &mut (), at: usize| self.model(models[at], at_once, cancel);
+            // Each thread has its device, which trains a model from its beginning to its end.
+            let next = AtomicUsize::new(0);
+            let start = || &self.starts[next.fetch_add(1, Ordering::Relaxed) % self.starts.len()];
+            let work = |start: &mut &Start<B>, at: usize| self.model(models[at], start, at_once, cancel);
             let take = |(trained, cut): (Trained, Option<String>)| {
                 // Models take the same memory: what is said of one goes for all.
                 if let Some(cut) = cut.filter(|_| !told) {
@@ -191,7 +202,7 @@ impl<B: Backend + Clone> Ensemble<B> {
                 outcome.models.push(trained);
                 Ok(ControlFlow::Continue(()))
             };
-            match ordered(models.len(), at_once, cancel, || (), work, take) {
+            match ordered(models.len(), at_once, cancel, start, work, take) {
                 Ok(()) => {}
                 Err(TrainError::Stopped) => {
                     outcome.finished = false;
@@ -242,6 +253,7 @@ impl<B: Backend + Clone> Ensemble<B> {
     fn model(
         &self,
         model: u64,
+        start: &Start<B>,
         at_once: usize,
         cancel: &Cancel,
     ) -> Result<(Trained, Option<String>), TrainError> {
@@ -254,7 +266,7 @@ impl<B: Backend + Clone> Ensemble<B> {
         let draw = Draw::new(training.batching.seed, model, &self.training.rows, self.size)?;
         let threads = (training.compute.threads / at_once).max(1);
         let mut cut = None;
-        let trained = match self.run(model, &draw, threads, cancel) {
+        let trained = match self.run(model, start, (&draw, threads), cancel) {
             Ok((parameters, objective)) => {
                 cut = parameters.at_once.note_of(Some("batch_tokens"), at_once);
                 write_weights(&members, &name(model), training, &parameters)?;
@@ -288,14 +300,14 @@ impl<B: Backend + Clone> Ensemble<B> {
         })
     }
 
-    /// A trainer of a model that has taken no step.
-    fn trainer(&self, draw: &Draw, threads: usize) -> Result<Trainer<B>, TrainError> {
+    /// A trainer of a model that has taken no step, on the device of its start.
+    fn trainer(&self, start: &Start<B>, draw: &Draw, threads: usize) -> Result<Trainer<B>, TrainError> {
         let training = &self.request.training;
         let choice = match &training.method {
             Method::Lora(choice) => Some(choice),
             _ => None,
         };
-        let parameters = self.start.copy(choice, draw.seed)?;
+        let parameters = start.copy(choice, draw.seed)?;
         let optimizer = Optimizer::new(training.steps.optimizer, parameters.trained().len());
         let options = TrainerOptions { threads, seed: draw.seed, ..TrainerOptions::of(training) };
         Ok(Trainer::new(parameters, optimizer, options))
@@ -315,13 +327,13 @@ impl<B: Backend + Clone> Ensemble<B> {
     fn run(
         &self,
         model: u64,
-        draw: &Draw,
-        threads: usize,
+        start: &Start<B>,
+        (draw, threads): (&Draw, usize),
         cancel: &Cancel,
     ) -> Result<(Parameters<B>, Vec<f64>), TrainError> {
-        let mut trainer = self.trainer(draw, threads)?;
+        let mut trainer = self.trainer(start, draw, threads)?;
         let begun = trainer.parameters.store().clone();
-        let head = PerturbedHead { perturbation: self.request.perturbation, start: &self.start };
+        let head = PerturbedHead { perturbation: self.request.perturbation, start };
         let mut steps = self.steps.clone();
         let mut objective = Vec::new();
         for step in 0..steps.total() {

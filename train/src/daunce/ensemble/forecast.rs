@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use gstore_core::Cancel;
-use gstore_model::Backend;
+use gstore_model::Numbered;
 
 use super::super::noise::Draw;
 use super::Ensemble;
@@ -35,7 +35,7 @@ pub struct EnsembleForecast {
     pub seconds: f64,
 }
 
-impl<B: Backend + Clone> Ensemble<B> {
+impl<B: Numbered> Ensemble<B> {
     /// What the models that are missing will take; one gradient is computed, and nothing is written.
     pub fn forecast(&self, cancel: &Cancel) -> Result<EnsembleForecast, TrainError> {
         let (training, range) = (&self.request.training, self.request.models.clone());
@@ -43,9 +43,10 @@ impl<B: Backend + Clone> Ensemble<B> {
         let there = self.found(cancel)?.there;
         let at_once = self.at_once()?;
         let draw = Draw::new(training.batching.seed, range.start, &self.training.rows, self.size)?;
-        let trainer = self.trainer(&draw, (training.compute.threads / at_once).max(1))?;
+        let start = &self.starts[0];
+        let trainer = self.trainer(start, &draw, (training.compute.threads / at_once).max(1))?;
         let rows = self.rows(&draw, self.steps.clone().batch(0));
-        let head = PerturbedHead { perturbation: self.request.perturbation, start: &self.start };
+        let head = PerturbedHead { perturbation: self.request.perturbation, start };
         let begun = Instant::now();
         trainer.perturbed_gradient(&rows, &head, cancel)?;
         let of_model = begun.elapsed().as_secs_f64() * self.steps.total() as f64;
