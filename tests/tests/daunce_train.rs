@@ -101,6 +101,27 @@ fn copies_are_trained_and_go_on_after_a_kill() {
     assert_eq!(attach(&of_whole)["registered"], 12);
 }
 
+#[test]
+fn copies_on_several_devices_are_those_of_one() {
+    let place = place();
+    let train = |output: &str, more: &[&str]| {
+        binary::ok(&mut small(&place, &[&["--models", "5", "--output", output][..], more].concat()));
+        weights(&place.path(output))
+    };
+    let one = train("one", &["--threads", "1"]);
+    assert!(one.len() == 5 && place.path("one/base/hidden.states").is_file());
+    assert!(train("several", &["--threads", "1", "--devices", "cpu,cpu"]) == one);
+    // Where each has a forward pass of its own for the starting point, too.
+    assert!(train("forward", &["--devices", "cpu,cpu", "--base-states", "forward"]) == one);
+    // Others go on.
+    fs_err::remove_file(place.path("one/members/00003.json")).expect("removed");
+    assert!(train("one", &["--devices", "cpu,cpu"]) == one);
+    let refused =
+        binary::run(&mut small(&place, &["--models", "2", "--output", "none", "--devices", "cpu,candle"]));
+    let says = "`cpu` and `candle` do not compute the same bits";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+}
+
 /// Losses come with the copies, whose weights are then gone, and end the training where they agree.
 #[test]
 fn losses_are_computed_round_by_round() {

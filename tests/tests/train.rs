@@ -55,6 +55,41 @@ fn a_random_share_has_the_seed_that_help_says() {
 }
 
 #[test]
+fn devices_change_no_bit_and_go_on_for_each_other() {
+    let place = place();
+    let run = |output: &str, more: &[&str]| {
+        let mut command = place.gstore(&["train", "--data", "pool.jsonl", "--output", output]);
+        command.args(["--max-length", "64", "--max-steps", "3", "--save-steps", "1", "--json"]).args(more);
+        let told = binary::ok(command.arg("--model").arg(world::demo().join("model")));
+        serde_json::from_str::<Value>(&told).expect("JSON")
+    };
+    for (method, name) in [(&[][..], "adapter_model.safetensors"), (&["--full"][..], "model.safetensors")] {
+        let several = [&["--devices", "cpu,cpu", "--threads", "1"][..], method].concat();
+        let [one, other] = [("one", method), ("several", &several[..])].map(|(output, more)| {
+            let output = format!("{output}-{name}");
+            run(&output, more);
+            place.path(&output).join("checkpoint-3")
+        });
+        let weights = |folder: &Path| fs_err::read(folder.join(name)).expect("read");
+        let expected = weights(&one);
+        assert!(weights(&other) == expected, "{name}");
+        // Begun on one, and finished on two.
+        fs_err::remove_dir_all(&one).expect("removed");
+        assert_eq!(run(&format!("one-{name}"), &several)["steps_before"], 2);
+        assert!(weights(&one) == expected, "{name}");
+    }
+    // Each device has a thread and the weights, and the limit is one for all.
+    let told = |more: &[&str]| run("none", &[&["--dry-run", "--threads", "1"][..], more].concat());
+    let memory = |told: &Value| told["memory"].as_u64().expect("a number");
+    let (one, several) = (told(&[]), told(&["--devices", "cpu,cpu,cpu"]));
+    assert_eq!([&one, &several].map(|told| told["threads"].as_u64()), [Some(1), Some(3)]);
+    assert!(memory(&several) > memory(&one), "{one} and {several}");
+    let limit = (memory(&several) - 1).to_string();
+    let less = told(&["--devices", "cpu,cpu,cpu", "--max-memory", &limit]);
+    assert!(memory(&less) < memory(&several) && less["threads"] == 3, "{less}");
+}
+
+#[test]
 fn a_training_that_is_given_again_says_that_it_is_finished() {
     let place = place();
     let run = |words: &[&str]| binary::run(&mut train(&place, words));

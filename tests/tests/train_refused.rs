@@ -204,3 +204,20 @@ fn options_that_leave_others_without_effect_are_told() {
         assert!(refused.code == 2 && refused.stderr.contains(says), "{name}: {}", refused.stderr);
     }
 }
+
+#[test]
+fn devices_that_do_not_belong_together_are_refused() {
+    let place = place();
+    for (devices, code, says) in [
+        ("cpu,candle", 1, "`cpu` and `candle` do not compute the same bits"),
+        ("all", 2, "made without the feature `cuda`"),
+        ("cpu,all", 2, "made without the feature `cuda`"),
+        ("cpu,gpu", 2, "no backend `gpu`"),
+    ] {
+        for more in [&[][..], &["--dry-run"]] {
+            let refused = train(&place, &[&["--output", "tuned", "--devices", devices][..], more].concat());
+            assert!(refused.code == code && refused.stderr.contains(says), "{devices}: {}", refused.stderr);
+            assert!(!place.path("tuned").exists(), "{devices}");
+        }
+    }
+}

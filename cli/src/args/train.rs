@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gstore_model::Device;
 use gstore_train::{Compute, ScheduleKind};
 
-use super::{Duplicates, TextArgs, at_least};
+use super::{DeviceName, Duplicates, TextArgs, at_least};
 
 /// `gstore train`
 #[derive(Args, Debug)]
@@ -66,8 +65,9 @@ pub struct TrainArgs {
 #[derive(Args, Debug, Clone)]
 pub struct TrainComputeArgs {
     /// What computes
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
-    pub backend: Device,
+    #[arg(long, aliases = ["device", "devices"], value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
+        help = format!("{}; several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work", super::BACKENDS))]
+    pub backend: Vec<DeviceName>,
     /// Precision of the factors of matrix products; weights, gradients and moments are f32 [default: f32, with
     /// --backend cuda bf16]
     #[arg(long, value_enum)]

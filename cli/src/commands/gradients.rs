@@ -5,13 +5,13 @@
 use anyhow::{Result, bail};
 use gstore::factors::EigenProjection;
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
-use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice};
+use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice, gpus};
 use gstore_ingest::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
 use gstore_model::{Compute, Device, Reduction};
 use gstore_store::Granularity;
 
 use crate::args;
-use crate::args::GradientArgs;
+use crate::args::{DeviceName, GradientArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
 
@@ -81,6 +81,22 @@ pub fn reduction(args: &GradientArgs) -> Reduction {
 /// Source of embeddings among the hidden states.
 pub fn embedding(args: &GradientArgs) -> EmbeddingForm {
     EmbeddingForm { layer: args.embed_layer, unit: args.embed_unit }
+}
+
+/// The devices that compute: the first, and those beside it.
+pub fn devices(names: &[DeviceName]) -> Result<(Device, Vec<Device>)> {
+    let one = |name: &DeviceName| match name {
+        DeviceName::One(device) => Ok(*device),
+        DeviceName::All => Err(UsageError("--backend all names every GPU: give it alone".to_owned())),
+    };
+    let devices = match names {
+        [DeviceName::All] => gpus()?,
+        names => names.iter().map(one).collect::<Result<Vec<Device>, UsageError>>()?,
+    };
+    match devices.split_first() {
+        Some((first, beside)) => Ok((*first, beside.to_vec())),
+        None => bail!(UsageError("--backend names no device".to_owned())),
+    }
 }
 
 /// The precision that a device computes in.

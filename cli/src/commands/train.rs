@@ -74,7 +74,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         compute: Compute {
             keep: if args.gradient_checkpointing { Keep::Inputs } else { Keep::All },
             max_memory: args.max_memory,
-            ..computing(context, &args.computing)
+            ..computing(context, &args.computing)?
         },
         model,
         output: args.output.clone(),
@@ -163,14 +163,16 @@ fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Eval
 }
 
 /// What computes, with everything else as it is by default.
-pub(super) fn computing(context: &Context, args: &TrainComputeArgs) -> Compute {
-    Compute {
-        device: args.backend,
-        precision: gradients::compute(args.compute, args.backend),
+pub(super) fn computing(context: &Context, args: &TrainComputeArgs) -> Result<Compute> {
+    let (device, beside) = gradients::devices(&args.backend)?;
+    Ok(Compute {
+        device,
+        beside,
+        precision: gradients::compute(args.compute, device),
         threads: context.threads,
         piece_tokens: args.batch_tokens,
         ..Compute::default()
-    }
+    })
 }
 
 /// How samples become tokens and steps.

@@ -38,7 +38,7 @@ pub fn training(
         subset: subset(context, &args.data, store, cancel)?,
         batching: Batching { text, accumulate: 1, epochs: 1.0, ..Batching::default() },
         saving: Saving { overwrite: args.overwrite_output_dir, ..Saving::default() },
-        compute: Compute { max_memory: args.memory_limit, ..computing(context, &args.computing) },
+        compute: Compute { max_memory: args.memory_limit, ..computing(context, &args.computing)? },
         ..TrainRequest::new(model, &args.output, method(&args.weights), source(&args.data, store)?)
     })
 }

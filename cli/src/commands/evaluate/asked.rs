@@ -111,7 +111,7 @@ fn request(
         steps: StepOptions { dropout, ..steps(&args.optimizer, &args.batches)? },
         // A run is short, and its only checkpoint is the last.
         saving: Saving { every: Some(u64::MAX), ..Saving::default() },
-        compute: train::computing(context, &args.computing),
+        compute: train::computing(context, &args.computing)?,
         ..TrainRequest::new(model, truth.model_folder(0), train::method(&args.weights), data(truth))
     })
 }

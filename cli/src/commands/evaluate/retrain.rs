@@ -95,7 +95,7 @@ fn retrain(
     let Some(checkpoint) = outcome.checkpoints.last().filter(|_| outcome.finished) else {
         return Ok(false);
     };
-    let losses = losses(context, args, truth, (&request, queries), &checkpoint.folder, cancel)?;
+    let losses = losses(context, truth, (&request, queries), &checkpoint.folder, cancel)?;
     let leaving = leaving(&output);
     if !args.keep_models {
         fs_err::rename(&output, &leaving)?;
@@ -133,7 +133,6 @@ fn settle(model: &Path, is_done: bool) -> Result<()> {
 /// The mean loss of each query under the model of a checkpoint.
 fn losses(
     context: &Context,
-    args: &EvaluateRetrainArgs,
     truth: &TruthFolder,
     (request, queries): (&TrainRequest, &TextOptions),
     checkpoint: &Path,
@@ -150,7 +149,7 @@ fn losses(
         weights,
         texts: SampleSource::Files { paths: vec![truth.queries_file()], fields: Vec::new() },
         compute: gstore_generate::Compute {
-            device: args.computing.backend,
+            device: request.compute.device,
             precision: PRECISION_OF_LOSSES,
             threads: context.threads,
             batch: gstore_generate::Compute::BATCH,

@@ -5,12 +5,11 @@ use gstore::Folders;
 use gstore::factors::EigenProjection;
 use gstore_core::UnknownKind;
 use gstore_ingest::gradient::AdamParams;
-use gstore_ingest::pipeline::{IngestRequest, gpus};
-use gstore_model::Device;
+use gstore_ingest::pipeline::IngestRequest;
 
 use super::super::gradients;
 use super::{of_run, with_fit, with_run};
-use crate::args::{DType, DeviceName, IngestArgs};
+use crate::args::{DType, IngestArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -30,7 +29,7 @@ pub(super) fn request(
         }
     }
     gradients::check(&args.gradients, &kinds)?;
-    let (device, beside) = devices(&args.backend)?;
+    let (device, beside) = gradients::devices(&args.backend)?;
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, kinds.iter().any(|kind| kind.needs_moments()));
     let (model, checkpoints) = match (&args.model, &args.run) {
@@ -92,20 +91,4 @@ pub(super) fn request(
         command: command_line(),
     };
     Ok((request, eigenbasis))
-}
-
-/// The devices that compute: the first, and those beside it.
-fn devices(names: &[DeviceName]) -> Result<(Device, Vec<Device>)> {
-    let one = |name: &DeviceName| match name {
-        DeviceName::One(device) => Ok(*device),
-        DeviceName::All => Err(UsageError("--backend all names every GPU: give it alone".to_owned())),
-    };
-    let devices = match names {
-        [DeviceName::All] => gpus()?,
-        names => names.iter().map(one).collect::<Result<Vec<Device>, UsageError>>()?,
-    };
-    match devices.split_first() {
-        Some((first, beside)) => Ok((*first, beside.to_vec())),
-        None => bail!(UsageError("--backend names no device".to_owned())),
-    }
 }
