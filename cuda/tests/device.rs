@@ -1,11 +1,11 @@
 //! Promise: on an NVIDIA GPU all operations and models compute what the CPU does. Run by `cuda/check` on a machine that
-//! has one; the last test prints how fast it is.
+//! has one; its parts print what is measured beside what is asked.
 
 use std::sync::OnceLock;
 
 use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Shape, assert_same_bits, cached, refusals};
-use crate::{features, ingested, models, oracle, scan, speed};
+use crate::{features, ingested, models, oracle, scan};
 use gstore_cuda::{Cuda, Driver, Precision, Runtime};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
@@ -98,10 +98,6 @@ fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
         models::agree(&folder, cuda(Precision::Single), 1e-4);
         models::agree(&folder, cuda(Precision::Bf16), 5e-2);
         models::agree(&folder, Cuda::open(0, Compute::I8).unwrap(), 2e-1);
-        println!(
-            "table | {} | as on the CPU in f32, to 5 % in bf16 and to 20 % with weights as bytes",
-            folder.display()
-        );
     }
 }
 
@@ -145,26 +141,22 @@ fn memory_that_was_given_back_is_free() {
     assert!(after + OTHERS >= before, "{before}, then {after}");
 }
 
-/// Prints lines of the table; asserts nothing of speed, which is what the table is for.
-#[test]
-#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
-fn zz_speed() {
-    let backend = cuda(Precision::Bf16);
-    let (name, free, all) = backend.runtime().describe().unwrap();
-    println!("table | {name}, {} of {} GiB free", free >> 30, all >> 30);
-    for width in [1, 8, 64, 1024] {
-        println!("{}", scan::timed(&cuda(Precision::Single), [4096, 1024, width], 20));
-    }
-    for shape in &speed::SHAPES {
-        // 16,384 tokens at once; fewer where activations of all layers would not fit.
-        let samples = if shape.width < 4096 { 16 } else { 4 };
-        for (precision, repeats) in [(Precision::Bf16, 5), (Precision::Tf32, 2)] {
-            if precision == Precision::Tf32 && shape.width >= 4096 {
-                continue;
-            }
-            let wait = |on: &Cuda<Driver>| on.runtime().synchronize().unwrap();
-            let found = speed::measure(&cuda(precision), shape, (samples, 1024, repeats), &wait);
-            println!("{}", speed::line(shape, &format!("{precision:?}"), &found));
+/// Parts of `cuda/check` that print rows of its table. What is not met is told there, so they do not fail for it.
+macro_rules! parts_on_the_device {
+    ($($name:ident),+) => {
+        mod part {
+            use crate::check::{self, Check, Table};
+            use gstore_cuda::Precision;
+            $(
+                #[test]
+                #[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+                fn $name() {
+                    let check = Check::of_a_device(super::cuda(Precision::Single));
+                    check::$name(&mut Table::default(), &check);
+                }
+            )+
         }
-    }
+    };
 }
+
+crate::check::every_part!(parts_on_the_device);

@@ -3,7 +3,8 @@
 
 use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Draw, Shape, assert_close, assert_same_bits, cached, refusals};
-use crate::{features, ingested, models, oracle, speed};
+use crate::check::{self, Check, Row, Table};
+use crate::{features, ingested, models, oracle};
 use gstore_cuda::{Arithmetic, Cuda, Emulator, Runtime};
 use gstore_model::cpu::Cpu;
 use gstore_model::{Backend, Compute, LinearWeights};
@@ -188,13 +189,48 @@ fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
     }
 }
 
-/// What `cuda/check` measures runs, on a small shape.
+/// So that it does not fail for itself where there is a GPU for some minutes. What it measures of speed says nothing here.
 #[test]
-fn passes_that_are_timed_give_numbers() {
-    let shape = speed::Pythia { name: "small", width: 32, layers: 2, heads: 4, vocab: 61, stated: 1.0 };
-    let found = speed::measure(&cuda(Compute::Bf16), &shape, (2, 24, 1), &|_| ());
-    assert!(found.tokens_per_second > 0.0 && found.product_rate > 0.0 && found.pass_rate > 0.0, "{found:?}");
-    assert!(speed::line(&shape, "bf16", &found).starts_with("table | small"));
+fn the_check_runs_at_toy_size_on_the_emulator() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = Check::of_the_emulator(&folder.path().join("model"));
+    let has_golden = check.golden.shared.join("golden/less/manifest.json").is_file();
+    assert!(has_golden || std::env::var_os("CI").is_none(), "no reference results; set GSTORE_SHARED");
+    let script = include_str!("../check");
+    macro_rules! run {
+        ($($name:ident),+) => {$(
+            let mut table = Table::default();
+            check::$name(&mut table, &check);
+            let (name, Table(rows)) = (stringify!($name), table);
+            assert!(script.contains(&format!("\n    {name}:")), "cuda/check has no seconds for {name}");
+            assert!(!rows.is_empty(), "{name}");
+            let speed = |row: &Row| row.what.starts_with("pythia-") && !row.what.contains("a row of");
+            for row in rows.iter().filter(|row| !speed(row) && (name != "less" || has_golden)) {
+                assert_ne!(row.met, Some(false), "{name}: {row:?}");
+            }
+            assert!(!rows.iter().any(|row| row.found.contains("fail")), "{name}: {rows:?}");
+        )+};
+    }
+    check::every_part!(run);
+}
+
+#[test]
+fn a_part_of_the_check_that_fails_leaves_the_others_rows() {
+    let mut table = Table::default();
+    table.attempt("first", |table| {
+        table.row("first", "1 ms".to_owned(), ("below 2 ms".to_owned(), true));
+        panic!("the device is lost");
+    });
+    table.attempt("second", |table| table.told("second", "3".to_owned(), String::new()));
+    let rows: Vec<_> = table.0.iter().map(|row| (row.what.as_str(), row.found.as_str(), row.met)).collect();
+    assert_eq!(
+        rows,
+        [
+            ("first", "1 ms", Some(true)),
+            ("first", "failed: the device is lost", Some(false)),
+            ("second", "3", None)
+        ]
+    );
 }
 
 #[test]

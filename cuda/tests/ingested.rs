@@ -9,7 +9,7 @@ use crate::tiny::{Tiny, TinyAdapter, VOCAB};
 use gstore_cuda::{Cuda, Emulator, Runtime};
 use gstore_ingest::gradient::{
     AdamParams, BiasCorrection, CheckpointSource, Engine, EngineOptions, EpsPlacement, GradFeatures,
-    GradForm, GradientBackend, Projector, Want, module_shapes, tensor_specs,
+    GradForm, GradientBackend, ModuleSelection, Projector, Want, module_shapes, tensor_specs,
 };
 use gstore_ingest::projection::{
     FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionSpec, TensorSpec, Way,
@@ -37,12 +37,12 @@ const ADAM: AdamParams = AdamParams {
 const FORMS: [GradForm; 2] = [GradForm::Plain, GradForm::Adam(ADAM)];
 
 /// Tokens, and which are scored.
-type Sample = (Vec<u32>, Vec<bool>);
+pub type Sample = (Vec<u32>, Vec<bool>);
 
 /// The vectors of a sample, and whether they are sound.
-type Features = (Vec<f32>, Vec<bool>);
+pub type Features = (Vec<f32>, Vec<bool>);
 
-fn features(engine: &Engine, samples: &[Sample]) -> Vec<Features> {
+pub fn features(engine: &Engine, samples: &[Sample]) -> Vec<Features> {
     let batch: Vec<PackedSample<'_>> =
         samples.iter().map(|(ids, scored)| PackedSample::new(ids, scored)).collect();
     let mut found = Vec::new();
@@ -177,6 +177,75 @@ pub fn small_models<R: Runtime>(on: &Cuda<R>) {
     }
 }
 
+/// The distance of two vectors, in lengths of the second.
+pub fn apart(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let length = |values: &mut dyn Iterator<Item = f32>| {
+        values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+    };
+    let difference = length(&mut found.iter().zip(expected).map(|(a, b)| a - b));
+    // A sample without a scored token has no gradient.
+    difference / length(&mut expected.iter().copied()).max(f64::MIN_POSITIVE)
+}
+
+/// The largest distance of vectors of samples.
+fn most_apart(found: &[Features], expected: &[Features]) -> f64 {
+    let of_sample = |((found, _), (expected, _)): (&Features, &Features)| apart(found, expected);
+    found.iter().zip(expected).map(of_sample).fold(0.0, f64::max)
+}
+
+/// How far features of a model are from those of the CPU backend.
+#[derive(Debug)]
+pub struct Distances {
+    /// In f32 and in bf16, of the vectors' lengths.
+    pub single: f64,
+    pub half: f64,
+    /// Whether the device projects to the bits that the host has of the same gradients.
+    pub same_bits: bool,
+}
+
+/// Plain features of all weights of a model, by a flat projection and by those of modules from factors and from
+/// gradients; of bits also Adam's.
+pub fn distances<R: Runtime>(on: &Cuda<R>, model: &Path) -> Distances {
+    let checkpoint = Checkpoint::whole(model);
+    let projectors: [&dyn Fn() -> Projector; 4] = [
+        &|| checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 512),
+        &|| checkpoint.factored("fact_sjlt", Way::Factors),
+        &|| checkpoint.factored("fact_sjlt", Way::Formed),
+        &|| checkpoint.factored("two_sided", Way::Factors),
+    ];
+    let mut most = Distances { single: 0.0, half: 0.0, same_bits: true };
+    for projector in projectors {
+        let plain = &FORMS[..1];
+        let expected = checkpoint.features(Cpu::new(Compute::F32), plain, projector());
+        let single = checkpoint.features(on.with_precision(Compute::F32), plain, projector());
+        let half = checkpoint.features(on.with_precision(Compute::Bf16), plain, projector());
+        most.single = most.single.max(most_apart(&single, &expected));
+        most.half = most.half.max(most_apart(&half, &expected));
+        let [on_device, on_host] = [on.clone(), on.with_table_budget(0)]
+            .map(|on| checkpoint.features(on.with_precision(Compute::F32), &FORMS, projector()));
+        most.same_bits &= on_device.iter().zip(&on_host).all(|((found, sound), (expected, also))| {
+            let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+            sound == also && found.len() == expected.len() && found.iter().zip(expected).all(same)
+        });
+    }
+    most
+}
+
+/// An engine for plain gradients of the layers' maps, each projected to so many coordinates by `two_sided`.
+pub fn engine_of_layers<B: GradientBackend>(model: &Path, backend: B, dim: u32) -> Engine {
+    let folder = ModelFolder::open(model).unwrap();
+    let tracked = ModuleSelection::default().resolve(folder.decoder()).unwrap();
+    let tensors = tensor_specs(folder.decoder(), &tracked);
+    let modules = module_shapes(folder.decoder(), &tracked, &tensors);
+    let spec = ProjectionSpec::sized("two_sided".parse().unwrap(), dim);
+    let projector = FactoredProjector::new(&spec, &modules, None).unwrap();
+    let projector = Projector::Factored { projector, ways: vec![Way::Factors; modules.len()] };
+    let features = GradFeatures { forms: vec![GradForm::Plain], projector, moments: None };
+    let source = CheckpointSource { model: model.to_owned(), adapter: None, tracked };
+    Engine::load(&source, backend, EngineOptions::default(), Some(features)).unwrap()
+}
+
 /// A flat projection of all weights.
 pub fn of_a_small_model<R: Runtime>(on: &Cuda<R>) {
     let folder = tempfile::tempdir().unwrap();
@@ -254,19 +323,9 @@ fn weights_in_bytes_move_features_by_little() {
             checkpoint.features(Cuda::new(Emulator::default(), compute), &FORMS[..1], projector)
         };
         let [exact, half, bytes] = [Compute::F32, Compute::Bf16, Compute::I8].map(of);
-        let apart = |found: &[Features]| {
-            let length = |values: &mut dyn Iterator<Item = f32>| {
-                values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
-            };
-            let of_sample = |((found, _), (exact, _)): (&Features, &Features)| {
-                let apart = length(&mut found.iter().zip(exact).map(|(a, b)| a - b));
-                // A sample without a scored token has no gradient.
-                apart / length(&mut exact.iter().copied()).max(f64::MIN_POSITIVE)
-            };
-            found.iter().zip(&exact).map(of_sample).fold(0.0, f64::max)
-        };
-        println!("gradients of {name}: bf16 {:.4}, i8 {:.4} of their length", apart(&half), apart(&bytes));
+        let [of_half, of_bytes] = [&half, &bytes].map(|found| most_apart(found, &exact));
+        println!("gradients of {name}: bf16 {of_half:.4}, i8 {of_bytes:.4} of their length");
         assert!(bytes != half, "{name}: no weight was a byte");
-        assert!(apart(&bytes) < OF_BYTES, "{name}: {}", apart(&bytes));
+        assert!(of_bytes < OF_BYTES, "{name}: {of_bytes}");
     }
 }

@@ -2,6 +2,7 @@
 
 #[path = "../../model/tests/backends/mod.rs"]
 mod backends;
+mod check;
 #[path = "../../query/tests/common/mod.rs"]
 #[allow(dead_code)] // each test of that crate uses a part of it
 mod common;
@@ -9,6 +10,7 @@ mod device;
 mod emulated;
 mod features;
 mod ingested;
+mod less;
 mod models;
 #[path = "../../model/tests/oracle/mod.rs"]
 mod oracle;

@@ -106,7 +106,7 @@ fn computed<B: Backend>(folder: &ModelFolder, backend: B) -> Vec<(String, Vec<f3
     gradients.0
 }
 
-fn shared() -> PathBuf {
+pub fn shared() -> PathBuf {
     PathBuf::from(std::env::var_os("GSTORE_SHARED").unwrap_or_default())
 }
 

@@ -2,15 +2,23 @@
 //! map, on models of Pythia's shapes with random weights.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::backends::Draw;
-use gstore_model::architectures::{Decoder, LinearId, Role};
+use crate::check::{Device, Table};
+use crate::ingested;
+use gstore_cuda::Cuda;
+use gstore_ingest::gradient::Want;
+use gstore_model::architectures::{Decoder, LinearId, Param, Role};
 use gstore_model::{
-    Backend, BackendError, ColumnMap, Keep, LastRows, Layout, LinearWeights, Model, Objective, PackedSample,
-    Pass, Reduction, Sink, Slot,
+    Backend, BackendError, Keep, LastRows, Layout, LinearWeights, Model, Objective, PackedSample, Pass,
+    Reduction, Sink, Slot,
 };
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 
 /// A shape of the family.
 #[derive(Debug, Clone, Copy)]
@@ -20,32 +28,117 @@ pub struct Pythia {
     pub layers: usize,
     pub heads: usize,
     pub vocab: usize,
+    /// Samples of a pass: 16,384 tokens; fewer where activations of all layers would not fit.
+    pub samples: usize,
     /// Tokens per second that bergson states for one GH200.
     pub stated: f64,
+    pub asked: Asked,
 }
 
+/// What is asked of the speed of a shape.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked {
+    /// So many times the tokens per second of bergson, of the engine that features are ingested with.
+    Times(f64),
+    /// This part of the rate of products alone, of forward and backward together.
+    Part(f64),
+}
+
+/// The part of a pass that projections and copies may take, where a part of the rate of products is asked for.
+const PROJECTED: f64 = 0.1;
+
 pub const SHAPES: [Pythia; 4] = [
-    Pythia { name: "pythia-14m", width: 128, layers: 6, heads: 4, vocab: 50_304, stated: 81e3 },
-    Pythia { name: "pythia-160m", width: 768, layers: 12, heads: 12, vocab: 50_304, stated: 37e3 },
-    Pythia { name: "pythia-1b", width: 2048, layers: 16, heads: 8, vocab: 50_304, stated: 28e3 },
-    Pythia { name: "pythia-6.9b", width: 4096, layers: 32, heads: 32, vocab: 50_432, stated: 13e3 },
+    Pythia {
+        name: "pythia-14m",
+        width: 128,
+        layers: 6,
+        heads: 4,
+        vocab: 50_304,
+        samples: 16,
+        stated: 81e3,
+        asked: Asked::Times(2.0),
+    },
+    Pythia {
+        name: "pythia-160m",
+        width: 768,
+        layers: 12,
+        heads: 12,
+        vocab: 50_304,
+        samples: 16,
+        stated: 37e3,
+        asked: Asked::Times(2.0),
+    },
+    Pythia {
+        name: "pythia-1b",
+        width: 2048,
+        layers: 16,
+        heads: 8,
+        vocab: 50_304,
+        samples: 16,
+        stated: 28e3,
+        asked: Asked::Part(0.45),
+    },
+    Pythia {
+        name: "pythia-6.9b",
+        width: 4096,
+        layers: 32,
+        heads: 32,
+        vocab: 50_432,
+        samples: 4,
+        stated: 13e3,
+        asked: Asked::Part(0.45),
+    },
 ];
 
 impl Pythia {
-    fn decoder(&self) -> Decoder {
+    fn config(&self) -> String {
         let Pythia { width, layers, heads, vocab, .. } = self;
-        let config = format!(
+        format!(
             r#"{{"architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox", "hidden_act": "gelu",
             "hidden_size": {width}, "intermediate_size": {}, "num_hidden_layers": {layers},
-            "num_attention_heads": {heads}, "vocab_size": {vocab}, "max_position_embeddings": 2048,
+            "num_attention_heads": {heads}, "vocab_size": {vocab}, "max_position_embeddings": 4096,
             "layer_norm_eps": 1e-5, "rotary_pct": 0.25, "rotary_emb_base": 10000,
             "use_parallel_residual": true, "tie_word_embeddings": false}}"#,
             4 * width
-        );
+        )
+    }
+
+    /// The shape of a model whose weights are drawn.
+    fn decoder(&self) -> Decoder {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
-        fs_err::write(&path, config).unwrap();
+        fs_err::write(&path, self.config()).unwrap();
         Decoder::read(&path).unwrap()
+    }
+
+    /// Random weights of a tensor.
+    fn weights(&self, param: &Param) -> Vec<f32> {
+        let count = param.shape.iter().product();
+        match param.role {
+            Role::NormWeight(_) => vec![1.0; count],
+            Role::Bias(_) | Role::NormBias(_) => vec![0.0; count],
+            _ => values(count, 1.0 / (self.width as f32).sqrt()),
+        }
+    }
+
+    /// Writes a folder of a model.
+    fn write(&self, folder: &Path) {
+        let config = folder.join("config.json");
+        fs_err::write(&config, self.config()).unwrap();
+        let decoder = Decoder::read(&config).unwrap();
+        let weights: Vec<Vec<f32>> = decoder.params.iter().map(|param| self.weights(param)).collect();
+        let views = decoder.params.iter().zip(&weights).map(|(param, values)| {
+            let bytes = bytemuck::cast_slice::<f32, u8>(values);
+            (param.name.as_str(), TensorView::new(Dtype::F32, param.shape.clone(), bytes).unwrap())
+        });
+        fs_err::write(folder.join("model.safetensors"), safetensors::serialize(views, None).unwrap())
+            .unwrap();
+    }
+
+    /// Tokens of samples, one after the other.
+    fn tokens(&self, samples: usize, len: usize) -> Vec<u32> {
+        let mut draw = Draw::new(11);
+        (0..samples * len).map(|_| (draw.size(self.vocab) - 1) as u32).collect()
     }
 }
 
@@ -59,24 +152,41 @@ fn values(len: usize, scale: f32) -> Vec<f32> {
     all
 }
 
-/// Projects factors of every map but the head's, and adds them up by sample.
-struct Projected<B: Backend> {
-    maps: BTreeMap<usize, ColumnMap>,
-    rows: Option<B::Rows>,
-    at: usize,
+/// Seconds of a call, of those that begin within so many seconds, of which the first is not one.
+pub fn seconds(budget: f64, call: &mut dyn FnMut()) -> f64 {
+    call();
+    let (begun, mut calls) = (Instant::now(), 0u32);
+    while calls == 0 || begun.elapsed().as_secs_f64() < budget {
+        call();
+        calls += 1;
+    }
+    begun.elapsed().as_secs_f64() / f64::from(calls)
 }
 
 /// Columns of a projected factor.
 const SIDE: usize = 16;
 
+/// Takes the factors of every map but the head's: projects both sides with dense signs, as `two_sided` does, and adds
+/// the products up by sample; or does nothing with them.
+struct Projected<B: Backend> {
+    projects: bool,
+    maps: BTreeMap<usize, B::Linear>,
+    rows: Option<B::Rows>,
+    at: usize,
+}
+
 impl<B: Backend> Projected<B> {
-    fn map(&mut self, width: usize) -> &ColumnMap {
-        self.maps.entry(width).or_insert_with(|| {
-            let mut draw = Draw::new(width as u64);
-            let entry = |i: usize| ((draw.size(SIDE) - 1) as u32, i as u32, draw.pick(&[1.0, -1.0]));
-            let entries = (0..width).map(entry).collect();
-            ColumnMap { input: width, out: SIDE, entries, constant: None }
-        })
+    fn map(&mut self, backend: &B, input: usize) -> Result<&B::Linear, BackendError> {
+        match self.maps.entry(input) {
+            Entry::Occupied(kept) => Ok(&*kept.into_mut()),
+            Entry::Vacant(free) => {
+                let mut draw = Draw::new(input as u64);
+                let scale = 1.0 / (SIDE as f32).sqrt();
+                let weight = (0..SIDE * input).map(|_| draw.pick(&[scale, -scale])).collect();
+                let map = backend.pack(LinearWeights { weight, out: SIDE, input, bias: None })?;
+                Ok(&*free.insert(map))
+            }
+        }
     }
 }
 
@@ -92,13 +202,61 @@ impl<B: Backend> Sink<B> for Projected<B> {
         grads: &[(LinearId, &B::Tensor)],
         spans: &[Range<usize>],
     ) -> Result<(), BackendError> {
-        let x = backend.map_columns(x, self.map(backend.size(x).1))?;
+        if !self.projects {
+            return Ok(());
+        }
+        let x = backend.linear(self.map(backend, backend.size(x).1)?, x, None)?;
         for (_, grad) in grads {
-            let grad = backend.map_columns(grad, self.map(backend.size(grad).1))?;
+            let grad = backend.linear(self.map(backend, backend.size(grad).1)?, grad, None)?;
             if let Some(rows) = &mut self.rows {
                 backend.weight_grads(&x, &grad, spans, rows, self.at)?;
             }
             self.at += SIDE * SIDE;
+        }
+        Ok(())
+    }
+}
+
+/// A model of a shape, and samples of one length.
+struct Loaded<B: Backend> {
+    model: Model<B>,
+    sink: Projected<B>,
+    shape: Pythia,
+    ids: Vec<u32>,
+    len: usize,
+}
+
+impl<B: Backend + Clone> Loaded<B> {
+    fn new(backend: &B, shape: &Pythia, samples: usize, len: usize) -> Loaded<B> {
+        let decoder = shape.decoder();
+        let mut read = |param: &Param| Ok(shape.weights(param));
+        let model = Model::build(&decoder, backend.clone(), &mut read, &mut |_, _| Ok(())).unwrap();
+        let sink = Projected { projects: true, maps: BTreeMap::new(), rows: None, at: 0 };
+        Loaded { model, sink, shape: *shape, ids: shape.tokens(samples, len), len }
+    }
+
+    /// Forward, backward and, if they are asked for, projections and the copy of the vectors.
+    fn pass(&mut self, keep: Keep, projects: bool) -> Result<(), BackendError> {
+        let Loaded { model, sink, shape, ids, len } = self;
+        let backend = model.backend();
+        let scored = vec![true; *len];
+        let packed: Vec<PackedSample<'_>> =
+            ids.chunks(*len).map(|ids| PackedSample::new(ids, &scored)).collect();
+        // As many maps as a layer has at most.
+        let width = SIDE * SIDE * 8 * shape.layers;
+        (sink.projects, sink.at) = (projects, 0);
+        if projects {
+            let old = sink.rows.take();
+            sink.rows = Some(backend.rows(packed.len(), width, old)?);
+        }
+        let keep_from = model.lowest_wanted(&*sink);
+        let pass = Pass { last_rows: LastRows::Scored, keep_from, keep, tap: None };
+        let forward = model.forward(Layout::new(&packed, false, Reduction::Mean), pass)?;
+        let losses = model.backward(forward, Objective::CrossEntropy { smoothing: 0.0 }, sink)?;
+        assert!(losses.iter().all(|loss| loss.is_finite()), "{shape:?}: a loss is not finite");
+        if let Some(rows) = sink.rows.as_mut().filter(|_| projects) {
+            let vectors = backend.host_rows(rows)?;
+            assert!(vectors.iter().all(|value| value.is_finite()), "{shape:?}: a vector is not finite");
         }
         Ok(())
     }
@@ -112,100 +270,147 @@ pub struct Measured {
     pub pass_rate: f64,
     /// The same of the products alone.
     pub product_rate: f64,
+    /// The part of a pass that projections and copies take.
+    pub projected: f64,
 }
 
-/// Measures passes over `samples` samples of `len` tokens. `wait` waits for the device.
-pub fn measure<B: Backend + Clone>(
-    backend: &B,
-    shape: &Pythia,
-    (samples, len, repeats): (usize, usize, u32),
-    wait: &dyn Fn(&B),
-) -> Measured {
-    let decoder = shape.decoder();
-    let scale = 1.0 / (shape.width as f32).sqrt();
-    let mut read = |param: &gstore_model::architectures::Param| {
-        let count = param.shape.iter().product();
-        Ok(match param.role {
-            Role::NormWeight(_) => vec![1.0; count],
-            Role::Bias(_) | Role::NormBias(_) => vec![0.0; count],
-            _ => values(count, scale),
+/// Measures passes over samples of `len` tokens, each of its times for so many seconds.
+pub fn measure<R: Device>(on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64) -> Measured {
+    let tokens = shape.samples * len;
+    let mut loaded = Loaded::new(on, shape, shape.samples, len);
+    let [whole, bare] = [true, false].map(|projects| {
+        seconds(budget, &mut || {
+            loaded.pass(Keep::All, projects).unwrap();
+            on.runtime().wait();
         })
-    };
-    let model = Model::build(&decoder, backend.clone(), &mut read, &mut |_, _| Ok(())).unwrap();
-    let mut draw = Draw::new(11);
-    let ids: Vec<u32> = (0..samples * len).map(|_| (draw.size(shape.vocab) - 1) as u32).collect();
-    let scored = vec![true; len];
-    let packed: Vec<PackedSample<'_>> = ids.chunks(len).map(|ids| PackedSample::new(ids, &scored)).collect();
-    let width = SIDE * SIDE * 8 * shape.layers;
-    let mut sink = Projected::<B> { maps: BTreeMap::new(), rows: None, at: 0 };
-    let mut pass = |keep: Keep| {
-        let old = sink.rows.take();
-        sink.rows = Some(backend.rows(samples, width, old).unwrap());
-        sink.at = 0;
-        let keep_from = model.lowest_wanted(&sink);
-        let pass = Pass { last_rows: LastRows::Scored, keep_from, keep, tap: None };
-        let forward = model.forward(Layout::new(&packed, false, Reduction::Mean), pass).unwrap();
-        let objective = Objective::CrossEntropy { smoothing: 0.0 };
-        let losses = model.backward(forward, objective, &mut sink).unwrap();
-        assert!(losses.iter().all(|loss| loss.is_finite()), "{shape:?}");
-        let rows = sink.rows.as_mut().unwrap();
-        assert!(backend.host_rows(rows).unwrap().iter().all(|v| v.is_finite()), "{shape:?}");
-    };
-    pass(Keep::All);
-    wait(backend);
-    let begun = Instant::now();
-    for _ in 0..repeats {
-        pass(Keep::All);
-    }
-    wait(backend);
-    let seconds = begun.elapsed().as_secs_f64() / f64::from(repeats);
+    });
+    drop(loaded);
     // A product of the forward pass and one of the backward for each weight and token.
     let weights = 12 * shape.width * shape.width * shape.layers + shape.width * shape.vocab;
-    let operations = 4.0 * (weights * samples * len) as f64;
-    drop(model);
     Measured {
-        tokens_per_second: (samples * len) as f64 / seconds,
-        pass_rate: operations / seconds,
-        product_rate: products(backend, shape, samples * len, repeats, wait),
+        tokens_per_second: tokens as f64 / whole,
+        pass_rate: 4.0 * (weights * tokens) as f64 / whole,
+        product_rate: product_rate(on, shape, tokens, budget / 4.0),
+        projected: (1.0 - bare / whole).max(0.0),
     }
 }
 
-/// Operations per second of the products of a layer, forward and backward.
-fn products<B: Backend>(backend: &B, shape: &Pythia, rows: usize, repeats: u32, wait: &dyn Fn(&B)) -> f64 {
-    let width = shape.width;
-    let (mut operations, mut seconds) = (0.0, 0.0);
-    for (out, input) in [(3 * width, width), (width, width), (4 * width, width), (width, 4 * width)] {
+/// Products of a map between two waits: waiting costs as much as a small product.
+const TOGETHER: usize = 4;
+
+/// Operations per second of the products of a model alone, forward and backward: those of a layer as often as there are
+/// layers, and the head's.
+fn product_rate<R: Device>(on: &Cuda<R>, shape: &Pythia, rows: usize, budget: f64) -> f64 {
+    let Pythia { width, layers, vocab, .. } = *shape;
+    let maps = [
+        (3 * width, width, layers),
+        (width, width, layers),
+        (4 * width, width, layers),
+        (width, 4 * width, layers),
+        (vocab, width, 1),
+    ];
+    let (mut operations, mut needed) = (0.0, 0.0);
+    for (out, input, times) in maps {
         let weight = values(out * input, 0.02);
-        let layer = backend.pack(LinearWeights { weight, out, input, bias: None }).unwrap();
-        let x = backend.tensor(values(rows * input, 1.0), rows, input).unwrap();
-        let grad = backend.tensor(values(rows * out, 1.0), rows, out).unwrap();
-        let both = || {
-            backend.linear_tangent(&layer, &x, None).unwrap();
-            backend.linear_backward(&layer, &grad, None).unwrap();
-        };
-        // Factors are rounded once.
-        both();
-        wait(backend);
-        let begun = Instant::now();
-        for _ in 0..repeats {
-            both();
-        }
-        wait(backend);
-        seconds += begun.elapsed().as_secs_f64();
-        operations += 4.0 * (rows * out * input) as f64 * f64::from(repeats);
+        let layer = on.pack(LinearWeights { weight, out, input, bias: None }).unwrap();
+        let x = on.tensor(values(rows * input, 1.0), rows, input).unwrap();
+        let grad = on.tensor(values(rows * out, 1.0), rows, out).unwrap();
+        // Factors are rounded once, by the first call.
+        let each = seconds(budget, &mut || {
+            for _ in 0..TOGETHER {
+                on.linear_tangent(&layer, &x, None).unwrap();
+                on.linear_backward(&layer, &grad, None).unwrap();
+            }
+            on.runtime().wait();
+        });
+        needed += each / TOGETHER as f64 * times as f64;
+        operations += 4.0 * (rows * out * input * times) as f64;
     }
-    operations / seconds
+    operations / needed
 }
 
-/// A line of the table.
-pub fn line(shape: &Pythia, precision: &str, found: &Measured) -> String {
-    format!(
-        "table | {:<12} | {precision:<6} | {:>9.0} tokens/s | {:>5.2} x stated | {:>6.1} TFLOP/s | {:>6.1} of products | {:>4.0} %",
-        shape.name,
-        found.tokens_per_second,
-        found.tokens_per_second / shape.stated,
-        found.pass_rate / 1e12,
-        found.product_rate / 1e12,
-        100.0 * found.pass_rate / found.product_rate,
-    )
+/// Tokens per second of the engine that features are ingested with: plain gradients, `two_sided` to 16 x 16 a module.
+fn engine_speed<R: Device>(on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    shape.write(folder.path());
+    let engine = ingested::engine_of_layers(folder.path(), on.clone(), (SIDE * SIDE) as u32);
+    let (ids, scored) = (shape.tokens(shape.samples, len), vec![true; len]);
+    let packed: Vec<PackedSample<'_>> = ids.chunks(len).map(|ids| PackedSample::new(ids, &scored)).collect();
+    let want = Want { grad: true, ..Want::default() };
+    let each = seconds(budget, &mut || {
+        let mut found = 0;
+        engine.run(&packed, want, &mut |_, of| found += usize::from(!of.grads.is_empty())).unwrap();
+        assert_eq!(found, packed.len());
+    });
+    (shape.samples * len) as f64 / each
+}
+
+/// Rows of the table: how fast passes of a shape are.
+pub fn rows<R: Device>(table: &mut Table, on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64) {
+    let Pythia { name, stated, .. } = shape;
+    if let Asked::Times(times) = shape.asked {
+        let asked = stated * times;
+        let what = format!("{name}: tokens a second, features by the engine");
+        table.attempt(&what, |table| {
+            let found = engine_speed(on, shape, len, budget);
+            let asked = (format!("at least {asked:.0}, {times} x bergson's"), found >= asked);
+            table.row(&what, format!("{found:.0}"), asked);
+        });
+    }
+    table.attempt(&format!("{name}: passes"), |table| {
+        let found = measure(on, shape, len, budget);
+        let part = found.pass_rate / found.product_rate;
+        let rates = format!(
+            "{:.0} % ({:.1} of {:.1} Tflop/s)",
+            100.0 * part,
+            found.pass_rate / 1e12,
+            found.product_rate / 1e12
+        );
+        let (speed, projected) = (
+            format!("{:.0}", found.tokens_per_second),
+            format!("{:.1} % of a pass", 100.0 * found.projected),
+        );
+        let [what_speed, what_rate, what_projected] = [
+            "tokens a second of passes",
+            "rate of products, of that of products alone",
+            "projections and copies",
+        ]
+        .map(|what| format!("{name}: {what}"));
+        table.told(&what_speed, speed, format!("bergson's: {stated:.0}"));
+        match shape.asked {
+            Asked::Part(least) => {
+                let asked = format!("at least {:.0} %", 100.0 * least);
+                table.row(&what_rate, rates, (asked, part >= least));
+                let asked = format!("below {:.0} %", 100.0 * PROJECTED);
+                table.row(&what_projected, projected, (asked, found.projected < PROJECTED));
+            }
+            Asked::Times(_) => {
+                table.told(&what_rate, rates, String::new());
+                table.told(&what_projected, projected, String::new());
+            }
+        }
+    });
+}
+
+/// Rows of the table: whether a sample of `len` tokens fits, with layers computed again and with all kept.
+pub fn long_rows<R: Device>(table: &mut Table, on: &Cuda<R>, shape: &Pythia, len: usize) {
+    let mut loaded = None;
+    for (keep, how, is_asked) in
+        [(Keep::Inputs, "layers computed again", true), (Keep::All, "all layers kept", false)]
+    {
+        let what = format!("{}: a row of {len} tokens, {how}", shape.name);
+        table.attempt(&what, |table| {
+            let done = loaded.get_or_insert_with(|| Loaded::new(on, shape, 1, len)).pass(keep, true);
+            on.runtime().wait();
+            let [most, all] = on.runtime().most_taken().map(|bytes| bytes as f64 / (1u64 << 30) as f64);
+            let found = match &done {
+                Ok(()) => format!("fits: {most:.1} of {all:.1} GiB at most"),
+                Err(error) => format!("does not fit: {error}"),
+            };
+            match is_asked {
+                true => table.row(&what, found, ("fits".to_owned(), done.is_ok())),
+                false => table.told(&what, found, String::new()),
+            }
+        });
+    }
 }

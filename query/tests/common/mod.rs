@@ -94,7 +94,7 @@ impl Feature {
         all
     }
 
-    fn desc(&self) -> FeatureDesc {
+    pub fn desc(&self) -> FeatureDesc {
         let checkpoint = checkpoint_id(self.checkpoint);
         let embedding = self.kind.starts_with("embed");
         FeatureDesc {
@@ -127,7 +127,7 @@ impl Feature {
         }
     }
 
-    fn attrs(&self) -> FeatureAttrs {
+    pub fn attrs(&self) -> FeatureAttrs {
         let of = if self.tokens.is_some() { "-tokens" } else { "" };
         let label = format!("{}{of}@{}", self.kind, checkpoint_name(self.checkpoint));
         let mut attrs = FeatureAttrs::new(label, self.dim());

@@ -1,0 +1,119 @@
+//! Influence of LESS on a backend beside the reference results: `golden/less`.
+
+use std::path::{Path, PathBuf};
+
+use crate::ingested::{Features, Sample, features};
+use gstore_data::{TemplateKind, TextEncoder, parse_record};
+use gstore_ingest::gradient::{
+    AdamParams, CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
+};
+use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
+use gstore_model::weights::{Adapter, ModelFolder, Moments};
+use gstore_tests::golden::{Manifest, Tensors};
+use gstore_tests::shared::golden_warmup;
+
+/// Samples of a batch.
+const BATCH: usize = 32;
+
+/// Reference results, and how much of them is compared.
+#[derive(Debug, Clone)]
+pub struct Golden {
+    /// The folder that has `golden/`, `models/` and `data/`.
+    pub shared: PathBuf,
+    /// Training rows, target rows and checkpoints at most.
+    pub rows: usize,
+    pub targets: usize,
+    pub checkpoints: usize,
+}
+
+/// The largest differences from the reference.
+#[derive(Debug)]
+pub struct Differences {
+    pub rows: usize,
+    pub cosines: f64,
+    /// None unless everything was computed that scores consist of.
+    pub scores: Option<f64>,
+}
+
+/// Rows of a file of `data/` as tokens.
+fn samples(golden: &Golden, encoder: &TextEncoder, file: &str, offset: usize, count: usize) -> Vec<Sample> {
+    let text = fs_err::read_to_string(golden.shared.join("data").join(file)).unwrap();
+    let encoded = text.lines().skip(offset).take(count).map(|line| {
+        let encoded = encoder.encode(&parse_record(line.as_bytes()).unwrap().content).unwrap();
+        (encoded.ids, encoded.scored)
+    });
+    encoded.collect()
+}
+
+/// An engine for the plain gradient and Adam's step of an adapter, without projection, and the length of each.
+fn engine<B: GradientBackend>(backend: B, model: &Path, adapter: &Path) -> (Engine, usize) {
+    let params = Adapter::open(adapter).unwrap().params(&ModelFolder::open(model).unwrap()).unwrap();
+    let features = GradFeatures {
+        forms: vec![GradForm::Plain, GradForm::Adam(AdamParams::default())],
+        projector: Projector::Flat(FlatProjector::new(&ProjectionSpec::none(), &params, None).unwrap()),
+        moments: Some(Moments::load(&Moments::find(adapter).unwrap(), &params).unwrap()),
+    };
+    let len = features.projector.dim();
+    let source =
+        CheckpointSource { model: model.to_owned(), adapter: Some(adapter.to_owned()), tracked: Vec::new() };
+    (Engine::load(&source, backend, EngineOptions::default(), Some(features)).unwrap(), len)
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
+}
+
+/// Computes what the reference has, and compares.
+pub fn differences<B: GradientBackend>(backend: &B, golden: &Golden) -> Differences {
+    let manifest = Manifest::read(&golden.shared);
+    let warmup = golden_warmup(&golden.shared, &manifest.checkpoints);
+    let encoder = TextEncoder::load(&warmup.model, TemplateKind::Tulu, 2048).unwrap();
+    let count = manifest.train_rows.min(golden.rows);
+    let rows = samples(golden, &encoder, &manifest.train, manifest.train_offset, count);
+    let files = manifest.targets.iter();
+    let mut targets: Vec<Sample> =
+        files.flat_map(|(file, count)| samples(golden, &encoder, file, 0, *count)).collect();
+    let columns = targets.len();
+    targets.truncate(golden.targets);
+
+    let expected = Tensors::read(&golden.shared, "influence");
+    let mut influence = vec![0.0; rows.len() * targets.len()];
+    let mut worst: f64 = 0.0;
+    let steps = warmup.checkpoints.iter().zip(&manifest.weights).take(golden.checkpoints);
+    for ((step, adapter), weight) in steps {
+        let (engine, len) = engine(backend.clone(), &warmup.model, adapter);
+        let of = |samples: &[Sample]| -> Vec<Features> {
+            samples.chunks(BATCH).flat_map(|batch| features(&engine, batch)).collect()
+        };
+        let (found, queries) = (of(&rows), of(&targets));
+        let (_, cosines) = expected.get(&format!("cos.{step}"));
+        for (i, (vectors, _)) in found.iter().enumerate() {
+            for (j, (query, _)) in queries.iter().enumerate() {
+                let cosine = cosine(&vectors[len..], &query[..len]);
+                worst = worst.max((cosine - f64::from(cosines[i * columns + j])).abs());
+                influence[i * targets.len() + j] += weight * cosine;
+            }
+        }
+    }
+    let is_all = targets.len() == columns && golden.checkpoints >= warmup.checkpoints.len();
+    let scores = is_all.then(|| {
+        let (_, scores) = expected.get("score");
+        let of_row = |(row, expected): (&[f64], &f32)| (score(&manifest, row) - f64::from(*expected)).abs();
+        influence.chunks_exact(columns).zip(&scores).map(of_row).fold(0.0, f64::max)
+    });
+    Differences { rows: rows.len(), cosines: worst, scores }
+}
+
+/// The largest mean of a subtask.
+fn score(manifest: &Manifest, row: &[f64]) -> f64 {
+    let mean = |subtask: &String| {
+        let of_subtask = row.iter().zip(&manifest.target_row_order).filter(|(_, of)| *of == subtask);
+        let values: Vec<f64> = of_subtask.map(|(value, _)| *value).collect();
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    manifest.subtasks.iter().map(mean).fold(f64::NEG_INFINITY, f64::max)
+}
