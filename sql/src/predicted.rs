@@ -15,6 +15,7 @@ use gstore_store::Snapshot;
 use super::args::{Arguments, text};
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
+use super::functions::canonical;
 use super::influence::Source;
 use super::leaf::{Each, Rows, Want};
 use super::scan::RowsTable;
@@ -113,7 +114,8 @@ impl Predicted {
         found: &[Option<Prediction>],
     ) -> Result<ArrayRef, SqlError> {
         let numbers = |value: &dyn Fn(&Prediction) -> Option<f64>| -> ArrayRef {
-            Arc::new(found.iter().map(|p| p.as_ref().and_then(value)).collect::<Float64Array>())
+            let numbers: Float64Array = found.iter().map(|p| p.as_ref().and_then(value)).collect();
+            canonical(&(Arc::new(numbers) as ArrayRef))
         };
         let names = &self.prefilter.targets;
         Ok(match COLUMNS.get(column).map(|(name, ..)| *name) {

@@ -130,7 +130,7 @@ impl SqlSession {
             .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![
                 Arc::new(functions::RoundedCasts),
                 Arc::new(functions::ComparedSpans),
-                Arc::new(functions::CanonicalNan),
+                Arc::new(functions::CanonicalFloats),
             ])))
             .with_analyzer_rule(Arc::new(functions::ComparedSpans))
             .with_optimizer_rules(logical_rules())

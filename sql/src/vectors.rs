@@ -177,6 +177,8 @@ impl Vectors {
         let mut out = vec![0.0f32; kept.len() * dim];
         for (vector, i) in out.chunks_mut(dim.max(1)).zip(kept) {
             block.vector(*i, &groups, vector);
+            // Adding zero turns -0.0 into 0.0.
+            vector.iter_mut().for_each(|value| *value += 0.0);
         }
         let DataType::FixedSizeList(item, dim) = ty else {
             return Err(SqlError::internal("type of a vector"));

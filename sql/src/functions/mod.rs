@@ -50,7 +50,7 @@ pub(crate) use compared::ComparedSpans;
 pub(crate) use flags::Flags;
 pub(crate) use kinds::AS_TYPE;
 pub(crate) use moments::Moments;
-pub(crate) use nans::{CanonicalNan, canonical};
+pub(crate) use nans::{CanonicalFloats, canonical};
 pub(crate) use numbers::hash;
 pub(crate) use rounded::RoundedCasts;
 pub(crate) use times::full_time;

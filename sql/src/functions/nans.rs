@@ -1,21 +1,25 @@
-//! One NaN for all, as in DuckDB: each is equal to every other, and larger than any number.
+//! One NaN for all and one zero, as in DuckDB: each NaN is equal to every other, and larger than any number,
+//! and -0.0 is 0.0.
 //!
-//! The engine compares numbers by their bits, and there are many NaN: the one that a processor computes has a
-//! sign, and would be less than all numbers, and another one than that of a text or a file.
+//! The engine sorts, ranks, hashes and looks up numbers by their bits, and there are many NaN: the one that a
+//! processor computes has a sign, and would be less than all numbers, and another one than that of a text or a
+//! file.
 //!
 //! Invariants
-//! - a column of numbers has no other NaN than [`f64::NAN`]: tables give no other, aggregates neither, and
-//!   whatever else may compute one is the argument of a call that puts it in its place
+//! - a column of numbers, also within lists and structs, has no other NaN than [`f64::NAN`] and no -0.0: tables
+//!   give no other, aggregates neither, and whatever else may compute one is the argument of a call that puts
+//!   it in its place
 //! - the call has the name of its argument, so that headings and keys stay what they are
 //!
-//! Of `a + b / c` only the whole is such an argument: what stands inside arithmetic may have any NaN. Numbers
-//! within lists and structs are left as they are stored.
+//! Of `a + b / c` only the whole is such an argument: what stands inside arithmetic may have any NaN and any
+//! zero. No call stands around a product with a positive constant or a quotient by one, which are -0.0 only of
+//! negative numbers that are too small for their type.
+
+mod values;
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float16Type, Float32Type, Float64Type};
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray};
+use arrow_array::{ArrayRef, BooleanArray};
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
@@ -26,15 +30,17 @@ use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     Accumulator, BinaryExpr, ColumnarValue, EmitTo, Expr, ExprSchemable, GroupsAccumulator, Operator,
-    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 use datafusion::scalar::ScalarValue;
-use half::f16;
 
+pub(crate) use self::values::canonical;
+pub(super) use self::values::canonical_value;
 use super::casts::is_text;
 use super::columnar::of_one;
 
-/// Functions of numbers that give NaN for some that are none, those in the place of operators among them.
+/// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators among
+/// them.
 const COMPUTING: [&str; 18] = [
     "acos",
     "acosh",
@@ -56,33 +62,57 @@ const COMPUTING: [&str; 18] = [
     "tan",
 ];
 
-/// The same of lists.
-const OF_LISTS: [&str; 6] =
-    ["array_avg", "array_distance", "array_product", "array_sum", "cosine_distance", "inner_product"];
+/// The same of others: of lists, of text, and of numbers that may be whole or decimals.
+const OF_OTHERS: [&str; 12] = [
+    "array_avg",
+    "array_distance",
+    "array_product",
+    "array_sum",
+    "ceil",
+    "converted",
+    "cosine_distance",
+    "floor",
+    "inner_product",
+    "json_get_float",
+    "round",
+    "trunc",
+];
 
 /// What makes expressions arguments of the call, where types are known.
 #[derive(Debug)]
-pub(crate) struct CanonicalNan;
+pub(crate) struct CanonicalFloats;
 
-impl FunctionRewrite for CanonicalNan {
+impl FunctionRewrite for CanonicalFloats {
     fn name(&self) -> &str {
-        "canonical_nan"
+        "canonical_float"
     }
 
     // Each expression comes after those inside it.
     fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
         let computes = match &expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                let may_give = *op == Operator::Modulo || !(is_constant(left) || is_constant(right));
-                op.is_numerical_operators() && may_give && is_float(left, schema) && is_float(right, schema)
+            Expr::Literal(value @ (ScalarValue::Float32(_) | ScalarValue::Float64(_)), _) => {
+                let other = canonical_value(value.clone());
+                return Ok(match other == *value {
+                    true => Transformed::no(expr),
+                    false => Transformed::yes(lit(other)),
+                });
             }
-            Expr::Negative(of) => !is_constant(of) && is_float(of, schema),
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                op.is_numerical_operators()
+                    && may_give(left, *op, right)
+                    && is_float(left, schema)
+                    && is_float(right, schema)
+            }
+            Expr::Negative(of) => constant(of).is_none() && is_float(of, schema),
             Expr::ScalarFunction(call) if COMPUTING.contains(&call.func.name()) => {
                 call.args.iter().any(|arg| is_float(arg, schema))
             }
-            Expr::ScalarFunction(call) if OF_LISTS.contains(&call.func.name()) => gives_float(&expr, schema),
+            Expr::ScalarFunction(call) if OF_OTHERS.contains(&call.func.name()) => {
+                expr.get_type(schema).is_ok_and(|of| innermost(&of).is_floating())
+            }
             Expr::Cast(Cast { expr: of, field }) | Expr::TryCast(TryCast { expr: of, field }) => {
-                field.data_type().is_floating() && of.get_type(schema).is_ok_and(|of| is_text(&of))
+                innermost(field.data_type()).is_floating()
+                    && of.get_type(schema).is_ok_and(|of| is_text(innermost(&of)))
             }
             // Of a statement whose expressions are arguments already.
             Expr::ScalarFunction(call) => is_call(&expr) && call.args.first().is_some_and(is_call),
@@ -104,23 +134,45 @@ impl FunctionRewrite for CanonicalNan {
     }
 }
 
-/// Whether arithmetic with it gives no NaN but for NaN: a number that is neither 0 nor infinite.
-fn is_constant(expr: &Expr) -> bool {
+/// Whether an operation on two numbers may give NaN or -0.0 where neither of them is one.
+fn may_give(left: &Expr, op: Operator, right: &Expr) -> bool {
+    let is_positive = |side| constant(side).is_some_and(|number| number > 0.0);
+    match op {
+        Operator::Modulo => true,
+        Operator::Multiply => !(is_positive(left) || is_positive(right)),
+        Operator::Divide => !is_positive(right),
+        _ => constant(left).or_else(|| constant(right)).is_none(),
+    }
+}
+
+/// A number with which arithmetic gives no NaN but for NaN: one that is neither 0 nor infinite.
+fn constant(expr: &Expr) -> Option<f32> {
     let value = match expr {
         Expr::Literal(value, _) => value,
         Expr::Cast(Cast { expr, .. }) => match &**expr {
             Expr::Literal(value, _) => value,
-            _ => return false,
+            _ => return None,
         },
-        _ => return false,
+        _ => return None,
     };
-    let is_number = value.data_type().is_numeric();
+    if !value.data_type().is_numeric() {
+        return None;
+    }
     // In 32 bits, in which it may be computed.
-    let number = || match value.cast_to(&DataType::Float32) {
-        Ok(ScalarValue::Float32(number)) => number,
+    match value.cast_to(&DataType::Float32) {
+        Ok(ScalarValue::Float32(number)) => number.filter(|number| number.is_finite() && *number != 0.0),
         _ => None,
-    };
-    is_number && number().is_some_and(|number| number.is_finite() && number != 0.0)
+    }
+}
+
+/// The type of the elements of a list, or of lists in it; any other type itself.
+fn innermost(of: &DataType) -> &DataType {
+    match of {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            innermost(item.data_type())
+        }
+        other => other,
+    }
 }
 
 /// Whether an operand is a floating-point number. The type of what may be long is not asked for: an operand
@@ -162,7 +214,7 @@ fn call(of: Expr) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
-/// The same number, with one NaN for all.
+/// The same number, with one NaN and one zero for all.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Canonical {
     signature: Signature,
@@ -170,7 +222,7 @@ struct Canonical {
 
 impl ScalarUDFImpl for Canonical {
     fn name(&self) -> &str {
-        "canonical_nan"
+        "canonical_float"
     }
 
     fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
@@ -201,38 +253,7 @@ impl ScalarUDFImpl for Canonical {
     }
 }
 
-/// The same column, with one NaN for all; of what are no floating-point numbers the same as it is.
-pub(crate) fn canonical(values: &ArrayRef) -> ArrayRef {
-    match values.data_type() {
-        DataType::Float16 => replaced::<Float16Type>(values, f16::NAN, f16::is_nan),
-        DataType::Float32 => replaced::<Float32Type>(values, f32::NAN, f32::is_nan),
-        DataType::Float64 => replaced::<Float64Type>(values, f64::NAN, f64::is_nan),
-        _ => Arc::clone(values),
-    }
-}
-
-fn replaced<T: ArrowPrimitiveType>(
-    values: &ArrayRef,
-    nan: T::Native,
-    is_nan: fn(T::Native) -> bool,
-) -> ArrayRef {
-    let numbers = values.as_primitive::<T>();
-    match numbers.values().iter().any(|number| is_nan(*number)) {
-        true => Arc::new(numbers.unary::<_, T>(|number| if is_nan(number) { nan } else { number })),
-        false => Arc::clone(values),
-    }
-}
-
-/// The same of one value.
-pub(super) fn canonical_value(value: ScalarValue) -> ScalarValue {
-    match value {
-        ScalarValue::Float32(Some(number)) if number.is_nan() => ScalarValue::Float32(Some(f32::NAN)),
-        ScalarValue::Float64(Some(number)) if number.is_nan() => ScalarValue::Float64(Some(f64::NAN)),
-        other => other,
-    }
-}
-
-/// An aggregate that gives no other NaN.
+/// An aggregate that gives no other NaN and no -0.0.
 pub(super) fn accumulator(of: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
     Box::new(One(of))
 }
@@ -315,7 +336,6 @@ impl GroupsAccumulator for Groups {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Float32Array, Float64Array, Int64Array};
     use datafusion::execution::SessionState;
     use datafusion::execution::session_state::SessionStateBuilder;
     use datafusion::logical_expr::LogicalPlan;
@@ -323,31 +343,13 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn all_nan_become_one() {
-        let column = |numbers: Vec<Option<f64>>| Arc::new(Float64Array::from(numbers)) as ArrayRef;
-        let mixed = column(vec![Some(-f64::NAN), None, Some(-0.0), Some(f64::NAN), Some(f64::NEG_INFINITY)]);
-        let found = canonical(&mixed);
-        let bits = |array: &ArrayRef| -> Vec<Option<u64>> {
-            array.as_primitive::<Float64Type>().iter().map(|number| number.map(f64::to_bits)).collect()
-        };
-        let wanted = column(vec![Some(f64::NAN), None, Some(-0.0), Some(f64::NAN), Some(f64::NEG_INFINITY)]);
-        assert_eq!(bits(&found), bits(&wanted));
-        let plain = column(vec![Some(1.0), None]);
-        assert!(Arc::ptr_eq(&canonical(&plain), &plain), "nothing to replace");
-        let whole = Arc::new(Int64Array::from(vec![1])) as ArrayRef;
-        assert!(Arc::ptr_eq(&canonical(&whole), &whole));
-        let short = canonical(&(Arc::new(Float32Array::from(vec![-f32::NAN])) as ArrayRef));
-        assert_eq!(short.as_primitive::<Float32Type>().value(0).to_bits(), f32::NAN.to_bits());
-    }
-
     fn analyzed(state: &SessionState, plan: LogicalPlan) -> LogicalPlan {
         state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).unwrap()
     }
 
     #[tokio::test]
     async fn a_call_stands_around_the_whole_of_what_may_give_nan() {
-        let rule = ApplyFunctionRewrites::new(vec![Arc::new(CanonicalNan)]);
+        let rule = ApplyFunctionRewrites::new(vec![Arc::new(CanonicalFloats)]);
         let state =
             SessionStateBuilder::new().with_default_features().with_analyzer_rule(Arc::new(rule)).build();
         let rows = "(VALUES (1.5, 2.5, 3, 'a')) AS t(x, y, k, s)";
@@ -366,6 +368,12 @@ mod tests {
             ("x * 2", 0),
             ("x / 1000.0 + 1", 0),
             ("-1.5", 0),
+            ("x * -2", 1),
+            ("x / -2.5", 1),
+            ("1 / x", 1),
+            ("round(x, 1) > floor(x)", 2),
+            ("round(x, 1) + floor(x)", 1),
+            ("CAST(make_array(s) AS DOUBLE[])", 1),
             ("k + k * k", 0),
             ("-k", 0),
             ("CAST(k AS DOUBLE)", 0),
@@ -375,7 +383,7 @@ mod tests {
             let named = |plan: &LogicalPlan| plan.schema().field(0).name().clone();
             let name = named(&plan);
             let once = analyzed(&state, plan);
-            assert_eq!(once.to_string().matches("canonical_nan(").count(), calls, "{expr}: {once}");
+            assert_eq!(once.to_string().matches("canonical_float(").count(), calls, "{expr}: {once}");
             assert_eq!(named(&once), name);
             let twice = analyzed(&state, once.clone());
             assert_eq!(twice.to_string(), once.to_string());

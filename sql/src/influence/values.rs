@@ -14,6 +14,7 @@ use super::joined::Joined;
 use super::question::Question;
 use crate::blocking::Demand;
 use crate::error::SqlError;
+use crate::functions::canonical;
 use crate::tokens::{TokenTexts, distinct};
 use crate::translate::arrow;
 
@@ -119,9 +120,9 @@ impl Question {
             } else if Some(*column) == columns.in_target {
                 Arc::new(BooleanArray::from(self.marks(part, cancel)?))
             } else if let (Some(at), Some(behind)) = (explained.filter(|at| at.has(*column)), &behind) {
-                behind.column(&at, *column)?
+                canonical(&behind.column(&at, *column)?)
             } else if let (Some(at), Some(behind)) = (errors.filter(|at| at.has(*column)), &behind) {
-                behind.error(&at, *column)?
+                canonical(&behind.error(&at, *column)?)
             } else {
                 let i = from_samples.iter().position(|c| c == column);
                 let array = i.and_then(|i| samples.columns().get(i));
