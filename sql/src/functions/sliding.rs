@@ -89,7 +89,10 @@ impl AggregateUDFImpl for Statistic {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        self.engine.accumulator(args).map(nans::accumulator)
+        match Moments::result(self.name()).filter(|_| self.name().starts_with("regr_") && !args.is_distinct) {
+            Some(result) => Ok(Box::new(Regression { moments: Moments::default(), result })),
+            None => self.engine.accumulator(args).map(nans::accumulator),
+        }
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
@@ -115,6 +118,37 @@ impl AggregateUDFImpl for Statistic {
 
     fn documentation(&self) -> Option<&Documentation> {
         self.engine.documentation()
+    }
+}
+
+/// A regression over all rows. The engine's has no r2 of equal values, and NaN for a mean that is infinite.
+#[derive(Debug)]
+struct Regression {
+    moments: Moments,
+    result: fn(&Moments) -> Option<f64>,
+}
+
+impl Accumulator for Regression {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        each(values, |y, x| self.moments = self.moments.and(Moments::single(y, x)))
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
+        let parts = Moments::of_states(states).ok_or_else(|| SqlError::internal("state of a regression"))?;
+        self.moments = parts.into_iter().fold(self.moments, Total::and);
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> DfResult<ScalarValue> {
+        Ok(nans::canonical_value(ScalarValue::Float64((self.result)(&self.moments))))
+    }
+
+    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
+        Ok(self.moments.state())
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
     }
 }
 
