@@ -21,6 +21,7 @@ use super::chained;
 use super::compared;
 use super::exprs::call;
 use super::forms;
+use super::framed;
 use super::headings;
 use super::joins;
 use super::lists;
@@ -88,6 +89,8 @@ impl VisitorMut for Words {
                 }
                 if let Some(other) = renamed(function) {
                     *expr = other;
+                } else if let Err(error) = framed::order(function) {
+                    return ControlFlow::Break(Box::new(error));
                 }
             }
             Expr::Extract { field, expr: time, .. } => {

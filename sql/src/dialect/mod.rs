@@ -16,6 +16,7 @@ mod differs;
 mod exprs;
 mod first;
 mod forms;
+mod framed;
 mod free;
 mod given;
 mod headings;
