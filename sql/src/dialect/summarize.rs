@@ -57,7 +57,9 @@ pub(crate) async fn expand(
 
 /// The statement that summarizes rows with these columns.
 fn summary(fields: &[&Field]) -> String {
-    let columns: Vec<String> = fields.iter().map(|field| of_column(field)).collect();
+    // One type for the values of all columns.
+    let middle = if fields.iter().any(|field| is_moment(field.data_type())) { "VARCHAR" } else { "DOUBLE" };
+    let columns: Vec<String> = fields.iter().map(|field| of_column(field, middle)).collect();
     let shown: Vec<String> = COLUMNS.iter().map(|name| format!("c['{name}'] AS {name}")).collect();
     format!(
         "SELECT {} FROM (SELECT unnest(c) AS c FROM (SELECT [{}] AS c FROM \"{ROWS}\") AS one) AS each_one",
@@ -81,8 +83,13 @@ const COLUMNS: [&str; 12] = [
     "null_percentage",
 ];
 
-/// The values of [`COLUMNS`] for a column, each of one type.
-fn of_column(field: &Field) -> String {
+fn is_moment(ty: &DataType) -> bool {
+    matches!(ty, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..))
+}
+
+/// The values of [`COLUMNS`] for a column, each of one type; those of its middle and its quarters of the type
+/// `middle`.
+fn of_column(field: &Field, middle: &str) -> String {
     let name = format!("\"{}\"", field.name().replace('"', "\"\""));
     let ty = field.data_type();
     let ordered = !ty.is_nested() && *ty != DataType::Null;
@@ -91,17 +98,38 @@ fn of_column(field: &Field) -> String {
         true => format!("CAST({what} AS {ty})"),
         false => format!("CAST(NULL AS {ty})"),
     };
-    let double = format!("CAST({name} AS DOUBLE)");
+    // Times in seconds since 1970.
+    let double = match is_moment(ty) {
+        true => format!("date_part('epoch', {name})"),
+        false => format!("CAST({name} AS DOUBLE)"),
+    };
+    let moment = |seconds: String, is_day: bool| {
+        let micros = format!("to_timestamp_micros(CAST({seconds} * 1000000 AS BIGINT))");
+        match ty {
+            DataType::Timestamp(_, Some(zone)) => {
+                format!(
+                    "arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"{}\"))')",
+                    zone.replace('\'', "''")
+                )
+            }
+            DataType::Date32 | DataType::Date64 if is_day => format!("CAST({micros} AS DATE)"),
+            _ => micros,
+        }
+    };
+    let mean = |of: String, is_day: bool| match is_moment(ty) {
+        true => if_some(true, moment(of, is_day), middle),
+        false => if_some(number, of, middle),
+    };
     // Floats are counted by their text.
     let distinct = if ty.is_floating() { format!("CAST({name} AS VARCHAR)") } else { name.clone() };
-    let quantile = |q: &str| if_some(number, format!("approx_percentile_cont({double}, {q})"), "DOUBLE");
+    let quantile = |q: &str| mean(format!("approx_percentile_cont({double}, {q})"), true);
     let values = [
         format!("'{}'", field.name().replace('\'', "''")),
         format!("'{}'", types::name(ty).replace('\'', "''")),
         if_some(ordered, format!("min({name})"), "VARCHAR"),
         if_some(ordered, format!("max({name})"), "VARCHAR"),
         if_some(ordered, format!("approx_distinct({distinct})"), "BIGINT"),
-        if_some(number, format!("avg({double})"), "DOUBLE"),
+        mean(format!("avg({double})"), false),
         if_some(number, format!("stddev({double})"), "DOUBLE"),
         quantile("0.25"),
         quantile("0.5"),
@@ -124,6 +152,28 @@ mod tests {
         let text = summary(&fields.iter().collect::<Vec<_>>());
         let parsed = Parser::new(&GenericDialect {}).try_with_sql(&text).unwrap().parse_query();
         assert!(parsed.is_ok(), "{text}");
-        assert!(text.contains("min(\"a\"\"b'c\")") && text.contains("avg(CAST(\"n\" AS DOUBLE))"), "{text}");
+        assert!(
+            text.contains("min(\"a\"\"b'c\")") && text.contains("CAST(avg(CAST(\"n\" AS DOUBLE)) AS DOUBLE)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_middle_of_times_is_a_time() {
+        let zone = DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, Some("UTC".into()));
+        let fields = [
+            Field::new("d", DataType::Date32, true),
+            Field::new("z", zone, true),
+            Field::new("n", DataType::Int64, true),
+        ];
+        let text = summary(&fields.iter().collect::<Vec<_>>());
+        for part in [
+            "CAST(to_timestamp_micros(CAST(avg(date_part('epoch', \"d\")) * 1000000 AS BIGINT)) AS VARCHAR)",
+            "0.5) * 1000000 AS BIGINT)) AS DATE) AS VARCHAR)",
+            "'Timestamp(Microsecond, Some(\"UTC\"))') AS VARCHAR)",
+            "'avg', CAST(avg(CAST(\"n\" AS DOUBLE)) AS VARCHAR)",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }
