@@ -60,6 +60,9 @@ pub(super) fn of_rows() -> SqlError {
 /// What stands between a number and the largest of the DECIMAL that has no room for it.
 pub(super) const NO_ROOM: &str = " does not fit into a DECIMAL that ends at ";
 
+/// What is said of `* RENAME`, also behind EXCLUDE and REPLACE.
+pub(super) const NO_RENAME: &str = "* RENAME (a AS b) is written * EXCLUDE (a), a AS b";
+
 /// What is said of COLLATE.
 pub(super) const NO_COLLATE: &str = "COLLATE is not supported";
 
@@ -123,6 +126,12 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     if text == "Divide by zero error" {
         let why = "a whole number is divided by 0";
         return Some(SqlError::invalid(why.into()).hint("a // nullif(b, 0) is null there, a / b infinite"));
+    }
+    if text.ends_with("zero raised to a negative power is undefined") {
+        let why = "0 is raised to a negative power";
+        return Some(
+            SqlError::invalid(why.into()).hint("nullif(x, 0) ^ -n is null there, 1 / x ^ n infinite"),
+        );
     }
     if let Some(name) = text.strip_prefix("Invalid qualifier ") {
         let unknown = SqlError::unknown(format!("there is no table `{name}` in this FROM"));
@@ -273,6 +282,7 @@ mod tests {
             ("'poll' is not a variable which can be viewed with 'SHOW'", "SHOW TABLES"),
             ("This feature is not implemented: Unsupported SQL type JSON", "CAST(x AS VARCHAR[])"),
             ("Unsupported SQL type UUID", "there is no type UUID\n"),
+            ("Compute error: zero raised to a negative power is undefined", "nullif(x, 0) ^ -n"),
             (
                 "Cast error: Cannot cast to FixedSizeList(3): value at index 0 has length 2",
                 "a list of 2 elements is cast",

@@ -143,6 +143,9 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
         "map_keys" | "map_values" | "map_entries" if call.contains("Struct(") => {
             Some("histogram(x) is a list of structs: unnest(histogram(x)) has their fields value and count")
         }
+        "date_part" if call.contains("List(") => {
+            Some("it takes one part: write year(t), month(t), or a call for each")
+        }
         "octet_length" if call.contains("Binary") => Some("the bytes of a BLOB are length(x)"),
         "avg" if is_time => Some("the mean of times is to_timestamp(avg(epoch(x)))"),
         _ if is_time && ["median", "quantile", "percentile"].iter().any(|kind| name.contains(kind)) => {

@@ -1,6 +1,6 @@
 //! Errors about what the engine does not do, with what is written in its place.
 
-use super::NO_ROOM;
+use super::{NO_RENAME, NO_ROOM};
 use crate::error::SqlError;
 
 /// The error that a message of the engine means, if it is one of these.
@@ -36,6 +36,26 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
         return Some(
             SqlError::invalid(why).hint("TRY_CAST is null for it, and DECIMAL(38, 2) has room for more"),
         );
+    }
+    if let Some((_, length)) = text.split_once("negative count not allowed: ") {
+        let why = format!("substr() is asked for {length} characters");
+        return Some(SqlError::invalid(why).hint("write substr(x, from, greatest(length, 0))"));
+    }
+    if text.contains("upport for 'approx_distinct' for data type") {
+        let why = "approx_count_distinct() does not take fractions";
+        return Some(
+            SqlError::invalid(why.to_owned())
+                .hint("write count(DISTINCT x), or approx_count_distinct(x::VARCHAR)"),
+        );
+    }
+    if text.contains("ANY in LIKE expression") {
+        let why = "LIKE ANY is not supported";
+        return Some(
+            SqlError::invalid(why.to_owned()).hint("write x LIKE 'a%' OR x LIKE 'b%', or x ~ '^(a|b)'"),
+        );
+    }
+    if text.contains("ildcard * with RENAME not supported") {
+        return Some(SqlError::invalid(NO_RENAME.to_owned()));
     }
     if text.starts_with("unnest() requires exactly one argument") {
         let why = "unnest() takes one list";
@@ -81,6 +101,16 @@ mod tests {
                 "3000000000 is not a value of Int32\n  TRY_CAST",
             ),
             ("unnest() requires exactly one argument", "unnest() takes one list\n"),
+            ("Execution error: negative count not allowed: -1", "asked for -1 characters\n  write substr("),
+            (
+                "This feature is not implemented: Support for 'approx_distinct' for data type Float64 is not implemented",
+                "count(DISTINCT x)",
+            ),
+            ("This feature is not implemented: ANY in LIKE expression", "x ~ '^(a|b)'"),
+            (
+                "This feature is not implemented: wildcard * with RENAME not supported ",
+                "* EXCLUDE (a), a AS b",
+            ),
             (
                 "Invalid argument error: 12345.68 is too large to store in a Decimal128 of precision 6. Max is 9999.99",
                 "12345.68 does not fit into a DECIMAL that ends at 9999.99\n",
