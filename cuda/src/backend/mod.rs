@@ -82,6 +82,11 @@ impl<R: Runtime> Cuda<R> {
         Cuda { runtime, arithmetic: arithmetic.into(), maps, table_budget: None }
     }
 
+    /// The same device with another precision.
+    pub fn with_precision(&self, arithmetic: impl Into<Arithmetic>) -> Cuda<R> {
+        Cuda { arithmetic: arithmetic.into(), ..self.clone() }
+    }
+
     /// The same device with another limit on the bytes of a projection's tables there.
     pub fn with_table_budget(&self, bytes: usize) -> Cuda<R> {
         Cuda { table_budget: Some(bytes), ..self.clone() }
