@@ -46,10 +46,12 @@ pub mod vfs;
 mod views;
 
 pub use ahead::{
-    Behind, BlockBuffer, Busy, BytesRead, DiskRates, MOST_BYTES as MOST_READ_AHEAD, ReadAhead, Wants,
-    expect_disks, fill_behind, is_busy, measured_disks,
+    BlockBuffer, Busy, BytesRead, DiskRates, MOST_BYTES as MOST_READ_AHEAD, ReadAhead, SpanRequests,
+    UncachedSpans, expect_disks, fill_behind, is_busy, measured_disks,
 };
-pub use append::{AppendOptions, AppendReport, Differs, IfChanged, IfDeleted, Pushed, SampleAppend};
+pub use append::{
+    AppendOptions, AppendOutcome, AppendReport, IfChanged, IfDeleted, RecordDifference, SampleAppend,
+};
 pub use artifacts::ArtifactFiles;
 pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
@@ -57,7 +59,7 @@ pub use encoded::{EncodeFeature, EncodedSamples};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use ensemble::{EnsembleUpdate, LossBlock, LossColumns, LossReader, LossTable, LossWanted};
 pub use error::*;
-pub use gc::{GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
+pub use gc::{GcOptions, GcReport, JobNote, KeptBecause, KeptSnapshot, RemovedFiles, Swept};
 pub use gstore_core::{
     CELL_ROWS, Cancel, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc,
     FeatureKind, Granularity, ModuleGroup, NameError, Preconditioned, RowFlags, RowSet, SIGNS, SignRotation,
@@ -76,7 +78,7 @@ pub use manifest::{
 };
 pub use map::FileMap;
 pub use panics::caught;
-pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
+pub use repair::{Loss, LostKind, RebuiltObject, RepairOptions, RepairReport};
 pub use samples::{ColumnSpec, MetaValue, NewSample, SampleReader, record_columns};
 pub use segment::{
     BLOCK_BYTES, Block, BlockBounds, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,

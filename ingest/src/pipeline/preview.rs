@@ -10,7 +10,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
 use gstore_store::{
-    AppendError, AppendOptions, DatasetName, DatasetPart, Differs, IfChanged, IfDeleted, RowSet,
+    AppendError, AppendOptions, DatasetName, DatasetPart, IfChanged, IfDeleted, RecordDifference, RowSet,
     SampleAppend, Snapshot, Store, record_columns,
 };
 
@@ -161,7 +161,7 @@ impl Found {
         for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
             look_up(&batch?, &mut file, |id, row, at, differs| {
                 match (differs, if_changed) {
-                    (Differs::Nowhere, _) => same.push(at),
+                    (RecordDifference::Nowhere, _) => same.push(at),
                     (_, IfChanged::Keep) => kept.push(at),
                     (_, IfChanged::Replace) => {
                         changed.push(at);
@@ -169,7 +169,7 @@ impl Found {
                     }
                     (_, IfChanged::Refuse) => {
                         let (dataset, id) = (part.name.clone(), id.to_owned());
-                        let line_end = differs == Differs::InLineEnd;
+                        let line_end = differs == RecordDifference::InLineEnd;
                         let error = AppendError::Changed { dataset, id, row, line_end };
                         return Err(IngestError::Register(error));
                     }
@@ -187,7 +187,7 @@ impl Found {
 fn look_up(
     batch: &RecordBatch,
     file: &mut SampleAppend,
-    mut f: impl FnMut(&str, u64, u64, Differs) -> Result<(), IngestError>,
+    mut f: impl FnMut(&str, u64, u64, RecordDifference) -> Result<(), IngestError>,
 ) -> Result<(), IngestError> {
     let (rows, ids, records) = record_columns(batch).ok_or(IngestError::SampleColumns)?;
     for i in 0..batch.num_rows() {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use gstore_core::Remedy;
 use gstore_store::{
-    BlockBuffer, FeatureReader, IndexFile, IndexState, ReadError, SegmentRef, StorageError, Wants,
+    BlockBuffer, FeatureReader, IndexFile, IndexState, ReadError, SegmentRef, SpanRequests, StorageError,
 };
 
 use super::format::SketchHeader;
@@ -124,7 +124,7 @@ impl Sections for FileSections {
         read.map_err(|error| QueryError::Sketch(unusable(&error, &self.feature)))
     }
 
-    fn want<'a>(&'a self, section: Section, range: Range<u64>, is_large: bool, wants: &mut Wants<'a>) {
+    fn want<'a>(&'a self, section: Section, range: Range<u64>, is_large: bool, wants: &mut SpanRequests<'a>) {
         // What is wrong with it is said when it is read.
         if let Ok(section) = self.file.section(section.name()) {
             let _ = section.want(&range, is_large, wants);

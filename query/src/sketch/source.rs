@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::ops::Range;
 
-use gstore_store::{BlockBuffer, BlockRef, Wants};
+use gstore_store::{BlockBuffer, BlockRef, SpanRequests};
 
 use super::format::SketchHeader;
 use super::planes::Planes;
@@ -25,7 +25,7 @@ pub trait Sections: Debug + Send + Sync {
     ) -> Result<&'a [u8], QueryError>;
 
     /// Adds what reading a range takes from disk, large ranges by themselves; what is in memory takes nothing.
-    fn want<'a>(&'a self, section: Section, range: Range<u64>, is_large: bool, wants: &mut Wants<'a>) {
+    fn want<'a>(&'a self, section: Section, range: Range<u64>, is_large: bool, wants: &mut SpanRequests<'a>) {
         let _ = (section, range, is_large, wants);
     }
 }
@@ -168,7 +168,13 @@ impl Sketch {
     }
 
     /// Adds what reading a section of a block takes from disk.
-    pub fn want<'a>(&'a self, block: BlockRef, section: Section, is_large: bool, wants: &mut Wants<'a>) {
+    pub fn want<'a>(
+        &'a self,
+        block: BlockRef,
+        section: Section,
+        is_large: bool,
+        wants: &mut SpanRequests<'a>,
+    ) {
         if let Some((place, part)) = self.place(block) {
             part.sections.want(section, self.range(place, section), is_large, wants);
         }
@@ -180,7 +186,7 @@ impl Sketch {
         block: BlockRef,
         section: Section,
         vectors: &[u32],
-        wants: &mut Wants<'a>,
+        wants: &mut SpanRequests<'a>,
     ) {
         if let Some((place, part)) = self.place(block) {
             for range in self.bytes_of(place, section, vectors) {

@@ -1,6 +1,6 @@
 //! Tags over the network: names that keep snapshots.
 
-use gstore_store::{Changed, SnapshotName, Store, TagError, TagInfo, TagName, TagOptions};
+use gstore_store::{ConcurrentChange, SnapshotName, Store, TagError, TagInfo, TagName, TagOptions};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -109,7 +109,7 @@ fn of_tag(error: &TagError) -> Status {
         TagError::Exists { name, snapshot, .. } => Status::already_exists(format!(
             "tag {name:?} is on snapshot {snapshot} already; `move` takes it from there"
         )),
-        TagError::Changed(error @ Changed::Gone { .. }) => Status::not_found(error.to_string()),
+        TagError::Changed(error @ ConcurrentChange::Gone { .. }) => Status::not_found(error.to_string()),
         TagError::Changed(error) => Status::aborted(error.to_string()),
         error => full_disk(error).unwrap_or_else(|| status::internal("the tag cannot be changed", error)),
     }

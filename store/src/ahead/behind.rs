@@ -24,12 +24,12 @@ const SHARE: (u64, u64) = (3, 4);
 
 /// What was read past the system's memory.
 #[derive(Debug, Default)]
-pub struct Behind(Vec<Span>);
+pub struct UncachedSpans(Vec<Span>);
 
 /// A part of a file.
 type Span = (Arc<FileMap>, Range<usize>);
 
-impl Behind {
+impl UncachedSpans {
     pub(super) fn add(&mut self, source: Source<'_>, span: &Range<u64>) {
         if let Some(range) = places(span).filter(|_| source.is_kept) {
             self.0.push((Arc::clone(source.map), range));
@@ -37,7 +37,7 @@ impl Behind {
     }
 
     /// Takes over what was read elsewhere.
-    pub fn merge(&mut self, other: Behind) {
+    pub fn merge(&mut self, other: UncachedSpans) {
         self.0.extend(other.0);
     }
 
@@ -74,7 +74,7 @@ impl Drop for Busy {
 }
 
 /// Fills in the background what fits, after what is still to be done.
-pub fn fill_behind(behind: Behind) {
+pub fn fill_behind(behind: UncachedSpans) {
     if behind.0.is_empty() {
         return;
     }
@@ -89,7 +89,7 @@ pub fn fill_behind(behind: Behind) {
 
 /// What waits with what is new, file after file as they came and each in its order. What does not fit is left out:
 /// what is new where it alone is too much, else what has waited longest.
-fn merged(waiting: VecDeque<Span>, new: Behind, room: u64) -> VecDeque<Span> {
+fn merged(waiting: VecDeque<Span>, new: UncachedSpans, room: u64) -> VecDeque<Span> {
     if new.bytes() > room {
         return waiting;
     }
@@ -163,7 +163,9 @@ mod tests {
     fn what_is_new_comes_after_what_waits_and_each_file_in_its_order() {
         let files = [map(1), map(1)];
         let behind = |spans: &[(usize, Range<usize>)]| {
-            Behind(spans.iter().map(|(file, range)| (Arc::clone(&files[*file]), range.clone())).collect())
+            UncachedSpans(
+                spans.iter().map(|(file, range)| (Arc::clone(&files[*file]), range.clone())).collect(),
+            )
         };
         let said = |spans: &VecDeque<Span>| -> Vec<(usize, Range<usize>)> {
             let of = |map| files.iter().position(|file| Arc::ptr_eq(file, map)).unwrap();
@@ -185,7 +187,7 @@ mod tests {
         let _busy = is_busy();
         let file = map(2 * STEP);
         let begun = Instant::now();
-        fill_behind(Behind(vec![(Arc::clone(&file), 0..2 * STEP)]));
+        fill_behind(UncachedSpans(vec![(Arc::clone(&file), 0..2 * STEP)]));
         // The queue lets go of it.
         while Arc::strong_count(&file) > 1 {
             assert!(begun.elapsed() < Duration::from_secs(20), "nothing is filled");

@@ -1,6 +1,6 @@
 //! A thread's memory for blocks.
 
-use super::{Place, ReadAhead};
+use super::{ReadAhead, SpanPosition};
 use crate::buffer::AlignedBuffer;
 use std::ops::Range;
 use std::sync::Arc;
@@ -40,12 +40,12 @@ impl BlockBuffer {
     }
 
     /// Where a span of a file is, if it was read ahead.
-    pub(crate) fn find(&self, file: &str, span: &Range<u64>) -> Option<Place> {
+    pub(crate) fn find(&self, file: &str, span: &Range<u64>) -> Option<SpanPosition> {
         self.ahead.as_ref()?.find(file, span)
     }
 
     /// Its bytes.
-    pub(crate) fn at(&self, place: Place) -> &[u8] {
+    pub(crate) fn at(&self, place: SpanPosition) -> &[u8] {
         self.ahead.as_ref().map_or(&[][..], |ahead| ahead.at(place))
     }
 }

@@ -10,15 +10,15 @@ mod buffer;
 mod wants;
 mod way;
 
-pub use behind::{Behind, Busy, fill_behind, is_busy};
+pub use behind::{Busy, UncachedSpans, fill_behind, is_busy};
 pub use buffer::BlockBuffer;
-pub use wants::Wants;
+pub use wants::SpanRequests;
 pub use way::{DiskRates, expect_disks, measured_disks};
 
-pub(crate) use wants::{NEAR, NEAR_SMALL, Scanned, Source};
+pub(crate) use wants::{FileIdentity, NEAR, NEAR_SMALL, Source};
 
-use wants::Open;
-use way::Way;
+use wants::OpenFile;
+use way::ReadMode;
 
 use crate::buffer::AlignedBuffer;
 use std::ops::Range;
@@ -48,14 +48,14 @@ impl BytesRead {
 /// Spans that were read.
 #[derive(Debug, Default)]
 pub struct ReadAhead {
-    parts: Vec<Part>,
+    parts: Vec<BufferedSpan>,
     /// Memory of earlier units, which is used again: new memory would cost more than the read.
     spare: Vec<AlignedBuffer>,
-    behind: Behind,
+    behind: UncachedSpans,
 }
 
 #[derive(Debug)]
-struct Part {
+struct BufferedSpan {
     /// The file, relative to the store.
     file: String,
     span: Range<u64>,
@@ -69,7 +69,7 @@ fn sectors_around(span: &Range<u64>) -> u64 {
 
 /// Where a span is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct SpanPosition {
     part: usize,
     start: usize,
     len: usize,
@@ -78,18 +78,18 @@ pub(crate) struct Place {
 impl ReadAhead {
     /// Reads what is wanted, in place of what it had, by the way that is faster on its disk as far as that is known;
     /// returns the bytes read.
-    pub fn read(&mut self, wants: Wants<'_>) -> u64 {
+    pub fn read(&mut self, wants: SpanRequests<'_>) -> u64 {
         self.read_at_most(wants, MOST_BYTES).all()
     }
 
     /// The same of at most so many bytes.
-    pub fn read_at_most(&mut self, wants: Wants<'_>, most: u64) -> BytesRead {
+    pub fn read_at_most(&mut self, wants: SpanRequests<'_>, most: u64) -> BytesRead {
         self.clear();
         wants.ask();
         let (mut read, mut held) = (BytesRead::default(), 0);
-        let mut open: Option<Open<'_>> = None;
+        let mut open: Option<OpenFile<'_>> = None;
         for (source, span) in wants.into_spans() {
-            let file = open.take().filter(|file| file.is_of(source)).unwrap_or_else(|| Open::new(source));
+            let file = open.take().filter(|file| file.is_of(source)).unwrap_or_else(|| OpenFile::new(source));
             let wanted = span.end - span.start;
             let mut bytes = self.take_spare(sectors_around(&span));
             // What is not used again goes before there is more.
@@ -102,13 +102,13 @@ impl ReadAhead {
             if held + wanted <= most && file.read(&mut bytes, &span) {
                 held += bytes.capacity() as u64;
                 match file.way {
-                    Way::Direct => {
+                    ReadMode::Direct => {
                         read.direct += wanted;
                         self.behind.add(source, &span);
                     }
-                    Way::Ordinary => read.ordinary += wanted,
+                    ReadMode::Ordinary => read.ordinary += wanted,
                 }
-                self.parts.push(Part { file: source.name.to_owned(), span, bytes });
+                self.parts.push(BufferedSpan { file: source.name.to_owned(), span, bytes });
             } else {
                 self.spare.push(bytes);
             }
@@ -134,7 +134,7 @@ impl ReadAhead {
     }
 
     /// Takes out what was read past the system's memory and fits into it.
-    pub fn take_behind(&mut self) -> Behind {
+    pub fn take_behind(&mut self) -> UncachedSpans {
         std::mem::take(&mut self.behind)
     }
 
@@ -143,16 +143,17 @@ impl ReadAhead {
         Some(self.at(self.find(file, span)?))
     }
 
-    fn find(&self, file: &str, span: &Range<u64>) -> Option<Place> {
-        let has =
-            |part: &Part| part.span.start <= span.start && span.end <= part.span.end && part.file == file;
+    fn find(&self, file: &str, span: &Range<u64>) -> Option<SpanPosition> {
+        let has = |part: &BufferedSpan| {
+            part.span.start <= span.start && span.end <= part.span.end && part.file == file
+        };
         let part = self.parts.iter().position(has)?;
         let before = span.start - self.parts.get(part)?.span.start;
         // Both fit into memory.
-        Some(Place { part, start: before as usize, len: (span.end - span.start) as usize })
+        Some(SpanPosition { part, start: before as usize, len: (span.end - span.start) as usize })
     }
 
-    fn at(&self, place: Place) -> &[u8] {
+    fn at(&self, place: SpanPosition) -> &[u8] {
         let bytes = self.parts.get(place.part).map_or(&[][..], |part| part.bytes.as_bytes());
         bytes.get(place.start..place.start + place.len).unwrap_or_default()
     }

@@ -1,7 +1,7 @@
 //! Byte ranges that a unit of a scan is going to read and that are not in memory.
 
 use super::MOST_BYTES;
-use super::way::{self, Counted, Way};
+use super::way::{self, CountedRead, ReadMode};
 use crate::buffer::AlignedBuffer;
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
@@ -19,11 +19,11 @@ pub(crate) struct Source<'a> {
     pub map: &'a Arc<FileMap>,
     /// Whether the system may keep what is read of it.
     pub is_kept: bool,
-    pub file: &'a dyn Scanned,
+    pub file: &'a dyn FileIdentity,
 }
 
 /// What a file under a path is compared with.
-pub(crate) trait Scanned: Sync {
+pub(crate) trait FileIdentity: Sync {
     /// Whether this is another file than the one that is mapped.
     fn is_other(&self, file: &dyn VfsRead) -> bool;
 }
@@ -35,30 +35,30 @@ impl Source<'_> {
 }
 
 /// A file that spans are read from, opened once for those that follow one another.
-pub(super) struct Open<'a> {
+pub(super) struct OpenFile<'a> {
     source: Source<'a>,
     /// `None` where it cannot be opened, or is another one.
     file: Option<Box<dyn VfsRead>>,
     /// How it is read.
-    pub way: Way,
+    pub way: ReadMode,
     /// The file system it is on.
     disk: Option<u64>,
 }
 
-impl<'a> Open<'a> {
+impl<'a> OpenFile<'a> {
     pub(super) fn new(source: Source<'a>) -> Self {
         let disk = source.vfs.disk(source.path);
         let direct = match way::of(disk) {
-            Way::Direct => source.vfs.open_direct(source.path),
-            Way::Ordinary => Ok(None),
+            ReadMode::Direct => source.vfs.open_direct(source.path),
+            ReadMode::Ordinary => Ok(None),
         };
         let (file, way) = match direct {
-            Ok(Some(file)) => (Some(file), Way::Direct),
+            Ok(Some(file)) => (Some(file), ReadMode::Direct),
             // The threads that read are several also where bytes come through the system's memory.
-            Ok(None) => (source.vfs.open(source.path).ok(), Way::Ordinary),
-            Err(_) => (None, Way::Direct),
+            Ok(None) => (source.vfs.open(source.path).ok(), ReadMode::Ordinary),
+            Err(_) => (None, ReadMode::Direct),
         };
-        Open { source, file: file.filter(|file| !source.file.is_other(&**file)), way, disk }
+        OpenFile { source, file: file.filter(|file| !source.file.is_other(&**file)), way, disk }
     }
 
     pub(super) fn is_of(&self, source: Source<'_>) -> bool {
@@ -69,9 +69,9 @@ impl<'a> Open<'a> {
     pub(super) fn read(&self, bytes: &mut AlignedBuffer, span: &Range<u64>) -> bool {
         let Some(file) = &self.file else { return false };
         let len = span.end - span.start;
-        let counted = Counted::begin(self.disk, self.way, len);
+        let counted = CountedRead::begin(self.disk, self.way, len);
         let is_read = file.read_span(bytes, span.clone()).is_ok();
-        if self.way == Way::Ordinary && !self.source.is_kept {
+        if self.way == ReadMode::Ordinary && !self.source.is_kept {
             file.forget(span.start, len);
         }
         if let Some(counted) = counted {
@@ -95,12 +95,12 @@ pub(crate) const NEAR_SMALL: usize = 4096;
 /// Spans of files that are not in memory and will be read. Large ones are read at once;
 /// for small ones the system is asked to read them.
 #[derive(Default)]
-pub struct Wants<'a> {
+pub struct SpanRequests<'a> {
     spans: Vec<(Source<'a>, Range<u64>)>,
     small: Vec<(&'a FileMap, Range<usize>)>,
 }
 
-impl<'a> Wants<'a> {
+impl<'a> SpanRequests<'a> {
     /// Nothing yet.
     pub fn new() -> Self {
         Self::default()

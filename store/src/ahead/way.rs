@@ -40,7 +40,7 @@ const FAR_BEHIND: f64 = 0.5;
 
 /// How spans are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum ReadMode {
     /// Past the system's memory.
     Direct,
     /// Through it.
@@ -57,15 +57,15 @@ pub struct DiskRates {
 }
 
 impl DiskRates {
-    fn of(&mut self, way: Way) -> &mut f64 {
+    fn of(&mut self, way: ReadMode) -> &mut f64 {
         match way {
-            Way::Direct => &mut self.direct,
-            Way::Ordinary => &mut self.ordinary,
+            ReadMode::Direct => &mut self.direct,
+            ReadMode::Ordinary => &mut self.ordinary,
         }
     }
 
-    fn faster(&self) -> Way {
-        if self.direct > DIRECT_PAYS * self.ordinary { Way::Direct } else { Way::Ordinary }
+    fn faster(&self) -> ReadMode {
+        if self.direct > DIRECT_PAYS * self.ordinary { ReadMode::Direct } else { ReadMode::Ordinary }
     }
 
     fn is_sane(&self) -> bool {
@@ -126,11 +126,11 @@ struct Disk {
 }
 
 impl Disk {
-    fn way(&self) -> Way {
+    fn way(&self) -> ReadMode {
         match self.known {
             Some(rates) => rates.faster(),
-            None if self.turns.is_multiple_of(2) => Way::Direct,
-            None => Way::Ordinary,
+            None if self.turns.is_multiple_of(2) => ReadMode::Direct,
+            None => ReadMode::Ordinary,
         }
     }
 
@@ -145,7 +145,7 @@ impl Disk {
     }
 
     /// Before a read; whether it counts.
-    fn begin(&mut self, way: Way, bytes: u64, now: Instant) -> bool {
+    fn begin(&mut self, way: ReadMode, bytes: u64, now: Instant) -> bool {
         // Where a file system refuses one way, the other is not measured in its place.
         if bytes < LARGE || way != self.way() || self.meter.begun >= self.most() {
             return false;
@@ -194,8 +194,8 @@ fn disks() -> MutexGuard<'static, BTreeMap<u64, Disk>> {
 
 /// The way for what is read next of a file system, as soon as the turn before has ended; one that is not known is
 /// not measured. The caller has no counted read under way.
-pub(super) fn of(disk: Option<u64>) -> Way {
-    let Some(number) = disk else { return Way::Direct };
+pub(super) fn of(disk: Option<u64>) -> ReadMode {
+    let Some(number) = disk else { return ReadMode::Direct };
     let mut disks = disks();
     loop {
         let disk = disks.entry(number).or_default();
@@ -207,15 +207,15 @@ pub(super) fn of(disk: Option<u64>) -> Way {
 }
 
 /// A read that is counted while it is under way.
-pub(super) struct Counted {
+pub(super) struct CountedRead {
     disk: u64,
     bytes: u64,
     is_read: bool,
 }
 
-impl Counted {
+impl CountedRead {
     /// Before a read, if it counts.
-    pub(super) fn begin(disk: Option<u64>, way: Way, bytes: u64) -> Option<Self> {
+    pub(super) fn begin(disk: Option<u64>, way: ReadMode, bytes: u64) -> Option<Self> {
         let disk = disk?;
         let counts = disks().entry(disk).or_default().begin(way, bytes, Instant::now());
         // One that is not made is not ended.
@@ -228,7 +228,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedRead {
     /// Also where the read panics: others wait for its end.
     fn drop(&mut self) {
         disks().entry(self.disk).or_default().end(self.bytes, self.is_read, Instant::now());
@@ -269,7 +269,7 @@ mod tests {
 
     impl Clock {
         /// Reads so much at these rates, four times 8 MiB at a time; returns the ways in their order.
-        fn read(&mut self, bytes: u64, mut rates: DiskRates) -> Vec<Way> {
+        fn read(&mut self, bytes: u64, mut rates: DiskRates) -> Vec<ReadMode> {
             let mut ways = Vec::new();
             for _ in 0..bytes / (32 * MIB) {
                 let way = self.disk.way();
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn both_ways_take_turns_and_the_faster_serves_from_then_on() {
-        use Way::{Direct, Ordinary};
+        use ReadMode::{Direct, Ordinary};
         for (rates, faster) in [
             (DiskRates { direct: 1.2e9, ordinary: 2.5e9 }, Ordinary),
             (DiskRates { direct: 4.0e9, ordinary: 1.0e9 }, Direct),
@@ -328,17 +328,17 @@ mod tests {
     #[test]
     fn a_turn_begins_when_the_one_before_has_ended() {
         let Clock { mut disk, now } = clock();
-        assert!(!disk.begin(Way::Direct, WARM, now) && !disk.waits());
-        assert!(disk.begin(Way::Direct, TURN / 2, now) && disk.begin(Way::Direct, TURN / 2, now));
-        assert!(disk.waits() && !disk.begin(Way::Direct, TURN / 2, now));
+        assert!(!disk.begin(ReadMode::Direct, WARM, now) && !disk.waits());
+        assert!(disk.begin(ReadMode::Direct, TURN / 2, now) && disk.begin(ReadMode::Direct, TURN / 2, now));
+        assert!(disk.waits() && !disk.begin(ReadMode::Direct, TURN / 2, now));
         disk.end(TURN / 2, true, now);
-        assert!(disk.waits() && disk.way() == Way::Direct);
+        assert!(disk.waits() && disk.way() == ReadMode::Direct);
         // A read that fails is made up for.
         disk.end(TURN / 2, false, now);
-        assert!(!disk.waits() && disk.way() == Way::Direct);
-        assert!(disk.begin(Way::Direct, TURN / 2, now));
+        assert!(!disk.waits() && disk.way() == ReadMode::Direct);
+        assert!(disk.begin(ReadMode::Direct, TURN / 2, now));
         disk.end(TURN / 2, true, now);
-        assert!(!disk.waits() && disk.way() == Way::Ordinary);
+        assert!(!disk.waits() && disk.way() == ReadMode::Ordinary);
     }
 
     #[test]
@@ -348,23 +348,23 @@ mod tests {
         clock.disk.known = Some(before);
         // Not far.
         let slower = DiskRates { direct: 0.1e9, ordinary: 1.4e9 };
-        assert!(clock.read(1 << 30, slower).iter().all(|way| *way == Way::Ordinary));
+        assert!(clock.read(1 << 30, slower).iter().all(|way| *way == ReadMode::Ordinary));
         assert_eq!(clock.disk.known, Some(before));
         let after = DiskRates { direct: 0.9e9, ordinary: 0.5e9 };
         let ways = clock.read(1 << 30, after);
-        assert!(ways[..8].iter().all(|way| *way == Way::Ordinary));
-        assert!(ways[20..].iter().all(|way| *way == Way::Direct));
+        assert!(ways[..8].iter().all(|way| *way == ReadMode::Ordinary));
+        assert!(ways[20..].iter().all(|way| *way == ReadMode::Direct));
         assert!(close(clock.disk.known, after) && clock.disk.is_new);
     }
 
     #[test]
     fn short_reads_and_those_of_the_other_way_are_not_counted() {
         let Clock { mut disk, now } = clock();
-        assert!(!disk.begin(Way::Direct, LARGE - 1, now));
+        assert!(!disk.begin(ReadMode::Direct, LARGE - 1, now));
         // As of a file system that refuses direct reads.
         for _ in 0..100 {
-            assert!(!disk.waits() && disk.way() == Way::Direct);
-            assert!(!disk.begin(Way::Ordinary, 8 * MIB, now));
+            assert!(!disk.waits() && disk.way() == ReadMode::Direct);
+            assert!(!disk.begin(ReadMode::Ordinary, 8 * MIB, now));
         }
     }
 
@@ -372,14 +372,14 @@ mod tests {
     fn a_read_that_panics_lets_the_others_go_on() {
         // A number that no disk has.
         let disk = Some(u64::MAX - 3);
-        assert!(Counted::begin(disk, Way::Direct, WARM).is_none());
-        let counted = Counted::begin(disk, Way::Direct, TURN).unwrap();
+        assert!(CountedRead::begin(disk, ReadMode::Direct, WARM).is_none());
+        let counted = CountedRead::begin(disk, ReadMode::Direct, TURN).unwrap();
         let other = std::thread::spawn(move || of(disk));
         assert!(std::thread::spawn(move || counted.panics()).join().is_err());
-        assert_eq!(other.join().unwrap(), Way::Direct);
+        assert_eq!(other.join().unwrap(), ReadMode::Direct);
     }
 
-    impl Counted {
+    impl CountedRead {
         fn panics(self) {
             panic!("on purpose, after {}", self.bytes);
         }
@@ -391,9 +391,12 @@ mod tests {
         let [a, b] = [u64::MAX - 1, u64::MAX - 2];
         let rates = DiskRates { direct: 1.0, ordinary: 2.0 };
         expect_disks([(a, rates), (b, DiskRates { direct: f64::NAN, ..rates })]);
-        assert_eq!((of(Some(a)), of(Some(b)), of(None)), (Way::Ordinary, Way::Direct, Way::Direct));
+        assert_eq!(
+            (of(Some(a)), of(Some(b)), of(None)),
+            (ReadMode::Ordinary, ReadMode::Direct, ReadMode::Direct)
+        );
         expect_disks([(a, DiskRates { direct: 3.0, ..rates })]);
-        assert_eq!(of(Some(a)), Way::Ordinary, "the process knows it");
+        assert_eq!(of(Some(a)), ReadMode::Ordinary, "the process knows it");
         assert!(measured_disks().iter().all(|(disk, _)| ![a, b].contains(disk)));
     }
 }

@@ -1,7 +1,7 @@
 //! Known ids of a dataset during an append: those of its live rows, from the ledger, and the new ones.
 
 use crate::error::{AppendError, StorageError};
-use crate::ledger::{Known, Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerEntry, LedgerError};
 use crate::manifest::DatasetPart;
 use crate::store::{Snapshot, Store};
 use crate::tombstones::ids::IdDigest;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 /// What a dataset has of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stored {
+pub(super) enum StoredId {
     /// A live sample.
-    Live(Known),
+    Live(LedgerEntry),
     /// A sample that was deleted: its row, while a file has that, and the digest of its id, if the list
     /// of deleted ids has it.
     Deleted(Option<u64>, Option<IdDigest>),
@@ -33,8 +33,8 @@ pub(super) struct KnownIds {
     deleted: Option<DeletedIds>,
     /// `None` for a new dataset.
     ledger: Option<Ledger>,
-    added: HashMap<String, Known>,
-    /// The deleted samples that were left out, as [`Stored::Deleted`] has them.
+    added: HashMap<String, LedgerEntry>,
+    /// The deleted samples that were left out, as [`StoredId::Deleted`] has them.
     left_out: HashSet<(Option<u64>, Option<IdDigest>)>,
 }
 
@@ -63,14 +63,14 @@ impl KnownIds {
     }
 
     /// A sample that was added before.
-    pub(super) fn added(&self, id: &str) -> Option<Known> {
+    pub(super) fn added(&self, id: &str) -> Option<LedgerEntry> {
         self.added.get(id).copied()
     }
 
     /// What the dataset has of an id. The ledger knows its last row, whether or not that is live.
-    pub(super) fn stored(&mut self, id: &str) -> Result<Stored, AppendError> {
+    pub(super) fn stored(&mut self, id: &str) -> Result<StoredId, AppendError> {
         let (Some(ledger), Some(dataset)) = (&self.ledger, self.part.as_ref().map(|p| p.number)) else {
-            return Ok(Stored::Nothing);
+            return Ok(StoredId::Nothing);
         };
         let found = match ledger.get(dataset, id) {
             Ok(found) => found,
@@ -79,9 +79,9 @@ impl KnownIds {
                 StorageError::io("look up an id in the index of ids", std::io::Error::other(e))
             })?,
         };
-        let Some(rows) = &self.rows else { return Ok(Stored::Nothing) };
+        let Some(rows) = &self.rows else { return Ok(StoredId::Nothing) };
         if let Some(known) = found.filter(|known| rows.live.contains(known.row)) {
-            return Ok(Stored::Live(known));
+            return Ok(StoredId::Live(known));
         }
         // A row that has a successor was not deleted itself: the successor is lost.
         let row = found.map(|known| known.row);
@@ -90,7 +90,7 @@ impl KnownIds {
             Some(list) => list.find(id)?,
             None => None,
         };
-        Ok(if row.is_none() && digest.is_none() { Stored::Nothing } else { Stored::Deleted(row, digest) })
+        Ok(if row.is_none() && digest.is_none() { StoredId::Nothing } else { StoredId::Deleted(row, digest) })
     }
 
     /// Rebuilds the ledger.
@@ -103,15 +103,15 @@ impl KnownIds {
     }
 
     /// Remembers a new sample.
-    pub(super) fn add(&mut self, id: &str, known: Known) {
+    pub(super) fn add(&mut self, id: &str, known: LedgerEntry) {
         self.added.insert(id.to_owned(), known);
     }
 
     /// Remembers that a deleted sample was left out; whether that is the first time.
-    pub(super) fn leave_out(&mut self, stored: Stored) -> bool {
+    pub(super) fn leave_out(&mut self, stored: StoredId) -> bool {
         match stored {
-            Stored::Deleted(row, digest) => self.left_out.insert((row, digest)),
-            Stored::Live(_) | Stored::Nothing => false,
+            StoredId::Deleted(row, digest) => self.left_out.insert((row, digest)),
+            StoredId::Live(_) | StoredId::Nothing => false,
         }
     }
 
@@ -127,7 +127,7 @@ impl KnownIds {
                 Err(_) => return,
             },
         };
-        let entries: Vec<(String, Known)> = self.added.drain().collect();
+        let entries: Vec<(String, LedgerEntry)> = self.added.drain().collect();
         if ledger.add(part, &entries, fresh).is_err() {
             let _ = ledger.discard(&vfs, self.store.path());
         }
@@ -164,14 +164,14 @@ fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Led
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::append::{AppendOptions, IfDeleted, Pushed};
+    use crate::append::{AppendOptions, AppendOutcome, IfDeleted};
     use crate::samples::NewSample;
     use crate::store::{WriterLock, change_of, publish};
     use crate::tombstones::bury;
     use gstore_core::{DatasetName, RowSet};
     use uuid::Uuid;
 
-    fn push(store: &Store, samples: &[(&str, &[u8])]) -> Vec<Pushed> {
+    fn push(store: &Store, samples: &[(&str, &[u8])]) -> Vec<AppendOutcome> {
         let name = DatasetName::try_from("pool").unwrap();
         let options = AppendOptions { if_deleted: IfDeleted::Restore, ..AppendOptions::default() };
         let mut append = store.append(&name, vec![], options).unwrap();
@@ -208,14 +208,17 @@ mod tests {
         delete(&store, 1);
         assert!(is_sound(&store), "deleting leaves the ledger as it is");
         // The same content as the deleted one is new all the same.
-        assert_eq!(push(&store, &[("b", b"2"), ("c", b"3")]), [Pushed::Added(3), Pushed::Unchanged(2)]);
+        assert_eq!(
+            push(&store, &[("b", b"2"), ("c", b"3")]),
+            [AppendOutcome::Added(3), AppendOutcome::Unchanged(2)]
+        );
         delete(&store, 3);
-        assert_eq!(push(&store, &[("b", b"other")]), [Pushed::Added(4)]);
+        assert_eq!(push(&store, &[("b", b"other")]), [AppendOutcome::Added(4)]);
         assert!(is_sound(&store));
         for _ in 0..2 {
             assert_eq!(
                 push(&store, &[("b", b"other"), ("a", b"1")]),
-                [Pushed::Unchanged(4), Pushed::Unchanged(0)]
+                [AppendOutcome::Unchanged(4), AppendOutcome::Unchanged(0)]
             );
             // In a rebuilt ledger, the last row has the id.
             Ledger::remove(&store.env().shared_vfs(), store.path()).unwrap();
@@ -224,7 +227,7 @@ mod tests {
         for row in [0, 2, 4] {
             delete(&store, row);
         }
-        assert_eq!(push(&store, &[("a", b"1")]), [Pushed::Added(5)]);
+        assert_eq!(push(&store, &[("a", b"1")]), [AppendOutcome::Added(5)]);
         assert!(is_sound(&store));
     }
 

@@ -10,7 +10,9 @@
 mod known;
 mod session;
 
-pub use session::{AppendOptions, AppendReport, Differs, IfChanged, IfDeleted, Pushed, SampleAppend};
+pub use session::{
+    AppendOptions, AppendOutcome, AppendReport, IfChanged, IfDeleted, RecordDifference, SampleAppend,
+};
 
 use crate::error::AppendError;
 use crate::samples::ColumnSpec;

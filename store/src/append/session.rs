@@ -1,8 +1,8 @@
 //! Adding samples: rows are allotted, ids checked, and everything is published at once or not at all.
 
-use super::known::{KnownIds, Stored};
+use super::known::{KnownIds, StoredId};
 use crate::error::{AppendError, CommitError};
-use crate::ledger::Known;
+use crate::ledger::LedgerEntry;
 use crate::manifest::{ClientWrite, ColumnDef, DatasetPart, SourceNote};
 use crate::samples::{
     ColumnSpec, MetaRow, MetaValue, NewSample, SampleFiles, merge, remove_leftovers, sample_digest,
@@ -53,7 +53,7 @@ pub struct AppendOptions {
 
 /// How a record differs from the stored one of its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Differs {
+pub enum RecordDifference {
     /// It is the same.
     Nowhere,
     /// By a carriage return at its end alone.
@@ -64,7 +64,7 @@ pub enum Differs {
 
 /// Outcome of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushed {
+pub enum AppendOutcome {
     /// It is new and got this row.
     Added(u64),
     /// It was there already, the same, in this row.
@@ -200,13 +200,17 @@ impl SampleAppend {
     ///
     /// # Errors
     /// A ledger that can neither be read nor rebuilt.
-    pub fn stored(&mut self, id: &str, record: Option<&[u8]>) -> Result<Option<(u64, Differs)>, AppendError> {
-        let Stored::Live(known) = self.ids.stored(id)? else { return Ok(None) };
+    pub fn stored(
+        &mut self,
+        id: &str,
+        record: Option<&[u8]>,
+    ) -> Result<Option<(u64, RecordDifference)>, AppendError> {
+        let StoredId::Live(known) = self.ids.stored(id)? else { return Ok(None) };
         let is_same = |r: &[u8]| sample_digest(Some(r), &mut MetaRow::new()) == known.digest;
         let differs = match record {
-            Some(record) if is_same(record) => Differs::Nowhere,
-            Some(record) if differs_in_line_end(record, known.digest) => Differs::InLineEnd,
-            _ => Differs::Otherwise,
+            Some(record) if is_same(record) => RecordDifference::Nowhere,
+            Some(record) if differs_in_line_end(record, known.digest) => RecordDifference::InLineEnd,
+            _ => RecordDifference::Otherwise,
         };
         Ok(Some((known.row, differs)))
     }
@@ -215,7 +219,7 @@ impl SampleAppend {
     ///
     /// # Errors
     /// A sample that the dataset does not take, or whose id an earlier one of this append has with other content.
-    pub fn push(&mut self, sample: NewSample<'_>) -> Result<Pushed, AppendError> {
+    pub fn push(&mut self, sample: NewSample<'_>) -> Result<AppendOutcome, AppendError> {
         self.files.check()?;
         if sample.id.is_empty() || sample.id.len() > ID_LIMIT {
             return Err(AppendError::IdLength(sample.id.len()));
@@ -230,43 +234,43 @@ impl SampleAppend {
         let row = self.part.next_row;
         let stored = self.ids.stored(sample.id)?;
         let pushed = match stored {
-            Stored::Live(known) if self.met.contains(known.row) => {
+            StoredId::Live(known) if self.met.contains(known.row) => {
                 let first = self.kept.get(&known.row).copied().unwrap_or(known.digest);
-                return repeated(sample.id, Known { digest: first, ..known }, digest);
+                return repeated(sample.id, LedgerEntry { digest: first, ..known }, digest);
             }
-            Stored::Live(known) => self.known(&sample, known, digest)?,
-            Stored::Deleted(..) if self.options.if_deleted == IfDeleted::LeaveOut => Pushed::LeftOut,
-            Stored::Deleted(..) | Stored::Nothing => Pushed::Added(row),
+            StoredId::Live(known) => self.known(&sample, known, digest)?,
+            StoredId::Deleted(..) if self.options.if_deleted == IfDeleted::LeaveOut => AppendOutcome::LeftOut,
+            StoredId::Deleted(..) | StoredId::Nothing => AppendOutcome::Added(row),
         };
         match pushed {
-            Pushed::Unchanged(row) => {
+            AppendOutcome::Unchanged(row) => {
                 self.report.unchanged += 1;
                 self.met.insert(row);
             }
-            Pushed::Kept(row) => {
+            AppendOutcome::Kept(row) => {
                 self.report.kept += 1;
                 self.met.insert(row);
                 self.kept.insert(row, digest);
             }
-            Pushed::Repeated(_) => {}
-            Pushed::LeftOut => self.report.left_out += u64::from(self.ids.leave_out(stored)),
-            Pushed::Added(_) | Pushed::Replaced { .. } => {
+            AppendOutcome::Repeated(_) => {}
+            AppendOutcome::LeftOut => self.report.left_out += u64::from(self.ids.leave_out(stored)),
+            AppendOutcome::Added(_) | AppendOutcome::Replaced { .. } => {
                 self.files.push(row, &sample, &values)?;
-                self.ids.add(sample.id, Known { row, digest });
+                self.ids.add(sample.id, LedgerEntry { row, digest });
                 self.part.next_row += 1;
             }
         }
         match (pushed, stored) {
-            (Pushed::Replaced { old, .. }, _) => {
+            (AppendOutcome::Replaced { old, .. }, _) => {
                 self.report.replaced += 1;
                 self.superseded.push(old);
             }
-            (Pushed::Added(_), Stored::Deleted(old, id)) => {
+            (AppendOutcome::Added(_), StoredId::Deleted(old, id)) => {
                 self.report.added += 1;
                 self.superseded.extend(old);
                 self.restored.extend(id);
             }
-            (Pushed::Added(_), _) => self.report.added += 1,
+            (AppendOutcome::Added(_), _) => self.report.added += 1,
             _ => {}
         }
         Ok(pushed)
@@ -297,13 +301,18 @@ impl SampleAppend {
     }
 
     /// What becomes of a sample whose id is stored.
-    fn known(&self, sample: &NewSample<'_>, known: Known, digest: Digest) -> Result<Pushed, AppendError> {
+    fn known(
+        &self,
+        sample: &NewSample<'_>,
+        known: LedgerEntry,
+        digest: Digest,
+    ) -> Result<AppendOutcome, AppendError> {
         if known.digest == digest {
-            return Ok(Pushed::Unchanged(known.row));
+            return Ok(AppendOutcome::Unchanged(known.row));
         }
         match self.options.if_changed {
-            IfChanged::Keep => Ok(Pushed::Kept(known.row)),
-            IfChanged::Replace => Ok(Pushed::Replaced { row: self.part.next_row, old: known.row }),
+            IfChanged::Keep => Ok(AppendOutcome::Kept(known.row)),
+            IfChanged::Replace => Ok(AppendOutcome::Replaced { row: self.part.next_row, old: known.row }),
             IfChanged::Refuse => Err(AppendError::Changed {
                 dataset: self.part.name.clone(),
                 id: sample.id.to_owned(),
@@ -381,9 +390,9 @@ impl SampleAppend {
 }
 
 /// What becomes of a sample whose id came before in the same append.
-fn repeated(id: &str, known: Known, digest: Digest) -> Result<Pushed, AppendError> {
+fn repeated(id: &str, known: LedgerEntry, digest: Digest) -> Result<AppendOutcome, AppendError> {
     match known.digest == digest {
-        true => Ok(Pushed::Repeated(known.row)),
+        true => Ok(AppendOutcome::Repeated(known.row)),
         false => Err(AppendError::DuplicateId { id: id.to_owned() }),
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Copier<'a> {
 }
 
 /// Why the bytes of a file were not all passed on.
-enum Stop {
+enum CopyFailure {
     Read(io::Error),
     Write(io::Error),
     Damaged(Damage),
@@ -96,7 +96,7 @@ impl<'a> Copier<'a> {
         }
         match self.pass(&*there, file, regions, &mut |_| Ok(())) {
             Ok(()) => Ok(true),
-            Err(Stop::Cancelled) => Err(BackupError::Cancelled),
+            Err(CopyFailure::Cancelled) => Err(BackupError::Cancelled),
             // It is written again, next to this one.
             Err(_) => Ok(false),
         }
@@ -119,15 +119,16 @@ impl<'a> Copier<'a> {
         }
         let mut target = self.to.vfs().create(&beside).map_err(Env::io("create", &shown))?;
         let passed = self.pass(&*source, file, regions, &mut |bytes| target.write_all(bytes));
-        let passed = passed.and_then(|()| target.flush().and_then(|()| target.sync()).map_err(Stop::Write));
+        let passed =
+            passed.and_then(|()| target.flush().and_then(|()| target.sync()).map_err(CopyFailure::Write));
         drop(target);
         if let Err(stop) = passed {
             let _ = self.to.vfs().remove(&beside);
             return Err(match stop {
-                Stop::Read(e) => self.unreadable(file, regions, e),
-                Stop::Write(e) => Env::io("write", &shown)(e).into(),
-                Stop::Damaged(d) => StorageError::from(d).into(),
-                Stop::Cancelled => BackupError::Cancelled,
+                CopyFailure::Read(e) => self.unreadable(file, regions, e),
+                CopyFailure::Write(e) => Env::io("write", &shown)(e).into(),
+                CopyFailure::Damaged(d) => StorageError::from(d).into(),
+                CopyFailure::Cancelled => BackupError::Cancelled,
             });
         }
         Ok(self.to.vfs().rename(&beside, &path).map_err(Env::io("rename", &shown))?)
@@ -141,30 +142,30 @@ impl<'a> Copier<'a> {
         file: &DataFile<'_>,
         regions: &[Region],
         sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CopyFailure> {
         let (mut at, before) = (0, self.state.bytes_done);
         for region in regions {
             let (mut hash, end) = (Xxh3::new(), at + region.len);
             let start = at;
             while at < end {
                 if self.cancel.is_raised() {
-                    return Err(Stop::Cancelled);
+                    return Err(CopyFailure::Cancelled);
                 }
                 let n = (end - at).min(BUFFER as u64);
                 let bytes = self.buffer.split_at_mut(n as usize).0;
-                source.read_at(bytes, at).map_err(Stop::Read)?;
+                source.read_at(bytes, at).map_err(CopyFailure::Read)?;
                 hash.update(bytes);
-                sink(bytes).map_err(Stop::Write)?;
+                sink(bytes).map_err(CopyFailure::Write)?;
                 at += n;
                 (self.progress)(CopyProgress { bytes_done: before + at, ..self.state.clone() });
             }
             if let Err((expected, found)) = region.digest.compare(&hash) {
                 let d = Damage::new(&file.name, format!("digest of {} bytes", region.len), expected, found);
-                return Err(Stop::Damaged(affecting(d.at(start), Some(region))));
+                return Err(CopyFailure::Damaged(affecting(d.at(start), Some(region))));
             }
         }
         if at != file.len {
-            return Err(Stop::Damaged(Damage::new(&file.name, "bytes with a digest", file.len, at)));
+            return Err(CopyFailure::Damaged(Damage::new(&file.name, "bytes with a digest", file.len, at)));
         }
         Ok(())
     }

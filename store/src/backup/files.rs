@@ -26,11 +26,11 @@ pub(super) struct DataFile<'a> {
     /// Its name relative to the store.
     pub name: String,
     pub len: u64,
-    of: Of<'a>,
+    of: FileOwner<'a>,
 }
 
 /// What the file is of.
-enum Of<'a> {
+enum FileOwner<'a> {
     Samples(&'a DatasetPart, &'a FileEntry),
     Tombstones(&'a DatasetPart, &'a TombstoneEntry),
     DeletedIds(&'a DatasetPart),
@@ -45,31 +45,31 @@ pub(super) fn of(snapshot: &Snapshot) -> Files<'_> {
     let mut manifests: Vec<Link> = Vec::new();
     for part in snapshot.datasets() {
         for f in &part.files {
-            add(sample_file(part.number, f.uuid), f.len, Of::Samples(part, f));
+            add(sample_file(part.number, f.uuid), f.len, FileOwner::Samples(part, f));
         }
         for t in &part.tombstones {
-            add(tombstone_file(part.number, t.uuid), t.len, Of::Tombstones(part, t));
+            add(tombstone_file(part.number, t.uuid), t.len, FileOwner::Tombstones(part, t));
         }
         if let Some(list) = &part.deleted_ids {
-            add(deleted_ids_file(part.number, list.uuid), list.len, Of::DeletedIds(part));
+            add(deleted_ids_file(part.number, list.uuid), list.len, FileOwner::DeletedIds(part));
         }
         for e in &part.encodings {
             for f in &e.files {
-                add(encoding_file(e.number, f.uuid), f.len, Of::Encoding(part, e, f));
+                add(encoding_file(e.number, f.uuid), f.len, FileOwner::Encoding(part, e, f));
             }
         }
         manifests.extend(part.pages().into_iter().cloned());
     }
     for part in snapshot.features() {
         for s in &part.segments {
-            add(segment_file(part.number, s.uuid), s.len, Of::Segment(part, s));
+            add(segment_file(part.number, s.uuid), s.len, FileOwner::Segment(part, s));
         }
         manifests.extend(part.pages().into_iter().cloned());
     }
     let root = snapshot.root();
     for part in &root.artifacts {
         for file in &part.files {
-            add(artifact_file(&file.file), file.len, Of::Artifact(part, file));
+            add(artifact_file(&file.file), file.len, FileOwner::Artifact(part, file));
         }
     }
     manifests.extend(root.parts().map(|l| l.link.clone()));
@@ -100,17 +100,17 @@ impl DataFile<'_> {
     /// All its bytes, with their digests. Of a segment the tail is read, which has those of the blocks.
     pub(super) fn regions(&self, env: &Env) -> Result<Vec<Region>, StorageError> {
         Ok(match self.of {
-            Of::Samples(part, file) => regions(file, &format!("dataset {}", part.name)),
-            Of::Encoding(part, e, file) => {
+            FileOwner::Samples(part, file) => regions(file, &format!("dataset {}", part.name)),
+            FileOwner::Encoding(part, e, file) => {
                 regions(file, &format!("encoding {} of dataset {}", e.label, part.name))
             }
-            Of::Tombstones(part, t) => {
+            FileOwner::Tombstones(part, t) => {
                 let (digest, lost) = (Expected::Digest(t.digest), lost_with(t, &part.name));
                 vec![Region { len: t.len, digest, lost }]
             }
-            Of::DeletedIds(part) => ids::regions(env, part)?,
-            Of::Segment(part, entry) => SegmentFile::open_of(env, part, entry)?.regions(entry),
-            Of::Artifact(part, file) => {
+            FileOwner::DeletedIds(part) => ids::regions(env, part)?,
+            FileOwner::Segment(part, entry) => SegmentFile::open_of(env, part, entry)?.regions(entry),
+            FileOwner::Artifact(part, file) => {
                 let lost = format!("a file of artifact {} cannot be read", part.name);
                 vec![Region { len: file.len, digest: Expected::Digest(file.digest), lost }]
             }

@@ -14,7 +14,7 @@ mod files;
 mod target;
 
 use crate::error::BackupError;
-use crate::gc::{Needed, Swept, sweep};
+use crate::gc::{NeededFiles, Swept, sweep};
 use crate::layout::Env;
 use crate::lease::held;
 use crate::manifest::{Current, Link, Root};
@@ -191,7 +191,7 @@ fn finish(target: &Target, root: Root, purpose: Purpose) -> Result<Swept, Backup
 
 /// Readers of the old backup keep what they hold.
 fn tidy(target: &Target, env: &Env, link: &Link) -> Result<Swept, crate::error::StorageError> {
-    let mut needed = Needed::of(env, [link])?;
+    let mut needed = NeededFiles::of(env, [link])?;
     for lease in held(env)? {
         needed.add_rest(env, &lease.root)?;
     }

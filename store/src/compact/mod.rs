@@ -25,7 +25,7 @@ use crate::store::Store;
 use crate::tombstones::ids;
 use gstore_core::{Cancel, RowSet};
 use plan::{Group, Unit};
-use publish::Piece;
+use publish::Replacement;
 use uuid::Uuid;
 
 /// Pieces that are published at once at most, so that a crash of a long compaction loses little.
@@ -57,7 +57,7 @@ impl Store {
             return Ok(report);
         }
         let cancel = options.cancel.clone();
-        let mut work = Work {
+        let mut work = Compaction {
             store: self,
             folder: WorkFolder::create(self.env())?,
             meter: Meter::new(&units, progress),
@@ -87,7 +87,7 @@ impl Store {
 }
 
 /// A compaction under way.
-struct Work<'a> {
+struct Compaction<'a> {
     store: &'a Store,
     folder: WorkFolder,
     options: CompactOptions,
@@ -96,7 +96,7 @@ struct Work<'a> {
     report: &'a mut CompactReport,
 }
 
-impl Work<'_> {
+impl Compaction<'_> {
     /// Does what is to be done about a dataset or feature. Returns false if it was asked to stop.
     fn unit(&mut self, unit: &Unit) -> Result<bool, CompactError> {
         let salt = unit.salt();
@@ -133,7 +133,7 @@ impl Work<'_> {
         Ok(goes_on)
     }
 
-    fn merge(&mut self, unit: &Unit, group: &Group, salt: Uuid) -> Result<Piece, RewriteError> {
+    fn merge(&mut self, unit: &Unit, group: &Group, salt: Uuid) -> Result<Replacement, RewriteError> {
         let mut read = |bytes| self.meter.read(bytes);
         let mut watch = Watch { read: &mut read, cancel: self.cancel };
         let (folder, live) = (&self.folder, &*unit.live);
@@ -141,18 +141,18 @@ impl Work<'_> {
         Ok(match group {
             Group::Segments(part, inputs) => {
                 let output = merge_segments(folder, part, inputs, live, &mut watch)?;
-                Piece::Segments { inputs: inputs.clone(), output: output.map(|s| s.entry) }
+                Replacement::Segments { inputs: inputs.clone(), output: output.map(|s| s.entry) }
             }
             Group::Samples(part, inputs) => {
                 let ids = ids::digests_of(folder.env(), part, inputs, &unit.deleted, salt);
                 let own = RowSet::from_ranges(inputs.iter().map(FileEntry::range));
                 let ids = ids.map_err(|e| RewriteError::source(e).affecting(&own, &unit.name))?;
                 let outputs = merge_samples(folder, part, inputs, live, limit, &mut watch)?;
-                Piece::Samples { inputs: inputs.clone(), outputs, ids }
+                Replacement::Samples { inputs: inputs.clone(), outputs, ids }
             }
             Group::Counts(part, encoding, inputs) => {
                 let outputs = merge_counts(folder, &part.name, encoding, inputs, live, &mut watch)?;
-                Piece::Counts { encoding: encoding.number, inputs: inputs.clone(), outputs }
+                Replacement::Counts { encoding: encoding.number, inputs: inputs.clone(), outputs }
             }
         })
     }

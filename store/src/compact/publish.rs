@@ -1,6 +1,6 @@
 //! Publishing compacted files: those whose sources are all still in the part replace them.
 
-use super::Work;
+use super::Compaction;
 use super::options::CompactedPart;
 use super::plan::{Files, Unit};
 use crate::error::{CommitError, CompactError, StorageError};
@@ -8,7 +8,7 @@ use crate::layout::names::LEDGER;
 use crate::layout::{encoding_file, sample_file, segment_file};
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
-use crate::rewrite::Placed;
+use crate::rewrite::FileMove;
 use crate::store::{Change, Snapshot, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, set_dead};
@@ -17,28 +17,28 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 /// New files for old ones.
-pub(super) enum Piece {
+pub(super) enum Replacement {
     Samples { inputs: Vec<FileEntry>, outputs: Vec<FileEntry>, ids: Vec<(u64, IdDigest)> },
     Counts { encoding: u32, inputs: Vec<FileEntry>, outputs: Vec<FileEntry> },
     Segments { inputs: Vec<SegmentEntry>, output: Option<SegmentEntry> },
 }
 
 /// What a commit will do.
-struct Prepared {
+struct PreparedCommit {
     change: Change,
-    moves: Vec<Placed>,
+    moves: Vec<FileMove>,
     /// Bitmaps, and the list of deleted ids, written for it.
     bitmaps: Vec<String>,
     part: CompactedPart,
     discarded: u64,
 }
 
-impl Work<'_> {
+impl Compaction<'_> {
     /// Publishes pieces of a dataset or feature in one commit.
     pub(super) fn publish(
         &mut self,
         unit: &Unit,
-        pieces: Vec<Piece>,
+        pieces: Vec<Replacement>,
         salt: Uuid,
     ) -> Result<(), CompactError> {
         if pieces.is_empty() {
@@ -50,7 +50,7 @@ impl Work<'_> {
             Files::Dataset(part) => self.dataset(unit, part, &now, pieces, salt)?,
             Files::Feature(part) => self.feature(unit, part, &now, pieces)?,
         };
-        let Prepared { change, moves, bitmaps, part, discarded } = prepared;
+        let PreparedCommit { change, moves, bitmaps, part, discarded } = prepared;
         self.report.discarded += discarded;
         if change.is_empty() {
             return Ok(());
@@ -95,8 +95,8 @@ impl Work<'_> {
         }
     }
 
-    fn empty(&self, unit: &Unit, now: &Snapshot) -> Prepared {
-        Prepared {
+    fn empty(&self, unit: &Unit, now: &Snapshot) -> PreparedCommit {
+        PreparedCommit {
             change: change_of(now, &self.options.command),
             moves: Vec::new(),
             bitmaps: Vec::new(),
@@ -110,13 +110,13 @@ impl Work<'_> {
         unit: &Unit,
         base: &FeaturePart,
         now: &Snapshot,
-        pieces: Vec<Piece>,
-    ) -> Result<Prepared, CompactError> {
+        pieces: Vec<Replacement>,
+    ) -> Result<PreparedCommit, CompactError> {
         let mut p = self.empty(unit, now);
         let current = now.features().iter().find(|f| f.number == base.number);
         let mut part = current.map_or_else(|| base.clone(), |part| FeaturePart::clone(part));
         for piece in pieces {
-            let Piece::Segments { inputs, output } = piece else {
+            let Replacement::Segments { inputs, output } = piece else {
                 p.discarded += 1;
                 continue;
             };
@@ -127,7 +127,7 @@ impl Work<'_> {
             let before = inputs.iter().map(|s| (s.len, s.rows));
             p.part.count(before, output.iter().map(|s| (s.len, s.rows)));
             if let Some(segment) = output {
-                p.moves.push(Placed {
+                p.moves.push(FileMove {
                     from: format!("{}.arrow", segment.uuid),
                     to: segment_file(part.number, segment.uuid),
                 });
@@ -147,9 +147,9 @@ impl Work<'_> {
         unit: &Unit,
         base: &DatasetPart,
         now: &Snapshot,
-        pieces: Vec<Piece>,
+        pieces: Vec<Replacement>,
         salt: Uuid,
-    ) -> Result<Prepared, CompactError> {
+    ) -> Result<PreparedCommit, CompactError> {
         let mut p = self.empty(unit, now);
         let Some(old) = now.datasets().iter().find(|d| d.number == base.number) else {
             p.discarded = pieces.len() as u64;
@@ -161,8 +161,8 @@ impl Work<'_> {
         let mut forgotten = Vec::new();
         for piece in pieces {
             let moved = match piece {
-                Piece::Segments { .. } => None,
-                Piece::Samples { inputs, outputs, ids } => {
+                Replacement::Segments { .. } => None,
+                Replacement::Samples { inputs, outputs, ids } => {
                     let done = replace(&mut part.files, &inputs, &outputs);
                     let rows = RowSet::from_ranges(outputs.iter().map(FileEntry::range));
                     if done {
@@ -174,7 +174,7 @@ impl Work<'_> {
                     }
                     done.then_some((inputs, outputs, part.number, sample_file as fn(u32, Uuid) -> String))
                 }
-                Piece::Counts { encoding, inputs, outputs } => {
+                Replacement::Counts { encoding, inputs, outputs } => {
                     let entry = part.encodings.iter_mut().find(|e| e.number == encoding);
                     let done = entry.is_some_and(|e| replace(&mut e.files, &inputs, &outputs));
                     done.then_some((inputs, outputs, encoding, encoding_file as fn(u32, Uuid) -> String))
@@ -189,7 +189,7 @@ impl Work<'_> {
             p.moves.extend(
                 outputs
                     .iter()
-                    .map(|f| Placed { from: format!("{}.parquet", f.uuid), to: place(number, f.uuid) }),
+                    .map(|f| FileMove { from: format!("{}.parquet", f.uuid), to: place(number, f.uuid) }),
             );
         }
         if p.part.files_before > 0 {

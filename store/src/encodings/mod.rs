@@ -7,7 +7,7 @@
 
 use crate::error::{Damage, ReadError, StorageError, WriteError};
 use crate::manifest::{EncodingEntry, FileEntry};
-use crate::table::{About, TableFile, TableWriter, properties};
+use crate::table::{TableFile, TableMetadata, TableWriter, properties};
 use crate::vfs::Vfs;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
@@ -88,7 +88,7 @@ impl EncodingWriter {
         if self.writer.is_none() {
             let p = properties().set_dictionary_enabled(false).build();
             let mut writer = TableWriter::create(&*self.vfs, &self.path, self.uuid, count.row, schema(), p)?;
-            writer.describe(About::encoding(&self.dataset, &self.spec, &self.label));
+            writer.describe(TableMetadata::encoding(&self.dataset, &self.spec, &self.label));
             self.writer = Some(writer);
         }
         self.last = Some(count.row);

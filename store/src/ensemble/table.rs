@@ -75,7 +75,7 @@ pub(super) struct Columns {
 
 /// A table with its features.
 #[derive(Debug, Clone)]
-pub(super) struct Parts {
+pub(super) struct TableFeatures {
     pub table: LossTable,
     /// By revision, then by first member: later ones replace cells of earlier ones.
     pub columns: Vec<Columns>,
@@ -103,7 +103,7 @@ impl Snapshot {
 
     /// The next revision of losses: higher than that of every feature of these members.
     pub fn next_loss_revision(&self, ensemble: &EnsemblePart, table: &LossTable) -> u64 {
-        let same = |p: &Parts| p.table.dataset == table.dataset && key(&p.table) == key(table);
+        let same = |p: &TableFeatures| p.table.dataset == table.dataset && key(&p.table) == key(table);
         let parts = parts_of(self, ensemble).into_iter().find(same);
         let last = parts.and_then(|p| p.columns.iter().map(|c| c.revision).max());
         last.map_or(0, |revision| revision.saturating_add(1))
@@ -118,13 +118,13 @@ pub(super) fn find(
     snapshot: &Snapshot,
     ensemble: &EnsemblePart,
     wanted: &LossWanted<'_>,
-) -> Result<Parts, LossError> {
+) -> Result<TableFeatures, LossError> {
     snapshot.dataset(wanted.dataset)?;
     let mut all = parts_of(snapshot, ensemble);
     let known: Vec<String> = all.iter().map(|p| p.table.name()).collect();
     all.retain(|p| wanted.fits(&p.table));
     let (ensemble, dataset) = (ensemble.name.clone(), wanted.dataset.to_owned());
-    match <[Parts; 1]>::try_from(all) {
+    match <[TableFeatures; 1]>::try_from(all) {
         Ok([one]) => Ok(one),
         Err(none) if none.is_empty() => Err(LossError::None { ensemble, dataset, known }),
         Err(several) => {
@@ -135,7 +135,7 @@ pub(super) fn find(
 }
 
 /// All tables of an ensemble that have a column, by dataset, encoding and signal.
-fn parts_of(snapshot: &Snapshot, ensemble: &EnsemblePart) -> Vec<Parts> {
+fn parts_of(snapshot: &Snapshot, ensemble: &EnsemblePart) -> Vec<TableFeatures> {
     type Stripes<'a> = Vec<(Stripe, &'a Arc<FeaturePart>)>;
     let mut tables: BTreeMap<(String, String, String), Stripes<'_>> = BTreeMap::new();
     for part in snapshot.features().iter().filter(|f| f.desc.ensemble == Some(ensemble.uuid)) {
@@ -150,7 +150,7 @@ fn parts_of(snapshot: &Snapshot, ensemble: &EnsemblePart) -> Vec<Parts> {
 fn assemble(
     (dataset, encoding, signal): (String, String, String),
     stripes: Vec<(Stripe, &Arc<FeaturePart>)>,
-) -> Option<Parts> {
+) -> Option<TableFeatures> {
     let (mut columns, mut offsets) = (Vec::new(), Vec::new());
     for (stripe, part) in stripes {
         match stripe.part {
@@ -177,5 +177,5 @@ fn assemble(
         base: offset.as_ref().is_some_and(|(of, _)| *of == OffsetOf::Base),
         compute: compute.into_iter().collect::<Vec<_>>().join(","),
     };
-    Some(Parts { table, columns, offset: offset.map(|(_, part)| part) })
+    Some(TableFeatures { table, columns, offset: offset.map(|(_, part)| part) })
 }

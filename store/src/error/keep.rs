@@ -1,6 +1,6 @@
 //! Errors of keeping and collecting: tags, `gc`, backups.
 
-use super::{Changed, CommitError, ReadError, StorageError, StoreError};
+use super::{CommitError, ConcurrentChange, ReadError, StorageError, StoreError};
 use gstore_core::Remedy;
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
     "snapshot {snapshot} was collected by gc (or purged) meanwhile; read the current one, and let a tag or a lease hold a snapshot that is needed for longer"
 )]
 #[non_exhaustive]
-pub struct Collected {
+pub struct SnapshotCollected {
     /// Its number.
     pub snapshot: u64,
 }
@@ -19,7 +19,7 @@ impl StorageError {
     /// Whether the cause is that the snapshot being read was collected. Nothing is damaged then.
     pub fn is_collected(&self) -> bool {
         let StorageError::Io { source, .. } = self else { return false };
-        source.get_ref().is_some_and(|e| e.is::<Collected>())
+        source.get_ref().is_some_and(|e| e.is::<SnapshotCollected>())
     }
 }
 
@@ -42,7 +42,7 @@ pub enum TagError {
     },
     /// The snapshot or the tag is not there any more.
     #[error(transparent)]
-    Changed(#[from] Changed),
+    Changed(#[from] ConcurrentChange),
     /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -72,7 +72,7 @@ pub enum ViewError {
     },
     /// The view is not as the caller found it.
     #[error(transparent)]
-    Changed(#[from] Changed),
+    Changed(#[from] ConcurrentChange),
     /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -106,7 +106,7 @@ pub enum ArtifactError {
     TooMany,
     /// What was to be replaced is not as the caller found it.
     #[error(transparent)]
-    Changed(#[from] Changed),
+    Changed(#[from] ConcurrentChange),
     /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),

@@ -6,7 +6,7 @@ use gstore_core::{Remedy, RowSet, many};
 /// What a change was decided on is not as it was: another process was faster. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Changed {
+pub enum ConcurrentChange {
     /// What was to be changed is not there any more.
     #[error("{what} was dropped, replaced, collected or purged by another process meanwhile{}; nothing was changed", if *.replaced {", and its name belongs to another one now"} else {""})]
     Gone {
@@ -33,10 +33,10 @@ pub enum Changed {
     },
 }
 
-impl Changed {
+impl ConcurrentChange {
     /// Whether the same question to the current snapshot gives an answer that can be acted on. Not so if what was meant is gone.
     pub fn can_repeat(&self) -> bool {
-        !matches!(self, Changed::Gone { .. })
+        !matches!(self, ConcurrentChange::Gone { .. })
     }
 }
 
@@ -131,7 +131,7 @@ pub enum ChangeError {
     Stopped,
     /// What was to be changed is not as the caller found it.
     #[error(transparent)]
-    Changed(#[from] Changed),
+    Changed(#[from] ConcurrentChange),
     /// A change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),

@@ -1,13 +1,13 @@
 //! `gc`: retained snapshots, the root that lists them, and the sweep.
 
 use super::history;
-use super::needed::Needed;
+use super::needed::NeededFiles;
 use super::options::GcOptions;
 use super::report::Swept;
-use super::sweep::{Starting, SweepOptions, sweep_with};
+use super::sweep::{StartLockHolder, SweepOptions, sweep_with};
 use crate::error::{CommitError, GcError, StorageError, StoreError};
 use crate::layout::{Env, now};
-use crate::lease::{Held, has, held};
+use crate::lease::{LeasedSnapshot, has, held};
 use crate::manifest::Link;
 use crate::rewrite::COMPACT_LOCK;
 use crate::store::{History, Snapshot, Store, WriterLock, change_of, publish};
@@ -35,7 +35,7 @@ pub enum KeptBecause {
 /// A snapshot that is kept although it is older than the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Kept {
+pub struct KeptSnapshot {
     /// Its number.
     pub snapshot: u64,
     /// The reason.
@@ -55,7 +55,7 @@ pub struct GcReport {
     /// Snapshots that can no longer be read.
     pub snapshots_removed: u64,
     /// Older ones that are kept.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<KeptSnapshot>,
     /// The files.
     #[serde(flatten)]
     pub swept: Swept,
@@ -76,7 +76,7 @@ impl Store {
         let before = self.snapshot()?;
         let env = self.env();
         let kept = history::kept(env, &before, &options, now())?;
-        let mut needed = Needed::default();
+        let mut needed = NeededFiles::default();
         for (snapshot, link) in &kept.roots {
             require(env, &mut needed, *snapshot, link)?;
         }
@@ -100,7 +100,7 @@ impl Store {
             dry_run: options.dry_run,
             drop_jobs: options.drop_jobs,
             leave_compactions: busy,
-            starting: Starting::Sweep,
+            starting: StartLockHolder::Sweep,
         };
         report.swept = sweep_with(self, &lock, needed, options)?;
         drop(compaction);
@@ -108,13 +108,18 @@ impl Store {
     }
 }
 
-fn require(env: &Env, needed: &mut Needed, snapshot: u64, link: &Link) -> Result<(), GcError> {
+fn require(env: &Env, needed: &mut NeededFiles, snapshot: u64, link: &Link) -> Result<(), GcError> {
     needed.add(env, link).map_err(|source| GcError::Unknown { snapshot, source })
 }
 
 /// Adds what readers hold. A snapshot that was collected before its reader looked again is one
 /// that the reader gives up.
-fn leased(env: &Env, needed: &mut Needed, before: &Snapshot, leases: Vec<Held>) -> Result<(), GcError> {
+fn leased(
+    env: &Env,
+    needed: &mut NeededFiles,
+    before: &Snapshot,
+    leases: Vec<LeasedSnapshot>,
+) -> Result<(), GcError> {
     for lease in leases {
         let snapshot = lease.info.snapshot;
         if has(before.root(), before.link(), snapshot, &lease.root) {
@@ -133,7 +138,7 @@ fn shorten(
     before: &Snapshot,
     oldest: u64,
     command: &str,
-    needed: &mut Needed,
+    needed: &mut NeededFiles,
 ) -> Result<u64, GcError> {
     let mut change = change_of(before, command);
     change.history = History::From(oldest);
@@ -163,7 +168,7 @@ fn lock_compaction(env: &Env) -> Result<(Option<Box<dyn VfsLock>>, bool), Storag
 struct Report<'a> {
     before: &'a Snapshot,
     oldest: u64,
-    leases: &'a [Held],
+    leases: &'a [LeasedSnapshot],
 }
 
 impl Report<'_> {
@@ -186,7 +191,9 @@ impl Report<'_> {
             snapshots_removed: gone.end - gone.start - still.len() as u64,
             kept: kept
                 .into_iter()
-                .flat_map(|(snapshot, why)| why.into_iter().map(move |because| Kept { snapshot, because }))
+                .flat_map(|(snapshot, why)| {
+                    why.into_iter().map(move |because| KeptSnapshot { snapshot, because })
+                })
                 .collect(),
             swept: Swept::default(),
         }

@@ -7,7 +7,7 @@ use crate::manifest::{Link, Root};
 use crate::store::{Chain, Snapshot};
 
 /// The part of the history that stays.
-pub(super) struct Kept {
+pub(super) struct KeptHistory {
     /// Its first snapshot.
     pub oldest: u64,
     /// The roots, newest first.
@@ -19,14 +19,20 @@ pub(super) struct Kept {
 ///
 /// A snapshot with the same content as the one before it (made by `gc`, or by tagging) does not count as a
 /// separate state: otherwise every `gc` would push one out.
-pub(super) fn kept(env: &Env, current: &Snapshot, options: &GcOptions, now: u64) -> Result<Kept, OpenError> {
+pub(super) fn kept(
+    env: &Env,
+    current: &Snapshot,
+    options: &GcOptions,
+    now: u64,
+) -> Result<KeptHistory, OpenError> {
     let keep = options.keep.max(1);
     let since =
         options.keep_within.map(|d| now.saturating_sub(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)));
     let is_young = |root: &Root| since.is_some_and(|s| root.created >= s);
     let mut newer = current.root().clone();
     let mut states = 1;
-    let mut kept = Kept { oldest: newer.snapshot, roots: vec![(newer.snapshot, current.link().clone())] };
+    let mut kept =
+        KeptHistory { oldest: newer.snapshot, roots: vec![(newer.snapshot, current.link().clone())] };
     for item in Chain::new(env, current) {
         let (link, root) = match item {
             Ok(found) => found,

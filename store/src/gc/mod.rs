@@ -15,9 +15,9 @@ mod report;
 mod sweep;
 mod work;
 
-pub use collect::{GcReport, Kept, KeptBecause};
+pub use collect::{GcReport, KeptBecause, KeptSnapshot};
 pub use options::GcOptions;
-pub use report::{JobNote, Removed, Swept};
+pub use report::{JobNote, RemovedFiles, Swept};
 
-pub(crate) use needed::Needed;
+pub(crate) use needed::NeededFiles;
 pub(crate) use sweep::sweep;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// The files of some snapshots. Memory: 50 bytes for each data file, 150 for each manifest, and the
 /// catalog of one snapshot: 620 bytes for each of its data files.
 #[derive(Debug, Default)]
-pub(crate) struct Needed {
+pub(crate) struct NeededFiles {
     manifests: HashSet<String>,
     data: HashSet<DataKey>,
     /// Named by fields that this version does not know.
@@ -24,19 +24,19 @@ pub(crate) struct Needed {
 
 /// What to do about a manifest that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Missing {
+enum MissingManifest {
     IsAnError,
     /// The snapshot was collected already: what is left of it stays.
     IsSkipped,
 }
 
-impl Needed {
+impl NeededFiles {
     /// The files of the snapshots with these roots.
     pub(crate) fn of<'a>(
         env: &Env,
         roots: impl IntoIterator<Item = &'a Link>,
-    ) -> Result<Needed, StorageError> {
-        let mut needed = Needed::default();
+    ) -> Result<NeededFiles, StorageError> {
+        let mut needed = NeededFiles::default();
         for link in roots {
             needed.add(env, link)?;
         }
@@ -45,12 +45,12 @@ impl Needed {
 
     /// Adds a snapshot. An error means that what it needs is not known, so nothing may be removed.
     pub(crate) fn add(&mut self, env: &Env, root: &Link) -> Result<(), StorageError> {
-        self.read(env, root, Missing::IsAnError)
+        self.read(env, root, MissingManifest::IsAnError)
     }
 
     /// Adds what is left of a snapshot that is no longer part of the store.
     pub(crate) fn add_rest(&mut self, env: &Env, root: &Link) -> Result<(), StorageError> {
-        self.read(env, root, Missing::IsSkipped)
+        self.read(env, root, MissingManifest::IsSkipped)
     }
 
     /// Adds a data file by its name.
@@ -75,7 +75,7 @@ impl Needed {
         self.data.iter().filter(|(kind, ..)| *kind == FileKind::Segments).map(|(.., uuid)| *uuid).collect()
     }
 
-    fn read(&mut self, env: &Env, link: &Link, missing: Missing) -> Result<(), StorageError> {
+    fn read(&mut self, env: &Env, link: &Link, missing: MissingManifest) -> Result<(), StorageError> {
         // One that was read before, or is gone: all of it is known then.
         let Some(root) = self.part::<Root>(env, link, None, missing)? else { return Ok(()) };
         self.mention(&root.extra);
@@ -132,15 +132,15 @@ impl Needed {
         env: &Env,
         link: &Link,
         like: Option<&T>,
-        missing: Missing,
+        missing: MissingManifest,
     ) -> Result<Option<T>, StorageError> {
         if self.manifests.contains(&link.file) {
             return Ok(None);
         }
         let part = match missing {
-            Missing::IsAnError => env.manifests().read_like(link, like)?,
-            Missing::IsSkipped if !exists(env, link)? => return Ok(None),
-            Missing::IsSkipped => {
+            MissingManifest::IsAnError => env.manifests().read_like(link, like)?,
+            MissingManifest::IsSkipped if !exists(env, link)? => return Ok(None),
+            MissingManifest::IsSkipped => {
                 let (part, lost) = env.manifests().read_rest(link, like)?;
                 for page in lost {
                     if exists(env, &page.page.link)? {

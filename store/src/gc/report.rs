@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Files of one kind that were removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Removed {
+pub struct RemovedFiles {
     /// How many.
     pub files: u64,
     /// Their bytes.
@@ -35,7 +35,7 @@ pub struct JobNote {
 #[non_exhaustive]
 pub struct Swept {
     /// By kind.
-    pub removed: BTreeMap<FileKind, Removed>,
+    pub removed: BTreeMap<FileKind, RemovedFiles>,
     /// Empty folders removed.
     pub folders: u64,
     /// Jobs that are running or were interrupted. Their files stay.

@@ -6,11 +6,11 @@
 //! - every state between two removals is one that a crash may leave: only files go that no kept snapshot
 //!   needs
 
-use super::needed::Needed;
+use super::needed::NeededFiles;
 use super::report::Swept;
 use crate::error::StorageError;
 use crate::layout::Env;
-use crate::layout::names::{self, FLAT, FileKind, NUMBERED, Top};
+use crate::layout::names::{self, FLAT, FileKind, NUMBERED, TopLevelName};
 use crate::manifest::Current;
 use crate::store::{Store, WriterLock};
 use std::collections::HashSet;
@@ -27,12 +27,12 @@ pub(crate) struct SweepOptions {
     /// Folders of compactions stay, also those that no process holds.
     pub leave_compactions: bool,
     /// Who keeps jobs from starting while they are looked at.
-    pub starting: Starting,
+    pub starting: StartLockHolder,
 }
 
 /// A job that starts while its lock is looked at would find it taken, so none may start then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Starting {
+pub(crate) enum StartLockHolder {
     /// The caller holds the start lock, or has the store for itself.
     #[default]
     Caller,
@@ -47,14 +47,14 @@ pub(crate) enum Starting {
 /// nothing that is needed is touched.
 ///
 /// Time is linear in the number of files; memory is that of `keep` and of the longest folder's list of names.
-pub(crate) fn sweep(store: &Store, lock: &WriterLock, keep: Needed) -> Result<Swept, StorageError> {
+pub(crate) fn sweep(store: &Store, lock: &WriterLock, keep: NeededFiles) -> Result<Swept, StorageError> {
     sweep_with(store, lock, keep, SweepOptions::default())
 }
 
 pub(crate) fn sweep_with(
     store: &Store,
     _lock: &WriterLock,
-    keep: Needed,
+    keep: NeededFiles,
     options: SweepOptions,
 ) -> Result<Swept, StorageError> {
     let mut sweeper = Sweeper { env: store.env(), needed: keep, options, swept: Swept::default() };
@@ -75,7 +75,7 @@ pub(crate) fn sweep_with(
 
 pub(super) struct Sweeper<'a> {
     pub(super) env: &'a Arc<Env>,
-    pub(super) needed: Needed,
+    pub(super) needed: NeededFiles,
     pub(super) options: SweepOptions,
     pub(super) swept: Swept,
 }
@@ -96,9 +96,9 @@ impl Sweeper<'_> {
         let mut removed = false;
         for name in self.list("")?.unwrap_or_default() {
             match names::top(&name) {
-                Top::Ours => {}
-                Top::Leftover => removed |= self.remove(FileKind::Leftovers, &name)?,
-                Top::Foreign => self.swept.stranger(name),
+                TopLevelName::Ours => {}
+                TopLevelName::Leftover => removed |= self.remove(FileKind::Leftovers, &name)?,
+                TopLevelName::Foreign => self.swept.stranger(name),
             }
         }
         self.flush("", removed)

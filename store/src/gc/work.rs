@@ -1,7 +1,7 @@
 //! Sweep of what processes at work keep in the store: jobs, appends, compactions and leases.
 
 use super::report::JobNote;
-use super::sweep::{Starting, Sweeper};
+use super::sweep::{StartLockHolder, Sweeper};
 use crate::artifacts;
 use crate::error::StorageError;
 use crate::index;
@@ -22,8 +22,8 @@ impl Sweeper<'_> {
     /// `drop_jobs`, interrupted ones go.
     pub(super) fn jobs(&mut self) -> Result<(), StorageError> {
         let _starting = match self.options.starting {
-            Starting::Caller => None,
-            Starting::Sweep => Some(self.env.lock_start()?),
+            StartLockHolder::Caller => None,
+            StartLockHolder::Sweep => Some(self.env.lock_start()?),
         };
         for id in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| is_job(n)) {
             // Gone meanwhile, or a file of a stranger.

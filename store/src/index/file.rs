@@ -8,7 +8,7 @@
 //! - no descriptor is held
 
 use super::footer::{Footer, SectionInfo, TRAILER, Tail, remedy};
-use crate::ahead::{Scanned, Source};
+use crate::ahead::{FileIdentity, Source};
 use crate::error::{Damage, StorageError};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
@@ -216,7 +216,7 @@ impl IndexFile {
     }
 }
 
-impl Scanned for IndexFile {
+impl FileIdentity for IndexFile {
     fn is_other(&self, file: &dyn VfsRead) -> bool {
         self.is_replaced(file)
     }

@@ -39,7 +39,7 @@ pub(super) fn remedy() -> String {
 
 /// The footer as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Stored {
+pub(super) struct StoredFooter {
     pub version: u32,
     pub requires: Vec<String>,
     pub kind: String,
@@ -64,9 +64,9 @@ pub(super) struct StoredSection {
     pub digests: String,
 }
 
-impl Stored {
+impl StoredFooter {
     pub fn new(kind: &str, segment: Uuid, segment_digest: Digest, header: Value) -> Self {
-        Stored {
+        StoredFooter {
             version: VERSION,
             requires: Vec::new(),
             kind: kind.to_owned(),
@@ -186,7 +186,7 @@ impl Tail {
     /// What the footer says.
     pub fn footer(&self, name: &str) -> Result<Footer, StorageError> {
         let (json, _) = self.bytes.split_at(self.bytes.len().saturating_sub(TRAILER as usize));
-        let stored: Stored = parse(name, json)?;
+        let stored: StoredFooter = parse(name, json)?;
         Footer::check(stored, self.start).map_err(|(what, expected, found)| {
             Damage::new(name, what, expected, found).at(self.start).affecting(remedy()).into()
         })
@@ -200,10 +200,10 @@ fn fields(trailer: &[u8]) -> Option<(u64, Digest, &[u8])> {
 }
 
 /// What is wrong: which part, what is expected, what is there.
-type Problem = (String, String, String);
+type Mismatch = (String, String, String);
 
 impl Footer {
-    fn check(stored: Stored, start: u64) -> Result<Footer, Problem> {
+    fn check(stored: StoredFooter, start: u64) -> Result<Footer, Mismatch> {
         let mut names = HashSet::new();
         let mut sections = Vec::with_capacity(stored.sections.len());
         let mut next = HEAD;
@@ -219,14 +219,14 @@ impl Footer {
         if next != start {
             return Err(("place of the footer".into(), next.to_string(), start.to_string()));
         }
-        let Stored { kind, segment, segment_digest, header, .. } = stored;
+        let StoredFooter { kind, segment, segment_digest, header, .. } = stored;
         Ok(Footer { kind, segment, segment_digest, sections, header })
     }
 }
 
 impl StoredSection {
     /// Checks a section that must begin at `next`, before `end`.
-    fn check(self, next: u64, end: u64) -> Result<SectionInfo, Problem> {
+    fn check(self, next: u64, end: u64) -> Result<SectionInfo, Mismatch> {
         let problem = |what: &str, expected: String, found: String| {
             Err((format!("{what} of section {}", self.name), expected, found))
         };

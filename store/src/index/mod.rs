@@ -32,6 +32,6 @@ pub use writer::{IndexWriter, SectionId};
 pub(crate) use folder::{PREFIX, is_build, live_builds};
 #[cfg(feature = "fuzzing")]
 pub(crate) use open::open_any;
-pub(crate) use open::{Wanted, open};
+pub(crate) use open::{IndexKey, open};
 pub(crate) use places::{list, notes, split_name};
 pub(crate) use writer::remove;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 /// An index that is looked for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct IndexKey<'a> {
     pub segment: Uuid,
     /// Digest of the segment's footer, as the catalog has it.
     pub digest: Digest,
@@ -38,14 +38,14 @@ impl FeatureReader {
     /// Those of [`FeatureReader::index`].
     pub fn index_state(&self, segment: &SegmentRef, kind: &str) -> Result<IndexState, ReadError> {
         self.own(segment)?;
-        let wanted = Wanted { segment: segment.uuid(), digest: segment.digest(), kind };
+        let wanted = IndexKey { segment: segment.uuid(), digest: segment.digest(), kind };
         Ok(open(&self.env, wanted)?)
     }
 }
 
 /// Opens the index of a segment, if there is one. Reads its footer; sections are compared with their
 /// digests when they are read.
-pub(crate) fn open(env: &Env, wanted: Wanted<'_>) -> Result<IndexState, StorageError> {
+pub(crate) fn open(env: &Env, wanted: IndexKey<'_>) -> Result<IndexState, StorageError> {
     let name = index_file(wanted.segment, wanted.kind);
     let path = env.at(&name);
     // Asked first: that there is none is no sign of a snapshot that was collected.

@@ -2,7 +2,7 @@
 
 use super::file::{IndexFile, OpenSection, copy};
 use super::footer::SectionInfo;
-use crate::ahead::{BlockBuffer, NEAR, ReadAhead, Wants};
+use crate::ahead::{BlockBuffer, NEAR, ReadAhead, SpanRequests};
 use crate::error::ReadError;
 use std::ops::Range;
 
@@ -152,7 +152,12 @@ impl<'a> Section<'a> {
     ///
     /// # Errors
     /// A range that is not in the section.
-    pub fn want(&self, range: &Range<u64>, is_large: bool, wants: &mut Wants<'a>) -> Result<(), ReadError> {
+    pub fn want(
+        &self,
+        range: &Range<u64>,
+        is_large: bool,
+        wants: &mut SpanRequests<'a>,
+    ) -> Result<(), ReadError> {
         let span = self.info.span(&self.chunks(range)?);
         match is_large {
             true => wants.add(self.file.source(), span),

@@ -5,7 +5,9 @@
 //! the first one at the end.
 
 use super::folder::PREFIX;
-use super::footer::{ALIGN, HEAD, MAGIC, MAX_CHUNK, Stored, StoredSection, Tail, is_chunk, is_section_name};
+use super::footer::{
+    ALIGN, HEAD, MAGIC, MAX_CHUNK, StoredFooter, StoredSection, Tail, is_chunk, is_section_name,
+};
 use super::places::{IndexNote, index_file, is_kind};
 use crate::error::{IndexError, StorageError};
 use crate::layout::names::INDEXES;
@@ -39,13 +41,13 @@ pub struct IndexWriter {
     kind: String,
     /// `None` once a write failed: what the file holds is unknown then.
     file: Option<Output>,
-    sections: Vec<Open>,
+    sections: Vec<PendingSection>,
     /// Last: its files are closed before it goes.
     folder: HeldFolder,
 }
 
 /// A section being written.
-struct Open {
+struct PendingSection {
     name: String,
     chunk: u64,
     len: u64,
@@ -56,7 +58,7 @@ struct Open {
     beside: Option<Output>,
 }
 
-impl Open {
+impl PendingSection {
     /// Takes note of bytes that were written.
     fn add(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
@@ -194,7 +196,7 @@ impl IndexWriter {
             0 => None,
             _ => Some(Output::create(&self.env, self.folder.file(&format!("{number}.part")))?),
         };
-        self.sections.push(Open {
+        self.sections.push(PendingSection {
             name: name.to_owned(),
             chunk: chunk_len,
             len: 0,
@@ -243,7 +245,7 @@ impl IndexWriter {
     pub fn finish(mut self, header: Value) -> Result<IndexNote, IndexError> {
         let Some(mut file) = self.file.take() else { return Err(self.poisoned()) };
         let (uuid, digest) = (self.segment.uuid(), self.segment.digest());
-        let mut stored = Stored::new(&self.kind, uuid, digest, header);
+        let mut stored = StoredFooter::new(&self.kind, uuid, digest, header);
         for mut open in std::mem::take(&mut self.sections) {
             if !open.len.is_multiple_of(open.chunk) {
                 open.seal();
@@ -253,7 +255,7 @@ impl IndexWriter {
             if let Some(beside) = open.beside.take() {
                 copy(&self.env, beside, &mut file)?;
             }
-            let Open { name, chunk, len, digests, .. } = open;
+            let PendingSection { name, chunk, len, digests, .. } = open;
             stored.sections.push(StoredSection { name, offset, len, chunk, digests });
         }
         file.align()?;

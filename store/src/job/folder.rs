@@ -31,7 +31,7 @@ const ATTEMPTS: usize = 3;
 
 /// Where a job's folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum FolderLocation {
     /// In the store's `tmp/`: all that is in it is the job's.
     Store,
     /// Where the user wants it: files of others are left alone.
@@ -42,7 +42,7 @@ enum Place {
 #[derive(Debug)]
 pub(crate) struct JobFolder {
     env: Arc<Env>,
-    place: Place,
+    place: FolderLocation,
     path: PathBuf,
     /// How messages name it: `tmp/<id>`, or the folder of a shard.
     name: String,
@@ -107,10 +107,10 @@ impl Content {
 }
 
 /// What a job writes; `None` if it has not said so yet, or is being removed.
-pub(crate) type Said = Result<Option<JobFile>, StorageError>;
+pub(crate) type JobFileResult = Result<Option<JobFile>, StorageError>;
 
 /// The jobs of a store: their ids, and what they write.
-pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, Said)>, StorageError> {
+pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, JobFileResult)>, StorageError> {
     let names = env.vfs().list(&env.at("tmp")).map_err(Env::io("list", "tmp"))?;
     Ok(names
         .into_iter()
@@ -183,7 +183,13 @@ impl JobFolder {
             // The same: then this is the lock of a file that is gone.
             if env.vfs().exists(&env.at(&lock_name)).map_err(Env::io("look for", &lock_name))? {
                 let path = env.at(&name);
-                return Ok(Some(JobFolder { env: Arc::clone(env), place: Place::Store, path, name, lock }));
+                return Ok(Some(JobFolder {
+                    env: Arc::clone(env),
+                    place: FolderLocation::Store,
+                    path,
+                    name,
+                    lock,
+                }));
             }
         }
         Ok(None)
@@ -197,7 +203,7 @@ impl JobFolder {
         let lock = env.vfs().lock(&path.join(LOCK), false).map_err(Env::io("lock", &name))?;
         let folder = |lock| JobFolder {
             env: Arc::clone(env),
-            place: Place::Outside,
+            place: FolderLocation::Outside,
             path: path.to_owned(),
             name,
             lock,
@@ -221,7 +227,7 @@ impl JobFolder {
 
     /// Whether a file of this kind is removed when the job goes on without it.
     pub(crate) fn clears(&self, content: &Content) -> bool {
-        self.place == Place::Store || *content != Content::Stranger
+        self.place == FolderLocation::Store || *content != Content::Stranger
     }
 
     pub(crate) fn list(&self) -> Result<Vec<String>, StorageError> {
@@ -273,11 +279,11 @@ impl JobFolder {
     /// and then the folder does.
     pub(crate) fn delete(self) -> Result<(), StorageError> {
         match self.place {
-            Place::Store => {
+            FolderLocation::Store => {
                 self.env.remove_folder(&self.name)?;
                 self.env.sync_folder("tmp")
             }
-            Place::Outside => self.delete_outside(),
+            FolderLocation::Outside => self.delete_outside(),
         }
     }
 

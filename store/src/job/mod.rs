@@ -36,7 +36,7 @@ pub(crate) use folder::{
     jobs, note_name, read_json, read_json_of, segment_name, unfinished,
 };
 pub(crate) use plan::{Intents, JobFile, SealedEncoding};
-pub(crate) use publish::{Completion, Finish, Published};
+pub(crate) use publish::{Completion, Finish, PublishOutcome};
 pub(crate) use resume::{check_plan, sound_rows, take_over};
 pub(crate) use rows::{live_rows, published_rows, purged_rows};
 pub(crate) use run_part::run_part;

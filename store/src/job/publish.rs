@@ -40,18 +40,18 @@ pub(crate) enum Completion {
 
 /// Outcome of a publish.
 #[derive(Debug)]
-pub(crate) enum Published {
+pub(crate) enum PublishOutcome {
     /// It made this snapshot.
     New(Arc<Snapshot>),
     /// There was nothing to change in this one, which is current.
     Nothing(Arc<Snapshot>),
 }
 
-impl Published {
+impl PublishOutcome {
     /// The snapshot that has all that was to be published.
     pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
         match self {
-            Published::New(snapshot) | Published::Nothing(snapshot) => snapshot,
+            PublishOutcome::New(snapshot) | PublishOutcome::Nothing(snapshot) => snapshot,
         }
     }
 }
@@ -92,7 +92,7 @@ impl Job {
         Ok(Arc::clone(self.publish_as(finish)?.snapshot()))
     }
 
-    pub(crate) fn publish_as(mut self, finish: Finish) -> Result<Published, CommitError> {
+    pub(crate) fn publish_as(mut self, finish: Finish) -> Result<PublishOutcome, CommitError> {
         let lock = WriterLock::take(&self.store)?;
         let now = self.store.snapshot()?;
         if let Some((dataset, write, _)) = &finish.write {
@@ -100,7 +100,7 @@ impl Job {
                 Ok(None) => {}
                 Ok(Some(_)) => {
                     self.folder.delete()?;
-                    return Ok(Published::Nothing(now));
+                    return Ok(PublishOutcome::Nothing(now));
                 }
                 Err(error) => {
                     self.folder.delete()?;
@@ -112,7 +112,7 @@ impl Job {
         let (change, moves) = self.prepare(&now, &finish)?;
         if change.is_empty() {
             self.folder.delete()?;
-            return Ok(Published::Nothing(now));
+            return Ok(PublishOutcome::Nothing(now));
         }
         let intents = Intents {
             version: VERSION,
@@ -132,7 +132,7 @@ impl Job {
             Ok(snapshot) => {
                 // The snapshot is there; what cannot be removed now is removed by the next start.
                 let _ = self.folder.delete();
-                Ok(Published::New(snapshot))
+                Ok(PublishOutcome::New(snapshot))
             }
             Err(e) => {
                 if !matches!(e, CommitError::Unclear { .. }) {

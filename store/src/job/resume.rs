@@ -7,7 +7,7 @@ use super::work::FeatureWork;
 use crate::error::{JobError, OpenError, StorageError};
 use crate::lease;
 use crate::manifest::Stripe;
-use crate::segment::{BlockBuffer, FileId, Opened, SealedSegment, SegmentFile, check_description};
+use crate::segment::{BlockBuffer, FileId, OpenedSegment, SealedSegment, SegmentFile, check_description};
 use crate::store::{Snapshot, Store, WriterLock};
 use crate::table::TableFile;
 use gstore_core::{DatasetName, RowSet};
@@ -165,8 +165,8 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
             }
             let published = is_published(&now, m.uuid)
                 || match &then {
-                    Then::Known(snapshots) => snapshots.iter().any(|s| is_published(s, m.uuid)),
-                    Then::Unknown => true,
+                    CandidateSnapshots::Known(snapshots) => snapshots.iter().any(|s| is_published(s, m.uuid)),
+                    CandidateSnapshots::Unknown => true,
                 };
             if !published {
                 folder.rename(&env.at(&m.to), &m.from)?;
@@ -185,7 +185,7 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
 /// The snapshots that may have the files of a publish, other than the current one: what that has is
 /// published, by any process, because a repair adopts files that it finds. What it lacks may have been
 /// compacted, dropped or purged since.
-enum Then {
+enum CandidateSnapshots {
     /// The one that the publish made or, where that is gone, all that are kept. None if it was not made yet.
     Known(Vec<Arc<Snapshot>>),
     /// Not all of them can be read. Then the files stay where they are: if nothing refers to
@@ -193,40 +193,40 @@ enum Then {
     Unknown,
 }
 
-fn snapshot_of(store: &Store, now: &Snapshot, number: u64) -> Result<Then, JobError> {
+fn snapshot_of(store: &Store, now: &Snapshot, number: u64) -> Result<CandidateSnapshots, JobError> {
     if now.number() < number {
-        return Ok(Then::Known(Vec::new()));
+        return Ok(CandidateSnapshots::Known(Vec::new()));
     }
     match store.snapshot_at(number) {
-        Ok(snapshot) => Ok(Then::Known(vec![snapshot])),
+        Ok(snapshot) => Ok(CandidateSnapshots::Known(vec![snapshot])),
         Err(OpenError::NoSnapshot { .. }) => kept_since(store, now, number),
-        Err(e) if e.is_damage() => Ok(Then::Unknown),
+        Err(e) if e.is_damage() => Ok(CandidateSnapshots::Unknown),
         Err(e) => Err(e.into()),
     }
 }
 
 /// All snapshots from a number on, which went out of the history.
-fn kept_since(store: &Store, now: &Snapshot, number: u64) -> Result<Then, JobError> {
+fn kept_since(store: &Store, now: &Snapshot, number: u64) -> Result<CandidateSnapshots, JobError> {
     // One that only a reader keeps has no place in the catalog.
-    let read = |held: &lease::Held| (number..now.number()).contains(&held.info.snapshot);
+    let read = |held: &lease::LeasedSnapshot| (number..now.number()).contains(&held.info.snapshot);
     if lease::held(store.env())?.iter().any(read) {
-        return Ok(Then::Unknown);
+        return Ok(CandidateSnapshots::Unknown);
     }
     let history = match now.history() {
         Ok(history) => history,
-        Err(e) if e.is_damage() => return Ok(Then::Unknown),
+        Err(e) if e.is_damage() => return Ok(CandidateSnapshots::Unknown),
         Err(e) => return Err(e.into()),
     };
     let mut snapshots = Vec::new();
     for info in history.into_iter().filter(|info| info.number >= number) {
         match store.snapshot_at(info.number) {
             Ok(snapshot) => snapshots.push(snapshot),
-            Err(OpenError::NoSnapshot { .. }) => return Ok(Then::Unknown),
-            Err(e) if e.is_damage() => return Ok(Then::Unknown),
+            Err(OpenError::NoSnapshot { .. }) => return Ok(CandidateSnapshots::Unknown),
+            Err(e) if e.is_damage() => return Ok(CandidateSnapshots::Unknown),
             Err(e) => return Err(e.into()),
         }
     }
-    Ok(Then::Known(snapshots))
+    Ok(CandidateSnapshots::Known(snapshots))
 }
 
 /// Whether a snapshot has a file of this name.
@@ -276,7 +276,7 @@ fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Res
     let Some(work) = job.work.get_mut(feature) else { return Ok(false) };
     let path = job.folder.path_of(name);
     let id = FileId { path: &path, name: job.folder.name_of(name) };
-    let Opened { file, entry, desc, .. } =
+    let OpenedSegment { file, entry, desc, .. } =
         match SegmentFile::open_unlisted(job.store.env().shared_vfs(), id, uuid) {
             Ok(opened) => opened,
             Err(StorageError::Io { action, source }) => {

@@ -107,7 +107,7 @@ const REPLACED: [&str; 6] = [CURRENT, DAMAGED, LEDGER, SUMS, MARKER, RESTORING];
 
 /// What a name in the store's own folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Top {
+pub(crate) enum TopLevelName {
     /// Part of the store.
     Ours,
     /// What a write, or a restore, that was cut short left behind.
@@ -115,15 +115,15 @@ pub(crate) enum Top {
     Foreign,
 }
 
-pub(crate) fn top(name: &str) -> Top {
+pub(crate) fn top(name: &str) -> TopLevelName {
     let numbered = NUMBERED.iter().map(|(n, ..)| *n);
     let (stem, unfinished) = finished(name);
     if name == RESTORING || (unfinished && REPLACED.contains(&stem)) {
-        Top::Leftover
+        TopLevelName::Leftover
     } else if numbered.chain(FLAT.map(|(n, _)| n)).chain(OTHERS).any(|n| n == name) {
-        Top::Ours
+        TopLevelName::Ours
     } else {
-        Top::Foreign
+        TopLevelName::Foreign
     }
 }
 
@@ -234,15 +234,15 @@ mod tests {
             "indexes",
             "server",
         ] {
-            assert_eq!(top(ours), Top::Ours, "{ours}");
+            assert_eq!(top(ours), TopLevelName::Ours, "{ours}");
         }
         for left in
             ["CURRENT.new", "CURRENT.damaged.new", "ledger.sums.new", "backup.json.new", "restore.json"]
         {
-            assert_eq!(top(left), Top::Leftover, "{left}");
+            assert_eq!(top(left), TopLevelName::Leftover, "{left}");
         }
         for strange in ["CURRENT.bak", "LOCK.new", "tmp.new", "notes", ".new", ""] {
-            assert_eq!(top(strange), Top::Foreign, "{strange}");
+            assert_eq!(top(strange), TopLevelName::Foreign, "{strange}");
         }
         let u = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         assert!(matches!(data_key(&format!("segments/3/{u}.arrow")), Some((FileKind::Segments, 3, _))));

@@ -132,13 +132,13 @@ pub(crate) fn is_lease(name: &str) -> bool {
 }
 
 /// A lease that a process holds, and the root of its snapshot.
-pub(crate) struct Held {
+pub(crate) struct LeasedSnapshot {
     pub info: HeldLease,
     pub root: Link,
 }
 
 /// The leases that are held. Others are left over from processes that were killed.
-pub(crate) fn held(env: &Env) -> Result<Vec<Held>, StorageError> {
+pub(crate) fn held(env: &Env) -> Result<Vec<LeasedSnapshot>, StorageError> {
     let names = match env.vfs().list(&env.at(LEASES)) {
         Ok(names) => names,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -159,7 +159,7 @@ pub(crate) fn held(env: &Env) -> Result<Vec<Held>, StorageError> {
         };
         let lease: LeaseFile = parse(&name, &bytes)?;
         let LeaseFile { snapshot, pid, command, root, .. } = lease;
-        out.push(Held { info: HeldLease { snapshot, pid, command, file: name }, root });
+        out.push(LeasedSnapshot { info: HeldLease { snapshot, pid, command, file: name }, root });
     }
     Ok(out)
 }

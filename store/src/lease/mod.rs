@@ -14,7 +14,7 @@ mod file;
 mod watch;
 
 pub use file::Lease;
-pub(crate) use file::{Held, held, is_lease};
+pub(crate) use file::{LeasedSnapshot, held, is_lease};
 pub(crate) use watch::watched;
 
 use crate::manifest::{Link, Root};

@@ -1,7 +1,7 @@
 //! Missing files of a snapshot, explained: lost, or garbage-collected.
 
 use super::has;
-use crate::error::Collected;
+use crate::error::SnapshotCollected;
 use crate::layout::Env;
 use crate::manifest::{Current, Link, ManifestFiles, Root};
 use crate::map::FileMap;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// The file system as the reader of one snapshot sees it: that a file is not there is explained by
 /// what `CURRENT` says now.
 #[derive(Debug)]
-struct Watched {
+struct SnapshotVfs {
     inner: Arc<dyn Vfs>,
     store: PathBuf,
     snapshot: u64,
@@ -24,14 +24,14 @@ struct Watched {
 /// The store's folder for readers of the snapshot with this root.
 pub(crate) fn watched(env: &Env, snapshot: u64, link: &Link) -> Arc<Env> {
     let (inner, store) = (env.shared_vfs(), env.path().to_owned());
-    let vfs = Watched { inner, store, snapshot, link: link.clone() };
+    let vfs = SnapshotVfs { inner, store, snapshot, link: link.clone() };
     Arc::new(Env::new(Arc::new(vfs), env.path()))
 }
 
-impl Watched {
+impl SnapshotVfs {
     fn explain(&self, e: io::Error) -> io::Error {
         if e.kind() == ErrorKind::NotFound && self.is_collected() {
-            return io::Error::other(Collected { snapshot: self.snapshot });
+            return io::Error::other(SnapshotCollected { snapshot: self.snapshot });
         }
         e
     }
@@ -49,7 +49,7 @@ impl Watched {
     }
 }
 
-impl Vfs for Watched {
+impl Vfs for SnapshotVfs {
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
         self.inner.open(path).map_err(|e| self.explain(e))
     }

@@ -24,7 +24,7 @@ const STRETCH: usize = 100_000;
 
 /// The ledger's entry of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Known {
+pub(crate) struct LedgerEntry {
     pub row: u64,
     #[serde(with = "number")]
     pub digest: Digest,
@@ -45,16 +45,16 @@ mod number {
 
 /// Which sample files of a dataset the ledger reflects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Reflected {
+struct ReflectedFiles {
     files: u64,
     digest: u128,
     /// Rows of these files, deleted ones included.
     stored: u64,
 }
 
-impl Reflected {
+impl ReflectedFiles {
     /// The state of a ledger that reflects the first files of a dataset.
-    fn of(part: &DatasetPart, files: usize) -> Reflected {
+    fn of(part: &DatasetPart, files: usize) -> ReflectedFiles {
         let mut hash = Xxh3::new();
         let mut stored = 0u64;
         for f in part.files.iter().take(files) {
@@ -63,10 +63,10 @@ impl Reflected {
             hash.update(&f.end_row.to_le_bytes());
             stored = stored.saturating_add(f.rows);
         }
-        Reflected { files: files as u64, digest: hash.digest128(), stored }
+        ReflectedFiles { files: files as u64, digest: hash.digest128(), stored }
     }
 
-    fn all(part: &DatasetPart) -> Reflected {
+    fn all(part: &DatasetPart) -> ReflectedFiles {
         Self::of(part, part.files.len())
     }
 }
@@ -79,7 +79,7 @@ fn id_key(dataset: u32, id: &str) -> Vec<u8> {
 
 impl Ledger {
     /// The highest stored row that has an id. The dataset must be up to date; the row may be dead.
-    pub(crate) fn get(&self, dataset: u32, id: &str) -> Result<Option<Known>, Unusable> {
+    pub(crate) fn get(&self, dataset: u32, id: &str) -> Result<Option<LedgerEntry>, Unusable> {
         self.with(|db| value(db, IDS, &id_key(dataset, id)))
     }
 
@@ -99,7 +99,7 @@ impl Ledger {
                 if !key.value().starts_with(&start) {
                     break;
                 }
-                let known: Known = codec::decode(key.value(), value.value()).map_err(Unusable::new)?;
+                let known: LedgerEntry = codec::decode(key.value(), value.value()).map_err(Unusable::new)?;
                 n += u64::from(rows.contains(known.row));
             }
             Ok(n)
@@ -120,7 +120,7 @@ impl Ledger {
             for entry in table.range(prefix.as_slice()..).map_err(Unusable::new)? {
                 let (key, value) = entry.map_err(Unusable::new)?;
                 let Some(id) = key.value().strip_prefix(prefix.as_slice()) else { break };
-                let known: Known = codec::decode(key.value(), value.value()).map_err(Unusable::new)?;
+                let known: LedgerEntry = codec::decode(key.value(), value.value()).map_err(Unusable::new)?;
                 if rows.contains(known.row) && out.len() < limit {
                     out.push((known.row, String::from_utf8_lossy(id).into_owned()));
                 }
@@ -137,9 +137,9 @@ impl Ledger {
 
     /// How many of the dataset's files it reflects; `None` if those are not the first ones.
     fn reflected(&self, part: &DatasetPart) -> Result<Option<usize>, Unusable> {
-        let state: Option<Reflected> = self.with(|db| value(db, STATES, &part.number.to_be_bytes()))?;
+        let state: Option<ReflectedFiles> = self.with(|db| value(db, STATES, &part.number.to_be_bytes()))?;
         let state = state.filter(|s| s.files <= part.files.len() as u64);
-        Ok(state.filter(|s| *s == Reflected::of(part, s.files as usize)).map(|s| s.files as usize))
+        Ok(state.filter(|s| *s == ReflectedFiles::of(part, s.files as usize)).map(|s| s.files as usize))
     }
 
     /// Brings a dataset up to date from its sample files. Rows come in ascending order, so an id that was
@@ -153,11 +153,11 @@ impl Ledger {
                 0
             }
         };
-        let mut entries: Vec<(String, Known)> = Vec::new();
+        let mut entries: Vec<(String, LedgerEntry)> = Vec::new();
         if let Some(first) = part.files.get(done).map(|f| f.first_row) {
             for sample in scan_known(reader, first) {
                 let (id, row, digest) = sample?;
-                entries.push((id, Known { row, digest }));
+                entries.push((id, LedgerEntry { row, digest }));
                 if entries.len() >= STRETCH {
                     // Without a state: a ledger that is left here goes over these rows again.
                     self.transaction(|txn| insert(txn, part.number, &entries))?;
@@ -177,7 +177,7 @@ impl Ledger {
     pub(crate) fn add(
         &self,
         part: &DatasetPart,
-        entries: &[(String, Known)],
+        entries: &[(String, LedgerEntry)],
         fresh: bool,
     ) -> Result<(), Unusable> {
         self.transaction(|txn| {
@@ -234,10 +234,10 @@ fn put<T: Serialize>(txn: &WriteTransaction, key: &[u8], value: &T) -> Result<()
 }
 
 fn put_state(txn: &WriteTransaction, part: &DatasetPart) -> Result<(), Unusable> {
-    put(txn, &part.number.to_be_bytes(), &Reflected::all(part))
+    put(txn, &part.number.to_be_bytes(), &ReflectedFiles::all(part))
 }
 
-fn insert(txn: &WriteTransaction, dataset: u32, entries: &[(String, Known)]) -> Result<(), Unusable> {
+fn insert(txn: &WriteTransaction, dataset: u32, entries: &[(String, LedgerEntry)]) -> Result<(), Unusable> {
     let mut table = txn.open_table(IDS).map_err(Unusable::new)?;
     for (id, known) in entries {
         let key = id_key(dataset, id);

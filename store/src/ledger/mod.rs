@@ -23,7 +23,7 @@ mod overlay;
 mod pages;
 mod sums;
 
-pub(crate) use ids::Known;
+pub(crate) use ids::LedgerEntry;
 
 use crate::error::{Damage, StorageError};
 use crate::layout::names::{LEDGER, SUMS};
@@ -36,7 +36,7 @@ use redb::{Builder, Database};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use sums::{Found, PAGE, Sums};
+use sums::{PAGE, PageSums, SumsFile};
 use uuid::Uuid;
 
 const CACHE: usize = 64 << 20;
@@ -110,7 +110,7 @@ impl Ledger {
         }
         let fresh = || {
             let file = vfs.open_random(&path_of(store)).map_err(Unusable::new)?;
-            let sums = Sums { len: 0, pages: Vec::new() };
+            let sums = PageSums { len: 0, pages: Vec::new() };
             Self::start(file, sums, Self::home(vfs, store, id), |db| ids::name_store(db, id))
         };
         fresh().map_err(|e| io(std::io::Error::other(e)))
@@ -124,13 +124,13 @@ impl Ledger {
         let file = vfs.open_random(&path_of(store)).map_err(Unusable::new)?;
         let len = file.len().map_err(Unusable::new)?;
         let home = Self::home(vfs, store, id);
-        match Sums::read(&**vfs, store, id) {
-            Found::Sums(sums) if sums.len == len => {
+        match PageSums::read(&**vfs, store, id) {
+            SumsFile::Sums(sums) if sums.len == len => {
                 Self::start(file, sums, home, |db| ids::check_store(db, id))
             }
-            Found::Sums(sums) => Err(Unusable::new(wrong_length(sums.len, len))),
-            Found::Nothing | Found::Damaged(_) => {
-                let sums = Sums::scan(&*file).map_err(Unusable::new)?;
+            SumsFile::Sums(sums) => Err(Unusable::new(wrong_length(sums.len, len))),
+            SumsFile::Nothing | SumsFile::Damaged(_) => {
+                let sums = PageSums::scan(&*file).map_err(Unusable::new)?;
                 Self::start(file, sums, home, |db| check_all(db, id))
             }
         }
@@ -140,11 +140,11 @@ impl Ledger {
     pub(crate) fn inspect(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, Flaw> {
         let unusable = |e| Flaw::Unusable(Unusable::new(e));
         let file = vfs.open(&path_of(store)).map_err(unusable)?;
-        let now = Sums::scan(&*file).map_err(unusable)?;
-        let sealed = match Sums::read(&**vfs, store, id) {
-            Found::Sums(sums) => Some(sums),
-            Found::Nothing => None,
-            Found::Damaged(e) => return Err(Flaw::Damaged(e)),
+        let now = PageSums::scan(&*file).map_err(unusable)?;
+        let sealed = match PageSums::read(&**vfs, store, id) {
+            SumsFile::Sums(sums) => Some(sums),
+            SumsFile::Nothing => None,
+            SumsFile::Damaged(e) => return Err(Flaw::Damaged(e)),
         };
         if let Some(sums) = &sealed {
             compare(sums, &now).map_err(|d| Flaw::Damaged(d.into()))?;
@@ -167,22 +167,22 @@ impl Ledger {
         };
         let Some(file) = open(LEDGER)? else { return Ok(Stamp::None) };
         if let Some(sums) = open(SUMS)? {
-            return Ok(Stamp::Closed(file.len()?, Sums::scan(&*sums)?.pages));
+            return Ok(Stamp::Closed(file.len()?, PageSums::scan(&*sums)?.pages));
         }
-        Ok(Stamp::Left(file.len()?, Sums::scan(&*file)?.pages))
+        Ok(Stamp::Left(file.len()?, PageSums::scan(&*file)?.pages))
     }
 
     /// Whether `ledger.sums` is damaged, which no crash explains.
     pub(crate) fn inspect_sums(vfs: &dyn Vfs, store: &Path, id: Uuid) -> Result<(), StorageError> {
-        match Sums::read(vfs, store, id) {
-            Found::Damaged(e) => Err(e),
+        match PageSums::read(vfs, store, id) {
+            SumsFile::Damaged(e) => Err(e),
             _ => Ok(()),
         }
     }
 
     fn start(
         file: Box<dyn VfsRandom>,
-        sums: Sums,
+        sums: PageSums,
         home: Option<Home>,
         check: impl FnOnce(&mut Database) -> Result<(), Unusable>,
     ) -> Result<Ledger, Unusable> {
@@ -213,7 +213,7 @@ impl Ledger {
     /// nothing, and with another one they would call it damaged.
     pub(crate) fn remove(vfs: &Arc<dyn Vfs>, store: &Path) -> Result<(), StorageError> {
         let io = |e| StorageError::io(format!("replace {LEDGER}"), e);
-        Sums::remove(&**vfs, store).map_err(io)?;
+        PageSums::remove(&**vfs, store).map_err(io)?;
         match vfs.remove(&path_of(store)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(e)),
             _ => Ok(()),
@@ -264,7 +264,7 @@ fn wrong_length(expected: u64, found: u64) -> Damage {
 }
 
 /// Compares a ledger that was closed in order with what it was then.
-fn compare(sealed: &Sums, now: &Sums) -> Result<(), Damage> {
+fn compare(sealed: &PageSums, now: &PageSums) -> Result<(), Damage> {
     if sealed.len != now.len {
         return Err(wrong_length(sealed.len, now.len));
     }

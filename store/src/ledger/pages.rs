@@ -14,7 +14,7 @@
 //! - after the rename: the old name (nothing) or the new one; the file was flushed before, so it
 //!   is what the sums say
 
-use super::sums::{PAGE, Sums, sum};
+use super::sums::{PAGE, PageSums, sum};
 use crate::error::StorageError;
 use crate::vfs::{Vfs, VfsRandom};
 use std::io;
@@ -40,7 +40,7 @@ pub(super) struct Pages {
 
 #[derive(Debug)]
 struct State {
-    sums: Sums,
+    sums: PageSums,
     /// `ledger.sums` is gone, and the file may differ from what it said.
     changed: bool,
     unsynced: bool,
@@ -65,7 +65,7 @@ impl State {
 }
 
 impl Pages {
-    pub(super) fn new(file: Box<dyn VfsRandom>, sums: Sums, home: Option<Home>) -> Pages {
+    pub(super) fn new(file: Box<dyn VfsRandom>, sums: PageSums, home: Option<Home>) -> Pages {
         Pages {
             file,
             home,
@@ -94,7 +94,7 @@ impl Pages {
             return Ok(());
         }
         if let Some(home) = &self.home {
-            Sums::remove(&*home.vfs, &home.store)?;
+            PageSums::remove(&*home.vfs, &home.store)?;
         }
         state.changed = true;
         Ok(())

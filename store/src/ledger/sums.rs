@@ -38,15 +38,15 @@ const STEP: u64 = 1 << 20;
 
 /// Length and page sums of a ledger. Takes 8 bytes for every 4 KiB of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sums {
+pub(super) struct PageSums {
     pub len: u64,
     pub pages: Vec<u64>,
 }
 
 /// State of the file when it cannot be used.
 #[derive(Debug)]
-pub(super) enum Found {
-    Sums(Sums),
+pub(super) enum SumsFile {
+    Sums(PageSums),
     /// No file, or that of another store or version: nothing is known of the pages.
     Nothing,
     /// A file that no crash can leave.
@@ -66,9 +66,9 @@ pub(super) fn sum(page: &[u8]) -> u64 {
     }
 }
 
-impl Sums {
+impl PageSums {
     /// Sums of what a file holds now.
-    pub(super) fn scan(file: &dyn VfsRead) -> io::Result<Sums> {
+    pub(super) fn scan(file: &dyn VfsRead) -> io::Result<PageSums> {
         let len = file.len()?;
         let mut pages = Vec::with_capacity(len.div_ceil(PAGE) as usize);
         let mut buffer = vec![0; STEP.min(len) as usize];
@@ -80,7 +80,7 @@ impl Sums {
             pages.extend(part.chunks(PAGE as usize).map(sum));
             offset += n;
         }
-        Ok(Sums { len, pages })
+        Ok(PageSums { len, pages })
     }
 
     fn encode(&self, store: Uuid) -> Vec<u8> {
@@ -99,7 +99,7 @@ impl Sums {
     }
 
     /// `None`: sound, and not of this store or version.
-    fn decode(bytes: &[u8], store: Uuid) -> Result<Option<Sums>, Damage> {
+    fn decode(bytes: &[u8], store: Uuid) -> Result<Option<PageSums>, Damage> {
         let damage = |what: &str, expected: String, found: String| Damage::new(SUMS, what, expected, found);
         let (content, stored) = match bytes.split_last_chunk::<16>() {
             Some((content, digest)) if content.len() >= HEAD => (content, u128::from_le_bytes(*digest)),
@@ -123,19 +123,19 @@ impl Sums {
             return Err(damage("number of pages", len.div_ceil(PAGE).to_string(), found));
         }
         let pages = pages.as_chunks::<8>().0.iter().map(|p| u64::from_le_bytes(*p));
-        Ok(Some(Sums { len, pages: pages.collect() }))
+        Ok(Some(PageSums { len, pages: pages.collect() }))
     }
 
     /// Reads the file.
-    pub(super) fn read(vfs: &dyn Vfs, store: &Path, id: Uuid) -> Found {
+    pub(super) fn read(vfs: &dyn Vfs, store: &Path, id: Uuid) -> SumsFile {
         match vfs.read(&store.join(SUMS), LIMIT) {
             Ok(bytes) => match Self::decode(&bytes, id) {
-                Ok(Some(sums)) => Found::Sums(sums),
-                Ok(None) => Found::Nothing,
-                Err(damage) => Found::Damaged(damage.into()),
+                Ok(Some(sums)) => SumsFile::Sums(sums),
+                Ok(None) => SumsFile::Nothing,
+                Err(damage) => SumsFile::Damaged(damage.into()),
             },
-            Err(e) if e.kind() == ErrorKind::NotFound => Found::Nothing,
-            Err(e) => Found::Damaged(StorageError::io(format!("read {SUMS}"), e)),
+            Err(e) if e.kind() == ErrorKind::NotFound => SumsFile::Nothing,
+            Err(e) => SumsFile::Damaged(StorageError::io(format!("read {SUMS}"), e)),
         }
     }
 
@@ -163,17 +163,17 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_length_is_found() {
         let id = Uuid::from_u128(77);
-        let sums = Sums { len: 2 * PAGE + 1, pages: vec![1, 2, u64::MAX] };
+        let sums = PageSums { len: 2 * PAGE + 1, pages: vec![1, 2, u64::MAX] };
         let bytes = sums.encode(id);
-        assert_eq!(Sums::decode(&bytes, id).unwrap(), Some(sums));
-        assert_eq!(Sums::decode(&bytes, Uuid::from_u128(78)).unwrap(), None);
+        assert_eq!(PageSums::decode(&bytes, id).unwrap(), Some(sums));
+        assert_eq!(PageSums::decode(&bytes, Uuid::from_u128(78)).unwrap(), None);
         for i in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
             bad[i / 8] ^= 1 << (i % 8);
-            assert!(Sums::decode(&bad, id).is_err(), "bit {i}");
+            assert!(PageSums::decode(&bad, id).is_err(), "bit {i}");
         }
         for n in 0..bytes.len() {
-            assert!(Sums::decode(&bytes[..n], id).is_err(), "length {n}");
+            assert!(PageSums::decode(&bytes[..n], id).is_err(), "length {n}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Options and outcome of a deletion of rows.
 
-use crate::error::Changed;
+use crate::error::ConcurrentChange;
 use crate::manifest::DatasetPart;
 use crate::store::Snapshot;
 use gstore_core::Cancel;
@@ -31,7 +31,7 @@ impl DeleteOptions {
         &self,
         now: &'a Snapshot,
         seen: &DatasetPart,
-    ) -> Result<&'a Arc<DatasetPart>, Changed> {
+    ) -> Result<&'a Arc<DatasetPart>, ConcurrentChange> {
         let dataset = now.same_rows(seen)?;
         if let Some(asked) = &self.asked {
             now.is_still(asked)?;

@@ -219,10 +219,10 @@ fn views(base: &Snapshot, target: &Snapshot, change: &mut Change) -> Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AppendOptions, DeleteOptions, NewSample, Pushed, ViewOptions};
+    use crate::{AppendOptions, AppendOutcome, DeleteOptions, NewSample, ViewOptions};
     use gstore_core::{DatasetName, RowSet};
 
-    fn push(store: &Store, ids: &[&str]) -> Vec<Pushed> {
+    fn push(store: &Store, ids: &[&str]) -> Vec<AppendOutcome> {
         let name = DatasetName::try_from("pool").unwrap();
         let mut append = store.append(&name, vec![], AppendOptions::default()).unwrap();
         let sample = |id| NewSample { id, record: Some(b"{}".as_slice()), metadata: vec![] };
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(*now.live_rows(part).unwrap(), RowSet::from_rows([0, 1]));
         assert!(is_sound(&store));
         // Rows 2 and 3 were given out once.
-        assert_eq!(push(&store, &["a", "c"]), [Pushed::Unchanged(0), Pushed::Added(5)]);
+        assert_eq!(push(&store, &["a", "c"]), [AppendOutcome::Unchanged(0), AppendOutcome::Added(5)]);
         // And forth again.
         back(&store, 3).unwrap();
         let now = store.snapshot().unwrap();
@@ -279,7 +279,7 @@ mod tests {
         let seen = store.snapshot().unwrap();
         store.drop_dataset(seen.dataset("pool").unwrap(), "drop").unwrap();
         assert_eq!(back(&store, 1).unwrap().changes, ["dataset pool comes back, with 1 row"]);
-        assert_eq!(push(&store, &["a", "x"]), [Pushed::Unchanged(0), Pushed::Added(3)]);
+        assert_eq!(push(&store, &["a", "x"]), [AppendOutcome::Unchanged(0), AppendOutcome::Added(3)]);
         assert_eq!(back(&store, 0).unwrap().changes, ["dataset pool goes, with 2 rows"]);
         assert!(is_sound(&store));
     }

@@ -2,12 +2,12 @@
 
 use super::parts::{Inventory, best_dataset, list};
 use super::report::{Loss, LostKind};
-use super::{Work, feature};
+use super::{Repair, feature};
 use crate::error::{StorageError, VerifyError};
 use crate::layout::{Env, encoding_file, sample_file, sample_folder};
 use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FeaturePart, FileEntry};
 
-use crate::table::{Described, describe};
+use crate::table::{DescribedFile, describe};
 use crate::verify::data_uuid;
 use gstore_core::{Remedy, RowSet};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// A dataset part without its manifest. `rest`: what could be read of it. `None` if not
 /// even its name is known.
 pub(super) fn rebuild(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     inventory: &Inventory,
     number: u32,
     name: Option<&str>,
@@ -64,15 +64,15 @@ pub(super) fn rebuild(
 /// that say that they are its own. Its next row is raised above all that is known to have had a number.
 /// Returns whether something changed.
 pub(super) fn take_added(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     inventory: &Inventory,
     part: &mut DatasetPart,
     features: &[u32],
 ) -> Result<bool, VerifyError> {
     let before = (part.next_row, part.files.len());
     let found = samples(work.env, part.number)?;
-    let ours = |d: &Described| d.dataset.as_ref().is_some_and(|s| s.name == part.name);
-    let described: Vec<Described> = found.into_iter().filter(ours).collect();
+    let ours = |d: &DescribedFile| d.dataset.as_ref().is_some_and(|s| s.name == part.name);
+    let described: Vec<DescribedFile> = found.into_iter().filter(ours).collect();
     let versions = inventory.dataset(part.number).filter(|v| v.part.name == part.name);
     let ends = described.iter().map(|d| d.entry.end_row).chain(versions.map(|v| v.part.next_row));
     let end = ends.max().unwrap_or(0).max(feature::end_row(work, inventory, &part.name, features)?);
@@ -94,7 +94,7 @@ pub(super) fn take_added(
 }
 
 /// The files of a folder that say what they are.
-fn described(env: &Env, folder: &str) -> Result<Vec<Described>, VerifyError> {
+fn described(env: &Env, folder: &str) -> Result<Vec<DescribedFile>, VerifyError> {
     let mut out = Vec::new();
     for file in list(env, folder)? {
         let Some(uuid) = data_uuid(&file, "parquet") else { continue };
@@ -108,7 +108,7 @@ fn described(env: &Env, folder: &str) -> Result<Vec<Described>, VerifyError> {
     Ok(out)
 }
 
-fn samples(env: &Env, number: u32) -> Result<Vec<Described>, VerifyError> {
+fn samples(env: &Env, number: u32) -> Result<Vec<DescribedFile>, VerifyError> {
     described(env, &sample_folder(number))
 }
 
@@ -118,7 +118,7 @@ fn choose(
     env: &Env,
     number: u32,
     listed: Vec<FileEntry>,
-    found: Vec<Described>,
+    found: Vec<DescribedFile>,
 ) -> (Vec<FileEntry>, Vec<ColumnDef>) {
     let there = |f: &FileEntry| env.vfs().exists(&env.at(&sample_file(number, f.uuid))).unwrap_or(true);
     let created = |f: &FileEntry| found.iter().find(|d| d.entry.uuid == f.uuid).map_or(0, |d| d.created);
@@ -138,7 +138,7 @@ fn choose(
         }
     }
     files.sort_by_key(|f| f.first_row);
-    let mut chosen: Vec<&Described> =
+    let mut chosen: Vec<&DescribedFile> =
         found.iter().filter(|d| files.iter().any(|f| f.uuid == d.entry.uuid)).collect();
     chosen.sort_by_key(|d| d.entry.first_row);
     let columns = chosen.iter().flat_map(|d| d.columns.iter().cloned()).collect();
@@ -162,7 +162,7 @@ fn merge_column(columns: &mut Vec<ColumnDef>, new: ColumnDef) {
 }
 
 /// Takes up files of token counts that say that they belong to the dataset.
-fn encodings(work: &mut Work<'_>, part: &mut DatasetPart) -> Result<(), VerifyError> {
+fn encodings(work: &mut Repair<'_>, part: &mut DatasetPart) -> Result<(), VerifyError> {
     let mut unreadable = false;
     for folder in list(work.env, "encodings")? {
         let Ok(number) = folder.parse::<u32>() else { continue };
@@ -205,7 +205,7 @@ fn encodings(work: &mut Work<'_>, part: &mut DatasetPart) -> Result<(), VerifyEr
 
 /// Some file of token counts says neither whose it is nor of which rows: whatever is not
 /// counted may have been in it.
-fn report_uncounted(work: &mut Work<'_>, part: &DatasetPart) {
+fn report_uncounted(work: &mut Repair<'_>, part: &DatasetPart) {
     let counted = part.encodings.iter().fold(RowSet::new(), |rows, e| rows.union(&e.rows()));
     let rows = part.stored_rows().difference(&counted);
     if rows.is_empty() {
@@ -222,7 +222,7 @@ fn report_uncounted(work: &mut Work<'_>, part: &DatasetPart) {
 /// part, nor the file, which is gone too. A row with a vector was counted in the encoding of its
 /// feature, so the features know.
 pub(super) fn report_lost_counts(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     part: &DatasetPart,
     features: &[&FeaturePart],
     live: &RowSet,
@@ -256,7 +256,7 @@ pub(super) fn report_lost_counts(
 }
 
 /// Drops damaged files of token counts. Returns whether there were some.
-pub(super) fn drop_counts(work: &mut Work<'_>, part: &mut DatasetPart, live: &RowSet) -> bool {
+pub(super) fn drop_counts(work: &mut Repair<'_>, part: &mut DatasetPart, live: &RowSet) -> bool {
     let mut changed = false;
     for e in &mut part.encodings {
         let before = e.rows();

@@ -5,7 +5,7 @@ use gstore_core::RowSet;
 
 /// The dead rows of a dataset.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Dead {
+pub(super) struct DeadRows {
     pub deleted: RowSet,
     /// Those of them whose id a newer row has, or had.
     pub superseded: RowSet,
@@ -16,7 +16,7 @@ pub(super) struct Dead {
     pub unknown: bool,
 }
 
-impl Dead {
+impl DeadRows {
     pub(super) fn add(&mut self, entry: &TombstoneEntry, rows: &RowSet) {
         let set = if entry.purged { &mut self.purged } else { &mut self.deleted };
         *set = set.union(rows);

@@ -2,8 +2,8 @@
 //!
 //! A repair never undoes a delete by itself.
 
-use super::Work;
-use super::dead::Dead;
+use super::Repair;
+use super::dead::DeadRows;
 use super::parts::list;
 use super::report::{Loss, LostKind};
 use super::samples::table;
@@ -33,11 +33,11 @@ pub(super) enum Trust {
 
 /// Reads the bitmaps of a dataset, and those that it does not list if it may lack some.
 pub(super) fn collect(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     part: &mut DatasetPart,
     trust: Trust,
-) -> Result<Dead, VerifyError> {
-    let mut dead = Dead::default();
+) -> Result<DeadRows, VerifyError> {
+    let mut dead = DeadRows::default();
     let mut damaged = Vec::new();
     for entry in &part.tombstones {
         match read_bitmap(work.env, part, entry) {
@@ -107,7 +107,7 @@ pub(super) fn collect(
 
 /// The list of deleted ids of a dataset: what the part names, if that is sound and surely the last one, else
 /// the longest sound one of its folder. Lists only get shorter where ids are added again.
-pub(super) fn ids(work: &mut Work<'_>, part: &mut DatasetPart, trust: Trust) -> Result<(), VerifyError> {
+pub(super) fn ids(work: &mut Repair<'_>, part: &mut DatasetPart, trust: Trust) -> Result<(), VerifyError> {
     let name = part.deleted_ids.as_ref().map(|l| deleted_ids_file(part.number, l.uuid));
     let is_bad = name.as_ref().is_some_and(|n| work.is_bad(n));
     if trust == Trust::All && !is_bad {
@@ -153,10 +153,10 @@ fn sound_bytes(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Option<
 ///
 /// Not those that are `lost`: what such a file says now is not what it said.
 fn unlisted(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     part: &DatasetPart,
     lost: &[Uuid],
-    dead: &mut Dead,
+    dead: &mut DeadRows,
 ) -> Result<(), VerifyError> {
     let folder = tombstone_folder(part.number);
     for name in list(work.env, &folder)? {
@@ -187,7 +187,7 @@ fn unlisted(
 }
 
 /// Purged rows by the sample files: their ids are empty. `None` if some file cannot be read.
-fn shells(work: &Work<'_>, part: &DatasetPart) -> Result<Option<RowSet>, VerifyError> {
+fn shells(work: &Repair<'_>, part: &DatasetPart) -> Result<Option<RowSet>, VerifyError> {
     let mut all = RowSet::new();
     for entry in &part.files {
         match empty_ids(work.env, part, entry) {
@@ -225,7 +225,11 @@ fn each_id(
 
 /// An id may have been used again after its row was deleted: of two live rows with the same id the
 /// older one stays deleted.
-fn bury_older_twins(work: &mut Work<'_>, part: &DatasetPart, dead: &mut Dead) -> Result<(), VerifyError> {
+fn bury_older_twins(
+    work: &mut Repair<'_>,
+    part: &DatasetPart,
+    dead: &mut DeadRows,
+) -> Result<(), VerifyError> {
     let live = dead.live(part);
     let mut seen: HashMap<Digest, u64> = HashMap::new();
     let mut older = RowSet::new();

@@ -1,6 +1,6 @@
 //! Repair of features: damaged segments are replaced by sound rows of them and of other segments.
 
-use super::Work;
+use super::Repair;
 use super::parts::{Inventory, list};
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError, is_medium};
@@ -8,7 +8,9 @@ use crate::job::attached;
 use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
 use crate::rewrite::rows_of;
-use crate::segment::{BlockBuffer, FileId, Opened, Salvaged, SegmentFile, SegmentWriter, Shape, salvage};
+use crate::segment::{
+    BlockBuffer, FileId, OpenedSegment, SalvagedSegment, SegmentFile, SegmentWriter, Shape, salvage,
+};
 
 use crate::verify::data_uuid;
 use gstore_core::{FeatureAttrs, FeatureDesc, Remedy, RowSet, many};
@@ -16,7 +18,11 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 /// Replaces the damaged segments of a feature. `live`: the live rows of its dataset.
-pub(super) fn repair(work: &mut Work<'_>, part: &mut FeaturePart, live: &RowSet) -> Result<(), VerifyError> {
+pub(super) fn repair(
+    work: &mut Repair<'_>,
+    part: &mut FeaturePart,
+    live: &RowSet,
+) -> Result<(), VerifyError> {
     let shape = Shape::new(&part.desc, &part.attrs);
     let mut covered = RowSet::new();
     let mut kept = Vec::new();
@@ -84,7 +90,7 @@ fn loss(part: &FeaturePart, rows: &RowSet, count: u64) -> Loss {
 }
 
 /// Rows that a damaged segment had and that were not saved; ranges with gaps are given whole.
-fn missing(work: &Work<'_>, part: &FeaturePart, entry: &SegmentEntry, saved: &RowSet) -> RowSet {
+fn missing(work: &Repair<'_>, part: &FeaturePart, entry: &SegmentEntry, saved: &RowSet) -> RowSet {
     if saved.len() >= entry.rows {
         return RowSet::new();
     }
@@ -103,11 +109,11 @@ fn missing(work: &Work<'_>, part: &FeaturePart, entry: &SegmentEntry, saved: &Ro
 
 /// Lost rows that segments have which the part does not list: inputs of a compaction, for example.
 fn from_others(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     part: &FeaturePart,
     shape: &Shape,
     lost: &RowSet,
-) -> Result<Vec<(Salvaged, RowSet)>, VerifyError> {
+) -> Result<Vec<(SalvagedSegment, RowSet)>, VerifyError> {
     let mut out = Vec::new();
     let mut lost = lost.clone();
     for (uuid, name) in segments(work, part.number)? {
@@ -132,14 +138,14 @@ fn from_others(
 }
 
 /// The segments in the folder of a feature.
-fn all_segments(work: &Work<'_>, number: u32) -> Result<Vec<(Uuid, String)>, VerifyError> {
+fn all_segments(work: &Repair<'_>, number: u32) -> Result<Vec<(Uuid, String)>, VerifyError> {
     let folder = format!("segments/{number}");
     let names = list(work.env, &folder)?.into_iter();
     Ok(names.filter_map(|n| Some((data_uuid(&n, "arrow")?, format!("{folder}/{n}")))).collect())
 }
 
 /// Those that no interrupted job claims.
-fn segments(work: &Work<'_>, number: u32) -> Result<Vec<(Uuid, String)>, VerifyError> {
+fn segments(work: &Repair<'_>, number: u32) -> Result<Vec<(Uuid, String)>, VerifyError> {
     let mut all = all_segments(work, number)?;
     all.retain(|(_, name)| !work.claimed.contains(name));
     Ok(all)
@@ -147,9 +153,9 @@ fn segments(work: &Work<'_>, number: u32) -> Result<Vec<(Uuid, String)>, VerifyE
 
 /// Writes some sound rows into a new segment, bit for bit.
 fn rewrite(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     part: &FeaturePart,
-    from: &Salvaged,
+    from: &SalvagedSegment,
     rows: &RowSet,
 ) -> Result<Option<SegmentEntry>, VerifyError> {
     if rows.is_empty() || work.options.dry_run {
@@ -174,7 +180,7 @@ struct Candidate {
 }
 
 /// Sound segments that have no row in common.
-struct Chosen {
+struct DisjointSegments {
     segments: Vec<SegmentEntry>,
     /// Their rows.
     covered: RowSet,
@@ -182,7 +188,7 @@ struct Chosen {
     rest: Vec<(Uuid, String)>,
 }
 
-impl Chosen {
+impl DisjointSegments {
     /// Those with the most live rows. Of two with the same live rows the one with fewer deleted ones: it was written
     /// after a purge.
     fn of(number: u32, mut sound: Vec<Candidate>, live: &RowSet) -> Self {
@@ -206,7 +212,7 @@ impl Chosen {
 /// A feature part by the footers of the segments in its folder. `None`, with a word in the report, if
 /// nothing says what it was.
 pub(super) fn rebuild(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     inventory: &Inventory,
     number: u32,
     name: Option<&str>,
@@ -240,7 +246,7 @@ pub(super) fn rebuild(
     let same = |c: &Candidate| c.desc == part.desc && c.attrs.groups == part.attrs.groups;
     let (own, others): (Vec<Candidate>, Vec<Candidate>) = all.into_iter().partition(same);
     let (sound, hurt): (Vec<Candidate>, Vec<Candidate>) = own.into_iter().partition(|c| c.sound);
-    let Chosen { segments, mut covered, mut rest } = Chosen::of(number, sound, &live);
+    let DisjointSegments { segments, mut covered, mut rest } = DisjointSegments::of(number, sound, &live);
     part.segments = segments;
     let whole = part.segments.len() as u64;
     rest.extend(hurt.iter().map(|c| (c.entry.uuid, segment_file(number, c.entry.uuid))));
@@ -298,7 +304,7 @@ fn described<'a, V: Iterator<Item = &'a FeaturePart>>(
 
 /// One past the last row that segments of a dataset have in the folders of these features.
 pub(super) fn end_row(
-    work: &Work<'_>,
+    work: &Repair<'_>,
     inventory: &Inventory,
     dataset: &str,
     features: &[u32],
@@ -320,11 +326,11 @@ pub(super) fn end_row(
 }
 
 /// A segment's own metadata, and whether all of it is sound.
-fn candidate(work: &Work<'_>, uuid: Uuid, name: &str) -> Result<Option<Candidate>, VerifyError> {
+fn candidate(work: &Repair<'_>, uuid: Uuid, name: &str) -> Result<Option<Candidate>, VerifyError> {
     let path = work.env.at(name);
     let id = FileId { path: &path, name: name.to_owned() };
     let opened = SegmentFile::open_unlisted(work.env.shared_vfs(), id, uuid);
-    let Opened { file, entry, desc, attrs } = match opened {
+    let OpenedSegment { file, entry, desc, attrs } = match opened {
         Ok(opened) => opened,
         Err(StorageError::Damaged(_)) => return Ok(None),
         Err(StorageError::Io { source, .. }) if is_medium(&source) => return Ok(None),

@@ -2,10 +2,10 @@
 
 use super::base::Base;
 use super::history;
-use super::publish::{self, Outcome};
+use super::publish::{self, RepairedSnapshot};
 use super::report::{Loss, LostKind, RepairReport};
 use super::take::{Ensembles, Features, Runs};
-use super::work::{DatasetWork, Work};
+use super::work::{DatasetWork, Repair};
 use crate::error::{StorageError, VerifyError};
 use crate::layout::Env;
 use crate::layout::names::INDEXES;
@@ -23,7 +23,7 @@ pub(super) struct Repaired {
 }
 
 /// The artifacts that can be read, with all of their files. Nothing tells what was in the others.
-fn sound_artifacts(base: &Base, work: &mut Work<'_>) -> Vec<PartLink> {
+fn sound_artifacts(base: &Base, work: &mut Repair<'_>) -> Vec<PartLink> {
     let mut sound = Vec::new();
     for link in &base.root.artifacts {
         let read = work.env.manifests().read::<ArtifactPart>(&link.link);
@@ -43,7 +43,7 @@ fn sound_artifacts(base: &Base, work: &mut Work<'_>) -> Vec<PartLink> {
 pub(super) fn finish(
     base: &Base,
     catalog: &Catalog,
-    mut work: Work<'_>,
+    mut work: Repair<'_>,
     repaired: Repaired,
 ) -> Result<RepairReport, VerifyError> {
     let Repaired { datasets, runs, ensembles, features } = repaired;
@@ -85,7 +85,7 @@ pub(super) fn finish(
             "" => "repair",
             given => given,
         };
-        let outcome = Outcome {
+        let outcome = RepairedSnapshot {
             datasets: datasets.into_iter().map(|d| (d.part, d.link)).collect(),
             runs,
             ensembles,
@@ -112,7 +112,7 @@ pub(super) fn finish(
 }
 
 /// Damaged indexes. They go: who looks for one finds none, and builds it.
-fn damaged_indexes(work: &mut Work<'_>) -> Vec<String> {
+fn damaged_indexes(work: &mut Repair<'_>) -> Vec<String> {
     let is_index = |f: &&String| f.strip_prefix(INDEXES).is_some_and(|rest| rest.starts_with('/'));
     let mut damaged: Vec<String> = work.bad.iter().filter(is_index).cloned().collect();
     damaged.sort();
@@ -123,7 +123,7 @@ fn damaged_indexes(work: &mut Work<'_>) -> Vec<String> {
     damaged
 }
 
-fn remove_indexes(work: &Work<'_>, damaged: &[String]) -> Result<(), VerifyError> {
+fn remove_indexes(work: &Repair<'_>, damaged: &[String]) -> Result<(), VerifyError> {
     for file in damaged {
         match work.env.vfs().remove(&work.env.at(file)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -136,7 +136,7 @@ fn remove_indexes(work: &Work<'_>, damaged: &[String]) -> Result<(), VerifyError
 }
 
 /// The next writer rebuilds it from the samples.
-fn remove_ledger(work: &mut Work<'_>) -> Result<(), VerifyError> {
+fn remove_ledger(work: &mut Repair<'_>) -> Result<(), VerifyError> {
     Ledger::remove(&work.env.shared_vfs(), work.env.path())?;
     if work.ledger_bad {
         work.report.rebuilt("ledger.redb", "the samples, by the next writer");

@@ -1,6 +1,6 @@
 //! Intact older snapshots.
 
-use super::Work;
+use super::Repair;
 use super::base::Base;
 use super::report::{Loss, LostKind, RepairReport};
 use crate::manifest::Tag;
@@ -11,7 +11,7 @@ use gstore_core::{RowSet, many};
 ///
 /// A snapshot is complete if its manifests and all of its data files are. The history ends above the
 /// newest one that is not.
-pub(super) fn keep(base: &Base, catalog: &Catalog, work: &mut Work<'_>) -> (u64, Vec<Tag>) {
+pub(super) fn keep(base: &Base, catalog: &Catalog, work: &mut Repair<'_>) -> (u64, Vec<Tag>) {
     let broken = catalog.touched(&work.bad);
     let is_broken = |number: u64, tag: Option<&str>| broken.contains(&(number, tag.map(str::to_owned)));
     let mut oldest = base.root.oldest;

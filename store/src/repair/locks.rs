@@ -14,15 +14,15 @@ const WORK: [&str; 4] = ["job-", "compact-", index::PREFIX, artifacts::PREFIX];
 
 /// Held while a store is repaired.
 #[derive(Debug)]
-pub(super) struct Alone {
+pub(super) struct RepairLocks {
     #[allow(dead_code)]
     locks: Vec<Box<dyn VfsLock>>,
     #[allow(dead_code)]
     writer: WriterLock,
 }
 
-impl Alone {
-    pub(super) fn take(store: &Store) -> Result<Alone, VerifyError> {
+impl RepairLocks {
+    pub(super) fn take(store: &Store) -> Result<RepairLocks, VerifyError> {
         let env = store.env();
         let busy = |what: String| VerifyError::Busy(what);
         let attempt = |name: &str| -> Result<Option<Box<dyn VfsLock>>, StorageError> {
@@ -43,6 +43,6 @@ impl Alone {
                 return Err(busy(format!("a process works in tmp/{folder}")));
             }
         }
-        Ok(Alone { locks, writer })
+        Ok(RepairLocks { locks, writer })
     }
 }

@@ -30,15 +30,15 @@ mod samples;
 mod take;
 mod work;
 
-pub use report::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
+pub use report::{Loss, LostKind, RebuiltObject, RepairOptions, RepairReport};
 
 use crate::error::VerifyError;
 use crate::manifest::{FeaturePart, Stripe};
 use crate::store::Store;
-use crate::verify::{Found, Tally, VerifyProgress, check_files, check_ledger, read_catalog, walk_catalog};
+use crate::verify::{PartFile, Tally, VerifyProgress, check_files, check_ledger, read_catalog, walk_catalog};
 use crate::vfs::{OsVfs, Vfs};
 use base::Base;
-use dead::Dead;
+use dead::DeadRows;
 use deletes::Trust;
 use files::Files;
 use finish::{Repaired, finish};
@@ -47,7 +47,7 @@ use parts::Inventory;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
-use work::{DatasetWork, Work};
+use work::{DatasetWork, Repair};
 
 impl Store {
     /// Repairs a store that may be too damaged to be opened. Needs it for itself: a writer or a
@@ -73,10 +73,10 @@ impl Store {
         let store = Store::unopened(vfs, path);
         base::check(&store)?;
         let ledger_bad = !options.dry_run && ledger_is_bad(&store);
-        let _alone = if options.dry_run { None } else { Some(locks::Alone::take(&store)?) };
+        let _alone = if options.dry_run { None } else { Some(locks::RepairLocks::take(&store)?) };
         let mut report = RepairReport { dry_run: options.dry_run, ..RepairReport::default() };
         let base = base::find(&store, &mut report)?;
-        let work = Work {
+        let work = Repair {
             env: store.env(),
             options: &options,
             store_id: base.root.store,
@@ -106,7 +106,7 @@ fn ledger_is_bad(store: &Store) -> bool {
 fn repair(
     store: &Store,
     base: &Base,
-    mut work: Work<'_>,
+    mut work: Repair<'_>,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<RepairReport, VerifyError> {
     let mut tally = Tally::new(progress, None);
@@ -123,7 +123,7 @@ fn repair(
     let current = datasets.iter().map(|d| {
         // One that was rebuilt has no file yet.
         let file = d.link.as_ref().map_or_else(String::new, |l| l.link.file.clone());
-        Found { file, part: d.part.clone(), whole: true }
+        PartFile { file, part: d.part.clone(), whole: true }
     });
     catalog.datasets = current.chain(catalog.datasets).collect();
     check_files(store, &catalog, &mut tally);
@@ -185,7 +185,7 @@ fn refuse(tally: &Tally<'_>) -> Result<(), VerifyError> {
     }
 }
 
-fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Result<(), VerifyError> {
+fn repair_dataset(work: &mut Repair<'_>, base: &Base, d: &mut DatasetWork) -> Result<(), VerifyError> {
     let before = d.part.clone();
     let trust = match (d.rebuilt, base.certain) {
         (true, _) => Trust::Rebuilt,
@@ -207,7 +207,7 @@ fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Resu
         let names = before.tombstones.iter().map(|t| crate::layout::tombstone_file(before.number, t.uuid));
         work.handled.extend(names);
         if !work.options.dry_run {
-            let Dead { deleted, superseded, purged, .. } = &d.dead;
+            let DeadRows { deleted, superseded, purged, .. } = &d.dead;
             let listed = d.part.clone();
             crate::tombstones::set_dead(work.env, &mut d.part, deleted, superseded, purged)?;
             work.files.placed(crate::tombstones::new_files(&listed, &d.part));

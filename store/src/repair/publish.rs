@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the repaired snapshot consists of. Parts that did not change keep their links.
-pub(super) struct Outcome {
+pub(super) struct RepairedSnapshot {
     pub datasets: Vec<(DatasetPart, Option<PartLink>)>,
     pub runs: Vec<(RunPart, Option<PartLink>)>,
     pub ensembles: Vec<(EnsemblePart, Option<PartLink>)>,
@@ -28,7 +28,7 @@ pub(super) struct Outcome {
     pub changes: Vec<String>,
 }
 
-impl Outcome {
+impl RepairedSnapshot {
     /// The next row of each dataset, as a root has it.
     fn next_rows(&self) -> BTreeMap<u32, u64> {
         self.datasets.iter().map(|(part, _)| (part.number, part.next_row)).collect()
@@ -39,7 +39,7 @@ impl Outcome {
 const DAMAGED: &str = "CURRENT.damaged";
 
 /// Publishes it. Any error but [`VerifyError::Commit`] means that `CURRENT` does not name it.
-pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(), VerifyError> {
+pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: RepairedSnapshot) -> Result<(), VerifyError> {
     let next_rows = outcome.next_rows();
     env.vfs().create_dir(&env.at("manifests")).map_err(Env::io("make the folder", "manifests"))?;
     let mut root = Root {

@@ -18,7 +18,7 @@ pub struct RepairOptions {
 /// A rebuilt object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Rebuilt {
+pub struct RebuiltObject {
     /// `CURRENT`, `dataset pool`, `segments/3/6f1c.arrow of feature pool/x`, ...
     pub what: String,
     /// From what.
@@ -102,7 +102,7 @@ pub struct RepairReport {
     /// What is wrong, as `verify` says it.
     pub problems: Vec<Problem>,
     /// Rebuilt objects.
-    pub rebuilt: Vec<Rebuilt>,
+    pub rebuilt: Vec<RebuiltObject>,
     /// What is gone, and how to get it back.
     pub lost: Vec<Loss>,
     /// What is still damaged, and what can be done about it.
@@ -121,6 +121,6 @@ impl RepairReport {
     }
 
     pub(super) fn rebuilt(&mut self, what: impl Into<String>, from: impl Into<String>) {
-        self.rebuilt.push(Rebuilt { what: what.into(), from: from.into() });
+        self.rebuilt.push(RebuiltObject { what: what.into(), from: from.into() });
     }
 }

@@ -1,7 +1,7 @@
 //! Repair of sample files: readable rows are saved into a new file, the others become purged rows.
 
-use super::Work;
-use super::dead::Dead;
+use super::Repair;
+use super::dead::DeadRows;
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError, WriteError, is_medium};
 use crate::layout::names::LEDGER;
@@ -10,7 +10,7 @@ use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::sample_properties;
 
-use crate::table::{About, TableFile, TableWriter};
+use crate::table::{TableFile, TableMetadata, TableWriter};
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array, new_null_array};
 use arrow_schema::SchemaRef;
 use gstore_core::{Remedy, RowSet, many};
@@ -30,9 +30,9 @@ pub(super) fn table(env: &Env, part: &DatasetPart, entry: &FileEntry) -> TableFi
 
 /// Replaces the damaged sample files of a dataset. `dead` gains the rows that are lost inside a file.
 pub(super) fn repair(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     part: &mut DatasetPart,
-    dead: &mut Dead,
+    dead: &mut DeadRows,
 ) -> Result<(), VerifyError> {
     let live = dead.live(part);
     let mut lost = RowSet::new();
@@ -99,7 +99,7 @@ pub(super) fn repair(
 }
 
 /// Rows that no file has, `from` the first one of which it is not known what they were.
-pub(super) fn report_gaps(work: &mut Work<'_>, part: &DatasetPart, from: u64) {
+pub(super) fn report_gaps(work: &mut Repair<'_>, part: &DatasetPart, from: u64) {
     let mut gaps = RowSet::from_range(from.min(part.next_row)..part.next_row).difference(&part.stored_rows());
     let of = format!("dataset {}", part.name);
     for loss in work.report.lost.iter().filter(|l| l.kind == LostKind::Samples && l.rows.of == of) {
@@ -109,7 +109,7 @@ pub(super) fn report_gaps(work: &mut Work<'_>, part: &DatasetPart, from: u64) {
     report(work, part, &gaps, &remedy);
 }
 
-fn report(work: &mut Work<'_>, part: &DatasetPart, lost: &RowSet, remedy: &str) {
+fn report(work: &mut Repair<'_>, part: &DatasetPart, lost: &RowSet, remedy: &str) {
     if lost.is_empty() {
         return;
     }
@@ -122,7 +122,7 @@ fn report(work: &mut Work<'_>, part: &DatasetPart, lost: &RowSet, remedy: &str) 
 }
 
 /// Entries of lost rows in the ledger. Derived data, but all that is left.
-fn ids(work: &Work<'_>, part: &DatasetPart, lost: &RowSet) -> Vec<String> {
+fn ids(work: &Repair<'_>, part: &DatasetPart, lost: &RowSet) -> Vec<String> {
     let vfs = work.env.shared_vfs();
     if work.ledger_bad || !vfs.exists(&work.env.at(LEDGER)).unwrap_or(false) {
         return Vec::new();
@@ -205,7 +205,7 @@ fn read(
 
 /// Writes a dense file of the rows of `span`; those that were not saved are shells.
 fn rewrite(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     part: &DatasetPart,
     file: &TableFile,
     span: Range<u64>,
@@ -219,7 +219,7 @@ fn rewrite(
         TableWriter::create(vfs, &path, uuid, span.start, Arc::clone(&schema), sample_properties())?;
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
     let columns: Vec<_> = part.columns.iter().filter(|c| names.contains(&c.name.as_str())).cloned().collect();
-    writer.describe(About::samples(part, &columns));
+    writer.describe(TableMetadata::samples(part, &columns));
     let mut next = span.start;
     for range in saved.within(span.clone()) {
         shells(&mut writer, &schema, next..range.start)?;

@@ -1,10 +1,10 @@
 //! Parts that the repaired snapshot takes over from its base, or from older parts where that is damaged.
 
 use super::base::Base;
-use super::dead::Dead;
+use super::dead::DeadRows;
 use super::parts::{self, Inventory, list};
 use super::report::{Loss, LostKind};
-use super::work::{DatasetWork, Work};
+use super::work::{DatasetWork, Repair};
 use super::{dataset, feature, jobs, live_rows};
 use crate::error::VerifyError;
 use crate::layout::Env;
@@ -17,7 +17,7 @@ use std::collections::HashSet;
 /// of those is damaged, the command tells whose snapshot it is. A job without a command has published: its
 /// folder was being removed.
 pub(super) fn claimed(
-    work: &Work<'_>,
+    work: &Repair<'_>,
     base: &Base,
     catalog: &Catalog,
 ) -> Result<HashSet<String>, VerifyError> {
@@ -35,7 +35,7 @@ pub(super) fn claimed(
 
 /// The datasets of the base; those whose manifest is lost are put together again.
 pub(super) fn datasets(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     base: &Base,
     catalog: &Catalog,
     inventory: &Inventory,
@@ -63,7 +63,7 @@ pub(super) fn datasets(
                 link = None;
             }
         }
-        out.push(DatasetWork { part, rebuilt: link.is_none(), link, gaps_from, dead: Dead::default() });
+        out.push(DatasetWork { part, rebuilt: link.is_none(), link, gaps_from, dead: DeadRows::default() });
     }
     if !base.certain {
         for number in new_folders(work.env, "samples", base.limits.dataset)? {
@@ -73,7 +73,7 @@ pub(super) fn datasets(
             let Some(mut part) = dataset::rebuild(work, inventory, number, None, None)? else { continue };
             if out.iter().all(|d: &DatasetWork| d.part.name != part.name) {
                 dataset::take_added(work, inventory, &mut part, &features)?;
-                let (dead, gaps_from) = (Dead::default(), Some(0));
+                let (dead, gaps_from) = (DeadRows::default(), Some(0));
                 out.push(DatasetWork { part, link: None, rebuilt: true, gaps_from, dead });
             }
         }
@@ -98,7 +98,7 @@ pub(super) type LostFeatures = Vec<(u32, Option<String>)>;
 
 /// The runs of the base, and the features whose manifest is lost: number and name.
 pub(super) fn others(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     base: &Base,
     catalog: &Catalog,
     inventory: &Inventory,
@@ -138,7 +138,7 @@ pub(super) fn others(
 /// The ensembles of the base. One whose manifest is lost comes back as an older version had it; members that
 /// came later are lost with their losses.
 pub(super) fn ensembles(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     base: &Base,
     catalog: &Catalog,
     inventory: &Inventory,
@@ -169,7 +169,7 @@ pub(super) type Features = Vec<(FeaturePart, Option<PartLink>)>;
 
 /// The features of the base, without the segments that are damaged.
 pub(super) fn features(
-    work: &mut Work<'_>,
+    work: &mut Repair<'_>,
     base: &Base,
     catalog: &Catalog,
     datasets: &[DatasetWork],

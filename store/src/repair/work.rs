@@ -1,6 +1,6 @@
 //! State of a repair: what it knows and has done so far.
 
-use super::dead::Dead;
+use super::dead::DeadRows;
 use super::files::Files;
 use super::report::{RepairOptions, RepairReport};
 use crate::layout::Env;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// A repair under way.
-pub(super) struct Work<'a> {
+pub(super) struct Repair<'a> {
     pub env: &'a Arc<Env>,
     pub options: &'a RepairOptions,
     pub store_id: Uuid,
@@ -25,7 +25,7 @@ pub(super) struct Work<'a> {
     pub claimed: HashSet<String>,
 }
 
-impl Work<'_> {
+impl Repair<'_> {
     pub fn is_bad(&self, file: &str) -> bool {
         self.bad.contains(file)
     }
@@ -39,5 +39,5 @@ pub(super) struct DatasetWork {
     pub rebuilt: bool,
     /// Of rows from here on that no file has it is not known what they were.
     pub gaps_from: Option<u64>,
-    pub dead: Dead,
+    pub dead: DeadRows,
 }

@@ -6,7 +6,7 @@ use crate::layout::{Env, sample_file};
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::{SampleReader, sample_properties, schema};
 
-use crate::table::{About, TableFile, TableWriter};
+use crate::table::{TableFile, TableMetadata, TableWriter};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt64Array, new_null_array};
@@ -90,7 +90,7 @@ fn copy(
 struct Target<'a> {
     folder: &'a WorkFolder,
     schema: SchemaRef,
-    about: About,
+    about: TableMetadata,
     file_bytes: u64,
     writer: Option<(TableWriter, Uuid)>,
     /// The row that must come next in the open file.
@@ -100,7 +100,7 @@ struct Target<'a> {
 
 impl<'a> Target<'a> {
     fn new(folder: &'a WorkFolder, part: &DatasetPart, file_bytes: u64) -> Self {
-        let about = About::samples(part, &part.columns);
+        let about = TableMetadata::samples(part, &part.columns);
         Target {
             folder,
             schema: schema(&part.columns),

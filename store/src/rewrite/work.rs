@@ -32,7 +32,7 @@ pub(crate) fn lock_compact(env: &Env) -> Result<Option<Box<dyn VfsLock>>, Storag
 }
 
 /// A file of the folder and its place in the store.
-pub(crate) struct Placed {
+pub(crate) struct FileMove {
     pub from: String,
     pub to: String,
 }
@@ -71,7 +71,7 @@ impl WorkFolder {
 
     /// Moves files to their places (names in the store) and flushes the folders there. After an error none is
     /// there, as far as that is possible. The caller holds the writer lock.
-    pub(crate) fn place(&self, files: &[Placed]) -> Result<(), StorageError> {
+    pub(crate) fn place(&self, files: &[FileMove]) -> Result<(), StorageError> {
         let placed = self.move_all(files);
         if placed.is_err() {
             self.unplace(files);
@@ -79,7 +79,7 @@ impl WorkFolder {
         placed
     }
 
-    fn move_all(&self, files: &[Placed]) -> Result<(), StorageError> {
+    fn move_all(&self, files: &[FileMove]) -> Result<(), StorageError> {
         let folder_of = |name: &str| name.rsplit_once('/').map_or_else(String::new, |(f, _)| f.to_owned());
         let folders: BTreeSet<String> = files.iter().map(|f| folder_of(&f.to)).collect();
         for folder in &folders {
@@ -92,7 +92,7 @@ impl WorkFolder {
     }
 
     /// Removes files from their places: nothing refers to them.
-    pub(crate) fn unplace(&self, files: &[Placed]) {
+    pub(crate) fn unplace(&self, files: &[FileMove]) {
         for file in files {
             let _ = self.env.vfs().remove(&self.env.at(&file.to));
         }

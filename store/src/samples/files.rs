@@ -5,7 +5,7 @@ use super::value::{MetaValue, NewSample};
 use crate::error::{AppendError, StorageError, WriteError};
 use crate::layout::{Env, sample_file, sample_folder};
 use crate::manifest::{ColumnDef, DatasetPart, FileEntry};
-use crate::table::{About, TableWriter, properties};
+use crate::table::{TableMetadata, TableWriter, properties};
 use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt64Builder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
@@ -30,16 +30,16 @@ pub(crate) struct SampleFiles {
     env: Arc<Env>,
     folder: String,
     schema: SchemaRef,
-    about: About,
+    about: TableMetadata,
     done: Vec<(PathBuf, FileEntry)>,
     writer: Option<TableWriter>,
-    waiting: Waiting,
+    waiting: PendingRows,
     /// A write failed: what the files hold is unknown.
     poisoned: bool,
 }
 
 /// Rows that were not written yet.
-struct Waiting {
+struct PendingRows {
     first: u64,
     row: UInt64Builder,
     id: StringBuilder,
@@ -49,9 +49,9 @@ struct Waiting {
     bytes: usize,
 }
 
-impl Waiting {
+impl PendingRows {
     fn new(columns: &[ColumnDef]) -> Self {
-        Waiting {
+        PendingRows {
             first: 0,
             row: UInt64Builder::new(),
             id: StringBuilder::new(),
@@ -69,10 +69,10 @@ impl SampleFiles {
             env: Arc::clone(env),
             folder: format!("{TMP}{}", Uuid::new_v4()),
             schema: schema(&part.columns),
-            about: About::samples(part, &part.columns),
+            about: TableMetadata::samples(part, &part.columns),
             done: Vec::new(),
             writer: None,
-            waiting: Waiting::new(&part.columns),
+            waiting: PendingRows::new(&part.columns),
             poisoned: false,
         }
     }

@@ -8,7 +8,7 @@
 //! - a segment without this is read as before: what is absent bounds nothing
 
 use super::block::{Block, Values};
-use super::layout::{Problem, problem};
+use super::layout::{Mismatch, problem};
 use super::quantize::group_of;
 use gstore_core::RowFlags;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ impl BlockBounds {
     }
 
     /// Says what is wrong with the bounds of a footer, of blocks of as many vectors, if anything is.
-    pub(super) fn check_all(all: &[BlockBounds], vectors: &[usize], groups: usize) -> Result<(), Problem> {
+    pub(super) fn check_all(all: &[BlockBounds], vectors: &[usize], groups: usize) -> Result<(), Mismatch> {
         if all.len() != vectors.len() {
             return problem("bounds of the footer", vectors.len(), all.len());
         }
@@ -75,7 +75,7 @@ impl BlockBounds {
     }
 
     /// Whether a verified block keeps them.
-    pub(super) fn check(&self, block: &Block<'_>) -> Result<(), Problem> {
+    pub(super) fn check(&self, block: &Block<'_>) -> Result<(), Mismatch> {
         let flagged =
             block.flags.iter().filter(|f| RowFlags::from_bits(**f).intersects(EXCLUDED)).count() as u64;
         if flagged != self.0 {

@@ -6,7 +6,7 @@ use super::feature::{Checks, FeatureReader};
 use super::file::{SegmentBlock, SegmentFile, lost};
 use super::layout::BlockLayout;
 use super::refs::BlockRef;
-use crate::ahead::{NEAR_SMALL, Wants};
+use crate::ahead::{NEAR_SMALL, SpanRequests};
 use crate::error::{Damage, ReadError, StorageError};
 use crate::vfs::VfsRead;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 const SHARE: usize = 8;
 
 /// How some rows of a block are read.
-enum Way {
+enum ReadMethod {
     /// From the map, where they lie.
     Map,
     /// One by one, each verified by its check.
@@ -42,16 +42,16 @@ impl FeatureReader {
     ) -> Result<Block<'a>, ReadError> {
         let (segment, own) = self.own_block(block)?;
         match self.way((segment, own), block, rows) {
-            Way::Singly => {
+            ReadMethod::Singly => {
                 own.singles.fetch_add(count(rows), Ordering::Relaxed);
                 Ok(segment.few(own, rows, scratch)?)
             }
-            Way::Map | Way::Whole => self.read_block(block, scratch),
+            ReadMethod::Map | ReadMethod::Whole => self.read_block(block, scratch),
         }
     }
 
     /// Adds what reading a block takes from disk.
-    pub fn want<'a>(&'a self, block: BlockRef, wants: &mut Wants<'a>) {
+    pub fn want<'a>(&'a self, block: BlockRef, wants: &mut SpanRequests<'a>) {
         if let Ok((segment, own)) = self.own_block(block)
             && let Some(source) = segment.source()
         {
@@ -60,26 +60,31 @@ impl FeatureReader {
     }
 
     /// Adds what [`FeatureReader::read_rows`] takes from disk.
-    pub fn want_rows<'a>(&'a self, block: BlockRef, rows: &[u64], wants: &mut Wants<'a>) {
+    pub fn want_rows<'a>(&'a self, block: BlockRef, rows: &[u64], wants: &mut SpanRequests<'a>) {
         let Ok((segment, own)) = self.own_block(block) else { return };
         match self.way((segment, own), block, rows) {
-            Way::Map | Way::Singly => segment.want_few(own, rows, wants),
-            Way::Whole => self.want(block, wants),
+            ReadMethod::Map | ReadMethod::Singly => segment.want_few(own, rows, wants),
+            ReadMethod::Whole => self.want(block, wants),
         }
     }
 
-    fn way(&self, (segment, own): (&SegmentFile, &SegmentBlock), block: BlockRef, rows: &[u64]) -> Way {
+    fn way(
+        &self,
+        (segment, own): (&SegmentFile, &SegmentBlock),
+        block: BlockRef,
+        rows: &[u64],
+    ) -> ReadMethod {
         let is_inside = |row: Option<&u64>| row.is_some_and(|row| block.range().contains(row));
         let is_few = rows.len() <= own.vectors / SHARE;
         let is_mapped = self.checks == Checks::Off || (own.verified.get().is_some() && !segment.transient);
         match is_mapped {
-            true if is_few => Way::Map,
+            true if is_few => ReadMethod::Map,
             false
                 if is_inside(rows.first()) && is_inside(rows.last()) && segment.takes_singles(own, rows) =>
             {
-                Way::Singly
+                ReadMethod::Singly
             }
-            _ => Way::Whole,
+            _ => ReadMethod::Whole,
         }
     }
 }
@@ -90,7 +95,7 @@ fn count(rows: &[u64]) -> u32 {
 
 impl SegmentFile {
     /// Asks for some rows of a block. What keeps it from being read is said when they are read.
-    fn want_few<'a>(&'a self, block: &SegmentBlock, rows: &[u64], wants: &mut Wants<'a>) {
+    fn want_few<'a>(&'a self, block: &SegmentBlock, rows: &[u64], wants: &mut SpanRequests<'a>) {
         // Of a block with gaps it is not known where a row lies before the map shows it.
         if !block.is_dense() || self.shape.has_positions() {
             return;

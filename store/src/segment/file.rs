@@ -9,8 +9,8 @@ use super::BlockBuffer;
 use super::block::{Block, RowBytes};
 use super::bounds::BlockBounds;
 use super::footer::BlockInfo;
-use super::layout::{BlockLayout, Problem, Shape};
-use crate::ahead::{Scanned, Source};
+use super::layout::{BlockLayout, Mismatch, Shape};
+use crate::ahead::{FileIdentity, Source};
 use crate::error::{Damage, StorageError, is_not_whole};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
@@ -70,7 +70,7 @@ impl SegmentFile {
         &self.shape
     }
 
-    pub(super) fn damage(&self, block: &BlockInfo, p: Problem) -> Damage {
+    pub(super) fn damage(&self, block: &BlockInfo, p: Mismatch) -> Damage {
         Damage::new(&self.name, p.0, p.1, p.2)
             .at(block.offset)
             .affecting(lost(block.first..block.end, &self.label))
@@ -344,7 +344,7 @@ impl SegmentFile {
     }
 }
 
-impl Scanned for SegmentFile {
+impl FileIdentity for SegmentFile {
     /// The name of a segment never leads to another one.
     fn is_other(&self, _: &dyn VfsRead) -> bool {
         false

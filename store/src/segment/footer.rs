@@ -1,7 +1,7 @@
 //! The metadata in a segment's footer: enough to rebuild the catalog from the files.
 
 use super::bounds::BlockBounds;
-use super::layout::{ALIGN, Problem, Shape, problem};
+use super::layout::{ALIGN, Mismatch, Shape, problem};
 use crate::error::{Damage, StorageError};
 use crate::manifest::{ROTATED_SIGNS, SIGN_ROWS, TOKENS, VERSION};
 use gstore_core::{CELL_ROWS, DType, Digest, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
@@ -116,7 +116,7 @@ pub(crate) const MAGIC: &[u8; 6] = b"ARROW1";
 pub(crate) const TRAILER: usize = 10;
 
 /// Length of the footer by the last ten bytes of a file of `len` bytes.
-pub(crate) fn footer_len(trailer: &[u8], len: u64) -> Result<usize, Problem> {
+pub(crate) fn footer_len(trailer: &[u8], len: u64) -> Result<usize, Mismatch> {
     let Some((l, magic)) = trailer.split_first_chunk::<4>() else {
         return problem("end of the file", "10 bytes", trailer.len());
     };
@@ -130,22 +130,22 @@ pub(crate) fn footer_len(trailer: &[u8], len: u64) -> Result<usize, Problem> {
 }
 
 /// Where a tail comes from.
-pub(crate) struct Place<'a> {
+pub(crate) struct TailSource<'a> {
     /// The file, for messages.
     pub name: &'a str,
     /// Its length.
     pub len: u64,
 }
 
-impl Place<'_> {
-    fn damage(&self, p: Problem) -> StorageError {
+impl TailSource<'_> {
+    fn damage(&self, p: Mismatch) -> StorageError {
         Damage::new(self.name, p.0, p.1, p.2).into()
     }
 }
 
 impl Footer {
     /// Parses the bytes after the last block: end marker, footer, its length, magic.
-    pub(crate) fn parse(place: &Place<'_>, tail: &[u8]) -> Result<Footer, StorageError> {
+    pub(crate) fn parse(place: &TailSource<'_>, tail: &[u8]) -> Result<Footer, StorageError> {
         let damage = |p| place.damage(p);
         let end = tail.len().saturating_sub(TRAILER);
         let n = footer_len(tail.split_at(end).1, place.len).map_err(damage)?;
@@ -174,7 +174,7 @@ impl Footer {
         footer: &arrow_ipc::Footer<'_>,
         metadata: HashMap<String, String>,
         tail_start: u64,
-    ) -> Result<Footer, Problem> {
+    ) -> Result<Footer, Mismatch> {
         let span: RowSpan = read_json(&metadata, KEY_ROWS)?;
         let metas: Vec<BlockMeta> = read_json(&metadata, KEY_BLOCKS)?;
         let head = read_text(&metadata, KEY_HEAD)?;
@@ -222,13 +222,13 @@ impl Footer {
 
     /// Says what is wrong with the bounds of the blocks of vectors with `groups` module
     /// groups, if anything is.
-    pub(crate) fn check_bounds(&self, groups: usize) -> Result<(), Problem> {
+    pub(crate) fn check_bounds(&self, groups: usize) -> Result<(), Mismatch> {
         let vectors: Vec<usize> = self.blocks.iter().map(|b| b.vectors).collect();
         self.bounds.as_ref().map_or(Ok(()), |bounds| BlockBounds::check_all(bounds, &vectors, groups))
     }
 
     /// The feature's description, as the file has it.
-    pub(crate) fn description(&self) -> Result<(FeatureDesc, FeatureAttrs), Problem> {
+    pub(crate) fn description(&self) -> Result<(FeatureDesc, FeatureAttrs), Mismatch> {
         let desc: FeatureDesc = read_json(&self.metadata, KEY_FEATURE)?;
         let attrs: FeatureAttrs = read_json(&self.metadata, KEY_ATTRS)?;
         let tokens = desc.granularity == Granularity::Token;
@@ -251,7 +251,7 @@ fn block_info(
     vectors: u64,
     before: Option<&BlockInfo>,
     tail_start: u64,
-) -> Result<BlockInfo, Problem> {
+) -> Result<BlockInfo, Mismatch> {
     let BlockMeta(first, end, rows, digest) = meta;
     let where_ = || format!("{}+{}+{}", place.offset(), place.metaDataLength(), place.bodyLength());
     let (Ok(offset), Ok(header_len), Ok(body_len)) = (
@@ -286,13 +286,13 @@ fn block_info(
 }
 
 fn check_version(name: &str, metadata: &HashMap<String, String>) -> Result<(), StorageError> {
-    let bad = |p: Problem| StorageError::from(Damage::new(name, p.0, p.1, p.2));
+    let bad = |p: Mismatch| StorageError::from(Damage::new(name, p.0, p.1, p.2));
     let version: u32 = read_json(metadata, KEY_VERSION).map_err(bad)?;
     let requires: Vec<String> = read_json(metadata, KEY_REQUIRES).map_err(bad)?;
     crate::manifest::check_version(name, version, &requires)
 }
 
-fn read_text<'a>(metadata: &'a HashMap<String, String>, key: &str) -> Result<&'a str, Problem> {
+fn read_text<'a>(metadata: &'a HashMap<String, String>, key: &str) -> Result<&'a str, Mismatch> {
     match metadata.get(key) {
         Some(text) => Ok(text),
         None => problem(format!("footer metadata {key}"), "a value", "nothing"),
@@ -302,7 +302,7 @@ fn read_text<'a>(metadata: &'a HashMap<String, String>, key: &str) -> Result<&'a
 fn read_json<T: serde::de::DeserializeOwned>(
     metadata: &HashMap<String, String>,
     key: &str,
-) -> Result<T, Problem> {
+) -> Result<T, Mismatch> {
     // From bytes, as manifests are: a type is compiled for each form that it is read from.
     serde_json::from_slice(read_text(metadata, key)?.as_bytes())
         .or_else(|e| problem(format!("footer metadata {key}"), "JSON of this format", e))
@@ -310,7 +310,7 @@ fn read_json<T: serde::de::DeserializeOwned>(
 
 /// Checks that the schema in a footer is the one that `shape` has, so that other Arrow
 /// readers see what we see.
-pub(crate) fn check_schema(tail: &[u8], shape: &Shape) -> Result<(), Problem> {
+pub(crate) fn check_schema(tail: &[u8], shape: &Shape) -> Result<(), Mismatch> {
     let end = tail.len().saturating_sub(TRAILER);
     let n = footer_len(tail.split_at(end).1, u64::MAX)?;
     // A footer that cannot be parsed has no columns, which is what the problem then says.

@@ -16,17 +16,17 @@ pub const BLOCK_BYTES: usize = 8 << 20;
 pub(crate) const ALIGN: usize = 64;
 
 /// What is wrong with a part of a file: what, expected, found.
-pub(crate) type Problem = (String, String, String);
+pub(crate) type Mismatch = (String, String, String);
 
 pub(crate) fn problem<T>(
     what: impl Into<String>,
     expected: impl Display,
     found: impl Display,
-) -> Result<T, Problem> {
+) -> Result<T, Mismatch> {
     Err(said(what.into(), [&expected, &found]))
 }
 
-fn said(what: String, [expected, found]: [&dyn Display; 2]) -> Problem {
+fn said(what: String, [expected, found]: [&dyn Display; 2]) -> Mismatch {
     (what, expected.to_string(), found.to_string())
 }
 
@@ -147,7 +147,7 @@ impl BlockLayout {
         body_len: usize,
         vectors: usize,
         shape: &Shape,
-    ) -> Result<BlockLayout, Problem> {
+    ) -> Result<BlockLayout, Mismatch> {
         let Some((&[a, b, c, d, l0, l1, l2, l3], flat)) = header.split_first_chunk::<8>() else {
             return problem("message header", "8 bytes or more", header.len());
         };
@@ -182,7 +182,11 @@ impl BlockLayout {
         Self::check_buffers(&batch, header.len(), body_len, vectors, shape)
     }
 
-    fn check_nodes(batch: &arrow_ipc::RecordBatch<'_>, vectors: usize, shape: &Shape) -> Result<(), Problem> {
+    fn check_nodes(
+        batch: &arrow_ipc::RecordBatch<'_>,
+        vectors: usize,
+        shape: &Shape,
+    ) -> Result<(), Mismatch> {
         let mut expected = Vec::new();
         for column in shape.columns() {
             expected.push(vectors);
@@ -212,7 +216,7 @@ impl BlockLayout {
         body_len: usize,
         vectors: usize,
         shape: &Shape,
-    ) -> Result<BlockLayout, Problem> {
+    ) -> Result<BlockLayout, Mismatch> {
         let columns = shape.columns();
         // Each column has a validity buffer first, and so has each list's item.
         let count = columns.iter().map(|c| 2 + usize::from(c.list)).sum();

@@ -45,6 +45,6 @@ pub(crate) use block::Vector;
 pub(crate) use file::{SegmentBlock, SegmentFile};
 pub(crate) use layout::Shape;
 pub(crate) use many::open_all;
-pub(crate) use open::{FileId, Opened};
-pub(crate) use salvage::{Salvaged, salvage};
+pub(crate) use open::{FileId, OpenedSegment};
+pub(crate) use salvage::{SalvagedSegment, salvage};
 pub(crate) use writer::check_description;

@@ -1,8 +1,8 @@
 //! Opening a segment: by its entry in the catalog, or by its own metadata.
 
 use super::file::{SegmentBlock, SegmentFile, lost};
-use super::footer::{Footer, Place, RowSpan, TRAILER, check_schema, footer_len};
-use super::layout::{Problem, Shape};
+use super::footer::{Footer, RowSpan, TRAILER, TailSource, check_schema, footer_len};
+use super::layout::{Mismatch, Shape};
 use crate::error::{Damage, StorageError};
 use crate::layout::{Env, segment_file};
 use crate::manifest::{Extra, FeaturePart, SegmentEntry};
@@ -17,7 +17,7 @@ use uuid::Uuid;
 const TAIL_LIMIT: u64 = 1 << 28;
 
 /// A segment's own metadata.
-pub(crate) struct Opened {
+pub(crate) struct OpenedSegment {
     pub file: SegmentFile,
     pub entry: SegmentEntry,
     pub desc: FeatureDesc,
@@ -70,7 +70,7 @@ impl SegmentFile {
                 .at(len - entry.tail_len);
             return Err(lost(d));
         }
-        let footer = Footer::parse(&Place { name: &id.name, len }, &tail)?;
+        let footer = Footer::parse(&TailSource { name: &id.name, len }, &tail)?;
         let span = RowSpan { first: entry.first_row, end: entry.end_row, rows: entry.rows };
         if footer.span != span {
             return Err(lost(Damage::new(
@@ -92,14 +92,14 @@ impl SegmentFile {
         vfs: Arc<dyn Vfs>,
         id: FileId<'_>,
         uuid: Uuid,
-    ) -> Result<Opened, StorageError> {
+    ) -> Result<OpenedSegment, StorageError> {
         let io = |e| StorageError::io(format!("open {}", id.name), e);
         let file = vfs.open(id.path).map_err(io)?;
         let len = file.len().map_err(io)?;
-        let damage = |p: Problem| -> StorageError { Damage::new(&id.name, p.0, p.1, p.2).into() };
+        let damage = |p: Mismatch| -> StorageError { Damage::new(&id.name, p.0, p.1, p.2).into() };
         let trailer = read_tail(&*file, &id.name, len, TRAILER as u64)?;
         let n = footer_len(&trailer, len).map_err(damage)? as u64;
-        let place = Place { name: &id.name, len };
+        let place = TailSource { name: &id.name, len };
         // The blocks say where the tail starts, so it is parsed once to learn that and once to check it.
         let guess = read_tail(&*file, &id.name, len, n + TRAILER as u64)?;
         let tail_len = len - last_block_end(&guess).map_err(damage)?.min(len);
@@ -120,7 +120,7 @@ impl SegmentFile {
             extra: Extra::new(),
         };
         let label = format!("{}/{}", desc.dataset, attrs.label);
-        Ok(Opened { file: Self::assemble(vfs, id, label, shape, len, footer), entry, desc, attrs })
+        Ok(OpenedSegment { file: Self::assemble(vfs, id, label, shape, len, footer), entry, desc, attrs })
     }
 
     fn assemble(
@@ -162,7 +162,7 @@ fn read_tail(file: &dyn VfsRead, name: &str, len: u64, n: u64) -> Result<Vec<u8>
 }
 
 /// Where the last block of a footer ends, before anything else of the footer was checked.
-fn last_block_end(tail: &[u8]) -> Result<u64, Problem> {
+fn last_block_end(tail: &[u8]) -> Result<u64, Mismatch> {
     let footer = arrow_ipc::root_as_footer(tail.split_at(tail.len().saturating_sub(TRAILER)).0)
         .map_err(|e| ("footer".to_owned(), "a valid Arrow footer".to_owned(), e.to_string()))?;
     let last = footer.recordBatches().and_then(|b| b.iter().next_back().copied());

@@ -34,7 +34,7 @@ struct SoundBlock {
 
 /// The sound rows of a file.
 #[derive(Debug)]
-pub(crate) struct Salvaged {
+pub(crate) struct SalvagedSegment {
     vfs: Arc<dyn Vfs>,
     path: PathBuf,
     name: String,
@@ -49,8 +49,8 @@ pub(crate) fn salvage(
     path: &Path,
     name: &str,
     shape: &Shape,
-) -> Result<Salvaged, StorageError> {
-    let mut out = Salvaged {
+) -> Result<SalvagedSegment, StorageError> {
+    let mut out = SalvagedSegment {
         vfs: Arc::clone(vfs),
         path: path.to_owned(),
         name: name.to_owned(),
@@ -84,7 +84,7 @@ pub(crate) fn salvage(
     Ok(out)
 }
 
-impl Salvaged {
+impl SalvagedSegment {
     /// The rows.
     pub(crate) fn rows(&self) -> &RowSet {
         &self.rows

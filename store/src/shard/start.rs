@@ -1,6 +1,6 @@
 //! Computing a shard: a job in a separate folder that never writes the store.
 
-use super::receipt::{Parts, Receipt, ReceiptEncoding, ReceiptFile, ranges};
+use super::receipt::{Receipt, ReceiptEncoding, ReceiptFile, ReceiptParts, ranges};
 use super::samples;
 use super::split::split_rows;
 use crate::error::{LookupError, ShardError};
@@ -275,7 +275,7 @@ impl ShardJob {
             }));
         }
         let encodings = add_encodings(&job, &mut files);
-        let parts = Parts {
+        let parts = ReceiptParts {
             note: plan.note.clone(),
             split: plan.split.clone(),
             rows: plan.rows.clone(),

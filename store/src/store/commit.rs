@@ -88,7 +88,7 @@ pub(crate) struct Change {
     pub features: Vec<FeaturePart>,
     pub artifacts: Vec<ArtifactPart>,
     /// Numbers of parts that are no longer there.
-    pub removed: Removed,
+    pub removed: RemovedParts,
     /// The tags from now on; `None` leaves them as they are.
     pub tags: Option<Vec<Tag>>,
     /// The views from now on; `None` leaves them as they are.
@@ -101,7 +101,7 @@ pub(crate) struct Change {
 
 /// Parts that a publish takes out of the root.
 #[derive(Debug, Default)]
-pub(crate) struct Removed {
+pub(crate) struct RemovedParts {
     pub datasets: Vec<u32>,
     pub runs: Vec<u32>,
     pub ensembles: Vec<u32>,
@@ -128,7 +128,7 @@ pub(crate) fn change_of(base: &Snapshot, command: &str) -> Change {
         ensembles: Vec::new(),
         features: Vec::new(),
         artifacts: Vec::new(),
-        removed: Removed::default(),
+        removed: RemovedParts::default(),
         tags: None,
         views: None,
         history: History::Keep,
@@ -150,7 +150,7 @@ pub(crate) fn publish(
     let env = store.env();
     let number = base.number() + 1;
     let mut root = kept(base, number, &change);
-    let mut written = Written::default();
+    let mut written = WrittenCatalog::default();
     for part in change.datasets {
         let (number, name) = (part.number, part.name.clone());
         root.next_rows.insert(number, part.next_row);
@@ -247,7 +247,7 @@ pub(crate) fn commit(env: &Env, snapshot: u64, root: &Link) -> Result<Vec<u8>, C
 struct WrittenParts<T>(Vec<Arc<T>>);
 
 #[derive(Default)]
-struct Written {
+struct WrittenCatalog {
     datasets: WrittenParts<DatasetPart>,
     runs: WrittenParts<RunPart>,
     ensembles: WrittenParts<EnsemblePart>,
@@ -318,7 +318,7 @@ fn put(links: &mut Vec<PartLink>, entry: PartLink) {
 impl Change {
     /// Whether it changes nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        let Removed { datasets, runs, ensembles, features, artifacts } = &self.removed;
+        let RemovedParts { datasets, runs, ensembles, features, artifacts } = &self.removed;
         self.datasets.is_empty()
             && self.runs.is_empty()
             && self.ensembles.is_empty()

@@ -1,6 +1,6 @@
 //! Loading a snapshot from its root.
 
-use super::snapshot::{Parts, Snapshot};
+use super::snapshot::{Snapshot, SnapshotParts};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::layout::Env;
 use crate::lease::watched;
@@ -76,7 +76,12 @@ pub(super) fn assemble(
         .filter(|s| s.number() > root.snapshot)
         .map_or_else(|| root.tags.clone(), |s| s.all_tags().to_vec());
     let env = watched(env, root.snapshot, &link);
-    Ok(Snapshot::new(env, link, root, Parts { datasets, runs, ensembles, features, live, oldest, tags }))
+    Ok(Snapshot::new(
+        env,
+        link,
+        root,
+        SnapshotParts { datasets, runs, ensembles, features, live, oldest, tags },
+    ))
 }
 
 /// The parts of some links; those that the previous snapshot has already are shared.

@@ -6,7 +6,7 @@
 
 use super::load::Numbered;
 use super::{Snapshot, TagInfo};
-use crate::error::Changed;
+use crate::error::ConcurrentChange;
 use crate::lease::has;
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, PartLink, RunPart, View};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// It was dropped since.
-    pub fn same_dataset(&self, seen: &DatasetPart) -> Result<&Arc<DatasetPart>, Changed> {
-        same(self.datasets(), seen).ok_or_else(|| Changed::Gone {
+    pub fn same_dataset(&self, seen: &DatasetPart) -> Result<&Arc<DatasetPart>, ConcurrentChange> {
+        same(self.datasets(), seen).ok_or_else(|| ConcurrentChange::Gone {
             what: format!("dataset {}", seen.name),
             replaced: self.dataset(&seen.name).is_ok(),
         })
@@ -25,68 +25,70 @@ impl Snapshot {
 
     /// The same dataset, with the very rows that `seen` had. Their numbers, ids and
     /// contents are the same then.
-    pub(crate) fn same_rows(&self, seen: &DatasetPart) -> Result<&Arc<DatasetPart>, Changed> {
+    pub(crate) fn same_rows(&self, seen: &DatasetPart) -> Result<&Arc<DatasetPart>, ConcurrentChange> {
         let now = self.same_dataset(seen)?;
         // Where rows come back (`life::revert`), a number is passed over: equal counts mean equal sets.
         if (now.next_row, now.rows) == (seen.next_row, seen.rows) {
             return Ok(now);
         }
-        Err(Changed::Rows { dataset: seen.name.clone() })
+        Err(ConcurrentChange::Rows { dataset: seen.name.clone() })
     }
 
     /// The feature that another snapshot had as `seen`, as it is here.
-    pub(crate) fn same_feature(&self, seen: &FeaturePart) -> Result<&Arc<FeaturePart>, Changed> {
-        same(self.features(), seen).ok_or_else(|| Changed::Gone {
+    pub(crate) fn same_feature(&self, seen: &FeaturePart) -> Result<&Arc<FeaturePart>, ConcurrentChange> {
+        same(self.features(), seen).ok_or_else(|| ConcurrentChange::Gone {
             what: format!("feature {}", seen.display_name()),
             replaced: self.feature_by_key(&seen.key).is_some(),
         })
     }
 
     /// The run that another snapshot had as `seen`, as it is here.
-    pub(crate) fn same_run(&self, seen: &RunPart) -> Result<&Arc<RunPart>, Changed> {
-        same(self.runs(), seen).ok_or_else(|| Changed::Gone {
+    pub(crate) fn same_run(&self, seen: &RunPart) -> Result<&Arc<RunPart>, ConcurrentChange> {
+        same(self.runs(), seen).ok_or_else(|| ConcurrentChange::Gone {
             what: format!("run {}", seen.name),
             replaced: self.run(&seen.name).is_ok(),
         })
     }
 
     /// The ensemble that another snapshot had as `seen`, as it is here.
-    pub(crate) fn same_ensemble(&self, seen: &EnsemblePart) -> Result<&Arc<EnsemblePart>, Changed> {
-        same(self.ensembles(), seen).ok_or_else(|| Changed::Gone {
+    pub(crate) fn same_ensemble(&self, seen: &EnsemblePart) -> Result<&Arc<EnsemblePart>, ConcurrentChange> {
+        same(self.ensembles(), seen).ok_or_else(|| ConcurrentChange::Gone {
             what: format!("ensemble {}", seen.name),
             replaced: self.ensemble(&seen.name).is_ok(),
         })
     }
 
     /// Fails if a tag that another snapshot had as `seen` is not here, or was set again.
-    pub(crate) fn same_tag(&self, seen: &TagInfo) -> Result<(), Changed> {
+    pub(crate) fn same_tag(&self, seen: &TagInfo) -> Result<(), ConcurrentChange> {
         is_same("tag", &seen.name, self.tag(&seen.name).ok().as_ref(), seen)
     }
 
     /// Fails if an artifact that another snapshot had as `seen` is not here, or another one has its name.
-    pub(crate) fn same_artifact(&self, seen: &PartLink) -> Result<(), Changed> {
+    pub(crate) fn same_artifact(&self, seen: &PartLink) -> Result<(), ConcurrentChange> {
         let now = self.root().artifacts.iter().find(|link| link.name == seen.name);
         is_same("artifact", &seen.name, now, seen)
     }
 
     /// Fails if a view that another snapshot had as `seen` is not here, or was saved again.
-    pub(crate) fn same_view(&self, seen: &View) -> Result<(), Changed> {
+    pub(crate) fn same_view(&self, seen: &View) -> Result<(), ConcurrentChange> {
         is_same("view", &seen.name, self.view(&seen.name).ok(), seen)
     }
 
     /// Fails if this is another snapshot than `seen`.
-    pub(crate) fn is_still(&self, seen: &Snapshot) -> Result<(), Changed> {
+    pub(crate) fn is_still(&self, seen: &Snapshot) -> Result<(), ConcurrentChange> {
         match self.link() == seen.link() {
             true => Ok(()),
-            false => Err(Changed::Store { seen: seen.number(), now: self.number() }),
+            false => Err(ConcurrentChange::Store { seen: seen.number(), now: self.number() }),
         }
     }
 
     /// Fails if `seen` is neither part of the history of this snapshot nor tagged.
-    pub(crate) fn keeps(&self, seen: &Snapshot) -> Result<(), Changed> {
+    pub(crate) fn keeps(&self, seen: &Snapshot) -> Result<(), ConcurrentChange> {
         match has(self.root(), self.link(), seen.number(), seen.link()) {
             true => Ok(()),
-            false => Err(Changed::Gone { what: format!("snapshot {}", seen.number()), replaced: false }),
+            false => {
+                Err(ConcurrentChange::Gone { what: format!("snapshot {}", seen.number()), replaced: false })
+            }
         }
     }
 }
@@ -95,9 +97,9 @@ fn same<'a, P: Numbered>(parts: &'a [Arc<P>], seen: &P) -> Option<&'a Arc<P>> {
     parts.iter().find(|part| part.number() == seen.number())
 }
 
-fn is_same<T: PartialEq>(what: &str, name: &str, now: Option<&T>, seen: &T) -> Result<(), Changed> {
+fn is_same<T: PartialEq>(what: &str, name: &str, now: Option<&T>, seen: &T) -> Result<(), ConcurrentChange> {
     match now == Some(seen) {
         true => Ok(()),
-        false => Err(Changed::Gone { what: format!("{what} {name}"), replaced: now.is_some() }),
+        false => Err(ConcurrentChange::Gone { what: format!("{what} {name}"), replaced: now.is_some() }),
     }
 }

@@ -58,22 +58,22 @@ pub(crate) struct AboutEncoding {
 
 /// What a writer puts into the footer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct About(Vec<(&'static str, String)>);
+pub(crate) struct TableMetadata(Vec<(&'static str, String)>);
 
 fn json<T: Serialize>(value: &T) -> String {
     // Plain structs of texts and numbers.
     serde_json::to_string(value).unwrap_or_default()
 }
 
-impl About {
+impl TableMetadata {
     /// A file of samples of a dataset that has these columns.
-    pub(crate) fn samples(part: &DatasetPart, columns: &[ColumnDef]) -> About {
+    pub(crate) fn samples(part: &DatasetPart, columns: &[ColumnDef]) -> TableMetadata {
         let dataset = AboutDataset { name: part.name.clone(), number: part.number };
-        About(vec![(KEY_DATASET, json(&dataset)), (KEY_COLUMNS, json(&columns))])
+        TableMetadata(vec![(KEY_DATASET, json(&dataset)), (KEY_COLUMNS, json(&columns))])
     }
 
     /// A file of token counts.
-    pub(crate) fn encoding(dataset: &str, spec: &EncodingSpec, label: &str) -> About {
+    pub(crate) fn encoding(dataset: &str, spec: &EncodingSpec, label: &str) -> TableMetadata {
         let about = AboutEncoding {
             number: 0,
             key: spec.key(),
@@ -81,7 +81,7 @@ impl About {
             label: label.to_owned(),
             dataset: dataset.to_owned(),
         };
-        About(vec![(KEY_ENCODING, json(&about))])
+        TableMetadata(vec![(KEY_ENCODING, json(&about))])
     }
 
     /// All pairs, once the rows are known.
@@ -98,7 +98,7 @@ impl About {
 
 /// A file that no catalog describes, by its own metadata.
 #[derive(Debug, Clone)]
-pub(crate) struct Described {
+pub(crate) struct DescribedFile {
     pub entry: FileEntry,
     pub created: u64,
     pub dataset: Option<AboutDataset>,
@@ -112,7 +112,7 @@ pub(crate) fn describe(
     path: &Path,
     name: &str,
     uuid: Uuid,
-) -> Result<Described, StorageError> {
+) -> Result<DescribedFile, StorageError> {
     let io = |e| StorageError::io(format!("read {name}"), e);
     let file = vfs.open(path).map_err(io)?;
     let len = file.len().map_err(io)?;
@@ -143,7 +143,7 @@ pub(crate) fn describe(
         return Err(damage(KEY_ROWS, &metadata.num_rows().to_string()));
     }
     // What an older gstore did not say: no time, no columns.
-    Ok(Described {
+    Ok(DescribedFile {
         entry,
         created: text(KEY_CREATED).and_then(|t| t.parse().ok()).unwrap_or(0),
         dataset: parse(text(KEY_DATASET)),

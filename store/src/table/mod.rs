@@ -12,7 +12,7 @@ mod read;
 mod region;
 mod write;
 
-pub(crate) use about::{About, Described, describe};
+pub(crate) use about::{DescribedFile, TableMetadata, describe};
 pub(crate) use read::{TableFile, row_ids};
 pub(crate) use region::{Expected, Region, regions};
 pub(crate) use write::{TableWriter, properties};

@@ -1,6 +1,6 @@
 //! Writing a Parquet file and the digests of its bytes.
 
-use super::about::About;
+use super::about::TableMetadata;
 use crate::error::{StorageError, WriteError};
 use crate::layout::now;
 use crate::manifest::{CHUNK, Extra, FileEntry};
@@ -73,7 +73,7 @@ pub(crate) struct TableWriter {
     uuid: Uuid,
     first_row: u64,
     rows: u64,
-    about: About,
+    about: TableMetadata,
     /// `None` once a write failed: what the file holds is unknown then.
     writer: Option<ArrowWriter<Sink>>,
 }
@@ -92,12 +92,12 @@ impl TableWriter {
         let sink = Sink { file, pos: 0, hash: Xxh3::new(), chunks: Vec::new() };
         let writer = ArrowWriter::try_new(sink, schema, Some(properties))
             .map_err(|e| StorageError::io(format!("create {name}"), into_io(e)))?;
-        let about = About::default();
+        let about = TableMetadata::default();
         Ok(TableWriter { path: path.to_owned(), name, uuid, first_row, rows: 0, about, writer: Some(writer) })
     }
 
     /// Metadata of the file, in addition to its rows.
-    pub(crate) fn describe(&mut self, about: About) {
+    pub(crate) fn describe(&mut self, about: TableMetadata) {
         self.about = about;
     }
 

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A part and the file that it is in.
 #[derive(Debug, Clone)]
-pub(crate) struct Found<T> {
+pub(crate) struct PartFile<T> {
     /// Name inside `manifests/`; empty for a part that is not written yet.
     pub file: String,
     pub part: T,
@@ -42,10 +42,10 @@ pub(crate) struct Catalog {
     /// The history, newest first, then tagged snapshots.
     pub visited: Vec<Visited>,
     /// Dataset parts of all snapshots looked at; those of the current one first.
-    pub datasets: Vec<Found<DatasetPart>>,
+    pub datasets: Vec<PartFile<DatasetPart>>,
     /// How many of them are of the current snapshot.
     pub current_datasets: usize,
-    pub features: Vec<Found<FeaturePart>>,
+    pub features: Vec<PartFile<FeaturePart>>,
     pub current_features: usize,
     /// Runs of the current snapshot.
     pub runs: Vec<RunPart>,
@@ -250,14 +250,14 @@ impl Reader<'_, '_, '_> {
             readable &= self.part("feature", link, |c, part| c.features.push(part));
         }
         for link in &root.runs {
-            readable &= self.part("run", link, |c, run: Found<RunPart>| {
+            readable &= self.part("run", link, |c, run: PartFile<RunPart>| {
                 if first {
                     c.runs.push(run.part);
                 }
             });
         }
         for link in &root.ensembles {
-            readable &= self.part("ensemble", link, |c, ensemble: Found<EnsemblePart>| {
+            readable &= self.part("ensemble", link, |c, ensemble: PartFile<EnsemblePart>| {
                 if first {
                     c.ensembles.push(ensemble.part);
                 }
@@ -277,7 +277,7 @@ impl Reader<'_, '_, '_> {
             self.catalog.artifacts.push(link.clone());
         }
         let mut agrees = Ok(());
-        let read = self.part("artifact", link, |_, found: Found<ArtifactPart>| {
+        let read = self.part("artifact", link, |_, found: PartFile<ArtifactPart>| {
             agrees = found.part.check_link(link);
         });
         if let Err(e) = &agrees {
@@ -292,7 +292,7 @@ impl Reader<'_, '_, '_> {
         &mut self,
         kind: &str,
         link: &PartLink,
-        keep: impl FnOnce(&mut Catalog, Found<T>),
+        keep: impl FnOnce(&mut Catalog, PartFile<T>),
     ) -> bool {
         if !self.seen.insert(link.link.clone()) {
             return !self.tally.is_bad(&format!("manifests/{}", link.link.file));
@@ -316,7 +316,7 @@ impl Reader<'_, '_, '_> {
             // Damage of a page is that of the part.
             self.tally.bad.insert(file.clone());
         }
-        keep(&mut self.catalog, Found { file: link.link.file.clone(), part, whole });
+        keep(&mut self.catalog, PartFile { file: link.link.file.clone(), part, whole });
         whole
     }
 }

@@ -5,7 +5,7 @@ use super::report::Tally;
 use crate::error::{Damage, OpenError, StorageError};
 use crate::layout::names::LEDGER;
 use crate::layout::sample_file;
-use crate::ledger::{Flaw, Known, Ledger, Stamp, Unusable};
+use crate::ledger::{Flaw, Ledger, LedgerEntry, Stamp, Unusable};
 use crate::manifest::{Current, DatasetPart, FileEntry};
 use crate::samples::{SampleReader, scan_known};
 use crate::store::{Store, WriterLock};
@@ -133,7 +133,7 @@ fn compare(
         let Ok((id, row, digest)) = sample else { return Ok(()) };
         live += 1;
         let found = ledger.get(part.number, &id)?;
-        if found != Some(Known { row, digest }) {
+        if found != Some(LedgerEntry { row, digest }) {
             let found = found
                 .map_or_else(|| "nothing".to_owned(), |f| format!("row {} with digest {}", f.row, f.digest));
             let expected = format!("row {row} with digest {digest}");

@@ -3,7 +3,7 @@
 use super::catalog::Catalog;
 use super::report::Tally;
 use crate::error::StorageError;
-use crate::index::{IndexState, Wanted, list, open, split_name};
+use crate::index::{IndexKey, IndexState, list, open, split_name};
 use crate::layout::Env;
 use crate::layout::names::INDEXES;
 use crate::segment::BlockBuffer;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 /// An index that is there.
-pub(super) struct Place {
+pub(super) struct IndexOnDisk {
     /// Its file, relative to the store.
     name: String,
     segment: Uuid,
@@ -24,7 +24,7 @@ pub(super) struct Place {
 }
 
 /// The indexes of the segments of a catalog. A folder that cannot be listed is a note.
-pub(super) fn find(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> Vec<Place> {
+pub(super) fn find(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> Vec<IndexOnDisk> {
     let env = store.env();
     let files = match list(env) {
         Ok(files) => files,
@@ -42,7 +42,7 @@ pub(super) fn find(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> V
         let (segment, kind) = split_name(&file).map(|(segment, kind)| (segment, kind.to_owned()))?;
         let digest = *digests.get(&segment)?;
         let name = format!("{INDEXES}/{file}");
-        Some(Place { len: len(env, &name), name, segment, kind, digest })
+        Some(IndexOnDisk { len: len(env, &name), name, segment, kind, digest })
     };
     files.into_iter().filter_map(place).collect()
 }
@@ -52,21 +52,21 @@ fn len(env: &Env, name: &str) -> u64 {
     env.vfs().open(&env.at(name)).and_then(|f| f.len()).unwrap_or(0)
 }
 
-impl Place {
+impl IndexOnDisk {
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 }
 
 /// Verifies them, every byte.
-pub(super) fn indexes(store: &Store, places: &[Place], tally: &mut Tally<'_>) {
+pub(super) fn indexes(store: &Store, places: &[IndexOnDisk], tally: &mut Tally<'_>) {
     let mut scratch = BlockBuffer::new();
     let before = tally.problems.len();
     for place in places {
         if !tally.file(&place.name) {
             return;
         }
-        let wanted = Wanted { segment: place.segment, digest: place.digest, kind: &place.kind };
+        let wanted = IndexKey { segment: place.segment, digest: place.digest, kind: &place.kind };
         match open(store.env(), wanted) {
             Ok(IndexState::Ready(file)) => {
                 file.verify(&mut scratch, |e| tally.problem(&place.name, &e, None));

@@ -20,7 +20,8 @@ mod segments;
 pub use report::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};
 
 pub(crate) use catalog::{
-    Catalog, Found, artifact_files, dataset_files, feature_files, read as read_catalog, walk as walk_catalog,
+    Catalog, PartFile, artifact_files, dataset_files, feature_files, read as read_catalog,
+    walk as walk_catalog,
 };
 pub(crate) use index::ledger as check_ledger;
 pub(crate) use names::data_uuid;
@@ -83,7 +84,7 @@ impl Store {
 /// whose samples are sound.
 pub(crate) fn check_files(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> HashSet<String> {
     let found = indexes::find(store, catalog, tally);
-    tally.expect(catalog.data_files().into_values().chain(found.iter().map(indexes::Place::len)));
+    tally.expect(catalog.data_files().into_values().chain(found.iter().map(indexes::IndexOnDisk::len)));
     let dead = data::tombstones(store, catalog, tally);
     data::deleted_ids(store, catalog, tally);
     let sound = data::samples(store, catalog, &dead, tally);

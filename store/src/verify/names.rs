@@ -2,7 +2,7 @@
 
 use super::catalog::Catalog;
 use super::report::Tally;
-use crate::layout::names::{self, ARTIFACTS, INDEXES, NUMBERED, Top};
+use crate::layout::names::{self, ARTIFACTS, INDEXES, NUMBERED, TopLevelName};
 use crate::store::Store;
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -26,9 +26,9 @@ pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'
     };
     for name in list("") {
         match names::top(&name) {
-            Top::Ours => {}
-            Top::Leftover => tally.unreferenced.push(name),
-            Top::Foreign => tally.strangers.push(name),
+            TopLevelName::Ours => {}
+            TopLevelName::Leftover => tally.unreferenced.push(name),
+            TopLevelName::Foreign => tally.strangers.push(name),
         }
     }
     let known = !catalog.incomplete;

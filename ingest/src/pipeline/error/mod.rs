@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use gstore_core::{Remedy, UnknownKind};
 use gstore_store::{
-    AppendError, Changed, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, WriteError,
+    AppendError, CommitError, ConcurrentChange, JobError, LookupError, OpenError, ReadError, ShardError,
+    WriteError,
 };
 
 use crate::gradient::{EngineError, SelectionError};
@@ -308,7 +309,7 @@ pub enum IngestError {
     Stopped,
     /// The dataset was dropped while the data was read.
     #[error(transparent)]
-    Changed(#[from] Changed),
+    Changed(#[from] ConcurrentChange),
     /// A record of a file that is no sample.
     #[error("{file}, {place}: {source}", file = place.file.display())]
     Record {

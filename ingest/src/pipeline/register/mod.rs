@@ -15,8 +15,8 @@ use gstore_core::{Cancel, sha256_hex};
 use sha2::{Digest, Sha256};
 
 use gstore_store::{
-    AppendOptions, AppendReport, ClientWrite, CommitError, DatasetName, DatasetPart, IfDeleted, NewSample,
-    Pushed, SampleAppend, Store,
+    AppendOptions, AppendOutcome, AppendReport, ClientWrite, CommitError, DatasetName, DatasetPart,
+    IfDeleted, NewSample, SampleAppend, Store,
 };
 
 use super::bad::Bad;
@@ -284,7 +284,9 @@ fn push(append: &mut SampleAppend, place: &Place, sample: NewSample<'_>) -> Resu
     let pushed =
         append.push(sample).map_err(|source| IngestError::Append { place: place.clone(), source })?;
     match pushed {
-        Pushed::Repeated(_) => Err(IngestError::RepeatedId { place: place.clone(), id: id.to_owned() }),
+        AppendOutcome::Repeated(_) => {
+            Err(IngestError::RepeatedId { place: place.clone(), id: id.to_owned() })
+        }
         _ => Ok(()),
     }
 }

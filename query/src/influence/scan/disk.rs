@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use gstore_core::fetch::{self, Pace};
 use gstore_core::{Cancel, MIX_STEP, mix, parallel};
-use gstore_store::{Behind, MOST_READ_AHEAD, ReadAhead, Wants, fill_behind, is_busy};
+use gstore_store::{MOST_READ_AHEAD, ReadAhead, SpanRequests, UncachedSpans, fill_behind, is_busy};
 
 use super::rates;
 use crate::error::QueryError;
@@ -86,7 +86,7 @@ pub(crate) struct Disk {
     direct: AtomicU64,
     ordinary: AtomicU64,
     nanoseconds: AtomicU64,
-    behind: Mutex<Behind>,
+    behind: Mutex<UncachedSpans>,
 }
 
 impl Disk {
@@ -98,7 +98,7 @@ impl Disk {
         (threads, cancel): (usize, &Cancel),
         state: impl Fn() -> S + Sync,
         see: impl Fn(&mut S, Option<&Arc<ReadAhead>>) + Sync,
-        wants: impl Fn(Range<usize>, &mut Wants<'a>) + Sync,
+        wants: impl Fn(Range<usize>, &mut SpanRequests<'a>) + Sync,
         work: impl Fn(&mut S, usize) -> Result<(), QueryError> + Sync,
     ) -> Result<Vec<S>, QueryError> {
         let plan = sample(units, &wants).map(|each| Plan::new(units, threads, each));
@@ -122,7 +122,7 @@ impl Disk {
             &mut memory,
             state,
             |at, ahead: &mut Arc<ReadAhead>| {
-                let mut wanted = Wants::new();
+                let mut wanted = SpanRequests::new();
                 wants(units_of(at), &mut wanted);
                 // Those who saw it before have let go of it.
                 if let Some(ahead) = Arc::get_mut(ahead) {
@@ -216,10 +216,10 @@ impl Plan {
 }
 
 /// Bytes that a unit reads from disk, of those that do; `None` where units seem to be in memory.
-fn sample<'a>(units: usize, wants: &impl Fn(Range<usize>, &mut Wants<'a>)) -> Option<u64> {
+fn sample<'a>(units: usize, wants: &impl Fn(Range<usize>, &mut SpanRequests<'a>)) -> Option<u64> {
     let (mut out, mut bytes) = (0u64, 0u64);
     for unit in sampled(units) {
-        let mut wanted = Wants::new();
+        let mut wanted = SpanRequests::new();
         wants(unit..unit + 1, &mut wanted);
         out += u64::from(!wanted.is_empty());
         bytes += wanted.bytes();
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn units_in_memory_are_not_read_ahead() {
-        let nothing = |_: Range<usize>, _: &mut Wants<'_>| {};
+        let nothing = |_: Range<usize>, _: &mut SpanRequests<'_>| {};
         for units in [0, 1, 2, 100] {
             assert_eq!(sample(units, &nothing), None);
         }

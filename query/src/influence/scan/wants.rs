@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gstore_store::{BlockRef, CELL_ROWS, FeatureReader, Wants};
+use gstore_store::{BlockRef, CELL_ROWS, FeatureReader, SpanRequests};
 
 use super::windows::Window;
 use super::{Scan, query_count};
@@ -12,7 +12,7 @@ const MOST_QUERIES: usize = 1024;
 
 impl<'a> Scan<'a> {
     /// Adds the blocks that scoring windows reads.
-    pub(in crate::influence) fn want(&self, windows: &[&Window], wants: &mut Wants<'a>) {
+    pub(in crate::influence) fn want(&self, windows: &[&Window], wants: &mut SpanRequests<'a>) {
         if query_count(self.pools) > MOST_QUERIES {
             return;
         }
@@ -37,7 +37,7 @@ impl<'a> Scan<'a> {
         &self,
         window: &Window,
         offsets: impl Iterator<Item = u32>,
-        wants: &mut Wants<'a>,
+        wants: &mut SpanRequests<'a>,
     ) {
         let rows: Vec<u64> = offsets.map(|offset| window.rows.start + u64::from(offset)).collect();
         for reader in &self.pools[window.pool as usize].readers {

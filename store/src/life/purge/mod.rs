@@ -21,7 +21,7 @@ use super::deletion::{DeleteOptions, DeleteReport};
 use super::drop::writes_dataset;
 use super::{refuse_live_jobs, stop_if};
 use crate::error::{ChangeError, CommitError, StorageError};
-use crate::gc::{Needed, sweep};
+use crate::gc::{NeededFiles, sweep};
 use crate::index::live_builds;
 use crate::job::{Content, JobFile, JobFolder, PUBLISH, jobs};
 use crate::layout::Env;
@@ -159,7 +159,7 @@ fn refuse_readers(env: &Env) -> Result<(), ChangeError> {
     if readers.is_empty() { Ok(()) } else { Err(ChangeError::Leased { readers }) }
 }
 
-fn shown(held: &lease::Held) -> String {
+fn shown(held: &lease::LeasedSnapshot) -> String {
     let info = &held.info;
     format!("snapshot {}: process {} ({})", info.snapshot, info.pid, info.command)
 }
@@ -191,7 +191,7 @@ fn clear(
         }
     }
     Ledger::remove(&env.shared_vfs(), env.path())?;
-    let mut needed = Needed::of(env, [snapshot.link()])?;
+    let mut needed = NeededFiles::of(env, [snapshot.link()])?;
     let mut readers = Vec::new();
     for held in lease::held(env)?.iter().filter(|held| held.root != *snapshot.link()) {
         needed.add_rest(env, &held.root)?;

@@ -6,7 +6,7 @@ use crate::error::{ChangeError, CommitError, ReadError, RewriteError};
 use crate::layout::{Env, encoding_file, sample_file, segment_file};
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::{
-    Placed, Watch, WorkFolder, has_counts, merge_counts, merge_samples, merge_segments, rows_of,
+    FileMove, Watch, WorkFolder, has_counts, merge_counts, merge_samples, merge_segments, rows_of,
 };
 use crate::samples::FILE_BYTES;
 use crate::store::{Change, Snapshot, Store, WriterLock, publish};
@@ -18,7 +18,7 @@ pub(super) struct Rewrite<'a> {
     env: &'a Arc<Env>,
     folder: WorkFolder,
     pub live: RowSet,
-    moves: Vec<Placed>,
+    moves: Vec<FileMove>,
     /// Files that were written again, or are gone.
     pub replaced: usize,
     cancel: Option<&'a Cancel>,
@@ -117,7 +117,7 @@ impl<'a> Rewrite<'a> {
             let written = written.map_err(|e| failed(&of, e))?.map(|sealed| sealed.entry);
             self.replaced += 1;
             if let Some(entry) = written {
-                self.moves.push(Placed {
+                self.moves.push(FileMove {
                     from: format!("{}.arrow", entry.uuid),
                     to: segment_file(old.number, entry.uuid),
                 });
@@ -134,7 +134,7 @@ impl<'a> Rewrite<'a> {
 
     fn placed(&mut self, files: &[FileEntry], place: impl Fn(&FileEntry) -> String) {
         self.replaced += 1;
-        let one = |f: &FileEntry| Placed { from: format!("{}.parquet", f.uuid), to: place(f) };
+        let one = |f: &FileEntry| FileMove { from: format!("{}.parquet", f.uuid), to: place(f) };
         self.moves.extend(files.iter().map(one));
     }
 }

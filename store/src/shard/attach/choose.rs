@@ -9,7 +9,7 @@ use crate::error::AttachError;
 use crate::job::{JobFeature, attached, live_rows, published_rows, purged_rows};
 use crate::manifest::{DatasetPart, SegmentEntry};
 use crate::shard::ReceiptFile;
-use crate::shard::receipt::Of;
+use crate::shard::receipt::FileContent;
 use crate::store::{Snapshot, Store};
 use gstore_core::RowSet;
 use std::collections::btree_map::Entry;
@@ -48,14 +48,14 @@ impl Choice {
 
     /// Digests of the receipts that add rows to a feature.
     pub fn receipts_of(&self, key: &str, shards: &[Shard]) -> Vec<String> {
-        let of_it = |of: Of<'_>| matches!(of, Of::Feature(f, _) if f.desc.key() == key);
+        let of_it = |of: FileContent<'_>| matches!(of, FileContent::Feature(f, _) if f.desc.key() == key);
         let adds = |s: &&Shard| s.receipt.contents().any(|(file, of)| self.has(file) && of_it(of));
         shards.iter().filter(adds).map(|s| s.receipt.digest.clone()).collect()
     }
 }
 
 /// What a snapshot has of a feature.
-struct Stored {
+struct StoredFeature {
     files: BTreeSet<Uuid>,
     rows: RowSet,
     receipts: Vec<String>,
@@ -67,13 +67,13 @@ struct Stored {
 
 /// The rows that a snapshot lacks. Rows that it has, and that are others in a shard, are an error.
 pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Result<Choice, AttachError> {
-    let mut stored: BTreeMap<String, Stored> = BTreeMap::new();
+    let mut stored: BTreeMap<String, StoredFeature> = BTreeMap::new();
     let mut choice = Choice::default();
     for shard in shards {
         let dataset = dataset(snapshot, &shard.receipt.note.dataset)?;
         for (file, of) in shard.receipt.contents() {
             match of {
-                Of::Feature(f, entry) => {
+                FileContent::Feature(f, entry) => {
                     let key = f.desc.key();
                     let there = match stored.entry(key.clone()) {
                         Entry::Occupied(known) => known.into_mut(),
@@ -90,7 +90,7 @@ pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Re
                     }
                 }
                 // Token counts may overlap those that are there: what they say follows from the encoding.
-                Of::Encoding(e, entry) => {
+                FileContent::Encoding(e, entry) => {
                     if !dataset.encoding(&e.key).is_some_and(|e| e.rows().covers(entry.range())) {
                         choice.files.insert(entry.uuid, file.row_set());
                     }
@@ -105,10 +105,15 @@ fn dataset<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a DatasetPart, At
     Ok(snapshot.dataset(name)?)
 }
 
-fn look(store: &Store, snapshot: &Snapshot, feature: &JobFeature, key: &str) -> Result<Stored, AttachError> {
+fn look(
+    store: &Store,
+    snapshot: &Snapshot,
+    feature: &JobFeature,
+    key: &str,
+) -> Result<StoredFeature, AttachError> {
     let part = snapshot.feature_by_key(key);
     let dataset = dataset(snapshot, &feature.desc.dataset)?;
-    Ok(Stored {
+    Ok(StoredFeature {
         files: part.iter().flat_map(|p| &p.segments).map(|s| s.uuid).collect(),
         rows: published_rows(snapshot, key)?,
         receipts: part.map_or_else(Vec::new, |p| attached(p)),
@@ -124,7 +129,7 @@ fn lacking(
     shard: &Shard,
     of: (&JobFeature, &SegmentEntry),
     file: &ReceiptFile,
-    there: &Stored,
+    there: &StoredFeature,
 ) -> Result<RowSet, AttachError> {
     let rows = file.row_set();
     let live = rows.intersection(&there.live);

@@ -14,7 +14,7 @@ use crate::layout::Env;
 use crate::manifest::{FileEntry, SegmentEntry};
 use crate::segment::{FileId, SealedSegment, SegmentFile, Shape};
 use crate::shard::ReceiptFile;
-use crate::shard::receipt::Of;
+use crate::shard::receipt::FileContent;
 use crate::table::TableFile;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -70,7 +70,7 @@ fn keep_chosen(job: &mut Job, choice: &Choice) -> Result<(), AttachError> {
 fn take(
     job: &mut Job,
     shard: &Shard,
-    (file, of): (&ReceiptFile, Of<'_>),
+    (file, of): (&ReceiptFile, FileContent<'_>),
     choice: &Choice,
 ) -> Result<(), AttachError> {
     let from = shard.folder.join(file.name());
@@ -80,7 +80,7 @@ fn take(
         detail,
     };
     match of {
-        Of::Feature(f, entry) => {
+        FileContent::Feature(f, entry) => {
             let work = job.work.iter_mut().find(|work| work.feature.desc == f.desc);
             let Some(work) = work else { return Err(bad("its feature is not one of the job".into())) };
             let part = unfinished(&work.name_of(entry.uuid));
@@ -95,7 +95,7 @@ fn take(
             }
             Ok(work.adopt(&job.folder, SealedSegment { path, entry: entry.clone(), rows })?)
         }
-        Of::Encoding(e, entry) => {
+        FileContent::Encoding(e, entry) => {
             let part = unfinished(&encoding_name(entry.uuid));
             copy_bytes(&job.folder, &from, &part, entry.len, &bad)?;
             let check = |path: &Path| check_table(job.folder.env(), path, entry);

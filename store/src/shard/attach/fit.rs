@@ -5,7 +5,7 @@
 use super::read::Shard;
 use crate::error::AttachError;
 use crate::job::JobFeature;
-use crate::shard::receipt::Of;
+use crate::shard::receipt::FileContent;
 use crate::shard::samples;
 use crate::store::{Snapshot, Store};
 use gstore_core::RowSet;
@@ -142,7 +142,7 @@ fn check_overlaps(shards: &[Shard]) -> Result<(), AttachError> {
     let mut taken = Vec::new();
     for shard in shards {
         for (file, of) in shard.receipt.contents() {
-            let Of::Feature(feature, entry) = of else { continue };
+            let FileContent::Feature(feature, entry) = of else { continue };
             let (key, rows) = (feature.desc.key(), file.row_set());
             let place = |r: &Range<u64>| ((key.clone(), r.start, r.end, entry.uuid), feature, shard);
             taken.extend(rows.ranges().iter().map(place));

@@ -20,7 +20,7 @@ mod report;
 pub use report::{AttachProgress, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
 
 use crate::error::{AttachError, CommitError};
-use crate::job::{Completion, Finish, Job, JobPlan, Published, run_part};
+use crate::job::{Completion, Finish, Job, JobPlan, PublishOutcome, run_part};
 use crate::manifest::FeatureState;
 use crate::store::{Snapshot, Store};
 use choose::Choice;
@@ -81,7 +81,7 @@ pub(crate) fn attach(
     match job.publish_as(finish) {
         Ok(published) => {
             // Another process may have published the same meanwhile; that snapshot is its own.
-            if let Published::New(now) = &published {
+            if let PublishOutcome::New(now) = &published {
                 report.snapshot = Some(now.number());
             }
             report::features(&mut report, published.snapshot(), &shards, &choice)?;

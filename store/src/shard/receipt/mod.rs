@@ -75,7 +75,7 @@ pub struct ReceiptRun {
 }
 
 /// What a file of a shard is of.
-pub(crate) enum Of<'a> {
+pub(crate) enum FileContent<'a> {
     Feature(&'a JobFeature, &'a SegmentEntry),
     Encoding(&'a ReceiptEncoding, &'a FileEntry),
 }
@@ -161,7 +161,7 @@ impl ReceiptRun {
 }
 
 /// Content of a new receipt.
-pub(crate) struct Parts {
+pub(crate) struct ReceiptParts {
     pub note: ShardNote,
     pub split: Vec<Range<u64>>,
     pub rows: RowSet,
@@ -177,7 +177,7 @@ pub(crate) struct Parts {
 
 impl Receipt {
     /// A receipt and its text, checked as its readers will.
-    pub(crate) fn new(parts: Parts) -> Result<(Receipt, Vec<u8>), ReceiptError> {
+    pub(crate) fn new(parts: ReceiptParts) -> Result<(Receipt, Vec<u8>), ReceiptError> {
         let mut receipt = Receipt {
             version: VERSION,
             requires: Vec::new(),
@@ -213,14 +213,14 @@ impl Receipt {
     }
 
     /// Its files, each with what it is of. In a receipt that was parsed every file is of something.
-    pub(crate) fn contents(&self) -> impl Iterator<Item = (&ReceiptFile, Of<'_>)> {
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (&ReceiptFile, FileContent<'_>)> {
         self.files.iter().filter_map(|file| {
             let of = match file {
                 ReceiptFile::Segment { feature, entry, .. } => {
-                    Of::Feature(self.features.get(*feature)?, entry)
+                    FileContent::Feature(self.features.get(*feature)?, entry)
                 }
                 ReceiptFile::Encoding { encoding, entry, .. } => {
-                    Of::Encoding(self.encodings.get(*encoding)?, entry)
+                    FileContent::Encoding(self.encodings.get(*encoding)?, entry)
                 }
             };
             Some((file, of))

@@ -13,7 +13,7 @@ use uuid::Uuid;
 const MEMORY_SHARE: f64 = 0.75;
 
 /// The segments that are shared.
-pub(super) type Opened = Arc<Mutex<HashMap<Uuid, (SegmentEntry, Arc<SegmentFile>)>>>;
+pub(super) type SharedSegments = Arc<Mutex<HashMap<Uuid, (SegmentEntry, Arc<SegmentFile>)>>>;
 
 impl Snapshot {
     /// How many vectors a feature has stored, those of deleted rows among them. Where they belong to tokens,

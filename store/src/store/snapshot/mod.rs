@@ -13,7 +13,7 @@ use crate::layout::Env;
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Root, RunPart, Tag, View};
 use crate::segment::Checks;
 use crate::tombstones::LiveRows;
-use features::Opened;
+use features::SharedSegments;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
@@ -25,9 +25,9 @@ pub struct Snapshot {
     env: Arc<Env>,
     link: Link,
     root: Root,
-    parts: Parts,
+    parts: SnapshotParts,
     checks: Checks,
-    opened: Opened,
+    opened: SharedSegments,
     /// Whether all datasets are seen.
     whole: bool,
 }
@@ -37,7 +37,7 @@ type LiveCell = Arc<OnceLock<LiveRows>>;
 
 /// What a root refers to.
 #[derive(Debug, Clone)]
-pub(crate) struct Parts {
+pub(crate) struct SnapshotParts {
     pub datasets: Vec<Arc<DatasetPart>>,
     pub runs: Vec<Arc<RunPart>>,
     pub ensembles: Vec<Arc<EnsemblePart>>,
@@ -51,14 +51,14 @@ pub(crate) struct Parts {
 }
 
 impl Snapshot {
-    pub(crate) fn new(env: Arc<Env>, link: Link, root: Root, parts: Parts) -> Self {
+    pub(crate) fn new(env: Arc<Env>, link: Link, root: Root, parts: SnapshotParts) -> Self {
         Snapshot {
             env,
             link,
             root,
             parts,
             checks: Checks::FirstTouch,
-            opened: Opened::default(),
+            opened: SharedSegments::default(),
             whole: true,
         }
     }

@@ -18,7 +18,7 @@ mod wants;
 use std::ops::Range;
 use std::sync::Arc;
 
-use gstore_store::{ReadAhead, Wants};
+use gstore_store::{ReadAhead, SpanRequests};
 
 pub(super) use self::codes::{Reading, sections};
 pub(super) use self::estimates::Estimates;
@@ -72,7 +72,7 @@ impl<'a> Source<'a> {
         &self,
         scan: &Scan<'a>,
         (windows, picked): (&[&Window], Option<&[Picked]>),
-        wants: &mut Wants<'a>,
+        wants: &mut SpanRequests<'a>,
     ) {
         match self {
             Self::Bf16(..) => scan.want(windows, wants),

@@ -1,6 +1,6 @@
 //! Byte ranges of sketches that estimates read and that are not in memory.
 
-use gstore_store::Wants;
+use gstore_store::SpanRequests;
 
 use super::codes::{Reading, sections};
 use super::{Picked, Rows};
@@ -13,7 +13,7 @@ pub(super) fn want<'a>(
     scan: &Scan<'a>,
     reading: Reading<'a>,
     (windows, picked): (&[&Window], Option<&[Picked]>),
-    wants: &mut Wants<'a>,
+    wants: &mut SpanRequests<'a>,
 ) {
     let (_, codes, factors) = sections(reading.plane);
     let mut vectors = Vec::new();
