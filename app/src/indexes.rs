@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gstore_core::Unit;
 use gstore_query::QueryError;
-use gstore_query::sketch::{Again, KIND, Planes, SketchOptions, build, check, most_kept};
+use gstore_query::sketch::{KIND, Planes, RebuildScope, SketchOptions, build, check, most_kept};
 use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, Store};
 
 use crate::work::Work;
@@ -198,7 +198,7 @@ impl Known {
 
 /// An automatic refresh leaves usable sketches as they are: a change of planes may be under way.
 fn missing(planes: Option<Planes>) -> SketchOptions {
-    SketchOptions { planes, again: Again::Unusable, ..SketchOptions::default() }
+    SketchOptions { planes, again: RebuildScope::Unusable, ..SketchOptions::default() }
 }
 
 /// The planes of most of a feature's sketches, if it has some and can be opened.

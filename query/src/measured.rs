@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 
 /// Where measurements are kept.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum MeasurementsLocation {
     /// The user wants none.
     Off,
     /// There is no folder for them.
@@ -49,7 +49,7 @@ struct Content<T> {
     measured: T,
 }
 
-impl Place {
+impl MeasurementsLocation {
     /// Where measurements of a kind are kept.
     pub(crate) fn of(kind: Kind) -> Self {
         let machine = machine();

@@ -5,7 +5,7 @@
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::ann::{
-    self, EvaluateOptions, GraphOptions, GraphProgress, Graphs, KIND, NearestOptions, Way,
+    self, EvaluateOptions, GraphOptions, GraphProgress, Graphs, KIND, NearestOptions, SearchCounts,
 };
 use gstore_query::influence::*;
 use gstore_query::{IndexStatus, QueryError};
@@ -60,7 +60,7 @@ fn ask_by(
     k: usize,
     filter: Option<&RowFilter>,
     options: &NearestOptions,
-) -> (Vec<(u64, u32)>, Way) {
+) -> (Vec<(u64, u32)>, SearchCounts) {
     let (ranking, way) = plan.nearest(k, filter, options, &Graphs::new(), (2, &GO)).unwrap();
     (ranking.rows.iter().map(|s| (s.row, s.score.to_bits())).collect(), way)
 }

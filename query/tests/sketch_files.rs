@@ -4,7 +4,7 @@
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::influence::*;
-use gstore_query::sketch::{self, Again, SketchOptions, SketchProgress};
+use gstore_query::sketch::{self, RebuildScope, SketchOptions, SketchProgress};
 use gstore_query::{IndexStatus, QueryError};
 use gstore_store::FeatureReader;
 
@@ -173,7 +173,8 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
 
     // An automatic refresh takes the planes of most sketches, and leaves the others as they are.
     change("sign");
-    let (mixed, missing) = (kept(), SketchOptions { again: Again::Unusable, ..SketchOptions::default() });
+    let (mixed, missing) =
+        (kept(), SketchOptions { again: RebuildScope::Unusable, ..SketchOptions::default() });
     assert_eq!((build(&store, &missing).coded, kept()), (0, mixed));
     let signs = || kept().iter().filter(|planes| *planes == "sign").count();
     let before = signs();
@@ -264,7 +265,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
     }
     // The head decides nothing, and what `verify` finds there is rebuilt all the same.
     for at in [0, 40, 63] {
-        build(&store, &SketchOptions { again: Again::All, ..SketchOptions::default() });
+        build(&store, &SketchOptions { again: RebuildScope::All, ..SketchOptions::default() });
         assert_eq!(build(&store, &SketchOptions::default()).coded, 0);
         let mut bytes = fs_err::read(&path).unwrap();
         bytes[at] ^= 16;
@@ -272,7 +273,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
         fs_err::write(&path, bytes).unwrap();
         assert!(build(&store, &SketchOptions::default()).coded > 0, "byte {at}");
     }
-    build(&store, &SketchOptions { again: Again::All, ..SketchOptions::default() });
+    build(&store, &SketchOptions { again: RebuildScope::All, ..SketchOptions::default() });
     let got = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     assert_eq!((got.rows, got.summary.notes.len()), (want.rows, 0));
 }

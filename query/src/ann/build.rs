@@ -77,7 +77,7 @@ fn make(
     progress(&done);
     for segment in wanted {
         let writer = store.write_index(segment, KIND)?;
-        let one = One { reader, segment, threads: threads(options.threads), cancel };
+        let one = SegmentGraph { reader, segment, threads: threads(options.threads), cancel };
         let before = done;
         let (header, written) = one.build(writer, &mut |linked| {
             progress(&GraphProgress { done: before.done + linked, ..before });
@@ -105,14 +105,14 @@ fn usable(reader: &FeatureReader, segment: &SegmentRef) -> Option<Graph> {
 }
 
 /// The graph of one segment.
-struct One<'a> {
+struct SegmentGraph<'a> {
     reader: &'a FeatureReader,
     segment: &'a SegmentRef,
     threads: usize,
     cancel: &'a Cancel,
 }
 
-impl One<'_> {
+impl SegmentGraph<'_> {
     fn build(
         &self,
         mut writer: IndexWriter,
@@ -140,7 +140,7 @@ impl One<'_> {
                 ))
             })?;
             index.save(name).map_err(|error| failed("write", &error))?;
-            let mut made = Made::open(&path, header.indexed * 2 * dim as u64)?;
+            let mut made = UsearchFile::open(&path, header.indexed * 2 * dim as u64)?;
             let graph = self.mend(&index, made.graph()?, &header)?;
             drop(index);
             self.copy(&mut made, &mut writer, sections[0])?;
@@ -154,7 +154,12 @@ impl One<'_> {
     }
 
     /// Copies the vectors that usearch wrote into their section.
-    fn copy(&self, made: &mut Made, writer: &mut IndexWriter, section: SectionId) -> Result<(), QueryError> {
+    fn copy(
+        &self,
+        made: &mut UsearchFile,
+        writer: &mut IndexWriter,
+        section: SectionId,
+    ) -> Result<(), QueryError> {
         let mut buffer = vec![0u8; COPY];
         let mut left = made.vectors;
         made.file.seek(SeekFrom::Start(PREFIX)).map_err(unread)?;
@@ -176,7 +181,7 @@ impl One<'_> {
 const PREFIX: u64 = 8;
 
 /// What usearch wrote.
-struct Made {
+struct UsearchFile {
     file: fs_err::File,
     /// Bytes of the vectors.
     vectors: u64,
@@ -184,7 +189,7 @@ struct Made {
     graph: u64,
 }
 
-impl Made {
+impl UsearchFile {
     fn open(path: &Path, vectors: u64) -> Result<Self, QueryError> {
         let file = fs_err::File::open(path).map_err(unread)?;
         let len = file.metadata().map_err(unread)?.len();

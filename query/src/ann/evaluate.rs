@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::files::Graphs;
 use super::search::NearestOptions;
-use super::segments::Way;
+use super::segments::SearchCounts;
 use crate::error::QueryError;
 use crate::evaluate::{LISTED, draw, question};
 use crate::influence::{AtHandVector, Prepared};
@@ -73,10 +73,10 @@ fn ask_both(
     let spec = question(snapshot, part);
     let rows = draw(snapshot, part, (options.queries, options.seed), cancel)?;
     let graphs = Graphs::new();
-    let mut sums = Sums::default();
+    let mut sums = EvaluationSums::default();
     for (done, row) in rows.iter().enumerate() {
         let plan = Prepared::about_vector(snapshot, &spec, AtHandVector::Row { pool: 0, row: *row }, None)?;
-        let ask = |exact: bool| -> Result<(Vec<u64>, Way, Duration), QueryError> {
+        let ask = |exact: bool| -> Result<(Vec<u64>, SearchCounts, Duration), QueryError> {
             let how = NearestOptions { ef: options.ef, exact: Some(exact) };
             let begun = Instant::now();
             let (ranking, way) = plan.nearest(LISTED, None, &how, &graphs, (options.threads, cancel))?;
@@ -96,7 +96,7 @@ fn ask_both(
 
 /// Sums over questions.
 #[derive(Default)]
-struct Sums {
+struct EvaluationSums {
     queries: usize,
     recalls: [f64; 2],
     compared: u64,
@@ -105,8 +105,14 @@ struct Sums {
     without: u64,
 }
 
-impl Sums {
-    fn add(&mut self, exact: &[u64], found: &[u64], (by_scan, by_graph): (Duration, Duration), way: &Way) {
+impl EvaluationSums {
+    fn add(
+        &mut self,
+        exact: &[u64],
+        found: &[u64],
+        (by_scan, by_graph): (Duration, Duration),
+        way: &SearchCounts,
+    ) {
         for (sum, k) in self.recalls.iter_mut().zip([10, LISTED]) {
             let nearest = exact.get(..k.min(exact.len())).unwrap_or_default();
             let got = found.get(..k.min(found.len())).unwrap_or_default();

@@ -37,7 +37,7 @@ pub struct Graph {
 
 /// What a search found.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Found {
+pub struct NearestRows {
     /// Distance (1 minus the cosine of what the graph holds) and row, nearest first.
     pub rows: Vec<(f32, u64)>,
     /// Vectors that were compared.
@@ -46,23 +46,23 @@ pub struct Found {
 
 /// A distance, which is a number, and a slot; equal distances in order of the slot.
 #[derive(Debug, Clone, Copy)]
-struct Near(f32, u32);
+struct Neighbour(f32, u32);
 
-impl PartialEq for Near {
+impl PartialEq for Neighbour {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Near {}
+impl Eq for Neighbour {}
 
-impl PartialOrd for Near {
+impl PartialOrd for Neighbour {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Near {
+impl Ord for Neighbour {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
     }
@@ -141,7 +141,7 @@ impl Graph {
         allowed: impl Fn(u64) -> bool,
         budget: u64,
         cancel: &Cancel,
-    ) -> Result<Option<Found>, QueryError> {
+    ) -> Result<Option<NearestRows>, QueryError> {
         if query.len() != self.header.dim || query.iter().any(|x| !x.is_finite()) {
             return Err(QueryError::Graph(format!(
                 "a query has {} finite coordinates, this one has {}",
@@ -150,7 +150,7 @@ impl Graph {
             )));
         }
         if self.shape.nodes == 0 || ef == 0 {
-            return Ok(Some(Found::default()));
+            return Ok(Some(NearestRows::default()));
         }
         let mut walk = Walk {
             graph: self,
@@ -177,17 +177,17 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Greedily through the levels above 0.
-    fn descend(&mut self, cancel: &Cancel) -> Result<Near, QueryError> {
+    fn descend(&mut self, cancel: &Cancel) -> Result<Neighbour, QueryError> {
         let shape = self.graph.shape;
         // The entry is below the number of nodes, which fits.
         let entry = shape.entry as u32;
-        let mut best = Near(self.distance(entry)?, entry);
+        let mut best = Neighbour(self.distance(entry)?, entry);
         for level in (1..=shape.top).rev() {
             loop {
                 stopped(cancel)?;
                 let from = best;
                 for slot in self.list(from.1, level)? {
-                    let near = Near(self.distance(slot)?, slot);
+                    let near = Neighbour(self.distance(slot)?, slot);
                     best = best.min(near);
                 }
                 if best == from {
@@ -201,12 +201,12 @@ impl<'a> Walk<'a> {
     /// Best first at level 0.
     fn spread(
         mut self,
-        start: Near,
+        start: Neighbour,
         ef: usize,
         allowed: impl Fn(u64) -> bool,
         budget: u64,
         cancel: &Cancel,
-    ) -> Result<Option<Found>, QueryError> {
+    ) -> Result<Option<NearestRows>, QueryError> {
         let mut seen = vec![0u64; (self.graph.shape.nodes as usize).div_ceil(64)];
         let mut first_time = |slot: u32| {
             let word = seen.get_mut(slot as usize / 64);
@@ -220,7 +220,7 @@ impl<'a> Walk<'a> {
         // Never more than the graph has, whatever was asked for.
         let ef = ef.min(self.graph.shape.nodes as usize);
         let mut open = BinaryHeap::from([Reverse(start)]);
-        let mut kept: BinaryHeap<Near> = BinaryHeap::new();
+        let mut kept: BinaryHeap<Neighbour> = BinaryHeap::new();
         first_time(start.1);
         if allowed(self.row(start.1)?) {
             kept.push(start);
@@ -237,7 +237,7 @@ impl<'a> Walk<'a> {
                 if self.compared >= budget {
                     return Ok(None);
                 }
-                let next = Near(self.distance(slot)?, slot);
+                let next = Neighbour(self.distance(slot)?, slot);
                 if kept.len() >= ef && kept.peek().is_some_and(|worst| next > *worst) {
                     continue;
                 }
@@ -251,10 +251,10 @@ impl<'a> Walk<'a> {
             }
         }
         let mut rows = Vec::with_capacity(kept.len());
-        for Near(distance, slot) in kept.into_sorted_vec() {
+        for Neighbour(distance, slot) in kept.into_sorted_vec() {
             rows.push((distance, self.row(slot)?));
         }
-        Ok(Some(Found { rows, compared: self.compared }))
+        Ok(Some(NearestRows { rows, compared: self.compared }))
     }
 
     fn distance(&mut self, slot: u32) -> Result<f32, QueryError> {

@@ -27,9 +27,9 @@ pub use build::{GraphOptions, build};
 pub use evaluate::{EvaluateOptions, Evaluation, evaluate};
 pub use files::{Estimate, GraphProgress, Graphs, KIND, check, estimate, found};
 pub use format::{GraphHeader, LeftOut};
-pub use graph::{Found, Graph};
+pub use graph::{Graph, NearestRows};
 pub use search::NearestOptions;
-pub use segments::Way;
+pub use segments::SearchCounts;
 pub use segments::pays;
 
 pub use crate::influence::NO_DOT;

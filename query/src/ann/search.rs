@@ -9,7 +9,7 @@ use gstore_core::{Cancel, Remedy, many, many_of};
 use gstore_store::{FeatureReader, RowSet};
 
 use super::files::Graphs;
-use super::segments::{Search, Way};
+use super::segments::{Search, SearchCounts};
 use crate::error::QueryError;
 use crate::influence::{Order, Prepared, Ranking, RowFilter, ScanSummary};
 
@@ -27,7 +27,7 @@ pub struct NearestOptions {
     pub exact: Option<bool>,
 }
 
-impl Way {
+impl SearchCounts {
     /// Puts the guarantee, and what a user should know of it, into what is said of the answer; `missed`
     /// segments have no graph and would be searched by it, of the features `lacking`.
     fn tell(&self, ef: usize, (missed, lacking): (u64, &[String]), summary: &mut ScanSummary) {
@@ -76,13 +76,13 @@ impl Prepared {
         options: &NearestOptions,
         graphs: &Graphs,
         (threads, cancel): (usize, &Cancel),
-    ) -> Result<(Ranking, Way), QueryError> {
+    ) -> Result<(Ranking, SearchCounts), QueryError> {
         let side = self.neighbours(cancel)?;
         let pools: Vec<(&FeatureReader, &RowSet)> = side.pools().collect();
         let Some(query) = side.query.as_ref().filter(|_| options.exact != Some(true)) else {
             let scanned = pools.iter().map(|(reader, _)| reader.segments().len() as u64).sum();
             let ranking = self.top_k(Order::Best, k, filter, threads, cancel)?;
-            return Ok((ranking, Way { scanned, ..Way::default() }));
+            return Ok((ranking, SearchCounts { scanned, ..SearchCounts::default() }));
         };
         let ef = Self::nearest_ef(k, options);
         let search = Search { pools, query, k, ef, choosy: options.exact.is_none(), filter, graphs, cancel };

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::files::Graphs;
 use super::format::GraphHeader;
-use super::graph::{Found, Graph};
+use super::graph::{Graph, NearestRows};
 use crate::error::QueryError;
 use crate::influence::{ExcludedCounts, RowFilter, RowMask, ScanSummary};
 
@@ -30,7 +30,7 @@ pub fn pays(rows: u64, ef: usize) -> bool {
 
 /// Rows that graphs stand for.
 #[derive(Default)]
-pub(super) struct Through {
+pub(super) struct GraphRows {
     rows: u64,
     /// Those of them that were found and are scored.
     found: u64,
@@ -39,7 +39,7 @@ pub(super) struct Through {
     excluded: ExcludedCounts,
 }
 
-impl Through {
+impl GraphRows {
     fn add(&mut self, passing: u64, header: &GraphHeader) {
         self.rows += passing;
         if passing == header.vectors {
@@ -64,7 +64,7 @@ impl Through {
 
 /// What was done to find the rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Way {
+pub struct SearchCounts {
     /// Segments whose graph was searched.
     pub graphs: u64,
     /// Vectors that were compared in graphs.
@@ -75,7 +75,7 @@ pub struct Way {
     pub scanned: u64,
 }
 
-impl Way {
+impl SearchCounts {
     pub(super) fn merge(&mut self, other: &Self) {
         self.graphs += other.graphs;
         self.compared += other.compared;
@@ -92,8 +92,8 @@ struct Unit {
 
 /// What a thread has found.
 #[derive(Default)]
-pub(super) struct Part {
-    pub(super) way: Way,
+pub(super) struct ThreadMatches {
+    pub(super) way: SearchCounts,
     /// Segments without a graph for which one would be searched.
     pub(super) missed: u64,
     /// Their pools.
@@ -103,10 +103,10 @@ pub(super) struct Part {
     /// Pools and ranges of rows that are scanned.
     scans: Vec<(usize, Range<u64>)>,
     /// What was looked through by graphs.
-    pub(super) through: Through,
+    pub(super) through: GraphRows,
 }
 
-impl Part {
+impl ThreadMatches {
     fn merge(&mut self, other: Self) {
         self.way.merge(&other.way);
         self.missed += other.missed;
@@ -137,7 +137,7 @@ impl Search<'_> {
     }
 
     /// Searches all segments.
-    pub(super) fn run(&self, threads: usize) -> Result<Part, QueryError> {
+    pub(super) fn run(&self, threads: usize) -> Result<ThreadMatches, QueryError> {
         let mut units = Vec::new();
         for (pool, (reader, _)) in self.pools.iter().enumerate() {
             units.extend((0..reader.segments().len()).map(|segment| Unit { pool, segment }));
@@ -146,16 +146,16 @@ impl Search<'_> {
             units.len(),
             threads,
             self.cancel,
-            Part::default,
+            ThreadMatches::default,
             |part, at| self.segment(&units[at], part),
         )?;
-        let mut all = Part::default();
+        let mut all = ThreadMatches::default();
         parts.into_iter().for_each(|part| all.merge(part));
         Ok(all)
     }
 
     /// Searches a segment, or says that it is to be scanned.
-    fn segment(&self, unit: &Unit, part: &mut Part) -> Result<(), QueryError> {
+    fn segment(&self, unit: &Unit, part: &mut ThreadMatches) -> Result<(), QueryError> {
         let pool = unit.pool;
         let (reader, candidates) = self.pools[pool];
         let segment = &reader.segments()[unit.segment];
@@ -194,7 +194,7 @@ impl Search<'_> {
 
     /// What a graph finds, `passing` rows of which are candidates; `None` where a scan is
     /// faster, or finds more.
-    fn walk(&self, graph: &Graph, pool: usize, passing: u64) -> Result<Option<Found>, QueryError> {
+    fn walk(&self, graph: &Graph, pool: usize, passing: u64) -> Result<Option<NearestRows>, QueryError> {
         let few = !pays(passing, self.ef) || passing.saturating_mul(LEAST_SHARE) < graph.header().indexed;
         if few && self.choosy {
             return Ok(None);
@@ -210,7 +210,7 @@ impl Search<'_> {
     }
 
     /// The rows that are scored: the nearest that graphs found, and those of the segments that are scanned.
-    pub(super) fn candidates(&self, part: &mut Part) -> RowFilter {
+    pub(super) fn candidates(&self, part: &mut ThreadMatches) -> RowFilter {
         // Distances of the graph are of rounded vectors: rows at the edge may change places,
         // so a few more are scored.
         part.near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));

@@ -4,14 +4,14 @@ use gstore_core::correlation::{descending, spearman};
 use serde::Serialize;
 
 use super::centring::{Centring, Models};
-use super::how::How;
-use super::products::{Products, Work};
+use super::how::CovarianceOptions;
+use super::products::{ProductScratch, Products};
 
 /// What [`agreement()`] is asked for.
 #[derive(Debug, Clone)]
 pub struct AgreementAsk {
     /// How scores are taken.
-    pub how: How,
+    pub how: CovarianceOptions,
     /// Rows at the top of the rankings whose overlap is counted.
     pub top: usize,
     /// Numbers of models: of each, the first so many are halved. Those that cannot be halved into two of at
@@ -21,7 +21,7 @@ pub struct AgreementAsk {
 
 impl AgreementAsk {
     /// Of a number of models, and about ten steps on the way to it.
-    pub fn up_to(models: usize, how: How, top: usize) -> Self {
+    pub fn up_to(models: usize, how: CovarianceOptions, top: usize) -> Self {
         let step = (models / 10).max(1);
         let mut at: Vec<usize> =
             (1..).map(|i| i * step).take_while(|n| *n < models).filter(|n| *n >= 4).collect();
@@ -102,7 +102,13 @@ pub fn agreement(rows: &[f64], queries: &[f64], models: &Models, ask: &Agreement
 }
 
 /// Scores of all rows with all queries under some of the models, by query.
-fn scores(rows: &[f64], queries: &[f64], models: &Models, places: &[usize], how: How) -> Vec<Vec<f64>> {
+fn scores(
+    rows: &[f64],
+    queries: &[f64],
+    models: &Models,
+    places: &[usize],
+    how: CovarianceOptions,
+) -> Vec<Vec<f64>> {
     let k = models.len();
     let some = |values: &[f64]| -> Vec<f64> {
         values.chunks_exact(k).flat_map(|row| places.iter().map(|place| row[*place])).collect()
@@ -111,7 +117,7 @@ fn scores(rows: &[f64], queries: &[f64], models: &Models, places: &[usize], how:
     let means = means(&rows, places.len());
     let products = Products::new(Centring::new(models.some(places), how, means), queries, 2);
     let mut out = vec![0.0; rows.len() / places.len() * products.len()];
-    products.scores((&rows[..], places.len()), None, &mut Work::default(), &mut out);
+    products.scores((&rows[..], places.len()), None, &mut ProductScratch::default(), &mut out);
     (0..products.len()).map(|q| out.iter().skip(q).step_by(products.len()).copied().collect()).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use gstore_core::correlation::is_constant;
 
-use super::how::How;
+use super::how::CovarianceOptions;
 
 /// Lanes in which means are summed, so that the sum has one order and still keeps a processor busy.
 const LANES: usize = 8;
@@ -66,7 +66,7 @@ impl Models {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Centring {
     models: Models,
-    how: How,
+    how: CovarianceOptions,
     /// Mean of each model over the pool's rows; empty where none is subtracted.
     means: Vec<f64>,
 }
@@ -76,7 +76,7 @@ impl Centring {
     ///
     /// # Panics
     /// When it is needed and has another length than `models`.
-    pub fn new(models: Models, how: How, means: Vec<f64>) -> Self {
+    pub fn new(models: Models, how: CovarianceOptions, means: Vec<f64>) -> Self {
         let means = if how.center.of_models() { means } else { Vec::new() };
         assert!(!how.center.of_models() || means.len() == models.len(), "a mean for each model");
         Self { models, how, means }
@@ -88,7 +88,7 @@ impl Centring {
     }
 
     /// How the score is taken.
-    pub fn how(&self) -> How {
+    pub fn how(&self) -> CovarianceOptions {
         self.how
     }
 
@@ -172,11 +172,12 @@ mod tests {
     #[test]
     fn what_does_not_vary_becomes_nothing() {
         // The mean of three times 0.1 is not 0.1.
-        let centring = Centring::new(Models::one(3), How::default(), Vec::new());
+        let centring = Centring::new(Models::one(3), CovarianceOptions::default(), Vec::new());
         let mut values = [0.1; 3];
         centring.centre(&mut values);
         assert_eq!(values, [0.0; 3]);
-        let centring = Centring::new(Models::grouped(vec![0, 1, 0, 1, 1]), How::default(), Vec::new());
+        let centring =
+            Centring::new(Models::grouped(vec![0, 1, 0, 1, 1]), CovarianceOptions::default(), Vec::new());
         let mut values = [0.1, 2.3, 0.1, 2.3, 2.3];
         centring.centre(&mut values);
         assert_eq!(values, [0.0; 5]);
@@ -184,7 +185,8 @@ mod tests {
 
     #[test]
     fn groups_have_their_own_means() {
-        let centring = Centring::new(Models::grouped(vec![0, 0, 1, 1]), How::default(), Vec::new());
+        let centring =
+            Centring::new(Models::grouped(vec![0, 0, 1, 1]), CovarianceOptions::default(), Vec::new());
         let mut values = [1.0, 3.0, 10.0, 30.0];
         centring.centre(&mut values);
         assert_eq!(values, [-1.0, 1.0, -10.0, 10.0]);

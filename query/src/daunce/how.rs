@@ -58,7 +58,7 @@ term! {
 
 /// How a score is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct How {
+pub struct CovarianceOptions {
     /// Covariance or correlation.
     pub score: Score,
     /// What is subtracted first.
@@ -67,7 +67,7 @@ pub struct How {
     pub ddof: u8,
 }
 
-impl Default for How {
+impl Default for CovarianceOptions {
     /// The reference: covariance of what is centred over the models, divided by K - 1.
     fn default() -> Self {
         Self { score: Score::Cov, center: Center::Row, ddof: 1 }
@@ -82,7 +82,7 @@ pub struct Covariance {
     /// The signal, where there are several.
     pub signal: Option<String>,
     /// How the score is taken.
-    pub how: How,
+    pub how: CovarianceOptions,
     /// Rows that lack the loss of some models.
     pub missing: MissingCells,
     /// The base models whose perturbed copies count; by default all, each centred by itself.
@@ -93,9 +93,9 @@ pub struct Covariance {
 
 impl Covariance {
     /// How the score is taken but for the means of the models, before these are known.
-    pub(crate) fn how_without_means(&self) -> How {
+    pub(crate) fn how_without_means(&self) -> CovarianceOptions {
         let center = if self.how.center.of_rows() { Center::Row } else { Center::Base };
-        How { center, ..self.how }
+        CovarianceOptions { center, ..self.how }
     }
 }
 
@@ -104,7 +104,7 @@ impl Default for Covariance {
         Self {
             ensemble: None,
             signal: None,
-            how: How::default(),
+            how: CovarianceOptions::default(),
             missing: MissingCells::Error,
             groups: Vec::new(),
             min_models: MIN_MODELS,

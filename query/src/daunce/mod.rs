@@ -3,7 +3,8 @@
 //! A row's losses under K models that were perturbed at random vary together with those of a query where
 //! training on the row lowers the query's loss. The score is their covariance, or their correlation.
 //!
-//! - [`How`], [`Models`], [`Centring`]: what is taken over which models, and what is subtracted first
+//! - [`CovarianceOptions`], [`Models`], [`Centring`]: what is taken over which models, and what is subtracted
+//!   first
 //! - [`Pair`]: a row and a query; [`estimate()`]: the score of a row with its standard error
 //! - [`Products`]: the scores of many rows with many queries
 //! - [`agreement()`]: how far K models rank alike, by which one knows when to stop
@@ -31,8 +32,8 @@ pub use diagnosis::{Diagnosis, DiagnosisAsk, Finding, ModelNotes, Severity, diag
 pub(crate) use estimate::without_model;
 pub use estimate::{Estimate, estimate};
 pub(crate) use how::FEW_MODELS;
-pub use how::{Center, Covariance, How, MissingCells, Score};
+pub use how::{Center, Covariance, CovarianceOptions, MissingCells, Score};
 pub(crate) use noise::{largest_of, noise_of_correlations};
 pub use pair::Pair;
-pub use products::{Products, Work};
+pub use products::{ProductScratch, Products};
 pub use stored::diagnose_stored;

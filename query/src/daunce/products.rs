@@ -42,7 +42,7 @@ pub struct Products {
 
 /// Memory of one thread.
 #[derive(Debug, Default)]
-pub struct Work {
+pub struct ProductScratch {
     rows: Vec<f64>,
     squares: Vec<f64>,
 }
@@ -107,7 +107,7 @@ impl Products {
         &self,
         (rows, width): (&[T], usize),
         columns: Option<&[usize]>,
-        work: &mut Work,
+        work: &mut ProductScratch,
         out: &mut [f64],
     ) {
         let models = self.centring.models().len();
@@ -129,10 +129,10 @@ impl Products {
     }
 
     /// Scores of the rows that were widened.
-    fn part(&self, work: &mut Work, out: &mut [f64]) {
+    fn part(&self, work: &mut ProductScratch, out: &mut [f64]) {
         let models = self.centring.models().len();
         let how = self.centring.how();
-        let Work { rows, squares } = work;
+        let ProductScratch { rows, squares } = work;
         let lacks = |row: &[f64]| !row.iter().all(|x| x.is_finite());
         // Rows that lack cells are scored one by one, from what was given.
         let mut odd: Vec<(usize, Vec<f64>)> = Vec::new();

@@ -55,7 +55,7 @@ pub use rank::each::{EachRanking, EachRequest, Rankings};
 pub use rank::summary::EXACT;
 pub use rank::top::{resolve_share, resolve_top};
 pub use result::{
-    DiskSummary, Excluded, ExcludedCounts, NO_SUBTASK, PlaneSummary, Ranking, Reason, ScanSummary, Scored,
+    DiskSummary, ExcludedCounts, ExcludedRow, NO_SUBTASK, PlaneSummary, Ranking, Reason, ScanSummary, Scored,
 };
 pub use scan::filter::{RowFilter, RowMask};
 pub use scan::terms::Terms;

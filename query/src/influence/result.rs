@@ -62,7 +62,7 @@ impl fmt::Display for Reason {
 
 /// A row, or a token of it, without a score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Excluded {
+pub struct ExcludedRow {
     /// Index into the pools of the plan.
     pub pool: u32,
     /// Row of that dataset.

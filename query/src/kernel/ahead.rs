@@ -1,13 +1,13 @@
 //! Bytes to come, fetched while others are multiplied.
 
-use super::packing::Line;
+use super::packing::CacheLine;
 
 /// Steps of an inner loop between two fetches: a burst of them would hold the processor up.
 pub(super) const FETCH_STEPS: usize = 4;
 
 /// Bytes of rows to come.
 #[derive(Clone, Copy)]
-pub(super) struct Ahead {
+pub(super) struct RowPrefetch {
     at: *const u8,
     /// Of each row,
     bytes: usize,
@@ -19,7 +19,7 @@ pub(super) struct Ahead {
     done: usize,
 }
 
-impl Ahead {
+impl RowPrefetch {
     /// `bytes` bytes of each of `rows` rows, `row_bytes` apart.
     pub(super) fn new(at: *const u8, bytes: usize, row_bytes: usize, rows: usize) -> Self {
         Self { at, bytes, row_bytes, rows, done: 0 }
@@ -27,7 +27,7 @@ impl Ahead {
 
     /// Lines that are fetched.
     pub(super) fn lines(&self) -> usize {
-        self.rows * self.bytes.div_ceil(size_of::<Line>())
+        self.rows * self.bytes.div_ceil(size_of::<CacheLine>())
     }
 
     /// Has the next lines brought to the second-level cache.
@@ -43,7 +43,7 @@ impl Ahead {
                 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
                 _mm_prefetch::<_MM_HINT_T1>(self.at.wrapping_add(self.done).cast());
             }
-            self.done += size_of::<Line>();
+            self.done += size_of::<CacheLine>();
             if self.done >= self.bytes {
                 (self.done, self.rows) = (0, self.rows - 1);
                 self.at = self.at.wrapping_add(self.row_bytes);
@@ -57,7 +57,7 @@ impl Ahead {
 #[inline(always)]
 pub(super) fn near(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in (0..bytes).step_by(size_of::<Line>()) {
+    for line in (0..bytes).step_by(size_of::<CacheLine>()) {
         // SAFETY: a hint reads nothing.
         unsafe {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

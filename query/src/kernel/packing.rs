@@ -8,7 +8,7 @@ pub(super) const MAX_TILE: usize = 8;
 /// The values of one step of one vector; aligned so that no load crosses a cache line.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
-pub(super) struct Line(pub(super) [u8; 64]);
+pub(super) struct CacheLine(pub(super) [u8; 64]);
 
 /// Query vectors of one space, packed by module group and tile: `[group][tile][step][query of the tile]`, so
 /// that a kernel reads one contiguous stream. Partial steps are padded with zeros.
@@ -21,7 +21,7 @@ pub(super) struct Packing {
     groups: Vec<Range<usize>>,
     /// First line of each group.
     offsets: Vec<usize>,
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
 }
 
 impl Packing {
@@ -35,7 +35,7 @@ impl Packing {
         dim: usize,
         groups: &[Range<usize>],
         step: usize,
-        mut fill: impl FnMut(usize, Range<usize>, &mut Line),
+        mut fill: impl FnMut(usize, Range<usize>, &mut CacheLine),
     ) -> Self {
         let groups = if groups.is_empty() { vec![0..dim] } else { groups.to_vec() };
         let mut packed = Self { dim, count, step, groups, offsets: Vec::new(), lines: Vec::new() };
@@ -47,7 +47,7 @@ impl Packing {
             for tile in 0..packed.tiles() {
                 for start in group.clone().step_by(step) {
                     for query in packed.tile_queries(tile) {
-                        let mut line = Line([0; 64]);
+                        let mut line = CacheLine([0; 64]);
                         fill(query, start..(start + step).min(group.end), &mut line);
                         packed.lines.push(line);
                     }
@@ -95,7 +95,7 @@ impl Packing {
     }
 
     /// Steps x queries of a tile.
-    pub(super) fn tile(&self, group: usize, tile: usize) -> &[Line] {
+    pub(super) fn tile(&self, group: usize, tile: usize) -> &[CacheLine] {
         let (queries, steps) = (self.tile_queries(tile), self.steps(group));
         &self.lines[self.offsets[group] + queries.start * steps..][..queries.len() * steps]
     }

@@ -8,7 +8,7 @@ use gstore_core::SignRotation;
 use once_cell::sync::OnceCell;
 
 use super::LANES;
-use super::packing::{Line, Packing};
+use super::packing::{CacheLine, Packing};
 
 /// Query vectors of one space.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ impl Queries {
     /// When the lengths disagree or a group reaches beyond `dim`.
     pub fn new(vectors: &[f32], dim: usize, groups: &[Range<usize>]) -> Self {
         assert!(dim > 0 && vectors.len().is_multiple_of(dim));
-        let fill = |query: usize, range: Range<usize>, line: &mut Line| {
+        let fill = |query: usize, range: Range<usize>, line: &mut CacheLine| {
             let line: &mut [f32; LANES] = bytemuck::cast_mut(&mut line.0);
             line[..range.len()].copy_from_slice(&vectors[query * dim..][range]);
         };

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::error::MatrixError;
 use super::files::bytes;
-use super::place::Place;
+use super::place::OutputPaths;
 use super::{MatrixJob, MatrixOutput};
 use crate::influence::{Missing, PreparedSide};
 use crate::kernel::{Kernel, Queries, Scratch};
@@ -97,7 +97,7 @@ impl MatrixJob<'_> {
     /// # Errors
     /// Where the output is something else.
     pub fn room(&self, output: MatrixOutput<'_>) -> Result<u64, MatrixError> {
-        let place = Place::new(output)?;
+        let place = OutputPaths::new(output)?;
         if place.finished(&self.question)?.is_some() {
             return Ok(0);
         }

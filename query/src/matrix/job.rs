@@ -7,9 +7,9 @@ use gstore_store::SampleReader;
 
 use super::encode::{Encoder, PartWriter};
 use super::error::MatrixError;
-use super::place::Place;
+use super::place::OutputPaths;
 use super::question::{MatrixGroup, MatrixInfo, MatrixQuestion};
-use super::work::{self, PartNote, Work};
+use super::work::{self, PartNote, WorkFolder};
 use super::{MatrixOptions, MatrixOutput, MatrixReport, join, of_stored_samples, open_samples, targets};
 use crate::influence::{MOST_SAMPLES, Prepared, TargetNames, TargetSamples, TileWorker, Tiles};
 use crate::size::needed_and_allowed;
@@ -80,7 +80,7 @@ impl<'a> MatrixJob<'a> {
                 path.display(),
             )));
         }
-        let place = Place::new(output)?;
+        let place = OutputPaths::new(output)?;
         // In this order: another process may finish the same matrix at any time.
         let taken = place.is_taken()?;
         if let Some(info) = place.finished(&self.question)? {
@@ -93,7 +93,7 @@ impl<'a> MatrixJob<'a> {
             false => Ok(()),
         };
         refuse(taken)?;
-        let work = Work::open(&place, &self.question)?;
+        let work = WorkFolder::open(&place, &self.question)?;
         // By another process, between the first look and the lock.
         if let Some(info) = place.finished(&self.question)? {
             work.discard()?;
@@ -125,7 +125,7 @@ impl<'a> MatrixJob<'a> {
         Ok(self.report(&info, kept, false, place.bytes()?))
     }
 
-    fn finished(&self, place: &Place, info: &MatrixInfo) -> Result<MatrixReport, MatrixError> {
+    fn finished(&self, place: &OutputPaths, info: &MatrixInfo) -> Result<MatrixReport, MatrixError> {
         place.tidy()?;
         Ok(self.report(info, 0, true, place.bytes()?))
     }
@@ -145,7 +145,7 @@ impl<'a> MatrixJob<'a> {
     /// The parts of one group; returns what they hold, and how many an earlier run had finished.
     fn group(
         &self,
-        work: &Work<'_>,
+        work: &WorkFolder<'_>,
         group: usize,
         samples: &[SampleReader],
         progress: Compared<'_>,
@@ -187,7 +187,7 @@ impl<'a> MatrixJob<'a> {
 
     fn part(
         &self,
-        work: &Work<'_>,
+        work: &WorkFolder<'_>,
         (group, part, parts): (usize, usize, usize),
         (tiles, range): (&Tiles<'_>, Range<usize>),
         encoder: &Encoder<'_>,
@@ -218,7 +218,7 @@ impl<'a> MatrixJob<'a> {
 
 /// Whether the tiles are few enough for one file; else nothing is left of the work, of
 /// which there is none yet.
-fn fits_one_file(tiles: usize, work: &Work<'_>) -> Result<(), MatrixError> {
+fn fits_one_file(tiles: usize, work: &WorkFolder<'_>) -> Result<(), MatrixError> {
     if tiles <= join::MOST_ROW_GROUPS {
         return Ok(());
     }

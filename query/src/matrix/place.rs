@@ -21,7 +21,7 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const INFO_KEY: &str = "gstore.matrix";
 
 /// The output, and the hidden folder next to it.
-pub(super) struct Place {
+pub(super) struct OutputPaths {
     /// Of a file what a symlink leads to.
     pub(super) path: PathBuf,
     /// Whether it is one file.
@@ -29,7 +29,7 @@ pub(super) struct Place {
     pub(super) hidden: PathBuf,
 }
 
-impl Place {
+impl OutputPaths {
     pub(super) fn new(output: MatrixOutput<'_>) -> Result<Self, MatrixError> {
         let (given, single) = match output {
             MatrixOutput::File(path) => (path, true),

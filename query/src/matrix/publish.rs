@@ -11,9 +11,9 @@ use super::files::{PartPlace, json, parent, pretty, remove_temporary, sync_folde
 use super::join;
 use super::place::{INFO, INFO_KEY};
 use super::question::MatrixInfo;
-use super::work::{TARGETS_KEY, Work};
+use super::work::{TARGETS_KEY, WorkFolder};
 
-impl Work<'_> {
+impl WorkFolder<'_> {
     /// Lets the folder appear under its name.
     pub(super) fn publish_folder(self, info: &MatrixInfo) -> Result<(), MatrixError> {
         self.file(INFO).write(format!("{}\n", pretty(info)?).as_bytes())?;

@@ -12,7 +12,7 @@ use super::encode::properties;
 use super::error::MatrixError;
 use super::files::json;
 use super::question::MatrixQuestion;
-use super::work::{TARGETS, Work};
+use super::work::{TARGETS, WorkFolder};
 use crate::error::QueryError;
 use crate::influence::{TargetNames, TargetSamples};
 
@@ -22,7 +22,7 @@ const CHUNK: usize = 4096;
 /// Writes `targets.parquet`: `target` counts from 0, `scores` and `position` say in which list a
 /// sample's scores are and where.
 pub(super) fn write(
-    work: &Work<'_>,
+    work: &WorkFolder<'_>,
     samples: &TargetSamples,
     names: &TargetNames<'_>,
     question: &MatrixQuestion,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::MatrixError;
 use super::files::{PartPlace, exists, json, metadata, remove, sync_folder};
-use super::place::{INFO, LOCK, Place, QUESTION};
+use super::place::{INFO, LOCK, OutputPaths, QUESTION};
 use super::question::MatrixQuestion;
 use crate::influence::ExcludedCounts;
 
@@ -47,17 +47,17 @@ impl PartNote {
 }
 
 /// The folder, held by this process.
-pub(super) struct Work<'a> {
-    pub(super) place: &'a Place,
+pub(super) struct WorkFolder<'a> {
+    pub(super) place: &'a OutputPaths,
     pub(super) question: &'a MatrixQuestion,
     pub(super) digest: String,
     /// Held until the work is dropped.
     _lock: fs_err::File,
 }
 
-impl<'a> Work<'a> {
+impl<'a> WorkFolder<'a> {
     /// Begins, or goes on where the same question was left.
-    pub(super) fn open(place: &'a Place, question: &'a MatrixQuestion) -> Result<Self, MatrixError> {
+    pub(super) fn open(place: &'a OutputPaths, question: &'a MatrixQuestion) -> Result<Self, MatrixError> {
         let Some(lock) = lock(place)? else {
             return Err(MatrixError::Refused(format!(
                 "another process is making {}; wait for it",
@@ -144,7 +144,7 @@ impl<'a> Work<'a> {
 
 /// Removes the work for a matrix that is finished, which a run that was killed at its end has left. A foreign
 /// folder, and work for another question, stay.
-pub(super) fn remove_leftover(place: &Place, question: &MatrixQuestion) -> Result<(), MatrixError> {
+pub(super) fn remove_leftover(place: &OutputPaths, question: &MatrixQuestion) -> Result<(), MatrixError> {
     let theirs = fs_err::read_to_string(place.hidden.join(QUESTION)).ok();
     let theirs: Option<MatrixQuestion> = theirs.and_then(|text| serde_json::from_str(&text).ok());
     // The lock goes last, so a run may have been killed when it alone was left.
@@ -160,7 +160,7 @@ pub(super) fn remove_leftover(place: &Place, question: &MatrixQuestion) -> Resul
 }
 
 /// Makes the folder and takes its lock; `None` while another process has it.
-fn lock(place: &Place) -> Result<Option<fs_err::File>, MatrixError> {
+fn lock(place: &OutputPaths) -> Result<Option<fs_err::File>, MatrixError> {
     let path = place.hidden.join(LOCK);
     loop {
         match fs_err::create_dir_all(&place.hidden) {
@@ -194,7 +194,7 @@ fn lock(place: &Place) -> Result<Option<fs_err::File>, MatrixError> {
 }
 
 /// Removes what this module makes, except the lock; anything else is refused.
-fn clear(place: &Place) -> Result<(), MatrixError> {
+fn clear(place: &OutputPaths) -> Result<(), MatrixError> {
     let mut cleared = false;
     for entry in fs_err::read_dir(&place.hidden)? {
         let entry = entry?;
@@ -226,7 +226,7 @@ fn clear(place: &Place) -> Result<(), MatrixError> {
 
 /// The lock goes last, so that no run begins in a folder that is being emptied; a run that begins between the
 /// removal of the lock and that of the folder keeps the folder.
-pub(super) fn discard(place: &Place) -> Result<(), MatrixError> {
+pub(super) fn discard(place: &OutputPaths) -> Result<(), MatrixError> {
     clear(place)?;
     remove(&place.hidden.join(LOCK))?;
     remove(&place.hidden)

@@ -125,16 +125,16 @@ pub fn encode_block(
     Ok(codes)
 }
 
-struct Measured {
+struct MeasuredVector {
     class: Class,
     norm: f64,
     length: f64,
 }
 
-fn measure(block: &Block<'_>, i: usize, groups: &[Range<usize>], vector: &[f32]) -> Measured {
+fn measure(block: &Block<'_>, i: usize, groups: &[Range<usize>], vector: &[f32]) -> MeasuredVector {
     let unscored = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
     if RowFlags::from_bits(block.flags[i]).intersects(unscored) {
-        return Measured { class: Class::Zero, norm: 0.0, length: 0.0 };
+        return MeasuredVector { class: Class::Zero, norm: 0.0, length: 0.0 };
     }
     let of_row = i * groups.len()..(i + 1) * groups.len();
     let ones = vec![1.0; groups.len()];
@@ -158,7 +158,7 @@ fn measure(block: &Block<'_>, i: usize, groups: &[Range<usize>], vector: &[f32])
     if class == Class::Zero && !stored_zeros(block, i, vector, &(0..vector.len())) {
         class = Class::Odd;
     }
-    Measured { class, norm: own, length }
+    MeasuredVector { class, norm: own, length }
 }
 
 fn stored_zeros(block: &Block<'_>, i: usize, vector: &[f32], group: &Range<usize>) -> bool {

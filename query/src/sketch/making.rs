@@ -20,7 +20,7 @@ use crate::indexes::CHUNK;
 
 /// Which sketches that are there a build makes again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Again {
+pub enum RebuildScope {
     /// Those that cannot be used.
     Unusable,
     /// Those of another seed or other planes as well, so that a change that was stopped goes on.
@@ -41,7 +41,7 @@ pub struct SketchOptions {
     /// where others stay), else all.
     pub planes: Option<Planes>,
     /// What is done about sketches that are there.
-    pub again: Again,
+    pub again: RebuildScope,
     /// Threads; 0 means one per core. The bytes do not depend on it.
     pub threads: usize,
 }
@@ -89,7 +89,7 @@ fn make(
         ..SketchProgress::default()
     };
     let (mut seed, mut planes) = (options.seed, options.planes);
-    if options.again == Again::Unusable {
+    if options.again == RebuildScope::Unusable {
         planes = planes.or_else(|| most_kept(reader));
     }
     let mut wanted = Vec::new();
@@ -99,9 +99,9 @@ fn make(
         // What was chosen before stays, also where codes are damaged or made again.
         planes = planes.or(own.map(|(_, kept)| kept));
         let is_as_wanted = |(own, kept): &(u64, Planes)| match options.again {
-            Again::Unusable => true,
-            Again::Other => options.seed.is_none_or(|seed| seed == *own) && planes == Some(*kept),
-            Again::All => false,
+            RebuildScope::Unusable => true,
+            RebuildScope::Other => options.seed.is_none_or(|seed| seed == *own) && planes == Some(*kept),
+            RebuildScope::All => false,
         };
         // An index that cannot be read to its last byte is rebuilt, as if it were missing.
         match own.filter(is_as_wanted).filter(|_| there.as_ref().is_some_and(IndexFile::is_sound)) {
@@ -123,7 +123,7 @@ fn make(
     for segment in wanted {
         let blocks = reader.blocks_of(segment)?;
         match blocks.len() {
-            0 => done.bytes += Writing::new(store, segment, planes)?.finish(dim, seed)?,
+            0 => done.bytes += SketchWriter::new(store, segment, planes)?.finish(dim, seed)?,
             n => units.extend(blocks.into_iter().enumerate().map(|(i, block)| (segment, block, i + 1 == n))),
         }
     }
@@ -139,7 +139,7 @@ fn make(
             let mut own = match writing.take() {
                 Some(own) => own,
                 None if cancel.is_raised() => return Err(QueryError::Cancelled),
-                None => Writing::new(store, segment, planes)?,
+                None => SketchWriter::new(store, segment, planes)?,
             };
             own.append(&codes)?;
             done.coded += block.vectors() as u64;
@@ -156,14 +156,14 @@ fn make(
 }
 
 /// The sketch of a segment while it is written.
-struct Writing<'a> {
+struct SketchWriter<'a> {
     segment: &'a SegmentRef,
     writer: IndexWriter,
     planes: Planes,
     sections: Vec<(Section, SectionId)>,
 }
 
-impl<'a> Writing<'a> {
+impl<'a> SketchWriter<'a> {
     fn new(store: &Store, segment: &'a SegmentRef, planes: Planes) -> Result<Self, QueryError> {
         let mut writer = store.write_index(segment, KIND)?;
         let mut sections = Vec::new();

@@ -26,7 +26,7 @@ mod tail;
 pub use build::{BlockCodes, check, encode_block, in_memory};
 pub use files::{FileSections, KIND, found, kept, most_kept, open};
 pub use format::{SketchHeader, can_sketch};
-pub use making::{Again, SketchOptions, SketchProgress, build};
+pub use making::{RebuildScope, SketchOptions, SketchProgress, build};
 pub use memory::MemorySections;
 pub use planes::Planes;
 pub use rotation::{Rotation, padded_dim};

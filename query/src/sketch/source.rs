@@ -32,14 +32,14 @@ pub trait Sections: Debug + Send + Sync {
 
 /// A part of a sketch: that of a segment.
 #[derive(Debug)]
-struct Part {
+struct SketchPart {
     sections: Box<dyn Sections>,
     rotation: usize,
 }
 
 /// Where the vectors of a block are.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct BlockLocation {
     part: usize,
     first: u64,
     vectors: usize,
@@ -48,10 +48,10 @@ struct Place {
 /// The sketch of a feature: of every block that its reader has.
 #[derive(Debug)]
 pub struct Sketch {
-    parts: Vec<Part>,
+    parts: Vec<SketchPart>,
     /// One for each seed; usually one.
     rotations: Vec<(u64, Rotation)>,
-    blocks: HashMap<BlockRef, Place>,
+    blocks: HashMap<BlockRef, BlockLocation>,
     dim: usize,
     /// Those that all parts keep, if there are any.
     planes: Option<Planes>,
@@ -93,10 +93,11 @@ impl Sketch {
         };
         let mut first = 0;
         for block in blocks {
-            self.blocks.insert(*block, Place { part: self.parts.len(), first, vectors: block.vectors() });
+            self.blocks
+                .insert(*block, BlockLocation { part: self.parts.len(), first, vectors: block.vectors() });
             first += block.vectors() as u64;
         }
-        self.parts.push(Part { sections, rotation });
+        self.parts.push(SketchPart { sections, rotation });
         self.planes = self.planes.and_then(|planes| planes.common(header.planes));
         Ok(())
     }
@@ -195,19 +196,19 @@ impl Sketch {
         }
     }
 
-    fn place(&self, block: BlockRef) -> Option<(&Place, &Part)> {
+    fn place(&self, block: BlockRef) -> Option<(&BlockLocation, &SketchPart)> {
         let place = self.blocks.get(&block)?;
         Some((place, self.parts.get(place.part)?))
     }
 
     /// The bytes of a section of a block.
-    fn range(&self, place: &Place, section: Section) -> Range<u64> {
+    fn range(&self, place: &BlockLocation, section: Section) -> Range<u64> {
         let each = section.vector_bytes(self.padded()) as u64;
         place.first * each..(place.first + place.vectors as u64) * each
     }
 
     /// The bytes of a section of some vectors of a block, those of vectors that follow one another together.
-    fn bytes_of(&self, place: &Place, section: Section, vectors: &[u32]) -> Vec<Range<u64>> {
+    fn bytes_of(&self, place: &BlockLocation, section: Section, vectors: &[u32]) -> Vec<Range<u64>> {
         let each = section.vector_bytes(self.padded()) as u64;
         let bytes = |run: &[u32]| {
             let (first, last) = (u64::from(*run.first()?), u64::from(*run.last()?));

@@ -6,10 +6,10 @@
 
 mod shared;
 
-pub(crate) use shared::{Shared, WAITING, Waiting};
+pub(crate) use shared::{PendingCandidates, Shared, WAITING};
 
 /// The tie breakers of a candidate, the most significant first; of each the lower wins.
-pub type Place = (u32, u64, u32);
+pub type TieBreakers = (u32, u64, u32);
 
 /// Score and place: the lower key ranks first. The last part of the place is outside the 128
 /// bits that hold the rest.
@@ -27,7 +27,7 @@ struct Entry {
 
 impl Entry {
     #[inline]
-    fn new(score: u32, (major, minor, last): Place, payload: u32) -> Self {
+    fn new(score: u32, (major, minor, last): TieBreakers, payload: u32) -> Self {
         Self { high: u64::from(score) << 32 | u64::from(major), low: minor, last, payload }
     }
 
@@ -69,11 +69,11 @@ pub struct TopK {
 
 /// A selected candidate.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Selected {
+pub struct SelectedCandidate {
     /// `-0.0` is returned as `0.0`.
     pub score: f32,
     /// Its tie breakers.
-    pub place: Place,
+    pub place: TieBreakers,
     /// Carried along.
     pub payload: u32,
 }
@@ -107,14 +107,14 @@ impl TopK {
     }
 
     /// The same that keeps only what comes after a candidate in the order: the next page of a ranking.
-    pub fn after(self, score: f32, place: Place) -> Self {
+    pub fn after(self, score: f32, place: TieBreakers) -> Self {
         let floor = Some(Entry::new(ordered(score) ^ self.flip, place, 0).key());
         Self { floor, ..self }
     }
 
     /// Offers a candidate. A score that is not finite is never kept. Places must be unique.
     #[inline]
-    pub fn push(&mut self, score: f32, place: Place, payload: u32) {
+    pub fn push(&mut self, score: f32, place: TieBreakers, payload: u32) {
         let score_key = ordered(score) ^ self.flip;
         // Most candidates fail here, before a key is built.
         if score_key > (self.threshold.0 >> 96) as u32 || !score.is_finite() {
@@ -181,13 +181,13 @@ impl TopK {
     }
 
     /// The kept candidates in order.
-    pub fn into_sorted(mut self) -> Vec<Selected> {
+    pub fn into_sorted(mut self) -> Vec<SelectedCandidate> {
         // What is in order already is seen to be.
         self.sort();
         let flip = self.flip;
         self.entries
             .into_iter()
-            .map(|Entry { high, low, last, payload }| Selected {
+            .map(|Entry { high, low, last, payload }| SelectedCandidate {
                 score: from_ordered((high >> 32) as u32 ^ flip),
                 place: (high as u32, low, last),
                 payload,

@@ -10,7 +10,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Entry, Place, TopK, ordered};
+use super::{Entry, TieBreakers, TopK, ordered};
 
 /// Candidates of a selection that a thread gathers before it hands them over.
 pub(crate) const WAITING: usize = 16;
@@ -20,7 +20,7 @@ const _: () = assert!(WAITING <= u8::MAX as usize);
 pub(crate) struct Shared<'a>(Vec<Mutex<&'a mut TopK>>);
 
 /// What a thread has found for each of them.
-pub(crate) struct Waiting<'s, 'a> {
+pub(crate) struct PendingCandidates<'s, 'a> {
     all: &'s Shared<'a>,
     flip: u32,
     /// As the thread knows them; later ones are lower.
@@ -37,9 +37,9 @@ impl<'a> Shared<'a> {
     }
 
     /// What a thread that begins has found.
-    pub(crate) fn waiting(&self) -> Waiting<'_, 'a> {
+    pub(crate) fn waiting(&self) -> PendingCandidates<'_, 'a> {
         let count = self.0.len();
-        Waiting {
+        PendingCandidates {
             all: self,
             flip: self.0.first().map_or(0, |top| lock(top).flip),
             limits: self.0.iter().map(|top| lock(top).limit()).collect(),
@@ -58,10 +58,10 @@ fn lock<'s, 'a>(top: &'s Mutex<&'a mut TopK>) -> MutexGuard<'s, &'a mut TopK> {
     top.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Waiting<'_, '_> {
+impl PendingCandidates<'_, '_> {
     /// Offers a candidate of a selection, as [`TopK::push`] does.
     #[inline]
-    pub(crate) fn push(&mut self, selection: usize, score: f32, place: Place, payload: u32) {
+    pub(crate) fn push(&mut self, selection: usize, score: f32, place: TieBreakers, payload: u32) {
         let score_key = ordered(score) ^ self.flip;
         if score_key > self.limits[selection] || !score.is_finite() {
             return;
@@ -154,7 +154,7 @@ mod tests {
             let all = Shared::new(tops.iter_mut());
             let mut own = [all.waiting(), all.waiting()];
             (10_000..30_000u64).for_each(|i| own[i as usize % 2].push(0, (i % 97) as f32, (0, i, 0), 0));
-            own.into_iter().for_each(Waiting::finish);
+            own.into_iter().for_each(PendingCandidates::finish);
         }
         let [top] = tops;
         assert_eq!(top.entries.capacity(), memory);

@@ -41,7 +41,7 @@ proptest! {
         let mut all = new();
         collectors.into_iter().for_each(|c| all.merge(c));
         let got: Vec<_> = all.into_sorted();
-        let at = |s: &Selected| s.place.1 as u32 * 3 + s.place.2;
+        let at = |s: &SelectedCandidate| s.place.1 as u32 * 3 + s.place.2;
         prop_assert!(got.iter().all(|s| s.place.0 == 7 && s.payload == at(s)));
         let got: Vec<_> = got.into_iter().map(|s| (s.score.to_bits(), s.payload as usize)).collect();
         prop_assert_eq!(got, naive(&scores, k, highest));
@@ -66,7 +66,7 @@ fn pages_of_a_ranking_follow_one_another() {
         let mut whole = new(5000);
         scores.iter().enumerate().for_each(|(i, s)| whole.push(*s, (0, i as u64, 3), 0));
         let whole = whole.into_sorted();
-        let mut pages: Vec<Selected> = Vec::new();
+        let mut pages: Vec<SelectedCandidate> = Vec::new();
         loop {
             let mut page = new(700).with_room(1);
             if let Some(last) = pages.last() {

@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::MemoryConsumer;
-use gstore_query::influence::{Excluded, Prepared};
+use gstore_query::influence::{ExcludedRow, Prepared};
 
 use super::columns::{Besides, InfluenceColumns};
 use super::question::hold_inverses;
@@ -63,7 +63,7 @@ impl ExcludedRows {
     }
 
     /// The columns asked for, of rows of one pool.
-    fn batch(&self, rows: &[Excluded], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
+    fn batch(&self, rows: &[ExcludedRow], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
         let pool = rows.first().map_or(0, |r| r.pool as usize);
         let name = self.plan.pools().get(pool).map_or("", |p| p.dataset.name.as_str());
         let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);

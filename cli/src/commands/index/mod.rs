@@ -14,7 +14,7 @@ use gstore_query::IndexStatus;
 use gstore_query::QueryError;
 use gstore_query::ann::{self, Evaluation};
 use gstore_query::evaluate::PlanesEvaluation;
-use gstore_query::sketch::{Again, KIND, Planes, SketchOptions, check, found, kept};
+use gstore_query::sketch::{KIND, Planes, RebuildScope, SketchOptions, check, found, kept};
 use gstore_store::{FeaturePart, Snapshot};
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -117,7 +117,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
             let coded = match refused {
                 None => {
                     let mut work = context.work(&command, &mut reporter, &cancel);
-                    let again = if args.rebuild { Again::All } else { Again::Other };
+                    let again = if args.rebuild { RebuildScope::All } else { RebuildScope::Other };
                     let options = SketchOptions { planes: args.kept.planes, again, ..Default::default() };
                     sketch(&store, &reader, &options, &mut work)?
                 }

@@ -10,20 +10,20 @@ use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
 use super::super::format::{CONNECTIVITY, EXPANSION};
 use super::super::format::{GraphHeader, LeftOut};
 use super::super::mend::{Links, NEAR, NOBODY};
-use super::{One, failed};
+use super::{SegmentGraph, failed};
 use crate::error::QueryError;
 use crate::kernel::usearch_metric;
 use crate::values::{NoDirection, groups, unit};
 
 /// Outcome for a vector.
-enum Fate {
+enum VectorOutcome {
     Linked,
     NoScored,
     NonFinite,
     Zero,
 }
 
-impl One<'_> {
+impl SegmentGraph<'_> {
     /// Links every vector that has a direction.
     pub(super) fn link(
         &self,
@@ -69,12 +69,12 @@ impl One<'_> {
                     }
                     block.vector(i, &groups, &mut scratch.vector);
                     match scratch.unit(&block, i) {
-                        Fate::Linked => index
+                        VectorOutcome::Linked => index
                             .add(block.rows[i], usearch::f16::from_i16s(&scratch.unit))
                             .map_err(|error| failed("add a vector to", &error))?,
-                        Fate::NoScored => left_out.no_scored += 1,
-                        Fate::NonFinite => left_out.non_finite += 1,
-                        Fate::Zero => left_out.zero += 1,
+                        VectorOutcome::NoScored => left_out.no_scored += 1,
+                        VectorOutcome::NonFinite => left_out.non_finite += 1,
+                        VectorOutcome::Zero => left_out.zero += 1,
                     }
                     let linked = linked.fetch_add(1, Ordering::Relaxed) + 1;
                     if linked.is_multiple_of(64) {
@@ -123,7 +123,7 @@ impl One<'_> {
                         return Err(QueryError::Cancelled);
                     }
                     block.vector(i, &groups, &mut scratch.vector);
-                    let Fate::Linked = scratch.unit(&block, i) else { continue };
+                    let VectorOutcome::Linked = scratch.unit(&block, i) else { continue };
                     let found = index
                         .search(usearch::f16::from_i16s(&scratch.unit), NEAR + 1)
                         .map_err(|error| failed("search", &error))?;
@@ -153,21 +153,21 @@ impl Scratch {
     }
 
     /// Divides the vector by its length, if it has one.
-    fn unit(&mut self, block: &Block<'_>, i: usize) -> Fate {
+    fn unit(&mut self, block: &Block<'_>, i: usize) -> VectorOutcome {
         let flags = RowFlags::from_bits(block.flags[i]);
         if flags.contains(RowFlags::NO_SCORED) {
-            return Fate::NoScored;
+            return VectorOutcome::NoScored;
         }
         if flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
-            return Fate::NonFinite;
+            return VectorOutcome::NonFinite;
         }
         match unit(&self.vector) {
             Ok(values) => {
                 self.unit.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_bits() as i16);
-                Fate::Linked
+                VectorOutcome::Linked
             }
-            Err(NoDirection::Zero) => Fate::Zero,
-            Err(NoDirection::NotFinite) => Fate::NonFinite,
+            Err(NoDirection::Zero) => VectorOutcome::Zero,
+            Err(NoDirection::NotFinite) => VectorOutcome::NonFinite,
         }
     }
 }

@@ -10,7 +10,7 @@ use gstore_core::{Cancel, Kind};
 use gstore_store::{FeaturePart, FeatureReader, ModuleGroup, RowFlags, Snapshot};
 
 use super::pattern::Pattern;
-use super::rows::Line;
+use super::rows::RowVectors;
 use super::{Prepared, Scored, TargetRow};
 use crate::eigen::{EigenSpace, KIND, is_space_of};
 use crate::error::QueryError;
@@ -101,7 +101,7 @@ impl Ignored {
     pub(super) fn bound(
         &self,
         scored: &Scored,
-        line: &Line,
+        line: &RowVectors,
         sums: &[Vec<f64>],
     ) -> Result<Option<f32>, QueryError> {
         let Some(readers) = self.pools.get(line.pool) else { return Ok(None) };

@@ -25,7 +25,7 @@ pub use self::names::TargetNames;
 use self::noise::Noise;
 pub use self::parts::{PartScores, WAYS};
 use self::pattern::{Pattern, patterns};
-use self::rows::{Line, coordinate_weights, lines};
+use self::rows::{RowVectors, coordinate_weights, lines};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::target_rows::TargetRow;
@@ -115,7 +115,7 @@ impl Prepared {
 fn explain_chunk(
     prepared: &Prepared,
     chunk: &[Scored],
-    lines: &[Line],
+    lines: &[RowVectors],
     loader: &TargetLoader<'_>,
     targets: &[TargetRow],
     subtasks: usize,
@@ -157,7 +157,7 @@ fn explain_chunk(
 /// Similarities of the rows with each target sample, or with the vector of each of so many subtasks.
 fn values(
     prepared: &Prepared,
-    lines: &[Line],
+    lines: &[RowVectors],
     loader: &TargetLoader<'_>,
     targets: &[TargetRow],
     folded: Option<usize>,
@@ -244,7 +244,7 @@ impl Values {
     fn add(
         &mut self,
         checkpoints: usize,
-        lines: &[Line],
+        lines: &[RowVectors],
         (c, weights): (usize, &[f64]),
         tile: &[(usize, Vec<f32>)],
     ) {
@@ -261,18 +261,18 @@ impl Values {
     }
 
     /// Similarities of row `i` of the chunk at a checkpoint with each unit.
-    fn of(&self, line: &Line, i: usize, c: usize) -> &[f64] {
+    fn of(&self, line: &RowVectors, i: usize, c: usize) -> &[f64] {
         let start = (i * line.vectors.len() + c) * self.units;
         &self.sims[start..start + self.units]
     }
 
     /// The weighted sum over the checkpoints for one unit.
-    fn influence(&self, line: &Line, i: usize, unit: usize) -> f64 {
+    fn influence(&self, line: &RowVectors, i: usize, unit: usize) -> f64 {
         line.shares().map(|(c, share)| share * self.of(line, i, c)[unit]).sum()
     }
 }
 
-fn nearest(line: &Line, pairs: &Values, i: usize) -> (usize, f64) {
+fn nearest(line: &RowVectors, pairs: &Values, i: usize) -> (usize, f64) {
     let mut best = (0, f64::NEG_INFINITY);
     for unit in 0..pairs.units {
         let value = pairs.influence(line, i, unit);
@@ -283,7 +283,7 @@ fn nearest(line: &Line, pairs: &Values, i: usize) -> (usize, f64) {
     best
 }
 
-fn parts(line: &Line, values: &Values, i: usize, pattern: &Pattern) -> Vec<Option<f32>> {
+fn parts(line: &RowVectors, values: &Values, i: usize, pattern: &Pattern) -> Vec<Option<f32>> {
     let mut parts = vec![None; line.vectors.len()];
     for (c, share) in line.shares() {
         let sims = values.of(line, i, c);

@@ -8,7 +8,7 @@
 use gstore_store::Family;
 
 use super::pattern::Pattern;
-use super::rows::{Line, coordinate_weights};
+use super::rows::{RowVectors, coordinate_weights};
 use super::{Prepared, Values};
 use crate::eigen::is_space_of;
 use crate::influence::spec::Sim;
@@ -87,7 +87,7 @@ impl Noise<'_> {
     /// The standard error of the row's score, from how far the estimates of the classes are from each other.
     pub(super) fn stderr(
         &self,
-        line: &Line,
+        line: &RowVectors,
         i: usize,
         pattern: &Pattern,
         vectors: &[Vec<f64>],
@@ -113,7 +113,7 @@ impl Noise<'_> {
     /// estimated by the class as well.
     fn estimates(
         &self,
-        line: &Line,
+        line: &RowVectors,
         i: usize,
         (c, x): (usize, &[f32]),
         pattern: &Pattern,
@@ -143,7 +143,7 @@ impl Noise<'_> {
 
     /// The standard deviation of the score of a row that is as long at each checkpoint, and as much like
     /// itself from one checkpoint to the next, and has nothing in common with the target.
-    pub(super) fn floor(&self, line: &Line, vectors: &[Vec<f64>]) -> Option<f64> {
+    pub(super) fn floor(&self, line: &RowVectors, vectors: &[Vec<f64>]) -> Option<f64> {
         let features = &self.prepared.pools()[line.pool].features;
         let mut variance = 0.0;
         for (a, of_a) in line.shares() {

@@ -7,7 +7,7 @@ use gstore_core::Cancel;
 
 use super::noise::{self, CLASSES};
 use super::pattern::units_of;
-use super::rows::{Line, coordinate_weights, lines};
+use super::rows::{RowVectors, coordinate_weights, lines};
 use super::{CHUNK_BYTES, each_tile};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -106,7 +106,7 @@ struct Products {
 impl Products {
     fn of(
         prepared: &Prepared,
-        lines: &[Line],
+        lines: &[RowVectors],
         loader: &TargetLoader<'_>,
         targets: &[TargetRow],
         (dims, units, subtasks): (&[usize], usize, usize),
@@ -145,7 +145,7 @@ impl Products {
     }
 
     /// The scores of row `i` of the chunk.
-    fn scores(&self, line: &Line, i: usize, terms: &Terms) -> [PartScores; WAYS] {
+    fn scores(&self, line: &RowVectors, i: usize, terms: &Terms) -> [PartScores; WAYS] {
         std::array::from_fn(|way| {
             let values = self.values(way, line, i);
             values.map(|values| {
@@ -156,7 +156,7 @@ impl Products {
     }
 
     /// For each part of a way the values of the units.
-    fn values(&self, way: usize, line: &Line, i: usize) -> [Vec<f64>; 10] {
+    fn values(&self, way: usize, line: &RowVectors, i: usize) -> [Vec<f64>; 10] {
         let mut values: [Vec<f64>; 10] = std::array::from_fn(|_| vec![0.0; self.units]);
         for (c, share) in line.shares() {
             let at = i * self.counts.len() + c;

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::rows::Line;
+use super::rows::RowVectors;
 use super::{Fold, Prepared, Scored, TargetRow, Values};
 use crate::error::QueryError;
 use crate::influence::spec::{Across, Within};
@@ -31,7 +31,7 @@ impl Pattern {
 pub(super) fn patterns(
     prepared: &Prepared,
     chunk: &[Scored],
-    lines: &[Line],
+    lines: &[RowVectors],
     values: &Values,
     targets: &[TargetRow],
     subtasks: usize,
@@ -73,7 +73,7 @@ pub(super) fn units_of(prepared: &Prepared, targets: &[TargetRow], subtask: usiz
 /// The units of a subtask that count for a row, and the weight of each.
 fn within(
     prepared: &Prepared,
-    line: &Line,
+    line: &RowVectors,
     i: usize,
     values: &Values,
     span: Range<usize>,

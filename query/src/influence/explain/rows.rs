@@ -9,7 +9,7 @@ use crate::influence::spec::{Missing, Sim};
 use crate::values::norm;
 
 /// One row at all checkpoints.
-pub(super) struct Line {
+pub(super) struct RowVectors {
     pub(super) pool: usize,
     /// Its vector at each checkpoint that it has, of length 1 for a cosine and times `dot_scale` else.
     pub(super) vectors: Vec<Option<Vec<f32>>>,
@@ -17,7 +17,7 @@ pub(super) struct Line {
     shares: Vec<f64>,
 }
 
-impl Line {
+impl RowVectors {
     /// The checkpoints that the row has, with their weights.
     pub(super) fn shares(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
         let has = |(c, _): &(usize, f64)| self.vectors[*c].is_some();
@@ -30,11 +30,11 @@ pub(super) fn lines(
     prepared: &Prepared,
     rows: &[Scored],
     operands: &Operands,
-) -> Result<Vec<Line>, QueryError> {
+) -> Result<Vec<RowVectors>, QueryError> {
     rows.iter().map(|scored| line(prepared, scored, operands)).collect()
 }
 
-fn line(prepared: &Prepared, scored: &Scored, operands: &Operands) -> Result<Line, QueryError> {
+fn line(prepared: &Prepared, scored: &Scored, operands: &Operands) -> Result<RowVectors, QueryError> {
     let pool = scored.pool as usize;
     let foreign = |what: &str| {
         let pos = scored.pos.map_or_else(String::new, |pos| format!(", position {pos},"));
@@ -65,7 +65,7 @@ fn line(prepared: &Prepared, scored: &Scored, operands: &Operands) -> Result<Lin
         }
         shares.iter_mut().for_each(|w| *w /= total);
     }
-    Ok(Line { pool, vectors, shares })
+    Ok(RowVectors { pool, vectors, shares })
 }
 
 /// For each coordinate the weight of its module, at a checkpoint.

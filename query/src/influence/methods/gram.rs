@@ -32,7 +32,7 @@ struct Memory {
 
 /// What a window has.
 #[derive(Default)]
-struct Filled {
+struct WindowRows {
     /// Rows up to the last that counts.
     height: usize,
     /// Rows that count.
@@ -189,13 +189,13 @@ fn fill(
     window: &Range<u64>,
     rows: &RowSet,
     memory: &mut Memory,
-) -> Result<Filled, QueryError> {
+) -> Result<WindowRows, QueryError> {
     let part = reader.part();
     let (dim, groups) = (part.desc.dim() as usize, groups(part));
     let left_out = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
     let Memory { rows: values, vector: buffer, scratch } = memory;
     values.fill(0.0);
-    let mut filled = Filled::default();
+    let mut filled = WindowRows::default();
     for block in reader.blocks_in(window.start / CELL_ROWS) {
         let range = block.range();
         if range.start >= window.end || range.end <= window.start {

@@ -7,7 +7,7 @@ use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::rank::{check_missing, summary};
-use crate::influence::result::{Excluded, ScanSummary, Scored};
+use crate::influence::result::{ExcludedRow, ScanSummary, Scored};
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::windows::windows;
 use crate::influence::scan::{Totals, Worker};
@@ -44,7 +44,7 @@ impl Prepared {
         filter: Option<&RowFilter>,
         threads: usize,
         cancel: &Cancel,
-        mut emit: impl FnMut(&[Excluded]) -> ControlFlow<()>,
+        mut emit: impl FnMut(&[ExcludedRow]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
         if self.plan().models().is_some() {
             return self.stream_covariances(filter, threads, cancel, &mut |_, excluded| {
@@ -59,7 +59,7 @@ impl Prepared {
 }
 
 /// Takes what some rows in turn have; a `Break` ends the scan. Scans are compiled once, not for each that takes.
-pub(crate) type Emit<'a> = &'a mut dyn FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>;
+pub(crate) type Emit<'a> = &'a mut dyn FnMut(&[Scored], &[ExcludedRow]) -> ControlFlow<()>;
 
 /// Scores the windows in order.
 fn stream(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gstore_store::{CheckpointId, RunPart, Snapshot};
 use serde::{Deserialize, Serialize};
 
-use super::resolve::Side;
+use super::resolve::QuestionDataset;
 use crate::error::QueryError;
 use crate::influence::spec::InfluenceSpec;
 
@@ -24,7 +24,7 @@ pub struct PlanCheckpoint {
 }
 
 /// The run (if any), its checkpoints in the run's order, and what a user should know about the choice.
-pub(super) struct Chosen {
+pub(super) struct ChosenCheckpoints {
     pub(super) run: Option<String>,
     pub(super) checkpoints: Vec<PlanCheckpoint>,
     pub(super) notes: Vec<String>,
@@ -42,8 +42,8 @@ struct Entry {
 pub(super) fn choose(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
-    sides: &[Side],
-) -> Result<Chosen, QueryError> {
+    sides: &[QuestionDataset],
+) -> Result<ChosenCheckpoints, QueryError> {
     let everywhere = |id: &CheckpointId| sides.iter().all(|side| side.features.contains_key(id));
     let run = find_run(snapshot, spec, &everywhere)?;
     let known: Vec<Entry> = match &run {
@@ -87,7 +87,7 @@ pub(super) fn choose(
     // The run's order, so that scores do not depend on the order in which checkpoints are named.
     checkpoints.sort_by_key(|(i, _)| *i);
     let checkpoints = checkpoints.into_iter().map(|(_, checkpoint)| checkpoint).collect();
-    Ok(Chosen { run: run.map(|run| run.name.clone()), checkpoints, notes })
+    Ok(ChosenCheckpoints { run: run.map(|run| run.name.clone()), checkpoints, notes })
 }
 
 fn entry(c: &gstore_store::RunCheckpoint) -> Entry {
@@ -95,7 +95,7 @@ fn entry(c: &gstore_store::RunCheckpoint) -> Entry {
 }
 
 /// Checkpoints of features that no run has, by the number of the feature.
-fn anonymous(side: &Side) -> Vec<Entry> {
+fn anonymous(side: &QuestionDataset) -> Vec<Entry> {
     let mut all: Vec<_> =
         side.features.iter().map(|(id, list)| (list.iter().map(|f| f.number).min(), id.clone())).collect();
     all.sort();
@@ -133,7 +133,7 @@ fn find_run(
 }
 
 /// Positions of the checkpoints named by name, step or the start of their id.
-fn named(names: &[String], known: &[Entry], sides: &[Side]) -> Result<Vec<usize>, QueryError> {
+fn named(names: &[String], known: &[Entry], sides: &[QuestionDataset]) -> Result<Vec<usize>, QueryError> {
     let mut used = Vec::new();
     for name in names {
         let by_name = known.iter().position(|c| c.name == *name);
@@ -168,7 +168,7 @@ fn named(names: &[String], known: &[Entry], sides: &[Side]) -> Result<Vec<usize>
 }
 
 /// The error for sides without a common checkpoint, with what they have.
-fn nothing_common(sides: &[Side], run: Option<&RunPart>) -> QueryError {
+fn nothing_common(sides: &[QuestionDataset], run: Option<&RunPart>) -> QueryError {
     let has: Vec<String> = sides
         .iter()
         .map(|side| {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use gstore_store::{CheckpointId, FeaturePart, FeatureState, Granularity, Preconditioned};
 
-use super::resolve::Side;
+use super::resolve::QuestionDataset;
 use crate::error::QueryError;
 use crate::influence::spec::modules;
 use crate::influence::spec::{InfluenceSpec, Sim};
 
 /// For one checkpoint the feature of every side: those of the only space that all sides have.
 pub(super) fn fit(
-    sides: &[Side],
+    sides: &[QuestionDataset],
     checkpoint: &CheckpointId,
     place: &str,
     spec: &InfluenceSpec,
@@ -52,7 +52,7 @@ pub(super) fn fit(
 
 /// The error for sides of which some have several features of a common space, each with the template by which
 /// its samples became text: the hash of an encoding does not tell.
-fn ambiguous(sides: &[Side], chosen: &[Vec<&Arc<FeaturePart>>], place: &str) -> QueryError {
+fn ambiguous(sides: &[QuestionDataset], chosen: &[Vec<&Arc<FeaturePart>>], place: &str) -> QueryError {
     // A dataset may be on both sides, so features are told apart by their numbers.
     let mut candidates = BTreeMap::new();
     for (side, list) in sides.iter().zip(chosen).filter(|(_, list)| list.len() > 1) {

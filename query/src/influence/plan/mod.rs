@@ -143,7 +143,7 @@ impl Plan {
         let asked = (&pools[..], &chosen.checkpoints[..], &features[..]);
         let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;
         notes.extend(own);
-        let side = |(side, features): (resolve::Side, Vec<Arc<FeaturePart>>)| PlanSide {
+        let side = |(side, features): (resolve::QuestionDataset, Vec<Arc<FeaturePart>>)| PlanSide {
             dataset: side.dataset.name.clone(),
             kind: side.kind,
             features: features.iter().map(|feature| feature.number).collect(),

@@ -30,7 +30,7 @@ pub struct PlanPrecondition {
 }
 
 /// The pools, the checkpoints, and the features of each side at each of them, the first pool's first.
-type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Vec<Arc<FeaturePart>>]);
+type PlanInputs<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Vec<Arc<FeaturePart>>]);
 
 /// Finds the matrices that a question asks for, if it does, with what a user should know of them.
 ///
@@ -40,7 +40,7 @@ type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Vec<Arc<Fea
 pub(super) fn resolve(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
-    asked: Asked<'_>,
+    asked: PlanInputs<'_>,
 ) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
     let (pools, checkpoints, sides) = asked;
     if !spec.preconditions() {

@@ -9,7 +9,7 @@ use crate::error::{QueryError, SideOf, ToCompute};
 use crate::influence::spec::{InfluenceSpec, TargetRef};
 
 /// A dataset of the question and the features of the wanted kind that it has, by checkpoint.
-pub(super) struct Side {
+pub(super) struct QuestionDataset {
     pub(super) of: SideOf,
     pub(super) dataset: Arc<DatasetPart>,
     pub(super) kind: String,
@@ -86,7 +86,7 @@ pub(super) fn side(
     kind: &str,
     of: SideOf,
     spec: &InfluenceSpec,
-) -> Result<Side, QueryError> {
+) -> Result<QuestionDataset, QueryError> {
     let prefer = &spec.features;
     let granularity = match of {
         SideOf::Pool => spec.granularity(),
@@ -112,7 +112,7 @@ pub(super) fn side(
             list.retain(|f| preferred(f, prefer));
         }
     }
-    Ok(Side { of, dataset: dataset.clone(), kind: kind.to_owned(), features })
+    Ok(QuestionDataset { of, dataset: dataset.clone(), kind: kind.to_owned(), features })
 }
 
 fn preferred(feature: &FeaturePart, names: &[String]) -> bool {

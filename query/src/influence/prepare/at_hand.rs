@@ -3,7 +3,7 @@
 use gstore_store::{DType, RowFlags, Snapshot, StoredRow};
 
 use super::PreparedSide;
-use super::encoder::Given;
+use super::encoder::GivenSamples;
 use crate::error::QueryError;
 use crate::influence::plan::vector::AtHandVector;
 
@@ -21,7 +21,7 @@ fn direction(values: &[f64]) -> Result<Vec<f32>, QueryError> {
     Ok(values.iter().map(|x| (x / largest / length) as f32).collect())
 }
 
-impl Given {
+impl GivenSamples {
     /// A vector in the form in which it would read back from the pool's feature.
     pub(super) fn at_hand(
         snapshot: &Snapshot,

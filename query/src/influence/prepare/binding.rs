@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gstore_store::Snapshot;
 use once_cell::sync::OnceCell;
 
-use super::encoder::{Encoder, Given};
+use super::encoder::{Encoder, GivenSamples};
 use super::target_rows::Target;
 use super::{Inputs, Prepared, PreparedSide};
 use crate::error::QueryError;
@@ -87,7 +87,7 @@ impl Prepared {
         }
         let given = OnceCell::new();
         if let Some(vector) = &plan.vector {
-            given.get_or_try_init(|| Given::at_hand(snapshot, &pools, vector))?;
+            given.get_or_try_init(|| GivenSamples::at_hand(snapshot, &pools, vector))?;
         }
         let asked = targets.iter().zip(&plan.targets).map(|(side, target)| Target {
             dataset: side.dataset.clone(),

@@ -87,7 +87,7 @@ pub(super) fn failed(error: EncoderError) -> QueryError {
 /// The given samples of a question with what the answer needs of them: the form in which they would
 /// read back from a store.
 #[derive(Debug)]
-pub(crate) struct Given {
+pub(crate) struct GivenSamples {
     /// By checkpoint, then by sample.
     pub(super) vectors: Vec<Vec<StoredRow>>,
     /// For each sample, tokens and scored tokens.
@@ -100,7 +100,7 @@ pub(super) fn given(
     encoder: Option<&Arc<dyn Encoder>>,
     request: &EncodeRequest<'_>,
     cancel: &Cancel,
-) -> Result<Given, QueryError> {
+) -> Result<GivenSamples, QueryError> {
     let encoder = encoder.ok_or(QueryError::NoEncoder)?;
     let encoded = encoder.encode(request, cancel).map_err(failed)?;
     let samples = request.samples.len();
@@ -132,5 +132,5 @@ pub(super) fn given(
     if !whole {
         return Err(QueryError::Spec("the encoder left out a checkpoint or a sample".into()));
     }
-    Ok(Given { vectors, tokens: encoded.tokens })
+    Ok(GivenSamples { vectors, tokens: encoded.tokens })
 }

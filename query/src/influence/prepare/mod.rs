@@ -28,7 +28,7 @@ use gstore_curvature::Preconditioner;
 use gstore_store::{RowSet, Snapshot};
 use once_cell::sync::OnceCell;
 
-use self::encoder::{Encoder, Given};
+use self::encoder::{Encoder, GivenSamples};
 use self::loss_sides::LossSides;
 use self::losses::LossOperands;
 use self::operands::Operands;
@@ -67,7 +67,7 @@ struct Inputs {
     targets: Vec<PreparedSide>,
     asked: Vec<Target>,
     encoder: Option<Arc<dyn Encoder>>,
-    given: OnceCell<Given>,
+    given: OnceCell<GivenSamples>,
     contents: OnceCell<TargetContents>,
     candidates: OnceCell<Vec<Arc<RowSet>>>,
     losses: OnceCell<LossSides>,

@@ -13,7 +13,7 @@ use crate::error::QueryError;
 use crate::influence::scan::disk::Disk;
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::{Scan, ScanPool, pruning, query_count};
-use crate::influence::sides::{Parts, Sides, SketchSide, sides};
+use crate::influence::sides::{PoolSketches, SearchSides, SketchSide, sides};
 use crate::influence::spec::mode::Mode;
 use crate::influence::spec::{InfluenceSpec, Sim, modules};
 use crate::kernel::{Kernel, Queries, RowProducts};
@@ -30,7 +30,7 @@ pub(crate) struct Operands {
     /// Sketches, where the mode asks for them.
     sides: Option<LazySides>,
     /// What rankings by bounds need.
-    pub(crate) bounded: Parts,
+    pub(crate) bounded: SearchSides,
     /// What was read ahead of their files.
     pub(crate) disk: Disk,
     /// Live rows that are no candidates because they occur in the target.
@@ -40,7 +40,7 @@ pub(crate) struct Operands {
 /// Sketches that are opened by the first ranking that reads them.
 #[derive(Default)]
 struct LazySides {
-    opened: OnceLock<Sides>,
+    opened: OnceLock<PoolSketches>,
     /// Why they are not read any more.
     given_up: OnceLock<String>,
 }
@@ -63,7 +63,7 @@ impl Operands {
             weights: prepared.checkpoints().iter().map(|c| c.weight).collect(),
             device,
             sides: matches!(prepared.spec().mode, Mode::Sketch(_)).then(LazySides::default),
-            bounded: Parts::default(),
+            bounded: SearchSides::default(),
             disk: Disk::default(),
             in_target: (prepared.live() - candidates).saturating_sub(left_out),
         })

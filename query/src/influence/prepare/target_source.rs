@@ -7,7 +7,7 @@ use gstore_core::Cancel;
 use gstore_curvature::Preconditioner;
 use gstore_store::{Block, BlockBuffer, FeaturePart, FeatureReader};
 
-use super::encoder::Given;
+use super::encoder::GivenSamples;
 use super::target_rows::TargetRow;
 use crate::error::QueryError;
 use crate::influence::scan::lengths::length;
@@ -51,7 +51,7 @@ pub(crate) enum TargetSource<'a> {
     Given {
         /// The pool's feature, whose form they share.
         part: Arc<FeaturePart>,
-        samples: &'a Given,
+        samples: &'a GivenSamples,
         checkpoint: usize,
     },
 }

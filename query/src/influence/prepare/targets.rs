@@ -6,7 +6,7 @@ use gstore_core::Cancel;
 use gstore_store::{EncodeFeature, StoredRow};
 
 use super::Prepared;
-use super::encoder::{EncodeRequest, Given, given};
+use super::encoder::{EncodeRequest, GivenSamples, given};
 use super::target_rows::{TargetRow, TargetRows, target_rows};
 use super::target_source::TargetSource;
 use super::target_vectors::{Shape, TargetLoader, TargetVectors};
@@ -15,7 +15,7 @@ use crate::influence::spec::GIVEN;
 
 impl Prepared {
     /// The samples that are given with the question, computed at the first call.
-    fn given(&self, cancel: &Cancel) -> Result<&Given, QueryError> {
+    fn given(&self, cancel: &Cancel) -> Result<&GivenSamples, QueryError> {
         self.inputs.given.get_or_try_init(|| {
             let pool = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
             let features = self.checkpoints().iter().zip(pool).map(|(checkpoint, pool)| EncodeFeature {

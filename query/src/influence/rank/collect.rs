@@ -6,7 +6,7 @@ use crate::error::QueryError;
 use crate::influence::result::Scored;
 use crate::influence::scan::Totals;
 use crate::influence::spec::Order;
-use crate::topk::{CANDIDATE_BYTES, Place, Shared, TopK, WAITING, Waiting, held, most_held};
+use crate::topk::{CANDIDATE_BYTES, PendingCandidates, Shared, TieBreakers, TopK, WAITING, held, most_held};
 
 /// Candidates that a collector with little room holds beyond its k, or a quarter of k if that is more.
 const SMALL_ROOM: usize = 64;
@@ -81,7 +81,7 @@ impl Collector {
 
     /// What was kept, in order.
     pub fn into_rows(self) -> Vec<Scored> {
-        let scored = |s: crate::topk::Selected| {
+        let scored = |s: crate::topk::SelectedCandidate| {
             let (pool, row, pos) = s.place;
             Scored { pool, row, pos: self.per_token.then_some(pos), score: s.score, subtask: s.payload }
         };
@@ -89,7 +89,7 @@ impl Collector {
     }
 }
 
-fn place(scored: &Scored) -> Place {
+fn place(scored: &Scored) -> TieBreakers {
     (scored.pool, scored.row, scored.pos.unwrap_or_default())
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn shared(tops: &mut [Collector]) -> Shared<'_> {
     Shared::new(tops.iter_mut().map(|collector| &mut collector.top))
 }
 
-impl Waiting<'_, '_> {
+impl PendingCandidates<'_, '_> {
     /// Offers a result to a ranking.
     #[inline]
     pub(crate) fn offer(&mut self, ranking: usize, scored: &Scored) {
@@ -108,7 +108,7 @@ impl Waiting<'_, '_> {
 
 /// Hands over what still waits in threads; returns what they counted.
 pub(crate) fn finish<'s, 'a: 's, W>(
-    states: impl IntoIterator<Item = (W, Waiting<'s, 'a>, Totals)>,
+    states: impl IntoIterator<Item = (W, PendingCandidates<'s, 'a>, Totals)>,
 ) -> Totals {
     let mut totals = Totals::default();
     for (_, waiting, counts) in states {

@@ -3,7 +3,7 @@
 use gstore_core::Cancel;
 use serde::Serialize;
 
-use super::bounded::{self, Outcome};
+use super::bounded::{self, SearchOutcome};
 use super::check_missing;
 use super::collect::{Collector, into_lists, small_bytes};
 use super::lists::{Lists, score_windows};
@@ -195,7 +195,7 @@ pub(super) fn rank_lists(
     let first = wanted.first().copied().flatten().map(|(k, _)| k);
     if let Some(k) = first.filter(|k| wanted.iter().all(|list| *list == Some((*k, None)))) {
         let ask = Ask { order, k, filter, threads, cancel };
-        if let Some(Outcome { tops, totals, planes, .. }) =
+        if let Some(SearchOutcome { tops, totals, planes, .. }) =
             bounded::question::of_many_values(prepared, operands, lists, ask)?
         {
             let lists = tops.into_iter().map(Collector::into_rows).collect();

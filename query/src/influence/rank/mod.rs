@@ -10,7 +10,7 @@ pub(super) mod top;
 
 use gstore_core::Cancel;
 
-use self::bounded::Outcome;
+use self::bounded::SearchOutcome;
 use self::collect::{Collector, merge};
 use self::lists::Lists;
 use crate::error::QueryError;
@@ -153,7 +153,7 @@ fn with_sketch(
 fn with_summary(
     prepared: &Prepared,
     operands: &Operands,
-    mut found: Outcome,
+    mut found: SearchOutcome,
 ) -> Option<(Collector, ScanSummary)> {
     let top = found.tops.pop()?;
     Some((top, summary::of_bounded(prepared, operands, found)))

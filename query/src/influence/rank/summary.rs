@@ -1,6 +1,6 @@
 //! Execution summary of an answer: rows counted and read, what it guarantees, notes.
 
-use super::bounded::Outcome;
+use super::bounded::SearchOutcome;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::result::{PlaneSummary, ScanSummary};
@@ -46,7 +46,7 @@ pub(crate) fn of_scan(prepared: &Prepared, operands: &Operands, totals: &Totals)
 }
 
 /// Of one ranking that was found by bounds.
-pub(super) fn of_bounded(prepared: &Prepared, operands: &Operands, found: Outcome) -> ScanSummary {
+pub(super) fn of_bounded(prepared: &Prepared, operands: &Operands, found: SearchOutcome) -> ScanSummary {
     of_lists(prepared, operands, &found.totals, (found.planes, found.tolerance))
 }
 

@@ -62,16 +62,16 @@ fn spare() -> MutexGuard<'static, Vec<Arc<ReadAhead>>> {
 }
 
 /// The right to read ahead, given back when it is dropped.
-struct Turn;
+struct ReadAheadPermit;
 
-impl Turn {
+impl ReadAheadPermit {
     fn take() -> Option<Self> {
         let next = |count: usize| (count < MOST).then_some(count + 1);
         READING.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).ok().map(|_| Self)
     }
 }
 
-impl Drop for Turn {
+impl Drop for ReadAheadPermit {
     fn drop(&mut self) {
         READING.fetch_sub(1, Ordering::SeqCst);
     }
@@ -102,7 +102,7 @@ impl Disk {
         work: impl Fn(&mut S, usize) -> Result<(), QueryError> + Sync,
     ) -> Result<Vec<S>, QueryError> {
         let plan = sample(units, &wants).map(|each| Plan::new(units, threads, each));
-        let Some((plan, _turn)) = plan.and_then(|plan| Some((plan, Turn::take()?))) else {
+        let Some((plan, _turn)) = plan.and_then(|plan| Some((plan, ReadAheadPermit::take()?))) else {
             return parallel::unordered(units, threads, cancel, state, work);
         };
         rates::expect();
@@ -260,10 +260,10 @@ mod tests {
     #[test]
     fn only_some_rankings_read_ahead_at_a_time() {
         // Other tests of this process may read ahead.
-        let turns: Vec<Turn> = (0..2 * MOST).map_while(|_| Turn::take()).collect();
-        assert!(turns.len() <= MOST && Turn::take().is_none());
+        let turns: Vec<ReadAheadPermit> = (0..2 * MOST).map_while(|_| ReadAheadPermit::take()).collect();
+        assert!(turns.len() <= MOST && ReadAheadPermit::take().is_none());
         drop(turns);
-        assert!(Turn::take().is_some());
+        assert!(ReadAheadPermit::take().is_some());
     }
 
     #[test]

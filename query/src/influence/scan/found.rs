@@ -1,12 +1,12 @@
 //! Yield of a window, and counts that add up over windows.
 
-use crate::influence::result::{Excluded, ExcludedCounts, Scored};
+use crate::influence::result::{ExcludedCounts, ExcludedRow, Scored};
 
 /// What one window yields.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Yield {
     pub(crate) scored: Vec<Scored>,
-    pub(crate) excluded: Vec<Excluded>,
+    pub(crate) excluded: Vec<ExcludedRow>,
     pub(crate) totals: Totals,
 }
 

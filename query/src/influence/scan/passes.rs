@@ -7,7 +7,7 @@ use super::slots::{NO_TOKEN, Selection, Slots};
 use super::windows::{Window, most_slots};
 use super::{Scan, ScanPool, Totals, Yield, block_bytes};
 use crate::error::QueryError;
-use crate::influence::result::{Excluded, Reason, Scored};
+use crate::influence::result::{ExcludedRow, Reason, Scored};
 
 impl Scan<'_> {
     /// Scores the rows of a window, or their tokens.
@@ -36,7 +36,7 @@ impl Scan<'_> {
                 found.totals.excluded.add(reason);
                 found.totals.whole_rows += u64::from(pos == Some(NO_TOKEN));
                 let pos = pos.filter(|pos| *pos != NO_TOKEN);
-                found.excluded.push(Excluded { pool, row, pos, reason });
+                found.excluded.push(ExcludedRow { pool, row, pos, reason });
             }
         }
     }

@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime};
 use gstore_store::{DiskRates, expect_disks, measured_disks};
 use serde::{Deserialize, Serialize};
 
-use crate::measured::{KeptFile, Kind, Place};
+use crate::measured::{KeptFile, Kind, MeasurementsLocation};
 
 /// What is older is measured again.
 const LASTS: u64 = 7 * 24 * 60 * 60;
 
 /// A disk in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Kept {
+struct DiskRecord {
     disk: u64,
     /// Bytes a second.
     rates: DiskRates,
@@ -28,7 +28,7 @@ struct Kept {
 pub(super) fn expect() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        if let Some(file) = Place::of(Kind::Disks).file() {
+        if let Some(file) = MeasurementsLocation::of(Kind::Disks).file() {
             expect_disks(read(&file, seconds()).into_iter().map(|kept| (kept.disk, kept.rates)));
         }
     });
@@ -43,7 +43,7 @@ pub(super) fn keep() {
         return;
     }
     let _one = WRITES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(file) = Place::of(Kind::Disks).file() {
+    if let Some(file) = MeasurementsLocation::of(Kind::Disks).file() {
         // Measured again next time, if it cannot be kept.
         let _ = write(&file, &new, seconds());
     }
@@ -55,8 +55,8 @@ fn seconds() -> u64 {
 }
 
 /// What is neither old nor from the future.
-fn read(file: &KeptFile, now: u64) -> Vec<Kept> {
-    let mut all: Vec<Kept> = file.read().unwrap_or_default();
+fn read(file: &KeptFile, now: u64) -> Vec<DiskRecord> {
+    let mut all: Vec<DiskRecord> = file.read().unwrap_or_default();
     all.retain(|kept| kept.measured <= now && now - kept.measured < LASTS);
     all
 }
@@ -65,7 +65,7 @@ fn read(file: &KeptFile, now: u64) -> Vec<Kept> {
 fn write(file: &KeptFile, new: &[(u64, DiskRates)], now: u64) -> std::io::Result<()> {
     let mut all = read(file, now);
     all.retain(|kept| new.iter().all(|(disk, _)| *disk != kept.disk));
-    all.extend(new.iter().map(|&(disk, rates)| Kept { disk, rates, measured: now }));
+    all.extend(new.iter().map(|&(disk, rates)| DiskRecord { disk, rates, measured: now }));
     file.write(all)
 }
 

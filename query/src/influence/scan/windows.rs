@@ -93,7 +93,7 @@ fn pieces(pool: &ScanPool, rows: Range<u64>) -> Vec<Range<u64>> {
 }
 
 /// The rows of each pool that lack a checkpoint, among those the filter lets through.
-pub(crate) struct Lacking {
+pub(crate) struct IncompleteRows {
     pub(crate) rows: u64,
     pub(crate) scanned: u64,
     /// (pool, checkpoint, rows).
@@ -109,8 +109,8 @@ pub(crate) fn passing(rows: &RowSet, mask: Option<&RowMask>) -> u64 {
 }
 
 /// Counts them without reading vectors.
-pub(crate) fn lacking(pools: &[ScanPool], filter: Option<&RowFilter>) -> Result<Lacking, QueryError> {
-    let mut found = Lacking { rows: 0, scanned: 0, by_checkpoint: Vec::new() };
+pub(crate) fn lacking(pools: &[ScanPool], filter: Option<&RowFilter>) -> Result<IncompleteRows, QueryError> {
+    let mut found = IncompleteRows { rows: 0, scanned: 0, by_checkpoint: Vec::new() };
     for (p, pool) in pools.iter().enumerate() {
         let mask = filter.and_then(|filter| filter.pool(p));
         let count = |rows: &RowSet| passing(rows, mask);

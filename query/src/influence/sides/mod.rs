@@ -9,17 +9,17 @@ use std::sync::OnceLock;
 
 pub(super) use self::bf16::{Bf16Side, Bf16Sides};
 pub(super) use self::singles::Singles;
-pub(super) use self::sketch::{Sides, SketchSide, all_have, sides};
+pub(super) use self::sketch::{PoolSketches, SketchSide, all_have, sides};
 use super::scan::ScanPool;
 
 /// What searches need of a question's pools, made for the first one.
 #[derive(Default)]
-pub(crate) struct Parts {
+pub(crate) struct SearchSides {
     bf16: OnceLock<Bf16Sides>,
     singles: OnceLock<Singles>,
 }
 
-impl Parts {
+impl SearchSides {
     /// The query vectors in bf16.
     pub(crate) fn bf16(&self, pools: &[ScanPool]) -> &Bf16Sides {
         self.bf16.get_or_init(|| bf16::bf16_sides(pools))

@@ -24,7 +24,7 @@ pub(crate) struct SketchSide {
 }
 
 /// Every pool's sketches by checkpoint, or the reason for scanning every row.
-pub(crate) type Sides = Result<Vec<Vec<SketchSide>>, String>;
+pub(crate) type PoolSketches = Result<Vec<Vec<SketchSide>>, String>;
 
 /// Whether every sketch has the codes of a plane.
 pub(crate) fn all_have(sides: &[Vec<SketchSide>], plane: Plane) -> bool {
@@ -51,7 +51,7 @@ pub(crate) fn sides(
     pools: &[ScanPool],
     vectors: &[Vec<f32>],
     mut find: impl FnMut(&FeatureReader) -> Result<Arc<Sketch>, String>,
-) -> Sides {
+) -> PoolSketches {
     if spec.per_token {
         return Err("tokens are scored, and sketches are of samples".into());
     }

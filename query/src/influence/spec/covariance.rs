@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::options::Function;
 use super::values::{OptionError, Options};
 use super::{InfluenceSpec, Method};
-use crate::daunce::{Covariance, How};
+use crate::daunce::{Covariance, CovarianceOptions};
 
 /// Options that only covariances have.
 const OWN: [&str; 7] = ["ensemble", "signal", "score", "center", "ddof", "groups", "min_models"];
@@ -72,7 +72,7 @@ pub(super) fn read(options: &Options) -> Result<Option<Covariance>, OptionError>
     Ok(Some(Covariance {
         ensemble: options.text("ensemble")?,
         signal: options.text("signal")?,
-        how: How {
+        how: CovarianceOptions {
             score: options.word("score")?.unwrap_or(usual.how.score),
             center: options.word("center")?.unwrap_or(usual.how.center),
             ddof,

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::Element;
-use super::super::packing::Line;
+use super::super::packing::CacheLine;
 use super::super::panels::{self, Operands, Panels, Shape};
 use super::reduce::reduce;
 
@@ -56,18 +56,22 @@ impl Panels for Avx2 {
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack<T: Element>(values: &[T], to: *mut Line, stride: usize) {
+    unsafe fn unpack<T: Element>(values: &[T], to: *mut CacheLine, stride: usize) {
         // SAFETY: the caller's promise, passed on; so below.
         unsafe { panels::unpack::<Self, T>(values, to, stride) }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn multiply<const R: usize, const Q: usize>(at: &mut Operands<'_>, sums: *mut Line, fresh: bool) {
+    unsafe fn multiply<const R: usize, const Q: usize>(
+        at: &mut Operands<'_>,
+        sums: *mut CacheLine,
+        fresh: bool,
+    ) {
         unsafe { panels::multiply::<Self, R, Q>(at, sums, fresh) }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn reduce(sums: &[Line], products: &mut [f32]) {
+    unsafe fn reduce(sums: &[CacheLine], products: &mut [f32]) {
         reduce(sums, products);
     }
 }

@@ -2,13 +2,13 @@
 
 use std::arch::x86_64::*;
 
-use super::super::packing::Line;
+use super::super::packing::CacheLine;
 use super::super::reduce as reduce_lanes;
 
 /// The tree of `kernel::reduce` for each of `sums`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-pub(super) fn reduce(sums: &[Line], out: &mut [f32]) {
+pub(super) fn reduce(sums: &[CacheLine], out: &mut [f32]) {
     let (eights, rest) = sums.as_chunks::<8>();
     let (to, of_rest) = out.split_at_mut(8 * eights.len());
     for (sums, to) in eights.iter().zip(to.chunks_exact_mut(8)) {
@@ -23,7 +23,7 @@ pub(super) fn reduce(sums: &[Line], out: &mut [f32]) {
 /// Lanes 8 apart.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn eights(sum: &Line) -> __m256 {
+fn eights(sum: &CacheLine) -> __m256 {
     let at = sum.0.as_ptr().cast::<f32>();
     // SAFETY: a line has two registers and is aligned to both.
     unsafe { _mm256_add_ps(_mm256_load_ps(at), _mm256_load_ps(at.add(8))) }
@@ -53,7 +53,7 @@ fn ones(a: __m256, b: __m256) -> __m256 {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn reduce8(x: &[Line; 8]) -> __m256 {
+fn reduce8(x: &[CacheLine; 8]) -> __m256 {
     // Half l of vector v ends as value v of half l, so it is that of sum 4 * l + v.
     let halves = |v: usize| fours(eights(&x[v]), eights(&x[4 + v]));
     ones(twos(halves(0), halves(1)), twos(halves(2), halves(3)))

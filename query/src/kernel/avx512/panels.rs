@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::Element;
-use super::super::packing::Line;
+use super::super::packing::CacheLine;
 use super::super::panels::{self, Operands, Panels, Shape};
 use super::reduce::reduce_lines;
 
@@ -52,18 +52,22 @@ impl Panels for Avx512 {
     }
 
     #[target_feature(enable = "avx512f")]
-    unsafe fn unpack<T: Element>(values: &[T], to: *mut Line, stride: usize) {
+    unsafe fn unpack<T: Element>(values: &[T], to: *mut CacheLine, stride: usize) {
         // SAFETY: the caller's promise, passed on; so below.
         unsafe { panels::unpack::<Self, T>(values, to, stride) }
     }
 
     #[target_feature(enable = "avx512f")]
-    unsafe fn multiply<const R: usize, const Q: usize>(at: &mut Operands<'_>, sums: *mut Line, fresh: bool) {
+    unsafe fn multiply<const R: usize, const Q: usize>(
+        at: &mut Operands<'_>,
+        sums: *mut CacheLine,
+        fresh: bool,
+    ) {
         unsafe { panels::multiply::<Self, R, Q>(at, sums, fresh) }
     }
 
     #[target_feature(enable = "avx512f")]
-    unsafe fn reduce(sums: &[Line], products: &mut [f32]) {
+    unsafe fn reduce(sums: &[CacheLine], products: &mut [f32]) {
         reduce_lines(sums, products);
     }
 }

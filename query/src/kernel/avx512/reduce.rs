@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::packing::Line;
+use super::super::packing::CacheLine;
 use super::super::{LANES, reduce as reduce_lanes};
 
 /// The tree of `kernel::reduce` for each of `sums`, 16 and 8 at a time.
@@ -32,7 +32,7 @@ pub(in super::super) fn reduce(sums: &[__m512], out: &mut [f32]) {
 /// The same of sums in memory.
 #[target_feature(enable = "avx512f")]
 #[inline]
-pub(in super::super) fn reduce_lines(sums: &[Line], out: &mut [f32]) {
+pub(in super::super) fn reduce_lines(sums: &[CacheLine], out: &mut [f32]) {
     // SAFETY: a line is a register in memory: 64 bytes on a boundary of 64.
     let sums = unsafe { std::slice::from_raw_parts(sums.as_ptr().cast::<__m512>(), sums.len()) };
     reduce(sums, out);

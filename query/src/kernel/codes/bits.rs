@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::queries::{BIT_STEP, VALUE_BITS};
 use super::{CodeKind, CodeQueries, Rows, finish};
-use crate::kernel::packing::Line;
+use crate::kernel::packing::CacheLine;
 
 /// Bytes ahead of the scan that are fetched.
 const AHEAD: usize = 4096;
@@ -19,7 +19,7 @@ const AHEAD: usize = 4096;
 pub(super) unsafe fn rows<const Q: usize>(
     rows: Rows<'_>,
     queries: &CodeQueries,
-    planes: &[Line],
+    planes: &[CacheLine],
     out: &mut [i32],
 ) {
     let chunks = queries.dim().div_ceil(BIT_STEP);

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use super::avx512::{Int8, Nibble, Sign, Unpack};
 use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
-use crate::kernel::ahead::Ahead;
-use crate::kernel::lanes::{Cut, LanePacking, Lanes, Operands, WORD, multiply, run};
-use crate::kernel::packing::Line;
+use crate::kernel::ahead::RowPrefetch;
+use crate::kernel::lanes::{GroupValues, LanePacking, Lanes, Operands, WORD, multiply, run};
+use crate::kernel::packing::CacheLine;
 use crate::kernel::panels::Scratch;
 
 struct Bytes<'a, U> {
@@ -50,7 +50,7 @@ unsafe fn of_kind<U: Unpack>(rows: Rows<'_>, queries: &CodeQueries, lanes: &Lane
 
 impl<U: Unpack> Lanes for Bytes<'_, U> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn pack(&mut self, row: usize, cut: &Cut, to: *mut Line) {
+    unsafe fn pack(&mut self, row: usize, cut: &GroupValues, to: *mut CacheLine) {
         let steps = cut.values.start / CODE_STEP..cut.values.end.div_ceil(CODE_STEP);
         let codes = &self.rows.row(row)[steps.start * U::BYTES..steps.end * U::BYTES];
         for step in 0..steps.len() {
@@ -60,10 +60,10 @@ impl<U: Unpack> Lanes for Bytes<'_, U> {
     }
 
     #[inline]
-    fn ahead(&self, rows: Range<usize>, cut: &Cut) -> Ahead {
+    fn ahead(&self, rows: Range<usize>, cut: &GroupValues) -> RowPrefetch {
         let steps = cut.values.start / CODE_STEP..cut.values.end.div_ceil(CODE_STEP);
         let at = self.rows.address(rows.start).wrapping_add(steps.start * U::BYTES);
-        Ahead::new(at, steps.len() * U::BYTES, self.rows.row_bytes, rows.len())
+        RowPrefetch::new(at, steps.len() * U::BYTES, self.rows.row_bytes, rows.len())
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -74,7 +74,7 @@ impl<U: Unpack> Lanes for Bytes<'_, U> {
     }
 
     #[inline]
-    fn put(&mut self, row: usize, _: usize, sums: &[Line]) {
+    fn put(&mut self, row: usize, _: usize, sums: &[CacheLine]) {
         let out = &mut self.out[row * self.queries.len()..][..self.queries.len()];
         let sums: &[i32] = bytemuck::cast_slice(sums);
         for (query, (out, sum)) in out.iter_mut().zip(sums).enumerate() {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::super::lanes::{LanePacking, WORD};
-use super::super::packing::{Line, Packing};
+use super::super::packing::{CacheLine, Packing};
 use super::{CODE_STEP, MAX_CODE_DIM, byte_products};
 
 /// Query vectors of -127 to 127, packed the same way for all kinds of codes: in the form that this
@@ -17,7 +17,7 @@ pub struct CodeQueries {
     /// Where there are few queries, their values bit by bit: `[chunk of 512 coordinates][bit][query]`, the
     /// last chunk padded with zeros.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    planes: Vec<Line>,
+    planes: Vec<CacheLine>,
     /// Where there are more than few and the processor multiplies them so, their values side by side.
     lanes: Option<LanePacking>,
     /// Their values step by step; filled in addition to `lanes` only once another kernel asks for them.
@@ -91,7 +91,7 @@ impl CodeQueries {
 
     /// The values bit by bit, if there are few queries.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn planes(&self) -> Option<&[Line]> {
+    pub(super) fn planes(&self) -> Option<&[CacheLine]> {
         (!self.planes.is_empty()).then_some(&self.planes)
     }
 
@@ -129,8 +129,8 @@ fn steps(vectors: &[u8], dim: usize) -> Packing {
     })
 }
 
-fn planes(vectors: &[i8], dim: usize, count: usize) -> Vec<Line> {
-    let mut planes = vec![Line([0; 64]); dim.div_ceil(BIT_STEP) * VALUE_BITS * count];
+fn planes(vectors: &[i8], dim: usize, count: usize) -> Vec<CacheLine> {
+    let mut planes = vec![CacheLine([0; 64]); dim.div_ceil(BIT_STEP) * VALUE_BITS * count];
     for (query, vector) in vectors.chunks_exact(dim).enumerate() {
         for (k, value) in vector.iter().enumerate() {
             let of_chunk = &mut planes[k / BIT_STEP * VALUE_BITS * count..][..VALUE_BITS * count];

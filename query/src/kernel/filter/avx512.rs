@@ -3,10 +3,10 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::super::ahead::Ahead;
+use super::super::ahead::RowPrefetch;
 use super::super::avx512::load_part;
-use super::super::lanes::{Cut, Lanes, Operands, multiply, run};
-use super::super::packing::Line;
+use super::super::lanes::{GroupValues, Lanes, Operands, multiply, run};
+use super::super::packing::CacheLine;
 use super::super::panels::Scratch;
 use super::super::{Element, LANES};
 use super::bound::above;
@@ -91,7 +91,7 @@ impl<T: Element> Narrow<'_, T> {
 
 impl<T: Element> Lanes for Narrow<'_, T> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
-    unsafe fn pack(&mut self, row: usize, cut: &Cut, mut to: *mut Line) {
+    unsafe fn pack(&mut self, row: usize, cut: &GroupValues, mut to: *mut CacheLine) {
         // Chains of sums, so that one need not wait for the other.
         let mut squares = [Squares { kept: _mm512_setzero_ps(), taken: _mm512_setzero_ps() }; 4];
         let values = &self.values[row * self.job.queries.dim()..][cut.values.clone()];
@@ -127,10 +127,10 @@ impl<T: Element> Lanes for Narrow<'_, T> {
     }
 
     #[inline]
-    fn ahead(&self, rows: Range<usize>, cut: &Cut) -> Ahead {
+    fn ahead(&self, rows: Range<usize>, cut: &GroupValues) -> RowPrefetch {
         let (dim, size) = (self.job.queries.dim(), size_of::<T>());
         let at = self.values.as_ptr().wrapping_add(rows.start * dim + cut.values.start).cast();
-        Ahead::new(at, cut.values.len() * size, dim * size, rows.len())
+        RowPrefetch::new(at, cut.values.len() * size, dim * size, rows.len())
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
@@ -143,7 +143,7 @@ impl<T: Element> Lanes for Narrow<'_, T> {
     }
 
     #[inline]
-    fn put(&mut self, row: usize, group: usize, sums: &[Line]) {
+    fn put(&mut self, row: usize, group: usize, sums: &[CacheLine]) {
         let queries = self.job.queries;
         let factor = self.job.factors[row * queries.groups() + group];
         let out = &mut self.out[row * queries.len()..][..queries.len()];

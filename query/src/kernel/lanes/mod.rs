@@ -14,10 +14,10 @@ use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx512::multiply;
-pub(super) use packing::{Cut, LanePacking, chain};
+pub(super) use packing::{GroupValues, LanePacking, chain};
 
-use super::ahead::{Ahead, FETCH_STEPS};
-use super::packing::Line;
+use super::ahead::{FETCH_STEPS, RowPrefetch};
+use super::packing::CacheLine;
 use super::panels::Scratch;
 
 /// Bytes that one lane multiplies at a time.
@@ -67,10 +67,10 @@ pub(super) trait Lanes {
     ///
     /// # Safety
     /// There is room for the lines; the processor has the instructions.
-    unsafe fn pack(&mut self, row: usize, cut: &Cut, to: *mut Line);
+    unsafe fn pack(&mut self, row: usize, cut: &GroupValues, to: *mut CacheLine);
 
     /// Where a cut of some rows lies, to be fetched ahead; they may be beyond the last.
-    fn ahead(&self, rows: Range<usize>, cut: &Cut) -> Ahead;
+    fn ahead(&self, rows: Range<usize>, cut: &GroupValues) -> RowPrefetch;
 
     /// Adds the products of `R` rows with `Q` lines of queries to their sums.
     ///
@@ -79,7 +79,7 @@ pub(super) trait Lanes {
     unsafe fn multiply<const R: usize, const Q: usize>(at: Operands);
 
     /// Takes the sums of a row and a group over all queries.
-    fn put(&mut self, row: usize, group: usize, sums: &[Line]);
+    fn put(&mut self, row: usize, group: usize, sums: &[CacheLine]);
 }
 
 /// What one call of the inner kernel multiplies.
@@ -89,14 +89,14 @@ pub(super) struct Operands {
     pub(super) rows: *const u8,
     pub(super) row_bytes: usize,
     /// `words` x Q lines.
-    pub(super) queries: *const Line,
+    pub(super) queries: *const CacheLine,
     pub(super) words: usize,
     /// Q lines of each row, `width` lines apart; `fresh`: what is there is not added to.
-    pub(super) sums: *mut Line,
+    pub(super) sums: *mut CacheLine,
     pub(super) width: usize,
     pub(super) fresh: bool,
     /// What is fetched meanwhile, `at_a_time` lines for every [`FETCH_STEPS`] words.
-    pub(super) ahead: Ahead,
+    pub(super) ahead: RowPrefetch,
     pub(super) at_a_time: usize,
 }
 
@@ -114,7 +114,7 @@ pub(super) unsafe fn run<L: Lanes>(
 ) {
     let shape = Shape::of(queries);
     let segments = segments(groups.iter().flat_map(|group| queries.cuts(*group)), shape.segment);
-    let words = |segment: &Vec<&Cut>| segment.iter().map(|cut| cut.words).sum::<usize>();
+    let words = |segment: &Vec<&GroupValues>| segment.iter().map(|cut| cut.words).sum::<usize>();
     let Some(longest) = segments.iter().map(words).max().filter(|_| queries.len() > 0) else { return };
     let (tall, width) = (shape.tall, queries.width());
     let most = (shape.packed / longest.max(1) / tall * tall)
@@ -150,15 +150,15 @@ pub(super) unsafe fn run<L: Lanes>(
     }
 }
 
-fn grow(lines: &mut Vec<Line>, len: usize) {
+fn grow(lines: &mut Vec<CacheLine>, len: usize) {
     if lines.len() < len {
-        lines.resize(len, Line([0; 64]));
+        lines.resize(len, CacheLine([0; 64]));
     }
 }
 
 /// Runs of cuts of at most `most` words, or one cut.
-fn segments<'a>(cuts: impl Iterator<Item = &'a Cut>, most: usize) -> Vec<Vec<&'a Cut>> {
-    let mut segments: Vec<Vec<&Cut>> = Vec::new();
+fn segments<'a>(cuts: impl Iterator<Item = &'a GroupValues>, most: usize) -> Vec<Vec<&'a GroupValues>> {
+    let mut segments: Vec<Vec<&GroupValues>> = Vec::new();
     let mut words = 0;
     for cut in cuts {
         words += cut.words;
@@ -180,8 +180,8 @@ fn segments<'a>(cuts: impl Iterator<Item = &'a Cut>, most: usize) -> Vec<Vec<&'a
 unsafe fn pack<'a, L: Lanes>(
     lanes: &mut L,
     rows: Range<usize>,
-    segment: &[&Cut],
-    to: impl Iterator<Item = &'a mut [Line]>,
+    segment: &[&GroupValues],
+    to: impl Iterator<Item = &'a mut [CacheLine]>,
 ) {
     for (row, to) in rows.zip(to) {
         let mut to = to.as_mut_ptr();
@@ -195,7 +195,7 @@ unsafe fn pack<'a, L: Lanes>(
 
 /// A cut of packed rows.
 struct Packed<'a> {
-    lines: &'a [Line],
+    lines: &'a [CacheLine],
     /// Lines from row to row.
     row_lines: usize,
     /// Rows,
@@ -212,9 +212,9 @@ struct Packed<'a> {
 unsafe fn multiply_cut<L: Lanes>(
     lanes: &L,
     rows: Packed<'_>,
-    (queries, cut): (&LanePacking, &Cut),
-    coming: (usize, &Cut),
-    sums: &mut [Line],
+    (queries, cut): (&LanePacking, &GroupValues),
+    coming: (usize, &GroupValues),
+    sums: &mut [CacheLine],
 ) {
     let Packed { lines, row_lines, count, tall } = rows;
     let (width, panels, blocks) = (queries.width(), queries.panels(), count.div_ceil(tall));
@@ -227,7 +227,7 @@ unsafe fn multiply_cut<L: Lanes>(
             let ahead = lanes.ahead(coming.0 + begin..coming.0 + end, coming.1);
             let at = Operands {
                 rows: lines[block * tall * row_lines..].as_ptr().cast(),
-                row_bytes: row_lines * size_of::<Line>(),
+                row_bytes: row_lines * size_of::<CacheLine>(),
                 queries: packed.as_ptr(),
                 words: cut.words,
                 sums: sums[block * tall * width + of_panel.start..].as_mut_ptr(),

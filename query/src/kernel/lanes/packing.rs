@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::{CUT, LINE_QUERIES, LINE_WORDS, PANEL, WORD};
-use crate::kernel::packing::Line;
+use crate::kernel::packing::CacheLine;
 
 /// A stretch of the values of a module group.
 #[derive(Debug, Clone)]
-pub(in crate::kernel) struct Cut {
+pub(in crate::kernel) struct GroupValues {
     pub(in crate::kernel) group: usize,
     /// The values, all of a vector's counted.
     pub(in crate::kernel) values: Range<usize>,
@@ -24,10 +24,10 @@ pub(in crate::kernel) struct Cut {
 #[derive(Debug, Clone)]
 pub(in crate::kernel) struct LanePacking {
     count: usize,
-    cuts: Vec<Cut>,
+    cuts: Vec<GroupValues>,
     /// By group its first cut, and one past the last cut of all.
     groups: Vec<usize>,
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
 }
 
 impl LanePacking {
@@ -53,7 +53,7 @@ impl LanePacking {
                 let (first, last) = (start == span.start, end == span.end);
                 let words = (end - start).div_ceil(values).next_multiple_of(LINE_WORDS);
                 let lines = packed.lines.len();
-                packed.cuts.push(Cut { group, values: start..end, words, lines, first, last });
+                packed.cuts.push(GroupValues { group, values: start..end, words, lines, first, last });
                 packed.fill(start..end, words, values, &mut word);
                 if last {
                     break;
@@ -77,7 +77,7 @@ impl LanePacking {
                 let start = (cut.start + w * values).min(cut.end);
                 let range = start..(start + values).min(cut.end);
                 for line in self.panel(panel) {
-                    let mut packed = Line([0; 64]);
+                    let mut packed = CacheLine([0; 64]);
                     let queries = line * LINE_QUERIES..((line + 1) * LINE_QUERIES).min(self.count);
                     for (query, to) in queries.zip(packed.0.chunks_exact_mut(WORD)) {
                         if !range.is_empty() {
@@ -96,7 +96,7 @@ impl LanePacking {
     }
 
     /// The words of at most 16 vectors, which are a line each.
-    pub(in crate::kernel) fn line(&self) -> Option<&[Line]> {
+    pub(in crate::kernel) fn line(&self) -> Option<&[CacheLine]> {
         (self.width() == 1).then_some(&self.lines)
     }
 
@@ -111,12 +111,12 @@ impl LanePacking {
     }
 
     /// The cuts of a group.
-    pub(super) fn cuts(&self, group: usize) -> &[Cut] {
+    pub(super) fn cuts(&self, group: usize) -> &[GroupValues] {
         &self.cuts[self.groups[group]..self.groups[group + 1]]
     }
 
     /// Words x lines of a panel.
-    pub(super) fn lines(&self, cut: &Cut, panel: usize) -> &[Line] {
+    pub(super) fn lines(&self, cut: &GroupValues, panel: usize) -> &[CacheLine] {
         let panel = self.panel(panel);
         &self.lines[cut.lines + panel.start * cut.words..][..panel.len() * cut.words]
     }

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::super::packing::Line;
+use super::super::packing::CacheLine;
 use super::super::panels::{self, Operands, Panels, Shape};
 use super::super::{Element, reduce};
 use super::WIDTH;
@@ -54,18 +54,22 @@ impl Panels for Neon {
     }
 
     #[target_feature(enable = "neon")]
-    unsafe fn unpack<T: Element>(values: &[T], to: *mut Line, stride: usize) {
+    unsafe fn unpack<T: Element>(values: &[T], to: *mut CacheLine, stride: usize) {
         // SAFETY: the caller's promise, passed on; so below.
         unsafe { panels::unpack::<Self, T>(values, to, stride) }
     }
 
     #[target_feature(enable = "neon")]
-    unsafe fn multiply<const R: usize, const Q: usize>(at: &mut Operands<'_>, sums: *mut Line, fresh: bool) {
+    unsafe fn multiply<const R: usize, const Q: usize>(
+        at: &mut Operands<'_>,
+        sums: *mut CacheLine,
+        fresh: bool,
+    ) {
         unsafe { panels::multiply::<Self, R, Q>(at, sums, fresh) }
     }
 
     #[target_feature(enable = "neon")]
-    unsafe fn reduce(sums: &[Line], products: &mut [f32]) {
+    unsafe fn reduce(sums: &[CacheLine], products: &mut [f32]) {
         for (sum, product) in sums.iter().zip(products) {
             *product = reduce(bytemuck::cast_ref(&sum.0));
         }

@@ -15,9 +15,9 @@ pub(super) use shape::Shape;
 pub(super) use tile::{multiply, unpack};
 
 use super::Element;
-use super::ahead::Ahead;
+use super::ahead::RowPrefetch;
 use super::job::Job;
-use super::packing::Line;
+use super::packing::CacheLine;
 use pieces::Pieces;
 
 /// The registers of an instruction set, and what it does with them.
@@ -64,40 +64,44 @@ pub(super) trait Panels {
     ///
     /// # Safety
     /// As there.
-    unsafe fn unpack<T: Element>(values: &[T], to: *mut Line, stride: usize);
+    unsafe fn unpack<T: Element>(values: &[T], to: *mut CacheLine, stride: usize);
 
     /// [`multiply`], compiled for the instructions: adds the products of `R` rows and `Q` queries to the sums
     /// `[row][query]`, which are zero before where `fresh`.
     ///
     /// # Safety
     /// The pointers of `at` are good for what its fields say, `sums` for `R` x `Q` lines.
-    unsafe fn multiply<const R: usize, const Q: usize>(at: &mut Operands<'_>, sums: *mut Line, fresh: bool);
+    unsafe fn multiply<const R: usize, const Q: usize>(
+        at: &mut Operands<'_>,
+        sums: *mut CacheLine,
+        fresh: bool,
+    );
 
     /// The products from their sums, by the tree of `kernel::reduce`; both have the same length.
     ///
     /// # Safety
     /// The processor has the instructions.
-    unsafe fn reduce(sums: &[Line], products: &mut [f32]);
+    unsafe fn reduce(sums: &[CacheLine], products: &mut [f32]);
 }
 
 /// What one call of the inner kernel multiplies.
 pub(super) struct Operands<'a> {
     /// `steps` lines of each row of a panel, step by step,
-    rows: *const Line,
+    rows: *const CacheLine,
     /// and of each query of a tile.
-    queries: *const Line,
+    queries: *const CacheLine,
     steps: usize,
     /// What is fetched meanwhile, this many lines at a time.
-    rows_ahead: &'a mut Ahead,
-    queries_ahead: &'a mut Ahead,
+    rows_ahead: &'a mut RowPrefetch,
+    queries_ahead: &'a mut RowPrefetch,
     at_a_time: [usize; 2],
 }
 
 /// Memory that a thread uses again for every call.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    pub(super) unpacked: Vec<Line>,
-    pub(super) sums: Vec<Line>,
+    pub(super) unpacked: Vec<CacheLine>,
+    pub(super) sums: Vec<CacheLine>,
     /// Rows of signs as bytes.
     pub(super) bytes: Vec<i8>,
 }

@@ -3,11 +3,11 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::shape::{Cut, cuts};
+use super::shape::{GroupLines, cuts};
 use super::{Operands, Panels, Scratch, Shape};
-use crate::kernel::ahead::{Ahead, FETCH_STEPS, near};
+use crate::kernel::ahead::{FETCH_STEPS, RowPrefetch, near};
 use crate::kernel::job::Job;
-use crate::kernel::packing::{Line, MAX_TILE};
+use crate::kernel::packing::{CacheLine, MAX_TILE};
 use crate::kernel::{Element, LANES};
 
 /// Most sums of one call of the inner kernel.
@@ -26,14 +26,14 @@ pub(super) struct Pieces<'a, P, T, const R: usize> {
     shape: Shape,
     /// Rows of a block.
     rows: usize,
-    cuts: Vec<Cut>,
+    cuts: Vec<GroupLines>,
     /// Whether the next block is fetched as one stretch of memory.
     linear: bool,
     panels: PhantomData<P>,
 }
 
 /// A block of rows, the tiles of queries that pass over it, and the cut of both.
-struct Piece {
+struct BlockTiles {
     rows: Range<usize>,
     tiles: Range<usize>,
     cut: usize,
@@ -56,9 +56,9 @@ impl<'a, P: Panels, T: Element, const R: usize> Pieces<'a, P, T, R> {
     /// As the function `super::run`; no tile has more than `MAX_SUMS / R` queries.
     pub(super) unsafe fn run(&self, scratch: &mut Scratch, out: &mut [f32]) {
         let (count, tiles) = (self.job.rows(), self.job.queries.packing().tiles());
-        let grow = |lines: &mut Vec<Line>, len: usize| {
+        let grow = |lines: &mut Vec<CacheLine>, len: usize| {
             if lines.len() < len {
-                lines.resize(len, Line([0; 64]));
+                lines.resize(len, CacheLine([0; 64]));
             }
         };
         grow(&mut scratch.unpacked, self.rows * self.shape.cut);
@@ -68,7 +68,7 @@ impl<'a, P: Panels, T: Element, const R: usize> Pieces<'a, P, T, R> {
             for block in (0..tiles).step_by(self.shape.tiles) {
                 let tiles = block..(block + self.shape.tiles).min(tiles);
                 for cut in 0..self.cuts.len() {
-                    let piece = Piece { rows: rows.clone(), tiles: tiles.clone(), cut };
+                    let piece = BlockTiles { rows: rows.clone(), tiles: tiles.clone(), cut };
                     // SAFETY: the caller's promise, passed on; the memory has the lines of a block.
                     unsafe { self.multiply(&piece, scratch, out) };
                 }
@@ -78,7 +78,7 @@ impl<'a, P: Panels, T: Element, const R: usize> Pieces<'a, P, T, R> {
 
     /// # Safety
     /// As `run`; `scratch` has room for the piece.
-    unsafe fn multiply(&self, piece: &Piece, scratch: &mut Scratch, out: &mut [f32]) {
+    unsafe fn multiply(&self, piece: &BlockTiles, scratch: &mut Scratch, out: &mut [f32]) {
         let (cut, panels) = (&self.cuts[piece.cut], piece.rows.len().div_ceil(R));
         let steps = cut.steps.len();
         for (i, row) in piece.rows.clone().enumerate() {
@@ -125,21 +125,21 @@ impl<'a, P: Panels, T: Element, const R: usize> Pieces<'a, P, T, R> {
     }
 
     /// The values of a cut of a row, which may be beyond the last.
-    fn part(&self, cut: &Cut, row: usize) -> Range<usize> {
+    fn part(&self, cut: &GroupLines, row: usize) -> Range<usize> {
         let (span, before) = (self.job.queries.span(cut.group), row * self.job.queries.dim());
         let start = before + span.start + cut.steps.start * LANES;
         start..(start + cut.steps.len() * LANES).min(before + span.end)
     }
 
     /// The lines of a cut of a tile.
-    fn packed(&self, tile: usize, cut: &Cut) -> &[Line] {
+    fn packed(&self, tile: usize, cut: &GroupLines) -> &[CacheLine] {
         let packing = self.job.queries.packing();
         let width = packing.tile_queries(tile).len();
         &packing.tile(cut.group, tile)[cut.steps.start * width..cut.steps.end * width]
     }
 
     /// What tile `t` of a piece fetches of the rows: its share of the next cut, or of the next block.
-    fn rows_ahead(&self, piece: &Piece, t: usize) -> Ahead {
+    fn rows_ahead(&self, piece: &BlockTiles, t: usize) -> RowPrefetch {
         let (values, tiles) = (self.job.values, piece.tiles.len());
         let (dim, bytes) = (self.job.queries.dim(), size_of::<T>());
         if self.linear {
@@ -147,7 +147,7 @@ impl<'a, P: Panels, T: Element, const R: usize> Pieces<'a, P, T, R> {
             let part = piece.cut * tiles + t;
             let (start, end) = (part * stretch / parts, (part + 1) * stretch / parts);
             let at = values.as_ptr().wrapping_add(piece.rows.end * dim).wrapping_byte_add(start);
-            return Ahead::new(at.cast(), end - start, 0, 1);
+            return RowPrefetch::new(at.cast(), end - start, 0, 1);
         }
         let (cut, first) = match self.cuts.get(piece.cut + 1) {
             Some(cut) => (cut, piece.rows.start),
@@ -156,12 +156,12 @@ impl<'a, P: Panels, T: Element, const R: usize> Pieces<'a, P, T, R> {
         let (start, end) = (t * self.rows / tiles, (t + 1) * self.rows / tiles);
         let part = self.part(cut, first + start);
         let at = values.as_ptr().wrapping_add(part.start);
-        Ahead::new(at.cast(), part.len() * bytes, dim * bytes, end - start)
+        RowPrefetch::new(at.cast(), part.len() * bytes, dim * bytes, end - start)
     }
 
     /// What tile `t` of a piece fetches of the queries: the next tile. All of few queries stay in the
     /// second-level cache.
-    fn queries_ahead(&self, piece: &Piece, t: usize) -> Ahead {
+    fn queries_ahead(&self, piece: &BlockTiles, t: usize) -> RowPrefetch {
         let next = match piece.tiles.start + t + 1 {
             _ if self.shape.rows < SHORT => &[],
             tile if tile < piece.tiles.end => self.packed(tile, &self.cuts[piece.cut]),
@@ -170,7 +170,7 @@ impl<'a, P: Panels, T: Element, const R: usize> Pieces<'a, P, T, R> {
                 None => &[],
             },
         };
-        Ahead::new(next.as_ptr().cast(), size_of_val(next), 0, 1)
+        RowPrefetch::new(next.as_ptr().cast(), size_of_val(next), 0, 1)
     }
 }
 
@@ -180,7 +180,7 @@ impl<'a, P: Panels, T: Element, const R: usize> Pieces<'a, P, T, R> {
 unsafe fn multiply_tile<P: Panels, const R: usize>(
     width: usize,
     at: &mut Operands<'_>,
-    sums: *mut Line,
+    sums: *mut CacheLine,
     fresh: bool,
 ) {
     // SAFETY: the caller's promise, passed on.

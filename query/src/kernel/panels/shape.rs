@@ -26,7 +26,7 @@ impl Shape {
 
 /// Lines `steps` of the part that a row has in a module group.
 #[derive(Clone)]
-pub(super) struct Cut {
+pub(super) struct GroupLines {
     pub(super) group: usize,
     pub(super) steps: Range<usize>,
     /// Whether the group ends with it.
@@ -34,7 +34,7 @@ pub(super) struct Cut {
 }
 
 /// The cuts of groups, of at most `most` lines and in each group as even as possible.
-pub(super) fn cuts(queries: &Packing, groups: &[usize], most: usize) -> Vec<Cut> {
+pub(super) fn cuts(queries: &Packing, groups: &[usize], most: usize) -> Vec<GroupLines> {
     let mut cuts = Vec::new();
     for &group in groups {
         let steps = queries.steps(group);
@@ -43,7 +43,7 @@ pub(super) fn cuts(queries: &Packing, groups: &[usize], most: usize) -> Vec<Cut>
         let length = steps.div_ceil(pieces).next_multiple_of(FETCH_STEPS);
         for start in (0..steps.max(1)).step_by(length.max(1)) {
             let end = (start + length).min(steps);
-            cuts.push(Cut { group, steps: start..end, last: end == steps });
+            cuts.push(GroupLines { group, steps: start..end, last: end == steps });
         }
     }
     cuts

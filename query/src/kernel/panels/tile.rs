@@ -1,6 +1,6 @@
 //! A panel of rows against a tile of queries, in registers.
 
-use super::super::packing::{Line, MAX_TILE};
+use super::super::packing::{CacheLine, MAX_TILE};
 use super::super::{Element, LANES};
 use super::{Operands, Panels};
 use crate::kernel::ahead::FETCH_STEPS;
@@ -13,7 +13,7 @@ use crate::kernel::ahead::FETCH_STEPS;
 #[inline(always)]
 pub(in crate::kernel) unsafe fn unpack<P: Panels, T: Element>(
     values: &[T],
-    mut to: *mut Line,
+    mut to: *mut CacheLine,
     stride: usize,
 ) {
     let (whole, part) = values.as_chunks::<LANES>();
@@ -38,7 +38,7 @@ pub(in crate::kernel) unsafe fn unpack<P: Panels, T: Element>(
 #[inline(always)]
 pub(in crate::kernel) unsafe fn multiply<P: Panels, const R: usize, const Q: usize>(
     at: &mut Operands<'_>,
-    sums: *mut Line,
+    sums: *mut CacheLine,
     fresh: bool,
 ) {
     for lane in (0..LANES).step_by(P::WIDTH) {
@@ -75,7 +75,7 @@ const fn first<P: Panels>(rows: usize, queries: usize, part: usize) -> usize {
 unsafe fn part<P: Panels, const R: usize, const Q: usize, const I: usize>(
     at: &mut Operands<'_>,
     lane: usize,
-    sums: *mut Line,
+    sums: *mut CacheLine,
     fresh: bool,
 ) {
     let from = const { first::<P>(R, Q, I) };
@@ -103,7 +103,7 @@ unsafe fn registers<P: Panels, const R: usize, const Q: usize, const N: usize>(
     at: &mut Operands<'_>,
     lane: usize,
     from: usize,
-    sums: *mut Line,
+    sums: *mut CacheLine,
     fresh: bool,
 ) {
     // Once a call: the other passes are left to multiply alone.

@@ -13,7 +13,7 @@ use crate::influence::prepare::Prepared;
 use crate::influence::rank::collect::{Collector, into_lists};
 use crate::influence::rank::each::{EachRanking, EachRequest, Rankings, check_memory, lists, names};
 use crate::influence::rank::lists::Lists;
-use crate::influence::result::{Excluded, Ranking, ScanSummary, Scored};
+use crate::influence::result::{ExcludedRow, Ranking, ScanSummary, Scored};
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::spec::{Each, Order};
 
@@ -83,7 +83,7 @@ impl Prepared {
                     unit,
                     worker,
                     |row, _, (score, subtask)| scored.push(Scored { pool, row, pos: None, score, subtask }),
-                    |row, reason| excluded.push(Excluded { pool, row, pos: None, reason }),
+                    |row, reason| excluded.push(ExcludedRow { pool, row, pos: None, reason }),
                 )?;
                 Ok((scored, excluded, counts))
             },

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use gstore_core::{Cancel, parallel};
 use gstore_store::{CELL_ROWS, LossBlock, RowSet};
 
-use crate::daunce::{Covariance, MissingCells, Products, Score, Work, largest_of, noise_of_correlations};
+use crate::daunce::{
+    Covariance, MissingCells, ProductScratch, Products, Score, largest_of, noise_of_correlations,
+};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::loss_sides::{LossSides, OpenLosses};
@@ -24,7 +26,7 @@ use crate::influence::scan::filter::RowFilter;
 #[derive(Default)]
 pub(super) struct Worker {
     block: LossBlock,
-    work: Work,
+    work: ProductScratch,
     scores: Vec<f64>,
     values: Vec<f32>,
     row: Vec<f64>,
@@ -178,7 +180,13 @@ impl<'a> Scan<'a> {
         &self.operands.products
     }
 
-    fn products(&self, losses: &OpenLosses, block: &LossBlock, work: &mut Work, scores: &mut Vec<f64>) {
+    fn products(
+        &self,
+        losses: &OpenLosses,
+        block: &LossBlock,
+        work: &mut ProductScratch,
+        scores: &mut Vec<f64>,
+    ) {
         let width = losses.reader.members();
         let all = losses.columns.len() == width && losses.columns.iter().enumerate().all(|(i, k)| i == *k);
         let columns = (!all).then_some(&losses.columns[..]);

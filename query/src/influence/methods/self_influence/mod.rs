@@ -14,7 +14,7 @@ use gstore_core::{Cancel, parallel};
 use gstore_curvature::Preconditioner;
 use gstore_store::{BlockBuffer, CELL_ROWS, FeatureReader};
 
-use self::share::{Row, Second, Share};
+use self::share::{CheckpointShare, Row, SecondScratch};
 use crate::error::QueryError;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_vectors::TargetVectors;
@@ -35,11 +35,11 @@ struct Worker {
     scratch: BlockBuffer,
     selection: Selection,
     rows: Vec<Row>,
-    second: Second,
+    second: SecondScratch,
 }
 
 /// Everything that the threads share.
-struct Question<'a> {
+struct SharedInputs<'a> {
     prepared: &'a Prepared,
     operands: Operands,
     /// By pool and checkpoint the second feature, where it is another one.
@@ -132,7 +132,7 @@ fn question<'a>(
     prepared: &'a Prepared,
     filter: Option<&'a RowFilter>,
     cancel: &'a Cancel,
-) -> Result<Question<'a>, QueryError> {
+) -> Result<SharedInputs<'a>, QueryError> {
     if prepared.spec().sim == Sim::Cosine || prepared.spec().per_token {
         return Err(QueryError::Spec(
             "the influence of a row on itself is a dot product of samples (the cosine is 1): ask with `sim => 'dot'` and without \
@@ -174,7 +174,7 @@ fn question<'a>(
         others.push(at);
     }
     let inverses = prepared.inverses(cancel)?;
-    Ok(Question { prepared, operands, others, inverses, filter, cancel })
+    Ok(SharedInputs { prepared, operands, others, inverses, filter, cancel })
 }
 
 /// Refuses rows that lack the second feature, among those that the filter lets through.
@@ -194,7 +194,7 @@ fn check_other(
     Err(QueryError::Missing { rows: lacks, scanned: passing(&pool.live, mask), detail })
 }
 
-impl Question<'_> {
+impl SharedInputs<'_> {
     /// The scores of a window's rows.
     fn window(&self, window: &Window, worker: &mut Worker) -> Result<(Vec<Scored>, Totals), QueryError> {
         let pool = &self.operands.pools[window.pool as usize];
@@ -210,7 +210,7 @@ impl Question<'_> {
             let (weight, modules) = (self.operands.weights[c], &pool.modules[c]);
             let inverse = self.inverses.and_then(|inverses| inverses.get(c));
             let scale = reader.part().attrs.dot_scale;
-            let mut share = Share { weight, modules, scale, inverse, slots, rows };
+            let mut share = CheckpointShare { weight, modules, scale, inverse, slots, rows };
             for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
                 if !slots.touch(block.range()) {
                     continue;

@@ -14,7 +14,7 @@ use crate::values::{groups, norm};
 
 /// What the second feature takes of a thread's memory.
 #[derive(Default)]
-pub(super) struct Second {
+pub(super) struct SecondScratch {
     scratch: BlockBuffer,
     mine: Vec<f32>,
     theirs: Vec<f32>,
@@ -41,7 +41,7 @@ impl Row {
 }
 
 /// What one checkpoint adds to the rows of a window.
-pub(super) struct Share<'a> {
+pub(super) struct CheckpointShare<'a> {
     pub(super) weight: f64,
     /// Weights of the module groups.
     pub(super) modules: &'a [f64],
@@ -52,7 +52,7 @@ pub(super) struct Share<'a> {
     pub(super) rows: &'a mut [Row],
 }
 
-impl Share<'_> {
+impl CheckpointShare<'_> {
     fn add(&mut self, slot: usize, product: f64) {
         let row = &mut self.rows[slot];
         row.sum += self.weight * self.scale * product;
@@ -76,7 +76,7 @@ impl Share<'_> {
     }
 
     /// Adds the products of a block's vectors with themselves, one side preconditioned.
-    pub(super) fn energies(&mut self, block: &Block<'_>, reader: &FeatureReader, memory: &mut Second) {
+    pub(super) fn energies(&mut self, block: &Block<'_>, reader: &FeatureReader, memory: &mut SecondScratch) {
         let groups = groups(reader.part());
         memory.resize(reader.part().desc.dim() as usize);
         for i in self.slots.span(block) {
@@ -95,7 +95,7 @@ impl Share<'_> {
         (block, reader): (&Block<'_>, &FeatureReader),
         other: &FeatureReader,
         window: &Window,
-        memory: &mut Second,
+        memory: &mut SecondScratch,
     ) -> Result<u64, QueryError> {
         memory.resize(reader.part().desc.dim() as usize);
         let mut scratch = std::mem::take(&mut memory.scratch);
@@ -129,7 +129,7 @@ impl Share<'_> {
     }
 }
 
-impl Second {
+impl SecondScratch {
     fn resize(&mut self, dim: usize) {
         self.mine.resize(dim, 0.0);
         self.theirs.resize(dim, 0.0);

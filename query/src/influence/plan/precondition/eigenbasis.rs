@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gstore_curvature::Inversion;
 use gstore_store::{ArtifactPart, FeaturePart, Snapshot};
 
-use super::{Asked, PlanPrecondition};
+use super::{PlanInputs, PlanPrecondition};
 use crate::eigen::{EigenSpace, FACTORS, is_space_of};
 use crate::error::QueryError;
 use crate::influence::plan::fitting::describe;
@@ -22,7 +22,7 @@ pub(super) fn resolve(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
     named: Option<&ArtifactPart>,
-    asked: Asked<'_>,
+    asked: PlanInputs<'_>,
 ) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
     let refuse = |why: String| Err(QueryError::Spec(why));
     let option = if spec.filter.is_some() { "filter" } else { "damping" };
@@ -91,7 +91,7 @@ pub(super) fn resolve(
 pub(super) fn plain(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
-    asked: Asked<'_>,
+    asked: PlanInputs<'_>,
 ) -> Result<Vec<String>, QueryError> {
     let Some(first) = of_first_pool(asked).first().filter(|feature| is_space_of(feature)) else {
         return Ok(Vec::new());
@@ -130,7 +130,7 @@ fn refusal(
 }
 
 /// The features of the first pool, one for each checkpoint.
-fn of_first_pool((.., sides): Asked<'_>) -> &[Arc<FeaturePart>] {
+fn of_first_pool((.., sides): PlanInputs<'_>) -> &[Arc<FeaturePart>] {
     sides.first().map_or(&[][..], Vec::as_slice)
 }
 
@@ -138,7 +138,7 @@ fn of_first_pool((.., sides): Asked<'_>) -> &[Arc<FeaturePart>] {
 fn stale(
     snapshot: &Snapshot,
     space: &EigenSpace,
-    (pools, checkpoints, sides): Asked<'_>,
+    (pools, checkpoints, sides): PlanInputs<'_>,
 ) -> Result<Option<String>, QueryError> {
     let pools = pools.iter().map(|pool| pool.name.as_str());
     if let Some(why) = space.stale(pools, checkpoints.iter().map(|checkpoint| &checkpoint.id)) {

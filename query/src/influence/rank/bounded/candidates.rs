@@ -33,7 +33,7 @@ const FIRST: usize = 156;
 
 /// What a row has to reach.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cut {
+pub(super) struct ScoreCut {
     /// The least upper bound with which a row may be among the first k, or better than the k-th by more than
     /// the tolerance.
     pub(super) limit: f32,
@@ -47,12 +47,12 @@ pub(super) struct Candidates {
     k: usize,
     entries: Vec<Candidate>,
     room: usize,
-    cut: Cut,
+    cut: ScoreCut,
 }
 
 impl Candidates {
     /// Of a ranking of `k` rows.
-    pub(super) fn new(k: usize, cut: Cut) -> Self {
+    pub(super) fn new(k: usize, cut: ScoreCut) -> Self {
         let room = if cut.moves { most_held(k, ROOM) } else { usize::MAX };
         Self { k, entries: Vec::new(), room, cut }
     }
@@ -79,7 +79,7 @@ impl Candidates {
         }
     }
 
-    pub(super) fn cut(&self) -> Cut {
+    pub(super) fn cut(&self) -> ScoreCut {
         self.cut
     }
 
@@ -150,7 +150,7 @@ mod tests {
             (state >> 40) as f32 / (1u64 << 24) as f32
         };
         for k in [1, 3, 100] {
-            let cut = Cut { limit: f32::NEG_INFINITY, moves: true };
+            let cut = ScoreCut { limit: f32::NEG_INFINITY, moves: true };
             let mut parts = vec![Candidates::new(k, cut); 3];
             let mut rows: Vec<(f32, u32)> = Vec::new();
             for slot in 0..5000 {

@@ -1,10 +1,10 @@
 //! The planes to read for one ranking, from what they exclude of a sample. Cost only: whatever is chosen, the
 //! answer promises the same.
 
-use super::candidates::Cut;
+use super::candidates::ScoreCut;
 use super::cost::{Costs, scattered};
-use super::pass::Asked;
-use super::sources::{Picked, Reading, Source};
+use super::pass::RequestedRows;
+use super::sources::{CodeEstimates, PickedRows, Source};
 use super::{Plan, Search};
 use crate::error::QueryError;
 use crate::influence::scan::windows::Window;
@@ -35,7 +35,7 @@ pub(super) fn plan<'a>(
     windows: &[Window],
     rows: u64,
 ) -> Result<Result<Plan<'a>, String>, QueryError> {
-    let source = |plane: &Plane| Source::Codes(Reading { sides, plane: *plane, z });
+    let source = |plane: &Plane| Source::Codes(CodeEstimates { sides, plane: *plane, z });
     let plan = |way, expected| Plan { ways: vec![way], chosen: true, expected };
     if let Some(planes) = &mode.planes {
         return Ok(Ok(plan(planes.iter().map(source).collect(), None)));
@@ -102,7 +102,7 @@ fn sample(
         sources.iter().copied().filter(|source| skipped.is_none() || source.plane() != skipped).collect();
     let only_signs = read.iter().all(|source| source.plane() == Some(Plane::Sign));
     let wanted = windows.len().min(WINDOWS);
-    let picked: Vec<Picked> = (0..wanted)
+    let picked: Vec<PickedRows> = (0..wanted)
         .map(|unit| {
             let at = unit * windows.len() / wanted;
             let mut all = Vec::new();
@@ -112,9 +112,9 @@ fn sample(
             (at as u32, all.chunks(RUN).step_by(every).flatten().copied().collect())
         })
         .collect();
-    let all = Cut { limit: f32::NEG_INFINITY, moves: false };
+    let all = ScoreCut { limit: f32::NEG_INFINITY, moves: false };
     // All planes of a window together: a stage for each would cost as much as what it reads.
-    let found = search.read(windows, &read, &Asked::Picked(&picked), &[all])?;
+    let found = search.read(windows, &read, &RequestedRows::Picked(&picked), &[all])?;
     let lists = found.into_iter().flat_map(|pass| pass.lists);
     let bounded: Vec<_> = lists.map(|list| list.into_entries()).collect();
     let Some(finest) = bounded.last().filter(|rows| !rows.is_empty()) else {

@@ -7,7 +7,7 @@ use gstore_store::FeatureReader;
 use super::Search;
 use super::candidates::Candidate;
 use super::pairs;
-use super::sources::Picked;
+use super::sources::PickedRows;
 use crate::error::QueryError;
 use crate::influence::rank::collect::{Collector, finish, shared};
 use crate::influence::rank::lists::Lists;
@@ -17,14 +17,14 @@ use crate::influence::scan::{Totals, Worker};
 use crate::influence::sides::Singles;
 
 /// The rows of some windows that are scored already.
-pub(super) struct Seen<'a> {
+pub(super) struct ScoredRows<'a> {
     all: &'a [Window],
     range: Range<usize>,
     /// By window, ascending.
     rows: Vec<Vec<u32>>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> ScoredRows<'a> {
     /// None yet.
     pub(super) fn new(all: &'a [Window], range: Range<usize>) -> Self {
         let rows = vec![Vec::new(); range.len()];
@@ -46,7 +46,7 @@ impl<'a> Seen<'a> {
     }
 
     /// The rows of candidates that are not scored yet.
-    pub(super) fn new_rows(&self, candidates: &[Vec<Candidate>]) -> Vec<Picked> {
+    pub(super) fn new_rows(&self, candidates: &[Vec<Candidate>]) -> Vec<PickedRows> {
         let windows = self.by_window(candidates).into_iter();
         let new = windows.map(|(unit, pairs)| (unit, self.new_of(unit, &pairs)));
         new.filter(|(_, rows)| !rows.is_empty()).collect()
@@ -72,7 +72,7 @@ impl Search<'_> {
     /// before.
     pub(super) fn score(
         &self,
-        seen: &mut Seen<'_>,
+        seen: &mut ScoredRows<'_>,
         candidates: &[Vec<Candidate>],
         tops: &mut [Collector],
     ) -> Result<Totals, QueryError> {
@@ -89,7 +89,7 @@ impl Search<'_> {
     /// Scores pairs of a row and a query.
     fn score_pairs(
         &self,
-        seen: &mut Seen<'_>,
+        seen: &mut ScoredRows<'_>,
         candidates: &[Vec<Candidate>],
         (singles, subtasks): (&Singles, &[u32]),
         tops: &mut [Collector],
@@ -136,7 +136,7 @@ impl Search<'_> {
     pub(super) fn score_rows(
         &self,
         windows: &[Window],
-        picked: &[Picked],
+        picked: &[PickedRows],
         tops: &mut [Collector],
     ) -> Result<Totals, QueryError> {
         if picked.is_empty() {
@@ -170,7 +170,7 @@ impl Search<'_> {
         )?;
         let mut totals = finish(states);
         // A block may be read whole for some of its rows.
-        let bytes = |(window, rows): &Picked| {
+        let bytes = |(window, rows): &PickedRows| {
             rows.len() as u64 * row_bytes(&self.scan.pools[windows[*window as usize].pool as usize].readers)
         };
         totals.bytes_read = picked.iter().map(bytes).sum();

@@ -1,7 +1,7 @@
 //! Findings of a pass: the rows that may rank, and those that nothing is known of.
 
-use super::candidates::{Candidates, Cut};
-use super::sources::Picked;
+use super::candidates::{Candidates, ScoreCut};
+use super::sources::PickedRows;
 use crate::influence::scan::Totals;
 
 /// What was found in a pass.
@@ -17,7 +17,7 @@ pub(super) struct Findings {
 
 impl Findings {
     /// Nothing yet.
-    pub(super) fn new(k: usize, cuts: &[Cut]) -> Self {
+    pub(super) fn new(k: usize, cuts: &[ScoreCut]) -> Self {
         let lists = cuts.iter().map(|cut| Candidates::new(k, *cut)).collect();
         Self { lists, unbounded: Vec::new(), totals: Totals::default() }
     }
@@ -30,7 +30,7 @@ impl Findings {
     }
 
     /// Takes the rows out that nothing is known of.
-    pub(super) fn take_unbounded(&mut self) -> Vec<Picked> {
+    pub(super) fn take_unbounded(&mut self) -> Vec<PickedRows> {
         let mut rows = std::mem::take(&mut self.unbounded);
         rows.sort_unstable();
         let of_window = |rows: &[(u32, u32)]| (rows[0].0, rows.iter().map(|row| row.1).collect());

@@ -81,7 +81,7 @@ struct Plan<'a> {
 }
 
 /// What was found.
-pub(super) struct Outcome {
+pub(super) struct SearchOutcome {
     pub(super) tops: Vec<Collector>,
     pub(super) totals: Totals,
     /// What codes did, where they left rows out.
@@ -92,7 +92,7 @@ pub(super) struct Outcome {
 
 impl Search<'_> {
     /// The rankings.
-    fn run(&self, plan: &Plan<'_>, windows: &[Window]) -> Result<Outcome, QueryError> {
+    fn run(&self, plan: &Plan<'_>, windows: &[Window]) -> Result<SearchOutcome, QueryError> {
         let mut run = Run::new(self, plan, windows);
         let mut start = 0;
         while start < windows.len() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gstore_store::ReadAhead;
 
-use super::candidates::{Candidate, Cut};
+use super::candidates::{Candidate, ScoreCut};
 use super::findings::Findings;
 use super::sources::{Estimates, Memory, Rows, Source};
 use super::{CACHED, Search};
@@ -17,7 +17,7 @@ use crate::influence::spec::Order;
 const STRETCH: usize = 16;
 
 /// What a thread finds.
-pub(super) struct Part {
+pub(super) struct ThreadSearch {
     pub(super) found: Findings,
     estimates: Estimates,
     memory: Memory,
@@ -31,8 +31,8 @@ pub(super) struct Part {
     ends: Vec<(f32, f32)>,
 }
 
-impl Part {
-    pub(super) fn new(k: usize, cuts: &[Cut]) -> Self {
+impl ThreadSearch {
+    pub(super) fn new(k: usize, cuts: &[ScoreCut]) -> Self {
         Self {
             found: Findings::new(k, cuts),
             estimates: Estimates::default(),

@@ -1,19 +1,19 @@
 //! A pass: what a source says of rows of windows, and which of them may rank.
 
 use super::Search;
-use super::candidates::{Candidates, Cut};
+use super::candidates::{Candidates, ScoreCut};
 use super::findings::Findings;
-use super::part::Part;
-use super::sources::{Picked, Source};
+use super::part::ThreadSearch;
+use super::sources::{PickedRows, Source};
 use crate::error::QueryError;
 use crate::influence::scan::windows::Window;
 
 /// Rows that a source is asked about.
-pub(super) enum Asked<'a> {
+pub(super) enum RequestedRows<'a> {
     /// Every row of windows that is live and that the filter lets through.
     Every(std::ops::Range<usize>),
     /// Some.
-    Picked(&'a [Picked]),
+    Picked(&'a [PickedRows]),
 }
 
 impl Search<'_> {
@@ -22,26 +22,26 @@ impl Search<'_> {
         &self,
         windows: &[Window],
         sources: &[Source<'_>],
-        asked: &Asked<'_>,
-        cuts: &[Cut],
+        asked: &RequestedRows<'_>,
+        cuts: &[ScoreCut],
     ) -> Result<Vec<Findings>, QueryError> {
         let count = match asked {
-            Asked::Every(range) => range.len(),
-            Asked::Picked(picked) => picked.len(),
+            RequestedRows::Every(range) => range.len(),
+            RequestedRows::Picked(picked) => picked.len(),
         };
         let window = |unit: usize| match asked {
-            Asked::Every(range) => range.start + unit,
-            Asked::Picked(picked) => picked[unit].0 as usize,
+            RequestedRows::Every(range) => range.start + unit,
+            RequestedRows::Picked(picked) => picked[unit].0 as usize,
         };
         let parts = self.scan.disk.unordered(
             count,
             (self.threads, self.scan.cancel),
-            || sources.iter().map(|_| Part::new(self.k, cuts)).collect::<Vec<_>>(),
+            || sources.iter().map(|_| ThreadSearch::new(self.k, cuts)).collect::<Vec<_>>(),
             |parts, ahead| parts.iter_mut().for_each(|part| part.see(ahead)),
             |units, wants| {
                 let picked = match asked {
-                    Asked::Every(_) => None,
-                    Asked::Picked(picked) => Some(&picked[units.clone()]),
+                    RequestedRows::Every(_) => None,
+                    RequestedRows::Picked(picked) => Some(&picked[units.clone()]),
                 };
                 let read: Vec<&Window> = units.map(|unit| &windows[window(unit)]).collect();
                 sources.iter().for_each(|source| source.want(&self.scan, (&read, picked), wants));
@@ -49,8 +49,8 @@ impl Search<'_> {
             |parts, unit| {
                 let window = window(unit);
                 let picked = match asked {
-                    Asked::Every(_) => None,
-                    Asked::Picked(picked) => Some(&picked[unit].1[..]),
+                    RequestedRows::Every(_) => None,
+                    RequestedRows::Picked(picked) => Some(&picked[unit].1[..]),
                 };
                 for (part, source) in parts.iter_mut().zip(sources) {
                     part.window((self, source), (window as u32, &windows[window]), picked)?;

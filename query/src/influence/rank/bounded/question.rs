@@ -3,8 +3,8 @@
 use gstore_core::parallel;
 
 use super::cost::{Costs, LEAST_MANY};
-use super::sources::{Reading, Source};
-use super::{BATCH_PAIRS, Outcome, Plan, Search, choice};
+use super::sources::{CodeEstimates, Source};
+use super::{BATCH_PAIRS, Plan, Search, SearchOutcome, choice};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
@@ -31,7 +31,7 @@ pub(in super::super) fn of_many_values(
     operands: &Operands,
     lists: &Lists,
     ask: Ask<'_>,
-) -> Result<Option<Outcome>, QueryError> {
+) -> Result<Option<SearchOutcome>, QueryError> {
     let rows = operands.rows(ask.filter);
     let few = operands.queries() < LEAST_MANY || ask.k == 0 || rows / LEAST_ROWS < ask.k as u64;
     // Each estimate would take a length under the preconditioner, and each score once more.
@@ -74,7 +74,7 @@ pub(in super::super) fn by_planes(
     operands: &Operands,
     (sides, mode): (&[Vec<SketchSide>], &SketchMode),
     ask: Ask<'_>,
-) -> Result<Result<Outcome, String>, QueryError> {
+) -> Result<Result<SearchOutcome, String>, QueryError> {
     let search = search(prepared, operands, &Lists::Whole, ask);
     let search = Search { tolerance: mode.tolerance, ..search };
     let rows = operands.rows(ask.filter);
@@ -123,7 +123,7 @@ fn sources<'a>(
     // processor has, must not decide whether it does.
     let is_exact_else = mode.is_certain() || !matches!(lists, Lists::Whole);
     let bf16 = || bf16().filter(|_| is_exact_else);
-    let reading = |plane, z| Source::Codes(Reading { sides, plane, z });
+    let reading = |plane, z| Source::Codes(CodeEstimates { sides, plane, z });
     if !mode.certified {
         // Bounds of coarser codes leave too much where so many values are asked for.
         if !all_have(sides, Plane::Int8) {

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::candidates::{Candidate, Candidates, Cut};
-use super::exact::Seen;
+use super::candidates::{Candidate, Candidates, ScoreCut};
+use super::exact::ScoredRows;
 use super::findings::Findings;
-use super::pass::Asked;
-use super::{BATCH_PAIRS, DENSE, Outcome, Plan, Search, TRIAL_ROWS};
+use super::pass::RequestedRows;
+use super::{BATCH_PAIRS, DENSE, Plan, Search, SearchOutcome, TRIAL_ROWS};
 use crate::error::QueryError;
 use crate::influence::rank::collect::Collector;
 use crate::influence::rank::lists::score_windows;
@@ -19,7 +19,7 @@ pub(super) struct Run<'a> {
     of: &'a Search<'a>,
     plan: &'a Plan<'a>,
     windows: &'a [Window],
-    found: Outcome,
+    found: SearchOutcome,
     /// The way that is gone now, and what its sources did.
     way: usize,
     stages: Vec<Stage>,
@@ -40,17 +40,17 @@ struct Stage {
 }
 
 /// What became of windows that wait.
-struct Refined {
+struct RefinedWindows {
     stages: Vec<Stage>,
     /// Where the cuts are in the end.
-    cuts: Vec<Cut>,
+    cuts: Vec<ScoreCut>,
     totals: Totals,
 }
 
 impl<'a> Run<'a> {
     /// Before the first window.
     pub(super) fn new(of: &'a Search<'a>, plan: &'a Plan<'a>, windows: &'a [Window]) -> Self {
-        let found = Outcome {
+        let found = SearchOutcome {
             tops: of.collectors(),
             totals: Totals::default(),
             planes: Vec::new(),
@@ -65,7 +65,7 @@ impl<'a> Run<'a> {
     }
 
     /// What was found.
-    pub(super) fn into_outcome(mut self) -> Outcome {
+    pub(super) fn into_outcome(mut self) -> SearchOutcome {
         self.end_way();
         self.found
     }
@@ -105,8 +105,8 @@ impl<'a> Run<'a> {
     /// Nothing waits before a window.
     fn start(&mut self, window: usize) {
         let mut cuts = self.known();
-        if let ([cut @ Cut { moves: true, .. }], Some(expected)) = (&mut cuts[..], self.plan.expected) {
-            *cut = Cut { limit: self.of.limit_of(expected), moves: false };
+        if let ([cut @ ScoreCut { moves: true, .. }], Some(expected)) = (&mut cuts[..], self.plan.expected) {
+            *cut = ScoreCut { limit: self.of.limit_of(expected), moves: false };
         }
         self.pass = Findings::new(self.of.k, &cuts);
         self.waiting = window..window;
@@ -114,11 +114,11 @@ impl<'a> Run<'a> {
 
     /// Cuts that are certain: the k-th scores so far. One that is known of a whole plan need not be moved by
     /// bounds.
-    fn known(&mut self) -> Vec<Cut> {
+    fn known(&mut self) -> Vec<ScoreCut> {
         let (of, chosen) = (self.of, self.plan.chosen);
         let cut = |top: &mut Collector| {
             let limit = of.limit(top);
-            Cut { limit, moves: !chosen || limit == f32::NEG_INFINITY }
+            ScoreCut { limit, moves: !chosen || limit == f32::NEG_INFINITY }
         };
         self.found.tops.iter_mut().map(cut).collect()
     }
@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
         if self.way == self.plan.ways.len() {
             return Ok(false);
         }
-        let cuts: Vec<Cut> = self.pass.lists.iter().map(Candidates::cut).collect();
+        let cuts: Vec<ScoreCut> = self.pass.lists.iter().map(Candidates::cut).collect();
         let end = batch.end;
         let pass = self.first_pass(batch, &cuts)?;
         let rows = pass.totals.eligible + pass.unbounded.len() as u64;
@@ -153,9 +153,9 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
-    fn first_pass(&self, windows: Range<usize>, cuts: &[Cut]) -> Result<Findings, QueryError> {
+    fn first_pass(&self, windows: Range<usize>, cuts: &[ScoreCut]) -> Result<Findings, QueryError> {
         let first = self.plan.ways.get(self.way).map_or(&[][..], |way| &way[..1]);
-        let found = self.of.read(self.windows, first, &Asked::Every(windows), cuts)?;
+        let found = self.of.read(self.windows, first, &RequestedRows::Every(windows), cuts)?;
         Ok(found.into_iter().next().unwrap_or_default())
     }
 
@@ -183,11 +183,11 @@ impl<'a> Run<'a> {
             self.found.totals.bytes_read += refined.totals.bytes_read;
             self.stages.iter_mut().zip(&refined.stages).for_each(|(all, stage)| all.bytes += stage.bytes);
             self.found.tops.clone_from(before);
-            let cut = |(cut, asked): (Cut, &f32)| {
+            let cut = |(cut, asked): (ScoreCut, &f32)| {
                 let limit = if again { cut.limit.min(*asked) } else { cut.limit };
-                Cut { limit, moves: !again && limit == f32::NEG_INFINITY }
+                ScoreCut { limit, moves: !again && limit == f32::NEG_INFINITY }
             };
-            let cuts: Vec<Cut> = known.into_iter().zip(&asked).map(cut).collect();
+            let cuts: Vec<ScoreCut> = known.into_iter().zip(&asked).map(cut).collect();
             again = true;
             pass = self.first_pass(self.waiting.clone(), &cuts)?;
             asked = pass.lists.iter().map(|list| list.cut().limit).collect();
@@ -197,10 +197,10 @@ impl<'a> Run<'a> {
     }
 
     /// Takes what the first source left through the others, and scores it.
-    fn refine(&mut self, mut pass: Findings) -> Result<Refined, QueryError> {
+    fn refine(&mut self, mut pass: Findings) -> Result<RefinedWindows, QueryError> {
         let Self { of, plan, windows, found, way, waiting, .. } = self;
         let way = &plan.ways[*way];
-        let mut seen = Seen::new(windows, waiting.clone());
+        let mut seen = ScoredRows::new(windows, waiting.clone());
         let mut totals = pass.totals;
         totals.bytes_read = 0;
         let mut stages = Vec::new();
@@ -239,13 +239,13 @@ impl<'a> Run<'a> {
             for (list, top) in pass.lists.iter_mut().zip(&mut found.tops) {
                 list.raise(of.limit(top));
             }
-            cuts = pass.lists.iter().map(|list| Cut { moves: false, ..list.cut() }).collect();
+            cuts = pass.lists.iter().map(|list| ScoreCut { moves: false, ..list.cut() }).collect();
             let rest: Vec<_> = pass.lists.into_iter().map(Candidates::into_entries).collect();
             if let Some(next) = way.get(at + 1..at + 2).filter(|next| !next.is_empty()) {
                 let picked = seen.new_rows(&rest);
                 let left = picked.iter().map(|(_, rows)| rows.len() as u64).sum();
                 stage.excluded = stage.excluded.saturating_sub(left);
-                let found = of.read(windows, next, &Asked::Picked(&picked), &cuts)?;
+                let found = of.read(windows, next, &RequestedRows::Picked(&picked), &cuts)?;
                 pass = found.into_iter().next().unwrap_or_default();
             } else {
                 score(&rest, &mut found.tops)?;
@@ -256,11 +256,11 @@ impl<'a> Run<'a> {
         if way.iter().all(|source| source.plane().is_none()) {
             totals.scored = totals.eligible;
         }
-        Ok(Refined { stages, cuts, totals })
+        Ok(RefinedWindows { stages, cuts, totals })
     }
 
     /// Counts what became of windows.
-    fn count(&mut self, refined: &Refined) {
+    fn count(&mut self, refined: &RefinedWindows) {
         for (all, stage) in self.stages.iter_mut().zip(&refined.stages) {
             all.rows += stage.rows;
             all.excluded += stage.excluded;

@@ -18,7 +18,7 @@ const SAME: f64 = 1.0 - 1e-5;
 const BATCH: usize = 8;
 
 /// The vectors of the rows taken so far.
-pub(super) struct Taken<'a> {
+pub(super) struct TakenRows<'a> {
     prepared: &'a Prepared,
     operands: &'a Operands,
     kernel: Kernel,
@@ -31,7 +31,7 @@ pub(super) struct Taken<'a> {
     /// For each row which checkpoints it has.
     has: Vec<Vec<bool>>,
     /// Candidates that were compared ahead of their turn.
-    ahead: VecDeque<Ahead>,
+    ahead: VecDeque<ComparedCandidate>,
 }
 
 impl Prepared {
@@ -43,14 +43,14 @@ impl Prepared {
 }
 
 /// A candidate with its largest similarity to the rows taken when it was compared.
-struct Ahead {
+struct ComparedCandidate {
     scored: Scored,
     vector: Vec<f32>,
     has: Vec<bool>,
     largest: f64,
 }
 
-impl<'a> Taken<'a> {
+impl<'a> TakenRows<'a> {
     pub(super) fn new(
         prepared: &'a Prepared,
         operands: &'a Operands,
@@ -127,7 +127,7 @@ impl<'a> Taken<'a> {
             let all = self.has.iter().zip(products.chunks_exact(batch.len()));
             let largest = all.map(similar).fold(f64::NEG_INFINITY, f64::max);
             let vector = vectors[i * self.dim..(i + 1) * self.dim].to_vec();
-            self.ahead.push_back(Ahead { scored: *scored, vector, has, largest });
+            self.ahead.push_back(ComparedCandidate { scored: *scored, vector, has, largest });
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::collections::{HashSet, VecDeque};
 use gstore_core::Cancel;
 use serde::Serialize;
 
-use self::distinct::Taken;
+use self::distinct::TakenRows;
 pub use self::quota::Quota;
 use self::quota::Sources;
 use super::each::{self, EachRequest, Ranked};
@@ -187,7 +187,7 @@ impl Prepared {
         };
         let mut sources = rules.quota.as_ref().map(|quota| Sources::new(self, quota, k)).transpose()?;
         let mut taken = match rules.distinct {
-            Some(limit) => Some(Taken::new(self, operands, limit, k, request.memory)?),
+            Some(limit) => Some(TakenRows::new(self, operands, limit, k, request.memory)?),
             None => None,
         };
         let mut taken_rows: HashSet<Key> = HashSet::new();

@@ -2,7 +2,7 @@
 
 use super::super::{Across, Fold, Order, Sim, SubtaskBy, Within};
 use super::*;
-use crate::daunce::{Center, Covariance, How, MissingCells, Score};
+use crate::daunce::{Center, Covariance, CovarianceOptions, MissingCells, Score};
 
 fn read(text: &str) -> Result<InfluenceSpec, String> {
     serde_json::from_str(text).map_err(|error: serde_json::Error| error.to_string())
@@ -60,7 +60,7 @@ fn a_question_reads_back_from_its_json() {
         covariance: Some(Covariance {
             ensemble: Some("copies".into()),
             signal: Some("loss".into()),
-            how: How { score: Score::Corr, center: Center::Both, ddof: 0 },
+            how: CovarianceOptions { score: Score::Corr, center: Center::Both, ddof: 0 },
             missing: MissingCells::Pairwise,
             groups: vec!["a".into(), "b".into()],
             min_models: 5,

@@ -2,8 +2,8 @@
 //! does.
 
 use super::bounds::{CodeFactors, Measure};
-use super::found::Found;
-use super::sums::{AddMany, AddOne, Finish, LEAST_VARIANCE, OneQuery, QueryParts, Sums, share};
+use super::found::FoundVectors;
+use super::sums::{AddMany, AddOne, EstimateSums, Finish, LEAST_VARIANCE, OneQuery, QueryParts, share};
 use crate::sketch::{ByteFactors, Factor, Query, Residual, RowRecord};
 
 /// Rows and queries of any kind, by a loop over rows and by one over queries.
@@ -46,15 +46,16 @@ fn compare<const N: usize>(
     let arch = gstore_core::instructions::arch();
     // In a stretch, and with places of their own.
     let all: Vec<u32> = (0..count as u32).collect();
-    let stretch = Found { vectors: all.clone(), places: all.clone() };
-    let apart = Found { vectors: all.iter().copied().filter(|i| i % 3 != 1).collect(), places: Vec::new() };
-    let apart = Found { places: apart.vectors.clone(), ..apart };
+    let stretch = FoundVectors { vectors: all.clone(), places: all.clone() };
+    let apart =
+        FoundVectors { vectors: all.iter().copied().filter(|i| i % 3 != 1).collect(), places: Vec::new() };
+    let apart = FoundVectors { places: apart.vectors.clone(), ..apart };
     let some: Vec<i32> =
         dots.chunks_exact(N).zip(0..).filter(|(_, i)| i % 3 != 1).flat_map(|(d, _)| d.to_vec()).collect();
-    let run = |many: bool, found: &Found, dots: &[i32]| {
+    let run = |many: bool, found: &FoundVectors, dots: &[i32]| {
         let mut all = [vec![0.0f32; count], vec![0.0f32; count], vec![LEAST_VARIANCE; count]];
         let [values, errors, variances] = &mut all;
-        let sums = Sums { values, errors, variances, share: share(1) };
+        let sums = EstimateSums { values, errors, variances, share: share(1) };
         if many {
             let mut parts = QueryParts::default();
             parts.set(std::slice::from_ref(query), unit, N == 2);
@@ -69,7 +70,8 @@ fn compare<const N: usize>(
             arch.dispatch(AddOne { measure, query, records, factors, found, dots, sums });
         }
         let [values, errors, variances] = &mut all;
-        let sums = Sums { values, errors, variances: if N == 2 { &mut [] } else { variances }, share: 0.0 };
+        let sums =
+            EstimateSums { values, errors, variances: if N == 2 { &mut [] } else { variances }, share: 0.0 };
         arch.dispatch(Finish { sums, z: 5.0, unit, checkpoints: 1 });
         all
     };

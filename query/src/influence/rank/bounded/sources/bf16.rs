@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gstore_store::{BlockBuffer, CELL_ROWS, ReadAhead, RowFlags};
 
-use super::found::Found;
+use super::found::FoundVectors;
 use super::{Estimates, Rows};
 use crate::error::QueryError;
 use crate::influence::scan::{Scan, block_bytes};
@@ -15,7 +15,7 @@ use crate::kernel::{Filter, RowNorms, Scratch, rows_of};
 #[derive(Default)]
 pub(super) struct Memory {
     scratch: BlockBuffer,
-    found: Found,
+    found: FoundVectors,
     wanted: Vec<u64>,
     factors: Vec<f32>,
     sums: Vec<f32>,

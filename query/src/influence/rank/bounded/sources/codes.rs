@@ -6,8 +6,8 @@ use std::sync::Arc;
 use gstore_store::{BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, ReadAhead, RowFlags};
 
 use super::bounds::{CodeFactors, Coefficients, Measure};
-use super::found::Found;
-use super::sums::{AddMany, AddOne, Finish, LEAST_VARIANCE, OneQuery, QueryParts, Sums, share};
+use super::found::FoundVectors;
+use super::sums::{AddMany, AddOne, EstimateSums, Finish, LEAST_VARIANCE, OneQuery, QueryParts, share};
 use super::{Estimates, Rows};
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
@@ -19,7 +19,7 @@ use crate::sketch::{ByteFactors, Class, Factor, RowRecord, Section};
 
 /// Codes that are read, and how their estimates are bounded.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Reading<'a> {
+pub(in super::super) struct CodeEstimates<'a> {
     /// By pool and checkpoint.
     pub(in super::super) sides: &'a [Vec<SketchSide>],
     pub(in super::super) plane: Plane,
@@ -40,7 +40,7 @@ pub(in super::super) fn sections(plane: Plane) -> (CodeKind, Section, Section) {
 /// A thread's memory.
 #[derive(Default)]
 pub(super) struct Memory {
-    found: Found,
+    found: FoundVectors,
     dots: Vec<i32>,
     /// Of the vectors found.
     coefficients: Vec<Coefficients<f32>>,
@@ -66,7 +66,7 @@ struct Checkpoint<'a> {
     plane: Plane,
     measure: Measure,
     unit: f64,
-    /// Of [`Sums`].
+    /// Of [`EstimateSums`].
     share: f32,
     /// Whether it counts.
     weighty: bool,
@@ -74,7 +74,7 @@ struct Checkpoint<'a> {
 
 /// Estimates the values of rows; returns the bytes read.
 pub(super) fn estimate(
-    (scan, reading): (&Scan<'_>, Reading<'_>),
+    (scan, reading): (&Scan<'_>, CodeEstimates<'_>),
     rows: Rows<'_>,
     estimates: &mut Estimates,
     memory: &mut Memory,
@@ -116,7 +116,7 @@ pub(super) fn estimate(
     }
     let (values, errors) = estimates.all();
     let variances = if certain { &mut [] } else { &mut memory.variances[..] };
-    let sums = Sums { values, errors, variances, share: 0.0 };
+    let sums = EstimateSums { values, errors, variances, share: 0.0 };
     gstore_core::instructions::arch().dispatch(Finish {
         sums,
         z: reading.z,
@@ -171,7 +171,7 @@ impl Checkpoint<'_> {
         if let (true, [query]) = (plain, queries.each()) {
             let query = OneQuery::new(query, self.unit, N == 2, self.share);
             let (values, errors) = estimates.all();
-            let sums = Sums { values, errors, variances, share: self.share };
+            let sums = EstimateSums { values, errors, variances, share: self.share };
             let dots = dots.as_chunks::<N>().0;
             arch.dispatch(AddOne { measure: &self.measure, query, records, factors, found, dots, sums });
         } else {
@@ -188,7 +188,7 @@ impl Checkpoint<'_> {
             }
             parts.set(queries.each(), self.unit, N == 2);
             let (values, errors) = estimates.all();
-            let sums = Sums { values, errors, variances, share: self.share };
+            let sums = EstimateSums { values, errors, variances, share: self.share };
             arch.dispatch(AddMany::<N> { parts, rows: coefficients, dots, places: &found.places, sums });
         }
         let sizes = [Section::Rows, of_codes, of_factors].map(|s| s.vector_bytes(sketch.padded()) as u64);

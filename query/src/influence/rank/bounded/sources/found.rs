@@ -7,12 +7,12 @@ use crate::kernel::{CodeQueries, Codes, Kernel};
 
 /// Vectors of a block, and for each the place of its row among those that are asked about; both ascend.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FoundVectors {
     pub(super) vectors: Vec<u32>,
     pub(super) places: Vec<u32>,
 }
 
-impl Found {
+impl FoundVectors {
     /// Finds rows among the `count` vectors of a block, whose rows `row` gives and which ascend.
     pub(super) fn find(&mut self, rows: Rows<'_>, count: usize, row: impl Fn(usize) -> u64) {
         let Self { vectors, places } = self;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use gstore_store::{ReadAhead, SpanRequests};
 
-pub(super) use self::codes::{Reading, sections};
+pub(super) use self::codes::{CodeEstimates, sections};
 pub(super) use self::estimates::Estimates;
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
@@ -35,7 +35,7 @@ pub(super) enum Source<'a> {
     /// The rows in bf16: bounds are certain.
     Bf16(Filter, &'a Bf16Sides),
     /// Codes of sketches.
-    Codes(Reading<'a>),
+    Codes(CodeEstimates<'a>),
 }
 
 /// A thread's memory.
@@ -71,7 +71,7 @@ impl<'a> Source<'a> {
     pub(super) fn want(
         &self,
         scan: &Scan<'a>,
-        (windows, picked): (&[&Window], Option<&[Picked]>),
+        (windows, picked): (&[&Window], Option<&[PickedRows]>),
         wants: &mut SpanRequests<'a>,
     ) {
         match self {
@@ -98,7 +98,7 @@ impl<'a> Source<'a> {
 }
 
 /// Rows of one window, counted from its first; both ascend in a list of them.
-pub(super) type Picked = (u32, Vec<u32>);
+pub(super) type PickedRows = (u32, Vec<u32>);
 
 /// Rows of a window.
 #[derive(Clone, Copy)]

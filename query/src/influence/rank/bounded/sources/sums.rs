@@ -7,7 +7,7 @@
 //!   overflow nor vanish
 
 use super::bounds::{CodeFactors, Coefficients, Measure, ROUNDED, up};
-use super::found::Found;
+use super::found::FoundVectors;
 use crate::sketch::{Query, RowRecord};
 
 /// At least the variance of any value: what underflow takes from one is far below.
@@ -48,7 +48,7 @@ impl QueryParts {
 }
 
 /// Sums over the checkpoints so far, rows x queries.
-pub(super) struct Sums<'a> {
+pub(super) struct EstimateSums<'a> {
     pub(super) values: &'a mut [f32],
     /// What is certain of the errors.
     pub(super) errors: &'a mut [f32],
@@ -100,10 +100,10 @@ pub(super) struct AddOne<'a, F, const N: usize> {
     /// Of the block.
     pub(super) records: &'a [RowRecord],
     pub(super) factors: &'a [F],
-    pub(super) found: &'a Found,
+    pub(super) found: &'a FoundVectors,
     /// Of the vectors that were found.
     pub(super) dots: &'a [[i32; N]],
-    pub(super) sums: Sums<'a>,
+    pub(super) sums: EstimateSums<'a>,
 }
 
 impl<F: CodeFactors<N>, const N: usize> pulp::WithSimd for AddOne<'_, F, N> {
@@ -112,7 +112,7 @@ impl<F: CodeFactors<N>, const N: usize> pulp::WithSimd for AddOne<'_, F, N> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
         let Self { measure, query, records, factors, found, dots, sums } = self;
-        let Sums { values, errors, variances, .. } = sums;
+        let EstimateSums { values, errors, variances, .. } = sums;
         let Some((vectors, places)) = found.stretches() else {
             for ((vector, place), dots) in found.vectors.iter().zip(&found.places).zip(dots) {
                 let (vector, place) = (*vector as usize, *place as usize);
@@ -143,7 +143,7 @@ pub(super) struct AddMany<'a, const N: usize> {
     /// Of each vector, by query.
     pub(super) dots: &'a [i32],
     pub(super) places: &'a [u32],
-    pub(super) sums: Sums<'a>,
+    pub(super) sums: EstimateSums<'a>,
 }
 
 impl<const N: usize> pulp::WithSimd for AddMany<'_, N> {
@@ -151,7 +151,7 @@ impl<const N: usize> pulp::WithSimd for AddMany<'_, N> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Sums { values, errors, variances, share } = self.sums;
+        let EstimateSums { values, errors, variances, share } = self.sums;
         let count = self.parts.steps.len();
         let QueryParts { steps, norms, norm_squares, rounding, fine_errors } = self.parts;
         let vectors = self.rows.iter().zip(self.places).zip(self.dots.chunks_exact((N * count).max(1)));
@@ -186,7 +186,7 @@ impl<const N: usize> pulp::WithSimd for AddMany<'_, N> {
 /// Makes errors of the sums, with `z` standard deviations of those that have variances, and takes them out of
 /// the unit.
 pub(super) struct Finish<'a> {
-    pub(super) sums: Sums<'a>,
+    pub(super) sums: EstimateSums<'a>,
     pub(super) z: f64,
     pub(super) unit: f64,
     pub(super) checkpoints: usize,
@@ -197,7 +197,7 @@ impl pulp::WithSimd for Finish<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Sums { values, errors, variances, .. } = self.sums;
+        let EstimateSums { values, errors, variances, .. } = self.sums;
         let z = (self.z as f32).next_up();
         errors.iter_mut().zip(variances).for_each(|(error, variance)| *error += z * variance.sqrt());
         // What is added up over checkpoints is rounded as often.

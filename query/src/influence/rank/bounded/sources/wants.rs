@@ -2,8 +2,8 @@
 
 use gstore_store::SpanRequests;
 
-use super::codes::{Reading, sections};
-use super::{Picked, Rows};
+use super::codes::{CodeEstimates, sections};
+use super::{PickedRows, Rows};
 use crate::influence::scan::Scan;
 use crate::influence::scan::windows::Window;
 use crate::sketch::Section;
@@ -11,8 +11,8 @@ use crate::sketch::Section;
 /// Adds what estimates of windows read, checkpoint by checkpoint, so that codes of neighbours are read together.
 pub(super) fn want<'a>(
     scan: &Scan<'a>,
-    reading: Reading<'a>,
-    (windows, picked): (&[&Window], Option<&[Picked]>),
+    reading: CodeEstimates<'a>,
+    (windows, picked): (&[&Window], Option<&[PickedRows]>),
     wants: &mut SpanRequests<'a>,
 ) {
     let (_, codes, factors) = sections(reading.plane);
