@@ -51,11 +51,11 @@ impl Drop for StopOnEnd<'_> {
     }
 }
 
-type Numbered<T, E> = (usize, Result<T, E>);
+type NumberedResult<T, E> = (usize, Result<T, E>);
 
 /// Takes results in the order of their units.
 fn take_in_order<T, E>(
-    results: &mpsc::Receiver<Numbered<T, E>>,
+    results: &mpsc::Receiver<NumberedResult<T, E>>,
     gate: &Gate,
     mut take: impl FnMut(T) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {

@@ -46,14 +46,14 @@ pub fn unordered<S: Send, E: From<Cancelled> + Send>(
 }
 
 /// Work of a thread, by its number.
-type Numbered<'a> = dyn Fn(usize) + Sync + 'a;
+type ThreadWork<'a> = dyn Fn(usize) + Sync + 'a;
 
 /// What `run` gives on each of the threads that `on` runs it on, in the order of their numbers, which are below
 /// `threads`.
 pub(crate) fn given_by<T: Send>(
     threads: usize,
     run: &(dyn Fn() -> T + Sync),
-    on: &dyn Fn(&Numbered<'_>),
+    on: &dyn Fn(&ThreadWork<'_>),
 ) -> Vec<T> {
     let places: Vec<Mutex<Option<T>>> = (0..threads).map(|_| Mutex::new(None)).collect();
     on(&|at: usize| {
@@ -69,7 +69,7 @@ pub(crate) fn given_by<T: Send>(
 
 /// Runs `work` with 0 on this thread, and with the numbers from 1 on on up to `others` more. Knows nothing of what
 /// a loop is over: it would be compiled again for each.
-fn on_threads(others: usize, work: &Numbered<'_>) {
+fn on_threads(others: usize, work: &ThreadWork<'_>) {
     if others == 0 {
         return work(0);
     }
@@ -93,7 +93,7 @@ fn on_threads(others: usize, work: &Numbered<'_>) {
 }
 
 /// Runs `work` on this thread and on `others` that are started for it.
-fn on_started(others: usize, work: &Numbered<'_>) {
+fn on_started(others: usize, work: &ThreadWork<'_>) {
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..=others).map(|at| scope.spawn(move || work(at))).collect();
         work(0);
@@ -102,7 +102,7 @@ fn on_started(others: usize, work: &Numbered<'_>) {
 }
 
 /// Runs `work` on this thread and on `others` workers, of a pool of its own or of the one that all share.
-fn on_pool(workers: Option<&ThreadPool>, others: usize, work: &Numbered<'_>) {
+fn on_pool(workers: Option<&ThreadPool>, others: usize, work: &ThreadWork<'_>) {
     let done = AtomicUsize::new(0);
     match workers {
         Some(workers) => workers.in_place_scope(|scope| in_scope(scope, others, &done, work)),
@@ -111,7 +111,7 @@ fn on_pool(workers: Option<&ThreadPool>, others: usize, work: &Numbered<'_>) {
 }
 
 /// Starts `work` on `others` workers, and runs it on this thread.
-fn in_scope<'s>(scope: &Scope<'s>, others: usize, done: &'s AtomicUsize, work: &'s Numbered<'s>) {
+fn in_scope<'s>(scope: &Scope<'s>, others: usize, done: &'s AtomicUsize, work: &'s ThreadWork<'s>) {
     for at in 1..=others {
         scope.spawn(move |_| {
             work(at);
