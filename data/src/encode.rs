@@ -18,7 +18,7 @@ use super::Content;
 use super::encode_error::EncodeError;
 use super::options::TextOptions;
 use super::special::{TokenizerFiles, eos_id};
-use super::template::{ChatTemplate, Rendered, Template, TemplateKind};
+use super::template::{ChatTemplate, RenderedText, Template, TemplateKind};
 use super::tokenizer::{parse_tokenizer, tokenize};
 use super::tuned::{self, AddedToken};
 
@@ -254,7 +254,7 @@ impl TextEncoder {
     }
 
     /// Tokens of the text before byte `end`, at most `limit`.
-    fn tokens_before(&self, rendered: &Rendered, end: usize, limit: usize) -> Result<usize, EncodeError> {
+    fn tokens_before(&self, rendered: &RenderedText, end: usize, limit: usize) -> Result<usize, EncodeError> {
         if end == 0 {
             return Ok(0);
         }

@@ -66,13 +66,13 @@ pub struct FieldNames {
 }
 
 /// A record's text under gstore's names.
-struct Renamed<'a> {
+struct RenamedRecord<'a> {
     text: Cow<'a, [u8]>,
     object: Map<String, Value>,
     layout: Option<Layout>,
 }
 
-impl<'a> Renamed<'a> {
+impl<'a> RenamedRecord<'a> {
     fn read(self) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
         let record = record_of(self.object, &self.text)?;
         Ok((self.text, Record { layout: self.layout, ..record }))
@@ -190,7 +190,7 @@ impl FieldNames {
     }
 
     /// A record's text and keys under gstore's names.
-    fn under_own_names<'a>(&self, json: &'a [u8]) -> Result<Renamed<'a>, RecordError> {
+    fn under_own_names<'a>(&self, json: &'a [u8]) -> Result<RenamedRecord<'a>, RecordError> {
         let mut object = parse_object(json)?;
         let mut text = Cow::Borrowed(json);
         let layout = self.layout_of(|key| object.get(key));
@@ -199,14 +199,14 @@ impl FieldNames {
             (text, object) = (Cow::Owned(line.into_bytes()), renamed);
         }
         if self.named.is_empty() {
-            return Ok(Renamed { text, object, layout });
+            return Ok(RenamedRecord { text, object, layout });
         }
         let renamed = Value::Object(self.rename(object)?);
         let mut line = String::with_capacity(text.len());
         // A number is what its digits say; as a value it may have lost some.
         write_compact(&renamed, &String::from_utf8_lossy(&text), |_, _| true, &mut line);
         let Value::Object(object) = renamed else { return Err(ContentError::Nothing.into()) };
-        Ok(Renamed { text: Cow::Owned(line.into_bytes()), object, layout })
+        Ok(RenamedRecord { text: Cow::Owned(line.into_bytes()), object, layout })
     }
 
     fn rename(&self, object: Map<String, Value>) -> Result<Map<String, Value>, RecordError> {

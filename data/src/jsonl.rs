@@ -24,7 +24,7 @@ const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// One line of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct JsonLine<'a> {
     /// From 1, blank lines included.
     pub number: u64,
     /// Without the final `\n`; valid UTF-8.
@@ -126,7 +126,7 @@ impl JsonlReader {
     }
 
     /// The next line that is not blank. The bytes are borrowed until the next call.
-    pub fn next_line(&mut self) -> Option<Result<Line<'_>, ReadError>> {
+    pub fn next_line(&mut self) -> Option<Result<JsonLine<'_>, ReadError>> {
         if self.failed {
             return None;
         }
@@ -134,7 +134,7 @@ impl JsonlReader {
             match self.fill_line() {
                 Ok(false) => return None,
                 Ok(true) if self.line.trim_ascii().is_empty() => {}
-                Ok(true) => return Some(Ok(Line { number: self.number, bytes: &self.line })),
+                Ok(true) => return Some(Ok(JsonLine { number: self.number, bytes: &self.line })),
                 Err(error) => {
                     self.failed = !error.is_of_line();
                     return Some(Err(error));
@@ -261,7 +261,7 @@ mod tests {
         file.extend_from_slice(b"{}");
         let mut reader = JsonlReader::from_reader("f", std::io::Cursor::new(file));
         assert_eq!(reader.next_line().unwrap().unwrap().bytes, long);
-        assert_eq!(reader.next_line().unwrap().unwrap(), Line { number: 2, bytes: b"{}" });
+        assert_eq!(reader.next_line().unwrap().unwrap(), JsonLine { number: 2, bytes: b"{}" });
         assert!(reader.next_line().is_none());
     }
 

@@ -89,7 +89,7 @@ impl FromStr for Layout {
 }
 
 /// The keys of a record that its text is made of, and what is made of them.
-struct Made {
+struct TextKeys {
     from: Vec<&'static str>,
     keys: Vec<(&'static str, Value)>,
 }
@@ -141,7 +141,7 @@ impl Layout {
     ) -> Result<(String, Map<String, Value>), LayoutError> {
         let texts = self.texts(object, text);
         let texts = texts.as_ref().unwrap_or(object);
-        let Made { from, mut keys } = match self {
+        let TextKeys { from, mut keys } = match self {
             Self::OpenAi => messages(texts),
             Self::ShareGpt => conversation(texts),
             Self::Alpaca => instruction(texts),
@@ -222,27 +222,27 @@ fn turn(role: &str, text: &str) -> Value {
 }
 
 /// A conversation as it stands, or as its text in JSON says; only what else could be taken for text gets another name.
-fn messages(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+fn messages(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let list = match object.get("messages") {
         Some(Value::String(text)) => serde_json::from_str(text).ok().map(|Unique(list)| list),
         other => other.cloned(),
     };
     let list = list.filter(Value::is_array);
     let list = list.ok_or_else(|| wrong(Layout::OpenAi, "a list of `messages`, or its text in JSON"))?;
-    Ok(Made { from: vec!["messages"], keys: vec![("messages", list)] })
+    Ok(TextKeys { from: vec!["messages"], keys: vec![("messages", list)] })
 }
 
 /// The messages of the completion after those of the prompt.
-fn halves(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+fn halves(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let list = |key: &str| object.get(key).and_then(Value::as_array);
     let (Some(prompt), Some(completion)) = (list("prompt"), list("completion")) else {
         return Err(wrong(Layout::Trl, "`prompt` and `completion`, each a list of messages"));
     };
     let all = prompt.iter().chain(completion).cloned().collect();
-    Ok(Made { from: vec!["prompt", "completion"], keys: vec![("messages", Value::Array(all))] })
+    Ok(TextKeys { from: vec!["prompt", "completion"], keys: vec![("messages", Value::Array(all))] })
 }
 
-fn conversation(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+fn conversation(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let layout = Layout::ShareGpt;
     let turns = object.get("conversations").and_then(Value::as_array);
     let turns = turns.ok_or_else(|| wrong(layout, "a list of `conversations`"))?;
@@ -271,10 +271,10 @@ fn conversation(object: &Map<String, Value>) -> Result<Made, LayoutError> {
         all.insert(0, turn("system", system));
         from.push("system");
     }
-    Ok(Made { from, keys: vec![("messages", Value::Array(all))] })
+    Ok(TextKeys { from, keys: vec![("messages", Value::Array(all))] })
 }
 
-fn instruction(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+fn instruction(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let layout = Layout::Alpaca;
     let text = |key: &'static str| object.get(key).and_then(Value::as_str).map(|text| (key, text));
     let asked = text("instruction").ok_or_else(|| wrong(layout, "a text `instruction`"))?;
@@ -297,11 +297,11 @@ fn instruction(object: &Map<String, Value>) -> Result<Made, LayoutError> {
         all.insert(0, turn("system", system));
         from.push("system");
     }
-    Ok(Made { from, keys: vec![("messages", Value::Array(all))] })
+    Ok(TextKeys { from, keys: vec![("messages", Value::Array(all))] })
 }
 
 /// What was chosen, after the prompt where it does not begin with it.
-fn preference(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+fn preference(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let layout = Layout::Preference;
     let (chosen, prompt) = (object.get("chosen"), object.get("prompt"));
     match (chosen, prompt) {
@@ -313,14 +313,14 @@ fn preference(object: &Map<String, Value>) -> Result<Made, LayoutError> {
                 _ => Vec::new(),
             };
             all.extend(chosen.iter().cloned());
-            Ok(Made { from: vec!["prompt", "chosen"], keys: vec![("messages", Value::Array(all))] })
+            Ok(TextKeys { from: vec!["prompt", "chosen"], keys: vec![("messages", Value::Array(all))] })
         }
-        (Some(Value::String(chosen)), Some(Value::String(prompt))) => Ok(Made {
+        (Some(Value::String(chosen)), Some(Value::String(prompt))) => Ok(TextKeys {
             from: vec!["prompt", "chosen"],
             keys: vec![("prompt", json!(prompt)), ("completion", json!(chosen))],
         }),
         (Some(Value::String(chosen)), None | Some(Value::Null)) => {
-            Ok(Made { from: vec!["prompt", "chosen"], keys: vec![("text", json!(chosen))] })
+            Ok(TextKeys { from: vec!["prompt", "chosen"], keys: vec![("text", json!(chosen))] })
         }
         _ => Err(wrong(
             layout,
@@ -329,12 +329,12 @@ fn preference(object: &Map<String, Value>) -> Result<Made, LayoutError> {
     }
 }
 
-fn task(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+fn task(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let text = |key: &str| object.get(key).filter(|value| value.is_string()).cloned();
     let (Some(inputs), Some(targets)) = (text("inputs"), text("targets")) else {
         return Err(wrong(Layout::Flan, "the texts `inputs` and `targets`"));
     };
-    Ok(Made { from: vec!["inputs", "targets"], keys: vec![("prompt", inputs), ("completion", targets)] })
+    Ok(TextKeys { from: vec!["inputs", "targets"], keys: vec![("prompt", inputs), ("completion", targets)] })
 }
 
 /// The instructions for the whole conversation, if there are any.

@@ -33,14 +33,14 @@ pub use field::Field;
 pub use fields::{FieldError, FieldNames};
 pub use gstore_core::content::{Content, Message, Role};
 pub use ids::{Duplicates, IdAllocator};
-pub use jsonl::{JsonlReader, Line, ReadError};
+pub use jsonl::{JsonLine, JsonlReader, ReadError};
 pub use layout::{Layout, LayoutError};
 pub use options::TextOptions;
 pub use record::{Record, RecordError, parse_object, parse_record};
 pub use samples::{
-    Begun, Reading, SampleError, SampleSource, TextSample, check_block, check_system, each_record,
+    PrefilledPrompt, Reading, SampleError, SampleSource, TextSample, check_block, check_system, each_record,
     encode_each, in_blocks,
 };
-pub use schema::{ColumnOverride, FixedBy, Held, Schema, SchemaBuilder, SchemaError};
+pub use schema::{ColumnOverride, FixedBy, ObservedType, Schema, SchemaBuilder, SchemaError};
 pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, find};
 pub use template::TemplateKind;

@@ -42,12 +42,12 @@ pub enum SampleSource {
         rows: Option<RowSet>,
     },
     /// Prompts whose answers begin with texts that are given.
-    Begun(Vec<Begun>),
+    Begun(Vec<PrefilledPrompt>),
 }
 
 /// A prompt, and what its answer begins with.
 #[derive(Debug, Clone)]
-pub struct Begun {
+pub struct PrefilledPrompt {
     /// Its id.
     pub id: String,
     /// The prompt.

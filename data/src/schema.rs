@@ -21,7 +21,7 @@ use gstore_store::{ColumnDef, ColumnSpec, ColumnType, MetaValue, nearest};
 use super::record::Record;
 use super::source::Place;
 use error::type_text;
-pub use error::{FixedBy, Held, SchemaError};
+pub use error::{FixedBy, ObservedType, SchemaError};
 
 /// The user's word on a column: `key:type`, where type is one of `bool`, `int`, `float`, `utf8`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl FromStr for ColumnOverride {
 struct Candidate {
     key: String,
     /// What the values are and the place that says so; none while all are null.
-    seen: Option<(Held, Place)>,
+    seen: Option<(ObservedType, Place)>,
     fixed: Option<(ColumnType, FixedBy)>,
 }
 
@@ -76,7 +76,7 @@ impl SchemaBuilder {
                 Some(index) => *index,
                 None => self.add(key),
             };
-            if let (Some(candidate), Some(held)) = (self.candidates.get_mut(index), Held::of(value)) {
+            if let (Some(candidate), Some(held)) = (self.candidates.get_mut(index), ObservedType::of(value)) {
                 candidate.see(held, &place)?;
             }
         }
@@ -152,7 +152,7 @@ fn fits(ty: ColumnType, found: ColumnType) -> bool {
 }
 
 impl Candidate {
-    fn see(&mut self, found: Held, place: &Place) -> Result<(), SchemaError> {
+    fn see(&mut self, found: ObservedType, place: &Place) -> Result<(), SchemaError> {
         if let Some((ty, by)) = self.fixed {
             // Whoever asks for floats has them, rounded or not.
             let rounded = by == FixedBy::Dataset && ty == ColumnType::Float && found.is_inexact();

@@ -30,7 +30,7 @@ mod stop;
 
 pub use choices::{Choice, ChoiceRequest, Likelihoods, choices};
 pub use error::GenerateError;
-pub use gstore_data::{Begun, SampleSource as PromptSource};
+pub use gstore_data::{PrefilledPrompt, SampleSource as PromptSource};
 pub use job::{Observer, Outcome, Quiet, generate, generate_on};
 pub use journal::Journal;
 pub use load::Opened;

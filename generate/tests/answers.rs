@@ -7,8 +7,8 @@ use crate::common::demo;
 use gstore_core::Cancel;
 use gstore_data::{Content, Message, Role};
 use gstore_generate::{
-    Begun, Compute, Finish, GenerateError, GenerateRequest, Observer, Outcome, PromptSource, Quiet, Sampling,
-    StopStrings, Stopping, generate,
+    Compute, Finish, GenerateError, GenerateRequest, Observer, Outcome, PrefilledPrompt, PromptSource, Quiet,
+    Sampling, StopStrings, Stopping, generate,
 };
 use gstore_model::Compute as Precision;
 
@@ -151,7 +151,7 @@ fn an_answer_goes_on_after_what_it_begins_with() {
     };
     let message = Message::new(Role::User, "Is 7 odd?");
     let content = Content::Messages(vec![message]);
-    let begun = Begun { id: "a".to_owned(), content, begun: "The answer is:".to_owned() };
+    let begun = PrefilledPrompt { id: "a".to_owned(), content, begun: "The answer is:".to_owned() };
     let begun = answer(PromptSource::Begun(vec![begun]));
     let whole = "<|user|>\nIs 7 odd?\n<|assistant|>\nThe answer is:".to_owned();
     let whole = answer(PromptSource::Given(vec![Content::Text(whole)]));

@@ -6,7 +6,7 @@ use super::TextEncoder;
 use crate::Content;
 use crate::encode_error::EncodeError;
 use crate::special::eos_ids;
-use crate::template::Rendered;
+use crate::template::RenderedText;
 use crate::tokenizer::guarded;
 
 impl TextEncoder {
@@ -68,7 +68,7 @@ impl TextEncoder {
     }
 
     fn begun(&self, content: &Content, begun: &str) -> Result<(String, bool), EncodeError> {
-        let Rendered { mut text, add_special, .. } = self.template.prompt(&self.with_system(content))?;
+        let RenderedText { mut text, add_special, .. } = self.template.prompt(&self.with_system(content))?;
         if !begun.is_empty() && !text.is_empty() && !text.ends_with([' ', '\n']) {
             text.push(' ');
         }

@@ -8,7 +8,7 @@ use gstore_core::{Cancel, RowSet};
 use gstore_store::{DatasetPart, Snapshot, record_columns};
 use serde_json::json;
 
-use super::{Begun, Reading, SampleError, TextSample};
+use super::{PrefilledPrompt, Reading, SampleError, TextSample};
 use crate::fields::FieldNames;
 use crate::record::{Record, RecordError, parse_record};
 use crate::source::{DataError, find};
@@ -52,7 +52,7 @@ pub(super) fn of_files(
     })
 }
 
-pub(super) fn begun(prompts: &[Begun]) -> impl Iterator<Item = TextSample> {
+pub(super) fn begun(prompts: &[PrefilledPrompt]) -> impl Iterator<Item = TextSample> {
     prompts.iter().enumerate().map(|(row, prompt)| TextSample {
         row: row as u64,
         id: prompt.id.clone(),

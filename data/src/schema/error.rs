@@ -42,11 +42,11 @@ pub enum SchemaError {
         /// Key in the records.
         column: String,
         /// What it held so far.
-        first: Held,
+        first: ObservedType,
         /// A place of it.
         first_place: Place,
         /// The other value.
-        found: Held,
+        found: ObservedType,
         /// Its place.
         place: Place,
     },
@@ -63,7 +63,7 @@ pub enum SchemaError {
         /// Who says so.
         by: FixedBy,
         /// The value.
-        found: Held,
+        found: ObservedType,
         /// Place of the value.
         place: Place,
     },
@@ -101,7 +101,7 @@ impl fmt::Display for FixedBy {
 
 /// What a value is for the type of its column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum ObservedType {
     /// One of a type, and nothing more to say of it.
     Type(ColumnType),
     /// An integer that a float would round.
@@ -110,7 +110,7 @@ pub enum Held {
     Long(usize),
 }
 
-impl Held {
+impl ObservedType {
     /// `None` for a null, which fits every column.
     pub(super) fn of(value: &MetaValue) -> Option<Self> {
         Some(match value {

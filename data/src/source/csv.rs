@@ -24,13 +24,13 @@ use super::super::field::Field;
 use super::super::fields::FieldNames;
 use super::super::jsonl::LINE_LIMIT;
 use super::cells::{Cells, cell_value};
-use super::quotes::{Quotes, Unclosed};
-use super::unpack::{Count, Input};
+use super::quotes::{Quotes, UnclosedQuote};
+use super::unpack::{ByteCount, Input};
 use super::{DataError, DataFile, Place, RawRecord, RecordSource, Unit};
 
 /// What a column is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
+enum ColumnUse {
     /// Text, also if empty.
     Content,
     /// Text, if any.
@@ -43,8 +43,8 @@ enum Use {
 
 pub(super) struct CsvSource {
     text: Text,
-    columns: Vec<(String, Use)>,
-    count: Count,
+    columns: Vec<(String, ColumnUse)>,
+    count: ByteCount,
     json: Vec<u8>,
     failed: bool,
 }
@@ -69,11 +69,11 @@ impl CsvSource {
         let cell = Value::Null;
         let layout = fields.layout_of(|key| text.header.iter().any(|name| name == key).then_some(&cell));
         let uses = |name: &str, cells: Cells| match fields.field_of(name) {
-            Some(Field::Text | Field::Prompt | Field::Completion) => Use::Content,
-            Some(Field::Messages) => Use::Messages,
-            Some(Field::Id) => Use::Id,
-            _ if layout.is_some_and(|layout| layout.keys().contains(&name)) => Use::Content,
-            _ => Use::Metadata(cells),
+            Some(Field::Text | Field::Prompt | Field::Completion) => ColumnUse::Content,
+            Some(Field::Messages) => ColumnUse::Messages,
+            Some(Field::Id) => ColumnUse::Id,
+            _ if layout.is_some_and(|layout| layout.keys().contains(&name)) => ColumnUse::Content,
+            _ => ColumnUse::Metadata(cells),
         };
         let cells = cells.iter().copied().chain(std::iter::repeat(Cells::default()));
         let columns = text.header.iter().zip(cells).map(|(name, cells)| (name.clone(), uses(name, cells)));
@@ -89,13 +89,13 @@ impl CsvSource {
                 |message: String| DataError::Value { place: place.clone(), column: name.clone(), message };
             let field = utf8(field, &place, name)?;
             let value = match usage {
-                Use::Content => Value::from(field),
+                ColumnUse::Content => Value::from(field),
                 _ if field.is_empty() => continue,
-                Use::Id => Value::from(field),
-                Use::Messages => serde_json::from_str(field).map_err(|e| {
+                ColumnUse::Id => Value::from(field),
+                ColumnUse::Messages => serde_json::from_str(field).map_err(|e| {
                     bad(format!("a conversation in CSV is a list in JSON, and this is none: {e}"))
                 })?,
-                Use::Metadata(cells) => cell_value(field, *cells),
+                ColumnUse::Metadata(cells) => cell_value(field, *cells),
             };
             object.insert(name.clone(), value);
         }
@@ -242,7 +242,7 @@ impl Text {
                 (line, why)
             }
             ErrorKind::Io(error) => {
-                let unclosed = error.get_ref().and_then(|inner| inner.downcast_ref::<Unclosed>());
+                let unclosed = error.get_ref().and_then(|inner| inner.downcast_ref::<UnclosedQuote>());
                 (unclosed.map_or(line, |unclosed| unclosed.line), error.to_string())
             }
             _ => (line, error.to_string()),

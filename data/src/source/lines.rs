@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use super::super::jsonl::JsonlReader;
 use super::list::Bytes;
-use super::unpack::Count;
+use super::unpack::ByteCount;
 use super::{DataError, Place, RawRecord, RecordSource, Unit};
 
 pub(super) struct LineSource {
     path: Arc<Path>,
     reader: JsonlReader,
-    count: Count,
+    count: ByteCount,
 }
 
 impl LineSource {
-    pub(super) fn new(path: Arc<Path>, bytes: Bytes, count: Count) -> Self {
+    pub(super) fn new(path: Arc<Path>, bytes: Bytes, count: ByteCount) -> Self {
         let reader = JsonlReader::from_reader(&*path, bytes);
         Self { path, reader, count }
     }

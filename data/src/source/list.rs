@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::jsonl::LINE_LIMIT;
-use super::unpack::{Count, Input};
+use super::unpack::{ByteCount, Input};
 use super::{DataError, Place, RawRecord, RecordSource, Unit};
 
 /// Bytes read from the file at a time.
@@ -20,7 +20,7 @@ const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 pub(super) type Bytes = BufReader<Box<dyn Read + Send>>;
 
 /// Whether a file begins as a list does.
-pub(super) fn is_list(input: Input) -> std::io::Result<(bool, Bytes, Count)> {
+pub(super) fn is_list(input: Input) -> std::io::Result<(bool, Bytes, ByteCount)> {
     let mut bytes = BufReader::with_capacity(READ_SIZE, input.bytes);
     let start = loop {
         match bytes.fill_buf() {
@@ -36,7 +36,7 @@ pub(super) fn is_list(input: Input) -> std::io::Result<(bool, Bytes, Count)> {
 
 /// How far the list was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum At {
+enum ListState {
     Start,
     Items,
     End,
@@ -45,17 +45,17 @@ enum At {
 pub(super) struct ListSource {
     path: Arc<Path>,
     input: Bytes,
-    count: Count,
+    count: ByteCount,
     item: Vec<u8>,
     number: u64,
     /// The line of the next byte.
     line: u64,
-    at: At,
+    at: ListState,
 }
 
 impl ListSource {
-    pub(super) fn new(path: Arc<Path>, input: Bytes, count: Count) -> Self {
-        Self { path, input, count, item: Vec::new(), number: 0, line: 1, at: At::Start }
+    pub(super) fn new(path: Arc<Path>, input: Bytes, count: ByteCount) -> Self {
+        Self { path, input, count, item: Vec::new(), number: 0, line: 1, at: ListState::Start }
     }
 
     fn damaged(&self, message: String) -> DataError {
@@ -98,12 +98,12 @@ impl ListSource {
 
     /// Reads up to the next item; false at the end of the list.
     fn before_item(&mut self) -> Result<bool, DataError> {
-        if self.at == At::Start {
+        if self.at == ListState::Start {
             let mark = self.peek()? == UTF8_MARK.first().copied();
             self.input.consume(if mark { UTF8_MARK.len() } else { 0 });
             let open = self.next_byte()?;
             self.pass(open);
-            self.at = At::Items;
+            self.at = ListState::Items;
         }
         let byte = self.next_byte()?;
         if byte == b']' {
@@ -125,7 +125,7 @@ impl ListSource {
     }
 
     fn after_list(&mut self) -> Result<(), DataError> {
-        self.at = At::End;
+        self.at = ListState::End;
         while let Some(byte) = self.peek()? {
             if !byte.is_ascii_whitespace() {
                 return Err(self.damaged("there is more after the list that the file begins with".to_owned()));
@@ -174,7 +174,7 @@ impl ListSource {
     }
 
     fn next_item(&mut self) -> Result<bool, DataError> {
-        if self.at == At::End || !self.before_item()? {
+        if self.at == ListState::End || !self.before_item()? {
             return Ok(false);
         }
         let line = self.line;
@@ -196,7 +196,7 @@ impl RecordSource for ListSource {
             Ok(true) => {}
             Ok(false) => return None,
             Err(error) => {
-                self.at = At::End;
+                self.at = ListState::End;
                 return Some(Err(error));
             }
         }
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     fn items(bytes: &'static [u8]) -> Result<Vec<String>, String> {
-        let input = Input { bytes: Box::new(bytes), count: Count::default() };
+        let input = Input { bytes: Box::new(bytes), count: ByteCount::default() };
         let (list, bytes, count) = is_list(input).unwrap();
         assert!(list);
         let mut source = ListSource::new(Arc::from(Path::new("f.json")), bytes, count);
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn lines_are_no_list() {
         for text in [&b"{\"a\": [1]}\n"[..], b"", b"  \n"] {
-            let input = Input { bytes: Box::new(text), count: Count::default() };
+            let input = Input { bytes: Box::new(text), count: ByteCount::default() };
             assert!(!is_list(input).unwrap().0);
         }
     }

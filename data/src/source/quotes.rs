@@ -14,19 +14,19 @@ use memchr::{memchr, memchr_iter, memchr2_iter};
 
 /// Why the bytes are not read on.
 #[derive(Debug)]
-pub(super) struct Unclosed {
+pub(super) struct UnclosedQuote {
     /// Where the quote opens, from 1.
     pub(super) line: u64,
     why: String,
 }
 
-impl fmt::Display for Unclosed {
+impl fmt::Display for UnclosedQuote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
     }
 }
 
-impl std::error::Error for Unclosed {}
+impl std::error::Error for UnclosedQuote {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -91,7 +91,7 @@ impl<R: Read> Quotes<R> {
         *last
     }
 
-    fn watch(&mut self, bytes: &[u8]) -> Result<(), Unclosed> {
+    fn watch(&mut self, bytes: &[u8]) -> Result<(), UnclosedQuote> {
         let mut rest = bytes;
         if !std::mem::replace(&mut self.started, true) {
             rest = rest.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(rest);
@@ -109,7 +109,7 @@ impl<R: Read> Quotes<R> {
                         "the quote that opens here closes within a field of line {line}: \
                          close it where its field ends, and double quotes that are text"
                     );
-                    return Err(Unclosed { line: opened, why });
+                    return Err(UnclosedQuote { line: opened, why });
                 }
                 self.state = State::Outside { before: b'"' };
             }
@@ -144,7 +144,7 @@ fn is_break(byte: u8) -> bool {
 
 impl<R: Read> Read for Quotes<R> {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let unclosed = |line, why| Error::other(Unclosed { line, why });
+        let unclosed = |line, why| Error::other(UnclosedQuote { line, why });
         if self.since.load(Ordering::Relaxed) > self.limit {
             let limit = self.limit;
             return Err(match self.state {
@@ -182,7 +182,7 @@ mod tests {
             match quotes.read(&mut buf) {
                 Ok(0) => return None,
                 Ok(_) => {}
-                Err(error) => return error.get_ref()?.downcast_ref::<Unclosed>().map(|e| e.line),
+                Err(error) => return error.get_ref()?.downcast_ref::<UnclosedQuote>().map(|e| e.line),
             }
         }
     }

@@ -8,7 +8,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Fields};
 use serde_json::Value;
 
-use super::value::{Unfit, object};
+use super::value::{UnsupportedValue, object};
 use super::{DataError, Place, RawRecord, Unit};
 
 /// The rows of the batches of one file.
@@ -117,7 +117,7 @@ impl Rows {
     }
 }
 
-fn unfit_error(place: Place, unfit: Unfit) -> DataError {
+fn unfit_error(place: Place, unfit: UnsupportedValue) -> DataError {
     let column = unfit.at.strip_prefix('.').unwrap_or(&unfit.at).to_owned();
     DataError::Value { place, column, message: unfit.message }
 }

@@ -13,7 +13,7 @@ use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 
 use super::rows::{Rows, caught};
-use super::unpack::{Count, Input};
+use super::unpack::{ByteCount, Input};
 use super::{DataError, RawRecord, RecordSource};
 
 const CONTINUATION: [u8; 4] = [0xFF; 4];
@@ -25,7 +25,7 @@ const PIECE: u64 = 1 << 20;
 pub(super) struct StreamSource {
     rows: Rows,
     input: Box<dyn Read + Send>,
-    count: Count,
+    count: ByteCount,
     decoder: StreamDecoder,
     ready: VecDeque<RecordBatch>,
     /// Bytes that were read to find out what the file is, and still stand before the rest.

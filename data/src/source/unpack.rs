@@ -13,9 +13,9 @@ const READ_SIZE: usize = 256 << 10;
 
 /// Bytes read of a file, shared with the progress display.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Count(Arc<AtomicU64>);
+pub(super) struct ByteCount(Arc<AtomicU64>);
 
-impl Count {
+impl ByteCount {
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -24,7 +24,7 @@ impl Count {
 /// The plain bytes of a file.
 pub(super) struct Input {
     pub(super) bytes: Box<dyn Read + Send>,
-    pub(super) count: Count,
+    pub(super) count: ByteCount,
 }
 
 impl Input {
@@ -34,15 +34,15 @@ impl Input {
 
     /// The bytes of a file that is packed so.
     pub(super) fn unpacked(path: &Path, compression: Compression) -> Result<Self, DataError> {
-        let count = Count::default();
-        let raw = Counted { inner: fs_err::File::open(path)?, count: count.clone() };
+        let count = ByteCount::default();
+        let raw = CountedReader { inner: fs_err::File::open(path)?, count: count.clone() };
         let bytes: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(raw),
-            Compression::Gzip => Box::new(Explained {
+            Compression::Gzip => Box::new(ExplainedReader {
                 inner: flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ_SIZE, raw)),
                 name: "gzip",
             }),
-            Compression::Zstd => Box::new(Explained {
+            Compression::Zstd => Box::new(ExplainedReader {
                 inner: zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(READ_SIZE, raw))?,
                 name: "zstd",
             }),
@@ -68,12 +68,12 @@ pub(super) fn seekable(file: &DataFile) -> Result<std::fs::File, DataError> {
     Ok(copy)
 }
 
-struct Counted<R> {
+struct CountedReader<R> {
     inner: R,
-    count: Count,
+    count: ByteCount,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountedReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
         let n = self.inner.read(buf)?;
         self.count.0.fetch_add(n as u64, Ordering::Relaxed);
@@ -82,12 +82,12 @@ impl<R: Read> Read for Counted<R> {
 }
 
 /// Says of an error that the compressed stream is behind it, and what to do.
-struct Explained<R> {
+struct ExplainedReader<R> {
     inner: R,
     name: &'static str,
 }
 
-impl<R: Read> Read for Explained<R> {
+impl<R: Read> Read for ExplainedReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
         self.inner.read(buf).map_err(|error| match error.kind() {
             std::io::ErrorKind::Interrupted => error,

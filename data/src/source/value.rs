@@ -18,13 +18,13 @@ use serde_json::{Map, Number, Value};
 
 /// A value that JSON has no place for.
 #[derive(Debug, PartialEq)]
-pub(super) struct Unfit {
+pub(super) struct UnsupportedValue {
     /// Path below the column: `.image.bytes`, `[3]`.
     pub(super) at: String,
     pub(super) message: String,
 }
 
-impl Unfit {
+impl UnsupportedValue {
     fn new(message: impl Into<String>) -> Self {
         Self { at: String::new(), message: message.into() }
     }
@@ -36,7 +36,7 @@ impl Unfit {
 }
 
 /// The value of a row.
-pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unfit> {
+pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, UnsupportedValue> {
     use DataType as T;
     if array.is_null(row) {
         return Ok(Value::Null);
@@ -78,7 +78,7 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unfit> {
             let one = array.slice(row, 1);
             let key = one.as_any_dictionary().normalized_keys().first().copied();
             let key = key.filter(|key| *key < dictionary.values().len());
-            value_of(dictionary.values(), key.ok_or_else(|| Unfit::new("a key without a value"))?)?
+            value_of(dictionary.values(), key.ok_or_else(|| UnsupportedValue::new("a key without a value"))?)?
         }
         T::Date32
         | T::Date64
@@ -92,7 +92,7 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unfit> {
         | T::Decimal128(..)
         | T::Decimal256(..) => displayed(array, row)?,
         other => {
-            return Err(Unfit::new(format!(
+            return Err(UnsupportedValue::new(format!(
                 "values of type {other} have no form in JSON; leave the column out"
             )));
         }
@@ -103,7 +103,7 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unfit> {
 pub(super) fn object<'a>(
     fields: impl Iterator<Item = (&'a str, &'a ArrayRef)>,
     row: usize,
-) -> Result<Map<String, Value>, Unfit> {
+) -> Result<Map<String, Value>, UnsupportedValue> {
     let mut object = Map::new();
     for (name, column) in fields {
         match value_of(column, row).map_err(|unfit| unfit.below(&format!(".{name}")))? {
@@ -116,40 +116,42 @@ pub(super) fn object<'a>(
     Ok(object)
 }
 
-fn list(items: &ArrayRef) -> Result<Value, Unfit> {
+fn list(items: &ArrayRef) -> Result<Value, UnsupportedValue> {
     let item = |i| value_of(items, i).map_err(|unfit| unfit.below(&format!("[{i}]")));
     (0..items.len()).map(item).collect::<Result<_, _>>().map(Value::Array)
 }
 
 /// The entries of one map: its keys become the keys of an object.
-fn map(entries: &[ArrayRef]) -> Result<Value, Unfit> {
-    let [keys, values] = entries else { return Err(Unfit::new("a map without keys and values")) };
+fn map(entries: &[ArrayRef]) -> Result<Value, UnsupportedValue> {
+    let [keys, values] = entries else { return Err(UnsupportedValue::new("a map without keys and values")) };
     let mut object = Map::new();
     for i in 0..keys.len() {
         let Value::String(key) = value_of(keys, i)? else {
-            return Err(Unfit::new(
+            return Err(UnsupportedValue::new(
                 "a map whose keys are not text has no form in JSON; leave the column out",
             ));
         };
         let value = value_of(values, i).map_err(|unfit| unfit.below(&format!(".{key}")))?;
         if let Some(previous) = object.insert(key, value) {
-            return Err(Unfit::new(format!("a map with a key twice (its other value is {previous})")));
+            return Err(UnsupportedValue::new(format!(
+                "a map with a key twice (its other value is {previous})"
+            )));
         }
     }
     Ok(Value::Object(object))
 }
 
-fn float(value: f64) -> Result<Value, Unfit> {
+fn float(value: f64) -> Result<Value, UnsupportedValue> {
     if value.is_nan() {
         return Ok(Value::Null);
     }
     let number = Number::from_f64(value).map(Value::Number);
     number.ok_or_else(|| {
-        Unfit::new(format!("{value} is not a JSON number; replace it or leave the column out"))
+        UnsupportedValue::new(format!("{value} is not a JSON number; replace it or leave the column out"))
     })
 }
 
-fn short(value: f32) -> Result<Value, Unfit> {
+fn short(value: f32) -> Result<Value, UnsupportedValue> {
     float(if value.is_finite() {
         value.to_string().parse().unwrap_or(f64::from(value))
     } else {
@@ -157,13 +159,15 @@ fn short(value: f32) -> Result<Value, Unfit> {
     })
 }
 
-fn bytes(bytes: &[u8], ty: &DataType) -> Result<Value, Unfit> {
+fn bytes(bytes: &[u8], ty: &DataType) -> Result<Value, UnsupportedValue> {
     let text = std::str::from_utf8(bytes).map(Value::from);
-    text.map_err(|_| Unfit::new(format!("values of type {ty} that are not UTF-8 text; leave the column out")))
+    text.map_err(|_| {
+        UnsupportedValue::new(format!("values of type {ty} that are not UTF-8 text; leave the column out"))
+    })
 }
 
-fn displayed(array: &dyn Array, row: usize) -> Result<Value, Unfit> {
-    let bad = |error: arrow_schema::ArrowError| Unfit::new(error.to_string());
+fn displayed(array: &dyn Array, row: usize) -> Result<Value, UnsupportedValue> {
+    let bad = |error: arrow_schema::ArrowError| UnsupportedValue::new(error.to_string());
     let mut one = array.slice(row, 1);
     // An instant is the same in every zone, and the names of zones need a table that may not be there.
     if let DataType::Timestamp(unit, Some(_)) = array.data_type() {

@@ -10,7 +10,7 @@
 
 use minijinja::Value;
 
-use super::Rendered;
+use super::RenderedText;
 use super::jinja::{ChatEnvironment, reason};
 use crate::encode_error::EncodeError;
 use crate::{Content, Message, Role};
@@ -38,7 +38,7 @@ impl ChatTemplate {
         Ok(Self { env, source: source.to_owned(), special, atoms })
     }
 
-    pub(super) fn render(&self, content: &Content) -> Result<Rendered, EncodeError> {
+    pub(super) fn render(&self, content: &Content) -> Result<RenderedText, EncodeError> {
         match content {
             Content::Messages(messages) => self.conversation(messages),
             Content::PromptCompletion { prompt, completion } => self.conversation(&[
@@ -50,15 +50,15 @@ impl ChatTemplate {
     }
 
     /// A conversation and what opens the assistant's turn.
-    pub(super) fn prompt(&self, before: &[Message]) -> Result<Rendered, EncodeError> {
+    pub(super) fn prompt(&self, before: &[Message]) -> Result<RenderedText, EncodeError> {
         let text = self.text(before, true)?;
         for turn in 0..before.len() {
             self.check_shown(before, turn, &text, (&text, true))?;
         }
-        Ok(Rendered { text, scored: Vec::new(), add_special: false })
+        Ok(RenderedText { text, scored: Vec::new(), add_special: false })
     }
 
-    fn conversation(&self, messages: &[Message]) -> Result<Rendered, EncodeError> {
+    fn conversation(&self, messages: &[Message]) -> Result<RenderedText, EncodeError> {
         let full = self.text(messages, false)?;
         let mut scored = Vec::new();
         let turns = messages.iter().enumerate().filter(|(_, m)| m.scored);
@@ -75,7 +75,7 @@ impl ChatTemplate {
         for (turn, _) in messages.iter().enumerate().filter(|(_, m)| !m.scored) {
             self.check_shown(messages, turn, &full, (&full, false))?;
         }
-        Ok(Rendered { text: full, scored, add_special: false })
+        Ok(RenderedText { text: full, scored, add_special: false })
     }
 
     /// Fails at words of a user or the assistant that are not in their `part` of the text as they stand, and without which

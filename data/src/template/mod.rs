@@ -104,7 +104,7 @@ impl FromStr for TemplateKind {
 
 /// A record's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rendered {
+pub(super) struct RenderedText {
     pub(super) text: String,
     /// Byte ranges that are scored, ascending; ends lie on character boundaries.
     pub(super) scored: Vec<Range<usize>>,
@@ -112,7 +112,7 @@ pub(super) struct Rendered {
     pub(super) add_special: bool,
 }
 
-impl Rendered {
+impl RenderedText {
     fn with_special() -> Self {
         Self { add_special: true, ..Self::default() }
     }
@@ -164,7 +164,7 @@ impl Template {
         }
     }
 
-    pub(super) fn render(&self, content: &Content) -> Result<Rendered, EncodeError> {
+    pub(super) fn render(&self, content: &Content) -> Result<RenderedText, EncodeError> {
         Ok(match (self, content) {
             (_, Content::Text(text)) => whole(text),
             (Template::Chat(template), content) => template.render(content)?,
@@ -181,13 +181,13 @@ impl Template {
 impl Template {
     /// The text before the assistant's last message, or before the one it would write next; all of a plain
     /// text.
-    pub(super) fn prompt(&self, content: &Content) -> Result<Rendered, EncodeError> {
+    pub(super) fn prompt(&self, content: &Content) -> Result<RenderedText, EncodeError> {
         Ok(match (self, content) {
             (Template::Chat(template), Content::PromptCompletion { prompt, .. }) => {
                 template.prompt(&[Message::new(Role::User, prompt.as_str())])?
             }
             (_, Content::Text(text)) | (_, Content::PromptCompletion { prompt: text, .. }) => {
-                Rendered { text: text.clone(), ..Rendered::with_special() }
+                RenderedText { text: text.clone(), ..RenderedText::with_special() }
             }
             (Template::Chat(template), Content::Messages(messages)) => template.prompt(before(messages))?,
             (Template::Tulu { eos }, Content::Messages(messages)) => tulu::prompt(before(messages), eos),
@@ -204,8 +204,8 @@ fn before(messages: &[Message]) -> &[Message] {
     }
 }
 
-fn whole(text: &str) -> Rendered {
-    let mut rendered = Rendered::with_special();
+fn whole(text: &str) -> RenderedText {
+    let mut rendered = RenderedText::with_special();
     rendered.push_scored(&[text]);
     rendered
 }

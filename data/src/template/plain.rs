@@ -2,15 +2,15 @@
 //!
 //! The joint is one space (`prompt`, `completion`) or newline (messages) where there is no white space.
 
-use super::Rendered;
+use super::RenderedText;
 use crate::{Message, Role};
 
 /// What LESS takes for white space at a joint.
 const BLANKS: [char; 3] = [' ', '\n', '\t'];
 
 /// A prompt and its completion, closed by the end token; completion and end token are scored.
-pub(super) fn pair(prompt: &str, completion: &str, eos: &str) -> Rendered {
-    let mut rendered = Rendered::with_special();
+pub(super) fn pair(prompt: &str, completion: &str, eos: &str) -> RenderedText {
+    let mut rendered = RenderedText::with_special();
     rendered.push(prompt);
     // The boundary is the end of the prompt, as in LESS: a space that is put in between counts with the
     // completion, into whose first token nearly all tokenizers merge it.
@@ -21,8 +21,8 @@ pub(super) fn pair(prompt: &str, completion: &str, eos: &str) -> Rendered {
 
 /// Contents as they are, one after the other; an assistant's is closed by the end token, and both are scored,
 /// unless its weight is 0.
-pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
-    let mut rendered = Rendered::with_special();
+pub(super) fn messages(messages: &[Message], eos: &str) -> RenderedText {
+    let mut rendered = RenderedText::with_special();
     for message in messages {
         if !message.content.starts_with(BLANKS) {
             open(&mut rendered);
@@ -34,14 +34,14 @@ pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
 }
 
 /// A conversation, up to where the next message stands.
-pub(super) fn prompt(before: &[Message], eos: &str) -> Rendered {
-    let mut rendered = Rendered { scored: Vec::new(), ..messages(before, eos) };
+pub(super) fn prompt(before: &[Message], eos: &str) -> RenderedText {
+    let mut rendered = RenderedText { scored: Vec::new(), ..messages(before, eos) };
     open(&mut rendered);
     rendered
 }
 
 /// Sets off what is to follow.
-fn open(rendered: &mut Rendered) {
+fn open(rendered: &mut RenderedText) {
     if !rendered.text.is_empty() && !rendered.text.ends_with(BLANKS) {
         rendered.push("\n");
     }
@@ -51,7 +51,7 @@ fn open(rendered: &mut Rendered) {
 mod tests {
     use super::*;
 
-    fn scored(rendered: &Rendered) -> Vec<&str> {
+    fn scored(rendered: &RenderedText) -> Vec<&str> {
         rendered.scored.iter().map(|r| &rendered.text[r.clone()]).collect()
     }
 

@@ -4,14 +4,14 @@
 //! scored. Its tag line never is, also where the LESS code would score it (an assistant that speaks first, or
 //! after another assistant).
 
-use super::Rendered;
+use super::RenderedText;
 use crate::{Message, Role};
 
 /// The assistant's tag line.
 const ASSISTANT: &str = "<|assistant|>\n";
 
-pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
-    let mut rendered = Rendered::with_special();
+pub(super) fn messages(messages: &[Message], eos: &str) -> RenderedText {
+    let mut rendered = RenderedText::with_special();
     for message in messages {
         let content = strip(&message.content);
         match message.role {
@@ -27,8 +27,8 @@ pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
 }
 
 /// A conversation and the tag line of the assistant who is to speak.
-pub(super) fn prompt(before: &[Message], eos: &str) -> Rendered {
-    let mut rendered = Rendered { scored: Vec::new(), ..messages(before, eos) };
+pub(super) fn prompt(before: &[Message], eos: &str) -> RenderedText {
+    let mut rendered = RenderedText { scored: Vec::new(), ..messages(before, eos) };
     rendered.push(ASSISTANT);
     rendered
 }
@@ -46,7 +46,7 @@ mod tests {
         Message::new(role, content)
     }
 
-    fn scored(rendered: &Rendered) -> Vec<&str> {
+    fn scored(rendered: &RenderedText) -> Vec<&str> {
         rendered.scored.iter().map(|r| &rendered.text[r.clone()]).collect()
     }
 

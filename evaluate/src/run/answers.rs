@@ -5,37 +5,37 @@ use std::sync::Arc;
 
 use gstore_core::{Cancel, Progress, Unit, many};
 use gstore_generate::{
-    Begun, Choice, ChoiceRequest, GenerateError, GenerateRequest, Journal, Observer, PromptSource, Sampling,
-    StopStrings, Stopping, choices, generate,
+    Choice, ChoiceRequest, GenerateError, GenerateRequest, Journal, Observer, PrefilledPrompt, PromptSource,
+    Sampling, StopStrings, Stopping, choices, generate,
 };
 use serde_json::Value;
 
-use super::{Answered, System, TasksRequest};
+use super::{ModelAnswer, System, TasksRequest};
 use crate::error::EvaluateError;
 use crate::metrics::f1;
-use crate::tasks::{Ask, Fitted, Question, Rule};
+use crate::tasks::{Ask, FittedPrompt, Question, Rule};
 
 /// One model at work.
-pub(super) struct Running<'a> {
+pub(super) struct ModelRun<'a> {
     pub request: &'a TasksRequest,
-    pub prompts: &'a [Fitted],
+    pub prompts: &'a [FittedPrompt],
     pub system: &'a System,
     /// Folder that keeps what is done.
     pub folder: Option<&'a Path>,
 }
 
-impl Running<'_> {
+impl ModelRun<'_> {
     /// The answers to all questions, and the digest of the weights.
     pub fn answers(
         &self,
         progress: &mut dyn Progress,
         cancel: &Cancel,
-    ) -> Result<(Vec<Answered>, String), EvaluateError> {
+    ) -> Result<(Vec<ModelAnswer>, String), EvaluateError> {
         if let Some(folder) = self.folder {
             fs_err::create_dir_all(folder)?;
         }
         let questions = &self.request.questions;
-        let mut found: Vec<Option<Answered>> = vec![None; questions.len()];
+        let mut found: Vec<Option<ModelAnswer>> = vec![None; questions.len()];
         let mut model = String::new();
         let choosing: Vec<usize> =
             (0..questions.len()).filter(|row| matches!(questions[*row].ask, Ask::Choose { .. })).collect();
@@ -49,7 +49,7 @@ impl Running<'_> {
             progress.note(&format!("{}: {answers} to generate", self.system.name));
             model = self.generate(number, rule, &rows, &mut found, progress, cancel)?;
         }
-        let found: Option<Vec<Answered>> = found.into_iter().collect();
+        let found: Option<Vec<ModelAnswer>> = found.into_iter().collect();
         // What is missing was not asked for in time.
         Ok((found.ok_or(EvaluateError::Stopped)?, model))
     }
@@ -69,7 +69,7 @@ impl Running<'_> {
     fn choose(
         &self,
         rows: &[usize],
-        found: &mut [Option<Answered>],
+        found: &mut [Option<ModelAnswer>],
         progress: &mut dyn Progress,
         cancel: &Cancel,
     ) -> Result<String, EvaluateError> {
@@ -78,7 +78,7 @@ impl Running<'_> {
                 Ask::Choose { options, .. } => options.clone(),
                 Ask::Answer { .. } => Vec::new(),
             };
-            let Fitted { content, begun, .. } = &self.prompts[*row];
+            let FittedPrompt { content, begun, .. } = &self.prompts[*row];
             Choice { id: self.id(*row), content: content.clone(), begun: begun.clone(), options }
         };
         let request = ChoiceRequest {
@@ -105,13 +105,13 @@ impl Running<'_> {
         number: usize,
         rule: &Rule,
         rows: &[usize],
-        found: &mut [Option<Answered>],
+        found: &mut [Option<ModelAnswer>],
         progress: &mut dyn Progress,
         cancel: &Cancel,
     ) -> Result<String, EvaluateError> {
         let prompt = |row: &usize| {
-            let Fitted { content, begun, .. } = &self.prompts[*row];
-            Begun { id: self.id(*row), content: content.clone(), begun: begun.clone() }
+            let FittedPrompt { content, begun, .. } = &self.prompts[*row];
+            PrefilledPrompt { id: self.id(*row), content: content.clone(), begun: begun.clone() }
         };
         let strings = StopStrings::new(rule.stop.clone()).map_err(|error| self.failed(error))?;
         let request = GenerateRequest {
@@ -185,7 +185,7 @@ fn by_rule(questions: &[Question]) -> Vec<(&Rule, Vec<usize>)> {
 }
 
 /// The likeliest of some choices, the first of equal ones; none unless each has a value.
-fn chosen(ask: &Ask, log_likelihoods: &[f64]) -> Option<Answered> {
+fn chosen(ask: &Ask, log_likelihoods: &[f64]) -> Option<ModelAnswer> {
     let Ask::Choose { options, answer } = ask else { return None };
     if options.len() != log_likelihoods.len() {
         return None;
@@ -199,18 +199,18 @@ fn chosen(ask: &Ask, log_likelihoods: &[f64]) -> Option<Answered> {
         log_likelihoods.iter().zip(options).map(|(value, option)| value / length(option)).collect();
     let (best, best_normalised) = (best(log_likelihoods), best(&normalised));
     let right = |choice: usize| f64::from(u8::from(choice == *answer));
-    Some(Answered {
+    Some(ModelAnswer {
         prediction: options[best].trim_start().to_owned(),
         raw: serde_json::json!(log_likelihoods).to_string(),
         values: [right(best), right(best_normalised)],
     })
 }
 
-fn answered(text: &str, expected: &[String], rule: &Arc<Rule>) -> Answered {
+fn answered(text: &str, expected: &[String], rule: &Arc<Rule>) -> ModelAnswer {
     let prediction = rule.read(text);
     let right: Vec<&str> = expected.iter().map(String::as_str).collect();
     let values = [rule.normal.exact_match(&prediction, &right), f1(rule.normal, &prediction, &right)];
-    Answered { prediction, raw: text.to_owned(), values }
+    ModelAnswer { prediction, raw: text.to_owned(), values }
 }
 
 #[cfg(test)]

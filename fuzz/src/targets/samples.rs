@@ -2,7 +2,7 @@
 
 use super::KIB;
 use crate::Target;
-use gstore_data::{IdAllocator, JsonlReader, Line, SchemaBuilder, parse_record};
+use gstore_data::{IdAllocator, JsonLine, JsonlReader, SchemaBuilder, parse_record};
 
 /// A file of samples.
 pub const SAMPLES: Target = Target {
@@ -37,7 +37,7 @@ fn run(data: &[u8]) {
     let mut ids = IdAllocator::new();
     let mut records = Vec::new();
     let mut fits = true;
-    while let Some(Ok(Line { number, bytes })) = reader.next_line() {
+    while let Some(Ok(JsonLine { number, bytes })) = reader.next_line() {
         assert!(data.windows(bytes.len().max(1)).any(|w| w == bytes), "a line stands in the file as it is");
         let Ok(record) = parse_record(bytes) else { continue };
         assert!(!ids.id_of(&record, bytes).is_empty(), "every record gets an id");
