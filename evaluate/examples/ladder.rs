@@ -1,8 +1,8 @@
 //! The ladder over a store's features: influence functions of two small models against exact retraining.
 //!
-//! `cargo run --release -p gstore-evaluate --example ladder -- FILE.csv [HIDDEN] [SEED]` reads what [`Problem::read`]
-//! does: a column `label`, all others features, which are brought to one scale. Every fifth row is a query, the others
-//! are the pool. It prints the linear datamodeling score over 50 random halves of the pool, the leave-one-out
+//! `cargo run --release -p gstore-evaluate --example ladder -- FILE.csv [HIDDEN] [SEED]` reads what
+//! [`ClassificationData::read`] does: a column `label`, all others features, which are brought to one scale. Every
+//! fifth row is a query, the others are the pool. It prints the linear datamodeling score over 50 random halves of the pool, the leave-one-out
 //! correlation over 100 rows, both with their 95 % intervals over queries, for influence functions and for those of
 //! gradients that were projected to ever fewer dimensions; and how well self-influence finds a tenth of the labels
 //! that were changed. See docs/evaluate.md.
@@ -17,7 +17,8 @@ use gstore_evaluate::attribution::{
     leave_out, random_subsets,
 };
 use gstore_evaluate::ladder::{
-    Logistic, Network, Problem, SmallModel, fit, influence, projected_influence, retrain, self_influence,
+    ClassificationData, Logistic, Network, SmallModel, fit, influence, projected_influence, retrain,
+    self_influence,
 };
 use gstore_evaluate::statistics::Bootstrap;
 
@@ -37,7 +38,7 @@ fn main() -> Result<()> {
     let file = args.first().ok_or("give a CSV file with a column `label` and features")?;
     let number = |at: usize, default: u64| args.get(at).map_or(Ok(default), |text| text.parse());
     let (hidden, seed) = (number(1, 3)? as usize, number(2, 1)?);
-    let rows = Problem::read(Path::new(file))?.standardised();
+    let rows = ClassificationData::read(Path::new(file))?.standardised();
     let (asked, kept): (Vec<u32>, Vec<u32>) = (0..rows.rows() as u32).partition(|row| row % 5 == 4);
     let (pool, queries) = (rows.select(&kept), rows.select(&asked));
     println!("{} rows, {} queries, {} features\n", pool.rows(), queries.rows(), pool.columns());
@@ -50,7 +51,7 @@ fn main() -> Result<()> {
 fn climb(
     name: &str,
     model: &(impl SmallModel + Sync),
-    (pool, queries): (&Problem, &Problem),
+    (pool, queries): (&ClassificationData, &ClassificationData),
     seed: u64,
 ) -> Result<()> {
     let rows: Vec<u32> = (0..pool.rows() as u32).collect();

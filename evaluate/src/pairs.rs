@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::error::EvaluateError;
 use crate::keys::{COMPLETION, PREDICTION, REFERENCE};
-use crate::records::{At, PairSource, each_record};
-use crate::report::{Made, files};
+use crate::records::{PairSource, RecordLocation, each_record};
+use crate::report::{RunParameters, files};
 
 /// A system whose predictions are compared with references.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ impl PairsRequest {
     ///
     /// # Errors
     /// Files that are not there any more.
-    pub fn made(&self) -> Result<Made, EvaluateError> {
+    pub fn made(&self) -> Result<RunParameters, EvaluateError> {
         let system = |system: &SystemSource| -> Result<Value, EvaluateError> {
             Ok(json!({ "name": system.name, "data": source_made(&system.source)? }))
         };
@@ -221,7 +221,7 @@ fn predictions(
     record: &Value,
     keys: &[(Option<String>, String)],
     of_source: &str,
-    at: &At<'_>,
+    at: &RecordLocation<'_>,
 ) -> Result<Vec<(String, String)>, EvaluateError> {
     let text = |key: &str| record.get(key).and_then(Value::as_str).map(str::to_owned);
     if !keys.is_empty() {

@@ -26,22 +26,22 @@ pub enum PairSource {
 }
 
 /// Where a record stands.
-pub(crate) struct At<'a> {
+pub(crate) struct RecordLocation<'a> {
     /// How many records there are before it.
     pub number: u64,
     /// The id under which a record of a file that has none is registered and answered.
     pub made: Option<String>,
-    place: Stands<'a>,
+    place: RecordOrigin<'a>,
 }
 
-enum Stands<'a> {
+enum RecordOrigin<'a> {
     File(Place),
     Dataset { name: &'a str, row: u64 },
 }
 
-impl<'a> At<'a> {
+impl<'a> RecordLocation<'a> {
     /// The place again if an object stands there.
-    fn of_object(self, value: &Value) -> Result<At<'a>, EvaluateError> {
+    fn of_object(self, value: &Value) -> Result<RecordLocation<'a>, EvaluateError> {
         if value.is_object() { Ok(self) } else { Err(self.error("a record is a JSON object")) }
     }
 
@@ -49,8 +49,8 @@ impl<'a> At<'a> {
     pub fn error(&self, what: &str) -> EvaluateError {
         let what = what.to_owned();
         match &self.place {
-            Stands::File(place) => EvaluateError::Record { place: place.clone(), what },
-            Stands::Dataset { name, row } => {
+            RecordOrigin::File(place) => EvaluateError::Record { place: place.clone(), what },
+            RecordOrigin::Dataset { name, row } => {
                 EvaluateError::Sample { dataset: (*name).to_owned(), row: *row, what }
             }
         }
@@ -59,16 +59,16 @@ impl<'a> At<'a> {
     /// The file or dataset.
     pub fn source(&self) -> String {
         match &self.place {
-            Stands::File(place) => place.file.display().to_string(),
-            Stands::Dataset { name, .. } => (*name).to_owned(),
+            RecordOrigin::File(place) => place.file.display().to_string(),
+            RecordOrigin::Dataset { name, .. } => (*name).to_owned(),
         }
     }
 
     /// The name of the file without its endings, or of the dataset.
     pub fn name(&self) -> String {
         match &self.place {
-            Stands::File(place) => stem(&place.file),
-            Stands::Dataset { name, .. } => (*name).to_owned(),
+            RecordOrigin::File(place) => stem(&place.file),
+            RecordOrigin::Dataset { name, .. } => (*name).to_owned(),
         }
     }
 }
@@ -88,7 +88,7 @@ pub(crate) fn stem(path: &Path) -> String {
 pub(crate) fn each_record(
     source: &PairSource,
     cancel: &Cancel,
-    take: &mut dyn FnMut(At<'_>, Value) -> Result<(), EvaluateError>,
+    take: &mut dyn FnMut(RecordLocation<'_>, Value) -> Result<(), EvaluateError>,
 ) -> Result<(), EvaluateError> {
     match source {
         PairSource::Files(paths) => {
@@ -98,7 +98,7 @@ pub(crate) fn each_record(
                 while let Some(raw) = source.next_record() {
                     cancel.check()?;
                     let raw = raw?;
-                    let mut at = At { number, made: None, place: Stands::File(raw.place) };
+                    let mut at = RecordLocation { number, made: None, place: RecordOrigin::File(raw.place) };
                     let value = serde_json::from_slice::<Value>(raw.json);
                     let value = value.map_err(|error| at.error(&format!("malformed JSON: {error}")))?;
                     if value.get("id").is_none_or(Value::is_null) {
@@ -120,9 +120,13 @@ fn of_dataset(
     snapshot: &Snapshot,
     part: &DatasetPart,
     cancel: &Cancel,
-    take: &mut dyn FnMut(At<'_>, Value) -> Result<(), EvaluateError>,
+    take: &mut dyn FnMut(RecordLocation<'_>, Value) -> Result<(), EvaluateError>,
 ) -> Result<(), EvaluateError> {
-    let at = |number, row| At { number, made: None, place: Stands::Dataset { name: &part.name, row } };
+    let at = |number, row| RecordLocation {
+        number,
+        made: None,
+        place: RecordOrigin::Dataset { name: &part.name, row },
+    };
     let mut number = 0;
     for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
         cancel.check()?;

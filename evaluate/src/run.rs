@@ -11,13 +11,13 @@ use gstore_core::{Cancel, Progress, many_of};
 use gstore_data::{TemplateKind, TextEncoder, TextSample, check_system};
 use gstore_generate::{Compute, Weights};
 
-use self::answers::Running;
+use self::answers::ModelRun;
 use self::encodings::Encodings;
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
-use crate::report::{Column, Comparing, Report, SystemInfo};
+use crate::report::{Column, ComparisonSetup, Report, SystemInfo};
 use crate::statistics::Bootstrap;
-use crate::tasks::{Ask, Fitted, Question, fit};
+use crate::tasks::{Ask, FittedPrompt, Question, fit};
 
 /// A model to evaluate.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub struct TasksRequest {
 
 /// A model's answer to a question.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answered {
+pub struct ModelAnswer {
     /// The choice, or what counts of the answer.
     pub prediction: String,
     /// What the model said; of choices their log-likelihoods.
@@ -70,9 +70,9 @@ pub struct TaskOutcome {
     /// The questions.
     pub questions: Vec<Question>,
     /// Their prompts.
-    pub prompts: Vec<Fitted>,
+    pub prompts: Vec<FittedPrompt>,
     /// By system and question.
-    pub answers: Vec<Vec<Answered>>,
+    pub answers: Vec<Vec<ModelAnswer>>,
     /// Number of the model that others are compared with.
     pub base: usize,
 }
@@ -117,12 +117,12 @@ pub fn evaluate_tasks(
     let (mut answers, mut systems) = (Vec::new(), Vec::new());
     for (number, system) in request.systems.iter().enumerate() {
         let folder = request.journal.as_ref().map(|folder| folder.join(number.to_string()));
-        let of = Running { request: &request, prompts: &prompts, system, folder: folder.as_deref() };
+        let of = ModelRun { request: &request, prompts: &prompts, system, folder: folder.as_deref() };
         let (found, model) = of.answers(progress, cancel)?;
         systems.push(SystemInfo { name: system.name.clone(), model: Some(model) });
         answers.push(found);
     }
-    let comparing = Comparing {
+    let comparing = ComparisonSetup {
         kind: "tasks",
         systems,
         base: request.base,
@@ -139,11 +139,11 @@ pub fn evaluate_tasks(
 }
 
 /// Refuses a system message that no prompt gets. All tasks share it, so that none is refused alone.
-fn check_told(prompts: &[Fitted], encoder: &TextEncoder) -> Result<(), EvaluateError> {
+fn check_told(prompts: &[FittedPrompt], encoder: &TextEncoder) -> Result<(), EvaluateError> {
     if encoder.spec().system.is_none() {
         return Ok(());
     }
-    let sample = |Fitted { content, begun, .. }: &Fitted| TextSample {
+    let sample = |FittedPrompt { content, begun, .. }: &FittedPrompt| TextSample {
         row: 0,
         id: String::new(),
         content: content.clone(),
@@ -180,7 +180,7 @@ fn metrics(questions: &[Question]) -> Result<Vec<Group>, EvaluateError> {
 }
 
 /// The values of each metric over the tasks that have it.
-fn columns(answers: &[Vec<Answered>], groups: &[Group]) -> Vec<Column> {
+fn columns(answers: &[Vec<ModelAnswer>], groups: &[Group]) -> Vec<Column> {
     let mut columns = Vec::new();
     for metric in [Metric::Acc, Metric::AccNorm, Metric::ExactMatch, Metric::F1] {
         let mut own: Vec<(String, Range<usize>)> = Vec::new();

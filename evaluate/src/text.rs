@@ -11,7 +11,7 @@ use crate::file_names::{each_once, in_file_names};
 use crate::keys::COMPLETION;
 use crate::metrics::{BleuCounts, Metric, TextScores, text_scores};
 use crate::pairs::{Pair, Pairs};
-use crate::report::{Column, Comparing, Csv, File, Report, SystemInfo};
+use crate::report::{Column, ComparisonSetup, Csv, File, Report, SystemInfo};
 use crate::statistics::Bootstrap;
 
 /// What was found of texts.
@@ -72,7 +72,7 @@ pub fn evaluate_texts(
         },
     )?;
     progress.finish();
-    let comparing = Comparing {
+    let comparing = ComparisonSetup {
         kind: "text",
         systems: pairs.systems.iter().map(|name| SystemInfo { name: name.clone(), model: None }).collect(),
         base,

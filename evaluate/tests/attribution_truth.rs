@@ -6,8 +6,8 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use gstore_core::Cancel;
 use gstore_data::{Content, TextSample};
 use gstore_evaluate::attribution::{
-    Missing, QueryLoss, Scores, ScoresBuilder, Subset, SubsetKind, Truth, TruthFolder, TruthPlan, Undone,
-    lds, leave_one_out, random_subsets, read_tables,
+    MissingScores, PendingRun, QueryLoss, Scores, ScoresBuilder, Subset, SubsetKind, Truth, TruthFolder,
+    TruthPlan, lds, leave_one_out, random_subsets, read_tables,
 };
 
 use crate::attribution::comparison;
@@ -85,7 +85,7 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
         "{error}"
     );
     made.record(4, &losses(&[4.0, 0.25]), &recipe).expect("again");
-    assert_eq!(made.undone(0..6, &cancel).expect("read"), [Undone { run: 3, damage: None }]);
+    assert_eq!(made.undone(0..6, &cancel).expect("read"), [PendingRun { run: 3, damage: None }]);
     assert_eq!(made.read(&cancel).expect("read"), truth);
     // What is not damage is not mended by doing the run again.
     fs_err::remove_file(&damaged).expect("removed");
@@ -454,7 +454,7 @@ fn results_of_retraining_are_read_as_tables() {
     // Scores that share no row with the pool, and rows that no score is known of.
     let mut scores = ScoresBuilder::new("m", &truth.pool, &truth.queries);
     scores.add("w", Some("q"), 1.0).expect("left out");
-    let error = scores.finish(Missing::Refuse).unwrap_err().to_string();
+    let error = scores.finish(MissingScores::Refuse).unwrap_err().to_string();
     assert!(error.contains("none of their rows is in the pool"), "{error}");
 }
 

@@ -6,7 +6,8 @@ use gstore_evaluate::attribution::{
     random_subsets,
 };
 use gstore_evaluate::ladder::{
-    Logistic, Network, Problem, SmallModel, fit, influence, projected_influence, retrain, self_influence,
+    ClassificationData, Logistic, Network, SmallModel, fit, influence, projected_influence, retrain,
+    self_influence,
 };
 use gstore_evaluate::statistics::Bootstrap;
 
@@ -15,21 +16,21 @@ const QUERIES: usize = 30;
 const LOGISTIC: Logistic = Logistic { ridge: 0.01 };
 const NETWORK: Network = Network { hidden: 3, ridge: 0.03, seed: 1 };
 
-fn problem(columns: usize) -> (Problem, Problem) {
-    (Problem::made(ROWS, columns, 1.0, 2), Problem::made(QUERIES, columns, 1.0, 102))
+fn problem(columns: usize) -> (ClassificationData, ClassificationData) {
+    (ClassificationData::made(ROWS, columns, 1.0, 2), ClassificationData::made(QUERIES, columns, 1.0, 102))
 }
 
 fn all() -> Vec<u32> {
     (0..ROWS as u32).collect()
 }
 
-fn trained(model: &impl SmallModel, problem: &Problem) -> Vec<f64> {
+fn trained(model: &impl SmallModel, problem: &ClassificationData) -> Vec<f64> {
     fit(model, problem, &all(), &model.start(problem.columns())).expect("trained")
 }
 
 fn truth(
     model: &(impl SmallModel + Sync),
-    (problem, queries): (&Problem, &Problem),
+    (problem, queries): (&ClassificationData, &ClassificationData),
     subsets: Vec<Subset>,
     parameters: &[f64],
 ) -> Truth {
@@ -105,7 +106,7 @@ fn projections_are_the_better_the_more_dimensions_they_keep() {
 /// The area under the curve of changed labels, a tenth of 200, by the influence of rows on themselves.
 fn found_flips(model: &impl SmallModel) -> f64 {
     let flipped = random_subsets(200, 2, 0.1, 2, &Cancel::new()).expect("subsets").swap_remove(0).rows;
-    let problem = Problem::made(200, 6, 0.1, 52).flipped(&flipped);
+    let problem = ClassificationData::made(200, 6, 0.1, 52).flipped(&flipped);
     let rows: Vec<u32> = (0..200).collect();
     let parameters = fit(model, &problem, &rows, &model.start(6)).expect("trained");
     let scores = self_influence("self", model, &parameters, &problem).expect("scores");
@@ -140,12 +141,12 @@ fn bits_do_not_depend_on_threads_and_bad_problems_are_refused() {
     let of =
         |threads| retrain(&LOGISTIC, (&problem, &queries), subsets(), &parameters, (threads, &Cancel::new()));
     assert_eq!(of(1).expect("retrained"), of(4).expect("retrained"));
-    assert!(Problem::new(vec![1.0, f64::NAN], 1, vec![true, false]).is_err());
-    assert!(Problem::new(vec![1.0], 2, vec![true]).is_err());
+    assert!(ClassificationData::new(vec![1.0, f64::NAN], 1, vec![true, false]).is_err());
+    assert!(ClassificationData::new(vec![1.0], 2, vec![true]).is_err());
     assert!(fit(&LOGISTIC, &problem, &[999], &parameters).is_err());
     assert!(fit(&LOGISTIC, &problem, &[1], &[0.0]).is_err());
     // Without a ridge one row has no curvature in most directions.
     let flat = Logistic { ridge: 0.0 };
-    let one = Problem::new(vec![1.0, 2.0], 2, vec![true]).expect("a problem");
+    let one = ClassificationData::new(vec![1.0, 2.0], 2, vec![true]).expect("a problem");
     assert!(influence("m", &flat, &[0.0; 3], (&one, &one)).is_err());
 }

@@ -41,7 +41,7 @@ use super::subsets::{Subset, SubsetKind};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
 
-pub use self::outputs::{QueryLoss, Undone};
+pub use self::outputs::{PendingRun, QueryLoss};
 pub use self::recipe::Recipe;
 pub use self::texts::TruthTexts;
 
@@ -50,7 +50,7 @@ const VERSION: u32 = 1;
 
 /// A file of the folder and its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Listed {
+struct ListedFile {
     count: usize,
     digest: String,
 }
@@ -59,9 +59,9 @@ struct Listed {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Manifest {
     version: u32,
-    pool: Listed,
-    queries: Listed,
-    subsets: Listed,
+    pool: ListedFile,
+    queries: ListedFile,
+    subsets: ListedFile,
     repeats: usize,
     signal: Signal,
     design: Value,
@@ -118,7 +118,7 @@ impl TruthFolder {
             of_subsets(plan.subsets, &pool, cancel)?,
         ];
         let counts = [plan.pool.len(), plan.queries.len(), plan.subsets.len()];
-        let listed = |at: usize| Listed { count: counts[at], digest: xxh3_hex(texts[at].as_bytes()) };
+        let listed = |at: usize| ListedFile { count: counts[at], digest: xxh3_hex(texts[at].as_bytes()) };
         let manifest = Manifest {
             version: VERSION,
             pool: listed(0),
@@ -170,7 +170,7 @@ impl TruthFolder {
                 format!("its version is {}; {VERSION} is read", manifest.version),
             ));
         }
-        let read = |name: &str, listed: &Listed| -> Result<String, EvaluateError> {
+        let read = |name: &str, listed: &ListedFile| -> Result<String, EvaluateError> {
             cancel.check()?;
             let text = fs_err::read_to_string(folder.join(name))?;
             match xxh3_hex(text.as_bytes()) == listed.digest {
@@ -178,7 +178,7 @@ impl TruthFolder {
                 false => Err(bad(name, "it has changed since the folder was made".to_owned())),
             }
         };
-        let ids = |name: &str, listed: &Listed| {
+        let ids = |name: &str, listed: &ListedFile| {
             let ids = ids_in(&read(name, listed)?, |what| bad(name, what), cancel)?;
             Ids::new(ids, name)
         };

@@ -22,7 +22,7 @@ mod table;
 mod truth;
 
 pub use flips::{Flips, Suspicious, flip_detection};
-pub use folder::{QueryLoss, Recipe, TruthFolder, TruthPlan, TruthTexts, Undone};
+pub use folder::{PendingRun, QueryLoss, Recipe, TruthFolder, TruthPlan, TruthTexts};
 pub use ids::Ids;
 pub use lds::{lds, lds_of_query};
 pub use loo::leave_out;
@@ -30,7 +30,7 @@ pub use outcome::{AttributionOutcome, Comparison};
 pub use read::{add_matrix, files_of_scores, read_scores};
 pub use removal::removal_curves;
 pub use removed::removal_methods;
-pub use scores::{Missing, Scores, ScoresBuilder, Unknown};
+pub use scores::{MissingScores, Scores, ScoresBuilder, Unknown};
 pub use subsets::{Removals, Subset, SubsetKind, leave_groups_out, leave_one_out, random_subsets, removals};
 pub use table::read_tables;
 pub use truth::{Needed, Signal, Truth};

@@ -5,7 +5,7 @@ use gstore_core::{Cancel, many_of};
 use super::scores::Scores;
 use super::truth::Truth;
 use crate::error::EvaluateError;
-use crate::report::{Chart, Column, Comparing, Csv, File, Panel, Report, Series, SystemInfo};
+use crate::report::{Chart, Column, ComparisonSetup, Csv, File, Panel, Report, Series, SystemInfo};
 use crate::statistics::Bootstrap;
 
 /// How methods are compared.
@@ -42,7 +42,7 @@ impl AttributionOutcome {
         if comparison.base >= methods.len() {
             return Err(EvaluateError::Option("the base is none of the methods".to_owned()));
         }
-        let comparing = Comparing {
+        let comparing = ComparisonSetup {
             kind,
             systems: methods.into_iter().map(|name| SystemInfo { name, model: None }).collect(),
             base: comparison.base,

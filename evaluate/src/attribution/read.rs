@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::scores::ScoresBuilder;
 use crate::error::EvaluateError;
-use crate::records::{At, PairSource, each_record};
+use crate::records::{PairSource, RecordLocation, each_record};
 
 /// Adds the scores of a file.
 ///
@@ -73,7 +73,7 @@ fn of_query<'a>(value: &'a Value, scores: &ScoresBuilder<'_>) -> Option<&'a Stri
 
 /// A record with a key for each query; of other numbers the keys are noted.
 fn of_columns(
-    at: &At<'_>,
+    at: &RecordLocation<'_>,
     id: &str,
     value: &Value,
     into: &mut ScoresBuilder<'_>,
@@ -109,7 +109,7 @@ pub(super) fn text_of(value: Option<&Value>) -> Option<String> {
 }
 
 /// A number, also as the text of a file of CSV.
-pub(super) fn number(at: &At<'_>, key: &str, value: &Value) -> Result<f64, EvaluateError> {
+pub(super) fn number(at: &RecordLocation<'_>, key: &str, value: &Value) -> Result<f64, EvaluateError> {
     let found = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -122,7 +122,7 @@ pub(super) fn number(at: &At<'_>, key: &str, value: &Value) -> Result<f64, Evalu
 }
 
 /// Fails if a record also has a loss that is not the output with the other sign, to the last bit.
-pub(super) fn same_as_loss(at: &At<'_>, value: &Value, output: f64) -> Result<(), EvaluateError> {
+pub(super) fn same_as_loss(at: &RecordLocation<'_>, value: &Value, output: f64) -> Result<(), EvaluateError> {
     let Some(loss) = value.get("loss").filter(|loss| !loss.is_null()) else { return Ok(()) };
     match number(at, "loss", loss)? {
         loss if -loss == output => Ok(()),
@@ -274,7 +274,7 @@ fn value_of<'a>(header: &'a str, key: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::super::ids::Ids;
-    use super::super::scores::{Missing, Scores};
+    use super::super::scores::{MissingScores, Scores};
     use super::*;
 
     fn read(files: &[(&str, &[u8])]) -> Result<Scores, EvaluateError> {
@@ -286,7 +286,7 @@ mod tests {
         let (pool, queries) = (ids(["a", "b"]), ids(["q", "r"]));
         let mut scores = ScoresBuilder::new("m", &pool, &queries);
         read_scores(&folder.path().join(files[0].0), &mut scores, &Cancel::new())?;
-        scores.finish(Missing::Refuse)
+        scores.finish(MissingScores::Refuse)
     }
 
     fn npy(shape: &str, values: &[f32]) -> Vec<u8> {

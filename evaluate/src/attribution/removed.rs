@@ -36,23 +36,23 @@ pub(super) struct Removals<'a> {
     pub shares: Vec<f64>,
     /// Subsets by method, query and share; of random rows by share.
     found: HashMap<(usize, usize, u64), Vec<usize>>,
-    asked: Asked<'a>,
+    asked: RequestedRemovals<'a>,
     pub truth: &'a Truth,
     pub full: usize,
 }
 
 /// All removals, also those that have no outputs.
 #[derive(Default)]
-struct Asked<'a> {
+struct RequestedRemovals<'a> {
     count: usize,
     methods: BTreeSet<&'a str>,
     /// By the bits of the share.
     queries: BTreeMap<u64, BTreeSet<&'a str>>,
 }
 
-impl<'a> Asked<'a> {
-    fn of(truth: &'a Truth) -> Asked<'a> {
-        let mut asked = Asked::default();
+impl<'a> RequestedRemovals<'a> {
+    fn of(truth: &'a Truth) -> RequestedRemovals<'a> {
+        let mut asked = RequestedRemovals::default();
         for subset in &truth.subsets {
             match &subset.kind {
                 SubsetKind::RemovedAtRandom { share } => {
@@ -80,7 +80,7 @@ impl<'a> Removals<'a> {
             queries: Vec::new(),
             shares: Vec::new(),
             found: HashMap::new(),
-            asked: Asked::of(truth),
+            asked: RequestedRemovals::of(truth),
             truth,
             full,
         };

@@ -15,7 +15,7 @@ use crate::error::EvaluateError;
 
 /// What a row without a score means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Missing {
+pub enum MissingScores {
     /// An error.
     #[default]
     Refuse,
@@ -192,7 +192,7 @@ impl<'a> ScoresBuilder<'a> {
     ///
     /// # Errors
     /// No score for any row of the pool, or for any of the queries; rows without one, unless they count as 0.
-    pub fn finish(mut self, missing: Missing) -> Result<Scores, EvaluateError> {
+    pub fn finish(mut self, missing: MissingScores) -> Result<Scores, EvaluateError> {
         let rows = self.pool.len();
         if self.values.iter().all(|value| value.is_nan()) {
             let what = match (self.unknown.rows, self.unknown.queries) {
@@ -223,7 +223,8 @@ impl<'a> ScoresBuilder<'a> {
             );
         }
         let lacking = self.values.iter().filter(|value| value.is_nan()).count();
-        if let (Missing::Refuse, Some(place)) = (missing, self.values.iter().position(|value| value.is_nan()))
+        if let (MissingScores::Refuse, Some(place)) =
+            (missing, self.values.iter().position(|value| value.is_nan()))
         {
             let row = self.pool.id(place % rows);
             let of_query = match self.is_of_rows() {
@@ -273,7 +274,7 @@ mod tests {
         }
         scores.add("c", Some("q"), 9.0).expect("left out");
         scores.add("a", Some("s"), 9.0).expect("left out");
-        let scores = scores.finish(Missing::Refuse).expect("all are there");
+        let scores = scores.finish(MissingScores::Refuse).expect("all are there");
         assert_eq!((scores.of_query(0), scores.of_query(1)), (&[1.0, 2.0][..], &[3.0, 4.0][..]));
         assert_eq!(scores.unknown, Unknown { rows: 1, queries: 1, columns: BTreeSet::new() });
         assert_eq!((scores.sum(1, &[0, 1]), scores.ranking(0)), (7.0, vec![1, 0]));
@@ -287,24 +288,25 @@ mod tests {
             scores.add("a", None, 1.0).expect("new");
             scores
         };
-        let error = partly().finish(Missing::Refuse).unwrap_err().to_string();
+        let error = partly().finish(MissingScores::Refuse).unwrap_err().to_string();
         assert!(error.contains("row \"b\" for query \"q\""), "{error}");
-        let scores = partly().finish(Missing::Zero).expect("0 for the other");
+        let scores = partly().finish(MissingScores::Zero).expect("0 for the other");
         assert_eq!(scores.of_query(0), [1.0, 0.0]);
         let mut twice = partly();
         assert!(twice.add("a", Some("q"), 2.0).unwrap_err().to_string().contains("two scores"));
         assert!(twice.add("b", None, f64::NAN).unwrap_err().to_string().contains("not finite"));
         let mut other = ScoresBuilder::new("m", &pool, &queries);
         other.add("z", None, 1.0).expect("left out");
-        let error = other.finish(Missing::Zero).unwrap_err().to_string();
+        let error = other.finish(MissingScores::Zero).unwrap_err().to_string();
         assert!(error.contains("none of their rows is in the pool"), "{error}");
-        let error = ScoresBuilder::new("m", &pool, &queries).finish(Missing::Zero).unwrap_err().to_string();
+        let error =
+            ScoresBuilder::new("m", &pool, &queries).finish(MissingScores::Zero).unwrap_err().to_string();
         assert!(error.contains("what was read has no row"), "{error}");
         // Of rows alone no query is named.
         let any = ids(&[""]);
         let mut of_rows = ScoresBuilder::new("m", &pool, &any);
         of_rows.add("a", None, 1.0).expect("new");
-        let error = of_rows.finish(Missing::Refuse).unwrap_err().to_string();
+        let error = of_rows.finish(MissingScores::Refuse).unwrap_err().to_string();
         assert!(error.contains("one is missing, the first of row \"b\"; a method"), "{error}");
     }
 }

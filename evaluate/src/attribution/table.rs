@@ -11,7 +11,7 @@ use super::read::{number, same_as_loss, text_of};
 use super::subsets::{NO_MULTISET, Subset, SubsetKind, complement};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
-use crate::records::{At, PairSource, each_record};
+use crate::records::{PairSource, RecordLocation, each_record};
 
 /// Names of outputs, and what they are.
 const SIGNALS: [(&str, Signal); 3] =
@@ -19,7 +19,7 @@ const SIGNALS: [(&str, Signal); 3] =
 
 /// What the ids of a subset are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum SubsetIds {
     /// A list of its rows.
     Rows,
     /// A list of those that it leaves out.
@@ -28,32 +28,32 @@ enum Form {
     Id,
 }
 
-impl Form {
+impl SubsetIds {
     /// The key of a record.
     fn key(self) -> &'static str {
         match self {
-            Form::Rows => "rows",
-            Form::Without => "without",
-            Form::Id => "id",
+            SubsetIds::Rows => "rows",
+            SubsetIds::Without => "without",
+            SubsetIds::Id => "id",
         }
     }
 }
 
 /// A subset as it is read.
-struct Named {
+struct NamedSubset {
     name: String,
     kind: SubsetKind,
     ids: Vec<String>,
-    form: Form,
+    form: SubsetIds,
 }
 
-impl Named {
+impl NamedSubset {
     /// Its rows among those of the pool.
     fn subset(&self, pool: &Ids) -> Subset {
         let mut rows: Vec<u32> =
             self.ids.iter().filter_map(|id| pool.place(id)).map(|place| place as u32).collect();
         rows.sort_unstable();
-        let rows = if self.form == Form::Without { complement(&rows, pool.len()) } else { rows };
+        let rows = if self.form == SubsetIds::Without { complement(&rows, pool.len()) } else { rows };
         Subset { kind: self.kind.clone(), rows }
     }
 
@@ -102,7 +102,7 @@ pub fn read_tables(subsets: &Path, outputs: &Path, cancel: &Cancel) -> Result<Tr
 }
 
 /// Fails unless a removal leaves out its share of the pool, rounded up or down.
-fn check_share(named: &Named, subset: &Subset, pool: usize, path: &Path) -> Result<(), EvaluateError> {
+fn check_share(named: &NamedSubset, subset: &Subset, pool: usize, path: &Path) -> Result<(), EvaluateError> {
     let (SubsetKind::Removed { share, .. } | SubsetKind::RemovedAtRandom { share }) = subset.kind else {
         return Ok(());
     };
@@ -119,8 +119,8 @@ fn check_share(named: &Named, subset: &Subset, pool: usize, path: &Path) -> Resu
     Err(EvaluateError::File { path: path.to_owned(), what })
 }
 
-fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateError> {
-    let mut named: Vec<Named> = Vec::new();
+fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<NamedSubset>, EvaluateError> {
+    let mut named: Vec<NamedSubset> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     each_record(&PairSource::Files(vec![path.to_owned()]), cancel, &mut |at, value| {
         let name =
@@ -132,7 +132,7 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateErro
                 let (before, now) = (known.form.key(), form.key());
                 return Err(at.error(&format!("subset {name:?} has `{before}` before, and `{now}` here")));
             }
-            Some(_) if form != Form::Id => return Err(at.error(&format!("subset {name:?} comes twice"))),
+            Some(_) if form != SubsetIds::Id => return Err(at.error(&format!("subset {name:?} comes twice"))),
             // A record without a kind is of the kind of the first.
             Some(known) if known.kind != kind && given(&value, "kind").is_some() => {
                 let shown = |kind: &SubsetKind| serde_json::to_string(kind).unwrap_or_default();
@@ -142,7 +142,7 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateErro
             Some(known) => known.ids.extend(ids),
             None => {
                 places.insert(name.clone(), named.len());
-                named.push(Named { name, kind, ids, form });
+                named.push(NamedSubset { name, kind, ids, form });
             }
         }
         Ok(())
@@ -152,16 +152,16 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateErro
 }
 
 /// The ids of a record, and what they are.
-fn members(at: &At<'_>, value: &Value) -> Result<(Vec<String>, Form), EvaluateError> {
+fn members(at: &RecordLocation<'_>, value: &Value) -> Result<(Vec<String>, SubsetIds), EvaluateError> {
     let list = |key: &str, list: &Value| -> Result<Vec<String>, EvaluateError> {
         let list = list.as_array().ok_or_else(|| at.error(&format!("`{key}` is not a list of ids")))?;
         let ids: Option<Vec<String>> = list.iter().map(|id| text_of(Some(id))).collect();
         ids.ok_or_else(|| at.error(&format!("`{key}` is not a list of ids")))
     };
     match (value.get("rows"), value.get("without"), text_of(value.get("id"))) {
-        (Some(rows), None, None) => Ok((list("rows", rows)?, Form::Rows)),
-        (None, Some(rows), None) => Ok((list("without", rows)?, Form::Without)),
-        (None, None, Some(id)) => Ok((vec![id], Form::Id)),
+        (Some(rows), None, None) => Ok((list("rows", rows)?, SubsetIds::Rows)),
+        (None, Some(rows), None) => Ok((list("without", rows)?, SubsetIds::Without)),
+        (None, None, Some(id)) => Ok((vec![id], SubsetIds::Id)),
         _ => Err(at.error("a subset needs one of `rows`, `without` and `id`")),
     }
 }
@@ -172,11 +172,15 @@ fn given<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 /// What the subset is for: as it says, else all but a group where it leaves rows out, else random.
-fn kind(at: &At<'_>, value: &Value, form: Form) -> Result<SubsetKind, EvaluateError> {
+fn kind(at: &RecordLocation<'_>, value: &Value, form: SubsetIds) -> Result<SubsetKind, EvaluateError> {
     let given = |key: &str| given(value, key);
     let Some(kind) = given("kind") else {
         let group = text_of(given("group").or_else(|| value.get("subset"))).unwrap_or_default();
-        return Ok(if form == Form::Without { SubsetKind::Without { group } } else { SubsetKind::Random });
+        return Ok(if form == SubsetIds::Without {
+            SubsetKind::Without { group }
+        } else {
+            SubsetKind::Random
+        });
     };
     let kind = text_of(Some(kind)).unwrap_or_default();
     let lacks = |key: &str, what: &str| {
@@ -209,7 +213,7 @@ fn kind(at: &At<'_>, value: &Value, form: Form) -> Result<SubsetKind, EvaluateEr
 }
 
 /// What a record has for output: a loss also under another sign, as `output`, and nothing else beside it.
-fn output_of(at: &At<'_>, value: &Value) -> Result<(Signal, f64), EvaluateError> {
+fn output_of(at: &RecordLocation<'_>, value: &Value) -> Result<(Signal, f64), EvaluateError> {
     let given = |key: &str| value.get(key).filter(|given| !given.is_null());
     let beside = ["loss", "output"].into_iter().find_map(|key| given(key).and(Some(key)));
     if let (Some(_), Some(other)) = (given("margin"), beside) {

@@ -4,7 +4,7 @@ use gstore_core::{Cancel, parallel};
 
 use super::matrix::{Square, dot};
 use super::model::SmallModel;
-use super::problem::Problem;
+use super::problem::ClassificationData;
 use crate::attribution::{Ids, Signal, Subset, Truth};
 use crate::error::EvaluateError;
 
@@ -36,13 +36,18 @@ pub(super) fn of_logit(logit: f64, label: bool) -> (f64, f64, f64) {
 }
 
 /// The loss of a row.
-pub fn loss(model: &impl SmallModel, parameters: &[f64], problem: &Problem, row: usize) -> f64 {
+pub fn loss(model: &impl SmallModel, parameters: &[f64], problem: &ClassificationData, row: usize) -> f64 {
     let (features, label) = problem.row(row);
     let mut gradient = vec![0.0; parameters.len()];
     of_logit(model.logit(parameters, features, &mut gradient), label).0
 }
 
-pub(super) fn local(model: &impl SmallModel, parameters: &[f64], problem: &Problem, rows: &[u32]) -> Local {
+pub(super) fn local(
+    model: &impl SmallModel,
+    parameters: &[f64],
+    problem: &ClassificationData,
+    rows: &[u32],
+) -> Local {
     let n = rows.len().max(1) as f64;
     let mut of_row = vec![0.0; parameters.len()];
     let mut found = Local {
@@ -60,7 +65,7 @@ pub(super) fn local(model: &impl SmallModel, parameters: &[f64], problem: &Probl
     found
 }
 
-fn objective(model: &impl SmallModel, parameters: &[f64], problem: &Problem, rows: &[u32]) -> f64 {
+fn objective(model: &impl SmallModel, parameters: &[f64], problem: &ClassificationData, rows: &[u32]) -> f64 {
     let n = rows.len().max(1) as f64;
     let losses: f64 = rows.iter().map(|row| loss(model, parameters, problem, *row as usize)).sum();
     losses / n + 0.5 * model.ridge() * dot(parameters, parameters)
@@ -73,7 +78,7 @@ fn objective(model: &impl SmallModel, parameters: &[f64], problem: &Problem, row
 /// Rows or parameters that do not fit the problem; a loss that is not finite.
 pub fn fit(
     model: &impl SmallModel,
-    problem: &Problem,
+    problem: &ClassificationData,
     rows: &[u32],
     start: &[f64],
 ) -> Result<Vec<f64>, EvaluateError> {
@@ -121,7 +126,7 @@ pub fn fit(
 /// As [`fit`]; being told to stop.
 pub fn retrain(
     model: &(impl SmallModel + Sync),
-    (problem, queries): (&Problem, &Problem),
+    (problem, queries): (&ClassificationData, &ClassificationData),
     subsets: Vec<Subset>,
     start: &[f64],
     (threads, cancel): (usize, &Cancel),

@@ -7,12 +7,12 @@
 use super::fit::{local, of_logit};
 use super::matrix::{Cholesky, dot};
 use super::model::SmallModel;
-use super::problem::{Problem, normal};
+use super::problem::{ClassificationData, normal};
 use crate::attribution::Scores;
 use crate::error::EvaluateError;
 
 /// Gradients of the losses of all rows.
-fn gradients(model: &impl SmallModel, parameters: &[f64], problem: &Problem) -> Vec<Vec<f64>> {
+fn gradients(model: &impl SmallModel, parameters: &[f64], problem: &ClassificationData) -> Vec<Vec<f64>> {
     let of = |row: usize| {
         let (features, label) = problem.row(row);
         let mut gradient = vec![0.0; parameters.len()];
@@ -31,7 +31,7 @@ pub fn influence(
     method: &str,
     model: &impl SmallModel,
     parameters: &[f64],
-    (problem, queries): (&Problem, &Problem),
+    (problem, queries): (&ClassificationData, &ClassificationData),
 ) -> Result<Scores, EvaluateError> {
     let unit = |at: usize| (0..parameters.len()).map(|other| f64::from(u8::from(at == other))).collect();
     let all: Vec<Vec<f64>> = (0..parameters.len()).map(unit).collect();
@@ -47,7 +47,7 @@ pub fn projected_influence(
     method: &str,
     model: &impl SmallModel,
     parameters: &[f64],
-    (problem, queries): (&Problem, &Problem),
+    (problem, queries): (&ClassificationData, &ClassificationData),
     (dimension, seed): (usize, u64),
 ) -> Result<Scores, EvaluateError> {
     let width = parameters.len();
@@ -62,7 +62,7 @@ pub fn projected_influence(
 fn factor(
     model: &impl SmallModel,
     parameters: &[f64],
-    problem: &Problem,
+    problem: &ClassificationData,
     rows: &[Vec<f64>],
 ) -> Result<Cholesky, EvaluateError> {
     let all: Vec<u32> = (0..problem.rows() as u32).collect();
@@ -76,7 +76,7 @@ fn between(
     method: &str,
     model: &impl SmallModel,
     parameters: &[f64],
-    (problem, queries): (&Problem, &Problem),
+    (problem, queries): (&ClassificationData, &ClassificationData),
     rows: &[Vec<f64>],
 ) -> Result<Scores, EvaluateError> {
     let factor = factor(model, parameters, problem, rows)?;
@@ -99,7 +99,7 @@ pub fn self_influence(
     method: &str,
     model: &impl SmallModel,
     parameters: &[f64],
-    problem: &Problem,
+    problem: &ClassificationData,
 ) -> Result<Scores, EvaluateError> {
     let unit = |at: usize| (0..parameters.len()).map(|other| f64::from(u8::from(at == other))).collect();
     let all: Vec<Vec<f64>> = (0..parameters.len()).map(unit).collect();

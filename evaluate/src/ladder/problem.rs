@@ -6,18 +6,22 @@ use crate::error::EvaluateError;
 
 /// Rows of features, each of one of two classes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
+pub struct ClassificationData {
     columns: usize,
     features: Vec<f64>,
     labels: Vec<bool>,
 }
 
-impl Problem {
+impl ClassificationData {
     /// Features by rows, and the class of each row.
     ///
     /// # Errors
     /// Features that are no matrix of so many columns with a label for each row, or not finite.
-    pub fn new(features: Vec<f64>, columns: usize, labels: Vec<bool>) -> Result<Problem, EvaluateError> {
+    pub fn new(
+        features: Vec<f64>,
+        columns: usize,
+        labels: Vec<bool>,
+    ) -> Result<ClassificationData, EvaluateError> {
         let bad = |what: &str| Err(EvaluateError::Option(format!("features {what}")));
         if columns == 0 || labels.is_empty() || features.len() != columns * labels.len() {
             return bad("are not a matrix with a label for each row");
@@ -25,12 +29,12 @@ impl Problem {
         if features.iter().any(|value| !value.is_finite()) {
             return bad("have a value that is not finite");
         }
-        Ok(Problem { columns, features, labels })
+        Ok(ClassificationData { columns, features, labels })
     }
 
     /// Normal features of `columns` dimensions; a class is what a plane says of them after noise of this
     /// width.
-    pub fn made(rows: usize, columns: usize, noise: f64, seed: u64) -> Problem {
+    pub fn made(rows: usize, columns: usize, noise: f64, seed: u64) -> ClassificationData {
         let features: Vec<f64> = (0..rows * columns).map(|at| normal(seed, 1, at as u64)).collect();
         let plane: Vec<f64> = (0..columns).map(|at| normal(SHARED, 2, at as u64)).collect();
         let label = |row: usize| {
@@ -38,35 +42,35 @@ impl Problem {
             super::matrix::dot(x, &plane) + noise * normal(seed, 3, row as u64) > 0.0
         };
         let labels = (0..rows).map(label).collect();
-        Problem { columns, features, labels }
+        ClassificationData { columns, features, labels }
     }
 
     /// The same with the labels of some rows changed.
     #[must_use]
-    pub fn flipped(&self, rows: &[u32]) -> Problem {
+    pub fn flipped(&self, rows: &[u32]) -> ClassificationData {
         let mut labels = self.labels.clone();
         for row in rows {
             if let Some(label) = labels.get_mut(*row as usize) {
                 *label = !*label;
             }
         }
-        Problem { labels, ..self.clone() }
+        ClassificationData { labels, ..self.clone() }
     }
 
     /// Some of its rows, in the order in which they are named; those that there are not are left out.
     #[must_use]
-    pub fn select(&self, rows: &[u32]) -> Problem {
+    pub fn select(&self, rows: &[u32]) -> ClassificationData {
         let there: Vec<usize> =
             rows.iter().map(|row| *row as usize).filter(|row| *row < self.rows()).collect();
         let features = there.iter().flat_map(|row| self.row(*row).0).copied().collect();
         let labels = there.iter().map(|row| self.labels[*row]).collect();
-        Problem { columns: self.columns, features, labels }
+        ClassificationData { columns: self.columns, features, labels }
     }
 
     /// The same with each feature less its mean and over its standard deviation, so that a ridge weighs features
     /// alike; one that is constant is 0.
     #[must_use]
-    pub fn standardised(&self) -> Problem {
+    pub fn standardised(&self) -> ClassificationData {
         let (n, columns) = (self.rows().max(1) as f64, self.columns.max(1));
         let column = |at: usize| self.features.iter().skip(at).step_by(columns);
         let of_column = |at: usize| {
@@ -80,7 +84,10 @@ impl Problem {
             // Rounding alone does not tell rows apart.
             if spread > 1e-12 * mean.abs() { (x - mean) / spread } else { 0.0 }
         };
-        Problem { features: self.features.iter().enumerate().map(scaled).collect(), ..self.clone() }
+        ClassificationData {
+            features: self.features.iter().enumerate().map(scaled).collect(),
+            ..self.clone()
+        }
     }
 
     /// Rows.
@@ -115,7 +122,8 @@ mod tests {
     #[test]
     fn rows_are_selected_and_features_brought_to_one_scale() {
         let features = vec![1.0, 7.0, 5.0, 7.0, 3.0, 7.0, 3.0, 7.0];
-        let problem = Problem::new(features, 2, vec![true, false, true, false]).expect("a problem");
+        let problem =
+            ClassificationData::new(features, 2, vec![true, false, true, false]).expect("a problem");
         // Column means 3 and 7, spreads the root of 2 and 0.
         let found = problem.standardised();
         let root = 2f64.sqrt();

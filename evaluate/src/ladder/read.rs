@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use super::problem::Problem;
+use super::problem::ClassificationData;
 use crate::error::EvaluateError;
 
 /// The column that has the class of a row.
 const LABEL: &str = "label";
 
-impl Problem {
+impl ClassificationData {
     /// Reads CSV with a header: the column `label` is `true` or `false` (or 1 or 0), every other one a number or a
     /// JSON list of numbers, which are features in their order. The table is held in memory, 8 bytes a feature.
     ///
     /// # Errors
     /// A file that cannot be read or has no such column, cells that are something else or not finite, rows of
     /// different lengths.
-    pub fn read(path: &Path) -> Result<Problem, EvaluateError> {
+    pub fn read(path: &Path) -> Result<ClassificationData, EvaluateError> {
         let bad = |what: String| EvaluateError::File { path: path.to_owned(), what };
         let mut reader = csv::Reader::from_reader(fs_err::File::open(path)?);
         let header = reader.headers().map_err(|error| bad(error.to_string()))?.clone();
@@ -52,7 +52,7 @@ impl Problem {
         if labels.is_empty() {
             return Err(EvaluateError::Nothing(path.display().to_string()));
         }
-        Problem::new(features, columns.unwrap_or(0), labels)
+        ClassificationData::new(features, columns.unwrap_or(0), labels)
     }
 }
 
@@ -77,19 +77,19 @@ fn numbers(cell: &str) -> Option<Vec<f64>> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Problem, String> {
+    fn read(text: &str) -> Result<ClassificationData, String> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("features.csv");
         fs_err::write(&path, text).expect("written");
-        Problem::read(&path).map_err(|error| error.to_string())
+        ClassificationData::read(&path).map_err(|error| error.to_string())
     }
 
     #[test]
     fn numbers_and_lists_are_features_in_their_order() {
         let found =
             read("loss,label,vector\n0.5,true,\"[1.5,-2]\"\n1,0,\"[0.25, 1e-3]\"\n").expect("a table");
-        let wanted =
-            Problem::new(vec![0.5, 1.5, -2.0, 1.0, 0.25, 1e-3], 3, vec![true, false]).expect("a problem");
+        let wanted = ClassificationData::new(vec![0.5, 1.5, -2.0, 1.0, 0.25, 1e-3], 3, vec![true, false])
+            .expect("a problem");
         assert_eq!(found, wanted);
     }
 
@@ -109,6 +109,6 @@ mod tests {
             let error = read(text).expect_err(text);
             assert!(error.contains(says), "{text:?}: {error}");
         }
-        assert!(Problem::read(Path::new("no/such/file.csv")).is_err());
+        assert!(ClassificationData::read(Path::new("no/such/file.csv")).is_err());
     }
 }

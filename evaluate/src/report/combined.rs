@@ -17,7 +17,7 @@ const TITLE: &str = "# Evaluation report\n\n";
 const SHOWN: usize = 20;
 
 /// What is needed of a report in a folder.
-struct Other {
+struct OtherReport {
     markdown: String,
     improvements: Vec<Panel>,
 }
@@ -28,7 +28,7 @@ impl Report {
     /// # Errors
     /// Such a folder.
     pub fn check_other(kind: &str, folder: &Path) -> Result<(), EvaluateError> {
-        Other::read(kind, folder).map(drop)
+        OtherReport::read(kind, folder).map(drop)
     }
 
     /// `combined_evaluation_report.md` and `combined_improvements.json`, text metrics first, and the chart in
@@ -41,7 +41,7 @@ impl Report {
         folder: &Path,
         influential: Option<&Path>,
     ) -> Result<(Vec<File>, Chart), EvaluateError> {
-        let other = Other::read(self.kind, folder)?;
+        let other = OtherReport::read(self.kind, folder)?;
         let own = self.markdown();
         let mut parts =
             [own.as_str(), other.markdown.as_str()].map(|part| part.strip_prefix(TITLE).unwrap_or(part));
@@ -90,8 +90,8 @@ fn linked(examples: &File) -> String {
     )
 }
 
-impl Other {
-    fn read(kind: &str, folder: &Path) -> Result<Other, EvaluateError> {
+impl OtherReport {
+    fn read(kind: &str, folder: &Path) -> Result<OtherReport, EvaluateError> {
         let path = folder.join("evaluation.json");
         let bad = |what: &str| EvaluateError::File { path: path.clone(), what: what.to_owned() };
         let report: Value =
@@ -107,7 +107,7 @@ impl Other {
             Some(panels) => Vec::deserialize(panels).map_err(|error| bad(&error.to_string()))?,
             None => Vec::new(),
         };
-        Ok(Other { markdown, improvements })
+        Ok(OtherReport { markdown, improvements })
     }
 }
 

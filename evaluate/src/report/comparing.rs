@@ -19,7 +19,7 @@ pub(crate) struct Column {
 }
 
 /// How the systems are compared.
-pub(crate) struct Comparing<'a> {
+pub(crate) struct ComparisonSetup<'a> {
     pub kind: &'static str,
     pub systems: Vec<SystemInfo>,
     /// Number of the system that others are compared with.
@@ -30,7 +30,7 @@ pub(crate) struct Comparing<'a> {
     pub cancel: &'a Cancel,
 }
 
-impl Comparing<'_> {
+impl ComparisonSetup<'_> {
     pub fn name(&self, system: usize) -> String {
         self.systems.get(system).map(|system| system.name.clone()).unwrap_or_default()
     }

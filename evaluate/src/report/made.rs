@@ -10,7 +10,7 @@ use super::Report;
 use crate::error::EvaluateError;
 
 /// What was asked for, by name.
-pub type Made = Map<String, Value>;
+pub type RunParameters = Map<String, Value>;
 
 impl Report {
     /// The same as a part of the report in Markdown; empty where nothing is known.

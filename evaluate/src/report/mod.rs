@@ -13,11 +13,11 @@ use crate::error::EvaluateError;
 use crate::metrics::Metric;
 use crate::statistics::{Bootstrap, CONFIDENCE, LEAST_ROWS};
 
-pub(crate) use self::comparing::{Column, Comparing};
+pub(crate) use self::comparing::{Column, ComparisonSetup};
 pub(crate) use self::csv::Csv;
 pub(crate) use self::made::files;
 pub use charts::{Chart, Panel, Series};
-pub use made::Made;
+pub use made::RunParameters;
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,7 +43,7 @@ pub struct Report {
     pub charts: Vec<Chart>,
     /// Files with their digests and options, where its job says them.
     #[serde(skip_serializing_if = "Made::is_empty")]
-    pub made: Made,
+    pub made: RunParameters,
 }
 
 /// A system and its weights.
@@ -139,14 +139,14 @@ impl Report {
     pub const NAMES: [&'static str; 2] = [Self::ALL, Self::OF_GROUPS];
 
     /// Compares the systems by every column.
-    pub(crate) fn new(comparing: &Comparing<'_>, columns: &[Column]) -> Result<Report, EvaluateError> {
+    pub(crate) fn new(comparing: &ComparisonSetup<'_>, columns: &[Column]) -> Result<Report, EvaluateError> {
         Self::of_units(comparing, columns, &[])
     }
 
     /// The same where rows are no single draws: `units` are by column and row the number of the unit, counted
     /// from 0, that the row comes and goes with. A column without any has its rows as units.
     pub(crate) fn of_units(
-        comparing: &Comparing<'_>,
+        comparing: &ComparisonSetup<'_>,
         columns: &[Column],
         units: &[Vec<usize>],
     ) -> Result<Report, EvaluateError> {
@@ -170,7 +170,7 @@ impl Report {
             measures,
             findings: Vec::new(),
             charts: Vec::new(),
-            made: Made::new(),
+            made: RunParameters::new(),
         };
         report.findings = report.find();
         report.charts = charts::of(&report);

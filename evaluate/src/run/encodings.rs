@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::System;
 use crate::error::EvaluateError;
-use crate::report::Made;
-use crate::tasks::{Encoding, Fitted};
+use crate::report::RunParameters;
+use crate::tasks::{Encoding, FittedPrompt};
 
 /// The encodings of some models.
 pub(super) struct Encodings {
@@ -62,7 +62,7 @@ impl Encodings {
     pub fn check(
         &self,
         systems: &[System],
-        prompts: &[Fitted],
+        prompts: &[FittedPrompt],
         cancel: &Cancel,
     ) -> Result<Vec<String>, EvaluateError> {
         let mut others = Vec::new();
@@ -100,8 +100,8 @@ impl Encodings {
     }
 
     /// By model its tokenizer and template, where they are not the same for all.
-    pub fn made(&self, systems: &[System]) -> Made {
-        let mut made = Made::new();
+    pub fn made(&self, systems: &[System]) -> RunParameters {
+        let mut made = RunParameters::new();
         if self.all.len() > 1 {
             let of = |(system, place): (&System, &usize)| {
                 let Weights { model, text, .. } = &system.weights;
@@ -124,10 +124,10 @@ impl Encodings {
 fn differ(
     one: &TextEncoder,
     other: &TextEncoder,
-    prompts: &[Fitted],
+    prompts: &[FittedPrompt],
     cancel: &Cancel,
 ) -> Result<bool, EvaluateError> {
-    for Fitted { content, begun, .. } in prompts {
+    for FittedPrompt { content, begun, .. } in prompts {
         cancel.check()?;
         if one.prompt_text(content, begun)? != other.prompt_text(content, begun)? {
             return Ok(true);

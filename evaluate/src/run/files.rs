@@ -3,7 +3,7 @@
 use gstore_data::Content;
 use serde_json::{Map, Value, json};
 
-use super::{Answered, TaskOutcome};
+use super::{ModelAnswer, TaskOutcome};
 use crate::error::EvaluateError;
 use crate::file_names::{each_once, in_file_names};
 use crate::report::{Csv, File};
@@ -20,7 +20,7 @@ impl TaskOutcome {
         let mut table = Csv::new(header)?;
         for (row, question) in self.questions.iter().enumerate() {
             for (system, answers) in self.report.systems.iter().zip(&self.answers) {
-                let Answered { prediction, raw, values } = &answers[row];
+                let ModelAnswer { prediction, raw, values } = &answers[row];
                 let [first, second] = values.map(|value| value.to_string());
                 let none = String::new;
                 let values = match question.ask {
@@ -121,7 +121,7 @@ impl TaskOutcome {
 }
 
 /// The share of right answers.
-fn share(answers: &[Answered]) -> f64 {
+fn share(answers: &[ModelAnswer]) -> f64 {
     answers.iter().map(|answer| answer.values[0]).sum::<f64>() / answers.len().max(1) as f64
 }
 

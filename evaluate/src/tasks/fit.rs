@@ -8,7 +8,7 @@ use crate::error::EvaluateError;
 
 /// A question's prompt.
 #[derive(Debug, Clone)]
-pub struct Fitted {
+pub struct FittedPrompt {
     /// What the model sees.
     pub content: Content,
     /// What its answer begins with.
@@ -60,12 +60,12 @@ pub fn fit(
     encodings: &[Encoding],
     chat: bool,
     (threads, cancel): (usize, &Cancel),
-) -> Result<Vec<Fitted>, EvaluateError> {
+) -> Result<Vec<FittedPrompt>, EvaluateError> {
     let fitted = |question: &Question| of(question, encodings, chat);
     parallel::map(questions, SHARE, threads, cancel, fitted)
 }
 
-fn of(question: &Question, encodings: &[Encoding], chat: bool) -> Result<Fitted, EvaluateError> {
+fn of(question: &Question, encodings: &[Encoding], chat: bool) -> Result<FittedPrompt, EvaluateError> {
     let mut shots = question.shots.len();
     loop {
         let (content, begun) = question.prompt(shots, chat);
@@ -74,7 +74,7 @@ fn of(question: &Question, encodings: &[Encoding], chat: bool) -> Result<Fitted,
             fits = fits && encoding.has_room(&question.ask, &content, &begun)?;
         }
         if fits || shots == 0 {
-            return Ok(Fitted { content, begun, left_out: question.shots.len() - shots });
+            return Ok(FittedPrompt { content, begun, left_out: question.shots.len() - shots });
         }
         shots -= 1;
     }

@@ -18,7 +18,7 @@ use self::target::{Target, Targets};
 use super::{Ask, Question, Rule, TasksSource};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
-use crate::records::{At, PairSource, each_record};
+use crate::records::{PairSource, RecordLocation, each_record};
 
 /// Tokens of an answer where the settings name none, as in the harness.
 const MAX_NEW_TOKENS: usize = 256;
@@ -109,14 +109,14 @@ fn requests(record: &Value) -> Option<Vec<(String, Value)>> {
 }
 
 /// The continuations of the choices.
-fn options(at: &At<'_>, requests: &[(String, Value)]) -> Result<Vec<String>, EvaluateError> {
+fn options(at: &RecordLocation<'_>, requests: &[(String, Value)]) -> Result<Vec<String>, EvaluateError> {
     let options: Option<Vec<String>> =
         requests.iter().map(|(_, option)| option.as_str().map(str::to_owned)).collect();
     options.ok_or_else(|| at.error("a continuation is not text"))
 }
 
 fn answer(
-    at: &At<'_>,
+    at: &RecordLocation<'_>,
     record: &Value,
     settings: &Value,
     (source, concluded): (&TasksSource, Option<&Regex>),

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::{Ask, Choices, Layout, Question, TasksSource};
 use crate::error::EvaluateError;
-use crate::report::{Made, files};
+use crate::report::{RunParameters, files};
 
 impl TasksSource {
     /// The same of the `questions` that were read from it, which become prompts with `text`.
     ///
     /// # Errors
     /// Files that are not there any more.
-    pub fn made(&self, questions: &[Question], text: &TextOptions) -> Result<Made, EvaluateError> {
+    pub fn made(&self, questions: &[Question], text: &TextOptions) -> Result<RunParameters, EvaluateError> {
         let data = match self.layout {
             Layout::Own | Layout::Harness => files(&self.paths)?,
             // Folders of published files, of which the digest of the questions says more.

@@ -24,7 +24,7 @@ use crate::error::EvaluateError;
 use crate::metrics::Normal;
 use crate::report::Report;
 
-pub use fit::{Encoding, Fitted, fit};
+pub use fit::{Encoding, FittedPrompt, fit};
 pub use source::{AnswerRule, Choices, Layout, TasksSource, pattern};
 use source::{folder, place};
 

@@ -25,7 +25,7 @@ use super::mmlu::{BEGUN, LETTERS, lettered};
 use super::{Ask, Choices, Question, Rule, TasksSource};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
-use crate::records::{At, PairSource, each_record};
+use crate::records::{PairSource, RecordLocation, each_record};
 
 /// A record.
 struct Entry {
@@ -35,10 +35,10 @@ struct Entry {
     names_task: bool,
     question: String,
     instruction: Option<String>,
-    right: Right,
+    right: ExpectedAnswer,
 }
 
-enum Right {
+enum ExpectedAnswer {
     Choice { choices: Vec<String>, answer: usize },
     Texts(Vec<String>),
 }
@@ -69,12 +69,12 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
             return Err(EvaluateError::RepeatedId { id, of: at.source() });
         }
         let text = text(&entry, letters);
-        let choose = matches!(entry.right, Right::Choice { .. });
+        let choose = matches!(entry.right, ExpectedAnswer::Choice { .. });
         let Some(shots) = shots.of(&entry) else {
             return Err(at.error(&format!("there are no examples of its task, {}", entry.task)));
         };
         let ask = match entry.right {
-            Right::Choice { choices, answer } => {
+            ExpectedAnswer::Choice { choices, answer } => {
                 let letter = |(number, _): (usize, &String)| format!(" {}", LETTERS[number]);
                 let options = match letters {
                     true => choices.iter().take(LETTERS.len()).enumerate().map(letter).collect(),
@@ -82,7 +82,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
                 };
                 Ask::Choose { options, answer }
             }
-            Right::Texts(expected) => Ask::Answer { expected, rule: Arc::clone(&rule) },
+            ExpectedAnswer::Texts(expected) => Ask::Answer { expected, rule: Arc::clone(&rule) },
         };
         questions.push(Question {
             id,
@@ -106,7 +106,7 @@ pub(super) const SHOTS: usize = 5;
 /// A question up to where its answer stands.
 fn text(entry: &Entry, letters: bool) -> String {
     match &entry.right {
-        Right::Choice { choices, .. } if letters => lettered(&entry.question, choices),
+        ExpectedAnswer::Choice { choices, .. } if letters => lettered(&entry.question, choices),
         _ => format!("Question: {}\nAnswer:", entry.question),
     }
 }
@@ -114,13 +114,17 @@ fn text(entry: &Entry, letters: bool) -> String {
 /// The right answer behind the question.
 fn answered(entry: &Entry, letters: bool) -> String {
     match &entry.right {
-        Right::Choice { answer, .. } if letters => format!(" {}", LETTERS.get(*answer).unwrap_or(&"")),
-        Right::Choice { choices, answer } => format!(" {}", choices.get(*answer).map_or("", String::as_str)),
-        Right::Texts(texts) => format!(" {}", texts.first().map_or("", String::as_str)),
+        ExpectedAnswer::Choice { answer, .. } if letters => {
+            format!(" {}", LETTERS.get(*answer).unwrap_or(&""))
+        }
+        ExpectedAnswer::Choice { choices, answer } => {
+            format!(" {}", choices.get(*answer).map_or("", String::as_str))
+        }
+        ExpectedAnswer::Texts(texts) => format!(" {}", texts.first().map_or("", String::as_str)),
     }
 }
 
-fn entry(at: &At<'_>, record: &Value) -> Result<Entry, EvaluateError> {
+fn entry(at: &RecordLocation<'_>, record: &Value) -> Result<Entry, EvaluateError> {
     let text = |keys: &[&str]| {
         keys.iter().find_map(|key| record.get(*key)).and_then(Value::as_str).map(str::to_owned)
     };
@@ -131,7 +135,7 @@ fn entry(at: &At<'_>, record: &Value) -> Result<Entry, EvaluateError> {
         None => {
             let texts = ["answers", "answer", "target"].iter().find_map(|key| texts(record.get(*key)?));
             let texts = texts.filter(|texts| !texts.is_empty());
-            Right::Texts(texts.ok_or_else(|| at.error("there are neither `choices` nor `answers`"))?)
+            ExpectedAnswer::Texts(texts.ok_or_else(|| at.error("there are neither `choices` nor `answers`"))?)
         }
     };
     let id = record.get("id").filter(|id| !id.is_null());
@@ -147,7 +151,7 @@ fn entry(at: &At<'_>, record: &Value) -> Result<Entry, EvaluateError> {
 }
 
 /// Choices, and which of them is right.
-fn choice(record: &Value, choices: &Value) -> Result<Right, String> {
+fn choice(record: &Value, choices: &Value) -> Result<ExpectedAnswer, String> {
     let labels = choices.get("label").and_then(texts);
     let list = texts(choices.get("text").unwrap_or(choices)).filter(|list| list.len() > 1);
     let list = list.ok_or("`choices` is not a list of at least two texts")?;
@@ -168,7 +172,7 @@ fn choice(record: &Value, choices: &Value) -> Result<Right, String> {
         _ => None,
     };
     match number.filter(|number| *number < list.len()) {
-        Some(answer) => Ok(Right::Choice { choices: list, answer }),
+        Some(answer) => Ok(ExpectedAnswer::Choice { choices: list, answer }),
         None => {
             Err("`answer` is none of its choices: give the number from 0, the letter or the text".to_owned())
         }

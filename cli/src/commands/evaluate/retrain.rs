@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore_core::{Cancel, Silent, many};
 use gstore_data::{SampleSource, TextOptions};
-use gstore_evaluate::attribution::{QueryLoss, Recipe, TruthFolder, Undone};
+use gstore_evaluate::attribution::{PendingRun, QueryLoss, Recipe, TruthFolder};
 use gstore_generate::{PerplexityRequest, Weights, perplexity};
 use gstore_train::{Method, Quiet, TrainRequest};
 
@@ -43,7 +43,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
         settle(&truth.model_folder(run), is_done)?;
     }
     let mut damaged = 0;
-    for Undone { run, damage } in &remaining {
+    for PendingRun { run, damage } in &remaining {
         if let Some(damage) = damage {
             damaged += 1;
             context.say(&format!(
@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     train::tell_steps(context, &args.batches);
     // Before hours of work that the store would not take.
     stored::check(context, args, &truth, &cancel)?;
-    for Undone { run, .. } in remaining {
+    for PendingRun { run, .. } in remaining {
         if !retrain(context, args, &truth, (&request, &queries, &agreed), run, &cancel)? {
             context.say("stopped; the runs that are done are kept, and the same command goes on from there");
             return Ok(ExitCode::from(STOPPED));

@@ -7,7 +7,7 @@ use gstore::factors::{ScoreFolder, ScoreKind, ScoreSide};
 use gstore_core::{Cancel, first_of, many, many_of};
 use gstore_evaluate::EvaluateError;
 use gstore_evaluate::attribution::{
-    Ids, Missing, Scores, ScoresBuilder, add_matrix, files_of_scores, read_scores,
+    Ids, MissingScores, Scores, ScoresBuilder, add_matrix, files_of_scores, read_scores,
 };
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
@@ -42,8 +42,8 @@ pub fn read(
     cancel: &Cancel,
 ) -> Result<Vec<Scores>> {
     let missing = match args.missing {
-        None | Some(MissingScores::Error) => Missing::Refuse,
-        Some(MissingScores::Zero) => Missing::Zero,
+        None | Some(MissingScores::Error) => MissingScores::Refuse,
+        Some(MissingScores::Zero) => MissingScores::Zero,
     };
     let mut methods: Vec<Scores> = Vec::new();
     for text in &args.scores {
@@ -115,7 +115,7 @@ fn of_statements(
     context: &Context,
     statements: &[String],
     (pool, queries): (&Ids, &Ids),
-    missing: Missing,
+    missing: MissingScores,
     cancel: &Cancel,
 ) -> Result<Vec<Scores>> {
     let mut named = Vec::with_capacity(statements.len());

@@ -11,7 +11,7 @@ use gstore_data::{TemplateKind, TextOptions};
 use gstore_evaluate::tasks::{
     AnswerRule, Ask, Choices, Layout, Question, TasksSource, pattern, read, targets, too_few_examples,
 };
-use gstore_evaluate::{EvaluateError, Made, System, TasksRequest, evaluate_tasks};
+use gstore_evaluate::{EvaluateError, RunParameters, System, TasksRequest, evaluate_tasks};
 use gstore_generate::{Compute, Weights};
 use gstore_ingest::pipeline::CheckpointArg;
 
@@ -56,7 +56,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     let precision = gradients::compute(args.compute, args.backend);
     let mut made = match systems.first() {
         Some(first) => source.made(&questions, &first.weights.text)?,
-        None => Made::new(),
+        None => RunParameters::new(),
     };
     made.insert("compute".to_owned(), precision.name().into());
     context.say(&format!("{} for {}", many(questions.len() as u64, "question"), names.join(", ")));

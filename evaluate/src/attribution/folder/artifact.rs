@@ -36,16 +36,16 @@ impl Content {
 
 /// The artifact.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct FolderArtifact {
     pub content: Content,
     pub pool: Ids,
     pub queries: Ids,
     pub subsets: Vec<Subset>,
 }
 
-impl Stored {
+impl FolderArtifact {
     /// Reads an artifact of a snapshot.
-    pub fn open(snapshot: &Snapshot, name: &str, cancel: &Cancel) -> Result<Stored, EvaluateError> {
+    pub fn open(snapshot: &Snapshot, name: &str, cancel: &Cancel) -> Result<FolderArtifact, EvaluateError> {
         let part = snapshot.artifact(name)?;
         let bad = |what: String| EvaluateError::Truth(format!("artifact {name}: {what}"));
         if part.kind != RETRAINING {
@@ -65,7 +65,7 @@ impl Stored {
         let ids = |file: &str| Ids::new(ids_in(&text(file)?, bad, cancel)?, file);
         let (pool, queries) = (ids("pool.jsonl")?, ids("queries.jsonl")?);
         let subsets = subsets_in(&text("subsets.jsonl")?, &pool, bad, cancel)?;
-        Ok(Stored { content, pool, queries, subsets })
+        Ok(FolderArtifact { content, pool, queries, subsets })
     }
 
     /// Fails unless models of another ground truth, with the rows of `pool`, differ in their subsets alone.

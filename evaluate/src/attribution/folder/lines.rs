@@ -13,7 +13,7 @@ use crate::error::EvaluateError;
 
 /// A subset as a line of `subsets.jsonl`.
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct SubsetLine {
     subset: usize,
     #[serde(flatten)]
     kind: SubsetKind,
@@ -25,7 +25,7 @@ struct Line {
     digest: String,
 }
 
-impl Line {
+impl SubsetLine {
     /// The subset, if its rows are those of its digest.
     fn subset_of(self, pool: &Ids) -> Result<Subset, String> {
         let (ids, is_rest) = match (self.rows, self.without) {
@@ -84,7 +84,7 @@ pub(super) fn subsets_in(
     bad: impl Fn(String) -> EvaluateError,
     cancel: &Cancel,
 ) -> Result<Vec<Subset>, EvaluateError> {
-    of_lines(text, bad, cancel, |line: Line| line.subset_of(pool))
+    of_lines(text, bad, cancel, |line: SubsetLine| line.subset_of(pool))
 }
 
 /// Digest of the ids of some rows, in the order of the pool.
@@ -103,7 +103,7 @@ pub(super) fn of_subsets(subsets: &[Subset], pool: &Ids, cancel: &Cancel) -> Res
         };
         let left_out = subset.left_out(pool.len());
         let is_rest = left_out.len() < subset.rows.len();
-        let line = Line {
+        let line = SubsetLine {
             subset: number,
             kind: subset.kind.clone(),
             rows: (!is_rest).then(|| ids(&subset.rows)),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use gstore_core::{Cancel, Remedy, RowSet};
 use gstore_store::{EnsemblePart, LossWanted, Member, Snapshot};
 
-use super::artifact::{RETRAINING, RUN, Stored};
+use super::artifact::{FolderArtifact, RETRAINING, RUN};
 use crate::attribution::ids::Ids;
 use crate::attribution::truth::{Signal, Truth};
 use crate::error::EvaluateError;
@@ -15,7 +15,7 @@ use crate::error::EvaluateError;
 pub(super) struct Retrained<'a> {
     ensemble: &'a EnsemblePart,
     /// In the order of their first members.
-    pub artifacts: Vec<Stored>,
+    pub artifacts: Vec<FolderArtifact>,
     /// Of each member whose artifact is read its place, and the run.
     runs: Vec<(usize, usize)>,
 }
@@ -31,7 +31,7 @@ impl<'a> Retrained<'a> {
     ) -> Result<Retrained<'a>, EvaluateError> {
         let there = snapshot.artifacts()?;
         let mut names: Vec<&str> = Vec::new();
-        let mut artifacts: Vec<Stored> = Vec::new();
+        let mut artifacts: Vec<FolderArtifact> = Vec::new();
         let mut runs = Vec::with_capacity(ensemble.members.len());
         for member in &ensemble.members {
             let Some((name, run)) = origin(member) else {
@@ -47,7 +47,7 @@ impl<'a> Retrained<'a> {
                     _ => return Err(dropped(ensemble, member, name)),
                 },
                 None => {
-                    let stored = Stored::open(snapshot, name, cancel)?;
+                    let stored = FolderArtifact::open(snapshot, name, cancel)?;
                     if let Some(first) = artifacts.first() {
                         first.check_same(&ensemble.name, &stored.content, &stored.pool)?;
                     }
@@ -62,7 +62,7 @@ impl<'a> Retrained<'a> {
     }
 
     /// What all members have in common, but for the subsets.
-    pub fn first(&self) -> Result<&Stored, EvaluateError> {
+    pub fn first(&self) -> Result<&FolderArtifact, EvaluateError> {
         let none = || EvaluateError::Truth(format!("ensemble {:?} has no members", self.ensemble.name));
         self.artifacts.first().ok_or_else(none)
     }
@@ -71,7 +71,7 @@ impl<'a> Retrained<'a> {
     ///
     /// Memory: queries x members.
     fn outputs(&self, snapshot: &Snapshot) -> Result<Vec<Option<Vec<f64>>>, EvaluateError> {
-        let Stored { content, queries, .. } = self.first()?;
+        let FolderArtifact { content, queries, .. } = self.first()?;
         let dataset = content.dataset.as_str();
         let changed = |query: usize| {
             let id = queries.id(query);

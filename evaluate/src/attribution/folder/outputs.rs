@@ -29,7 +29,7 @@ pub struct QueryLoss {
 
 /// A run that is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undone {
+pub struct PendingRun {
     /// Its number.
     pub run: usize,
     /// What is wrong with the outputs that it has: they cannot be read, or are of something else.
@@ -77,7 +77,7 @@ impl TruthFolder {
     ///
     /// # Errors
     /// A file that the system does not let be read; outputs without the recipe of their models; being told to stop.
-    pub fn undone(&self, runs: Range<usize>, cancel: &Cancel) -> Result<Vec<Undone>, EvaluateError> {
+    pub fn undone(&self, runs: Range<usize>, cancel: &Cancel) -> Result<Vec<PendingRun>, EvaluateError> {
         let runs = runs.start..runs.end.min(self.runs());
         // The first run that is done writes the recipe.
         let recipe = match self.remaining(runs.clone()).len() < runs.len() {
@@ -88,7 +88,7 @@ impl TruthFolder {
         for run in runs {
             let path = self.output_file(run);
             if !path.exists() {
-                undone.push(Undone { run, damage: None });
+                undone.push(PendingRun { run, damage: None });
                 continue;
             }
             // What the system refuses would be refused again after the run is done once more.
@@ -96,7 +96,7 @@ impl TruthFolder {
             match self.read_outputs(run, &recipe, cancel) {
                 Ok(_) => {}
                 Err(EvaluateError::Stopped) => return Err(EvaluateError::Stopped),
-                Err(damage) => undone.push(Undone { run, damage: Some(damage.to_string()) }),
+                Err(damage) => undone.push(PendingRun { run, damage: Some(damage.to_string()) }),
             }
         }
         Ok(undone)

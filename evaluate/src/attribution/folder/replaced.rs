@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gstore_core::Cancel;
 use gstore_store::Snapshot;
 
-use super::artifact::Stored;
+use super::artifact::FolderArtifact;
 use super::files::{UNFINISHED, foreign, place_new};
 use super::members::origin;
 use super::recipe::differing;
@@ -108,7 +108,7 @@ impl TruthFolder {
             if !there.iter().any(|known| known == name) {
                 return Ok(false);
             }
-            let content = Stored::open(snapshot, name, cancel)?.content;
+            let content = FolderArtifact::open(snapshot, name, cancel)?.content;
             if content.manifest != self.manifest || content.recipe != recipe {
                 return Ok(false);
             }

@@ -9,27 +9,31 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::error::EvaluateError;
-use crate::records::At;
+use crate::records::RecordLocation;
 use crate::tasks::{Ask, Question};
 
 /// The right choice of a record.
 pub(super) enum Target {
     /// Its number, and what the target is if it is not both.
-    Known(usize, Option<Form>),
+    Known(usize, Option<TargetForm>),
     /// One of two choices.
     Open { by_number: usize, by_text: usize },
 }
 
 /// What a target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum TargetForm {
     Number,
     Text,
 }
 
 impl Target {
     /// As far as the record tells.
-    pub(super) fn of(at: &At<'_>, record: &Value, options: &[String]) -> Result<Target, EvaluateError> {
+    pub(super) fn of(
+        at: &RecordLocation<'_>,
+        record: &Value,
+        options: &[String],
+    ) -> Result<Target, EvaluateError> {
         let in_range =
             |number: u64| usize::try_from(number).ok().filter(|number: &usize| *number < options.len());
         let (by_number, by_text) = match record.get("target") {
@@ -46,13 +50,13 @@ impl Target {
             (Some(number), Some(text)) if number == text => Ok(Target::Known(number, None)),
             (Some(by_number), Some(by_text)) => {
                 Ok(match judged(record, [by_number, by_text], options.len()) {
-                    Some(choice) if choice == by_number => Target::Known(choice, Some(Form::Number)),
-                    Some(choice) => Target::Known(choice, Some(Form::Text)),
+                    Some(choice) if choice == by_number => Target::Known(choice, Some(TargetForm::Number)),
+                    Some(choice) => Target::Known(choice, Some(TargetForm::Text)),
                     None => Target::Open { by_number, by_text },
                 })
             }
-            (Some(number), None) => Ok(Target::Known(number, Some(Form::Number))),
-            (None, Some(text)) => Ok(Target::Known(text, Some(Form::Text))),
+            (Some(number), None) => Ok(Target::Known(number, Some(TargetForm::Number))),
+            (None, Some(text)) => Ok(Target::Known(text, Some(TargetForm::Text))),
             (None, None) => Err(at.error("`target` is none of its choices")),
         }
     }
@@ -70,11 +74,11 @@ impl Target {
 pub(super) struct Targets {
     /// Whether a target of the task is a number for certain, and whether one is a text.
     forms: HashMap<String, (bool, bool)>,
-    open: Vec<Open>,
+    open: Vec<AmbiguousTarget>,
 }
 
 /// A question of which two choices may be right.
-struct Open {
+struct AmbiguousTarget {
     question: usize,
     by_number: usize,
     by_text: usize,
@@ -87,8 +91,8 @@ impl Targets {
     pub(super) fn note(&mut self, task: &str, target: &Target) {
         if let Target::Known(_, Some(form)) = target {
             let (number, text) = self.forms.entry(task.to_owned()).or_default();
-            *number |= *form == Form::Number;
-            *text |= *form == Form::Text;
+            *number |= *form == TargetForm::Number;
+            *text |= *form == TargetForm::Text;
         }
     }
 
@@ -97,7 +101,7 @@ impl Targets {
         &mut self,
         question: usize,
         target: &Target,
-        at: &At<'_>,
+        at: &RecordLocation<'_>,
         (task, ask): (&str, &Ask),
     ) {
         let (Target::Open { by_number, by_text }, Ask::Choose { options, .. }) = (target, ask) else {
@@ -108,7 +112,7 @@ impl Targets {
             "`target` may be the number of choice {:?} or the text of choice {:?}, and `acc` with `filtered_resps` does not say which, nor do the other records of task {task}",
             options[by_number], options[by_text]
         ));
-        self.open.push(Open { question, by_number, by_text, refusal });
+        self.open.push(AmbiguousTarget { question, by_number, by_text, refusal });
     }
 
     /// Gives the open questions their right choices, by what the other targets of their tasks are.

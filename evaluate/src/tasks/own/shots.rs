@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gstore_core::Cancel;
 
-use super::{Entry, Right, answered, entry, text};
+use super::{Entry, ExpectedAnswer, answered, entry, text};
 use crate::error::EvaluateError;
 use crate::records::{PairSource, each_record};
 use crate::tasks::TasksSource;
@@ -25,26 +25,28 @@ pub(super) struct Shots {
 /// The examples of a task: one more question than is shown, in place of the one that is asked.
 #[derive(Default)]
 struct Examples {
-    all: Vec<(Asked, String)>,
+    all: Vec<(ShotQuestion, String)>,
     /// Those before a question that is none of them.
     first: Arc<[String]>,
 }
 
 /// What a record asks: its question, and its choices in an order of their own.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Asked {
+struct ShotQuestion {
     question: String,
     choices: Vec<String>,
 }
 
-impl Asked {
-    fn of(entry: &Entry) -> Asked {
+impl ShotQuestion {
+    fn of(entry: &Entry) -> ShotQuestion {
         let mut choices: Vec<String> = match &entry.right {
-            Right::Choice { choices, .. } => choices.iter().map(|choice| choice.trim().to_owned()).collect(),
-            Right::Texts(_) => Vec::new(),
+            ExpectedAnswer::Choice { choices, .. } => {
+                choices.iter().map(|choice| choice.trim().to_owned()).collect()
+            }
+            ExpectedAnswer::Texts(_) => Vec::new(),
         };
         choices.sort_unstable();
-        Asked { question: entry.question.trim().to_owned(), choices }
+        ShotQuestion { question: entry.question.trim().to_owned(), choices }
     }
 }
 
@@ -59,7 +61,7 @@ impl Shots {
         if few_shot == 0 {
             return Ok(shots);
         }
-        let mut seen: HashMap<String, HashSet<Asked>> = HashMap::new();
+        let mut seen: HashMap<String, HashSet<ShotQuestion>> = HashMap::new();
         let mut named = false;
         each_record(&PairSource::Files(source.shots.clone()), cancel, &mut |at, record| {
             let entry = entry(&at, &record)?;
@@ -68,7 +70,7 @@ impl Shots {
             let examples = shots.by_task.entry(entry.task.clone()).or_default();
             // With so many different ones a question that is one of them has enough others.
             if seen.len() <= few_shot {
-                let asked = Asked::of(&entry);
+                let asked = ShotQuestion::of(&entry);
                 let text = format!("{}{}\n\n", text(&entry, letters), answered(&entry, letters));
                 seen.insert(asked.clone());
                 examples.all.push((asked, text));
@@ -91,7 +93,7 @@ impl Shots {
         }
         let of_any = || self.by_task.get(self.any.as_ref()?);
         let examples = self.by_task.get(&entry.task).or_else(of_any)?;
-        let asked = Asked::of(entry);
+        let asked = ShotQuestion::of(entry);
         if examples.all.iter().all(|(other, _)| *other != asked) {
             return Some(Arc::clone(&examples.first));
         }
