@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Labelled;
 use crate::error::LearnError;
 use crate::judge::{levels, r2, top};
-use crate::learners::{Fitted, Learner, Means, fit};
+use crate::learners::{FittedLearner, Learner, Means, fit};
 use crate::matrix::Matrix;
 
 /// Predictions of every row by the learner of its fold.
@@ -21,7 +21,7 @@ pub struct OutOfFold {
     /// R2 of each target, by penalty of a ridge.
     pub r2: Vec<Vec<f64>>,
     /// The learners of the folds, one or one for each penalty.
-    pub fitted: Vec<Vec<Fitted>>,
+    pub fitted: Vec<Vec<FittedLearner>>,
     /// The place of the penalty that was chosen.
     pub chosen: usize,
 }
@@ -37,7 +37,7 @@ impl OutOfFold {
         data: &Labelled,
         folds: &[usize],
         means: &Means<'_>,
-    ) -> Result<(Fitted, Matrix), LearnError> {
+    ) -> Result<(FittedLearner, Matrix), LearnError> {
         let fitted = fit(&self.learner, &data.x, &data.y, None, means)?.into_iter().next();
         let fitted = fitted.ok_or_else(|| LearnError::Invalid("no penalty was given".to_owned()))?;
         let predictions = self.on_scale_of(&fitted, &data.x, folds);
@@ -49,7 +49,7 @@ impl OutOfFold {
     ///
     /// Each fold has a mean and a slope of its own. Where features say little, these differ by more than predictions
     /// do, and a cut among predictions as they are would keep next to none or nearly all of what `whole` predicts.
-    fn on_scale_of(&self, whole: &Fitted, x: &Matrix, folds: &[usize]) -> Matrix {
+    fn on_scale_of(&self, whole: &FittedLearner, x: &Matrix, folds: &[usize]) -> Matrix {
         let of_target = |predictions: &Matrix, target: usize| {
             let mut values = predictions.column(target);
             values.sort_unstable_by(f64::total_cmp);
@@ -167,22 +167,22 @@ pub fn out_of_fold(
 
 /// A line from predictions to scores.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct LinearCalibration {
     /// Not negative: a prediction that runs against the scores says nothing.
     pub slope: f64,
     /// The score at a prediction of 0.
     pub constant: f64,
 }
 
-impl Line {
+impl LinearCalibration {
     /// The line of least squares.
-    pub fn of(predictions: &[f64], scores: &[f64]) -> Line {
+    pub fn of(predictions: &[f64], scores: &[f64]) -> LinearCalibration {
         let n = scores.len().max(1) as f64;
         let (p, s) = (predictions.iter().sum::<f64>() / n, scores.iter().sum::<f64>() / n);
         let both: f64 = predictions.iter().zip(scores).map(|(x, y)| (x - p) * (y - s)).sum();
         let own: f64 = predictions.iter().map(|x| (x - p) * (x - p)).sum();
         let slope = if own > 0.0 { (both / own).max(0.0) } else { 0.0 };
-        Line { slope, constant: s - slope * p }
+        LinearCalibration { slope, constant: s - slope * p }
     }
 
     /// The score that a prediction stands for.
@@ -204,7 +204,7 @@ pub fn calibrated(predictions: &Matrix, scores: &Matrix, folds: &[usize]) -> (Ma
                 kept.map(|(value, _)| *value).collect()
             };
             let others_scores = others(&scores);
-            let line = Line::of(&others(&predictions), &others_scores);
+            let line = LinearCalibration::of(&others(&predictions), &others_scores);
             let mean = others_scores.iter().sum::<f64>() / others_scores.len().max(1) as f64;
             for row in (0..folds.len()).filter(|row| folds[*row] == fold) {
                 found.row_mut(row)[target] = line.at(predictions[row]);

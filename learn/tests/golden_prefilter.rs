@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::common::support;
 use gstore_core::Cancel;
 use gstore_learn::judge::{AtBudget, Bootstrap, at_budgets, r2, spearman, top_k};
-use gstore_learn::learners::{Fitted, Learner, Means, TreeOptions, fit};
+use gstore_learn::learners::{FittedLearner, Learner, Means, TreeOptions, fit};
 use gstore_learn::{Labelled, Matrix, OutOfFold, out_of_fold};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
@@ -123,7 +123,7 @@ impl Golden {
     }
 
     /// The linear functions of the folds against tensors of shape [fold, target, feature].
-    fn assert_coefficients(&self, fitted: &[Fitted], name: &str) {
+    fn assert_coefficients(&self, fitted: &[FittedLearner], name: &str) {
         let tolerance = self.tolerance(name, if name == "logistic" { LOGISTIC } else { TOLERANCE });
         let expected = &self.tensors[&format!("{name}.coef")].1;
         let intercepts = &self.tensors[&format!("{name}.intercept")].1;
@@ -171,7 +171,7 @@ fn golden_prefilter_ridge() {
     let chosen = golden.manifest["ridge"]["chosen"].as_f64().expect("a penalty");
     assert_eq!(found.learner, Learner::Ridge { alphas: vec![chosen] });
     let place = alphas.iter().position(|alpha| *alpha == chosen).expect("one of them");
-    let of_chosen: Vec<Fitted> = found.fitted.iter().map(|all| all[place].clone()).collect();
+    let of_chosen: Vec<FittedLearner> = found.fitted.iter().map(|all| all[place].clone()).collect();
     golden.assert_coefficients(&of_chosen, "ridge");
     let tolerance = golden.tolerance("ridge", TOLERANCE);
     let expected = golden.matrix("ridge.oof");
@@ -196,7 +196,7 @@ fn golden_prefilter_logistic() {
     let rows = golden.matrix("score").rows() as f64;
     let top = golden.manifest["top"].as_f64().expect("a number") / rows;
     let found = run(&golden, &Learner::Logistic { c, top });
-    let all: Vec<Fitted> = found.fitted.iter().map(|all| all[0].clone()).collect();
+    let all: Vec<FittedLearner> = found.fitted.iter().map(|all| all[0].clone()).collect();
     golden.assert_coefficients(&all, "logistic");
     let tolerance = golden.tolerance("logistic", LOGISTIC);
     for (found, expected) in found.predictions.values().iter().zip(golden.matrix("logistic.oof").values()) {
@@ -250,13 +250,18 @@ impl Tenth {
         Self { data, labelled, others, top }
     }
 
-    fn fit(&self, learner: &Learner) -> Vec<Fitted> {
+    fn fit(&self, learner: &Learner) -> Vec<FittedLearner> {
         let (x, y) = (self.data.x.select(&self.labelled), self.data.y.select(&self.labelled));
         fit(learner, &x, &y, None, &means()).expect("a fit")
     }
 
     /// Of a target: predictions of the others, their scores, and what is kept of their top.
-    fn judged(&self, golden: &Golden, fitted: &Fitted, target: usize) -> (Vec<f64>, Vec<f64>, Vec<AtBudget>) {
+    fn judged(
+        &self,
+        golden: &Golden,
+        fitted: &FittedLearner,
+        target: usize,
+    ) -> (Vec<f64>, Vec<f64>, Vec<AtBudget>) {
         let budgets = golden.numbers(&golden.manifest["budgets"]);
         let found = fitted.predict(&self.data.x.select(&self.others)).column(target);
         let scores = self.data.y.select(&self.others).column(target);

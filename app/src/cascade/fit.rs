@@ -1,7 +1,7 @@
 //! Calibration of a cascade: each stage's learner and cut, from the rows that are labelled.
 
 use gstore_learn::judge::{StageCut, cascade, spearman, top};
-use gstore_learn::learners::{Fitted, Learner, Means};
+use gstore_learn::learners::{FittedLearner, Learner, Means};
 use gstore_learn::{FitOptions, Labelled, Matrix, folds, out_of_fold};
 
 use super::CascadeRequest;
@@ -55,7 +55,7 @@ impl Learned {
         (place, width): (usize, usize),
         request: &CascadeRequest,
         work: &Work<'_>,
-    ) -> Result<Fitted, AnswerError> {
+    ) -> Result<FittedLearner, AnswerError> {
         let learner = match &request.learner {
             Learner::Logistic { c, .. } => Learner::Logistic { c: *c, top: self.share },
             other => other.clone(),
@@ -78,7 +78,7 @@ impl Learned {
 
     /// What a stage predicts of the sample: `held_out` of rows that are learned from, the learner itself of others that
     /// have its columns, which it has not seen either.
-    fn predicted(&self, width: usize, fitted: &Fitted, held_out: &Matrix) -> Vec<f64> {
+    fn predicted(&self, width: usize, fitted: &FittedLearner, held_out: &Matrix) -> Vec<f64> {
         let x = &self.sampled.x;
         let mut whole = 0..self.sample;
         let of_row = |row: usize| -> Option<f64> {

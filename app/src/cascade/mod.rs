@@ -24,7 +24,7 @@ use gstore_core::many;
 use gstore_ingest::pipeline::GivenOptions;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::StageCut;
-use gstore_learn::learners::{Fitted, Learner};
+use gstore_learn::learners::{FittedLearner, Learner};
 use gstore_query::QueryError;
 use gstore_query::influence::{InfluenceSpec, Order};
 use gstore_store::{Lease, RowSet, Snapshot, Store};
@@ -74,7 +74,7 @@ pub struct CascadeRequest {
 struct Step {
     stage: Stage,
     columns: Columns,
-    learner: Fitted,
+    learner: FittedLearner,
     cut: StageCut,
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gstore_core::Remedy;
-use gstore_learn::judge::{Budget, Cost, Lacking, Report, Unpredicted, kept_rows};
+use gstore_learn::judge::{Budget, Cost, MissingFeature, Report, Unpredicted, kept_rows};
 use gstore_learn::learners::{Learner, Means};
 use gstore_learn::{FeatureSet, FitOptions, KIND, Labelled, LearnError, Matrix, Prediction, Prefilter};
 use gstore_store::{ArtifactPart, Snapshot, Store};
@@ -154,9 +154,10 @@ fn predictions(
         features.with_value(&x).into_iter().for_each(|(name, with)| *there.entry(name).or_default() += with);
     }
     let without = |with: usize| 1.0 - with as f64 / rows.len().max(1) as f64;
-    let lacking =
-        there.into_iter().map(|(name, with)| Lacking { feature: name.to_owned(), share: without(with) });
-    let mut lacking: Vec<Lacking> = lacking.filter(|of| of.share > 0.0).collect();
+    let lacking = there
+        .into_iter()
+        .map(|(name, with)| MissingFeature { feature: name.to_owned(), share: without(with) });
+    let mut lacking: Vec<MissingFeature> = lacking.filter(|of| of.share > 0.0).collect();
     lacking.sort_by(|a, b| b.share.total_cmp(&a.share));
     let share = without(found.len());
     Ok((found, Unpredicted { share, lacking }))

@@ -37,7 +37,7 @@ pub(super) fn find<'a>(
 }
 
 /// Vectors that were learned from.
-pub(super) struct Learned<'a> {
+pub(super) struct TrainingVectors<'a> {
     pub(super) name: &'a str,
     pub(super) dim: u32,
     pub(super) space: &'a str,
@@ -45,7 +45,7 @@ pub(super) struct Learned<'a> {
     pub(super) encoding: Option<&'a str>,
 }
 
-impl Learned<'_> {
+impl TrainingVectors<'_> {
     /// The feature of a dataset that has the same of its rows. Others of the same name may have come since.
     pub(super) fn find<'a>(
         &self,

@@ -8,7 +8,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore_store::{CELL_ROWS, EncodingReader, FeaturePart, FeatureReader, SampleReader, Snapshot};
 
-use super::find::{Learned, counted, counted_as};
+use super::find::{TrainingVectors, counted, counted_as};
 use super::set::{Feature, FeatureSet, FeatureSource, MOST_VALUES};
 use super::vectors::{cells, read_vectors};
 use crate::error::LearnError;
@@ -46,7 +46,7 @@ impl OpenFeatures {
                 readers.push(None);
                 continue;
             };
-            let learned = Learned { name, dim: *dim, space, encoding: encoding.as_deref() };
+            let learned = TrainingVectors { name, dim: *dim, space, encoding: encoding.as_deref() };
             let found = learned.find(snapshot, dataset, &own)?;
             readers.push(Some(snapshot.open_feature(found)?));
         }

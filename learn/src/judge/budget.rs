@@ -24,7 +24,7 @@ pub enum Budget {
 
 /// Which rows of a target are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Cut {
+pub struct TargetCut {
     /// Predictions from here on are kept; none: all rows are, as nothing less is known to reach the recall.
     pub from: Option<f64>,
     /// Share of the labelled rows that this keeps.
@@ -38,12 +38,12 @@ pub struct Cut {
     pub with_labelled: Option<f64>,
 }
 
-impl Cut {
+impl TargetCut {
     /// What a cut keeps of some labelled rows. `of_pool`: how many rows of a pool are of the true top, where the
     /// labelled ones of them count as found.
-    pub fn on(from: Option<f64>, predictions: &[f64], top: &[bool], of_pool: Option<usize>) -> Cut {
+    pub fn on(from: Option<f64>, predictions: &[f64], top: &[bool], of_pool: Option<usize>) -> TargetCut {
         let Some(least) = from else {
-            return Cut { from, share: 1.0, recall: 1.0, bound: 1.0, with_labelled: None };
+            return TargetCut { from, share: 1.0, recall: 1.0, bound: 1.0, with_labelled: None };
         };
         let is_kept = |prediction: &f64| *prediction >= least;
         let kept = predictions.iter().filter(|prediction| is_kept(prediction)).count();
@@ -55,7 +55,7 @@ impl Cut {
         // The labelled rows of the top are all kept, the others as often as the cut keeps labelled ones.
         let with_labelled =
             |PoolTop { rows, .. }| (k as f64 + rows.saturating_sub(k) as f64 * recall) / rows.max(1) as f64;
-        Cut {
+        TargetCut {
             from,
             share: kept as f64 / predictions.len().max(1) as f64,
             recall,
@@ -115,8 +115,8 @@ pub(crate) fn cut_at_share(predictions: &[f64], share: f64) -> Option<f64> {
     Some(if between > next && between <= least { between } else { least })
 }
 
-/// The cut of a target, from predictions out of fold. `of_pool` as for [`Cut::on`].
-pub fn choose(predictions: &[f64], top: &[bool], of_pool: Option<usize>, budget: &Budget) -> Cut {
+/// The cut of a target, from predictions out of fold. `of_pool` as for [`TargetCut::on`].
+pub fn choose(predictions: &[f64], top: &[bool], of_pool: Option<usize>, budget: &Budget) -> TargetCut {
     let from = match budget {
         Budget::Share(share) => cut_at_share(predictions, *share),
         Budget::Recall(recall) => {
@@ -124,8 +124,8 @@ pub fn choose(predictions: &[f64], top: &[bool], of_pool: Option<usize>, budget:
             stages.first().and_then(|cut| cut.from)
         }
     };
-    let cut = Cut::on(from, predictions, top, of_pool);
-    if cut.share < 1.0 { cut } else { Cut::on(None, predictions, top, of_pool) }
+    let cut = TargetCut::on(from, predictions, top, of_pool);
+    if cut.share < 1.0 { cut } else { TargetCut::on(None, predictions, top, of_pool) }
 }
 
 #[cfg(test)]
@@ -164,11 +164,11 @@ mod tests {
         // Two of the ten labelled rows of a top of 30 pass the cut.
         let top: Vec<bool> = (0..20).map(|row| row < 10).collect();
         let predictions: Vec<f64> = (0..20).map(|row| if row < 2 { 1.0 } else { 0.0 }).collect();
-        let cut = Cut::on(Some(0.5), &predictions, &top, Some(30));
+        let cut = TargetCut::on(Some(0.5), &predictions, &top, Some(30));
         let with_labelled = cut.with_labelled.expect("of a pool");
         assert!((cut.recall - 0.2).abs() < 1e-12 && (with_labelled - 14.0 / 30.0).abs() < 1e-12, "{cut:?}");
         assert!(cut.bound > cut.recall && cut.bound <= with_labelled, "{cut:?}");
-        assert_eq!(Cut::on(Some(0.5), &predictions, &top, None).with_labelled, None);
+        assert_eq!(TargetCut::on(Some(0.5), &predictions, &top, None).with_labelled, None);
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
         let cut = choose(&scores, &top, Some(100), &recall);
         assert_eq!((cut.from, cut.bound), (Some(150.0), 0.95));
         // The same cut of rows that do not count: 50 of 51 hits.
-        let alone = Cut::on(cut.from, &scores, &top, None);
+        let alone = TargetCut::on(cut.from, &scores, &top, None);
         assert_eq!((alone.recall, alone.bound), (cut.recall, lower_bound(50, 51)));
         assert!(alone.bound < 0.92, "{alone:?}");
         // A share is cut wherever its bound is then.

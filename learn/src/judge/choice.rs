@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::budget::{Budget, Cut, choose};
+use super::budget::{Budget, TargetCut, choose};
 use super::order::{kept_rows, top};
 use crate::matrix::Matrix;
 
@@ -10,7 +10,7 @@ use crate::matrix::Matrix;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Choice {
     /// The cut of each target. A row is kept if any of them keeps it.
-    pub cuts: Vec<Cut>,
+    pub cuts: Vec<TargetCut>,
     /// Share of rows that are kept.
     pub kept: f64,
     /// The lowest recall of a target's true top among them.
@@ -33,23 +33,23 @@ impl Choice {
             let top = top(&scores.column(target), share);
             choose(&predictions.column(target), &top, top_of_pool(&top, share, pool), budget)
         };
-        let cuts: Vec<Cut> = (0..scores.cols()).map(of_target).collect();
+        let cuts: Vec<TargetCut> = (0..scores.cols()).map(of_target).collect();
         Self::with(&cuts, predictions, scores, (share, pool))
     }
 
     /// What cuts keep of these rows, whatever they kept of those that they were chosen on. `pool` as for
     /// [`Choice::of`].
     pub fn with(
-        cuts: &[Cut],
+        cuts: &[TargetCut],
         predictions: &Matrix,
         scores: &Matrix,
         (share, pool): (f64, Option<usize>),
     ) -> Choice {
-        let here = |(target, cut): (usize, &Cut)| {
+        let here = |(target, cut): (usize, &TargetCut)| {
             let top = top(&scores.column(target), share);
-            Cut::on(cut.from, &predictions.column(target), &top, top_of_pool(&top, share, pool))
+            TargetCut::on(cut.from, &predictions.column(target), &top, top_of_pool(&top, share, pool))
         };
-        let cuts: Vec<Cut> = cuts.iter().enumerate().map(here).collect();
+        let cuts: Vec<TargetCut> = cuts.iter().enumerate().map(here).collect();
         let kept: Vec<bool> = (0..scores.rows()).map(|row| keeps(&cuts, predictions.row(row))).collect();
         let hits = |target: usize| {
             let top = top(&scores.column(target), share);
@@ -81,7 +81,7 @@ fn top_of_pool(top: &[bool], share: f64, pool: Option<usize>) -> Option<usize> {
 }
 
 /// Whether any cut keeps a row with these predictions.
-pub(crate) fn keeps(cuts: &[Cut], predictions: &[f64]) -> bool {
+pub(crate) fn keeps(cuts: &[TargetCut], predictions: &[f64]) -> bool {
     cuts.iter().zip(predictions).any(|(cut, prediction)| cut.from.is_none_or(|from| *prediction >= from))
 }
 

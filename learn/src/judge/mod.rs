@@ -21,7 +21,7 @@ mod resample;
 mod text;
 
 pub(crate) use budget::cut_at_share;
-pub use budget::{Budget, Cut, choose, lower_bound};
+pub use budget::{Budget, TargetCut, choose, lower_bound};
 pub use cascade::{CascadeCost, StageCut, cascade, least_top};
 pub use ceiling::{Reliability, expected_recall, reliability};
 pub use choice::Choice;
@@ -30,6 +30,6 @@ pub use cost::Cost;
 pub use levels::{Confusion, levels};
 pub use order::{kept_rows, ranks, top, top_k};
 pub use recall::{AtBudget, at_budgets, r2, spearman};
-pub use report::{JudgeRequest, Lacking, Report, TargetReport, Unpredicted, judge};
+pub use report::{JudgeRequest, MissingFeature, Report, TargetReport, Unpredicted, judge};
 pub use resample::{Bootstrap, Interval};
 pub use text::{percent, saved, taken};

@@ -4,13 +4,13 @@ use gstore_core::correlation;
 
 /// Pairs of values, of which rows are drawn.
 pub(super) struct Pairs {
-    sides: [Places; 2],
+    sides: [DistinctRanks; 2],
     /// Whether both values of a row are finite.
     finite: Vec<bool>,
 }
 
 /// The distinct values of one side.
-struct Places {
+struct DistinctRanks {
     /// Of each row, how many distinct values are lower.
     of_row: Vec<usize>,
     distinct: usize,
@@ -20,7 +20,7 @@ impl Pairs {
     /// Sorts both sides, which have a value for each row.
     pub(super) fn new(a: &[f64], b: &[f64]) -> Self {
         let finite = a.iter().zip(b).map(|(a, b)| a.is_finite() && b.is_finite()).collect();
-        Self { sides: [Places::new(a), Places::new(b)], finite }
+        Self { sides: [DistinctRanks::new(a), DistinctRanks::new(b)], finite }
     }
 
     /// The correlation of these rows, each as often as it is among them: what [`super::spearman`] gives for them.
@@ -33,7 +33,7 @@ impl Pairs {
     }
 }
 
-impl Places {
+impl DistinctRanks {
     fn new(values: &[f64]) -> Self {
         let mut order: Vec<usize> = (0..values.len()).collect();
         order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));

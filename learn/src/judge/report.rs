@@ -71,12 +71,12 @@ pub struct Unpredicted {
     /// Their share of the pool.
     pub share: f64,
     /// Features that rows lack, those that most rows lack first.
-    pub lacking: Vec<Lacking>,
+    pub lacking: Vec<MissingFeature>,
 }
 
 /// A feature that rows of a pool lack.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Lacking {
+pub struct MissingFeature {
     /// Its name.
     pub feature: String,
     /// The share of rows that lack it.

@@ -37,7 +37,7 @@ pub fn logistic(x: &Matrix, labels: &[bool], c: f64, cancel: &Cancel) -> Result<
     let odds = (positive as f64 + 0.5) / ((labels.len() - positive) as f64 + 0.5);
     let mut at = vec![0.0; x.cols() + 1];
     at[x.cols()] = odds.ln();
-    let problem = Problem { x, labels, c };
+    let problem = LogisticProblem { x, labels, c };
     if positive == 0 || positive == labels.len() {
         return Ok(problem.fit(at, 0.0));
     }
@@ -80,7 +80,7 @@ fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |most, value| value.abs().max(most))
 }
 
-struct Problem<'a> {
+struct LogisticProblem<'a> {
     x: &'a Matrix,
     labels: &'a [bool],
     c: f64,
@@ -94,7 +94,7 @@ struct State {
     curvature: Vec<f64>,
 }
 
-impl Problem<'_> {
+impl LogisticProblem<'_> {
     fn fit(&self, mut at: Vec<f64>, gradient: f64) -> Logistic {
         let intercept = at.pop().unwrap_or_default();
         Logistic { coefficients: at, intercept, gradient }

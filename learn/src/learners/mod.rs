@@ -18,7 +18,7 @@ pub use trees::{Boosted, TreeOptions};
 
 use linear::sigmoid;
 use logistic::{GRADIENT, unfinished};
-use network::{Aim, LEVELS, network, softmax};
+use network::{LEVELS, NetworkTarget, network, softmax};
 use trees::boost;
 
 use crate::error::LearnError;
@@ -108,9 +108,9 @@ impl Learner {
 
 /// A learner that was fitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Fitted {
+pub struct FittedLearner {
     standard: Standard,
-    form: Form,
+    form: FittedForm,
     /// The largest part of the gradient of a logistic regression that ended above the one that is meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unfinished: Option<f64>,
@@ -118,7 +118,7 @@ pub struct Fitted {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Form {
+enum FittedForm {
     Ridge(Linear),
     Logistic(Linear),
     Trees(Vec<Boosted>),
@@ -138,11 +138,11 @@ pub struct Means<'a> {
     pub cancel: &'a Cancel,
 }
 
-impl Fitted {
+impl FittedLearner {
     /// The linear functions of a ridge or of a logistic regression.
     pub fn linear(&self) -> Option<&Linear> {
         match &self.form {
-            Form::Ridge(linear) | Form::Logistic(linear) => Some(linear),
+            FittedForm::Ridge(linear) | FittedForm::Logistic(linear) => Some(linear),
             _ => None,
         }
     }
@@ -174,7 +174,7 @@ impl Fitted {
 
     /// The level of each target that a classifier finds most likely, by row; none of other learners.
     pub fn levels(&self, x: &Matrix) -> Option<Vec<Vec<u8>>> {
-        let Form::Classifier(network) = &self.form else { return None };
+        let FittedForm::Classifier(network) = &self.form else { return None };
         let x = self.standard.apply(x);
         let of_row = |row: usize| {
             let outputs = network.predict(x.row(row));
@@ -189,25 +189,25 @@ impl Fitted {
 
     fn targets(&self) -> usize {
         match &self.form {
-            Form::Ridge(linear) | Form::Logistic(linear) => linear.intercepts.len(),
-            Form::Trees(trees) => trees.len(),
-            Form::Classifier(network) => {
+            FittedForm::Ridge(linear) | FittedForm::Logistic(linear) => linear.intercepts.len(),
+            FittedForm::Trees(trees) => trees.len(),
+            FittedForm::Classifier(network) => {
                 network.predict(&vec![0.0; self.standard.means.len()]).len() / LEVELS
             }
-            Form::Regressor(_, of_targets) => of_targets.means.len(),
+            FittedForm::Regressor(_, of_targets) => of_targets.means.len(),
         }
     }
 
     fn of_row(&self, row: &[f64]) -> Vec<f64> {
         match &self.form {
-            Form::Ridge(linear) => linear.predict(row).collect(),
-            Form::Logistic(linear) => linear.predict(row).map(sigmoid).collect(),
-            Form::Trees(trees) => trees.iter().map(|trees| trees.predict(row)).collect(),
-            Form::Classifier(network) => {
+            FittedForm::Ridge(linear) => linear.predict(row).collect(),
+            FittedForm::Logistic(linear) => linear.predict(row).map(sigmoid).collect(),
+            FittedForm::Trees(trees) => trees.iter().map(|trees| trees.predict(row)).collect(),
+            FittedForm::Classifier(network) => {
                 let chance = |levels: &[f32]| f64::from(softmax(levels)[LEVELS - 1]);
                 network.predict(row).chunks_exact(LEVELS).map(chance).collect()
             }
-            Form::Regressor(network, of_targets) => {
+            FittedForm::Regressor(network, of_targets) => {
                 let units = of_targets.means.iter().zip(&of_targets.deviations);
                 network
                     .predict(row)
@@ -232,7 +232,7 @@ pub fn fit(
     y: &Matrix,
     labels: Option<&[Vec<bool>]>,
     means: &Means<'_>,
-) -> Result<Vec<Fitted>, LearnError> {
+) -> Result<Vec<FittedLearner>, LearnError> {
     learner.check()?;
     let standard = Standard::of(x);
     let x = standard.apply(x);
@@ -241,8 +241,11 @@ pub fn fit(
     let form = match learner {
         Learner::Ridge { alphas } => {
             let all = ridge(&x, y, alphas, (means.threads, means.cancel))?;
-            let of =
-                |linear| Fitted { standard: standard.clone(), form: Form::Ridge(linear), unfinished: None };
+            let of = |linear| FittedLearner {
+                standard: standard.clone(),
+                form: FittedForm::Ridge(linear),
+                unfinished: None,
+            };
             return Ok(all.into_iter().map(of).collect());
         }
         Learner::Logistic { c, top: share } => {
@@ -256,26 +259,37 @@ pub fn fit(
             early = unfinished(&all);
             let mut coefficients = Matrix::new(x.cols(), Vec::new());
             all.iter().for_each(|one| coefficients.push(&one.coefficients));
-            Form::Logistic(Linear { coefficients, intercepts: all.iter().map(|one| one.intercept).collect() })
+            FittedForm::Logistic(Linear {
+                coefficients,
+                intercepts: all.iter().map(|one| one.intercept).collect(),
+            })
         }
         Learner::Trees(options) => {
             let of_target = |target: &usize| boost(&x, &ranks(&y.column(*target)), options, means.cancel);
-            Form::Trees(parallel::map(&targets, 1, means.threads, means.cancel, of_target)?)
+            FittedForm::Trees(parallel::map(&targets, 1, means.threads, means.cancel, of_target)?)
         }
         Learner::Classifier => {
             let by_target: Vec<Vec<u8>> = targets.iter().map(|target| levels(&y.column(*target))).collect();
             let weights: Vec<[f32; LEVELS]> = by_target.iter().map(|levels| balanced(levels)).collect();
             let by_row: Vec<Vec<u8>> =
                 (0..x.rows()).map(|row| by_target.iter().map(|levels| levels[row]).collect()).collect();
-            Form::Classifier(network(&x, &Aim::Levels(&by_row, &weights), means.seed, means.cancel)?)
+            FittedForm::Classifier(network(
+                &x,
+                &NetworkTarget::Levels(&by_row, &weights),
+                means.seed,
+                means.cancel,
+            )?)
         }
         Learner::Regressor => {
             let of_targets = Standard::of(y);
             let values = of_targets.apply(y);
-            Form::Regressor(network(&x, &Aim::Values(&values), means.seed, means.cancel)?, of_targets)
+            FittedForm::Regressor(
+                network(&x, &NetworkTarget::Values(&values), means.seed, means.cancel)?,
+                of_targets,
+            )
         }
     };
-    Ok(vec![Fitted { standard, form, unfinished: early }])
+    Ok(vec![FittedLearner { standard, form, unfinished: early }])
 }
 
 /// Weights under which every level counts as much.

@@ -26,7 +26,7 @@ const ASIDE: usize = 10;
 pub const LEVELS: usize = 3;
 
 /// What a network learns of each row.
-pub enum Aim<'a> {
+pub enum NetworkTarget<'a> {
     /// The level of each target, by row, with the weight of each level of each target.
     Levels(&'a [Vec<u8>], &'a [[f32; LEVELS]]),
     /// The standardised value of each target.
@@ -42,7 +42,7 @@ pub struct Network {
 }
 
 /// Where the parts of the parameters begin.
-struct Parts {
+struct ParameterOffsets {
     bias: usize,
     out: usize,
     out_bias: usize,
@@ -50,11 +50,11 @@ struct Parts {
 }
 
 impl Network {
-    fn parts(inputs: usize, outputs: usize) -> Parts {
+    fn parts(inputs: usize, outputs: usize) -> ParameterOffsets {
         let bias = inputs * HIDDEN;
         let out = bias + HIDDEN;
         let out_bias = out + outputs * HIDDEN;
-        Parts { bias, out, out_bias, end: out_bias + outputs }
+        ParameterOffsets { bias, out, out_bias, end: out_bias + outputs }
     }
 
     /// Uniform within one over the root of the inputs, as torch begins.
@@ -118,15 +118,20 @@ impl Network {
 ///
 /// # Errors
 /// Being told to stop, and fewer than two rows.
-pub fn network(x: &Matrix, aim: &Aim<'_>, seed: u64, cancel: &Cancel) -> Result<Network, LearnError> {
+pub fn network(
+    x: &Matrix,
+    aim: &NetworkTarget<'_>,
+    seed: u64,
+    cancel: &Cancel,
+) -> Result<Network, LearnError> {
     let rows = x.rows();
     if rows < 2 {
         let why = "a network sets rows aside".to_owned();
         return Err(LearnError::TooFewRows { rows, needed: 2, why });
     }
     let outputs = match aim {
-        Aim::Levels(_, weights) => weights.len() * LEVELS,
-        Aim::Values(values) => values.cols(),
+        NetworkTarget::Levels(_, weights) => weights.len() * LEVELS,
+        NetworkTarget::Values(values) => values.cols(),
     };
     let inputs: Vec<Vec<f32>> = (0..rows).map(|row| x.row(row).iter().map(|x| *x as f32).collect()).collect();
     let order = random::order(seed, 1, rows);
@@ -161,7 +166,7 @@ pub fn network(x: &Matrix, aim: &Aim<'_>, seed: u64, cancel: &Cancel) -> Result<
     Ok(best.map_or(now, |(_, best)| best))
 }
 
-impl Aim<'_> {
+impl NetworkTarget<'_> {
     /// What a row counts in a batch.
     fn weight(&self, row: usize) -> f32 {
         match self {
@@ -271,12 +276,12 @@ mod tests {
     fn values_are_learned_and_repeat() {
         let x = rows();
         let y = Matrix::new(1, (0..200).map(|row| x.row(row)[0].abs() + 0.5 * x.row(row)[1]).collect());
-        let fit = network(&x, &Aim::Values(&y), 1, &RUN).unwrap();
+        let fit = network(&x, &NetworkTarget::Values(&y), 1, &RUN).unwrap();
         let error: f64 =
             (0..200).map(|row| (f64::from(fit.predict(x.row(row))[0]) - y.row(row)[0]).powi(2)).sum::<f64>()
                 / 200.0;
         assert!(error < 0.25, "{error}");
-        assert_eq!(fit, network(&x, &Aim::Values(&y), 1, &RUN).unwrap());
+        assert_eq!(fit, network(&x, &NetworkTarget::Values(&y), 1, &RUN).unwrap());
     }
 
     #[test]
@@ -284,7 +289,7 @@ mod tests {
         let x = rows();
         let levels: Vec<Vec<u8>> = (0..200u8).map(|row| vec![row % 3, (row / 3) % 3]).collect();
         let weights = [[0.5, 1.0, 2.0], [1.0; 3]];
-        let aim = Aim::Levels(&levels, &weights);
+        let aim = NetworkTarget::Levels(&levels, &weights);
         let row: Vec<f32> = x.row(4).iter().map(|x| *x as f32).collect();
         let net = Network::new(3, 6, 9);
         // As dropout that drops nothing would leave it.

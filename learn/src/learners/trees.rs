@@ -76,7 +76,7 @@ pub fn boost(x: &Matrix, y: &[f64], options: &TreeOptions, cancel: &Cancel) -> R
     let mut trees = Vec::with_capacity(options.trees);
     for _ in 0..options.trees {
         cancel.check()?;
-        let tree = Growing { binned: &binned, residual: &residual, options }.tree();
+        let tree = TreeGrower { binned: &binned, residual: &residual, options }.tree();
         for (leaf, rows) in &tree.leaves {
             let value = tree.nodes[*leaf].value;
             rows.iter().for_each(|row| residual[*row as usize] -= value);
@@ -89,7 +89,7 @@ pub fn boost(x: &Matrix, y: &[f64], options: &TreeOptions, cancel: &Cancel) -> R
 /// Sum of residuals and number of rows of each interval of each column.
 type Histogram = Vec<Vec<(f64, u32)>>;
 
-struct Growing<'a> {
+struct TreeGrower<'a> {
     binned: &'a Binned,
     residual: &'a [f64],
     options: &'a TreeOptions,
@@ -102,7 +102,7 @@ struct Tree {
 }
 
 /// A leaf that may be split.
-struct Open {
+struct OpenLeaf {
     node: usize,
     rows: Vec<u32>,
     histogram: Histogram,
@@ -117,7 +117,7 @@ struct Split {
     place: usize,
 }
 
-impl Growing<'_> {
+impl TreeGrower<'_> {
     /// Splits the leaf that gains most until there are enough, or none gains.
     fn tree(&self) -> Tree {
         let all: Vec<u32> = (0..self.residual.len() as u32).collect();
@@ -174,9 +174,9 @@ impl Growing<'_> {
         self.binned.places.iter().zip(&self.binned.ends).map(of_column).collect()
     }
 
-    fn open(&self, node: usize, rows: Vec<u32>, histogram: Histogram) -> Open {
+    fn open(&self, node: usize, rows: Vec<u32>, histogram: Histogram) -> OpenLeaf {
         let split = self.best(&rows, &histogram);
-        Open { node, rows, histogram, split }
+        OpenLeaf { node, rows, histogram, split }
     }
 
     /// The split that lowers the squares most; of equal ones the first.

@@ -5,13 +5,13 @@ use serde_json::Map;
 use super::judged::report;
 use super::stored::VERSION;
 use super::{Prefilter, digest};
-use crate::cross::{Line, calibrated, out_of_fold};
+use crate::cross::{LinearCalibration, calibrated, out_of_fold};
 use crate::data::Labelled;
 use crate::error::LearnError;
 use crate::features::FeatureSet;
 use crate::folds::folds;
-use crate::judge::{Choice, Cut, JudgeRequest, Reliability, Report, judge, top};
-use crate::learners::{Fitted, Learner, Means};
+use crate::judge::{Choice, JudgeRequest, Reliability, Report, TargetCut, judge, top};
+use crate::learners::{FittedLearner, Learner, Means};
 use crate::matrix::Matrix;
 use crate::options::FitOptions;
 
@@ -52,7 +52,7 @@ impl Prefilter {
         let mut report = report(&held_out.learner, data, options.top, targets, choice);
         report.notes.extend(fitted.note());
         let lines = (0..data.targets.len())
-            .map(|target| Line::of(&predictions.column(target), &data.y.column(target)))
+            .map(|target| LinearCalibration::of(&predictions.column(target), &data.y.column(target)))
             .collect();
         let cuts = report.choice.cuts.clone();
         let prefilter = Self::of(features, data, options, (held_out.learner, fitted), (lines, cuts));
@@ -64,8 +64,8 @@ impl Prefilter {
         features: FeatureSet,
         data: &Labelled,
         options: &FitOptions,
-        (learner, fitted): (Learner, Fitted),
-        (lines, cuts): (Vec<Line>, Vec<Cut>),
+        (learner, fitted): (Learner, FittedLearner),
+        (lines, cuts): (Vec<LinearCalibration>, Vec<TargetCut>),
     ) -> Prefilter {
         let mean = |t: usize| data.y.column(t).iter().sum::<f64>() / data.y.rows().max(1) as f64;
         let every = vec![true; data.ids.len()];

@@ -7,8 +7,8 @@ use super::{Prediction, Prefilter};
 use crate::data::Labelled;
 use crate::error::LearnError;
 use crate::judge::{
-    Choice, Cut, JudgeRequest, Reliability, Report, TargetReport, cut_at_share, judge, keeps, kept_rows,
-    percent,
+    Choice, JudgeRequest, Reliability, Report, TargetCut, TargetReport, cut_at_share, judge, keeps,
+    kept_rows, percent,
 };
 use crate::learners::Learner;
 use crate::matrix::Matrix;
@@ -51,7 +51,7 @@ impl Prefilter {
 
     /// What is said of cuts at a share of the rows that keep another one, as predictions are equal there.
     pub fn notes_of_ties(&self, share: f64, predictions: &[Prediction]) -> Vec<String> {
-        let of_target = |(target, cut): (usize, &Cut)| {
+        let of_target = |(target, cut): (usize, &TargetCut)| {
             if (cut.share - share).abs() <= TOLD {
                 return None;
             }

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::cross::Line;
+use crate::cross::LinearCalibration;
 use crate::error::LearnError;
 use crate::features::{FeatureSet, OpenFeatures};
-use crate::judge::{Cut, keeps};
-use crate::learners::{Fitted, Learner};
+use crate::judge::{TargetCut, keeps};
+use crate::learners::{FittedLearner, Learner};
 use crate::matrix::Matrix;
 
 /// What a stored prefilter is called among artifacts.
@@ -34,9 +34,9 @@ pub struct Prefilter {
     /// The share of rows that is the true top.
     pub top: f64,
     /// Which rows are kept.
-    pub cuts: Vec<Cut>,
+    pub cuts: Vec<TargetCut>,
     /// What brings predictions into the units of the scores.
-    lines: Vec<Line>,
+    lines: Vec<LinearCalibration>,
     /// The mean score of each target.
     means: Vec<f64>,
     /// Digests of the ids that it has learned from.
@@ -51,7 +51,7 @@ pub struct Prefilter {
     pub pool: Option<String>,
     /// Where labels and features come from.
     pub provenance: Map<String, Value>,
-    fitted: Fitted,
+    fitted: FittedLearner,
 }
 
 /// What is said of a row.
