@@ -6,7 +6,7 @@ use crate::eigen::Eigen;
 use crate::error::CurvatureError;
 use crate::filter::{Damping, Filter};
 use crate::module::Module;
-use crate::rotation::{Rotation, Stored};
+use crate::rotation::{BasisParts, Rotation};
 
 /// What rounding leaves of an eigenvalue of 0, as a part of the largest. Without damping its inverse would
 /// be noise.
@@ -218,7 +218,7 @@ impl Basis {
         Self { blocks, vectors: eigen.vectors.clone(), transposed: blocks.transposed(&eigen.vectors) }
     }
 
-    fn stored(&self) -> Stored<'_> {
+    fn stored(&self) -> BasisParts<'_> {
         (self.blocks, &self.vectors, &self.transposed)
     }
 }

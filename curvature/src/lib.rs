@@ -54,7 +54,7 @@ pub use gram::{Gram, Strip};
 pub use inversion::{BlockInverse, Inversion};
 pub use low_rank::{LowRank, low_rank};
 pub use matrix::{dot, product, transposed};
-pub use mixture::{Mixed, mixed, mixture};
+pub use mixture::{CurvatureMixture, mixed, mixture};
 pub use module::Module;
 pub use outer::SampleGradient;
 pub use rotation::Rotation;

@@ -6,7 +6,7 @@ use crate::gram::Gram;
 
 /// A mixture of the curvature of training rows and of queries.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Mixed {
+pub struct CurvatureMixture {
     /// The part of the queries.
     pub lambda: f64,
     /// For each block `lambda H_query + (1 - lambda) H_train`, of the means.
@@ -19,7 +19,10 @@ pub struct Mixed {
 /// # Errors
 /// Sizes that differ, values that are not finite, a decomposition that fails its check, and a number of
 /// components where neither side has an eigenvalue.
-pub fn mixed(blocks: &[(&str, &Gram, &Gram)], target_components: usize) -> Result<Mixed, CurvatureError> {
+pub fn mixed(
+    blocks: &[(&str, &Gram, &Gram)],
+    target_components: usize,
+) -> Result<CurvatureMixture, CurvatureError> {
     check(blocks)?;
     let (mut train, mut query) = (Vec::new(), Vec::new());
     for (name, of_train, of_query) in blocks {
@@ -42,14 +45,14 @@ pub fn mixed(blocks: &[(&str, &Gram, &Gram)], target_components: usize) -> Resul
 ///
 /// # Errors
 /// Sizes that differ.
-pub fn mixture(blocks: &[(&str, &Gram, &Gram)], lambda: f64) -> Result<Mixed, CurvatureError> {
+pub fn mixture(blocks: &[(&str, &Gram, &Gram)], lambda: f64) -> Result<CurvatureMixture, CurvatureError> {
     check(blocks)?;
     let mix = |(_, train, query): &(&str, &Gram, &Gram)| {
         let means = query.mean().into_iter().zip(train.mean());
         let sums = means.map(|(query, train)| lambda * query + (1.0 - lambda) * train).collect();
         Gram { size: train.size, sums, count: 1 }
     };
-    Ok(Mixed { lambda, blocks: blocks.iter().map(mix).collect() })
+    Ok(CurvatureMixture { lambda, blocks: blocks.iter().map(mix).collect() })
 }
 
 /// Refuses blocks whose sides have different sizes.

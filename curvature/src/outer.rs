@@ -8,18 +8,18 @@ use std::borrow::Cow;
 
 use crate::blocks::Blocks;
 use crate::module::Module;
-use crate::sums::Sums;
+use crate::sums::RowSums;
 
 /// A gradient `G = sum_t g_t a_t^T`, `[out, input]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleGradient {
     out: usize,
     input: usize,
-    form: Form,
+    form: OuterForm,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Form {
+enum OuterForm {
     /// Its values.
     Whole(Vec<f32>),
     /// What it is a product of: `[tokens, input]` and `[tokens, out]`.
@@ -27,7 +27,7 @@ enum Form {
 }
 
 /// What a gradient is, as it is turned.
-pub(crate) enum Turned<'a> {
+pub(crate) enum GradientView<'a> {
     Whole(&'a [f32]),
     Factors { inputs: &'a [f32], grads: &'a [f32] },
 }
@@ -35,13 +35,13 @@ pub(crate) enum Turned<'a> {
 impl SampleGradient {
     /// One without a token.
     pub fn empty(module: &Module) -> Self {
-        let form = Form::Factors { inputs: Vec::new(), grads: Vec::new() };
+        let form = OuterForm::Factors { inputs: Vec::new(), grads: Vec::new() };
         Self { out: module.out, input: module.input, form }
     }
 
     /// One of these values.
     pub fn whole(module: &Module, values: Vec<f32>) -> Self {
-        Self { out: module.out, input: module.input, form: Form::Whole(values) }
+        Self { out: module.out, input: module.input, form: OuterForm::Whole(values) }
     }
 
     /// The most tokens whose factors are turned with fewer multiplications than the whole gradient, where
@@ -67,14 +67,14 @@ impl SampleGradient {
     /// Where they are not whole.
     pub fn add(&mut self, (inputs, grads): (&[f32], &[f32]), most: usize) {
         match &mut self.form {
-            Form::Factors { inputs: all, grads: of_all } => {
+            OuterForm::Factors { inputs: all, grads: of_all } => {
                 all.extend_from_slice(inputs);
                 of_all.extend_from_slice(grads);
                 if of_all.len() > most.saturating_mul(self.out) {
-                    self.form = Form::Whole(self.values().into_owned());
+                    self.form = OuterForm::Whole(self.values().into_owned());
                 }
             }
-            Form::Whole(values) => {
+            OuterForm::Whole(values) => {
                 let more = product((inputs, grads), (self.out, self.input));
                 values.iter_mut().zip(more).for_each(|(sum, value)| *sum += value);
             }
@@ -84,15 +84,17 @@ impl SampleGradient {
     /// Its values, `[out, input]`.
     pub fn values(&self) -> Cow<'_, [f32]> {
         match &self.form {
-            Form::Whole(values) => Cow::Borrowed(values),
-            Form::Factors { inputs, grads } => Cow::Owned(product((inputs, grads), (self.out, self.input))),
+            OuterForm::Whole(values) => Cow::Borrowed(values),
+            OuterForm::Factors { inputs, grads } => {
+                Cow::Owned(product((inputs, grads), (self.out, self.input)))
+            }
         }
     }
 
-    pub(crate) fn turned(&self) -> Turned<'_> {
+    pub(crate) fn turned(&self) -> GradientView<'_> {
         match &self.form {
-            Form::Whole(values) => Turned::Whole(values),
-            Form::Factors { inputs, grads } => Turned::Factors { inputs, grads },
+            OuterForm::Whole(values) => GradientView::Whole(values),
+            OuterForm::Factors { inputs, grads } => GradientView::Factors { inputs, grads },
         }
     }
 }
@@ -100,7 +102,7 @@ impl SampleGradient {
 /// The sum of the outer products of tokens.
 fn product((inputs, grads): (&[f32], &[f32]), (out, input): (usize, usize)) -> Vec<f32> {
     let mut values = vec![0.0f32; out * input];
-    Sums::default().outer((inputs, grads), (out, input), |at, sums| {
+    RowSums::default().outer((inputs, grads), (out, input), |at, sums| {
         values[at..].iter_mut().zip(sums).for_each(|(to, sum)| *to = *sum as f32);
     });
     values
@@ -157,7 +159,7 @@ mod tests {
                     (&inputs[span.start * input..span.end * input], &grads[span.start * out..span.end * out]);
                 found.add(part, most);
             }
-            assert_eq!(matches!(found.turned(), Turned::Factors { .. }), most >= tokens);
+            assert_eq!(matches!(found.turned(), GradientView::Factors { .. }), most >= tokens);
             for (found, expected) in found.values().iter().zip(&expected) {
                 assert!((f64::from(*found) - expected).abs() < 1e-6 * tokens as f64, "{most}");
             }
@@ -170,7 +172,7 @@ mod tests {
     fn a_gradient_without_a_token_is_zeros() {
         let module = module(5, 7);
         assert_eq!(*SampleGradient::empty(&module).values(), [0.0; 35]);
-        let (mut sums, mut to) = (Sums::default(), vec![f64::NAN; 35]);
+        let (mut sums, mut to) = (RowSums::default(), vec![f64::NAN; 35]);
         for tokens in [3, 0] {
             let (inputs, grads) = (values(tokens * 7, 0.3), values(tokens * 5, 0.7));
             let mut parts = Vec::new();

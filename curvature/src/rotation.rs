@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use crate::blocks::Blocks;
-use crate::outer::{SampleGradient, Turned};
-use crate::sums::Sums;
+use crate::outer::{GradientView, SampleGradient};
+use crate::sums::RowSums;
 
 /// The eigenbases of a module in f32, with memory that is used for each gradient again.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Rotation {
     whole: Vec<f32>,
     /// A matrix that was multiplied with one of the bases, or turned gradients of outputs of tokens.
     half: Vec<f32>,
-    sums: Sums,
+    sums: RowSums,
 }
 
 /// A basis, block by block.
@@ -37,10 +37,10 @@ struct Block {
 }
 
 /// What a basis is made of: its blocks, and what is stored of it and of its transpose.
-pub(crate) type Stored<'a> = (Blocks, &'a [f64], &'a [f64]);
+pub(crate) type BasisParts<'a> = (Blocks, &'a [f64], &'a [f64]);
 
 impl Basis {
-    fn new((blocks, vectors, transposed): Stored<'_>) -> Self {
+    fn new((blocks, vectors, transposed): BasisParts<'_>) -> Self {
         let single = |values: &[f64], range: &Range<usize>| -> Vec<f32> {
             blocks.of(values, range).into_iter().map(|value| value as f32).collect()
         };
@@ -54,13 +54,13 @@ impl Basis {
 }
 
 impl Rotation {
-    pub(crate) fn new(activation: Stored<'_>, gradient: Stored<'_>) -> Self {
+    pub(crate) fn new(activation: BasisParts<'_>, gradient: BasisParts<'_>) -> Self {
         Self {
             activation: Basis::new(activation),
             gradient: Basis::new(gradient),
             whole: Vec::new(),
             half: Vec::new(),
-            sums: Sums::default(),
+            sums: RowSums::default(),
         }
     }
 
@@ -70,8 +70,8 @@ impl Rotation {
     /// Where the sizes do not fit.
     pub fn rotated(&mut self, gradient: &SampleGradient, to: &mut Vec<f64>) {
         match gradient.turned() {
-            Turned::Whole(values) => self.rotated_whole(values, to),
-            Turned::Factors { inputs, grads } => self.rotated_factors((inputs, grads), to),
+            GradientView::Whole(values) => self.rotated_whole(values, to),
+            GradientView::Factors { inputs, grads } => self.rotated_factors((inputs, grads), to),
         }
     }
 

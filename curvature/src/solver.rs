@@ -19,10 +19,10 @@ use crate::inversion::{BlockInverse, Inversion, rounding};
 
 /// `H^-1 v` for the mean matrix H of one block.
 #[derive(Debug, Clone)]
-pub struct Solver(Form);
+pub struct Solver(SolverForm);
 
 #[derive(Debug, Clone)]
-enum Form {
+enum SolverForm {
     /// L with `L L' = H + damping`, in the lower triangle.
     Factor(Mat<f64>),
     Eigen(BlockInverse),
@@ -48,10 +48,10 @@ impl Solver {
             let trace: f64 = (0..size).map(|i| matrix[i * size + i]).sum();
             let added = inversion.added(trace / size.max(1) as f64, damping)?;
             if let Some(factor) = factor(&matrix, size, added) {
-                return Ok(Self(Form::Factor(factor)));
+                return Ok(Self(SolverForm::Factor(factor)));
             }
         }
-        Ok(Self(Form::Eigen(gram.inverse(name, inversion, damping)?)))
+        Ok(Self(SolverForm::Eigen(gram.inverse(name, inversion, damping)?)))
     }
 
     /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of the eigenvalues l of their
@@ -71,7 +71,7 @@ impl Solver {
             Filter::Inverse(Damping::Value(damping)) => damping,
             _ => {
                 let scale = eigenvalues.iter().map(|value| filter.of(*value, 0.0) * (value + fitted));
-                return Ok(Self(Form::Scale(scale.collect())));
+                return Ok(Self(SolverForm::Scale(scale.collect())));
             }
         };
         if !damping.is_finite() || damping < 0.0 {
@@ -84,7 +84,7 @@ impl Solver {
             return Err(CurvatureError::Singular { module, zeros, all });
         }
         let scale = eigenvalues.iter().map(|value| (value + fitted) / (value + damping));
-        Ok(Self(Form::Scale(scale.collect())))
+        Ok(Self(SolverForm::Scale(scale.collect())))
     }
 
     /// `H^-1 v` in place.
@@ -93,15 +93,15 @@ impl Solver {
     /// Where the vector has another size.
     pub fn apply(&self, vector: &mut [f64]) {
         match &self.0 {
-            Form::Eigen(inverse) => {
+            SolverForm::Eigen(inverse) => {
                 let applied = inverse.apply(vector);
                 vector.copy_from_slice(&applied);
             }
-            Form::Scale(scale) => {
+            SolverForm::Scale(scale) => {
                 assert_eq!(vector.len(), scale.len(), "values of a vector");
                 vector.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
             }
-            Form::Factor(factor) => {
+            SolverForm::Factor(factor) => {
                 let n = factor.nrows();
                 let factor = factor.as_ref();
                 let column = MatMut::from_column_major_slice_mut(&mut *vector, n, 1);
@@ -118,12 +118,12 @@ impl Solver {
     /// Where they are not whole.
     pub fn energies(&self, vectors: &mut [f64]) -> Vec<f64> {
         match &self.0 {
-            Form::Eigen(inverse) => inverse.energies(vectors),
-            Form::Scale(scale) => {
+            SolverForm::Eigen(inverse) => inverse.energies(vectors),
+            SolverForm::Scale(scale) => {
                 let energy = |v: &[f64]| v.iter().zip(scale).map(|(x, scale)| x * x * scale).sum::<f64>();
                 vectors.chunks_exact(scale.len().max(1)).map(energy).collect()
             }
-            Form::Factor(factor) => {
+            SolverForm::Factor(factor) => {
                 // With H = L L' it is the square of the length of L^-1 v.
                 let n = factor.nrows();
                 let count = vectors.len() / n.max(1);
@@ -244,7 +244,7 @@ mod tests {
             [(Inversion::Damped, None), (Inversion::Absolute, Some(1e-3)), (Inversion::Tikhonov, None)]
         {
             let solver = Solver::new(&gram, "b", inversion, damping).unwrap();
-            assert_eq!(matches!(solver.0, Form::Factor(_)), inversion != Inversion::Tikhonov);
+            assert_eq!(matches!(solver.0, SolverForm::Factor(_)), inversion != Inversion::Tikhonov);
             let mut found = vector.clone();
             solver.apply(&mut found);
             let expected = gram.inverse("b", inversion, damping).unwrap().apply(&vector);

@@ -18,12 +18,12 @@ const TILE: (usize, usize) = (128, 256);
 
 /// Sums of some rows of a product in f64, and of the products of [`CHUNK`] coordinates in f32.
 #[derive(Debug, Default)]
-pub(crate) struct Sums {
+pub(crate) struct RowSums {
     all: Vec<f64>,
     part: Vec<f32>,
 }
 
-impl Sums {
+impl RowSums {
     /// A block times its rows of `matrix`, in the same rows of `to`; both have rows of `cols` values.
     pub(crate) fn before(
         &mut self,
@@ -97,7 +97,7 @@ impl Sums {
                         1.0,
                         Par::Seq,
                     );
-                    pulp::Arch::new().dispatch(Add { all: &mut self.all, part: &self.part });
+                    pulp::Arch::new().dispatch(AddSums { all: &mut self.all, part: &self.part });
                 }
                 for (row, sums) in self.all.chunks_exact(cols).enumerate() {
                     put(top + row, left, sums);
@@ -108,12 +108,12 @@ impl Sums {
 }
 
 /// Adds sums in f32 to those in f64.
-struct Add<'a> {
+struct AddSums<'a> {
     all: &'a mut [f64],
     part: &'a [f32],
 }
 
-impl pulp::WithSimd for Add<'_> {
+impl pulp::WithSimd for AddSums<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -141,7 +141,7 @@ mod tests {
         let wide = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<f64>>();
         let expected = product(&wide(&a), &wide(&b), (3, n, 2));
         let mut found = Vec::new();
-        Sums::default().multiply(
+        RowSums::default().multiply(
             MatRef::from_row_major_slice(&a, 3, n),
             MatRef::from_row_major_slice(&b, n, 2),
             |_, _, row| found.extend_from_slice(row),

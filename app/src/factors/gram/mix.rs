@@ -1,6 +1,6 @@
 //! Mixtures of the Gram matrices of a pool with those of queries: TrackStar's preconditioner.
 
-use gstore_curvature::{Gram, Mixed, mixed, mixture};
+use gstore_curvature::{CurvatureMixture, Gram, mixed, mixture};
 use gstore_query::QueryError;
 use gstore_query::gram::{CheckpointGrams, GramContent, GramDataset, GramMixture};
 use gstore_store::{ArtifactError, ArtifactPart, Store};
@@ -74,7 +74,7 @@ pub fn mix_grams(
     for of_pool in &pool.grams {
         work.cancel.check().map_err(QueryError::from)?;
         let of_queries = partner(of_pool, &queries, &request.queries)?;
-        let Mixed { lambda, blocks } = mix(of_pool, of_queries, request.share)?;
+        let CurvatureMixture { lambda, blocks } = mix(of_pool, of_queries, request.share)?;
         checkpoints.push(at(of_pool, of_queries, lambda));
         shares.push(lambda);
         let mut checkpoint = of_pool.checkpoint.clone();
@@ -136,7 +136,7 @@ fn mix(
     of_pool: &CheckpointGrams,
     of_queries: &CheckpointGrams,
     share: GramShare,
-) -> Result<Mixed, QueryError> {
+) -> Result<CurvatureMixture, QueryError> {
     let names = of_pool.checkpoint.groups.iter().map(|group| group.name.as_str());
     let sides = of_pool.grams.iter().zip(&of_queries.grams);
     let blocks: Vec<(&str, &Gram, &Gram)> =
