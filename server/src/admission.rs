@@ -35,9 +35,9 @@ pub(crate) struct Permit {
 }
 
 /// Counts down when somebody stops to wait, also by going away.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitingCount<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -63,7 +63,7 @@ impl Admission {
             return Ok(Permit { _own: mine, _all: all, _token: own });
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = WaitingCount(&self.waiting);
         if before >= self.most_waiting {
             let why = format!("{before} statements are waiting already; try again later");
             return Err(Status::resource_exhausted(why));

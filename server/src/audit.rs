@@ -135,12 +135,12 @@ impl Refusals {
 }
 
 /// One request. It is written when it is dropped.
-pub(crate) struct Record {
+pub(crate) struct AuditRecord {
     audit: Arc<Audit>,
     entry: Arc<Entry>,
 }
 
-impl Record {
+impl AuditRecord {
     /// A request that begins now.
     pub(crate) fn begin(audit: &Arc<Audit>, kind: &'static str, what: &str, caller: &Caller) -> Self {
         Self { audit: Arc::clone(audit), entry: audit.statements.begin(kind, what, caller) }
@@ -186,7 +186,7 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for AuditRecord {
     fn drop(&mut self) {
         if self.audit.stopped.load(Ordering::Relaxed) {
             self.ended(Err(&Status::unavailable("the time to drain was over")));

@@ -24,7 +24,7 @@ const AT_ONCE: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the thread is told.
-enum Told {
+enum AuditCommand {
     Line(String),
     /// Answers once all before it is written.
     Flush(SyncSender<()>),
@@ -32,7 +32,7 @@ enum Told {
 
 /// The file.
 pub(crate) struct AuditFile {
-    queue: SyncSender<Told>,
+    queue: SyncSender<AuditCommand>,
     left_out: Arc<AtomicU64>,
 }
 
@@ -53,7 +53,7 @@ impl AuditFile {
 
     /// Adds a line, unless too many wait for the disk.
     pub(crate) fn add(&self, line: String) {
-        if self.queue.try_send(Told::Line(line)).is_err() {
+        if self.queue.try_send(AuditCommand::Line(line)).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -62,7 +62,7 @@ impl AuditFile {
     pub(crate) fn flush(&self) {
         let until = Instant::now() + PATIENCE;
         let (done, written) = sync_channel(1);
-        while self.queue.try_send(Told::Flush(done.clone())).is_err() {
+        while self.queue.try_send(AuditCommand::Flush(done.clone())).is_err() {
             if Instant::now() >= until {
                 return;
             }
@@ -73,15 +73,15 @@ impl AuditFile {
 }
 
 /// Writes until no end of the queue is left.
-fn write_all(mut file: impl Write, queue: &Receiver<Told>, left_out: &AtomicU64) {
+fn write_all(mut file: impl Write, queue: &Receiver<AuditCommand>, left_out: &AtomicU64) {
     let mut failing = false;
     while let Ok(first) = queue.recv() {
         let (mut text, mut flushed) = (String::new(), Vec::new());
         let mut next = Some(first);
         while let Some(told) = next {
             match told {
-                Told::Line(line) => text.extend([line.as_str(), "\n"]),
-                Told::Flush(done) => flushed.push(done),
+                AuditCommand::Line(line) => text.extend([line.as_str(), "\n"]),
+                AuditCommand::Flush(done) => flushed.push(done),
             }
             next = if text.len() < AT_ONCE { queue.try_recv().ok() } else { None };
         }

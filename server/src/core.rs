@@ -12,8 +12,8 @@ use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::handle::Signer;
 use crate::options::Limits;
-use crate::running::Running;
-use crate::sessions::{Held, Sessions};
+use crate::running::RunningStatements;
+use crate::sessions::{OpenSession, Sessions};
 use crate::status;
 
 /// What all handlers share.
@@ -21,7 +21,7 @@ pub(crate) struct Core {
     pub(crate) access: Access,
     pub(crate) sessions: Sessions,
     pub(crate) admission: Admission,
-    pub(crate) running: Arc<Running>,
+    pub(crate) running: Arc<RunningStatements>,
     pub(crate) signer: Signer,
     pub(crate) limits: Limits,
     pub(crate) audit: Arc<Audit>,
@@ -40,7 +40,7 @@ impl Core {
         self: &Arc<Self>,
         name: Option<SnapshotName>,
         caller: &Caller,
-    ) -> Result<Arc<Held>, Status> {
+    ) -> Result<Arc<OpenSession>, Status> {
         if let Some(SnapshotName::Number(number)) = &name
             && let Some(held) = self.sessions.known(*number, caller)
         {

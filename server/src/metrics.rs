@@ -8,19 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::admission::Admission;
-use crate::running::Running;
+use crate::running::RunningStatements;
 use crate::statements::{Entry, word};
 
 /// Upper ends of the classes of durations, in seconds.
 const CLASSES: [f64; 12] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3600.0];
 
 /// Requests of one kind and outcome.
-type Ends = BTreeMap<(&'static str, &'static str), u64>;
+type RequestCounts = BTreeMap<(&'static str, &'static str), u64>;
 
 /// Durations of requests that have ended.
 #[derive(Debug, Default)]
 struct Durations {
-    ends: Ends,
+    ends: RequestCounts,
     /// Requests of each class, and behind them those beyond all.
     classes: [u64; CLASSES.len() + 1],
     seconds: f64,
@@ -113,7 +113,12 @@ impl Page {
 
 impl Metrics {
     /// All counts, as a scraper reads them; without the number of the newest snapshot where it cannot be read.
-    pub(crate) fn page(&self, admission: &Admission, running: &Running, newest: Option<u64>) -> String {
+    pub(crate) fn page(
+        &self,
+        admission: &Admission,
+        running: &RunningStatements,
+        newest: Option<u64>,
+    ) -> String {
         let mut out = Page(String::new());
         self.requests(&mut out);
         let (waiting, running) = (admission.waiting() as f64, running.begun() as f64);

@@ -25,7 +25,7 @@ use crate::handle::Signer;
 use crate::http;
 use crate::listen::{self, Certificates};
 use crate::options::{ServeOptions, Tls};
-use crate::running::Running;
+use crate::running::RunningStatements;
 use crate::service::{Direct, Service};
 use crate::sessions::Sessions;
 
@@ -153,7 +153,7 @@ fn core(store: Store, options: &ServeOptions, workers: &Runtime) -> Result<Core,
         access,
         sessions: sessions.map_err(|e| ServeError::Failed(e.to_string()))?,
         admission: Admission::new(&options.limits),
-        running: Arc::new(Running::default()),
+        running: Arc::new(RunningStatements::default()),
         signer,
         limits: options.limits.clone(),
         audit,

@@ -35,7 +35,7 @@ impl Entry {
 
 /// The statements of a server.
 #[derive(Default)]
-pub(crate) struct Running {
+pub(crate) struct RunningStatements {
     entries: Mutex<(u64, HashMap<Key, Vec<Entry>>)>,
     closed: AtomicBool,
     /// Those whose turn has come.
@@ -43,17 +43,17 @@ pub(crate) struct Running {
 }
 
 /// One statement among those that run; dropping it takes it out.
-pub(crate) struct Entered {
-    running: Arc<Running>,
+pub(crate) struct RegisteredStatement {
+    running: Arc<RunningStatements>,
     key: Key,
     serial: u64,
     end: watch::Receiver<End>,
     has_begun: bool,
 }
 
-impl Running {
+impl RunningStatements {
     /// Takes a statement in.
-    pub(crate) fn enter(self: &Arc<Self>, token: &str, ticket: &[u8]) -> Result<Entered, Status> {
+    pub(crate) fn enter(self: &Arc<Self>, token: &str, ticket: &[u8]) -> Result<RegisteredStatement, Status> {
         let key = (token.to_owned(), ticket.to_vec());
         let (send, end) = watch::channel(End::Not);
         let serial = {
@@ -67,7 +67,7 @@ impl Running {
             entries.1.entry(key.clone()).or_default().push(Entry { serial, end: send });
             serial
         };
-        Ok(Entered { running: Arc::clone(self), key, serial, end, has_begun: false })
+        Ok(RegisteredStatement { running: Arc::clone(self), key, serial, end, has_begun: false })
     }
 
     /// Stops the statements of a ticket, those of this token only. Whether there were any.
@@ -106,7 +106,7 @@ impl Running {
     }
 }
 
-impl Entered {
+impl RegisteredStatement {
     /// Waits for the statement's turn, or until it is to end.
     pub(crate) async fn turn(&mut self, admission: &Admission) -> Result<Permit, Status> {
         let token = self.key.0.clone();
@@ -129,7 +129,7 @@ impl Entered {
     }
 }
 
-impl Drop for Entered {
+impl Drop for RegisteredStatement {
     fn drop(&mut self) {
         if self.has_begun {
             self.running.begun.fetch_sub(1, Ordering::Relaxed);
@@ -145,9 +145,9 @@ impl Drop for Entered {
 }
 
 /// Raises a flag when the request that waits for a thread's work goes away.
-pub(crate) struct Raises(pub(crate) Arc<Cancel>);
+pub(crate) struct CancelOnDrop(pub(crate) Arc<Cancel>);
 
-impl Drop for Raises {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.raise();
     }
@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_statement_is_stopped_by_its_own_token_only() {
-        let running = Arc::new(Running::default());
+        let running = Arc::new(RunningStatements::default());
         let mut one = running.enter("a", b"t").unwrap();
         let mut two = running.enter("a", b"u").unwrap();
         assert!(!running.cancel("b", b"t") && !running.cancel("a", b"v"));
@@ -182,7 +182,7 @@ mod tests {
     async fn a_statement_that_waits_for_its_turn_is_stopped_too() {
         let limits = crate::options::Limits { statements: 1, ..crate::options::Limits::default() };
         let admission = Admission::new(&limits);
-        let running = Arc::new(Running::default());
+        let running = Arc::new(RunningStatements::default());
         let mut one = running.enter("a", b"t").unwrap();
         let _permit = one.turn(&admission).await.unwrap();
         let mut two = running.enter("b", b"t").unwrap();

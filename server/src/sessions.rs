@@ -35,24 +35,24 @@ const KNOWN: usize = 64;
 const SHORT: usize = 8 << 10;
 
 /// A session and what it holds.
-pub(crate) struct Held {
+pub(crate) struct OpenSession {
     pub(crate) session: SqlSession,
     _lease: Option<Lease>,
     /// Those of all sessions.
     resources: SqlResources,
     /// The last statements, as they were planned: most are asked for twice, before the rows and with them.
     /// Their columns are those of the snapshot, and never change. The memory of a plan is that of its client.
-    known: Mutex<VecDeque<Known>>,
+    known: Mutex<VecDeque<PlannedStatement>>,
 }
 
 /// A statement of a client, as it was planned.
-struct Known {
+struct PlannedStatement {
     client: String,
     statement: Statement,
     prepared: Arc<Prepared>,
 }
 
-impl Held {
+impl OpenSession {
     fn new(session: SqlSession, lease: Option<Lease>, resources: SqlResources) -> Self {
         Self { session, _lease: lease, resources, known: Mutex::default() }
     }
@@ -85,7 +85,7 @@ impl Held {
         if statement.sql.len() + statement.values.len() <= SHORT {
             let mut all = self.all();
             all.truncate(KNOWN - 1);
-            all.push_front(Known { client, statement: statement.clone(), prepared });
+            all.push_front(PlannedStatement { client, statement: statement.clone(), prepared });
         }
         Ok(Ok(schema))
     }
@@ -125,7 +125,7 @@ impl Held {
     }
 
     // A list of statements is whole at every instant, so one that a panic poisoned is still good.
-    fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<Known>> {
+    fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<PlannedStatement>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,7 +133,7 @@ impl Held {
 struct Slot {
     snapshot: u64,
     datasets: Option<BTreeSet<String>>,
-    held: Arc<Held>,
+    held: Arc<OpenSession>,
     used: Instant,
 }
 
@@ -177,7 +177,11 @@ impl Sessions {
     }
 
     /// A session on the snapshot of this name, the newest for none, as the caller sees it.
-    pub(crate) fn open(&self, name: Option<&SnapshotName>, caller: &Caller) -> Result<Arc<Held>, Status> {
+    pub(crate) fn open(
+        &self,
+        name: Option<&SnapshotName>,
+        caller: &Caller,
+    ) -> Result<Arc<OpenSession>, Status> {
         let number = match name {
             None => self.newest()?,
             Some(SnapshotName::Number(number)) => *number,
@@ -198,12 +202,12 @@ impl Sessions {
         let (options, live) = (self.options.clone(), self.live.clone());
         let session = SqlSession::with_tables(snapshot, options, &self.resources, live)
             .map_err(|e| status::of_sql(&e, self.store.path()))?;
-        let held = Arc::new(Held::new(session, lease, self.resources.clone()));
+        let held = Arc::new(OpenSession::new(session, lease, self.resources.clone()));
         Ok(self.keep(number, caller, held))
     }
 
     /// Keeps a session, unless another request has opened one like it meanwhile, which is given then.
-    fn keep(&self, snapshot: u64, caller: &Caller, held: Arc<Held>) -> Arc<Held> {
+    fn keep(&self, snapshot: u64, caller: &Caller, held: Arc<OpenSession>) -> Arc<OpenSession> {
         let mut slots = self.lock();
         if let Some(slot) = slots.iter_mut().find(|slot| slot.is_of(snapshot, caller)) {
             slot.used = Instant::now();
@@ -220,7 +224,7 @@ impl Sessions {
     }
 
     /// The session on a snapshot that is at hand. Reads nothing.
-    pub(crate) fn known(&self, snapshot: u64, caller: &Caller) -> Option<Arc<Held>> {
+    pub(crate) fn known(&self, snapshot: u64, caller: &Caller) -> Option<Arc<OpenSession>> {
         let mut slots = self.lock();
         let slot = slots.iter_mut().find(|slot| slot.is_of(snapshot, caller))?;
         slot.used = Instant::now();
@@ -263,7 +267,7 @@ mod tests {
         let late = |sessions: &Sessions| {
             let (snapshot, options) = (Arc::clone(first.snapshot()), SqlOptions::default());
             let session = SqlSession::with_tables(snapshot, options, &sessions.resources, Vec::new());
-            Arc::new(Held::new(session.unwrap(), None, sessions.resources.clone()))
+            Arc::new(OpenSession::new(session.unwrap(), None, sessions.resources.clone()))
         };
         assert!(Arc::ptr_eq(&first, &sessions.keep(number, &all, late(&sessions))));
         assert!(!Arc::ptr_eq(&first, &sessions.keep(number, &some, late(&sessions))));

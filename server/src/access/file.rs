@@ -60,7 +60,7 @@ struct Entry {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Form {
+struct TokenFile {
     version: u32,
     tokens: Vec<Entry>,
 }
@@ -201,7 +201,7 @@ impl Tokens {
             other => other?,
         };
         let damaged = |why: String| TokenError::Damaged { file: path.display().to_string(), why };
-        let form: Form = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let form: TokenFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         match form.version {
             VERSION => Ok(form.tokens),
             other => Err(damaged(format!("it has version {other}"))),
@@ -220,7 +220,7 @@ impl Tokens {
             if let Err(error) = change(&mut tokens) {
                 return Ok(Err(error));
             }
-            let form = Form { version: VERSION, tokens };
+            let form = TokenFile { version: VERSION, tokens };
             let bytes = serde_json::to_vec_pretty(&form).map_err(std::io::Error::other)?;
             replace(&self.folder, FILE, &bytes).map(Ok)
         })?

@@ -9,16 +9,16 @@ use arrow_flight::sql::{
 use prost::Message;
 use tonic::Status;
 
-use super::plain::{self, Wanted};
+use super::plain::{self, PlainRequest};
 
 /// What a descriptor or a ticket asks for.
-pub(crate) enum Asked {
+pub(crate) enum FlightRequest {
     /// A statement of SQL.
     Statement(String),
     /// A statement or a part of a large answer that the server gave out as a handle.
     Handle(bytes::Bytes),
     /// A dataset, vectors, or a question as JSON.
-    Plain(Wanted),
+    Plain(PlainRequest),
     /// A table about tables.
     About(About),
 }
@@ -60,23 +60,25 @@ impl About {
 }
 
 /// Reads a descriptor.
-pub(crate) fn of_descriptor(descriptor: &FlightDescriptor) -> Result<Asked, Status> {
+pub(crate) fn of_descriptor(descriptor: &FlightDescriptor) -> Result<FlightRequest, Status> {
     match descriptor.r#type() {
-        DescriptorType::Path => plain::of_path(&descriptor.path).map(Asked::Plain),
-        _ if descriptor.cmd.first() == Some(&b'{') => plain::of_json(&descriptor.cmd).map(Asked::Plain),
+        DescriptorType::Path => plain::of_path(&descriptor.path).map(FlightRequest::Plain),
+        _ if descriptor.cmd.first() == Some(&b'{') => {
+            plain::of_json(&descriptor.cmd).map(FlightRequest::Plain)
+        }
         _ => of_command(&descriptor.cmd),
     }
 }
 
 /// Reads a ticket, which may also be what a descriptor can be.
-pub(crate) fn of_ticket(ticket: &[u8]) -> Result<Asked, Status> {
+pub(crate) fn of_ticket(ticket: &[u8]) -> Result<FlightRequest, Status> {
     match ticket.first() {
-        Some(b'{') => plain::of_json(ticket).map(Asked::Plain),
+        Some(b'{') => plain::of_json(ticket).map(FlightRequest::Plain),
         _ => of_command(ticket),
     }
 }
 
-fn of_command(bytes: &[u8]) -> Result<Asked, Status> {
+fn of_command(bytes: &[u8]) -> Result<FlightRequest, Status> {
     let wrong = || {
         Status::invalid_argument(
             "neither a command of Flight SQL nor an object of JSON; docs/server.md lists both",
@@ -84,21 +86,23 @@ fn of_command(bytes: &[u8]) -> Result<Asked, Status> {
     };
     let any = Any::decode(bytes).map_err(|_| wrong())?;
     Ok(match Command::try_from(any).map_err(|_| wrong())? {
-        Command::CommandStatementQuery(command) => Asked::Statement(command.query),
-        Command::TicketStatementQuery(ticket) => Asked::Handle(ticket.statement_handle),
-        Command::CommandPreparedStatementQuery(command) => Asked::Handle(command.prepared_statement_handle),
-        Command::CommandGetCatalogs(_) => Asked::About(About::Catalogs),
-        Command::CommandGetDbSchemas(command) => Asked::About(About::Schemas(command)),
-        Command::CommandGetTables(command) => Asked::About(About::Tables(command)),
-        Command::CommandGetTableTypes(_) => Asked::About(About::TableTypes),
+        Command::CommandStatementQuery(command) => FlightRequest::Statement(command.query),
+        Command::TicketStatementQuery(ticket) => FlightRequest::Handle(ticket.statement_handle),
+        Command::CommandPreparedStatementQuery(command) => {
+            FlightRequest::Handle(command.prepared_statement_handle)
+        }
+        Command::CommandGetCatalogs(_) => FlightRequest::About(About::Catalogs),
+        Command::CommandGetDbSchemas(command) => FlightRequest::About(About::Schemas(command)),
+        Command::CommandGetTables(command) => FlightRequest::About(About::Tables(command)),
+        Command::CommandGetTableTypes(_) => FlightRequest::About(About::TableTypes),
         Command::CommandGetPrimaryKeys(CommandGetPrimaryKeys { catalog, db_schema, table }) => {
-            Asked::About(About::PrimaryKeys { catalog, schema: db_schema, table })
+            FlightRequest::About(About::PrimaryKeys { catalog, schema: db_schema, table })
         }
         Command::CommandGetExportedKeys(_)
         | Command::CommandGetImportedKeys(_)
-        | Command::CommandGetCrossReference(_) => Asked::About(About::ForeignKeys),
-        Command::CommandGetSqlInfo(command) => Asked::About(About::SqlInfo(command)),
-        Command::CommandGetXdbcTypeInfo(command) => Asked::About(About::Types(command)),
+        | Command::CommandGetCrossReference(_) => FlightRequest::About(About::ForeignKeys),
+        Command::CommandGetSqlInfo(command) => FlightRequest::About(About::SqlInfo(command)),
+        Command::CommandGetXdbcTypeInfo(command) => FlightRequest::About(About::Types(command)),
         Command::CommandStatementSubstraitPlan(_) => {
             return Err(Status::unimplemented("plans in Substrait are not read; send SQL"));
         }

@@ -13,7 +13,7 @@ use tonic::Status;
 use super::ask::About;
 use super::{info, types};
 use crate::core::Core;
-use crate::sessions::Held;
+use crate::sessions::OpenSession;
 use crate::status;
 
 /// The kind of the tables of datasets.
@@ -22,7 +22,7 @@ const TABLE: &str = "TABLE";
 const SYSTEM_TABLE: &str = "SYSTEM TABLE";
 
 /// The table that a command asks for.
-pub(crate) async fn batch(core: &Core, held: &Held, about: About) -> Result<RecordBatch, Status> {
+pub(crate) async fn batch(core: &Core, held: &OpenSession, about: About) -> Result<RecordBatch, Status> {
     let failed =
         |e: arrow_flight::error::FlightError| status::internal("a list of tables cannot be made", &e);
     match about {

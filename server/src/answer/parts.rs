@@ -5,7 +5,7 @@ use std::ops::Range;
 use gstore_store::Snapshot;
 use tonic::Status;
 
-use super::plain::Wanted;
+use super::plain::PlainRequest;
 use super::vectors;
 use crate::handle::{Question, Statement, Vectors};
 
@@ -15,22 +15,24 @@ const PART_BYTES: u64 = 64 << 20;
 const MOST_PARTS: u64 = 16;
 
 /// An answer in parts that can be read in parallel, in the order of their rows.
-pub(crate) struct Parts {
+pub(crate) struct AnswerParts {
     pub(crate) questions: Vec<Question>,
     pub(crate) rows: Option<u64>,
     pub(crate) bytes: Option<u64>,
 }
 
 /// The questions whose answers, one after the other, are what is wanted.
-pub(crate) fn of(snapshot: &Snapshot, wanted: &Wanted) -> Result<Parts, Status> {
+pub(crate) fn of(snapshot: &Snapshot, wanted: &PlainRequest) -> Result<AnswerParts, Status> {
     match wanted {
-        Wanted::Statement(statement) => {
-            Ok(Parts { questions: vec![Question::Statement(statement.clone())], rows: None, bytes: None })
+        PlainRequest::Statement(statement) => Ok(AnswerParts {
+            questions: vec![Question::Statement(statement.clone())],
+            rows: None,
+            bytes: None,
+        }),
+        PlainRequest::Matrix(wanted) => {
+            Ok(AnswerParts { questions: vec![Question::Matrix(wanted.clone())], rows: None, bytes: None })
         }
-        Wanted::Matrix(wanted) => {
-            Ok(Parts { questions: vec![Question::Matrix(wanted.clone())], rows: None, bytes: None })
-        }
-        Wanted::Dataset { name, rows } => {
+        PlainRequest::Dataset { name, rows } => {
             let part = snapshot.dataset(name).map_err(|e| Status::not_found(e.to_string()))?;
             let bytes = part.files.iter().map(|f| f.len).sum();
             let table = quoted(name);
@@ -46,9 +48,9 @@ pub(crate) fn of(snapshot: &Snapshot, wanted: &Wanted) -> Result<Parts, Status> 
             };
             let questions = cut(rows.as_ref(), part.next_row, bytes, question);
             let counted = rows.is_none();
-            Ok(Parts { questions, rows: counted.then_some(part.rows), bytes: counted.then_some(bytes) })
+            Ok(AnswerParts { questions, rows: counted.then_some(part.rows), bytes: counted.then_some(bytes) })
         }
-        Wanted::Vectors { dataset, feature, rows, stored } => {
+        PlainRequest::Vectors { dataset, feature, rows, stored } => {
             let part = vectors::find(snapshot, dataset, feature)?;
             let next = snapshot.dataset(dataset).map_err(|e| Status::not_found(e.to_string()))?.next_row;
             let number = part.number.to_string();
@@ -71,7 +73,7 @@ pub(crate) fn of(snapshot: &Snapshot, wanted: &Wanted) -> Result<Parts, Status> 
             };
             let questions = cut(rows.as_ref(), next, part.bytes(), question);
             let rows = rows.is_none().then(|| snapshot.coverage(part).ok().map(|c| c.rows)).flatten();
-            Ok(Parts { questions, rows, bytes: rows.is_some().then(|| part.bytes()) })
+            Ok(AnswerParts { questions, rows, bytes: rows.is_some().then(|| part.bytes()) })
         }
     }
 }

@@ -53,7 +53,7 @@ enum Type {
 
 /// What is wanted of a store.
 #[derive(Debug)]
-pub(crate) enum Wanted {
+pub(crate) enum PlainRequest {
     /// The table of a dataset.
     Dataset { name: String, rows: Option<Range<u64>> },
     /// Vectors of a feature.
@@ -65,7 +65,7 @@ pub(crate) enum Wanted {
 }
 
 /// As the record of requests has it.
-impl fmt::Display for Wanted {
+impl fmt::Display for PlainRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = match self {
             Self::Dataset { name, rows } => {
@@ -87,15 +87,15 @@ impl fmt::Display for Wanted {
 }
 
 /// Reads a path.
-pub(crate) fn of_path(path: &[String]) -> Result<Wanted, Status> {
+pub(crate) fn of_path(path: &[String]) -> Result<PlainRequest, Status> {
     // Clients give a path in parts, or as one with slashes.
     let parts: Vec<&str> = match path {
         [one] => one.split('/').collect(),
         several => several.iter().map(String::as_str).collect(),
     };
     match parts.as_slice() {
-        ["dataset", name] => Ok(Wanted::Dataset { name: (*name).to_owned(), rows: None }),
-        ["vectors", dataset, feature] => Ok(Wanted::Vectors {
+        ["dataset", name] => Ok(PlainRequest::Dataset { name: (*name).to_owned(), rows: None }),
+        ["vectors", dataset, feature] => Ok(PlainRequest::Vectors {
             dataset: (*dataset).to_owned(),
             feature: (*feature).to_owned(),
             rows: None,
@@ -106,7 +106,7 @@ pub(crate) fn of_path(path: &[String]) -> Result<Wanted, Status> {
 }
 
 /// Reads an object of JSON.
-pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
+pub(crate) fn of_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
     let form: Form = serde_json::from_slice(bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
     match form {
@@ -118,7 +118,7 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
             matrix: None,
             sql: None,
             parameters: None,
-        } => Ok(Wanted::Dataset { name, rows: rows.map(range).transpose()? }),
+        } => Ok(PlainRequest::Dataset { name, rows: rows.map(range).transpose()? }),
         Form {
             dataset: None,
             rows: None,
@@ -135,7 +135,7 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
             };
             let stored = wanted.r#type.unwrap_or(Type::Stored) == Type::Stored;
             let rows = wanted.rows.map(range).transpose()?;
-            Ok(Wanted::Vectors { dataset: wanted.dataset, feature, rows, stored })
+            Ok(PlainRequest::Vectors { dataset: wanted.dataset, feature, rows, stored })
         }
         Form {
             dataset: None,
@@ -145,7 +145,7 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
             matrix: None,
             sql: None,
             parameters: None,
-        } => influence(&options).map(Wanted::Statement),
+        } => influence(&options).map(PlainRequest::Statement),
         Form {
             dataset: None,
             rows: None,
@@ -154,7 +154,7 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
             matrix: Some(options),
             sql: None,
             parameters: None,
-        } => matrix::question(options).map(Wanted::Matrix),
+        } => matrix::question(options).map(PlainRequest::Matrix),
         Form {
             dataset: None,
             rows: None,
@@ -178,7 +178,7 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
                 }
                 Some(_) => return Err(Status::invalid_argument("parameters are a list, in their order")),
             }
-            Ok(Wanted::Statement(with_values(sql, &values, &names)?))
+            Ok(PlainRequest::Statement(with_values(sql, &values, &names)?))
         }
         _ => Err(Status::invalid_argument("ask for one of dataset, vectors, influence, matrix and sql")),
     }

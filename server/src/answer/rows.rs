@@ -25,10 +25,10 @@ use super::thread::{from_thread, on_thread, to_its_end};
 use super::{matrix, vectors};
 use crate::access::Caller;
 use crate::admission::Permit;
-use crate::audit::Record;
+use crate::audit::AuditRecord;
 use crate::core::Core;
 use crate::handle::{Handle, Matrix, Question};
-use crate::sessions::Held;
+use crate::sessions::OpenSession;
 use crate::status;
 
 /// Rows as they come.
@@ -71,7 +71,7 @@ impl Rows {
 }
 
 /// What a question begins with.
-struct Begun {
+struct AnswerStart {
     schema: SchemaRef,
     notes: Option<Arc<RunNotes>>,
 }
@@ -82,7 +82,7 @@ pub(crate) async fn start(
     caller: &Caller,
     handle: Handle,
     ticket: &[u8],
-    record: &Record,
+    record: &AuditRecord,
     window: Option<Window>,
 ) -> Result<Rows, Status> {
     let deadline = tokio::time::Instant::now() + core.limits.time;
@@ -116,7 +116,9 @@ pub(crate) async fn start(
         drop((send, permit, entered));
     });
     match begun.await {
-        Ok(Ok(Begun { schema, notes })) => Ok(Rows { schema, notes, first: None, batches, taken, outcome }),
+        Ok(Ok(AnswerStart { schema, notes })) => {
+            Ok(Rows { schema, notes, first: None, batches, taken, outcome })
+        }
         Ok(Err(status)) => Err(status),
         Err(_) => {
             // The task has ended without beginning.
@@ -148,7 +150,7 @@ async fn produce(
     caller: &Caller,
     (handle, window): (Handle, Option<Window>),
     to: &mpsc::Sender<RecordBatch>,
-    begin: oneshot::Sender<Result<Begun, Status>>,
+    begin: oneshot::Sender<Result<AnswerStart, Status>>,
 ) -> Result<(), Status> {
     let name = handle.snapshot.map(SnapshotName::Number);
     let begun = async {
@@ -160,12 +162,12 @@ async fn produce(
                 let result = to_its_end(permit, planned).await?;
                 let result = result.map_err(|e| status::of_sql(&e, core.root()))?;
                 let notes = Some(result.notes_handle());
-                Ok((Begun { schema: result.schema, notes }, Source::Statement(result.stream), held))
+                Ok((AnswerStart { schema: result.schema, notes }, Source::Statement(result.stream), held))
             }
             Some(Question::Vectors(wanted)) => {
                 let reading = vectors::open(held.snapshot(), &wanted)?;
                 let schema = Arc::clone(reading.schema());
-                Ok((Begun { schema, notes: None }, Source::Vectors(reading), held))
+                Ok((AnswerStart { schema, notes: None }, Source::Vectors(reading), held))
             }
             Some(Question::Matrix(wanted)) => {
                 let rows = open_matrix(core, &held, wanted, Some(permit)).await?;
@@ -173,7 +175,7 @@ async fn produce(
                 let memory =
                     held.hold(caller, "a matrix", bytes).map_err(|e| status::of_sql(&e, core.root()))?;
                 let schema = Arc::clone(rows.schema());
-                Ok((Begun { schema, notes: None }, Source::Matrix(Box::new(rows), memory), held))
+                Ok((AnswerStart { schema, notes: None }, Source::Matrix(Box::new(rows), memory), held))
             }
             None => Err(Status::invalid_argument("the handle asks for nothing")),
         }
@@ -195,7 +197,7 @@ async fn produce(
 
 enum Source {
     Statement(gstore_sql::SqlStream),
-    Vectors(vectors::Reading),
+    Vectors(vectors::OpenFeature),
     Matrix(Box<MatrixRows>, HeldMemory),
 }
 
@@ -236,7 +238,7 @@ impl Source {
 /// Finds out what a matrix is of, on a thread of its own.
 async fn open_matrix(
     core: &Core,
-    held: &Held,
+    held: &OpenSession,
     wanted: Matrix,
     permit: Option<&Arc<Permit>>,
 ) -> Result<MatrixRows, Status> {
@@ -246,7 +248,7 @@ async fn open_matrix(
 }
 
 /// The columns that a question gives, where nothing has to be done to know them.
-pub(crate) fn known(held: &Held, question: &Question, caller: &Caller) -> Option<SchemaRef> {
+pub(crate) fn known(held: &OpenSession, question: &Question, caller: &Caller) -> Option<SchemaRef> {
     match question {
         Question::Statement(statement) => held.known(statement, caller),
         Question::Vectors(_) | Question::Matrix(_) => None,
@@ -256,7 +258,7 @@ pub(crate) fn known(held: &Held, question: &Question, caller: &Caller) -> Option
 /// The columns that a question gives, without answering it.
 pub(crate) async fn columns(
     core: &Core,
-    held: &Held,
+    held: &OpenSession,
     question: &Question,
     caller: &Caller,
 ) -> Result<SchemaRef, Status> {

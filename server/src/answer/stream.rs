@@ -21,7 +21,7 @@ use gstore_sql::RunNotes;
 use tonic::Status;
 
 use super::rows::Rows;
-use crate::audit::Record;
+use crate::audit::AuditRecord;
 use crate::core::Core;
 use crate::wire::{self, Message};
 
@@ -43,7 +43,7 @@ pub(crate) fn schema_bytes(schema: &Schema) -> Result<bytes::Bytes, Status> {
 }
 
 /// Rows as messages. With `notes`, what is to be known besides the rows follows them as JSON.
-pub(crate) fn of_rows(core: &Core, rows: Rows, record: Record, notes: bool) -> Messages {
+pub(crate) fn of_rows(core: &Core, rows: Rows, record: AuditRecord, notes: bool) -> Messages {
     let notes = rows.notes.clone().filter(|_| notes);
     let schema = Arc::clone(&rows.schema);
     let read = Arc::new(AtomicUsize::new(0));
@@ -74,7 +74,7 @@ struct Outgoing {
     encoded: BoxStream<'static, Result<Message, FlightError>>,
     /// Rows that were read and are not in the record yet.
     read: Arc<AtomicUsize>,
-    record: Record,
+    record: AuditRecord,
     most: u64,
     notes: Option<Arc<RunNotes>>,
     over: bool,

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 
 use crate::admission::Permit;
-use crate::running::Raises;
+use crate::running::CancelOnDrop;
 use crate::status;
 
 /// Hands over what a thread of its own sends. It ends with this end of the channel, also while a reader lets it
@@ -37,9 +37,9 @@ pub(super) async fn from_thread(
 pub(super) fn on_thread<T: Send + 'static>(
     permit: Option<&Arc<Permit>>,
     work: impl FnOnce(&Cancel) -> T + Send + 'static,
-) -> (Raises, JoinHandle<T>) {
+) -> (CancelOnDrop, JoinHandle<T>) {
     let (permit, cancel) = (permit.cloned(), Arc::new(Cancel::new()));
-    let raises = Raises(Arc::clone(&cancel));
+    let raises = CancelOnDrop(Arc::clone(&cancel));
     let task = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         work(&cancel)

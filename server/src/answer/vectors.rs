@@ -20,7 +20,7 @@ use crate::handle::Vectors;
 use crate::status;
 
 /// A feature open for reading.
-pub(crate) struct Reading {
+pub(crate) struct OpenFeature {
     reader: FeatureReader,
     rows: Range<u64>,
     schema: SchemaRef,
@@ -52,10 +52,10 @@ pub(crate) fn find<'a>(
 }
 
 /// Opens the feature that is asked for. Reads the footers of its files.
-pub(crate) fn open(snapshot: &Snapshot, wanted: &Vectors) -> Result<Reading, Status> {
+pub(crate) fn open(snapshot: &Snapshot, wanted: &Vectors) -> Result<OpenFeature, Status> {
     let feature = find(snapshot, &wanted.dataset, &wanted.feature)?;
     let reader = snapshot.open_feature_shared(feature).map_err(|e| status::of_read(&e))?;
-    Ok(Reading { reader, rows: wanted.rows(), schema: schema(feature)? })
+    Ok(OpenFeature { reader, rows: wanted.rows(), schema: schema(feature)? })
 }
 
 /// Of the metadata of the schema: how module groups were rotated before their signs were taken.
@@ -92,7 +92,7 @@ pub(crate) fn schema(feature: &FeaturePart) -> Result<SchemaRef, Status> {
     Ok(Arc::new(Schema::new_with_metadata(fields, metadata)))
 }
 
-impl Reading {
+impl OpenFeature {
     /// The columns.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema

@@ -20,9 +20,9 @@ use tonic::Status;
 
 use super::reply;
 use crate::answer::rows::Rows;
-use crate::audit::Record;
+use crate::audit::AuditRecord;
 use crate::core::Core;
-use crate::listen::Busy;
+use crate::listen::BusyGuard;
 use crate::status;
 use crate::wire::parts;
 
@@ -48,15 +48,15 @@ impl Shape {
     }
 }
 
-type Pieces = mpsc::Sender<Result<Bytes, Status>>;
+type BodySender = mpsc::Sender<Result<Bytes, Status>>;
 
 /// The rows as an answer.
 pub(super) fn response(
     core: &Arc<Core>,
     rows: Rows,
-    record: Record,
+    record: AuditRecord,
     shape: Shape,
-    busy: Option<Busy>,
+    busy: Option<BusyGuard>,
 ) -> Response {
     let id = record.id();
     let (send, receive) = mpsc::channel(2);
@@ -80,7 +80,7 @@ enum End {
 }
 
 /// Sends all, and notes how it ended; one that is not read to its end was dropped by the client.
-async fn pump(core: &Core, mut rows: Rows, mut record: Record, shape: Shape, to: Pieces) {
+async fn pump(core: &Core, mut rows: Rows, mut record: AuditRecord, shape: Shape, to: BodySender) {
     let reader = to.clone();
     let ended = tokio::select! {
         ended = send_all(core, &mut rows, &mut record, shape, &to) => ended,
@@ -105,9 +105,9 @@ async fn pump(core: &Core, mut rows: Rows, mut record: Record, shape: Shape, to:
 async fn send_all(
     core: &Core,
     rows: &mut Rows,
-    record: &mut Record,
+    record: &mut AuditRecord,
     shape: Shape,
-    to: &Pieces,
+    to: &BodySender,
 ) -> Result<(), End> {
     let failed = |error: SqlError| End::Failed(status::of_sql(&error, core.root()));
     let buffer = Buffer::default();
@@ -139,7 +139,7 @@ async fn send_all(
 }
 
 /// The columns, before the rows.
-fn columns(rows: &Rows, record: &Record) -> Bytes {
+fn columns(rows: &Rows, record: &AuditRecord) -> Bytes {
     let schema = unique_names(&rows.schema);
     let columns =
         schema.fields().iter().map(|f| json!({"name": f.name(), "type": f.data_type().to_string()}));
@@ -151,7 +151,12 @@ fn line(value: &serde_json::Value) -> Bytes {
 }
 
 /// Sends what was written so far.
-async fn hand_over(core: &Core, buffer: &Buffer, record: &mut Record, to: &Pieces) -> Result<(), End> {
+async fn hand_over(
+    core: &Core,
+    buffer: &Buffer,
+    record: &mut AuditRecord,
+    to: &BodySender,
+) -> Result<(), End> {
     let bytes = buffer.take();
     let most = core.limits.result_bytes;
     if record.bytes(bytes.len()) > most {

@@ -27,7 +27,7 @@ use tonic::transport::Server;
 
 use crate::access::{Access, Caller};
 use crate::core::Core;
-use crate::listen::{self, Busy, Certificates, Peer};
+use crate::listen::{self, BusyGuard, Certificates, Peer};
 
 /// Nothing but what this server sends is loaded or run, and no other page has this one inside.
 const POLICY: &str =
@@ -80,7 +80,7 @@ async fn guarded(mut response: Response) -> Response {
 }
 
 /// Who sent a request, and what keeps its connection from being idle while it is answered.
-fn caller(core: &Core, request: &Request) -> Result<(Caller, Option<Busy>), Status> {
+fn caller(core: &Core, request: &Request) -> Result<(Caller, Option<BusyGuard>), Status> {
     let headers = request.headers();
     same_site(headers)?;
     if matches!(core.access, Access::Open) {

@@ -17,12 +17,12 @@ use tonic::Status;
 use super::encode::{self, Shape};
 use super::reply;
 use crate::access::Caller;
-use crate::answer::plain::{self, Wanted};
+use crate::answer::plain::{self, PlainRequest};
 use crate::answer::rows;
-use crate::audit::Record;
+use crate::audit::AuditRecord;
 use crate::core::Core;
 use crate::handle::{Handle, Question, Statement};
-use crate::listen::Busy;
+use crate::listen::BusyGuard;
 use crate::status;
 
 /// What is asked for.
@@ -90,7 +90,7 @@ impl Form {
             false => json!({"sql": self.sql, "parameters": self.parameters}),
         };
         match plain::of_json(asked.to_string().as_bytes())? {
-            Wanted::Statement(statement) => Ok(statement),
+            PlainRequest::Statement(statement) => Ok(statement),
             _ => Err(Status::invalid_argument("ask for a statement")),
         }
     }
@@ -116,7 +116,7 @@ pub(super) async fn answer(State(core): State<Arc<Core>>, request: Request) -> R
 }
 
 /// Who asks, if it may and does so in the right form.
-fn admitted(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<Busy>), Status> {
+fn admitted(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<BusyGuard>), Status> {
     let admitted = super::caller(core, head)?;
     let content_type = head.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     // A browser sends this type to another site only if that allows it, which this one never does.
@@ -131,7 +131,7 @@ fn admitted(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<Busy>), 
 async fn answered(
     core: &Arc<Core>,
     caller: Caller,
-    busy: Option<Busy>,
+    busy: Option<BusyGuard>,
     body: Body,
 ) -> Result<Response, Status> {
     let most = core.limits.message_bytes;
@@ -141,7 +141,7 @@ async fn answered(
     let bytes = body.map_err(|_| status::silent(patience))?.map_err(too_large)?;
     let form: Form = serde_json::from_slice(&bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
-    let mut record = Record::begin(&core.audit, "statement", &form.sql, &caller);
+    let mut record = AuditRecord::begin(&core.audit, "statement", &form.sql, &caller);
     let begun = begin(core, &caller, &form, &record).await;
     match begun {
         Ok((rows, shape)) => Ok(encode::response(core, rows, record, shape, busy)),
@@ -156,7 +156,7 @@ async fn begin(
     core: &Arc<Core>,
     caller: &Caller,
     form: &Form,
-    record: &Record,
+    record: &AuditRecord,
 ) -> Result<(rows::Rows, Shape), Status> {
     let (shape, statement) = (form.shape()?, form.statement()?);
     let snapshot = match form.snapshot()? {

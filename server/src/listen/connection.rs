@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::line::{Busy, Line};
-use super::lines::Place;
+use super::line::{BusyGuard, ConnectionUse};
+use super::lines::ConnectionSlot;
 
 /// More bytes at once than the frames with which two sides keep a connection alive.
 const TRAFFIC: usize = 128;
@@ -26,12 +26,12 @@ const TRAFFIC: usize = 128;
 pub(crate) struct Peer {
     /// Where it is.
     pub(crate) address: SocketAddr,
-    line: Arc<Line>,
+    line: Arc<ConnectionUse>,
 }
 
 impl Peer {
     /// Marks a request that is being answered.
-    pub(crate) fn busy(&self) -> Busy {
+    pub(crate) fn busy(&self) -> BusyGuard {
         self.line.busy()
     }
 }
@@ -45,19 +45,23 @@ enum Bytes {
 pub(crate) struct Connection {
     bytes: Bytes,
     peer: Peer,
-    _place: Place,
+    _place: ConnectionSlot,
 }
 
 impl Connection {
-    pub(super) fn plain(socket: TcpStream, address: SocketAddr, place: Place) -> Self {
+    pub(super) fn plain(socket: TcpStream, address: SocketAddr, place: ConnectionSlot) -> Self {
         Self::new(Bytes::Plain(socket), address, place)
     }
 
-    pub(super) fn encrypted(stream: TlsStream<TcpStream>, address: SocketAddr, place: Place) -> Self {
+    pub(super) fn encrypted(
+        stream: TlsStream<TcpStream>,
+        address: SocketAddr,
+        place: ConnectionSlot,
+    ) -> Self {
         Self::new(Bytes::Encrypted(Box::new(stream)), address, place)
     }
 
-    fn new(bytes: Bytes, address: SocketAddr, place: Place) -> Self {
+    fn new(bytes: Bytes, address: SocketAddr, place: ConnectionSlot) -> Self {
         let peer = Peer { address, line: Arc::clone(&place.line) };
         Self { bytes, peer, _place: place }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures::task::AtomicWaker;
 
 /// The use of a connection.
-pub(super) struct Line {
+pub(super) struct ConnectionUse {
     began: Instant,
     /// The last use, in milliseconds since then.
     used: AtomicU64,
@@ -18,7 +18,7 @@ pub(super) struct Line {
     reader: AtomicWaker,
 }
 
-impl Line {
+impl ConnectionUse {
     pub(super) fn new() -> Self {
         Self {
             began: Instant::now(),
@@ -57,24 +57,24 @@ impl Line {
         self.cut.load(Ordering::Acquire)
     }
 
-    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+    pub(super) fn busy(self: &Arc<Self>) -> BusyGuard {
         self.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
+        BusyGuard(Arc::clone(self))
     }
 }
 
 /// A request that is being answered; dropping it ends it.
 #[derive(Debug)]
-pub(crate) struct Busy(Arc<Line>);
+pub(crate) struct BusyGuard(Arc<ConnectionUse>);
 
-impl Drop for Busy {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.0.touch();
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl std::fmt::Debug for Line {
+impl std::fmt::Debug for ConnectionUse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Line").field("busy", &self.busy).field("cut", &self.cut).finish_non_exhaustive()
     }

@@ -5,29 +5,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::line::Line;
+use super::line::ConnectionUse;
 use crate::options::ConnectionLimits;
 
 /// What an unused connection is given at least before it makes room for another one.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// All connections.
-pub(super) struct Lines {
+pub(super) struct ConnectionTable {
     most: usize,
     idle: Duration,
-    open: Mutex<(u64, HashMap<u64, Arc<Line>>)>,
+    open: Mutex<(u64, HashMap<u64, Arc<ConnectionUse>>)>,
     /// How many there are, for the metrics.
     count: Arc<AtomicUsize>,
 }
 
 /// A connection's place among them; dropping it gives it back.
-pub(super) struct Place {
-    lines: Arc<Lines>,
+pub(super) struct ConnectionSlot {
+    lines: Arc<ConnectionTable>,
     number: u64,
-    pub(super) line: Arc<Line>,
+    pub(super) line: Arc<ConnectionUse>,
 }
 
-impl Lines {
+impl ConnectionTable {
     pub(super) fn new(limits: &ConnectionLimits, count: &Arc<AtomicUsize>) -> Self {
         let count = Arc::clone(count);
         Self { most: limits.most.max(1), idle: limits.idle, open: Mutex::default(), count }
@@ -39,7 +39,7 @@ impl Lines {
 
     /// A place, if there is one: where all are taken, the connection that was unused for the longest time
     /// ends for it.
-    pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Option<Place> {
+    pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Option<ConnectionSlot> {
         let mut open = self.lock();
         if open.1.len() >= self.most {
             let unused = open.1.iter().filter_map(|(number, line)| Some((*number, line.unused(now)?)));
@@ -48,10 +48,10 @@ impl Lines {
             open.1.remove(&number)?.cut();
         }
         open.0 += 1;
-        let (number, line) = (open.0, Arc::new(Line::new()));
+        let (number, line) = (open.0, Arc::new(ConnectionUse::new()));
         open.1.insert(number, Arc::clone(&line));
         self.count.fetch_add(1, Ordering::Relaxed);
-        Some(Place { lines: Arc::clone(self), number, line })
+        Some(ConnectionSlot { lines: Arc::clone(self), number, line })
     }
 
     /// Ends the connections that were unused for longer than is allowed.
@@ -62,12 +62,12 @@ impl Lines {
     }
 
     // Whole at every instant, so one that a panic poisoned is still good.
-    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, HashMap<u64, Arc<Line>>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, HashMap<u64, Arc<ConnectionUse>>)> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.lines.lock().1.remove(&self.number);
         self.lines.count.fetch_sub(1, Ordering::Relaxed);
@@ -82,7 +82,7 @@ mod tests {
     fn what_is_not_in_use_makes_room() {
         let limits =
             ConnectionLimits { most: 2, idle: Duration::from_secs(60), ..ConnectionLimits::default() };
-        let lines = Arc::new(Lines::new(&limits, &Arc::default()));
+        let lines = Arc::new(ConnectionTable::new(&limits, &Arc::default()));
         let now = Instant::now();
         let later = |seconds| now + Duration::from_secs(seconds);
         let (used, unused) = (lines.enter(now).unwrap(), lines.enter(now).unwrap());

@@ -27,8 +27,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::options::ConnectionLimits;
 pub(crate) use connection::{Connection, Peer};
-pub(crate) use line::Busy;
-use lines::Lines;
+pub(crate) use line::BusyGuard;
+use lines::ConnectionTable;
 pub(crate) use tls::Certificates;
 
 /// How long a client has for the handshake of TLS, the wait for its turn included.
@@ -48,7 +48,7 @@ const FAREWELLS: usize = 64;
 /// What is known about those who come in.
 struct Door {
     certificates: Option<Certificates>,
-    lines: Arc<Lines>,
+    lines: Arc<ConnectionTable>,
     handshakes: Semaphore,
     farewells: Arc<Semaphore>,
 }
@@ -63,7 +63,7 @@ pub(crate) fn incoming(
     room_for_files();
     let door = Arc::new(Door {
         certificates,
-        lines: Arc::new(Lines::new(limits, count)),
+        lines: Arc::new(ConnectionTable::new(limits, count)),
         handshakes: Semaphore::new(HANDSHAKES),
         farewells: Arc::new(Semaphore::new(FAREWELLS)),
     });

@@ -53,14 +53,14 @@ pub(crate) enum IfChanged {
 /// An upload.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    pub(crate) what: What,
+    pub(crate) what: UploadKind,
     /// What the client calls it.
     pub(crate) key: Option<String>,
 }
 
 /// What is uploaded.
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum UploadKind {
     Samples(SampleForm),
     Vectors { spec: VectorSpec, losses: bool },
 }
@@ -75,8 +75,8 @@ impl Upload {
             gstore_store::check_key(key).map_err(|e| Status::invalid_argument(e.to_string()))?;
         }
         let what = match (form.put.samples, form.put.vectors, form.put.losses) {
-            (Some(samples), None, None) => What::Samples(samples),
-            (None, Some(spec), None) => What::Vectors { spec, losses: false },
+            (Some(samples), None, None) => UploadKind::Samples(samples),
+            (None, Some(spec), None) => UploadKind::Vectors { spec, losses: false },
             (None, None, Some(spec)) => losses(spec)?,
             _ => return Err(Status::invalid_argument("put one of samples, vectors and losses")),
         };
@@ -86,19 +86,19 @@ impl Upload {
     /// The dataset that it is for.
     pub(crate) fn dataset(&self) -> &str {
         match &self.what {
-            What::Samples(form) => &form.dataset,
-            What::Vectors { spec, .. } => &spec.dataset,
+            UploadKind::Samples(form) => &form.dataset,
+            UploadKind::Vectors { spec, .. } => &spec.dataset,
         }
     }
 }
 
 /// Losses are vectors of one value.
-fn losses(spec: VectorSpec) -> Result<What, Status> {
+fn losses(spec: VectorSpec) -> Result<UploadKind, Status> {
     if spec.kind.is_some() || spec.dtype.is_some() || spec.unit.is_some() {
         return Err(Status::invalid_argument("losses have no `kind`, `dtype` and `unit` of their own"));
     }
     let kind = Some(gstore_core::Kind::Loss.name().to_owned());
-    Ok(What::Vectors { spec: VectorSpec { kind, ..spec }, losses: true })
+    Ok(UploadKind::Vectors { spec: VectorSpec { kind, ..spec }, losses: true })
 }
 
 /// `name=text` of each entry.

@@ -5,7 +5,7 @@ use futures::FutureExt;
 use tonic::Status;
 
 use super::decode::Batches;
-use super::form::{Upload, What};
+use super::form::{Upload, UploadKind};
 use super::samples;
 use super::vectors::Columns;
 use crate::options::Limits;
@@ -33,8 +33,8 @@ pub(crate) fn rows(bytes: &[u8]) -> Result<u64, Status> {
         }
         match upload.what {
             _ if batch.num_rows() == 0 => {}
-            What::Vectors { losses, .. } => drop(Columns::of(&batch, losses)?),
-            What::Samples(_) => samples::keep(&mut kept, std::io::sink, &batch)?,
+            UploadKind::Vectors { losses, .. } => drop(Columns::of(&batch, losses)?),
+            UploadKind::Samples(_) => samples::keep(&mut kept, std::io::sink, &batch)?,
         }
     }
     Ok(rows)

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::decode::Batches;
-use crate::audit::Record;
+use crate::audit::AuditRecord;
 use crate::core::Core;
 
 /// What the thread hears.
@@ -61,7 +61,7 @@ pub(super) async fn feed(
     core: &Core,
     messages: BoxStream<'static, Result<FlightData, Status>>,
     to: &mpsc::Sender<Event>,
-    record: &mut Record,
+    record: &mut AuditRecord,
 ) -> Result<(), Status> {
     let bytes = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&bytes);

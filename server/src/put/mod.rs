@@ -30,14 +30,14 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::access::{Caller, Scope};
-use crate::audit::Record;
+use crate::audit::AuditRecord;
 use crate::core::Core;
-use crate::running::Raises;
+use crate::running::CancelOnDrop;
 use crate::status;
 
 pub(crate) use decode::Batches;
 pub(crate) use error::full_disk;
-pub(crate) use form::{Upload, What};
+pub(crate) use form::{Upload, UploadKind};
 use incoming::Incoming;
 
 /// Refuses what only writers may do.
@@ -58,7 +58,7 @@ pub(crate) async fn take(
     messages: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<PutResult, Status> {
     let shown = String::from_utf8_lossy(command);
-    let mut record = Record::begin(&core.audit, "put", &shown, caller);
+    let mut record = AuditRecord::begin(&core.audit, "put", &shown, caller);
     let done = run(core, caller, command, messages, &mut record).await;
     record.ended(done.as_ref().map(|_| ()));
     let told = serde_json::to_vec(&done?).map_err(|e| status::internal("the result cannot be sent", &e))?;
@@ -70,7 +70,7 @@ async fn run(
     caller: &Caller,
     command: &[u8],
     messages: BoxStream<'static, Result<FlightData, Status>>,
-    record: &mut Record,
+    record: &mut AuditRecord,
 ) -> Result<Map<String, Value>, Status> {
     may_write(caller)?;
     let upload = Upload::read(command)?;
@@ -81,7 +81,7 @@ async fn run(
     let permit = entered.turn(&core.admission).await?;
     record.started();
     let cancel = Arc::new(Cancel::new());
-    let _raises = Raises(Arc::clone(&cancel));
+    let _raises = CancelOnDrop(Arc::clone(&cancel));
     let (send, events) = mpsc::channel(2);
     let deadline = Instant::now() + core.limits.time;
     let (shared, who) = (Arc::clone(core), caller.clone());
@@ -89,8 +89,10 @@ async fn run(
         let _permit = permit;
         let incoming = Incoming::new(events, cancel);
         Remedy::plainly(|| match &upload.what {
-            What::Samples(form) => samples::add(&shared, form, upload.key.as_deref(), &who.name, incoming),
-            What::Vectors { spec, losses } => {
+            UploadKind::Samples(form) => {
+                samples::add(&shared, form, upload.key.as_deref(), &who.name, incoming)
+            }
+            UploadKind::Vectors { spec, losses } => {
                 vectors::put(&shared, spec, *losses, upload.key.as_deref(), &who, incoming)
             }
         })

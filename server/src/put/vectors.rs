@@ -54,13 +54,13 @@ pub(super) fn put(
 /// A batch as plain values.
 pub(super) struct Columns {
     shape: VectorShape,
-    samples: Named,
+    samples: SampleRefs,
     values: Vec<f32>,
     flags: Option<Vec<u8>>,
 }
 
 /// Which samples the vectors are of.
-enum Named {
+enum SampleRefs {
     Rows(Vec<u64>),
     /// Texts.
     Ids(ArrayRef),
@@ -82,7 +82,7 @@ impl Columns {
                 }
                 "row" if column.data_type().is_integer() => {
                     let rows = converted(column, &DataType::UInt64)?;
-                    samples = Some(Named::Rows(rows.as_primitive::<UInt64Type>().values().to_vec()));
+                    samples = Some(SampleRefs::Rows(rows.as_primitive::<UInt64Type>().values().to_vec()));
                 }
                 "id" if is_text(column.data_type()) => {
                     let length =
@@ -92,7 +92,7 @@ impl Columns {
                             "the ids of a batch have at most 64 MiB; send fewer rows in one",
                         ));
                     }
-                    samples = Some(Named::Ids(converted(column, &DataType::Utf8)?));
+                    samples = Some(SampleRefs::Ids(converted(column, &DataType::Utf8)?));
                 }
                 "flags" if *column.data_type() == DataType::UInt8 => {
                     flags = Some(column.as_primitive::<UInt8Type>().values().to_vec());
@@ -116,8 +116,8 @@ impl Columns {
 
     fn push_to(&self, put: &mut VectorPut) -> Result<(), PutError> {
         match &self.samples {
-            Named::Rows(rows) => put.push(Samples::Rows(rows), &self.values, self.flags.as_deref()),
-            Named::Ids(ids) => {
+            SampleRefs::Rows(rows) => put.push(Samples::Rows(rows), &self.values, self.flags.as_deref()),
+            SampleRefs::Ids(ids) => {
                 let ids: Vec<&str> = ids.as_string::<i32>().iter().flatten().collect();
                 put.push(Samples::Ids(&ids), &self.values, self.flags.as_deref())
             }

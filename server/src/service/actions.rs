@@ -13,9 +13,9 @@ use prost::Message;
 use serde_json::json;
 use tonic::Status;
 
-use super::{Asking, tags};
+use super::{AuthorizedRequest, tags};
 use crate::answer::stream::{schema_bytes, told};
-use crate::audit::Record;
+use crate::audit::AuditRecord;
 use crate::handle::{Handle, Question, Statement};
 use crate::status;
 
@@ -46,7 +46,10 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
 ];
 
 /// Runs an action.
-pub(super) async fn run(asking: &Asking, action: Action) -> Result<Vec<arrow_flight::Result>, Status> {
+pub(super) async fn run(
+    asking: &AuthorizedRequest,
+    action: Action,
+) -> Result<Vec<arrow_flight::Result>, Status> {
     let one = |body: Vec<u8>| Ok(vec![arrow_flight::Result { body: body.into() }]);
     match action.r#type.as_str() {
         "CreatePreparedStatement" => {
@@ -103,7 +106,7 @@ pub(super) async fn run(asking: &Asking, action: Action) -> Result<Vec<arrow_fli
 }
 
 /// The snapshots, newest first, as JSON.
-async fn history(asking: &Asking) -> Result<Vec<u8>, Status> {
+async fn history(asking: &AuthorizedRequest) -> Result<Vec<u8>, Status> {
     let held = asking.session(None).await?;
     // Reads the root of each.
     let history = async move { held.snapshot().history().map_err(|e| status::of_open(&e)) };
@@ -121,8 +124,11 @@ fn unpacked<M: ProstMessageExt>(body: &[u8]) -> Result<M, Status> {
 }
 
 /// A handle for a statement, with what it takes and gives.
-async fn prepare(asking: &Asking, sql: String) -> Result<ActionCreatePreparedStatementResult, Status> {
-    let mut record = Record::begin(&asking.core.audit, "prepare", &sql, &asking.caller);
+async fn prepare(
+    asking: &AuthorizedRequest,
+    sql: String,
+) -> Result<ActionCreatePreparedStatementResult, Status> {
+    let mut record = AuditRecord::begin(&asking.core.audit, "prepare", &sql, &asking.caller);
     let described = described(asking, &sql).await;
     record.ended(described.as_ref().map(|_| ()));
     let described = described?;
@@ -143,7 +149,7 @@ async fn prepare(asking: &Asking, sql: String) -> Result<ActionCreatePreparedSta
     })
 }
 
-async fn described(asking: &Asking, sql: &str) -> Result<Description, Status> {
+async fn described(asking: &AuthorizedRequest, sql: &str) -> Result<Description, Status> {
     let (core, caller) = (Arc::clone(&asking.core), asking.caller.clone());
     let held = asking.session(None).await?;
     let whole = Statement { sql: sql.to_owned(), values: Vec::new() };
@@ -158,7 +164,7 @@ async fn described(asking: &Asking, sql: &str) -> Result<Description, Status> {
 }
 
 /// Stops what runs for the tickets of an answer.
-fn cancel(asking: &Asking, info: &FlightInfo) -> bool {
+fn cancel(asking: &AuthorizedRequest, info: &FlightInfo) -> bool {
     let tickets = info.endpoint.iter().filter_map(|endpoint| endpoint.ticket.as_ref());
     let stopped = tickets.filter(|ticket| asking.core.running.cancel(&asking.caller.id, &ticket.ticket));
     stopped.count() > 0

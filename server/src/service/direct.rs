@@ -23,7 +23,7 @@ use tonic::server::NamedService;
 use tonic::{Code, Request, Status};
 
 use super::Service;
-use super::patient::Patient;
+use super::patient::TimedBody;
 use crate::answer::stream::Messages;
 use crate::wire::PREFIX;
 
@@ -68,7 +68,7 @@ impl Tower<http::Request<Body>> for Direct {
                 return Ok(status.into_http());
             }
             let patience = service.patience();
-            let request = request.map(|body| Body::new(Patient::new(body, patience)));
+            let request = request.map(|body| Body::new(TimedBody::new(body, patience)));
             match request.uri().path() == DO_GET {
                 true => Ok(answer(&service, request, most).await),
                 false => generated.call(request).await.map(|response| {
@@ -94,7 +94,7 @@ async fn answer(service: &Service, request: http::Request<Body>, most: usize) ->
     };
     match messages.await {
         Ok(messages) => {
-            let body = Answer { messages, frames: VecDeque::new(), over: false };
+            let body = AnswerBody { messages, frames: VecDeque::new(), over: false };
             let mut response = http::Response::new(Body::new(body));
             let kind = http::HeaderValue::from_static("application/grpc");
             response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
@@ -134,13 +134,13 @@ async fn ticket(body: Body, most: usize) -> Result<Ticket, Status> {
 }
 
 /// The body of an answer: frames of messages, and the outcome after them.
-struct Answer {
+struct AnswerBody {
     messages: Messages,
     frames: VecDeque<Bytes>,
     over: bool,
 }
 
-impl Answer {
+impl AnswerBody {
     fn outcome(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.over = true;
         let mut trailers = http::HeaderMap::new();
@@ -149,7 +149,7 @@ impl Answer {
     }
 }
 
-impl http_body::Body for Answer {
+impl http_body::Body for AnswerBody {
     type Data = Bytes;
     type Error = Status;
 

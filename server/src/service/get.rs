@@ -9,20 +9,20 @@ use gstore_store::SnapshotName;
 use prost::Message;
 use tonic::Status;
 
-use super::Asking;
-use crate::answer::ask::{self, Asked};
-use crate::answer::parts::{self, Parts};
-use crate::answer::plain::Wanted;
+use super::AuthorizedRequest;
+use crate::answer::ask::{self, FlightRequest};
+use crate::answer::parts::{self, AnswerParts};
+use crate::answer::plain::PlainRequest;
 use crate::answer::{catalog, rows, stream};
-use crate::audit::Record;
+use crate::audit::AuditRecord;
 use crate::handle::{Handle, Question, Statement};
-use crate::sessions::Held;
+use crate::sessions::OpenSession;
 use crate::status;
 
-impl Asking {
+impl AuthorizedRequest {
     /// The session that answers: on the snapshot of a handle, else on the one of the headers, else on the
     /// newest.
-    pub(super) async fn session(&self, handle: Option<u64>) -> Result<Arc<Held>, Status> {
+    pub(super) async fn session(&self, handle: Option<u64>) -> Result<Arc<OpenSession>, Status> {
         let name = handle.map(SnapshotName::Number).or_else(|| self.snapshot.clone());
         self.core.session(name, &self.caller).await
     }
@@ -47,9 +47,12 @@ impl Asking {
 }
 
 /// Describes an answer: its columns, and the tickets for its rows.
-pub(super) async fn flight_info(asking: &Asking, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
+pub(super) async fn flight_info(
+    asking: &AuthorizedRequest,
+    descriptor: FlightDescriptor,
+) -> Result<FlightInfo, Status> {
     let (schema, info) = match ask::of_descriptor(&descriptor)? {
-        Asked::About(about) => {
+        FlightRequest::About(about) => {
             let core = Arc::clone(&asking.core);
             let held = asking.session(None).await?;
             let batch = asking.apart(async move { catalog::batch(&core, &held, about).await }).await?;
@@ -62,7 +65,7 @@ pub(super) async fn flight_info(asking: &Asking, descriptor: FlightDescriptor) -
             let what = shown(&asked);
             let described = describe(asking, asked).await;
             if let Err(status) = &described {
-                Record::begin(&asking.core.audit, "plan", &what, &asking.caller).ended(Err(status));
+                AuditRecord::begin(&asking.core.audit, "plan", &what, &asking.caller).ended(Err(status));
             }
             let described = described?;
             (Arc::clone(&described.schema), described.info(asking))
@@ -73,9 +76,12 @@ pub(super) async fn flight_info(asking: &Asking, descriptor: FlightDescriptor) -
 }
 
 /// The columns of an answer.
-pub(super) async fn schema(asking: &Asking, descriptor: &FlightDescriptor) -> Result<SchemaRef, Status> {
+pub(super) async fn schema(
+    asking: &AuthorizedRequest,
+    descriptor: &FlightDescriptor,
+) -> Result<SchemaRef, Status> {
     let schema = match ask::of_descriptor(descriptor)? {
-        Asked::About(about) => {
+        FlightRequest::About(about) => {
             let core = Arc::clone(&asking.core);
             let held = asking.session(None).await?;
             asking.apart(async move { catalog::batch(&core, &held, about).await }).await?.schema()
@@ -86,25 +92,25 @@ pub(super) async fn schema(asking: &Asking, descriptor: &FlightDescriptor) -> Re
 }
 
 /// What is asked for, as the record of requests has it.
-fn shown(asked: &Asked) -> String {
+fn shown(asked: &FlightRequest) -> String {
     match asked {
-        Asked::Statement(sql) => sql.clone(),
-        Asked::Plain(wanted) => wanted.to_string(),
-        Asked::Handle(_) => "a handle".to_owned(),
-        Asked::About(about) => about.what(),
+        FlightRequest::Statement(sql) => sql.clone(),
+        FlightRequest::Plain(wanted) => wanted.to_string(),
+        FlightRequest::Handle(_) => "a handle".to_owned(),
+        FlightRequest::About(about) => about.what(),
     }
 }
 
 /// An answer before its rows.
 pub(super) struct Described {
     snapshot: u64,
-    parts: Parts,
+    parts: AnswerParts,
     pub(super) schema: SchemaRef,
 }
 
 impl Described {
     /// Tickets for the parts, each on the same snapshot.
-    pub(super) fn info(&self, asking: &Asking) -> FlightInfo {
+    pub(super) fn info(&self, asking: &AuthorizedRequest) -> FlightInfo {
         let endpoints = self.parts.questions.iter().map(|question| {
             let handle = Handle::new(Some(self.snapshot), question.clone());
             let statement_handle = asking.core.signer.sign(&handle).into();
@@ -121,25 +127,25 @@ impl Described {
 }
 
 /// Plans what is asked for, so that what is wrong with it is said at once.
-pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described, Status> {
+pub(super) async fn describe(asking: &AuthorizedRequest, asked: FlightRequest) -> Result<Described, Status> {
     let core = Arc::clone(&asking.core);
-    let one = |question| Parts { questions: vec![question], rows: None, bytes: None };
+    let one = |question| AnswerParts { questions: vec![question], rows: None, bytes: None };
     let (held, parts) = match asked {
-        Asked::Statement(sql) => {
+        FlightRequest::Statement(sql) => {
             (asking.session(None).await?, one(Question::Statement(Statement { sql, values: Vec::new() })))
         }
-        Asked::Handle(bytes) => {
+        FlightRequest::Handle(bytes) => {
             let handle = core.signer.open(&bytes)?;
             let question =
                 handle.question.ok_or_else(|| Status::invalid_argument("the handle asks for nothing"))?;
             (asking.session(handle.snapshot).await?, one(question))
         }
-        Asked::Plain(wanted) => {
+        FlightRequest::Plain(wanted) => {
             let held = asking.session(None).await?;
             let parts = parts(asking, &held, wanted).await?;
             (held, parts)
         }
-        Asked::About(_) => return Err(Status::internal("a list of tables is not a statement")),
+        FlightRequest::About(_) => return Err(Status::internal("a list of tables is not a statement")),
     };
     let Some(first) = parts.questions.first().cloned() else {
         return Err(Status::internal("an answer without parts"));
@@ -154,8 +160,12 @@ pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described,
 }
 
 /// The parts of a plain answer; files are read for those of a dataset and of vectors.
-async fn parts(asking: &Asking, held: &Arc<Held>, wanted: Wanted) -> Result<Parts, Status> {
-    if matches!(wanted, Wanted::Statement(_) | Wanted::Matrix(_)) {
+async fn parts(
+    asking: &AuthorizedRequest,
+    held: &Arc<OpenSession>,
+    wanted: PlainRequest,
+) -> Result<AnswerParts, Status> {
+    if matches!(wanted, PlainRequest::Statement(_) | PlainRequest::Matrix(_)) {
         return parts::of(held.snapshot(), &wanted);
     }
     let held = Arc::clone(held);
@@ -163,10 +173,10 @@ async fn parts(asking: &Asking, held: &Arc<Held>, wanted: Wanted) -> Result<Part
 }
 
 /// The rows of a ticket.
-pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messages, Status> {
+pub(super) async fn rows(asking: &AuthorizedRequest, ticket: &[u8]) -> Result<stream::Messages, Status> {
     let core = &asking.core;
     let handle = match ask::of_ticket(ticket)? {
-        Asked::About(about) => {
+        FlightRequest::About(about) => {
             let what = about.what();
             let listed = async {
                 let (shared, held) = (Arc::clone(core), asking.session(None).await?);
@@ -174,11 +184,11 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
             };
             return Ok(stream::of_batch(asking.recorded("list", &what, listed).await?));
         }
-        Asked::Handle(bytes) => core.signer.open(&bytes)?,
-        Asked::Statement(sql) => {
+        FlightRequest::Handle(bytes) => core.signer.open(&bytes)?,
+        FlightRequest::Statement(sql) => {
             Handle::new(None, Question::Statement(Statement { sql, values: Vec::new() }))
         }
-        Asked::Plain(wanted) => {
+        FlightRequest::Plain(wanted) => {
             let held = asking.session(None).await?;
             let mut questions = parts(asking, &held, wanted).await?.questions;
             let several = || {
@@ -204,7 +214,7 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
         Some(Question::Matrix(matrix)) => ("matrix", matrix.spec.clone()),
         None => ("nothing", String::new()),
     };
-    let mut record = Record::begin(&core.audit, kind, &what, &asking.caller);
+    let mut record = AuditRecord::begin(&core.audit, kind, &what, &asking.caller);
     match rows::start(core, &asking.caller, handle, ticket, &record, None).await {
         Ok(rows) => Ok(stream::of_rows(core, rows, record, asking.notes)),
         Err(status) => {

@@ -28,32 +28,32 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::access::Caller;
 use crate::answer::stream::{Messages, schema_bytes};
-use crate::audit::Record;
+use crate::audit::AuditRecord;
 use crate::core::Core;
-use crate::listen::{Busy, Peer};
+use crate::listen::{BusyGuard, Peer};
 
 /// The header that names the snapshot to read: a number or a tag.
 pub(crate) const SNAPSHOT: &str = "gstore-snapshot";
 /// The header that asks for what is to be known besides the rows.
 pub(crate) const NOTES: &str = "gstore-notes";
 
-type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type MessageStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service over a store.
 #[derive(Clone)]
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
 /// A request that may be answered.
-pub(crate) struct Asking {
+pub(crate) struct AuthorizedRequest {
     pub(crate) core: Arc<Core>,
     pub(crate) caller: Caller,
     pub(crate) snapshot: Option<SnapshotName>,
     pub(crate) notes: bool,
     /// Keeps the connection from being idle.
-    busy: Option<Busy>,
+    busy: Option<BusyGuard>,
 }
 
-impl Asking {
+impl AuthorizedRequest {
     /// The same request of this snapshot.
     fn at(&self, snapshot: u64) -> Self {
         let (core, caller) = (Arc::clone(&self.core), self.caller.clone());
@@ -67,7 +67,7 @@ impl Asking {
         what: &str,
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
-        let mut record = Record::begin(&self.core.audit, kind, what, &self.caller);
+        let mut record = AuditRecord::begin(&self.core.audit, kind, what, &self.caller);
         let done = work.await;
         record.ended(done.as_ref().map(|_| ()));
         done
@@ -91,13 +91,13 @@ impl Service {
     }
 
     /// Who asks, and of which snapshot.
-    fn asking<T>(&self, request: &Request<T>) -> Result<Asking, Status> {
+    fn asking<T>(&self, request: &Request<T>) -> Result<AuthorizedRequest, Status> {
         let busy = request.extensions().get::<Peer>().map(Peer::busy);
         let caller = request.extensions().get::<Caller>().cloned();
         let caller = caller.ok_or_else(|| Status::internal("a request of which nothing is settled"))?;
         let snapshot = snapshot(request.metadata())?;
         let notes = request.metadata().contains_key(NOTES);
-        Ok(Asking { core: Arc::clone(&self.0), caller, snapshot, notes, busy })
+        Ok(AuthorizedRequest { core: Arc::clone(&self.0), caller, snapshot, notes, busy })
     }
 }
 
@@ -122,14 +122,14 @@ pub(crate) fn snapshot(headers: &MetadataMap) -> Result<Option<SnapshotName>, St
     text.parse().map(Some).map_err(|_| wrong())
 }
 
-fn once<T: Send + 'static>(item: T) -> Many<T> {
+fn once<T: Send + 'static>(item: T) -> MessageStream<T> {
     Box::pin(futures::stream::once(futures::future::ready(Ok(item))))
 }
 
 /// What a call returns in the end.
 type Reply<T> = Result<Response<T>, Status>;
 /// A call under way.
-type Call<T> = BoxFuture<'static, Reply<T>>;
+type CallFuture<T> = BoxFuture<'static, Reply<T>>;
 
 /// Makes the calls of [`FlightService`] out of those of [`Service`].
 ///
@@ -139,19 +139,19 @@ macro_rules! calls {
     ($($name:ident: $asked:ty => $given:ty,)*) => {
         mod begin {
             use super::*;
-            $(pub(super) fn $name(service: Service, request: Request<$asked>) -> Call<$given> {
+            $(pub(super) fn $name(service: Service, request: Request<$asked>) -> CallFuture<$given> {
                 Box::pin(service.$name(request))
             })*
         }
 
         impl FlightService for Service {
-            type HandshakeStream = Many<HandshakeResponse>;
-            type ListFlightsStream = Many<FlightInfo>;
-            type DoGetStream = Many<FlightData>;
-            type DoPutStream = Many<PutResult>;
-            type DoExchangeStream = Many<FlightData>;
-            type DoActionStream = Many<arrow_flight::Result>;
-            type ListActionsStream = Many<ActionType>;
+            type HandshakeStream = MessageStream<HandshakeResponse>;
+            type ListFlightsStream = MessageStream<FlightInfo>;
+            type DoGetStream = MessageStream<FlightData>;
+            type DoPutStream = MessageStream<PutResult>;
+            type DoExchangeStream = MessageStream<FlightData>;
+            type DoActionStream = MessageStream<arrow_flight::Result>;
+            type ListActionsStream = MessageStream<ActionType>;
 
             $(fn $name<'s, 'a>(&'s self, request: Request<$asked>) -> BoxFuture<'a, Reply<$given>>
             where
@@ -165,16 +165,16 @@ macro_rules! calls {
 }
 
 calls! {
-    handshake: Streaming<HandshakeRequest> => Many<HandshakeResponse>,
-    list_flights: Criteria => Many<FlightInfo>,
+    handshake: Streaming<HandshakeRequest> => MessageStream<HandshakeResponse>,
+    list_flights: Criteria => MessageStream<FlightInfo>,
     get_flight_info: FlightDescriptor => FlightInfo,
     poll_flight_info: FlightDescriptor => PollInfo,
     get_schema: FlightDescriptor => SchemaResult,
-    do_get: Ticket => Many<FlightData>,
-    do_put: Streaming<FlightData> => Many<PutResult>,
-    do_exchange: Streaming<FlightData> => Many<FlightData>,
-    do_action: Action => Many<arrow_flight::Result>,
-    list_actions: Empty => Many<ActionType>,
+    do_get: Ticket => MessageStream<FlightData>,
+    do_put: Streaming<FlightData> => MessageStream<PutResult>,
+    do_exchange: Streaming<FlightData> => MessageStream<FlightData>,
+    do_action: Action => MessageStream<arrow_flight::Result>,
+    list_actions: Empty => MessageStream<ActionType>,
 }
 
 impl Service {
@@ -182,7 +182,7 @@ impl Service {
     async fn handshake(
         self,
         request: Request<Streaming<HandshakeRequest>>,
-    ) -> Reply<Many<HandshakeResponse>> {
+    ) -> Reply<MessageStream<HandshakeResponse>> {
         self.asking(&request)?;
         let bearer = self.0.access.bearer(request.metadata())?.unwrap_or_default();
         let payload = bearer.clone().into_bytes().into();
@@ -194,7 +194,7 @@ impl Service {
         Ok(response)
     }
 
-    async fn list_flights(self, request: Request<Criteria>) -> Reply<Many<FlightInfo>> {
+    async fn list_flights(self, request: Request<Criteria>) -> Reply<MessageStream<FlightInfo>> {
         let asking = self.asking(&request)?;
         let criteria = &request.get_ref().expression;
         let what = format!("flights {}", String::from_utf8_lossy(criteria));
@@ -218,31 +218,31 @@ impl Service {
         Ok(Response::new(SchemaResult { schema: schema_bytes(&schema)? }))
     }
 
-    async fn do_get(self, request: Request<Ticket>) -> Reply<Many<FlightData>> {
+    async fn do_get(self, request: Request<Ticket>) -> Reply<MessageStream<FlightData>> {
         let messages = self.rows(request).await?;
         Ok(Response::new(Box::pin(messages.map_ok(FlightData::from))))
     }
 
-    async fn do_put(self, request: Request<Streaming<FlightData>>) -> Reply<Many<PutResult>> {
+    async fn do_put(self, request: Request<Streaming<FlightData>>) -> Reply<MessageStream<PutResult>> {
         let asking = self.asking(&request)?;
         let messages = request.into_inner().boxed();
         Ok(Response::new(once(put::put(&asking, messages).await?)))
     }
 
-    async fn do_exchange(self, request: Request<Streaming<FlightData>>) -> Reply<Many<FlightData>> {
+    async fn do_exchange(self, request: Request<Streaming<FlightData>>) -> Reply<MessageStream<FlightData>> {
         self.asking(&request)?;
         Err(Status::unimplemented(
             "there is nothing to exchange; GetFlightInfo and DoGet read, DoPut binds parameters and uploads",
         ))
     }
 
-    async fn do_action(self, request: Request<Action>) -> Reply<Many<arrow_flight::Result>> {
+    async fn do_action(self, request: Request<Action>) -> Reply<MessageStream<arrow_flight::Result>> {
         let asking = self.asking(&request)?;
         let results = actions::run(&asking, request.into_inner()).await?;
         Ok(Response::new(Box::pin(futures::stream::iter(results.into_iter().map(Ok)))))
     }
 
-    async fn list_actions(self, request: Request<Empty>) -> Reply<Many<ActionType>> {
+    async fn list_actions(self, request: Request<Empty>) -> Reply<MessageStream<ActionType>> {
         self.asking(&request)?;
         let actions = actions::ACTIONS.iter().map(|(name, about)| {
             Ok(ActionType { r#type: (*name).to_owned(), description: (*about).to_owned() })

@@ -13,20 +13,20 @@ use tonic::body::Body;
 use crate::status;
 
 /// The body of a request, which is given up where nothing of it comes for a while.
-pub(super) struct Patient {
+pub(super) struct TimedBody {
     body: Body,
     patience: Duration,
     /// Runs while the next part is waited for.
     wait: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
+impl TimedBody {
     pub(super) fn new(body: Body, patience: Duration) -> Self {
         Self { body, patience, wait: None }
     }
 }
 
-impl http_body::Body for Patient {
+impl http_body::Body for TimedBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -78,14 +78,14 @@ mod tests {
         }
     }
 
-    async fn next(body: &mut Patient) -> Option<Result<Frame<Bytes>, Status>> {
+    async fn next(body: &mut TimedBody) -> Option<Result<Frame<Bytes>, Status>> {
         std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut *body), cx)).await
     }
 
     #[tokio::test]
     async fn a_request_that_does_not_go_on_is_given_up() {
         let body = Body::new(Stopped(Some(Bytes::from_static(&[0, 0]))));
-        let mut patient = Patient::new(body, Duration::from_millis(10));
+        let mut patient = TimedBody::new(body, Duration::from_millis(10));
         assert!(next(&mut patient).await.is_some_and(|frame| frame.is_ok()));
         let status = next(&mut patient).await.and_then(Result::err).unwrap();
         assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");

@@ -10,9 +10,9 @@ use gstore_sql::Parameters;
 use prost::Message;
 use tonic::Status;
 
-use super::Asking;
+use super::AuthorizedRequest;
 use super::get;
-use crate::answer::ask::Asked;
+use crate::answer::ask::FlightRequest;
 use crate::handle::{Handle, Question, Statement};
 use crate::put::Batches;
 use crate::status;
@@ -23,7 +23,7 @@ const MAX_VALUES: usize = 16 << 20;
 
 /// Takes a stream in.
 pub(super) async fn put(
-    asking: &Asking,
+    asking: &AuthorizedRequest,
     mut messages: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<PutResult, Status> {
     let wrong = || {
@@ -77,7 +77,7 @@ pub(super) async fn put(
 
 /// The handle with the values of the only row that is sent.
 async fn bind(
-    asking: &Asking,
+    asking: &AuthorizedRequest,
     handle: Handle,
     messages: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<Vec<u8>, Status> {
@@ -137,8 +137,8 @@ async fn only_row(
 }
 
 /// Why a statement that is to change something is refused, with the command to use.
-async fn changes(asking: &Asking, sql: String) -> Status {
-    match get::describe(asking, Asked::Statement(sql)).await {
+async fn changes(asking: &AuthorizedRequest, sql: String) -> Status {
+    match get::describe(asking, FlightRequest::Statement(sql)).await {
         Err(status) => status,
         Ok(_) => Status::invalid_argument("this statement changes nothing; send it as a query"),
     }

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use super::Asking;
-use crate::audit::Record;
+use super::AuthorizedRequest;
+use crate::audit::AuditRecord;
 use crate::put::{full_disk, may_write};
 use crate::status;
 
@@ -32,7 +32,7 @@ pub(super) fn shown(tag: &TagInfo) -> Value {
 }
 
 /// Names a snapshot.
-pub(super) async fn create(asking: &Asking, body: &[u8]) -> Result<Vec<u8>, Status> {
+pub(super) async fn create(asking: &AuthorizedRequest, body: &[u8]) -> Result<Vec<u8>, Status> {
     let wanted: Create = read(body)?;
     let name: TagName = wanted.name.parse().map_err(|e| invalid(&e))?;
     let at: Option<SnapshotName> = match wanted.snapshot {
@@ -56,7 +56,7 @@ pub(super) async fn create(asking: &Asking, body: &[u8]) -> Result<Vec<u8>, Stat
 }
 
 /// Removes a name.
-pub(super) async fn delete(asking: &Asking, body: &[u8]) -> Result<Vec<u8>, Status> {
+pub(super) async fn delete(asking: &AuthorizedRequest, body: &[u8]) -> Result<Vec<u8>, Status> {
     let wanted: Delete = read(body)?;
     let what = format!("delete_tag {}", wanted.name.escape_debug());
     change(asking, &what, move |store, command| {
@@ -70,11 +70,11 @@ pub(super) async fn delete(asking: &Asking, body: &[u8]) -> Result<Vec<u8>, Stat
 
 /// Changes the store, for a token that may write all of it: a tag keeps every dataset.
 async fn change(
-    asking: &Asking,
+    asking: &AuthorizedRequest,
     what: &str,
     change: impl FnOnce(&Store, String) -> Result<Value, Status> + Send + 'static,
 ) -> Result<Vec<u8>, Status> {
-    let mut record = Record::begin(&asking.core.audit, "tag", what, &asking.caller);
+    let mut record = AuditRecord::begin(&asking.core.audit, "tag", what, &asking.caller);
     let allowed = may_write(&asking.caller).and_then(|()| match &asking.caller.datasets {
         None => Ok(()),
         Some(_) => {
