@@ -1,11 +1,12 @@
 //! The ladder over a store's features: influence functions of two small models against exact retraining.
 //!
 //! `cargo run --release -p gstore-evaluate --example ladder -- FILE.csv [HIDDEN] [SEED]` reads what
-//! [`ClassificationData::read`] does: a column `label`, all others features, which are brought to one scale. Every
-//! fifth row is a query, the others are the pool. It prints the linear datamodeling score over 50 random halves of the pool, the leave-one-out
-//! correlation over 100 rows, both with their 95 % intervals over queries, for influence functions and for those of
-//! gradients that were projected to ever fewer dimensions; and how well self-influence finds a tenth of the labels
-//! that were changed. See docs/evaluate.md.
+//! [`ClassificationData::read`] does: a column `label`, all others features, which are brought to one scale.
+//! Every fifth row is a query, the others are the pool. It prints the linear datamodeling score over 50
+//! random halves of the pool, the leave-one-out correlation over 100 rows, both with their 95 % intervals
+//! over queries, for influence functions and for those of gradients that were projected to ever fewer
+//! dimensions; and how well self-influence finds a tenth of the labels that were changed. See
+//! docs/evaluate.md.
 
 use std::error::Error;
 use std::path::Path;
