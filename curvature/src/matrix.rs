@@ -24,7 +24,11 @@ pub fn product(a: &[f64], b: &[f64], (rows, inner, cols): (usize, usize, usize))
 ///
 /// # Panics
 /// Where the sizes do not fit.
-pub fn product_of_transposed(a: &[f64], b: &[f64], (rows, inner, cols): (usize, usize, usize)) -> Vec<f64> {
+pub(crate) fn product_of_transposed(
+    a: &[f64],
+    b: &[f64],
+    (rows, inner, cols): (usize, usize, usize),
+) -> Vec<f64> {
     let mut out = vec![0.0; rows * cols];
     matmul(
         MatMut::from_row_major_slice_mut(&mut out, rows, cols),
