@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use memchr::memchr;
 
 /// The longest line that is read unless asked otherwise.
-pub const LINE_LIMIT: usize = 64 << 20;
+pub(crate) const LINE_LIMIT: usize = 64 << 20;
 
 /// Bytes read from the file at a time.
 const READ_SIZE: usize = 256 << 10;
