@@ -9,12 +9,12 @@ pub(super) struct Square {
 
 impl Square {
     /// All zeros.
-    pub fn zeros(size: usize) -> Square {
+    pub(super) fn zeros(size: usize) -> Square {
         Square { size, values: vec![0.0; size * size] }
     }
 
     /// Adds `weight` times the outer product of a vector with itself.
-    pub fn add_outer(&mut self, weight: f64, vector: &[f64]) {
+    pub(super) fn add_outer(&mut self, weight: f64, vector: &[f64]) {
         for (row, x) in vector.iter().enumerate() {
             let scaled = weight * x;
             let line = &mut self.values[row * self.size..row * self.size + row + 1];
@@ -23,14 +23,14 @@ impl Square {
     }
 
     /// The same with `value` more on the diagonal.
-    pub fn plus_diagonal(&self, value: f64) -> Square {
+    pub(super) fn plus_diagonal(&self, value: f64) -> Square {
         let mut sum = self.clone();
         (0..self.size).for_each(|at| sum.values[at * self.size + at] += value);
         sum
     }
 
     /// The matrix between vectors of fewer dimensions: `rows` times this times `rows` transposed.
-    pub fn projected(&self, rows: &[Vec<f64>]) -> Square {
+    pub(super) fn projected(&self, rows: &[Vec<f64>]) -> Square {
         let mut found = Square::zeros(rows.len());
         for (i, row) in rows.iter().enumerate() {
             let image = self.times(row);
@@ -51,7 +51,7 @@ impl Square {
     }
 
     /// The lower factor `L` of `L L^T`; none if the matrix is not positive definite.
-    pub fn cholesky(mut self) -> Option<Cholesky> {
+    pub(super) fn cholesky(mut self) -> Option<Cholesky> {
         let n = self.size;
         for row in 0..n {
             for column in 0..=row {
@@ -74,7 +74,7 @@ pub(super) struct Cholesky(Square);
 
 impl Cholesky {
     /// The `x` of `A x = b`.
-    pub fn solve(&self, b: &[f64]) -> Vec<f64> {
+    pub(super) fn solve(&self, b: &[f64]) -> Vec<f64> {
         let (n, values) = (self.0.size, &self.0.values);
         let mut x = b.to_vec();
         for row in 0..n {

@@ -130,11 +130,11 @@ pub struct File {
 
 impl Report {
     /// The kind of a report of tasks.
-    pub const TASKS: &'static str = "tasks";
+    pub(crate) const TASKS: &'static str = "tasks";
     /// The group of all rows.
     pub const ALL: &'static str = "all";
     /// The mean of the groups' means.
-    pub const OF_GROUPS: &'static str = "mean of tasks";
+    pub(crate) const OF_GROUPS: &'static str = "mean of tasks";
     /// Groups that no task can be called.
     pub const NAMES: [&'static str; 2] = [Self::ALL, Self::OF_GROUPS];
 
