@@ -167,7 +167,7 @@ pub fn out_of_fold(
 
 /// A line from predictions to scores.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct LinearCalibration {
+pub(crate) struct LinearCalibration {
     /// Not negative: a prediction that runs against the scores says nothing.
     pub slope: f64,
     /// The score at a prediction of 0.
@@ -192,7 +192,7 @@ impl LinearCalibration {
 }
 
 /// Predictions in units of the scores and the mean, each by the rows of other folds.
-pub fn calibrated(predictions: &Matrix, scores: &Matrix, folds: &[usize]) -> (Matrix, Matrix) {
+pub(crate) fn calibrated(predictions: &Matrix, scores: &Matrix, folds: &[usize]) -> (Matrix, Matrix) {
     let count = folds.iter().max().map_or(0, |most| most + 1);
     let mut found = Matrix::zeros(scores.rows(), scores.cols());
     let mut constant = found.clone();

@@ -26,7 +26,7 @@ mod prefilter;
 mod random;
 mod standard;
 
-pub use cross::{LinearCalibration, OutOfFold, calibrated, out_of_fold};
+pub use cross::{OutOfFold, out_of_fold};
 pub use data::Labelled;
 pub use error::LearnError;
 pub use features::{FeatureSet, GRADIENT_PASSES, OpenFeatures, Passes};

@@ -45,7 +45,7 @@ impl Matrix {
     }
 
     /// A row to change.
-    pub fn row_mut(&mut self, row: usize) -> &mut [f64] {
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f64] {
         &mut self.values[row * self.cols..(row + 1) * self.cols]
     }
 

@@ -15,7 +15,7 @@ pub fn levels(scores: &[f64]) -> Vec<u8> {
 }
 
 /// Levels of predictions that have none: the best get the highest, as many as there are in truth.
-pub fn levels_of_ranks(predictions: &[f64], truth: &[u8]) -> Vec<u8> {
+pub(super) fn levels_of_ranks(predictions: &[f64], truth: &[u8]) -> Vec<u8> {
     let count = |level: u8| truth.iter().filter(|t| **t == level).count();
     let (high, middle) = (count(2), count(1));
     let mut found = vec![0; predictions.len()];
@@ -37,7 +37,7 @@ pub struct Confusion {
 }
 
 /// Compares levels.
-pub fn confusion(truth: &[u8], predicted: &[u8]) -> Confusion {
+pub(super) fn confusion(truth: &[u8], predicted: &[u8]) -> Confusion {
     let mut counts = [[0u64; 3]; 3];
     for (truth, predicted) in truth.iter().zip(predicted) {
         counts[usize::from(*truth).min(2)][usize::from(*predicted).min(2)] += 1;

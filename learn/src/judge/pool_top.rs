@@ -54,7 +54,7 @@ impl PoolTop {
     }
 
     /// The most labelled rows that may be below a cut; none where no cut is known to keep this recall.
-    pub fn most_misses(self, recall: f64) -> Option<usize> {
+    pub(super) fn most_misses(self, recall: f64) -> Option<usize> {
         first(self.labelled, |misses| !self.keeps(recall, misses)).checked_sub(1)
     }
 

@@ -14,12 +14,12 @@ pub use linear::Linear;
 pub use logistic::{Logistic, logistic};
 pub use network::Network;
 pub use ridge::ridge;
-pub use trees::{Boosted, TreeOptions};
+pub use trees::TreeOptions;
 
 use linear::sigmoid;
 use logistic::{GRADIENT, unfinished};
 use network::{LEVELS, NetworkTarget, network, softmax};
-use trees::boost;
+use trees::{Boosted, boost};
 
 use crate::error::LearnError;
 use crate::judge::{levels, ranks, top};
@@ -77,7 +77,7 @@ impl Learner {
     }
 
     /// The fewest rows in so many folds of which each leaves enough others to learn from, and why.
-    pub fn least_rows_in(&self, folds: usize) -> (usize, String) {
+    pub(crate) fn least_rows_in(&self, folds: usize) -> (usize, String) {
         let (least, why) = self.least_rows();
         // Folds differ in size by one at most.
         ((least * folds).div_ceil(folds.saturating_sub(1).max(1)), why)
@@ -154,11 +154,6 @@ impl FittedLearner {
             "the logistic regression ended with a gradient of {gradient:.1e}, above {GRADIENT:.0e}: a smaller weight of the \
              log losses is fitted more exactly"
         ))
-    }
-
-    /// Columns that were the same in every row.
-    pub fn constant_columns(&self) -> &[usize] {
-        &self.standard.constant
     }
 
     /// Predictions, a row for each row and a column for each target: higher is better.

@@ -23,10 +23,10 @@ const CLIP: f32 = 1.0;
 const ASIDE: usize = 10;
 
 /// Levels of a classifier.
-pub const LEVELS: usize = 3;
+pub(super) const LEVELS: usize = 3;
 
 /// What a network learns of each row.
-pub enum NetworkTarget<'a> {
+pub(super) enum NetworkTarget<'a> {
     /// The level of each target, by row, with the weight of each level of each target.
     Levels(&'a [Vec<u8>], &'a [[f32; LEVELS]]),
     /// The standardised value of each target.
@@ -118,7 +118,7 @@ impl Network {
 ///
 /// # Errors
 /// Being told to stop, and fewer than two rows.
-pub fn network(
+pub(super) fn network(
     x: &Matrix,
     aim: &NetworkTarget<'_>,
     seed: u64,
@@ -210,7 +210,7 @@ impl NetworkTarget<'_> {
 }
 
 /// Shares that sum to one.
-pub fn softmax(values: &[f32]) -> Vec<f32> {
+pub(super) fn softmax(values: &[f32]) -> Vec<f32> {
     let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f32> = values.iter().map(|value| (value - most).exp()).collect();
     let total: f32 = powers.iter().sum();

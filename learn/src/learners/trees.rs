@@ -32,7 +32,7 @@ impl Default for TreeOptions {
 
 /// Trees whose sum predicts a target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Boosted {
+pub(super) struct Boosted {
     /// The mean of the target.
     start: f64,
     trees: Vec<Vec<Node>>,
@@ -69,7 +69,12 @@ impl Boosted {
 ///
 /// # Errors
 /// Being told to stop.
-pub fn boost(x: &Matrix, y: &[f64], options: &TreeOptions, cancel: &Cancel) -> Result<Boosted, LearnError> {
+pub(super) fn boost(
+    x: &Matrix,
+    y: &[f64],
+    options: &TreeOptions,
+    cancel: &Cancel,
+) -> Result<Boosted, LearnError> {
     let binned = Binned::of(x);
     let start = y.iter().sum::<f64>() / y.len().max(1) as f64;
     let mut residual: Vec<f64> = y.iter().map(|y| y - start).collect();
