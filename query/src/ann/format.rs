@@ -180,12 +180,12 @@ impl Shape {
     }
 
     /// Where the levels of nodes begin.
-    pub fn levels_at(self) -> u64 {
+    pub(super) fn levels_at(self) -> u64 {
         Self::BYTES as u64
     }
 
     /// Where the nodes begin.
-    pub fn nodes_at(self) -> u64 {
+    pub(super) fn nodes_at(self) -> u64 {
         self.levels_at() + 2 * self.nodes
     }
 
@@ -195,12 +195,12 @@ impl Shape {
     }
 
     /// Bytes of a list at level 0.
-    pub fn base_list(self) -> u64 {
+    pub(super) fn base_list(self) -> u64 {
         4 + 4 * self.base_edges
     }
 
     /// Bytes of a node without its further levels.
-    pub fn base_node(self) -> u64 {
+    pub(super) fn base_node(self) -> u64 {
         NODE_HEAD + self.base_list()
     }
 

@@ -45,7 +45,11 @@ pub fn estimate(pairs: &[Pair], score: Score, combine: impl Fn(&[f64]) -> (f64, 
 }
 
 /// The score without each model; none for a model that no pair uses, and where it is not defined without it.
-pub fn without_model(pairs: &[Pair], score: Score, combine: impl Fn(&[f64]) -> f64) -> Vec<Option<f64>> {
+pub(crate) fn without_model(
+    pairs: &[Pair],
+    score: Score,
+    combine: impl Fn(&[f64]) -> f64,
+) -> Vec<Option<f64>> {
     let of_pairs: Vec<Vec<Option<f64>>> = pairs.iter().map(|pair| pair.without_each(score)).collect();
     let models = of_pairs.first().map_or(0, Vec::len);
     let without = |k: usize| {

@@ -3,10 +3,10 @@
 use crate::term::term;
 
 /// Models below which there is no score: two of them always correlate by 1 or -1.
-pub const MIN_MODELS: usize = 3;
+pub(super) const MIN_MODELS: usize = 3;
 
 /// Models below which an answer says that ranks are mostly noise.
-pub const FEW_MODELS: usize = 30;
+pub(crate) const FEW_MODELS: usize = 30;
 
 term! {
     /// What the score is.

@@ -4,7 +4,7 @@
 ///
 /// `degrees`: models less groups, K - 1 for one group. Source: the exact variance of the sample correlation
 /// of independent normal values, 1 / (K - 1).
-pub fn noise_of_correlations(degrees: usize) -> Option<f64> {
+pub(crate) fn noise_of_correlations(degrees: usize) -> Option<f64> {
     (degrees >= 2).then(|| 1.0 / (degrees as f64).sqrt())
 }
 
@@ -12,7 +12,7 @@ pub fn noise_of_correlations(degrees: usize) -> Option<f64> {
 ///
 /// The expectation of the largest of n normal values is close to the quantile of 1 - exp(-gamma) / n, with
 /// Euler's gamma.
-pub fn largest_of(n: u64, degrees: usize) -> Option<f64> {
+pub(crate) fn largest_of(n: u64, degrees: usize) -> Option<f64> {
     const EXP_MINUS_GAMMA: f64 = 0.561_459_483_566_885_1;
     let noise = noise_of_correlations(degrees)?;
     if n < 2 {

@@ -11,7 +11,7 @@ impl Kernel {
     ///
     /// # Panics
     /// When they differ in length.
-    pub fn half_dot(self, a: &[f16], b: &[f16]) -> f32 {
+    pub(crate) fn half_dot(self, a: &[f16], b: &[f16]) -> f32 {
         assert_eq!(a.len(), b.len(), "vectors of one length");
         match self.0 {
             Isa::Portable => portable(a, b),

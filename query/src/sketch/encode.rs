@@ -19,7 +19,7 @@ const UP: f64 = 1.0 + 1e-6;
 
 /// All codes of one vector.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct RowCodes {
+pub(crate) struct RowCodes {
     /// One bit a coordinate.
     pub sign: Vec<u8>,
     /// Four bits a coordinate.
@@ -38,7 +38,7 @@ pub struct RowCodes {
 
 /// Makes the codes of vectors, one at a time.
 #[derive(Debug)]
-pub struct Encoder<'a> {
+pub(crate) struct Encoder<'a> {
     rotation: &'a Rotation,
     planes: Planes,
     rotated: Vec<f32>,

@@ -10,7 +10,7 @@ pub(crate) const QUERY_NORMS: std::ops::RangeInclusive<f64> = 8.7e-19..=1.1e18;
 
 /// Queries of one feature in the rotation of its sketch.
 #[derive(Debug, Clone)]
-pub struct SketchQueries {
+pub(crate) struct SketchQueries {
     /// Rounded at random to int8.
     coarse: CodeQueries,
     /// Two for each: the nearest int8 values, and what remains in 254ths of a step.
@@ -20,7 +20,7 @@ pub struct SketchQueries {
 
 /// What bounds of one query are made with.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Query {
+pub(crate) struct Query {
     /// Its length, rounded up.
     pub norm: f64,
     /// A step of the coarse values.

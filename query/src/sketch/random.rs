@@ -45,7 +45,7 @@ pub(crate) fn split_mix(state: &mut u64) -> u64 {
 }
 
 /// An unpredictable seed: the standard library keys its hash maps from the operating system's entropy.
-pub fn draw_seed() -> u64 {
+pub(super) fn draw_seed() -> u64 {
     let part = || RandomState::new().build_hasher().finish();
     mix(part()) ^ part().rotate_left(32)
 }

@@ -80,7 +80,7 @@ impl Rotation {
     }
 
     /// The same in double precision, whose rounding is below 1e-13 of the length.
-    pub fn rotate_f64(&self, vector: &mut [f64]) {
+    pub(super) fn rotate_f64(&self, vector: &mut [f64]) {
         self.apply(vector, 1.0 / (self.core as f64).sqrt(), |x| -x);
     }
 

@@ -9,7 +9,7 @@ use crate::kernel::CodeKind;
 /// What a vector's estimate of one plane is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct Factor {
+pub(crate) struct Factor {
     /// The f of `f <q', c>`.
     pub factor: f32,
     /// Standard deviation of the estimate over rotations for a query of length 1 that is not rounded.
@@ -19,7 +19,7 @@ pub struct Factor {
 /// What the certificate of a vector's int8 codes is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct Residual {
+pub(crate) struct Residual {
     /// What one step of the codes stands for.
     pub scale: f32,
     /// At least `|x' - scale c|`, where x' is the exact rotation.
@@ -29,7 +29,7 @@ pub struct Residual {
 /// The record of a vector: what a sketch has in addition to its codes.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct RowRecord {
+pub(crate) struct RowRecord {
     /// What a cosine divides by: the length before the values were rounded for storage.
     pub length: f32,
     /// At least the length of the stored vector.
@@ -44,7 +44,7 @@ pub struct RowRecord {
 
 /// How a vector's score is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     /// By its codes.
     Coded = 0,
     /// Every product with it is zero; or its flags keep it from being scored.
@@ -68,7 +68,7 @@ impl RowRecord {
 /// What estimates and bounds of a vector's int8 codes are made with.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct ByteFactors {
+pub(crate) struct ByteFactors {
     /// For the certificate.
     pub residual: Residual,
     /// For an estimate without bias.

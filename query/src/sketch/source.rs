@@ -123,7 +123,7 @@ impl Sketch {
     }
 
     /// Which of the rotations a block's codes are in; `None` if the block is not in the sketch.
-    pub fn rotation_of(&self, block: BlockRef) -> Option<usize> {
+    pub(crate) fn rotation_of(&self, block: BlockRef) -> Option<usize> {
         Some(self.place(block)?.1.rotation)
     }
 
@@ -138,7 +138,7 @@ impl Sketch {
     }
 
     /// The same where only those of some vectors, which ascend, are wanted; the others may be any.
-    pub fn read_some<'a>(
+    pub(crate) fn read_some<'a>(
         &'a self,
         block: BlockRef,
         section: Section,
@@ -182,7 +182,7 @@ impl Sketch {
     }
 
     /// Adds what [`Sketch::read_some`] takes from disk.
-    pub fn want_some<'a>(
+    pub(crate) fn want_some<'a>(
         &'a self,
         block: BlockRef,
         section: Section,

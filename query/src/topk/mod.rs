@@ -9,7 +9,7 @@ mod shared;
 pub(crate) use shared::{PendingCandidates, Shared, WAITING};
 
 /// The tie breakers of a candidate, the most significant first; of each the lower wins.
-pub type TieBreakers = (u32, u64, u32);
+pub(crate) type TieBreakers = (u32, u64, u32);
 
 /// Score and place: the lower key ranks first. The last part of the place is outside the 128
 /// bits that hold the rest.
@@ -38,7 +38,7 @@ impl Entry {
 }
 
 /// Memory that a collector needs for each candidate it holds.
-pub const CANDIDATE_BYTES: usize = size_of::<Entry>();
+pub(crate) const CANDIDATE_BYTES: usize = size_of::<Entry>();
 
 /// Candidates beyond k that a collector holds before it drops the worst, where a quarter of k is less.
 const ROOM: usize = 1024;
@@ -49,13 +49,13 @@ pub(crate) fn most_held(k: usize, room: usize) -> usize {
 }
 
 /// Candidates that a collector of `k` holds at most, unless it was given another room.
-pub fn held(k: usize) -> usize {
+pub(crate) fn held(k: usize) -> usize {
     most_held(k, ROOM)
 }
 
 /// Collects the k candidates with the highest (or lowest) scores.
 #[derive(Debug, Clone)]
-pub struct TopK {
+pub(crate) struct TopK {
     k: usize,
     /// Candidates held beyond k before the worst are dropped, where a quarter of k is less.
     room: usize,
@@ -69,7 +69,7 @@ pub struct TopK {
 
 /// A selected candidate.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SelectedCandidate {
+pub(crate) struct SelectedCandidate {
     /// `-0.0` is returned as `0.0`.
     pub score: f32,
     /// Its tie breakers.
@@ -80,26 +80,26 @@ pub struct SelectedCandidate {
 
 impl TopK {
     /// Keeps the `k` highest scores.
-    pub fn highest(k: usize) -> Self {
+    pub(crate) fn highest(k: usize) -> Self {
         // Ordered score bits ascend with the score; all flipped, the highest score has the smallest key.
         let threshold = (u128::MAX, u32::MAX);
         Self { k, room: ROOM, flip: u32::MAX, entries: Vec::new(), threshold, floor: None }
     }
 
     /// Keeps the `k` lowest scores.
-    pub fn lowest(k: usize) -> Self {
+    pub(crate) fn lowest(k: usize) -> Self {
         Self { flip: 0, ..Self::highest(k) }
     }
 
     /// The same that holds at most `room` candidates beyond k, or a quarter of k: for many collectors of
     /// a small k side by side.
-    pub fn with_room(self, room: usize) -> Self {
+    pub(crate) fn with_room(self, room: usize) -> Self {
         Self { room: room.max(1), ..self }
     }
 
     /// The same that has memory for all that it will hold of a stream of `candidates` from the start: it then
     /// comes from one place, whichever threads push.
-    pub fn with_memory(mut self, candidates: usize) -> Self {
+    pub(crate) fn with_memory(mut self, candidates: usize) -> Self {
         if self.k > 0 {
             self.entries.reserve_exact(most_held(self.k, self.room).min(candidates));
         }
@@ -107,14 +107,14 @@ impl TopK {
     }
 
     /// The same that keeps only what comes after a candidate in the order: the next page of a ranking.
-    pub fn after(self, score: f32, place: TieBreakers) -> Self {
+    pub(crate) fn after(self, score: f32, place: TieBreakers) -> Self {
         let floor = Some(Entry::new(ordered(score) ^ self.flip, place, 0).key());
         Self { floor, ..self }
     }
 
     /// Offers a candidate. A score that is not finite is never kept. Places must be unique.
     #[inline]
-    pub fn push(&mut self, score: f32, place: TieBreakers, payload: u32) {
+    pub(crate) fn push(&mut self, score: f32, place: TieBreakers, payload: u32) {
         let score_key = ordered(score) ^ self.flip;
         // Most candidates fail here, before a key is built.
         if score_key > (self.threshold.0 >> 96) as u32 || !score.is_finite() {
@@ -148,7 +148,7 @@ impl TopK {
     }
 
     /// The score of the k-th candidate in order, once there are k.
-    pub fn kth(&mut self) -> Option<f32> {
+    pub(crate) fn kth(&mut self) -> Option<f32> {
         self.shrink();
         if self.k == 0 || self.entries.len() < self.k {
             return None;
@@ -158,7 +158,7 @@ impl TopK {
     }
 
     /// Takes over what another collector of the same k and direction has kept.
-    pub fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         debug_assert!(self.k == other.k && self.flip == other.flip);
         if self.entries.is_empty() {
             self.entries = other.entries;
@@ -181,7 +181,7 @@ impl TopK {
     }
 
     /// The kept candidates in order.
-    pub fn into_sorted(mut self) -> Vec<SelectedCandidate> {
+    pub(crate) fn into_sorted(mut self) -> Vec<SelectedCandidate> {
         // What is in order already is seen to be.
         self.sort();
         let flip = self.flip;

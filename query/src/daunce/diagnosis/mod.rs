@@ -86,7 +86,7 @@ impl Rows {
 
 /// Losses that are being looked at, block by block in the order of the rows.
 #[derive(Debug)]
-pub struct Diagnosing {
+pub(crate) struct Diagnosing {
     ask: DiagnosisAsk,
     models: Vec<ModelNotes>,
     rows: u64,

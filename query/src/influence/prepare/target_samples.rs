@@ -74,7 +74,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Records that cannot be read, where rows that occur in the target are left out.
-    pub fn candidate_rows(&self, cancel: &Cancel) -> Result<u64, QueryError> {
+    pub(crate) fn candidate_rows(&self, cancel: &Cancel) -> Result<u64, QueryError> {
         Ok(self.candidates(cancel)?.iter().map(|rows| rows.len()).sum())
     }
 

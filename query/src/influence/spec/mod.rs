@@ -306,7 +306,7 @@ impl InfluenceSpec {
     }
 
     /// Whether the terms let the samples of a subtask be compared as one vector.
-    pub fn collapses(&self) -> bool {
+    pub(crate) fn collapses(&self) -> bool {
         // A correlation is divided by the length of each sample's losses.
         let is_linear = self.covariance.as_ref().is_none_or(|c| c.how.score == Score::Cov);
         self.fold != Fold::None || is_linear && matches!(self.within, Within::Mean | Within::Sum)

@@ -33,7 +33,7 @@ use super::{Isa, Kernel};
 pub const CODE_STEP: usize = 64;
 
 /// Most coordinates of a vector: the largest sum, of bytes, is then 2^17 x 128 x 127 < 2^31.
-pub const MAX_CODE_DIM: usize = 1 << 17;
+pub(crate) const MAX_CODE_DIM: usize = 1 << 17;
 
 /// How a code stands for a coordinate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,13 @@ impl Kernel {
     ///
     /// # Panics
     /// As [`Kernel::code_dots`], and when a vector lies beyond `codes`.
-    pub fn code_dots_at(self, codes: Codes<'_>, chosen: &[u32], queries: &CodeQueries, out: &mut [i32]) {
+    pub(crate) fn code_dots_at(
+        self,
+        codes: Codes<'_>,
+        chosen: &[u32],
+        queries: &CodeQueries,
+        out: &mut [i32],
+    ) {
         let row_bytes = codes.kind.row_bytes(queries.dim());
         assert!(codes.bytes.len().is_multiple_of(row_bytes));
         self.rows(Rows { codes, row_bytes, chosen: Some(chosen) }, queries, out);
