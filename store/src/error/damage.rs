@@ -48,7 +48,7 @@ impl Damage {
     }
 
     /// The same damage, with what it takes away.
-    pub fn affecting(mut self, affected: impl Into<String>) -> Self {
+    pub(crate) fn affecting(mut self, affected: impl Into<String>) -> Self {
         self.affected = Some(affected.into());
         self
     }

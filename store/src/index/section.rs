@@ -48,11 +48,6 @@ impl<'a> Section<'a> {
         self.info.len == 0
     }
 
-    /// Bytes of a chunk; the last one may be shorter.
-    pub fn chunk_len(&self) -> u64 {
-        self.info.chunk
-    }
-
     /// Some bytes of the section. Those of chunks that were all touched before come from the map. Otherwise
     /// the chunks are read into `scratch` in ordinary reads, so that a failing disk is an error and not a
     /// signal, or were read ahead, and are compared with their digests.

@@ -50,7 +50,7 @@ impl Pending {
     }
 
     /// Position of the last vector, where it has one.
-    pub fn last_pos(&self) -> Option<u32> {
+    pub(crate) fn last_pos(&self) -> Option<u32> {
         self.pos.last().copied()
     }
 
@@ -60,7 +60,7 @@ impl Pending {
     }
 
     /// Adds a vector of a verified block, bit for bit; false if it is of another type or length.
-    pub fn push_stored(&mut self, vector: &Vector<'_>) -> bool {
+    pub(crate) fn push_stored(&mut self, vector: &Vector<'_>) -> bool {
         if vector.scale.len() != self.groups || !self.values.extend_from(&vector.values, self.items) {
             return false;
         }
@@ -136,7 +136,7 @@ impl Pending {
     }
 
     /// The block as Arrow has it.
-    pub fn into_batch(self, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
+    pub(crate) fn into_batch(self, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
         let list = |name: &str, items: ArrayRef| -> Result<ArrayRef, ArrowError> {
             match schema.field_with_name(name)?.data_type() {
                 DataType::FixedSizeList(field, n) => {

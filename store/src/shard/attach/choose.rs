@@ -47,7 +47,7 @@ impl Choice {
     }
 
     /// Digests of the receipts that add rows to a feature.
-    pub fn receipts_of(&self, key: &str, shards: &[Shard]) -> Vec<String> {
+    pub(super) fn receipts_of(&self, key: &str, shards: &[Shard]) -> Vec<String> {
         let of_it = |of: FileContent<'_>| matches!(of, FileContent::Feature(f, _) if f.desc.key() == key);
         let adds = |s: &&Shard| s.receipt.contents().any(|(file, of)| self.has(file) && of_it(of));
         shards.iter().filter(adds).map(|s| s.receipt.digest.clone()).collect()
