@@ -2,8 +2,8 @@
 //!
 //! A record is a JSON object with exactly one of `messages` (a list of `{role, content}`), `prompt` with
 //! `completion`, or `text`. Every other key is metadata, one of `prompt` and `completion` without the other
-//! too. Of a message `role`, `content` and the calls of tools (`tool_calls`, `function_call`) are used, of the
-//! assistant's also `weight`: what has the weight 0 is context that is not scored.
+//! too. Of a message `role`, `content` and the calls of tools (`tool_calls`, `function_call`) are used, of
+//! the assistant's also `weight`: what has the weight 0 is context that is not scored.
 //!
 //! Calls of tools and what tools answer are text that is read and not scored: a call is a message of its own,
 //! with the role of a tool, after what the assistant says in the same message.

@@ -97,8 +97,8 @@ impl<F: Default> Shared<F> {
 }
 
 /// Runs every unit once, each working thread with its own state, and returns the states. `fetch` gets what a
-/// unit needs into memory that is used again for later units. `memory` is that of earlier loops, if there were some,
-/// and has all of this one afterwards.
+/// unit needs into memory that is used again for later units. `memory` is that of earlier loops, if there
+/// were some, and has all of this one afterwards.
 ///
 /// # Errors
 /// That of a unit, after which no other begins, and [`Cancelled`].
@@ -147,8 +147,8 @@ pub fn unordered<S: Send, F: Default + Send, E: From<Cancelled> + Send>(
     states.into_iter().collect()
 }
 
-/// Runs `fetch` on some threads, and `work` on this one and on `others`; `stop` tells those that have begun where one
-/// cannot be started. Knows nothing of what a loop is over: it would be compiled again for each.
+/// Runs `fetch` on some threads, and `work` on this one and on `others`; `stop` tells those that have begun
+/// where one cannot be started. Knows nothing of what a loop is over: it would be compiled again for each.
 fn on_both(
     fetchers: usize,
     fetch: &(dyn Fn() + Sync),

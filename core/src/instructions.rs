@@ -1,7 +1,8 @@
 //! Widest vector instructions that computations may use.
 //!
-//! Kernels of the engine and of queries look at it before they ask the processor, so that one machine can measure and
-//! reproduce what another one does (docs/config.md says what does not). Rankings have the same bits at every level.
+//! Kernels of the engine and of queries look at it before they ask the processor, so that one machine can
+//! measure and reproduce what another one does (docs/config.md says what does not). Rankings have the same
+//! bits at every level.
 
 use std::ffi::OsString;
 use std::sync::OnceLock;

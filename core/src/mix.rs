@@ -1,4 +1,4 @@
-//! The mixing function of SplitMix64 (Steele, Lea and Flood 2014), on which counter-based random numbers rest.
+//! The mixing function of SplitMix64 (Steele, Lea and Flood 2014), for counter-based random numbers.
 
 /// By what SplitMix64 moves its state: the golden ratio in 64 bits.
 pub const MIX_STEP: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -104,8 +104,8 @@ impl Remedy<'_> {
         let _ = WORDING.set(wording);
     }
 
-    /// Does work whose messages go to those who have no commands, as clients of a server: on this thread, remedies
-    /// are plain nouns until it ends.
+    /// Does work whose messages go to those who have no commands, as clients of a server: on this thread,
+    /// remedies are plain nouns until it ends.
     pub fn plainly<T>(work: impl FnOnce() -> T) -> T {
         struct Before(bool);
         impl Drop for Before {

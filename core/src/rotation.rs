@@ -17,8 +17,8 @@ use super::mix::{MIX_STEP, mix};
 /// Coordinates of one transform at most: in single precision they stay in the second-level cache.
 const MOST: usize = 1 << 16;
 
-/// Rounds. After two, vectors with few large coordinates are still alike where one transform covers all: a product
-/// of two is again a permutation of Walsh functions.
+/// Rounds. After two, vectors with few large coordinates are still alike where one transform covers all: a
+/// product of two is again a permutation of Walsh functions.
 const ROUNDS: usize = 3;
 
 /// How each module group of a vector is rotated before its signs are taken.
@@ -118,8 +118,8 @@ fn flip(values: &mut [f32], round: usize) {
     }
 }
 
-/// The transforms of a round: in even ones of runs of coordinates, the longest first, in odd ones of runs in the
-/// order of columns, the longest last. What is at an edge, in a short run, is thus in a long one next.
+/// The transforms of a round: in even ones of runs of coordinates, the longest first, in odd ones of runs in
+/// the order of columns, the longest last. What is at an edge, in a short run, is thus in a long one next.
 fn transform(values: &mut [f32], round: usize) {
     if round.is_multiple_of(2) {
         let mut rest = values;
@@ -142,7 +142,8 @@ fn transform(values: &mut [f32], round: usize) {
     }
 }
 
-/// The orthogonal transform. Values are scaled before, as sums of finite values of a finite length stay finite then.
+/// The orthogonal transform. Values are scaled before, as sums of finite values of a finite length
+/// stay finite then.
 fn scaled(values: &mut [f32]) {
     let scale = (1.0 / (values.len() as f64).sqrt()) as f32;
     values.iter_mut().for_each(|value| *value *= scale);
@@ -270,7 +271,8 @@ mod tests {
         }
     }
 
-    /// What lies in one part of the coordinates, as the large ones of an eigenbasis do, lies in all parts then.
+    /// What lies in one part of the coordinates, as the large ones of an eigenbasis do, lies in
+    /// all parts then.
     #[test]
     fn energy_of_a_part_is_spread_evenly() {
         for len in [127, 250, 1000, 4095, 65_535, 131_072, 196_608] {

@@ -1,7 +1,7 @@
 //! Detection of the delimiter of a table of text that was opened with another one.
 
-/// What separates the columns of a header that is one column with this delimiter and more with another, and what
-/// that is called.
+/// What separates the columns of a header that is one column with this delimiter and more with another, and
+/// what that is called.
 pub fn separator(header: &str, delimiter: u8) -> Option<(u8, &'static str)> {
     let others = [(b',', "commas"), (b';', "`;`"), (b'\t', "tabs"), (b'|', "`|`")];
     others.into_iter().find(|(sign, _)| {

@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use crate::blocks::Blocks;
 
-/// Zeros that are written. Memory that the system gives as zeros is mapped when it is first read and mapped again when
-/// it is first written, which every other thread is interrupted for: with sums, which are read first, that took more
-/// than half of the time of a fit on a wide model.
+/// Zeros that are written. Memory that the system gives as zeros is mapped when it is first read and mapped
+/// again when it is first written, which every other thread is interrupted for: with sums, which are read
+/// first, that took more than half of the time of a fit on a wide model.
 fn zeros(len: usize) -> Vec<f64> {
     std::iter::repeat_n(0.0, len).collect()
 }
@@ -53,10 +53,10 @@ impl Covariance {
         self.count += count;
     }
 
-    /// Adds some rows of the sum over some tokens in one of the blocks, from the diagonal on; the rows, and the
-    /// first of the columns that are given, which is not behind the diagonal, count from the block's start.
-    /// What is below the diagonal waits for [`Covariance::mirror`]. Tokens are not counted: they count once for
-    /// all blocks.
+    /// Adds some rows of the sum over some tokens in one of the blocks, from the diagonal on; the rows, and
+    /// the first of the columns that are given, which is not behind the diagonal, count from the block's
+    /// start. What is below the diagonal waits for [`Covariance::mirror`]. Tokens are not counted: they count
+    /// once for all blocks.
     pub fn add_block(&mut self, block: &Range<usize>, rows: Range<usize>, first: usize, part: &[f32]) {
         let width = self.sums.len() / self.size.max(1);
         for (row, part) in rows.zip(part.chunks_exact((block.len() - first).max(1))) {

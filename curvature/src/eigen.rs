@@ -40,9 +40,9 @@ impl Eigen {
         self.blocks().map_or_else(Vec::new, |blocks| blocks.column(&self.vectors, at))
     }
 
-    /// How far the vectors are from orthogonal ones of length 1: the largest value of `(Q^T Q - I) z` over random
-    /// vectors z of signs, which is that of `Q^T Q - I` or more, but for a probability of `2^-16`. One that is no
-    /// number where the vectors do not fit to the values.
+    /// How far the vectors are from orthogonal ones of length 1: the largest value of `(Q^T Q - I) z` over
+    /// random vectors z of signs, which is that of `Q^T Q - I` or more, but for a probability of `2^-16`. One
+    /// that is no number where the vectors do not fit to the values.
     pub fn departure(&self) -> f64 {
         let Some(blocks) = self.blocks() else { return f64::NAN };
         let of = |block: Range<usize>| {
@@ -82,8 +82,8 @@ impl Eigen {
         Self { values: parts.into_iter().flat_map(|part| part.values).collect(), vectors }
     }
 
-    /// Decomposes a symmetric matrix, on one thread; eigenvalues below 0 become 0 once they are checked. `module`
-    /// and `what` name it in errors. Memory: about five matrices.
+    /// Decomposes a symmetric matrix, on one thread; eigenvalues below 0 become 0 once they are checked.
+    /// `module` and `what` name it in errors. Memory: about five matrices.
     ///
     /// # Errors
     /// Values that are not finite, and a result whose residual is more than 1e-11 times the rows.
@@ -124,10 +124,10 @@ impl Eigen {
 /// Vectors that residuals are multiplied with.
 const PROBES: usize = 16;
 
-/// Largest value of `(A Q - Q L) z`, relative to the largest magnitude of an eigenvalue, and of `(Q^T Q - I) z`, over random vectors z
-/// of signs: where a row of either has a value of `e`, one probe in two at least is `e` or more away from zero, so that
-/// all miss it with a probability of `2^-16`. All values would take two products of whole matrices, a good part of the
-/// decomposition's own time.
+/// Largest value of `(A Q - Q L) z`, relative to the largest magnitude of an eigenvalue, and of
+/// `(Q^T Q - I) z`, over random vectors z of signs: where a row of either has a value of `e`, one probe in
+/// two at least is `e` or more away from zero, so that all miss it with a probability of `2^-16`. All values
+/// would take two products of whole matrices, a good part of the decomposition's own time.
 fn residual(matrix: &[f64], values: &[f64], vectors: &[f64]) -> f64 {
     let n = values.len();
     let z = probes(n);

@@ -46,8 +46,8 @@ pub enum Filter {
     Inverse(Damping),
     /// 1: no curvature.
     Identity,
-    /// `(1 - exp(-steps rate L)) / L`, and `steps rate` at 0: what so many steps of gradient descent make of a
-    /// change of the loss, for one segment of training with constant curvature (SOURCE; Bae et al.,
+    /// `(1 - exp(-steps rate L)) / L`, and `steps rate` at 0: what so many steps of gradient descent make
+    /// of a change of the loss, for one segment of training with constant curvature (SOURCE; Bae et al.,
     /// arXiv 2405.12186).
     Source {
         /// Steps of the segment.
@@ -95,8 +95,8 @@ impl Filter {
         }
     }
 
-    /// The most that it makes of an eigenvalue that is not negative, which is what it makes of 0. `fitted` is the
-    /// damping of a module's rows, which [`Damping::OfMean`] stands for. Infinite of a damping of 0.
+    /// The most that it makes of an eigenvalue that is not negative, which is what it makes of 0. `fitted` is
+    /// the damping of a module's rows, which [`Damping::OfMean`] stands for. Infinite of a damping of 0.
     pub fn most(self, fitted: f64) -> f64 {
         let damping = match self.damping() {
             Some(Damping::Value(damping)) => damping,

@@ -1,9 +1,10 @@
 //! Curvature of a loss, one block for each linear module: covariances, eigenbases, damped inverses.
 //!
-//! For a module with inputs a (a bias is a trailing constant 1) and gradients of its outputs g, the gradient of
-//! a sample is `G = sum_t g_t a_t^T`, `[out, input]`. Curvature is approximated by one of the [`Strategy`]s:
-//! nothing, the squares of G, the Kronecker product of the covariances of g and a (K-FAC, arXiv 1503.05671), or
-//! that product with its eigenvalues measured again in its eigenbasis (EK-FAC, arXiv 1806.03884).
+//! For a module with inputs a (a bias is a trailing constant 1) and gradients of its outputs g, the
+//! gradient of a sample is `G = sum_t g_t a_t^T`, `[out, input]`. Curvature is approximated by one of the
+//! [`Strategy`]s: nothing, the squares of G, the Kronecker product of the covariances of g and a (K-FAC,
+//! arXiv 1503.05671), or that product with its eigenvalues measured again in its eigenbasis (EK-FAC,
+//! arXiv 1806.03884).
 //!
 //! - [`Module`]: the shape of a block; [`Covariance`] and [`Squares`]: sums over tokens and over samples
 //! - [`Eigen`]: an eigenbasis, with its residual checked; [`Blocks`]: how matrices of wide modules are cut
@@ -12,8 +13,8 @@
 //! - [`conjugate_gradients`]: solves with a matrix of which only products are known, such as the curvature
 //!   itself, preconditioned by such inverses
 //! - [`low_rank()`]: a preconditioned gradient as a product of two thin matrices
-//! - [`Gram`]: sums of outer products of stored rows, whose [`Preconditioner`] preconditions vectors; [`mixed`] and
-//!   [`mixture()`] for TrackStar
+//! - [`Gram`]: sums of outer products of stored rows, whose [`Preconditioner`] preconditions vectors;
+//!   [`mixed`] and [`mixture()`] for TrackStar
 //! - [`Spectrum`]: what the eigenvalues of a block look like
 //!
 //! Everything is in memory, and in f64 but for what a [`Rotation`] and a [`SampleGradient`] multiply; nothing

@@ -55,8 +55,8 @@ impl Solver {
     }
 
     /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of the eigenvalues l of their
-    /// coordinates: with it their products are those under the filter of l. The usual damping of an inverse is
-    /// the one that is fitted.
+    /// coordinates: with it their products are those under the filter of l. The usual damping of an inverse
+    /// is the one that is fitted.
     ///
     /// # Errors
     /// A damping that is none, and one of 0 where an eigenvalue is 0 but for rounding.

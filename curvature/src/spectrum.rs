@@ -49,8 +49,8 @@ impl Spectrum {
         self.total / self.values.len().max(1) as f64
     }
 
-    /// How far the eigenvalues of another one are from these, by rank: the Euclidean norm of the difference over
-    /// that of these; 0 where both are 0.
+    /// How far the eigenvalues of another one are from these, by rank: the Euclidean norm of the difference
+    /// over that of these; 0 where both are 0.
     pub fn difference(&self, other: &Spectrum) -> f64 {
         let norm =
             |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();

@@ -1,8 +1,9 @@
 //! Products of matrices in f32, whose sums are taken in f64.
 //!
-//! Values are rounded to f32 before they are multiplied, products of up to [`CHUNK`] of them are summed in
-//! f32, and these in f64. That moves a matrix by some 3e-7 of its length, in no direction more than in others:
-//! less than gradients are off that are computed in f32, so that scores are hardly less accurate for it.
+//! Values are rounded to f32 before they are multiplied, products of up to [`CHUNK`] of them are summed
+//! in f32, and these in f64. That moves a matrix by some 3e-7 of its length, in no direction more than
+//! in others: less than gradients are off that are computed in f32, so that scores are hardly less
+//! accurate for it.
 
 use std::ops::Range;
 
@@ -12,8 +13,8 @@ use faer::{Accum, MatMut, MatRef, Par};
 /// Coordinates whose products are summed in f32.
 const CHUNK: usize = 128;
 
-/// Rows and columns of a tile of a product: its sums, of either precision, and what is multiplied for a chunk of
-/// them stay in the second-level cache.
+/// Rows and columns of a tile of a product: its sums, of either precision, and what is multiplied for a chunk
+/// of them stay in the second-level cache.
 const TILE: (usize, usize) = (128, 256);
 
 /// Sums of some rows of a product in f64, and of the products of [`CHUNK`] coordinates in f32.
@@ -59,8 +60,8 @@ impl RowSums {
         });
     }
 
-    /// Hands out parts of the rows of the sum of the outer products of tokens, `[out, input]`, of their inputs and
-    /// gradients of outputs, with the place of the first value.
+    /// Hands out parts of the rows of the sum of the outer products of tokens, `[out, input]`, of their
+    /// inputs and gradients of outputs, with the place of the first value.
     pub(crate) fn outer(
         &mut self,
         (inputs, grads): (&[f32], &[f32]),

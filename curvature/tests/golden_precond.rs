@@ -194,8 +194,9 @@ enum Form {
     Normalised,
 }
 
-/// TRAK's scores of the first models of an ensemble, `[query, row]`: `mean_c psi_c (Phi_c' Phi_c + ridge I)^-1 Phi_c'`
-/// times `mean_c Q_c`, with the inverse of the mean over rows that questions have.
+/// TRAK's scores of the first models of an ensemble, `[query, row]`:
+/// `mean_c psi_c (Phi_c' Phi_c + ridge I)^-1 Phi_c'` times `mean_c Q_c`, with the inverse of the mean over
+/// rows that questions have.
 fn of_models(tensors: &Tensors, models: usize, ridge: f64, form: Form) -> Vec<f64> {
     let k = tensors["phi"].0[2];
     let part = |name: &str, at: usize| {

@@ -174,9 +174,10 @@ impl TextEncoder {
         Some(EncodeError::TokenOfFineTune { token: token.text.clone(), of: token.of.clone() })
     }
 
-    /// Checks that a model of so many tokens has a row for all that the tokenizer was made with. Tokens that were added
-    /// to it later may lack one, as of some published models: a text with such a token is refused when it is read, and
-    /// the note that is given back says so. A tokenizer that has far fewer tokens than the model has a note too.
+    /// Checks that a model of so many tokens has a row for all that the tokenizer was made with. Tokens that
+    /// were added to it later may lack one, as of some published models: a text with such a token is refused
+    /// when it is read, and the note that is given back says so. A tokenizer that has far fewer tokens than
+    /// the model has a note too.
     ///
     /// # Errors
     /// A tokenizer that was made for a larger model.
@@ -283,8 +284,8 @@ fn no_tokenizer(folder: &Path) -> EncodeError {
     EncodeError::NoTokenizer { folder: folder.to_owned(), hint }
 }
 
-/// Whether a vocabulary is larger than that of a tokenizer by more than padding and tokens that are kept free. Of a
-/// tokenizer of bytes padding alone may be a third.
+/// Whether a vocabulary is larger than that of a tokenizer by more than padding and tokens that are kept
+/// free. Of a tokenizer of bytes padding alone may be a third.
 fn is_far_below(tokens: usize, vocabulary: usize) -> bool {
     tokens < vocabulary / 4 * 3 && tokens.next_multiple_of(PADDING) < vocabulary
 }

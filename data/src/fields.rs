@@ -149,8 +149,8 @@ impl FieldNames {
         })
     }
 
-    /// The metadata that a column of a table is; `None` for what is none, and for one whose name a field of gstore has,
-    /// which may be metadata under another.
+    /// The metadata that a column of a table is; `None` for what is none, and for one whose name a field of
+    /// gstore has, which may be metadata under another.
     pub fn metadata_of<'a>(&self, column: &'a str) -> Option<&'a str> {
         match self.field_of(column) {
             Some(Field::Subtask) => Some(Field::Subtask.name()),

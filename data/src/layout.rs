@@ -221,7 +221,8 @@ fn turn(role: &str, text: &str) -> Value {
     json!({ "role": role, "content": text })
 }
 
-/// A conversation as it stands, or as its text in JSON says; only what else could be taken for text gets another name.
+/// A conversation as it stands, or as its text in JSON says; only what else could be taken for text
+/// gets another name.
 fn messages(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let list = match object.get("messages") {
         Some(Value::String(text)) => serde_json::from_str(text).ok().map(|Unique(list)| list),

@@ -3,10 +3,10 @@
 //! Invariants
 //! - columns stand in the order in which their keys first appear, those of a table in that of its header or
 //!   schema: see [`SchemaBuilder::arrange`]
-//! - a column has the type of its values; integers among floats are floats, if a float is exactly that integer;
-//!   any other mixture is refused and names both places
-//! - a column of nulls only is left out until a value appears, since nothing says its type: a type that is guessed
-//!   would refuse or change the values that come later
+//! - a column has the type of its values; integers among floats are floats, if a float is exactly that
+//!   integer; any other mixture is refused and names both places
+//! - a column of nulls only is left out until a value appears, since nothing says its type: a type that is
+//!   guessed would refuse or change the values that come later
 //!
 //! Names are the store's affair (a key that clashes with a built-in column gets a `_`), as is turning a value
 //! into its column's type.

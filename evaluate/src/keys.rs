@@ -1,6 +1,7 @@
 //! Default keys of predictions and references in records.
 
-/// Keys of a prediction, in order of preference. A record with none of them gives the assistant's last message.
+/// Keys of a prediction, in order of preference. A record with none of them gives the assistant's last
+/// message.
 pub(crate) const PREDICTION: [&str; 2] = ["prediction", "completion"];
 
 /// Keys of a reference.

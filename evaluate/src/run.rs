@@ -34,8 +34,8 @@ pub struct TasksRequest {
     pub benchmark: String,
     /// The questions, those of a task next to each other.
     pub questions: Vec<Question>,
-    /// The models; all are asked the same. Those that share a tokenizer see the same prompts, one with another
-    /// reads them by its own tokenizer and template.
+    /// The models; all are asked the same. Those that share a tokenizer see the same prompts, one with
+    /// another reads them by its own tokenizer and template.
     pub systems: Vec<System>,
     /// Number of the model that others are compared with.
     pub base: usize,

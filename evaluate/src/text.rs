@@ -158,9 +158,9 @@ impl TextOutcome {
         Ok(files)
     }
 
-    /// The predictions in the files from which Kronfluence pipelines go on: those of all systems, and those of each
-    /// but the base with their prompts. Two systems have their names there, `base` and `finetuned`; what is right has
-    /// the name `expected`.
+    /// The predictions in the files from which Kronfluence pipelines go on: those of all systems, and those
+    /// of each but the base with their prompts. Two systems have their names there, `base` and `finetuned`;
+    /// what is right has the name `expected`.
     fn answers(&self) -> Vec<File> {
         let Pairs { systems, rows, .. } = &self.pairs;
         let name = |system: &String| match (systems.len(), *system == self.report.base) {

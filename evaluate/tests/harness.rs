@@ -68,7 +68,8 @@ fn a_target_that_its_record_leaves_open_is_what_the_others_of_its_task_are() {
         };
         Ok(all.iter().map(|question| answer(&question.ask)).collect())
     };
-    // Of the first "2" may be both; the second can be a number alone, or a text alone; "1" of the third is both.
+    // Of the first "2" may be both; the second can be a number alone, or a text alone; "1" of the third is
+    // both.
     let open = line(0, "2", [2, 4, 6]);
     let (number, text) = (line(1, "1", [4, 6, 8]), line(1, "6", [4, 6, 8]));
     let same = line(2, "1", [0, 1, 2]);

@@ -1,4 +1,4 @@
-//! Promise: where retraining is exact, influence functions agree with it, the better the more dimensions are kept.
+//! Promise: where retraining is exact, influence functions agree with it, the more so the more dimensions.
 
 use gstore_core::Cancel;
 use gstore_evaluate::attribution::{
@@ -47,7 +47,8 @@ fn means(
     found.report.measures[0].values.iter().map(|value| value.mean).collect()
 }
 
-/// Influence functions predict random halves of the rows and single rows at least so well, and random scores do not.
+/// Influence functions predict random halves of the rows and single rows at least so well, and random
+/// scores do not.
 fn influence_predicts(
     model: &(impl SmallModel + Sync),
     columns: usize,

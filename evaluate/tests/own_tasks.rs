@@ -1,5 +1,5 @@
-//! Promise: what records of our own layout say is what is asked: no question is shown its own answer, and which
-//! answer is right is never guessed.
+//! Promise: what records of our own layout say is what is asked: no question is shown its own answer, and
+//! which answer is right is never guessed.
 
 use std::path::Path;
 
@@ -26,7 +26,8 @@ fn no_question_is_among_its_own_examples() {
 {"id": "c", "task": "t", "question": "Which?", "choices": ["x", "y"], "answer": 0}
 {"id": "d", "task": "t", "question": "3+3?", "answers": ["6"]}
 "#;
-    // The same questions elsewhere in the file, under other ids, one twice and one with its choices turned round.
+    // The same questions elsewhere in the file, under other ids, one twice and one with its
+    // choices turned round.
     let shots = r#"{"id": "z", "task": "t", "question": "Which?", "choices": ["y", "x"], "answer": 1}
 {"id": "b", "task": "t", "question": " 1+1? ", "answers": ["two", "2"]}
 {"id": "a", "task": "t", "question": "1+1?", "answers": ["2"]}

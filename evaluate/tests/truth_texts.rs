@@ -1,4 +1,4 @@
-//! Promise: options of text are those of rows and queries together: none is refused after the first model was trained.
+//! Promise: options of text are those of rows and queries, and none is refused after the first model.
 
 use gstore_core::Cancel;
 use gstore_data::{Content, Message, Role, SampleError, TextOptions, TextSample};

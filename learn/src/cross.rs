@@ -27,8 +27,9 @@ pub struct OutOfFold {
 }
 
 impl OutOfFold {
-    /// The learner over all rows, and the predictions of the rows on its scale: where a prediction ranks among those of
-    /// the rows that its own learner has learned from, what ranks there among those of all rows.
+    /// The learner over all rows, and the predictions of the rows on its scale: where a prediction
+    /// ranks among those of the rows that its own learner has learned from, what ranks there among
+    /// those of all rows.
     ///
     /// # Errors
     /// What the learner refuses, and being told to stop.
@@ -47,8 +48,9 @@ impl OutOfFold {
 
     /// The predictions on the scale of the learner of all rows, `whole`.
     ///
-    /// Each fold has a mean and a slope of its own. Where features say little, these differ by more than predictions
-    /// do, and a cut among predictions as they are would keep next to none or nearly all of what `whole` predicts.
+    /// Each fold has a mean and a slope of its own. Where features say little, these differ by more than
+    /// predictions do, and a cut among predictions as they are would keep next to none or nearly all of what
+    /// `whole` predicts.
     fn on_scale_of(&self, whole: &FittedLearner, x: &Matrix, folds: &[usize]) -> Matrix {
         let of_target = |predictions: &Matrix, target: usize| {
             let mut values = predictions.column(target);
@@ -87,7 +89,8 @@ fn check_finite(predictions: &Matrix, targets: &[String]) -> Result<(), LearnErr
     }
 }
 
-/// Refuses labels whose terciles are all the same: a classifier would learn nothing of the scores that differ.
+/// Refuses labels whose terciles are all the same: a classifier would learn nothing of the scores that
+/// differ.
 fn check_levels(data: &Labelled) -> Result<(), LearnError> {
     let is_one = |target: &usize| {
         let of_rows = levels(&data.y.column(*target));

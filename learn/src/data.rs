@@ -30,8 +30,8 @@ pub struct Labelled {
     pub y: Matrix,
     /// Rows that were left out because a feature or a score of theirs is missing or not finite.
     pub left_out: usize,
-    /// Rows of the pool of which these are a random sample, so that those of the true top count as found in a bound; none
-    /// where nothing is known of how they were drawn.
+    /// Rows of the pool of which these are a random sample, so that those of the true top count as found in a
+    /// bound; none where nothing is known of how they were drawn.
     pub pool: Option<usize>,
 }
 
@@ -67,7 +67,8 @@ impl Labelled {
         Ok(Self { ids, features, x, targets, y, left_out, pool: None })
     }
 
-    /// The same as a random sample of a pool with so many rows, of which those of the true top count as found.
+    /// The same as a random sample of a pool with so many rows, of which those of the true top
+    /// count as found.
     pub fn of_pool(self, rows: usize) -> Self {
         Self { pool: Some(rows), ..self }
     }

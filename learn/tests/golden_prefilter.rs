@@ -14,8 +14,8 @@ use serde_json::Value;
 
 static RUN: Cancel = Cancel::new();
 
-/// Where the manifest states none, as the reference says of ridges. Coefficients, and predictions of a ridge, are
-/// compared relative to the largest one; probabilities, R2 and correlations as they are.
+/// Where the manifest states none, as the reference says of ridges. Coefficients, and predictions of a ridge,
+/// are compared relative to the largest one; probabilities, R2 and correlations as they are.
 const TOLERANCE: f64 = 1e-6;
 
 /// The same of logistic regressions, whose reference ends with a gradient that is not 0.
@@ -272,8 +272,8 @@ impl Tenth {
     }
 }
 
-/// How many rows a top of about so many is: the nearest number that makes counts of all recalls, however it was rounded,
-/// else the number without its fraction.
+/// How many rows a top of about so many is: the nearest number that makes counts of all recalls, however it
+/// was rounded, else the number without its fraction.
 fn top_of(about: f64, most: usize, recalls: &[f64]) -> usize {
     let is_whole = |count: f64| (count - count.round()).abs() < 1e-6;
     let mut numbers: Vec<usize> = (1..=most).collect();
@@ -328,7 +328,8 @@ fn golden_prefilter_trees_of_few_labels_keep_as_much_as_the_histogram_booster() 
     let table = &golden.manifest["labelled_tenth"]["gradient_boosting"];
     for (target, name) in golden.targets().iter().enumerate() {
         let (found, scores, at) = tenth.judged(&golden, &fitted, target);
-        // The reference has no predictions of this setting, so the interval is that of ours; a row less is no difference.
+        // The reference has no predictions of this setting, so the interval is that of ours; a row less
+        // is no difference.
         let row = 1.0 / tenth.top as f64 + 1e-9;
         for (at, expected) in at.iter().zip(golden.numbers(&table[name]["recall"])) {
             let interval = at.interval.expect("an interval");

@@ -1,14 +1,14 @@
 //! Times rankings whose files are not in memory, next to direct reads of the same files in the same minute.
 //!
-//! `cargo run --release -p gstore-query --example cold -- FOLDER [ROWS] [DIM] [ROUNDS] [LABEL] [SPREAD]` makes a
-//! store with a sketch in FOLDER, if there is none; SPREAD is the deviation of the rows' cosines with the target, so
-//! the smaller it is, the more rows are near the last one of the answer. It prints one line of JSON for each mode and
-//! round, each from a process of its own, so that what one still reads behind its answer disturbs no other: the first
-//! answer of a store that was just opened, with nothing in the system's memory; the next one of the same question;
-//! one when memory is filled; and a store that is opened again then. Beside it the first answer without reads past
-//! the system's memory; the first answer itself reads by the way that it measures to be faster, as its notes say. The
-//! direct reads are those that the mode makes, as many in flight. Linux, as root: the system is told to drop what it
-//! keeps.
+//! `cargo run --release -p gstore-query --example cold -- FOLDER [ROWS] [DIM] [ROUNDS] [LABEL] [SPREAD]`
+//! makes a store with a sketch in FOLDER, if there is none; SPREAD is the deviation of the rows' cosines with
+//! the target, so the smaller it is, the more rows are near the last one of the answer. It prints one line of
+//! JSON for each mode and round, each from a process of its own, so that what one still reads behind its
+//! answer disturbs no other: the first answer of a store that was just opened, with nothing in the system's
+//! memory; the next one of the same question; one when memory is filled; and a store that is opened again
+//! then. Beside it the first answer without reads past the system's memory; the first answer itself reads by
+//! the way that it measures to be faster, as its notes say. The direct reads are those that the mode makes,
+//! as many in flight. Linux, as root: the system is told to drop what it keeps.
 
 #[path = "../../store/tests/common/cold.rs"]
 #[allow(dead_code)]

@@ -51,8 +51,8 @@ pub struct EigenSpace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EigenSpaceRows {
-    /// Number of their dataset in the store, which is never given to another one, as a row's number is not; none
-    /// where the rows had changed when the eigenvalues were published.
+    /// Number of their dataset in the store, which is never given to another one, as a row's number is not;
+    /// none where the rows had changed when the eigenvalues were published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u32>,
     /// The rows, as ranges: first, one past the last.
@@ -123,7 +123,8 @@ impl EigenSpace {
         Ok((!is_there).then(why))
     }
 
-    /// Why texts of features with encodings of these keys became other tokens than those of the fit, if they did.
+    /// Why texts of features with encodings of these keys became other tokens than those of the
+    /// fit, if they did.
     pub(crate) fn other_tokens<'a>(&self, mut encodings: impl Iterator<Item = &'a str>) -> Option<String> {
         let fitted = self.encoding.as_deref()?;
         let is_other = encodings.any(|key| key != fitted);

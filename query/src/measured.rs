@@ -1,7 +1,7 @@
 //! Measurements of this machine, kept in the user's cache folder.
 //!
-//! `GSTORE_COSTS` names another file, or says `off`: then nothing is read or written. A file that cannot be read or
-//! written, or is of another machine or version, is no error.
+//! `GSTORE_COSTS` names another file, or says `off`: then nothing is read or written. A file that cannot be
+//! read or written, or is of another machine or version, is no error.
 
 use std::path::PathBuf;
 

@@ -17,8 +17,8 @@ const TOLERANCE: f64 = 1e-5;
 
 type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// A case of the manifest with its tensors. The folder is that of `GSTORE_SHARED`, by default `../shared` next to the
-/// workspace; with `CI` set its absence fails.
+/// A case of the manifest with its tensors. The folder is that of `GSTORE_SHARED`, by default `../shared`
+/// next to the workspace; with `CI` set its absence fails.
 fn case(name: &str) -> Option<(Value, Tensors)> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let shared = std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into());

@@ -1,5 +1,5 @@
-//! Promise: Gram matrices have the same bits for any threads and segments, and all answers to a preconditioned
-//! question have the same scores.
+//! Promise: Gram matrices have the same bits for any threads and segments, and all answers to a
+//! preconditioned question have the same scores.
 
 use crate::common::*;
 use gstore_core::Silent;
@@ -104,8 +104,8 @@ fn all_answers_agree(store: &TestStore, sim: Sim) {
         (prepared.inverse_bytes().unwrap(), plan(store, &plain).inverse_bytes().unwrap()),
         (inverses, 0)
     );
-    // While one is made, there are its sums and their mean beside it, or what a decomposition takes: on each thread
-    // that has one, of the largest.
+    // While one is made, there are its sums and their mean beside it, or what a decomposition takes: on each
+    // thread that has one, of the largest.
     let squares = |inversion, threads| {
         let spec = InfluenceSpec { inversion, ..spec.clone() };
         plan(store, &spec).inverse_making_bytes(threads).unwrap()
@@ -165,7 +165,8 @@ fn cosines_under_a_preconditioner_are_those_of_whitened_rows() {
     let ranking = plan(&stores[0], &itself).top_k(Order::Worst, 3, None, 2, &GO).unwrap();
     assert!(ranking.rows.iter().all(|row| (row.score - 1.0).abs() < 1e-5), "{:?}", ranking.rows);
 
-    // The same bits however segments are cut, whatever is asked for, and where there might have been a sketch.
+    // The same bits however segments are cut, whatever is asked for, and where there might have been a
+    // sketch.
     let expected = scores(&plan(&stores[0], &spec("val")));
     assert!(expected.values().all(|score| score.0.abs() <= 1.0 + 1e-6));
     assert_eq!(scores(&plan(&stores[1], &spec("val"))), expected);

@@ -1,8 +1,8 @@
 //! Audit log: who asked, when, what, how much, and how it ended.
 //!
-//! Every request is a line of the log; with a file for it also a line of JSON there. Requests that were refused for
-//! their token are some lines each second and a count of the rest, and not among those of late, so that a flood
-//! of them drives nothing else out.
+//! Every request is a line of the log; with a file for it also a line of JSON there. Requests that were
+//! refused for their token are some lines each second and a count of the rest, and not among those of late,
+//! so that a flood of them drives nothing else out.
 
 use std::net::SocketAddr;
 use std::path::Path;

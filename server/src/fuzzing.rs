@@ -13,8 +13,8 @@ use crate::answer::ask;
 use crate::handle::{Handle, Signer};
 use crate::service::snapshot;
 
-/// Reads the bytes as each thing that may come from a client: a ticket, a descriptor, a path, a handle and the
-/// headers.
+/// Reads the bytes as each thing that may come from a client: a ticket, a descriptor, a path, a handle
+/// and the headers.
 ///
 /// # Panics
 /// Where something does not hold that must hold for all bytes.

@@ -1,5 +1,5 @@
-//! A gstore over the network: Arrow Flight SQL and Arrow Flight on one port, a page and metrics on another, and
-//! the client of it.
+//! A gstore over the network: Arrow Flight SQL and Arrow Flight on one port, a page and metrics on another,
+//! and the client of it.
 //!
 //! - [`serve`]: answers until it is told to stop; [`ServeOptions`] says how
 //! - [`Tokens`]: who may ask
@@ -7,8 +7,8 @@
 //! - [`logs`]: what the server tells its owner
 //!
 //! Invariants
-//! - only uploads change a store (`put`), and only for tokens of the scope `write`; what else is written is in
-//!   the folder `server` in it, which no snapshot has
+//! - only uploads change a store (`put`), and only for tokens of the scope `write`; what else is written is
+//!   in the folder `server` in it, which no snapshot has
 //! - no other request leaves a state behind: handles carry what they stand for
 //! - no result is held whole; a client that does not read holds only its own statement up
 

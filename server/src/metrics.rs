@@ -112,7 +112,8 @@ impl Page {
 }
 
 impl Metrics {
-    /// All counts, as a scraper reads them; without the number of the newest snapshot where it cannot be read.
+    /// All counts, as a scraper reads them; without the number of the newest snapshot where it
+    /// cannot be read.
     pub(crate) fn page(
         &self,
         admission: &Admission,

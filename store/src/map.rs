@@ -151,8 +151,8 @@ fn page_size() -> usize {
     })
 }
 
-/// Files of others. Since Linux 5.2 `mincore` says of a file that the process neither owns nor may write that all
-/// of it is in memory, lest it show what others read.
+/// Files of others. Since Linux 5.2 `mincore` says of a file that the process neither owns nor may write that
+/// all of it is in memory, lest it show what others read.
 #[cfg(target_os = "linux")]
 mod others {
     use rustix::fs::{Access, Advice, AtFlags, CWD, accessat, fadvise};
@@ -174,8 +174,8 @@ mod others {
     /// How many pages were asked for.
     static ASKED: AtomicU64 = AtomicU64::new(0);
 
-    /// Whether `mincore` tells nothing of a file. A process that may do as an owner does is among those that are
-    /// told; taken for another it asks once more.
+    /// Whether `mincore` tells nothing of a file. A process that may do as an owner does is among those that
+    /// are told; taken for another it asks once more.
     pub(super) fn is_of_others(file: &File) -> bool {
         let is_own = file.metadata().is_ok_and(|found| found.uid() == geteuid().as_raw());
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -201,8 +201,8 @@ mod others {
             Some(Self(own))
         }
 
-        /// Whether a page of a range is in memory, as far as that is known. Each time it is another one: the system
-        /// begins to read a missing page that is asked for, which then tells nothing of the others.
+        /// Whether a page of a range is in memory, as far as that is known. Each time it is another one: the
+        /// system begins to read a missing page that is asked for, which then tells nothing of the others.
         pub(super) fn find(&self, range: &Range<usize>) -> bool {
             let drawn = gstore_core::mix(ASKED.fetch_add(1, Ordering::Relaxed));
             let at = range.start as u64 + drawn % (range.len() as u64).max(1);

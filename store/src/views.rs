@@ -21,7 +21,8 @@ pub struct ViewOptions {
 }
 
 impl Store {
-    /// Saves a query under a name. Returns the snapshot that has it, which is the current one if it does already.
+    /// Saves a query under a name. Returns the snapshot that has it, which is the current one if
+    /// it does already.
     ///
     /// # Errors
     /// A dataset or another query has the name.

@@ -1,5 +1,5 @@
-//! Promise: what is read ahead of its use, past the system's memory or through it, is what is read at its use;
-//! what cannot be read is left to be read there, and damage is found there.
+//! Promise: what is read ahead of its use, past the system's memory or through it, is what is read at its
+//! use; what cannot be read is left to be read there, and damage is found there.
 
 use crate::common::cold::{ColdVfs, Direct, Pace};
 use crate::common::indexes::{KIND, build_all, build_one, expected, index_files};

@@ -1,5 +1,5 @@
-//! Promise: losses of an ensemble are rows x members, appended member by member without touching a file that is
-//! there, and everything that keeps a store in order keeps them.
+//! Promise: losses of an ensemble are rows x members, appended member by member without touching a file that
+//! is there, and everything that keeps a store in order keeps them.
 
 use crate::common::every::at_every_operation;
 use crate::common::*;

@@ -1,8 +1,8 @@
 //! Promise: whatever bit of a store is the other way, and whatever file ends early, a reader gets an error
 //! that says so or the same answer: never another number, never a panic.
 //!
-//! The short form runs with the other tests: every bit of `CURRENT` and of indexes, a random bit of every byte
-//! of heads, tails and other small files, one in every 2 bytes of manifests (8 of those that only older
+//! The short form runs with the other tests: every bit of `CURRENT` and of indexes, a random bit of every
+//! byte of heads, tails and other small files, one in every 2 bytes of manifests (8 of those that only older
 //! snapshots have), and one in every 64 bytes of the rest; a random length in every 8 bytes, and every length
 //! of `CURRENT` and of indexes. `GSTORE_FLIPS=full` takes every bit and every length of every file.
 //! `GSTORE_SEED` picks other bits and lengths.

@@ -26,8 +26,8 @@ pub fn keep_freed_memory() {
         if OF_USERS.iter().any(|name| std::env::var_os(name).is_some()) {
             return;
         }
-        // SAFETY: `mallopt` sets two numbers of the allocator, which has a lock for that. One alone would be worse
-        // than none: with either the allocator no longer adapts the other.
+        // SAFETY: `mallopt` sets two numbers of the allocator, which has a lock for that. One alone would be
+        // worse than none: with either the allocator no longer adapts the other.
         unsafe {
             if libc::mallopt(libc::M_MMAP_THRESHOLD, REUSED_BLOCK) == 1 {
                 libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);

@@ -165,8 +165,8 @@ pub fn ordered<S, T: Send, E: From<Cancelled> + Send>(
     ended
 }
 
-/// Runs `work` on `threads` threads and `take` on this one; threads are told to stop when it ends. Knows nothing of
-/// what a loop is over: it would be compiled again for each.
+/// Runs `work` on `threads` threads and `take` on this one; threads are told to stop when it ends. Knows
+/// nothing of what a loop is over: it would be compiled again for each.
 fn beside(threads: usize, gate: &Gate, work: &(dyn Fn() + Sync), take: &mut dyn FnMut()) {
     std::thread::scope(|scope| {
         let stop = StopOnEnd(gate);
@@ -181,8 +181,8 @@ fn beside(threads: usize, gate: &Gate, work: &(dyn Fn() + Sync), take: &mut dyn 
 pub type Give<'a, I> = &'a mut dyn FnMut(I) -> bool;
 
 /// Runs `source` on a separate thread, its items through `work` on `threads` others, and hands the results to
-/// `take` on this thread, in the order of the items. `work` is told which of its threads it runs on. At most `ahead`
-/// items are in front of the one that is taken next; a break ends the loop early.
+/// `take` on this thread, in the order of the items. `work` is told which of its threads it runs on. At most
+/// `ahead` items are in front of the one that is taken next; a break ends the loop early.
 ///
 /// # Errors
 /// The first of an item, of `take`, or of the source behind its last item.

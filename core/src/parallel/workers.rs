@@ -1,5 +1,5 @@
-//! Loops whose units run in any order, on threads that are started for one, on those of a pool that all share,
-//! or on workers that a caller keeps.
+//! Loops whose units run in any order, on threads that are started for one, on those of a pool that all
+//! share, or on workers that a caller keeps.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -48,8 +48,8 @@ pub fn unordered<S: Send, E: From<Cancelled> + Send>(
 /// Work of a thread, by its number.
 type ThreadWork<'a> = dyn Fn(usize) + Sync + 'a;
 
-/// What `run` gives on each of the threads that `on` runs it on, in the order of their numbers, which are below
-/// `threads`.
+/// What `run` gives on each of the threads that `on` runs it on, in the order of their numbers, which are
+/// below `threads`.
 pub(crate) fn given_by<T: Send>(
     threads: usize,
     run: &(dyn Fn() -> T + Sync),
@@ -67,8 +67,8 @@ pub(crate) fn given_by<T: Send>(
     places.into_iter().filter_map(taken).collect()
 }
 
-/// Runs `work` with 0 on this thread, and with the numbers from 1 on on up to `others` more. Knows nothing of what
-/// a loop is over: it would be compiled again for each.
+/// Runs `work` with 0 on this thread, and with the numbers from 1 on on up to `others` more. Knows nothing of
+/// what a loop is over: it would be compiled again for each.
 fn on_threads(others: usize, work: &ThreadWork<'_>) {
     if others == 0 {
         return work(0);
@@ -160,8 +160,8 @@ thread_local! {
     static STAGES: Cell<bool> = const { Cell::new(false) };
     /// The workers of this thread's [`with_workers`].
     static WORKERS: RefCell<Option<Arc<ThreadPool>>> = const { RefCell::new(None) };
-    /// Whether this thread is inside a loop of such workers. The others of them may be as well: a loop within it
-    /// would wait for these to come to its end.
+    /// Whether this thread is inside a loop of such workers. The others of them may be as well: a loop within
+    /// it would wait for these to come to its end.
     static IN_LOOP: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -180,9 +180,9 @@ impl Drop for PutBack {
     }
 }
 
-/// Runs `work`, whose [`unordered`] loops run on this thread and on the same `threads - 1` others (0 threads: one
-/// for each core): these keep what is theirs from loop to loop, and end with it. A loop inside a unit of such a
-/// loop runs on the thread of the unit alone.
+/// Runs `work`, whose [`unordered`] loops run on this thread and on the same `threads - 1` others (0 threads:
+/// one for each core): these keep what is theirs from loop to loop, and end with it. A loop inside a unit of
+/// such a loop runs on the thread of the unit alone.
 ///
 /// # Errors
 /// Threads cannot be started.
@@ -201,7 +201,8 @@ pub fn with_workers<T>(threads: usize, work: impl FnOnce() -> T) -> io::Result<T
         _ => Some(ThreadPoolBuilder::new().num_threads(others).build().map_err(io::Error::other)?),
     };
     let _before = Before(WORKERS.replace(pool.map(Arc::new)));
-    // Workers that a unit starts for itself are in no loop yet. Without others every loop runs as inside of one.
+    // Workers that a unit starts for itself are in no loop yet. Without others every loop runs as inside of
+    // one.
     let _outside = PutBack::setting(&IN_LOOP, others == 0);
     Ok(work())
 }

@@ -1,4 +1,4 @@
-//! Samples of one module, their factors and their scores, by the definitions; and what other programs computed.
+//! Samples of one module, their factors and scores by the definitions, and results of other programs.
 
 #[path = "../../../data/tests/support/mod.rs"]
 pub mod support;

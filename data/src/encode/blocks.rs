@@ -8,9 +8,9 @@ use crate::encode_error::EncodeError;
 use crate::tokenizer::guarded;
 
 impl TextEncoder {
-    /// Byte ranges of a text, one after the other, each of at most `tokens` tokens when it is encoded by itself
-    /// (with those that the tokenizer puts around every text) and as long as that allows, about: a text that
-    /// begins within another has a few other tokens. A text of no tokens is one range.
+    /// Byte ranges of a text, one after the other, each of at most `tokens` tokens when it is encoded by
+    /// itself (with those that the tokenizer puts around every text) and as long as that allows, about: a
+    /// text that begins within another has a few other tokens. A text of no tokens is one range.
     ///
     /// # Errors
     /// A tokenizer that fails, and a number that leaves no room for a token of the text.

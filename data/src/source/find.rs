@@ -1,8 +1,9 @@
 //! File discovery: from paths and patterns to files, in a predictable order.
 //!
-//! Paths are read in the order of the arguments. A folder gives every data file below it, a pattern every file
-//! that it matches, both sorted by path, byte by byte; hidden files and files of no known ending are left out
-//! of folders, as are stores. A folder that `save_to_disk` wrote gives its files in the order that it lists.
+//! Paths are read in the order of the arguments. A folder gives every data file below it, a pattern every
+//! file that it matches, both sorted by path, byte by byte; hidden files and files of no known ending are
+//! left out of folders, as are stores. A folder that `save_to_disk` wrote gives its files in the order
+//! that it lists.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -79,8 +79,8 @@ impl DataFile {
     /// Reads a table of text, whatever its name, for rows that are none of it.
     ///
     /// # Errors
-    /// A file that cannot be read, two columns of one name, a row with fewer or more fields than the header, a
-    /// quote that is not closed, and a field that is not UTF-8.
+    /// A file that cannot be read, two columns of one name, a row with fewer or more fields than the header,
+    /// a quote that is not closed, and a field that is not UTF-8.
     pub fn check_rows(&self, delimiter: u8) -> Result<(), DataError> {
         csv::check(self, delimiter)
     }

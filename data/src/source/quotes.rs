@@ -1,8 +1,9 @@
 //! Unclosed quotes in delimited text, and the lines of its records.
 //!
-//! The parser takes everything up to the next quote, or to the end of the file, for one field, and its own lines
-//! of records are those before the second byte of a CRLF and before blank lines. So the bytes are watched on
-//! their way to it, by its own rule: a quote opens where a field begins, and a doubled one is text.
+//! The parser takes everything up to the next quote, or to the end of the file, for one field, and its
+//! own lines of records are those before the second byte of a CRLF and before blank lines. So the
+//! bytes are watched on their way to it, by its own rule: a quote opens where a field begins, and a
+//! doubled one is text.
 
 use std::fmt;
 use std::io::{Error, Read};
@@ -70,7 +71,8 @@ impl<R: Read> Quotes<R> {
         byte == self.delimiter || is_break(byte)
     }
 
-    /// A byte after `before`, neither in quotes: a record begins with it if it is the first that is no line break.
+    /// A byte after `before`, neither in quotes: a record begins with it if it is the first that is
+    /// no line break.
     fn pass(&self, before: u8, byte: u8) {
         if is_break(before) && !is_break(byte) {
             // Whoever does not ask for lines gets none.

@@ -1,12 +1,13 @@
 //! Chat templates in Jinja: the tokenizer's own, or one that the user gives.
 //!
-//! An assistant turn that is scored is found by rendering the conversation up to it with the generation prompt,
-//! and up to its end without: what lies between is scored. Where a template writes an earlier turn otherwise than
-//! a last one (some leave out reasoning), the turn's content is found by rendering once more with a mark in its
-//! place.
+//! An assistant turn that is scored is found by rendering the conversation up to it with the generation
+//! prompt, and up to its end without: what lies between is scored. Where a template writes an earlier turn
+//! otherwise than a last one (some leave out reasoning), the turn's content is found by rendering once more
+//! with a mark in its place.
 //!
-//! A template that drops a message of a user or the assistant is refused: its prompts would lack the question, or its
-//! training samples the answer. It may rewrite them, and may drop system and tool messages, as some published ones do.
+//! A template that drops a message of a user or the assistant is refused: its prompts would lack the
+//! question, or its training samples the answer. It may rewrite them, and may drop system and tool messages,
+//! as some published ones do.
 
 use minijinja::Value;
 
@@ -78,8 +79,8 @@ impl ChatTemplate {
         Ok(RenderedText { text: full, scored, add_special: false })
     }
 
-    /// Fails at words of a user or the assistant that are not in their `part` of the text as they stand, and without which
-    /// the text is the same.
+    /// Fails at words of a user or the assistant that are not in their `part` of the text as they stand, and
+    /// without which the text is the same.
     fn check_shown(
         &self,
         messages: &[Message],

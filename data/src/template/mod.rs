@@ -7,9 +7,10 @@
 //! | `plain` | contents joined, no roles | joined, end token appended | as it is |
 //! | another name, or a file in Jinja | that template | as a user and an assistant message | as it is |
 //!
-//! Scored tokens: the assistant's messages but those of weight 0, with the end token that closes each (`tulu`:
-//! and the newline after it; `chat`: what the template writes from the end of the generation prompt to the end of
-//! the turn), a completion with its end token, a text as a whole. Role headers are never scored.
+//! Scored tokens: the assistant's messages but those of weight 0, with the end token that closes each
+//! (`tulu`: and the newline after it; `chat`: what the template writes from the end of the generation
+//! prompt to the end of the turn), a completion with its end token, a text as a whole. Role headers
+//! are never scored.
 //!
 //! Tokens that a tokenizer puts around every text (a start token, usually) are added by the tokenizer's own
 //! post-processor, as in the LESS code; with `chat` they are not, since the template writes them.

@@ -69,8 +69,9 @@ impl Flips {
     }
 }
 
-/// Compares methods by the area under the ROC curve of wrong labels. Scores have one query; its interval is
-/// that of the rows, both classes (DeLong et al. 1988, by the jackknife); there is none if a class has one row.
+/// Compares methods by the area under the ROC curve of wrong labels. Scores have one query; its
+/// interval is that of the rows, both classes (DeLong et al. 1988, by the jackknife); there is none if
+/// a class has one row.
 ///
 /// # Errors
 /// Scores of other rows, being told to stop.

@@ -103,8 +103,8 @@ impl TruthFolder {
     /// Makes the folder, or opens it if it holds the same.
     ///
     /// # Errors
-    /// A folder that holds another truth, or files of no truth; ids that come twice; a folder that cannot be written;
-    /// being told to stop.
+    /// A folder that holds another truth, or files of no truth; ids that come twice; a folder that cannot be
+    /// written; being told to stop.
     pub fn create(
         folder: &Path,
         plan: &TruthPlan<'_>,
@@ -235,8 +235,8 @@ impl TruthFolder {
         runs.filter(|run| !self.output_file(*run).exists()).collect()
     }
 
-    /// Refuses outputs of the folder among which there are none of the whole pool, with the runs that are missing for
-    /// that.
+    /// Refuses outputs of the folder among which there are none of the whole pool, with the runs that are
+    /// missing for that.
     ///
     /// # Errors
     /// There are none.

@@ -14,9 +14,9 @@ use crate::records::{PairSource, RecordLocation, each_record};
 /// Adds the scores of a file.
 ///
 /// A record has the `id` of the row, its `score`, and as `query` or `target` the id of the query (without one
-/// it is for all queries); or it has, next to `id`, a key for each query. One with both is refused. An array `NAME.npy` of rows times
-/// queries has its ids in `NAME.rows.txt` and `NAME.queries.txt`, one on each line; with one dimension it
-/// needs no queries.
+/// it is for all queries); or it has, next to `id`, a key for each query. One with both is refused. An array
+/// `NAME.npy` of rows times queries has its ids in `NAME.rows.txt` and `NAME.queries.txt`, one on each line;
+/// with one dimension it needs no queries.
 ///
 /// # Errors
 /// A file that cannot be read, records without id or score, and what the builder refuses.
@@ -54,8 +54,8 @@ pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -
 /// The endings of the lists of ids next to an array: of its rows, and of its queries.
 const LISTS: [&str; 2] = ["rows.txt", "queries.txt"];
 
-/// What scores are read from at a path: a file, what a pattern stands for or a folder, and of an array the lists next
-/// to it.
+/// What scores are read from at a path: a file, what a pattern stands for or a folder, and of an array the
+/// lists next to it.
 pub fn files_of_scores(path: &Path) -> Vec<PathBuf> {
     let lists = LISTS.iter().filter(|_| is_array(path)).map(|ending| path.with_extension(ending));
     std::iter::once(path.to_owned()).chain(lists).collect()
@@ -144,8 +144,9 @@ fn read_array(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Res
     add_matrix(path, (&of_rows, of_queries.as_deref()), (array.rows, columns), value, into, cancel)
 }
 
-/// Adds scores of rows times columns, by row and column, whose ids are in `lists`, one on each line: those of the rows,
-/// and those of the queries that the columns are of. One column without a list is of every query. Errors name `path`.
+/// Adds scores of rows times columns, by row and column, whose ids are in `lists`, one on each line: those of
+/// the rows, and those of the queries that the columns are of. One column without a list is of every query.
+/// Errors name `path`.
 ///
 /// # Errors
 /// Lists that cannot be read, or that have another number of ids, and what the builder refuses.

@@ -106,12 +106,12 @@ fn curves(names: &[String], values: &[Vec<f64>], groups: &[(String, Range<usize>
     names.iter().zip(values).map(line).collect()
 }
 
-/// Of queries that the whole pool answers right: the share of the models without some rows that answer wrong, and of
-/// each method how many of the answers become wrong and the median of the smallest removals that make them so. With the
-/// query of each row.
+/// Of queries that the whole pool answers right: the share of the models without some rows that answer wrong,
+/// and of each method how many of the answers become wrong and the median of the smallest removals that make
+/// them so. With the query of each row.
 ///
-/// Of several random removals each is looked at by itself, as that of a method is, and their mean counts: what most of
-/// them do would be compared with what a single one does by chance.
+/// Of several random removals each is looked at by itself, as that of a method is, and their mean counts:
+/// what most of them do would be compared with what a single one does by chance.
 fn flips(of: &Removals<'_>) -> Option<(Column, Vec<usize>, Vec<String>)> {
     let right = |query: &usize| of.truth.output(of.full, *query).is_some_and(|margin| margin > 0.0);
     let mut groups: Vec<(String, Range<usize>)> = Vec::new();
@@ -149,7 +149,8 @@ struct Flipped {
 }
 
 impl Flipped {
-    /// Adds what models say without a share; shares ascend. Returns how many of them answer wrong, as a share.
+    /// Adds what models say without a share; shares ascend. Returns how many of them answer wrong, as a
+    /// share.
     fn add(&mut self, query: usize, share: f64, wrong: &[bool]) -> f64 {
         self.draws = self.draws.max(wrong.len());
         let draws = (0..wrong.len()).filter(|draw| wrong[*draw]);

@@ -16,7 +16,8 @@ fn named<'q>(queries: impl IntoIterator<Item = &'q str>) -> String {
     first_of(queries.into_iter().map(|id| format!("{id:?}")), SHOWN)
 }
 
-/// The methods whose removals are compared: those of which a model is there, in their order, behind the random one.
+/// The methods whose removals are compared: those of which a model is there, in their order, behind
+/// the random one.
 pub fn removal_methods(truth: &Truth) -> Vec<String> {
     let mut names = vec![RANDOM.to_owned()];
     for number in truth.done(|_| true) {
@@ -124,7 +125,8 @@ impl<'a> Removals<'a> {
         Ok(of)
     }
 
-    /// How many removals have outputs, and which methods, shares and queries are left out since some have none.
+    /// How many removals have outputs, and which methods, shares and queries are left out since
+    /// some have none.
     pub fn told(&self) -> String {
         let done: usize = self.found.values().map(Vec::len).sum();
         let told = format!("{done} of {} with outputs.", many(self.asked.count as u64, "removal"));

@@ -30,7 +30,8 @@ pub(super) fn placements(scores: &[f64], positive: &[bool]) -> Option<Vec<f64>> 
 pub(super) mod tests {
     use super::*;
 
-    /// Area under the ROC curve: how often a positive row has the higher score than a negative one, ties by half.
+    /// Area under the ROC curve: how often a positive row has the higher score than a negative
+    /// one, ties by half.
     pub fn auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
         let placed = placements(scores, positive)?;
         let of_positives: Vec<f64> =

@@ -43,8 +43,8 @@ pub struct Unknown {
     pub rows: u64,
     /// Of queries that are not asked about.
     pub queries: u64,
-    /// Of a table with a column for each query, other columns of numbers: of queries that are not asked about, or of
-    /// something else.
+    /// Of a table with a column for each query, other columns of numbers: of queries that are not asked
+    /// about, or of something else.
     pub columns: BTreeSet<String>,
 }
 
@@ -64,8 +64,8 @@ impl Scores {
         Ok(Scores { method: method.to_owned(), unknown: Unknown::default(), rows, values })
     }
 
-    /// Uniform numbers: what a method that knows nothing is worth. One depends on the seed, and on the ids of row and
-    /// query alone.
+    /// Uniform numbers: what a method that knows nothing is worth. One depends on the seed, and on the ids of
+    /// row and query alone.
     pub fn random(method: &str, pool: &Ids, queries: &Ids, seed: u64) -> Scores {
         let counters = |ids: &Ids| -> Vec<u64> {
             ids.iter().map(|id| Digest::of(id.as_bytes()).number() as u64).collect()

@@ -95,8 +95,8 @@ fn of_share(pool: usize, share: f64) -> Result<usize, EvaluateError> {
     Ok(rows.clamp(1, pool - 1))
 }
 
-/// Rows that a random subset has at least, and leaves out at least: a single row makes of the sums that are compared the
-/// score of that row, for which the pool without it is trained on.
+/// Rows that a random subset has at least, and leaves out at least: a single row makes of the sums that are
+/// compared the score of that row, for which the pool without it is trained on.
 const LEAST: usize = 2;
 
 /// Refuses random subsets of which nothing follows for sums.
@@ -122,7 +122,8 @@ fn distinct(pool: usize, rows: usize) -> u64 {
     let rows = rows.min(pool - rows) as u128;
     let mut count: u128 = 1;
     for taken in 1..=rows {
-        // Whole each time: the number of those of `taken` rows, of a pool without the rows that are not taken.
+        // Whole each time: the number of those of `taken` rows, of a pool without the rows that are not
+        // taken.
         count = count * (pool as u128 - rows + taken) / taken;
         if count >= u128::from(u64::MAX) {
             return u64::MAX;
@@ -134,11 +135,12 @@ fn distinct(pool: usize, rows: usize) -> u64 {
 /// Bytes of a subset besides its rows, about: what it is for, and its line with the digest.
 const OF_SUBSET: u64 = 500;
 
-/// Bytes of a row's id in the line of a subset, which is there as it is written and as it is read again, about.
+/// Bytes of a row's id in the line of a subset, which is there as it is written and as it is read again,
+/// about.
 const OF_ID: u64 = 60;
 
-/// Refuses subsets that take more memory than there is, before the first is made: so many of each number of rows. Fewer
-/// are had by an option.
+/// Refuses subsets that take more memory than there is, before the first is made: so many of each number of
+/// rows. Fewer are had by an option.
 fn check_room(count: usize, pool: usize, sizes: &[usize], fewer: &'static str) -> Result<(), EvaluateError> {
     let Some(available) = available_memory() else { return Ok(()) };
     let needed = sizes.iter().fold(0u64, |sum, rows| sum.saturating_add(bytes_of(count, pool, *rows)));
@@ -156,8 +158,8 @@ fn check_room(count: usize, pool: usize, sizes: &[usize], fewer: &'static str) -
     )))
 }
 
-/// Bytes that subsets of some rows each take at the peak, about: each is there twice, and its line names its rows or those
-/// that it leaves out.
+/// Bytes that subsets of some rows each take at the peak, about: each is there twice, and its line names its
+/// rows or those that it leaves out.
 fn bytes_of(count: usize, pool: usize, rows: usize) -> u64 {
     let written = rows.min(pool - rows) as u64;
     let of_one = 8 * rows as u64 + OF_ID * written + OF_SUBSET;
@@ -167,8 +169,8 @@ fn bytes_of(count: usize, pool: usize, rows: usize) -> u64 {
 /// Random subsets, each of a share of the pool, and none of them twice.
 ///
 /// # Errors
-/// A share that is none, or that has or leaves out a single row; fewer than two subsets, more than there are, and more
-/// than there is memory for; being told to stop.
+/// A share that is none, or that has or leaves out a single row; fewer than two subsets, more than there are,
+/// and more than there is memory for; being told to stop.
 pub fn random_subsets(
     pool: usize,
     count: usize,
@@ -275,8 +277,8 @@ pub struct Removals {
 /// `query` names a query.
 ///
 /// # Errors
-/// Shares that are none, or of which two remove as many rows, no random removal to compare with, or a method that is
-/// called as that; more subsets than there is memory for.
+/// Shares that are none, or of which two remove as many rows, no random removal to compare with, or a method
+/// that is called as that; more subsets than there is memory for.
 pub fn removals<'a>(
     pool: usize,
     methods: &[Scores],

@@ -75,8 +75,8 @@ impl NamedSubset {
 /// count it once.
 ///
 /// # Errors
-/// Files that cannot be read, names that do not fit together, a whole pool that lacks rows, an output that is not finite
-/// or missing.
+/// Files that cannot be read, names that do not fit together, a whole pool that lacks rows, an output that is
+/// not finite or missing.
 pub fn read_tables(subsets: &Path, outputs: &Path, cancel: &Cancel) -> Result<Truth, EvaluateError> {
     let named = read_subsets(subsets, cancel)?;
     let mut seen = HashSet::new();

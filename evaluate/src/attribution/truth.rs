@@ -94,7 +94,8 @@ impl Truth {
         (0..self.subsets.len()).filter(wanted).filter(done).collect()
     }
 
-    /// Refuses subsets of another design than a comparison is about, be they retrained or not. `place`: whose they are.
+    /// Refuses subsets of another design than a comparison is about, be they retrained or not. `place`:
+    /// whose they are.
     ///
     /// # Errors
     /// None is of the design.

@@ -67,8 +67,8 @@ impl ClassificationData {
         ClassificationData { columns: self.columns, features, labels }
     }
 
-    /// The same with each feature less its mean and over its standard deviation, so that a ridge weighs features
-    /// alike; one that is constant is 0.
+    /// The same with each feature less its mean and over its standard deviation, so that a ridge weighs
+    /// features alike; one that is constant is 0.
     #[must_use]
     pub fn standardised(&self) -> ClassificationData {
         let (n, columns) = (self.rows().max(1) as f64, self.columns.max(1));

@@ -9,8 +9,9 @@ use crate::error::EvaluateError;
 const LABEL: &str = "label";
 
 impl ClassificationData {
-    /// Reads CSV with a header: the column `label` is `true` or `false` (or 1 or 0), every other one a number or a
-    /// JSON list of numbers, which are features in their order. The table is held in memory, 8 bytes a feature.
+    /// Reads CSV with a header: the column `label` is `true` or `false` (or 1 or 0), every other one a
+    /// number or a JSON list of numbers, which are features in their order. The table is held in memory, 8
+    /// bytes a feature.
     ///
     /// # Errors
     /// A file that cannot be read or has no such column, cells that are something else or not finite, rows of

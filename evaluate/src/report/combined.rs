@@ -1,5 +1,5 @@
-//! One report of text metrics and benchmarks, from a report and the folder of one of the other kind, and of the
-//! training rows that influenced the answers.
+//! One report of text metrics and benchmarks, from a report and the folder of one of the other kind, and of
+//! the training rows that influenced the answers.
 
 use std::path::Path;
 
@@ -23,7 +23,8 @@ struct OtherReport {
 }
 
 impl Report {
-    /// Refuses a folder without a report of the other kind than `kind`, before there is one to combine it with.
+    /// Refuses a folder without a report of the other kind than `kind`, before there is one to
+    /// combine it with.
     ///
     /// # Errors
     /// Such a folder.

@@ -75,7 +75,8 @@ pub struct Measure {
     pub group: String,
     /// The metric.
     pub metric: Metric,
-    /// Rows; of the mean of groups the groups' rows. Of removals queries, which come with all of their shares.
+    /// Rows; of the mean of groups the groups' rows. Of removals queries, which come with all of their
+    /// shares.
     pub rows: usize,
     /// One for each system.
     pub values: Vec<Value>,

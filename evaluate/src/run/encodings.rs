@@ -81,8 +81,8 @@ impl Encodings {
         Ok(others)
     }
 
-    /// Refuses weights that cannot be used, before the first model answers for hours: changed since they were written,
-    /// not finite, or adapters of another model.
+    /// Refuses weights that cannot be used, before the first model answers for hours: changed since they were
+    /// written, not finite, or adapters of another model.
     pub fn check_weights(&self, systems: &[System], cancel: &Cancel) -> Result<(), EvaluateError> {
         let mut bases = Default::default();
         for (system, opened) in systems.iter().zip(&self.opened) {

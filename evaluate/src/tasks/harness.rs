@@ -1,8 +1,9 @@
 //! Samples that lm-evaluation-harness writes (`samples_TASK_TIME.jsonl`): its prompts, as they are.
 //!
 //! A record has `arguments`: for each choice its context and continuation, or one context and the settings of
-//! a generation; and `target`, the number or the text of the right choice, or the answer. The harness writes a record for
-//! each filter of a task, which differ in what it reads of the answers of its own model: they are one question.
+//! a generation; and `target`, the number or the text of the right choice, or the answer. The harness writes
+//! a record for each filter of a task, which differ in what it reads of the answers of its own model: they
+//! are one question.
 
 mod target;
 

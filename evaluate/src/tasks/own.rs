@@ -3,8 +3,8 @@
 //! | key | value |
 //! |---|---|
 //! | `question` or `input` | what is asked |
-//! | `choices` | two to ten texts, none of them empty and no two the same, or ARC's `text` and `label` lists |
-//! | `answer` or `answerKey` | of choices the number of the right one from 0, or as text its label, letter or text |
+//! | `choices` | two to ten texts, none empty and no two the same, or lists `text` and `label` as in ARC |
+//! | `answer` or `answerKey` | of choices the number of the right one from 0, or its label, letter or text |
 //! | `answers`, `answer` or `target` | without choices: a text or a list of texts, any of which is right |
 //! | `task` or `subject` | the task [default: the file's name] |
 //! | `instruction` | what stands before all examples |

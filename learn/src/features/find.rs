@@ -95,8 +95,8 @@ fn of_tokens() -> String {
     "has a vector for each token, and a prefilter reads one for each sample".to_owned()
 }
 
-/// The encoding whose tokens are counted, of the count `name`: that of the vectors, whose keys these are; without any the
-/// only one. `way_out` of several.
+/// The encoding whose tokens are counted, of the count `name`: that of the vectors, whose keys these are;
+/// without any the only one. `way_out` of several.
 pub(super) fn counted<'a, 'k>(
     part: &'a DatasetPart,
     name: &str,

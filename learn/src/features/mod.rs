@@ -3,8 +3,8 @@
 //! Invariants
 //! - values are joined by the row that the store gave a sample, never by a place in a list
 //! - a value that a row lacks, or that is not finite, is NaN here; who reads it decides
-//! - a vector of another model, projection, loss or encoding than the one that was learned from is refused, and so are
-//!   token counts of another encoding
+//! - a vector of another model, projection, loss or encoding than the one that was learned from is refused,
+//!   and so are token counts of another encoding
 
 mod columns;
 mod find;

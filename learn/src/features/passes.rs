@@ -7,8 +7,8 @@ pub const GRADIENT_PASSES: u32 = 3;
 
 /// The models that a row goes through, and through which of them backwards as well.
 ///
-/// Everything that is stored of one model comes from one pass of it; that of a gradient has its loss and its embeddings
-/// too.
+/// Everything that is stored of one model comes from one pass of it; that of a gradient has its loss and its
+/// embeddings too.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Passes {
     /// By model, whether a gradient is taken.

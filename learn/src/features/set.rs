@@ -18,7 +18,8 @@ const PERPLEXITY: &str = "perplexity";
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FeatureSet {
     pub(super) features: Vec<Feature>,
-    /// Key of the encoding whose tokens are counted, where they are; none of a prefilter that did not note it.
+    /// Key of the encoding whose tokens are counted, where they are; none of a prefilter that did not note
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) counts: Option<String>,
 }

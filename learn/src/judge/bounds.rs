@@ -9,8 +9,8 @@ pub(super) fn ln_sum(terms: &[f64]) -> f64 {
     most + terms.iter().map(|term| (term - most).exp()).sum::<f64>().ln()
 }
 
-/// The first number up to `most` for which something holds that holds for all larger ones; `most` where it holds for
-/// none before. Looks near 0 first.
+/// The first number up to `most` for which something holds that holds for all larger ones; `most` where it
+/// holds for none before. Looks near 0 first.
 pub(super) fn first(most: usize, holds: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, 1);
     while high < most && !holds(high) {

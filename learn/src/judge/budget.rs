@@ -1,8 +1,9 @@
 //! The budget: how many rows have to be kept for a recall with confidence.
 //!
-//! Of the k true top rows the prediction orders, the h-th bounds the recall as a quantile does in conformal
-//! prediction. A budget is a cascade of one stage, whose labelled rows of the top count as found. Rows that do not,
-//! as those that a stored cut is judged on, bound a recall by its hits alone (Clopper and Pearson 1934).
+//! Of the k true top rows the prediction orders, the h-th bounds the recall as a quantile does in
+//! conformal prediction. A budget is a cascade of one stage, whose labelled rows of the top count as
+//! found. Rows that do not, as those that a stored cut is judged on, bound a recall by its hits alone
+//! (Clopper and Pearson 1934).
 
 use gstore_core::correlation::descending;
 use serde::{Deserialize, Serialize};
@@ -39,8 +40,8 @@ pub struct TargetCut {
 }
 
 impl TargetCut {
-    /// What a cut keeps of some labelled rows. `of_pool`: how many rows of a pool are of the true top, where the
-    /// labelled ones of them count as found.
+    /// What a cut keeps of some labelled rows. `of_pool`: how many rows of a pool are of the true top, where
+    /// the labelled ones of them count as found.
     pub fn on(from: Option<f64>, predictions: &[f64], top: &[bool], of_pool: Option<usize>) -> TargetCut {
         let Some(least) = from else {
             return TargetCut { from, share: 1.0, recall: 1.0, bound: 1.0, with_labelled: None };
@@ -99,8 +100,9 @@ pub fn lower_bound(hits: usize, k: usize) -> f64 {
     low
 }
 
-/// Where predictions are cut so that a share of rows is kept. Rows of the same prediction cannot be told apart: of those
-/// at the cut all are kept or none, whichever is nearer to the share, and the first ones always are.
+/// Where predictions are cut so that a share of rows is kept. Rows of the same prediction cannot be
+/// told apart: of those at the cut all are kept or none, whichever is nearer to the share, and the
+/// first ones always are.
 pub(crate) fn cut_at_share(predictions: &[f64], share: f64) -> Option<f64> {
     let order = descending(predictions);
     let wanted = kept_rows(share, predictions.len()).max(1);
@@ -110,7 +112,8 @@ pub(crate) fn cut_at_share(predictions: &[f64], share: f64) -> Option<f64> {
     let kept = if above > 0 && wanted - above < with - wanted { above } else { with };
     let least = predictions[order[kept - 1]];
     let Some(next) = order.get(kept).map(|row| predictions[*row]) else { return Some(least) };
-    // Halfway to the first one that is not kept: other learners of the same data predict equal rows a little lower.
+    // Halfway to the first one that is not kept: other learners of the same data predict equal rows
+    // a little lower.
     let between = 0.5 * least + 0.5 * next;
     Some(if between > next && between <= least { between } else { least })
 }
@@ -189,8 +192,8 @@ mod tests {
 
     #[test]
     fn labelled_rows_that_count_as_found_take_fewer_labels() {
-        // 51 of 100 rows of the top are labelled: too few by themselves, and enough to leave out one where they are
-        // found.
+        // 51 of 100 rows of the top are labelled: too few by themselves, and enough to leave out one where
+        // they are found.
         let scores: Vec<f64> = (0..200).map(f64::from).collect();
         let top = top_k(&scores, 51);
         let recall = Budget::Recall(0.95);

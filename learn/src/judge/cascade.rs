@@ -1,10 +1,10 @@
 //! Cuts of a cascade: stages that remove rows one after the other, with one bound on the recall of all.
 //!
 //! Each cut lies at a row of the true top. Below a cut and above those before it are statistically equivalent
-//! blocks (Wald 1943, Tukey 1947): where J cuts leave out m of k labelled top rows, the recall is bounded as that of
-//! a single cut which leaves out m + J - 1, whatever the stages predict and however they depend on each other.
-//! Labelled rows have all gradients and take part in the selection whatever is predicted of them: the bound is that
-//! of [`PoolTop`].
+//! blocks (Wald 1943, Tukey 1947): where J cuts leave out m of k labelled top rows, the recall is bounded as
+//! that of a single cut which leaves out m + J - 1, whatever the stages predict and however they depend on
+//! each other. Labelled rows have all gradients and take part in the selection whatever is predicted of them:
+//! the bound is that of [`PoolTop`].
 
 use serde::{Deserialize, Serialize};
 
@@ -24,14 +24,15 @@ pub struct StageCut {
     pub bound: f64,
 }
 
-/// The fewest labelled rows of a pool's true top, which has `top`, that bound the recall of so many stages, if these
-/// leave out `misses` of them.
+/// The fewest labelled rows of a pool's true top, which has `top`, that bound the recall of so many stages,
+/// if these leave out `misses` of them.
 pub fn least_top(recall: f64, stages: usize, misses: usize, top: usize) -> usize {
     let misses = misses + stages.saturating_sub(1);
     first(top, |labelled| PoolTop::new(top, labelled).keeps(recall, misses))
 }
 
-/// How many labelled rows of the top each stage may leave out; none where they are too few to bound the recall.
+/// How many labelled rows of the top each stage may leave out; none where they are too few to
+/// bound the recall.
 fn allowed(recall: f64, pool: PoolTop, stages: usize) -> Option<Vec<usize>> {
     let misses = pool.most_misses(recall)?.checked_sub(stages.saturating_sub(1))?;
     // Fixed before any prediction is looked at; what does not divide goes to the later stages, which know
@@ -40,8 +41,9 @@ fn allowed(recall: f64, pool: PoolTop, stages: usize) -> Option<Vec<usize>> {
     Some((0..stages).map(|stage| until(stage + 1) - until(stage)).collect())
 }
 
-/// The cut of each stage, from its predictions of all labelled rows out of fold, infinite of a row that it cannot remove.
-/// `top` says which of these rows are of the true top, `of_pool` how many rows of the pool are.
+/// The cut of each stage, from its predictions of all labelled rows out of fold, infinite of a row
+/// that it cannot remove. `top` says which of these rows are of the true top, `of_pool` how many rows
+/// of the pool are.
 pub fn cascade(predictions: &[Vec<f64>], top: &[bool], recall: f64, of_pool: usize) -> Vec<StageCut> {
     let (n, k) = (top.len(), top.iter().filter(|top| **top).count());
     let pool = PoolTop::new(of_pool, k);

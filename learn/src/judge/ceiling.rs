@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::resample::{Bootstrap, Interval};
 
-/// The share of a label's variance that is not noise: the correlation of labels that differ in their noise alone.
+/// The share of a label's variance that is not noise: the correlation of labels that differ in
+/// their noise alone.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Reliability {
     /// The share.
@@ -17,23 +18,24 @@ pub struct Reliability {
     pub rows: usize,
 }
 
-/// Odds of a correlation up to which the growth from quarters to halves is taken for that of linear scores, more or
-/// less: quarters that hardly agree say nothing of it.
+/// Odds of a correlation up to which the growth from quarters to halves is taken for that of linear scores,
+/// more or less: quarters that hardly agree say nothing of it.
 const LITTLE: f64 = 0.05;
 
-/// The correlation that scores would have with those of another projection of the same gradients, from the scores that
-/// parts of the coordinates give.
+/// The correlation that scores would have with those of another projection of the same gradients, from the
+/// scores that parts of the coordinates give.
 ///
-/// `parts`: for each row and each of `WAYS` ways to part the coordinates the scores of its four quarters, then of the
-/// halves that two of them make, three times one and the other.
+/// `parts`: for each row and each of `WAYS` ways to part the coordinates the scores of its four quarters,
+/// then of the halves that two of them make, three times one and the other.
 ///
-/// The scores of halves are correlated, and this correlation is stepped up to that of the whole. With c / (1 - c) as the
-/// odds of a correlation c, twice the coordinates have twice the odds where a score is linear in them (Spearman 1910,
-/// Brown 1910). A maximum is not, and its noise is another one in a part; so the odds grow from halves to the whole as
-/// they did from quarters to halves. Errors that all rows have in common change no order and are no noise.
+/// The scores of halves are correlated, and this correlation is stepped up to that of the whole. With
+/// `c / (1 - c)` as the odds of a correlation c, twice the coordinates have twice the odds where a score is
+/// linear in them (Spearman 1910, Brown 1910). A maximum is not, and its noise is another one in a part; so
+/// the odds grow from halves to the whole as they did from quarters to halves. Errors that all rows have in
+/// common change no order and are no noise.
 ///
-/// Each resample of the interval has rows that are drawn and one of the ways: which noise the coordinates happen to
-/// have is in it. None for fewer than two rows, or scores that are all equal or not finite.
+/// Each resample of the interval has rows that are drawn and one of the ways: which noise the coordinates
+/// happen to have is in it. None for fewer than two rows, or scores that are all equal or not finite.
 pub fn reliability<const WAYS: usize>(
     parts: &[[[f64; 10]; WAYS]],
     bootstrap: &Bootstrap,
@@ -67,7 +69,8 @@ pub fn reliability<const WAYS: usize>(
 /// Values of the rows, less their mean: scores that are far from 0 lose no digits.
 type Column = Vec<f64>;
 
-/// For each way the columns of its ten parts, of the sum of the quarters, and of those of the three pairs of halves.
+/// For each way the columns of its ten parts, of the sum of the quarters, and of those of the three
+/// pairs of halves.
 fn columns<const WAYS: usize>(parts: &[[[f64; 10]; WAYS]]) -> Vec<Vec<Column>> {
     let column = |of: &dyn Fn(&[[f64; 10]; WAYS]) -> f64| {
         let values: Column = parts.iter().map(of).collect();
@@ -200,8 +203,8 @@ mod tests {
 
     const ROWS: u64 = 2000;
 
-    /// Scores of rows by sixteen classes of coordinates, whose noise has a variance of 16 each: that of parts, and
-    /// that of all with two seeds of the noise. `score` makes one of the values of some subtasks.
+    /// Scores of rows by sixteen classes of coordinates, whose noise has a variance of 16 each: that of
+    /// parts, and that of all with two seeds of the noise. `score` makes one of the values of some subtasks.
     fn scores(
         signals: &[f64],
         common: f64,
@@ -232,8 +235,8 @@ mod tests {
 
     #[test]
     fn noise_is_told_from_signal() {
-        // A variance of 2 of the signal and 1 of the noise. Errors that all rows have in common are none, and change
-        // nothing.
+        // A variance of 2 of the signal and 1 of the noise. Errors that all rows have in common are none, and
+        // change nothing.
         let of = |common: f64| {
             let (parts, _) = scores(&[2.0f64.sqrt()], common, |values| values[0]);
             reliability(&parts, &Bootstrap::default()).unwrap()

@@ -15,14 +15,14 @@ pub struct Choice {
     pub kept: f64,
     /// The lowest recall of a target's true top among them.
     pub recall: f64,
-    /// The lowest of the lower bounds of the targets' own cuts, each with 95 % confidence; 1 where every row is kept
-    /// for want of a cut.
+    /// The lowest of the lower bounds of the targets' own cuts, each with 95 % confidence; 1 where every row
+    /// is kept for want of a cut.
     pub bound: f64,
 }
 
 impl Choice {
-    /// The cuts for a budget, from predictions out of fold. `pool`: rows of the pool of which these are a sample, where
-    /// those of the true top count as found.
+    /// The cuts for a budget, from predictions out of fold. `pool`: rows of the pool of which these are a
+    /// sample, where those of the true top count as found.
     pub fn of(
         predictions: &Matrix,
         scores: &Matrix,
@@ -59,8 +59,8 @@ impl Choice {
         let found: Vec<(usize, usize)> = (0..scores.cols()).map(hits).collect();
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::min);
         let share = kept.iter().filter(|kept| **kept).count() as f64 / kept.len().max(1) as f64;
-        // All of these rows may pass a cut that others do not. What the cuts of other targets keep as well is no
-        // order statistic of this one's top, so that no bound follows from it.
+        // All of these rows may pass a cut that others do not. What the cuts of other targets keep as well is
+        // no order statistic of this one's top, so that no bound follows from it.
         let bound = match cuts.iter().any(|cut| cut.from.is_none()) {
             true => 1.0,
             false => least(&mut cuts.iter().map(|cut| cut.bound)),

@@ -13,18 +13,19 @@ pub struct Cost {
     pub kept: f64,
     /// What a row's cheap features take.
     pub feature: f64,
-    /// What that takes of which a row's score is made, in the same unit: its gradients at all checkpoints, or its
-    /// embeddings.
+    /// What that takes of which a row's score is made, in the same unit: its gradients at all checkpoints, or
+    /// its embeddings.
     pub gradient: f64,
-    /// The part of it that a labelled row has with its cheap features, as these are vectors that its score is made of.
+    /// The part of it that a labelled row has with its cheap features, as these are vectors that its
+    /// score is made of.
     pub shared: f64,
     /// Whether the unit is a second that was measured; else it is a forward pass.
     pub measured: bool,
 }
 
 impl Cost {
-    /// Rows of which all is computed that scores are made of: the labelled ones and the kept ones. A labelled row that
-    /// is kept counts twice, as it does where the kept rows are a dataset of their own.
+    /// Rows of which all is computed that scores are made of: the labelled ones and the kept ones. A labelled
+    /// row that is kept counts twice, as it does where the kept rows are a dataset of their own.
     pub fn scored(&self) -> f64 {
         self.labelled as f64 + self.kept * self.rows as f64
     }

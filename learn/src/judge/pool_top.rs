@@ -1,13 +1,13 @@
-//! The bound on the recall of a pool's true top where its labelled rows are kept whatever is predicted of them.
+//! The bound on the recall of a pool's true top where its labelled rows are always kept.
 //!
-//! Of the K rows of the top k are labelled, at random. Cuts leave out the lowest rows of the top, in an order that
-//! knows nothing of which are labelled, until c + 1 labelled ones were met; a cut lies at the last of these. Each
-//! choice of k of the K places is as likely as another. More than L of the others are lost if and only if the
-//! first L + c + 1 places have at most c labelled rows, and the number of these is hypergeometric: it is the
-//! distribution of how many of a second sample lie below an order statistic of a first one (Wilks 1942). Labelled
-//! rows count as found, so the recall of the whole top is at least 1 - L/K with 95 % confidence where that has a
-//! probability of at most 5 %. For a pool that is large against its labels this is the bound of Clopper and
-//! Pearson of k - c hits, and so it is where k is below ten.
+//! Of the K rows of the top k are labelled, at random. Cuts leave out the lowest rows of the top, in an order
+//! that knows nothing of which are labelled, until c + 1 labelled ones were met; a cut lies at the last of
+//! these. Each choice of k of the K places is as likely as another. More than L of the others are lost if and
+//! only if the first L + c + 1 places have at most c labelled rows, and the number of these is
+//! hypergeometric: it is the distribution of how many of a second sample lie below an order statistic of a
+//! first one (Wilks 1942). Labelled rows count as found, so the recall of the whole top is at least 1 - L/K
+//! with 95 % confidence where that has a probability of at most 5 %. For a pool that is large against its
+//! labels this is the bound of Clopper and Pearson of k - c hits, and so it is where k is below ten.
 
 use super::bounds::{CONFIDENCE, first, ln_sum};
 use super::order::kept_rows;
@@ -21,15 +21,16 @@ pub(super) struct PoolTop {
     pub labelled: usize,
 }
 
-/// Labelled rows of the top with which it is taken for the pool's: the lowest of a few may well not be of that.
+/// Labelled rows of the top with which it is taken for the pool's: the lowest of a few may well
+/// not be of that.
 const LEAST: usize = 10;
 
 /// Rows of the top of a pool whose size is not known: labels are no part of it.
 pub(super) const ENDLESS: usize = 1 << 40;
 
 impl PoolTop {
-    /// The top of a pool with so many rows of it, some of them labelled. No row counts as found where these are too
-    /// few to tell which rows are of the top.
+    /// The top of a pool with so many rows of it, some of them labelled. No row counts as found where these
+    /// are too few to tell which rows are of the top.
     pub fn new(rows: usize, labelled: usize) -> PoolTop {
         PoolTop { rows: if labelled < LEAST { ENDLESS } else { rows }, labelled }
     }
@@ -39,7 +40,8 @@ impl PoolTop {
         self.rows.saturating_sub(self.labelled)
     }
 
-    /// Whether at most `lost` rows are lost, with 95 % confidence, by a cut below which `misses` labelled ones are.
+    /// Whether at most `lost` rows are lost, with 95 % confidence, by a cut below which `misses`
+    /// labelled ones are.
     fn loses_at_most(self, lost: usize, misses: usize) -> bool {
         // The counts of the other case add up to less than all rows.
         lost >= self.others()
@@ -98,14 +100,15 @@ mod tests {
 
     #[test]
     fn small_pools_have_what_is_counted_by_hand() {
-        // Two of four are marked. Two that are drawn have none of them in one of six ways, at most one in five.
+        // Two of four are marked. Two that are drawn have none of them in one of six ways, at most one in
+        // five.
         assert!((ln_at_most(0, (4, 2), 2) - (1.0f64 / 6.0).ln()).abs() < 1e-12);
         assert!((ln_at_most(1, (4, 2), 2) - (5.0f64 / 6.0).ln()).abs() < 1e-12);
         // Three of four that are drawn have at least one: one alone in two of four ways.
         assert_eq!(ln_at_most(0, (4, 2), 3), f64::NEG_INFINITY);
         assert!((ln_at_most(1, (4, 2), 3) - 0.5f64.ln()).abs() < 1e-12);
-        // Of 20 rows one may be lost for 95 %. A cut at the lowest of 16 labelled ones loses more if the two lowest
-        // of all are among the 4 others, in 6 of 190 cases; with 15 labelled ones in 10 of 190.
+        // Of 20 rows one may be lost for 95 %. A cut at the lowest of 16 labelled ones loses more if the two
+        // lowest of all are among the 4 others, in 6 of 190 cases; with 15 labelled ones in 10 of 190.
         assert_eq!(PoolTop { rows: 20, labelled: 16 }.most_misses(0.95), Some(0));
         assert_eq!(PoolTop { rows: 20, labelled: 15 }.most_misses(0.95), None);
         assert_eq!(PoolTop { rows: 20, labelled: 16 }.bound(0), 0.95);
@@ -137,8 +140,8 @@ mod tests {
 
     #[test]
     fn the_bound_holds_as_often_as_it_is_said() {
-        // 51 of 100 are labelled, and the cut lies at the second lowest of them: more than 5 others are below it in
-        // 4.99 % of all choices.
+        // 51 of 100 are labelled, and the cut lies at the second lowest of them: more than 5 others are below
+        // it in 4.99 % of all choices.
         let (rows, labelled, runs) = (100usize, 51usize, 4000);
         let pool = PoolTop { rows, labelled };
         assert_eq!((pool.most_misses(0.95), pool.bound(1)), (Some(1), 0.95));

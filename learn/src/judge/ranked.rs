@@ -1,4 +1,4 @@
-//! Spearman's correlation of many resamples: values are sorted once, and each resample counts how often it has them.
+//! Spearman's correlation of many resamples: values are sorted once, each resample counts them.
 
 use gstore_core::correlation;
 
@@ -23,7 +23,8 @@ impl Pairs {
         Self { sides: [DistinctRanks::new(a), DistinctRanks::new(b)], finite }
     }
 
-    /// The correlation of these rows, each as often as it is among them: what [`super::spearman`] gives for them.
+    /// The correlation of these rows, each as often as it is among them: what [`super::spearman`]
+    /// gives for them.
     pub(super) fn spearman(&self, rows: &[usize]) -> f64 {
         if rows.len() < 2 || rows.iter().any(|row| !self.finite[*row]) {
             return 0.0;

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::order::kept_rows;
 use super::resample::{Bootstrap, Interval};
 
-/// Rows of the top below which there is no interval: resamples of fewer are few sets of rows, and of one the same one.
+/// Rows of the top below which there is no interval: resamples of fewer are few sets of rows, and of
+/// one the same one.
 const LEAST_TOP: usize = 5;
 
 /// What is kept of the true top at a budget.

@@ -17,8 +17,8 @@ use crate::options::FitOptions;
 
 impl Prefilter {
     /// Fits and judges a prefilter. `reliability` is that of each target's labels. Gives predictions of the
-    /// labelled rows as well, a column for each target, by learners that had not seen the row, on the scale of the
-    /// prefilter's own ([`OutOfFold::refitted`](crate::cross::OutOfFold::refitted)).
+    /// labelled rows as well, a column for each target, by learners that had not seen the row, on the scale
+    /// of the prefilter's own ([`OutOfFold::refitted`](crate::cross::OutOfFold::refitted)).
     ///
     /// # Errors
     /// Options that make no sense, data from which nothing can be learned, and being told to stop.

@@ -19,8 +19,9 @@ const TOLD: f64 = 0.01;
 
 impl Prefilter {
     /// Cuts at a rank: for each target so that this share of the predicted rows is kept, whatever the
-    /// predictions of labelled rows were, and notes which of these rows are kept now. Gives what the cuts keep: shares
-    /// are of the predicted rows, the recall is that of the labelled rows, of which `held_out` are the predictions.
+    /// predictions of labelled rows were, and notes which of these rows are kept now. Gives what the cuts
+    /// keep: shares are of the predicted rows, the recall is that of the labelled rows, of which `held_out`
+    /// are the predictions.
     pub fn cut_at(
         &mut self,
         share: f64,

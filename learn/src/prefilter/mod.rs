@@ -41,12 +41,12 @@ pub struct Prefilter {
     means: Vec<f64>,
     /// Digests of the ids that it has learned from.
     learned_from: Vec<u64>,
-    /// Digests of those of them whose labels are in the true top of a target: as rows of `pool` they are kept whatever is
-    /// predicted of them. None of the first form, whose cuts leave out such rows as well.
+    /// Digests of those of them whose labels are in the true top of a target: as rows of `pool` they are kept
+    /// whatever is predicted of them. None of the first form, whose cuts leave out such rows as well.
     #[serde(default, alias = "found")]
     labelled_top: Vec<u64>,
-    /// The pool that it was fitted for: in another dataset the same ids may be those of other rows. Where it is not
-    /// known, no row is kept for its label.
+    /// The pool that it was fitted for: in another dataset the same ids may be those of other rows. Where it
+    /// is not known, no row is kept for its label.
     #[serde(default)]
     pub pool: Option<String>,
     /// Where labels and features come from.
@@ -83,13 +83,14 @@ impl Prefilter {
         self.learned_from.binary_search(&digest(id)).is_ok()
     }
 
-    /// Whether the row of the pool with this id was labelled, and is in the true top: then it is kept whatever is
-    /// predicted of it.
+    /// Whether the row of the pool with this id was labelled, and is in the true top: then it is kept
+    /// whatever is predicted of it.
     fn is_labelled_top(&self, id: &str) -> bool {
         self.labelled_top.binary_search(&digest(id)).is_ok()
     }
 
-    /// Predictions of rows of a dataset, which ascend. If it is the pool, labelled rows of the true top are kept.
+    /// Predictions of rows of a dataset, which ascend. If it is the pool, labelled rows of the
+    /// true top are kept.
     ///
     /// # Errors
     /// Damage.
@@ -103,7 +104,8 @@ impl Prefilter {
         Ok(predictions)
     }
 
-    /// Keeps labelled rows of the true top, if the rows are those of the pool. `predictions` has one for each row.
+    /// Keeps labelled rows of the true top, if the rows are those of the pool. `predictions` has
+    /// one for each row.
     ///
     /// # Errors
     /// Damage.

@@ -246,7 +246,8 @@ fn tables_lines_and_cuts_are_of_the_same_predictions() {
     assert_eq!(target.spearman, crate::judge::spearman(&predictions, &scores));
     assert_eq!(fitted.lines, [LinearCalibration::of(&predictions, &scores)]);
     let at = target.budgets.iter().find(|at| at.budget == 0.2).unwrap();
-    // Rows of the same prediction at the cut are kept together, and only as many as the share says in the table.
+    // Rows of the same prediction at the cut are kept together, and only as many as the share says in the
+    // table.
     assert!((at.recall - report.choice.cuts[0].recall).abs() <= 0.12, "{at:?} {:?}", report.choice);
 }
 

@@ -33,8 +33,8 @@ pub struct GramMixture {
     pub queries: String,
     /// For each checkpoint the share of the queries, from 0 to 1.
     pub shares: Vec<f64>,
-    /// The number of the eigenvalue, from the largest, in which both sides were balanced; none where the share
-    /// was given.
+    /// The number of the eigenvalue, from the largest, in which both sides were balanced; none where the
+    /// share was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub components: Option<usize>,
 }

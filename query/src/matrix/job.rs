@@ -43,7 +43,8 @@ impl<'a> MatrixJob<'a> {
     }
 
     /// Makes the matrix, or what an earlier run left to do. `progress` is told how many rows were compared,
-    /// and how many of them an earlier run had done; there are [`MatrixForecast::row_passes`](super::MatrixForecast::row_passes) in all.
+    /// and how many of them an earlier run had done; there are
+    /// [`MatrixForecast::row_passes`](super::MatrixForecast::row_passes) in all.
     ///
     /// # Errors
     /// Where the output is something else that may not be replaced, or work for it was begun with another

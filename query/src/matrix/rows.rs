@@ -1,7 +1,8 @@
 //! A matrix as batches of rows, for readers that take it as it comes.
 //!
 //! Invariants
-//! - rows and scores are those of the file that [`MatrixJob`](super::MatrixJob) writes, in its order and with its bits
+//! - rows and scores are those of the file that [`MatrixJob`](super::MatrixJob) writes, in its order and
+//!   with its bits
 //! - memory: the vectors of the target samples, and a few batches for each thread
 
 use std::collections::HashMap;
@@ -64,13 +65,14 @@ impl MatrixRows {
         Ok(Self { asked, part, samples, schema, vectors: needed })
     }
 
-    /// The columns: `pool` where there are several, `row`, `id`, `scores`. The metadata lists the target samples.
+    /// The columns: `pool` where there are several, `row`, `id`, `scores`. The metadata lists the
+    /// target samples.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// Bytes that are held while the rows are computed on `threads`: the vectors of the target samples, and the
-    /// matrices of a preconditioner while they are made.
+    /// Bytes that are held while the rows are computed on `threads`: the vectors of the target samples, and
+    /// the matrices of a preconditioner while they are made.
     ///
     /// # Errors
     /// An artifact that cannot be read.

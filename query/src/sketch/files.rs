@@ -27,8 +27,8 @@ pub fn kept(reader: &FeatureReader, segment: &SegmentRef) -> Option<Planes> {
     state(reader, segment).ok()
 }
 
-/// The planes that the sketches of most vectors of a feature keep, among those that can be used; of as many the
-/// first. Reads the files' footers.
+/// The planes that the sketches of most vectors of a feature keep, among those that can be used; of as many
+/// the first. Reads the files' footers.
 pub fn most_kept(reader: &FeatureReader) -> Option<Planes> {
     let mut vectors: Vec<(Planes, u64)> = Vec::new();
     for segment in reader.segments() {

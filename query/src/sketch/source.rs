@@ -14,8 +14,8 @@ use crate::error::QueryError;
 
 /// The sections of one part of a sketch.
 pub trait Sections: Debug + Send + Sync {
-    /// The bytes of a range of a section, on a 4-byte boundary. Those of `parts` are verified, the others may be
-    /// any; `scratch` is memory that they may be read into.
+    /// The bytes of a range of a section, on a 4-byte boundary. Those of `parts` are verified, the others may
+    /// be any; `scratch` is memory that they may be read into.
     fn read<'a>(
         &'a self,
         section: Section,
@@ -24,7 +24,8 @@ pub trait Sections: Debug + Send + Sync {
         scratch: &'a mut BlockBuffer,
     ) -> Result<&'a [u8], QueryError>;
 
-    /// Adds what reading a range takes from disk, large ranges by themselves; what is in memory takes nothing.
+    /// Adds what reading a range takes from disk, large ranges by themselves; what is in memory
+    /// takes nothing.
     fn want<'a>(&'a self, section: Section, range: Range<u64>, is_large: bool, wants: &mut SpanRequests<'a>) {
         let _ = (section, range, is_large, wants);
     }

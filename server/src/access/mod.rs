@@ -1,8 +1,8 @@
 //! Access control: tokens, the credentials of a request, and what who asks may see.
 //!
 //! Invariants
-//! - every request starts with [`Access::caller`], by its headers alone, without which there is no [`Caller`] to
-//!   ask anything for
+//! - every request starts with [`Access::caller`], by its headers alone, without which there is no [`Caller`]
+//!   to ask anything for
 //! - the file of tokens is read for each request: what is revoked or expired does not work any more, without
 //!   a restart
 //! - an address that shows many wrong tokens is refused for a while, before the file is read

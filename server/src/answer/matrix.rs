@@ -73,7 +73,8 @@ pub(crate) fn memory(rows: &MatrixRows, threads: usize, root: &Path) -> Result<u
     rows.memory(threads).map_err(|e| of_matrix(&e, root))
 }
 
-/// Computes all and hands it over, in batches of about `bytes`; waits while the reader is behind, and ends when it is gone.
+/// Computes all and hands it over, in batches of about `bytes`; waits while the reader is behind, and ends
+/// when it is gone.
 pub(crate) fn send_all(
     rows: &MatrixRows,
     bytes: usize,

@@ -1,6 +1,7 @@
 //! Answers of the server: what is asked becomes rows.
 //!
-//! - [`ask`] reads what a client sends: commands of Flight SQL, and those of plain Flight, which [`plain`] knows
+//! - [`ask`] reads what a client sends: commands of Flight SQL, and those of plain Flight, which
+//!   [`plain`] knows
 //! - [`parts`] cuts large answers
 //! - [`rows`] runs a statement apart from the connection and hands its batches over one by one
 //! - [`thread`] has the work that outlives the request that waits for it

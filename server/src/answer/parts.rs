@@ -1,4 +1,4 @@
-//! The parts of a large answer: ranges of its rows, each with a ticket of its own, which can be read in parallel.
+//! The parts of a large answer: ranges of its rows, each with its own ticket, which can be read in parallel.
 
 use std::ops::Range;
 

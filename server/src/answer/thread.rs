@@ -12,8 +12,8 @@ use crate::admission::Permit;
 use crate::running::CancelOnDrop;
 use crate::status;
 
-/// Hands over what a thread of its own sends. It ends with this end of the channel, also while a reader lets it
-/// wait.
+/// Hands over what a thread of its own sends. It ends with this end of the channel, also while a
+/// reader lets it wait.
 pub(super) async fn from_thread(
     permit: &Arc<Permit>,
     to: &mpsc::Sender<RecordBatch>,
@@ -47,8 +47,9 @@ pub(super) fn on_thread<T: Send + 'static>(
     (raises, task)
 }
 
-/// What work gives that goes on when no request waits for it any more, as a planner does, and holds the permit
-/// until it has ended: otherwise clients that go away would have more planned at once than run at once.
+/// What work gives that goes on when no request waits for it any more, as a planner does, and holds
+/// the permit until it has ended: otherwise clients that go away would have more planned at once
+/// than run at once.
 pub(super) async fn to_its_end<T: Send + 'static>(
     permit: &Arc<Permit>,
     work: impl Future<Output = Result<T, Status>> + Send + 'static,

@@ -2,8 +2,8 @@
 //!
 //! Invariants
 //! - two pieces wait; a reader that is behind holds its statement up, and one that goes away ends it
-//! - a result that breaks off is never taken for a shorter one: it is an error object where no row was sent yet;
-//!   after that the body ends with an error, or, for the page, with a line that has it
+//! - a result that breaks off is never taken for a shorter one: it is an error object where no row was sent
+//!   yet; after that the body ends with an error, or, for the page, with a line that has it
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,8 +31,8 @@ use crate::wire::parts;
 pub(super) enum Shape {
     /// As a file of this format.
     File(Format),
-    /// As the page reads them: a line with the columns, rows as lines of JSON without a changed number, and a line
-    /// with the end.
+    /// As the page reads them: a line with the columns, rows as lines of JSON without a changed number, and a
+    /// line with the end.
     Page,
 }
 

@@ -72,7 +72,8 @@ fn told(error: &(dyn Error + 'static), code: Code, root: &Path) -> Status {
     shown(error, code, &error.to_string(), root)
 }
 
-/// What the client sees. A full disk shows as one wherever it was met, and what the client can do nothing about goes to the log.
+/// What the client sees. A full disk shows as one wherever it was met, and what the client can do nothing
+/// about goes to the log.
 fn shown(error: &(dyn Error + 'static), code: Code, message: &str, root: &Path) -> Status {
     match io_in(error) {
         Some(io) if is_full(io) => full(error),

@@ -1,8 +1,8 @@
 //! Uploads: samples, vectors and losses that clients add to the store, a stream at a time.
 //!
 //! Invariants
-//! - only tokens of the scope `write` add something, and only to the datasets that they see; runs are of the whole store, so tokens for some
-//!   datasets add none
+//! - only tokens of the scope `write` add something, and only to the datasets that they see; runs are of the
+//!   whole store, so tokens for some datasets add none
 //! - nothing is visible before a stream has ended well; one that breaks off leaves nothing behind
 //! - a stream with a key is done once, however often it is sent
 //! - memory: two batches that wait, one that is worked on, and the dictionaries of the stream, 64 MiB at most
@@ -97,8 +97,8 @@ async fn run(
             }
         })
     });
-    // tonic shows a stream that its client has cancelled as one that has ended well. The connection drops this
-    // future for that, but only when it waits; so it waits once before the end is believed.
+    // tonic shows a stream that its client has cancelled as one that has ended well. The connection drops
+    // this future for that, but only when it waits; so it waits once before the end is believed.
     let pause = futures::stream::once(tokio::task::yield_now()).filter_map(|()| std::future::ready(None));
     let messages = messages.chain(pause).boxed();
     let both = async {

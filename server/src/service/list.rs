@@ -29,7 +29,8 @@ pub(super) async fn flights(asking: &AuthorizedRequest, text: &[u8]) -> Result<V
     Ok(infos)
 }
 
-/// The datasets and features by their paths. A label that several features of a dataset have names none of them.
+/// The datasets and features by their paths. A label that several features of a dataset have names none of
+/// them.
 fn all(snapshot: &Snapshot) -> Vec<(Vec<String>, PlainRequest)> {
     let mut found = Vec::new();
     for dataset in snapshot.datasets() {

@@ -133,8 +133,9 @@ type CallFuture<T> = BoxFuture<'static, Reply<T>>;
 
 /// Makes the calls of [`FlightService`] out of those of [`Service`].
 ///
-/// Each is a function without bounds before it is a method: that a future is `Send` the compiler proves once for
-/// all functions without bounds, and again for each method of an async trait, which took it half a minute.
+/// Each is a function without bounds before it is a method: that a future is `Send` the compiler proves
+/// once for all functions without bounds, and again for each method of an async trait, which took it
+/// half a minute.
 macro_rules! calls {
     ($($name:ident: $asked:ty => $given:ty,)*) => {
         mod begin {

@@ -1,4 +1,4 @@
-//! The HTTP side: who gets in, what a browser is told, the formats of rows, limits, and the ends of statements.
+//! The HTTP side: who gets in, what a browser is told, formats of rows, limits, and ends of statements.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,7 +1,7 @@
 //! Background fill of the page cache after an answer, for later questions.
 //!
-//! One thread does so and ends with the process, which does not wait for it. While questions are being read for,
-//! it takes a small share of the disk, so that it also comes to an end where they never stop.
+//! One thread does so and ends with the process, which does not wait for it. While questions are being read
+//! for, it takes a small share of the disk, so that it also comes to an end where they never stop.
 
 use super::Source;
 use super::wants::places;
@@ -87,8 +87,8 @@ pub fn fill_behind(behind: UncachedSpans) {
     }
 }
 
-/// What waits with what is new, file after file as they came and each in its order. What does not fit is left out:
-/// what is new where it alone is too much, else what has waited longest.
+/// What waits with what is new, file after file as they came and each in its order. What does not fit is left
+/// out: what is new where it alone is too much, else what has waited longest.
 fn merged(waiting: VecDeque<Span>, new: UncachedSpans, room: u64) -> VecDeque<Span> {
     if new.bytes() > room {
         return waiting;

@@ -76,8 +76,8 @@ pub(crate) struct SpanPosition {
 }
 
 impl ReadAhead {
-    /// Reads what is wanted, in place of what it had, by the way that is faster on its disk as far as that is known;
-    /// returns the bytes read.
+    /// Reads what is wanted, in place of what it had, by the way that is faster on its disk as far as that is
+    /// known; returns the bytes read.
     pub fn read(&mut self, wants: SpanRequests<'_>) -> u64 {
         self.read_at_most(wants, MOST_BYTES).all()
     }
@@ -122,8 +122,9 @@ impl ReadAhead {
         self.spare.extend(self.parts.drain(..).map(|part| part.bytes));
     }
 
-    /// Memory of earlier units for this many bytes, if there is some. The smallest that they fit into, so that the
-    /// larger are there for others; one of more than twice the size is given back, since a unit has only so much.
+    /// Memory of earlier units for this many bytes, if there is some. The smallest that they fit into, so
+    /// that the larger are there for others; one of more than twice the size is given back, since a unit
+    /// has only so much.
     fn take_spare(&mut self, bytes: u64) -> AlignedBuffer {
         let sizes = self.spare.iter().enumerate().map(|(at, spare)| (spare.capacity() as u64, at));
         let Some((size, at)) = sizes.filter(|(size, _)| *size >= bytes).min() else {

@@ -1,14 +1,15 @@
 //! Choice between direct reads of files (past the system's memory) and ordinary ones (through it).
 //!
-//! Some disks give several times as much by direct reads, others more by ordinary ones. So the first large reads of a file
-//! system take turns, and the way that pays serves from then on. Where it falls far behind what it gave, both are
-//! measured again.
+//! Some disks give several times as much by direct reads, others more by ordinary ones. So the first large
+//! reads of a file system take turns, and the way that pays serves from then on. Where it falls far behind
+//! what it gave, both are measured again.
 //!
 //! Invariants
 //! - what is read does not depend on the way
-//! - while ways take turns, a turn begins when the counted reads of the one before have ended: side by side each would
-//!   be measured by what the other leaves
-//! - a rate is bytes over the time in which reads were under way: waiting for those that compute is not counted
+//! - while ways take turns, a turn begins when the counted reads of the one before have ended: side by side
+//!   each would be measured by what the other leaves
+//! - a rate is bytes over the time in which reads were under way: waiting for those that compute
+//!   is not counted
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of a turn that are counted,
 const TURN: u64 = 64 << 20;
-/// and those before them: the system reads ahead of ordinary reads, for nothing at the end of a turn. So a turn counts
-/// from where the reads ahead of what is not counted help it.
+/// and those before them: the system reads ahead of ordinary reads, for nothing at the end of a turn. So a
+/// turn counts from where the reads ahead of what is not counted help it.
 const WARM: u64 = 32 << 20;
 /// Turns, of both ways together. The better one of each way counts: other work may have disturbed the other.
 const TURNS: usize = 4;
@@ -29,10 +30,10 @@ const LARGE: u64 = 1 << 20;
 /// Bytes after which the rate is compared with the one that is known.
 const WINDOW: u64 = 256 << 20;
 
-/// How many times as fast direct reads have to be to be taken. They leave nothing in the system's memory, so the next
-/// question reads from disk too, until what fills it behind the answer has read everything once more; and turns tell
-/// less of ordinary reads than these give in a long scan, where the system also reads between two of them (0.47 of 1.1
-/// GB/s on one disk, where direct reads gave 0.63 of 0.9).
+/// How many times as fast direct reads have to be to be taken. They leave nothing in the system's memory, so
+/// the next question reads from disk too, until what fills it behind the answer has read everything once
+/// more; and turns tell less of ordinary reads than these give in a long scan, where the system also reads
+/// between two of them (0.47 of 1.1 GB/s on one disk, where direct reads gave 0.63 of 0.9).
 const DIRECT_PAYS: f64 = 1.6;
 
 /// Below this part of the known rate both ways are measured again.
@@ -192,8 +193,8 @@ fn disks() -> MutexGuard<'static, BTreeMap<u64, Disk>> {
     DISKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The way for what is read next of a file system, as soon as the turn before has ended; one that is not known is
-/// not measured. The caller has no counted read under way.
+/// The way for what is read next of a file system, as soon as the turn before has ended; one that is not
+/// known is not measured. The caller has no counted read under way.
 pub(super) fn of(disk: Option<u64>) -> ReadMode {
     let Some(number) = disk else { return ReadMode::Direct };
     let mut disks = disks();
@@ -236,8 +237,8 @@ impl Drop for CountedRead {
     }
 }
 
-/// Takes over what was measured earlier of file systems, by their numbers ([`crate::vfs::Vfs::disk`]), unless this
-/// process knows them.
+/// Takes over what was measured earlier of file systems, by their numbers ([`crate::vfs::Vfs::disk`]), unless
+/// this process knows them.
 pub fn expect_disks(rates: impl IntoIterator<Item = (u64, DiskRates)>) {
     let mut disks = disks();
     for (disk, rates) in rates.into_iter().filter(|(_, rates)| rates.is_sane()) {

@@ -180,7 +180,8 @@ impl SampleAppend {
         &self.part.columns
     }
 
-    /// Notes with the commit that this write of a client was done. Whether it was done before is in the base's dataset.
+    /// Notes with the commit that this write of a client was done. Whether it was done before is in the
+    /// base's dataset.
     pub fn name(&mut self, write: ClientWrite) {
         self.write = Some(write);
     }
@@ -195,8 +196,8 @@ impl SampleAppend {
         self.report
     }
 
-    /// The row of the sample that the dataset had under an id before this append, and how this record differs from
-    /// its own. Adds nothing.
+    /// The row of the sample that the dataset had under an id before this append, and how this record differs
+    /// from its own. Adds nothing.
     ///
     /// # Errors
     /// A ledger that can neither be read nor rebuilt.
@@ -218,7 +219,8 @@ impl SampleAppend {
     /// Adds a sample, or finds that it is there already.
     ///
     /// # Errors
-    /// A sample that the dataset does not take, or whose id an earlier one of this append has with other content.
+    /// A sample that the dataset does not take, or whose id an earlier one of this append has with
+    /// other content.
     pub fn push(&mut self, sample: NewSample<'_>) -> Result<AppendOutcome, AppendError> {
         self.files.check()?;
         if sample.id.is_empty() || sample.id.len() > ID_LIMIT {

@@ -73,7 +73,8 @@ impl Store {
         Ok(report)
     }
 
-    /// What [`Store::compact`] would do, by the sizes and rows of the files. Writes nothing and takes no lock.
+    /// What [`Store::compact`] would do, by the sizes and rows of the files. Writes nothing and
+    /// takes no lock.
     ///
     /// # Errors
     /// A dataset or feature that is not there, and deletions that cannot be read.

@@ -96,7 +96,8 @@ pub struct SkippedFiles {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CompactReport {
-    /// Nothing was changed: this is what would happen, with sizes of new files about those of the rows in them.
+    /// Nothing was changed: this is what would happen, with sizes of new files about those of the rows in
+    /// them.
     pub dry_run: bool,
     /// The last snapshot that was published; `None` if there was nothing to do.
     pub snapshot: Option<u64>,

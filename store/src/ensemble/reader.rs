@@ -170,7 +170,8 @@ impl Snapshot {
 }
 
 impl FeatureReader {
-    /// The offsets of the rows of a cell, from a feature that has them; those that are not known are left out.
+    /// The offsets of the rows of a cell, from a feature that has them; those that are not known are left
+    /// out.
     fn each_offset(
         &self,
         cell: u64,

@@ -115,7 +115,8 @@ pub enum VerifyError {
         "the store cannot be judged, because something could not be read that may be sound: {0}\n  nothing was changed"
     )]
     Refused(String),
-    /// The medium reported an error when the repaired snapshot was published, and whether it counts is not known.
+    /// The medium reported an error when the repaired snapshot was published, and whether it
+    /// counts is not known.
     #[error(transparent)]
     Commit(Box<super::CommitError>),
     /// The cause is what any operation can fail with.

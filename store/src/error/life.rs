@@ -34,7 +34,8 @@ pub enum ConcurrentChange {
 }
 
 impl ConcurrentChange {
-    /// Whether the same question to the current snapshot gives an answer that can be acted on. Not so if what was meant is gone.
+    /// Whether the same question to the current snapshot gives an answer that can be acted on. Not so if what
+    /// was meant is gone.
     pub fn can_repeat(&self) -> bool {
         !matches!(self, ConcurrentChange::Gone { .. })
     }

@@ -1,7 +1,8 @@
 //! Errors: one enum for each family of operations, so that a caller matches only what that call can produce.
 //!
 //! Invariants
-//! - damage names the file, the place, what was expected and what was found; `is_damage` is true for it and for nothing else
+//! - damage names the file, the place, what was expected and what was found; `is_damage` is true for it and
+//!   for nothing else
 //! - a file's name is relative to the store's folder, so a message reads the same wherever the store lies
 
 mod catalog;

@@ -210,7 +210,8 @@ pub(crate) fn attached(part: &FeaturePart) -> Vec<String> {
     list.into_iter().flatten().filter_map(|v| v.as_str()).map(str::to_owned).collect()
 }
 
-/// Adds a file of token counts, unless its rows are all covered. Returns the encoding's number if it was added.
+/// Adds a file of token counts, unless its rows are all covered. Returns the encoding's number if it was
+/// added.
 fn add_encoding(part: &mut DatasetPart, new: &SealedEncoding, next: &mut Counters) -> Option<u32> {
     let key = new.spec.key();
     if let Some(entry) = part.encodings.iter_mut().find(|e| e.key == key) {

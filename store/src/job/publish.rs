@@ -69,8 +69,9 @@ impl Job {
         Ok(Arc::clone(self.publish_as(finish)?.snapshot()))
     }
 
-    /// Publishes the sealed files as what a client sent: features are complete once they have every live row of their dataset, and the write is
-    /// noted in `dataset` with `told`. Where that was done before, nothing is published and the files go.
+    /// Publishes the sealed files as what a client sent: features are complete once they have every live row
+    /// of their dataset, and the write is noted in `dataset` with `told`. Where that was done before, nothing
+    /// is published and the files go.
     ///
     /// # Errors
     /// As [`Job::publish`]; a key that was used for other content; a new feature whose label another one has.

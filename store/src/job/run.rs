@@ -62,8 +62,8 @@ impl Job {
         self.work.get(feature).map_or(&[], |work| &work.sealed)
     }
 
-    /// Rows of a feature that need not be computed: published ones and sealed ones. None of a feature that the
-    /// job does not have.
+    /// Rows of a feature that need not be computed: published ones and sealed ones. None of a feature that
+    /// the job does not have.
     pub fn rows_done(&self, feature: usize) -> RowSet {
         self.work.get(feature).map_or_else(RowSet::new, FeatureWork::rows_done)
     }
@@ -114,8 +114,8 @@ impl Job {
         Ok(self.adopt_encoding(SealedEncoding { dataset, spec, label, file })?)
     }
 
-    /// Makes a finished file of token counts part of the job's progress. It lies in the job's folder, under its
-    /// unfinished name.
+    /// Makes a finished file of token counts part of the job's progress. It lies in the job's folder, under
+    /// its unfinished name.
     pub(crate) fn adopt_encoding(&mut self, sealed: SealedEncoding) -> Result<(), StorageError> {
         let uuid = sealed.file.uuid;
         // The note first: a file without one would be taken for a leftover, a note without its file is one.

@@ -55,8 +55,8 @@ pub struct DeleteReport {
     /// Purged rows whose ids are not remembered, because the file that had them is damaged: an append that
     /// brings these ids again adds them.
     pub unremembered: u64,
-    /// Interrupted jobs that a purge removed: those of the dataset, and others with rows that were purged earlier. The commands
-    /// that started them compute what is missing again.
+    /// Interrupted jobs that a purge removed: those of the dataset, and others with rows that were purged
+    /// earlier. The commands that started them compute what is missing again.
     pub jobs_removed: Vec<String>,
     /// Files that a purge removed.
     pub files_removed: u64,

@@ -107,8 +107,8 @@ impl Store {
         self.publish_drop(&lock, &base, change, report)
     }
 
-    /// Takes an ensemble, as the caller found it in a snapshot, out of the catalog, with the members and losses
-    /// that it has by now. Refused while a live job writes losses of it. Folders of its members stay.
+    /// Takes an ensemble, as the caller found it in a snapshot, out of the catalog, with the members and
+    /// losses that it has by now. Refused while a live job writes losses of it. Folders of its members stay.
     pub fn drop_ensemble(&self, ensemble: &EnsemblePart, command: &str) -> Result<DropReport, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;

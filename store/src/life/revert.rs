@@ -160,7 +160,8 @@ fn next_row(store: &Store, base: &Snapshot, target: &Snapshot, old: &DatasetPart
     Ok(next)
 }
 
-/// Puts the parts of one kind (`what`) of a target, `then`, into the `removed` and `changed` ones of a change.
+/// Puts the parts of one kind (`what`) of a target, `then`, into the `removed` and `changed` ones of a
+/// change.
 fn parts<T: Numbered + PartialEq>(
     (now, then): (&[Arc<T>], &[Arc<T>]),
     (removed, changed): (&mut Vec<u32>, &mut Vec<T>),

@@ -189,8 +189,8 @@ struct DisjointSegments {
 }
 
 impl DisjointSegments {
-    /// Those with the most live rows. Of two with the same live rows the one with fewer deleted ones: it was written
-    /// after a purge.
+    /// Those with the most live rows. Of two with the same live rows the one with fewer deleted ones: it was
+    /// written after a purge.
     fn of(number: u32, mut sound: Vec<Candidate>, live: &RowSet) -> Self {
         sound.sort_by_key(|c| {
             let here = c.rows.intersection(live).len();

@@ -138,8 +138,8 @@ fn sound<T: Part>(env: &Env, name: &str) -> Result<Option<Version<T>>, VerifyErr
     }
 }
 
-/// The names in a folder; none if it is gone, or the medium does not give them. What is refused for another reason
-/// may be there, so that ends the repair.
+/// The names in a folder; none if it is gone, or the medium does not give them. What is refused for another
+/// reason may be there, so that ends the repair.
 pub(super) fn list(env: &Env, folder: &str) -> Result<Vec<String>, VerifyError> {
     match env.vfs().list(&env.at(folder)) {
         Ok(names) => Ok(names),

@@ -55,8 +55,8 @@ pub(crate) type MetaRow<'a> = Vec<(&'a str, MetaValue)>;
 
 /// XXH3-128 of a sample: of its record, or of its metadata by column name where it has no record.
 ///
-/// Computed from stored values, so that it can be computed again from the file. Nulls do not count: a column that
-/// appears later does not change the samples before it.
+/// Computed from stored values, so that it can be computed again from the file. Nulls do not count: a column
+/// that appears later does not change the samples before it.
 pub(crate) fn sample_digest(record: Option<&[u8]>, metadata: &mut MetaRow<'_>) -> Digest {
     let mut hash = Xxh3::new();
     if let Some(record) = record {

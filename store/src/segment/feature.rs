@@ -125,7 +125,8 @@ impl FeatureReader {
         own.ok_or(ReadError::NoBlock { segment: block.segment, block: block.block })
     }
 
-    /// A block. The first touch reads it into `scratch` and compares its digest; later ones are slices of the map.
+    /// A block. The first touch reads it into `scratch` and compares its digest; later ones are
+    /// slices of the map.
     pub fn read_block<'a>(
         &'a self,
         block: BlockRef,

@@ -157,7 +157,8 @@ impl SegmentFile {
         Ok(buffer)
     }
 
-    /// A block: from the map if its digest agreed before, else read into `scratch`, or ahead, and checked there.
+    /// A block: from the map if its digest agreed before, else read into `scratch`, or ahead, and
+    /// checked there.
     pub(crate) fn read_block<'a>(
         &'a self,
         block: &SegmentBlock,
@@ -266,7 +267,8 @@ impl SegmentFile {
         Ok(RowSet::from_ranges(ranges))
     }
 
-    /// The vectors of one row of a block, each verified by its check; none if the block does not have the row.
+    /// The vectors of one row of a block, each verified by its check; none if the block does not have the
+    /// row.
     pub(crate) fn row(
         &self,
         block: &SegmentBlock,
@@ -277,8 +279,8 @@ impl SegmentFile {
             return Ok(Vec::new());
         }
         if block.verified.get().is_none() && (!block.is_dense() || self.shape.has_positions()) {
-            // Where rows may be missing, "it is not there" is an answer that only a checked block can give; and only a checked block
-            // says how many vectors a row has.
+            // Where rows may be missing, "it is not there" is an answer that only a checked block can give;
+            // and only a checked block says how many vectors a row has.
             self.read_block(block, scratch)?;
         }
         match block.verified.get() {

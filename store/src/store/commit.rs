@@ -192,7 +192,8 @@ pub(crate) fn publish(
     }
 }
 
-/// The next root without the changed parts: the fields of the root, and links to the parts of `base` that stay.
+/// The next root without the changed parts: the fields of the root, and links to the parts of
+/// `base` that stay.
 fn kept(base: &Snapshot, number: u64, change: &Change) -> Root {
     let before = base.root();
     let (parent, oldest) = match change.history {

@@ -37,8 +37,8 @@ impl Numbered for FeaturePart {
     }
 }
 
-/// Loads a snapshot. Of one that was loaded before, `previous`, it shares the parts that are the same, and knows
-/// what came later.
+/// Loads a snapshot. Of one that was loaded before, `previous`, it shares the parts that are the same, and
+/// knows what came later.
 pub(crate) fn load(env: &Arc<Env>, link: &Link, previous: Option<&Snapshot>) -> Result<Snapshot, OpenError> {
     let root: Root = env.manifests().read(link)?;
     let datasets = parts(env, &root.datasets, previous.map(|s| (&*s.root().datasets, s.datasets())))?;

@@ -131,8 +131,8 @@ impl Iterator for TableRead<'_> {
     }
 }
 
-/// Rows and ids of a batch of samples that has these columns. The id of a row of which only the number is left is
-/// empty.
+/// Rows and ids of a batch of samples that has these columns. The id of a row of which only the number is
+/// left is empty.
 ///
 /// # Errors
 /// Columns of another type.

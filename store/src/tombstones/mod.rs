@@ -3,7 +3,8 @@
 //! Invariants
 //! - the bitmaps of a dataset are disjoint, and every row in one is a row of a sample file; so
 //!   live = stored - deleted, also in numbers
-//! - a row that was deleted comes back only where the store goes back to a snapshot that had it, and its number is never given out again
+//! - a row that was deleted comes back only where the store goes back to a snapshot that had it, and its
+//!   number is never given out again
 //! - of a purged row nothing is left but its number
 //! - the id of a deleted row is remembered: by the row while a file has it, then by the
 //!   [list](ids) of the dataset

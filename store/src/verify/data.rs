@@ -95,7 +95,8 @@ pub(super) fn samples(
         let of = format!("dataset {}", part.name);
         let before = tally.problems.len();
         let live = live.as_ref();
-        // Ids of an older part of the same dataset are those of the newer one: only the newest is held against itself.
+        // Ids of an older part of the same dataset are those of the newer one: only the newest is held
+        // against itself.
         let mut ids = Ids { part, live, seen: HashMap::new() };
         for entry in &part.files {
             let name = sample_file(part.number, entry.uuid);

@@ -1,7 +1,7 @@
 //! Direct reads (`O_DIRECT`), in whole sectors.
 //!
-//! They read at the rate of the disk. The page cache would first need a page for every 4 KiB, which on some virtual
-//! machines takes longer than the disk; on others the system's own reads ahead are faster.
+//! They read at the rate of the disk. The page cache would first need a page for every 4 KiB, which on some
+//! virtual machines takes longer than the disk; on others the system's own reads ahead are faster.
 
 use super::VfsRead;
 use std::io;

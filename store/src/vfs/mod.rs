@@ -82,9 +82,9 @@ pub trait Vfs: Debug + Send + Sync {
         let _ = path;
         Ok(None)
     }
-    /// A number of the file system that a path is on, which stays while it is mounted: for each it is measured whether
-    /// reads past the system's memory are faster than others. `None`: nothing is measured, and what
-    /// [`Vfs::open_direct`] opens is taken.
+    /// A number of the file system that a path is on, which stays while it is mounted: for each it is
+    /// measured whether reads past the system's memory are faster than others. `None`: nothing is measured,
+    /// and what [`Vfs::open_direct`] opens is taken.
     fn disk(&self, path: &Path) -> Option<u64> {
         let _ = path;
         None

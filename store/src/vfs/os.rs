@@ -71,8 +71,8 @@ impl VfsLock for OsLock {
 }
 
 impl Drop for OsLock {
-    /// A child that this process has just forked holds the file until it runs its program, and with it a lock that is
-    /// not given back in so many words.
+    /// A child that this process has just forked holds the file until it runs its program, and with it a lock
+    /// that is not given back in so many words.
     fn drop(&mut self) {
         let _ = self.0.file().unlock();
     }

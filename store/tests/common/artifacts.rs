@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// The store of [`super::rich`] with an artifact that has files, in the place of another one, and one without.
+/// The store of [`super::rich`] with an artifact that has files, in the place of another one, and one
+/// without.
 pub fn build(path: &Path) -> Store {
     let store = rich::build(path);
     let part = |name: &str, content| ArtifactPart::new(name, "gram", vec!["pool".into()], content);

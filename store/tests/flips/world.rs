@@ -11,8 +11,8 @@ pub type Answers = Vec<Result<String, (bool, String)>>;
 
 /// A way to read a part of a store. Numbers are places in the lists of [`World`].
 ///
-/// The preparation of a step runs without the fault: it gives the same if it does not read the faulty place, and is a
-/// step of its own if it does.
+/// The preparation of a step runs without the fault: it gives the same if it does not read the faulty place,
+/// and is a step of its own if it does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
     /// The current snapshot with all that it lists.

@@ -1,6 +1,7 @@
 //! Identity of a file of outputs, in the file's metadata.
 //!
-//! A file that was moved in the place of another one, or that is of models trained in another way, is found by it.
+//! A file that was moved in the place of another one, or that is of models trained in another way,
+//! is found by it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -96,8 +97,8 @@ impl TruthFolder {
         self.subsets.get(run / self.manifest.repeats).map_or(&[][..], |subset| subset.rows.as_slice())
     }
 
-    /// Refuses files of which nothing says what they are of, and that are copies of other ones: runs of other rows or
-    /// seeds do not end in the same bits.
+    /// Refuses files of which nothing says what they are of, and that are copies of other ones: runs of other
+    /// rows or seeds do not end in the same bits.
     pub(super) fn check_unsaid(
         &self,
         runs: &[usize],

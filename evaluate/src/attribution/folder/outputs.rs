@@ -40,8 +40,8 @@ impl TruthFolder {
     /// Keeps what the model of a run says, that was trained as agreed.
     ///
     /// # Errors
-    /// Queries that are not all of them, a loss that is not finite, a recipe that was changed meanwhile, a file that
-    /// cannot be written.
+    /// Queries that are not all of them, a loss that is not finite, a recipe that was changed meanwhile, a
+    /// file that cannot be written.
     pub fn record(&self, run: usize, losses: &[QueryLoss], agreed: &Recipe) -> Result<(), EvaluateError> {
         let recipe = self.still(agreed, run)?;
         let is_all = losses.len() == self.queries.len()
@@ -73,10 +73,12 @@ impl TruthFolder {
         place(&self.folder.join("outputs"), &format!("{run:05}.parquet"), &bytes)
     }
 
-    /// Those of some runs that are to be done: without outputs, with damaged ones, or with those of something else.
+    /// Those of some runs that are to be done: without outputs, with damaged ones, or with those of
+    /// something else.
     ///
     /// # Errors
-    /// A file that the system does not let be read; outputs without the recipe of their models; being told to stop.
+    /// A file that the system does not let be read; outputs without the recipe of their models;
+    /// being told to stop.
     pub fn undone(&self, runs: Range<usize>, cancel: &Cancel) -> Result<Vec<PendingRun>, EvaluateError> {
         let runs = runs.start..runs.end.min(self.runs());
         // The first run that is done writes the recipe.

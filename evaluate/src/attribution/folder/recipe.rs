@@ -43,8 +43,8 @@ impl TruthFolder {
         self.folder.join("recipe.json").exists()
     }
 
-    /// Notes how models are trained, or compares with how they were; gives what is noted, which what they say is
-    /// recorded with.
+    /// Notes how models are trained, or compares with how they were; gives what is noted, which what they say
+    /// is recorded with.
     ///
     /// # Errors
     /// Another way of training than that of the first run.

@@ -16,7 +16,8 @@ use crate::error::EvaluateError;
 const MORE: [&str; 3] = ["recipe.json", "outputs", "models"];
 
 impl TruthFolder {
-    /// The files and folders that a ground truth in a folder has, or would have: what else is there is its user's.
+    /// The files and folders that a ground truth in a folder has, or would have: what else is there
+    /// is its user's.
     pub fn own(folder: &Path) -> Vec<PathBuf> {
         DRAWN.iter().chain(&MORE).map(|name| folder.join(name)).collect()
     }
@@ -43,8 +44,8 @@ impl TruthFolder {
         Self::made(folder, texts.each_ref().map(String::as_str), &self.manifest, cancel)
     }
 
-    /// Whether another folder has the same rows, queries and subsets, and the same recipe, unless one of both has none
-    /// yet.
+    /// Whether another folder has the same rows, queries and subsets, and the same recipe, unless one of
+    /// both has none yet.
     ///
     /// # Errors
     /// A recipe that cannot be read.

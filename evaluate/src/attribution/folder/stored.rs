@@ -54,8 +54,8 @@ impl TruthFolder {
     /// publishes it again.
     ///
     /// # Errors
-    /// An ensemble that was not made by retraining, or by another one, or lacks the artifact of another one; being told
-    /// to stop.
+    /// An ensemble that was not made by retraining, or by another one, or lacks the artifact of another one;
+    /// being told to stop.
     pub fn check_ensemble(
         &self,
         snapshot: &Snapshot,

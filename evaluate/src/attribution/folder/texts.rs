@@ -22,11 +22,12 @@ pub struct TruthTexts {
 impl TruthFolder {
     /// The options for rows and queries, checked before anything is trained.
     ///
-    /// A system message that only one of the two has a place for is left out of the other's, where it changes nothing:
-    /// by itself each would be refused.
+    /// A system message that only one of the two has a place for is left out of the other's, where it changes
+    /// nothing: by itself each would be refused.
     ///
     /// # Errors
-    /// Samples that cannot be read; blocks that cut no row, and a system message that neither a row nor a query gets.
+    /// Samples that cannot be read; blocks that cut no row, and a system message that neither a row
+    /// nor a query gets.
     pub fn texts(
         &self,
         encoder: &TextEncoder,

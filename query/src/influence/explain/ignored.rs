@@ -1,8 +1,8 @@
 //! Bound of the part of a score that blocks of an eigenbasis leave out.
 //!
-//! Of a module that part is the sum over the coordinates c outside of the block of `f(L_c) q_c g_c`, with f the filter
-//! of the question and L not negative. By Cauchy and Schwarz it is at most `f(0) |q| |g|`, with the lengths of both
-//! gradients outside of the block, which the features of the kind `residual` have.
+//! Of a module that part is the sum over the coordinates c outside of the block of `f(L_c) q_c g_c`, with f
+//! the filter of the question and L not negative. By Cauchy and Schwarz it is at most `f(0) |q| |g|`, with
+//! the lengths of both gradients outside of the block, which the features of the kind `residual` have.
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ pub(super) struct Ignored {
 }
 
 impl Ignored {
-    /// None where scores are no dot products of rows in eigenbases, where vectors are normalised before they are
-    /// folded, and where the residuals of a side are not stored.
+    /// None where scores are no dot products of rows in eigenbases, where vectors are normalised before they
+    /// are folded, and where the residuals of a side are not stored.
     ///
     /// # Errors
     /// Damage of the store.
@@ -58,7 +58,8 @@ impl Ignored {
         Ok(factors(prepared)?.map(|factors| Self { pools: sides, targets, factors }))
     }
 
-    /// For each pattern the weighted sums of the lengths of its target samples; none where one of them is not known.
+    /// For each pattern the weighted sums of the lengths of its target samples; none where one of
+    /// them is not known.
     ///
     /// # Errors
     /// Damage, and being told to stop.
@@ -128,7 +129,8 @@ fn left_out(reader: &FeatureReader, row: u64) -> Result<Option<Vec<f64>>, QueryE
     Ok(Some(lengths).filter(|lengths| lengths.iter().all(|length| length.is_finite())))
 }
 
-/// The feature that has the residuals of a feature's rows, if they are rows of plain gradients in an eigenbasis.
+/// The feature that has the residuals of a feature's rows, if they are rows of plain gradients in
+/// an eigenbasis.
 fn residual_of<'a>(snapshot: &'a Snapshot, of: &FeaturePart) -> Option<&'a Arc<FeaturePart>> {
     if of.desc.kind.name != Kind::GradSgd.name() || !is_space_of(of) {
         return None;
@@ -150,8 +152,8 @@ fn names(part: &FeaturePart) -> impl Iterator<Item = &str> {
     part.attrs.groups.iter().map(|group| group.name.as_str())
 }
 
-/// By checkpoint and module the most that the filter makes of an eigenvalue, times the module's weight; none where
-/// the dampings of the rows are not known, or another curvature preconditions them.
+/// By checkpoint and module the most that the filter makes of an eigenvalue, times the module's weight; none
+/// where the dampings of the rows are not known, or another curvature preconditions them.
 fn factors(prepared: &Prepared) -> Result<Option<Lengths>, QueryError> {
     let (snapshot, spec) = (prepared.snapshot(), prepared.spec());
     let Some(pool) = prepared.pools().first() else { return Ok(None) };

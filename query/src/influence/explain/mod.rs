@@ -1,5 +1,5 @@
-//! Explanations of scores: parts of checkpoints, nearest target samples, noise of the projection, and a bound of what
-//! it leaves out.
+//! Explanations of scores: parts of checkpoints, nearest target samples, noise of the projection, and a bound
+//! of what it leaves out.
 //!
 //! Invariants
 //! - nothing of the pool is read but the rows that are explained, each verified by its own check
@@ -59,8 +59,8 @@ pub struct RowExplanation {
     /// Standard deviation of the same score for a row whose true similarity with the target is zero. `None`
     /// where nothing was projected.
     pub noise_floor: Option<f32>,
-    /// What blocks of an eigenbasis leave out of the score at most. `None` where rows are not in one, where scores are
-    /// cosines, and where it is not stored what is left out of a row or a target sample.
+    /// What blocks of an eigenbasis leave out of the score at most. `None` where rows are not in one, where
+    /// scores are cosines, and where it is not stored what is left out of a row or a target sample.
     pub ignored: Option<f32>,
 }
 
@@ -170,8 +170,8 @@ fn values(
     Ok(values)
 }
 
-/// Hands out the vectors of target samples, or those of so many subtasks that they are folded to, at each checkpoint
-/// some at a time: (checkpoint, weights of its coordinates, units with their vectors).
+/// Hands out the vectors of target samples, or those of so many subtasks that they are folded to, at each
+/// checkpoint some at a time: (checkpoint, weights of its coordinates, units with their vectors).
 fn each_tile(
     prepared: &Prepared,
     loader: &TargetLoader<'_>,

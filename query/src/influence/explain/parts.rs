@@ -1,7 +1,7 @@
-//! Scores by parts of the coordinates: how far they agree says how much of a score is noise of the projection.
+//! Scores by parts of the coordinates, whose agreement says how much of a score is projection noise.
 //!
-//! A part scores as the whole does: it has products and lengths of its own, and the best sample or subtask is the best
-//! by these.
+//! A part scores as the whole does: it has products and lengths of its own, and the best sample or subtask is
+//! the best by these.
 
 use gstore_core::Cancel;
 
@@ -20,12 +20,12 @@ use crate::influence::spec::{Fold, Sim};
 /// Ways to divide the classes of coordinates into quarters.
 pub const WAYS: usize = 5;
 
-/// The scores of a row by the four quarters of a way, then by the halves that two of them make: three times one and
-/// the other.
+/// The scores of a row by the four quarters of a way, then by the halves that two of them make: three times
+/// one and the other.
 pub type PartScores = [f64; 10];
 
-/// Two masks for each way: the parities of a class under them say in which quarter it is. No two ways have a halving in
-/// common, so all 15 balanced ones occur once.
+/// Two masks for each way: the parities of a class under them say in which quarter it is. No two ways have a
+/// halving in common, so all 15 balanced ones occur once.
 const MASKS: [(usize, usize); WAYS] = [(1, 6), (2, 12), (4, 11), (8, 5), (3, 10)];
 
 /// The quarters of which each half is made.
@@ -49,11 +49,11 @@ fn by_part(way: usize, classes: &[f64; CLASSES]) -> PartScores {
 }
 
 impl Prepared {
-    /// The scores of some rows of an answer as parts of the coordinates give them, in each way to part these. None
-    /// where nothing was projected, or with fewer than 32 coordinates.
+    /// The scores of some rows of an answer as parts of the coordinates give them, in each way to part these.
+    /// None where nothing was projected, or with fewer than 32 coordinates.
     ///
-    /// Reads the vectors of these rows and of the target, not the pool. Cost: rows x target samples x checkpoints x
-    /// dimension multiplications.
+    /// Reads the vectors of these rows and of the target, not the pool. Cost: rows x target samples x
+    /// checkpoints x dimension multiplications.
     ///
     /// # Errors
     /// Damage, cancellation, and rows that are not an answer to this question.

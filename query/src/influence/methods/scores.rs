@@ -58,7 +58,8 @@ impl Prepared {
     }
 }
 
-/// Takes what some rows in turn have; a `Break` ends the scan. Scans are compiled once, not for each that takes.
+/// Takes what some rows in turn have; a `Break` ends the scan. Scans are compiled once, not for
+/// each that takes.
 pub(crate) type Emit<'a> = &'a mut dyn FnMut(&[Scored], &[ExcludedRow]) -> ControlFlow<()>;
 
 /// Scores the windows in order.

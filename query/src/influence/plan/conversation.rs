@@ -60,8 +60,8 @@ fn conversation(record: &str) -> Option<String> {
     Some(Value::Object(object).to_string())
 }
 
-/// Whether a dataset's template gives roles to a prompt with its completion, as all that know conversations do
-/// but for LESS's.
+/// Whether a dataset's template gives roles to a prompt with its completion, as all that know conversations
+/// do but for LESS's.
 fn writes_roles(pool: &DatasetPart, features: &[Arc<FeaturePart>]) -> bool {
     let encodings = features.iter().filter_map(|feature| pool.encoding(&feature.desc.encoding));
     encodings.into_iter().any(|encoding| !matches!(encoding.spec.template.as_str(), "tulu" | "plain"))

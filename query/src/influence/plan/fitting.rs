@@ -1,4 +1,4 @@
-//! For each checkpoint the features that fit together: of one space, and with attributes that can be compared.
+//! The features of each checkpoint that fit together: of one space, with comparable attributes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -32,8 +32,8 @@ use crate::influence::spec::mode::Mode;
 /// each side for each checkpoint.
 ///
 /// Making one reads only the catalog and some records of each dataset: a given prompt with its completion is
-/// asked as a conversation where the pool's samples are, unless the question says `raw`; of a stored one a note
-/// says that they differ. [`super::Prepared`] answers it.
+/// asked as a conversation where the pool's samples are, unless the question says `raw`; of a stored one a
+/// note says that they differ. [`super::Prepared`] answers it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {

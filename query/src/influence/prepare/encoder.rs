@@ -24,8 +24,8 @@ pub trait Encoder: fmt::Debug + Send + Sync {
     /// cut or has no scored token.
     fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError>;
 
-    /// The text of each token of every record, as the encoding cuts it; of a record that cannot be cut there are
-    /// none. `None` where the encoding's tokenizer is not at hand.
+    /// The text of each token of every record, as the encoding cuts it; of a record that cannot be cut there
+    /// are none. `None` where the encoding's tokenizer is not at hand.
     ///
     /// # Errors
     /// A tokenizer that is there and fails.

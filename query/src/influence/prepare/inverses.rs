@@ -52,8 +52,8 @@ impl Prepared {
         Ok(bytes(&self.inverse_values()?.0))
     }
 
-    /// Most bytes that the inverses take until they are made on `threads` (0: one per core), those that are made
-    /// among them: on each thread two more matrices, or five where it takes an eigendecomposition.
+    /// Most bytes that the inverses take until they are made on `threads` (0: one per core), those that are
+    /// made among them: on each thread two more matrices, or five where it takes an eigendecomposition.
     ///
     /// # Errors
     /// Those of [`Prepared::inverse_bytes`].
@@ -69,8 +69,8 @@ impl Prepared {
         Ok(made.saturating_add(bytes(&values).saturating_mul(beside)))
     }
 
-    /// For each block how many values its inverse has, and how many times as many there are beside them while it is
-    /// made.
+    /// For each block how many values its inverse has, and how many times as many there are beside them
+    /// while it is made.
     fn inverse_values(&self) -> Result<(Vec<u64>, u64), QueryError> {
         let Some(plan) = self.plan.precondition() else { return Ok((Vec::new(), 0)) };
         let part = self.snapshot().artifact(&plan.artifact)?;
@@ -127,7 +127,8 @@ fn load(
     Ok(found.into_iter().map(Preconditioner::new).collect())
 }
 
-/// For the features of each checkpoint what makes of the damped inverse of their rows the filter of the question.
+/// For the features of each checkpoint what makes of the damped inverse of their rows the filter
+/// of the question.
 fn rescaling(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,

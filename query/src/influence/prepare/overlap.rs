@@ -23,7 +23,8 @@ use crate::influence::spec::GIVEN;
 /// Rows whose records are fetched at once.
 const CHUNK: usize = 1024;
 
-/// Digest of what a record says: records of the same text or conversation have the same, whatever else is in them.
+/// Digest of what a record says: records of the same text or conversation have the same, whatever
+/// else is in them.
 pub fn content_digest(content: &Content) -> String {
     // Lengths keep the parts apart, whatever is in them.
     let mut all = Vec::new();

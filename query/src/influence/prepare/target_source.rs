@@ -96,8 +96,8 @@ impl Source<'_> {
         self.modules.first().map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The length that makes a vector one of length 1: for a cosine that under the preconditioner, if there is
-    /// one, else what the store says.
+    /// The length that makes a vector one of length 1: for a cosine that under the preconditioner, if there
+    /// is one, else what the store says.
     fn length(&self, spec: &InfluenceSpec, vector: &[f32], stored: f64) -> f64 {
         let metric = self.inverse.filter(|_| spec.sim == Sim::Cosine);
         length(vector, stored, (self.weights(), metric))

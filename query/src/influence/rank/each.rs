@@ -70,8 +70,9 @@ pub(super) struct Ranked {
 }
 
 impl Prepared {
-    /// The k best or worst rows for each subtask, target or sample, in one pass over the pools. Rows are eligible as they are for the
-    /// whole question; a score that is not finite for one of the rankings excludes the row from all.
+    /// The k best or worst rows for each subtask, target or sample, in one pass over the pools. Rows are
+    /// eligible as they are for the whole question; a score that is not finite for one of the rankings
+    /// excludes the row from all.
     ///
     /// Memory: of each ranking at most k candidates of 24 bytes and a quarter more, or 64, in whose place its
     /// k results of 32 bytes come in the end; and 16 candidates for each thread.
@@ -180,7 +181,8 @@ pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> 
     })
 }
 
-/// The rankings of one pass: for each list (k, the result after which it begins), or `None` where it is not wanted now.
+/// The rankings of one pass: for each list (k, the result after which it begins), or `None` where it is
+/// not wanted now.
 pub(super) fn rank_lists(
     prepared: &Prepared,
     operands: &Operands,

@@ -1,4 +1,4 @@
-//! The first k rows of a question, by the way that is expected to read least: in batches, by a sketch, or from every row.
+//! The first k rows of a question, the way that reads least: in batches, by a sketch, or from every row.
 
 pub(super) mod bounded;
 pub(super) mod collect;
@@ -35,10 +35,11 @@ pub(super) struct Ask<'a> {
 }
 
 impl Prepared {
-    /// The k best or worst rows, or tokens where those are scored. `threads` 0 means one per core; the bits of the result do not depend on it.
+    /// The k best or worst rows, or tokens where those are scored. `threads` 0 means one per core; the bits
+    /// of the result do not depend on it.
     ///
-    /// Memory grows with k, not with the number of rows. With dot products, blocks whose vectors are too short to reach the answer are not
-    /// read; how many depends on the threads, the result does not.
+    /// Memory grows with k, not with the number of rows. With dot products, blocks whose vectors are too
+    /// short to reach the answer are not read; how many depends on the threads, the result does not.
     pub fn top_k(
         &self,
         order: Order,
@@ -77,7 +78,8 @@ fn ranked(
     }
 }
 
-/// Where there are many query vectors: estimates all values of a batch of rows at once, and scores the rows that may rank.
+/// Where there are many query vectors: estimates all values of a batch of rows at once, and scores the rows
+/// that may rank.
 fn batched(
     prepared: &Prepared,
     operands: &Operands,
@@ -133,7 +135,8 @@ fn exact(
     Ok((top, summary::exact(prepared, operands, &totals)))
 }
 
-/// Leaves rows out that a sketch excludes; where it cannot, a note for the user, if the question asked for it.
+/// Leaves rows out that a sketch excludes; where it cannot, a note for the user, if the question asked for
+/// it.
 fn with_sketch(
     prepared: &Prepared,
     operands: &Operands,

@@ -8,8 +8,9 @@ use crate::influence::scan::{Totals, disk};
 use crate::influence::sides::all_have;
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
 
-/// What exact scans promise: the answer is that of comparing every eligible row with every target row, from the stored values. Rows that are shown
-/// to be out of the running by the lengths of their vectors need not be read for it.
+/// What exact scans promise: the answer is that of comparing every eligible row with every target row, from
+/// the stored values. Rows that are shown to be out of the running by the lengths of their vectors need not
+/// be read for it.
 pub const EXACT: &str = "exact";
 
 /// Of an exact scan.
@@ -50,7 +51,8 @@ pub(super) fn of_bounded(prepared: &Prepared, operands: &Operands, found: Search
     of_lists(prepared, operands, &found.totals, (found.planes, found.tolerance))
 }
 
-/// What a scan for several rankings, or for many values, did, or the codes that took its place, and what of a tolerance they made use of.
+/// What a scan for several rankings, or for many values, did, or the codes that took its place, and what of a
+/// tolerance they made use of.
 pub(super) fn of_lists(
     prepared: &Prepared,
     operands: &Operands,

@@ -6,8 +6,8 @@ use crate::error::QueryError;
 
 /// The k of `"5%"` (of the live rows) or `"500"`.
 ///
-/// A percentage is divided by 100 and then multiplied in float64 and truncated, as LESS does: 5 % of 270,679 is 13,533 and 29 % of
-/// 100 is 28. One that is less than a row is refused, unless there is no row at all.
+/// A percentage is divided by 100 and then multiplied in float64 and truncated, as LESS does: 5 % of 270,679
+/// is 13,533 and 29 % of 100 is 28. One that is less than a row is refused, unless there is no row at all.
 pub fn resolve_top(spec: &str, live: u64) -> Result<usize, QueryError> {
     let wrong = |why: &str| QueryError::Top { given: spec.to_owned(), why: why.to_owned() };
     let text = spec.trim();

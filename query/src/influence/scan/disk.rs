@@ -1,15 +1,15 @@
-//! Scans of what is not in memory: some threads read ahead of those that compute, past the system's memory or through
-//! it, whichever is faster on that disk.
+//! Scans of what is not in memory: some threads read ahead of those that compute, past the system's memory or
+//! through it, whichever is faster on that disk.
 //!
 //! Invariants
 //! - what is found does not depend on where bytes come from
-//! - memory: what is read and not yet done with has some [`ALL`] bytes, with more than 58 threads 1 MiB for each
-//!   group; at most [`MOST_OF_ALL`] where the rows of one window are long or many. Later stages use it again, and
-//!   it is given back when a question ends while no other reads
+//! - memory: what is read and not yet done with has some [`ALL`] bytes, with more than 58 threads 1 MiB for
+//!   each group; at most [`MOST_OF_ALL`] where the rows of one window are long or many. Later stages use it
+//!   again, and it is given back when a question ends while no other reads
 //! - of the rankings of a process at most [`MOST`] read ahead at a time; the others take pages as the system
 //!   brings them
-//! - what was read past the system's memory is read into it behind the answer, where it fits; what was read through it
-//!   is there
+//! - what was read past the system's memory is read into it behind the answer, where it fits; what was read
+//!   through it is there
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -35,7 +35,8 @@ const ALL: u64 = 64 << 20;
 /// and at most.
 const MOST_OF_ALL: u64 = 256 << 20;
 
-/// Bytes that are read at a time, at least and at most: with fewer, a disk takes longer to begin than to read.
+/// Bytes that are read at a time, at least and at most: with fewer, a disk takes longer to begin than to
+/// read.
 const LEAST_GROUP: u64 = 1 << 20;
 const GROUP: u64 = 8 << 20;
 const _: () = assert!(GROUP <= MOST_READ_AHEAD);
@@ -45,7 +46,8 @@ const MOST_UNITS: usize = 256;
 /// and those of which only small parts are read.
 const SMALL_UNITS: usize = 16;
 
-/// Units that tell whether the others are in memory: of a tenth that is not, they miss all in one case of six.
+/// Units that tell whether the others are in memory: of a tenth that is not, they miss all in one case of
+/// six.
 const SAMPLE: usize = 16;
 
 /// Rankings that read ahead at a time: more would not make a disk faster, and each has memory of its own.
@@ -149,8 +151,8 @@ impl Disk {
         Ok(states)
     }
 
-    /// Ends a question: what it read is read into the system's memory in the background, and what was measured of disks
-    /// is kept. Returns what was read since the last one ended.
+    /// Ends a question: what it read is read into the system's memory in the background, and what was
+    /// measured of disks is kept. Returns what was read since the last one ended.
     pub(crate) fn finish(&self) -> DiskSummary {
         let behind = std::mem::take(&mut *self.behind.lock().unwrap_or_else(PoisonError::into_inner));
         fill_behind(behind);

@@ -1,4 +1,4 @@
-//! The passes over a window: the blocks that its rows lie in, of all checkpoints, and what is handed out of them.
+//! The passes over a window: the blocks of its rows at all checkpoints, and what is handed out of them.
 
 use gstore_store::{BlockBuffer, CELL_ROWS, Granularity};
 

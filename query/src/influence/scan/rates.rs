@@ -1,7 +1,7 @@
 //! Rates of disks, kept from one process to the next.
 //!
-//! A disk is known by its number, which another one may get, and it may become faster or slower. So what is old is
-//! measured again, as is a disk that falls far behind its rate (`store/src/ahead/way.rs`).
+//! A disk is known by its number, which another one may get, and it may become faster or slower. So what is
+//! old is measured again, as is a disk that falls far behind its rate (`store/src/ahead/way.rs`).
 
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, SystemTime};

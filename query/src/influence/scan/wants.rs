@@ -51,9 +51,9 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Hands out (place of the window, pool, checkpoint), reader, and block with the rows of the window in it, of
-    /// every block in which a wanted row of windows may lie: checkpoint by checkpoint, so that blocks that
-    /// follow one another do so here.
+    /// Hands out (place of the window, pool, checkpoint), reader, and block with the rows of the window in
+    /// it, of every block in which a wanted row of windows may lie: checkpoint by checkpoint, so that blocks
+    /// that follow one another do so here.
     pub(in crate::influence) fn each_block(
         &self,
         windows: &[&Window],

@@ -1,8 +1,8 @@
 //! Options of a question: one table of names, types, defaults and purposes for SQL, flags and JSON.
 //!
-//! A front end hands values over as JSON, by name: [`Options::set`](super::values::Options::set) knows the names, the
-//! readers of [`Options`](super::values::Options) know the types. [`InfluenceSpec::from_options`](super::InfluenceSpec::from_options)
-//! makes the question of them.
+//! A front end hands values over as JSON, by name: [`Options::set`](super::values::Options::set) knows the
+//! names, the readers of [`Options`](super::values::Options) know the types.
+//! [`InfluenceSpec::from_options`](super::InfluenceSpec::from_options) makes the question of them.
 
 use gstore_curvature::Inversion;
 

@@ -15,8 +15,8 @@ impl Panels for Avx2 {
     const WIDTH: usize = 8;
     const SUMS: usize = 12;
 
-    /// A tile of queries and a panel of rows share a first-level cache of 32 KiB with their sums, and the sums
-    /// of many tiles a second-level cache of 512 KiB with the rows.
+    /// A tile of queries and a panel of rows share a first-level cache of 32 KiB with their sums, and the
+    /// sums of many tiles a second-level cache of 512 KiB with the rows.
     fn shape(tiles: usize) -> Shape {
         match tiles {
             0 | 1 => Shape { rows: 12, cut: 24, tiles: 12 },

@@ -1,7 +1,7 @@
 //! AVX2: half a step of 32 coordinates is one register of values.
 //!
-//! It is multiplied with the query's as signed 16-bit numbers, of which some are added before they are widened where
-//! these hold their sum.
+//! It is multiplied with the query's as signed 16-bit numbers, of which some are added before they are
+//! widened where these hold their sum.
 
 use std::arch::x86_64::*;
 
@@ -48,8 +48,8 @@ fn products(kind: CodeKind, x: __m256i, query: __m256i) -> __m256i {
     }
 }
 
-/// Steps, of two pairs for each 16-bit number, whose sum 16 bits hold: pairs of bits reach 2 x 127 and those of
-/// nibbles 2 x 15 x 127.
+/// Steps, of two pairs for each 16-bit number, whose sum 16 bits hold: pairs of bits reach 2 x 127 and those
+/// of nibbles 2 x 15 x 127.
 const fn narrow_steps(kind: CodeKind) -> usize {
     match kind {
         CodeKind::Sign | CodeKind::Nibble => 4,

@@ -3,8 +3,8 @@
 use super::super::packing::MAX_TILE;
 use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
 
-/// Rows that a tile of queries is multiplied with before the next one: it comes from far once for all of them, and the
-/// rows stay near.
+/// Rows that a tile of queries is multiplied with before the next one: it comes from far once for all of
+/// them, and the rows stay near.
 const BLOCK: usize = 16;
 
 /// How an instruction set multiplies a row with a tile of queries.
@@ -12,8 +12,8 @@ pub(super) trait Tile {
     /// Whether bytes are multiplied as what they stand for, and not as unsigned codes.
     const SIGNED_BYTES: bool;
 
-    /// The sums over the unsigned codes times each query's; over the values of bytes with `SIGNED_BYTES`. They may
-    /// wrap.
+    /// The sums over the unsigned codes times each query's; over the values of bytes with `SIGNED_BYTES`.
+    /// They may wrap.
     ///
     /// # Safety
     /// The processor has the instructions; `packed` is a tile of `Q` queries.

@@ -1,7 +1,7 @@
 //! AVX-VNNI: half a step of 32 coordinates is one register of unsigned codes, multiplied by `vpdpbusd`.
 //!
-//! One instruction does what AVX2 takes three or four for. The sums of unsigned codes may wrap; what `finish` makes of
-//! them does not, since the true result fits.
+//! One instruction does what AVX2 takes three or four for. The sums of unsigned codes may wrap; what `finish`
+//! makes of them does not, since the true result fits.
 
 use std::arch::x86_64::*;
 

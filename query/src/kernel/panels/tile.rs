@@ -66,8 +66,8 @@ const fn first<P: Panels>(rows: usize, queries: usize, part: usize) -> usize {
     part * queries / parts::<P>(rows, queries)
 }
 
-/// Part `I` of the queries. Its width is a `const`, so that only the registers of this one are compiled; as a number
-/// that optimisation finds out, those of all widths would be written out first, for every part.
+/// Part `I` of the queries. Its width is a `const`, so that only the registers of this one are compiled; as a
+/// number that optimisation finds out, those of all widths would be written out first, for every part.
 ///
 /// # Safety
 /// As `Panels::multiply`; the part exists.

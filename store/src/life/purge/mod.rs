@@ -112,8 +112,8 @@ pub(super) fn purge(
     }
 }
 
-/// The change that takes rows and all history with them out of the store: its dataset and features, how many rows
-/// are gone, and how many files were written again.
+/// The change that takes rows and all history with them out of the store: its dataset and features, how many
+/// rows are gone, and how many files were written again.
 fn cut(base: &Snapshot, part: DatasetPart, features: Vec<FeaturePart>, gone: u64, files: usize) -> Change {
     let (name, rows) = (&part.name, many(gone, "row"));
     let mut change = change_of(base, &format!("purge of {rows} of dataset {name}"));

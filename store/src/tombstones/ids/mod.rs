@@ -82,7 +82,8 @@ pub(crate) fn readable_digests(
     Ok((out, lost))
 }
 
-/// The digests of the ids that some rows of sample files have, with their rows. A row of which nothing is left has none.
+/// The digests of the ids that some rows of sample files have, with their rows. A row of which nothing is
+/// left has none.
 pub(crate) fn digests_of(
     env: &Env,
     part: &DatasetPart,

@@ -1,7 +1,7 @@
 //! The scan of losses, cell by cell.
 //!
-//! A unit of work is a cell of a pool, whose losses are multiplied with all queries in tiles. What a cell yields
-//! depends on its rows' losses and the question alone.
+//! A unit of work is a cell of a pool, whose losses are multiplied with all queries in tiles. What a cell
+//! yields depends on its rows' losses and the question alone.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
-//! Rows in the eigenbasis of factors: the eigenvalues of their coordinates, and whether the factors are of the
-//! pools.
+//! Rows in the eigenbasis of factors: eigenvalues of their coordinates, and whether the factors fit the pool.
 
 use std::sync::Arc;
 

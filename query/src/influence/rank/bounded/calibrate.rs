@@ -1,4 +1,4 @@
-//! Costs of this machine, measured once and kept ([`crate::measured`]); typical ones where the user wants none kept.
+//! Costs of this machine, measured once and kept ([`crate::measured`]), or typical ones where none are kept.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
@@ -31,8 +31,8 @@ const LEAST_STREAM: usize = 2 << 20;
 const TIMES: usize = 4;
 
 impl Costs {
-    /// Those that a question about `rows` rows is planned with. Where rows may be missing from the answer, which
-    /// ones depends on the plan, so that it must not depend on the machine.
+    /// Those that a question about `rows` rows is planned with. Where rows may be missing from the answer,
+    /// which ones depends on the plan, so that it must not depend on the machine.
     pub(super) fn of(pools: &[ScanPool], rows: u64, certain: bool) -> &'static Self {
         static MEASURED: OnceLock<Costs> = OnceLock::new();
         match !certain || rows as f64 * TYPICAL.exact(pools) < LARGE {

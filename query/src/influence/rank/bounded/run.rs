@@ -178,8 +178,9 @@ impl<'a> Run<'a> {
                 self.count(&refined);
                 break;
             };
-            // A cut that was not reached left out rows that may rank: the same again, with what is known by
-            // now. From the second time on cuts only fall, so that there is a last time also where bounds fail.
+            // A cut that was not reached left out rows that may rank: the same again, with what is
+            // known by now. From the second time on cuts only fall, so that there is a last time also
+            // where bounds fail.
             self.found.totals.bytes_read += refined.totals.bytes_read;
             self.stages.iter_mut().zip(&refined.stages).for_each(|(all, stage)| all.bytes += stage.bytes);
             self.found.tops.clone_from(before);

@@ -11,10 +11,12 @@ use crate::kernel::{Kernel, Queries};
 use crate::size::needed_and_allowed;
 use crate::values::MIN_NORM;
 
-/// From this cosine on two vectors are the same: products and sums are of 32-bit floats, so that of two copies it may be a little less than 1.
+/// From this cosine on two vectors are the same: products and sums are of 32-bit floats, so that of two
+/// copies it may be a little less than 1.
 const SAME: f64 = 1.0 - 1e-5;
 
-/// Candidates that are compared with the taken rows at once, so that these are passed over once for all of them.
+/// Candidates that are compared with the taken rows at once, so that these are passed over once
+/// for all of them.
 const BATCH: usize = 8;
 
 /// The vectors of the rows taken so far.
@@ -25,8 +27,8 @@ pub(super) struct TakenRows<'a> {
     limit: f64,
     /// Coordinates of the vectors of all checkpoints together.
     dim: usize,
-    /// One vector for each row: the checkpoints' one after another, each of length root of its weight, so that a product of two rows is
-    /// the weighted sum of their cosines.
+    /// One vector for each row: the checkpoints' one after another, each of length root of its weight, so
+    /// that a product of two rows is the weighted sum of their cosines.
     rows: Vec<f32>,
     /// For each row which checkpoints it has.
     has: Vec<Vec<bool>>,
@@ -148,7 +150,8 @@ impl<'a> TakenRows<'a> {
             let groups = reader.part().attrs.groups.iter().zip(&modules);
             let roots = groups.flat_map(|(group, w)| std::iter::repeat_n(w.sqrt(), group.len as usize));
             let weighed: Vec<f64> = stored.vector.iter().zip(roots).map(|(x, w)| f64::from(*x) * w).collect();
-            // The stored length is that before the values were rounded, by which a vector would not be quite like its copy.
+            // The stored length is that before the values were rounded, by which a vector would not be
+            // quite like its copy.
             let length = weighed.iter().map(|x| x * x).sum::<f64>().sqrt();
             let factor = weight.sqrt() / length.max(MIN_NORM);
             out.extend(weighed.iter().map(|x| (x * factor) as f32));

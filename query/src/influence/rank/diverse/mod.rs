@@ -1,12 +1,13 @@
-//! Rankings that are spread out: quotas by a metadata column, no near-duplicates, subtasks or targets in turn.
+//! Diverse rankings: quotas by a metadata column, no near-duplicates, subtasks or targets in turn.
 //!
-//! Each is a rule of one greedy pass: the candidates come in the order of the exact ranking (or of one ranking for each subtask or target,
-//! in turn), and each is taken unless a rule forbids it beside those taken before.
+//! Each is a rule of one greedy pass: the candidates come in the order of the exact ranking (or of one
+//! ranking for each subtask or target, in turn), and each is taken unless a rule forbids it beside
+//! those taken before.
 //!
 //! Invariants
 //! - what is taken depends on the ranking alone, not on how many candidates are fetched at a time
-//! - memory is bounded by k and the page, not by the number of candidates that are passed over: a page begins after the last candidate of
-//!   the one before
+//! - memory is bounded by k and the page, not by the number of candidates that are passed over: a page begins
+//!   after the last candidate of the one before
 
 mod distinct;
 mod quota;
@@ -46,11 +47,13 @@ fn most_page(rankings: usize) -> usize {
 pub struct Diversity {
     /// How many rows each source may have.
     pub quota: Option<Quota>,
-    /// A row is passed over where its cosine with a row taken before is above this: the mean over the checkpoints, by their weights,
-    /// of the cosines of the stored vectors of both. From 0.99999 on it counts as 1, and a limit of 1 passes over such copies.
+    /// A row is passed over where its cosine with a row taken before is above this: the mean over the
+    /// checkpoints, by their weights, of the cosines of the stored vectors of both. From 0.99999 on it counts
+    /// as 1, and a limit of 1 passes over such copies.
     pub distinct: Option<f64>,
-    /// Subtasks (in the order of their names), targets (as they are named) or target samples (by subtask, then target and row) take rows in turn, each the first of its own
-    /// ranking that the others left and the rules allow. One that has no row left is passed over.
+    /// Subtasks (in the order of their names), targets (as they are named) or target samples (by subtask,
+    /// then target and row) take rows in turn, each the first of its own ranking that the others left and the
+    /// rules allow. One that has no row left is passed over.
     pub round_robin: Option<Each>,
 }
 
@@ -108,7 +111,8 @@ pub struct SelectRequest<'a> {
 /// A ranking under rules.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Selection {
-    /// The rows in the order in which they were taken; where subtasks or targets take turns, each with the score and subtask of the turn.
+    /// The rows in the order in which they were taken; where subtasks or targets take turns, each with the
+    /// score and subtask of the turn.
     pub ranking: Ranking,
     /// Candidates before the last row taken that a full source kept out.
     pub over_quota: u64,
@@ -160,8 +164,8 @@ impl Prepared {
     /// The k best or worst rows that the rules allow.
     ///
     /// # Errors
-    /// Also where the vectors of k rows are more than `memory` and near-duplicates are to be passed over, and for a column that a pool
-    /// does not have.
+    /// Also where the vectors of k rows are more than `memory` and near-duplicates are to be passed over, and
+    /// for a column that a pool does not have.
     pub fn select(&self, request: &SelectRequest<'_>, cancel: &Cancel) -> Result<Selection, QueryError> {
         let rules = request.diversity;
         let operands = match rules.round_robin {
@@ -221,7 +225,8 @@ impl Prepared {
             if let Some(sources) = &mut sources {
                 sources.take(&next);
             }
-            // What a rule forbids once it forbids in the other rankings too, so only rows that were taken are remembered.
+            // What a rule forbids once it forbids in the other rankings too, so only rows that were taken
+            // are remembered.
             if count > 1 {
                 taken_rows.insert(key);
             }

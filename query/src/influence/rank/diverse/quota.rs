@@ -34,8 +34,8 @@ enum Limit {
 impl FromStr for Quota {
     type Err = QueryError;
 
-    /// `math=100, code=10%, *=50`: rows, or a share of the rows asked for; `*` is each of the other values. A value that none names
-    /// has no quota.
+    /// `math=100, code=10%, *=50`: rows, or a share of the rows asked for; `*` is each of the other values. A
+    /// value that none names has no quota.
     fn from_str(text: &str) -> Result<Self, QueryError> {
         let refuse = |part: &str, why: &str| QueryError::Spec(format!("quota => '{part}': {why}"));
         let mut limits: Vec<(Option<String>, Limit)> = Vec::new();
@@ -203,7 +203,8 @@ impl<'a> Sources<'a> {
         Ok(Some(open))
     }
 
-    /// What a user should know of values that have a quota and that no row of the pools has. Reads the column where that is not known yet.
+    /// What a user should know of values that have a quota and that no row of the pools has. Reads the column
+    /// where that is not known yet.
     pub(super) fn notes(&self, cancel: &Cancel) -> Result<Vec<String>, QueryError> {
         let seen = |value: &str| {
             let is = |source: &Option<String>| source.as_deref() == Some(value);

@@ -8,7 +8,8 @@ use crate::influence::scan::Scan;
 use crate::influence::scan::windows::Window;
 use crate::sketch::Section;
 
-/// Adds what estimates of windows read, checkpoint by checkpoint, so that codes of neighbours are read together.
+/// Adds what estimates of windows read, checkpoint by checkpoint, so that codes of neighbours are
+/// read together.
 pub(super) fn want<'a>(
     scan: &Scan<'a>,
     reading: CodeEstimates<'a>,
