@@ -96,7 +96,7 @@ impl KnownIds {
     /// Rebuilds the ledger.
     fn open_again(&mut self) -> Result<&Ledger, AppendError> {
         let (Some(ledger), Some(part)) = (self.ledger.take(), &self.part) else {
-            return Err(no_ledger().into());
+            return Err(missing_ledger().into());
         };
         ledger.discard(&self.store.env().shared_vfs(), self.store.path())?;
         Ok(self.ledger.insert(open_ledger(&self.store, &self.base, part)?))
@@ -134,14 +134,14 @@ impl KnownIds {
     }
 }
 
-fn no_ledger() -> StorageError {
+fn missing_ledger() -> StorageError {
     StorageError::io("rebuild the index of ids", std::io::Error::other("there is none"))
 }
 
 /// The ledger, brought up to date for a dataset. One that cannot be is rebuilt once.
 fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Ledger, AppendError> {
     let vfs = store.env().shared_vfs();
-    let mut last = no_ledger();
+    let mut last = missing_ledger();
     for _ in 0..2 {
         let ledger = Ledger::open(&vfs, store.path(), base.root().store)?;
         // Mostly so; a reader of the samples takes time for each file.
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn an_error_calls_the_ledger_what_verify_calls_it() {
-        assert_eq!(no_ledger().to_string(), "could not rebuild the index of ids: there is none");
+        assert_eq!(missing_ledger().to_string(), "could not rebuild the index of ids: there is none");
     }
 
     #[test]

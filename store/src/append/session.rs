@@ -375,7 +375,7 @@ impl SampleAppend {
             });
         }
         if let Some(write) = &self.write {
-            write.note(&mut self.part, snapshot, told(&self.report, snapshot));
+            write.note(&mut self.part, snapshot, client_report(&self.report, snapshot));
         }
         let mut change = change_of(&self.base, &self.options.command);
         if self.is_new {
@@ -400,7 +400,7 @@ fn repeated(id: &str, known: LedgerEntry, digest: Digest) -> Result<AppendOutcom
 }
 
 /// What the client of a write is told.
-fn told(report: &AppendReport, snapshot: u64) -> Map<String, Value> {
+fn client_report(report: &AppendReport, snapshot: u64) -> Map<String, Value> {
     let AppendReport { added, unchanged, kept, replaced, left_out, .. } = report;
     let counts = [("added", added), ("unchanged", unchanged), ("kept", kept), ("replaced", replaced)];
     let all = counts.into_iter().chain([("left_out", left_out), ("snapshot", &snapshot)]);

@@ -7,7 +7,7 @@ use super::{LookupError, ReadError};
 #[non_exhaustive]
 pub enum LossError {
     /// There are none of the dataset.
-    #[error("ensemble {ensemble:?} has no such losses of dataset {dataset:?}{}", there_are(.known))]
+    #[error("ensemble {ensemble:?} has no such losses of dataset {dataset:?}{}", known_names(.known))]
     None {
         /// The ensemble.
         ensemble: String,
@@ -37,7 +37,7 @@ pub enum LossError {
     Read(#[from] ReadError),
 }
 
-fn there_are(known: &[String]) -> String {
+fn known_names(known: &[String]) -> String {
     match known {
         [] => "; it has none at all yet".to_owned(),
         known => format!("; it has {}", known.join("; ")),

@@ -75,7 +75,7 @@ impl Store {
         let lock = WriterLock::take(self)?;
         let before = self.snapshot()?;
         let env = self.env();
-        let kept = history::kept(env, &before, &options, now())?;
+        let kept = history::kept_history(env, &before, &options, now())?;
         let mut needed = NeededFiles::default();
         for (snapshot, link) in &kept.roots {
             require(env, &mut needed, *snapshot, link)?;

@@ -19,7 +19,7 @@ pub(super) struct KeptHistory {
 ///
 /// A snapshot with the same content as the one before it (made by `gc`, or by tagging) does not count as a
 /// separate state: otherwise every `gc` would push one out.
-pub(super) fn kept(
+pub(super) fn kept_history(
     env: &Env,
     current: &Snapshot,
     options: &GcOptions,

@@ -129,7 +129,7 @@ fn newest_root<'a>(env: &Env, inventory: &'a Inventory, below: u64) -> Option<&'
     let mut roots: Vec<&Version<Root>> = inventory.roots.iter().filter(|r| r.part.snapshot < below).collect();
     roots.sort_by_key(|r| std::cmp::Reverse((r.part.snapshot, r.part.created)));
     let first = roots.first().copied();
-    roots.iter().copied().find(|r| !taken_back(env, inventory, &r.part)).or(first)
+    roots.iter().copied().find(|r| !was_taken_back(env, inventory, &r.part)).or(first)
 }
 
 /// Whether a root was never published, or was taken back, as far as the data files say that. Compared with
@@ -138,7 +138,7 @@ fn newest_root<'a>(env: &Env, inventory: &'a Inventory, below: u64) -> Option<&'
 ///
 /// A root that only adds to the one before is kept as long as some of its files are there: damage may
 /// have taken the others.
-fn taken_back(env: &Env, inventory: &Inventory, root: &Root) -> bool {
+fn was_taken_back(env: &Env, inventory: &Inventory, root: &Root) -> bool {
     let Some(before) = before(inventory, root) else { return false };
     let (old, own) = (data_of(inventory, before), data_of(inventory, root));
     let added: Vec<(&String, &u64)> = own.iter().filter(|(f, _)| !old.contains_key(*f)).collect();

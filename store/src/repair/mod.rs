@@ -117,7 +117,7 @@ fn repair(
     let inventory = if complete { Inventory::default() } else { Inventory::read(store)? };
     work.claimed = take::claimed(&work, base, &catalog)?;
     let mut datasets = take::datasets(&mut work, base, &catalog, &inventory)?;
-    let (runs, lost_features) = take::others(&mut work, base, &catalog, &inventory)?;
+    let (runs, lost_features) = take::take_runs(&mut work, base, &catalog, &inventory)?;
     catalog.datasets.drain(..catalog.current_datasets);
     catalog.current_datasets = datasets.len();
     let current = datasets.iter().map(|d| {

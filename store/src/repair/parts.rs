@@ -53,21 +53,21 @@ impl Inventory {
             match (kind, u32::try_from(number)) {
                 ("root", _) => {
                     out.highest = out.highest.max(number);
-                    out.roots.extend(sound(env, name)?);
+                    out.roots.extend(read_sound(env, name)?);
                 }
                 (_, Err(_)) => {}
                 (_, Ok(n)) => {
                     out.mentioned.insert((kind.to_owned(), n));
                     match kind {
                         _ if page => {}
-                        "dataset" => out.datasets.extend(sound(env, name)?),
-                        "run" => out.runs.extend(sound(env, name)?),
-                        "ensemble" => out.ensembles.extend(sound(env, name)?),
-                        "feature" => out.features.extend(sound(env, name)?),
+                        "dataset" => out.datasets.extend(read_sound(env, name)?),
+                        "run" => out.runs.extend(read_sound(env, name)?),
+                        "ensemble" => out.ensembles.extend(read_sound(env, name)?),
+                        "feature" => out.features.extend(read_sound(env, name)?),
                         "artifact" => {
                             // Its number is that of a snapshot.
                             out.highest = out.highest.max(number);
-                            let found = sound::<ArtifactPart>(env, name)?.map(without_content);
+                            let found = read_sound::<ArtifactPart>(env, name)?.map(without_content);
                             // One whose files are gone was never published, or cannot be used.
                             let files = |v: &Version<ArtifactPart>| artifact_files(&linked(v));
                             out.artifacts.extend(found.filter(|v| missing(env, files(v)) == 0));
@@ -117,7 +117,7 @@ fn without_content(mut version: Version<ArtifactPart>) -> Version<ArtifactPart> 
 }
 
 /// A manifest whose content agrees with the digest in its name.
-fn sound<T: Part>(env: &Env, name: &str) -> Result<Option<Version<T>>, VerifyError> {
+fn read_sound<T: Part>(env: &Env, name: &str) -> Result<Option<Version<T>>, VerifyError> {
     // A name without a digest is none of ours.
     let digest = name.strip_suffix(".json").and_then(|n| n.rsplit('-').next()?.parse().ok());
     let Some(digest) = digest else { return Ok(None) };

@@ -97,7 +97,7 @@ pub(super) type Ensembles = Vec<(EnsemblePart, Option<PartLink>)>;
 pub(super) type LostFeatures = Vec<(u32, Option<String>)>;
 
 /// The runs of the base, and the features whose manifest is lost: number and name.
-pub(super) fn others(
+pub(super) fn take_runs(
     work: &mut Repair<'_>,
     base: &Base,
     catalog: &Catalog,

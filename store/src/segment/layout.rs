@@ -23,10 +23,10 @@ pub(crate) fn problem<T>(
     expected: impl Display,
     found: impl Display,
 ) -> Result<T, Mismatch> {
-    Err(said(what.into(), [&expected, &found]))
+    Err(mismatch(what.into(), [&expected, &found]))
 }
 
-fn said(what: String, [expected, found]: [&dyn Display; 2]) -> Mismatch {
+fn mismatch(what: String, [expected, found]: [&dyn Display; 2]) -> Mismatch {
     (what, expected.to_string(), found.to_string())
 }
 

@@ -149,28 +149,28 @@ pub(crate) fn publish(
 ) -> Result<Arc<Snapshot>, CommitError> {
     let env = store.env();
     let number = base.number() + 1;
-    let mut root = kept(base, number, &change);
+    let mut root = root_without_changes(base, number, &change);
     let mut written = WrittenCatalog::default();
     for part in change.datasets {
         let (number, name) = (part.number, part.name.clone());
         root.next_rows.insert(number, part.next_row);
-        put(&mut root.datasets, PartLink::new(number, name, written.datasets.write(env, part)?));
+        insert_link(&mut root.datasets, PartLink::new(number, name, written.datasets.write(env, part)?));
     }
     for part in change.runs {
         let (number, name) = (part.number, part.name.clone());
-        put(&mut root.runs, PartLink::new(number, name, written.runs.write(env, part)?));
+        insert_link(&mut root.runs, PartLink::new(number, name, written.runs.write(env, part)?));
     }
     for part in change.ensembles {
         let (number, name) = (part.number, part.name.clone());
-        put(&mut root.ensembles, PartLink::new(number, name, written.ensembles.write(env, part)?));
+        insert_link(&mut root.ensembles, PartLink::new(number, name, written.ensembles.write(env, part)?));
     }
     for part in change.features {
         let (number, name) = (part.number, part.display_name());
-        put(&mut root.features, PartLink::new(number, name, written.features.write(env, part)?));
+        insert_link(&mut root.features, PartLink::new(number, name, written.features.write(env, part)?));
     }
     for part in change.artifacts {
         let (number, name, files) = (part.number, part.name.clone(), part.links());
-        put(&mut root.artifacts, PartLink { number, name, link: write_part(env, part)?.0, files });
+        insert_link(&mut root.artifacts, PartLink { number, name, link: write_part(env, part)?.0, files });
     }
     let parts = AllParts {
         datasets: written.datasets.with(&root.datasets, base.datasets()),
@@ -194,7 +194,7 @@ pub(crate) fn publish(
 
 /// The next root without the changed parts: the fields of the root, and links to the parts of
 /// `base` that stay.
-fn kept(base: &Snapshot, number: u64, change: &Change) -> Root {
+fn root_without_changes(base: &Snapshot, number: u64, change: &Change) -> Root {
     let before = base.root();
     let (parent, oldest) = match change.history {
         History::Keep => (Some(base.link().clone()), base.oldest()),
@@ -241,7 +241,7 @@ pub(crate) fn commit(env: &Env, snapshot: u64, root: &Link) -> Result<Vec<u8>, C
     Current::new(snapshot, root.clone())
         .write(env.vfs(), env.path())
         .and_then(|bytes| env.sync_folder("").map(|()| bytes))
-        .map_err(|source| unclear(env, root, snapshot, source))
+        .map_err(|source| commit_point_error(env, root, snapshot, source))
 }
 
 /// Parts of one kind that were written, as a reader would load them.
@@ -285,7 +285,7 @@ fn refused(e: impl std::error::Error + Send + Sync + 'static) -> StorageError {
 }
 
 /// An error at the commit point: what `CURRENT` says now decides what is reported.
-fn unclear(env: &Env, link: &Link, snapshot: u64, source: StorageError) -> CommitError {
+fn commit_point_error(env: &Env, link: &Link, snapshot: u64, source: StorageError) -> CommitError {
     let visible = Current::read_bytes(env.vfs(), env.path())
         .and_then(|bytes| Current::parse(&bytes))
         .map(|current| current.root == *link);
@@ -305,7 +305,7 @@ pub(crate) fn write_part<T: Part>(env: &Env, part: T) -> Result<(Link, T), Stora
     env.manifests().write(part)
 }
 
-fn put(links: &mut Vec<PartLink>, entry: PartLink) {
+fn insert_link(links: &mut Vec<PartLink>, entry: PartLink) {
     match links.binary_search_by_key(&entry.number, |l| l.number) {
         Ok(i) => {
             if let Some(slot) = links.get_mut(i) {

@@ -18,14 +18,14 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn no_tag(text: &str) -> SnapshotNameError {
+fn not_a_tag(text: &str) -> SnapshotNameError {
     SnapshotNameError(match is_number(text) {
         true => format!("{text} is a number, and a tag must not be one: it would be taken for a snapshot"),
         false => format!("{text:?} cannot be a tag: a tag has {OF_TAG}"),
     })
 }
 
-fn no_snapshot(text: &str) -> SnapshotNameError {
+fn not_a_snapshot(text: &str) -> SnapshotNameError {
     match is_number(text) {
         true => SnapshotNameError(format!("{text} is too large for the number of a snapshot")),
         false => SnapshotNameError(format!("{text:?} names no snapshot: use a number, or a tag of {OF_TAG}")),
@@ -50,7 +50,7 @@ impl TryFrom<String> for TagName {
             && text.bytes().all(allowed)
             && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
             && !is_number(&text);
-        if sound { Ok(TagName(text)) } else { Err(no_tag(&text)) }
+        if sound { Ok(TagName(text)) } else { Err(not_a_tag(&text)) }
     }
 }
 
@@ -97,7 +97,7 @@ impl FromStr for SnapshotName {
     fn from_str(text: &str) -> Result<Self, SnapshotNameError> {
         match text.parse() {
             Ok(number) => Ok(SnapshotName::Number(number)),
-            Err(_) => text.parse().map(SnapshotName::Tag).map_err(|_| no_snapshot(text)),
+            Err(_) => text.parse().map(SnapshotName::Tag).map_err(|_| not_a_snapshot(text)),
         }
     }
 }

@@ -155,11 +155,11 @@ fn forget_sources(part: &mut DatasetPart, live: &RowSet) -> bool {
 
 /// Readers that hold a snapshot would lose it.
 fn refuse_readers(env: &Env) -> Result<(), ChangeError> {
-    let readers: Vec<String> = lease::held(env)?.iter().map(shown).collect();
+    let readers: Vec<String> = lease::held(env)?.iter().map(describe_lease).collect();
     if readers.is_empty() { Ok(()) } else { Err(ChangeError::Leased { readers }) }
 }
 
-fn shown(held: &lease::LeasedSnapshot) -> String {
+fn describe_lease(held: &lease::LeasedSnapshot) -> String {
     let info = &held.info;
     format!("snapshot {}: process {} ({})", info.snapshot, info.pid, info.command)
 }
@@ -195,7 +195,7 @@ fn clear(
     let mut readers = Vec::new();
     for held in lease::held(env)?.iter().filter(|held| held.root != *snapshot.link()) {
         needed.add_rest(env, &held.root)?;
-        readers.push(shown(held));
+        readers.push(describe_lease(held));
     }
     let swept = sweep(store, lock, needed)?;
     (report.files_removed, report.bytes_removed) = (swept.files(), swept.bytes());

@@ -46,7 +46,7 @@ impl Checks {
                 self.reader.get_or_init(|| reader)
             }
         };
-        let known = of_file(&self.vfs, shard, of, file, rows)?;
+        let known = file_digests(&self.vfs, shard, of, file, rows)?;
         let mut others = Vec::new();
         let mut scratch = BlockBuffer::new();
         for block in reader.blocks().iter().filter(|b| rows.within(b.range()).next().is_some()) {
@@ -63,7 +63,7 @@ impl Checks {
 }
 
 /// A digest for each of some rows of a shard's file.
-fn of_file(
+fn file_digests(
     vfs: &Arc<dyn Vfs>,
     shard: &Shard,
     (feature, entry): (&JobFeature, &SegmentEntry),
