@@ -101,7 +101,9 @@ impl TextEncoder {
         }
         let path = folder.join("tokenizer.json");
         let bytes = match fs_err::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_tokenizer(folder)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(missing_tokenizer(folder));
+            }
             read => read.map_err(EncodeError::Read)?,
         };
         let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
@@ -269,7 +271,7 @@ impl TextEncoder {
 }
 
 /// Why a folder without `tokenizer.json` cannot be used, and how it gets one.
-fn no_tokenizer(folder: &Path) -> EncodeError {
+fn missing_tokenizer(folder: &Path) -> EncodeError {
     let others = ["tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"];
     let hint = match others.into_iter().find(|name| folder.join(name).exists()) {
         Some(other) => {

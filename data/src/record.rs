@@ -63,7 +63,7 @@ pub enum RecordError {
         key: String,
     },
     /// Half of a pair, where another key may be the other half.
-    #[error("{}", half(present, missing, key))]
+    #[error("{}", half_of_pair(present, missing, key))]
     HalfPair {
         /// The key that is there.
         present: &'static str,
@@ -153,7 +153,7 @@ fn way_out(keys: &[String]) -> String {
 }
 
 /// What is said of half of a pair.
-fn half(present: &'static str, missing: &'static str, key: &str) -> String {
+fn half_of_pair(present: &'static str, missing: &'static str, key: &str) -> String {
     let said = ContentError::HalfPair { present, missing };
     format!(
         "{said}; if `{key}` is its {missing}, say so: {}",
@@ -162,7 +162,7 @@ fn half(present: &'static str, missing: &'static str, key: &str) -> String {
 }
 
 /// The error about content, with what may be meant where the keys of the record say it.
-fn of_keys(error: ContentError, named: Option<String>, object: &Map<String, Value>) -> RecordError {
+fn content_error(error: ContentError, named: Option<String>, object: &Map<String, Value>) -> RecordError {
     match error {
         ContentError::Nothing => match list_of_records(object).filter(|_| named.is_none()) {
             Some(key) => RecordError::Around { key: key.to_owned() },
@@ -261,7 +261,7 @@ pub(super) fn record_of(mut object: Map<String, Value>, line: &[u8]) -> Result<R
     let named = stated.is_some().then(|| "id".to_owned());
     // A table leaves nulls out, so a null id is none there as well.
     let id = stated.filter(|id| !id.is_null()).map(id_text).transpose()?;
-    let content = Content::take(&mut object).map_err(|error| of_keys(error, named, &object))?;
+    let content = Content::take(&mut object).map_err(|error| content_error(error, named, &object))?;
     for (key, text) in long {
         if let Some(value) = object.get_mut(&key) {
             *value = Value::from(text);

@@ -18,7 +18,7 @@ mod read;
 
 pub use check::{check_block, check_system};
 pub use read::each_record;
-use read::{begun, given, of_dataset, of_files};
+use read::{begun, from_contents, from_dataset, from_files};
 
 /// Where samples come from.
 #[derive(Clone)]
@@ -176,11 +176,11 @@ impl SampleSource {
             }
         };
         match self {
-            SampleSource::Given(contents) => given(contents).for_each(take),
+            SampleSource::Given(contents) => from_contents(contents).for_each(take),
             SampleSource::Begun(prompts) => begun(prompts).for_each(take),
-            SampleSource::Files { paths, fields } => of_files(paths, fields, reading, cancel, &mut take)?,
+            SampleSource::Files { paths, fields } => from_files(paths, fields, reading, cancel, &mut take)?,
             SampleSource::Dataset { snapshot, part, rows } => {
-                of_dataset(snapshot, part, rows.as_ref(), cancel, &mut take)?;
+                from_dataset(snapshot, part, rows.as_ref(), cancel, &mut take)?;
             }
         }
         Ok((kept, all))

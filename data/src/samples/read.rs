@@ -15,7 +15,7 @@ use crate::source::{DataError, find};
 use crate::{Content, IdAllocator};
 
 /// Ids are made as for a file's lines, so that the same prompts have the same ids.
-pub(super) fn given(contents: &[Content]) -> impl Iterator<Item = TextSample> {
+pub(super) fn from_contents(contents: &[Content]) -> impl Iterator<Item = TextSample> {
     let mut ids = IdAllocator::new();
     contents.iter().enumerate().map(move |(row, content)| {
         let line = match content {
@@ -36,7 +36,7 @@ fn sample(row: u64, id: String, record: Record) -> TextSample {
     TextSample { row, id, content: record.content, begun: String::new(), metadata: record.metadata }
 }
 
-pub(super) fn of_files(
+pub(super) fn from_files(
     paths: &[PathBuf],
     fields: &[String],
     reading: Reading,
@@ -105,7 +105,7 @@ pub fn each_record<E: From<SampleError>>(
     Ok(())
 }
 
-pub(super) fn of_dataset(
+pub(super) fn from_dataset(
     snapshot: &Snapshot,
     part: &DatasetPart,
     wanted: Option<&RowSet>,

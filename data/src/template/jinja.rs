@@ -36,7 +36,7 @@ impl ChatEnvironment {
                 check_format(Some(value))?;
             }
             if let Some(text) = value.as_str()
-                && let Some(given) = python::of_text(text, method, args)?
+                && let Some(given) = python::text_method(text, method, args)?
             {
                 return Ok(given);
             }

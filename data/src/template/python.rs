@@ -4,7 +4,7 @@ use minijinja::value::{Tuple, from_args};
 use minijinja::{Error, ErrorKind, Value};
 
 /// What a method of this text gives; none if it is not one of these.
-pub(super) fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+pub(super) fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
     Ok(Some(match method {
         "title" => {
             from_args::<()>(args)?;
