@@ -86,7 +86,7 @@ impl Ignored {
             }
             let Some(readers) = self.targets.get(target.target as usize) else { return Ok(None) };
             for (c, reader) in readers.iter().enumerate() {
-                let Some(lengths) = left_out(reader, target.row)? else { return Ok(None) };
+                let Some(lengths) = ignored_lengths(reader, target.row)? else { return Ok(None) };
                 for (sums, weight) in sums.iter_mut().zip(&weights) {
                     sums[c].iter_mut().zip(&lengths).for_each(|(sum, length)| *sum += weight * length);
                 }
@@ -108,7 +108,7 @@ impl Ignored {
         let Some(readers) = self.pools.get(line.pool) else { return Ok(None) };
         let mut bound = 0.0;
         for (c, share) in line.shares() {
-            let Some(own) = left_out(&readers[c], scored.row)? else { return Ok(None) };
+            let Some(own) = ignored_lengths(&readers[c], scored.row)? else { return Ok(None) };
             let terms = own.iter().zip(&sums[c]).zip(&self.factors[c]);
             // An infinite factor, of a damping of 0, leaves out nothing where there is nothing.
             let terms = terms.filter(|((own, sum), _)| *own * *sum > 0.0);
@@ -119,7 +119,7 @@ impl Ignored {
 }
 
 /// By module the length of what is left out of a row; none where it is not stored or no number.
-fn left_out(reader: &FeatureReader, row: u64) -> Result<Option<Vec<f64>>, QueryError> {
+fn ignored_lengths(reader: &FeatureReader, row: u64) -> Result<Option<Vec<f64>>, QueryError> {
     let Some(stored) = reader.row(row)? else { return Ok(None) };
     // Of what was not finite zeros are stored.
     if stored.flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {

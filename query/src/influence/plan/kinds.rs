@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gstore_core::Kind;
 use gstore_store::{CheckpointId, DatasetPart, Granularity, Snapshot};
 
-use super::resolve::{Target, of_kind};
+use super::resolve::{Target, features_of_kind};
 use crate::influence::spec::InfluenceSpec;
 
 /// Kinds of the pools and of the targets, and what a user should know about their choice.
@@ -80,5 +80,5 @@ fn checkpoints(
     kind: &str,
     granularity: Granularity,
 ) -> BTreeSet<CheckpointId> {
-    of_kind(snapshot, dataset, kind, granularity).filter_map(|f| f.desc.checkpoint.clone()).collect()
+    features_of_kind(snapshot, dataset, kind, granularity).filter_map(|f| f.desc.checkpoint.clone()).collect()
 }

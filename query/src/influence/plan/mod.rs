@@ -150,7 +150,7 @@ impl Plan {
         };
         let mut sides = sides.into_iter().zip(features).map(side);
         Ok(Self {
-            snapshot: of_snapshot(snapshot),
+            snapshot: plan_snapshot(snapshot),
             spec: spec.clone(),
             given,
             vector: None,
@@ -235,7 +235,7 @@ impl Plan {
     }
 }
 
-fn of_snapshot(snapshot: &Snapshot) -> PlanSnapshot {
+fn plan_snapshot(snapshot: &Snapshot) -> PlanSnapshot {
     let info = snapshot.info();
     PlanSnapshot { store: info.store.to_string(), number: info.number, digest: info.digest.to_string() }
 }

@@ -94,14 +94,14 @@ pub(super) fn resolve(
         fits(&content.checkpoints[place], feature, name)?;
         used.push(place);
     }
-    notes.extend(of_rows(snapshot, spec, (name, &content, &used), pools)?);
+    notes.extend(check_rows(snapshot, spec, (name, &content, &used), pools)?);
     let found = PlanPrecondition { artifact: name.to_owned(), number: part.number, checkpoints: used };
     Ok((Some(found), notes))
 }
 
 /// Refuses matrices of rows, vectors or datasets that are not there any more, at the checkpoints that are
 /// used, unless that is accepted.
-fn of_rows(
+fn check_rows(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
     (name, content, used): (&str, &GramContent, &[usize]),

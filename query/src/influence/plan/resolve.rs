@@ -67,7 +67,7 @@ pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<Tar
 }
 
 /// The features of a kind that a dataset has of checkpoints.
-pub(super) fn of_kind<'a>(
+pub(super) fn features_of_kind<'a>(
     snapshot: &'a Snapshot,
     dataset: &'a str,
     kind: &'a str,
@@ -93,13 +93,13 @@ pub(super) fn side(
         SideOf::Target => Granularity::Sample,
     };
     let mut features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>> = BTreeMap::new();
-    for feature in of_kind(snapshot, &dataset.name, kind, granularity) {
+    for feature in features_of_kind(snapshot, &dataset.name, kind, granularity) {
         if let Some(checkpoint) = &feature.desc.checkpoint {
             features.entry(checkpoint.clone()).or_default().push(feature.clone());
         }
     }
     if features.is_empty() {
-        return Err(no_kind(snapshot, &dataset.name, kind, (of, granularity)));
+        return Err(missing_kind(snapshot, &dataset.name, kind, (of, granularity)));
     }
     if features.values().flatten().any(|f| f.desc.space.family == Family::Loss) {
         return Err(QueryError::Spec(format!(
@@ -153,7 +153,7 @@ pub(super) fn check_preferences(snapshot: &Snapshot, spec: &InfluenceSpec) -> Re
 }
 
 /// The error for a dataset without a feature of this kind and granularity, with what it has instead.
-fn no_kind(
+fn missing_kind(
     snapshot: &Snapshot,
     dataset: &str,
     kind: &str,
