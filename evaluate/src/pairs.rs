@@ -40,10 +40,10 @@ impl PairsRequest {
     /// Files that are not there any more.
     pub fn made(&self) -> Result<RunParameters, EvaluateError> {
         let system = |system: &SystemSource| -> Result<Value, EvaluateError> {
-            Ok(json!({ "name": system.name, "data": source_made(&system.source)? }))
+            Ok(json!({ "name": system.name, "data": source_parameters(&system.source)? }))
         };
         let systems: Result<Vec<Value>, EvaluateError> = self.systems.iter().map(system).collect();
-        let references = self.references.as_ref().map(source_made).transpose()?;
+        let references = self.references.as_ref().map(source_parameters).transpose()?;
         let keys = self.predictions.iter().map(|(name, key)| match name {
             Some(name) => format!("{name}={key}"),
             None => key.clone(),
@@ -60,7 +60,7 @@ impl PairsRequest {
 }
 
 /// Files with their digests, or a dataset with the snapshot that it was read in.
-fn source_made(source: &PairSource) -> Result<Value, EvaluateError> {
+fn source_parameters(source: &PairSource) -> Result<Value, EvaluateError> {
     match source {
         PairSource::Files(paths) => files(paths),
         PairSource::Dataset { snapshot, part } => {
@@ -129,7 +129,7 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
             if names.is_empty() {
                 names = said.iter().map(|(name, _)| name.clone()).collect();
             }
-            let texts = in_order_of(&names, said)
+            let texts = texts_by_name(&names, said)
                 .ok_or_else(|| at.error("it has other completions than the first record"))?;
             if first {
                 let expected = match &references {
@@ -207,7 +207,7 @@ fn check(pairs: Pairs) -> Result<Pairs, EvaluateError> {
 }
 
 /// The texts in the order of the names, which a record may have in another; none unless it has these names.
-fn in_order_of(names: &[String], mut said: Vec<(String, String)>) -> Option<Vec<String>> {
+fn texts_by_name(names: &[String], mut said: Vec<(String, String)>) -> Option<Vec<String>> {
     let of = |name: &String| {
         let place = said.iter().position(|(other, _)| other == name)?;
         Some(said.swap_remove(place).1)

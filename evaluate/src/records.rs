@@ -112,11 +112,11 @@ pub(crate) fn each_record(
             }
             Ok(())
         }
-        PairSource::Dataset { snapshot, part } => of_dataset(snapshot, part, cancel, take),
+        PairSource::Dataset { snapshot, part } => read_dataset(snapshot, part, cancel, take),
     }
 }
 
-fn of_dataset(
+fn read_dataset(
     snapshot: &Snapshot,
     part: &DatasetPart,
     cancel: &Cancel,

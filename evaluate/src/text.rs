@@ -51,7 +51,7 @@ pub fn evaluate_texts(
     let mut corpora = vec![BleuCounts::default(); systems];
     let shares: Vec<&[Pair]> = pairs.rows.chunks(SHARE).collect();
     let of_share = |(): &mut (), share: usize| -> Result<Vec<Vec<TextScores>>, Cancelled> {
-        Ok(shares[share].iter().map(of_row).collect())
+        Ok(shares[share].iter().map(row_scores).collect())
     };
     progress.start("comparing texts", pairs.rows.len() as u64, Unit::Rows);
     ordered(
@@ -103,7 +103,7 @@ pub fn evaluate_texts(
     Ok(TextOutcome { report, pairs, scores })
 }
 
-fn of_row(pair: &Pair) -> Vec<TextScores> {
+fn row_scores(pair: &Pair) -> Vec<TextScores> {
     let references: Vec<&str> = pair.references.iter().map(String::as_str).collect();
     pair.predictions.iter().map(|prediction| text_scores(prediction, &references)).collect()
 }

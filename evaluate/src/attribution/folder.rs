@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::files::{check_unused, place_new};
-use self::lines::{ids_in, of_samples, of_subsets, subsets_in};
+use self::lines::{ids_in, sample_lines, subset_lines, subsets_in};
 use super::ids::Ids;
 use super::subsets::{Subset, SubsetKind};
 use super::truth::{Signal, Truth};
@@ -113,9 +113,9 @@ impl TruthFolder {
         let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
         let (pool, _) = (ids(plan.pool, "the pool")?, ids(plan.queries, "the queries")?);
         let texts = [
-            of_samples(plan.pool, cancel)?,
-            of_samples(plan.queries, cancel)?,
-            of_subsets(plan.subsets, &pool, cancel)?,
+            sample_lines(plan.pool, cancel)?,
+            sample_lines(plan.queries, cancel)?,
+            subset_lines(plan.subsets, &pool, cancel)?,
         ];
         let counts = [plan.pool.len(), plan.queries.len(), plan.subsets.len()];
         let listed = |at: usize| ListedFile { count: counts[at], digest: xxh3_hex(texts[at].as_bytes()) };

@@ -33,7 +33,7 @@ pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -
                 let query =
                     value.get("query").or_else(|| value.get("target")).filter(|query| !query.is_null());
                 if query.is_none()
-                    && let Some(query) = of_query(&value, into)
+                    && let Some(query) = query_key(&value, into)
                 {
                     return Err(at.error(&format!(
                         "it has a `score`, and {query:?}, which is a query, is a key of it too: leave out one of both, as \
@@ -46,7 +46,7 @@ pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -
                 };
                 into.add(&id, query.as_deref(), number(&at, "score", score)?)
             }
-            None => of_columns(&at, &id, &value, into),
+            None => add_columns(&at, &id, &value, into),
         }
     })
 }
@@ -66,13 +66,13 @@ fn is_array(path: &Path) -> bool {
 }
 
 /// A key of a record with a score that is the id of a query.
-fn of_query<'a>(value: &'a Value, scores: &ScoresBuilder<'_>) -> Option<&'a String> {
+fn query_key<'a>(value: &'a Value, scores: &ScoresBuilder<'_>) -> Option<&'a String> {
     let mut keys = value.as_object()?.keys();
     keys.find(|key| !["id", "score", "query", "target"].contains(&key.as_str()) && scores.has_query(key))
 }
 
 /// A record with a key for each query; of other numbers the keys are noted.
-fn of_columns(
+fn add_columns(
     at: &RecordLocation<'_>,
     id: &str,
     value: &Value,

@@ -85,7 +85,7 @@ fn drawn(pool: usize, count: usize, seed: u64, draw: u64) -> Vec<u32> {
 }
 
 /// The rows of a share of a pool: at least one, and not all.
-fn of_share(pool: usize, share: f64) -> Result<usize, EvaluateError> {
+fn rows_of_share(pool: usize, share: f64) -> Result<usize, EvaluateError> {
     let rows = (pool as f64 * share).round() as usize;
     if !(share > 0.0 && share < 1.0) || pool < 2 {
         return Err(EvaluateError::Option(format!(
@@ -183,7 +183,7 @@ pub fn random_subsets(
             "subsets are compared with each other: at least two are needed".into(),
         ));
     }
-    let rows = of_share(pool, share)?;
+    let rows = rows_of_share(pool, share)?;
     check_random(pool, share, rows)?;
     let most = distinct(pool, rows);
     if count as u64 > most {
@@ -293,7 +293,8 @@ pub fn removals<'a>(
     if methods.iter().any(|scores| scores.method == RANDOM) {
         return Err(EvaluateError::Option("random rows are removed anyway: no method is called so".into()));
     }
-    let sizes = asked.shares.iter().map(|share| of_share(pool, *share)).collect::<Result<Vec<_>, _>>()?;
+    let sizes =
+        asked.shares.iter().map(|share| rows_of_share(pool, *share)).collect::<Result<Vec<_>, _>>()?;
     for (at, (share, rows)) in asked.shares.iter().zip(&sizes).enumerate() {
         let Some(before) = sizes[..at].iter().position(|other| other == rows) else { continue };
         let what = match asked.shares[before] {

@@ -27,7 +27,7 @@ pub(super) struct Local {
 }
 
 /// Loss of a row by its logit, and its derivatives by it.
-pub(super) fn of_logit(logit: f64, label: bool) -> (f64, f64, f64) {
+pub(super) fn logit_loss(logit: f64, label: bool) -> (f64, f64, f64) {
     let own = if label { logit } else { -logit };
     // ln(1 + exp(-own)) without overflow.
     let loss = (-own).max(0.0) + (-own.abs()).exp().ln_1p();
@@ -39,7 +39,7 @@ pub(super) fn of_logit(logit: f64, label: bool) -> (f64, f64, f64) {
 pub fn loss(model: &impl SmallModel, parameters: &[f64], problem: &ClassificationData, row: usize) -> f64 {
     let (features, label) = problem.row(row);
     let mut gradient = vec![0.0; parameters.len()];
-    of_logit(model.logit(parameters, features, &mut gradient), label).0
+    logit_loss(model.logit(parameters, features, &mut gradient), label).0
 }
 
 pub(super) fn local(
@@ -57,7 +57,7 @@ pub(super) fn local(
     };
     for row in rows {
         let (features, label) = problem.row(*row as usize);
-        let (loss, slope, bend) = of_logit(model.logit(parameters, features, &mut of_row), label);
+        let (loss, slope, bend) = logit_loss(model.logit(parameters, features, &mut of_row), label);
         found.value += loss / n;
         found.gradient.iter_mut().zip(&of_row).for_each(|(sum, x)| *sum += slope / n * x);
         found.curvature.add_outer(bend / n, &of_row);

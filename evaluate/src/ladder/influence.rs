@@ -4,7 +4,7 @@
 //! Hessian of logistic regression: what the loss of `q` gains without `i` to first order. Source: Koh and
 //! Liang 2017, equation 2, with the sign that a row which lowers the query's loss has a positive score.
 
-use super::fit::{local, of_logit};
+use super::fit::{local, logit_loss};
 use super::matrix::{Cholesky, dot};
 use super::model::SmallModel;
 use super::problem::{ClassificationData, normal};
@@ -16,7 +16,7 @@ fn gradients(model: &impl SmallModel, parameters: &[f64], problem: &Classificati
     let of = |row: usize| {
         let (features, label) = problem.row(row);
         let mut gradient = vec![0.0; parameters.len()];
-        let (_, slope, _) = of_logit(model.logit(parameters, features, &mut gradient), label);
+        let (_, slope, _) = logit_loss(model.logit(parameters, features, &mut gradient), label);
         gradient.iter_mut().for_each(|x| *x *= slope);
         gradient
     };

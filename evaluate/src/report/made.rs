@@ -17,7 +17,7 @@ impl Report {
     pub(super) fn made_as_markdown(&self) -> String {
         let known = self.made.iter().filter(|(_, value)| !value.is_null());
         let lines: Vec<String> = known
-            .map(|(name, value)| format!("| {name} | {} |\n", shown(value).replace('|', "\\|")))
+            .map(|(name, value)| format!("| {name} | {} |\n", cell_text(value).replace('|', "\\|")))
             .collect();
         match lines.is_empty() {
             true => String::new(),
@@ -27,15 +27,15 @@ impl Report {
 }
 
 /// A value in a cell; a text of white space or with line breaks in quotes.
-fn shown(value: &Value) -> String {
+fn cell_text(value: &Value) -> String {
     match value {
         Value::String(text) if !text.is_empty() && text.trim() == text && !text.contains('\n') => {
             text.clone()
         }
-        Value::Array(all) => all.iter().map(shown).collect::<Vec<_>>().join("; "),
+        Value::Array(all) => all.iter().map(cell_text).collect::<Vec<_>>().join("; "),
         Value::Object(fields) => {
             let known = fields.iter().filter(|(_, value)| !value.is_null());
-            known.map(|(name, value)| format!("{name} {}", shown(value))).collect::<Vec<_>>().join(", ")
+            known.map(|(name, value)| format!("{name} {}", cell_text(value))).collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),
     }
@@ -62,8 +62,8 @@ mod tests {
     #[test]
     fn cells_show_white_space_and_leave_out_what_is_not_known() {
         let data = json!([{ "path": "a b.jsonl", "digest": "00ff" }, { "path": "c", "digest": null }]);
-        assert_eq!(shown(&data), "path a b.jsonl, digest 00ff; path c");
-        assert_eq!(shown(&json!(["\n", "Q:", " "])), r#""\n"; Q:; " ""#);
-        assert_eq!(shown(&json!(5)), "5");
+        assert_eq!(cell_text(&data), "path a b.jsonl, digest 00ff; path c");
+        assert_eq!(cell_text(&json!(["\n", "Q:", " "])), r#""\n"; Q:; " ""#);
+        assert_eq!(cell_text(&json!(5)), "5");
     }
 }

@@ -52,7 +52,7 @@ impl SubsetLine {
 }
 
 /// What is made of each line of JSON; `bad` makes an error of what is wrong with one.
-fn of_lines<L: DeserializeOwned, T>(
+fn parse_lines<L: DeserializeOwned, T>(
     text: &str,
     bad: impl Fn(String) -> EvaluateError,
     cancel: &Cancel,
@@ -73,7 +73,7 @@ pub(super) fn ids_in(
     bad: impl Fn(String) -> EvaluateError,
     cancel: &Cancel,
 ) -> Result<Vec<String>, EvaluateError> {
-    let ids = of_lines(text, bad, cancel, |record: Value| Ok(text_of(record.get("id"))))?;
+    let ids = parse_lines(text, bad, cancel, |record: Value| Ok(text_of(record.get("id"))))?;
     Ok(ids.into_iter().flatten().collect())
 }
 
@@ -84,7 +84,7 @@ pub(super) fn subsets_in(
     bad: impl Fn(String) -> EvaluateError,
     cancel: &Cancel,
 ) -> Result<Vec<Subset>, EvaluateError> {
-    of_lines(text, bad, cancel, |line: SubsetLine| line.subset_of(pool))
+    parse_lines(text, bad, cancel, |line: SubsetLine| line.subset_of(pool))
 }
 
 /// Digest of the ids of some rows, in the order of the pool.
@@ -94,7 +94,7 @@ pub(super) fn digest(rows: &[u32], pool: &Ids) -> String {
 }
 
 /// The lines of `subsets.jsonl`.
-pub(super) fn of_subsets(subsets: &[Subset], pool: &Ids, cancel: &Cancel) -> Result<String, EvaluateError> {
+pub(super) fn subset_lines(subsets: &[Subset], pool: &Ids, cancel: &Cancel) -> Result<String, EvaluateError> {
     let mut text = String::new();
     for (number, subset) in subsets.iter().enumerate() {
         cancel.check()?;
@@ -119,18 +119,18 @@ pub(super) fn of_subsets(subsets: &[Subset], pool: &Ids, cancel: &Cancel) -> Res
 }
 
 /// Samples as lines of JSON.
-pub(super) fn of_samples(samples: &[TextSample], cancel: &Cancel) -> Result<String, EvaluateError> {
+pub(super) fn sample_lines(samples: &[TextSample], cancel: &Cancel) -> Result<String, EvaluateError> {
     let mut text = String::new();
     for sample in samples {
         cancel.check()?;
-        text.push_str(&of_sample(sample));
+        text.push_str(&sample_json(sample));
         text.push('\n');
     }
     Ok(text)
 }
 
 /// A sample as JSON.
-pub(super) fn of_sample(sample: &TextSample) -> String {
+pub(super) fn sample_json(sample: &TextSample) -> String {
     match &sample.content {
         Content::Text(text) => json!({ "id": sample.id, "text": text }),
         Content::PromptCompletion { prompt, completion } => {

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::TruthFolder;
 use super::artifact::{Content, RETRAINING, RUN, name_of};
-use super::lines::{digest, of_sample, of_subsets};
+use super::lines::{digest, sample_json, subset_lines};
 use super::members::Retrained;
 use crate::attribution::ids::Ids;
 use crate::error::EvaluateError;
@@ -34,7 +34,7 @@ impl TruthFolder {
     /// The first query that is not, or that has another text there.
     pub fn check_queries(&self, dataset: &str, samples: &[TextSample]) -> Result<(), EvaluateError> {
         let lines: HashMap<&str, String> =
-            samples.iter().map(|sample| (sample.id.as_str(), of_sample(sample))).collect();
+            samples.iter().map(|sample| (sample.id.as_str(), sample_json(sample))).collect();
         let asked = fs_err::read_to_string(self.queries_file())?;
         for (id, asked) in self.queries.iter().zip(asked.lines()) {
             let what = match lines.get(id) {
@@ -138,7 +138,7 @@ impl TruthFolder {
         for (file, text) in [
             ("pool.jsonl", of_ids(&self.pool)),
             ("queries.jsonl", of_ids(&self.queries)),
-            ("subsets.jsonl", of_subsets(&self.subsets, &self.pool, cancel)?),
+            ("subsets.jsonl", subset_lines(&self.subsets, &self.pool, cancel)?),
         ] {
             files.write(file, |out: &mut dyn Write| out.write_all(text.as_bytes()))?;
         }
