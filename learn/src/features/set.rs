@@ -91,7 +91,7 @@ impl FeatureSet {
             if features.iter().any(|feature| feature.name == *name) {
                 return Err(LearnError::Feature { name: name.clone(), why: "is named twice".to_owned() });
             }
-            let source = of_name(part, &own, name)?;
+            let source = source_of_name(part, &own, name)?;
             if let Some(same) = features.iter().find(|other| is_same(dataset, &own, &other.source, &source)) {
                 let why = format!("is the same as {}, and would count twice", same.name);
                 return Err(LearnError::Feature { name: name.clone(), why });
@@ -175,7 +175,7 @@ fn is_same(dataset: &str, own: &[&FeaturePart], a: &FeatureSource, b: &FeatureSo
     }
 }
 
-fn of_name(part: &DatasetPart, own: &[&FeaturePart], name: &str) -> Result<FeatureSource, LearnError> {
+fn source_of_name(part: &DatasetPart, own: &[&FeaturePart], name: &str) -> Result<FeatureSource, LearnError> {
     let (only_feature, only_column) = (name.strip_prefix("feature:"), name.strip_prefix("column:"));
     match name {
         "tokens" => return Ok(FeatureSource::Tokens),

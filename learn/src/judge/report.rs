@@ -131,10 +131,10 @@ impl Report {
 /// # Errors
 /// Being told to stop.
 pub fn judge(request: &JudgeRequest<'_>) -> Result<Vec<TargetReport>, Cancelled> {
-    (0..request.targets.len()).map(|target| one(request, target)).collect()
+    (0..request.targets.len()).map(|target| judge_target(request, target)).collect()
 }
 
-fn one(request: &JudgeRequest<'_>, target: usize) -> Result<TargetReport, Cancelled> {
+fn judge_target(request: &JudgeRequest<'_>, target: usize) -> Result<TargetReport, Cancelled> {
     let scores = request.scores.column(target);
     let predictions = request.predictions.column(target);
     let top = top(&scores, request.top);
