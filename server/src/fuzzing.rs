@@ -19,13 +19,13 @@ use crate::service::snapshot;
 /// # Panics
 /// Where something does not hold that must hold for all bytes.
 pub fn request(bytes: &[u8]) {
-    check(ask::of_ticket(bytes).err());
-    check(ask::of_descriptor(&FlightDescriptor::new_cmd(bytes.to_vec())).err());
+    check(ask::read_ticket(bytes).err());
+    check(ask::read_descriptor(&FlightDescriptor::new_cmd(bytes.to_vec())).err());
     let text = String::from_utf8_lossy(bytes);
     let path = text.split('/').map(str::to_owned).collect();
-    check(ask::of_descriptor(&FlightDescriptor::new_path(path)).err());
+    check(ask::read_descriptor(&FlightDescriptor::new_path(path)).err());
     if let Ok(descriptor) = FlightDescriptor::decode(bytes) {
-        check(ask::of_descriptor(&descriptor).err());
+        check(ask::read_descriptor(&descriptor).err());
     }
     handle(bytes);
     headers(bytes);

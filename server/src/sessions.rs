@@ -169,7 +169,7 @@ impl Sessions {
 
     /// The number of the newest snapshot.
     pub(crate) fn newest(&self) -> Result<u64, Status> {
-        Ok(self.store.snapshot().map_err(|e| status::of_open(&e))?.number())
+        Ok(self.store.snapshot().map_err(|e| status::open_status(&e))?.number())
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -185,7 +185,7 @@ impl Sessions {
         let number = match name {
             None => self.newest()?,
             Some(SnapshotName::Number(number)) => *number,
-            Some(tag) => self.store.snapshot_named(tag).map_err(|e| status::of_open(&e))?.number(),
+            Some(tag) => self.store.snapshot_named(tag).map_err(|e| status::open_status(&e))?.number(),
         };
         if let Some(held) = self.known(number, caller) {
             return Ok(held);
@@ -193,7 +193,7 @@ impl Sessions {
         // What was the newest a moment ago may be collected by now.
         let wanted = name.map(|_| SnapshotName::Number(number));
         let leased = self.store.snapshot_leased(wanted.as_ref(), "gstore serve");
-        let (snapshot, lease) = leased.map_err(|e| status::of_open(&e))?;
+        let (snapshot, lease) = leased.map_err(|e| status::open_status(&e))?;
         let number = snapshot.number();
         let snapshot = match &caller.datasets {
             None => snapshot,
@@ -201,7 +201,7 @@ impl Sessions {
         };
         let (options, live) = (self.options.clone(), self.live.clone());
         let session = SqlSession::with_tables(snapshot, options, &self.resources, live)
-            .map_err(|e| status::of_sql(&e, self.store.path()))?;
+            .map_err(|e| status::sql_status(&e, self.store.path()))?;
         let held = Arc::new(OpenSession::new(session, lease, self.resources.clone()));
         Ok(self.keep(number, caller, held))
     }

@@ -65,7 +65,7 @@ impl Entry {
         let mut progress = self.progress();
         if progress.outcome.is_none() {
             progress.outcome = Some(status.map_or_else(Status::code, |()| Code::Ok));
-            progress.message = status.err().map(|status| shown(status.message()).to_owned());
+            progress.message = status.err().map(|status| kept_text(status.message()).to_owned());
         }
     }
 }
@@ -88,7 +88,7 @@ impl Statements {
         let entry = Arc::new(Entry {
             id: ring.last,
             kind,
-            what: shown(what).to_owned(),
+            what: kept_text(what).to_owned(),
             token: caller.name.clone(),
             token_id: caller.id.clone(),
             peer: caller.peer.map(|peer| peer.to_string()),
@@ -119,7 +119,7 @@ pub(crate) fn since_1970() -> u64 {
 }
 
 /// The part of a text that is kept: clients send texts of any length, and messages repeat them.
-fn shown(text: &str) -> &str {
+fn kept_text(text: &str) -> &str {
     let cut = text.char_indices().nth(SHOWN).map_or(text.len(), |(at, _)| at);
     &text[..cut]
 }

@@ -12,7 +12,7 @@ use gstore_store::OpenError;
 use tonic::{Code, Status};
 
 /// A failed statement, for the client. `root` is the folder of the store.
-pub(crate) fn of_sql(error: &SqlError, root: &Path) -> Status {
+pub(crate) fn sql_status(error: &SqlError, root: &Path) -> Status {
     let code = match error.kind() {
         SqlErrorKind::Syntax | SqlErrorKind::Refused | SqlErrorKind::Unknown | SqlErrorKind::Invalid => {
             Code::InvalidArgument
@@ -32,7 +32,7 @@ pub(crate) fn of_sql(error: &SqlError, root: &Path) -> Status {
 }
 
 /// A snapshot that cannot be opened.
-pub(crate) fn of_open(error: &OpenError) -> Status {
+pub(crate) fn open_status(error: &OpenError) -> Status {
     match error {
         OpenError::NoSnapshot { .. } => {
             Status::not_found("there is no such snapshot, or not any more; ask without one for the newest")
@@ -50,7 +50,7 @@ pub(crate) fn of_open(error: &OpenError) -> Status {
 }
 
 /// A file that cannot be read.
-pub(crate) fn of_read(error: &gstore_store::ReadError) -> Status {
+pub(crate) fn read_status(error: &gstore_store::ReadError) -> Status {
     if error.is_damage() {
         tracing::error!(%error, "a file of the store is damaged");
         return damaged();
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn kinds_have_codes() {
-        let code = |kind| of_sql(&SqlError::new(kind, "why".to_owned()), Path::new("/s")).code();
+        let code = |kind| sql_status(&SqlError::new(kind, "why".to_owned()), Path::new("/s")).code();
         assert_eq!(code(SqlErrorKind::Unknown), Code::InvalidArgument);
         assert_eq!(code(SqlErrorKind::Memory), Code::ResourceExhausted);
         assert_eq!(code(SqlErrorKind::Damaged), Code::DataLoss);

@@ -60,25 +60,25 @@ impl About {
 }
 
 /// Reads a descriptor.
-pub(crate) fn of_descriptor(descriptor: &FlightDescriptor) -> Result<FlightRequest, Status> {
+pub(crate) fn read_descriptor(descriptor: &FlightDescriptor) -> Result<FlightRequest, Status> {
     match descriptor.r#type() {
-        DescriptorType::Path => plain::of_path(&descriptor.path).map(FlightRequest::Plain),
+        DescriptorType::Path => plain::read_path(&descriptor.path).map(FlightRequest::Plain),
         _ if descriptor.cmd.first() == Some(&b'{') => {
-            plain::of_json(&descriptor.cmd).map(FlightRequest::Plain)
+            plain::read_json(&descriptor.cmd).map(FlightRequest::Plain)
         }
-        _ => of_command(&descriptor.cmd),
+        _ => read_command(&descriptor.cmd),
     }
 }
 
 /// Reads a ticket, which may also be what a descriptor can be.
-pub(crate) fn of_ticket(ticket: &[u8]) -> Result<FlightRequest, Status> {
+pub(crate) fn read_ticket(ticket: &[u8]) -> Result<FlightRequest, Status> {
     match ticket.first() {
-        Some(b'{') => plain::of_json(ticket).map(FlightRequest::Plain),
-        _ => of_command(ticket),
+        Some(b'{') => plain::read_json(ticket).map(FlightRequest::Plain),
+        _ => read_command(ticket),
     }
 }
 
-fn of_command(bytes: &[u8]) -> Result<FlightRequest, Status> {
+fn read_command(bytes: &[u8]) -> Result<FlightRequest, Status> {
     let wrong = || {
         Status::invalid_argument(
             "neither a command of Flight SQL nor an object of JSON; docs/server.md lists both",

@@ -64,13 +64,13 @@ pub(crate) fn open(
     root: &Path,
     cancel: &Cancel,
 ) -> Result<MatrixRows, Status> {
-    let prepared = Prepared::new(snapshot, &spec(wanted)?).map_err(|e| of_matrix(&e.into(), root))?;
-    MatrixRows::new(prepared, MEMORY, cancel).map_err(|e| of_matrix(&e, root))
+    let prepared = Prepared::new(snapshot, &spec(wanted)?).map_err(|e| matrix_status(&e.into(), root))?;
+    MatrixRows::new(prepared, MEMORY, cancel).map_err(|e| matrix_status(&e, root))
 }
 
 /// Bytes that are held while it is computed. `root` is the folder of the store.
 pub(crate) fn memory(rows: &MatrixRows, threads: usize, root: &Path) -> Result<u64, Status> {
-    rows.memory(threads).map_err(|e| of_matrix(&e, root))
+    rows.memory(threads).map_err(|e| matrix_status(&e, root))
 }
 
 /// Computes all and hands it over, in batches of about `bytes`; waits while the reader is behind, and ends
@@ -87,15 +87,15 @@ pub(crate) fn send_all(
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     };
-    rows.each(bytes as u64, threads, cancel, send).map_err(|e| of_matrix(&e, root))
+    rows.each(bytes as u64, threads, cancel, send).map_err(|e| matrix_status(&e, root))
 }
 
 /// A matrix that cannot be computed, for the client.
-fn of_matrix(error: &MatrixError, root: &Path) -> Status {
+fn matrix_status(error: &MatrixError, root: &Path) -> Status {
     match error {
-        MatrixError::Query(QueryError::Open(error)) => status::of_open(error),
+        MatrixError::Query(QueryError::Open(error)) => status::open_status(error),
         // The other errors of reading say what is wrong with the question.
-        MatrixError::Query(QueryError::Read(error @ ReadError::Storage(_))) => status::of_read(error),
+        MatrixError::Query(QueryError::Read(error @ ReadError::Storage(_))) => status::read_status(error),
         error if error.is_damage() => {
             tracing::error!(%error, "a file of the store is damaged");
             status::damaged()
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_the_question_is_told_apart_from_what_fails() {
-        let shown = |error: QueryError| of_matrix(&error.into(), Path::new("/srv/store"));
+        let shown = |error: QueryError| matrix_status(&error.into(), Path::new("/srv/store"));
         let wrong = shown(QueryError::Spec("no /srv/store/x/y".to_owned()));
         assert_eq!((wrong.code(), wrong.message()), (Code::InvalidArgument, "no <store>/x/y"));
         assert_eq!(shown(QueryError::Cancelled).code(), Code::Cancelled);

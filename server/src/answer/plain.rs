@@ -87,7 +87,7 @@ impl fmt::Display for PlainRequest {
 }
 
 /// Reads a path.
-pub(crate) fn of_path(path: &[String]) -> Result<PlainRequest, Status> {
+pub(crate) fn read_path(path: &[String]) -> Result<PlainRequest, Status> {
     // Clients give a path in parts, or as one with slashes.
     let parts: Vec<&str> = match path {
         [one] => one.split('/').collect(),
@@ -106,7 +106,7 @@ pub(crate) fn of_path(path: &[String]) -> Result<PlainRequest, Status> {
 }
 
 /// Reads an object of JSON.
-pub(crate) fn of_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
+pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
     let form: Form = serde_json::from_slice(bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
     match form {
@@ -247,7 +247,7 @@ mod tests {
             r#"{"matrix": {"pool": "pool", "target": ["a", "b"], "sim": "dot"}}"#,
             r#"{"sql": "SELECT $1", "parameters": [1]}"#,
         ] {
-            of_json(good.as_bytes()).unwrap_or_else(|e| panic!("{good}: {e}"));
+            read_json(good.as_bytes()).unwrap_or_else(|e| panic!("{good}: {e}"));
         }
         for bad in [
             "{",
@@ -259,14 +259,16 @@ mod tests {
             r#"{"matrix": {"pool": "pool", "target": "a", "within": "max"}}"#,
             r#"{"sql": "SELECT 1", "parameters": {"a": 1}}"#,
         ] {
-            assert_eq!(of_json(bad.as_bytes()).unwrap_err().code(), tonic::Code::InvalidArgument, "{bad}");
+            assert_eq!(read_json(bad.as_bytes()).unwrap_err().code(), tonic::Code::InvalidArgument, "{bad}");
         }
         let many = serde_json::json!({"sql": "SELECT 1", "parameters": vec![1; MAX_PARAMETERS + 1]});
-        let error = of_json(many.to_string().as_bytes()).unwrap_err();
+        let error = read_json(many.to_string().as_bytes()).unwrap_err();
         assert!(error.message().contains("1001 values"), "{error}");
-        assert!(of_path(&["vectors".into(), "pool".into()]).is_err());
-        assert!(of_path(&["dataset/pool".into()]).is_ok() && of_path(&["vectors/pool/e/f".into()]).is_err());
-        let shown = |text: &str| of_json(text.as_bytes()).unwrap().to_string();
+        assert!(read_path(&["vectors".into(), "pool".into()]).is_err());
+        assert!(
+            read_path(&["dataset/pool".into()]).is_ok() && read_path(&["vectors/pool/e/f".into()]).is_err()
+        );
+        let shown = |text: &str| read_json(text.as_bytes()).unwrap().to_string();
         assert_eq!(shown(r#"{"dataset": "pool", "rows": [0, 10]}"#), "dataset pool, rows 0 to 10");
         let vectors = r#"{"vectors": {"dataset": "pool", "feature": "3"}}"#;
         assert_eq!(shown(vectors), "vectors of pool/3");

@@ -160,7 +160,7 @@ async fn produce(
                 let (planner, asker) = (Arc::clone(&held), caller.clone());
                 let planned = async move { planner.run(&statement, window, &asker).await };
                 let result = to_its_end(permit, planned).await?;
-                let result = result.map_err(|e| status::of_sql(&e, core.root()))?;
+                let result = result.map_err(|e| status::sql_status(&e, core.root()))?;
                 let notes = Some(result.notes_handle());
                 Ok((AnswerStart { schema: result.schema, notes }, Source::Statement(result.stream), held))
             }
@@ -173,7 +173,7 @@ async fn produce(
                 let rows = open_matrix(core, &held, wanted, Some(permit)).await?;
                 let bytes = matrix::memory(&rows, core.workers.metrics().num_workers(), core.root())?;
                 let memory =
-                    held.hold(caller, "a matrix", bytes).map_err(|e| status::of_sql(&e, core.root()))?;
+                    held.hold(caller, "a matrix", bytes).map_err(|e| status::sql_status(&e, core.root()))?;
                 let schema = Arc::clone(rows.schema());
                 Ok((AnswerStart { schema, notes: None }, Source::Matrix(Box::new(rows), memory), held))
             }
@@ -211,7 +211,7 @@ impl Source {
         match self {
             Self::Statement(mut stream) => {
                 while let Some(batch) = stream.next().await {
-                    let batch = batch.map_err(|e: SqlError| status::of_sql(&e, core.root()))?;
+                    let batch = batch.map_err(|e: SqlError| status::sql_status(&e, core.root()))?;
                     if batch.num_rows() > 0 && to.send(batch).await.is_err() {
                         return Err(Status::cancelled("the rows are not read any more"));
                     }
@@ -248,7 +248,7 @@ async fn open_matrix(
 }
 
 /// The columns that a question gives, where nothing has to be done to know them.
-pub(crate) fn known(held: &OpenSession, question: &Question, caller: &Caller) -> Option<SchemaRef> {
+pub(crate) fn known_schema(held: &OpenSession, question: &Question, caller: &Caller) -> Option<SchemaRef> {
     match question {
         Question::Statement(statement) => held.known(statement, caller),
         Question::Vectors(_) | Question::Matrix(_) => None,
@@ -264,7 +264,7 @@ pub(crate) async fn columns(
 ) -> Result<SchemaRef, Status> {
     match question {
         Question::Statement(statement) => {
-            held.columns(statement, caller).await?.map_err(|e| status::of_sql(&e, core.root()))
+            held.columns(statement, caller).await?.map_err(|e| status::sql_status(&e, core.root()))
         }
         Question::Vectors(wanted) => Ok(Arc::clone(vectors::open(held.snapshot(), wanted)?.schema())),
         Question::Matrix(wanted) => {

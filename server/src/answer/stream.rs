@@ -29,7 +29,7 @@ use crate::wire::{self, Message};
 pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send>>;
 
 /// The columns as a client sees them in the stream.
-pub(crate) fn told(schema: &SchemaRef) -> SchemaRef {
+pub(crate) fn stream_schema(schema: &SchemaRef) -> SchemaRef {
     let none = futures::stream::empty::<Result<RecordBatch, FlightError>>();
     let encoder = FlightDataEncoderBuilder::new().with_schema(Arc::clone(schema)).build(none);
     encoder.known_schema().unwrap_or_else(|| Arc::clone(schema))
@@ -43,7 +43,7 @@ pub(crate) fn schema_bytes(schema: &Schema) -> Result<bytes::Bytes, Status> {
 }
 
 /// Rows as messages. With `notes`, what is to be known besides the rows follows them as JSON.
-pub(crate) fn of_rows(core: &Core, rows: Rows, record: AuditRecord, notes: bool) -> Messages {
+pub(crate) fn row_messages(core: &Core, rows: Rows, record: AuditRecord, notes: bool) -> Messages {
     let notes = rows.notes.clone().filter(|_| notes);
     let schema = Arc::clone(&rows.schema);
     let read = Arc::new(AtomicUsize::new(0));
@@ -63,7 +63,7 @@ pub(crate) fn of_rows(core: &Core, rows: Rows, record: AuditRecord, notes: bool)
 }
 
 /// One batch that is at hand.
-pub(crate) fn of_batch(batch: RecordBatch) -> Messages {
+pub(crate) fn batch_messages(batch: RecordBatch) -> Messages {
     let schema = batch.schema();
     let encoded = wire::messages(schema, usize::MAX, futures::stream::iter([Ok(batch)]));
     Box::pin(encoded.map(|message| message.map_err(Status::from)))

@@ -54,7 +54,7 @@ pub(crate) fn find<'a>(
 /// Opens the feature that is asked for. Reads the footers of its files.
 pub(crate) fn open(snapshot: &Snapshot, wanted: &Vectors) -> Result<OpenFeature, Status> {
     let feature = find(snapshot, &wanted.dataset, &wanted.feature)?;
-    let reader = snapshot.open_feature_shared(feature).map_err(|e| status::of_read(&e))?;
+    let reader = snapshot.open_feature_shared(feature).map_err(|e| status::read_status(&e))?;
     Ok(OpenFeature { reader, rows: wanted.rows(), schema: schema(feature)? })
 }
 
@@ -109,10 +109,10 @@ impl OpenFeature {
                     continue;
                 }
                 let batch = match live.covers(range) {
-                    true => self.whole(&self.reader.share_block(place).map_err(|e| status::of_read(&e))?),
+                    true => self.whole(&self.reader.share_block(place).map_err(|e| status::read_status(&e))?),
                     false => {
                         let block = self.reader.read_block(place, &mut buffer);
-                        let block = block.map_err(|e| status::of_read(&e))?;
+                        let block = block.map_err(|e| status::read_status(&e))?;
                         let wanted = |row: &u64| self.rows.contains(row) && live.contains(*row);
                         let kept: Vec<usize> = block
                             .rows

@@ -48,7 +48,7 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
     })?;
     let refused = |error: tonic::transport::Error| {
         let cause = cause(&error);
-        let hint = if tls { of_tls(&cause) } else { of_plain(&cause) };
+        let hint = if tls { tls_hint(&cause) } else { plain_hint(&cause) };
         failed(format!("no connection to {shown}: {cause}{hint}"))
     };
     let mut endpoint = Endpoint::from_shared(uri)
@@ -72,7 +72,7 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
 }
 
 /// What is said beside the cause of a connection with TLS that did not come about.
-fn of_tls(cause: &str) -> &'static str {
+fn tls_hint(cause: &str) -> &'static str {
     if cause.contains("InvalidContentType") {
         "; what answers there has no TLS, and its address is grpc://host:port"
     } else if cause.contains("CaUsedAsEndEntity") {
@@ -83,7 +83,7 @@ fn of_tls(cause: &str) -> &'static str {
 }
 
 /// The same without TLS: a server with TLS answers by an alert, which is no message of HTTP/2.
-fn of_plain(cause: &str) -> &'static str {
+fn plain_hint(cause: &str) -> &'static str {
     match cause.contains("http2 error") {
         true => "; the address of a server with TLS is grpc+tls://host:port",
         false => "",
@@ -145,12 +145,12 @@ mod tests {
 
     #[test]
     fn connections_that_did_not_come_about_are_explained() {
-        assert!(of_tls("received corrupt message of type InvalidContentType").contains("grpc://host:port"));
+        assert!(tls_hint("received corrupt message of type InvalidContentType").contains("grpc://host:port"));
         assert!(
-            of_tls("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))").contains("CA:FALSE")
+            tls_hint("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))").contains("CA:FALSE")
         );
-        assert!(of_plain("http2 error").contains("grpc+tls://host:port"));
-        assert_eq!((of_tls("refused"), of_plain("refused")), ("", ""));
+        assert!(plain_hint("http2 error").contains("grpc+tls://host:port"));
+        assert_eq!((tls_hint("refused"), plain_hint("refused")), ("", ""));
     }
 
     #[test]

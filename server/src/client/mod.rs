@@ -131,7 +131,7 @@ impl Remote {
         };
         let descriptor = FlightDescriptor::new_cmd(command.encode_to_vec());
         let info = self.client.clone().get_flight_info(self.request(descriptor)).await;
-        Ok(info.map_err(|s| of_status(&s))?.into_inner())
+        Ok(info.map_err(|s| status_error(&s))?.into_inner())
     }
 
     /// A handle of the statement with its values.
@@ -140,8 +140,8 @@ impl Remote {
         let odd = |what: &str| failed(format!("the server's {what} is not understood"));
         let body = ActionCreatePreparedStatementRequest { query: sql.to_owned(), transaction_id: None };
         let action = Action::new("CreatePreparedStatement", body.as_any().encode_to_vec());
-        let results = client.do_action(self.request(action)).await.map_err(|s| of_status(&s))?;
-        let result = results.into_inner().message().await.map_err(|s| of_status(&s))?;
+        let results = client.do_action(self.request(action)).await.map_err(|s| status_error(&s))?;
+        let result = results.into_inner().message().await.map_err(|s| status_error(&s))?;
         let result = result.ok_or_else(|| odd("prepared statement"))?;
         let prepared: Option<ActionCreatePreparedStatementResult> =
             Any::decode(result.body).ok().and_then(|any| any.unpack().ok().flatten());
@@ -160,9 +160,11 @@ impl Remote {
             .try_collect::<Vec<_>>()
             .await
             .map_err(|e| failed(format!("the parameters cannot be sent: {e}")))?;
-        let put =
-            client.do_put(self.request(futures::stream::iter(messages))).await.map_err(|s| of_status(&s))?;
-        let put = put.into_inner().message().await.map_err(|s| of_status(&s))?;
+        let put = client
+            .do_put(self.request(futures::stream::iter(messages)))
+            .await
+            .map_err(|s| status_error(&s))?;
+        let put = put.into_inner().message().await.map_err(|s| status_error(&s))?;
         let put = put.and_then(|put| DoPutPreparedStatementResult::decode(put.app_metadata).ok());
         put.and_then(|put| put.prepared_statement_handle).ok_or_else(|| odd("bound statement"))
     }
@@ -209,7 +211,7 @@ impl RemoteRows<'_> {
         };
         let mut client = self.remote.client.clone();
         let request = self.remote.request(ticket);
-        let stream = self.remote.wait(self.cancel, client.do_get(request))?.map_err(|s| of_status(&s))?;
+        let stream = self.remote.wait(self.cancel, client.do_get(request))?.map_err(|s| status_error(&s))?;
         let notes = Arc::clone(&self.notes);
         let messages = stream
             .into_inner()
@@ -222,7 +224,7 @@ impl RemoteRows<'_> {
     fn advance(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         while let Some(stream) = &mut self.stream {
             let message = self.remote.wait(self.cancel, stream.next())?;
-            match message.transpose().map_err(of_flight)? {
+            match message.transpose().map_err(flight_error)? {
                 Some(message) => match message.payload {
                     DecodedPayload::RecordBatch(batch) if batch.num_rows() > 0 => return Ok(Some(batch)),
                     _ => {}
@@ -265,15 +267,15 @@ fn failed(message: String) -> SqlError {
     SqlError::new(SqlErrorKind::Failed, message)
 }
 
-fn of_flight(error: FlightError) -> SqlError {
+fn flight_error(error: FlightError) -> SqlError {
     match error {
-        FlightError::Tonic(status) => of_status(&status),
+        FlightError::Tonic(status) => status_error(&status),
         error => failed(format!("the answer is not understood: {error}")),
     }
 }
 
 /// What the server says, as an error of a statement here.
-fn of_status(status: &Status) -> SqlError {
+fn status_error(status: &Status) -> SqlError {
     let kind = match status.code() {
         Code::InvalidArgument => SqlErrorKind::Invalid,
         Code::NotFound => SqlErrorKind::Unknown,

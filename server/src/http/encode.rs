@@ -109,7 +109,7 @@ async fn send_all(
     shape: Shape,
     to: &BodySender,
 ) -> Result<(), End> {
-    let failed = |error: SqlError| End::Failed(status::of_sql(&error, core.root()));
+    let failed = |error: SqlError| End::Failed(status::sql_status(&error, core.root()));
     let buffer = Buffer::default();
     if shape == Shape::Page {
         buffer.add(&columns(rows, record));

@@ -89,7 +89,7 @@ impl Form {
             true => json!({"sql": self.sql}),
             false => json!({"sql": self.sql, "parameters": self.parameters}),
         };
-        match plain::of_json(asked.to_string().as_bytes())? {
+        match plain::read_json(asked.to_string().as_bytes())? {
             PlainRequest::Statement(statement) => Ok(statement),
             _ => Err(Status::invalid_argument("ask for a statement")),
         }

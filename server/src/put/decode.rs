@@ -46,12 +46,12 @@ impl Batches {
         let next = std::future::poll_fn(|cx| {
             gstore_store::caught(|| self.0.poll_next_unpin(cx)).unwrap_or_else(malformed)
         });
-        next.await.transpose().map_err(of_sent)
+        next.await.transpose().map_err(sent_status)
     }
 }
 
 /// What is wrong with messages that were sent.
-fn of_sent(error: FlightError) -> Status {
+fn sent_status(error: FlightError) -> Status {
     match error {
         FlightError::Tonic(status) => *status,
         error => Status::invalid_argument(format!("the stream is not understood: {error}")),

@@ -12,13 +12,13 @@ use tonic::{Code, Status};
 use crate::status;
 
 /// Samples that could not be registered. `spool` is the copy that they were read from.
-pub(super) fn of_ingest(error: &IngestError, spool: &Path, root: &Path) -> Status {
+pub(super) fn ingest_status(error: &IngestError, spool: &Path, root: &Path) -> Status {
     let code = match error {
         error if error.is_damage() => return status::damaged(),
         IngestError::Stopped => Code::Cancelled,
-        IngestError::File(error) => return of_io(error),
+        IngestError::File(error) => return io_status(error),
         IngestError::Append { source: AppendError::Changed { .. }, .. } => Code::AlreadyExists,
-        IngestError::Commit(error) => of_commit(error),
+        IngestError::Commit(error) => commit_code(error),
         IngestError::Changed(_) => Code::Aborted,
         error if io_in(error).is_some() => return told(error, Code::Internal, root),
         _ => Code::InvalidArgument,
@@ -28,7 +28,7 @@ pub(super) fn of_ingest(error: &IngestError, spool: &Path, root: &Path) -> Statu
 }
 
 /// Vectors of a dataset that could not be stored.
-pub(super) fn of_put(error: &PutError, dataset: &str, root: &Path) -> Status {
+pub(super) fn put_status(error: &PutError, dataset: &str, root: &Path) -> Status {
     let code = match error {
         error if error.is_damage() => return status::damaged(),
         // Its own message names those that there are, which not everybody sees.
@@ -40,14 +40,14 @@ pub(super) fn of_put(error: &PutError, dataset: &str, root: &Path) -> Status {
         PutError::NoRow { .. } | PutError::NoId { .. } => Code::NotFound,
         PutError::There { .. } | PutError::Key(KeyError::Used { .. }) => Code::AlreadyExists,
         PutError::Job(JobError::Busy { .. }) => Code::Aborted,
-        PutError::Commit(error) => of_commit(error),
+        PutError::Commit(error) => commit_code(error),
         error if io_in(error).is_some() => return told(error, Code::Internal, root),
         _ => Code::InvalidArgument,
     };
     shown(error, code, &error.to_string(), root)
 }
 
-fn of_commit(error: &CommitError) -> Code {
+fn commit_code(error: &CommitError) -> Code {
     match error {
         CommitError::Key(KeyError::Used { .. }) | CommitError::Overlap { .. } => Code::AlreadyExists,
         CommitError::Key(_) => Code::InvalidArgument,
@@ -61,7 +61,7 @@ fn of_commit(error: &CommitError) -> Code {
 }
 
 /// A file of the server that cannot be written.
-pub(super) fn of_io(error: &io::Error) -> Status {
+pub(super) fn io_status(error: &io::Error) -> Status {
     match is_full(error) {
         true => full(error),
         false => status::internal("the stream cannot be kept", error),

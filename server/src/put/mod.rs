@@ -93,7 +93,7 @@ async fn run(
                 samples::add(&shared, form, upload.key.as_deref(), &who.name, incoming)
             }
             UploadKind::Vectors { spec, losses } => {
-                vectors::put(&shared, spec, *losses, upload.key.as_deref(), &who, incoming)
+                vectors::store_vectors(&shared, spec, *losses, upload.key.as_deref(), &who, incoming)
             }
         })
     });

@@ -28,29 +28,29 @@ pub(super) fn add(
     let store = core.sessions.store();
     let command = format!("put samples of {} (token {who})", form.dataset);
     let request = request(form, command.clone())?;
-    let spool = Spool::create(&store.server_folder()).map_err(|e| error::of_io(&e))?;
+    let spool = Spool::create(&store.server_folder()).map_err(|e| error::io_status(&e))?;
     copy(&mut incoming, &spool)?;
     let request = AddRequest { data: vec![spool.path().to_owned()], ..request };
     let client = AddClient { key: key.map(str::to_owned), source: format!("token {who}") };
     let mut progress = Silent;
     let mut work = Work { threads: 1, command: &command, progress: &mut progress, cancel: incoming.cancel() };
     let added = gstore::add_of(store, &request, &client, &mut work);
-    match added.map_err(|e| error::of_ingest(&e, spool.path(), core.root()))? {
+    match added.map_err(|e| error::ingest_status(&e, spool.path(), core.root()))? {
         AddOutcome::Repeated(note) => {
             let mut again = note.result;
             again.insert("dataset".to_owned(), json!(form.dataset));
             again.insert("repeated".to_owned(), json!(true));
             // What the store does not keep of an upload is there, and not known any more.
-            for name in told(&form.dataset, &AddReport::default()).keys() {
+            for name in report_fields(&form.dataset, &AddReport::default()).keys() {
                 again.entry(name.as_str()).or_insert(Value::Null);
             }
             Ok(again)
         }
-        AddOutcome::Done(report) => Ok(told(&form.dataset, &report)),
+        AddOutcome::Done(report) => Ok(report_fields(&form.dataset, &report)),
     }
 }
 
-fn told(dataset: &str, report: &AddReport) -> Map<String, Value> {
+fn report_fields(dataset: &str, report: &AddReport) -> Map<String, Value> {
     let mut told = match serde_json::to_value(report) {
         Ok(Value::Object(told)) => told,
         _ => Map::new(),
@@ -86,7 +86,7 @@ fn copy(incoming: &mut Incoming, spool: &Spool) -> Result<(), Status> {
     }
     let Some(writer) = copy else { return Err(Status::invalid_argument("there are no samples in it")) };
     let mut file = writer.into_inner().map_err(failed)?;
-    file.flush().map_err(|e| error::of_io(&e))
+    file.flush().map_err(|e| error::io_status(&e))
 }
 
 /// Adds a batch to a copy, which begins with its first one.
@@ -110,7 +110,7 @@ pub(super) fn keep<W: Write>(
 
 fn failed(error: ArrowError) -> Status {
     match error {
-        ArrowError::IoError(_, error) => error::of_io(&error),
+        ArrowError::IoError(_, error) => error::io_status(&error),
         error => Status::invalid_argument(format!("the stream cannot be kept: {error}")),
     }
 }

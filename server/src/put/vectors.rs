@@ -20,7 +20,7 @@ const IDS: u64 = 64 << 20;
 const FLAGS: u8 = 0b1111;
 
 /// Stores the vectors of a stream.
-pub(super) fn put(
+pub(super) fn store_vectors(
     core: &Core,
     spec: &VectorSpec,
     losses: bool,
@@ -28,7 +28,7 @@ pub(super) fn put(
     caller: &Caller,
     mut incoming: Incoming,
 ) -> Result<Map<String, Value>, Status> {
-    let failed = |e: PutError| error::of_put(&e, &spec.dataset, core.root());
+    let failed = |e: PutError| error::put_status(&e, &spec.dataset, core.root());
     let what = if losses { "losses" } else { "vectors" };
     let command = format!("put {what} of {} (token {})", spec.dataset, caller.name);
     let add_runs = caller.datasets.is_none();

@@ -14,7 +14,7 @@ use serde_json::json;
 use tonic::Status;
 
 use super::{AuthorizedRequest, tags};
-use crate::answer::stream::{schema_bytes, told};
+use crate::answer::stream::{schema_bytes, stream_schema};
 use crate::audit::AuditRecord;
 use crate::handle::{Handle, Question, Statement};
 use crate::status;
@@ -92,7 +92,7 @@ pub(super) async fn run(
         what @ "snapshots" => one(asking.recorded("list", what, history(asking)).await?),
         what @ "tags" => {
             let held = asking.recorded("list", what, asking.session(None)).await?;
-            let tags: Vec<_> = held.snapshot().tags().iter().map(tags::shown).collect();
+            let tags: Vec<_> = held.snapshot().tags().iter().map(tags::tag_json).collect();
             one(serde_json::Value::from(tags).to_string().into_bytes())
         }
         "create_tag" => one(tags::create(asking, &action.body).await?),
@@ -109,7 +109,7 @@ pub(super) async fn run(
 async fn history(asking: &AuthorizedRequest) -> Result<Vec<u8>, Status> {
     let held = asking.session(None).await?;
     // Reads the root of each.
-    let history = async move { held.snapshot().history().map_err(|e| status::of_open(&e)) };
+    let history = async move { held.snapshot().history().map_err(|e| status::open_status(&e)) };
     let history = asking.apart(history).await?;
     serde_json::to_vec(&history).map_err(|e| status::internal("the history cannot be sent", &e))
 }
@@ -139,7 +139,7 @@ async fn prepare(
     };
     let handle = Handle::new(snapshot, Question::Statement(Statement { sql, values: Vec::new() }));
     let dataset_schema = match &described.schema {
-        Some(schema) => schema_bytes(&told(schema))?,
+        Some(schema) => schema_bytes(&stream_schema(schema))?,
         None => bytes::Bytes::new(),
     };
     Ok(ActionCreatePreparedStatementResult {
@@ -158,7 +158,7 @@ async fn described(asking: &AuthorizedRequest, sql: &str) -> Result<Description,
         if let Ok(Ok(schema)) = held.columns(&whole, &caller).await {
             return Ok(Description { schema: Some(schema), parameters: Arc::new(Schema::empty()) });
         }
-        held.session.describe(&whole.sql).await.map_err(|e| status::of_sql(&e, core.root()))
+        held.session.describe(&whole.sql).await.map_err(|e| status::sql_status(&e, core.root()))
     };
     asking.apart(work).await
 }

@@ -51,7 +51,7 @@ pub(super) async fn flight_info(
     asking: &AuthorizedRequest,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
-    let (schema, info) = match ask::of_descriptor(&descriptor)? {
+    let (schema, info) = match ask::read_descriptor(&descriptor)? {
         FlightRequest::About(about) => {
             let core = Arc::clone(&asking.core);
             let held = asking.session(None).await?;
@@ -62,7 +62,7 @@ pub(super) async fn flight_info(
             (batch.schema(), FlightInfo::new().with_endpoint(endpoint).with_total_records(rows))
         }
         asked => {
-            let what = shown(&asked);
+            let what = request_text(&asked);
             let described = describe(asking, asked).await;
             if let Err(status) = &described {
                 AuditRecord::begin(&asking.core.audit, "plan", &what, &asking.caller).ended(Err(status));
@@ -71,7 +71,7 @@ pub(super) async fn flight_info(
             (Arc::clone(&described.schema), described.info(asking))
         }
     };
-    let info = info.try_with_schema(&stream::told(&schema));
+    let info = info.try_with_schema(&stream::stream_schema(&schema));
     Ok(info.map_err(|e| status::internal("a schema cannot be sent", &e))?.with_descriptor(descriptor))
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn schema(
     asking: &AuthorizedRequest,
     descriptor: &FlightDescriptor,
 ) -> Result<SchemaRef, Status> {
-    let schema = match ask::of_descriptor(descriptor)? {
+    let schema = match ask::read_descriptor(descriptor)? {
         FlightRequest::About(about) => {
             let core = Arc::clone(&asking.core);
             let held = asking.session(None).await?;
@@ -88,11 +88,11 @@ pub(super) async fn schema(
         }
         asked => describe(asking, asked).await?.schema,
     };
-    Ok(stream::told(&schema))
+    Ok(stream::stream_schema(&schema))
 }
 
 /// What is asked for, as the record of requests has it.
-fn shown(asked: &FlightRequest) -> String {
+fn request_text(asked: &FlightRequest) -> String {
     match asked {
         FlightRequest::Statement(sql) => sql.clone(),
         FlightRequest::Plain(wanted) => wanted.to_string(),
@@ -152,7 +152,7 @@ pub(super) async fn describe(asking: &AuthorizedRequest, asked: FlightRequest) -
     };
     let snapshot = held.snapshot().number();
     let caller = asking.caller.clone();
-    let schema = match rows::known(&held, &first, &caller) {
+    let schema = match rows::known_schema(&held, &first, &caller) {
         Some(schema) => schema,
         None => asking.apart(async move { rows::columns(&core, &held, &first, &caller).await }).await?,
     };
@@ -175,14 +175,14 @@ async fn parts(
 /// The rows of a ticket.
 pub(super) async fn rows(asking: &AuthorizedRequest, ticket: &[u8]) -> Result<stream::Messages, Status> {
     let core = &asking.core;
-    let handle = match ask::of_ticket(ticket)? {
+    let handle = match ask::read_ticket(ticket)? {
         FlightRequest::About(about) => {
             let what = about.what();
             let listed = async {
                 let (shared, held) = (Arc::clone(core), asking.session(None).await?);
                 asking.apart(async move { catalog::batch(&shared, &held, about).await }).await
             };
-            return Ok(stream::of_batch(asking.recorded("list", &what, listed).await?));
+            return Ok(stream::batch_messages(asking.recorded("list", &what, listed).await?));
         }
         FlightRequest::Handle(bytes) => core.signer.open(&bytes)?,
         FlightRequest::Statement(sql) => {
@@ -216,7 +216,7 @@ pub(super) async fn rows(asking: &AuthorizedRequest, ticket: &[u8]) -> Result<st
     };
     let mut record = AuditRecord::begin(&core.audit, kind, &what, &asking.caller);
     match rows::start(core, &asking.caller, handle, ticket, &record, None).await {
-        Ok(rows) => Ok(stream::of_rows(core, rows, record, asking.notes)),
+        Ok(rows) => Ok(stream::row_messages(core, rows, record, asking.notes)),
         Err(status) => {
             record.ended(Err(&status));
             Err(status)

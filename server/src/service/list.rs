@@ -20,9 +20,11 @@ pub(super) async fn flights(asking: &AuthorizedRequest, text: &[u8]) -> Result<V
     let held = asking.session(None).await?;
     let asking = asking.at(held.snapshot().number());
     let mut infos = Vec::new();
-    for (path, wanted) in all(held.snapshot()).into_iter().filter(|(path, _)| path.join("/").contains(text)) {
+    for (path, wanted) in
+        all_flights(held.snapshot()).into_iter().filter(|(path, _)| path.join("/").contains(text))
+    {
         let described = get::describe(&asking, FlightRequest::Plain(wanted)).await?;
-        let info = described.info(&asking).try_with_schema(&stream::told(&described.schema));
+        let info = described.info(&asking).try_with_schema(&stream::stream_schema(&described.schema));
         let info = info.map_err(|e| status::internal("a schema cannot be sent", &e))?;
         infos.push(info.with_descriptor(FlightDescriptor::new_path(path)));
     }
@@ -31,7 +33,7 @@ pub(super) async fn flights(asking: &AuthorizedRequest, text: &[u8]) -> Result<V
 
 /// The datasets and features by their paths. A label that several features of a dataset have names none of
 /// them.
-fn all(snapshot: &Snapshot) -> Vec<(Vec<String>, PlainRequest)> {
+fn all_flights(snapshot: &Snapshot) -> Vec<(Vec<String>, PlainRequest)> {
     let mut found = Vec::new();
     for dataset in snapshot.datasets() {
         let name = dataset.name.clone();

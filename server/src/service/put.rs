@@ -89,14 +89,14 @@ async fn bind(
         tokio::time::timeout(patience, only_row(messages)).await.map_err(|_| status::silent(patience))??;
     let values = match row {
         None => Vec::new(),
-        Some(row) => kept(&row)?,
+        Some(row) => value_bytes(&row)?,
     };
     let bound = Handle::new(handle.snapshot, Question::Statement(Statement { sql, values }));
     Ok(asking.core.signer.sign(&bound))
 }
 
 /// A row of values as a handle keeps it, if a statement can have them.
-fn kept(row: &RecordBatch) -> Result<Vec<u8>, Status> {
+fn value_bytes(row: &RecordBatch) -> Result<Vec<u8>, Status> {
     // Arrays that are sound may still be none that the engine or the writer is ready for.
     let kept = gstore_store::caught(|| {
         Parameters::of_row(row).map_err(|e| Status::invalid_argument(e.to_string()))?;

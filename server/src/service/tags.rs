@@ -27,7 +27,7 @@ struct Delete {
 }
 
 /// A tag as clients see it.
-pub(super) fn shown(tag: &TagInfo) -> Value {
+pub(super) fn tag_json(tag: &TagInfo) -> Value {
     json!({"name": tag.name, "snapshot": tag.snapshot, "created": tag.created})
 }
 
@@ -47,9 +47,9 @@ pub(super) async fn create(asking: &AuthorizedRequest, body: &[u8]) -> Result<Ve
             Some(at) => store.snapshot_named(at),
             None => store.snapshot(),
         };
-        let target = target.map_err(|e| status::of_open(&e))?;
+        let target = target.map_err(|e| status::open_status(&e))?;
         let options = TagOptions { command, move_there: wanted.move_there };
-        store.tag(&name, &target, options).map_err(|e| of_tag(&e))?;
+        store.tag(&name, &target, options).map_err(|e| tag_status(&e))?;
         Ok(json!({"name": name.to_string(), "snapshot": target.number()}))
     })
     .await
@@ -60,10 +60,10 @@ pub(super) async fn delete(asking: &AuthorizedRequest, body: &[u8]) -> Result<Ve
     let wanted: Delete = read(body)?;
     let what = format!("delete_tag {}", wanted.name.escape_debug());
     change(asking, &what, move |store, command| {
-        let snapshot = store.snapshot().map_err(|e| status::of_open(&e))?;
+        let snapshot = store.snapshot().map_err(|e| status::open_status(&e))?;
         let tag = snapshot.tag(&wanted.name).map_err(|e| Status::not_found(e.to_string()))?;
-        store.untag(&tag, &command).map_err(|e| of_tag(&e))?;
-        Ok(shown(&tag))
+        store.untag(&tag, &command).map_err(|e| tag_status(&e))?;
+        Ok(tag_json(&tag))
     })
     .await
 }
@@ -103,7 +103,7 @@ fn invalid(error: &dyn std::fmt::Display) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-fn of_tag(error: &TagError) -> Status {
+fn tag_status(error: &TagError) -> Status {
     match error {
         error if error.is_damage() => status::damaged(),
         TagError::Exists { name, snapshot, .. } => Status::already_exists(format!(

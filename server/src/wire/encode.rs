@@ -43,7 +43,7 @@ pub(crate) fn messages(
         let mut all = Vec::new();
         if let Some(encoder) = &mut encoder {
             for part in parts(&batch, most) {
-                of_stream(encoder.encode(&part)?, &mut all)?;
+                take_messages(encoder.encode(&part)?, &mut all)?;
             }
         }
         Ok(all)
@@ -78,7 +78,7 @@ impl AsRef<[u8]> for Owned {
 }
 
 /// Takes the messages of batches out of what a stream of Arrow IPC would be.
-fn of_stream(buffers: Vec<Buffer>, to: &mut Vec<Message>) -> Result<(), ArrowError> {
+fn take_messages(buffers: Vec<Buffer>, to: &mut Vec<Message>) -> Result<(), ArrowError> {
     // Arrays without rows or nulls have buffers of no bytes.
     let buffers = buffers.into_iter().filter(|buffer| !buffer.is_empty());
     let mut rest: VecDeque<Bytes> = buffers.map(|buffer| Bytes::from_owner(Owned(buffer))).collect();
@@ -191,7 +191,7 @@ mod tests {
         let start = values.values().as_ptr().cast::<u8>();
         let batch = RecordBatch::try_from_iter([("v", Arc::new(values) as ArrayRef)]).unwrap();
         let mut all = Vec::new();
-        of_stream(StreamEncoder::try_new(&batch.schema()).unwrap().encode(&batch).unwrap(), &mut all)
+        take_messages(StreamEncoder::try_new(&batch.schema()).unwrap().encode(&batch).unwrap(), &mut all)
             .unwrap();
         assert!(all[0].body.iter().any(|part| part.as_ptr() == start));
     }
