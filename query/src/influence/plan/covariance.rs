@@ -8,7 +8,7 @@ use gstore_core::many;
 use gstore_store::{EnsemblePart, LossTable, Snapshot};
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, PlanSide, PlanTarget, of_snapshot, resolve};
+use super::{Plan, PlanSide, PlanTarget, plan_snapshot, resolve};
 use crate::daunce::{Center, Covariance, FEW_MODELS, Models};
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
@@ -76,7 +76,7 @@ pub(super) fn plan(
     let side =
         |dataset: &str| PlanSide { dataset: dataset.to_owned(), kind: KIND.to_owned(), features: Vec::new() };
     Ok(Plan {
-        snapshot: of_snapshot(snapshot),
+        snapshot: plan_snapshot(snapshot),
         spec: spec.clone(),
         given: Vec::new(),
         vector: None,
