@@ -1,7 +1,7 @@
 //! Small models that predict the influence of samples from features that cost little.
 //!
 //! - [`Matrix`], [`learners`]: ridge, logistic regression, boosted trees, the fork's networks
-//! - [`folds()`], [`out_of_fold`]: cross-validation; [`calibrated`]: predictions in units of the scores
+//! - [`folds()`], [`out_of_fold`]: cross-validation
 //! - [`judge`]: recall at each budget, other measures with their intervals, costs, the budget; the
 //!   cuts of a cascade
 //! - [`FeatureSet`]: what is read of each row of a store, joined by row
