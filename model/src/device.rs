@@ -161,9 +161,9 @@ impl Device {
 /// As on the command line.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.number() {
-            None => f.write_str(self.name()),
-            Some(number) => write!(f, "{}:{number}", self.name()),
+        match self.is_host() {
+            true => f.write_str(self.name()),
+            false => write!(f, "{}:{}", self.name(), self.number()),
         }
     }
 }

@@ -13,11 +13,11 @@ fn by_row<const N: usize>(models: &[[f64; N]]) -> Vec<f64> {
     (0..N).flat_map(|i| models.iter().map(move |model| model[i])).collect()
 }
 
-fn how(score: Score, center: Center, ddof: u8) -> How {
-    How { score, center, ddof }
+fn how(score: Score, center: Center, ddof: u8) -> CovarianceOptions {
+    CovarianceOptions { score, center, ddof }
 }
 
-fn centring(rows: &[f64], models: &Models, how: How) -> Centring {
+fn centring(rows: &[f64], models: &Models, how: CovarianceOptions) -> Centring {
     let k = models.len();
     let n = (rows.len() / k) as f64;
     let means = (0..k).map(|m| rows.iter().skip(m).step_by(k).sum::<f64>() / n).collect();
@@ -25,10 +25,10 @@ fn centring(rows: &[f64], models: &Models, how: How) -> Centring {
 }
 
 /// Scores of all rows with all queries, in tiles.
-fn scores(rows: &[f64], queries: &[f64], models: &Models, how: How) -> Vec<f64> {
+fn scores(rows: &[f64], queries: &[f64], models: &Models, how: CovarianceOptions) -> Vec<f64> {
     let products = Products::new(centring(rows, models, how), queries.to_vec(), 2);
     let mut out = vec![0.0; rows.len() / models.len() * products.len()];
-    products.scores((rows, models.len()), None, &mut Work::default(), &mut out);
+    products.scores((rows, models.len()), None, &mut ProductScratch::default(), &mut out);
     out
 }
 
@@ -36,7 +36,13 @@ fn alone(values: &[f64]) -> (f64, Vec<f64>) {
     (values[0], vec![1.0])
 }
 
-fn of_pair(rows: &[f64], queries: &[f64], (i, q): (usize, usize), models: &Models, how: How) -> Estimate {
+fn of_pair(
+    rows: &[f64],
+    queries: &[f64],
+    (i, q): (usize, usize),
+    models: &Models,
+    how: CovarianceOptions,
+) -> Estimate {
     let k = models.len();
     let centring = centring(rows, models, how);
     let pair = Pair::new(&centring, &rows[i * k..(i + 1) * k], &queries[q * k..(q + 1) * k]);
@@ -67,7 +73,7 @@ fn the_example_of_the_specification() {
     near(of(Score::Cov, Center::Row, 0)[0], 0.018125, 5e-7, "ddof 0");
     for i in 0..3 {
         for q in 0..2 {
-            let found = of_pair(&a, &b, (i, q), &one, How::default());
+            let found = of_pair(&a, &b, (i, q), &one, CovarianceOptions::default());
             near(found.score.unwrap(), cov[i * 2 + q], 5e-7, "cov of a pair");
             near(found.se.unwrap(), se[i * 2 + q], 5e-7, "jackknife");
             assert_eq!(found.models, 4);
@@ -76,7 +82,8 @@ fn the_example_of_the_specification() {
     }
     let both = [0.044630, -0.015370, -0.007870, 0.003796, -0.036759, 0.011574];
     all_near(&of(Score::Cov, Center::Both, 1), &both, 5e-7, "example+model");
-    let diagonal: Vec<f64> = scores(&a, &a, &one, How::default()).into_iter().step_by(4).collect();
+    let diagonal: Vec<f64> =
+        scores(&a, &a, &one, CovarianceOptions::default()).into_iter().step_by(4).collect();
     all_near(&diagonal, &[0.029167, 0.010833, 0.083333], 5e-7, "rows with themselves");
 }
 
@@ -85,7 +92,7 @@ fn the_means_and_deviations_of_the_specification() {
     let (a, b) = (by_row(&A), by_row(&B));
     let sd = |rows: &[f64]| -> Vec<f64> {
         let n = rows.len() / 4;
-        let all = scores(rows, rows, &Models::one(4), How::default());
+        let all = scores(rows, rows, &Models::one(4), CovarianceOptions::default());
         all.into_iter().step_by(n + 1).map(f64::sqrt).collect()
     };
     all_near(&sd(&a), &[0.170783, 0.104083, 0.288675], 5e-7, "sd of rows");
@@ -107,10 +114,10 @@ fn the_orders_of_the_specification() {
 fn the_mean_of_queries_is_the_mean_of_scores() {
     let (a, b) = (by_row(&A), by_row(&B));
     let mean: Vec<f64> = (0..4).map(|k| (b[k] + b[4 + k]) / 2.0).collect();
-    let together = scores(&a, &mean, &Models::one(4), How::default());
+    let together = scores(&a, &mean, &Models::one(4), CovarianceOptions::default());
     all_near(&together, &[0.001667, -0.001667, 0.005000], 5e-7, "mean of queries");
     // Linear, so its error is that of the mean query.
-    let centring = centring(&a, &Models::one(4), How::default());
+    let centring = centring(&a, &Models::one(4), CovarianceOptions::default());
     for i in 0..3 {
         let row = &a[i * 4..(i + 1) * 4];
         let pairs: Vec<Pair> = b.chunks(4).map(|query| Pair::new(&centring, row, query)).collect();
@@ -128,23 +135,23 @@ fn groups_and_missing_cells_of_the_specification() {
     let (mut a, b) = (by_row(&A), by_row(&B));
     let groups = Models::grouped(vec![0, 0, 1, 1]);
     let want = [0.025000, -0.027500, -0.015000, 0.015000, -0.040000, 0.055000];
-    all_near(&scores(&a, &b, &groups, How::default()), &want, 5e-7, "groups");
+    all_near(&scores(&a, &b, &groups, CovarianceOptions::default()), &want, 5e-7, "groups");
     for (i, want) in want.chunks(2).enumerate() {
-        let found = of_pair(&a, &b, (i, 0), &groups, How::default());
+        let found = of_pair(&a, &b, (i, 0), &groups, CovarianceOptions::default());
         near(found.score.unwrap(), want[0], 5e-7, "groups of a pair");
     }
     // Row 2 under model 1.
     a[2 * 4 + 1] = f64::NAN;
-    let found = scores(&a, &b, &Models::one(4), How::default());
+    let found = scores(&a, &b, &Models::one(4), CovarianceOptions::default());
     all_near(&found[..4], &[0.024167, -0.020833, -0.015000, 0.011667], 5e-7, "whole rows");
     all_near(&found[4..], &[-0.034167, 0.052500], 5e-7, "pairwise");
-    assert_eq!(of_pair(&a, &b, (2, 0), &Models::one(4), How::default()).models, 3);
+    assert_eq!(of_pair(&a, &b, (2, 0), &Models::one(4), CovarianceOptions::default()).models, 3);
 }
 
 #[test]
 fn the_scores_without_a_model_have_the_score_as_their_mean() {
     let (a, b) = (by_row(&A), by_row(&B));
-    let centring = centring(&a, &Models::one(4), How::default());
+    let centring = centring(&a, &Models::one(4), CovarianceOptions::default());
     for (i, row) in a.chunks(4).enumerate() {
         let pair = Pair::new(&centring, row, &b[..4]);
         let without: Vec<f64> = pair.without_each(Score::Cov).into_iter().flatten().collect();
@@ -165,7 +172,7 @@ fn the_scores_without_a_model_have_the_score_as_their_mean() {
 #[test]
 fn the_datamodeling_scores_of_the_specification() {
     let (a, b) = (by_row(&A), by_row(&B));
-    let found = scores(&a, &b, &Models::one(4), How::default());
+    let found = scores(&a, &b, &Models::one(4), CovarianceOptions::default());
     let subsets: [&[usize]; 5] = [&[0, 1], &[0, 2], &[1, 2], &[0], &[1]];
     let predicted =
         |q: usize| subsets.map(|rows| rows.iter().map(|i| found[i * 2 + q]).sum::<f64>()).to_vec();
@@ -188,7 +195,7 @@ fn a_model_that_is_worse_at_everything_moves_scores_unless_models_are_centred() 
     b[0].iter_mut().for_each(|x| *x += 0.3);
     let b = by_row(&b);
     let want = [0.051667, 0.001667, 0.007500, 0.029167, -0.006667, 0.051667];
-    all_near(&scores(&a, &b, &Models::one(4), How::default()), &want, 5e-7, "shifted");
+    all_near(&scores(&a, &b, &Models::one(4), CovarianceOptions::default()), &want, 5e-7, "shifted");
     let both = how(Score::Cov, Center::Both, 1);
     let before = scores(&by_row(&A), &by_row(&B), &Models::one(4), both);
     all_near(&scores(&a, &b, &Models::one(4), both), &before, 1e-15, "example+model");
@@ -200,8 +207,8 @@ fn every_model_twice_changes_no_rank() {
         models.chunks(4).flat_map(|row| row.iter().chain(row)).copied().collect()
     };
     let (a, b) = (by_row(&A), by_row(&B));
-    let once = scores(&a, &b, &Models::one(4), How::default());
-    let doubled = scores(&twice(&a), &twice(&b), &Models::one(8), How::default());
+    let once = scores(&a, &b, &Models::one(4), CovarianceOptions::default());
+    let doubled = scores(&twice(&a), &twice(&b), &Models::one(8), CovarianceOptions::default());
     let want: Vec<f64> = once.iter().map(|x| x * 6.0 / 7.0).collect();
     all_near(&doubled, &want, 1e-15, "cov");
     let corr = how(Score::Corr, Center::Row, 1);
@@ -219,7 +226,7 @@ fn what_does_not_vary_has_no_correlation_and_no_covariance() {
     let rows = [0.1, 0.1, 0.1, 0.3, 0.5, 0.2];
     let query = [0.7, 0.9, 0.4];
     let models = Models::one(3);
-    let cov = scores(&rows, &query, &models, How::default());
+    let cov = scores(&rows, &query, &models, CovarianceOptions::default());
     assert_eq!(cov[0].to_bits(), 0.0f64.to_bits());
     let corr = scores(&rows, &query, &models, how(Score::Corr, Center::Row, 1));
     assert!(corr[0].is_nan() && corr[1].is_finite());
@@ -230,11 +237,11 @@ fn what_does_not_vary_has_no_correlation_and_no_covariance() {
 
 #[test]
 fn one_model_has_no_score_and_two_always_correlate() {
-    let found = scores(&[1.0, 2.0], &[3.0], &Models::one(1), How::default());
+    let found = scores(&[1.0, 2.0], &[3.0], &Models::one(1), CovarianceOptions::default());
     assert!(found.iter().all(|x| x.is_nan()));
     let found = scores(&[1.0, 2.0, 5.0, 1.0], &[3.0, 4.0], &Models::one(2), how(Score::Corr, Center::Row, 1));
     all_near(&found, &[1.0, -1.0], 1e-15, "two models");
-    let found = of_pair(&[1.0, 2.0], &[3.0, 4.0], (0, 0), &Models::one(2), How::default());
+    let found = of_pair(&[1.0, 2.0], &[3.0, 4.0], (0, 0), &Models::one(2), CovarianceOptions::default());
     assert!(found.score.is_some() && found.se.is_none());
 }
 
@@ -287,7 +294,7 @@ proptest! {
         let centring = Centring::new(models.clone(), how, (0..9).map(|k| k as f64 * 0.1).collect());
         let products = Products::new(centring.clone(), b.clone(), 3);
         let mut out = vec![0.0; 11 * 10];
-        products.scores((&a[..], 9), None, &mut Work::default(), &mut out);
+        products.scores((&a[..], 9), None, &mut ProductScratch::default(), &mut out);
         for (i, row) in a.chunks(9).enumerate() {
             for (q, query) in b.chunks(9).enumerate() {
                 let want = Pair::new(&centring, row, query).score(how.score);
@@ -301,7 +308,7 @@ proptest! {
     #[test]
     fn invariances(a in losses(5, 7), b in losses(3, 7), shift in -2.0f64..2.0, scale in 0.1f64..9.0, seed in any::<u64>()) {
         let models = Models::one(7);
-        let cov = scores(&a, &b, &models, How::default());
+        let cov = scores(&a, &b, &models, CovarianceOptions::default());
         let corr_how = how(Score::Corr, Center::Row, 1);
         let corr = scores(&a, &b, &models, corr_how);
         prop_assert!(corr.iter().all(|r| r.abs() <= 1.0));
@@ -310,9 +317,9 @@ proptest! {
         let negated = |values: &[f64]| values.iter().map(|x| -x).collect::<Vec<f64>>();
         let scaled: Vec<f64> = a.iter().map(|x| x * scale).collect();
         for (i, want) in cov.iter().enumerate() {
-            prop_assert!(relative(scores(&moved, &b, &models, How::default())[i], *want, 10.0));
-            prop_assert!(relative(scores(&negated(&a), &negated(&b), &models, How::default())[i], *want, 10.0));
-            prop_assert!(relative(scores(&negated(&a), &b, &models, How::default())[i], -want, 10.0));
+            prop_assert!(relative(scores(&moved, &b, &models, CovarianceOptions::default())[i], *want, 10.0));
+            prop_assert!(relative(scores(&negated(&a), &negated(&b), &models, CovarianceOptions::default())[i], *want, 10.0));
+            prop_assert!(relative(scores(&negated(&a), &b, &models, CovarianceOptions::default())[i], -want, 10.0));
             prop_assert!((scores(&scaled, &b, &models, corr_how)[i] - corr[i]).abs() < 1e-12);
         }
         // Models in another order.
@@ -321,12 +328,12 @@ proptest! {
         let permuted = |values: &[f64]| -> Vec<f64> {
             values.chunks(7).flat_map(|row| order.iter().map(|k| row[*k])).collect()
         };
-        for (got, want) in scores(&permuted(&a), &permuted(&b), &models, How::default()).iter().zip(&cov) {
+        for (got, want) in scores(&permuted(&a), &permuted(&b), &models, CovarianceOptions::default()).iter().zip(&cov) {
             prop_assert!(relative(*got, *want, 10.0));
         }
         // Roles swapped: the transpose. With itself: symmetric, and no length is negative.
-        let swapped = scores(&b, &a, &models, How::default());
-        let own = scores(&a, &a, &models, How::default());
+        let swapped = scores(&b, &a, &models, CovarianceOptions::default());
+        let own = scores(&a, &a, &models, CovarianceOptions::default());
         for i in 0..5 {
             for q in 0..3 {
                 prop_assert!(relative(swapped[q * 5 + i], cov[i * 3 + q], 10.0));
@@ -341,9 +348,9 @@ proptest! {
     #[test]
     fn scores_are_bilinear(a in losses(4, 8), b in losses(3, 8), w in proptest::collection::vec(-2.0f64..2.0, 3)) {
         let models = Models::one(8);
-        let all = scores(&a, &b, &models, How::default());
+        let all = scores(&a, &b, &models, CovarianceOptions::default());
         let weighted: Vec<f64> = (0..8).map(|k| (0..3).map(|q| w[q] * b[q * 8 + k]).sum()).collect();
-        let of_sum = scores(&a, &weighted, &models, How::default());
+        let of_sum = scores(&a, &weighted, &models, CovarianceOptions::default());
         for i in 0..4 {
             let want: f64 = (0..3).map(|q| w[q] * all[i * 3 + q]).sum();
             prop_assert!(relative(of_sum[i], want, 20.0));
@@ -352,7 +359,7 @@ proptest! {
 
     #[test]
     fn models_that_are_appended_match_a_rebuild(a in losses(1, 12), b in losses(1, 12), cut in 1usize..11) {
-        let want = scores(&a, &b, &Models::one(12), How::default())[0] * 11.0;
+        let want = scores(&a, &b, &Models::one(12), CovarianceOptions::default())[0] * 11.0;
         let merged = Merged::of(&a[..cut], &b[..cut]).and(Merged::of(&a[cut..], &b[cut..]));
         prop_assert!(relative(merged.product, want, 50.0));
         let one_by_one = (1..12).fold(Merged::of(&a[..1], &b[..1]), |all, k| all.and(Merged::of(&a[k..=k], &b[k..=k])));
@@ -362,19 +369,19 @@ proptest! {
     #[test]
     fn bits_do_not_depend_on_what_is_scored_together(a in losses(23, 6), b in losses(17, 6), from in 0usize..22, q in 0usize..17) {
         let models = Models::one(6);
-        let centring = Centring::new(models.clone(), How::default(), Vec::new());
-        let whole = scores(&a, &b, &models, How::default());
+        let centring = Centring::new(models.clone(), CovarianceOptions::default(), Vec::new());
+        let whole = scores(&a, &b, &models, CovarianceOptions::default());
         let some = Products::new(centring, b[q * 6..(q + 1) * 6].to_vec(), 2);
         let rows: Vec<f32> = a[from * 6..].iter().map(|x| *x as f32).collect();
         let wide: Vec<f64> = rows.iter().map(|x| f64::from(*x)).collect();
         let mut narrow = vec![0.0; rows.len() / 6];
-        some.scores((&rows[..], 6), None, &mut Work::default(), &mut narrow);
+        some.scores((&rows[..], 6), None, &mut ProductScratch::default(), &mut narrow);
         let mut of_wide = vec![0.0; rows.len() / 6];
-        some.scores((&wide[..], 6), Some(&[0, 1, 2, 3, 4, 5]), &mut Work::default(), &mut of_wide);
+        some.scores((&wide[..], 6), Some(&[0, 1, 2, 3, 4, 5]), &mut ProductScratch::default(), &mut of_wide);
         prop_assert_eq!(&narrow, &of_wide);
         for (i, row) in a.chunks(6).enumerate() {
             let mut one = vec![0.0; 1];
-            some.scores((row, 6), None, &mut Work::default(), &mut one);
+            some.scores((row, 6), None, &mut ProductScratch::default(), &mut one);
             prop_assert_eq!(one[0].to_bits(), whole[i * 17 + q].to_bits());
         }
     }

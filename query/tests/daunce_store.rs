@@ -84,7 +84,7 @@ impl World {
         pair.score(centring.how().score)
     }
 
-    fn centring(&self, how: How, models: Models) -> Centring {
+    fn centring(&self, how: CovarianceOptions, models: Models) -> Centring {
         let whole: Vec<&Vec<f32>> =
             self.pool.iter().filter(|row| row.iter().all(|x| x.is_finite())).collect();
         let mean = |k: usize| whole.iter().map(|row| f64::from(row[k])).sum::<f64>() / whole.len() as f64;
@@ -153,7 +153,7 @@ fn scores_are_the_definition_whatever_the_terms() {
     let models = Models::one(MODELS);
     for score in [Score::Cov, Score::Corr] {
         for center in [Center::Row, Center::Model, Center::Both, Center::Base] {
-            let how = How { score, center, ddof: 1 };
+            let how = CovarianceOptions { score, center, ddof: 1 };
             let centring = world.centring(how, models.clone());
             let plan = world.plan(|covariance| covariance.how = how);
             let found = all_scores(&plan, 2);
@@ -196,7 +196,7 @@ fn a_ranking_is_a_full_sort_and_its_errors_are_those_of_the_pairs() {
         }
     }
     let ranking = plan.top_k(Order::Best, 5, None, 1, &GO).unwrap();
-    let centring = world.centring(How::default(), Models::one(MODELS));
+    let centring = world.centring(CovarianceOptions::default(), Models::one(MODELS));
     let found = plan.estimates(&ranking.rows, true, &GO).unwrap();
     for (scored, found) in ranking.rows.iter().zip(found) {
         let wide = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
@@ -268,7 +268,7 @@ fn missing_cells_are_an_error_a_pairwise_score_or_a_model_less() {
 
     let plan = world.plan_of("target:b", |covariance| covariance.missing = MissingCells::Pairwise);
     let found = all_scores(&plan, 1);
-    let centring = world.centring(How::default(), Models::one(MODELS));
+    let centring = world.centring(CovarianceOptions::default(), Models::one(MODELS));
     for row in [0usize, 9, 30] {
         assert!(close(found[&(row as u64)], world.pair(&centring, row, 1).unwrap(), Score::Cov), "row {row}");
     }
@@ -308,7 +308,7 @@ fn what_does_not_vary_is_left_out_of_correlations() {
 fn groups_are_centred_by_themselves_and_can_be_chosen() {
     let world = World::grouped(30, &STRIPES, true, |_| {});
     let group: Vec<u32> = (0..MODELS as u32).map(|k| u32::from(k % 3 != 0)).collect();
-    let centring = world.centring(How::default(), Models::grouped(group));
+    let centring = world.centring(CovarianceOptions::default(), Models::grouped(group));
     let found = all_scores(&world.plan_of("target:b", |_| {}), 1);
     for row in 0..30usize {
         assert!(close(found[&(row as u64)], world.pair(&centring, row, 1).unwrap(), Score::Cov));
@@ -359,7 +359,7 @@ fn the_agreement_of_a_question_is_that_of_its_losses() {
     let wide = |table: &Table| table.iter().flatten().map(|x| f64::from(*x)).collect::<Vec<f64>>();
     let order = [0usize, 2, 1, 3];
     let queries: Table = order.iter().map(|q| world.target[*q].clone()).collect();
-    let ask = AgreementAsk::up_to(MODELS, How::default(), 10);
+    let ask = AgreementAsk::up_to(MODELS, CovarianceOptions::default(), 10);
     let want = agreement(&wide(&world.pool), &wide(&queries), &Models::one(MODELS), &ask);
     assert_eq!(plan.agreement(10, &GO).unwrap(), want);
     assert_eq!((want.at.last().unwrap().models, want.rows, want.queries), (MODELS, 80, 4));
@@ -403,7 +403,10 @@ fn speed() {
     }
     for score in [Score::Cov, Score::Corr] {
         for threads in [1, 2] {
-            let covariance = Covariance { how: How { score, ..How::default() }, ..Covariance::default() };
+            let covariance = Covariance {
+                how: CovarianceOptions { score, ..CovarianceOptions::default() },
+                ..Covariance::default()
+            };
             let spec = InfluenceSpec {
                 pools: vec!["pool".into()],
                 targets: vec![TargetRef::parse("target")],

@@ -121,10 +121,13 @@ fn covariances_rank_as_leaving_out_does() {
         of_queries.push(queries.losses(&theta).collect::<Vec<f64>>());
     }
     let (rows, of_queries) = (by_row(&rows), by_row(&of_queries));
-    let products =
-        Products::new(Centring::new(Models::one(MODELS), How::default(), Vec::new()), of_queries.clone(), 3);
+    let products = Products::new(
+        Centring::new(Models::one(MODELS), CovarianceOptions::default(), Vec::new()),
+        of_queries.clone(),
+        3,
+    );
     let mut scores = vec![0.0; N * QUERIES];
-    products.scores((&rows[..], MODELS), None, &mut Work::default(), &mut scores);
+    products.scores((&rows[..], MODELS), None, &mut ProductScratch::default(), &mut scores);
 
     let before: Vec<f64> = queries.losses(&base).collect();
     let without = |i: usize| -> Vec<f64> {
@@ -145,7 +148,7 @@ fn covariances_rank_as_leaving_out_does() {
     assert!(mean > 0.85, "mean rank correlation with leaving out: {mean}");
 
     // The halves of the models say so without the truth.
-    let ask = AgreementAsk::up_to(MODELS, How::default(), 10);
+    let ask = AgreementAsk::up_to(MODELS, CovarianceOptions::default(), 10);
     let found = agreement(&rows, &of_queries, &Models::one(MODELS), &ask);
     assert_eq!((found.rows, found.queries, found.at.len()), (N, QUERIES, 10));
     assert!(found.last().unwrap() > 0.8, "{found:?}");
@@ -208,21 +211,21 @@ impl Golden {
         (tensor.shape().to_vec(), values)
     }
 
-    fn how(&self, score: Score, center: Center) -> How {
-        How { score, center, ddof: self.manifest["ddof"].as_u64().unwrap() as u8 }
+    fn how(&self, score: Score, center: Center) -> CovarianceOptions {
+        CovarianceOptions { score, center, ddof: self.manifest["ddof"].as_u64().unwrap() as u8 }
     }
 
-    fn centring(&self, how: How) -> Centring {
+    fn centring(&self, how: CovarianceOptions) -> Centring {
         let k = self.models;
         let n = (self.rows.len() / k) as f64;
         let means = (0..k).map(|m| self.rows.iter().skip(m).step_by(k).sum::<f64>() / n).collect();
         Centring::new(Models::one(k), how, means)
     }
 
-    fn scores(&self, how: How) -> Vec<f64> {
+    fn scores(&self, how: CovarianceOptions) -> Vec<f64> {
         let products = Products::new(self.centring(how), self.queries.clone(), 3);
         let mut out = vec![0.0; self.rows.len() / self.models * products.len()];
-        products.scores((&self.rows[..], self.models), None, &mut Work::default(), &mut out);
+        products.scores((&self.rows[..], self.models), None, &mut ProductScratch::default(), &mut out);
         out
     }
 }
@@ -282,7 +285,7 @@ fn golden_daunce_differences_from_the_base_give_the_same_scores() {
     let queries = less(&golden.queries, &golden.tensor("base_query_loss").1);
     let products = Products::new(Centring::new(Models::one(k), how, Vec::new()), queries, 3);
     let mut got = vec![0.0; rows.len() / k * products.len()];
-    products.scores((&rows[..], k), None, &mut Work::default(), &mut got);
+    products.scores((&rows[..], k), None, &mut ProductScratch::default(), &mut got);
     let want = golden.scores(how);
     let largest = want.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     for (got, want) in got.iter().zip(&want) {

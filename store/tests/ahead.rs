@@ -16,7 +16,7 @@ fn open(store: &Store) -> FeatureReader {
 
 /// What blocks need, read ahead; and the bytes that were read.
 fn read_ahead(reader: &FeatureReader) -> (BlockBuffer, u64) {
-    let (mut wants, mut ahead) = (Wants::new(), ReadAhead::default());
+    let (mut wants, mut ahead) = (SpanRequests::new(), ReadAhead::default());
     reader.blocks().iter().for_each(|block| reader.want(*block, &mut wants));
     assert!(wants.bytes() > 0 && !wants.is_empty());
     let read = ahead.read(wants);
@@ -56,7 +56,7 @@ fn blocks_are_those_that_are_read_at_their_use() {
         assert_eq!(reader.content_digest().unwrap(), plain.content_digest().unwrap());
     }
     // What is in memory is not read ahead: the files were just written.
-    let mut wants = Wants::new();
+    let mut wants = SpanRequests::new();
     plain.blocks().iter().for_each(|block| plain.want(*block, &mut wants));
     assert!(wants.is_empty());
 }
@@ -70,7 +70,7 @@ fn memory_of_a_long_read_is_not_used_up_for_a_short_one() {
     let mut ahead = ReadAhead::default();
     // All at once, then one block and, behind one that is left out, the others: together less than before.
     for left_out in [None, Some(1)] {
-        let mut wants = Wants::new();
+        let mut wants = SpanRequests::new();
         let wanted = reader.blocks().iter().enumerate().filter(|(at, _)| Some(*at) != left_out);
         wanted.for_each(|(_, block)| reader.want(*block, &mut wants));
         let all = wants.bytes();
@@ -129,12 +129,12 @@ fn a_block_that_is_going_to_be_read_whole_is_asked_for_whole() {
     let reader = open(&Store::open_on(ColdVfs::new(Direct::Works), &path).unwrap());
     let block = reader.blocks()[0];
     let whole = {
-        let mut wants = Wants::new();
+        let mut wants = SpanRequests::new();
         reader.want(block, &mut wants);
         wants.bytes()
     };
     let wanted = |rows: &[u64]| {
-        let mut wants = Wants::new();
+        let mut wants = SpanRequests::new();
         reader.want_rows(block, rows, &mut wants);
         assert!(!wants.is_empty());
         wants.bytes()
@@ -211,7 +211,7 @@ fn an_index_is_read_ahead_unless_another_one_took_its_place() {
             build_one(&store, &plain, &plain.segments()[0], KIND).unwrap();
         }
         for range in [0..section.len(), 70..71, 100..section.len() - 3] {
-            let (mut wants, mut ahead) = (Wants::new(), ReadAhead::default());
+            let (mut wants, mut ahead) = (SpanRequests::new(), ReadAhead::default());
             section.want(&range, true, &mut wants).unwrap();
             let all = wants.bytes();
             assert!(all >= range.end - range.start);
@@ -239,7 +239,7 @@ fn parts_of_a_section_are_read_without_what_is_between_them_unless_that_is_littl
         let [_, values, _] = expected(&reader, segment);
         let index = reader.index(segment, KIND).unwrap().unwrap();
         let section = index.section("values").unwrap();
-        let (mut wants, mut ahead) = (Wants::new(), ReadAhead::default());
+        let (mut wants, mut ahead) = (SpanRequests::new(), ReadAhead::default());
         parts.iter().for_each(|part| section.want(part, true, &mut wants).unwrap());
         assert_eq!(wants.bytes(), 50_304 + 192);
         ahead.read(wants);

@@ -99,21 +99,21 @@ fn an_artifact_is_published_replaced_and_dropped() {
     store.put_artifact(artifact("cheap", json!(3)), Some(&*seen), "fit").unwrap();
     let replaced = store.put_artifact(artifact("cheap", json!(4)), Some(&*seen), "fit").unwrap_err();
     assert!(
-        matches!(&replaced, ArtifactError::Changed(Changed::Gone { replaced: true, .. })),
+        matches!(&replaced, ArtifactError::Changed(ConcurrentChange::Gone { replaced: true, .. })),
         "what was seen was replaced: {replaced}"
     );
     let e = store.drop_artifact(&seen, "cheap", "drop").unwrap_err();
-    assert!(matches!(&e, ChangeError::Changed(Changed::Gone { replaced: true, .. })), "{e}");
+    assert!(matches!(&e, ChangeError::Changed(ConcurrentChange::Gone { replaced: true, .. })), "{e}");
     let seen = store.snapshot().unwrap();
     assert_eq!(content_of(&seen, "cheap"), json!(3));
     let report = store.drop_artifact(&seen, "cheap", "drop").unwrap();
     assert_eq!((report.artifact.as_deref(), report.kind.as_deref()), (Some("cheap"), Some("prefilter")));
     assert_eq!(report.bytes, seen.artifact_bytes("cheap"));
     let e = store.drop_artifact(&seen, "cheap", "drop").unwrap_err();
-    assert!(matches!(&e, ChangeError::Changed(Changed::Gone { replaced: false, .. })), "{e}");
+    assert!(matches!(&e, ChangeError::Changed(ConcurrentChange::Gone { replaced: false, .. })), "{e}");
     assert!(store.snapshot().unwrap().artifact("cheap").is_err());
     let e = store.put_artifact(artifact("cheap", json!(5)), Some(&*seen), "fit").unwrap_err();
-    assert!(matches!(&e, ArtifactError::Changed(Changed::Gone { replaced: false, .. })), "{e}");
+    assert!(matches!(&e, ArtifactError::Changed(ConcurrentChange::Gone { replaced: false, .. })), "{e}");
     // Where there was none, it replaces none that came meanwhile.
     let none = store.snapshot().unwrap();
     store.put_artifact(artifact("cheap", json!(6)), Some(&*none), "fit").unwrap();

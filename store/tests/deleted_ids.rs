@@ -58,7 +58,7 @@ fn a_deleted_sample_stays_out_until_it_is_asked_for() {
         let mut append = store.append(&dataset(), vec![], options).unwrap();
         let other = NewSample { id: "s6", record: Some(b"other"), metadata: vec![] };
         for _ in 0..2 {
-            assert_eq!(append.push(other.clone()).unwrap(), Pushed::LeftOut);
+            assert_eq!(append.push(other.clone()).unwrap(), AppendOutcome::LeftOut);
         }
         assert_eq!(append.report().left_out, 1, "an id is counted once");
     }

@@ -29,7 +29,7 @@ fn purge() -> DeleteOptions {
 
 fn gone(e: &ChangeError) -> Option<bool> {
     match e {
-        ChangeError::Changed(Changed::Gone { replaced, .. }) => Some(*replaced),
+        ChangeError::Changed(ConcurrentChange::Gone { replaced, .. }) => Some(*replaced),
         _ => None,
     }
 }
@@ -79,7 +79,10 @@ fn rows_that_came_or_went_have_to_be_found_again() {
         let now = store.snapshot().unwrap().number();
         for options in [DeleteOptions::default(), purge()] {
             let e = store.delete(&seen, &rows(), options).unwrap_err();
-            assert!(matches!(&e, ChangeError::Changed(c @ Changed::Rows { .. }) if c.can_repeat()), "{e}");
+            assert!(
+                matches!(&e, ChangeError::Changed(c @ ConcurrentChange::Rows { .. }) if c.can_repeat()),
+                "{e}"
+            );
         }
         assert_eq!(store.snapshot().unwrap().number(), now, "nothing was published");
         store.delete(&pool(&store), &RowSet::from_rows([5]), purge()).unwrap();
@@ -96,7 +99,7 @@ fn what_moves_no_row_is_not_in_the_way() {
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
     let asked = DeleteOptions { asked: Some(Arc::clone(&seen)), ..DeleteOptions::default() };
     let e = store.delete(part, &rows(), asked).unwrap_err();
-    assert!(matches!(e, ChangeError::Changed(Changed::Store { seen: 3, now: 5 })), "{e}");
+    assert!(matches!(e, ChangeError::Changed(ConcurrentChange::Store { seen: 3, now: 5 })), "{e}");
     assert_eq!(store.delete(part, &rows(), DeleteOptions::default()).unwrap().deleted, 2);
 }
 
@@ -139,13 +142,13 @@ fn a_tag_is_on_the_snapshot_that_was_meant() {
     let force = TagOptions { move_there: true, ..TagOptions::default() };
     store.tag(&v1, &store.snapshot().unwrap(), force.clone()).unwrap();
     let e = store.untag(&tag, "untag").unwrap_err();
-    assert!(matches!(&e, TagError::Changed(Changed::Gone { replaced: true, .. })), "{e}");
+    assert!(matches!(&e, TagError::Changed(ConcurrentChange::Gone { replaced: true, .. })), "{e}");
     store.untag(&store.snapshot().unwrap().tag("v1").unwrap(), "untag").unwrap();
     let e = store.untag(&tag, "untag").unwrap_err();
-    assert!(matches!(&e, TagError::Changed(Changed::Gone { replaced: false, .. })), "{e}");
+    assert!(matches!(&e, TagError::Changed(ConcurrentChange::Gone { replaced: false, .. })), "{e}");
     store.collect(gc(1)).unwrap();
     let e = store.tag(&v1, &seen, force).unwrap_err();
-    assert!(matches!(&e, TagError::Changed(Changed::Gone { .. })), "{e}");
+    assert!(matches!(&e, TagError::Changed(ConcurrentChange::Gone { .. })), "{e}");
     assert!(store.snapshot().unwrap().tags().is_empty());
 }
 

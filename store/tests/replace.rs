@@ -38,14 +38,14 @@ fn a_changed_sample_takes_the_place_of_the_old_one() {
     let store = filled(&dir.path().join("s"), 10, &f, 4);
     let before = (store.snapshot().unwrap(), digest(&store, &f));
     let mut append = start(&store);
-    assert_eq!(append.push(sample("s3", b"other")).unwrap(), Pushed::Replaced { row: 10, old: 3 });
-    assert_eq!(append.push(sample("s4", &record(4))).unwrap(), Pushed::Unchanged(4));
-    assert_eq!(append.push(sample("new", b"x")).unwrap(), Pushed::Added(11));
-    assert_eq!(append.push(sample("s3", b"other")).unwrap(), Pushed::Repeated(10));
-    assert_eq!(append.push(sample("s4", &record(4))).unwrap(), Pushed::Repeated(4));
+    assert_eq!(append.push(sample("s3", b"other")).unwrap(), AppendOutcome::Replaced { row: 10, old: 3 });
+    assert_eq!(append.push(sample("s4", &record(4))).unwrap(), AppendOutcome::Unchanged(4));
+    assert_eq!(append.push(sample("new", b"x")).unwrap(), AppendOutcome::Added(11));
+    assert_eq!(append.push(sample("s3", b"other")).unwrap(), AppendOutcome::Repeated(10));
+    assert_eq!(append.push(sample("s4", &record(4))).unwrap(), AppendOutcome::Repeated(4));
     assert!(matches!(append.push(sample("s4", b"four")), Err(AppendError::DuplicateId { .. })));
     assert!(matches!(append.push(sample("s3", b"third")), Err(AppendError::DuplicateId { .. })));
-    assert_eq!(append.push(sample("s9", b"nine")).unwrap(), Pushed::Replaced { row: 12, old: 9 });
+    assert_eq!(append.push(sample("s9", b"nine")).unwrap(), AppendOutcome::Replaced { row: 12, old: 9 });
     assert_eq!(append.first_row(), 10);
     let report = append.finish().unwrap();
     assert_eq!((report.added, report.replaced, report.unchanged, report.kept), (1, 2, 1, 0));
@@ -80,11 +80,14 @@ fn an_append_that_only_replaces_publishes_and_can_be_repeated() {
         let text = format!("round {round}").into_bytes();
         let mut append = start(&store);
         let old = if round == 0 { 2 } else { 4 + round };
-        assert_eq!(append.push(sample("s2", &text)).unwrap(), Pushed::Replaced { row: 5 + round, old });
+        assert_eq!(
+            append.push(sample("s2", &text)).unwrap(),
+            AppendOutcome::Replaced { row: 5 + round, old }
+        );
         let report = append.finish().unwrap();
         assert_eq!((report.added, report.replaced), (0, 1));
         let mut append = start(&store);
-        assert_eq!(append.push(sample("s2", &text)).unwrap(), Pushed::Unchanged(5 + round));
+        assert_eq!(append.push(sample("s2", &text)).unwrap(), AppendOutcome::Unchanged(5 + round));
         assert_eq!(append.finish().unwrap().snapshot, None);
         if round % 4 == 0 {
             // Rebuilding goes over all stored rows, and the last one has the id.
@@ -96,7 +99,7 @@ fn an_append_that_only_replaces_publishes_and_can_be_repeated() {
     assert!(verify(&store).is_sound(), "{:?}", verify(&store).problems);
     // Content that was there before is content like any other.
     let mut append = start(&store);
-    assert_eq!(append.push(sample("s2", &record(2))).unwrap(), Pushed::Replaced { row: 17, old: 16 });
+    assert_eq!(append.push(sample("s2", &record(2))).unwrap(), AppendOutcome::Replaced { row: 17, old: 16 });
     append.finish().unwrap();
     assert_eq!(add(&store, 0..5).unwrap().unchanged, 5);
 }
@@ -112,10 +115,10 @@ fn refusing_says_how_to_replace_and_keeping_still_keeps() {
     drop(append);
     let keep = AppendOptions { if_changed: IfChanged::Keep, ..options("add") };
     let mut append = store.append(&dataset(), vec![], keep).unwrap();
-    assert_eq!(append.push(sample("s1", b"other")).unwrap(), Pushed::Kept(1));
+    assert_eq!(append.push(sample("s1", b"other")).unwrap(), AppendOutcome::Kept(1));
     assert_eq!(append.finish().unwrap().snapshot, None);
     let dropped = start(&store).push(sample("s1", b"other")).unwrap();
-    assert_eq!(dropped, Pushed::Replaced { row: 3, old: 1 });
+    assert_eq!(dropped, AppendOutcome::Replaced { row: 3, old: 1 });
     assert_eq!(live(&store).len(), 3);
     assert_eq!(add(&store, 0..3).unwrap().unchanged, 3);
 }

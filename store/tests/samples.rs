@@ -101,8 +101,8 @@ fn changed_and_duplicate_samples_are_refused() {
     add(&store, 0..5).unwrap();
     let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
     let sample = |id, record| NewSample { id, record: Some(record), metadata: vec![] };
-    assert_eq!(append.push(sample("new", b"a")).unwrap(), Pushed::Added(5));
-    assert_eq!(append.push(sample("new", b"a")).unwrap(), Pushed::Repeated(5));
+    assert_eq!(append.push(sample("new", b"a")).unwrap(), AppendOutcome::Added(5));
+    assert_eq!(append.push(sample("new", b"a")).unwrap(), AppendOutcome::Repeated(5));
     assert!(matches!(append.push(sample("new", b"b")), Err(AppendError::DuplicateId { .. })));
     assert!(matches!(append.push(sample("s3", b"b")), Err(AppendError::Changed { row: 3, .. })));
     assert!(matches!(append.push(sample("", b"b")), Err(AppendError::IdLength(0))));
@@ -110,10 +110,10 @@ fn changed_and_duplicate_samples_are_refused() {
     assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().rows, 5, "a dropped append left something");
     let keep = AppendOptions { if_changed: IfChanged::Keep, ..options("add") };
     let mut append = store.append(&dataset(), vec![], keep).unwrap();
-    assert_eq!(append.push(sample("s3", b"b")).unwrap(), Pushed::Kept(3));
-    assert_eq!(append.push(sample("s3", b"b")).unwrap(), Pushed::Repeated(3));
+    assert_eq!(append.push(sample("s3", b"b")).unwrap(), AppendOutcome::Kept(3));
+    assert_eq!(append.push(sample("s3", b"b")).unwrap(), AppendOutcome::Repeated(3));
     assert!(matches!(append.push(sample("s3", b"c")), Err(AppendError::DuplicateId { .. })));
-    assert_eq!(append.push(sample("s7", b"b")).unwrap(), Pushed::Added(5));
+    assert_eq!(append.push(sample("s7", b"b")).unwrap(), AppendOutcome::Added(5));
     let report = append.finish().unwrap();
     assert_eq!((report.added, report.kept), (1, 1));
 }

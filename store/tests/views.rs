@@ -27,7 +27,7 @@ fn views_are_versioned() {
     assert_eq!(names, ["a", "best"]);
     // Saved again or dropped by another process meanwhile: the one that was meant is not there.
     let gone = |e: ViewError| match e {
-        ViewError::Changed(Changed::Gone { replaced, .. }) => replaced,
+        ViewError::Changed(ConcurrentChange::Gone { replaced, .. }) => replaced,
         other => panic!("{other}"),
     };
     assert!(gone(store.drop_view(saved.view("best").unwrap(), "view").unwrap_err()));

@@ -23,7 +23,7 @@ pub struct ScoresArgs {
     pub negate: Vec<String>,
     /// What a row without a score means [default: error]
     #[arg(long, value_enum)]
-    pub missing: Option<MissingScores>,
+    pub missing: Option<MissingScoresArg>,
 }
 
 impl ScoresArgs {
@@ -159,7 +159,7 @@ pub struct EvaluateScoresArgs {
 
 /// What a row without a score means.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MissingScores {
+pub enum MissingScoresArg {
     /// An error
     Error,
     /// A score of 0: for methods that give their best rows alone

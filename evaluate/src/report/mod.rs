@@ -42,7 +42,7 @@ pub struct Report {
     /// Series to draw.
     pub charts: Vec<Chart>,
     /// Files with their digests and options, where its job says them.
-    #[serde(skip_serializing_if = "Made::is_empty")]
+    #[serde(skip_serializing_if = "RunParameters::is_empty")]
     pub made: RunParameters,
 }
 

@@ -59,7 +59,7 @@ fn check_sketches(reader: &FeatureReader) -> Result<(), Failure> {
         for section in Section::ALL {
             let expected: Vec<u8> = codes.iter().flat_map(|c| c.section(section)).copied().collect();
             let found = index.section(section.name())?;
-            let mut wants = Wants::new();
+            let mut wants = SpanRequests::new();
             found.want(&(0..found.len()), true, &mut wants)?;
             let mut scratch = read_ahead(wants);
             if found.read(0..found.len(), &mut scratch)? != expected.as_slice() {

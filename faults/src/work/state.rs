@@ -239,7 +239,7 @@ pub(super) fn read_batch(
 }
 
 /// Memory that has what is wanted, as far as it can be read ahead.
-pub(super) fn read_ahead(wants: Wants<'_>) -> BlockBuffer {
+pub(super) fn read_ahead(wants: SpanRequests<'_>) -> BlockBuffer {
     let (mut ahead, mut scratch) = (ReadAhead::default(), BlockBuffer::new());
     ahead.read(wants);
     scratch.see(Some(&Arc::new(ahead)));
@@ -253,7 +253,7 @@ fn read_feature(snapshot: &Snapshot, part: &FeaturePart) -> Result<Rows, Failure
     let mut out = Rows { dataset, complete: part.state == FeatureState::Complete, ..Rows::default() };
     let range = |group: &ModuleGroup| group.start as usize..(group.start + group.len) as usize;
     let groups: Vec<_> = part.attrs.groups.iter().map(range).collect();
-    let mut wants = Wants::new();
+    let mut wants = SpanRequests::new();
     reader.blocks().iter().for_each(|block| reader.want(*block, &mut wants));
     let mut scratch = read_ahead(wants);
     for b in reader.blocks() {

@@ -280,7 +280,7 @@ pub fn scores(plan: &Prepared) -> BTreeMap<(u32, u64), (f32, String)> {
     all
 }
 
-pub fn excluded(plan: &Prepared) -> Vec<Excluded> {
+pub fn excluded(plan: &Prepared) -> Vec<ExcludedRow> {
     let mut all = Vec::new();
     plan.excluded(None, 2, &GO, |part| {
         all.extend_from_slice(part);

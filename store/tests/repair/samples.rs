@@ -63,7 +63,7 @@ fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
         let id = format!("s{row}");
         let pushed =
             append.push(NewSample { id: &id, record: Some(&record(*row)), metadata: vec![] }).unwrap();
-        assert!(matches!(pushed, Pushed::Added(row) if row >= N));
+        assert!(matches!(pushed, AppendOutcome::Added(row) if row >= N));
     }
     append.finish().unwrap();
     assert!(is_sound(&path));
@@ -114,7 +114,7 @@ fn samples_of_a_lost_snapshot_are_taken_up_and_their_rows_are_not_given_out_agai
     let mut append = store.append(&dataset(), columns(), options("add again")).unwrap();
     let metadata = vec![MetaValue::Text("task0".into()), MetaValue::Int(1)];
     let pushed = append.push(NewSample { id: "new", record: Some(b"{}"), metadata }).unwrap();
-    assert!(matches!(pushed, Pushed::Added(50)), "{pushed:?}");
+    assert!(matches!(pushed, AppendOutcome::Added(50)), "{pushed:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use gstore_evaluate::attribution::{
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
 
-use crate::args::{ComparedScoresArgs, MissingScores, ScoresArgs};
+use crate::args::{ComparedScoresArgs, MissingScoresArg, ScoresArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
 
@@ -42,8 +42,8 @@ pub fn read(
     cancel: &Cancel,
 ) -> Result<Vec<Scores>> {
     let missing = match args.missing {
-        None | Some(MissingScores::Error) => MissingScores::Refuse,
-        Some(MissingScores::Zero) => MissingScores::Zero,
+        None | Some(MissingScoresArg::Error) => MissingScores::Refuse,
+        Some(MissingScoresArg::Zero) => MissingScores::Zero,
     };
     let mut methods: Vec<Scores> = Vec::new();
     for text in &args.scores {
