@@ -3,18 +3,20 @@
 //! | layout | keys | becomes |
 //! |---|---|---|
 //! | `openai` | `messages`, with calls of tools, as a list or as its text in JSON | the list |
-//! | `sharegpt` | `conversations` of `from` and `value`, `system` | `messages` |
+//! | `sharegpt` | `conversations`, of `from` and `value` or of `role` and `content`, `system` | `messages` |
 //! | `alpaca` | `instruction`, `input` or `context`, `output` or `response`, `system` | `messages` |
 //! | `preference` | `chosen`, `rejected`, `prompt` | what was chosen; `rejected` stays a column |
 //! | `flan` | `inputs`, `targets` | `prompt` and `completion` |
 //! | `trl` | `prompt` and `completion`, each a list of messages | `messages` |
 //!
+//! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`.
 //! A record that has one of gstore's own shapes is never taken for another, so a layout is found only where
 //! there would be an error. Other keys stay as they are, and every number keeps its digits.
 
 use std::fmt;
 use std::str::FromStr;
 
+use gstore_core::Remedy;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -26,7 +28,7 @@ use crate::json::{Unique, parts, write_compact};
 pub enum Layout {
     /// Conversations under `messages`, whatever other shape the record has too.
     OpenAi,
-    /// Conversations of `from` and `value`.
+    /// Conversations of `from` and `value`, or under another key than `messages`.
     ShareGpt,
     /// An instruction with its input and the answer.
     Alpaca,
@@ -55,11 +57,15 @@ pub enum LayoutError {
     },
     /// A turn that is no turn.
     #[error(
-        "{layout} records have `conversations` of objects with the texts `from` and `value`; turn {turn} is none"
+        "{layout} records have `{key}` of objects with the texts `from` and `value`, or `role` and `content`; turn {turn} is none; \
+         if they have other names, give them with {}",
+        Remedy::Option("field", &format!("messages={key},role=KEY,content=KEY"))
     )]
     Turn {
         /// The layout.
         layout: Layout,
+        /// The key that has the list.
+        key: &'static str,
         /// Its number, from 0.
         turn: usize,
     },
@@ -118,17 +124,25 @@ impl Layout {
         let is_packed = |value: &Value| value.as_str().is_some_and(|text| text.trim_start().starts_with('['));
         if has("messages") || has("text") {
             let only = !(has("text") || has("prompt") && has("completion"));
-            return get("messages").filter(|value| only && is_packed(value)).map(|_| Self::OpenAi);
+            return match get("messages").filter(|_| only)? {
+                value if is_packed(value) => Some(Self::OpenAi),
+                value if begins_with(value, SHARED) => Some(Self::ShareGpt),
+                _ => None,
+            };
         }
         if has("prompt") && has("completion") {
             return (is_list("prompt") && is_list("completion")).then_some(Self::Trl);
         }
-        Self::ALL.into_iter().find(|layout| match layout {
+        let found = Self::ALL.into_iter().find(|layout| match layout {
             Self::OpenAi | Self::Trl => false,
             Self::ShareGpt => is_list("conversations"),
             Self::Alpaca => has("instruction") && (has("output") || has("response")),
             Self::Preference => has("chosen") && has("rejected"),
             Self::Flan => has("inputs") && has("targets"),
+        });
+        let is_talk = |list: &&Value| begins_with(list, SHARED) || begins_with(list, OWN);
+        found.or_else(|| {
+            get("conversation").filter(is_talk).filter(|_| !has("prompt")).map(|_| Self::ShareGpt)
         })
     }
 
@@ -191,7 +205,7 @@ impl Layout {
 
     /// Whether a key may be text of records in this layout, and so no metadata.
     pub fn may_read(self, key: &str) -> bool {
-        self.keys().contains(&key) || matches!(key, "conversations" | "system")
+        self.keys().contains(&key) || matches!(key, "conversations" | "conversation" | "system")
     }
 
     /// A record with the digits of numbers to train on as text; none where there are no such numbers.
@@ -206,6 +220,20 @@ impl Layout {
         };
         Some(object.iter().zip(parts(text)).map(of).collect())
     }
+}
+
+/// The keys of a turn, who speaks and what is said: gstore's own, and those of `sharegpt`.
+const OWN: [&str; 2] = ["role", "content"];
+const SHARED: [&str; 2] = ["from", "value"];
+
+/// Whether a value is a list whose first item is a turn with these keys, and without the other ones.
+fn begins_with(list: &Value, keys: [&str; 2]) -> bool {
+    let first = list.as_array().and_then(|list| list.first());
+    let is_other = |key: &str| OWN.contains(&key) && !keys.contains(&key);
+    let is_turn = |turn: &Map<String, Value>| {
+        keys.iter().all(|key| turn.contains_key(*key)) && !turn.keys().any(|key| is_other(key))
+    };
+    first.and_then(Value::as_object).is_some_and(is_turn)
 }
 
 /// Whether a key could be read as text to train on.
@@ -245,13 +273,19 @@ fn halves(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
 
 fn conversation(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let layout = Layout::ShareGpt;
-    let turns = object.get("conversations").and_then(Value::as_array);
-    let turns = turns.ok_or_else(|| wrong(layout, "a list of `conversations`"))?;
+    let list = |key: &'static str| Some((key, object.get(key)?.as_array()?));
+    let turns = ["conversations", "conversation", "messages"].into_iter().find_map(list);
+    let (key, turns) = turns.ok_or_else(|| wrong(layout, "a list of `conversations`"))?;
     let mut all = Vec::with_capacity(turns.len() + 1);
     for (at, value) in turns.iter().enumerate() {
+        // A message with all that it may hold, such as calls of tools.
+        if value.get("role").is_some() {
+            all.push(value.clone());
+            continue;
+        }
         let part = |key: &str| value.get(key).and_then(Value::as_str);
         let (Some(from), Some(said)) = (part("from"), part("value")) else {
-            return Err(LayoutError::Turn { layout, turn: at });
+            return Err(LayoutError::Turn { layout, key, turn: at });
         };
         let role = match from {
             "system" => "system",
@@ -266,7 +300,7 @@ fn conversation(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
         }
         all.push(message);
     }
-    let mut from = vec!["conversations"];
+    let mut from = vec![key];
     let begins = all.first().is_some_and(|first| first["role"] == "system");
     if let Some(system) = system(object).filter(|_| !begins) {
         all.insert(0, turn("system", system));

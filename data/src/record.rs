@@ -49,10 +49,20 @@ pub enum RecordError {
     #[error(transparent)]
     Content(#[from] ContentError),
     /// None of the three shapes.
-    #[error("{}; it has {}; {}", ContentError::Nothing, listed(keys), way_out(keys))]
+    #[error("{}; it has {}; {}", ContentError::Nothing, listed(keys), way_out(keys, talk.as_deref()))]
     Nothing {
         /// The keys that it has.
         keys: Vec<String>,
+        /// The names of fields with which a list in it is a conversation.
+        talk: Option<String>,
+    },
+    /// A message without role or content, which may have another name there.
+    #[error("{said}; if it has another name, give it with {}", Remedy::Option("field", &format!("{key}=KEY")))]
+    MissingKey {
+        /// What is said of it.
+        said: ContentError,
+        /// The key that is not there.
+        key: &'static str,
     },
     /// An object around the list of the records.
     #[error(
@@ -126,8 +136,14 @@ const COMPLETIONS: [&str; 11] = [
 const TEXTS: [&str; 9] =
     ["content", "text", "document", "body", "passage", "article", "code", "paragraph", "sentence"];
 
-/// How a record of these keys may be meant.
-fn way_out(keys: &[String]) -> String {
+/// Names of the speaker in conversations.
+const SPEAKERS: [&str; 3] = ["role", "from", "speaker"];
+
+/// How a record of these keys may be meant, of which `talk` names a list as a conversation.
+fn way_out(keys: &[String], talk: Option<&str>) -> String {
+    if let Some(talk) = talk {
+        return format!("if it has a conversation, say so: {}", Remedy::Option("field", talk));
+    }
     let has = |name: &str| keys.iter().any(|key| key == name);
     // What a query wrote with all the columns of a dataset.
     if has("record") && has("row") {
@@ -166,8 +182,12 @@ fn content_error(error: ContentError, named: Option<String>, object: &Map<String
     match error {
         ContentError::Nothing => match list_of_records(object).filter(|_| named.is_none()) {
             Some(key) => RecordError::Around { key: key.to_owned() },
-            None => RecordError::Nothing { keys: named.into_iter().chain(object.keys().cloned()).collect() },
+            None => RecordError::Nothing {
+                keys: named.into_iter().chain(object.keys().cloned()).collect(),
+                talk: conversation(object),
+            },
         },
+        ContentError::MissingKey { key, .. } => RecordError::MissingKey { said: error, key },
         ContentError::HalfPair { present, missing } => {
             let names: &[&str] = if missing == "prompt" { &PROMPTS } else { &COMPLETIONS };
             let is_other = |key: &&String| !key.eq_ignore_ascii_case(present);
@@ -188,8 +208,27 @@ fn list_of_records(object: &Map<String, Value>) -> Option<&str> {
     let mut lists =
         object.iter().filter_map(|(key, value)| Some((key, value.as_array()?.first()?.as_object()?)));
     let (key, item) = lists.next()?;
-    let is_message = ["role", "from", "speaker"].iter().any(|name| item.contains_key(*name));
+    let is_message = SPEAKERS.iter().any(|name| item.contains_key(*name));
     (lists.next().is_none() && !is_message).then_some(key.as_str())
+}
+
+/// The names of fields with which the only list of objects with a speaker and words is a conversation.
+fn conversation(object: &Map<String, Value>) -> Option<String> {
+    let of = |(key, value): (&String, &Value)| {
+        let turn = value.as_array()?.first()?.as_object()?;
+        let name = |names: &[&'static str]| names.iter().copied().find(|name| turn.contains_key(*name));
+        let said = name(&[Field::Content.name(), "value", "text", "message"])?;
+        let mut names = format!("{}={key}", Field::Messages);
+        for (field, name) in [(Field::Role, name(&SPEAKERS)?), (Field::Content, said)] {
+            if field.name() != name {
+                names.push_str(&format!(",{field}={name}"));
+            }
+        }
+        Some(names)
+    };
+    let mut found = object.iter().filter_map(of);
+    let names = found.next()?;
+    found.next().is_none().then_some(names)
 }
 
 fn listed(keys: &[String]) -> String {
@@ -205,7 +244,14 @@ fn listed(keys: &[String]) -> String {
 impl RecordError {
     /// Whether the keys of the record are not those that are wanted, which its neighbours mostly share.
     pub fn is_of_keys(&self) -> bool {
-        matches!(self, Self::Nothing { .. } | Self::Around { .. } | Self::NoField { .. } | Self::Layout(_))
+        matches!(
+            self,
+            Self::Nothing { .. }
+                | Self::MissingKey { .. }
+                | Self::Around { .. }
+                | Self::NoField { .. }
+                | Self::Layout(_)
+        )
     }
 
     /// The same error of a record of a table, of which these columns are null: what is not

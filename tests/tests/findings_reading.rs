@@ -66,10 +66,25 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     assert_eq!(record(&place, "tools", 0), tools);
     let scored: u64 = place.value("SELECT scored_tokens FROM tools").parse().expect("a number");
     assert!((2..8).contains(&scored), "{scored}");
-    // What is none of them is named with what it has.
+    // Conversations under other keys, and with others.
+    let shared = json!([{ "from": "human", "value": "q" }, { "from": "gpt", "value": "a" }]);
+    for (dataset, record_of) in [
+        ("listed", json!({ "conversations": turns })),
+        ("wild", json!({ "conversation": turns })),
+        ("shared", json!({ "messages": shared })),
+    ] {
+        let file = format!("{dataset}.jsonl");
+        write(&place, &file, &format!("{record_of}\n"));
+        said(&add(&place, dataset, &file, &[]), 0, &["read as sharegpt data", "1 sample added"]);
+        assert_eq!(record(&place, dataset, 0), json!({ "messages": turns }));
+    }
+    // What is none of them is named with what it has; leaving out all there is helps nobody.
     write(&place, "qa.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n");
-    let says = ["`question`, `answer`", "--field", "--skip-bad 1 leaves it out"];
-    said(&add(&place, "qa", "qa.jsonl", &[]), 1, &says);
+    let finished = add(&place, "qa", "qa.jsonl", &[]);
+    said(&finished, 1, &["1 record cannot be read", "`question`, `answer`", "--field"]);
+    assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
+    write(&place, "talk.jsonl", &format!("{}\n", json!({ "dialog": turns })));
+    said(&add(&place, "talk", "talk.jsonl", &[]), 1, &["--field messages=dialog"]);
     said(
         &add(&place, "qa", "qa.jsonl", &["--layout", "qa"]),
         2,

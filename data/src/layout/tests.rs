@@ -23,6 +23,14 @@ fn layouts_are_found_by_their_keys() {
         (r#"{"instruction":"Add","input":"1 2","output":"3"}"#, Layout::Alpaca),
         (r#"{"instruction":"Add","context":"","response":"3","category":"qa"}"#, Layout::Alpaca),
         (r#"{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]}"#, Layout::ShareGpt),
+        (r#"{"conversations":[{"role":"user","content":"q"}]}"#, Layout::ShareGpt),
+        (r#"{"conversation":[{"content":"q","role":"user"}],"model":"m"}"#, Layout::ShareGpt),
+        (r#"{"conversation":[{"from":"human","value":"q"}]}"#, Layout::ShareGpt),
+        (r#"{"messages":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]}"#, Layout::ShareGpt),
+        (
+            r#"{"conversation":[{"role":"user","content":"q"}],"instruction":"q","output":"a"}"#,
+            Layout::Alpaca,
+        ),
         (r#"{"prompt":"q","chosen":"a","rejected":"b"}"#, Layout::Preference),
         (r#"{"inputs":"q","targets":"a","task":"cola"}"#, Layout::Flan),
         (r#"{"prompt":[{"role":"user","content":"q"}],"completion":[]}"#, Layout::Trl),
@@ -88,6 +96,13 @@ fn conversations_have_systems_and_tools() {
     let weighed = r#"{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a","weight":0}]}"#;
     let Content::Messages(messages) = read(weighed, None).unwrap().1.content else { panic!("no messages") };
     assert!(!messages[1].scored);
+    // Messages under another key stay what they are.
+    let called = r#"{"conversation":[{"role":"user","content":"q","lang":"en"},{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]}],"model":"m"}"#;
+    let (text, record) = read(called, None).unwrap();
+    assert_eq!(text, called.replacen("conversation", "messages", 1));
+    assert_eq!(turns(&record.content), [(Role::User, "q"), (Role::Tool, r#"[{"id":"1"}]"#)]);
+    let other = read(r#"{"conversations":[{"speaker":"user","text":"q"}]}"#, None).unwrap_err();
+    assert!(other.contains("field=messages=conversations,role=KEY,content=KEY"), "{other}");
     let unknown = read(r#"{"conversations":[{"from":"alien","value":"q"}]}"#, None).unwrap_err();
     assert!(unknown.contains("turn 0 is by \"alien\""), "{unknown}");
     let none = read(r#"{"conversations":[3]}"#, None).unwrap_err();

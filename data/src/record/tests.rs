@@ -100,6 +100,11 @@ fn refusals_say_what_and_where() {
         ),
         (r#"{"train": [{"text": "a"}], "test": [{"text": "b"}]}"#, "it has `train`, `test`;"),
         (r#"{"turns": [{"speaker": "a", "said": "b"}]}"#, "it has `turns`;"),
+        (
+            r#"{"id": 1, "talk": [{"speaker": "user", "text": "q"}]}"#,
+            "it has `id`, `talk`; if it has a conversation, say so: field=messages=talk,role=speaker,content=text",
+        ),
+        (r#"{"dialog": [{"role": "user", "content": "q"}]}"#, "say so: field=messages=dialog"),
         (r#"{"id": 1, "answers": [{"n": "a"}]}"#, "it has `id`, `answers`;"),
         ("{\"data\": [", "an object over several lines"),
         ("{\"data\": [\"a", "malformed JSON at column 12: EOF"),
@@ -151,8 +156,14 @@ fn refusals_say_what_and_where() {
             "`messages[1].content[1]` is a part of type \"image_url\": only parts of text are read",
         ),
         (r#"{"role": 1, "content": "x"}"#, "`messages[1].role` must be a string, found a number"),
-        (r#"{"role": "user"}"#, "message 1 has no `content`"),
-        (r#"{"content": "x"}"#, "message 1 has no `role`"),
+        (
+            r#"{"role": "user"}"#,
+            "message 1 has no `content`; if it has another name, give it with field=content=KEY",
+        ),
+        (
+            r#"{"content": "x"}"#,
+            "message 1 has no `role`; if it has another name, give it with field=role=KEY",
+        ),
     ];
     for (message, want) in cases {
         let got = refusal(&with_message(message));

@@ -51,7 +51,8 @@ impl Bad {
             return Ok(());
         }
         match (self.count, self.first.pop()) {
-            (1, Some((only, _))) => Err(only),
+            // Where it is the only record, leaving it out helps nobody.
+            (1, Some((only, _))) if self.good > 0 || !only.is_of_text() => Err(only),
             (_, last) => {
                 self.first.extend(last);
                 let (list, count) = (self.list(), self.count);
@@ -154,7 +155,7 @@ mod tests {
     fn records_that_lack_the_same_are_told_once() {
         let lacking = |line: u64, key: &str| IngestError::Record {
             place: Place::from(line),
-            source: RecordError::Nothing { keys: vec![key.to_owned()] },
+            source: RecordError::Nothing { keys: vec![key.to_owned()], talk: None },
         };
         let mut bad = Bad::default();
         for line in 2..30 {

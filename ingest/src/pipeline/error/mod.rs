@@ -5,7 +5,7 @@ mod words;
 
 use std::path::PathBuf;
 
-use gstore_core::{Remedy, UnknownKind};
+use gstore_core::{Remedy, UnknownKind, many};
 use gstore_store::{
     AppendError, CommitError, ConcurrentChange, JobError, LookupError, OpenError, ReadError, ShardError,
     WriteError,
@@ -336,7 +336,7 @@ pub enum IngestError {
         id: String,
     },
     /// Several records that are no samples, or that the store does not take.
-    #[error("{}{count} records cannot be {}:{list}{}", if *enough { "at least " } else { "" },
+    #[error("{}{} cannot be {}:{list}{}", if *enough { "at least " } else { "" }, many(*count, "record"),
         if *of_text { "read" } else { "added" }, skip_bad(*of_text && !enough && !all, *count))]
     BadRecords {
         /// How many.
