@@ -375,11 +375,18 @@ fn d23_tags_that_follow_each_other_name_one_state() {
     write(&place, "a.jsonl", "{\"text\":\"x\"}\n");
     said(&add(&place, "pool", "a.jsonl", &[]), 0, &[]);
     for tag in ["a", "b", "c"] {
-        assert_eq!(place.ok(&["tag", tag]), format!("{tag}: snapshot 1\n"));
+        assert_eq!(place.ok(&["tag", tag]), format!("{tag}: tagged snapshot 1\n"));
     }
     said(&place.run(&["tag", "5"]), 2, &["a tag must not be"]);
     said(&add(&place, "more", "a.jsonl", &[]), 0, &[]);
-    assert_eq!(place.ok(&["tag", "d"]), "d: snapshot 5\n");
+    assert_eq!(place.ok(&["tag", "d"]), "d: tagged snapshot 5\n");
+    // As with views and tokens, `list` lists; it sets no tag.
+    let listed = place.ok(&["tag", "--format", "csv"]);
+    assert_eq!(place.ok(&["tag", "list", "--format", "csv"]), listed);
+    assert_eq!(listed.lines().count(), 5);
+    said(&place.run(&["tag", "list", "--snapshot", "1"]), 2, &["\"list\" cannot be a tag"]);
+    said(&place.run(&["tag", "drop"]), 2, &["\"drop\" cannot be a tag", "--delete"]);
+    said(&place.run(&["tag", "d", "-d"]), 2, &["--delete"]);
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub enum FactorsWhat {
     /// Show the eigenvalues of factors: spread, effective dimension, shares; as a table and as pictures
     Inspect(FactorsInspectArgs),
     /// List the factors of the store
+    #[command(alias = "ls")]
     List(FactorsListArgs),
     /// Write factors into a folder that Kronfluence reads
     Export(FactorsExportArgs),

@@ -96,11 +96,11 @@ pub enum DropWhat {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore tag --store s before-cleanup\n  gstore tag --store s paper --snapshot 12\n  gstore query --store s --snapshot paper \"SELECT count(*) FROM pool\"\n\n\
-    Without a name, the tags are listed. A tagged snapshot is kept by `gstore gc`, whatever its age.",
+    Without a name, or as `gstore tag list`, the tags are listed. A tagged snapshot is kept by `gstore gc`, whatever its age.",
     mut_arg("force", |force| force.conflicts_with("delete").help("Move a tag that exists; without a name, replace the file if it exists"))
 )]
 pub struct TagArgs {
-    /// The tag: lower-case letters, digits, `.`, `_` and `-`
+    /// The tag: lower-case letters, digits, `.`, `_` and `-`; `list` lists the tags
     #[arg(value_name = "NAME")]
     pub name: Option<TagName>,
     /// The snapshot to tag [default: the current state, as the last change other than a tag made it]
@@ -112,6 +112,22 @@ pub struct TagArgs {
     /// Where and how to write the list
     #[command(flatten)]
     pub output: super::ListOutputArgs,
+}
+
+impl TagArgs {
+    /// Words that do something to what other commands name; as tags they would be set by mistake.
+    const VERBS: [&str; 7] = ["list", "ls", "create", "drop", "delete", "remove", "rm"];
+
+    /// Whether the tags are listed.
+    pub fn lists(&self) -> bool {
+        let is_list = |name: &str| matches!(name, "list" | "ls");
+        !self.delete && self.snapshot.is_none() && self.name.as_deref().is_none_or(is_list)
+    }
+
+    /// Whether a name is none for a new tag.
+    pub fn is_verb(name: &str) -> bool {
+        Self::VERBS.contains(&name)
+    }
 }
 
 /// `gstore revert`

@@ -36,7 +36,10 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
                 _ => &[],
             };
             let near = nearest(name, similar.iter().map(String::as_str));
-            let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let hint = match meant(command.get_name(), name) {
+                Some(meant) => format!("; {meant}"),
+                None => near.map_or(String::new(), |near| format!("; did you mean `{near}`?")),
+            };
             if command.get_name() == root.get_name() {
                 return Some(format!("error: there is no command `{name}`{hint}\n\n{}", overview(root)));
             }
@@ -50,6 +53,23 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
         }
         _ => None,
     }
+}
+
+/// What does the job of a word that is no command of `command`, but of others.
+fn meant(command: &str, word: &str) -> Option<&'static str> {
+    Some(match (command, word) {
+        ("gstore", "list") => "`gstore ls` lists datasets, runs and features",
+        ("gstore", "rm" | "remove") => "`gstore delete` deletes samples, `gstore drop` the rest",
+        ("drop", "tag") => "`gstore tag NAME --delete` removes one",
+        ("drop", "view") => "`gstore view drop NAME` drops one",
+        ("drop", "token") => "`gstore token revoke NAME` ends one",
+        ("drop", "snapshot") => "`gstore gc` removes old ones",
+        ("drop", "prefilter" | "factors")
+        | ("prefilter" | "factors", "delete" | "drop" | "remove" | "rm") => {
+            "`gstore drop artifact NAME` drops one"
+        }
+        _ => return None,
+    })
 }
 
 /// What is said of a file or a dataset without its option, for a command of `root` that takes it with one, and of
@@ -96,10 +116,17 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         "--list" | "-l" if command.find_subcommand("list").is_some() => {
             Some(format!("error: `gstore {} list` lists what there is", command.get_name()))
         }
-        "--list" | "-l" if matches!(first, Some("tag" | "index")) => {
-            let name = first.unwrap_or_default();
-            Some(format!("error: `gstore {name}` alone lists what there is"))
+        "--list" | "-l" if first == Some("tag") => {
+            Some("error: `gstore tag list` lists what there is".to_owned())
         }
+        "--list" | "-l" | "list" | "ls" if first == Some("index") => {
+            Some("error: `gstore index` alone lists what there is".to_owned())
+        }
+        "-d" if first == Some("tag") => Some("error: a tag is removed with --delete".to_owned()),
+        // The word before it was taken for the tag.
+        word if first == Some("tag") && !word.starts_with('-') => Some(format!(
+            "error: one tag at a time: `gstore tag {word}` sets it, with --delete it is removed"
+        )),
         word if first == Some("ls") && is_name(word) => {
             Some(format!("error: `gstore ls` lists all there is; `gstore info {word}` describes one of it"))
         }
@@ -177,7 +204,10 @@ mod tests {
             (&["ingest", "pool", "--features", "loss", "--model", "m"], "--dataset pool"),
             (&["ls", "pool"], "`gstore info pool`"),
             (&["drop", "dataset", "pool", "--dry-run"], "`gstore revert`"),
-            (&["tag", "--list"], "`gstore tag` alone lists"),
+            (&["tag", "--list"], "`gstore tag list` lists"),
+            (&["tag", "v1", "-d"], "removed with --delete"),
+            (&["tag", "drop", "v1"], "`gstore tag v1` sets it, with --delete"),
+            (&["index", "list"], "`gstore index` alone lists"),
             (&["index", "-l"], "`gstore index` alone lists"),
             (&["view", "--list"], "`gstore view list` lists"),
             (&["revert", "99"], "give it with --to 99"),
@@ -195,6 +225,18 @@ mod tests {
             .into();
         let error = command().try_get_matches_from(&argv).expect_err("refused");
         assert_eq!(misplaced(&command(), &argv, &error), None);
+        for (words, says) in [
+            (&["list"][..], "`gstore ls` lists"),
+            (&["drop", "view", "v"], "`gstore drop` has no command `view`; `gstore view drop NAME`"),
+            (&["drop", "tag", "v"], "`gstore tag NAME --delete`"),
+            (&["prefilter", "rm", "p"], "`gstore drop artifact NAME`"),
+        ] {
+            let text = said(words).unwrap_or_default();
+            assert!(text.contains(says), "{words:?}: {text}");
+        }
+        for words in [&["view", "ls"][..], &["view", "rm", "v"], &["prefilter", "ls"]] {
+            assert!(command().try_get_matches_from(["gstore"].iter().chain(words)).is_ok(), "{words:?}");
+        }
         let inner = said(&["evaluate", "task"]).expect("the commands");
         assert!(
             inner.starts_with(

@@ -32,6 +32,7 @@ pub enum PrefilterWhat {
     /// Judge a prefilter on rows with gradients that it has not learned from
     Evaluate(PrefilterEvaluateArgs),
     /// List the prefilters of the store
+    #[command(alias = "ls")]
     List(PrefilterListArgs),
 }
 

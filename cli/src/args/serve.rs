@@ -176,12 +176,14 @@ pub enum TokenWhat {
         json: bool,
     },
     /// List the tokens, without what is secret of them
+    #[command(alias = "ls")]
     List {
         /// Where and how to write the list
         #[command(flatten)]
         output: ListOutputArgs,
     },
     /// End a token
+    #[command(aliases = ["delete", "drop", "remove", "rm"])]
     Revoke {
         /// Its name, as `gstore token list` shows it
         name: Option<String>,

@@ -37,12 +37,14 @@ pub enum ViewWhat {
         json: bool,
     },
     /// List the views with their statements
+    #[command(alias = "ls")]
     List {
         /// Where and how to write the list
         #[command(flatten)]
         output: ListOutputArgs,
     },
     /// Remove a view
+    #[command(aliases = ["delete", "remove", "rm"])]
     Drop {
         /// Name of the view
         #[arg(value_name = "NAME")]

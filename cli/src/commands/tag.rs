@@ -2,18 +2,19 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use gstore_store::TagOptions;
 
 use crate::args::TagArgs;
 use crate::context::{Context, command_line};
+use crate::failure::UsageError;
 use crate::statements::Engine;
 use crate::streams::out;
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
     let store = context.open()?;
-    let Some(name) = &args.name else {
+    let Some(name) = args.name.as_ref().filter(|_| !args.lists()) else {
         let cancel = context.cancel_on_interrupt("stopping")?;
         Engine::new(context, store.snapshot()?)?.run(
             context,
@@ -28,13 +29,18 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
         let tag = store.snapshot()?.tag(name)?;
         store.untag(&tag, &command)?;
         out!("{name}: removed");
+    } else if TagArgs::is_verb(name) {
+        bail!(UsageError(format!(
+            "\"{name}\" cannot be a tag: `gstore tag list` lists the tags, `gstore tag NAME` sets one, and \
+             `gstore tag NAME --delete` removes one"
+        )));
     } else {
         let target = match &args.snapshot {
             Some(at) => store.snapshot_named(at)?,
             None => store.last_change()?,
         };
         store.tag(name, &target, TagOptions { command, move_there: args.output.to.force })?;
-        out!("{name}: snapshot {}", target.number());
+        out!("{name}: tagged snapshot {}", target.number());
     }
     Ok(ExitCode::SUCCESS)
 }
