@@ -13,6 +13,7 @@ use gstore_sql::{SqlOptions, SqlRunner};
 use gstore_store::Store;
 
 use crate::args;
+use crate::pipeline::PipelineFile;
 use crate::terminal::texts;
 
 /// The variable by which a shell says that it asks for completions.
@@ -32,24 +33,47 @@ fn with_values(command: Command) -> Command {
 fn completed(command: &str, arg: Arg) -> Arg {
     const DATASETS: &str = "SELECT dataset FROM gstore.datasets ORDER BY 1";
     const LABELS: &str = "SELECT DISTINCT label FROM gstore.features ORDER BY 1";
+    const TAGS: &str = "SELECT tag FROM gstore.tags ORDER BY 1";
+    const RUNS: &str = "SELECT DISTINCT run FROM gstore.checkpoints ORDER BY 1";
+    const CHECKPOINTS: &str = "SELECT DISTINCT name FROM gstore.checkpoints ORDER BY 1";
+    const ENSEMBLES: &str = "SELECT DISTINCT ensemble FROM gstore.members ORDER BY 1";
     let id = arg.get_id().to_string();
     let sql = match (command, id.as_str()) {
         ("ingest", "features") | (_, "kind" | "pool_kind" | "target_kind") => {
             let kinds = gstore_core::Kind::names();
             return arg.add(ArgValueCompleter::new(move |typed: &OsStr| begun(kinds.split(", "), typed)));
         }
-        ("ingest" | "train" | "generate" | "evaluate" | "serve", "checkpoints" | "run") => return arg,
-        (_, "pool" | "target" | "dataset" | "solver_data") => DATASETS,
-        (_, "features" | "feature") => LABELS,
+        ("run", "only" | "from" | "force") => {
+            return arg.add(ArgValueCompleter::new(|typed: &OsStr| {
+                let stages = stages().unwrap_or_default();
+                begun(stages.iter().map(String::as_str), typed)
+            }));
+        }
+        // Folders, and the name that a new run gets.
+        ("ingest" | "train" | "generate" | "evaluate" | "serve", "checkpoints") | ("train", "run") => {
+            return arg;
+        }
+        (_, "pool" | "target" | "other" | "dataset" | "datasets" | "reference_dataset" | "solver_data")
+        | ("dataset", "name") => DATASETS,
+        (_, "features" | "feature") | ("feature", "name") => LABELS,
+        ("run", "name") => RUNS,
+        ("ensemble", "name") => ENSEMBLES,
+        ("artifact", "name") => "SELECT name FROM gstore.artifacts ORDER BY 1",
+        ("drop", "name") => "SELECT name FROM gstore.views ORDER BY 1",
+        ("select", "quota_by") | ("sources", "column") => {
+            "SELECT DISTINCT name FROM gstore.columns WHERE key IS NOT NULL ORDER BY 1"
+        }
+        // Those that make an ensemble give it its name.
+        ("losses" | "diagnose" | "query" | "select" | "import" | "attribution", "ensemble") => ENSEMBLES,
         ("score" | "ingest", "factors") | ("fit", "extend") | ("export" | "inspect", "name" | "against") => {
             "SELECT name FROM gstore.artifacts WHERE kind = 'ekfac' ORDER BY 1"
         }
-        (_, "snapshot") => "SELECT tag FROM gstore.tags ORDER BY 1",
+        (_, "snapshot") | ("revert", "to") | ("tag", "name") => TAGS,
         (_, "precondition") | ("gram", "mix") => {
             "SELECT name FROM gstore.artifacts WHERE kind = 'gram' ORDER BY 1"
         }
-        (_, "checkpoints") => "SELECT DISTINCT name FROM gstore.checkpoints ORDER BY 1",
-        (_, "run") => "SELECT DISTINCT run FROM gstore.checkpoints ORDER BY 1",
+        (_, "checkpoints" | "checkpoint") => CHECKPOINTS,
+        (_, "run") => RUNS,
         ("info", "name") => {
             "SELECT dataset FROM gstore.datasets UNION SELECT label FROM gstore.features UNION SELECT run FROM gstore.checkpoints ORDER BY 1"
         }
@@ -87,10 +111,26 @@ fn of_store(sql: &str) -> Option<Vec<String>> {
     Some(texts::<1>(&runner, sql).ok()?.into_iter().map(|[name]| name).collect())
 }
 
+/// The stages of the pipeline that the words so far name.
+fn stages() -> Option<Vec<String>> {
+    let read =
+        |word: &OsString| fs_err::read_to_string(word).ok().filter(|_| word.to_str().is_some_and(is_toml));
+    let file = PipelineFile::parse(&typed().iter().find_map(read)?).ok()?;
+    Some(file.stages.into_iter().map(|stage| stage.name).collect())
+}
+
+fn is_toml(word: &str) -> bool {
+    word.to_ascii_lowercase().ends_with(".toml")
+}
+
+/// The words so far.
+fn typed() -> Vec<OsString> {
+    std::env::args_os().skip_while(|word| word != "--").skip(1).collect()
+}
+
 /// The store of the words so far, else of the environment, else of the config file.
 fn store_path() -> Option<PathBuf> {
-    let words: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
-    named_store(&words).or_else(|| named_store(&args_of_config()?))
+    named_store(&typed()).or_else(|| named_store(&args_of_config()?))
 }
 
 /// The store of the words of a command line, which need not parse, else of the environment.

@@ -8,6 +8,7 @@ use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
 use rustix::process::Signal;
 
+use crate::findings_data::scored;
 use crate::terminal::Terminal;
 
 /// A pool of 2,040 rows and a target of 3, with vectors.
@@ -224,6 +225,10 @@ fn tab_completes_tables_options_and_values() {
     place.ok(&["add", "--data", "odd.jsonl"]);
     fs_err::write(place.path("my script=1.sql"), "SELECT 70 + 7 AS n;\n").expect("written");
     let Some(mut shell) = Shell::new(&place) else { return };
+    has(
+        &shell.line("sel\t 70 + 8 AS n from odd whe\t id = 'a' ord\t by id;"),
+        &["78", "from odd where id = 'a' order by"],
+    );
     has(&shell.line("SELECT topic\t FROM odd;"), &["\"Topic Name\" FROM odd", "green"]);
     has(&shell.line(".read my\t"), &["77"]);
     has(&shell.line("SELECT count(*) AS n FROM po\t;"), &["2040", "(1 row)"]);
@@ -435,6 +440,39 @@ fn the_shell_of_the_user_completes_names_of_the_store() {
     assert!(offered(&["sel"]).contains("select"));
     let other = offered(&["select", "--store", "nothing", "--pool", ""]);
     assert!(!other.contains("target"), "{other}");
+}
+
+/// Whatever names something of the store, and stages of a pipeline.
+#[test]
+fn the_shell_of_the_user_completes_what_has_a_name() {
+    let place = scored();
+    let offered = |words: &[&str]| {
+        let mut command = Command::new(binary::path());
+        command.arg("--").arg("gstore").args(words).current_dir(place.path("")).env_remove("GSTORE_CONFIG");
+        command.env("COMPLETE", "fish").env("GSTORE_STORE", place.path("store"));
+        binary::ok(&mut command)
+    };
+    place.ok(&["tag", "good"]);
+    place.ok(&["view", "create", "best", "SELECT id FROM pool"]);
+    let stages = "[[stage]]\nname = \"first\"\ncommand = \"ls\"\n";
+    fs_err::write(place.path("less.toml"), stages).expect("written");
+    for (words, name) in [
+        (&["drop", "dataset", "tar"][..], "target"),
+        (&["drop", "feature", "grad-s"], "grad-sgd"),
+        (&["drop", "run", ""], "warmup"),
+        (&["ingest", "--run", ""], "warmup"),
+        (&["generate", "--run", ""], "warmup"),
+        (&["view", "drop", ""], "best"),
+        (&["revert", "--to", ""], "good"),
+        (&["tag", ""], "good"),
+        (&["query", "--snapshot", ""], "good"),
+        (&["run", "less.toml", "--only", ""], "first"),
+        (&["select", "--quota-by", ""], "source"),
+        (&["plot", "overlap", "--with", "tar"], "target"),
+    ] {
+        let found = offered(words);
+        assert!(found.lines().any(|line| line.starts_with(name)), "{words:?}: {found:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,15 @@ use super::words::{KEYWORDS, Words};
 /// Keywords behind which a relation stands.
 const BEFORE_RELATIONS: [&str; 4] = ["FROM", "JOIN", "DESCRIBE", "SUMMARIZE"];
 
+/// Keywords that statements begin with.
+const BEGIN: [&str; 7] = ["DESCRIBE", "EXPLAIN", "SELECT", "SHOW", "SUMMARIZE", "VALUES", "WITH"];
+
+/// Keywords that end what they are of, as the name of a column does.
+const ENDS: [&str; 8] = ["ALL", "ASC", "DESC", "END", "FALSE", "NULL", "TABLES", "TRUE"];
+
+/// Keywords of CASE.
+const OF_CASE: [&str; 4] = ["ELSE", "END", "THEN", "WHEN"];
+
 /// Where a word begins that is being typed, and what it may become.
 pub fn complete(words: &Words, line: &str, at: usize) -> (usize, Vec<String>) {
     let before = &line[..at];
@@ -79,11 +88,34 @@ fn names(words: &Words, line: &str, head: &[Piece], typed: &str) -> Vec<String> 
     }
     let lower = typed.chars().next().is_some_and(char::is_lowercase);
     let keyword = |word: &&str| if lower { word.to_lowercase() } else { (*word).to_owned() };
+    if head.is_empty() {
+        return BEGIN.iter().map(keyword).collect();
+    }
+    // Behind a value or a table stands no other one.
+    if !typed.is_empty() && is_whole(line, head) {
+        let in_case = texts.iter().any(|text| text.eq_ignore_ascii_case("CASE"));
+        return KEYWORDS.iter().filter(|word| in_case || !OF_CASE.contains(word)).map(keyword).collect();
+    }
     let mut found = columns(words, line, head);
     found.extend(words.functions.iter().map(|function| format!("{function}(")));
     found.extend(KEYWORDS.iter().map(keyword));
     found.extend(words.tables.iter().map(|table| shown_table(&table.name)));
     found
+}
+
+/// Whether a text ends with a value or a table, which only a keyword can follow, or a name of one's own.
+fn is_whole(line: &str, head: &[Piece]) -> bool {
+    let Some((last, before)) = head.split_last() else { return false };
+    let is_keyword = |piece: &Piece, of: &[&str]| of.contains(&piece.of(line).to_uppercase().as_str());
+    match (last.kind, last.of(line)) {
+        (Kind::Name | Kind::Text | Kind::Number, _) | (Kind::Sign, ")" | "]") => true,
+        (Kind::Word, _) => !is_keyword(last, KEYWORDS) || is_keyword(last, &ENDS),
+        // All columns, and not a product.
+        (Kind::Sign, "*") => before.last().is_some_and(|piece| {
+            is_keyword(piece, &["SELECT", "DISTINCT"]) || [".", ","].contains(&piece.of(line))
+        }),
+        _ => false,
+    }
 }
 
 /// The columns of the statement's relations.
@@ -193,6 +225,13 @@ mod tests {
             &["score"],
         );
         check("sele|", "sele", &["select"]);
+        check("s|", "s", &["select", "show", "summarize"]);
+        check("SELECT * fr|", "fr", &["from"]);
+        check("SELECT id FROM pool wh|", "wh", &["where"]);
+        check("SELECT CASE row wh|", "wh", &["when", "where"]);
+        check("SELECT id FROM pool WHERE row = 1 ord|", "ord", &["order"]);
+        check("SELECT count(*) FROM pool LIMIT 3 u|", "u", &["union", "using"]);
+        check("SELECT 2 * sou| FROM pool", "sou", &["source"]);
         check("SELE|", "SELE", &["SELECT"]);
         check("SELECT av|", "av", &["avg("]);
         check("SELECT 1; DESCRIBE gs|", "gs", &["gsm8k", "gstore.features", "gstore.columns"]);
