@@ -59,7 +59,7 @@ pub enum ReadError {
         limit: usize,
     },
     /// Not text.
-    #[error("{}: line {line} is not valid UTF-8 (byte {byte} of the line){hint}", path.display(), hint = utf16_hint(*utf16))]
+    #[error("{}: line {line} is not valid UTF-8 (byte {byte} of the line); {}", path.display(), encoding_hint(*utf16))]
     NotUtf8 {
         /// The file.
         path: PathBuf,
@@ -79,8 +79,15 @@ impl ReadError {
     }
 }
 
-fn utf16_hint(utf16: bool) -> &'static str {
-    if utf16 { "; the file looks like UTF-16: convert it to UTF-8 first" } else { "" }
+/// What to do about a file that is not UTF-8.
+pub(crate) const CONVERT: &str =
+    "if the file is in Latin-1, `iconv -f latin1 -t utf8 FILE > NEW` makes it UTF-8";
+
+fn encoding_hint(utf16: bool) -> &'static str {
+    match utf16 {
+        true => "the file looks like UTF-16: `iconv -f utf16 -t utf8 FILE > NEW` makes it UTF-8",
+        false => CONVERT,
+    }
 }
 
 /// Reads a file line by line.
@@ -234,7 +241,9 @@ mod tests {
         let mut reader = JsonlReader::from_reader("f.jsonl", &b"{}\n{\"a\":\"\xFF\"}\n{}\n"[..]);
         assert!(reader.next_line().unwrap().is_ok());
         let message = reader.next_line().unwrap().unwrap_err().to_string();
-        assert_eq!(message, "f.jsonl: line 2 is not valid UTF-8 (byte 7 of the line)");
+        let said =
+            "f.jsonl: line 2 is not valid UTF-8 (byte 7 of the line); if the file is in Latin-1, `iconv";
+        assert!(message.starts_with(said), "{message}");
         assert_eq!(reader.next_line().unwrap().unwrap().number, 3);
         assert!(reader.next_line().is_none());
         let mut reader = JsonlReader::from_reader("f.jsonl", &b"\xFF\xFE{\0}\0\n\0"[..]);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
-use gstore_core::{DatasetName, separator, shortened};
+use gstore_core::{DatasetName, shortened};
 use gstore_data::{DataError, DataFile};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -30,8 +30,6 @@ use objects::Objects;
 
 /// Rows that are read at a time.
 const BATCH: usize = 4096;
-/// Bytes at the beginning of a file that are looked at before it is read.
-const BEGIN: u64 = 64 << 10;
 /// Most characters of what a reader says: it may quote the file.
 const SAYS: usize = 300;
 
@@ -71,8 +69,11 @@ impl OwnTable {
         let schema = match format {
             Format::Parquet => table.parquet()?.schema().as_ref().clone(),
             Format::Separated(usual) => {
-                let delimiter = table.delimiter(usual)?;
+                // Text in UTF-16 is refused.
+                table.text()?;
+                let delimiter = table.file.delimiter().unwrap_or(usual);
                 table.format = Format::Separated(delimiter);
+                table.note = table.file.note();
                 table.file.check_rows(delimiter).map_err(of_data)?;
                 table.columns(delimiter)?
             }
@@ -120,19 +121,6 @@ impl OwnTable {
         Ok(())
     }
 
-    /// The delimiter of a table of text: that of its ending, else the one that its header line has.
-    fn delimiter(&mut self, usual: u8) -> Result<u8, SqlError> {
-        let begin = self.begin()?;
-        let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let other = match header.contains(&usual) {
-            true => None,
-            false => separator(String::from_utf8_lossy(header).trim_end(), usual),
-        };
-        let Some((delimiter, called)) = other else { return Ok(usual) };
-        self.note = Some(format!("{}: its columns are separated by {called}", self.path().display()));
-        Ok(delimiter)
-    }
-
     /// The text of the file, behind the byte order mark that it may begin with.
     fn text(&self) -> Result<Text, SqlError> {
         let mut text = BufReader::new(self.file.bytes().map_err(of_data)?);
@@ -151,13 +139,6 @@ impl OwnTable {
         let file = fs_err::File::open(self.path())
             .map_err(|e| SqlError::new(SqlErrorKind::Failed, e.to_string()))?;
         ParquetRecordBatchReaderBuilder::try_new(file.into_parts().0).map_err(|e| self.failed(e))
-    }
-
-    /// The first bytes of the text.
-    fn begin(&self) -> Result<Vec<u8>, SqlError> {
-        let mut begin = Vec::new();
-        self.text()?.take(BEGIN).read_to_end(&mut begin).map_err(|e| self.failed(e))?;
-        Ok(begin)
     }
 
     /// Some columns of a table of text.

@@ -1,4 +1,4 @@
-//! Comma and tab separated text with a header line.
+//! Text with a header line, its columns separated by commas, tabs, `;` or `|`.
 //!
 //! Rules
 //! - fields may be quoted with `"` and then hold delimiters, line breaks and doubled quotes
@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
 use ::csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
-use gstore_core::{many, separator};
+use gstore_core::many;
 use serde_json::{Map, Value};
 
 use super::super::field::Field;
 use super::super::fields::FieldNames;
-use super::super::jsonl::LINE_LIMIT;
+use super::super::jsonl::{CONVERT, LINE_LIMIT};
 use super::cells::{Cells, cell_value};
 use super::quotes::{Quotes, UnclosedQuote};
 use super::unpack::{ByteCount, Input};
@@ -150,7 +150,7 @@ fn utf8<'a>(field: &'a [u8], place: &Place, column: &str) -> Result<&'a str, Dat
     std::str::from_utf8(field).map_err(|e| DataError::Value {
         place: place.clone(),
         column: column.to_owned(),
-        message: format!("not UTF-8 from byte {}; convert the file first", e.valid_up_to() + 1),
+        message: format!("not UTF-8 from byte {}; {CONVERT}", e.valid_up_to() + 1),
     })
 }
 
@@ -177,7 +177,7 @@ impl Text {
         let header = header.map_err(|error| text.error(&error, line))?;
         for (i, name) in header.iter().enumerate() {
             let name = std::str::from_utf8(name)
-                .map_err(|_| text.damaged("the header line is not UTF-8; convert the file first"))?;
+                .map_err(|_| text.damaged(format!("the header line is not UTF-8; {CONVERT}")))?;
             // Data frames write their index under no name.
             let name = if name.is_empty() { format!("column_{}", i + 1) } else { name.to_owned() };
             if text.header.contains(&name) {
@@ -185,17 +185,7 @@ impl Text {
             }
             text.header.push(name);
         }
-        let other = match text.header.as_slice() {
-            [only] => separator(only, delimiter),
-            _ => None,
-        };
-        match other {
-            Some((_, other)) => Err(text.damaged(format!(
-                "the columns of its header line are separated by {other}; .csv is read with commas and .tsv with tabs: \
-                 save it so, or rename it if only its name is wrong"
-            ))),
-            None => Ok(text),
-        }
+        Ok(text)
     }
 
     /// Reads the next record; `None` at the end of the file.

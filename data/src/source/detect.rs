@@ -1,7 +1,10 @@
-//! Detection of formats, by the first bytes of a file where they tell, else by its name.
+//! Detection of formats, by the first bytes of a file where they tell, else by its name; of what separates the
+//! columns of text, by its header line.
 
 use std::io::Read;
 use std::path::Path;
+
+use gstore_core::separator;
 
 use super::format::{Compression, Format, format_of};
 use super::unpack::Input;
@@ -14,11 +17,16 @@ impl DataFile {
     /// A file that cannot be read, or whose format is not known.
     pub fn detect(path: &Path) -> Result<Self, DataError> {
         let compression = compression_of(&first_bytes(&mut fs_err::File::open(path)?)?);
-        let mut start = Vec::new();
+        let (mut start, mut header) = (Vec::new(), Vec::new());
         // A packed stream that is damaged at once keeps the format of its name; reading it says what is
         // wrong.
         if let Ok(mut input) = Input::unpacked(path, compression) {
             start = first_bytes(&mut input.bytes).unwrap_or_default();
+            if let Some(Format::Csv { .. }) = format_of(path) {
+                header.clone_from(&start);
+                // What cannot be read is reported where all of it is.
+                let _ = input.bytes.take(HEADER).read_to_end(&mut header);
+            }
         }
         let by_content = if start.starts_with(b"PAR1") {
             Some(Format::Parquet)
@@ -30,8 +38,23 @@ impl DataFile {
         let format = by_content
             .or_else(|| format_of(path))
             .ok_or_else(|| DataError::Unknown { path: path.to_owned() })?;
-        Ok(Self::new(path, format, compression))
+        let other = match format {
+            Format::Csv { delimiter } => other_separator(&header, delimiter),
+            _ => None,
+        };
+        let format = other.map_or(format, |(delimiter, _)| Format::Csv { delimiter });
+        Ok(Self::new(path, format, compression, other.map(|(_, called)| called)))
     }
+}
+
+/// Bytes within which a header line ends.
+const HEADER: u64 = 64 << 10;
+
+/// What separates the columns of a text's header line where the separator of its ending does not.
+fn other_separator(text: &[u8], usual: u8) -> Option<(u8, &'static str)> {
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    let header = text.split(|byte| *byte == b'\n').next().filter(|header| !header.contains(&usual))?;
+    separator(String::from_utf8_lossy(header).trim_end(), usual)
 }
 
 fn compression_of(start: &[u8]) -> Compression {

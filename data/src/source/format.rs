@@ -37,13 +37,20 @@ pub struct DataFile {
     path: PathBuf,
     format: Format,
     compression: Compression,
+    /// What separates the columns of its text, where its name says otherwise.
+    separated: Option<&'static str>,
     /// What the columns of a CSV file hold, once that was looked at.
     cells: OnceLock<Vec<Cells>>,
 }
 
 impl DataFile {
-    pub(super) fn new(path: &Path, format: Format, compression: Compression) -> Self {
-        Self { path: path.to_owned(), format, compression, cells: OnceLock::new() }
+    pub(super) fn new(
+        path: &Path,
+        format: Format,
+        compression: Compression,
+        separated: Option<&'static str>,
+    ) -> Self {
+        Self { path: path.to_owned(), format, compression, separated, cells: OnceLock::new() }
     }
 
     /// The file, as given.
@@ -64,6 +71,20 @@ impl DataFile {
     /// Whether its bytes are compressed as a whole.
     pub fn is_packed(&self) -> bool {
         self.compression != Compression::None
+    }
+
+    /// What separates the columns of text.
+    pub fn delimiter(&self) -> Option<u8> {
+        match self.format {
+            Format::Csv { delimiter } => Some(delimiter),
+            _ => None,
+        }
+    }
+
+    /// What was found in the file and its name does not say.
+    pub fn note(&self) -> Option<String> {
+        let called = self.separated?;
+        Some(format!("{}: its columns are separated by {called}", self.path.display()))
     }
 
     pub(super) fn format(&self) -> Format {

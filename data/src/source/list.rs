@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::jsonl::LINE_LIMIT;
+use super::super::jsonl::{CONVERT, LINE_LIMIT};
 use super::unpack::{ByteCount, Input};
 use super::{DataError, Place, RawRecord, RecordSource, Unit};
 
@@ -182,8 +182,9 @@ impl ListSource {
         self.number += 1;
         if let Err(error) = std::str::from_utf8(&self.item) {
             let byte = error.valid_up_to() + 1;
+            let number = self.number;
             let message =
-                format!("item {} from line {line} on is not valid UTF-8 (its byte {byte})", self.number);
+                format!("item {number} from line {line} on is not valid UTF-8 (its byte {byte}); {CONVERT}");
             return Err(self.damaged(message));
         }
         Ok(true)

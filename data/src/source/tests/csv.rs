@@ -21,6 +21,39 @@ fn columns_get_their_types() {
     assert_eq!(marked, [r#"{"text":"t","x":1}"#]);
 }
 
+/// Spreadsheets of many countries write `;`, others tabs whatever the ending.
+#[test]
+fn columns_are_separated_as_the_header_line_has_it() {
+    let dir = Dir::new();
+    let of = |name: &str, text: &str| {
+        let path = dir.put(name, text);
+        let note = find(std::slice::from_ref(&path)).unwrap()[0].note();
+        (
+            texts(&path, &["prompt=Q", "completion=A"]),
+            note.map(|note| note.replace(&dir.path().display().to_string(), "D")),
+        )
+    };
+    let want = [r#"{"Q":"a, \"b\" c","A":"d"}"#, r#"{"Q":"e\nf","A":"g; h"}"#];
+    let quoted = "Q;A\n\"a, \"\"b\"\" c\";\"d\"\n\"e\nf\";\"g; h\"\n";
+    for (name, text, called) in [
+        ("a.csv", quoted.to_owned(), Some("`;`")),
+        ("marked.csv", format!("\u{feff}\"Q\";\"A\"\r{}", &quoted[3..]), Some("`;`")),
+        ("b.tsv", quoted.to_owned(), Some("`;`")),
+        ("c.csv", "Q\tA\n\"a, \"\"b\"\" c\"\td\n\"e\nf\"\tg; h\n".to_owned(), Some("tabs")),
+        ("d.csv", "Q,A\n\"a, \"\"b\"\" c\",d\n\"e\nf\",g; h\n".to_owned(), None),
+    ] {
+        let (found, note) = of(name, &text);
+        assert_eq!(found, want, "{name}");
+        let says = called.map(|called| format!("D/{name}: its columns are separated by {called}"));
+        assert_eq!(note, says);
+    }
+    // A header that is a sentence is one column.
+    assert_eq!(
+        texts(&dir.put("e.csv", "Text (a; b)\nx\n"), &["text=Text (a; b)"]),
+        [r#"{"Text (a; b)":"x"}"#]
+    );
+}
+
 /// What a cell of a layout's text says, empty or a number, is what the same text in JSON says.
 #[test]
 fn columns_of_a_layout_are_text() {
@@ -53,12 +86,14 @@ fn conversations_are_json() {
 #[test]
 fn refusals_name_the_line() {
     let dir = Dir::new();
-    let cases: [(&[u8], &str); 5] = [
-        (b"text;n\na, b;1\n", "separated by `;`; .csv is read with commas"),
+    let cases: [(&[u8], &str); 4] = [
         (b"text,n\na,1\nb\n", "line 3: 1 field, and the header has 2"),
         (b"text,n\na,1,2\n", "line 2: 3 fields, and the header has 2"),
         (b"text,text\na,b\n", "two columns are called \"text\""),
-        (b"text,n\nok,1\n\xff,1\n", "line 3, column \"text\": not UTF-8 from byte 1"),
+        (
+            b"text,n\nok,1\n\xff,1\n",
+            "line 3, column \"text\": not UTF-8 from byte 1; if the file is in Latin-1",
+        ),
     ];
     for (bytes, want) in cases {
         let message = refusal(&dir.put("a.csv", bytes));

@@ -50,6 +50,7 @@ pub(super) fn find_columns(
     }
     let (mut named, mut order) = (Vec::new(), Vec::new());
     for file in &input.files {
+        found.notes.extend(file.note());
         let before = builder.keys().count();
         let read =
             input.each_of(file, progress, cancel, &mut |error| bad.note(error), |place, json, record| {
