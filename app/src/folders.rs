@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gstore_core::Progress;
+use gstore_core::{Progress, many};
 use gstore_ingest::pipeline::CheckpointArg;
 use gstore_model::hub::{HubError, HubOrigin, HubRef, resolve_adapter, resolve_model, resolve_tokenizer};
+use gstore_model::weights::checkpoints_in;
 
 /// Why the folders of checkpoints could not be found.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,17 @@ pub enum FolderError {
         pattern: String,
         /// Folders that it matches.
         folders: usize,
+    },
+    /// The folder of a training, with several checkpoints in it.
+    #[error("{folder} is no model, but has {} of a training: '{folder}/checkpoint-*' names all, {} the last",
+        many(*checkpoints as u64, "checkpoint"), last.display(), folder = folder.display())]
+    Training {
+        /// The folder.
+        folder: PathBuf,
+        /// How many there are.
+        checkpoints: usize,
+        /// The last of them.
+        last: PathBuf,
     },
     /// A folder could not be listed.
     #[error(transparent)]
@@ -95,6 +107,13 @@ impl<'a> Folders<'a> {
             };
             let mut folders = expand(pattern)?;
             folders.sort_by_cached_key(|path| (natural_key(path), path.clone()));
+            for folder in &folders {
+                let inside = checkpoints_in(folder);
+                if let Some(last) = inside.last() {
+                    let (folder, checkpoints) = (folder.clone(), inside.len());
+                    return Err(FolderError::Training { folder, checkpoints, last: last.clone() });
+                }
+            }
             match (name, folders.as_slice()) {
                 (_, []) => found.push(self.repository(name, pattern)?),
                 (Some(name), [folder]) => {
@@ -216,5 +235,12 @@ mod tests {
         assert_eq!(named[0].name, "last");
         assert!(checkpoints(&[format!("{}/nothing-*", dir.path().display())]).is_err());
         assert!(checkpoints(&[format!("x={}/checkpoint-*", dir.path().display())]).is_err());
+        // The folder of the training: all of them are mostly meant.
+        let folder = dir.path().display().to_string();
+        let error = checkpoints(std::slice::from_ref(&folder)).expect_err("refused").to_string();
+        let says = format!(
+            "has 4 checkpoints of a training: '{folder}/checkpoint-*' names all, {folder}/checkpoint-1000 the last"
+        );
+        assert!(error.ends_with(&says), "{error}");
     }
 }

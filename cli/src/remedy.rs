@@ -17,9 +17,20 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             );
             format!("ingest{tokens}{features}{kind}")
         }
-        Remedy::IngestAs { dataset, kind, run, template } => {
-            let run = if run.is_empty() { String::new() } else { format!(" --run {run}") };
-            format!("ingest{run} --dataset {dataset} --features {kind} --template {template}")
+        Remedy::IngestAs { dataset, kind, per_token, run, template, max_length } => {
+            let option = |name: &str, value: &str| match value {
+                "" => String::new(),
+                value => format!(" --{name} {value}"),
+            };
+            let tokens = if per_token { " --per-token" } else { "" };
+            let length = max_length.map_or_else(String::new, |length| length.to_string());
+            format!(
+                "ingest{}{} --features {kind}{tokens}{}{}",
+                option("run", run),
+                option("dataset", dataset),
+                option("template", template),
+                option("max-length", &length)
+            )
         }
         Remedy::Verify => "verify".into(),
         Remedy::Repair => "verify --repair".into(),
@@ -81,7 +92,14 @@ mod tests {
     #[test]
     fn remedies_are_commands_and_flags_that_there_are() {
         let kind = |kind, per_token| Remedy::IngestKind { kind, per_token };
-        let talk = |run| Remedy::IngestAs { dataset: "val", kind: "grad-sgd", run, template: "chat" };
+        let of_val = |run, per_token, template, max_length| Remedy::IngestAs {
+            dataset: "val",
+            kind: "grad-sgd",
+            per_token,
+            run,
+            template,
+            max_length,
+        };
         let index = |kind, rebuild| Remedy::Index { kind, feature: "pool/grad-sgd", rebuild };
         for (remedy, expected) in [
             (Remedy::Option("if_changed", "keep"), "--if-changed keep"),
@@ -91,8 +109,18 @@ mod tests {
             (kind("", true), "`gstore ingest --per-token`"),
             (kind("loss", true), "`gstore ingest --per-token --features loss`"),
             (kind("loss", false), "`gstore ingest --features loss`"),
-            (talk(""), "`gstore ingest --dataset val --features grad-sgd --template chat`"),
-            (talk("r"), "`gstore ingest --run r --dataset val --features grad-sgd --template chat`"),
+            (
+                of_val("", false, "chat", None),
+                "`gstore ingest --dataset val --features grad-sgd --template chat`",
+            ),
+            (
+                of_val("r", false, "chat", None),
+                "`gstore ingest --run r --dataset val --features grad-sgd --template chat`",
+            ),
+            (
+                of_val("r", true, "", Some(64)),
+                "`gstore ingest --run r --dataset val --features grad-sgd --per-token --max-length 64`",
+            ),
             (Remedy::Verify, "`gstore verify`"),
             (Remedy::Repair, "`gstore verify --repair`"),
             (index("sketch", false), "`gstore index --sketch pool/grad-sgd`"),

@@ -26,16 +26,20 @@ pub enum Remedy<'a> {
         /// For each token.
         per_token: bool,
     },
-    /// Compute features of a dataset that is stored, its samples as text by this template.
+    /// Compute features of a dataset that is stored.
     IngestAs {
         /// The dataset.
         dataset: &'a str,
         /// The kind.
         kind: &'a str,
+        /// For each token.
+        per_token: bool,
         /// The run whose checkpoints are meant; empty: that of the message.
         run: &'a str,
-        /// The template.
+        /// The template by which samples are text; empty: any.
         template: &'a str,
+        /// Tokens after which samples are cut; none: any.
+        max_length: Option<u32>,
     },
     /// List what is damaged, and what is affected.
     Verify,
@@ -157,8 +161,10 @@ impl Remedy<'_> {
             Self::IngestKind { kind: "", per_token: true } => "an ingest per token".into(),
             Self::IngestKind { kind, per_token: false } => format!("an ingest of {kind}"),
             Self::IngestKind { kind, per_token: true } => format!("an ingest of {kind} per token"),
-            Self::IngestAs { dataset, kind, template, .. } => {
-                format!("an ingest of {kind} for {dataset} with the template {template}")
+            Self::IngestAs { dataset, kind, per_token, template, .. } => {
+                let tokens = if per_token { " per token" } else { "" };
+                let form = if template.is_empty() { "" } else { " with the template " };
+                format!("an ingest of {kind}{tokens} for {dataset}{form}{template}")
             }
             Self::Verify => "a verification".into(),
             Self::Repair => "a repair".into(),

@@ -9,6 +9,7 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider,
 };
 use datafusion::error::Result as DfResult;
+use gstore_core::Remedy;
 use gstore_store::Snapshot;
 
 use super::at_once;
@@ -50,7 +51,9 @@ impl Tables {
                 || self.own.iter().take(i).any(|other| other.name() == name);
             if known {
                 let why = format!("the name `{name}` of {} is taken", own.path().display());
-                return Err(SqlError::invalid(why).hint("give the file another name"));
+                return Err(
+                    SqlError::invalid(why).hint(format!("give the table another name: {}", Remedy::OwnTable))
+                );
             }
         }
         Ok(())

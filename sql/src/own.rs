@@ -30,6 +30,8 @@ use objects::Objects;
 
 /// Rows that are read at a time.
 const BATCH: usize = 4096;
+/// Bytes at the beginning of a file that are looked at before it is read.
+const BEGIN: u64 = 64 << 10;
 /// Most characters of what a reader says: it may quote the file.
 const SAYS: usize = 300;
 
@@ -69,8 +71,7 @@ impl OwnTable {
         let schema = match format {
             Format::Parquet => table.parquet()?.schema().as_ref().clone(),
             Format::Separated(usual) => {
-                // Text in UTF-16 is refused.
-                table.text()?;
+                table.check_begin()?;
                 let delimiter = table.file.delimiter().unwrap_or(usual);
                 table.format = Format::Separated(delimiter);
                 table.note = table.file.note();
@@ -139,6 +140,12 @@ impl OwnTable {
         let file = fs_err::File::open(self.path())
             .map_err(|e| SqlError::new(SqlErrorKind::Failed, e.to_string()))?;
         ParquetRecordBatchReaderBuilder::try_new(file.into_parts().0).map_err(|e| self.failed(e))
+    }
+
+    /// Refuses text in UTF-16, and what is damaged from its beginning on.
+    fn check_begin(&self) -> Result<(), SqlError> {
+        let read = self.text()?.take(BEGIN).read_to_end(&mut Vec::new());
+        read.map(|_| ()).map_err(|e| self.failed(e))
     }
 
     /// Some columns of a table of text.

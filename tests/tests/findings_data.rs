@@ -243,7 +243,13 @@ fn gradients_of_a_pool_at_a_checkpoint_that_no_target_has_do_not_hide_the_others
     said(
         &place.run(&[&select[..], &["--force", "--pool-kind", "grad-adam"]].concat()),
         1,
-        &["no checkpoint has features of every", "`pool` has grad-adam@", "`target` has grad-sgd@"],
+        &[
+            "no checkpoint has features of every",
+            "`pool` has grad-adam@",
+            "`target` has grad-sgd@",
+            "`gstore ingest --run later --dataset target --features grad-sgd`",
+            "`--pool-kind KIND` and `--target-kind KIND`",
+        ],
     );
 }
 

@@ -102,7 +102,7 @@ fn files_of_ones_own_are_joined_by_name() {
     assert!(done.code == 0 && done.stdout == answer && done.stderr.contains(note), "{}", done.stderr);
     for (with, says) in [
         ("labels=cut.csv.gz", "cut.csv.gz cannot be read as a table: the gzip data is damaged or cut off"),
-        ("pool=labels.csv", "taken"),
+        ("pool=labels.csv", "give the table another name: `gstore query --with NAME=FILE`"),
         ("labels", "NAME=FILE"),
         ("labels.csv", "labels=labels.csv"),
         ("labels=none.csv", "none.csv"),

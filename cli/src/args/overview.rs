@@ -110,6 +110,9 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         "--dry-run" if first == Some("drop") => {
             Some("error: a drop has no dry run; `gstore revert` takes it back".to_owned())
         }
+        word if of_trainer(word).is_some_and(|option| has(option.split(' ').next().unwrap_or_default())) => {
+            of_trainer(word).map(|option| format!("error: there is no {word}; --{option} does its job"))
+        }
         word if missing.is_some() && !word.starts_with('-') => {
             missing.map(|option| format!("error: `{word}` stands by itself; give it with --{option} {word}"))
         }
@@ -135,6 +138,21 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         }
         _ => None,
     }
+}
+
+/// The option that does the job of one of the Hugging Face Trainer and its scripts. Most have the same names.
+fn of_trainer(word: &str) -> Option<&'static str> {
+    Some(match word.replace('_', "-").as_str() {
+        "--bf16" | "--fp16" => "compute bf16",
+        "--tf32" => "compute tf32",
+        "--max-seq-length" | "--max-seq-len" | "--model-max-length" => "max-length N",
+        "--eval-strategy" | "--evaluation-strategy" => "eval-every N",
+        "--train-file" => "data PATH",
+        "--validation-file" => "eval-data PATH",
+        "--lr" => "learning-rate X",
+        "--target-modules" => "lora-targets NAME,...",
+        _ => return None,
+    })
 }
 
 /// The option of a command that says all it needs to know.
@@ -211,6 +229,9 @@ mod tests {
             (&["index", "-l"], "`gstore index` alone lists"),
             (&["view", "--list"], "`gstore view list` lists"),
             (&["revert", "99"], "give it with --to 99"),
+            (&["train", "--bf16", "true"], "there is no --bf16; --compute bf16 does its job"),
+            (&["train", "--max_seq_length", "512"], "--max-length N"),
+            (&["ingest", "--fp16"], "--compute bf16"),
             (&["backup", "bk"], "give it with --to bk"),
             (&["restore", "bk"], "give it with --from bk"),
         ] {

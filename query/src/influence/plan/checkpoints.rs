@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gstore_core::Remedy;
 use gstore_store::{CheckpointId, RunPart, Snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +74,7 @@ pub(super) fn choose(
         }
     };
     if used.is_empty() {
-        return Err(nothing_common(sides, run.as_deref()));
+        return Err(nothing_common(snapshot, sides, run.as_deref()));
     }
     let weights = weights(spec, &known, &used, &mut notes)?;
     let mut checkpoints: Vec<(usize, PlanCheckpoint)> = used
@@ -168,7 +169,7 @@ fn named(names: &[String], known: &[Entry], sides: &[QuestionDataset]) -> Result
 }
 
 /// The error for sides without a common checkpoint, with what they have.
-fn nothing_common(sides: &[QuestionDataset], run: Option<&RunPart>) -> QueryError {
+fn nothing_common(snapshot: &Snapshot, sides: &[QuestionDataset], run: Option<&RunPart>) -> QueryError {
     let has: Vec<String> = sides
         .iter()
         .map(|side| {
@@ -179,9 +180,30 @@ fn nothing_common(sides: &[QuestionDataset], run: Option<&RunPart>) -> QueryErro
         })
         .collect();
     let within = run.map_or_else(String::new, |run| format!(" of run `{}`", run.name));
+    let way = match sides {
+        [first, .., last] => {
+            let has = |run: &&Arc<RunPart>| {
+                run.checkpoints.iter().any(|known| first.features.contains_key(&known.checkpoint))
+            };
+            let found = snapshot.runs().iter().find(has);
+            let remedy = Remedy::IngestAs {
+                dataset: &last.dataset.name,
+                kind: &last.kind,
+                per_token: false,
+                run: found.map_or("", |run| &run.name),
+                template: "",
+                max_length: None,
+            };
+            format!(
+                "{remedy} computes those of `{}` where `{}` has its own, or ",
+                last.dataset.name, first.dataset.name
+            )
+        }
+        _ => String::new(),
+    };
     QueryError::Spec(format!(
-        "no checkpoint{within} has features of every pool and target: {}; compute those of one side at a checkpoint \
-         of the other, or name other kinds with `pool_kind` and `target_kind`",
+        "no checkpoint{within} has features of every pool and target: {}; {way}name other kinds with \
+         `pool_kind => 'KIND'` and `target_kind => 'KIND'`",
         has.join("; ")
     ))
 }

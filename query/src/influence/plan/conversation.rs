@@ -85,7 +85,8 @@ pub(super) fn note_of_targets(
                 let (dataset, run) = (dataset.name.as_str(), run.unwrap_or_default());
                 ways.extend(features.first().map(|feature| {
                     let kind = feature.desc.kind.name.as_str();
-                    Remedy::IngestAs { dataset, kind, run, template: "chat" }.to_string()
+                    let (per_token, template, max_length) = (false, "chat", None);
+                    Remedy::IngestAs { dataset, kind, per_token, run, template, max_length }.to_string()
                 }));
             }
             _ => {}

@@ -68,7 +68,7 @@ fn gradient(
     }
     let note = format!(
         "the pool has {adam} at no checkpoint where every target has {of_targets}, so its {sgd} is compared; \
-         `pool_kind` names another"
+         `pool_kind => 'KIND'` names another"
     );
     (sgd.to_owned(), Some(note))
 }
