@@ -17,11 +17,7 @@ pub(crate) fn feature(snapshot: &Snapshot, dataset: &str, column: Virtual) -> Op
         let wanted = column.kinds().iter().any(|kind| kind.name() == feature.desc.kind.name);
         wanted && feature.desc.granularity == Granularity::Sample && feature.desc.dataset == dataset
     };
-    let step = |feature: &FeaturePart| {
-        let id = feature.desc.checkpoint.as_ref()?;
-        let checkpoints = snapshot.runs().iter().flat_map(|run| &run.checkpoints);
-        checkpoints.filter(|c| c.checkpoint == *id).filter_map(|c| c.step).max()
-    };
+    let step = |feature: &FeaturePart| snapshot.step_of(feature.desc.checkpoint.as_ref()?);
     let plain = |feature: &FeaturePart| feature.desc.kind.name == Kind::GradSgd.name();
     snapshot.features().iter().filter(fits).max_by_key(|f| (step(f), plain(f), f.number)).cloned()
 }

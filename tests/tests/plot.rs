@@ -148,6 +148,18 @@ fn tokens_are_drawn_with_their_losses() {
     let bars = text.lines().filter(|line| line.contains('█') || line.contains('▏')).count();
     assert!(bars > 0 && bars <= place.value(sql).parse().expect("a number"), "{text}");
     place.ok(&["plot", "tokens", "--dataset", "pool", "--id", "s3", "-o", "tokens.svg"]);
+    // A token's own loss, of which its share of the sample's mean is stored.
+    let sql = "SELECT max(vector[1]) * count(*) FROM vectors('pool', 'loss@base:token') WHERE row = 3";
+    let largest: f64 = place.value(sql).parse().expect("a number");
+    let svg = fs_err::read_to_string(place.path("tokens.svg")).expect("drawn");
+    let shown = svg.split("The largest is ").nth(1).and_then(|rest| rest.split(' ').next()).expect("told");
+    let shown: f64 = shown.parse().expect("a number");
+    assert!((shown - largest).abs() <= 0.02 * largest, "{shown} of {largest}");
+    // What is missing is told as the dataset's other features were computed.
+    place.ok(&["add", "--dataset", "bare", "--data", "pool.jsonl"]);
+    let bare = place.run(&["plot", "tokens", "--dataset", "bare", "--id", "s3"]);
+    let says = "`gstore ingest --dataset bare --features loss --per-token` computes one";
+    assert!(bare.code == 1 && bare.stderr.contains(says), "{bare:?}");
     for (args, words) in [
         (&["--id", "nobody"][..], "nobody"),
         (&["--id", "s3", "--feature", "grad"][..], "loss@base:token"),
@@ -156,6 +168,13 @@ fn tokens_are_drawn_with_their_losses() {
         let refused = place.run(&[&["plot", "tokens", "--dataset", "pool"][..], args].concat());
         assert!(refused.code != 0 && refused.stderr.contains(words), "{args:?}: {refused:?}");
     }
+    // Of several checkpoints the newest, as in the column `loss`.
+    let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+    let mut later = place.gstore(&["ingest", "--dataset", "pool", "--per-token", "--run", "later"]);
+    later.args(["--features", "loss", "--max-length", "256", "--model"]).arg(world::demo().join("model"));
+    binary::ok(later.arg("--checkpoints").arg(checkpoint));
+    let text = place.ok(&["plot", "tokens", "--dataset", "pool", "--id", "s3"]);
+    assert!(text.contains("loss@checkpoint-") && !text.contains("loss@base"), "{text}");
 }
 
 #[test]

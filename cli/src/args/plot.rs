@@ -90,8 +90,8 @@ pub enum PlotWhat {
         /// Its id
         #[arg(long, value_name = "ID")]
         id: String,
-        /// Feature whose values are shown, by label or number [default: the loss, else the first feature
-        /// of tokens]
+        /// Feature whose values are shown, by label or number [default: the loss of the newest checkpoint,
+        /// else the first feature of tokens]
         #[arg(long, value_name = "LABEL", conflicts_with = "target")]
         feature: Option<String>,
         /// Show the influence on these targets instead

@@ -38,7 +38,7 @@ struct Category<'n> {
 }
 
 /// A result: tokens with their values as a text in colours; numbers of rows that a text, a date, a time or a boolean names
-/// as bars; numbers over an ascending one as lines; else the distribution of one column of numbers, that of `score` first.
+/// as bars, and those of a single row; numbers over an ascending one as lines; else the distribution of one column of numbers, that of `score` first.
 ///
 /// # Errors
 /// A result without a row or without a number.
@@ -76,6 +76,12 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
             Body::Tokens(tokens.map(|(text, value)| Token { text, value: Some(*value) }).collect())
         }
         _ if !names.is_empty() && rows <= BARS => bars(labels(batches, names)?, &numbers),
+        // One row has no distribution.
+        _ if rows == 1 => Body::Bars {
+            rows: numbers.iter().map(|column| (column.name.clone(), column.values.clone())).collect(),
+            series: vec![String::new()],
+            shares: false,
+        },
         (_, x) if !has_text && numbers.len() > 1 && x.is_sorted_by(|a, b| a < b) => lines(&numbers),
         _ => histogram(&numbers, score),
     };
@@ -250,5 +256,7 @@ mod tests {
         let one: ArrayRef = Arc::new(Int64Array::from(vec![1]));
         let picture = table(&[RecordBatch::try_from_iter([("n", one)]).unwrap()]).unwrap();
         assert_eq!(picture.title, "n of 1 row");
+        let Body::Bars { rows, .. } = &picture.panels[0].body else { panic!("{picture:?}") };
+        assert_eq!(*rows, [("n".to_owned(), vec![1.0])]);
     }
 }

@@ -6,6 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt32Type};
 use arrow_array::{Array, RecordBatch};
 use gstore_core::{Cancel, Kind, Remedy};
+use gstore_model::Reduction;
 use gstore_query::influence::Encoder;
 use gstore_sql::{Parameters, SqlOptions, SqlRunner};
 use gstore_store::{Family, FeaturePart, Granularity, Snapshot};
@@ -35,8 +36,8 @@ pub struct TokensRequest {
 /// What the values of tokens are.
 #[derive(Debug, Clone)]
 pub enum TokenValues {
-    /// What a feature of tokens has: a loss, or the length of a vector. Its label or number; none: the loss,
-    /// else the first there is.
+    /// What a feature of tokens has: a loss, or the length of a vector. Its label or number; none: the loss
+    /// of the newest checkpoint, else the first there is.
     Feature(Option<String>),
     /// The influence of each token on targets, with these options of `influence()`.
     Target(Vec<String>, Vec<(&'static str, Value)>),
@@ -55,9 +56,12 @@ pub fn tokens(
 ) -> Result<Picture, AnswerError> {
     let row = row_of(snapshot, request, work)?;
     let mut values = Parameters::default();
+    let mut is_share = false;
     let (sql, what) = match &request.values {
         TokenValues::Feature(label) => {
             let feature = feature_of(snapshot, &request.dataset, label.as_deref())?;
+            let is_loss = feature.desc.kind.name == Kind::Loss.name();
+            is_share = is_loss && feature.desc.space.reduction == Reduction::Mean.name();
             values.add(Some("dataset"), &request.dataset.as_str().into())?;
             values.add(Some("feature"), &feature.number.to_string().into())?;
             let what = match feature.desc.space.family {
@@ -82,7 +86,12 @@ pub fn tokens(
     };
     let options = SqlOptions { threads: work.threads, encoder: models, ..SqlOptions::default() };
     let runner = SqlRunner::new(Arc::clone(snapshot), options)?;
-    let found = read(&runner, &format!("SELECT {sql} ORDER BY pos"), &values, work.cancel)?;
+    let mut found = read(&runner, &format!("SELECT {sql} ORDER BY pos"), &values, work.cancel)?;
+    if is_share {
+        // Stored is a token's share of the sample's mean, shown its own loss.
+        let tokens = found.len() as f64;
+        found.iter_mut().for_each(|(.., value)| *value *= tokens);
+    }
     if found.is_empty() {
         return Err(AnswerError::Refused(format!(
             "no token of {:?} in `{}` has a value, as where none is scored",
@@ -158,7 +167,12 @@ fn feature_of(
         label.is_none_or(|label| part.attrs.label == label || part.number.to_string() == label)
     };
     let found: Vec<&&Arc<FeaturePart>> = features.iter().filter(fits).collect();
-    let loss = found.iter().find(|part| part.desc.kind.name == Kind::Loss.name());
+    // As the column `loss` of a dataset is of the newest checkpoint.
+    let newest = |part: &&&Arc<FeaturePart>| {
+        (part.desc.checkpoint.as_ref().and_then(|id| snapshot.step_of(id)), part.number)
+    };
+    let losses = found.iter().copied().filter(|part| part.desc.kind.name == Kind::Loss.name());
+    let loss = losses.max_by_key(newest);
     match (label, found.as_slice()) {
         (None, [first, ..]) => Ok(Arc::clone(loss.unwrap_or(first))),
         (Some(_), [one]) => Ok(Arc::clone(one)),
@@ -175,9 +189,28 @@ fn feature_of(
         ))),
         (_, []) => Err(AnswerError::Refused(format!(
             "dataset `{dataset}` has no feature with a vector for each token; {} computes one",
-            Remedy::IngestKind { kind: "loss", per_token: true }
+            ingest(snapshot, dataset)?
         ))),
     }
+}
+
+/// The ingest that computes losses of tokens as the newest feature of the dataset was computed.
+fn ingest(snapshot: &Snapshot, dataset: &str) -> Result<String, AnswerError> {
+    let part = snapshot.dataset(dataset)?;
+    let newest = snapshot.features_of(dataset).into_iter().max_by_key(|feature| feature.number);
+    let checkpoint = newest.and_then(|feature| feature.desc.checkpoint.as_ref());
+    let run =
+        snapshot.runs().iter().find(|run| run.checkpoints.iter().any(|c| Some(&c.checkpoint) == checkpoint));
+    let encoding = newest.and_then(|feature| part.encoding(&feature.desc.encoding));
+    let remedy = Remedy::IngestAs {
+        dataset,
+        kind: Kind::Loss.name(),
+        per_token: true,
+        run: run.map_or("", |run| &run.name),
+        template: "",
+        max_length: encoding.map(|encoding| encoding.spec.max_length),
+    };
+    Ok(remedy.to_string())
 }
 
 fn picture(request: &TokensRequest, mut found: Found, what: &str) -> Picture {

@@ -3,7 +3,7 @@
 use super::{Snapshot, TagInfo};
 use crate::error::LookupError;
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, RunPart, Tag, View};
-use gstore_core::nearest;
+use gstore_core::{CheckpointId, nearest};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -57,6 +57,12 @@ impl Snapshot {
     /// The runs, by number.
     pub fn runs(&self) -> &[Arc<RunPart>] {
         &self.parts.runs
+    }
+
+    /// The last step at which a run has these weights.
+    pub fn step_of(&self, checkpoint: &CheckpointId) -> Option<u64> {
+        let known = self.parts.runs.iter().flat_map(|run| &run.checkpoints);
+        known.filter(|c| c.checkpoint == *checkpoint).filter_map(|c| c.step).max()
     }
 
     /// The run of a name.
