@@ -38,7 +38,8 @@ struct Category<'n> {
 }
 
 /// A result: tokens with their values as a text in colours; numbers of rows that a text, a date, a time or a boolean names
-/// as bars, and those of a single row; numbers over an ascending one as lines; else the distribution of one column of numbers, that of `score` first.
+/// as bars, and those of a single row; numbers over an ascending one as lines; else the distribution of one column of
+/// numbers, that of `score` first.
 ///
 /// # Errors
 /// A result without a row or without a number.
