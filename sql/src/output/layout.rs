@@ -33,7 +33,9 @@ pub(super) struct Layout {
 pub(super) enum Cut {
     /// Nowhere: the column becomes wider.
     Never,
-    /// Anywhere: it is text.
+    /// Anywhere but in a label: it is text.
+    OutsideLabels,
+    /// Anywhere: it is text of a table that has no room for its labels.
     Anywhere,
     /// Anywhere but in a number: it is a list or a struct.
     OutsideNumbers,
@@ -43,10 +45,10 @@ impl Layout {
     pub(super) fn of(data_type: &DataType) -> Self {
         let cut = match data_type {
             DataType::Dictionary(_, values) => return Self { right: false, ..Self::of(values) },
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Cut::Anywhere,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Cut::OutsideLabels,
             nested if nested.is_nested() => Cut::OutsideNumbers,
             other if is_plain(other) || is_span(other) => Cut::Never,
-            _ => Cut::Anywhere,
+            _ => Cut::OutsideLabels,
         };
         Self { right: data_type.is_numeric(), cut, least: 0 }
     }
@@ -58,12 +60,17 @@ pub(super) fn names_things(column: &str) -> bool {
         || column.ends_with("_id")
 }
 
+/// Whether the labels of a column tell its rows apart, so that they are whole in the narrowest table.
+fn tells_apart(column: &str) -> bool {
+    column == "name" || column.ends_with("_name")
+}
+
 /// The width that a cell needs because it may not be cut.
 pub(super) fn unbroken(cell: &str, cut: Cut) -> usize {
     let width = cell.width();
     match cut {
         Cut::Never => width,
-        Cut::Anywhere if width <= WORD && !cell.contains(char::is_whitespace) => width,
+        Cut::OutsideLabels if width <= WORD && !cell.contains(char::is_whitespace) => width,
         _ => 0,
     }
 }
@@ -78,6 +85,20 @@ pub(super) fn widen(widths: &mut [usize], cells: &[String], layout: &mut [Layout
         layout.least = layout.least.max(needed);
     }
     wider
+}
+
+/// Takes from the text columns until the line fits: from their labels only where it is too wide with these.
+pub(super) fn fit(widths: &mut [usize], layout: &mut [Layout], names: &[&str], total: usize) {
+    shrink(widths, layout, total);
+    if line_width(widths.iter().copied()) <= total {
+        return;
+    }
+    for (layout, name) in layout.iter_mut().zip(names) {
+        if layout.cut == Cut::OutsideLabels && !tells_apart(name) {
+            (layout.cut, layout.least) = (Cut::Anywhere, name.width());
+        }
+    }
+    shrink(widths, layout, total);
 }
 
 /// Takes from the widest text column until the line fits or every column is at its least.

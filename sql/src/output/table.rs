@@ -5,6 +5,7 @@
 //!   that may not be cut widens its column
 //! - only text with blanks is cut, or of more than [`WORD`] columns: a number, a date, a boolean, a label, an
 //!   id and the name of a column are complete, and of a list as many elements as there is room for
+//! - where a terminal has no room for that, labels are cut too, except those of names
 //! - what does not fit a terminal even then loses columns in its middle, and says which
 
 use std::io::Write;
@@ -17,7 +18,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::cell::{self, is_plain};
-use super::layout::{Cut, GAP, LEFT_OUT, Layout, WORD, names_things, no_room, shrink, unbroken, widen};
+use super::layout::{Cut, GAP, LEFT_OUT, Layout, WORD, fit, names_things, no_room, shrink, unbroken, widen};
 use super::plan;
 
 /// Rows that decide the widths.
@@ -59,7 +60,7 @@ impl<W: Write> TableWriter<W> {
         let mut layout: Vec<Layout> = schema.fields().iter().map(|f| Layout::of(f.data_type())).collect();
         let whole = matches!(style, TableStyle { width: None, column: None });
         for (layout, field) in layout.iter_mut().zip(schema.fields()) {
-            if whole || layout.cut == Cut::Anywhere && names_things(field.name()) {
+            if whole || layout.cut == Cut::OutsideLabels && names_things(field.name()) {
                 layout.cut = Cut::Never;
             }
         }
@@ -146,18 +147,22 @@ impl<W: Write> TableWriter<W> {
             }
         }
         if let Some(total) = self.style.width {
-            let wide = widths.clone();
-            shrink(&mut widths, &self.layout, total);
+            let (wide, with_labels) = (widths.clone(), self.layout.clone());
+            let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+            fit(&mut widths, &mut self.layout, &names, total);
             self.left_out = no_room(&widths, total);
             if !self.left_out.is_empty() {
                 // Where columns are left out, the texts of the others may have their room.
-                widths = wide;
+                (widths, self.layout) = (wide, with_labels);
                 let kept = |i: &usize| !self.left_out.contains(i);
                 let places: Vec<usize> = (0..widths.len()).filter(kept).collect();
                 let mut own: Vec<usize> = places.iter().map(|i| widths[*i]).collect();
-                let layout: Vec<Layout> = places.iter().map(|i| self.layout[*i]).collect();
-                shrink(&mut own, &layout, total.saturating_sub(LEFT_OUT.width() + GAP.len()));
-                places.into_iter().zip(own).for_each(|(i, width)| widths[i] = width);
+                let mut layout: Vec<Layout> = places.iter().map(|i| self.layout[*i]).collect();
+                let names: Vec<&str> = places.iter().map(|i| names[*i]).collect();
+                fit(&mut own, &mut layout, &names, total.saturating_sub(LEFT_OUT.width() + GAP.len()));
+                for (i, (width, layout)) in places.into_iter().zip(own.into_iter().zip(layout)) {
+                    (widths[i], self.layout[i]) = (width, layout);
+                }
             }
         }
         header(&mut self.out, &self.names, (widths.as_slice(), &self.left_out), &self.layout)?;
@@ -259,18 +264,18 @@ pub(super) fn readable(values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     }
 }
 
-struct Column<'a> {
+pub(super) struct Column<'a> {
     values: &'a ArrayRef,
     formatter: ArrayFormatter<'a>,
 }
 
 impl<'a> Column<'a> {
-    fn new(values: &'a ArrayRef, options: &FormatOptions<'a>) -> Result<Self, ArrowError> {
+    pub(super) fn new(values: &'a ArrayRef, options: &FormatOptions<'a>) -> Result<Self, ArrowError> {
         Ok(Self { values, formatter: ArrayFormatter::try_new(values.as_ref(), options)? })
     }
 
     /// The text of a cell; none: it is null.
-    fn cell(&self, row: usize, most: Option<usize>) -> Result<Option<String>, ArrowError> {
+    pub(super) fn cell(&self, row: usize, most: Option<usize>) -> Result<Option<String>, ArrowError> {
         if cell::is_null(self.values, row) {
             return Ok(None);
         }

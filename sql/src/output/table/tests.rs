@@ -180,6 +180,23 @@ fn labels_and_names_are_whole_and_columns_in_the_middle_are_left_out() {
 }
 
 #[test]
+fn labels_give_way_before_a_column_is_left_out() {
+    let label = "a-label-of-thirty-two-characters";
+    let cells = [("column_name", label), ("min", label), ("max", label), ("count", "20")];
+    let lines = drawn(&cells, 80);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(lines[2].starts_with(label) && lines[2].ends_with("  20"), "{lines:#?}");
+    assert_eq!(lines[2].matches("…").count(), 2, "{lines:#?}");
+    assert!(lines.iter().all(|line| line.width() <= 80), "{lines:#?}");
+    // Of the columns that are kept they have what room there is.
+    let narrow = drawn(&cells, 58);
+    assert_eq!(narrow[0].split_whitespace().collect::<Vec<_>>(), ["column_name", "min", "…", "count"]);
+    assert!(narrow[2].contains("  a-label-") && narrow[2].contains('…'), "{narrow:#?}");
+    // Where they fit they are whole.
+    assert_eq!(drawn(&cells, 120)[2].matches(label).count(), 3);
+}
+
+#[test]
 fn null_and_an_empty_text_differ() {
     let schema = Arc::new(Schema::new(vec![Field::new("v", DataType::Utf8, true)]));
     let values: ArrayRef = Arc::new(StringArray::from(vec![None, Some("")]));
