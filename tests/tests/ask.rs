@@ -8,6 +8,7 @@ use gstore_tests::{binary, world};
 use serde_json::Value;
 
 use crate::served::{Served, token};
+use crate::terminal::Terminal;
 
 const PROMPT: &str = "Is 7 odd?";
 const ANSWER: &str = "7 is odd, as everyone knows";
@@ -169,6 +170,44 @@ fn opponents_texts_and_marks() {
     for format in ["table", "csv", "parquet", "arrow"] {
         ok(&place, &["--format", format, "-o", "out", "--force", "--full"]);
         assert!(fs_err::metadata(place.path("out")).expect("written").len() > 0, "{format}");
+    }
+}
+
+#[test]
+fn only_a_table_has_beginnings_of_texts() {
+    let place = Place::new();
+    let words = "word ".repeat(60);
+    let long =
+        serde_json::json!({"id": "long", "prompt": PROMPT, "completion": format!("{ANSWER}\n\n{words}end")});
+    let twin = serde_json::json!({"id": "twin", "prompt": PROMPT, "completion": ANSWER});
+    fs_err::write(place.path("pool.jsonl"), format!("{long}\n{twin}\n")).expect("written");
+    let finished = place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-sgd");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let whole = format!("prompt: {PROMPT}\ncompletion: {ANSWER}\n\n{words}end");
+
+    let rows = lines(&ok(&place, &["--json"]));
+    let row = rows.iter().find(|row| row["id"] == "long").expect("a row");
+    assert_eq!(row["text"], whole);
+    for args in [&["--format", "csv"][..], &["-o", "rows.csv"]] {
+        let shown = ok(&place, args);
+        let written = fs_err::read_to_string(place.path("rows.csv")).unwrap_or(shown);
+        assert!(written.contains(&whole), "{args:?}: {written}");
+    }
+    let table = ok(&place, &["--format", "table"]);
+    assert!(table.contains("-----") && table.contains('…') && !table.contains("end"), "{table}");
+    let full = ok(&place, &["--format", "table", "--full"]);
+    assert!(full.contains(&format!("completion: {ANSWER}\n\n  {words}end\n")), "{full}");
+    assert!(full.contains("side proponent  rank 1  score ") && !full.contains("-----"), "{full}");
+
+    // A terminal with little room for texts has them below their rows, another in a table.
+    let args = ask(&[]);
+    let command = place.gstore(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    for (columns, is_table) in [(80, false), (160, true)] {
+        let Some(mut terminal) = Terminal::run(&command, columns, 60) else { return };
+        let shown = terminal.until("word word");
+        assert_eq!(shown.contains("-----"), is_table, "{columns}: {shown}");
+        assert_eq!(shown.contains("  id long"), !is_table, "{columns}: {shown}");
+        assert_eq!(terminal.end(), 0);
     }
 }
 

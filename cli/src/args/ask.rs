@@ -76,7 +76,7 @@ pub struct AskArgs {
     /// Show the row of this id in detail instead
     #[arg(long, value_name = "ID", conflicts_with_all = ["proponents", "opponents", "top"])]
     pub explain: Option<String>,
-    /// Whole texts instead of their beginnings
+    /// Whole texts in a table, below their rows, instead of their beginnings; other formats always have them
     #[arg(long)]
     pub full: bool,
     /// The state of the store to read: a number or a tag [default: the current one]

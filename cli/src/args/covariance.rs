@@ -19,7 +19,7 @@ pub struct DaunceQueryArgs {
     /// How many rows at each end
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::at_least::<usize>(1))]
     pub top: usize,
-    /// Whole texts instead of their beginnings
+    /// Whole texts in a table, below their rows, instead of their beginnings; other formats always have them
     #[arg(long)]
     pub full: bool,
     /// Where and how to write the result
@@ -42,7 +42,7 @@ pub struct DaunceReportArgs {
     /// How many target samples at most
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = super::at_least::<usize>(1))]
     pub queries: usize,
-    /// Whole texts instead of their beginnings
+    /// Whole texts instead of their beginnings, which .json always has
     #[arg(long)]
     pub full: bool,
     /// File to write: .md, .html or .json [default: standard output, as Markdown]

@@ -5,6 +5,7 @@
 //! - column names are unique in every format that needs it; a repeated name gets `_2`, `_3`, ...
 //! - numbers are written with all their digits except in a table, which is for reading
 
+mod below;
 mod cell;
 mod exact;
 mod layout;
@@ -24,6 +25,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+pub use below::write_below;
 use cell::is_plain;
 pub use record::RecordWriter;
 pub use table::TableStyle;

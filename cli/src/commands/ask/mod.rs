@@ -3,6 +3,7 @@
 mod explain;
 pub(super) mod text;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -10,7 +11,7 @@ use arrow_array::RecordBatch;
 use gstore::{Asked, Work};
 use gstore_core::{many, many_of};
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
-use gstore_sql::output::{ResultWriter, TableStyle};
+use gstore_sql::output::{ResultWriter, TableStyle, write_below};
 use serde_json::{Value, json};
 
 use crate::args::{AskArgs, Format, OutputArgs};
@@ -169,7 +170,7 @@ fn rank(context: &Context, args: &AskArgs, asked: &Asked, format: Format, work: 
         }
         let ranking = asked.rank(order, args.top, work)?;
         lacking.extend(none_of(order, &ranking));
-        let text = |record: &[u8]| text::of_record(record, args.full);
+        let text = |record: &[u8]| text::of_record(record, is_whole(format, args.full));
         batches.push(asked.table(order, &ranking.rows, text, work.cancel)?);
         rankings.push(ranking);
     }
@@ -201,18 +202,66 @@ fn none_of(order: Order, ranking: &Ranking) -> Option<String> {
     })
 }
 
-/// Writes rankings as one table; without `full` it is cut to fit the terminal.
+/// Whether a result has whole texts: only a table, which is for reading, has their beginnings unless it is asked.
+pub(super) fn is_whole(format: Format, full: bool) -> bool {
+    full || format != Format::Table
+}
+
+/// Writes rankings whose last column is text as one table; `full` texts, and those for which a terminal has little room,
+/// stand below their rows.
 pub(super) fn write(to: &OutputArgs, format: Format, batches: &[RecordBatch], full: bool) -> Result<()> {
     let mut output = Output::create(to.output.as_deref(), to.force)?;
-    let style = if full { TableStyle { width: None, column: None } } else { style() };
-    if let Some(first) = batches.first() {
-        let mut writer = ResultWriter::new(format.into(), &first.schema(), &mut output, style)?;
+    let style = match Place::of(to.output.as_deref()) {
+        Place::Stdout => style(),
+        Place::Stream(_) | Place::File(_) => WHOLE,
+    };
+    let is_below = format == Format::Table && (full || is_narrow(batches, style)?);
+    if is_below {
+        let mut written = 0;
         for batch in batches {
-            writer.write(batch)?;
+            write_below(batch, written, &mut output)?;
+            written += batch.num_rows() as u64;
         }
-        writer.finish()?;
+    } else {
+        table(format, batches, style, &mut output)?;
     }
     output.finish()
+}
+
+/// A table as wide as it gets.
+const WHOLE: TableStyle = TableStyle { width: None, column: None };
+
+/// Whether a terminal leaves little room for the last column.
+fn is_narrow(batches: &[RecordBatch], style: TableStyle) -> Result<bool> {
+    /// Columns of the terminal with which a text can be read.
+    const ROOM: usize = 40;
+    let Some(width) = style.width else { return Ok(false) };
+    let others = |batch: &RecordBatch| {
+        let places: Vec<usize> = (0..batch.num_columns().saturating_sub(1)).collect();
+        batch.project(&places)
+    };
+    let others = batches.iter().map(others).collect::<Result<Vec<_>, _>>()?;
+    let mut drawn = Vec::new();
+    table(Format::Table, &others, WHOLE, &mut drawn)?;
+    let widest = String::from_utf8_lossy(&drawn).lines().map(|line| line.chars().count()).max();
+    // Two blanks are before the text.
+    Ok(width < widest.unwrap_or(0) + 2 + ROOM)
+}
+
+/// Writes batches in one format.
+fn table(
+    format: Format,
+    batches: &[RecordBatch],
+    style: TableStyle,
+    out: &mut (impl Write + Send),
+) -> Result<()> {
+    let Some(first) = batches.first() else { return Ok(()) };
+    let mut writer = ResultWriter::new(format.into(), &first.schema(), out, style)?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    writer.finish()?;
+    Ok(())
 }
 
 fn summarise(context: &Context, rankings: &[Ranking]) {

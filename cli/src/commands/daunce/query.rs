@@ -6,7 +6,7 @@ use anyhow::Result;
 use gstore_core::many;
 use gstore_query::influence::{Order, Ranking};
 
-use super::super::ask::{text, write};
+use super::super::ask::{is_whole, text, write};
 use super::{STOPPING, spec};
 use crate::args::DaunceQueryArgs;
 use crate::context::{Context, command_line};
@@ -30,7 +30,8 @@ pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<ExitCode> {
     let mut last: Option<Ranking> = None;
     for order in [Order::Best, Order::Worst] {
         let ranking = rankings.rank(order, args.top, &work)?;
-        batches.push(rankings.table(order, &ranking.rows, |record| text::of_record(record, args.full))?);
+        let text = |record: &[u8]| text::of_record(record, is_whole(format, args.full));
+        batches.push(rankings.table(order, &ranking.rows, text)?);
         last = Some(ranking);
     }
     write(&args.output, format, &batches, args.full)?;

@@ -49,7 +49,8 @@ pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<ExitCode> {
     let (snapshot, _lease) = context.snapshot(&store, args.ranking.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
-    let text = |record: &[u8]| text::of_record(record, args.full);
+    let is_whole = args.full || matches!(form, Form::Json);
+    let text = |record: &[u8]| text::of_record(record, is_whole);
     let mut work = context.work(&command, &mut reporter, &cancel);
     let report = gstore::daunce::report(&snapshot, &request, &text, &mut work)?;
     let bytes = match form {
