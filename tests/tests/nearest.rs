@@ -125,11 +125,29 @@ fn text_id_and_vector_find_the_same_rows_with_and_without_graphs() {
 }
 
 #[test]
+fn without_a_checkpoint_the_newest_is_asked_and_named() {
+    let place = place();
+    let newest = place.value("SELECT name FROM gstore.checkpoints ORDER BY step DESC LIMIT 1");
+    let vector =
+        rows(&place, &format!("SELECT vector FROM vectors('pool', 'embed-mean@{newest}') WHERE id = 's1'"));
+    for what in [
+        "text => '7 is odd'".to_owned(),
+        "id => 's1'".to_owned(),
+        format!("vector => {}", vector[0]["vector"]),
+    ] {
+        let named = found(&place, &format!("{what}, checkpoint => '{newest}'"), "LIMIT 5");
+        assert_eq!(found(&place, &what, "LIMIT 5"), named, "{what}");
+        let sql = format!("SELECT id FROM nearest('pool', {what}) LIMIT 5");
+        let said = place.run(&["query", &sql]).stderr;
+        assert!(said.contains(&format!("at `{newest}`, the newest of the ")), "{said}");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_the_way_out() {
     let place = place();
     let checkpoint = place.value("SELECT name FROM gstore.checkpoints ORDER BY step LIMIT 1");
     for (call, says) in [
-        ("id => 's1'".to_owned(), "name it with `checkpoint`"),
         (format!("id => 'twni', checkpoint => '{checkpoint}'"), "did you mean \"twin\""),
         (format!("checkpoint => '{checkpoint}'"), "takes one thing"),
         (format!("id => 's1', text => 'x', checkpoint => '{checkpoint}'"), "takes one thing"),

@@ -278,12 +278,16 @@ impl Job {
         if let Some(notes) = &self.notes {
             let plan = &self.question.plan;
             let spec = plan.spec();
+            let of_search = match &self.question.relation {
+                Relation::Nearest { search, .. } => search.note.clone(),
+                Relation::All | Relation::Best { .. } | Relation::SelfInfluence { .. } => None,
+            };
             notes.add(InfluenceNote {
                 pools: spec.pools.clone(),
                 targets: spec.target_names(),
                 per_token: spec.per_token,
                 checkpoints: plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
-                resolution: plan.notes().to_vec(),
+                resolution: of_search.into_iter().chain(plan.notes().iter().cloned()).collect(),
                 summary: summary.clone(),
             });
         }

@@ -10,7 +10,7 @@ use gstore_core::Kind;
 use gstore_query::QueryError;
 use gstore_query::ann::{Graphs, NearestOptions};
 use gstore_query::hint::nearest;
-use gstore_query::influence::{AtHandVector, Function, InfluenceSpec, Missing, Options, Prepared};
+use gstore_query::influence::{AtHandVector, Function, InfluenceSpec, Missing, Options, Plan, Prepared};
 use gstore_store::Snapshot;
 
 use super::columns::{Besides, InfluenceColumns};
@@ -47,6 +47,16 @@ impl TableFunctionImpl for NearestFunction {
         let kind = spec.pool_kind.unwrap_or_else(|| default_kind(&self.source.snapshot, &spec.pools));
         (spec.pool_kind, spec.target_kind) = (Some(kind.clone()), Some(kind));
         spec.missing = Missing::Exclude;
+        let newest = newest(&self.source.snapshot, &spec);
+        if let Some((name, _)) = &newest {
+            spec.checkpoints = Some(vec![name.clone()]);
+        }
+        let note = newest.map(|(name, count)| {
+            format!(
+                "neighbours are looked for at `{name}`, the newest of the {count} checkpoints with these vectors; \
+                 `checkpoint` names another"
+            )
+        });
         let (about, plan) = self.plan(&given, spec)?;
         let count = |name| given.count(name).map_err(SqlError::option);
         let exact = given.flag("exact").map_err(SqlError::option)?;
@@ -61,7 +71,7 @@ impl TableFunctionImpl for NearestFunction {
         }
         let k = count("k")?;
         let columns = InfluenceColumns::new(&plan, Besides { neighbours: true, asked, ..Besides::default() });
-        let search = Search { options, graphs: Arc::clone(&self.graphs), about };
+        let search = Search { options, graphs: Arc::clone(&self.graphs), about, note };
         Ok(Arc::new(InfluenceTable::new(plan, columns, Relation::Nearest { k, search })))
     }
 }
@@ -104,6 +114,20 @@ impl NearestFunction {
         plan.plan().check_nearest().map_err(SqlError::query)?;
         Ok(("text".to_owned(), plan))
     }
+}
+
+/// Where a question that names no checkpoint has several: the name of the newest, by the steps of the run, and their
+/// number. A question that cannot be resolved has none: what is wrong with it is said where it is asked.
+fn newest(snapshot: &Snapshot, spec: &InfluenceSpec) -> Option<(String, usize)> {
+    if spec.checkpoints.is_some() {
+        return None;
+    }
+    // What stands for a vector is never read.
+    let given = if spec.given.is_empty() { vec!["{}".to_owned()] } else { spec.given.clone() };
+    let plan = Plan::new(snapshot, &InfluenceSpec { given, ..spec.clone() }).ok()?;
+    let several = Some(plan.checkpoints()).filter(|checkpoints| checkpoints.len() > 1)?;
+    let newest = several.iter().max_by_key(|checkpoint| checkpoint.step)?;
+    Some((newest.name.clone(), several.len()))
 }
 
 /// Mean embeddings, or the only embeddings that the first pool has.

@@ -14,6 +14,8 @@ pub(super) struct Search {
     pub(super) graphs: Arc<Graphs>,
     /// What the neighbours are of, for EXPLAIN.
     pub(super) about: String,
+    /// What a user should know of how the question was understood.
+    pub(super) note: Option<String>,
 }
 
 impl fmt::Debug for Search {
