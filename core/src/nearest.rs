@@ -5,15 +5,25 @@ use strsim::osa_distance;
 /// Characters of a name that are compared.
 const COMPARED: usize = 128;
 
-/// The candidate that is closest to `name` by edit distance, if one is close enough to be a slip.
+/// The candidate that is closest to `name` by edit distance, if one is close enough to be a slip; one that begins with it
+/// counts as one slip.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(2);
+    let letters = name.chars().count();
+    // Where every letter is another one, nothing was meant by it.
+    let limit = (letters / 3).max(2).min(letters.saturating_sub(1));
+    let ranked = |c: &'a str| {
+        let distance = osa_distance(start(name), start(c));
+        let slips = if letters > 1 && c.starts_with(name) { distance.min(1) } else { distance };
+        (slips, distance, c)
+    };
     candidates
         .into_iter()
-        .map(|c| (osa_distance(start(name), start(c)), c))
-        .filter(|(d, c)| *d <= limit || c.starts_with(name) || (c.len() > 2 && name.starts_with(c)))
+        .map(ranked)
+        .filter(|(slips, _, c)| {
+            *slips <= limit || c.starts_with(name) || (c.len() > 2 && name.starts_with(c))
+        })
         .min()
-        .map(|(_, c)| c)
+        .map(|(.., c)| c)
 }
 
 fn start(name: &str) -> &str {
@@ -30,5 +40,8 @@ mod tests {
         assert_eq!(nearest("gsmk8", names), Some("gsm8k"));
         assert_eq!(nearest("sentimnet", names), Some("sentiment"));
         assert_eq!(nearest("weather", names), None);
+        assert_eq!(nearest("se", ["id", "row", "sentiment"]), Some("sentiment"));
+        assert_eq!(nearest("sou", ["row", "source"]), Some("source"));
+        assert_eq!(nearest("sc", ["id", "row"]), None);
     }
 }

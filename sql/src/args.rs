@@ -8,11 +8,15 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 
+use gstore_core::many;
 use gstore_query::influence::{Function, Options, no_solver};
 use serde_json::Value;
 
 use super::error::SqlError;
 use gstore_query::hint::{listing, nearest};
+
+/// How the function is called whose second argument is often given without its name.
+const OF_NEAREST: &str = "what the neighbours are of has a name: text => '..', id => '..' or vector => [..]";
 
 /// Constant arguments of one call.
 pub(crate) struct Arguments {
@@ -66,12 +70,15 @@ impl Arguments {
     /// The positional arguments, one for each name in `names`; they may also be given by name.
     pub(crate) fn positional<const N: usize>(&self, names: [&str; N]) -> Result<[&ScalarValue; N], SqlError> {
         if self.positional.len() > N {
-            return Err(SqlError::invalid(format!(
-                "{}() takes {N} arguments ({}), then options as name => value; {} were given",
+            let arguments = many(N as u64, "argument");
+            let refused = SqlError::invalid(format!(
+                "{}() takes {arguments} ({}), then options as name => value; {} were given",
                 self.function,
                 names.join(", "),
                 self.positional.len()
-            )));
+            ));
+            let is_nearest = self.function == "nearest";
+            return Err(refused.maybe_hint(is_nearest.then(|| OF_NEAREST.to_owned())));
         }
         let mut found = Vec::with_capacity(N);
         for (i, name) in names.iter().enumerate() {

@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::sql::parser::Statement;
@@ -10,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Spanned};
 
 use super::error::SqlError;
 use crate::walk::visit_expressions;
+use crate::wording::NO_VALUE;
 
 /// Subqueries of a statement that are looked at.
 const MOST: usize = 100;
@@ -21,33 +23,50 @@ pub(super) struct Correlated {
     columns: Vec<String>,
     /// Line and column of each subquery in the place of a value.
     places: Vec<(u64, u64)>,
+    /// The same of each behind IN.
+    behind_in: Vec<(u64, u64)>,
+    /// What a subquery selects that its own tables do not have.
+    lacking: Option<Lacking>,
     /// Whether lists are taken apart.
     unnests: bool,
+}
+
+/// A column that a subquery selects: by its name one of the statement around it.
+#[derive(Debug)]
+struct Lacking {
+    column: String,
+    around: Option<String>,
+    /// The tables of the subquery.
+    own: Vec<String>,
 }
 
 impl Correlated {
     /// Where the subqueries of a statement are.
     pub(super) fn of(statement: &Statement) -> Self {
-        let (mut places, mut unnests) = (Vec::new(), false);
+        let (mut places, mut behind_in, mut unnests) = (Vec::new(), Vec::new(), false);
         if let Statement::Statement(sql) = statement {
             unnests = sql.to_string().to_ascii_lowercase().contains("unnest(");
             let _ = visit_expressions(&**sql, |expr: &SqlExpr| {
-                if let SqlExpr::Subquery(query) = expr {
-                    let start = query.span().start;
-                    places.push((start.line, start.column));
-                }
+                let (query, places) = match expr {
+                    SqlExpr::Subquery(query) => (query, &mut places),
+                    SqlExpr::InSubquery { subquery, .. } => (subquery, &mut behind_in),
+                    _ => return ControlFlow::Continue(()),
+                };
+                let start = query.span().start;
+                places.push((start.line, start.column));
                 ControlFlow::<()>::Continue(())
             });
         }
-        Self { columns: Vec::new(), places, unnests }
+        Self { columns: Vec::new(), places, behind_in, lacking: None, unnests }
     }
 
     /// The same with the columns that they name, by the plan of the statement.
     pub(super) fn planned(self, plan: &LogicalPlan) -> Self {
-        let mut columns = Vec::new();
+        let (mut columns, mut missing) = (Vec::new(), None);
         let _ = plan.apply_with_subqueries(|node| {
             if let LogicalPlan::Subquery(subquery) = node {
                 columns.extend(outer(subquery));
+                missing = missing.take().or_else(|| lacking(subquery));
             }
             node.apply_expressions(|expr| {
                 expr.apply(|expr| {
@@ -62,7 +81,7 @@ impl Correlated {
         // A subquery is met as a plan and in its expression.
         columns.sort_unstable();
         columns.dedup();
-        Self { columns, ..self }
+        Self { columns, lacking: missing, ..self }
     }
 
     /// The error about such a subquery in the words of the statement.
@@ -71,6 +90,13 @@ impl Correlated {
             let why = "unnest() of a column stands in SELECT, not in FROM or in a subquery of it";
             return SqlError::invalid(why.to_owned())
                 .hint("write SELECT id, unnest(nums) AS x FROM t, as a subquery to compare x");
+        }
+        if let Some(lacking) = self.lacking.as_ref().filter(|_| is_of_rows(error.message())) {
+            let places: Vec<_> = self.behind_in.iter().chain(&self.places).collect();
+            return match places.as_slice() {
+                [(line, column)] => lacking.error().at(*line, *column),
+                _ => lacking.error(),
+            };
         }
         let known = reason(error.message()).filter(|_| !self.columns.is_empty());
         let Some((why, hint)) = known else { return error };
@@ -84,6 +110,61 @@ impl Correlated {
             _ => error.hint(hint),
         }
     }
+}
+
+impl Lacking {
+    fn error(&self) -> SqlError {
+        let column = &self.column;
+        let why = match self.own.as_slice() {
+            [table] => format!("`{table}` has no column `{column}`"),
+            _ => format!("no table of the subquery has a column `{column}`"),
+        };
+        let around = match &self.around {
+            Some(table) => format!("`{table}`, in the statement around the subquery"),
+            None => "the statement around the subquery".to_owned(),
+        };
+        SqlError::unknown(why)
+            .hint(format!("it is a column of {around}; a subquery selects columns of its own tables"))
+    }
+}
+
+/// A column of the statement around a subquery in an expression of it.
+fn around(expr: &Expr) -> Option<Column> {
+    let mut found = None;
+    let _ = expr.apply(|part| {
+        if let Expr::OuterReferenceColumn(_, column) = part {
+            found = Some(column.clone());
+        }
+        Ok(if found.is_none() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    found
+}
+
+/// A column of the statement around a subquery that it selects, where its own tables have none of that name.
+fn lacking(subquery: &Subquery) -> Option<Lacking> {
+    let (mut selected, mut tables, mut names) = (None, Vec::new(), Vec::new());
+    let plan: &LogicalPlan = &subquery.subquery;
+    let _ = plan.apply(|node| {
+        match node {
+            LogicalPlan::TableScan(scan) => {
+                tables.push(scan.table_name.table().to_owned());
+                names.extend(node.schema().fields().iter().map(|field| field.name().clone()));
+            }
+            LogicalPlan::Projection(projection) if selected.is_none() => {
+                selected = projection.expr.iter().find_map(around);
+            }
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    let Column { relation, name, .. } = selected.filter(|column| !names.contains(&column.name))?;
+    Some(Lacking { column: name, around: relation.map(|table| table.table().to_owned()), own: tables })
+}
+
+/// Whether an error is about a condition on the rows of a subquery. The engine makes EXISTS of ANY and ALL, and takes the
+/// new name of such a column for a failure.
+fn is_of_rows(message: &str) -> bool {
+    message.ends_with(NO_VALUE) || message.contains("Failed due to a difference in schemas")
 }
 
 /// A column of the statement around a subquery that it names.

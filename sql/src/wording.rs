@@ -123,6 +123,14 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
             SqlError::invalid(why.into()).hint("whether two have a value in common is list_has_any(a, b)"),
         );
     }
+    if let Some((_, types)) = text.split_once("Cannot infer common argument type for operation ")
+        && [" @> ", " <@ "].iter().any(|operator| types.contains(operator))
+    {
+        let why = format!("these types do not go together: {types}");
+        let hint = "@> and <@ compare two lists; a list in JSON becomes one by CAST(x AS VARCHAR[]), and whether it has \
+                    a value is list_contains(list, x)";
+        return Some(SqlError::invalid(why).hint(hint));
+    }
     if text == "Divide by zero error" {
         let why = "a whole number is divided by 0";
         return Some(SqlError::invalid(why.into()).hint("a // nullif(b, 0) is null there, a / b infinite"));
@@ -288,6 +296,10 @@ mod tests {
                 "a list of 2 elements is cast",
             ),
             ("unnest() can only be applied to array, struct and null", "json_elements"),
+            (
+                "Cannot infer common argument type for operation Utf8 @> List(Utf8)",
+                "together: Utf8 @> List(Utf8)\n  @> and <@ compare two lists; a list in JSON becomes one by CAST(x AS VARCHAR[])",
+            ),
             (
                 "Too many columns! The subquery should only return one column: t.a, t.b",
                 "SEMI JOIN u USING (a, b)",

@@ -54,7 +54,7 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
                 .hint(format!("write {call}"));
         }
         let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));
-        let guess = exchanged(name).or(guess);
+        let guess = meant(name).or(guess);
         let how = names::written_otherwise(name)
             .or_else(|| guess.map(|guess| format!("did you mean `{guess}`?")))
             .or_else(|| names::nearly_written_otherwise(name));
@@ -68,16 +68,24 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
     SqlError::invalid(text.to_string())
 }
 
-/// The function of those that are written most that has the letters of a name in another order.
-fn exchanged(name: &str) -> Option<&'static str> {
+/// The function of those that are written most that has the letters of a name in another order, or that a name of its
+/// first letter, its last and some between is short for.
+fn meant(name: &str) -> Option<&'static str> {
     let letters = |name: &str| {
         let mut letters: Vec<char> = name.to_lowercase().chars().collect();
         letters.sort_unstable();
         letters
     };
     let often = ["avg", "count", "length", "lower", "max", "median", "min", "round", "sum", "upper"];
-    let begins = |known: &str| known.chars().next() == name.to_lowercase().chars().next();
-    often.into_iter().find(|known| begins(known) && letters(known) == letters(name))
+    let name = name.to_lowercase();
+    let begins = |known: &str| known.chars().next() == name.chars().next();
+    let is_short = |known: &str| {
+        let mut rest = known.chars();
+        name.len() > 2
+            && known.chars().next_back() == name.chars().next_back()
+            && name.chars().all(|letter| rest.any(|other| other == letter))
+    };
+    often.into_iter().find(|known| begins(known) && (letters(known) == letters(&name) || is_short(known)))
 }
 
 /// Whether a name is another one mistyped: at most two slips, and at most one in a short name.

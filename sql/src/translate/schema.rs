@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use datafusion::common::SchemaError;
+use datafusion::common::{Column, SchemaError, TableReference};
 use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
 
@@ -35,6 +35,16 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
                 if let Some(relation) =
                     valid_fields.iter().find(|c| c.name == field.name).and_then(|c| c.relation.as_ref())
                 {
+                    let is_of = |own: &TableReference, c: &Column| {
+                        c.relation.as_ref().is_some_and(|table| table.table() == own.table())
+                    };
+                    if let Some(own) = &field.relation
+                        && valid_fields.iter().any(|c| is_of(own, c))
+                    {
+                        let name = &field.name;
+                        return SqlError::unknown(format!("`{own}` has no column `{name}`"))
+                            .hint(format!("it is a column of {relation}: write {relation}.{name}"));
+                    }
                     return unknown.hint(format!(
                         "it is a column of {relation}, which has no other name here: write `{}` alone",
                         field.name
