@@ -30,6 +30,33 @@ fn place() -> Place {
     place
 }
 
+#[test]
+fn lists_and_objects_are_columns_of_their_types_and_can_be_added_again() {
+    let place = Place::new();
+    let pool = [
+        r#"{"id":"a","prompt":"one?","completion":"it is 1","labels":["x","y"],"info":{"score":0.5},"mixed":[1],"said":"[1]","rejected":[{"role":"user","content":"one?"},{"role":"assistant","content":"no"}]}"#,
+        r#"{"id":"b","prompt":"two?","completion":"it is 2","labels":[],"info":{"name":"m"},"mixed":["one"],"said":"[2]"}"#,
+    ];
+    fs_err::write(place.path("pool.jsonl"), pool.join("\n") + "\n").expect("written");
+    let finished = place.ingest("pool", Some(Path::new("pool.jsonl")), "grad-sgd");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let select = ["select", "--pool", "pool", "--target", "pool", "--top", "2", "-o"];
+    for (name, dataset) in [("x.parquet", "x1"), ("x.arrow", "x2"), ("saved/", "x3"), ("x.csv", "x4")] {
+        place.ok(&[&select[..], &[name]].concat());
+        place.ok(&["add", "--dataset", dataset, "--data", name]);
+        let sql = format!(
+            "SELECT count(*) FROM pool p JOIN {dataset} x USING (id) WHERE p.labels = x.labels AND p.info = x.info \
+             AND p.mixed = x.mixed AND p.said = x.said AND p.rejected IS NOT DISTINCT FROM x.rejected"
+        );
+        assert_eq!(place.value(&sql), "2", "{name}");
+    }
+    // Where all values agree: `mixed` has lists of two types, and `said` are texts.
+    let sql = "SELECT len(labels), info.score, struct_extract(rejected[2], 'content'), typeof(mixed), said FROM w ORDER BY id";
+    let rows = place.ok(&["query", "--format", "csv", "--with", "w=x.parquet", sql]);
+    let rows: Vec<&str> = rows.lines().skip(1).collect();
+    assert_eq!(rows, ["2,0.5,no,VARCHAR,[1]", "0,,,VARCHAR,[2]"]);
+}
+
 /// Names of the files in the folder, hidden ones included.
 fn names(place: &Place) -> Vec<String> {
     let entries = fs_err::read_dir(place.path("")).expect("listed");

@@ -14,13 +14,14 @@ use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::{RowSet, Snapshot};
 
 use self::explained::Explained;
-use self::records::{Records, bytes};
+use self::records::{Nested, Records, bytes};
 use crate::answer::{AnswerError, CHUNK, Pool, column, ids, open_pools, pool_names, tell_notes};
 use crate::picture::{Picture, Ranked, ranked};
 use crate::rows::{FindError, matching};
 use crate::work::Work;
 
 mod explained;
+mod nested;
 mod records;
 mod saved;
 
@@ -179,7 +180,7 @@ impl Selected {
         format: Format,
         cancel: &Cancel,
     ) -> Result<(), AnswerError> {
-        let records = Records::new(&self.pools, self.rows())?;
+        let records = Records::new(&self.pools, self.rows(), nested_in(format))?;
         write_batches(out, format, self.rows(), cancel, |chunk| records.batch(chunk))
     }
 
@@ -229,6 +230,11 @@ fn unscored(rows: &[u64]) -> Vec<Scored> {
     rows.iter().map(|row| Scored { pool: 0, row: *row, pos: None, score: 0.0, subtask: NO_SUBTASK }).collect()
 }
 
+/// What lists and objects are in a table of this format.
+fn nested_in(format: Format) -> Nested {
+    if format.is_binary() { Nested::Typed } else { Nested::Text }
+}
+
 /// Writes records of a dataset as a table that can be added again.
 ///
 /// # Errors
@@ -240,7 +246,7 @@ pub(crate) fn write_records<W: Write + Send>(
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
     let (pools, rows) = (open_pools(snapshot, &[dataset.to_owned()])?, unscored(rows));
-    let records = Records::new(&pools, &rows)?;
+    let records = Records::new(&pools, &rows, nested_in(format))?;
     write_batches(out, format, &rows, cancel, |chunk| records.batch(chunk))
 }
 

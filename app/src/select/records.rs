@@ -3,6 +3,7 @@
 //! Invariants
 //! - the table has all that a record has, so that it can be added again; a record that does not fit is an
 //!   error, never cut down
+//! - lists and objects are columns of lists and structs where their values have one type, else JSON text
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use gstore_query::influence::Scored;
 use gstore_store::{ColumnDef, ColumnType};
 use serde_json::Value;
 
+use super::nested::{self, Shape};
 use crate::answer::{AnswerError, CHUNK, Pool, column, ids, record};
 
 /// A table of selected records.
@@ -24,7 +26,17 @@ pub(super) struct Records<'a> {
     pools: &'a [Pool],
     /// Keys of the records' text, in the order of the columns.
     texts: Vec<&'static str>,
-    metadata: Vec<ColumnDef>,
+    /// With the type of a column of lists or objects.
+    metadata: Vec<(ColumnDef, Option<DataType>)>,
+}
+
+/// What lists and objects are in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nested {
+    /// Lists and structs, where their values have one type.
+    Typed,
+    /// JSON text: the format has no such types.
+    Text,
 }
 
 impl<'a> Records<'a> {
@@ -32,7 +44,7 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     /// Where records do not fit into one table.
-    pub(super) fn new(pools: &'a [Pool], rows: &[Scored]) -> Result<Self, AnswerError> {
+    pub(super) fn new(pools: &'a [Pool], rows: &[Scored], nested: Nested) -> Result<Self, AnswerError> {
         let mut metadata: Vec<ColumnDef> = Vec::new();
         for pool in pools {
             for own in &pool.samples.part().columns {
@@ -48,17 +60,32 @@ impl<'a> Records<'a> {
                 }
             }
         }
+        // Of texts nothing but the records says whether they are lists and objects.
+        let is_open = |own: &ColumnDef| nested == Nested::Typed && own.ty == ColumnType::Text;
+        let mut shapes: Vec<Option<Shape>> =
+            metadata.iter().map(|own| is_open(own).then_some(Shape::Null)).collect();
         let mut found = BTreeSet::new();
         for chunk in rows.chunks(CHUNK) {
             for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
                 let record = bytes(&record, scored)?;
-                check_messages(record, scored)?;
+                let values = values(record)?;
+                check_messages(&values, scored)?;
+                for (own, shape) in metadata.iter().zip(&mut shapes) {
+                    *shape = shape.take().and_then(|seen| match values.get(&own.key) {
+                        None => Some(seen),
+                        Some(value) if value.is_null() || value.is_array() || value.is_object() => {
+                            seen.with(value)
+                        }
+                        Some(_) => None,
+                    });
+                }
                 found.extend(texts(record)?.into_iter().map(|(key, _)| key));
             }
         }
         let order = ["messages", "prompt", "completion", "text"];
         let texts = order.into_iter().filter(|key| found.contains(key)).collect();
-        Ok(Self { pools, texts, metadata })
+        let types = shapes.into_iter().map(|shape| shape?.nested());
+        Ok(Self { pools, texts, metadata: metadata.into_iter().zip(types).collect() })
     }
 
     /// The records of these rows.
@@ -73,8 +100,20 @@ impl<'a> Records<'a> {
                 contents.iter().map(|texts| texts.iter().find(|(own, _)| own == key).map(|(_, text)| text));
             columns.push((key, if *key == "messages" { messages_column(cells) } else { text_column(cells) }));
         }
-        for own in &self.metadata {
-            columns.push((&own.key, self.metadata(rows, own)?));
+        let is_nested = self.metadata.iter().any(|(_, nested)| nested.is_some());
+        let objects = rows.iter().zip(&records).filter(|_| is_nested);
+        let objects = objects.map(|(scored, record)| values(bytes(record, scored)?));
+        let objects = objects.collect::<Result<Vec<Value>, AnswerError>>()?;
+        for (own, nested) in &self.metadata {
+            let column = match nested {
+                None => self.metadata(rows, own)?,
+                Some(ty) => {
+                    let cells: Vec<Option<&Value>> =
+                        objects.iter().map(|object| object.get(&own.key)).collect();
+                    nested::column(ty, &cells)?
+                }
+            };
+            columns.push((&own.key, column));
         }
         let columns = columns.into_iter().map(|(name, column)| (name, column, true));
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
@@ -132,10 +171,13 @@ fn texts(record: &[u8]) -> Result<Vec<(&'static str, Text)>, AnswerError> {
     })
 }
 
+/// The values of a record, by their keys.
+fn values(record: &[u8]) -> Result<Value, AnswerError> {
+    serde_json::from_slice(record).map_err(|error| AnswerError::Refused(error.to_string()))
+}
+
 /// Refuses messages that say more than who speaks and what.
-fn check_messages(record: &[u8], scored: &Scored) -> Result<(), AnswerError> {
-    let refused = |error: serde_json::Error| AnswerError::Refused(error.to_string());
-    let record: Value = serde_json::from_slice(record).map_err(refused)?;
+fn check_messages(record: &Value, scored: &Scored) -> Result<(), AnswerError> {
     let messages = record.get("messages").and_then(Value::as_array).into_iter().flatten();
     let mut keys = messages.filter_map(Value::as_object).flat_map(|message| message.keys());
     if let Some(key) = keys.find(|key| !["role", "content"].contains(&key.as_str())) {

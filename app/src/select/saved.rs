@@ -8,7 +8,7 @@ use gstore_core::{Cancel, xxh3_hex};
 use gstore_query::influence::Scored;
 use serde_json::json;
 
-use super::records::Records;
+use super::records::{Nested, Records};
 use super::{Selected, go_on};
 use crate::answer::{AnswerError, CHUNK, Pool};
 
@@ -33,7 +33,7 @@ pub(super) fn write(
     folder: &Path,
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
-    let records = Records::new(pools, rows)?;
+    let records = Records::new(pools, rows, Nested::Typed)?;
     let (first, rest) = rows.split_at(rows.len().min(CHUNK));
     go_on(cancel)?;
     let first = records.batch(first)?;
