@@ -9,8 +9,8 @@ const COMPARED: usize = 128;
 /// counts as one slip.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = name.chars().count();
-    // Where every letter is another one, nothing was meant by it.
-    let limit = (letters / 3).max(2).min(letters.saturating_sub(1));
+    // Two letters that are both others say nothing of what was meant; one is as good as any.
+    let limit = (letters / 3).max(2).min(letters.saturating_sub(1).max(1));
     let ranked = |c: &'a str| {
         let distance = osa_distance(start(name), start(c));
         let slips = if letters > 1 && c.starts_with(name) { distance.min(1) } else { distance };
@@ -43,5 +43,6 @@ mod tests {
         assert_eq!(nearest("se", ["id", "row", "sentiment"]), Some("sentiment"));
         assert_eq!(nearest("sou", ["row", "source"]), Some("source"));
         assert_eq!(nearest("sc", ["id", "row"]), None);
+        assert_eq!(nearest("c", ["a", "b"]), Some("a"));
     }
 }
