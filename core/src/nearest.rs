@@ -5,8 +5,8 @@ use strsim::osa_distance;
 /// Characters of a name that are compared.
 const COMPARED: usize = 128;
 
-/// The candidate that is closest to `name` by edit distance, if one is close enough to be a slip; one that begins with it
-/// counts as one slip.
+/// The candidate that is closest to `name` by edit distance, if one is close enough to be a slip; one that
+/// begins with it counts as one slip.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = name.chars().count();
     // Two letters that are both others say nothing of what was meant; one is as good as any.

@@ -161,8 +161,8 @@ fn lacking(subquery: &Subquery) -> Option<Lacking> {
     Some(Lacking { column: name, around: relation.map(|table| table.table().to_owned()), own: tables })
 }
 
-/// Whether an error is about a condition on the rows of a subquery. The engine makes EXISTS of ANY and ALL, and takes the
-/// new name of such a column for a failure.
+/// Whether an error is about a condition on the rows of a subquery. The engine makes EXISTS of ANY and ALL,
+/// and takes the new name of such a column for a failure.
 fn is_of_rows(message: &str) -> bool {
     message.ends_with(NO_VALUE) || message.contains("Failed due to a difference in schemas")
 }

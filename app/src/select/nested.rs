@@ -1,9 +1,10 @@
 //! Types of metadata that is lists and objects in records, so that a table has it as lists and structs.
 //!
 //! Invariants
-//! - a column has the values of its records and no others: what one type does not hold (values of different types, an
-//!   integer that a float would round, an object without keys) stays JSON text
-//! - an object that lacks keys that others have is a struct with nulls, which are left out where it is added again
+//! - a column has the values of its records and no others: what one type does not hold (values of different
+//!   types, an integer that a float would round, an object without keys) stays JSON text
+//! - an object that lacks keys that others have is a struct with nulls, which are left out where it is added
+//!   again
 
 use std::sync::Arc;
 

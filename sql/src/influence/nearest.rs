@@ -116,8 +116,9 @@ impl NearestFunction {
     }
 }
 
-/// Where a question that names no checkpoint has several: the name of the newest, by the steps of the run, and their
-/// number. A question that cannot be resolved has none: what is wrong with it is said where it is asked.
+/// Where a question that names no checkpoint has several: the name of the newest, by the steps of the run,
+/// and their number. A question that cannot be resolved has none: what is wrong with it is said where it is
+/// asked.
 fn newest(snapshot: &Snapshot, spec: &InfluenceSpec) -> Option<(String, usize)> {
     if spec.checkpoints.is_some() {
         return None;

@@ -11,8 +11,8 @@ use super::layout::GAP;
 use super::table::{Column, readable, visible};
 use crate::error::SqlError;
 
-/// Writes the last column of rows, which is text, below `name value` of each other column, with a blank line between
-/// two rows; `written` of them have been written before.
+/// Writes the last column of rows, which is text, below `name value` of each other column, with a blank line
+/// between two rows; `written` of them have been written before.
 ///
 /// Nothing is cut. Control characters but line breaks are shown as escapes.
 ///

@@ -68,8 +68,8 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
     SqlError::invalid(text.to_string())
 }
 
-/// The function of those that are written most that has the letters of a name in another order, or that a name of its
-/// first letter, its last and some between is short for.
+/// The function of those that are written most that has the letters of a name in another order, or that a
+/// name of its first letter, its last and some between is short for.
 fn meant(name: &str) -> Option<&'static str> {
     let letters = |name: &str| {
         let mut letters: Vec<char> = name.to_lowercase().chars().collect();

@@ -202,13 +202,14 @@ fn none_of(order: Order, ranking: &Ranking) -> Option<String> {
     })
 }
 
-/// Whether a result has whole texts: only a table, which is for reading, has their beginnings unless it is asked.
+/// Whether a result has whole texts: only a table, which is for reading, has their beginnings unless it is
+/// asked.
 pub(super) fn is_whole(format: Format, full: bool) -> bool {
     full || format != Format::Table
 }
 
-/// Writes rankings whose last column is text as one table; `full` texts, and those for which a terminal has little room,
-/// stand below their rows.
+/// Writes rankings whose last column is text as one table; `full` texts, and those for which a terminal has
+/// little room, stand below their rows.
 pub(super) fn write(to: &OutputArgs, format: Format, batches: &[RecordBatch], full: bool) -> Result<()> {
     let mut output = Output::create(to.output.as_deref(), to.force)?;
     let style = match Place::of(to.output.as_deref()) {
