@@ -108,6 +108,24 @@ impl Covariance {
         self.count += other.count;
     }
 
+    /// How far it is from symmetric: the length of `A - A'`, relative to that of A.
+    pub fn asymmetry(&self) -> f64 {
+        let width = self.sums.len() / self.size.max(1);
+        let (mut off, mut all) = (0.0, 0.0);
+        for block in self.blocks().into_iter().flat_map(Blocks::ranges) {
+            let sum = |row: usize, col: usize| self.sums[row * width + col - block.start];
+            for row in block.clone() {
+                all += sum(row, row).powi(2);
+                for col in row + 1..block.end {
+                    let (above, below) = (sum(row, col), sum(col, row));
+                    off += 2.0 * (above - below).powi(2);
+                    all += above * above + below * below;
+                }
+            }
+        }
+        if off > 0.0 { (off / all).sqrt() } else { 0.0 }
+    }
+
     /// Cut into these blocks, without what is outside of them; none where it is in others.
     pub fn cut(self, blocks: Blocks) -> Option<Self> {
         let own = self.blocks().filter(|own| own.size() == blocks.size())?;

@@ -123,7 +123,12 @@ fn blocks_are_summed_as_the_whole_is() {
         }
         cut.count += 1;
     }
+    assert!(cut.asymmetry() > 0.1);
     cut.mirror();
+    assert_eq!(cut.asymmetry(), 0.0);
+    // Of [3, 4; 0, 0] the difference is [0, 4; -4, 0].
+    let torn = Covariance { size: 2, sums: vec![3.0, 4.0, 0.0, 0.0], count: 1 };
+    assert!((torn.asymmetry() - 32.0_f64.sqrt() / 5.0).abs() < 1e-15);
     assert_eq!(whole.clone().cut(blocks).as_ref(), Some(&cut));
     assert_eq!(cut.mean(), cut.sums.iter().map(|sum| sum / 4.0).collect::<Vec<_>>());
     assert!(cut.cut(Blocks::new(5, 3)).is_none() && whole.cut(Blocks::new(4, 2)).is_none());

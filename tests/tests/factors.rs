@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use gstore::factors::FactorFolder;
+use gstore_curvature::{Covariance, Module, ModuleFactors};
 use gstore_tests::place::Place;
 use gstore_tests::world;
 use serde_json::{Value, json};
@@ -83,6 +85,18 @@ pub fn assert_near(
         let off = (value - expected[key]).abs();
         assert!(off <= tolerance * largest, "{key:?}: {value} is not {} ({off})", expected[key]);
     }
+}
+
+/// The factors of a name as files have them, by their modules.
+fn exported(place: &Place, name: &str) -> Vec<(Module, ModuleFactors)> {
+    let folder = format!("exported-{name}");
+    place.ok(&["factors", "export", name, &folder]);
+    FactorFolder::open(&place.path(&folder)).expect("a folder").factors(None).expect("factors")
+}
+
+/// The covariances of a module.
+fn covariances(factors: &ModuleFactors) -> [&Covariance; 2] {
+    [&factors.activation, &factors.gradient].map(|sums| sums.as_ref().expect("sums"))
 }
 
 #[test]
@@ -532,6 +546,45 @@ fn curvature_is_averaged_over_the_checkpoints_of_a_segment() {
     fit_at("parts", &early, &["--strategy", "diagonal", "--average", &late, "--data-partitions", "3"]);
     for (parts, whole) in means("parts").iter().zip(means("diagonal-both")) {
         assert!((parts - whole).abs() < 1e-5 * whole, "{parts} is not {whole}");
+    }
+
+    // Sums are those of both fits added, on both sides of the diagonal, and eigenvectors are theirs.
+    fit_at("kfac-early", &early, &["--strategy", "kfac"]);
+    fit_at("kfac-late", &late, &["--strategy", "kfac"]);
+    let both = ["--strategy", "kfac", "--average", &late];
+    fit_at("kfac-both", &early, &both);
+    fit_at("kfac-parts", &early, &[&both[..], &["--data-partitions", "3"]].concat());
+    fit_at("kfac-half", &early, &[&both[..], &["--limit", "6"]].concat());
+    fit_at("kfac-more", &early, &[&both[..], &["--extend", "kfac-half"]].concat());
+    for (singles, means) in
+        [("kfac", &["kfac-both", "kfac-parts", "kfac-more"][..]), ("ekfac", &["ekfac-both"])]
+    {
+        let [early, late] = ["early", "late"].map(|part| exported(&place, &format!("{singles}-{part}")));
+        for name in means {
+            for (((module, both), (_, early)), (_, late)) in
+                exported(&place, name).iter().zip(&early).zip(&late)
+            {
+                let singles = covariances(early).into_iter().zip(covariances(late));
+                for (found, (early, late)) in covariances(both).into_iter().zip(singles) {
+                    assert_eq!((found.count, found.asymmetry()), (early.count + late.count, 0.0), "{name}");
+                    let largest = found.sums.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+                    for (found, (early, late)) in found.sums.iter().zip(early.sums.iter().zip(&late.sums)) {
+                        let off = (found - early - late).abs();
+                        assert!(off <= 1e-5 * largest, "{name} {}: {off} of {largest}", module.name);
+                    }
+                }
+                let mut again = both.clone();
+                again.decompose(module).expect("eigenbases");
+                let values = |factors: &ModuleFactors| -> Vec<f64> {
+                    let bases = [&factors.activation_eigen, &factors.gradient_eigen].into_iter().flatten();
+                    bases.flat_map(|eigen| eigen.values.clone()).collect()
+                };
+                for (found, expected) in values(both).iter().zip(values(&again)) {
+                    let off = (found - expected).abs();
+                    assert!(off <= 1e-9 * (1.0 + expected), "{name} {}: {found} {expected}", module.name);
+                }
+            }
+        }
     }
 
     // Rows are at both checkpoints, and queries at the one that the factors are of; alone it is that of the

@@ -239,10 +239,15 @@ impl Fit<'_> {
         group: usize,
         work: &mut Work<'_>,
     ) -> Result<Vec<Covariances>, FactorJobError> {
-        self.over_checkpoints(|fit| {
+        let mut sums = self.over_checkpoints(|fit| {
             let (rows, wanted) = (&fit.plan.new[data], &fit.plan.groups[group]);
             covariances(&fit.plan, rows, wanted, fit.request.fisher, work)
-        })
+        })?;
+        for (activation, gradient) in &mut sums {
+            activation.mirror();
+            gradient.mirror();
+        }
+        Ok(sums)
     }
 
     /// Squares of gradients of a partition, over all checkpoints, in one basis where there is one.

@@ -109,7 +109,8 @@ fn of_each<T: Default>(modules: &[Module], wanted: &[usize], new: impl Fn(&Modul
     modules.iter().enumerate().map(of).collect()
 }
 
-/// Covariances of some modules over some rows, in the order of `wanted`.
+/// Covariances of some modules over some rows, in the order of `wanted`: from the diagonal on, as they are added;
+/// [`Covariance::mirror`] makes them whole.
 pub(super) fn covariances(
     plan: &FitPlan,
     rows: &RowSet,
@@ -123,12 +124,7 @@ pub(super) fn covariances(
     };
     let seen = wanted.contains(&0).then_some(&plan.seen);
     let empty = || of_each(plan.engine.modules(), wanted, |module| plan.no_sums(module));
-    let mut sums = chosen(sum("covariances", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)?;
-    for (activation, gradient) in &mut sums {
-        activation.mirror();
-        gradient.mirror();
-    }
-    Ok(sums)
+    chosen(sum("covariances", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
 /// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of the

@@ -232,8 +232,10 @@ impl Pair {
     }
 
     pub(super) fn covariance(&self, side: usize, name: &str) -> Result<Covariance, FactorError> {
-        let size = self.size(side, name)?;
-        Ok(Covariance { size, sums: self.first[side].finite(name)?, count: self.second[side].count(name)? })
+        let (file, size) = (&self.first[side], self.size(side, name)?);
+        let sums = Covariance { size, sums: file.finite(name)?, count: self.second[side].count(name)? };
+        bases::check_symmetric(file, name, &sums)?;
+        Ok(sums)
     }
 
     pub(super) fn eigen(&self, side: usize, name: &str) -> Result<Eigen, FactorError> {

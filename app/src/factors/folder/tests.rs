@@ -139,6 +139,26 @@ fn eigenvectors_that_are_not_orthogonal_are_refused() {
 }
 
 #[test]
+fn covariances_that_are_not_symmetric_are_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = FactorFolder::create(place.path(), &FactorArguments::new(Strategy::Kfac).in_f64()).unwrap();
+    let module = Module { name: "m".to_owned(), out: 2, input: 1, bias: false };
+    let read = |below: f64| {
+        let gradient = Covariance { size: 2, sums: vec![2.0, 1.0, below, 2.0], count: 1 };
+        let activation = Covariance { size: 1, sums: vec![1.0], count: 1 };
+        folder.write_covariances(None, std::slice::from_ref(&module), &[(activation, gradient)]).unwrap();
+        folder.read_covariances(None)
+    };
+    assert!(read(1.0).unwrap().is_some() && read(1.0 + 1e-6).unwrap().is_some());
+    let refused = read(0.5).unwrap_err().to_string();
+    for says in
+        ["gradient_covariance.safetensors: module `m`: ", "is not symmetric", "fit such factors again"]
+    {
+        assert!(refused.contains(says), "{refused}");
+    }
+}
+
+#[test]
 fn scores_of_kronfluence_come_out_again() {
     let scores = ScoreFolder::open(&given("scores_mlp")).unwrap();
     assert_eq!(scores.arguments().partitions_of(), (2, 1));

@@ -1,12 +1,34 @@
-//! Check of eigenvectors that other programs wrote.
+//! Checks of matrices that other programs wrote.
 
-use gstore_curvature::ModuleFactors;
+use gstore_core::Remedy;
+use gstore_curvature::{Covariance, ModuleFactors};
 
 use super::FactorReader;
 use crate::factors::folder::error::FactorError;
+use crate::factors::folder::tensors::Tensors;
 
-/// How far eigenvectors may be from orthogonal ones, whatever type they are stored in.
-const ORTHOGONAL: f64 = 1e-4;
+/// How far eigenvectors may be from orthogonal ones, and covariances from symmetric ones, whatever type they are
+/// stored in.
+const OFF: f64 = 1e-4;
+
+/// The same, as far as the type of a tensor lets it be.
+fn from_rounding(file: &Tensors, name: &str) -> Result<f64, FactorError> {
+    Ok(OFF.max(8.0 * file.rounding(name)?))
+}
+
+/// Refuses a covariance of a module that is not symmetric.
+pub(super) fn check_symmetric(file: &Tensors, name: &str, sums: &Covariance) -> Result<(), FactorError> {
+    let (found, most) = (sums.asymmetry(), from_rounding(file, name)?);
+    if found <= most {
+        return Ok(());
+    }
+    let detail = format!(
+        "its covariance A is not symmetric: A - A' has {found:.1e} of the length of A, of which {most:.0e} at most may \
+         be from rounding. Sums over several checkpoints ({}) once lacked a part of all but one: fit such factors again",
+        Remedy::Option("average", "")
+    );
+    Err(file.wrong(name, &detail))
+}
 
 impl FactorReader {
     /// Refuses eigenvectors of a module that are not orthogonal and of length 1, as far as the type that they
@@ -18,7 +40,7 @@ impl FactorReader {
         let Some(files) = &self.eigen else { return Ok(()) };
         for (file, eigen) in files.first.iter().zip([&factors.activation_eigen, &factors.gradient_eigen]) {
             let Some(eigen) = eigen else { continue };
-            let (found, most) = (eigen.departure(), ORTHOGONAL.max(8.0 * file.rounding(name)?));
+            let (found, most) = (eigen.departure(), from_rounding(file, name)?);
             if found.is_nan() || found > most {
                 let detail = format!(
                     "its eigenvectors Q are not orthogonal: Q'Q - I has values of {found:.1e}, of which {most:.0e} at most may be from rounding"
