@@ -59,13 +59,17 @@ pub enum CurvatureError {
     },
     /// A mixture that nothing balances.
     #[error(
-        "a mixture is balanced at an eigenvalue of both sides, number 1 to {all} from the largest, not number {asked}, where both are 0"
+        "a mixture is balanced at an eigenvalue that is above 0 on both sides, but for rounding, {}",
+        match most {
+            0 => "and one of them has none".to_owned(),
+            most => format!("number 1 to {most} from the largest, not number {asked}"),
+        }
     )]
     Components {
         /// The number that was asked for.
         asked: usize,
-        /// Eigenvalues of each side.
-        all: usize,
+        /// The largest number at which both sides have one.
+        most: usize,
     },
     /// A segment of training that is none.
     #[error(

@@ -2,7 +2,7 @@
 //!
 //! Rows are cut into blocks (the modules of a model, or one block of everything), and each block has its own
 //! matrix. LoGra's Fisher is the mean over the training rows, TrackStar's a mixture with that of the queries
-//! ([`crate::mixed`]), and TRAK's the sum itself, which is the mean times the number of rows.
+//! ([`crate::mixture()`]), and TRAK's the sum itself, which is the mean times the number of rows.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};

@@ -14,7 +14,7 @@
 //!   itself, preconditioned by such inverses
 //! - [`low_rank()`]: a preconditioned gradient as a product of two thin matrices
 //! - [`Gram`]: sums of outer products of stored rows, whose [`Preconditioner`] preconditions vectors;
-//!   [`mixed`] and [`mixture()`] for TrackStar
+//!   [`MixtureBalance`] and [`mixture()`] for TrackStar
 //! - [`Spectrum`]: what the eigenvalues of a block look like
 //!
 //! Everything is in memory, and in f64 but for what a [`Rotation`] and a [`SampleGradient`] multiply; nothing
@@ -55,7 +55,7 @@ pub use gram::{Gram, Strip};
 pub use inversion::{BlockInverse, Inversion};
 pub use low_rank::{LowRank, low_rank};
 pub use matrix::{dot, product, transposed};
-pub use mixture::{CurvatureMixture, mixed, mixture};
+pub use mixture::{MixtureBalance, mixture};
 pub use module::Module;
 pub use outer::SampleGradient;
 pub use rotation::Rotation;

@@ -3,56 +3,71 @@
 use crate::eigen::Eigen;
 use crate::error::CurvatureError;
 use crate::gram::Gram;
+use crate::inversion::rounding;
 
-/// A mixture of the curvature of training rows and of queries.
+/// Eigenvalues of both sides of a mixture, of all blocks together and the largest first; what may be rounding is 0.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CurvatureMixture {
-    /// The part of the queries.
-    pub lambda: f64,
-    /// For each block `lambda H_query + (1 - lambda) H_train`, of the means.
-    pub blocks: Vec<Gram>,
+pub struct MixtureBalance {
+    train: Vec<f64>,
+    query: Vec<f64>,
 }
 
-/// TrackStar's mixture (arXiv 2410.17413): `lambda` balances both sides' eigenvalue number
-/// `target_components`, of all blocks together and the largest first. `blocks`: name, training rows, queries.
-///
-/// # Errors
-/// Sizes that differ, values that are not finite, a decomposition that fails its check, and a number of
-/// components where neither side has an eigenvalue.
-pub fn mixed(
-    blocks: &[(&str, &Gram, &Gram)],
-    target_components: usize,
-) -> Result<CurvatureMixture, CurvatureError> {
-    check(blocks)?;
-    let (mut train, mut query) = (Vec::new(), Vec::new());
-    for (name, of_train, of_query) in blocks {
-        train.extend(Eigen::of(&of_train.mean(), of_train.size, name, "Gram matrix")?.values);
-        query.extend(Eigen::of(&of_query.mean(), of_query.size, name, "queries' Gram matrix")?.values);
+impl MixtureBalance {
+    /// `blocks`: name, training rows, queries.
+    ///
+    /// # Errors
+    /// Sizes that differ, values that are not finite, and a decomposition that fails its check.
+    pub fn new(blocks: &[(&str, &Gram, &Gram)]) -> Result<Self, CurvatureError> {
+        check(blocks)?;
+        let (mut train, mut query) = (Vec::new(), Vec::new());
+        for (name, of_train, of_query) in blocks {
+            train.extend(eigenvalues(of_train, name, "Gram matrix")?);
+            query.extend(eigenvalues(of_query, name, "queries' Gram matrix")?);
+        }
+        [&mut train, &mut query].into_iter().for_each(|values| values.sort_by(|a, b| b.total_cmp(a)));
+        Ok(Self { train, query })
     }
-    let at = |values: &mut Vec<f64>| {
-        values.sort_by(|a, b| b.total_cmp(a));
-        target_components.checked_sub(1).and_then(|at| values.get(at)).copied().unwrap_or(0.0)
-    };
-    let (of_train, of_query) = (at(&mut train), at(&mut query));
-    let lambda = of_train / (of_query + of_train);
-    if !lambda.is_finite() {
-        return Err(CurvatureError::Components { asked: target_components, all: train.len() });
+
+    /// The largest number of an eigenvalue that is above 0 on both sides; 0 where there is none.
+    pub fn components(&self) -> usize {
+        self.train.iter().zip(&self.query).take_while(|(a, b)| **a > 0.0 && **b > 0.0).count()
     }
-    mixture(blocks, lambda)
+
+    /// TrackStar's share of the queries (arXiv 2410.17413), between 0 and 1: with it both sides have as much of
+    /// their eigenvalue of this number, counted from 1.
+    ///
+    /// # Errors
+    /// A number from which on a side has no eigenvalue above 0.
+    pub fn share(&self, components: usize) -> Result<f64, CurvatureError> {
+        let most = self.components();
+        match components.checked_sub(1).filter(|at| *at < most) {
+            Some(at) => Ok(self.train[at] / (self.query[at] + self.train[at])),
+            None => Err(CurvatureError::Components { asked: components, most }),
+        }
+    }
 }
 
-/// The mixture with a given part of the queries, from 0 to 1. `blocks`: name, training rows, queries.
+/// The eigenvalues of a mean matrix; 0 where they may be rounding, by which a balance would be chance.
+fn eigenvalues(gram: &Gram, name: &str, what: &'static str) -> Result<Vec<f64>, CurvatureError> {
+    let Eigen { mut values, .. } = Eigen::of(&gram.mean(), gram.size, name, what)?;
+    let least = rounding(values.iter().copied());
+    values.iter_mut().filter(|value| **value <= least).for_each(|value| *value = 0.0);
+    Ok(values)
+}
+
+/// For each block `share H_query + (1 - share) H_train`, of the means, with a share from 0 to 1. `blocks`: name,
+/// training rows, queries.
 ///
 /// # Errors
 /// Sizes that differ.
-pub fn mixture(blocks: &[(&str, &Gram, &Gram)], lambda: f64) -> Result<CurvatureMixture, CurvatureError> {
+pub fn mixture(blocks: &[(&str, &Gram, &Gram)], share: f64) -> Result<Vec<Gram>, CurvatureError> {
     check(blocks)?;
     let mix = |(_, train, query): &(&str, &Gram, &Gram)| {
         let means = query.mean().into_iter().zip(train.mean());
-        let sums = means.map(|(query, train)| lambda * query + (1.0 - lambda) * train).collect();
+        let sums = means.map(|(query, train)| share * query + (1.0 - share) * train).collect();
         Gram { size: train.size, sums, count: 1 }
     };
-    Ok(CurvatureMixture { lambda, blocks: blocks.iter().map(mix).collect() })
+    Ok(blocks.iter().map(mix).collect())
 }
 
 /// Refuses blocks whose sides have different sizes.
@@ -65,4 +80,40 @@ fn check(blocks: &[(&str, &Gram, &Gram)]) -> Result<(), CurvatureError> {
         found: of_query.sums.len(),
         expected: of_train.sums.len(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_are_balanced_where_both_have_an_eigenvalue() {
+        let size = 6;
+        let of = |rows: usize| {
+            let mut gram = Gram::new(size);
+            gram.add_rows(
+                &(0..rows * size).map(|i| ((i * i + 3 * i) as f64 * 0.37).sin()).collect::<Vec<_>>(),
+            );
+            gram
+        };
+        // Of 4 queries the last two eigenvalues are 0 but for rounding, and of 2 in a second block the last four.
+        let sides = [(of(20), of(4)), (of(30), of(2))];
+        let blocks: Vec<(&str, &Gram, &Gram)> =
+            sides.iter().map(|(train, query)| ("b", train, query)).collect();
+        let balance = MixtureBalance::new(&blocks).unwrap();
+        assert_eq!(balance.components(), 6);
+        for components in 1..=6 {
+            let share = balance.share(components).unwrap();
+            assert!(share > 0.0 && share < 1.0, "{components}: {share}");
+        }
+        for asked in [0, 7, 13] {
+            let refused = balance.share(asked).unwrap_err();
+            assert_eq!(refused, CurvatureError::Components { asked, most: 6 });
+            let says = format!("number 1 to 6 from the largest, not number {asked}");
+            assert!(refused.to_string().ends_with(&says), "{refused}");
+        }
+        let (train, none) = (of(20), Gram::new(size));
+        let flat = MixtureBalance::new(&[("b", &train, &none)]).unwrap();
+        assert!(flat.share(1).unwrap_err().to_string().ends_with("and one of them has none"));
+    }
 }

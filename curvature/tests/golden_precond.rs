@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::common::support;
-use gstore_curvature::{Gram, Inversion, Preconditioner, Solver, dot, mixed};
+use gstore_curvature::{Gram, Inversion, MixtureBalance, Preconditioner, Solver, dot, mixture};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
@@ -93,10 +93,10 @@ impl Projected {
             .map(|((name, _), (train, query))| (name.as_str(), train, query))
             .collect();
         let components = mixing["target_components"].as_u64().expect("a number") as usize;
-        let found = mixed(&blocks, components).expect("a mixture");
+        let found = MixtureBalance::new(&blocks).expect("eigenvalues").share(components).expect("a share");
         let lambda = mixing["lambda_from_stored_gradients"].as_f64().expect("a number");
-        assert!((found.lambda - lambda).abs() < 1e-9, "{name}: {} is not {lambda}", found.lambda);
-        found.blocks
+        assert!((found - lambda).abs() < 1e-9, "{name}: {found} is not {lambda}");
+        mixture(&blocks, found).expect("a mixture")
     }
 
     /// As questions have it.

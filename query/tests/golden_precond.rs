@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::common::*;
 use gstore_core::Silent;
-use gstore_curvature::{Gram, mixed};
+use gstore_curvature::{Gram, MixtureBalance, mixture};
 use gstore_query::gram::{self, CheckpointGrams, FILE, GramContent, GramDataset, KIND};
 use gstore_query::influence::*;
 use gstore_store::ArtifactPart;
@@ -135,10 +135,11 @@ fn golden_precond_of_stored_rows() {
             .zip(&query[0].grams)
             .map(|(train, query)| ("block", train, query))
             .collect();
-        let found = mixed(&blocks, mixing["target_components"].as_u64().unwrap() as usize).unwrap();
+        let components = mixing["target_components"].as_u64().unwrap() as usize;
+        let share = MixtureBalance::new(&blocks).unwrap().share(components).unwrap();
         let mut checkpoint = train[0].checkpoint.clone();
         checkpoint.rows = 1;
-        publish(&store, name, &[CheckpointGrams { checkpoint, grams: found.blocks }]);
+        publish(&store, name, &[CheckpointGrams { checkpoint, grams: mixture(&blocks, share).unwrap() }]);
     }
     for (name, entry) in case["scores"].as_object().unwrap() {
         let inversion = match entry["inversion"].as_str().unwrap() {

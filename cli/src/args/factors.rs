@@ -187,7 +187,8 @@ pub struct FactorsGramArgs {
     /// Part of the queries in the mixture, from 0 to 1; auto balances both at an eigenvalue
     #[arg(long, value_name = "auto|X", default_value = "auto", requires = "mix", value_parser = part)]
     pub share: MixPart,
-    /// Number of that eigenvalue, from the largest of all module groups [default: 1000]
+    /// Number of that eigenvalue, from the largest of all module groups [default: 1000, or the largest at which
+    /// all of these matrices have one above 0]
     #[arg(long, value_name = "N", requires = "mix", value_parser = at_least::<usize>(1))]
     pub components: Option<usize>,
     /// Replace an artifact of this name

@@ -32,9 +32,6 @@ use crate::statements;
 use crate::streams::out;
 use crate::texts;
 
-/// Components of a balanced mixture where none are given, as help says.
-const COMPONENTS: usize = 1000;
-
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping after the batches in work; once more to stop at once";
 
@@ -135,7 +132,7 @@ fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
         ))),
     };
     let share = match args.share {
-        MixPart::Auto => GramShare::Balanced(args.components.unwrap_or(COMPONENTS)),
+        MixPart::Auto => GramShare::Balanced(args.components),
         MixPart::Is(_) if args.components.is_some() => bail!(UsageError(
             "--components is the eigenvalue at which --share auto balances both sides, and a --share that is given balances none: leave it out"
                 .to_owned()

@@ -1,6 +1,7 @@
 //! Mixtures of the Gram matrices of a pool with those of queries: TrackStar's preconditioner.
 
-use gstore_curvature::{CurvatureMixture, Gram, mixed, mixture};
+use gstore_core::Remedy;
+use gstore_curvature::{Gram, MixtureBalance, mixture};
 use gstore_query::QueryError;
 use gstore_query::gram::{CheckpointGrams, GramContent, GramDataset, GramMixture};
 use gstore_store::{ArtifactError, ArtifactPart, Store};
@@ -16,11 +17,20 @@ use crate::work::Work;
 #[serde(rename_all = "snake_case")]
 pub enum GramShare {
     /// At each checkpoint that with which both sides have as much of their eigenvalue of this number, counted
-    /// from the largest of all module groups.
-    Balanced(usize),
+    /// from the largest of all module groups; none: number [`Self::COMPONENTS`], or the largest at which all
+    /// matrices have one above 0.
+    Balanced(Option<usize>),
     /// This part, from 0 to 1.
     Fixed(f64),
 }
+
+impl GramShare {
+    /// TrackStar's number of the eigenvalue.
+    pub const COMPONENTS: usize = 1000;
+}
+
+/// The matrices of a pool and of queries at one checkpoint.
+type Sides<'a> = (&'a CheckpointGrams, &'a CheckpointGrams);
 
 /// What is mixed, and how it is called.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,20 +56,18 @@ pub struct MixRequest {
 ///
 /// # Errors
 /// A name that is taken or is none, artifacts that are not there or are no matrices, matrices of other vectors,
-/// a share that is none, a balance at an eigenvalue that is not there, being told to stop.
+/// a share that is none, a balance at an eigenvalue that is 0 on a side, being told to stop.
 pub fn mix_grams(
     store: &Store,
     request: &MixRequest,
     work: &mut Work<'_>,
 ) -> Result<GramReport, AnswerError> {
-    let components = match request.share {
-        GramShare::Fixed(share) if !(0.0..=1.0).contains(&share) => {
-            let why = format!("the share of the queries is a number from 0 to 1, not {share}");
-            return Err(AnswerError::Refused(why));
-        }
-        GramShare::Fixed(_) => None,
-        GramShare::Balanced(components) => Some(components),
-    };
+    if let GramShare::Fixed(share) = request.share
+        && !(0.0..=1.0).contains(&share)
+    {
+        let why = format!("the share of the queries is a number from 0 to 1, not {share}");
+        return Err(AnswerError::Refused(why));
+    }
     ArtifactPart::check_name(&request.name)?;
     let (snapshot, _lease) = store.snapshot_leased(None, work.command).map_err(QueryError::from)?;
     if snapshot.artifacts()?.contains(&request.name) && !request.replace {
@@ -70,17 +78,20 @@ pub fn mix_grams(
     let is_new = |dataset: &&GramDataset| datasets.iter().all(|known| known.name != dataset.name);
     let more: Vec<GramDataset> = queries.content.datasets.iter().filter(is_new).cloned().collect();
     datasets.extend(more);
-    let (mut grams, mut shares, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sides: Vec<Sides<'_>> = Vec::with_capacity(pool.grams.len());
     for of_pool in &pool.grams {
+        sides.push((of_pool, partner(of_pool, &queries, &request.queries)?));
+    }
+    let (shares, components) = shares(&sides, request.share, work)?;
+    let (mut grams, mut checkpoints) = (Vec::new(), Vec::new());
+    for ((of_pool, of_queries), share) in sides.into_iter().zip(&shares) {
         work.cancel.check().map_err(QueryError::from)?;
-        let of_queries = partner(of_pool, &queries, &request.queries)?;
-        let CurvatureMixture { lambda, blocks } = mix(of_pool, of_queries, request.share)?;
-        checkpoints.push(at(of_pool, of_queries, lambda));
-        shares.push(lambda);
+        let mixed = mixture(&blocks((of_pool, of_queries)), *share).map_err(QueryError::from)?;
+        checkpoints.push(at(of_pool, of_queries, *share));
         let mut checkpoint = of_pool.checkpoint.clone();
         checkpoint.rows = 1;
         checkpoint.add(&of_queries.checkpoint.of);
-        grams.push(CheckpointGrams { checkpoint, grams: blocks });
+        grams.push(CheckpointGrams { checkpoint, grams: mixed });
     }
     let content = GramContent {
         kind: pool.content.kind.clone(),
@@ -132,19 +143,42 @@ fn partner<'a>(
     .into())
 }
 
-fn mix(
-    of_pool: &CheckpointGrams,
-    of_queries: &CheckpointGrams,
+/// The share of the queries at each checkpoint, and the number of the eigenvalue that balances both sides.
+fn shares(
+    sides: &[Sides<'_>],
     share: GramShare,
-) -> Result<CurvatureMixture, QueryError> {
+    work: &mut Work<'_>,
+) -> Result<(Vec<f64>, Option<usize>), AnswerError> {
+    let asked = match share {
+        GramShare::Fixed(share) => return Ok((vec![share; sides.len()], None)),
+        GramShare::Balanced(asked) => asked,
+    };
+    let mut balances = Vec::with_capacity(sides.len());
+    for side in sides {
+        work.cancel.check().map_err(QueryError::from)?;
+        balances.push(MixtureBalance::new(&blocks(*side)).map_err(QueryError::from)?);
+    }
+    let fewest = balances.iter().min_by_key(|balance| balance.components());
+    let most = fewest.map_or(0, MixtureBalance::components);
+    let components = asked.unwrap_or(most.min(GramShare::COMPONENTS));
+    // What the error of the one with the fewest allows is there at all checkpoints.
+    fewest.map(|balance| balance.share(components)).transpose().map_err(QueryError::from)?;
+    let shares = balances.iter().map(|balance| balance.share(components));
+    let shares = shares.collect::<Result<Vec<f64>, _>>().map_err(QueryError::from)?;
+    if asked.is_none() && components < GramShare::COMPONENTS {
+        work.progress.note(&format!(
+            "{} {components}: smaller eigenvalues of the pool or of the queries are 0 but for rounding",
+            Remedy::Option("components", "")
+        ));
+    }
+    Ok((shares, Some(components)))
+}
+
+/// The matrices of both sides by module group, whose names errors have.
+fn blocks((of_pool, of_queries): Sides<'_>) -> Vec<(&str, &Gram, &Gram)> {
     let names = of_pool.checkpoint.groups.iter().map(|group| group.name.as_str());
     let sides = of_pool.grams.iter().zip(&of_queries.grams);
-    let blocks: Vec<(&str, &Gram, &Gram)> =
-        names.zip(sides).map(|(name, (of_pool, of_queries))| (name, of_pool, of_queries)).collect();
-    Ok(match share {
-        GramShare::Balanced(components) => mixed(&blocks, components)?,
-        GramShare::Fixed(share) => mixture(&blocks, share)?,
-    })
+    names.zip(sides).map(|(name, (of_pool, of_queries))| (name, of_pool, of_queries)).collect()
 }
 
 fn at(of_pool: &CheckpointGrams, of_queries: &CheckpointGrams, share: f64) -> GramAt {

@@ -307,7 +307,7 @@ fn mixtures_precondition_with_both_sides() {
         mix_grams(&store, &request, &mut Work::silent("test"))
     };
     let fixed = mix("fixed", GramShare::Fixed(0.3)).unwrap();
-    let balanced = mix("balanced", GramShare::Balanced(2)).unwrap();
+    let balanced = mix("balanced", GramShare::Balanced(Some(2))).unwrap();
     let lambdas =
         |report: &GramReport| report.checkpoints.iter().map(|at| at.share.unwrap()).collect::<Vec<_>>();
     assert_eq!((lambdas(&fixed), fixed.checkpoints[0].rows, fixed.bytes), (vec![0.3, 0.3], 23, 2 * 13 * 8));
@@ -337,8 +337,28 @@ fn mixtures_precondition_with_both_sides() {
     assert!(error.contains("already"), "{error}");
     let error = mix("much", GramShare::Fixed(1.5)).unwrap_err().to_string();
     assert!(error.contains("from 0 to 1, not 1.5"), "{error}");
-    let error = mix("far", GramShare::Balanced(6)).unwrap_err().to_string();
+    let error = mix("far", GramShare::Balanced(Some(6))).unwrap_err().to_string();
     assert!(error.contains("number 1 to 5 from the largest, not number 6"), "{error}");
+    // There are fewer coordinates than TrackStar's number.
+    let usual = mix("usual", GramShare::Balanced(None)).unwrap();
+    assert_eq!(lambdas(&usual), lambdas(&mix("last", GramShare::Balanced(Some(5))).unwrap()));
+    let part = store.snapshot().unwrap().artifact("usual").unwrap();
+    assert_eq!(part.content["mixture"]["components"], 5, "{}", part.content);
+    // Two vectors have two eigenvalues above 0, in groups of three and of two coordinates: the rest is rounding.
+    append(&store, "few", 0..2);
+    publish(&store, "few", 0..2);
+    fit(&store, "of_few", &["few"], |_| {}).unwrap();
+    let mix = |name: &str, components| {
+        let (name, pool, queries) = (name.to_owned(), "gram".to_owned(), "of_few".to_owned());
+        let request =
+            MixRequest { name, pool, queries, share: GramShare::Balanced(components), replace: false };
+        mix_grams(&store, &request, &mut Work::silent("test"))
+    };
+    let error = mix("noise", Some(5)).unwrap_err().to_string();
+    assert!(error.contains("number 1 to 4 from the largest, not number 5"), "{error}");
+    let shares = lambdas(&mix("few", None).unwrap());
+    assert!(shares.iter().all(|share| *share > 0.0 && *share < 1.0), "{shares:?}");
+    assert_eq!(shares, lambdas(&mix("four", Some(4)).unwrap()));
     let error = fit(&store, "fixed", &["pool"], |request| request.extend = true).unwrap_err().to_string();
     assert!(error.contains("is a mixture of `gram` and `of_val`"), "{error}");
 }
