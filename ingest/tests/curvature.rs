@@ -369,8 +369,8 @@ fn values_that_are_no_numbers_are_named() {
 #[test]
 fn wrong_questions_are_refused() {
     let (model, samples) = (Tiny::new(), samples(&SHAPES[..2]));
-    let mut engine = cpu(&model, &["*.up_proj", "model.layers.0.input_layernorm"]);
-    assert_eq!(engine.modules().len(), 2, "what is not linear is left out");
+    let mut engine = cpu(&model, &["*.[iu][np]*"]);
+    assert_eq!(engine.modules().len(), 2, "input_layernorm, which is not linear, is left out");
     let mut squares = vec![Squares::new(3); 2];
     let pass = |samples: &[TargetSample<'_>], labels: &Labels<'_>, squares: &mut [Squares]| {
         engine.squares(samples, labels, &[0, 1], false, squares).unwrap_err()
@@ -397,8 +397,21 @@ fn wrong_questions_are_refused() {
     assert_eq!(stopped.unwrap_err().to_string(), "enough");
     assert!(engine.gradients(&[], Measurement::Loss, &[0], false, &mut |_, _| Ok(())).unwrap().is_empty());
     assert!(matches!(engine.set_bases(&[]), Err(PassError::Factors { found: 0, expected: 2 })));
-    let none = try_load(&model, &["*layernorm"], Cpu::new(Compute::F32), Keep::All);
-    assert!(matches!(none, Err(CurvatureLoadError::NoLinear(_))));
+    let tied = {
+        let mut tied = model.clone();
+        tied.config["tie_word_embeddings"] = true.into();
+        tied.weights.remove("lm_head.weight");
+        tied
+    };
+    for (model, patterns, says) in [
+        (&model, &["*layernorm"][..], &["modules=*layernorm", "no linear layer", "leave it out"][..]),
+        (&model, &["*.mlp.*", "model.embed_tokens"], &["modules=model.embed_tokens", "no linear layer"]),
+        (&tied, &["*", "lm_head"], &["shares the weight of model.embed_tokens", "leave it out of"]),
+    ] {
+        let refused = try_load(model, patterns, Cpu::new(Compute::F32), Keep::All).err().unwrap();
+        assert_says(&refused.to_string(), says);
+    }
+    assert_eq!(cpu(&tied, &["*"]).modules().len(), 14);
 }
 
 /// Factors of all modules in blocks of at most `most` rows, with their eigenbases and the squares of the

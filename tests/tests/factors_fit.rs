@@ -108,6 +108,36 @@ fn the_head_is_left_out_unless_it_is_named() {
     assert!(told.contains("its 768 outputs takes 1.6 MB"), "{told}");
     let (all, told) = planned(&["--modules", "*_proj,lm_head"]);
     assert!(all == 22 && !told.contains("the head is left out"), "{all}: {told}");
+
+    // A tied one is no linear layer of its own: it is not offered, and neither is its embedding.
+    let tied = place.path("tied");
+    fs_err::create_dir(&tied).expect("made");
+    for file in fs_err::read_dir(world::demo().join("model")).expect("a folder") {
+        let file = file.expect("a file");
+        let mut bytes = fs_err::read(file.path()).expect("readable");
+        let mut replace = |from: &[u8], to: &[u8]| {
+            let at = bytes.windows(from.len()).position(|found| found == from).expect("there");
+            drop(bytes.splice(at..at + from.len(), to.iter().copied()));
+        };
+        match file.file_name().to_str() {
+            Some("config.json") => replace(b"embeddings\": false", b"embeddings\": true"),
+            // Of the same length, as the header's is written before it.
+            Some("model.safetensors") => replace(b"lm_head.weight", b"lm_head.unused"),
+            _ => {}
+        }
+        fs_err::write(tied.join(file.file_name()), bytes).expect("written");
+    }
+    let fit = ["factors", "fit", "f", "--dataset", "pool", "--model", "tied", "--dry-run"];
+    let planned = place.run(&fit);
+    assert!(planned.code == 0 && !planned.stderr.contains("the head"), "{}", planned.stderr);
+    for (modules, says) in [
+        ("*_proj,lm_head", "the head shares the weight of model.embed_tokens in this model"),
+        ("*_proj,model.embed_tokens", "--modules model.embed_tokens chooses no linear layer"),
+    ] {
+        let refused = place.run(&[&fit[..], &["--modules", modules]].concat());
+        let is_told = refused.stderr.contains(says) && refused.stderr.contains("leave it out");
+        assert!(refused.code == 1 && is_told, "{modules}: {}", refused.stderr);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use gstore_core::{CheckpointId, Remedy, RowSet, Unit, many};
 use gstore_curvature::{Blocks, Covariance, Module};
 use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
+use gstore_model::architectures::Decoder;
 use gstore_store::{Lease, Snapshot, Store};
 
 use super::cut::{cut, most_rows, tell_blocks};
@@ -192,15 +193,16 @@ fn checkpoints(
     Ok(all)
 }
 
-/// Says that the head is left out where nothing was chosen, as its covariance grows with the vocabulary.
+/// Says that the head is left out where nothing was chosen, as its covariance grows with the vocabulary. A tied one
+/// is no linear layer of its own.
 fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize, work: &mut Work<'_>) {
-    let vocabulary = engine.decoder().vocab_size;
-    if ingest.modules.patterns.is_empty() {
+    let Decoder { vocab_size, tied, .. } = *engine.decoder();
+    if !tied && ingest.modules.patterns.is_empty() {
         let modules = many(engine.modules().len() as u64, "linear module");
         work.progress.note(&format!(
-            "{modules} of the blocks; the head is left out unless {} names it (the covariance of its {vocabulary} outputs takes {:.1} MB)",
+            "{modules} of the blocks; the head is left out unless {} names it (the covariance of its {vocab_size} outputs takes {:.1} MB)",
             Remedy::Option("modules", ""),
-            8.0 * Blocks::new(vocabulary, max_block).values() as f64 / 1e6
+            8.0 * Blocks::new(vocab_size, max_block).values() as f64 / 1e6
         ));
     }
 }

@@ -16,7 +16,20 @@ use super::modules::Modules;
 use super::pass::BatchRunner;
 use super::runner::Runner;
 use super::tokens::EachFactors;
-use crate::gradient::{CheckpointSource, ModuleSelection};
+use crate::gradient::{CheckpointSource, ModuleSelection, SelectionError};
+
+/// The chosen linear layers, of which there is one at least.
+fn linear(decoder: &Decoder, selection: &ModuleSelection) -> Result<Modules, CurvatureLoadError> {
+    let chosen = selection.resolve(decoder).map_err(|error| match error {
+        SelectionError::TiedHead { embedding } => CurvatureLoadError::TiedHead { embedding },
+        error => error.into(),
+    })?;
+    let modules = Modules::new(decoder, &chosen);
+    match modules.list.is_empty() {
+        true => Err(CurvatureLoadError::NoLinear(selection.to_string())),
+        false => Ok(modules),
+    }
+}
 
 /// One checkpoint. Calls may run side by side from any number of threads; each runs on its own thread only.
 pub struct CurvatureEngine {
@@ -29,11 +42,11 @@ pub struct CurvatureEngine {
 
 impl CurvatureEngine {
     /// Loads a model, merges the adapter into it and computes the checkpoint's identity. The modules are the
-    /// chosen linear layers, each with its bias, chosen or not; what else is chosen is left out, and so is
-    /// `source.tracked`.
+    /// chosen linear layers, each with its bias, chosen or not; what else a pattern chooses with them is left
+    /// out, and so is `source.tracked`.
     ///
     /// # Errors
-    /// A model or a selection that cannot be used, and a selection without a linear layer.
+    /// A model or a selection that cannot be used, and a pattern without a linear layer.
     pub fn load<B: Backend>(
         source: &CheckpointSource,
         backend: B,
@@ -42,10 +55,11 @@ impl CurvatureEngine {
     ) -> Result<Self, CurvatureLoadError> {
         let folder = ModelFolder::open(&source.model).map_err(LoadError::from)?;
         let decoder = folder.decoder().clone();
-        let modules = Modules::new(&decoder, &selection.resolve(&decoder)?);
-        if modules.list.is_empty() {
-            return Err(CurvatureLoadError::NoLinear(selection.to_string()));
+        for pattern in &selection.patterns {
+            let alone = ModuleSelection { patterns: vec![pattern.clone()], biases: false };
+            linear(&decoder, &alone)?;
         }
+        let modules = linear(&decoder, selection)?;
         let adapter = source.adapter.as_deref().map(Adapter::open).transpose().map_err(LoadError::from)?;
         let id = checkpoint_id(&folder, adapter.as_ref()).map_err(LoadError::from)?;
         let host = adapter.as_ref().map(|adapter| HostFactors::read(adapter, &folder)).transpose();

@@ -16,12 +16,22 @@ pub enum CurvatureLoadError {
     /// The selection cannot be used.
     #[error(transparent)]
     Selection(#[from] SelectionError),
-    /// A selection without a linear layer.
+    /// A selection, or a pattern of one, without a linear layer.
     #[error(
-        "{} chooses no linear layer, and curvature is that of linear layers",
+        "{} chooses no linear layer, and curvature is that of linear layers: leave it out",
         Remedy::Option("modules", .0)
     )]
     NoLinear(String),
+    /// The head of a model that has none of its own.
+    #[error(
+        "the head shares the weight of {embedding} in this model, so that it is no linear layer of its own, and curvature is \
+         that of linear layers: leave it out of {}",
+        Remedy::Option("modules", "")
+    )]
+    TiedHead {
+        /// Module of the shared weight.
+        embedding: String,
+    },
 }
 
 /// Why a batch could not be passed.
