@@ -7,7 +7,7 @@ use gstore::Folders;
 use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{IngestError, positions};
 
-use crate::args::TextArgs;
+use crate::args::{GivenTextArgs, TextArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -58,4 +58,45 @@ pub fn tell_cut(context: &Context, args: &TextArgs, (model, text): (&Path, &Text
         ));
     }
     Ok(())
+}
+
+/// Those of the fit of factors where no flag is given; `text` has those of the flags.
+pub fn like_fit(flags: &GivenTextArgs, text: &TextOptions, fitted: TextOptions) -> TextOptions {
+    TextOptions {
+        // That of a run that is named stands in place of a flag.
+        tokenizer: text.tokenizer.clone().or(fitted.tokenizer),
+        template: if flags.has("template") { text.template.clone() } else { fitted.template },
+        system: text.system.clone().or(fitted.system),
+        max_length: if flags.has("max_length") { text.max_length } else { fitted.max_length },
+        block: text.block,
+    }
+}
+
+/// Says which of [`like_fit`] differ from those of the flags.
+pub fn tell_fit(context: &Context, text: &TextOptions, like: &TextOptions) {
+    let taken = taken(text, like);
+    if !taken.is_empty() {
+        context.say(&format!(
+            "note: texts become the tokens that they were in the fit of the factors, as by {}",
+            taken.join(", ")
+        ));
+    }
+}
+
+/// The flags that would have made the one of the other.
+fn taken(text: &TextOptions, like: &TextOptions) -> Vec<String> {
+    let mut flags = Vec::new();
+    if like.template != text.template {
+        flags.push(format!("--template {}", like.template));
+    }
+    if like.max_length != text.max_length {
+        flags.push(format!("--max-length {}", like.max_length));
+    }
+    if let Some(system) = like.system.as_ref().filter(|_| text.system.is_none()) {
+        flags.push(format!("--system {system}"));
+    }
+    if let Some(tokenizer) = like.tokenizer.as_ref().filter(|_| text.tokenizer.is_none()) {
+        flags.push(format!("--tokenizer {}", tokenizer.display()));
+    }
+    flags
 }

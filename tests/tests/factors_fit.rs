@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::factors::{MODULES, demo, fit, fit_args, place, with_a_value_for_one_token};
+use crate::factors::{MODULES, assert_near, demo, fit, fit_args, place, scores, with_a_value_for_one_token};
 use gstore_tests::binary::Finished;
 use gstore_tests::place::Place;
 use gstore_tests::world;
@@ -137,6 +137,37 @@ fn the_head_is_left_out_unless_it_is_named() {
         let refused = place.run(&[&fit[..], &["--modules", modules]].concat());
         let is_told = refused.stderr.contains(says) && refused.stderr.contains("leave it out");
         assert!(refused.code == 1 && is_told, "{modules}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn factors_are_extended_as_they_were_fitted() {
+    let place = place();
+    let as_fitted = ["--template", "plain", "--max-length", "48", "--fisher", "empirical"];
+    fit(&place, "half", &[&as_fitted[..], &["--limit", "6"]].concat());
+    fit(&place, "whole", &as_fitted);
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    let extended = |name: &str, more: &[&str]| {
+        let of = ["--dataset", "pool", "--model", &model, "--checkpoint", &checkpoint, "--extend", "half"];
+        place.run(&[&["factors", "fit", name, "--json"][..], &of, more].concat())
+    };
+    let done = extended("more", &[]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert!(report["rows"] == 12 && report["modules"] == 2, "{report}");
+    assert!(done.stderr.contains("as by --template plain, --max-length 48\n"), "{}", done.stderr);
+    assert!(!done.stderr.contains("the head"), "{}", done.stderr);
+    let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
+    assert_near(&of("more"), &of("whole"), 1e-3);
+
+    for (more, code, says) in [
+        (["--fisher", "true"], 1, "fisher is \"empirical\" there, \"true\" here"),
+        (["--max-length", "64"], 1, "encoding.max_length is 48 there, 64 here"),
+        (["--limit", "5"], 2, "have 6 rows of `pool`, of which --limit leaves out some"),
+    ] {
+        let refused = extended("other", &more);
+        assert!(refused.code == code && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        assert!(!refused.stderr.contains("remove it"), "{}", refused.stderr);
     }
 }
 

@@ -1,13 +1,26 @@
 //! Factors whose sums a fit goes on from.
 
-use gstore_core::{Cancel, Remedy, RowSet};
+use gstore_core::{Cancel, Remedy, RowSet, many};
 use gstore_store::Snapshot;
 
 use super::cut::same_blocks;
+use super::engine::Fisher;
 use super::error::FactorJobError;
 use super::publish::of_artifact;
 use super::request::FitRequest;
 use super::stamp::{FactorStamp, rows_digest};
+
+/// Whose labels the loss of a fit had.
+///
+/// # Errors
+/// No factors of this name.
+pub fn fitted_labels(snapshot: &Snapshot, name: &str) -> Result<Fisher, FactorJobError> {
+    let FactorStamp { fisher, seed, .. } = of_artifact(&snapshot.artifact(name)?)?.stamp;
+    Ok(match fisher == Fisher::Empirical.name() {
+        true => Fisher::Empirical,
+        false => Fisher::True { seed: seed.unwrap_or(0) },
+    })
+}
 
 /// Refuses to extend factors that do not say of which rows and tokens their sums are, as those of other programs:
 /// which rows they lack is not known then, and `ekfac` measures its eigenvalues over all of them again.
@@ -54,17 +67,25 @@ pub(super) fn earlier(
         differences.push(format!("without {} blocks are as they are there", Remedy::Option("max_block", "")));
     }
     if !differences.is_empty() {
-        let differences = differences.join("; ");
-        return Err(FactorJobError::OtherFactors { folder: format!("artifact `{name}`"), differences });
+        return Err(FactorJobError::Refused(format!(
+            "the sums of factors `{name}` are of other arguments: {}; extend them with theirs",
+            differences.join("; ")
+        )));
     }
     let rows = before.row_set();
     let name_of = before.dataset.clone().unwrap_or_default();
     let dataset = snapshot.dataset(&name_of)?;
-    if rows_digest(&snapshot.samples(dataset)?, &rows, cancel)? != before.rows_digest
-        || !rows.difference(&now.row_set()).is_empty()
-    {
+    if rows_digest(&snapshot.samples(dataset)?, &rows, cancel)? != before.rows_digest {
         return Err(FactorJobError::Refused(format!(
             "factors `{name}` were fitted on rows of `{name_of}` that were changed or deleted since: their sums cannot be extended"
+        )));
+    }
+    // They are there, so that only a limit leaves some out.
+    if !rows.difference(&now.row_set()).is_empty() {
+        return Err(FactorJobError::Option(format!(
+            "factors `{name}` have {} of `{name_of}`, of which {} leaves out some: it counts their rows too; name more, or leave it out",
+            many(rows.len(), "row"),
+            Remedy::Option("limit", "")
         )));
     }
     Ok(rows)

@@ -30,6 +30,7 @@ mod stored;
 pub use eigenbasis::EigenProjection;
 pub use engine::Fisher;
 pub use error::FactorJobError;
+pub use extend::fitted_labels;
 pub use fit::{FitReport, FitSeconds, fit_factors, forecast_factors};
 pub use folder::{
     DatasetNote, FactorArguments, FactorError, FactorFolder, FactorParts, FactorReader, FactorStage,

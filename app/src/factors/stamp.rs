@@ -7,6 +7,7 @@ use gstore_curvature::{Module, Strategy};
 use gstore_model::Device;
 use gstore_store::{EncodingSpec, SampleReader, record_columns};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FactorJobError;
@@ -81,18 +82,10 @@ impl FactorStamp {
 
     /// What differs from another, with both values; empty where nothing does.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let as_map = |stamp: &Self| match serde_json::to_value(stamp) {
-            Ok(serde_json::Value::Object(map)) => map,
-            _ => serde_json::Map::new(),
-        };
-        let (mine, others) = (as_map(self), as_map(other));
-        let differing = mine.iter().filter(|(key, value)| others.get(*key) != Some(value));
-        differing
-            .map(|(key, value)| {
-                let theirs = others.get(key).map_or_else(String::new, short);
-                format!("{key} is {theirs} there, {} here", short(value))
-            })
-            .collect()
+        let value = |stamp: &Self| serde_json::to_value(stamp).unwrap_or_default();
+        let mut found = Vec::new();
+        compare("", &value(self), &value(other), &mut found);
+        found
     }
 
     /// How curvature is approximated.
@@ -151,10 +144,36 @@ fn is_empty(folder: &Path) -> Result<bool, FactorJobError> {
     Ok(true)
 }
 
-/// A value that is not too long for a message.
-fn short(value: &serde_json::Value) -> String {
+/// Adds what differs of two values, part by part.
+fn compare(name: &str, mine: &Value, theirs: &Value, found: &mut Vec<String>) {
+    if mine == theirs {
+        return;
+    }
+    if let (Value::Object(mine), Value::Object(theirs)) = (mine, theirs) {
+        let more = theirs.keys().filter(|key| !mine.contains_key(*key));
+        for key in mine.keys().chain(more) {
+            let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            let of = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+            compare(&name, &of(mine), &of(theirs), found);
+        }
+        return;
+    }
+    let [mine, theirs] = shown([mine.to_string(), theirs.to_string()]);
+    found.push(format!("{name} is {theirs} there, {mine} here"));
+}
+
+/// Two texts that are not too long for a message: where one is, from shortly before they differ on.
+fn shown(texts: [String; 2]) -> [String; 2] {
     const MOST: usize = 60;
-    shortened(&value.to_string(), MOST)
+    /// Characters before the first that differs.
+    const BEFORE: usize = 10;
+    let same = texts[0].chars().zip(texts[1].chars()).take_while(|(a, b)| a == b).count();
+    let is_long = texts.iter().any(|text| text.chars().count() > MOST);
+    let skipped = if is_long { same.saturating_sub(BEFORE) } else { 0 };
+    texts.map(|text| {
+        let left: String = text.chars().skip(skipped).collect();
+        format!("{}{}", if skipped > 0 { "..." } else { "" }, shortened(&left, MOST))
+    })
 }
 
 /// Digest of the ids and records of some live rows.
@@ -224,6 +243,22 @@ pub(super) mod tests {
         let other = FactorStamp { seed: Some(2), dataset: Some("other".into()), ..stamp.clone() };
         let differences = stamp.differences(&other);
         assert_eq!(differences, ["dataset is \"other\" there, \"pool\" here", "seed is 2 there, 1 here"]);
+        // Of what has parts those, and of what is long where it differs.
+        let encoding = stamp.encoding.clone().map(|encoding| EncodingSpec {
+            template: format!("{}b", "a".repeat(100)),
+            max_length: 9,
+            ..encoding
+        });
+        let long = FactorStamp { encoding: encoding.clone(), ..stamp.clone() };
+        let differences = stamp.differences(&long);
+        assert!(
+            differences.contains(&"encoding.max_length is 9 there, 8 here".to_owned()),
+            "{differences:?}"
+        );
+        let encoding =
+            encoding.map(|encoding| EncodingSpec { template: format!("{}c", "a".repeat(100)), ..encoding });
+        let differences = FactorStamp { encoding, ..stamp.clone() }.differences(&long);
+        assert_eq!(differences, ["encoding.template is ...aaaaaaaaaab\" there, ...aaaaaaaaaac\" here"]);
         assert_eq!(stamp.row_set().len(), 4);
     }
 

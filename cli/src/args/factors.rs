@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use gstore::factors::Damping;
 use gstore_store::{ShardIndex, SnapshotName};
 
-use super::{EngineArgs, GivenTextArgs, JsonArgs, ListOutputArgs, OutputArgs, TextArgs, at_least};
+use super::{EngineArgs, GivenTextArgs, JsonArgs, ListOutputArgs, OutputArgs, at_least};
 
 /// `gstore factors`
 #[derive(Args, Debug)]
@@ -128,8 +128,9 @@ pub struct FactorsFitArgs {
     /// the factors are published]
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
-    /// Go on from the sums of these factors of the store, with the rows that they lack; factors of another
-    /// program do not say which they have, and cannot be gone on from
+    /// Go on from the sums of these factors of the store, with the rows that they lack, and with their modules,
+    /// blocks, labels and text options where none are given; factors of another program do not say which rows
+    /// they have, and cannot be gone on from
     #[arg(long, value_name = "NAME")]
     pub extend: Option<String>,
     /// Modules, speed and memory
@@ -137,7 +138,7 @@ pub struct FactorsFitArgs {
     pub engine: EngineArgs,
     /// How records become tokens
     #[command(flatten)]
-    pub text: TextArgs,
+    pub text: GivenTextArgs,
     /// Show rows, modules, disk and memory, and compute nothing
     #[arg(long)]
     pub dry_run: bool,

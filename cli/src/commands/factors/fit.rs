@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
-    FactorJobError, Fisher, FitForecast, FitReport, FitRequest, fit_factors, forecast_factors,
+    FactorJobError, Fisher, FitForecast, FitReport, FitRequest, fit_factors, fitted_labels, forecast_factors,
+    like_factors, states_encoding,
 };
 use gstore_core::many;
 use gstore_ingest::pipeline::IngestRequest;
+use gstore_store::Snapshot;
 use indicatif::HumanBytes;
 
 use super::{STOPPING, place, strategy, unscored, with_engine};
@@ -24,8 +26,16 @@ use crate::texts;
 pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<ExitCode> {
     let request = request(context, args)?;
     let store = context.open()?;
-    store.snapshot()?.dataset(&args.dataset)?;
-    texts::tell_cut(context, &args.text, (&request.ingest.model, &request.ingest.text))?;
+    let snapshot = store.snapshot()?;
+    snapshot.dataset(&args.dataset)?;
+    let request = match &args.extend {
+        // The identity has no sums to go on from, which its refusal says.
+        Some(name) if args.strategy != FactorStrategy::Identity => {
+            extending(context, args, request, (&snapshot, name))?
+        }
+        _ => request,
+    };
+    texts::tell_cut(context, &args.text.text, (&request.ingest.model, &request.ingest.text))?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
@@ -86,7 +96,8 @@ fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<ExitCode> {
 
 /// The plain values of the flags.
 fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
-    if args.text.block.is_some() {
+    let flags = &args.text.text;
+    if flags.block.is_some() {
         bail!(UsageError("--block cuts texts before they are registered: give it to gstore add".to_owned()));
     }
     let fisher = fisher(args)?;
@@ -102,8 +113,8 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
         let found = folders.checkpoints(&args.average).map_err(|error| folder_error("--average", error))?;
         checkpoints.extend(found);
     }
-    let text = texts::options(&mut folders, &args.text)?;
-    let text = texts::within_positions(&model, &args.text, text)?;
+    let text = texts::options(&mut folders, flags)?;
+    let text = texts::within_positions(&model, flags, text)?;
     let ingest = IngestRequest {
         dataset: args.dataset.clone(),
         checkpoints,
@@ -125,6 +136,28 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
         extend: args.extend.clone(),
         replace: args.force,
     })
+}
+
+/// The request with the modules, precision, labels and text options of the factors that it goes on from, where no flag
+/// says others. Factors of other programs do not say how texts became tokens.
+fn extending(
+    context: &Context,
+    args: &FactorsFitArgs,
+    request: FitRequest,
+    (snapshot, name): (&Snapshot, &str),
+) -> Result<FitRequest> {
+    let FitRequest { ingest, fisher, .. } = &request;
+    let like = like_factors(snapshot, name, Some((ingest.model.clone(), ingest.checkpoints.clone())))?;
+    let text = match states_encoding(snapshot, name)? {
+        true => texts::like_fit(&args.text, &ingest.text, like.text),
+        false => ingest.text.clone(),
+    };
+    texts::tell_fit(context, &ingest.text, &text);
+    let fitted = fitted_labels(snapshot, name)?;
+    let has_others = args.seed.is_some() || args.fisher.is_some() && fitted.name() != fisher.name();
+    let fisher = if has_others { *fisher } else { fitted };
+    let ingest = IngestRequest { modules: like.modules, compute: like.compute, text, ..ingest.clone() };
+    Ok(FitRequest { ingest: with_engine(ingest, &args.engine), fisher, ..request })
 }
 
 /// Whose labels the loss has; an option that says nothing of them is refused.
