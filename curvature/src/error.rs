@@ -112,6 +112,6 @@ pub enum CurvatureError {
         why: String,
     },
     /// A damping that is none.
-    #[error("a damping is a number that is not negative, or none, not {0}")]
+    #[error("a damping is a number that is not negative, or auto, not {0}")]
     Damping(f64),
 }

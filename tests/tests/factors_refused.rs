@@ -47,9 +47,18 @@ fn factors_of_something_else_are_refused() {
     // The inputs of one sample's tokens do not span those of a module.
     fit(&place, "thin", &["--strategy", "kfac", "--limit", "1"]);
     let thin = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "0"];
-    let refused = place.run(&thin);
+    let refused = place.run(&[&thin[..], &["--format", "csv"]].concat());
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(refused.stderr.contains("with a damping of 0, "), "{}", refused.stderr);
+    assert_eq!(refused.stdout, "", "no header of a table that has no rows");
+    let twice = place.path("twice.jsonl");
+    fs_err::write(&twice, "{\"id\":\"a\",\"text\":\"Is 1 odd?\"}\n{\"id\":\"a\",\"text\":\"Is 2 odd?\"}\n")
+        .expect("written");
+    let of_twice = ["score", "--factors", "thin", "--pool", "pool", "--target-data", "twice.jsonl"];
+    let refused = place.run(&of_twice);
+    let says = "sample \"a\" (row 1) of the target has the id of an earlier one";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    place.ok(&[&of_twice[..], &["--sum-queries"]].concat());
     let tiny = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "1e-300"];
     let refused = place.run(&[&tiny[..], &["-o", "tiny.csv"]].concat());
     assert_eq!(refused.code, 1, "{}", refused.stderr);
@@ -75,6 +84,7 @@ fn factors_of_something_else_are_refused() {
     {
         assert!(refused.stderr.contains(says), "{}", refused.stderr);
     }
+    assert_eq!(refused.stderr.matches("is NaN").count(), 1, "{}", refused.stderr);
     // One of a query is told apart from one of the pool.
     let score = ["score", "--model", "bad", "--modules", MODULES, "--pool", "pool", "--target", "q"];
     let refused = place.run(&score);
@@ -101,6 +111,12 @@ fn factors_of_something_else_are_refused() {
         ),
         (&["--factors", "flat", "--damping", "1e-3"], "the identity has none"),
         (
+            &["--factors", "f", "--damping", "1e-3,auto,0.001"],
+            "inverse with a damping of 0.001 is there twice",
+        ),
+        (&["--factors", "f", "--damping", "auto,auto"], "inverse with the damping auto is there twice"),
+        (&["--factors", "f", "--filter", "identity,identity"], "the filter identity is there twice"),
+        (
             &["--model", &demo("model"), "--stale"],
             "--stale accepts factors of something else, and there are none",
         ),
@@ -110,6 +126,11 @@ fn factors_of_something_else_are_refused() {
         let refused = place.run(&[&of_q[..], more].concat());
         assert_eq!(refused.code, 2, "{}", refused.stderr);
         assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    let refused = place.run(&["score", "--factors", "f", "--pool", "pool"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    for way in ["--target NAME", "--target-data FILES", "--self"] {
+        assert!(refused.stderr.contains(way), "{}", refused.stderr);
     }
     let mixed = ["factors", "gram", "m", "--mix", "a,b", "--share", "0.5", "--components", "300"];
     let refused = place.run(&mixed);

@@ -35,7 +35,7 @@ pub(super) fn of_batch(side: Side<'_>, batch: &[Tokens], error: PassError) -> Fa
         .map(|id| format!("row {row} (id {id:?}) of {whose}")),
     };
     match place {
-        Ok(place) => FactorJobError::Batch { place, rows, source: Box::new(error) },
+        Ok(place) => FactorJobError::Batch { place, rows, why: Box::new(error) },
         Err(error) => error,
     }
 }

@@ -29,14 +29,14 @@ pub enum FactorJobError {
     #[error(transparent)]
     Curvature(#[from] CurvatureError),
     /// A batch that could not be computed.
-    #[error("{place}: {}", source.detail())]
+    #[error("{place}: {}", why.detail())]
     Batch {
         /// The sample that it is of, or all of them.
         place: String,
         /// First and last of the batch's rows.
         rows: [u64; 2],
-        /// Why.
-        source: Box<PassError>,
+        /// Why; the message has what it says.
+        why: Box<PassError>,
     },
     /// A score that is no number.
     #[error(
@@ -97,7 +97,7 @@ pub enum FactorJobError {
     /// More memory than there is.
     #[error(
         "{what} takes about {} MB, and {} MB are there ({}): {proposal}",
-        needed / 1_000_000,
+        needed.div_ceil(1_000_000),
         limit / 1_000_000,
         Remedy::Option("max_memory", "")
     )]
@@ -151,7 +151,7 @@ impl FactorJobError {
 
 impl OutOfMemory for FactorJobError {
     fn is_out_of_memory(&self) -> bool {
-        matches!(self, Self::Batch { source, .. } if source.is_out_of_memory())
+        matches!(self, Self::Batch { why, .. } if why.is_out_of_memory())
     }
 }
 

@@ -11,6 +11,7 @@ mod sums;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use gstore_core::many;
 use gstore_curvature::{Squares, Strategy};
 use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::Serialize;
@@ -147,10 +148,7 @@ impl Fit<'_> {
             let all = self.covariances(work)?;
             self.report.seconds.covariances = began.elapsed().as_secs_f64();
             if !all {
-                return Ok(Some(format!(
-                    "covariances of the other {} partitions of the data",
-                    self.plan.new.len() - 1
-                )));
+                return Ok(Some(format!("covariances of {}", self.others())));
             }
             let began = Instant::now();
             self.eigen(work)?;
@@ -160,13 +158,16 @@ impl Fit<'_> {
         let all = !matches!(strategy, Strategy::Ekfac | Strategy::Diagonal) || self.squares(work)?;
         self.report.seconds.squares = began.elapsed().as_secs_f64();
         if !all {
-            return Ok(Some(format!(
-                "squares of the other {} partitions of the data",
-                self.plan.new.len() - 1
-            )));
+            return Ok(Some(format!("squares of {}", self.others())));
         }
         // Of an array every job but one ends before the artifact is published.
         Ok(self.request.only.map(|_| "one run without a partition, which publishes them".to_owned()))
+    }
+
+    /// The partitions of the data that other runs compute.
+    fn others(&self) -> String {
+        let others = many(self.plan.new.len() as u64 - 1, "other partition");
+        format!("{others} of the data")
     }
 
     /// The partitions of the data that this run computes.

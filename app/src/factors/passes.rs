@@ -289,8 +289,8 @@ mod tests {
             tried.set(tried.get() + 1);
             sums[0][0] += samples[0].row as f64;
             if samples.len() > 3 {
-                let source = Box::new(PassError::Backend(BackendError::out_of_memory("full")));
-                return Err(FactorJobError::Batch { place: String::new(), rows: [0, 0], source });
+                let why = Box::new(PassError::Backend(BackendError::out_of_memory("full")));
+                return Err(FactorJobError::Batch { place: String::new(), rows: [0, 0], why });
             }
             samples[1..].iter().for_each(|sample| sums[0][0] += sample.row as f64);
             Ok(())

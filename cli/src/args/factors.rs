@@ -122,7 +122,7 @@ pub struct FactorsFitArgs {
     #[arg(long, value_name = "N", value_parser = at_least::<u32>(1))]
     pub max_block: Option<u32>,
     /// Compute only part I of N of the rows
-    #[arg(long, value_name = "I/N", conflicts_with = "data_partitions", requires = "folder")]
+    #[arg(long, value_name = "I/N", conflicts_with = "data_partitions", requires = "folder", value_parser = partition)]
     pub partition: Option<ShardIndex>,
     /// Folder for `factors_NAME`, in Kronfluence's layout, which stays [default: next to the store, until
     /// the factors are published]
@@ -330,6 +330,12 @@ pub(super) fn damping(text: &str) -> Result<Damping, String> {
     Damping::value(number).map_err(|error| error.to_string())
 }
 
+/// A partition of the data: in other words than a shard, which has the same form.
+fn partition(text: &str) -> Result<ShardIndex, String> {
+    text.parse()
+        .map_err(|_| "I/N is wanted, such as 3/8 for the third of eight partitions: I is 1 to N".to_owned())
+}
+
 /// A part of a mixture.
 fn part(text: &str) -> Result<MixPart, String> {
     if text == "auto" {
@@ -357,5 +363,9 @@ mod tests {
         assert!(percentile("99.5").is_ok() && percentile("101").is_err());
         assert_eq!((part("auto"), part("0.5")), (Ok(MixPart::Auto), Ok(MixPart::Is(0.5))));
         assert!(part("1.5").is_err() && part("nan").is_err());
+        assert_eq!(partition("2/8").map(ShardIndex::index), Ok(2));
+        for wrong in ["5/4", "0/4", "3"] {
+            assert!(partition(wrong).unwrap_err().contains("I is 1 to N"), "{wrong}");
+        }
     }
 }

@@ -41,7 +41,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "NAME")]
     pub pool: String,
     /// Dataset whose samples are the queries
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["target_data", "of_self"])]
+    #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
     /// Files whose samples are the queries, as `gstore add` reads them
     #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "target")]

@@ -90,12 +90,18 @@ fn check_solved(context: &Context, queries: &[SolvedQuery], is_enough: bool) -> 
     }
 }
 
-/// Refuses what says nothing of the curvature, and a damping that nothing uses.
+/// Refuses what says nothing of the curvature or of the queries, and a damping that nothing uses.
 fn check_curvature(args: &ScoreArgs) -> Result<()> {
     if args.factors.is_none() && args.segment.is_empty() && args.model.model.is_none() {
         bail!(UsageError(
             "scores need factors of curvature: give --factors NAME (`gstore factors fit NAME --dataset POOL --model MODEL` fits them, \
              `gstore factors list` shows which there are), or --segment NAME=STEPS*RATE for each segment of training, or --model MODEL alone to compare its gradients without curvature"
+                .to_owned()
+        ));
+    }
+    if args.target.is_none() && args.target_data.is_empty() && !args.of_self {
+        bail!(UsageError(
+            "scores are for queries: give --target NAME (the samples of a dataset) or --target-data FILES, or --self to score each row for itself"
                 .to_owned()
         ));
     }

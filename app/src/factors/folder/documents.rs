@@ -21,13 +21,15 @@ pub(super) fn place(
     let open = std::fs::Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().prefix(PART).permissions(open).tempfile_in(folder)?;
     let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
-    fill(&mut out)?;
-    out.flush()?;
-    drop(out);
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| {
-        std::io::Error::new(error.error.kind(), format!("{}: {}", path.display(), error.error))
+    let named =
+        |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    fill(&mut out).and_then(|()| out.flush().map_err(FactorError::from)).map_err(|error| match error {
+        FactorError::Io(error) => FactorError::Io(named(error)),
+        error => error,
     })?;
+    drop(out);
+    file.as_file().sync_all().map_err(named)?;
+    file.persist(path).map_err(|error| named(error.error))?;
     fs_err::File::open(folder)?.sync_all()?;
     Ok(())
 }

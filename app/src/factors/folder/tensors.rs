@@ -187,10 +187,11 @@ impl Tensors {
     }
 
     fn entry(&self, name: &str) -> Result<&TensorEntry, FactorError> {
-        Ok(match &self.held {
-            Held::File(set) => set.require(name)?,
-            Held::Map(map) => map.require(name)?,
-        })
+        let found = match &self.held {
+            Held::File(set) => set.require(name),
+            Held::Map(map) => map.require(name),
+        };
+        found.map_err(|_| FactorError::file(&self.path, format!("tensor {name} is missing")))
     }
 
     /// Hands on the bytes of a tensor, in pieces of whole values.

@@ -439,7 +439,21 @@ fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     // What could not be written has not touched what is there.
     assert_eq!(folder.read_lambda(None).unwrap().unwrap()[0].1, exact);
 
+    // Another module than those of the counts.
+    let other = Module { name: "n".to_owned(), ..module.clone() };
+    let counts = place.path().join("num_lambda_processed.safetensors");
+    let kept = fs_err::read(&counts).unwrap();
+    folder.write_lambda(None, std::slice::from_ref(&other), std::slice::from_ref(&exact)).unwrap();
+    fs_err::write(&counts, kept).unwrap();
+    let refused = folder.read_lambda(None).unwrap_err().to_string();
+    assert!(refused.ends_with("num_lambda_processed.safetensors: tensor n is missing"), "{refused}");
+    folder.write_lambda(None, modules, std::slice::from_ref(&exact)).unwrap();
+    // What the medium says is of a file.
     let path = place.path().join("lambda_matrix.safetensors");
+    let full = std::io::ErrorKind::StorageFull;
+    let refused = documents::place(&path, |_| Err(FactorError::Io(full.into()))).unwrap_err().to_string();
+    assert!(refused.starts_with(&format!("{}: ", path.display())), "{refused}");
+
     let whole = fs_err::read(&path).unwrap();
     fs_err::write(&path, &whole[..whole.len() - 1]).unwrap();
     let refused = folder.read_lambda(None).unwrap_err().to_string();

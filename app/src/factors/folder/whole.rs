@@ -26,7 +26,7 @@ pub(in crate::factors) fn check_room(folder: &Path, modules: &[Module]) -> Resul
             folder,
             format!(
                 "these factors are in blocks, and Kronfluence reads whole matrices: they would take {} MB, and {} MB are free",
-                needed / 1_000_000,
+                needed.div_ceil(1_000_000),
                 free / 1_000_000
             ),
         )),

@@ -18,6 +18,17 @@ pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
     if request.ingest.checkpoints.len() > 1 {
         return refuse("scores are of one checkpoint; name one");
     }
+    let mut filters = request.filters.iter().enumerate();
+    if let Some((_, filter)) = filters.find(|(at, filter)| request.filters[..*at].contains(filter)) {
+        let damping = match filter.damping() {
+            Some(Damping::Value(damping)) => format!(" with a damping of {damping}"),
+            Some(Damping::OfMean) => " with the damping auto".to_owned(),
+            None => String::new(),
+        };
+        return refuse(&format!(
+            "the filter {filter}{damping} is there twice, and so would be its scores: name it once"
+        ));
+    }
     if own && !request.segments.is_empty() {
         return refuse("scores of rows for themselves are of one checkpoint, and have no segments");
     }

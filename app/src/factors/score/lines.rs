@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_curvature::{Damping, Filter, Module};
-use gstore_sql::output::ResultWriter;
+use gstore_sql::output::{Format, ResultWriter};
 use gstore_store::SampleReader;
 
 use super::pass::RowScores;
@@ -29,9 +29,11 @@ pub(super) struct Layout<'a> {
     pub rows: bool,
 }
 
-/// Writes the lines of a table.
+/// Writes the lines of a table, which begins with the first of them: what is refused before has written nothing.
 pub(super) struct Lines<'a> {
-    writer: ResultWriter<Box<dyn Write + Send + 'a>>,
+    /// Where the table goes, until it begins.
+    output: Option<TableOutput<'a>>,
+    writer: Option<ResultWriter<Box<dyn Write + Send + 'a>>>,
     layout: Layout<'a>,
     schema: SchemaRef,
     samples: &'a SampleReader,
@@ -93,9 +95,21 @@ impl<'a> Lines<'a> {
         layout: Layout<'a>,
         samples: &'a SampleReader,
     ) -> Result<Self, FactorJobError> {
-        let schema = layout.schema();
-        let writer = ResultWriter::new(output.format, &schema, output.out, output.style)?;
-        Ok(Self { writer, layout, schema, samples, without: BTreeSet::new() })
+        let (schema, has_header) = (layout.schema(), output.format != Format::Lines);
+        let (output, writer, without) = (Some(output), None, BTreeSet::new());
+        let mut lines = Self { output, writer, layout, schema, samples, without };
+        // Without a header nothing is written yet, and too many columns are refused before any work.
+        if !has_header {
+            lines.begin()?;
+        }
+        Ok(lines)
+    }
+
+    fn begin(&mut self) -> Result<(), FactorJobError> {
+        if let Some(TableOutput { out, format, style }) = self.output.take() {
+            self.writer = Some(ResultWriter::new(format, &self.schema, out, style)?);
+        }
+        Ok(())
     }
 
     /// Writes no scores of a query.
@@ -174,7 +188,9 @@ impl<'a> Lines<'a> {
             columns.push(Arc::new(numbers.collect::<Float64Array>()));
         }
         columns.push(Arc::new(Float64Array::from_iter_values(lines.iter().map(|line| line.score))));
-        self.writer.write(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?)?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        self.begin()?;
+        self.writer.as_mut().map_or(Ok(()), |writer| writer.write(&batch))?;
         Ok(())
     }
 
@@ -196,7 +212,8 @@ impl<'a> Lines<'a> {
     }
 
     /// Ends the table; returns its lines.
-    pub fn finish(self) -> Result<u64, FactorJobError> {
-        Ok(self.writer.finish()?)
+    pub fn finish(mut self) -> Result<u64, FactorJobError> {
+        self.begin()?;
+        Ok(self.writer.map_or(Ok(0), ResultWriter::finish)?)
     }
 }

@@ -1,5 +1,6 @@
 //! Plan of scores: queries, curvature, groups of queries that fit in memory, and whether factors are stale.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -252,7 +253,7 @@ fn queries(
     batches: &RowBatches,
     work: &Work<'_>,
 ) -> Result<(Vec<Tokens>, QueryNames), FactorJobError> {
-    let ScoreTarget::Samples { source, limit, .. } = target else {
+    let ScoreTarget::Samples { source, limit, summed, .. } = target else {
         return Ok((Vec::new(), QueryNames::default()));
     };
     let most = limit.unwrap_or(usize::MAX);
@@ -260,6 +261,14 @@ fn queries(
     samples.truncate(most);
     if samples.is_empty() {
         return Err(FactorJobError::Refused("there is no query: the target has no sample".to_owned()));
+    }
+    let mut known = BTreeSet::new();
+    let repeated = samples.iter().find(|sample| !known.insert(sample.id.as_str()));
+    if let Some(sample) = repeated.filter(|_| !summed) {
+        return Err(FactorJobError::Refused(format!(
+            "{sample} of the target has the id of an earlier one, and scores are told apart by the ids of queries: give it \
+             another id, or leave it out"
+        )));
     }
     let encoder = batches.encoder();
     let encoded = encode_each(&samples, |sample| encoder.encode(&sample.content), work.threads, work.cancel)?;

@@ -129,8 +129,8 @@ impl Curvature<'_, '_> {
 
 /// The rows of the batch that has numbers that are not finite, if those are what is wrong.
 fn not_finite_in(error: &FactorJobError) -> Option<[u64; 2]> {
-    let FactorJobError::Batch { rows, source, .. } = error else { return None };
-    let is_of_values = matches!(**source, PassError::NotFinite { .. } | PassError::Overflow { .. });
+    let FactorJobError::Batch { rows, why, .. } = error else { return None };
+    let is_of_values = matches!(**why, PassError::NotFinite { .. } | PassError::Overflow { .. });
     is_of_values.then_some(*rows)
 }
 
@@ -202,10 +202,9 @@ mod tests {
     #[test]
     fn what_every_query_fails_at_is_of_the_data() {
         let failed = |first: u64| -> Result<Vec<f64>, FactorJobError> {
-            let source =
-                PassError::Overflow { module: "m".to_owned(), what: "gradients", value: f32::INFINITY };
-            let (rows, source) = ([first, first + 7], Box::new(source));
-            Err(FactorJobError::Batch { place: format!("rows {first} on"), rows, source })
+            let why = PassError::Overflow { module: "m".to_owned(), what: "gradients", value: f32::INFINITY };
+            let (rows, why) = ([first, first + 7], Box::new(why));
+            Err(FactorJobError::Batch { place: format!("rows {first} on"), rows, why })
         };
         let of = |all: Vec<Result<Vec<f64>, FactorJobError>>| alone(all.into_iter());
         let error = of(vec![failed(8), failed(8), failed(8)]).unwrap_err().to_string();

@@ -21,7 +21,7 @@ pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobErro
     let Some(free) = free_space(folder).filter(|free| *free < needed) else { return Ok(()) };
     Err(FactorJobError::Refused(format!(
         "the sums over segments take about {} MB of temporary files, and {} MB are free in {}: free some, score fewer rows or queries, or write to a file on another disk",
-        needed / 1_000_000,
+        needed.div_ceil(1_000_000),
         free / 1_000_000,
         folder.display()
     )))
