@@ -1,13 +1,15 @@
 //! Expressions of DuckDB in the form that they have here: parts of times, intervals of so many days, slices with
 //! an open end, the elements of a JSON list.
 
+mod formats;
 mod likes;
 mod patterns;
 mod times;
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType, Expr, GroupByExpr, LimitClause, Query, Spanned, Subscript,
-    UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CaseWhen, DataType, Expr, GroupByExpr, LimitClause, Query, Spanned,
+    Subscript, UnaryOperator, Value,
 };
 
 pub(super) use self::likes::{escape, replacement};
@@ -53,6 +55,15 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         ("split" | "str_split" | "string_split" | "string_to_array", [of, between]) if is_empty(between) => {
             Some(call("string_to_array", vec![of.clone(), Expr::value(Value::Null)]))
         }
+        ("if", [condition, then, other]) => Some(Expr::Case {
+            case_token: AttachedToken::empty(),
+            end_token: AttachedToken::empty(),
+            operand: None,
+            conditions: vec![CaseWhen { condition: condition.clone(), result: then.clone() }],
+            else_result: Some(Box::new(other.clone())),
+        }),
+        ("strftime", [left, right]) => formats::strftime(left, right),
+        ("strptime", [of, format]) => formats::strptime(of, format),
         ("dayname", [time]) => Some(call("to_char", vec![time.clone(), text("%A")])),
         ("monthname", [time]) => Some(call("to_char", vec![time.clone(), text("%B")])),
         ("regexp_split_to_array" | "string_split_regex" | "str_split_regex", [of, pattern]) => {

@@ -24,6 +24,7 @@ mod hidden;
 mod joins;
 mod lists;
 mod merged;
+mod named;
 mod negated;
 mod nulls;
 mod numbers;

@@ -99,9 +99,6 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
         if is_word(token, "LIMIT") && is_share(tokens, i) {
             return Err(error(SHARE, token));
         }
-        if token.token == Token::Mul && tokens.get(i + 1).is_some_and(|next| next.token == Token::Mul) {
-            return Err(error("a ** b is written power(a, b)", token));
-        }
         before = Some(token);
     }
     Ok(())

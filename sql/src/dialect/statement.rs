@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
-use super::{differs, first, free, nulls, numbers, refused, sample, summarized, tokens};
+use super::{differs, first, free, named, nulls, numbers, refused, sample, summarized, tokens};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::guard;
 
@@ -55,8 +55,9 @@ fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
 fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let tokens = numbers::tokens(tokens)?;
     refused::check(&tokens)?;
+    let tokens = tokens::powers(tokens);
     let tokens = tokens::usual(tokens::plain(nulls::tokens(differs::tokens(free::tokens(tokens)))));
-    Ok(summarized::tokens(sample::tokens(first::tokens(tokens))?))
+    Ok(summarized::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)))
 }
 
 /// Whether a text is one expression, as it can stand after WHERE.

@@ -99,6 +99,22 @@ pub(super) fn usual(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     usual
 }
 
+/// The tokens with `a ** b` as `a ^ b`, which is the same power.
+pub(super) fn powers(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut powers: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(mut token) = tokens.next() {
+        if token.token == Token::Mul
+            && let Some(second) = tokens.next_if(|next| next.token == Token::Mul)
+        {
+            token.token = Token::Caret;
+            token.span.end = second.span.end;
+        }
+        powers.push(token);
+    }
+    powers
+}
+
 /// The first token from a place on that is not white space, and its place.
 pub(super) fn next(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, &TokenWithSpan)> {
     let written =
@@ -154,6 +170,15 @@ mod tests {
         ] {
             let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
             let text: String = usual(tokens).iter().map(|token| token.token.to_string()).collect();
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn two_stars_are_a_power() {
+        for (sql, expected) in [("2**3 ** 4", "2^3 ^ 4"), ("2 * *, * 3", "2 * *, * 3"), ("***", "^*")] {
+            let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
+            let text: String = powers(tokens).iter().map(|token| token.token.to_string()).collect();
             assert_eq!(text, expected);
         }
     }

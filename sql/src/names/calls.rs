@@ -77,15 +77,22 @@ pub(crate) const PARTS: &[(&str, &str)] = &[
 ];
 
 /// Those of another form: their names, their kinds, and how they are called.
-const CALLS: [(&str, &str, &str); 14] = [
+const CALLS: [(&str, &str, &str); 19] = [
     ("array_reverse_sort", SCALAR, "array_reverse_sort(list)"),
     ("array_unique", SCALAR, "array_unique(list)"),
     ("count_if", "AGGREGATE", "count_if(condition)"),
     ("dayname", SCALAR, "dayname(time)"),
+    ("if", SCALAR, "if(condition, a, b)"),
     ("list_reverse_sort", SCALAR, "list_reverse_sort(list)"),
     ("list_unique", SCALAR, "list_unique(list)"),
     ("mod", SCALAR, "mod(a, b)"),
     ("monthname", SCALAR, "monthname(time)"),
+    (
+        "percentile_disc",
+        "AGGREGATE",
+        "percentile_disc(0.5) WITHIN GROUP (ORDER BY x), with a number from 0 to 1",
+    ),
+    ("quantile_disc", "AGGREGATE", "quantile_disc(x, 0.5), with a number from 0 to 1"),
     (
         "regexp_full_match",
         SCALAR,
@@ -93,7 +100,9 @@ const CALLS: [(&str, &str, &str); 14] = [
     ),
     ("regexp_split_to_array", SCALAR, "regexp_split_to_array(text, 'pattern')"),
     ("str_split_regex", SCALAR, "str_split_regex(text, 'pattern')"),
+    ("strftime", SCALAR, "strftime(time, '%Y-%m-%d'), with the format as it is"),
     ("string_split_regex", SCALAR, "string_split_regex(text, 'pattern')"),
+    ("strptime", SCALAR, "strptime(text, '%Y-%m-%d'), with the format as it is, and with %p next to %I"),
     ("unnest", SCALAR, "unnest(list)"),
     ("xor", SCALAR, "xor(a, b)"),
 ];

@@ -58,7 +58,6 @@ const FORMS: &[(&str, &str)] = &[
     ("hamming", "levenshtein(a, b), another measure"),
     ("histogram", RANGES),
     ("histogram_values", RANGES),
-    ("if", CASE),
     ("iff", CASE),
     ("iif", CASE),
     ("isfinite", "NOT isnan(x) AND NOT isinf(x)"),
@@ -134,10 +133,8 @@ const FORMS: &[(&str, &str)] = &[
     ("parse_dirpath", "regexp_extract(path, '^(.*)/', 1)"),
     ("parse_filename", "regexp_extract(path, '[^/]*$')"),
     ("parse_path", "string_split(path, '/')"),
-    ("percentile_disc", DISCRETE),
     ("printf", TEXT),
     ("product", "list_product(list(x))"),
-    ("quantile_disc", DISCRETE),
     ("reduce", EACH),
     ("regexp_escape", "contains(text, part), which takes no pattern"),
     ("regexp_split_to_table", "unnest(regexp_split_to_array(text, 'pattern'))"),
@@ -152,12 +149,10 @@ const FORMS: &[(&str, &str)] = &[
     ("sha256", HASH),
     ("signbit", "x < 0"),
     ("skewness", SKEWNESS),
-    ("strftime", TO_CHAR),
     (
         "strip_accents",
         "translate(text, 'àáâäçèéêëîïñôöùûü', 'aaaaceeeeiinoouuu') with the letters that there are",
     ),
-    ("strptime", "to_timestamp(text, '%Y-%m-%d')"),
     ("struct_concat", NEW_STRUCT),
     ("struct_extract_at", "struct_extract(s, 'field')"),
     ("struct_insert", NEW_STRUCT),
@@ -185,6 +180,7 @@ const FORMS: &[(&str, &str)] = &[
     ("to_weeks", "INTERVAL (n) WEEK"),
     ("to_years", "INTERVAL (n) YEAR"),
     ("try", "TRY_CAST(x AS DOUBLE) of a cast, x / nullif(y, 0) of a division"),
+    ("try_strptime", "CASE WHEN text ~ '^[0-9]+-[0-9]+-[0-9]+$' THEN strptime(text, '%Y-%m-%d') END"),
     ("unhex", "decode(text, 'hex')"),
     ("url_decode", URL),
     ("url_encode", URL),
@@ -193,8 +189,6 @@ const FORMS: &[(&str, &str)] = &[
     ("yearweek", "isoyear(time) * 100 + week(time)"),
 ];
 
-const DISCRETE: &str =
-    "min(x) FROM (SELECT x, cume_dist() OVER (ORDER BY x) AS c FROM t WHERE x IS NOT NULL) WHERE c >= 0.5";
 /// Of a column of a table, for which others have functions in FROM.
 const RANGES: &str = "SELECT floor(x / 10) * 10 AS x, count(*) FROM pool GROUP BY ALL ORDER BY ALL";
 const HEX: &str = "to_hex(n), which has four bits a digit";
@@ -207,8 +201,7 @@ const NEW_STRUCT: &str = "named_struct('a', s.a, 'b', x) with each field that th
 const HASH: &str = "hash(x), a number that is the same for the same values everywhere";
 const OF_JSON: &str = "record->>'key' for each key, CAST(record->>'key' AS DOUBLE) where it is a number";
 const NEW_JSON: &str = "json_object('a', record->>'a', 'b', x) with each key that the new object is to have";
-const CASE: &str = "CASE WHEN condition THEN a ELSE b END";
-const TO_CHAR: &str = "to_char(time, '%Y-%m-%d')";
+const CASE: &str = "if(condition, a, b), or CASE WHEN condition THEN a ELSE b END";
 const TEXT: &str = "a || ', ' || round(b, 2)";
 const OF_LIST: &str =
     "list_sum(list), list_avg(list), list_min(list), list_max(list), list_product(list) or len(list)";
@@ -240,7 +233,7 @@ mod tests {
     #[test]
     fn functions_of_others_have_a_form_here() {
         let said = |name| written_otherwise(name).unwrap_or_default();
-        assert_eq!(said("IF"), "write CASE WHEN condition THEN a ELSE b END");
+        assert_eq!(said("IIF"), "write if(condition, a, b), or CASE WHEN condition THEN a ELSE b END");
         assert_eq!(nearly_written_otherwise("avrage").as_deref(), Some("write avg(x)"));
         assert_eq!(nearly_written_otherwise("fooo"), None);
         assert_eq!(said("product"), "write list_product(list(x))");

@@ -135,7 +135,7 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
             "it gives the value of one row; ORDER BY .. LIMIT n gives n rows, with QUALIFY for each group",
         ),
         "percentile_cont" | "approx_percentile_cont" if call.contains("List(") => {
-            Some("it takes one share: write a call for each, quantile_cont(x, 0.1), quantile_cont(x, 0.9)")
+            Some("several shares are written out: quantile_cont(x, [0.1, 0.9])")
         }
         "histogram" if several => {
             Some("it counts each value; ranges are SELECT floor(x / 10) * 10 AS x, count(*) .. GROUP BY ALL")

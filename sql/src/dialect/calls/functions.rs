@@ -1,5 +1,7 @@
 //! Names of functions, and calls of them.
 
+mod quantiles;
+
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
     Ident, NullTreatment, ObjectName, Value,
@@ -22,6 +24,9 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
         _ => return None,
     };
     let lower = name.value.to_ascii_lowercase();
+    if let Some(other) = quantiles::written(function, &lower) {
+        return Some(other);
+    }
     match known(&lower) {
         "count_if" => {
             let [condition]: [Expr; 1] = plain_args(function)?.try_into().ok()?;

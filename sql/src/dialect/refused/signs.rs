@@ -38,33 +38,10 @@ pub(super) fn refused(
     if before.token == Token::Mul && is_name_like && is_text(after) {
         return Some("* LIKE 's%' is written COLUMNS('^s'), with a regular expression");
     }
-    let begins = before.token == Token::Comma || is_word(before, "SELECT");
-    if begins
-        && after.token == Token::Colon
-        && matches!(token.token, Token::Word(_))
-        && !is_inside(tokens, at)
-    {
-        return Some("SELECT name: x is written SELECT x AS name");
-    }
     let is_pattern = matches!(after.token, Token::SingleQuotedString(_) | Token::Placeholder(_));
     let is_operator = is_any(token, &["RLIKE", "REGEXP"]);
     (is_operator && is_pattern)
         .then_some("x RLIKE 'pattern' is written x ~ 'pattern', and NOT RLIKE x !~ 'pattern'")
-}
-
-/// Whether a token stands within the braces of a struct or the brackets of a list.
-fn is_inside(tokens: &[TokenWithSpan], at: usize) -> bool {
-    let mut closed = 0usize;
-    for token in tokens.get(..at).unwrap_or_default().iter().rev() {
-        match token.token {
-            Token::RBrace | Token::RBracket | Token::RParen => closed += 1,
-            Token::LBrace | Token::LBracket if closed == 0 => return true,
-            Token::LParen if closed == 0 => return false,
-            Token::LBrace | Token::LBracket | Token::LParen => closed -= 1,
-            _ => {}
-        }
-    }
-    false
 }
 
 /// What is no list behind IN: a call, and what goes on with a statement behind a column called `in`.

@@ -1,0 +1,128 @@
+//! `strftime` and `strptime`: times by the formats of DuckDB, which the engine has with other letters.
+
+use datafusion::sql::sqlparser::ast::{Array, BinaryOperator, Expr};
+
+use crate::dialect::exprs::{binary, call, nested, text, text_of};
+
+/// Parts of a time that a format may leave out, each with what is read in its place.
+const YEAR: [&str; 2] = [" 1900", " %Y"];
+const MONTH: [&str; 2] = [" 01", " %m"];
+const DAY: [&str; 2] = [" 01", " %d"];
+const MINUTE: [&str; 2] = [" 00", " %M"];
+
+/// The text of a time; its format stands on either side of it.
+pub(super) fn strftime(left: &Expr, right: &Expr) -> Option<Expr> {
+    let (time, format) = match (text_of(left), text_of(right)) {
+        (_, Some(format)) => (left, format),
+        (Some(format), None) => (right, format),
+        (None, None) => return None,
+    };
+    Some(call("to_char", vec![time.clone(), text(&written(format, false))]))
+}
+
+/// The time in a text, by a format or the first of several that it has.
+pub(super) fn strptime(of: &Expr, format: &Expr) -> Option<Expr> {
+    let formats = match format {
+        Expr::Array(Array { elem, .. }) => elem.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let formats: Vec<&str> = formats.iter().map(text_of).collect::<Option<_>>()?;
+    let lacks: Vec<_> = formats.iter().map(|format| lacking(format)).collect::<Option<_>>()?;
+    let lacking = lacks.first()?;
+    // What is put behind the text is the same for all of them.
+    if lacks.iter().any(|other| other != lacking) {
+        return None;
+    }
+    let values: String = lacking.iter().map(|[value, _]| *value).collect();
+    let letters: String = lacking.iter().map(|[_, letters]| *letters).collect();
+    let mut time = call("btrim", vec![of.clone()]);
+    if !values.is_empty() {
+        time = *nested(binary(time, BinaryOperator::StringConcat, text(&values)));
+    }
+    let formats = formats.iter().map(|format| text(&(written(format.trim(), true) + &letters)));
+    Some(call("to_timestamp", std::iter::once(time).chain(formats).collect()))
+}
+
+/// A format in the letters of the engine, to read a time by it or to write one.
+fn written(format: &str, is_read: bool) -> String {
+    let mut written = String::with_capacity(format.len() + 8);
+    let mut signs = format.chars();
+    while let Some(sign) = signs.next() {
+        if sign != '%' {
+            written.push(sign);
+            continue;
+        }
+        match signs.next() {
+            Some('c') => written.push_str("%Y-%m-%d %H:%M:%S"),
+            Some('x') => written.push_str("%Y-%m-%d"),
+            Some('X') => written.push_str("%H:%M:%S"),
+            // With the point before it, as the engine reads fewer digits than all of them.
+            Some('f' | 'g' | 'n') if is_read && written.ends_with('.') => {
+                written.truncate(written.len() - 1);
+                written.push_str("%.f");
+            }
+            Some('f') => written.push_str("%6f"),
+            Some('g') => written.push_str("%3f"),
+            Some('n') => written.push_str("%9f"),
+            other => {
+                written.push('%');
+                written.extend(other);
+            }
+        }
+    }
+    written
+}
+
+/// What a format leaves out of a date and of the hours of a day; `None` where it has twelve hours and not which.
+fn lacking(format: &str) -> Option<Vec<[&'static str; 2]>> {
+    let format = format.replace("%%", "").replace("%-", "%");
+    let has = |letters: &[&str]| letters.iter().any(|letter| format.contains(letter));
+    let is_date = has(&["%c", "%x"]);
+    let has_day = is_date || has(&["%j"]);
+    if has(&["%I"]) && !has(&["%p"]) {
+        return None;
+    }
+    let parts = [
+        (is_date || has(&["%Y", "%y"]), YEAR),
+        (has_day || has(&["%m", "%b", "%B", "%h"]), MONTH),
+        (has_day || has(&["%d"]), DAY),
+        (!has(&["%H", "%I"]) || has(&["%M"]), MINUTE),
+    ];
+    Some(parts.into_iter().filter(|(has, _)| !has).map(|(_, part)| part).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    fn resolved(sql: &str) -> String {
+        let mut statement = crate::dialect::parse(&format!("SELECT {sql} FROM t")).unwrap();
+        crate::dialect::resolve(&mut statement).unwrap();
+        statement.to_string()
+    }
+
+    #[test]
+    fn formats_have_the_letters_of_the_engine() {
+        for (sql, expected) in [
+            ("strftime(d, '%Y-%m')", "SELECT to_char(d, '%Y-%m') FROM t"),
+            ("strftime('%-d %c', d)", "SELECT to_char(d, '%-d %Y-%m-%d %H:%M:%S') FROM t"),
+            ("strftime(d, '%X.%g %f%%f %n')", "SELECT to_char(d, '%H:%M:%S.%3f %6f%%f %9f') FROM t"),
+            ("strftime(d, f)", "SELECT strftime(d, f) FROM t"),
+            ("strptime(x, '%Y-%m-%d')", "SELECT to_timestamp(btrim(x), '%Y-%m-%d') FROM t"),
+            (
+                "strptime(x, '%d.%m.%Y %H:%M:%S.%f')",
+                "SELECT to_timestamp(btrim(x), '%d.%m.%Y %H:%M:%S%.f') FROM t",
+            ),
+            (
+                "strptime(x, ['%Y-%m', '%b %Y'])",
+                "SELECT to_timestamp((btrim(x) || ' 01'), '%Y-%m %d', '%b %Y %d') FROM t",
+            ),
+            (
+                "strptime(x, '%I %p')",
+                "SELECT to_timestamp((btrim(x) || ' 1900 01 01 00'), '%I %p %Y %m %d %M') FROM t",
+            ),
+            ("strptime(x, '%I:%M')", "SELECT strptime(x, '%I:%M') FROM t"),
+            ("strptime(x, ['%Y-%m', '%Y'])", "SELECT strptime(x, ['%Y-%m', '%Y']) FROM t"),
+        ] {
+            assert_eq!(resolved(sql), expected);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `SELECT name: x` as `SELECT x AS name`.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::tokens::{is_any, is_word, made, next};
+
+/// Words that end the result of a SELECT.
+const AFTER_RESULT: [&str; 15] = [
+    "EXCEPT",
+    "FETCH",
+    "FROM",
+    "GROUP",
+    "HAVING",
+    "INTERSECT",
+    "INTO",
+    "LIMIT",
+    "OFFSET",
+    "ORDER",
+    "QUALIFY",
+    "UNION",
+    "USING",
+    "WHERE",
+    "WINDOW",
+];
+
+/// What is between two brackets, and where it is.
+#[derive(Default)]
+struct Inside {
+    /// In the result of a SELECT.
+    in_result: bool,
+    /// At the beginning of an item of it.
+    begins: bool,
+    /// The name that is to stand behind its item.
+    name: Option<TokenWithSpan>,
+}
+
+impl Inside {
+    /// Ends an item, with its name.
+    fn end(&mut self, all: &mut Vec<TokenWithSpan>) {
+        if let Some(name) = self.name.take() {
+            all.extend(made(&["AS"], name.span));
+            all.push(name);
+        }
+    }
+}
+
+/// The tokens with such names behind what they name.
+pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut all: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut around = vec![Inside::default()];
+    // Where the tokens behind the last name begin.
+    let mut behind = 0;
+    for (i, token) in tokens.iter().enumerate() {
+        let Some(inside) = around.last_mut().filter(|_| i >= behind) else { continue };
+        let begins = std::mem::take(&mut inside.begins);
+        match &token.token {
+            Token::Whitespace(_) => inside.begins = begins,
+            Token::LParen | Token::LBracket | Token::LBrace => around.push(Inside::default()),
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                inside.end(&mut all);
+                if around.len() > 1 {
+                    around.pop();
+                }
+            }
+            Token::Comma => {
+                inside.end(&mut all);
+                inside.begins = inside.in_result;
+            }
+            Token::SemiColon | Token::EOF => {
+                inside.end(&mut all);
+                inside.in_result = false;
+            }
+            Token::Word(_) if begins && colon(&tokens, i).is_some() => {
+                inside.name = Some(token.clone());
+                behind = colon(&tokens, i).map_or(i, |colon| colon + 1);
+                continue;
+            }
+            Token::Word(_) if begins && is_any(token, &["ALL", "DISTINCT"]) => inside.begins = true,
+            Token::Word(_) if is_word(token, "SELECT") => {
+                inside.end(&mut all);
+                (inside.in_result, inside.begins) = (true, true);
+            }
+            Token::Word(_) if inside.in_result && ends_result(&tokens, i) => {
+                inside.end(&mut all);
+                inside.in_result = false;
+            }
+            _ => {}
+        }
+        all.push(token.clone());
+    }
+    if let Some(inside) = around.last_mut() {
+        inside.end(&mut all);
+    }
+    all
+}
+
+/// Where the colon stands behind the name that a token is.
+fn colon(tokens: &[TokenWithSpan], name: usize) -> Option<usize> {
+    next(tokens, name + 1).filter(|(_, token)| token.token == Token::Colon).map(|(at, _)| at)
+}
+
+/// Whether a word ends the result of a SELECT: not that of WITHIN GROUP, nor of `* EXCEPT (..)`.
+fn ends_result(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let Some(token) = tokens.get(at).filter(|token| is_any(token, &AFTER_RESULT)) else { return false };
+    let mut before = tokens.get(..at).unwrap_or_default().iter().rev();
+    let before = before.find(|token| !matches!(token.token, Token::Whitespace(_)));
+    match before {
+        Some(before) if is_word(token, "GROUP") => !is_word(before, "WITHIN"),
+        Some(before) if is_word(token, "EXCEPT") => before.token != Token::Mul,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_stand_behind_what_they_name() {
+        for (sql, expected) in [
+            ("SELECT a: 1, \"b c\": x + 1 FROM t", "SELECT 1 AS a, x + 1 AS \"b c\" FROM t"),
+            ("SELECT DISTINCT a: b FROM t ORDER BY a", "SELECT DISTINCT b AS a FROM t ORDER BY a"),
+            ("SELECT x, a: (SELECT b: 2), {'k': 1}", "SELECT x, (SELECT 2 AS b) AS a, {'k': 1}"),
+            ("FROM t SELECT a: l[1:2], b: x::INT", "FROM t SELECT l[1:2] AS a, x::INT AS b"),
+            (
+                "SELECT a: x IS DISTINCT FROM y, * EXCEPT (z), b: percentile_cont(0.5) WITHIN GROUP (ORDER BY x) UNION ALL SELECT c: 1",
+                "SELECT x IS DISTINCT FROM y AS a, * EXCEPT (z), percentile_cont(0.5) WITHIN GROUP (ORDER BY x) AS b UNION ALL SELECT 1 AS c",
+            ),
+        ] {
+            assert_eq!(crate::dialect::parse(sql).unwrap().to_string(), expected);
+        }
+    }
+}
