@@ -30,6 +30,7 @@ mod nulls;
 mod numbers;
 mod operators;
 mod ordered;
+mod pivot;
 mod planned;
 mod refused;
 mod rows;

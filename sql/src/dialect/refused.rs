@@ -10,11 +10,7 @@ use crate::error::{SqlError, SqlErrorKind};
 use crate::wording;
 
 /// Words that begin such a form, those that follow, and what is said of it.
-const FORMS: [(&str, &[&str], &str); 14] = [
-    ("PIVOT", &[], PIVOT),
-    ("PIVOT_WIDER", &[], PIVOT),
-    ("UNPIVOT", &[], UNPIVOT),
-    ("PIVOT_LONGER", &[], UNPIVOT),
+const FORMS: [(&str, &[&str], &str); 10] = [
     ("ASOF", &["JOIN"], ASOF),
     ("ASOF", &["LEFT", "JOIN"], ASOF),
     ("POSITIONAL", &["JOIN"], "POSITIONAL JOIN is written JOIN .. USING (row), or over row_number() of both"),
@@ -35,10 +31,7 @@ const FORMS: [(&str, &[&str], &str); 14] = [
     ("SUMMARIZE", &[], "SUMMARIZE stands at the beginning of a statement"),
 ];
 
-const PIVOT: &str =
-    "PIVOT is written count(*) FILTER (WHERE column = 'value') AS value for each value, with GROUP BY";
 const ASOF: &str = "ASOF JOIN is written as a join with `<=` and QUALIFY row_number() OVER (PARTITION BY .. ORDER BY ..) = 1";
-const UNPIVOT: &str = "UNPIVOT is written as one SELECT for each column, with UNION ALL between them";
 
 const EACH: &str = "[f(x) FOR x IN list IF p(x)] is written SELECT id, list(f(x)) FROM (SELECT id, unnest(list) AS x FROM pool) WHERE p(x) GROUP BY id";
 const EXCLUDED: &str = "EXCLUDE in the frame of a window is written as a difference: sum(x) OVER (..) - x without the row itself";
@@ -221,11 +214,6 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
         }
         "GLOB" => (clause && matches!(after, Some(Token::SingleQuotedString(_)))).then_some(says),
         _ if before.is_none() => Some(says),
-        "PIVOT" | "UNPIVOT" if before.is_some_and(|t| t.token == Token::LParen) => {
-            let table = next(tokens, at + 1).filter(|(_, token)| matches!(token.token, Token::Word(_)));
-            let on = table.and_then(|(table, _)| next(tokens, table + 1));
-            on.is_some_and(|(_, token)| is_word(token, "ON") || is_word(token, "USING")).then_some(says)
-        }
         _ => (clause && matches!(after, Some(Token::LParen))).then_some(says),
     }
 }
@@ -252,6 +240,23 @@ fn of_frame_or_list(
     }
     let is_each = is_word(token, "FOR")
         && matches!(after.token, Token::Word(_))
-        && next(tokens, name + 1).is_some_and(|(_, token)| is_word(token, "IN"));
+        && next(tokens, name + 1).is_some_and(|(_, token)| is_word(token, "IN"))
+        && is_in_list(tokens, at);
     is_each.then_some(EACH)
+}
+
+/// Whether the innermost bracket around a place is that of a list; in PIVOT, which has FOR x IN too, it is not.
+fn is_in_list(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let mut closed = 0usize;
+    for token in tokens.get(..at).unwrap_or_default().iter().rev() {
+        match token.token {
+            Token::RParen | Token::RBracket | Token::RBrace => closed += 1,
+            Token::LParen | Token::LBracket | Token::LBrace if closed == 0 => {
+                return token.token == Token::LBracket;
+            }
+            Token::LParen | Token::LBracket | Token::LBrace => closed -= 1,
+            _ => {}
+        }
+    }
+    false
 }

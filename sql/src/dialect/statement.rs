@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
-use super::{differs, first, free, named, nulls, numbers, refused, sample, summarized, tokens};
+use super::{differs, first, free, named, nulls, numbers, pivot, refused, sample, summarized, tokens};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::guard;
 
@@ -38,6 +38,7 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
     };
     guard::check(&statement)?;
     differs::put(&mut statement);
+    pivot::put(&mut statement)?;
     Ok(statement)
 }
 
@@ -57,7 +58,7 @@ fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError
     refused::check(&tokens)?;
     let tokens = tokens::powers(tokens);
     let tokens = tokens::usual(tokens::plain(nulls::tokens(differs::tokens(free::tokens(tokens)))));
-    Ok(summarized::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)))
+    pivot::tokens(summarized::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)))
 }
 
 /// Whether a text is one expression, as it can stand after WHERE.

@@ -37,7 +37,7 @@ mod times;
 mod whole;
 mod written;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use datafusion::execution::SessionStateDefaults;
@@ -56,6 +56,8 @@ pub(crate) use rounded::RoundedCasts;
 pub(crate) use times::full_time;
 pub(crate) use whole::Arithmetic;
 pub(crate) use written::as_written;
+
+use crate::names::own_calls;
 
 /// Makes the functions known to a session.
 pub(crate) fn register(context: &SessionContext) {
@@ -83,6 +85,25 @@ fn aggregate() -> impl Iterator<Item = AggregateUDF> {
         .chain(quantiles::functions())
         .chain(sliding::functions())
         .chain([sum::function(), average::function()])
+}
+
+/// Whether a function is one of rows, by a name in lower case that it has here.
+pub(crate) fn is_aggregate(name: &str) -> bool {
+    static NAMES: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let mut names = HashSet::new();
+        let mut add = |function: &AggregateUDF| {
+            names.insert(function.name().to_owned());
+            names.extend(function.aliases().iter().cloned());
+        };
+        for of_rows in SessionStateDefaults::default_aggregate_functions() {
+            add(of_rows.as_ref());
+        }
+        for of_rows in aggregate() {
+            add(&of_rows);
+        }
+        names
+    });
+    NAMES.contains(name) || own_calls().any(|(own, kind, _)| own == name && kind == "AGGREGATE")
 }
 
 /// What plans call a function, by any of its names in lower case: `power` for `pow`.

@@ -1,0 +1,226 @@
+//! `PIVOT t ON ..` and `UNPIVOT t ON ..`, which begin a query, in the form behind a table that the parser knows.
+//!
+//! That form has no keys: they stand where the parser reads a value for DEFAULT ON NULL.
+
+use std::ops::Range;
+
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
+use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
+
+use super::{several, without_values};
+use crate::dialect::tokens::{is_any, is_word, made, next};
+use crate::error::SqlError;
+
+/// The function whose arguments are the keys, which no statement calls by chance.
+const KEYS: &str = "group by";
+/// Words behind a PIVOT or UNPIVOT.
+const BEHIND: [&str; 9] =
+    ["ORDER", "LIMIT", "OFFSET", "FETCH", "QUALIFY", "UNION", "EXCEPT", "INTERSECT", "WINDOW"];
+
+/// The tokens with both behind the table that they are of.
+///
+/// # Errors
+/// PIVOT without the values that become columns.
+pub(in crate::dialect) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
+    let mut before: Option<Token> = None;
+    let mut from = 0;
+    while let Some((at, token)) = next(&tokens, from) {
+        from = at + 1;
+        let (span, is_pivot) = (token.span, is_any(token, &["PIVOT", "PIVOT_WIDER"]));
+        let is_unpivot = is_any(token, &["UNPIVOT", "PIVOT_LONGER"]);
+        let here = token.token.clone();
+        if is_pivot || is_unpivot {
+            let form = begins(&tokens, at, before.as_ref()).then(|| Form::of(&tokens, at)).flatten();
+            match form {
+                Some(form) => {
+                    let made =
+                        if is_pivot { form.pivot(&tokens, span)? } else { form.unpivot(&tokens, span) };
+                    drop(tokens.splice(at..form.end, made));
+                }
+                None if is_pivot => put_keys(&mut tokens, at, span),
+                None => {}
+            }
+        }
+        before = Some(here);
+    }
+    Ok(tokens)
+}
+
+/// Whether a word begins a query, and is no name and not behind a table.
+fn begins(tokens: &[TokenWithSpan], at: usize, before: Option<&Token>) -> bool {
+    let Some((_, after)) = next(tokens, at + 1) else { return false };
+    let is_table = matches!(after.token, Token::Word(_));
+    match before {
+        None | Some(Token::LParen) => is_table || after.token == Token::LParen,
+        // The last query of WITH.
+        Some(Token::RParen) => is_table,
+        Some(Token::Word(word)) => word.value.eq_ignore_ascii_case("EXPLAIN"),
+        Some(_) => false,
+    }
+}
+
+/// Where the parts of such a form are.
+struct Form {
+    table: Range<usize>,
+    on: Range<usize>,
+    /// The aggregate functions of a PIVOT, or the names of the columns that an UNPIVOT makes.
+    made: Option<Range<usize>>,
+    keys: Option<Range<usize>>,
+    end: usize,
+}
+
+impl Form {
+    /// The form that begins at a word; `None` where there is no ON in it.
+    fn of(tokens: &[TokenWithSpan], at: usize) -> Option<Self> {
+        let mut parts: Vec<(&'static str, usize, usize)> = Vec::new();
+        let mut depth = 0usize;
+        let mut end = tokens.len();
+        for (i, token) in tokens.iter().enumerate().skip(at + 1) {
+            match token.token {
+                Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+                Token::RParen | Token::RBracket | Token::RBrace if depth > 0 => depth -= 1,
+                Token::RParen | Token::RBracket | Token::RBrace | Token::SemiColon | Token::EOF => {
+                    end = i;
+                    break;
+                }
+                _ if depth > 0 => {}
+                _ if parts.is_empty() && is_word(token, "ON") => parts.push(("ON", i, i + 1)),
+                _ if parts.is_empty() => {}
+                _ if is_any(token, &["USING", "INTO"]) => parts.push(("MADE", i, i + 1)),
+                _ if is_word(token, "GROUP") => {
+                    let (by, _) = next(tokens, i + 1).filter(|(_, token)| is_word(token, "BY"))?;
+                    parts.push(("KEYS", i, by + 1));
+                }
+                _ if is_any(token, &BEHIND) => {
+                    end = i;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let part = |name: &str| {
+            let place = parts.iter().position(|(known, ..)| *known == name)?;
+            let ends = parts.get(place + 1).map_or(end, |(_, ends, _)| *ends);
+            parts.get(place).map(|(_, _, begins)| *begins..ends)
+        };
+        let (_, on, _) = *parts.first()?;
+        Some(Self { table: at + 1..on, on: part("ON")?, made: part("MADE"), keys: part("KEYS"), end })
+    }
+
+    fn pivot(&self, tokens: &[TokenWithSpan], span: Span) -> Result<Vec<TokenWithSpan>, SqlError> {
+        let on = part(tokens, &self.on);
+        let refused = match outside(on).any(|token| token.token == Token::Comma) {
+            true => Some(several()),
+            false => (!outside(on).any(|token| is_word(token, "IN"))).then(without_values),
+        };
+        if let Some(refused) = refused {
+            return Err(refused.at(span.start.line, span.start.column));
+        }
+        let mut all = self.of_table(tokens, &["PIVOT", "("], span);
+        match &self.made {
+            Some(functions) => all.extend_from_slice(part(tokens, functions)),
+            None => all.extend(made(&["count", "(", "*", ")"], span)),
+        }
+        all.extend(made(&["FOR"], span));
+        all.extend_from_slice(on);
+        if let Some(keys) = &self.keys {
+            all.extend(as_default(part(tokens, keys), span));
+        }
+        all.extend(made(&[")"], span));
+        Ok(all)
+    }
+
+    fn unpivot(&self, tokens: &[TokenWithSpan], span: Span) -> Vec<TokenWithSpan> {
+        let names = self.made.as_ref().map_or(&[][..], |names| part(tokens, names));
+        let written = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_));
+        let names: Vec<&TokenWithSpan> = names.iter().filter(written).collect();
+        let [key, value] = match names.as_slice() {
+            [name, key, word, value @ ..] if is_word(name, "NAME") && is_word(word, "VALUE") => {
+                [vec![(*key).clone()], value.iter().map(|token| (*token).clone()).collect()]
+            }
+            [] => [made(&["name"], span), made(&["value"], span)],
+            // What stands there is left to the parser, which refuses it.
+            other => [Vec::new(), other.iter().map(|token| (*token).clone()).collect()],
+        };
+        let mut all = self.of_table(tokens, &["UNPIVOT", "("], span);
+        all.extend(value);
+        all.extend(made(&["FOR"], span));
+        all.extend(key);
+        all.extend(made(&["IN", "("], span));
+        all.extend_from_slice(part(tokens, &self.on));
+        all.extend(made(&[")", ")"], span));
+        all
+    }
+
+    fn of_table(&self, tokens: &[TokenWithSpan], words: &[&str], span: Span) -> Vec<TokenWithSpan> {
+        let mut all = made(&["SELECT", "*", "FROM"], span);
+        all.extend_from_slice(part(tokens, &self.table));
+        all.extend(made(words, span));
+        all
+    }
+}
+
+fn part<'a>(tokens: &'a [TokenWithSpan], range: &Range<usize>) -> &'a [TokenWithSpan] {
+    tokens.get(range.clone()).unwrap_or_default()
+}
+
+/// The tokens outside of all brackets.
+fn outside(tokens: &[TokenWithSpan]) -> impl Iterator<Item = &TokenWithSpan> {
+    let mut depth = 0usize;
+    tokens.iter().filter(move |token| {
+        match token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+    })
+}
+
+/// Puts the keys that stand within the brackets of a PIVOT behind a table where the parser reads a value.
+fn put_keys(tokens: &mut Vec<TokenWithSpan>, pivot: usize, span: Span) {
+    let opened = next(tokens, pivot + 1).filter(|(_, token)| token.token == Token::LParen);
+    let Some((open, _)) = opened else { return };
+    let mut depth = 0usize;
+    let mut keys: Option<(usize, usize)> = None;
+    for (i, token) in tokens.iter().enumerate().skip(open + 1) {
+        match token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::RParen | Token::RBracket | Token::RBrace if depth > 0 => depth -= 1,
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                if let Some((group, begin)) = keys {
+                    let made = as_default(part(tokens, &(begin..i)), span);
+                    drop(tokens.splice(group..i, made));
+                }
+                return;
+            }
+            _ if depth == 0 && keys.is_none() && is_word(token, "GROUP") => {
+                let by = next(tokens, i + 1).filter(|(_, token)| is_word(token, "BY"));
+                keys = by.map(|(by, _)| (i, by + 1));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Keys as the arguments of a function behind DEFAULT ON NULL.
+fn as_default(keys: &[TokenWithSpan], span: Span) -> Vec<TokenWithSpan> {
+    let called = format!("\"{KEYS}\"");
+    let mut all = made(&["DEFAULT", "ON", "NULL", "(", &called, "("], span);
+    all.extend_from_slice(keys);
+    all.extend(made(&[")", ")"], span));
+    all
+}
+
+/// The keys that [`tokens`] has put behind DEFAULT ON NULL.
+pub(super) fn keys_of(expr: &Expr) -> Option<Vec<Expr>> {
+    let Expr::Function(function) = expr else { return None };
+    let [name] = function.name.0.as_slice() else { return None };
+    name.as_ident().filter(|name| name.value == KEYS)?;
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let key = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(key)) => Some(key.clone()),
+        _ => None,
+    };
+    list.args.iter().map(key).collect()
+}
