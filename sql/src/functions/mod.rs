@@ -16,6 +16,7 @@ mod counts;
 mod dates;
 mod documents;
 mod flags;
+mod formatted;
 mod json;
 mod kinds;
 mod matches;
@@ -74,7 +75,7 @@ fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(documents::functions())
         .chain(matches::functions())
         .chain(kinds::functions())
-        .chain([dates::function(), substr::function()])
+        .chain([dates::function(), formatted::function(), substr::function()])
 }
 
 /// Aggregate functions.

@@ -1,0 +1,49 @@
+//! `to_char(time, format)` of one time by the formats of a column: the engine takes the first of them for all rows.
+
+use std::sync::Arc;
+
+use arrow_schema::DataType;
+use datafusion::error::Result as DfResult;
+use datafusion::functions::datetime;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+};
+
+/// The function.
+pub(super) fn function() -> ScalarUDF {
+    ScalarUDF::from(Formatted { engine: datetime::to_char() })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Formatted {
+    engine: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for Formatted {
+    fn name(&self) -> &str {
+        self.engine.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.engine.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.engine.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        self.engine.return_type(types)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.engine.documentation()
+    }
+
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        if let [time @ ColumnarValue::Scalar(_), ColumnarValue::Array(_)] = args.args.as_mut_slice() {
+            *time = ColumnarValue::Array(time.to_array(args.number_rows)?);
+        }
+        self.engine.invoke_with_args(args)
+    }
+}
