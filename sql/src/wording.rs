@@ -60,8 +60,9 @@ pub(super) fn of_rows() -> SqlError {
 /// What stands between a number and the largest of the DECIMAL that has no room for it.
 pub(super) const NO_ROOM: &str = " does not fit into a DECIMAL that ends at ";
 
-/// What is said of `* RENAME`, also behind EXCLUDE and REPLACE.
-pub(super) const NO_RENAME: &str = "* RENAME (a AS b) is written * EXCLUDE (a), a AS b";
+/// What is said of `* RENAME` where its columns are not known.
+pub(super) const NO_RENAME: &str =
+    "RENAME stands behind the * of the outermost SELECT; elsewhere write * EXCLUDE (a), a AS b";
 
 /// What is said of COLLATE.
 pub(super) const NO_COLLATE: &str = "COLLATE is not supported";

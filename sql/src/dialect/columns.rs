@@ -1,4 +1,5 @@
-//! `COLUMNS(*)`, `COLUMNS(* EXCLUDE a)`, `COLUMNS('pattern')`: one expression for each column that is meant.
+//! `COLUMNS(*)`, `COLUMNS(* EXCLUDE a)`, `COLUMNS('pattern')`: one expression for each column that is meant; and
+//! `* RENAME (a AS b)`, which the engine does not have.
 
 use std::ops::ControlFlow;
 
@@ -7,14 +8,16 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    Query, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
+    Query, RenameSelectItem, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
 };
 use regex::Regex;
 
 use super::merged::of_from;
 use super::{merge, planned};
 use crate::error::SqlError;
+use crate::expanded::name;
 use crate::walk::{inner, visit_expressions, visit_expressions_mut};
+use crate::wording::NO_RENAME;
 
 /// Most columns of a result that COLUMNS makes.
 const MOST_COLUMNS: usize = 1000;
@@ -26,7 +29,7 @@ enum Meant {
     Like(Box<Regex>),
 }
 
-/// Puts the columns in the place of COLUMNS in the result of the statement.
+/// Puts the columns in the place of COLUMNS and of `* RENAME` in the result of the statement.
 pub(crate) async fn expand(
     state: &SessionState,
     statement: &mut Statement,
@@ -34,8 +37,10 @@ pub(crate) async fn expand(
 ) -> Result<(), SqlError> {
     let Some(Sql::Query(query)) = inner(statement) else { return Ok(()) };
     let SetExpr::Select(select) = &*query.body else { return Ok(()) };
-    let mut exprs = select.projection.iter().filter_map(of_item);
-    if !exprs.any(|expr| calls(expr).next().is_some()) {
+    let is_of_columns = |item: &SelectItem| {
+        renames(item).is_some() || of_item(item).is_some_and(|expr| calls(expr).next().is_some())
+    };
+    if !select.projection.iter().any(is_of_columns) {
         return Ok(());
     }
     let mut probe = probe(query, select);
@@ -46,7 +51,10 @@ pub(crate) async fn expand(
     let mut made = Vec::new();
     for item in std::mem::take(&mut select.projection) {
         match meant(&item)? {
-            None => made.push(item),
+            None => match renames(&item) {
+                Some((options, rename)) => made.extend(renamed(options, rename, &names)?),
+                None => made.push(item),
+            },
             Some(meant) => {
                 if let Meant::But(excluded) = &meant
                     && let Some(unknown) = excluded.iter().find(|name| !names.contains(name))
@@ -144,15 +152,77 @@ fn excluded(options: &WildcardAdditionalOptions) -> Option<Vec<String>> {
     if alone != WildcardAdditionalOptions::default() {
         return None;
     }
+    names_of(exclude)
+}
+
+fn names_of(exclude: &ExcludeSelectItem) -> Option<Vec<String>> {
     let names = match exclude {
         ExcludeSelectItem::Single(name) => std::slice::from_ref(name),
         ExcludeSelectItem::Multiple(names) => names.as_slice(),
     };
-    let name = |name: &ObjectName| {
-        let name = name.0.last()?.as_ident()?;
-        Some(if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() })
+    names.iter().map(|column: &ObjectName| column.0.last()?.as_ident().map(name)).collect()
+}
+
+/// The options of an item that is `* RENAME`, and what it renames.
+fn renames(item: &SelectItem) -> Option<(&WildcardAdditionalOptions, &RenameSelectItem)> {
+    match item {
+        SelectItem::Wildcard(options) => options.opt_rename.as_ref().map(|rename| (options, rename)),
+        _ => None,
+    }
+}
+
+/// The items for `* RENAME`, each column in its place, next to EXCLUDE and REPLACE too.
+fn renamed(
+    options: &WildcardAdditionalOptions,
+    rename: &RenameSelectItem,
+    names: &[String],
+) -> Result<Vec<SelectItem>, SqlError> {
+    let alone = WildcardAdditionalOptions {
+        opt_exclude: None,
+        opt_replace: None,
+        opt_rename: None,
+        ..options.clone()
     };
-    names.iter().map(name).collect()
+    if alone != WildcardAdditionalOptions::default() {
+        return Err(SqlError::invalid(NO_RENAME.to_owned()));
+    }
+    let renamed = match rename {
+        RenameSelectItem::Single(one) => std::slice::from_ref(one),
+        RenameSelectItem::Multiple(all) => all.as_slice(),
+    };
+    let excluded = options.opt_exclude.as_ref().and_then(names_of).unwrap_or_default();
+    let replaced = options.opt_replace.iter().flat_map(|replace| &replace.items);
+    let replaced: Vec<(String, &Expr)> = replaced.map(|item| (name(&item.column_name), &item.expr)).collect();
+    let changed = replaced.iter().map(|(column, _)| column.clone()).chain(excluded.iter().cloned());
+    let changed: Vec<String> = changed.collect();
+    for one in renamed {
+        let column = name(&one.ident);
+        let place = one.ident.span.start;
+        if changed.contains(&column) {
+            let why = format!("`{column}` is in RENAME, and in EXCLUDE or REPLACE too");
+            return Err(SqlError::invalid(why).at(place.line, place.column));
+        }
+        if !names.contains(&column) {
+            let why = format!("there is no column `{column}`");
+            return Err(SqlError::unknown(why).at(place.line, place.column));
+        }
+    }
+    if let Some(unknown) = changed.iter().find(|column| !names.contains(column)) {
+        return Err(SqlError::unknown(format!("there is no column `{unknown}`")));
+    }
+    let item = |column: &String| {
+        let own = Ident::with_quote('"', column);
+        let rename = renamed.iter().rfind(|one| name(&one.ident) == *column);
+        let replace = replaced.iter().find(|(other, _)| other == column);
+        match (rename, replace) {
+            (Some(one), _) => {
+                SelectItem::ExprWithAlias { expr: Expr::Identifier(own), alias: one.alias.clone() }
+            }
+            (None, Some((_, expr))) => SelectItem::ExprWithAlias { expr: (*expr).clone(), alias: own },
+            (None, None) => SelectItem::UnnamedExpr(Expr::Identifier(own)),
+        }
+    };
+    Ok(names.iter().filter(|column| !excluded.contains(column)).map(item).collect())
 }
 
 /// The item for one column, under the name that the expression has with it.

@@ -3,7 +3,6 @@
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::super::tokens::{is_any, is_word, next};
-use crate::wording::NO_RENAME;
 
 /// What is said of a token in its place.
 pub(super) fn refused(
@@ -31,9 +30,6 @@ pub(super) fn refused(
         );
     }
     let (_, after) = next(tokens, at + 1)?;
-    if before.token == Token::Mul && is_word(token, "RENAME") && after.token == Token::LParen {
-        return Some(NO_RENAME);
-    }
     let is_name_like = is_any(token, &["LIKE", "ILIKE", "GLOB"]);
     if before.token == Token::Mul && is_name_like && is_text(after) {
         return Some("* LIKE 's%' is written COLUMNS('^s'), with a regular expression");
