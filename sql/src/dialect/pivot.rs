@@ -313,6 +313,7 @@ mod tests {
                 r#"WITH p AS (SELECT * FROM (SELECT * EXCLUDE (k), count(*) FILTER (WHERE k = 1) AS "1" FROM (SELECT 1 AS k) GROUP BY ALL)) SELECT pivot FROM p"#,
             ),
             ("SELECT (pivot + 1), unpivot FROM t", "SELECT (pivot + 1), unpivot FROM t"),
+            ("SELECT 1 FROM (pivot JOIN t ON a = b)", "SELECT 1 FROM (pivot JOIN t ON a = b)"),
         ] {
             assert_eq!(read(sql).as_deref(), Ok(expected));
         }

@@ -13,6 +13,9 @@ use crate::error::SqlError;
 
 /// The function whose arguments are the keys, which no statement calls by chance.
 const KEYS: &str = "group by";
+/// Words behind a table that is called `pivot`.
+const BEHIND_NAMES: [&str; 10] =
+    ["ANTI", "AS", "ASOF", "CROSS", "FULL", "INNER", "JOIN", "LEFT", "NATURAL", "RIGHT"];
 /// Words behind a PIVOT or UNPIVOT.
 const BEHIND: [&str; 9] =
     ["ORDER", "LIMIT", "OFFSET", "FETCH", "QUALIFY", "UNION", "EXCEPT", "INTERSECT", "WINDOW"];
@@ -49,7 +52,7 @@ pub(in crate::dialect) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<T
 /// Whether a word begins a query, and is no name and not behind a table.
 fn begins(tokens: &[TokenWithSpan], at: usize, before: Option<&Token>) -> bool {
     let Some((_, after)) = next(tokens, at + 1) else { return false };
-    let is_table = matches!(after.token, Token::Word(_));
+    let is_table = matches!(after.token, Token::Word(_)) && !is_any(after, &BEHIND_NAMES);
     match before {
         None | Some(Token::LParen) => is_table || after.token == Token::LParen,
         // The last query of WITH.
