@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 pub(crate) use self::functions::known;
-use self::functions::{not_ordered, not_within, renamed};
+use self::functions::{not_of_rows, not_ordered, not_within, renamed};
 use super::aliases;
 use super::arrows::tighten;
 use super::by_all;
@@ -84,7 +84,8 @@ impl VisitorMut for Words {
                 *expr = call("substr", args);
             }
             Expr::Function(function) => {
-                if let Some(error) = not_ordered(function).or_else(|| not_within(function)) {
+                let refused = not_ordered(function).or_else(|| not_within(function));
+                if let Some(error) = refused.or_else(|| not_of_rows(function)) {
                     return ControlFlow::Break(Box::new(error));
                 }
                 if let Some(other) = renamed(function) {

@@ -107,6 +107,26 @@ pub(crate) fn is_aggregate(name: &str) -> bool {
     NAMES.contains(name) || own_calls().any(|(own, kind, _)| own == name && kind == "AGGREGATE")
 }
 
+/// Whether a function is one of the values of a row, by such a name.
+pub(crate) fn is_scalar(name: &str) -> bool {
+    static NAMES: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let mut names = HashSet::new();
+        let mut add = |function: &ScalarUDF| {
+            names.insert(function.name().to_owned());
+            names.extend(function.aliases().iter().cloned());
+        };
+        for of_values in SessionStateDefaults::default_scalar_functions() {
+            add(of_values.as_ref());
+        }
+        for of_values in scalar() {
+            add(&of_values);
+        }
+        names
+    });
+    let is_own = || own_calls().any(|(own, kind, _)| own == name && kind == "SCALAR");
+    !is_aggregate(name) && (NAMES.contains(name) || is_own())
+}
+
 /// What plans call a function, by any of its names in lower case: `power` for `pow`.
 pub(crate) fn called(name: &str) -> &str {
     static NAMES: LazyLock<HashMap<String, String>> = LazyLock::new(names);

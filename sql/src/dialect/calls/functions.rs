@@ -3,13 +3,14 @@
 mod quantiles;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
-    Ident, NullTreatment, ObjectName, Value,
+    BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArguments, Ident, NullTreatment, ObjectName, Value,
 };
 
 use crate::dialect::exprs::{arguments, call, nested};
 use crate::dialect::forms;
 use crate::error::SqlError;
+use crate::functions::is_scalar;
 use crate::names::RENAMED;
 
 /// The name of a function here, by a name in lower case that it has somewhere.
@@ -122,6 +123,21 @@ pub(super) fn not_within(function: &Function) -> Option<SqlError> {
     };
     let error = SqlError::invalid(format!("{}() takes no WITHIN GROUP", name.value));
     Some(error.at(name.span.start.line, name.span.start.column).hint(format!("write {call}")))
+}
+
+/// The error about FILTER, DISTINCT or an order of rows in a function of the values of one row: the engine would
+/// take no note of them.
+pub(super) fn not_of_rows(function: &Function) -> Option<SqlError> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let is_distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+    let [only] = function.name.0.as_slice() else { return None };
+    let name =
+        only.as_ident().filter(|_| is_distinct || is_ordered(function) || function.filter.is_some())?;
+    let why =
+        format!("{}() is of the values of one row: it takes no FILTER, DISTINCT or ORDER BY", name.value);
+    let error = SqlError::invalid(why).at(name.span.start.line, name.span.start.column);
+    let hint = "write them in the aggregate function, round(avg(x) FILTER (WHERE ok), 1)";
+    is_scalar(known(&name.value.to_lowercase())).then(|| error.hint(hint))
 }
 
 /// Whether a function is given an order of its rows.
