@@ -1,5 +1,5 @@
-//! `COLUMNS(*)`, `COLUMNS(* EXCLUDE a)`, `COLUMNS('pattern')`: one expression for each column that is meant; and
-//! `* RENAME (a AS b)`, which the engine does not have.
+//! `COLUMNS(*)`, `COLUMNS(* EXCLUDE a)`, `COLUMNS('pattern')`: one expression for each column that is meant;
+//! and `* RENAME (a AS b)`, which the engine does not have.
 
 use std::ops::ControlFlow;
 

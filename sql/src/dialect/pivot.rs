@@ -1,5 +1,5 @@
-//! `PIVOT` and `UNPIVOT` as queries: an aggregate function with a condition for each value, and a list of columns
-//! that `unnest` makes rows of.
+//! `PIVOT` and `UNPIVOT` as queries: an aggregate function with a condition for each value, and a list of
+//! columns that `unnest` makes rows of.
 
 mod words;
 

@@ -245,7 +245,7 @@ fn of_frame_or_list(
     is_each.then_some(EACH)
 }
 
-/// Whether the innermost bracket around a place is that of a list; in PIVOT, which has FOR x IN too, it is not.
+/// Whether the innermost bracket around a place is that of a list: it is not in PIVOT, with its FOR x IN.
 fn is_in_list(tokens: &[TokenWithSpan], at: usize) -> bool {
     let mut closed = 0usize;
     for token in tokens.get(..at).unwrap_or_default().iter().rev() {

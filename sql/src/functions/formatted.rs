@@ -1,4 +1,5 @@
-//! `to_char(time, format)` of one time by the formats of a column: the engine takes the first of them for all rows.
+//! `to_char(time, format)` of one time by the formats of a column: the engine takes the first of them for all
+//! rows.
 
 use std::sync::Arc;
 

@@ -125,8 +125,8 @@ pub(super) fn not_within(function: &Function) -> Option<SqlError> {
     Some(error.at(name.span.start.line, name.span.start.column).hint(format!("write {call}")))
 }
 
-/// The error about FILTER, DISTINCT or an order of rows in a function of the values of one row: the engine would
-/// take no note of them.
+/// The error about FILTER, DISTINCT or an order of rows in a function of the values of one row: the engine
+/// would take no note of them.
 pub(super) fn not_of_rows(function: &Function) -> Option<SqlError> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let is_distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);

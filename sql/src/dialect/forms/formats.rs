@@ -73,7 +73,8 @@ fn written(format: &str, is_read: bool) -> String {
     written
 }
 
-/// What a format leaves out of a date and of the hours of a day; `None` where it has twelve hours and not which.
+/// What a format leaves out of a date and of the hours of a day; `None` where it has twelve hours and not
+/// which.
 fn lacking(format: &str) -> Option<Vec<[&'static str; 2]>> {
     let format = format.replace("%%", "").replace("%-", "%");
     let has = |letters: &[&str]| letters.iter().any(|letter| format.contains(letter));

@@ -1,4 +1,5 @@
-//! `PIVOT t ON ..` and `UNPIVOT t ON ..`, which begin a query, in the form behind a table that the parser knows.
+//! `PIVOT t ON ..` and `UNPIVOT t ON ..`, which begin a query, in the form behind a table that the parser
+//! knows.
 //!
 //! That form has no keys: they stand where the parser reads a value for DEFAULT ON NULL.
 

@@ -1,8 +1,8 @@
 //! Quantiles of several shares, and those that are one of the values: `quantile_cont(x, [0.25, 0.5])`,
 //! `quantile_disc(x, 0.5)`.
 //!
-//! The engine takes one share in a call. It has no quantile that is one of the values: that is an element of their
-//! sorted list.
+//! The engine takes one share in a call. It has no quantile that is one of the values: that is an element of
+//! their sorted list.
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
@@ -83,7 +83,7 @@ fn one_of(function: &Function, args: &[Expr], share: &Expr) -> Option<Expr> {
     Some(call("array_element", vec![sorted, call("greatest", vec![number(1), place])]))
 }
 
-/// What a share from 0 to 1 lacks of the whole, and the whole, in units of its last digit: of 0.25 that is 75 of 100.
+/// What a share from 0 to 1 lacks of the whole, and the whole, in units of its last digit: of 0.25 75 of 100.
 fn rest_of(share: &Expr) -> Option<(u64, u64)> {
     let Expr::Value(value) = share else { return None };
     let Value::Number(written, _) = &value.value else { return None };
