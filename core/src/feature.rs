@@ -8,6 +8,7 @@
 use super::canonical::{canonical_json, key_of};
 use super::dtype::DType;
 use super::names::CheckpointId;
+use super::remedy::Remedy;
 use super::rotation::SignRotation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -125,6 +126,46 @@ impl EncodingSpec {
     /// SHA-256 of the canonical JSON of the fields.
     pub fn key(&self) -> String {
         key_of(self)
+    }
+
+    /// The options that made this encoding, but for its tokenizer.
+    pub fn options(&self) -> Vec<String> {
+        let mut options = vec![self.template_option(), self.length_option()];
+        options.extend(self.system.as_ref().map(|text| Remedy::Option("system", text).to_string()));
+        options
+    }
+
+    /// The options that made this encoding and not another one. None where both differ in nothing but what the
+    /// template takes from the model folder.
+    pub fn options_unlike(&self, other: &Self) -> Vec<String> {
+        let mut options = Vec::new();
+        if (&self.template, &self.template_source) != (&other.template, &other.template_source) {
+            options.push(self.template_option());
+        }
+        if self.max_length != other.max_length {
+            options.push(self.length_option());
+        }
+        if self.system != other.system {
+            // Its absence cannot be given as a value.
+            let none = || format!("no {}", Remedy::Option("system", ""));
+            options.push(
+                self.system.as_ref().map_or_else(none, |text| Remedy::Option("system", text).to_string()),
+            );
+        }
+        if self.tokenizer != other.tokenizer {
+            let digest: String = self.tokenizer.chars().take(12).collect();
+            options.push(format!("the {} with digest {digest}", Remedy::Option("tokenizer", "")));
+        }
+        options
+    }
+
+    fn template_option(&self) -> String {
+        let file = self.template_source.as_ref().map(|_| "FILE.jinja");
+        Remedy::Option("template", file.unwrap_or(&self.template)).to_string()
+    }
+
+    fn length_option(&self) -> String {
+        Remedy::Option("max_length", &self.max_length.to_string()).to_string()
     }
 }
 

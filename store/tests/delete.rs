@@ -162,6 +162,58 @@ fn dropping_takes_names_away_and_nothing_else() {
     assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
 }
 
+/// Publishes a feature and the token counts of its encoding.
+fn counted(store: &Store, spec: &EncodingSpec) -> JobFeature {
+    let mut f = feature("grad-sgd", 6, DType::F16);
+    f.desc.encoding = spec.key();
+    f.attrs.label = format!("grad-sgd@checkpoint-7:length_{}", spec.max_length);
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, 0..20);
+    let mut counts = job.encoding_writer("pool", spec.clone(), &spec.template).unwrap();
+    for row in 0..20 {
+        counts.push(TokenCount { row, tokens: 9, scored: 4, truncated: false }).unwrap();
+    }
+    job.seal_encoding(counts).unwrap();
+    job.publish(None, true).unwrap();
+    f
+}
+
+#[test]
+fn token_counts_go_with_the_last_feature_of_their_encoding_while_others_are_left() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..20).unwrap();
+    let (long, short) = (encoding_spec(), EncodingSpec { max_length: 16, ..encoding_spec() });
+    let labels = || -> Vec<String> {
+        let part = pool(&store);
+        part.encodings.iter().map(|e| part.encoding_label(e)).collect()
+    };
+    let drop_it = |f: &JobFeature| {
+        store.drop_feature(store.snapshot().unwrap().feature_by_key(&f.desc.key()).unwrap(), "x").unwrap()
+    };
+    let first = counted(&store, &long);
+    assert_eq!(labels(), ["tulu"]);
+    let second = counted(&store, &short);
+    assert_eq!(labels(), ["tulu:length_2048", "tulu:length_16"]);
+    // A live job that found the counts counts no more of them.
+    let job = store.start_job(plan(vec![JobFeature {
+        desc: FeatureDesc { dtype: DType::F32, ..second.desc.clone() },
+        attrs: FeatureAttrs::new("other", 6),
+    }]));
+    drop_it(&second);
+    assert_eq!(labels().len(), 2);
+    drop(job);
+    let third = counted(&store, &EncodingSpec { system: Some("Be brief.".into()), ..encoding_spec() });
+    let bytes = store.snapshot().unwrap().feature_by_key(&third.desc.key()).unwrap().bytes();
+    assert!(drop_it(&third).bytes > bytes, "with the files of the counts");
+    assert_eq!(labels(), ["tulu"], "also those that were kept before");
+    // Nothing else has counts: they stay.
+    drop_it(&first);
+    assert_eq!(labels(), ["tulu"]);
+    let report = verify(&store);
+    assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
+}
+
 #[test]
 fn ids_of_a_dropped_dataset_are_in_no_file_once_it_is_collected() {
     let dir = tempdir().unwrap();

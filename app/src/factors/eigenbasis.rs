@@ -113,8 +113,11 @@ impl EigenProjection {
         if *fitted == now {
             return Ok(());
         }
-        let options = options_of(fitted, &now).join(", ");
-        let why = format!("texts became other tokens then, as {options} makes them");
+        let mut options = fitted.options_unlike(&now);
+        if options.is_empty() {
+            options.push(format!("{} of the fit", Remedy::Option("tokenizer", "")));
+        }
+        let why = format!("texts became other tokens then, as {} makes them", options.join(", "));
         Err(FactorJobError::Stale { name: self.factors.clone(), why })
     }
 
@@ -187,27 +190,6 @@ fn rows_as_fitted(
     };
     let number = stamp.has_rows(&snapshot.samples(dataset)?, cancel)?.then_some(dataset.number);
     Ok(Some(EigenSpaceRows { number, rows: stamp.rows.clone() }))
-}
-
-/// The options that an encoding was made with and another was not.
-fn options_of(wanted: &EncodingSpec, other: &EncodingSpec) -> Vec<String> {
-    let option = |name: &str, value: &str| Remedy::Option(name, value).to_string();
-    let mut options = Vec::new();
-    if (&wanted.template, &wanted.template_source) != (&other.template, &other.template_source) {
-        options.push(option("template", &wanted.template));
-    }
-    if wanted.max_length != other.max_length {
-        options.push(option("max_length", &wanted.max_length.to_string()));
-    }
-    if wanted.system != other.system {
-        // Its absence cannot be given as a value.
-        let none = || format!("no {}", option("system", ""));
-        options.push(wanted.system.as_ref().map_or_else(none, |text| option("system", text)));
-    }
-    if wanted.tokenizer != other.tokenizer || options.is_empty() {
-        options.push(format!("{} of the fit", option("tokenizer", "")));
-    }
-    options
 }
 
 #[cfg(test)]

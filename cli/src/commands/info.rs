@@ -104,7 +104,7 @@ fn dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Value> {
         "rows": part.rows,
         "columns": part.columns.iter().map(column).collect::<Vec<_>>(),
         "encodings": part.encodings.iter().map(|e| json!({
-            "label": e.label, "template": e.spec.template, "max_length": e.spec.max_length, "rows": e.rows().intersection(&live).len(),
+            "label": part.encoding_label(e), "template": e.spec.template, "max_length": e.spec.max_length, "rows": e.rows().intersection(&live).len(),
         })).collect::<Vec<_>>(),
         "features": features,
     }))

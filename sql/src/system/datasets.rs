@@ -14,7 +14,7 @@ use crate::virtuals::Asked;
 
 pub(super) fn datasets(datasets: &[Arc<DatasetPart>]) -> Batch {
     let labels =
-        |d: &DatasetPart| d.encodings.iter().map(|e| e.label.as_str()).collect::<Vec<_>>().join(", ");
+        |d: &DatasetPart| d.encodings.iter().map(|e| d.encoding_label(e)).collect::<Vec<_>>().join(", ");
     batch([
         ("dataset", text(datasets.iter().map(|d| d.name.as_str())), Null::No),
         ("rows", number(datasets.iter().map(|d| d.rows)), Null::No),
@@ -92,7 +92,7 @@ pub(super) fn all_samples(snapshot: &Arc<Snapshot>) -> SampleUnion {
             samples.source(&Cell::Row),
             samples.source(&Cell::Id),
             Source::Constant(Some(dataset.name.clone())),
-            Source::Constant(encoding.map(|e| e.label.clone())),
+            Source::Constant(encoding.map(|e| dataset.encoding_label(e))),
             samples.source(&Cell::Tokens),
             samples.source(&Cell::ScoredTokens),
             samples.source(&Cell::Truncated),

@@ -24,7 +24,7 @@ pub(super) fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
     };
     let encoding = |f: &FeaturePart| {
         let dataset = snapshot.datasets().iter().find(|d| d.name == f.desc.dataset)?;
-        dataset.encoding(&f.desc.encoding).map(|e| e.label.clone())
+        dataset.encoding(&f.desc.encoding).map(|e| dataset.encoding_label(e))
     };
     Ok(batch([
         ("number", Arc::new(UInt32Array::from_iter_values(all.iter().map(|f| f.number))), Null::No),

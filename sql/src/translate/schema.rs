@@ -15,6 +15,9 @@ use crate::wording::{AS_WRITTEN, OCCURS};
 const SCORED: &str =
     "rows have scores in influence(): SELECT id, score FROM influence('pool', 'target') WHERE score > 0.1";
 
+/// Columns that a dataset has of its only encoding.
+const COUNTED: [&str; 3] = ["tokens", "scored_tokens", "truncated"];
+
 pub(super) fn schema_error(error: SchemaError) -> SqlError {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
@@ -75,6 +78,9 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
             if field.name == "score" && names.contains(&"record") {
                 return unknown.hint(SCORED);
             }
+            if COUNTED.contains(&field.name.as_str()) && names.contains(&"record") {
+                return unknown.hint(uncounted(&field.name));
+            }
             if names.is_empty() {
                 let text = &field.name;
                 return unknown
@@ -107,6 +113,16 @@ fn known(names: &[&str], lower: &str) -> Option<String> {
 
 fn twice(name: &str) -> SqlError {
     SqlError::invalid(format!("column `{name}`{OCCURS}"))
+}
+
+/// Why a dataset has none of the columns of token counts, and where they are.
+fn uncounted(column: &str) -> String {
+    format!(
+        "a dataset has `{column}` where tokens were counted in one encoding (template, maximum length, ..), and here they were \
+         counted in none yet, or in several; gstore.samples has those of each: SELECT encoding, avg(tokens) FROM gstore.samples GROUP \
+         BY encoding; counts of an encoding go with the last of its features ({})",
+        Remedy::DropFeature("NAME")
+    )
 }
 
 /// How a column that is computed comes to be there.

@@ -1,10 +1,13 @@
 //! Dropping features, datasets, runs, ensembles and artifacts from the catalog. Their files stay for older
 //! snapshots until `gc`.
+//!
+//! Token counts go with the last feature of their encoding, as long as the dataset has features of another one:
+//! with the counts of several encodings it has no `tokens` to show.
 
 use super::{has_tmp, refuse_live_jobs};
 use crate::artifacts::link_of;
 use crate::error::ChangeError;
-use crate::job::JobFile;
+use crate::job::{JobFile, held_jobs};
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, RunPart, Stripe, StripePart};
 use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish, unknown};
@@ -54,7 +57,8 @@ impl Store {
         let mut change = change_of(&base, command);
         change.removed.features.push(part.number);
         change.changes.push(format!("feature {shown} dropped"));
-        let report = DropReport { features: vec![shown], bytes: part.bytes(), ..DropReport::default() };
+        let bytes = part.bytes() + self.release_encodings(&base, &mut change)?;
+        let report = DropReport { features: vec![shown], bytes, ..DropReport::default() };
         self.publish_drop(&lock, &base, change, report)
     }
 
@@ -123,9 +127,10 @@ impl Store {
         change
             .changes
             .push(format!("ensemble {name} dropped, with {}", many(part.members.len() as u64, "member")));
+        let released = self.release_encodings(&base, &mut change)?;
         let report = DropReport {
             features: features.iter().map(|f| f.display_name()).collect(),
-            bytes: features.iter().map(|f| f.bytes()).sum(),
+            bytes: features.iter().map(|f| f.bytes()).sum::<u64>() + released,
             ..DropReport::default()
         };
         self.publish_drop(&lock, &base, change, report)
@@ -157,6 +162,41 @@ impl Store {
         let kind = seen.read_artifact(link).ok().map(|part| part.kind);
         let report = DropReport { bytes, artifact: Some(name.to_owned()), kind, ..DropReport::default() };
         self.publish_drop(&lock, &base, change, report)
+    }
+
+    /// Takes the token counts of encodings that no feature uses out of datasets that lose a feature and have others
+    /// left, and says how many bytes of files these were. The caller keeps jobs from starting: one that runs
+    /// counts no rows that were counted before, so the encodings that live jobs write features of stay.
+    fn release_encodings(&self, base: &Snapshot, change: &mut Change) -> Result<u64, ChangeError> {
+        let jobs = if has_tmp(self.env())? { held_jobs(self.env())? } else { Vec::new() };
+        // What a live job writes must be known.
+        let Some(jobs) = jobs.into_iter().map(|(_, file)| file).collect::<Option<Vec<_>>>() else {
+            return Ok(0);
+        };
+        let (gone, left): (Vec<_>, Vec<_>) =
+            base.features().iter().partition(|f| change.removed.features.contains(&f.number));
+        let mut bytes = 0;
+        for dataset in base.datasets() {
+            let uses = |desc: &FeatureDesc, key: &str| desc.dataset == dataset.name && desc.encoding == key;
+            let is_left = |key: &str| left.iter().any(|f| uses(&f.desc, key));
+            let is_written = |key: &str| jobs.iter().flat_map(|j| &j.features).any(|f| uses(&f.desc, key));
+            let loses = gone.iter().any(|f| f.desc.dataset == dataset.name);
+            if !loses || !dataset.encodings.iter().any(|e| is_left(&e.key)) {
+                continue;
+            }
+            let mut part = DatasetPart::clone(dataset);
+            let released = part.encodings.extract_if(.., |e| !is_left(&e.key) && !is_written(&e.key));
+            let released: Vec<_> = released.collect();
+            for encoding in &released {
+                bytes += encoding.files.iter().map(|file| file.len).sum::<u64>();
+                let label = dataset.encoding_label(encoding);
+                change.changes.push(format!("dataset {}: token counts dropped ({label})", dataset.name));
+            }
+            if !released.is_empty() {
+                change.datasets.push(part);
+            }
+        }
+        Ok(bytes)
     }
 
     /// Makes sure that no live job is concerned, and that none starts before the lock is dropped.

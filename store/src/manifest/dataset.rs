@@ -11,7 +11,7 @@ use super::file::{Link, TOMBSTONES, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
 use super::part::Part;
 use crate::error::StorageError;
-use gstore_core::{EncodingSpec, RowSet};
+use gstore_core::{EncodingSpec, RowSet, sha256_hex};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
@@ -194,6 +194,38 @@ impl DatasetPart {
     /// The encoding of a key.
     pub fn encoding(&self, key: &str) -> Option<&EncodingEntry> {
         self.encodings.iter().find(|e| e.key == key)
+    }
+
+    /// The label of one of its encodings, with what tells it from others of the same label: `tulu:length_256`.
+    pub fn encoding_label(&self, encoding: &EncodingEntry) -> String {
+        let is_twin = |other: &&EncodingEntry| other.label == encoding.label && other.key != encoding.key;
+        let twins = || self.encodings.iter().filter(is_twin).map(|other| &other.spec);
+        let EncodingEntry { spec, label, key, .. } = encoding;
+        if twins().next().is_none() {
+            return label.clone();
+        }
+        let short = |text: &str| text.chars().take(8).collect::<String>();
+        let mut words = Vec::new();
+        if twins().any(|other| other.template_source != spec.template_source) {
+            let source = spec.template_source.as_ref().map(|source| sha256_hex(source.as_bytes()));
+            words.extend(source.map(|digest| format!("template_{}", short(&digest))));
+        }
+        if twins().any(|other| other.system != spec.system) {
+            words.push(spec.system.as_ref().map_or("no_system".to_owned(), |system| {
+                format!("system_{}", short(&sha256_hex(system.as_bytes())))
+            }));
+        }
+        if twins().any(|other| other.tokenizer != spec.tokenizer) {
+            words.push(format!("tokenizer_{}", short(&spec.tokenizer)));
+        }
+        if twins().any(|other| other.max_length != spec.max_length) {
+            words.push(format!("length_{}", spec.max_length));
+        }
+        if words.is_empty() {
+            // What the template takes from the model folder.
+            words.push(short(key));
+        }
+        format!("{label}:{}", words.join("+"))
     }
 }
 
