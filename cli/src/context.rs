@@ -19,6 +19,9 @@ use crate::progress::Reporter;
 use crate::streams::say;
 use crate::wording::shell_word;
 
+/// Variable that is set for the stages of a pipeline.
+pub const STAGE: &str = "GSTORE_STAGE";
+
 /// Entries of a folder that are looked at for stores.
 const LOOKED_AT: usize = 1000;
 

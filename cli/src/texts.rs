@@ -60,8 +60,8 @@ pub fn tell_cut(context: &Context, args: &TextArgs, (model, text): (&Path, &Text
     Ok(())
 }
 
-/// Those of the fit of factors where no flag is given; `text` has those of the flags.
-pub fn like_fit(flags: &GivenTextArgs, text: &TextOptions, fitted: TextOptions) -> TextOptions {
+/// Those of a fit of factors, or of other features, where no flag is given; `text` has those of the flags.
+pub fn completed(flags: &GivenTextArgs, text: &TextOptions, fitted: TextOptions) -> TextOptions {
     TextOptions {
         // That of a run that is named stands in place of a flag.
         tokenizer: text.tokenizer.clone().or(fitted.tokenizer),
@@ -72,7 +72,7 @@ pub fn like_fit(flags: &GivenTextArgs, text: &TextOptions, fitted: TextOptions) 
     }
 }
 
-/// Says which of [`like_fit`] differ from those of the flags.
+/// Says which of [`completed`] differ from those of the flags.
 pub fn tell_fit(context: &Context, text: &TextOptions, like: &TextOptions) {
     let taken = taken(text, like);
     if !taken.is_empty() {
@@ -84,7 +84,7 @@ pub fn tell_fit(context: &Context, text: &TextOptions, like: &TextOptions) {
 }
 
 /// The flags that would have made the one of the other.
-fn taken(text: &TextOptions, like: &TextOptions) -> Vec<String> {
+pub fn taken(text: &TextOptions, like: &TextOptions) -> Vec<String> {
     let mut flags = Vec::new();
     if like.template != text.template {
         flags.push(format!("--template {}", like.template));

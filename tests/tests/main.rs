@@ -14,6 +14,7 @@ mod clients;
 mod daunce_losses;
 mod daunce_scores;
 mod daunce_train;
+mod encodings;
 mod entropy;
 mod evaluate;
 mod factors;

@@ -1,6 +1,7 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
 mod dry;
+mod encoded;
 mod fitted;
 mod request;
 mod shard;
@@ -27,6 +28,7 @@ pub(super) use stored::{check_run, folder_of, of_run};
 pub(super) use tokenizer::with_run;
 
 use dry::dry_run;
+use encoded::with_store;
 use fitted::with_fit;
 use request::request;
 use shard::{run_shard, shard};
@@ -93,6 +95,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     }
     sketch::check(args, &plan)?;
     texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
+    plan.other_texts().iter().for_each(|note| context.say(note));
     if let Some(eigenbasis) = eigenbasis {
         eigenbasis.publish(&store, &plan.request.command)?;
     }

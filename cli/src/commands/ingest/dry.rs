@@ -58,6 +58,7 @@ fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<
     if let Some(plan) = plans.first() {
         texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
     }
+    plans.iter().flat_map(|plan| plan.other_texts()).for_each(|note| context.say(&note));
     if let (true, Some(plan)) = (args.gradients.explain, plans.first()) {
         print_explanation(plan)?;
     }

@@ -8,7 +8,7 @@ use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::IngestRequest;
 
 use super::super::gradients;
-use super::{of_run, with_fit, with_run};
+use super::{of_run, with_fit, with_run, with_store};
 use crate::args::{DType, IngestArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
@@ -49,13 +49,14 @@ pub(super) fn request(
     let text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &model)?;
     let text = texts::within_positions(&model, &args.text.text, text)?;
     let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
+    let run = args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints));
     let text = match &eigenbasis {
         Some(eigenbasis) => with_fit(context, (&args.text, text), eigenbasis, &model)?,
-        None => text,
+        None => with_store(context, args, &run, (text, &model))?,
     };
     let request = IngestRequest {
         dataset: args.dataset().to_owned(),
-        run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),
+        run,
         model,
         projection: match &eigenbasis {
             Some(eigenbasis) => eigenbasis.spec.clone().into(),

@@ -45,6 +45,7 @@ pub(super) fn run_shard(
     let mut reporter = context.reporter();
     let (plan, part) = IngestPlan::for_shard(&store, request, shard, &mut reporter)?;
     texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
+    plan.other_texts().iter().for_each(|note| context.say(note));
     let cancel =
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let (name, out, rows) = (part.shard(), shard.out.display(), part.rows().len());

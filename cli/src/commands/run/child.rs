@@ -12,6 +12,7 @@ use anyhow::Result;
 use gstore_core::Cancel;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::context::STAGE;
 use crate::pipeline::report;
 
 /// Bytes that are looked at for what a stage said last, and of a summary: the journal has them all.
@@ -54,6 +55,7 @@ impl Task<'_> {
             .env_remove("GSTORE_STORE")
             // The words of a stage are all of it: what a config file adds would not be in the journal.
             .env("GSTORE_CONFIG", "")
+            .env(STAGE, "1")
             .stdin(Stdio::from(self.lock.try_clone()?))
             .stdout(Stdio::from(printed.into_file()))
             .stderr(Stdio::from(log.into_file()))

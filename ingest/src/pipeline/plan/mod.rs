@@ -5,6 +5,7 @@
 mod checkpoint;
 mod inputs;
 mod job;
+mod other_texts;
 
 use std::sync::Arc;
 

@@ -1,0 +1,43 @@
+//! Features of a plan that the store has of other texts.
+
+use std::collections::BTreeMap;
+
+use gstore_core::many;
+use gstore_store::FeatureDesc;
+
+use super::IngestPlan;
+
+impl IngestPlan {
+    /// What people should know before anything is computed: which of the features that the plan begins are stored
+    /// with other options of their texts, by these options.
+    pub fn other_texts(&self) -> Vec<String> {
+        let stored = self.snapshot.features_of(&self.dataset.name);
+        let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for feature in self.features().filter(|feature| feature.published.is_empty()) {
+            for part in &stored {
+                let encoding = part.desc.encoding.clone();
+                if (FeatureDesc { encoding, ..feature.desc.clone() }) == part.desc {
+                    found.entry(&part.desc.encoding).or_default().push(&part.attrs.label);
+                }
+            }
+        }
+        let note = |(encoding, labels): (&str, Vec<&str>)| {
+            let spec = &self.dataset.encoding(encoding)?.spec;
+            let options = match spec.options_unlike(&self.encoding).join(", ") {
+                same if same.is_empty() => "the template of another model folder".to_owned(),
+                options => options,
+            };
+            let computes = match labels.len() {
+                1 => "a second feature".to_owned(),
+                several => format!("{several} more features"),
+            };
+            Some(format!(
+                "{} has {} with {options}; this computes {computes}, for all {}",
+                self.dataset.name,
+                labels.join(", "),
+                many(self.rows.len(), "row")
+            ))
+        };
+        found.into_iter().filter_map(note).collect()
+    }
+}

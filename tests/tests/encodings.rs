@@ -1,0 +1,99 @@
+//! Promise: what features of a store have decided about texts, a command need not repeat; what it computes anew
+//! because of other options it says before; and a mistake of this kind can be taken back.
+
+use gstore_tests::binary::Finished;
+use gstore_tests::place::Place;
+use gstore_tests::world;
+
+/// An ingest of losses with the demo's model.
+fn ingest(place: &Place, dataset: &str, more: &[&str]) -> Finished {
+    let model = world::demo().join("model").display().to_string();
+    let args = ["ingest", "--dataset", dataset, "--features", "loss", "--model", &model];
+    place.run(&[&args[..], more].concat())
+}
+
+fn said(finished: &Finished, parts: &[&str]) {
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    for part in parts {
+        assert!(finished.stderr.contains(part), "no {part:?} in\n{}", finished.stderr);
+    }
+}
+
+/// A pool of eight samples with losses of texts that are cut off after 256 tokens, and one sample more.
+fn place() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 8);
+    world::write_samples(&place.path("q.jsonl"), 3);
+    said(&ingest(&place, "pool", &["--data", "pool.jsonl", "--max-length", "256"]), &["8 rows of pool"]);
+    world::write_samples(&place.path("pool.jsonl"), 9);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place
+}
+
+const NOTE: &str = "pool has loss@base with --max-length 256; this computes a second feature, for all 9 rows";
+
+#[test]
+fn a_forgotten_flag_is_that_of_the_features_that_there_are() {
+    let place = place();
+    let taken = "note: texts of pool become the tokens that its features have, as by --max-length 256; \
+        --max-length 2048 makes others";
+    let dry = ingest(&place, "pool", &["--dry-run"]);
+    said(&dry, &[taken]);
+    assert!(dry.stdout.contains("loss f32 x 1: 1 row missing"), "{}", dry.stdout);
+    let done = ingest(&place, "pool", &[]);
+    said(&done, &[taken]);
+    assert!(!done.stderr.contains("second feature"), "{}", done.stderr);
+    assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "1");
+    assert_eq!(place.value("SELECT min(rows) FROM gstore.features"), "9");
+    // A target becomes tokens as its pool did.
+    let whose =
+        "note: texts of q become the tokens that the features of run model have, as by --max-length 256";
+    said(&ingest(&place, "q", &["--data", "q.jsonl"]), &[whose]);
+    assert_eq!(place.value("SELECT count(DISTINCT key) FROM gstore.features"), "2");
+    let info = place.json(&["info", "q", "--json"]);
+    assert_eq!(info["encodings"][0]["max_length"], 256, "{info}");
+}
+
+#[test]
+fn other_texts_are_announced_before_and_can_be_taken_back() {
+    let place = place();
+    let other = ["--max-length", "2048"];
+    said(&ingest(&place, "pool", &[&other[..], &["--dry-run"]].concat()), &[NOTE]);
+    said(&ingest(&place, "pool", &other), &[NOTE]);
+    assert_eq!(
+        place.value("SELECT encodings FROM gstore.datasets WHERE dataset = 'pool'"),
+        "\"tulu:length_256, tulu:length_2048\""
+    );
+    assert_eq!(place.value("SELECT count(DISTINCT encoding) FROM gstore.samples"), "2");
+    for args in [
+        &["query", "SELECT avg(tokens) FROM pool"][..],
+        &["delete", "--dataset", "pool", "--where", "tokens < 99", "--dry-run"],
+    ] {
+        let refused = place.run(args);
+        assert_ne!(refused.code, 0);
+        for part in ["there is no column `tokens`", "in several", "gstore.samples", "gstore drop feature"] {
+            assert!(refused.stderr.contains(part), "no {part:?} in {}", refused.stderr);
+        }
+    }
+    // Without a flag neither is preferred to the default, which one of them is.
+    let again = ingest(&place, "pool", &[]);
+    said(&again, &["nothing to compute"]);
+    place.ok(&["drop", "feature", "pool/loss@base:length_2048"]);
+    assert_eq!(place.value("SELECT count(tokens) FROM pool"), "8");
+    said(&ingest(&place, "pool", &[]), &["--max-length 256"]);
+    assert_eq!(place.value("SELECT count(tokens) FROM pool"), "9");
+}
+
+#[test]
+fn a_stage_takes_nothing_over() {
+    let place = place();
+    let model = world::demo().join("model").display().to_string();
+    let file = format!(
+        "[[stage]]\nname = 'again'\ncommand = 'ingest'\ndataset = 'pool'\nmodel = '{model}'\n\
+         features = ['loss']\n"
+    );
+    fs_err::write(place.path("p.toml"), file).expect("written");
+    let done = place.run(&["run", "p.toml"]);
+    said(&done, &[NOTE]);
+    assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "2");
+}
