@@ -29,6 +29,11 @@ fn with(compute: Option<&ToCompute>) -> String {
     })
 }
 
+fn drops(numbers: &[String]) -> String {
+    let drops: Vec<String> = numbers.iter().map(|number| Remedy::DropFeature(number).to_string()).collect();
+    drops.join(" and ")
+}
+
 /// Errors of planning and answering a query.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -64,18 +69,18 @@ pub enum QueryError {
     },
     /// Several features fit.
     #[error(
-        "{what} is ambiguous: {candidates}; name one of each, as with `features => '{newest}'`, or remove what is no longer wanted, as with {}",
-        Remedy::DropFeature(.oldest)
+        "{what} is ambiguous: {candidates}; name those to use, as with `features => '{keep}'`, or remove what is no longer wanted, as with {}",
+        drops(.remove)
     )]
     Ambiguous {
         /// What was looked for.
         what: String,
         /// Number and description of each.
         candidates: String,
-        /// The number of the one that was described last.
-        newest: String,
-        /// The number of the one that was described first.
-        oldest: String,
+        /// Numbers of features that leave no choice at any checkpoint if they are named, with commas between.
+        keep: String,
+        /// Numbers of those that would not be used then.
+        remove: Vec<String>,
     },
     /// Both sides have features, but in different spaces.
     #[error("{pool} and {target} cannot be compared: {difference}")]

@@ -97,3 +97,50 @@ fn a_stage_takes_nothing_over() {
     said(&done, &[NOTE]);
     assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "2");
 }
+
+/// Gradients at the checkpoints of the demo's training.
+fn gradients(place: &Place, dataset: &str, more: &[&str]) -> Finished {
+    let model = world::demo().join("model").display().to_string();
+    let checkpoints = world::demo().join("warmup/checkpoint-*").display().to_string();
+    let data = format!("{dataset}.jsonl");
+    let args = ["ingest", "--dataset", dataset, "--data", &data, "--features", "grad-sgd", "--dim", "64"];
+    let of = ["--model", &model, "--checkpoints", &checkpoints];
+    place.run(&[&args[..], &of, more].concat())
+}
+
+#[test]
+fn a_choice_is_told_with_what_differs_and_one_answer_does_for_all_checkpoints() {
+    let place = Place::new();
+    for dataset in ["pool", "q"] {
+        world::write_samples(&place.path(&format!("{dataset}.jsonl")), 8);
+        said(&gradients(&place, dataset, &["--max-length", "256"]), &["published"]);
+    }
+    said(&gradients(&place, "pool", &["--max-length", "2048"]), &["this computes 4 more features"]);
+    let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
+    let refused = place.run(&select);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    for part in ["is ambiguous", "with --max-length 256;", "with --max-length 2048;"] {
+        assert!(refused.stderr.contains(part), "no {part:?} in {}", refused.stderr);
+    }
+    let named = refused.stderr.split("`--features ").nth(1).and_then(|rest| rest.split('`').next());
+    let named = named.unwrap_or_else(|| panic!("{}", refused.stderr)).to_owned();
+    let labels = |numbers: &str, sort: &str| {
+        let of = format!("SELECT count(*) FROM gstore.features WHERE number IN ({numbers}) AND {sort}");
+        place.value(&of)
+    };
+    assert_eq!(labels(&named, "label NOT LIKE '%length%'"), "4", "{named}");
+    let chosen = place.ok(&[&select[..], &["--features", &named]].concat());
+    // What has no peers goes.
+    let drops: Vec<String> = refused
+        .stderr
+        .split("`gstore drop feature ")
+        .skip(1)
+        .map(|rest| rest.split(['`', ' ']).next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(labels(&drops.join(","), "label LIKE '%:length_2048'"), "4", "{drops:?}");
+    for number in &drops {
+        place.ok(&["drop", "feature", number]);
+    }
+    assert_eq!(place.ok(&select), chosen);
+    assert_eq!(place.value("SELECT count(tokens) FROM pool"), "8");
+}

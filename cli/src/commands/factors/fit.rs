@@ -149,7 +149,7 @@ fn extending(
     let FitRequest { ingest, fisher, .. } = &request;
     let like = like_factors(snapshot, name, Some((ingest.model.clone(), ingest.checkpoints.clone())))?;
     let text = match states_encoding(snapshot, name)? {
-        true => texts::like_fit(&args.text, &ingest.text, like.text),
+        true => texts::completed(&args.text, &ingest.text, like.text),
         false => ingest.text.clone(),
     };
     texts::tell_fit(context, &ingest.text, &text);

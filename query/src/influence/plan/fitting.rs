@@ -1,24 +1,27 @@
 //! The features of each checkpoint that fit together: of one space, with comparable attributes.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gstore_store::{CheckpointId, FeaturePart, FeatureState, Granularity, Preconditioned};
+use gstore_store::{CheckpointId, DatasetPart, FeaturePart, FeatureState, Granularity, Preconditioned};
 
+use super::checkpoints::PlanCheckpoint;
 use super::resolve::QuestionDataset;
 use crate::error::QueryError;
 use crate::influence::spec::modules;
 use crate::influence::spec::{InfluenceSpec, Sim};
 
-/// For one checkpoint the feature of every side: those of the only space that all sides have.
+/// For one checkpoint the feature of every side: those of the only space that all sides have. `all` are the checkpoints
+/// of the question.
 pub(super) fn fit(
     sides: &[QuestionDataset],
-    checkpoint: &CheckpointId,
-    place: &str,
+    checkpoint: &PlanCheckpoint,
+    all: &[PlanCheckpoint],
     spec: &InfluenceSpec,
 ) -> Result<Vec<Arc<FeaturePart>>, QueryError> {
-    let lists: Vec<&[Arc<FeaturePart>]> =
-        sides.iter().map(|side| side.features.get(checkpoint).map_or(&[][..], Vec::as_slice)).collect();
+    let place = &checkpoint.name;
+    let lists = lists(sides, &checkpoint.id);
     if let Some(at) = lists.iter().position(|list| list.is_empty()) {
         return Err(QueryError::NoFeature {
             side: sides[at].of,
@@ -29,20 +32,11 @@ pub(super) fn fit(
             compute: None,
         });
     }
-    let spaces =
-        |list: &[Arc<FeaturePart>]| -> BTreeSet<String> { list.iter().map(|f| f.desc.space.id()).collect() };
-    let mut common = spaces(lists[0]);
-    for list in &lists[1..] {
-        let other = spaces(list);
-        common.retain(|space| other.contains(space));
-    }
+    let common = common(&lists);
     let Some(space) = common.first() else { return Err(different(&lists)) };
-    let chosen: Vec<Vec<&Arc<FeaturePart>>> = lists
-        .iter()
-        .map(|list| list.iter().filter(|f| common.contains(&f.desc.space.id())).collect())
-        .collect();
+    let chosen = within(&lists, &common);
     if common.len() > 1 || chosen.iter().any(|list| list.len() > 1) {
-        return Err(ambiguous(sides, &chosen, place));
+        return Err(ambiguous(sides, &chosen, place, all));
     }
     debug_assert!(chosen.iter().all(|list| list.iter().all(|f| f.desc.space.id() == *space)));
     let chosen: Vec<Arc<FeaturePart>> = chosen.into_iter().flatten().cloned().collect();
@@ -50,27 +44,111 @@ pub(super) fn fit(
     Ok(chosen)
 }
 
-/// The error for sides of which some have several features of a common space, each with the template by which
-/// its samples became text: the hash of an encoding does not tell.
-fn ambiguous(sides: &[QuestionDataset], chosen: &[Vec<&Arc<FeaturePart>>], place: &str) -> QueryError {
+/// The features of each side at a checkpoint.
+fn lists<'a>(sides: &'a [QuestionDataset], checkpoint: &CheckpointId) -> Vec<&'a [Arc<FeaturePart>]> {
+    sides.iter().map(|side| side.features.get(checkpoint).map_or(&[][..], Vec::as_slice)).collect()
+}
+
+/// The spaces that all sides have.
+fn common(lists: &[&[Arc<FeaturePart>]]) -> BTreeSet<String> {
+    let spaces =
+        |list: &[Arc<FeaturePart>]| -> BTreeSet<String> { list.iter().map(|f| f.desc.space.id()).collect() };
+    let Some((first, others)) = lists.split_first() else { return BTreeSet::new() };
+    let mut common = spaces(first);
+    for list in others {
+        let other = spaces(list);
+        common.retain(|space| other.contains(space));
+    }
+    common
+}
+
+/// The features of each side that are in these spaces.
+fn within<'a>(lists: &[&'a [Arc<FeaturePart>]], spaces: &BTreeSet<String>) -> Vec<Vec<&'a Arc<FeaturePart>>> {
+    lists.iter().map(|list| list.iter().filter(|f| spaces.contains(&f.desc.space.id())).collect()).collect()
+}
+
+/// The error for sides of which some have several features of a common space, each with the text options that the
+/// others were not made with: the hash of an encoding does not tell. The ways out are those for all checkpoints.
+fn ambiguous(
+    sides: &[QuestionDataset],
+    chosen: &[Vec<&Arc<FeaturePart>>],
+    place: &str,
+    all: &[PlanCheckpoint],
+) -> QueryError {
     // A dataset may be on both sides, so features are told apart by their numbers.
     let mut candidates = BTreeMap::new();
     for (side, list) in sides.iter().zip(chosen).filter(|(_, list)| list.len() > 1) {
         for feature in list {
-            let encoding = side.dataset.encoding(&feature.desc.encoding);
-            let made =
-                encoding.map_or_else(String::new, |e| format!(" with the template {}", e.spec.template));
-            candidates.insert(feature.number, describe(feature) + &made);
+            candidates
+                .insert(feature.number, describe(feature) + &text_options(&side.dataset, feature, list));
         }
     }
     let kinds: BTreeSet<&str> = sides.iter().map(|side| side.kind.as_str()).collect();
-    let number = |of: Option<&u32>| of.map_or_else(String::new, u32::to_string);
+    let (keep, remove) = ways_out(sides, all);
     QueryError::Ambiguous {
         what: format!("the choice of {} features at {place}", Vec::from_iter(kinds).join(" and ")),
-        newest: number(candidates.keys().next_back()),
-        oldest: number(candidates.keys().next()),
         candidates: candidates.into_values().collect::<Vec<_>>().join("; "),
+        keep: keep.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
+        remove: remove.iter().map(u32::to_string).collect(),
     }
+}
+
+/// ` with --max-length 256`: how the texts of a feature were made where another one of the list has others.
+fn text_options(dataset: &DatasetPart, feature: &FeaturePart, list: &[&Arc<FeaturePart>]) -> String {
+    let Some(own) = dataset.encoding(&feature.desc.encoding) else { return String::new() };
+    let mut options: Vec<String> = Vec::new();
+    for other in list.iter().filter_map(|other| dataset.encoding(&other.desc.encoding)) {
+        for option in own.spec.options_unlike(&other.spec) {
+            if !options.contains(&option) {
+                options.push(option);
+            }
+        }
+    }
+    if options.is_empty() { String::new() } else { format!(" with {}", options.join(", ")) }
+}
+
+/// The features to name, and those in place of which they would be used, at all checkpoints that leave a choice: of
+/// each side the one with which most others of the question share encoding, precision and projection; of equal
+/// ones the first that was made.
+fn ways_out(sides: &[QuestionDataset], all: &[PlanCheckpoint]) -> (BTreeSet<u32>, BTreeSet<u32>) {
+    let of_question: Vec<&Arc<FeaturePart>> =
+        all.iter().flat_map(|checkpoint| lists(sides, &checkpoint.id)).flatten().collect();
+    let peers = |feature: &FeaturePart| {
+        let like = |other: &&&Arc<FeaturePart>| {
+            let (a, b) = (&feature.desc, &other.desc);
+            let made = (&a.encoding, a.dtype, &a.compute) == (&b.encoding, b.dtype, &b.compute);
+            made && a.space.projection == b.space.projection && feature.number != other.number
+        };
+        of_question.iter().filter(like).count()
+    };
+    let (mut keep, mut remove) = (BTreeSet::new(), BTreeSet::new());
+    for checkpoint in all {
+        let lists = lists(sides, &checkpoint.id);
+        let common = common(&lists);
+        let candidates = within(&lists, &common);
+        let by_space = common.iter().map(|space| best(&lists, space, &peers));
+        let total = |picks: &[&Arc<FeaturePart>]| picks.iter().map(|f| peers(f)).sum::<usize>();
+        let Some(picks) = by_space.max_by_key(|picks| total(picks)) else { continue };
+        let picks: BTreeSet<u32> = picks.iter().map(|f| f.number).collect();
+        for feature in candidates.iter().filter(|list| list.len() > 1).flatten() {
+            let into = if picks.contains(&feature.number) { &mut keep } else { &mut remove };
+            into.insert(feature.number);
+        }
+    }
+    (keep, remove)
+}
+
+/// Of each side the feature of a space with the most peers.
+fn best<'a>(
+    lists: &[&'a [Arc<FeaturePart>]],
+    space: &str,
+    peers: &impl Fn(&FeaturePart) -> usize,
+) -> Vec<&'a Arc<FeaturePart>> {
+    let of_list = |list: &&'a [Arc<FeaturePart>]| {
+        let of_space = list.iter().filter(|f| f.desc.space.id() == space);
+        of_space.max_by_key(|f| (peers(f), Reverse(f.number)))
+    };
+    lists.iter().filter_map(of_list).collect()
 }
 
 /// Refuses checkpoints whose features saw different tokens of the same sample: a position would
