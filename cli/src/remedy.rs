@@ -17,20 +17,21 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             );
             format!("ingest{tokens}{features}{kind}")
         }
-        Remedy::IngestAs { dataset, kind, per_token, run, template, max_length } => {
-            let option = |name: &str, value: &str| match value {
-                "" => String::new(),
-                value => format!(" --{name} {value}"),
-            };
+        Remedy::IngestLike(command) if can_repeat(command) => return format!("`{command}`"),
+        Remedy::IngestLike(_) => return "`gstore ingest` with the options of the others".into(),
+        Remedy::IngestAs { options, command, .. }
+            if can_repeat(command) && !command.contains("-template ") =>
+        {
+            let flag = |option: &str| option.split(' ').next().unwrap_or_default().to_owned();
+            let more = options.iter().filter(|option| !command.contains(&flag(option)));
+            return format!("`{}`", more.fold(command.to_owned(), |line, option| line + " " + option));
+        }
+        Remedy::IngestAs { dataset, kind, per_token, run, options, .. } => {
+            let run = if run.is_empty() { String::new() } else { format!(" --run {run}") };
+            let dataset = if dataset.is_empty() { String::new() } else { format!(" --dataset {dataset}") };
             let tokens = if per_token { " --per-token" } else { "" };
-            let length = max_length.map_or_else(String::new, |length| length.to_string());
-            format!(
-                "ingest{}{} --features {kind}{tokens}{}{}",
-                option("run", run),
-                option("dataset", dataset),
-                option("template", template),
-                option("max-length", &length)
-            )
+            let options: String = options.iter().map(|option| format!(" {option}")).collect();
+            format!("ingest{run}{dataset} --features {kind}{tokens}{options}")
         }
         Remedy::Verify => "verify".into(),
         Remedy::Repair => "verify --repair".into(),
@@ -69,6 +70,12 @@ pub fn words(remedy: &Remedy<'_>) -> String {
     format!("`gstore {command}`")
 }
 
+/// Whether a command of the history computes more rows if it is given again: an ingest of all of them.
+fn can_repeat(command: &str) -> bool {
+    let of_some = ["--limit", "--shard", "--data -"];
+    command.contains(" ingest ") && of_some.iter().all(|part| !command.contains(part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,14 +99,17 @@ mod tests {
     #[test]
     fn remedies_are_commands_and_flags_that_there_are() {
         let kind = |kind, per_token| Remedy::IngestKind { kind, per_token };
-        let of_val = |run, per_token, template, max_length| Remedy::IngestAs {
+        let options = &["--template chat".to_owned(), "--max-length 256".to_owned()][..];
+        let of_val = |run, per_token, options, command| Remedy::IngestAs {
             dataset: "val",
             kind: "grad-sgd",
             per_token,
             run,
-            template,
-            max_length,
+            options,
+            command,
         };
+        let talk = |run, command| of_val(run, false, options, command);
+        let quoted = "`gstore ingest --dataset pool --features loss --max-length 256`";
         let index = |kind, rebuild| Remedy::Index { kind, feature: "pool/grad-sgd", rebuild };
         for (remedy, expected) in [
             (Remedy::Option("if_changed", "keep"), "--if-changed keep"),
@@ -110,16 +120,26 @@ mod tests {
             (kind("loss", true), "`gstore ingest --per-token --features loss`"),
             (kind("loss", false), "`gstore ingest --features loss`"),
             (
-                of_val("", false, "chat", None),
-                "`gstore ingest --dataset val --features grad-sgd --template chat`",
+                talk("", ""),
+                "`gstore ingest --dataset val --features grad-sgd --template chat --max-length 256`",
             ),
             (
-                of_val("r", false, "chat", None),
-                "`gstore ingest --run r --dataset val --features grad-sgd --template chat`",
+                talk("r", "gstore ingest --run r --dataset val --template plain"),
+                "`gstore ingest --run r --dataset val --features grad-sgd --template chat --max-length 256`",
             ),
             (
-                of_val("r", true, "", Some(64)),
-                "`gstore ingest --run r --dataset val --features grad-sgd --per-token --max-length 64`",
+                of_val("r", true, &options[1..], ""),
+                "`gstore ingest --run r --dataset val --features grad-sgd --per-token --max-length 256`",
+            ),
+            (Remedy::IngestLike(quoted.trim_matches('`')), quoted),
+            (
+                talk("", "gstore ingest --dataset val --max-length 99 --dim 8"),
+                "`gstore ingest --dataset val --max-length 99 --dim 8 --template chat`",
+            ),
+            (Remedy::IngestLike(""), "`gstore ingest` with the options of the others"),
+            (
+                Remedy::IngestLike("gstore ingest --features loss --limit 3"),
+                "`gstore ingest` with the options of the others",
             ),
             (Remedy::Verify, "`gstore verify`"),
             (Remedy::Repair, "`gstore verify --repair`"),

@@ -26,7 +26,9 @@ pub enum Remedy<'a> {
         /// For each token.
         per_token: bool,
     },
-    /// Compute features of a dataset that is stored.
+    /// Compute what features lack as this command computed the rest of them; empty: that of the message.
+    IngestLike(&'a str),
+    /// Compute features of a dataset that is stored, its samples as text by these options.
     IngestAs {
         /// The dataset.
         dataset: &'a str,
@@ -36,10 +38,10 @@ pub enum Remedy<'a> {
         per_token: bool,
         /// The run whose checkpoints are meant; empty: that of the message.
         run: &'a str,
-        /// The template by which samples are text; empty: any.
-        template: &'a str,
-        /// Tokens after which samples are cut; none: any.
-        max_length: Option<u32>,
+        /// How samples become tokens: options as a message has them, the template first.
+        options: &'a [String],
+        /// The command that computed them as other text; empty: unknown.
+        command: &'a str,
     },
     /// List what is damaged, and what is affected.
     Verify,
@@ -161,10 +163,11 @@ impl Remedy<'_> {
             Self::IngestKind { kind: "", per_token: true } => "an ingest per token".into(),
             Self::IngestKind { kind, per_token: false } => format!("an ingest of {kind}"),
             Self::IngestKind { kind, per_token: true } => format!("an ingest of {kind} per token"),
-            Self::IngestAs { dataset, kind, per_token, template, .. } => {
+            Self::IngestLike(_) => "an ingest with the options of the others".into(),
+            Self::IngestAs { dataset, kind, per_token, options, .. } => {
                 let tokens = if per_token { " per token" } else { "" };
-                let form = if template.is_empty() { "" } else { " with the template " };
-                format!("an ingest of {kind}{tokens} for {dataset}{form}{template}")
+                let with = if options.is_empty() { "" } else { " with " };
+                format!("an ingest of {kind}{tokens} for {dataset}{with}{}", options.join(", "))
             }
             Self::Verify => "a verification".into(),
             Self::Repair => "a repair".into(),

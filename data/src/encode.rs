@@ -334,6 +334,7 @@ fn prepare(
     let digest = digest(json!({ "eos_token": eos }));
     let template = match kind {
         TemplateKind::Plain => Template::Plain { eos },
+        TemplateKind::TuluChat => Template::TuluChat { eos },
         _ => Template::Tulu { eos },
     };
     Ok((template, digest))

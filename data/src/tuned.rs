@@ -103,7 +103,7 @@ pub(super) fn check_template(
     let own = TokenizerFiles::read(tuned)?;
     let differs = |what: String| Err(EncodeError::OtherTemplate { folder: tuned.to_owned(), what });
     let source = match template {
-        Template::Plain { eos } | Template::Tulu { eos } => {
+        Template::Plain { eos } | Template::Tulu { eos } | Template::TuluChat { eos } => {
             return match own.eos() {
                 Some(own) if own != eos => {
                     differs(format!("names {own:?} as eos_token, the base has {eos:?}"))

@@ -29,6 +29,12 @@ fn with(compute: Option<&ToCompute>) -> String {
     })
 }
 
+fn again(commands: &[String]) -> String {
+    let commands = if commands.is_empty() { &[String::new()][..] } else { commands };
+    let again: Vec<String> = commands.iter().map(|command| Remedy::IngestLike(command).to_string()).collect();
+    again.join(" and ")
+}
+
 fn drops(numbers: &[String]) -> String {
     let drops: Vec<String> = numbers.iter().map(|number| Remedy::DropFeature(number).to_string()).collect();
     drops.join(" and ")
@@ -105,9 +111,9 @@ pub enum QueryError {
     },
     /// Rows lack a checkpoint and `missing` is `error`.
     #[error(
-        "{rows} of {scanned} rows lack a checkpoint that is used ({detail}); {} with the options of the others computes what they \
-         lack, or ask with `missing => 'exclude'` or `missing => 'renormalise'`",
-        Remedy::Ingest
+        "{rows} of {scanned} rows lack a checkpoint that is used ({detail}); {} computes what they lack, or ask with \
+         `missing => 'exclude'` or `missing => 'renormalise'`",
+        again(.commands)
     )]
     Missing {
         /// Rows that lack at least one.
@@ -116,6 +122,8 @@ pub enum QueryError {
         scanned: u64,
         /// Count per dataset and checkpoint.
         detail: String,
+        /// The commands that computed the features which lack them, as far as they are known.
+        commands: Vec<String>,
     },
     /// Rows lack the losses of some models and nothing was said of that.
     #[error(

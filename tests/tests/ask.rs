@@ -452,7 +452,9 @@ fn a_pair_is_asked_of_conversations_as_one() {
     let forms = "those of the target `texts` (12 samples looked at) are prompts with completions";
     let note = query("'talks'", "'texts'").1;
     assert!(
-        note.contains(forms) && note.contains("--dataset texts --features grad-sgd --template chat`"),
+        note.contains(forms)
+            && note.contains("ingest --dataset texts --features grad-sgd,embed-mean --dim 256 ")
+            && note.contains(" --template tulu_chat --max-length 2048`"),
         "{note}"
     );
     for (pool, target) in [("'texts'", "'talks'"), ("'talks'", "'talks'"), ("['texts', 'talks']", "'texts'")]

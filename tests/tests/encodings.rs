@@ -144,3 +144,89 @@ fn a_choice_is_told_with_what_differs_and_one_answer_does_for_all_checkpoints() 
     assert_eq!(place.ok(&select), chosen);
     assert_eq!(place.value("SELECT count(tokens) FROM pool"), "8");
 }
+
+/// The text between two others.
+fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
+    let rest = text.split_once(begin).map(|(_, rest)| rest);
+    let found = rest.and_then(|rest| rest.split_once(end)).map(|(found, _)| found);
+    found.unwrap_or_else(|| panic!("no {begin:?} with {end:?} in {text}"))
+}
+
+/// Runs a command that a message proposes.
+fn follow(place: &Place, command: &str) {
+    let words = command.split_once(" ingest ").map(|(_, words)| words.split(' '));
+    let words = words.unwrap_or_else(|| panic!("{command}"));
+    place.ok(&["ingest"].into_iter().chain(words).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 30);
+    let line = |i: usize, text: &str| format!("{{\"id\":\"t{i}\",{text}}}\n");
+    let pair = |i| line(i, &format!("\"prompt\":\"Is {i} odd?\",\"completion\":\"{i} may be\""));
+    let talk = |i| {
+        let turns = format!(
+            r#"{{"role":"user","content":"Is {i} odd?"}},{{"role":"assistant","content":"{i} may be"}}"#
+        );
+        line(i, &format!("\"messages\":[{turns}]"))
+    };
+    fs_err::write(place.path("pairs.jsonl"), (0..6).map(pair).collect::<String>()).expect("written");
+    fs_err::write(place.path("talks.jsonl"), (0..6).map(talk).collect::<String>()).expect("written");
+    for dataset in ["pool", "pairs", "talks"] {
+        said(&gradients(&place, dataset, &["--max-length", "256"]), &["published"]);
+    }
+    let ask = |target: &str| {
+        let sql = format!("SELECT row, score FROM influence('pool', {target}) ORDER BY row");
+        place.run(&["query", "--format", "csv", &sql])
+    };
+    let wanted = ask("'talks'");
+    said(&wanted, &[]);
+    assert!(!wanted.stderr.contains("two forms"), "{}", wanted.stderr);
+    let note = ask("'pairs'");
+    assert_ne!(note.stdout, wanted.stdout);
+    let command = between(&note.stderr, "scores compare texts of two forms; `", "`");
+    assert!(command.contains("--dim 64 ") && command.contains("--template tulu_chat"), "{command}");
+    follow(&place, command);
+    let refused = ask("'pairs'").stderr;
+    assert!(refused.contains("with --template tulu_chat"), "{refused}");
+    let features = between(&refused, "features => '", "'").to_owned();
+    let done = ask(&format!("'pairs', features => '{features}'"));
+    said(&done, &[]);
+    assert_eq!(done.stdout, wanted.stdout);
+    assert!(!done.stderr.contains("two forms"), "{}", done.stderr);
+
+    // The model's own template is another form than the pool's.
+    said(
+        &gradients(&place, "talks", &["--max-length", "256", "--template", "chat"]),
+        &["this computes 4 more features"],
+    );
+    let chat = place.ok(&[
+        "query",
+        "--format",
+        "csv",
+        "SELECT string_agg(CAST(number AS TEXT), ',') FROM gstore.features WHERE encoding = 'chat'",
+    ]);
+    let chat = chat.lines().nth(1).expect("a row").trim_matches('"').to_owned();
+    let note = ask(&format!("'talks', features => '{chat}'"));
+    said(&note, &["with the template tulu, and the target `talks` with the template chat", "two forms"]);
+}
+
+#[test]
+fn the_command_that_computes_what_rows_lack_is_told() {
+    let place = Place::new();
+    for dataset in ["pool", "q"] {
+        world::write_samples(&place.path(&format!("{dataset}.jsonl")), 8);
+        said(&gradients(&place, dataset, &["--max-length", "256"]), &["published"]);
+    }
+    world::write_samples(&place.path("pool.jsonl"), 9);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
+    let refused = place.run(&select);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("1 of 9 rows lack a checkpoint"), "{}", refused.stderr);
+    let command = between(&refused.stderr, "; `", "` computes what they lack");
+    assert!(command.contains("--max-length 256") && command.contains("--dim 64"), "{command}");
+    follow(&place, command);
+    place.ok(&select);
+}

@@ -3,6 +3,7 @@
 //! | template | `messages` | `prompt`, `completion` | `text` |
 //! |---|---|---|---|
 //! | `tulu` | role tag lines, as LESS | joined, end token appended | as it is |
+//! | `tulu_chat` | as `tulu` | as a user and an assistant message | as it is |
 //! | `chat` | the tokenizer's own template | as a user and an assistant message | as it is |
 //! | `plain` | contents joined, no roles | joined, end token appended | as it is |
 //! | another name, or a file in Jinja | that template | as a user and an assistant message | as it is |
@@ -39,6 +40,8 @@ pub enum TemplateKind {
     /// That of LESS.
     #[default]
     Tulu,
+    /// That of LESS also for a prompt with its completion, which is a conversation then.
+    TuluChat,
     /// The tokenizer's own.
     Chat,
     /// No roles.
@@ -54,6 +57,7 @@ impl TemplateKind {
     pub fn name(&self) -> &'static str {
         match self {
             TemplateKind::Tulu => "tulu",
+            TemplateKind::TuluChat => "tulu_chat",
             TemplateKind::Chat => "chat",
             TemplateKind::Plain => "plain",
             TemplateKind::Named(name) => name,
@@ -63,13 +67,14 @@ impl TemplateKind {
 
     /// Every name that stands for a template.
     pub fn names() -> Vec<&'static str> {
-        ["tulu", "chat", "plain"].into_iter().chain(PRESETS.iter().map(|(name, _)| *name)).collect()
+        let own = ["tulu", "tulu_chat", "chat", "plain"];
+        own.into_iter().chain(PRESETS.iter().map(|(name, _)| *name)).collect()
     }
 
     /// Its Jinja, where that is not the tokenizer's.
     pub(super) fn source(&self) -> Option<&str> {
         match self {
-            TemplateKind::Tulu | TemplateKind::Chat | TemplateKind::Plain => None,
+            TemplateKind::Tulu | TemplateKind::TuluChat | TemplateKind::Chat | TemplateKind::Plain => None,
             TemplateKind::Named(name) => {
                 PRESETS.iter().find(|(known, _)| known == name).map(|(_, source)| *source)
             }
@@ -90,6 +95,7 @@ impl FromStr for TemplateKind {
     fn from_str(text: &str) -> Result<Self, EncodeError> {
         match text {
             "tulu" => Ok(TemplateKind::Tulu),
+            "tulu_chat" => Ok(TemplateKind::TuluChat),
             "chat" => Ok(TemplateKind::Chat),
             "plain" => Ok(TemplateKind::Plain),
             name => match PRESETS.iter().find(|(known, _)| *known == name) {
@@ -140,13 +146,14 @@ impl RenderedText {
 /// A template with what it needs of the tokenizer.
 pub(super) enum Template {
     Tulu { eos: String },
+    TuluChat { eos: String },
     Plain { eos: String },
     Chat(Box<ChatTemplate>),
 }
 
 impl Template {
-    /// A conversation that begins with a system message, `system` where it has none. With a template in Jinja
-    /// a prompt with its completion is a conversation too.
+    /// A conversation that begins with a system message, `system` where it has none. With a template in Jinja and
+    /// with `tulu_chat` a prompt with its completion is a conversation too.
     pub(super) fn with_system<'a>(&self, content: &'a Content, system: &str) -> Cow<'a, Content> {
         let turn = Message::new;
         match (self, content) {
@@ -154,12 +161,12 @@ impl Template {
                 let first = std::iter::once(turn(Role::System, system));
                 Cow::Owned(Content::Messages(first.chain(turns.iter().cloned()).collect()))
             }
-            (Template::Chat(_), Content::PromptCompletion { prompt, completion }) => {
-                Cow::Owned(Content::Messages(vec![
-                    turn(Role::System, system),
-                    turn(Role::User, prompt.as_str()),
-                    turn(Role::Assistant, completion.as_str()),
-                ]))
+            (
+                Template::Chat(_) | Template::TuluChat { .. },
+                Content::PromptCompletion { prompt, completion },
+            ) => {
+                let first = std::iter::once(turn(Role::System, system));
+                Cow::Owned(Content::Messages(first.chain(turns(prompt, completion)).collect()))
             }
             _ => Cow::Borrowed(content),
         }
@@ -173,7 +180,12 @@ impl Template {
                 Template::Tulu { eos } | Template::Plain { eos },
                 Content::PromptCompletion { prompt, completion },
             ) => plain::pair(prompt, completion, eos),
-            (Template::Tulu { eos }, Content::Messages(messages)) => tulu::messages(messages, eos),
+            (Template::TuluChat { eos }, Content::PromptCompletion { prompt, completion }) => {
+                tulu::messages(&turns(prompt, completion), eos)
+            }
+            (Template::Tulu { eos } | Template::TuluChat { eos }, Content::Messages(messages)) => {
+                tulu::messages(messages, eos)
+            }
             (Template::Plain { eos }, Content::Messages(messages)) => plain::messages(messages, eos),
         })
     }
@@ -187,14 +199,24 @@ impl Template {
             (Template::Chat(template), Content::PromptCompletion { prompt, .. }) => {
                 template.prompt(&[Message::new(Role::User, prompt.as_str())])?
             }
+            (Template::TuluChat { eos }, Content::PromptCompletion { prompt, .. }) => {
+                tulu::prompt(&[Message::new(Role::User, prompt.as_str())], eos)
+            }
             (_, Content::Text(text)) | (_, Content::PromptCompletion { prompt: text, .. }) => {
                 RenderedText { text: text.clone(), ..RenderedText::with_special() }
             }
             (Template::Chat(template), Content::Messages(messages)) => template.prompt(before(messages))?,
-            (Template::Tulu { eos }, Content::Messages(messages)) => tulu::prompt(before(messages), eos),
+            (Template::Tulu { eos } | Template::TuluChat { eos }, Content::Messages(messages)) => {
+                tulu::prompt(before(messages), eos)
+            }
             (Template::Plain { eos }, Content::Messages(messages)) => plain::prompt(before(messages), eos),
         })
     }
+}
+
+/// A prompt with its completion as a conversation.
+fn turns(prompt: &str, completion: &str) -> [Message; 2] {
+    [Message::new(Role::User, prompt), Message::new(Role::Assistant, completion)]
 }
 
 /// The messages before the assistant's last one.

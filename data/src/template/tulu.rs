@@ -85,6 +85,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_is_a_conversation_where_that_is_asked_for() {
+        let template = crate::template::Template::TuluChat { eos: "</s>".to_owned() };
+        let pair =
+            crate::Content::PromptCompletion { prompt: "hi".to_owned(), completion: "hello".to_owned() };
+        let rendered = template.render(&pair).unwrap();
+        assert_eq!(rendered.text, "<|user|>\nhi\n<|assistant|>\nhello</s>\n");
+        assert_eq!(scored(&rendered), ["hello</s>\n"]);
+        assert_eq!(template.prompt(&pair).unwrap().text, "<|user|>\nhi\n<|assistant|>\n");
+        let with = template.render(&template.with_system(&pair, "Be brief.")).unwrap();
+        assert_eq!(with.text, format!("<|system|>\nBe brief.\n{}", rendered.text));
+    }
+
+    #[test]
     fn headers_are_never_scored() {
         let rendered = messages(&[message(Role::Assistant, "a"), message(Role::Assistant, "b")], "</s>");
         assert_eq!(scored(&rendered), ["a</s>\n", "b</s>\n"]);

@@ -3,7 +3,7 @@
 use super::snapshot::{Snapshot, SnapshotInfo};
 use crate::error::{Damage, OpenError};
 use crate::layout::Env;
-use crate::manifest::{Current, Link, Root, Tag, root_number};
+use crate::manifest::{Current, FeaturePart, Link, Root, Tag, root_number};
 
 impl Snapshot {
     /// This snapshot and those before it, newest first, then older ones that tags keep. Reads their roots.
@@ -15,6 +15,16 @@ impl Snapshot {
             }
         }
         Ok(all)
+    }
+
+    /// The command that last added rows to a feature, if the history has it.
+    pub fn command_of(&self, feature: &FeaturePart) -> Option<String> {
+        let begin = format!("feature {}: ", feature.display_name());
+        let adds = |info: &SnapshotInfo| {
+            info.changes.iter().any(|change| change.starts_with(&begin) && change.contains(" added"))
+        };
+        let command = self.history().ok()?.into_iter().find(adds)?.command;
+        (!command.is_empty()).then_some(command)
     }
 
     fn whole_history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {

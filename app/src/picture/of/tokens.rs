@@ -202,13 +202,15 @@ fn ingest(snapshot: &Snapshot, dataset: &str) -> Result<String, AnswerError> {
     let run =
         snapshot.runs().iter().find(|run| run.checkpoints.iter().any(|c| Some(&c.checkpoint) == checkpoint));
     let encoding = newest.and_then(|feature| part.encoding(&feature.desc.encoding));
+    let options: Vec<String> =
+        encoding.map(|encoding| format!("--max-length {}", encoding.spec.max_length)).into_iter().collect();
     let remedy = Remedy::IngestAs {
         dataset,
         kind: Kind::Loss.name(),
         per_token: true,
         run: run.map_or("", |run| &run.name),
-        template: "",
-        max_length: encoding.map(|encoding| encoding.spec.max_length),
+        options: &options,
+        command: "",
     };
     Ok(remedy.to_string())
 }

@@ -191,8 +191,8 @@ fn nothing_common(snapshot: &Snapshot, sides: &[QuestionDataset], run: Option<&R
                 kind: &last.kind,
                 per_token: false,
                 run: found.map_or("", |run| &run.name),
-                template: "",
-                max_length: None,
+                options: &[],
+                command: "",
             };
             format!(
                 "{remedy} computes those of `{}` where `{}` has its own, or ",

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use gstore_core::content::Content;
-use gstore_core::{Remedy, many};
+use gstore_core::content::{Content, Role};
+use gstore_core::{EncodingSpec, Remedy, many};
 use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 use serde_json::{Map, Value, json};
 
@@ -25,26 +25,54 @@ pub(super) fn resolve(
     snapshot: &Snapshot,
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
     spec: &InfluenceSpec,
-) -> Result<(Vec<String>, Option<String>), QueryError> {
+) -> Result<(Vec<String>, Vec<String>), QueryError> {
+    let contents = || spec.given.iter().filter_map(|record| Content::read(record.as_bytes()).ok());
+    let mut notes = Vec::new();
+    if contents().any(|content| ends_empty(&content)) {
+        notes.push("the completion is empty: nothing but the end of the answer is asked about".to_owned());
+    }
     let talks: Vec<Option<String>> = spec.given.iter().map(|record| conversation(record)).collect();
-    if talks.iter().all(Option::is_none) || !are_conversations(snapshot, pools)? {
-        return Ok((spec.given.clone(), None));
+    let has_text = contents().any(|content| matches!(content, Content::Text(_)));
+    if (talks.iter().all(Option::is_none) && !has_text) || !are_conversations(snapshot, pools)? {
+        return Ok((spec.given.clone(), notes));
+    }
+    if has_text {
+        notes.push(
+            "the pool's samples are conversations, and the text is asked as it is, without roles; `prompt => '..'` with \
+             `completion => '..'` is asked as a conversation"
+                .to_owned(),
+        );
+    }
+    if talks.iter().all(Option::is_none) {
+        return Ok((spec.given.clone(), notes));
     }
     if spec.raw {
         let note = match pools.iter().any(|(dataset, features)| writes_roles(dataset, features)) {
             true => {
-                "the pool was encoded with the template `chat`, which writes a prompt with its completion as a conversation, also with \
-                 `raw => true`; give `text => '..'` for text without roles"
+                "the pool's template writes a prompt with its completion as a conversation, also with `raw => true`; give `text => '..'` for text without roles"
             }
             false => {
                 "the pool's samples are conversations, and the prompt with its completion is asked as text without roles"
             }
         };
-        return Ok((spec.given.clone(), Some(note.to_owned())));
+        notes.push(note.to_owned());
+        return Ok((spec.given.clone(), notes));
     }
     let given = spec.given.iter().zip(talks).map(|(record, talk)| talk.unwrap_or_else(|| record.clone()));
     let note = "the pool's samples are conversations, so the prompt with its completion is asked as one; `raw => true` asks it as text without roles";
-    Ok((given.collect(), Some(note.to_owned())))
+    notes.push(note.to_owned());
+    Ok((given.collect(), notes))
+}
+
+/// Whether nothing is said where the answer is.
+fn ends_empty(content: &Content) -> bool {
+    match content {
+        Content::Messages(messages) => {
+            messages.last().is_some_and(|last| last.role == Role::Assistant && last.content.trim().is_empty())
+        }
+        Content::PromptCompletion { completion, .. } => completion.trim().is_empty(),
+        Content::Text(_) => false,
+    }
 }
 
 /// The record with its prompt as the user's message and its completion as the assistant's; `None`
@@ -67,40 +95,91 @@ fn writes_roles(pool: &DatasetPart, features: &[Arc<FeaturePart>]) -> bool {
     encodings.into_iter().any(|encoding| !matches!(encoding.spec.template.as_str(), "tulu" | "plain"))
 }
 
-/// What a user should know of stored targets whose samples are prompts with completions, encoded without
-/// roles, where the pools' are conversations. Their vectors are what they are: nothing is asked otherwise.
-pub(super) fn note_of_targets(
+/// The template that writes conversations like this one, and prompts with their completions as conversations.
+fn with_pairs(spec: &EncodingSpec) -> EncodingSpec {
+    match spec.template.as_str() {
+        "tulu" => EncodingSpec { template: "tulu_chat".to_owned(), ..spec.clone() },
+        _ => spec.clone(),
+    }
+}
+
+/// How conversations become text: what two encodings that write them alike share.
+pub(super) fn form(spec: &EncodingSpec) -> (String, Option<String>) {
+    let EncodingSpec { template, template_source, .. } = with_pairs(spec);
+    (template, template_source)
+}
+
+/// What a user should know of stored targets that became text in another form than the pools' conversations: prompts
+/// with completions without roles, or with another template. Their vectors are what they are: nothing is asked
+/// otherwise.
+pub(super) fn notes_of_targets(
     snapshot: &Snapshot,
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
     targets: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
     run: Option<&str>,
-) -> Option<String> {
-    let (mut found, mut ways) = (Vec::new(), Vec::new());
+) -> Vec<String> {
+    let Some(pool) = pools.iter().find_map(|(dataset, features)| encoding_of(dataset, features)) else {
+        return Vec::new();
+    };
+    let run = run.unwrap_or_default();
+    let (mut pairs, mut others, mut ways) = (Vec::new(), Vec::new(), Vec::new());
     for (dataset, features) in targets {
+        let Some(own) = encoding_of(dataset, features) else { continue };
         // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
-        let count = count_of(snapshot, dataset, |c| matches!(c, Content::PromptCompletion { .. }));
-        match count {
-            Ok(Some(count @ 1..)) if !writes_roles(dataset, features) => {
-                found.push(format!("`{}` ({} looked at)", dataset.name, many(count, "sample")));
-                let (dataset, run) = (dataset.name.as_str(), run.unwrap_or_default());
-                ways.extend(features.first().map(|feature| {
-                    let kind = feature.desc.kind.name.as_str();
-                    let (per_token, template, max_length) = (false, "chat", None);
-                    Remedy::IngestAs { dataset, kind, per_token, run, template, max_length }.to_string()
-                }));
+        let count = |is_such: fn(&Content) -> bool| count_of(snapshot, dataset, is_such).ok().flatten();
+        let of_pairs = count(|content| matches!(content, Content::PromptCompletion { .. }));
+        let like = match of_pairs {
+            Some(looked_at @ 1..) if !writes_roles(dataset, features) => {
+                pairs.push(format!("`{}` ({} looked at)", dataset.name, many(looked_at, "sample")));
+                with_pairs(pool)
             }
-            _ => {}
-        }
+            _ if form(own) == form(pool) => continue,
+            Some(1..) => {
+                others.push(format!("`{}` with the template {}", dataset.name, own.template));
+                with_pairs(pool)
+            }
+            _ if matches!(count(|content| matches!(content, Content::Messages(_))), Some(1..)) => {
+                others.push(format!("`{}` with the template {}", dataset.name, own.template));
+                pool.clone()
+            }
+            _ => continue,
+        };
+        let (dataset, options) = (dataset.name.as_str(), like.options());
+        ways.extend(features.first().map(|feature| {
+            let kind = feature.desc.kind.name.as_str();
+            let command = snapshot.command_of(feature).unwrap_or_default();
+            Remedy::IngestAs { dataset, kind, per_token: false, run, options: &options, command: &command }.to_string()
+        }));
     }
-    if found.is_empty() || !matches!(are_conversations(snapshot, pools), Ok(true)) {
-        return None;
+    if ways.is_empty() || !matches!(are_conversations(snapshot, pools), Ok(true)) {
+        return Vec::new();
     }
-    Some(format!(
-        "the pool's samples are conversations, and those of the target {} are prompts with completions, encoded as text without roles: \
-         scores compare texts of two forms; {} computes the target's features as of conversations",
-        found.join(", "),
+    let mut found = Vec::new();
+    if !pairs.is_empty() {
+        found.push(format!(
+            "those of the target {} are prompts with completions, encoded as text without roles",
+            pairs.join(", ")
+        ));
+    }
+    if !others.is_empty() {
+        found.push(format!(
+            "they were encoded with the template {}, and the target {}",
+            pool.template,
+            others.join(", ")
+        ));
+    }
+    vec![format!(
+        "the pool's samples are conversations, and {}: scores compare texts of two forms; {} computes the target's features as \
+         of conversations of the pool's form",
+        found.join("; "),
         ways.join(" and ")
-    ))
+    )]
+}
+
+/// The encoding of a dataset's features at the first checkpoint.
+fn encoding_of<'a>(dataset: &'a DatasetPart, features: &[Arc<FeaturePart>]) -> Option<&'a EncodingSpec> {
+    let encoding = dataset.encoding(&features.first()?.desc.encoding)?;
+    Some(&encoding.spec)
 }
 
 /// Whether the pools' records are conversations, as far as it shows in some of each. The store does not keep

@@ -4,9 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gstore_store::{CheckpointId, DatasetPart, FeaturePart, FeatureState, Granularity, Preconditioned};
+use gstore_store::{
+    CheckpointId, DatasetPart, EncodingSpec, FeaturePart, FeatureState, Granularity, Preconditioned,
+};
 
 use super::checkpoints::PlanCheckpoint;
+use super::conversation::form;
 use super::resolve::QuestionDataset;
 use crate::error::QueryError;
 use crate::influence::spec::modules;
@@ -108,25 +111,32 @@ fn text_options(dataset: &DatasetPart, feature: &FeaturePart, list: &[&Arc<Featu
 }
 
 /// The features to name, and those in place of which they would be used, at all checkpoints that leave a choice: of
-/// each side the one with which most others of the question share encoding, precision and projection; of equal
-/// ones the first that was made.
+/// each side the one with which most others of the question share the form of texts, their length, precision and
+/// projection; of equal ones the one that writes roles also around pairs, else the first that was made.
 fn ways_out(sides: &[QuestionDataset], all: &[PlanCheckpoint]) -> (BTreeSet<u32>, BTreeSet<u32>) {
     let of_question: Vec<&Arc<FeaturePart>> =
         all.iter().flat_map(|checkpoint| lists(sides, &checkpoint.id)).flatten().collect();
     let peers = |feature: &FeaturePart| {
+        let text = text_of(sides, feature);
         let like = |other: &&&Arc<FeaturePart>| {
             let (a, b) = (&feature.desc, &other.desc);
-            let made = (&a.encoding, a.dtype, &a.compute) == (&b.encoding, b.dtype, &b.compute);
-            made && a.space.projection == b.space.projection && feature.number != other.number
+            let made =
+                (a.dtype, &a.compute, &a.space.projection) == (b.dtype, &b.compute, &b.space.projection);
+            made && feature.number != other.number && text == text_of(sides, other)
         };
         of_question.iter().filter(like).count()
+    };
+    // Somebody asked for it, and a pool has it by default.
+    let rank = |feature: &FeaturePart| {
+        let is_wanted = spec_of(sides, feature).is_some_and(|spec| spec.template == "tulu_chat");
+        (peers(feature), is_wanted, Reverse(feature.number))
     };
     let (mut keep, mut remove) = (BTreeSet::new(), BTreeSet::new());
     for checkpoint in all {
         let lists = lists(sides, &checkpoint.id);
         let common = common(&lists);
         let candidates = within(&lists, &common);
-        let by_space = common.iter().map(|space| best(&lists, space, &peers));
+        let by_space = common.iter().map(|space| best(&lists, space, &rank));
         let total = |picks: &[&Arc<FeaturePart>]| picks.iter().map(|f| peers(f)).sum::<usize>();
         let Some(picks) = by_space.max_by_key(|picks| total(picks)) else { continue };
         let picks: BTreeSet<u32> = picks.iter().map(|f| f.number).collect();
@@ -138,15 +148,29 @@ fn ways_out(sides: &[QuestionDataset], all: &[PlanCheckpoint]) -> (BTreeSet<u32>
     (keep, remove)
 }
 
-/// Of each side the feature of a space with the most peers.
-fn best<'a>(
+/// The encoding of a feature, if its dataset has it.
+fn spec_of<'a>(sides: &'a [QuestionDataset], feature: &FeaturePart) -> Option<&'a EncodingSpec> {
+    let side = sides.iter().find(|side| side.dataset.name == feature.desc.dataset)?;
+    Some(&side.dataset.encoding(&feature.desc.encoding)?.spec)
+}
+
+/// What of its encoding a feature shares with peers.
+fn text_of(sides: &[QuestionDataset], feature: &FeaturePart) -> ((String, Option<String>), String, u32) {
+    match spec_of(sides, feature) {
+        Some(spec) => (form(spec), spec.tokenizer.clone(), spec.max_length),
+        None => ((feature.desc.encoding.clone(), None), String::new(), 0),
+    }
+}
+
+/// Of each side the feature of a space that ranks first.
+fn best<'a, K: Ord>(
     lists: &[&'a [Arc<FeaturePart>]],
     space: &str,
-    peers: &impl Fn(&FeaturePart) -> usize,
+    rank: &impl Fn(&FeaturePart) -> K,
 ) -> Vec<&'a Arc<FeaturePart>> {
     let of_list = |list: &&'a [Arc<FeaturePart>]| {
         let of_space = list.iter().filter(|f| f.desc.space.id() == space);
-        of_space.max_by_key(|f| (peers(f), Reverse(f.number)))
+        of_space.max_by_key(|f| rank(f))
     };
     lists.iter().filter_map(of_list).collect()
 }

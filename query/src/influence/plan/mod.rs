@@ -136,10 +136,11 @@ impl Plan {
         let of_sides: Vec<_> =
             sides.iter().zip(&features).map(|(side, f)| (&side.dataset, f.as_slice())).collect();
         let (of_pools, of_targets) = of_sides.split_at(pools.len());
-        let (given, note) = conversation::resolve(snapshot, of_pools, spec)?;
+        let (given, of_given) = conversation::resolve(snapshot, of_pools, spec)?;
         let mut notes: Vec<String> = of_kinds.into_iter().chain(chosen.notes).collect();
         let run = chosen.run.as_deref();
-        notes.extend(note.or_else(|| conversation::note_of_targets(snapshot, of_pools, of_targets, run)));
+        notes.extend(of_given);
+        notes.extend(conversation::notes_of_targets(snapshot, of_pools, of_targets, run));
         let asked = (&pools[..], &chosen.checkpoints[..], &features[..]);
         let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;
         notes.extend(own);

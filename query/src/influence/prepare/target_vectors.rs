@@ -136,6 +136,7 @@ impl TargetLoader<'_> {
                 rows: excluded.missing,
                 scanned: rows.len() as u64,
                 detail: "rows of the target".into(),
+                commands: Vec::new(),
             });
         }
         Ok((kept, excluded))

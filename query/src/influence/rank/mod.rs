@@ -183,5 +183,12 @@ pub(super) fn check_missing(
             format!("{rows} of `{}` at {}", pool.dataset.name, checkpoint.name)
         })
         .collect();
-    Err(QueryError::Missing { rows: found.rows, scanned: found.scanned, detail: detail.join(", ") })
+    let mut commands: Vec<String> = Vec::new();
+    for &(pool, checkpoint, _) in &found.by_checkpoint {
+        let reader = &operands.pools[pool].readers[checkpoint];
+        let command = prepared.snapshot().command_of(reader.part());
+        commands.extend(command.filter(|command| !commands.contains(command)));
+    }
+    let detail = detail.join(", ");
+    Err(QueryError::Missing { rows: found.rows, scanned: found.scanned, detail, commands })
 }

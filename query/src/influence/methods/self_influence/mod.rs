@@ -191,7 +191,8 @@ fn check_other(
     let part = reader.part();
     let detail =
         format!("{lacks} of `{}` at {}", part.display_name(), prepared.checkpoints()[checkpoint].name);
-    Err(QueryError::Missing { rows: lacks, scanned: passing(&pool.live, mask), detail })
+    let commands = prepared.snapshot().command_of(part).into_iter().collect();
+    Err(QueryError::Missing { rows: lacks, scanned: passing(&pool.live, mask), detail, commands })
 }
 
 impl SharedInputs<'_> {
