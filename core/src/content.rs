@@ -185,6 +185,18 @@ impl Content {
         Self::take(&mut object)
     }
 
+    /// Whether a message of a record has reasoning under a key of its own, which is no part of the content.
+    pub fn leaves_reasoning(record: &[u8]) -> bool {
+        // Most records have none, and are not read again.
+        if !std::str::from_utf8(record).is_ok_and(|text| text.contains("\"reasoning")) {
+            return false;
+        }
+        let Ok(Shapes(object)) = serde_json::from_slice(record) else { return false };
+        let messages = object.get("messages").and_then(Value::as_array);
+        let says = |message: &Value, key: &str| message[key].as_str().is_some_and(|said| !said.is_empty());
+        messages.into_iter().flatten().any(|message| REASONING.iter().any(|key| says(message, key)))
+    }
+
     /// Takes the content out of a record and leaves the rest.
     ///
     /// # Errors
@@ -270,6 +282,9 @@ fn parse_messages(value: Value) -> Result<Vec<Message>, ContentError> {
 
 /// Keys of a message that hold calls of tools: the one of today, and the one before it.
 pub const CALLS: [&str; 2] = ["tool_calls", "function_call"];
+
+/// Keys of a message that hold what the assistant thought before it spoke.
+pub const REASONING: [&str; 2] = ["reasoning_content", "reasoning"];
 
 /// Key of a message that says whether it is trained on.
 const WEIGHT: &str = "weight";
@@ -392,6 +407,24 @@ mod tests {
             Content::Messages(messages) => Ok(messages.into_iter().map(|m| (m.role, m.content)).collect()),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn reasoning_that_is_left_is_found() {
+        let of =
+            |message: &str| Content::leaves_reasoning(format!("{{\"messages\":[{message}]}}").as_bytes());
+        assert!(of(
+            r#"{"role":"user","content":"x"},{"role":"assistant","reasoning_content":"t","content":"y"}"#
+        ));
+        assert!(of(r#"{"role":"assistant","reasoning":"t","content":"y"}"#));
+        for none in [
+            r#"{"role":"assistant","reasoning_content":"","content":"y"}"#,
+            r#"{"role":"assistant","reasoning_content":null,"content":"y"}"#,
+            r#"{"role":"assistant","content":"\"reasoning\""}"#,
+        ] {
+            assert!(!of(none), "{none}");
+        }
+        assert!(!Content::leaves_reasoning(br#"{"text":"a","reasoning":"b"}"#));
     }
 
     #[test]

@@ -482,6 +482,25 @@ fn what_a_killed_first_add_leaves_goes_with_the_next() {
 }
 
 #[test]
+fn reasoning_that_is_no_part_of_the_text_is_counted() {
+    let place = Place::new();
+    let with = r#"{"role":"assistant","reasoning_content":"think hard","content":"y"}"#;
+    let without = r#"{"role":"assistant","content":"y"}"#;
+    let line = |turn: &str| format!("{{\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}},{turn}]}}\n");
+    write(&place, "some.jsonl", &[line(with), line(without)].concat());
+    write(&place, "none.jsonl", &line(without));
+    let add = |file: &str| place.run(&["add", "--dataset", "pool", "--data", file]);
+    said(
+        &add("some.jsonl"),
+        0,
+        &["1 sample has `reasoning_content` or `reasoning` in a message", "`content`"],
+    );
+    let none = add("none.jsonl");
+    said(&none, 0, &["was there already"]);
+    assert!(!none.stderr.contains("reasoning"), "{}", none.stderr);
+}
+
+#[test]
 fn two_first_adds_at_once_are_both_kept() {
     let place = Place::new();
     let mut running = Vec::new();

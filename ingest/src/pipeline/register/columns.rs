@@ -1,6 +1,7 @@
 //! Columns of the records, found in the first pass, with what else it finds.
 
-use gstore_core::{Cancel, Remedy, first_of};
+use gstore_core::content::REASONING;
+use gstore_core::{Cancel, Remedy, first_of, many};
 use sha2::{Digest, Sha256};
 
 use gstore_data::{ColumnOverride, Duplicates, Field, Layout, Schema, SchemaBuilder};
@@ -20,6 +21,8 @@ pub(super) struct Found {
     pub(super) skipped: u64,
     pub(super) duplicates: u64,
     pub(super) unscorable: u64,
+    /// Records with reasoning that is no part of their text.
+    pub(super) reasoning: u64,
     /// The layouts of records that have none of gstore's own, in the order in which they came.
     pub(super) layouts: Vec<Layout>,
     /// What people are told of it.
@@ -122,6 +125,19 @@ fn empty(builder: &SchemaBuilder) -> Option<String> {
 pub(super) fn overrides(request: &AddRequest) -> Result<Vec<ColumnOverride>, IngestError> {
     let parsed = request.columns.iter().map(|text| text.parse());
     parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
+}
+
+/// What people are told of records with reasoning that is no part of their text.
+pub(super) fn left_reasoning(count: u64) -> Option<String> {
+    let keys = REASONING.map(|key| format!("`{key}`")).join(" or ");
+    let (have, their) = if count == 1 { ("has", "its") } else { ("have", "their") };
+    (count > 0).then(|| {
+        format!(
+            "{} {have} {keys} in a message, which is no part of {their} text: no template writes it. What is to be trained on \
+             has to stand in `content`",
+            many(count, "sample")
+        )
+    })
 }
 
 /// What people are told of new columns that are not called like their keys.

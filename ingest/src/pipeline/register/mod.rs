@@ -30,7 +30,7 @@ use gstore_model::weights::BaseDigests;
 pub use foreign::check_texts;
 pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, Existing};
 
-use columns::{Found, find_columns, overrides, renamed};
+use columns::{Found, find_columns, left_reasoning, overrides, renamed};
 use input::Input;
 
 /// Registers the samples of files: all of them in one commit, or none.
@@ -225,6 +225,7 @@ fn fill(
             texts.push(record.content.clone());
         }
         records += 1;
+        found.reasoning += u64::from(Content::leaves_reasoning(json));
         let id = ids.id_of(&record, json);
         let file = place.file.to_path_buf();
         let metadata = schema
@@ -243,6 +244,7 @@ fn fill(
     let mut left_out = |error: IngestError| if error.is_of_text() { Ok(()) } else { bad.note(error) };
     input.each(progress, cancel, &mut left_out, add)?;
     bad.check(0)?;
+    found.notes.extend(left_reasoning(found.reasoning));
     if records == 0 {
         return Err(no_samples(request));
     }
