@@ -299,6 +299,22 @@ fn templates_come_by_name_or_from_a_file() {
 }
 
 #[test]
+fn a_prompt_without_roles_is_told_where_it_may_surprise() {
+    let place = Place::new();
+    for (more, is_told) in [
+        (&[][..], true),
+        (&["--chat"], false),
+        (&["--template", "chat"], false),
+        (&["--template", "tulu_chat"], false),
+        (&["--template", "plain"], false),
+    ] {
+        let done = binary::run(&mut generate(&place, &[&["--prompt", "Is 7 odd?"], more].concat()));
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert_eq!(done.stderr.contains("text without roles; --chat"), is_told, "{more:?}: {}", done.stderr);
+    }
+}
+
+#[test]
 fn a_prompt_is_a_message_where_the_template_writes_prompts_so() {
     let place = Place::new();
     let said = |more: &[&str]| {

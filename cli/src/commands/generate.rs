@@ -12,6 +12,7 @@ use gstore::{
     begins_with_answer,
 };
 use gstore_core::{Cancel, many};
+use gstore_data::TemplateKind;
 use gstore_generate::{Compute, Stopping};
 use gstore_ingest::pipeline::IngestRequest;
 use serde_json::json;
@@ -85,6 +86,11 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         };
         let scored = PerplexityRequest { weights, texts: prompts, compute };
         return perplexity::run(context, args, scored, stored, &cancel);
+    }
+    if !args.prompts.prompt.is_empty() && !args.prompts.chat && weights.text.template == TemplateKind::Tulu {
+        context.say(
+            "note: with --template tulu the prompt is text without roles; --chat gives it as a user's message",
+        );
     }
     let journal = journal(context, args)?;
     let request = GenerateRequest {
