@@ -199,7 +199,16 @@ fn the_page_has_every_key_and_no_other() {
     }
     check("daunce attach", &place.json(&["daunce", "attach", "--ensemble", "copies", "copies", "--json"]));
     // The run needs no paths.
-    place.ok(&["ingest", "--dataset", "pool", "--run", "tuned", "--features", "loss"]);
+    let ingest = ["ingest", "--dataset", "pool", "--run", "tuned", "--features", "loss", "--json"];
+    let dry = place.json(&[&ingest[..], &["--dry-run"]].concat());
+    check("ingest --dry-run", &dry);
+    let missing = &dry["checkpoints"][0]["features"][0]["missing"];
+    assert_eq!((missing, &dry["rows"]), (&40.into(), &40.into()), "{dry}");
+    for missing in [40, 0] {
+        let done = place.json(&ingest);
+        check("ingest", &done);
+        assert_eq!(done["features"][0]["missing"], missing, "{done}");
+    }
 
     for (heading, args) in [
         ("generate", &["--prompt", "Is 7 odd?", "--max-new-tokens", "3", "--as", "answers", "--json"][..]),

@@ -92,6 +92,9 @@ pub struct IngestArgs {
     /// Begin even if the vectors do not fit on the disk
     #[arg(long)]
     pub force: bool,
+    /// Print the report, or with --dry-run the estimates, as JSON
+    #[arg(long, conflicts_with = "explain")]
+    pub json: bool,
 }
 
 impl IngestArgs {

@@ -16,12 +16,14 @@ use gstore_core::{Silent, many};
 use gstore_ingest::pipeline::{Ending, IngestPlan, IngestReport, IngestRequest, check_inputs, ingest};
 use gstore_model::weights::BaseDigests;
 use gstore_store::RowSet;
+use serde_json::{Map, Value, json};
 
 use super::add::Samples;
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::datasets;
 use crate::failure::{STOPPED, UsageError};
+use crate::streams::out;
 use crate::{stopped, texts};
 
 pub(super) use stored::{check_run, folder_of, of_run};
@@ -35,20 +37,55 @@ use shard::{run_shard, shard};
 
 /// Does it for each dataset of the command line, as long as nothing stops it.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
-    let mut code = ExitCode::SUCCESS;
+    let (mut code, mut reports) = (ExitCode::SUCCESS, Map::new());
     let samples = args.samples.for_dataset(args.dataset.as_deref());
-    for (dataset, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
-        let (dataset, samples) = (Some(dataset), samples.clone());
-        code = one(context, &IngestArgs { dataset, data, samples, ..args.clone() })?;
+    for (name, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
+        let (dataset, samples) = (Some(name.clone()), samples.clone());
+        let (ended, report) = one(context, &IngestArgs { dataset, data, samples, ..args.clone() })?;
+        code = ended;
+        reports.insert(name, report);
         if code != ExitCode::SUCCESS {
             break;
         }
     }
+    if args.json {
+        let report = match args.dataset {
+            Some(_) => reports.into_iter().next().map(|(_, report)| report).unwrap_or_default(),
+            None => Value::Object(reports),
+        };
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    }
     Ok(code)
 }
 
-/// Registers samples if data is given, then computes what is missing.
-fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
+/// What was done, for programs.
+fn report(plan: &IngestPlan, report: &IngestReport) -> Value {
+    let features = plan.features().map(|feature| {
+        json!({
+            "feature": format!("{}/{}", plan.request.dataset, feature.attrs.label),
+            "missing": plan.rows.difference(&feature.published).len(),
+        })
+    });
+    json!({
+        "finished": report.ending == Ending::Finished,
+        "snapshot": report.snapshot.as_ref().map(|snapshot| snapshot.number()),
+        "rows": plan.rows.len(),
+        "features": features.collect::<Vec<_>>(),
+        "computed": report.computed,
+        "resumed": report.resumed,
+        "tokens": report.tokens,
+    })
+}
+
+/// The same of an ingest that was stopped before it was planned.
+fn nothing() -> Value {
+    json!({
+        "finished": false, "snapshot": null, "rows": 0, "features": [], "computed": 0, "resumed": 0, "tokens": 0,
+    })
+}
+
+/// Registers samples if data is given, then computes what is missing. With what was done, for programs.
+fn one(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Value)> {
     let shard = shard(args)?;
     if args.text.text.block.is_some() && args.data.is_empty() {
         bail!(UsageError("--block cuts texts before they are registered: give them with --data".to_owned()));
@@ -86,7 +123,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         context.cancel_on_interrupt("stopping once the weights are read; once more to stop at once")?;
     if cancel.is_raised() {
         context.say(&stopped::told(&IngestReport::default(), 0, registered));
-        return Ok(ExitCode::from(STOPPED));
+        return Ok((ExitCode::from(STOPPED), nothing()));
     }
     let mut reporter = context.reporter();
     let plan = IngestPlan::knowing(&store, request, &mut bases, &mut reporter)?;
@@ -101,15 +138,15 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     }
     let cancel =
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
-    let report = ingest(&store, &plan, &mut reporter, &cancel)?;
-    match (report.ending, &report.snapshot) {
+    let done = ingest(&store, &plan, &mut reporter, &cancel)?;
+    let code = match (done.ending, &done.snapshot) {
         (Ending::Stopped, _) => {
-            context.say(&stopped::told(&report, plan.checkpoints.len(), registered));
-            Ok(ExitCode::from(STOPPED))
+            context.say(&stopped::told(&done, plan.checkpoints.len(), registered));
+            ExitCode::from(STOPPED)
         }
         (Ending::Finished, None) => {
             context.say("nothing to compute: every feature has every row asked for");
-            sketch::make(context, args, &store, &plan)
+            sketch::make(context, args, &store, &plan)?
         }
         (Ending::Finished, Some(snapshot)) => {
             context.say(&format!(
@@ -119,9 +156,10 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
                 many(plan.rows.len(), "row"),
                 plan.request.dataset
             ));
-            sketch::make(context, args, &store, &plan)
+            sketch::make(context, args, &store, &plan)?
         }
-    }
+    };
+    Ok((code, report(&plan, &done)))
 }
 
 /// Refuses planes that the dataset's sketches do not keep, before samples are registered.

@@ -49,7 +49,7 @@ impl IngestPlan {
         if request.is_partial() {
             return Err(IngestError::LimitedShard);
         }
-        let snapshot = snapshot(store, shard)?;
+        let snapshot = shard.planned_on(store)?;
         let part = ShardPlan::new(Arc::clone(&snapshot), &request.dataset, shard.shard, &shard.out)?;
         let mut plan = Self::at(snapshot, request, progress)?;
         plan.rows = part.rows().clone();
@@ -57,17 +57,22 @@ impl IngestPlan {
     }
 }
 
-/// The snapshot that was asked for, that of the folder, or the current one.
-fn snapshot(store: &Store, shard: &ShardRequest) -> Result<Arc<Snapshot>, IngestError> {
-    let begun = store.shard_note(&shard.out)?.map(|note| note.snapshot);
-    match (&shard.snapshot, begun) {
-        (Some(name), _) => Ok(store.snapshot_named(name)?),
-        (None, Some(number)) => store.snapshot_at(number).map_err(|source| IngestError::ShardSnapshot {
-            out: shard.out.clone(),
-            snapshot: number,
-            source,
-        }),
-        (None, None) => Ok(store.snapshot()?),
+impl ShardRequest {
+    /// The snapshot that was asked for, that of the folder, or the current one.
+    ///
+    /// # Errors
+    /// A snapshot that is not there; a folder that cannot be read.
+    pub fn planned_on(&self, store: &Store) -> Result<Arc<Snapshot>, IngestError> {
+        let begun = store.shard_note(&self.out)?.map(|note| note.snapshot);
+        match (&self.snapshot, begun) {
+            (Some(name), _) => Ok(store.snapshot_named(name)?),
+            (None, Some(number)) => store.snapshot_at(number).map_err(|source| IngestError::ShardSnapshot {
+                out: self.out.clone(),
+                snapshot: number,
+                source,
+            }),
+            (None, None) => Ok(store.snapshot()?),
+        }
     }
 }
 

@@ -1,16 +1,17 @@
 //! `--dry-run` and `--explain`: what an ingest would take, and how its gradients are projected.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore_core::many;
 use gstore_ingest::pipeline::{
-    AddReport, IngestError, IngestPlan, IngestRequest, Preview, ShardRequest, estimate,
+    AddReport, Estimate, IngestError, IngestPlan, IngestRequest, Preview, ShardRequest, estimate,
 };
 use gstore_store::vfs::free_space;
 use gstore_store::{Granularity, Store};
 use indicatif::{HumanBytes, HumanDuration};
+use serde_json::{Value, json};
 
 use super::super::add::foretold;
 use super::{samples, sketch};
@@ -25,7 +26,7 @@ pub(super) fn dry_run(
     args: &IngestArgs,
     request: IngestRequest,
     shard: Option<&ShardRequest>,
-) -> Result<ExitCode> {
+) -> Result<(ExitCode, Value)> {
     if !args.data.is_empty() {
         return dry_run_with_data(context, args, &request);
     }
@@ -39,7 +40,11 @@ pub(super) fn dry_run(
 }
 
 /// The same with data that is not registered: it is read into a temporary store.
-fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<ExitCode> {
+fn dry_run_with_data(
+    context: &Context,
+    args: &IngestArgs,
+    request: &IngestRequest,
+) -> Result<(ExitCode, Value)> {
     let store = context.open_if_there()?;
     let folder = tempfile::tempdir()?;
     let scratch = Store::create(folder.path().join("store"))?;
@@ -53,8 +58,9 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
     print(context, args, &plans)
 }
 
-/// Explains and estimates plans that are parts of one ingest: they differ in their rows alone.
-fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<ExitCode> {
+/// Explains and estimates plans that are parts of one ingest: they differ in their rows alone. With what they take, for
+/// programs.
+fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<(ExitCode, Value)> {
     if let Some(plan) = plans.first() {
         texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
     }
@@ -62,11 +68,17 @@ fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<
     if let (true, Some(plan)) = (args.gradients.explain, plans.first()) {
         print_explanation(plan)?;
     }
+    let mut report = Value::Null;
     if args.dry_run {
         plans.iter().try_for_each(|plan| sketch::check(args, plan))?;
-        print_estimate(context, args, plans)?;
+        if let Some(estimate) = estimated(context, plans)? {
+            report = estimate_json(context, args, (plans, &estimate))?;
+            if !args.json {
+                print_estimate(context, args, plans, &estimate)?;
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok((ExitCode::SUCCESS, report))
 }
 
 /// How each module's gradient is projected, by checkpoint.
@@ -80,13 +92,67 @@ fn print_explanation(plan: &IngestPlan) -> Result<()> {
     Ok(())
 }
 
-fn print_estimate(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<()> {
+/// What the plans take together.
+fn estimated(context: &Context, plans: &[&IngestPlan]) -> Result<Option<Estimate>> {
     let mut estimates = plans.iter().map(|plan| estimate(plan));
-    let (Some(first), Some(plan)) = (estimates.next(), plans.first()) else { return Ok(()) };
+    let Some(first) = estimates.next() else { return Ok(None) };
     let estimate = estimates.try_fold(first?, |sum, more| Ok::<_, IngestError>(sum.and(&more?)))?;
     if let Some(warning) = &estimate.warning {
         context.say(warning);
     }
+    Ok(Some(estimate))
+}
+
+/// The same for programs.
+fn estimate_json(
+    context: &Context,
+    args: &IngestArgs,
+    (plans, estimate): (&[&IngestPlan], &Estimate),
+) -> Result<Value> {
+    let Some(plan) = plans.first() else { return Ok(Value::Null) };
+    let checkpoints = plan.checkpoints.iter().enumerate().map(|(i, checkpoint)| {
+        let features = checkpoint.features.iter().enumerate().map(|(j, feature)| {
+            json!({
+                "label": feature.attrs.label,
+                "kind": feature.kind.name(),
+                "type": feature.desc.dtype.name(),
+                "dimension": feature.desc.dim(),
+                "missing": plans.iter().map(|plan| missing(plan, i, j)).sum::<u64>(),
+            })
+        });
+        json!({
+            "name": checkpoint.arg.name,
+            "weight": checkpoint.weight,
+            "features": features.collect::<Vec<_>>(),
+        })
+    });
+    Ok(json!({
+        "rows": estimate.rows,
+        "checkpoints": checkpoints.collect::<Vec<_>>(),
+        "template": plan.request.text.template.name(),
+        "max_length": plan.request.text.max_length,
+        "passes": estimate.passes,
+        "tokens": estimate.tokens,
+        "seconds": estimate.seconds,
+        "disk": estimate.disk,
+        "free": free_space(&place(context, args)?),
+        "sketches": args.sketch.then(|| sketch::bytes(args, plans)),
+        "memory": estimate.memory,
+    }))
+}
+
+/// The folder that vectors are written to.
+fn place(context: &Context, args: &IngestArgs) -> Result<PathBuf> {
+    args.out.clone().map_or_else(|| context.store_path().map(Path::to_owned), Ok)
+}
+
+fn print_estimate(
+    context: &Context,
+    args: &IngestArgs,
+    plans: &[&IngestPlan],
+    estimate: &Estimate,
+) -> Result<()> {
+    let Some(plan) = plans.first() else { return Ok(()) };
     out!("rows         {}", estimate.rows);
     out!("checkpoints  {}", plan.checkpoints.len());
     for (i, checkpoint) in plan.checkpoints.iter().enumerate() {
@@ -108,8 +174,7 @@ fn print_estimate(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -
     out!("passes       {}{about}", estimate.passes);
     out!("tokens       {} (about)", estimate.tokens);
     out!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
-    let place = args.out.clone().map_or_else(|| context.store_path().map(Path::to_owned), Ok)?;
-    match free_space(&place) {
+    match free_space(&place(context, args)?) {
         Some(free) => out!("disk         {}, {} free", HumanBytes(estimate.disk), HumanBytes(free)),
         None => out!("disk         {}", HumanBytes(estimate.disk)),
     }

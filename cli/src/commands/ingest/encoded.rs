@@ -7,6 +7,7 @@ use gstore_data::TextOptions;
 use gstore_ingest::pipeline::positions;
 use gstore_store::{EncodingSpec, FeaturePart, Snapshot};
 
+use super::shard::shard;
 use crate::args::{GivenTextArgs, IngestArgs};
 use crate::context::{Context, STAGE};
 use crate::texts::{completed, taken};
@@ -27,7 +28,10 @@ pub(super) fn with_store(
     }
     let Some(store) = context.open_if_there()? else { return Ok(text) };
     // Shards of one snapshot take the same over, whenever they start.
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let snapshot = match shard(args)? {
+        Some(shard) => shard.planned_on(&store)?,
+        None => store.snapshot()?,
+    };
     let (found, whose) = found(&snapshot, args.dataset(), run);
     let remade = found.into_iter().filter_map(|spec| remade(spec, (&args.text, &text), model));
     let like: Vec<TextOptions> = remade.collect();

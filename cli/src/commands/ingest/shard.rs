@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore_core::many;
 use gstore_ingest::pipeline::{IngestPlan, IngestRequest, ShardRequest, check_inputs, ingest_shard};
+use serde_json::Value;
 
+use super::report;
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
@@ -39,7 +41,7 @@ pub(super) fn run_shard(
     args: &IngestArgs,
     request: IngestRequest,
     shard: &ShardRequest,
-) -> Result<ExitCode> {
+) -> Result<(ExitCode, Value)> {
     check_inputs(&request)?;
     let store = context.open()?;
     let mut reporter = context.reporter();
@@ -59,12 +61,12 @@ pub(super) fn run_shard(
             name.count()
         ));
     }
-    let report = ingest_shard(&store, &plan, part, &mut reporter, &cancel)?;
-    if report.receipt.is_none() {
-        context.say(&stopped::told(&report.work, plan.checkpoints.len(), false));
-        return Ok(ExitCode::from(STOPPED));
+    let done = ingest_shard(&store, &plan, part, &mut reporter, &cancel)?;
+    if done.receipt.is_none() {
+        context.say(&stopped::told(&done.work, plan.checkpoints.len(), false));
+        return Ok((ExitCode::from(STOPPED), report(&plan, &done.work)));
     }
-    if report.already {
+    if done.already {
         context.say(&format!("shard {name} in {out} is finished; nothing to do"));
     } else {
         context.say(&format!(
@@ -74,5 +76,5 @@ pub(super) fn run_shard(
             name.count()
         ));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok((ExitCode::SUCCESS, report(&plan, &done.work)))
 }
