@@ -217,6 +217,10 @@ fn what_a_repair_lost_the_same_command_brings_back() {
 
     assert_eq!(place.run(&["query", SCORES]).code, 3);
     assert_eq!(place.run(&["verify"]).code, 3);
+    let told = place.run(&["verify", "--repair", "--dry-run"]).stdout;
+    for part in ["\nlost: ", "\n  ids: s", "\n  that command: gstore ", " --features grad-sgd,loss "] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
     let dry = place.run(&["verify", "--repair", "--dry-run", "--json"]);
     assert_eq!(dry.code, 3, "nothing was repaired yet");
     let dry: Value = serde_json::from_str(&dry.stdout).expect("JSON");

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
+use arrow_array::cast::AsArray;
 use gstore_core::{first_of, many};
 use gstore_store::{
-    AffectedRows, Problem, RepairOptions, RepairReport, Store, VerifyError, VerifyOptions, VerifyReport,
+    AffectedRows, Loss, LostKind, Problem, RepairOptions, RepairReport, RowSet, Snapshot, Store, VerifyError,
+    VerifyOptions, VerifyReport,
 };
 use indicatif::HumanBytes;
 use serde_json::json;
@@ -106,12 +108,14 @@ fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
         bytes.at(p.bytes_done, p.bytes_total);
     })?;
     bytes.finish();
-    unless_closed(print_repair(args, &report))?;
+    // What is lost is named as far as the store, as it is now, can be read.
+    let now = context.open().ok().and_then(|store| store.snapshot().ok());
+    unless_closed(print_repair(args, &report, now.as_deref()))?;
     let damaged = !report.unrepaired.is_empty() || (report.dry_run && !report.is_sound());
     Ok(if damaged { ExitCode::from(DAMAGED) } else { ExitCode::SUCCESS })
 }
 
-fn print_repair(args: &VerifyArgs, report: &RepairReport) -> Result<()> {
+fn print_repair(args: &VerifyArgs, report: &RepairReport, now: Option<&Snapshot>) -> Result<()> {
     if args.json {
         out!("{}", serde_json::to_string_pretty(report)?);
         return Ok(());
@@ -127,7 +131,13 @@ fn print_repair(args: &VerifyArgs, report: &RepairReport) -> Result<()> {
     }
     for loss in &report.lost {
         out!("lost: {} of {}: {}", many(loss.rows.count, "row"), loss.rows.of, ranges(&loss.rows));
+        if let Some(ids) = now.and_then(|now| lost_ids(now, loss)).or_else(|| known_ids(loss)) {
+            out!("  ids: {ids}");
+        }
         out!("  {}", loss.remedy);
+        if let Some(command) = now.and_then(|now| command_of(now, loss)) {
+            out!("  that command: {command}");
+        }
     }
     for left in &report.unrepaired {
         out!("still damaged: {left}");
@@ -156,9 +166,39 @@ fn print_problems(problems: &[Problem]) -> Result<()> {
     Ok(())
 }
 
+/// The first few ids of lost samples that the repair knows.
+fn known_ids(loss: &Loss) -> Option<String> {
+    (!loss.ids.is_empty()).then(|| first_of(&loss.ids, SHOWN))
+}
+
+/// The first few ids of the samples whose vectors or counts are lost.
+fn lost_ids(now: &Snapshot, loss: &Loss) -> Option<String> {
+    let samples = now.samples(now.dataset(loss.dataset.as_deref()?).ok()?).ok()?;
+    let ranges = loss.rows.ranges.iter().map(|[start, end]| *start..*end);
+    let rows = RowSet::from_ranges(ranges);
+    if rows.len() != loss.rows.count {
+        // Which ones of them is not known.
+        return None;
+    }
+    let rows: Vec<u64> = rows.intersection(samples.rows()).iter().take(SHOWN + 1).collect();
+    let batch = samples.get(&rows, &["id"]).ok()?;
+    let ids: Vec<&str> = batch.column(0).as_string_opt::<i32>()?.iter().flatten().collect();
+    (!ids.is_empty()).then(|| first_of(ids, SHOWN))
+}
+
+/// The command that computed a feature which lost rows.
+fn command_of(now: &Snapshot, loss: &Loss) -> Option<String> {
+    let name = format!("{}/{}", loss.dataset.as_ref()?, loss.label.as_ref()?);
+    let feature = now.feature(&name).ok().filter(|_| loss.kind == LostKind::Feature)?;
+    now.command_of(feature)
+}
+
+/// Ids and ranges that are shown.
+const SHOWN: usize = 8;
+
 /// The first few ranges of rows.
 fn ranges(rows: &AffectedRows) -> String {
-    first_of(rows.ranges.iter().map(|[start, end]| format!("{start}..{end}")), 8)
+    first_of(rows.ranges.iter().map(|[start, end]| format!("{start}..{end}")), SHOWN)
 }
 
 fn print(problem: &Problem) -> Result<()> {
