@@ -30,9 +30,11 @@ fn with(compute: Option<&ToCompute>) -> String {
 }
 
 fn again(commands: &[String]) -> String {
-    let commands = if commands.is_empty() { &[String::new()][..] } else { commands };
-    let again: Vec<String> = commands.iter().map(|command| Remedy::IngestLike(command).to_string()).collect();
-    again.join(" and ")
+    let like = |command: &str| Remedy::IngestLike(command).to_string();
+    match commands {
+        [] => like(""),
+        commands => commands.iter().map(|command| like(command)).collect::<Vec<_>>().join(" and "),
+    }
 }
 
 fn drops(numbers: &[String]) -> String {

@@ -50,7 +50,7 @@ fn grouped(root: Command) -> Command {
         .mut_subcommand("ingest", |ingest| {
             let speed = named("Speed and memory", &["backend", "batch_tokens", "compute", "max_memory"]);
             let part = named("Parts of the work", &["limit", "shard", "out", "snapshot"]);
-            let run = named("Before and after", &["dry_run", "explain", "force", "sketch", "planes"]);
+            let run = named("Before and after", &["dry_run", "explain", "force", "sketch", "planes", "json"]);
             let gradients = own::<GradientArgs>("Gradients and embeddings");
             with(ingest, vec![samples(), speed, part, run, gradients, own::<TextArgs>("Text and tokens")])
         })

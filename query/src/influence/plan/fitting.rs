@@ -96,7 +96,7 @@ fn ambiguous(
     }
 }
 
-/// ` with --max-length 256`: how the texts of a feature were made where another one of the list has others.
+/// How the texts of a feature were made where another one of the list has others, behind a `with`.
 fn text_options(dataset: &DatasetPart, feature: &FeaturePart, list: &[&Arc<FeaturePart>]) -> String {
     let Some(own) = dataset.encoding(&feature.desc.encoding) else { return String::new() };
     let mut options: Vec<String> = Vec::new();
