@@ -148,7 +148,8 @@ pub(super) fn notes_of_targets(
         ways.extend(features.first().map(|feature| {
             let kind = feature.desc.kind.name.as_str();
             let command = snapshot.command_of(feature).unwrap_or_default();
-            Remedy::IngestAs { dataset, kind, per_token: false, run, options: &options, command: &command }.to_string()
+            Remedy::IngestAs { dataset, kind, per_token: false, run, options: &options, command: &command }
+                .to_string()
         }));
     }
     if ways.is_empty() || !matches!(are_conversations(snapshot, pools), Ok(true)) {
