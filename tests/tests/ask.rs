@@ -202,9 +202,9 @@ fn only_a_table_has_beginnings_of_texts() {
     // A terminal with little room for texts has them below their rows, another in a table.
     let args = ask(&[]);
     let command = place.gstore(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    for (columns, is_table) in [(80, false), (160, true)] {
+    for (columns, is_table, text) in [(80, false, "word word"), (160, true, "knows w…")] {
         let Some(mut terminal) = Terminal::run(&command, columns, 60) else { return };
-        let shown = terminal.until("word word");
+        let shown = terminal.until(text);
         assert_eq!(shown.contains("-----"), is_table, "{columns}: {shown}");
         assert_eq!(shown.contains("  id long"), !is_table, "{columns}: {shown}");
         assert_eq!(terminal.end(), 0);

@@ -154,8 +154,9 @@ fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
 
 /// Runs a command that a message proposes.
 fn follow(place: &Place, command: &str) {
-    let words = command.split_once(" ingest ").map(|(_, words)| words.split(' '));
-    let words = words.unwrap_or_else(|| panic!("{command}"));
+    let (_, words) = command.split_once(" ingest ").unwrap_or_else(|| panic!("{command}"));
+    // As a shell reads them.
+    let words = words.split(' ').map(|word| word.trim_matches('\''));
     place.ok(&["ingest"].into_iter().chain(words).collect::<Vec<_>>());
 }
 

@@ -496,7 +496,7 @@ fn reasoning_that_is_no_part_of_the_text_is_counted() {
         &["1 sample has `reasoning_content` or `reasoning` in a message", "`content`"],
     );
     let none = add("none.jsonl");
-    said(&none, 0, &["was there already"]);
+    said(&none, 0, &["there already"]);
     assert!(!none.stderr.contains("reasoning"), "{}", none.stderr);
 }
 

@@ -147,7 +147,7 @@ fn a_tag_is_on_the_snapshot_that_was_current_when_it_was_asked_for() {
     world::write_samples(&place.path("more.jsonl"), 16);
     let others = [&["add", "--dataset", "pool", "--data", "more.jsonl"][..]];
     let finished = after(&place, &["tag", "v1"], &others);
-    assert_eq!(finished.stdout, format!("v1: snapshot {now}\n"), "{}", finished.stderr);
+    assert_eq!(finished.stdout, format!("v1: tagged snapshot {now}\n"), "{}", finished.stderr);
     assert_eq!(place.value_at(Some("v1"), "SELECT count(*) FROM pool"), "10");
 }
 

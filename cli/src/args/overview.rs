@@ -122,7 +122,7 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         "--list" | "-l" if first == Some("tag") => {
             Some("error: `gstore tag list` lists what there is".to_owned())
         }
-        "--list" | "-l" | "list" | "ls" if first == Some("index") => {
+        "--list" | "-l" if first == Some("index") => {
             Some("error: `gstore index` alone lists what there is".to_owned())
         }
         "-d" if first == Some("tag") => Some("error: a tag is removed with --delete".to_owned()),
@@ -225,7 +225,6 @@ mod tests {
             (&["tag", "--list"], "`gstore tag list` lists"),
             (&["tag", "v1", "-d"], "removed with --delete"),
             (&["tag", "drop", "v1"], "`gstore tag v1` sets it, with --delete"),
-            (&["index", "list"], "`gstore index` alone lists"),
             (&["index", "-l"], "`gstore index` alone lists"),
             (&["view", "--list"], "`gstore view list` lists"),
             (&["revert", "99"], "give it with --to 99"),

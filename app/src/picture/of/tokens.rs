@@ -202,8 +202,7 @@ fn ingest(snapshot: &Snapshot, dataset: &str) -> Result<String, AnswerError> {
     let run =
         snapshot.runs().iter().find(|run| run.checkpoints.iter().any(|c| Some(&c.checkpoint) == checkpoint));
     let encoding = newest.and_then(|feature| part.encoding(&feature.desc.encoding));
-    let options: Vec<String> =
-        encoding.map(|encoding| format!("--max-length {}", encoding.spec.max_length)).into_iter().collect();
+    let options = encoding.map_or_else(Vec::new, |encoding| encoding.spec.options());
     let remedy = Remedy::IngestAs {
         dataset,
         kind: Kind::Loss.name(),
