@@ -34,8 +34,8 @@ pub enum FolderError {
         folders: usize,
     },
     /// The folder of a training, with several checkpoints in it.
-    #[error("{folder} is no model, but has {} of a training: '{folder}/checkpoint-*' names all, {} the last",
-        many(*checkpoints as u64, "checkpoint"), last.display(), folder = folder.display())]
+    #[error("{folder} is no model; it has {} of a training in it: '{folder}/checkpoint-*' where several are taken, or name \
+             one, such as {}", many(*checkpoints as u64, "checkpoint"), last.display(), folder = folder.display())]
     Training {
         /// The folder.
         folder: PathBuf,
@@ -239,7 +239,8 @@ mod tests {
         let folder = dir.path().display().to_string();
         let error = checkpoints(std::slice::from_ref(&folder)).expect_err("refused").to_string();
         let says = format!(
-            "has 4 checkpoints of a training: '{folder}/checkpoint-*' names all, {folder}/checkpoint-1000 the last"
+            "4 checkpoints of a training in it: '{folder}/checkpoint-*' where several are taken, or name one, such as \
+             {folder}/checkpoint-1000"
         );
         assert!(error.ends_with(&says), "{error}");
     }
