@@ -131,6 +131,7 @@ impl SqlSession {
                 Arc::new(functions::RoundedCasts),
                 Arc::new(functions::ComparedSpans),
                 Arc::new(functions::CanonicalFloats),
+                Arc::new(functions::OrderedWindows),
             ])))
             .with_analyzer_rule(Arc::new(functions::ComparedSpans))
             .with_optimizer_rules(logical_rules())

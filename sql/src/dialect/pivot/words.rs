@@ -126,7 +126,7 @@ impl Form {
             None => all.extend(made(&["count", "(", "*", ")"], span)),
         }
         all.extend(made(&["FOR"], span));
-        all.extend_from_slice(on);
+        all.extend(value_in_brackets(on, span));
         if let Some(keys) = &self.keys {
             all.extend(as_default(part(tokens, keys), span));
         }
@@ -162,6 +162,27 @@ impl Form {
         all.extend(made(words, span));
         all
     }
+}
+
+/// The tokens with one more pair of brackets around a value in brackets at their beginning, which the parser would read
+/// as a list of columns.
+fn value_in_brackets(on: &[TokenWithSpan], span: Span) -> Vec<TokenWithSpan> {
+    let mut depth = 0usize;
+    for (i, token) in on.iter().enumerate() {
+        match token.token {
+            Token::Whitespace(_) => {}
+            Token::LParen => depth += 1,
+            Token::RParen if depth > 1 => depth -= 1,
+            Token::RParen if depth == 1 => {
+                let (value, rest) = on.split_at(i + 1);
+                return [&made(&["("], span), value, &made(&[")"], span), rest].concat();
+            }
+            Token::Comma if depth == 1 => break,
+            _ if depth == 0 => break,
+            _ => {}
+        }
+    }
+    on.to_vec()
 }
 
 fn part<'a>(tokens: &'a [TokenWithSpan], range: &Range<usize>) -> &'a [TokenWithSpan] {

@@ -1,0 +1,105 @@
+//! Lists and joined texts of windows, in the order of their window.
+//!
+//! For windows of opposite orders the engine sorts once, and computes those of the second order backwards. It takes
+//! each list and each joined text to be the same backwards, and would give them in the other order.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, FieldRef};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::Transformed;
+use datafusion::config::ConfigOptions;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Expr, ReversedUDAF, Signature, WindowFunctionDefinition,
+};
+use datafusion::scalar::ScalarValue;
+
+/// What puts [`Forward`] around the aggregates of windows that the engine would compute backwards as they are.
+#[derive(Debug)]
+pub(crate) struct OrderedWindows;
+
+impl FunctionRewrite for OrderedWindows {
+    fn name(&self) -> &str {
+        "ordered_windows"
+    }
+
+    fn rewrite(&self, expr: Expr, _: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
+        Ok(match expr {
+            Expr::WindowFunction(call) => match call.fun {
+                WindowFunctionDefinition::AggregateUDF(engine) if is_its_own_reverse(&engine) => {
+                    let forward = Arc::new(AggregateUDF::from(Forward { engine }));
+                    let fun = WindowFunctionDefinition::AggregateUDF(forward);
+                    Transformed::yes(Expr::from(WindowFunction { fun, ..*call }))
+                }
+                _ => Transformed::no(Expr::WindowFunction(call)),
+            },
+            other => Transformed::no(other),
+        })
+    }
+}
+
+/// Whether the engine computes a function over rows in the opposite order by the function itself, though the order
+/// matters to it.
+fn is_its_own_reverse(function: &AggregateUDF) -> bool {
+    matches!(function.reverse_udf(), ReversedUDAF::Reversed(other) if other.name() == function.name())
+}
+
+/// An aggregate that is never computed over rows in the opposite order.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Forward {
+    engine: Arc<AggregateUDF>,
+}
+
+impl AggregateUDFImpl for Forward {
+    fn name(&self) -> &str {
+        self.engine.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.engine.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        self.engine.return_type(types)
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> DfResult<FieldRef> {
+        self.engine.return_field(fields)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.engine.is_nullable()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        self.engine.coerce_types(types)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        self.engine.accumulator(args)
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        self.engine.create_sliding_accumulator(args)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
+        self.engine.state_fields(args)
+    }
+
+    fn default_value(&self, of: &DataType) -> DfResult<ScalarValue> {
+        self.engine.default_value(of)
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.engine.supports_null_handling_clause()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        ReversedUDAF::NotSupported
+    }
+}
