@@ -121,7 +121,7 @@ fn a_kind_at_other_checkpoints_is_not_in_the_way_of_one_that_both_sides_have() {
     ] {
         let error = error(&store, &spec);
         assert!(error.contains("`pool` has grad-adam@checkpoint-200") && error.contains(target), "{error}");
-        assert!(error.contains("`pool_kind`"), "{error}");
+        assert!(error.contains("`pool_kind => 'KIND'`"), "{error}");
     }
     // With the target's gradients there, it is the usual pair.
     feature("val", "grad-sgd", 1, 2);
