@@ -13,7 +13,7 @@ const EXAMPLES = [
   ['Datasets and their sizes', 'SELECT dataset, rows, bytes FROM gstore.datasets ORDER BY bytes DESC'],
   ['Features that lack rows', "SELECT label, dataset, state, missing FROM gstore.features WHERE state <> 'complete'"],
   ['The best 100 rows for a target', "SELECT id, score, record\nFROM influence('POOL', 'TARGET')\nORDER BY score DESC\nLIMIT 100"],
-  ['Opponents', "SELECT id, score, record\nFROM influence('POOL', 'TARGET')\nORDER BY score\nLIMIT 20"],
+  ['Opponents', "SELECT id, score, record\nFROM influence('POOL', 'TARGET')\nWHERE score < 0\nORDER BY score\nLIMIT 20"],
   ['Rows whose influence exceeds the noise', "SELECT id, score, stderr, noise_floor, target_id\nFROM influence('POOL', 'TARGET', explain => true, k => 100)\nWHERE score > 4 * noise_floor"],
   ['Which rows made the model answer that', "SELECT score, in_target, record\nFROM influence('POOL', prompt => 'What is 7*8?', completion => '56')\nORDER BY score DESC\nLIMIT 10"],
   ['Rows most like a text', "SELECT id, similarity, record\nFROM nearest('POOL', text => 'Is 7 odd?')\nLIMIT 10"],

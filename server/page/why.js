@@ -92,11 +92,19 @@ function card(question, row, rank, withTokens, signal) {
 }
 
 async function sides(main, question, withTokens, signal) {
-  const columns = [['Proponents', 'lower the loss of the target', 'DESC'], ['Opponents', 'raise it', 'ASC']].map(([title, what, order]) => {
+  const columns = [
+    ['Proponents', 'lower the loss of the target', 'DESC', 'above', (row) => row.score > 0],
+    ['Opponents', 'raise it', 'ASC', 'below', (row) => row.score < 0],
+  ].map(([title, what, order, side, isOne]) => {
     const list = h('ol', { class: 'cards-list' }, h('li', {}, 'Scoring…'));
     const column = h('section', { 'aria-label': title }, h('h3', {}, title, h('small', {}, ` ${what}`)), list);
     explaining(question, `ORDER BY score ${order} LIMIT ${question.k}`, signal)
-      .then(({ rows: found }) => fill(list, found.map((row, i) => card(question, row, i + 1, withTokens, signal))))
+      .then(({ rows: ranked }) => {
+        const found = ranked.filter(isOne);
+        const why = ranked.length === 0 ? 'no row has a score' : `no score is ${side} zero`;
+        fill(list, found.map((row, i) => card(question, row, i + 1, withTokens, signal)),
+          found.length === 0 && h('li', {}, `No ${title.toLowerCase()}: ${why}.`));
+      })
       .catch((error) => fill(list, h('li', { class: 'error', role: 'alert' }, error.message)));
     return column;
   });
@@ -108,7 +116,8 @@ async function explained(main, question, id, withTokens, signal) {
   main.append(host);
   let answer;
   try {
-    answer = await explaining(question, `WHERE id = ${literal(id)} LIMIT 1`, signal);
+    // One row, without a limit: scoring that is cut short has no notes, which name the checkpoints.
+    answer = await explaining(question, `WHERE id = ${literal(id)}`, signal);
   } catch (error) {
     fill(host, h('p', { class: 'error', role: 'alert' }, error.message));
     return;

@@ -83,8 +83,8 @@ pub fn score_report<'a>(
             continue;
         }
         let few = k.min(ascending.len());
-        table(&mut out, "Highest scores (proponents)", &descending[..few], &prompt.scores, text);
-        table(&mut out, "Lowest scores (opponents)", &ascending[..few], &prompt.scores, text);
+        table(&mut out, "Highest scores (proponents are above zero)", &descending[..few], &prompt.scores, text);
+        table(&mut out, "Lowest scores (opponents are below zero)", &ascending[..few], &prompt.scores, text);
         let values: Vec<f64> = ascending.iter().map(|at| prompt.scores[*at]).collect();
         figures(&mut out, &values);
     }
@@ -168,9 +168,9 @@ mod tests {
         let expected = format!(
             "# Influence scores: seed\n\n## Prompt 1: Why is the sky blue?\n\n**Completion:** Light.\n\n\
              1 of 5 scores are not finite.\n\n\
-             ### Highest scores (proponents)\n\n| Rank | Score | Example |\n| ---: | ---: | --- |\n\
+             ### Highest scores (proponents are above zero)\n\n| Rank | Score | Example |\n| ---: | ---: | --- |\n\
              | 1 | 4.000000 | sample 3 \\| {long}... |\n| 2 | 1.000000 | sample 0 \\| |\n\n\
-             ### Lowest scores (opponents)\n\n| Rank | Score | Example |\n| ---: | ---: | --- |\n\
+             ### Lowest scores (opponents are below zero)\n\n| Rank | Score | Example |\n| ---: | ---: | --- |\n\
              | 1 | -2.500000 | sample 1 \\| {long}... |\n| 2 | 1.000000 | sample 0 \\| |\n\n\
              ### Figures\n\n- **Maximum:** 4.000000\n- **Minimum:** -2.500000\n- **Mean:** 0.875000\n\
              - **Median:** 1.000000\n- **Standard deviation:** 2.301494\n\n\

@@ -151,6 +151,13 @@ for (const [name, hash, ready] of views) {
   await page.waitForFunction(() => !/Scoring…/.test(document.querySelector('main').textContent));
   assert.equal(await page.locator('main .error').count(), 0, await page.textContent('main'));
   id ??= await page.locator('.cards-list .card a').first().textContent();
+  if (name === 'why') {
+    assert.equal(await page.locator('[aria-label=Proponents] .below, [aria-label=Opponents] .above').count(), 0, 'each side has its sign');
+  }
+  if (name === 'why-row') {
+    const checkpoints = await page.locator('main tbody th').allTextContents();
+    assert.ok(checkpoints.length > 0 && checkpoints.every((text) => / \(weight [0-9.]+\)$/.test(text)), `names and weights: ${checkpoints}`);
+  }
   if (name === 'why-row' && await page.locator('text=Highlight tokens').count()) {
     await page.click('text=Highlight tokens');
     await page.waitForSelector('.token');
