@@ -21,7 +21,10 @@ FROM influence($1, $2) GROUP BY 1`, { parameters: [pool, target, all.low, width]
   const noise = floor[0]?.noise_floor;
   const marks = [{ at: 0 }];
   if (noise) marks.push({ at: noise, dashed: true }, { at: -noise, dashed: true });
-  const text = `${number.format(all.n)} rows; mean ${score(all.mean)}, standard deviation ${score(all.deviation)}${noise ? `; the dashed lines are the noise floor of ${score(noise)}` : ''}.`;
+  const lines = marks.filter(({ at, dashed }) => dashed && at >= all.low && at <= all.high).length;
+  const drawn = [`; the noise floor, ${score(noise)}, is outside of this range`, `; the dashed line is the noise floor of ${score(noise)}`,
+    `; the dashed lines are the noise floor of ${score(noise)}`][lines];
+  const text = `${number.format(all.n)} rows; mean ${score(all.mean)}, standard deviation ${score(all.deviation)}${noise ? drawn : ''}.`;
   histogram(host, { title: `Scores of ${pool} for ${target}`, text, low: all.low, width, counts, marks, label: 'score' }, signal);
 }
 
@@ -81,18 +84,18 @@ export async function show(main, parameters, signal) {
     .map((c) => h('option', { value: c.name, selected: c.name === (get('column') || 'source') }, c.name)));
   pool.addEventListener('change', list);
   list();
-  const k = h('input', { type: 'number', min: '1', max: '1000000', value: get('k') || '100' });
+  const k = h('input', { type: 'number', min: '1', max: '1000000', value: get('k'), placeholder: '10 %' });
   const form = h('form', { class: 'fields', onsubmit: (event) => {
     event.preventDefault();
     const next = `#/compare?${new URLSearchParams({ pool: pool.value, target: target.value, other: other.value, column: column.value, k: k.value })}`;
     if (next === location.hash) window.dispatchEvent(new HashChangeEvent('hashchange'));
     else location.hash = next;
-  } }, field('Pool', pool), field('Target', target), field('Sources by', column), field('Second target', other), field('Best rows', k),
+  } }, field('Pool', pool), field('Target', target), field('Sources by', column), field('Second target', other), field('Best rows', k, 'Empty: a tenth of the pool'),
   h('button', { type: 'submit', class: 'first' }, 'Compare'));
   fill(main, h('h2', {}, 'Compare'), form);
   if (!pool.value || !target.value) return;
   const size = datasets.find((d) => d.dataset === pool.value)?.rows ?? 1;
-  const asked = { pool: pool.value, target: target.value, other: other.value, column: column.value, k: Math.min(size, Math.max(1, Number(k.value) || 100)) };
+  const asked = { pool: pool.value, target: target.value, other: other.value, column: column.value, k: Math.min(size, Math.max(1, Number(k.value) || Math.floor(size / 10))) };
   // One after the other: each reads the vectors of the pool.
   await part(main, 'Scores', (host) => distribution(host, asked, signal));
   if (asked.column && !signal.aborted) await part(main, 'Sources of the best rows', (host) => sources(host, asked, signal));

@@ -143,6 +143,7 @@ const views = [
   ['why', '#/why?pool=pool&target=target&k=5', '.cards-list .card'],
   ['why-row', '#/why?pool=pool&target=target&id=ID', '.sides .record'],
   ['compare', '#/compare?pool=pool&target=target&other=target&column=source&k=20', 'section:nth-of-type(3) figure'],
+  ['compare-tenth', '#/compare?pool=pool&target=target&other=target', '[aria-label="Overlap of two rankings"] figure'],
 ];
 let id;
 for (const [name, hash, ready] of views) {
@@ -158,6 +159,15 @@ for (const [name, hash, ready] of views) {
     const checkpoints = await page.locator('main tbody th').allTextContents();
     assert.ok(checkpoints.length > 0 && checkpoints.every((text) => / \(weight [0-9.]+\)$/.test(text)), `names and weights: ${checkpoints}`);
   }
+  if (name === 'compare') {
+    const figure = page.locator('[aria-label=Scores] figure');
+    const said = await figure.locator('figcaption').textContent();
+    const cells = (await figure.locator('tbody td').allTextContents()).map((text) => Number(text.replaceAll(',', '')));
+    const floor = Number(said.match(/noise floor(?: of|,) (\d+(?:\.\d+)?(?:e-\d+)?)/)[1]);
+    const drawn = [floor, -floor].filter((at) => at >= cells[0] && at <= cells.at(-2)).length;
+    assert.ok(said.includes(['outside of this range', 'the dashed line is', 'the dashed lines are'][drawn]), said);
+  }
+  if (name === 'compare-tenth') assert.match(await page.textContent('main'), /of the best 12 rows are in both/);
   if (name === 'why-row' && await page.locator('text=Highlight tokens').count()) {
     await page.click('text=Highlight tokens');
     await page.waitForSelector('.token');
