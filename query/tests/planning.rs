@@ -154,6 +154,27 @@ fn unknown_names_come_with_the_nearest() {
 }
 
 #[test]
+fn without_gradients_the_embeddings_that_all_have_are_named() {
+    let mut numbers = Numbers(4);
+    let store = TestStore::new();
+    store.dataset("pool", 2).dataset("val", 2).dataset("bare", 2);
+    let own: Vec<Feature> = ["pool", "val"]
+        .map(|dataset| Feature::new(dataset, "embed-mine", 0, present(&numbers.vectors(2, 3))))
+        .into();
+    store.features(&own, None);
+    let said = error(&store, &ask("pool", "val"));
+    let hint =
+        "it has embed-mine; rank by `kind => 'embed-mine'`, or compute others with an ingest of grad-adam";
+    assert!(said.ends_with(hint), "{said}");
+    plan(&store, &with(|s| s.pool_kind = Some("embed-mine".into())));
+    // Not where a target lacks it, and not where it was named.
+    for spec in [ask("pool", "bare"), with(|s| s.pool_kind = Some("grad-sign".into()))] {
+        let said = error(&store, &spec);
+        assert!(said.contains("it has embed-mine; compute others with"), "{said}");
+    }
+}
+
+#[test]
 fn checkpoints_by_name_step_or_id_in_any_order() {
     let store = base();
     let named = |names: &[&str], weights: Option<Vec<f64>>| {

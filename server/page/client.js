@@ -105,3 +105,7 @@ export async function file(sql, format, { signal, ...asked } = {}) {
 
 export const literal = (text) => `'${String(text).replaceAll("'", "''")}'`;
 export const name = (text) => `"${String(text).replaceAll('"', '""')}"`;
+
+// Kinds of vectors that can be compared, of features with `kind`; and the option of `influence()` for one of them.
+export const comparable = (features) => [...new Set(features.map((f) => f.kind))].filter((kind) => /^(grad|embed)/.test(kind));
+export const ofKind = (kind) => (kind ? `, kind => ${literal(kind)}` : '');

@@ -1,7 +1,7 @@
 // Why a row has its score, and which rows help or hurt a target: proponents and opponents side by side.
 
-import { cut, field, fill, h, number, score, select, size } from './dom.js';
-import { ask, literal, name, rows } from './client.js';
+import { add, cut, field, fill, h, number, score, select, size } from './dom.js';
+import { ask, comparable, literal, name, ofKind, rows } from './client.js';
 
 // The text of a sample's line: its messages, its prompt and completion, its text, or the line itself.
 export function recordOf(line) {
@@ -21,6 +21,7 @@ class Question {
     this.target = parameters.get('target') ?? '';
     this.prompt = parameters.get('prompt') ?? '';
     this.completion = parameters.get('completion') ?? '';
+    this.kind = parameters.get('kind') ?? '';
     this.k = Math.min(200, Math.max(1, Number(parameters.get('k') ?? 10) || 10));
   }
 
@@ -32,7 +33,8 @@ class Question {
   get values() { return this.given ? [this.pool, this.prompt, this.completion] : [this.pool, this.target]; }
 
   call(options = '') {
-    return this.given ? `influence($1, prompt => $2, completion => $3${options})` : `influence($1, $2${options})`;
+    const all = ofKind(this.kind) + options;
+    return this.given ? `influence($1, prompt => $2, completion => $3${all})` : `influence($1, $2${all})`;
   }
 }
 
@@ -77,6 +79,7 @@ async function tokens(question, id, host, signal) {
 
 function link(question, id) {
   const parameters = new URLSearchParams({ pool: question.pool, id, k: question.k });
+  if (question.kind) parameters.set('kind', question.kind);
   if (question.given) { parameters.set('prompt', question.prompt); parameters.set('completion', question.completion); } else parameters.set('target', question.target);
   return `#/why?${parameters}`;
 }
@@ -92,6 +95,7 @@ function card(question, row, rank, withTokens, signal) {
 }
 
 async function sides(main, question, withTokens, signal) {
+  const host = h('div', { class: 'sides' });
   const columns = [
     ['Proponents', 'lower the loss of the target', 'DESC', 'above', (row) => row.score > 0],
     ['Opponents', 'raise it', 'ASC', 'below', (row) => row.score < 0],
@@ -105,10 +109,11 @@ async function sides(main, question, withTokens, signal) {
         fill(list, found.map((row, i) => card(question, row, i + 1, withTokens, signal)),
           found.length === 0 && h('li', {}, `No ${title.toLowerCase()}: ${why}.`));
       })
-      .catch((error) => fill(list, h('li', { class: 'error', role: 'alert' }, error.message)));
+      // What is wrong with the question is so for both sides, and said once.
+      .catch((error) => fill(host, h('p', { class: 'error', role: 'alert' }, error.message)));
     return column;
   });
-  main.append(h('div', { class: 'sides' }, columns));
+  main.append(add(host, columns));
 }
 
 async function explained(main, question, id, withTokens, signal) {
@@ -156,13 +161,14 @@ async function explained(main, question, id, withTokens, signal) {
 export async function show(main, parameters, signal) {
   const question = new Question(parameters);
   const [features, datasets] = await Promise.all([
-    rows('SELECT DISTINCT dataset, granularity FROM gstore.features ORDER BY dataset', { signal }),
+    rows('SELECT DISTINCT dataset, granularity, kind FROM gstore.features ORDER BY dataset, kind', { signal }),
     rows('SELECT dataset FROM gstore.datasets ORDER BY dataset LIMIT 2000', { signal }),
   ]);
   const names = datasets.map((d) => d.dataset);
   const id = parameters.get('id') ?? '';
   const pool = select([['choose', ''], ...names], question.pool, { name: 'pool', required: true });
   const target = select([['a prompt, given below', ''], ...names], question.target, { name: 'target' });
+  const kind = select([['the usual', ''], ...comparable(features)], question.kind, { name: 'kind' });
   const text = (label, value, rowsOf) => h('textarea', { name: label, rows: rowsOf, spellcheck: 'false' }, value);
   const prompt = text('prompt', question.prompt, '2');
   const completion = text('completion', question.completion, '2');
@@ -177,11 +183,12 @@ export async function show(main, parameters, signal) {
     const all = { pool: pool.value, k: k.value };
     if (target.value) all.target = target.value;
     else { all.prompt = prompt.value; all.completion = completion.value; }
+    if (kind.value) all.kind = kind.value;
     if (row.value.trim()) all.id = row.value.trim();
     const next = `#/why?${new URLSearchParams(all)}`;
     if (next === location.hash) window.dispatchEvent(new HashChangeEvent('hashchange'));
     else location.hash = next;
-  } }, field('Pool', pool), field('Target', target), field('Row', row, 'The id of a row; without one, the best and the worst'),
+  } }, field('Pool', pool), field('Target', target), field('Kind', kind), field('Row', row, 'The id of a row; without one, the best and the worst'),
   field('Rows of each side', k), given, h('button', { type: 'submit', class: 'first' }, 'Ask'));
   fill(main, h('h2', {}, 'Why'), form);
   if (!question.complete()) return;

@@ -142,6 +142,7 @@ for (const [label, ending, begins] of [['CSV', 'csv', undefined], ['Parquet', 'p
 const views = [
   ['why', '#/why?pool=pool&target=target&k=5', '.cards-list .card'],
   ['why-row', '#/why?pool=pool&target=target&id=ID', '.sides .record'],
+  ['why-kind', '#/why?pool=pool&target=pool&kind=embed-mean&k=5', '.cards-list .card'],
   ['compare', '#/compare?pool=pool&target=target&other=target&column=source&k=20', 'section:nth-of-type(3) figure'],
   ['compare-tenth', '#/compare?pool=pool&target=target&other=target', '[aria-label="Overlap of two rankings"] figure'],
 ];
@@ -179,6 +180,13 @@ for (const [name, hash, ready] of views) {
     await picture(`${name}-${scheme}-${width}`);
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} is not wider than ${width}`);
   }
+}
+// A question that is refused is told so once.
+for (const view of ['why', 'compare']) {
+  await page.goto(`${url}#/${view}?pool=target&target=target&other=target&kind=embed-mean`);
+  await page.waitForSelector('main .error');
+  await page.waitForFunction(() => !/Scoring…/.test(document.querySelector('main').textContent));
+  assert.match(await page.locator('main .error').textContent(), /`target` has no `embed-mean` feature/);
 }
 for (const [view, ready] of [['store', '.cards'], ['query', '#sql']]) {
   await page.goto(`${url}#/${view}`);

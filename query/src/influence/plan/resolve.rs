@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gstore_core::Kind;
 use gstore_store::{CheckpointId, DatasetPart, Family, FeaturePart, Granularity, Snapshot};
 
 use crate::error::{QueryError, SideOf, ToCompute};
@@ -99,7 +100,7 @@ pub(super) fn side(
         }
     }
     if features.is_empty() {
-        return Err(missing_kind(snapshot, &dataset.name, kind, (of, granularity)));
+        return Err(missing_kind(snapshot, &dataset.name, kind, (of, granularity), spec));
     }
     if features.values().flatten().any(|f| f.desc.space.family == Family::Loss) {
         return Err(QueryError::Spec(format!(
@@ -158,6 +159,7 @@ fn missing_kind(
     dataset: &str,
     kind: &str,
     (of, granularity): (SideOf, Granularity),
+    spec: &InfluenceSpec,
 ) -> QueryError {
     let kinds = |granularity: Granularity| -> BTreeSet<&str> {
         let own = snapshot.features().iter().filter(|f| f.desc.dataset == dataset);
@@ -185,7 +187,15 @@ fn missing_kind(
             (" of samples", format!("{has}; {scores}; compute those of samples"), kind)
         }
         Granularity::Sample if has.is_empty() => ("", "it has no features yet: compute some".to_owned(), ""),
-        Granularity::Sample => ("", format!("it has {listed}; compute others"), kind),
+        Granularity::Sample => {
+            let instead = embeddings(snapshot, &has, spec).into_iter();
+            let instead: Vec<String> = instead.map(|kind| format!("`kind => '{kind}'`")).collect();
+            let rank = match instead.is_empty() {
+                true => String::new(),
+                false => format!("rank by {}, or ", instead.join(" or ")),
+            };
+            ("", format!("it has {listed}; {rank}compute others"), kind)
+        }
     };
     QueryError::NoFeature {
         side: of,
@@ -195,6 +205,24 @@ fn missing_kind(
         hint,
         compute: Some(ToCompute { kind: compute.to_owned(), per_token: granularity == Granularity::Token }),
     }
+}
+
+/// Of some kinds those by which the question can be asked where it names none: of embeddings that all its
+/// datasets have.
+fn embeddings<'a>(snapshot: &Snapshot, kinds: &BTreeSet<&'a str>, spec: &InfluenceSpec) -> Vec<&'a str> {
+    if spec.pool_kind.is_some() || spec.target_kind.is_some() || spec.per_token {
+        return Vec::new();
+    }
+    let targets = spec.targets.iter().map(|target| target.dataset.as_str());
+    let datasets: Vec<&str> = spec.pools.iter().map(String::as_str).chain(targets).collect();
+    let mut found: Vec<&str> = kinds.iter().copied().filter(|kind| Kind::names_embedding(kind)).collect();
+    // Of samples that are given with the question only what models compute is known.
+    found.retain(|kind| spec.given.is_empty() || kind.parse::<Kind>().is_ok());
+    found.retain(|kind| {
+        let has = |dataset| features_of_kind(snapshot, dataset, kind, Granularity::Sample).next().is_some();
+        datasets.iter().copied().all(has)
+    });
+    found
 }
 
 /// Where a feature is missing that has a vector for each token.
