@@ -17,6 +17,9 @@ use crate::values::unit;
 /// Rows of an answer.
 pub(crate) const LISTED: usize = 100;
 
+/// Place of the mode that takes the planes expected to save most; exact scans are before it.
+const CHOSEN: usize = 1;
+
 /// Rows that are drawn for one that can be asked about, before the feature counts as having none.
 const TRIES: u64 = 1000;
 
@@ -46,6 +49,10 @@ pub struct PlanesEvaluation {
     pub bytes_read: f64,
     /// Share of the rows that it scores.
     pub scored: f64,
+    /// Rows that were asked about for which no plane is expected to save anything, so that it is a scan.
+    pub scanned: usize,
+    /// Why, for the last of them.
+    pub why_scanned: Option<String>,
     /// Each plane by itself.
     pub planes: Vec<PlaneEvaluation>,
 }
@@ -118,13 +125,20 @@ fn ask_planes(
     let mut reads = vec![Reads::default(); modes.len()];
     let question = question(snapshot, part);
     let rows = draw(snapshot, part, (options.queries, options.seed), cancel)?;
+    let (mut scanned, mut why_scanned) = (0, None);
     for (done, row) in rows.iter().enumerate() {
-        for (mode, reads) in modes.iter().zip(&mut reads) {
+        for (at, (mode, reads)) in modes.iter().zip(&mut reads).enumerate() {
             let spec = InfluenceSpec { mode: mode.clone(), ..question.clone() };
             let vector = AtHandVector::Row { pool: 0, row: *row };
             let plan = Prepared::about_vector(snapshot, &spec, vector, None)?
                 .with_sketch(part.number, sketch.clone());
-            reads.add(&plan.top_k(Order::Best, LISTED, None, options.threads, cancel)?.summary);
+            let mut summary = plan.top_k(Order::Best, LISTED, None, options.threads, cancel)?.summary;
+            reads.add(&summary);
+            if at == CHOSEN && summary.planes.is_empty() {
+                scanned += 1;
+                // What a scan in place of a sketch has to say comes last.
+                why_scanned = summary.notes.pop();
+            }
         }
         progress(done + 1);
     }
@@ -139,7 +153,7 @@ fn ask_planes(
     let vectors: u64 = reader.segments().iter().map(SegmentRef::vectors).sum();
     let plane = |plane: Plane| {
         let vector_bytes = Planes::only(plane.codes()).vector_bytes(dim) - record_bytes;
-        let reads = asked.iter().position(|other| *other == plane).map(|at| of(at + 2));
+        let reads = asked.iter().position(|other| *other == plane).map(|at| of(CHOSEN + 1 + at));
         PlaneEvaluation {
             plane,
             vector_bytes,
@@ -149,7 +163,7 @@ fn ask_planes(
             scored: reads.map(|(_, scored)| scored),
         }
     };
-    let (bytes_read, scored) = of(1);
+    let (bytes_read, scored) = of(CHOSEN);
     Ok(PlanesEvaluation {
         queries: rows.len(),
         rows: live,
@@ -157,6 +171,8 @@ fn ask_planes(
         scan_bytes_read: of(0).0,
         bytes_read,
         scored,
+        scanned,
+        why_scanned,
         planes: Plane::all().map(plane).into(),
     })
 }

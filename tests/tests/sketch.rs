@@ -108,9 +108,21 @@ fn an_evaluation_of_a_dataset_passes_over_single_numbers() {
     world::write_samples(&place.path("pool.jsonl"), 120);
     let done = place.ingest("pool", Some(&place.path("pool.jsonl")), "embed-mean,loss");
     assert_eq!(done.code, 0, "{}", done.stderr);
-    place.ok(&["index", "--sketch", "--dataset", "pool"]);
+    let made = place.ok(&["index", "--sketch", "--dataset", "pool"]);
+    assert!(
+        made.contains(": no sketch; a sketch does not pay for 1 coordinate; named, it gets one"),
+        "{made}"
+    );
+    // By its kind it is named.
+    let made = place.ok(&["index", "--sketch", "--dataset", "pool", "--kind", "loss"]);
+    assert!(made.contains(": sketch (") && made.contains("120 vectors coded now"), "{made}");
     let asked = ["index", "--evaluate", "--queries", "2", "--json"];
     let found = place.json(&[&asked[..], &["--dataset", "pool"]].concat());
+    // So few rows are scanned, and that is said.
+    assert_eq!(found["features"][0]["planes_evaluation"]["scanned"], 2, "{found}");
+    let told = place.ok(&["index", "--evaluate", "--queries", "2", "--dataset", "pool"]);
+    let why = "as chosen, for 2 of 2 queries: every row was scored: a sketch does not pay for 120 rows";
+    assert!(told.contains(why), "{told}");
     let features: Vec<&str> =
         found["features"].as_array().into_iter().flatten().filter_map(|of| of["feature"].as_str()).collect();
     let is_embedding = |name: &&str| name.starts_with("pool/embed-mean");

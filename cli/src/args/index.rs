@@ -22,7 +22,8 @@ pub struct PlanesArgs {
     gstore index --store s --evaluate --dataset pool  # what graphs find, and what sketches save\n  \
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k', mode => 'sketch') ORDER BY score DESC LIMIT 100\"\n\n\
     A sketch holds short codes of every stored vector, 1.6 bytes a coordinate. Rankings in the mode `sketch` read them first and only those vectors that they\n\
-    cannot rule out. It is made segment by segment: Ctrl-C keeps what is done, and the same command goes on. Indexes are no part of a snapshot; after\n\
+    cannot rule out. It is made segment by segment: Ctrl-C keeps what is done, and the same command goes on. Features of fewer than 16 coordinates, as losses, get one\n\
+    only if they or their kinds are named. Indexes are no part of a snapshot; after\n\
     adding rows, give the command again or use `gstore ingest --sketch`; `gstore compact` makes those of the files that it writes. Backups leave them out.\n\n\
     Codes are kept in three planes: sign (a bit a coordinate), nibble (4 bits) and int8 (8 bits). With --planes a sketch keeps some of them. Rankings promise the\n\
     same and read more vectors; `certified` needs int8. The choice stays with the feature, also for rows that come later, until another is given: then its\n\

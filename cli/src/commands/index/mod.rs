@@ -24,6 +24,10 @@ use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::streams::out;
 
+/// Coordinates of vectors of which a whole dataset's sketches are made, at least: of fewer, a sketch's record
+/// of each row (12 bytes) and factors of its codes are no smaller than the vector.
+const LEAST_DIM: u32 = 16;
+
 /// What was made and what is there.
 #[derive(Serialize)]
 struct Report {
@@ -60,7 +64,7 @@ struct Line {
     evaluation: Option<Evaluation>,
     /// What planes of the sketch take and save, likewise.
     planes_evaluation: Option<PlanesEvaluation>,
-    /// Why the index that was asked for is not there, where it cannot be.
+    /// Why the index that was asked for was not made or evaluated.
     refused: Option<String>,
 }
 
@@ -112,7 +116,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
             let reader = snapshot.open_feature(part)?;
             let refused = match check(&reader) {
                 Err(QueryError::Sketch(why)) if !named => Some(why),
-                other => other.map(|()| None)?,
+                other => other.map(|()| few(part).filter(|_| !named && args.kinds.is_empty()))?,
             };
             let coded = match refused {
                 None => {
@@ -140,6 +144,13 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
         print(&lines)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why a sketch of a feature is made only if it is named, where its vectors are as small as codes of them.
+fn few(part: &FeaturePart) -> Option<String> {
+    let dim = part.desc.dim();
+    (dim < LEAST_DIM)
+        .then(|| format!("a sketch does not pay for {}; named, it gets one", many(dim.into(), "coordinate")))
 }
 
 /// The features that the flags name; all of the store without any.
@@ -238,7 +249,6 @@ fn line(snapshot: &Snapshot, part: &FeaturePart, done: Done) -> Result<Line> {
 fn print(lines: &[Line]) -> Result<()> {
     for line in lines {
         let state = match line {
-            Line { refused: Some(why), .. } => format!("no index: {why}"),
             Line { sketched: 0, .. } => "no sketch".to_owned(),
             Line { sketched, segments, sketch_bytes, planes, .. } if sketched < segments => {
                 format!(
@@ -264,7 +274,8 @@ fn print(lines: &[Line]) -> Result<()> {
                 line.feature
             ),
         };
-        out!("{}: {state}{unusable}{coded}{}", line.feature, graphs::words(line));
+        let refused = line.refused.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+        out!("{}: {state}{unusable}{coded}{}{refused}", line.feature, graphs::words(line));
     }
     if lines.is_empty() {
         out!("no features");

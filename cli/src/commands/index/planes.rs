@@ -49,6 +49,9 @@ pub fn table(lines: &[Line]) -> Result<()> {
         }
         let (read, scored) = (HumanBytes(found.bytes_read as u64).to_string(), share(found.scored));
         out!("{:<9}  {:>9}  {:>11}  {read:>11}  {scored:>12}", "as chosen", "", "");
+        if let Some(why) = &found.why_scanned {
+            out!("as chosen, for {} of {} queries: {why}", found.scanned, found.queries);
+        }
         out!("certified and int8 are the same codes; each row has {} bytes besides", found.record_bytes);
     }
     Ok(())
