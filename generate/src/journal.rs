@@ -134,24 +134,49 @@ impl Journal {
     /// # Errors
     /// An output that fails, and a file that cannot be read.
     pub fn write_to(&mut self, out: &mut dyn Write) -> std::io::Result<()> {
-        match &mut self.kept {
-            Kept::Memory(lines) => {
-                for line in lines.iter().flatten() {
-                    writeln!(out, "{line}")?;
-                }
+        self.each(|record| {
+            out.write_all(record)?;
+            out.write_all(b"\n")
+        })
+    }
+
+    /// How many of the answers that are there have no text, and how many of those are no turn of a conversation.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn empty(&mut self) -> std::io::Result<(usize, usize)> {
+        let (mut empty, mut without_roles) = (0, 0);
+        self.each(|record| {
+            let record: Value = serde_json::from_slice(record)?;
+            let turns = record.get("messages").and_then(Value::as_array);
+            let answer = match turns {
+                Some(turns) => turns.last().and_then(|turn| turn.get("content")),
+                None => record.get("completion"),
+            };
+            if answer.and_then(Value::as_str) == Some("") {
+                empty += 1;
+                without_roles += usize::from(turns.is_none());
             }
+            Ok(())
+        })?;
+        Ok((empty, without_roles))
+    }
+
+    /// The records that are there, in the order of the prompts.
+    fn each(&mut self, mut visit: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
+        match &mut self.kept {
+            Kept::Memory(lines) => lines.iter().flatten().try_for_each(|line| visit(line.as_bytes())),
             Kept::File { file, places, .. } => {
                 let mut line = Vec::new();
                 for (at, len) in places.iter().flatten() {
                     line.resize(*len, 0);
                     file.seek(SeekFrom::Start(*at))?;
                     file.read_exact(&mut line)?;
-                    out.write_all(&line)?;
-                    out.write_all(b"\n")?;
+                    visit(&line)?;
                 }
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// Removes the file: what it held is elsewhere.
@@ -320,5 +345,21 @@ mod tests {
         assert!(journal.has(1) && !journal.has(0));
         assert_eq!((journal.answered(), text(&mut journal).as_str()), (1, "{\"id\":1}\n"));
         journal.remove().unwrap();
+    }
+
+    #[test]
+    fn answers_without_text_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answers.part");
+        for path in [None, Some(path.as_path())] {
+            let mut journal = Journal::open(path, 5, &json!({}), false).unwrap();
+            let turns = |answer| json!({ "messages": [{ "content": "" }, { "content": answer }] });
+            let records = [json!({ "completion": "" }), json!({ "completion": " " }), turns(""), turns("a")];
+            for (prompt, record) in records.iter().enumerate() {
+                journal.push(prompt, record).unwrap();
+            }
+            assert_eq!(journal.empty().unwrap(), (2, 1), "{path:?}");
+            assert_eq!(text(&mut journal).lines().count(), 4);
+        }
     }
 }

@@ -315,6 +315,26 @@ fn a_prompt_without_roles_is_told_where_it_may_surprise() {
 }
 
 #[test]
+fn answers_without_text_are_told_with_the_way_out() {
+    let place = Place::new();
+    let ask = "Rewrite in the past: Olga washes the car.";
+    fs_err::write(place.path("ask.jsonl"), serde_json::json!({ "prompt": ask }).to_string())
+        .expect("written");
+    for (more, way) in [
+        (&["--prompt", ask][..], Some("--chat gives")),
+        (&["--data", "ask.jsonl"], Some("--template tulu_chat gives")),
+        (&["--prompt", ask, "--chat"], None),
+        (&["--data", "ask.jsonl", "--template", "tulu_chat"], None),
+    ] {
+        let done = binary::run(&mut generate(&place, more));
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        let told = done.stderr.contains("note: 1 of 1 answers is empty");
+        assert_eq!(told, way.is_some(), "{more:?}: {}", done.stderr);
+        assert!(way.is_none_or(|way| done.stderr.contains(way)), "{more:?}: {}", done.stderr);
+    }
+}
+
+#[test]
 fn a_prompt_is_a_message_where_the_template_writes_prompts_so() {
     let place = Place::new();
     let said = |more: &[&str]| {

@@ -20,7 +20,7 @@ use serde_json::json;
 use self::model::{Chosen, chosen};
 use self::prompts::{source, wanted};
 use super::{gradients, perplexity};
-use crate::args::{GenerateArgs, IfChanged};
+use crate::args::{GenerateArgs, IfChanged, PromptArgs};
 use crate::context::{Context, command_line};
 use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError};
@@ -92,6 +92,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
             "note: with --template tulu the prompt is text without roles; --chat gives it as a user's message",
         );
     }
+    let roleless = matches!(weights.text.template, TemplateKind::Tulu | TemplateKind::Plain);
     let journal = journal(context, args)?;
     let request = GenerateRequest {
         weights,
@@ -131,7 +132,27 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         context.say("stopped; the answers that are done are kept, and the same command goes on from there");
         return Ok(ExitCode::from(STOPPED));
     }
+    if let Some(note) = of_empty(&mut generated, &args.prompts, roleless)? {
+        context.say(&note);
+    }
     finish(context, args, generated, there, &cancel)
+}
+
+/// What is said of answers that have no text: of prompts that the template gave without roles, why.
+fn of_empty(generated: &mut Generated, prompts: &PromptArgs, roleless: bool) -> Result<Option<String>> {
+    let all = generated.answers.answered();
+    let (empty, without_roles) = generated.answers.empty()?;
+    if empty == 0 {
+        return Ok(None);
+    }
+    let note = format!("note: {empty} of {all} answers {} empty", if empty == 1 { "is" } else { "are" });
+    if !roleless || without_roles == 0 {
+        return Ok(Some(note));
+    }
+    let flag = if prompts.prompt.is_empty() { "--template tulu_chat" } else { "--chat" };
+    Ok(Some(format!(
+        "{note}: the model ends a text without roles where it sees no question; {flag} gives prompts as a user's messages"
+    )))
 }
 
 /// What is there in the place of the answers before any is made.
