@@ -262,11 +262,15 @@ pub fn command_line() -> String {
     words.fold("gstore".to_owned(), |line, word| line + " " + &word)
 }
 
+/// Whether a folder looks like a store, from outside.
+pub fn is_store(path: &Path) -> bool {
+    path.join("CURRENT").is_file() && path.join("manifests").is_dir()
+}
+
 /// Asks for the store, and names one that is in the working folder.
 fn which_store() -> String {
     let entries = fs_err::read_dir(".").into_iter().flatten().take(LOOKED_AT).flatten();
-    let is_store = |path: &PathBuf| path.join("CURRENT").is_file() && path.join("manifests").is_dir();
-    let stores = entries.map(|entry| PathBuf::from(entry.file_name())).filter(is_store);
+    let stores = entries.map(|entry| PathBuf::from(entry.file_name())).filter(|path| is_store(path));
     let here = stores.min().map_or_else(String::new, |path| format!("; there is {} here", path.display()));
     format!("which store? give --store DIR or set GSTORE_STORE{here}")
 }

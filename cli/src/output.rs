@@ -18,7 +18,7 @@ use gstore_core::Digest;
 use gstore_data::find;
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::context::{Context, unwritable};
+use crate::context::{Context, is_store, unwritable};
 use crate::failure::UsageError;
 use crate::packing::{Packing, packing_of};
 use crate::streams::noted;
@@ -65,7 +65,7 @@ impl Place {
     }
 }
 
-/// Refuses outputs of a command that cannot be written: inside the store, without a folder, twice the same,
+/// Refuses outputs of a command that cannot be written: inside a store, without a folder, twice the same,
 /// or in place of what is there without `force`.
 pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Result<()> {
     let outputs: Vec<(&Path, Place)> =
@@ -433,17 +433,18 @@ impl Write for Output {
     }
 }
 
-/// Refuses an output inside the store, where every file is the store's own.
+/// Refuses an output inside a store, that of the command or any other: every file there is the store's own.
 pub fn check_outside(context: &Context, path: &Path) -> Result<()> {
-    let Some(store) = context.named_store() else { return Ok(()) };
-    if resolved(path).starts_with(resolved(store)) {
-        bail!(UsageError(format!(
+    let place = resolved(path);
+    let named = context.named_store().filter(|store| place.starts_with(resolved(store)));
+    match named.or_else(|| place.ancestors().find(|folder| is_store(folder))) {
+        None => Ok(()),
+        Some(store) => bail!(UsageError(format!(
             "{} is inside the store {}, whose files are its own; name a place elsewhere",
             path.display(),
             store.display()
-        )));
+        ))),
     }
-    Ok(())
 }
 
 /// Where a path leads, part by part: below what is there, `..` goes back to what would be made.

@@ -223,6 +223,19 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
             assert!(finished.stderr.contains(says), "{output}: {}", finished.stderr);
         }
     }
+    // Another store's files are its own as well.
+    Store::create(&place.path("other")).expect("a store");
+    for command in [
+        args("other/m", "1GiB"),
+        args("other", "1GiB"),
+        vec!["query", "SELECT 1", "-o", "other/tmp/out.csv"],
+        vec!["evaluate", "lds", "--truth", "none", "--random", "--report", "other/report"],
+    ] {
+        let finished = place.run(&command);
+        assert_eq!(finished.code, 2, "{command:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains("is inside the store"), "{command:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains("/other, whose files"), "{command:?}: {}", finished.stderr);
+    }
     for command in [
         vec!["select", "--pool", "pool", "--target", "q", "--top", "5", "-o", "store/out.jsonl"],
         vec![
