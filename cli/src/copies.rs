@@ -52,7 +52,11 @@ impl EnsembleObserver for Copies {
 
     fn begin(&mut self, done: u64, total: u64, at_once: usize) {
         (self.before, self.total, self.begun) = (done, total, Instant::now());
-        if done > 0 && done < total {
+        if done == total {
+            self.line(&format!("nothing to train: the {} there", many_of(total, "copy is", "copies are")));
+            return;
+        }
+        if done > 0 {
             self.line(&format!("going on: {done} of {} are there", many_of(total, "copy", "copies")));
         }
         if at_once > 1 {
@@ -65,6 +69,9 @@ impl EnsembleObserver for Copies {
         if let Trained::Refused(Refused { model, reason }) = trained {
             // Told in any case: it is missing from all that follows.
             say!("copy {model} is refused: {reason}; the others are kept");
+        }
+        if self.before == self.total {
+            return;
         }
         let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) || self.seen == self.total;
         if due {

@@ -82,6 +82,12 @@ fn copies_are_trained_and_go_on_after_a_kill() {
     binary::ok(&mut small(&place, &["--models", "12", "--threads", "1", "--output", "killed"]));
     assert_eq!(weights(&place.path("killed")), whole);
 
+    // A finished training that is repeated says so, and nothing of copies that are not trained.
+    let done = binary::run(&mut small(&place, &["--models", "12", "--threads", "2", "--output", "killed"]));
+    let nothing = done.code == 0 && done.stderr.contains("nothing to train: the 12 copies are there");
+    assert!(nothing && !done.stderr.contains("copies at once"), "{}", done.stderr);
+    assert!(!done.stderr.contains("copy 12 of 12"), "{}", done.stderr);
+
     // Jobs that share the numbers.
     for part in ["0..5", "5..9", "9..12"] {
         let folder = format!("part-{}", part.replace('.', "-"));
