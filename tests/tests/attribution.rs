@@ -48,6 +48,13 @@ fn methods_are_compared_by_their_linear_datamodeling_score() {
     assert_eq!((&values[0]["system"], &values[1]["system"]), (&"daunce".into(), &"random".into()));
     let mean = values[0]["mean"].as_f64().expect("a number");
     assert!((mean - 0.8).abs() < 1e-9, "{mean}");
+    // What knows nothing is the base, unless another method is named.
+    assert_eq!(report["base"], "random");
+    assert_eq!(report["measures"][0]["differences"][0]["system"], "daunce");
+    let scores = ["--scores", "daunce.csv", "--random", "--against", "daunce", "--format", "json"];
+    assert_eq!(place.json(&[&LDS[..], &scores].concat())["base"], "daunce");
+    let alone = place.ok(&[&LDS[..], &["--scores", "daunce.csv"]].concat());
+    assert!(alone.contains("2 rows.") && !alone.contains("differences are from"), "{alone}");
     let negated = ["--scores", "mine=daunce.csv", "--negate", "mine", "--report", "page", "-o", "lds.md"];
     place.ok(&[&LDS[..], &negated].concat());
     assert!(read(&place, "lds.md").contains("| LDS | 2 | -0.8000"), "{}", read(&place, "lds.md"));

@@ -76,14 +76,17 @@ impl Report {
             }
             false => String::new(),
         };
+        let from = match self.systems.len() {
+            0 | 1 => String::new(),
+            _ => format!("; differences are from {}", self.base),
+        };
         format!(
             "In brackets: {:.0} % intervals; of shares Wilson's, else and of differences by a paired bootstrap ({} resamples, seed {}). \
-             {}; differences are from {}.{few}",
+             {}{from}.{few}",
             100.0 * intervals.confidence,
             intervals.resamples,
             intervals.seed,
-            many(self.rows as u64, "row"),
-            self.base
+            many(self.rows as u64, "row")
         )
     }
 

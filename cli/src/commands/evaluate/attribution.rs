@@ -13,8 +13,8 @@ use gstore_evaluate::{EvaluateError, File};
 
 use super::{base, bootstrap, pictures, result, scores};
 use crate::args::{
-    ComparisonArgs, EvaluateAttributionArgs, EvaluateBrittlenessArgs, EvaluateFlipsArgs, ReportArgs,
-    ReportFormat, TruthArgs,
+    ComparedScoresArgs, ComparisonArgs, EvaluateAttributionArgs, EvaluateBrittlenessArgs, EvaluateFlipsArgs,
+    ReportArgs, ReportFormat, TruthArgs,
 };
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -48,7 +48,7 @@ pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<
         },
         many(truth.done(|_| true).len() as u64, "subset"),
     ));
-    let comparison = comparison(context, &args.comparison, &methods, &cancel)?;
+    let comparison = comparison(context, (&args.comparison, &args.scores), &methods, &cancel)?;
     let found = match by {
         By::Lds => lds(&truth, &methods, &comparison)?,
         By::LeaveOut => leave_out(&truth, &methods, &comparison)?,
@@ -80,7 +80,7 @@ pub fn flips(context: &Context, args: &EvaluateFlipsArgs) -> Result<ExitCode> {
     let any = Ids::new([String::new()], "the labels")?;
     let methods = scores::compared(context, &args.scores, (&labels.rows, &any), &cancel)?;
     let end_of_scores = if args.lowest { Suspicious::Lowest } else { Suspicious::Highest };
-    let comparison = comparison(context, &args.comparison, &methods, &cancel)?;
+    let comparison = comparison(context, (&args.comparison, &args.scores), &methods, &cancel)?;
     let found = flip_detection(&labels, &methods, end_of_scores, &comparison)?;
     end(context, &args.result, format, &found)
 }
@@ -135,14 +135,20 @@ fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -
     }
 }
 
+/// How the methods are compared: with the one that knows nothing, where there is one, unless another is named.
 fn comparison<'a>(
     context: &Context,
-    args: &ComparisonArgs,
+    (args, scores): (&ComparisonArgs, &ComparedScoresArgs),
     methods: &[Scores],
     cancel: &'a Cancel,
 ) -> Result<Comparison<'a>> {
     let names: Vec<&str> = methods.iter().map(|scores| scores.method.as_str()).collect();
-    Ok(Comparison { base: base(args, &names)?, bootstrap: bootstrap(args), threads: context.threads, cancel })
+    let base = match (&args.against, scores.random) {
+        // It is behind the others.
+        (None, Some(_)) => methods.len().saturating_sub(1),
+        _ => base(args, &names)?,
+    };
+    Ok(Comparison { base, bootstrap: bootstrap(args), threads: context.threads, cancel })
 }
 
 /// Writes the report; its folder has a page with the pictures too.
