@@ -108,6 +108,7 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("other subsets") && error.contains("another folder with truth"), "{error}");
+    assert!(error.contains("rows: its subsets differ from those given\n"), "{error}");
     let text = fs_err::read_to_string(place.join("pool.jsonl")).expect("the pool");
     fs_err::write(place.join("pool.jsonl"), text.replace("r5", "r6")).expect("changed");
     let error = TruthFolder::open(&place, &Cancel::new()).unwrap_err().to_string();

@@ -38,6 +38,17 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
 
     let other = binary::run(&mut retrain(&place, "one", &[&DRAW[..], &["--subset-seed", "1"]].concat()));
     assert!(other.code == 1 && other.stderr.contains("other subsets"), "{}", other.stderr);
+    assert!(other.stderr.contains("rows: --subset-seed 1, was 0\n"), "{}", other.stderr);
+    let queries = ["--data", "pool.jsonl", "--query-data", "pool.jsonl", "--count", "3"];
+    let leave_out = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--design", "leave-one-out"];
+    for (asked, words) in [
+        ([&DRAW[..], &["--repeats", "2"]].concat(), "rows: --repeats 2, was 1\n"),
+        (queries.to_vec(), "rows: its queries differ from those given\n"),
+        (leave_out.to_vec(), "rows: no --count, was 3; --design leave-one-out, was random\n"),
+    ] {
+        let other = binary::run(&mut retrain(&place, "one", &asked));
+        assert!(other.code == 1 && other.stderr.contains(words), "{words}: {}", other.stderr);
+    }
     fs_err::remove_file(place.path("one/outputs/00001.parquet")).expect("removed");
     let other = binary::run(&mut retrain(&place, "one", &["--seed", "7"]));
     assert!(other.code == 1 && other.stderr.contains("--seed 7, was 42"), "{}", other.stderr);

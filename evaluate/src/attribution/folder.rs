@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::{Cancel, Remedy, many_of, xxh3_hex};
 use gstore_data::TextSample;
+use gstore_train::difference;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -65,6 +66,47 @@ struct Manifest {
     repeats: usize,
     signal: Signal,
     design: Value,
+}
+
+/// The options that say a design's keys.
+const OF_DESIGN: [(&str, &str); 5] = [
+    ("design", "design"),
+    ("count", "count"),
+    ("fraction", "fraction"),
+    ("repeats", "repeats"),
+    ("seed", "subset_seed"),
+];
+
+impl Manifest {
+    /// What differs from what is asked for; that subsets do only where nothing that they follow from does.
+    fn unlike(&self, asked: &Manifest) -> String {
+        let mut all: Vec<String> = Vec::new();
+        for (what, differ) in [("rows", self.pool != asked.pool), ("queries", self.queries != asked.queries)]
+        {
+            all.extend(differ.then(|| format!("its {what} differ from those given")));
+        }
+        all.extend(difference(&in_words(&self.design), &in_words(&asked.design), &OF_DESIGN));
+        match all.is_empty() {
+            true => "its subsets differ from those given".to_owned(),
+            false => all.join("; "),
+        }
+    }
+}
+
+/// A design with its name as the option has it: `LeaveOneOut` as `leave-one-out`.
+fn in_words(design: &Value) -> Value {
+    let mut design = design.clone();
+    if let Some(name) = design.get_mut("design")
+        && let Some(variant) = name.as_str()
+    {
+        let mut word = String::new();
+        for letter in variant.chars() {
+            word.extend((letter.is_uppercase() && !word.is_empty()).then_some('-'));
+            word.extend(letter.to_lowercase());
+        }
+        *name = json!(word);
+    }
+    design
 }
 
 /// What is to be retrained, and what is asked of the models.
@@ -151,7 +193,11 @@ impl TruthFolder {
         if found.manifest == *manifest {
             return Ok(found);
         }
-        let what = format!("it is the truth of other subsets, queries or rows\n  {}", found.remedy());
+        let what = format!(
+            "it is the truth of other subsets, queries or rows: {}\n  {}",
+            found.manifest.unlike(manifest),
+            found.remedy()
+        );
         Err(found.bad("manifest.json", &what))
     }
 
