@@ -44,7 +44,7 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
     for (asked, words) in [
         ([&DRAW[..], &["--repeats", "2"]].concat(), "rows: --repeats 2, was 1\n"),
         (queries.to_vec(), "rows: its queries differ from those given\n"),
-        (leave_out.to_vec(), "rows: no --count, was 3; --design leave-one-out, was random\n"),
+        (leave_out.to_vec(), "rows: --design leave-one-out, was random; no --count, was 3\n"),
     ] {
         let other = binary::run(&mut retrain(&place, "one", &asked));
         assert!(other.code == 1 && other.stderr.contains(words), "{words}: {}", other.stderr);
