@@ -78,6 +78,9 @@ fn a_remote_query_prints_and_ends_as_a_local_one() {
 
     let refused = place.run(&["query", "SELECT 1", "--remote", &server.address, "--token", "gst_wrong"]);
     assert!(refused.code == 1 && refused.stderr.contains("the token is not known"), "{}", refused.stderr);
+    let bare = place.run(&["query", "SELECT 1", "--remote", &server.address]);
+    let says = "a token is needed; `gstore token create` on the server makes one; a token is given with --token or GSTORE_TOKEN";
+    assert!(bare.code == 1 && bare.stderr.contains(says), "{}", bare.stderr);
     let none = place.run(&["query", "SELECT 1", "--remote", "grpc://127.0.0.1:1", "--token", &token]);
     assert!(none.code == 1 && none.stderr.contains("no connection"), "{}", none.stderr);
     let finished = server.stop();

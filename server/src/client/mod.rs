@@ -22,7 +22,7 @@ use arrow_flight::sql::{
 use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, IpcMessage, Ticket};
 use arrow_schema::{Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Remedy};
 use gstore_sql::{Notes, Parameters, SqlError, SqlErrorKind};
 use prost::Message;
 use tokio::runtime::Runtime;
@@ -288,6 +288,9 @@ fn status_error(status: &Status) -> SqlError {
         "" => format!("the server answers with the code {:?}", status.code()),
         message if connect::is_of_a_page(message) => connect::OF_A_PAGE.to_owned(),
         "transport error" => connect::broken(&connect::cause(status)),
+        message if status.code() == Code::Unauthenticated => {
+            format!("{message}; a token is given with {} or GSTORE_TOKEN", Remedy::Option("token", ""))
+        }
         message => message.to_owned(),
     };
     SqlError::new(kind, message)
