@@ -1,10 +1,11 @@
 //! `gstore backup` and `gstore restore`: a snapshot into another folder and back.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore_core::{many, many_of};
-use gstore_store::{BackupOptions, CopyReport, Store};
+use gstore_store::{BackupOptions, CopyReport, DatasetPart, Snapshot, Store};
 use indicatif::HumanBytes;
 
 use crate::args::{BackupArgs, RestoreArgs};
@@ -16,6 +17,18 @@ use crate::streams::out;
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
+    if let Ok(before) = Store::open(&args.to).and_then(|backup| backup.snapshot()) {
+        let (now, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+        let fewer = fewer_rows(&before, &now);
+        if !fewer.is_empty() {
+            context.say(&format!(
+                "note: the backup in {} has rows that this snapshot lacks, and is replaced at the end; to keep it, stop \
+                 and name another folder: {}",
+                args.to.display(),
+                fewer.join(", ")
+            ));
+        }
+    }
     let mut reporter = context.reporter();
     let mut bytes = Bytes::new(&mut reporter, "backup");
     let report = store.backup(
@@ -26,6 +39,15 @@ pub fn backup(context: &Context, args: &BackupArgs) -> Result<ExitCode> {
     )?;
     bytes.finish();
     print(args.json, &report)
+}
+
+/// The datasets of a backup of which a snapshot has fewer rows: deleted on purpose, or lost with damaged files.
+fn fewer_rows(before: &Snapshot, now: &Snapshot) -> Vec<String> {
+    let fewer = |part: &Arc<DatasetPart>| {
+        let rows = now.dataset(&part.name).map_or(0, |part| part.rows);
+        (rows < part.rows).then(|| format!("{}: {rows} rows, was {}", part.name, part.rows))
+    };
+    before.datasets().iter().filter_map(fewer).collect()
 }
 
 /// Makes a store from a backup.
