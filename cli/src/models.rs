@@ -29,11 +29,12 @@ fn models(context: &Context, args: &ModelArgs) -> Result<Models> {
         .map_err(|error| folder_error("--checkpoint-folders", error))
 }
 
-/// A failure of finding folders, with the flag that named them where that is to be changed.
+/// A failure of finding folders, with the flag that named them where that is to be changed. An argument without a
+/// flag is named by what it says.
 pub fn folder_error(flag: &str, error: FolderError) -> Error {
     match error {
         // As a file that is not there.
-        FolderError::NoMatch(text) => anyhow!("no folder matches {flag} {text}"),
+        FolderError::NoMatch(text) if flag.starts_with('-') => anyhow!("no folder matches {flag} {text}"),
         FolderError::Pattern { pattern, source } => UsageError(format!("{flag} {pattern}: {source}")).into(),
         error @ FolderError::OneName { .. } => UsageError(error.to_string()).into(),
         error => error.into(),

@@ -43,6 +43,7 @@ mod tests {
         assert_eq!(nearest("se", ["id", "row", "sentiment"]), Some("sentiment"));
         assert_eq!(nearest("sou", ["row", "source"]), Some("source"));
         assert_eq!(nearest("sc", ["id", "row"]), None);
+        assert_eq!(nearest("e4", ["b"]), None);
         assert_eq!(nearest("c", ["a", "b"]), Some("a"));
     }
 }

@@ -14,7 +14,7 @@ fn train(place: &Place, more: &[&str]) -> Command {
     let mut command = Command::new(binary::path());
     command.current_dir(place.path("")).env_remove("GSTORE_STORE");
     command.args(["daunce", "train", "--data", "pool.jsonl", "--batch-size", "4", "--max-length", "64"]);
-    command.arg("--quiet").arg("--model").arg(world::demo().join("model")).args(more);
+    command.arg("--model").arg(world::demo().join("model")).args(more);
     command
 }
 
@@ -259,6 +259,7 @@ fn what_cannot_be_meant_is_refused() {
         (&["--models", "4", "--full", "--lora-rank", "4"], "--full"),
         (&["--models", "4", "--subset", "41"], "41 rows"),
         (&["--models", "4", "--subset", "0"], "--subset"),
+        (&["--models", "4", "--subset", "41"], "or several passes over --subset 20"),
     ] {
         let told = binary::run(train(&place, &["--steps", "2", "--output", "refused"]).args(flags));
         assert!(told.code == 2 && told.stderr.contains(words), "{flags:?}: {} {}", told.code, told.stderr);

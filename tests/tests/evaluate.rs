@@ -396,6 +396,10 @@ fn targets_of_less_become_a_dataset() {
     }
     let own = place.run(&["evaluate", "tasks", "--data", "mmlu", "--targets", "t.jsonl"]);
     assert!(own.code == 2 && own.stderr.contains("mmlu, bbh or tydiqa"), "{}", own.stderr);
+    write(&place, "mmlu/test/zoo_test.csv", "Bear?,1,2,3,4,A\nWolf?,1,2,3,4,B\n");
+    let own = place.run(&["evaluate", "tasks", "--data", "mmlu", "--model", "nowhere"]);
+    let says = "there is no text under `question`; the folder is laid out as MMLU: give --layout mmlu";
+    assert!(own.code == 1 && own.stderr.contains(says), "{}", own.stderr);
     let none = place.run(&["evaluate", "tasks", "--layout", "bbh", "--data", "mmlu", "--model", "nowhere"]);
     assert!(none.code == 1 && none.stderr.contains("tasks of BBH"), "{}", none.stderr);
 }

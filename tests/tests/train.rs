@@ -168,6 +168,8 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     binary::ok(&mut train(&place, &rate));
     let checkpoint = "tuned/checkpoint-3";
     place.ok(&["merge", checkpoint, "-o", "merged"]);
+    let none = place.run(&["merge", "nope", "-o", "other"]);
+    assert!(none.code == 1 && none.stderr.contains("error: no folder matches nope"), "{}", none.stderr);
     let again = place.run(&["merge", checkpoint, "-o", "merged"]);
     assert!(
         again.code == 2 && again.stderr.contains("there already; --force replaces it"),

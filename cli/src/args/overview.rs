@@ -59,6 +59,7 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
 fn meant(command: &str, word: &str) -> Option<&'static str> {
     Some(match (command, word) {
         ("gstore", "list") => "`gstore ls` lists datasets, runs and features",
+        ("gstore", "repair") => "`gstore verify --repair` saves what is sound of a damaged store",
         ("gstore", "rm" | "remove") => "`gstore delete` deletes samples, `gstore drop` the rest",
         ("drop", "tag") => "`gstore tag NAME --delete` removes one",
         ("drop", "view") => "`gstore view drop NAME` drops one",
@@ -107,6 +108,10 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
             let table = behind_table.unwrap_or_default();
             Some(format!("error: `{table}` stands by itself; each table has its own option: --with {table}"))
         }
+        word if first == Some("generate") && behind_text(argv, word).is_some() => behind_text(argv, word)
+            .map(|option| {
+                format!("error: `{word}` stands by itself; each text has its own option: --{option} '{word}'")
+            }),
         "--dry-run" if first == Some("drop") => {
             Some("error: a drop has no dry run; `gstore revert` takes it back".to_owned())
         }
@@ -138,6 +143,13 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         }
         _ => None,
     }
+}
+
+/// The option whose text the word before a lone one is.
+fn behind_text(argv: &[OsString], word: &str) -> Option<&'static str> {
+    let at = argv.iter().position(|given| given == word).filter(|_| !word.starts_with('-'))?;
+    let flag = argv.get(at.checked_sub(2)?)?.to_str()?.strip_prefix("--")?;
+    ["text", "prompt"].into_iter().find(|option| *option == flag)
 }
 
 /// The option that does the job of one of the Hugging Face Trainer and its scripts. Most have the same names.
@@ -232,6 +244,11 @@ mod tests {
             (&["train", "--max_seq_length", "512"], "--max-length N"),
             (&["ingest", "--fp16"], "--compute bf16"),
             (&["backup", "bk"], "give it with --to bk"),
+            (
+                &["generate", "--perplexity", "--text", "A", "B c"],
+                "each text has its own option: --text 'B c'",
+            ),
+            (&["generate", "--prompt", "A", "B"], "each text has its own option: --prompt 'B'"),
             (&["restore", "bk"], "give it with --from bk"),
         ] {
             let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
@@ -247,6 +264,7 @@ mod tests {
         assert_eq!(misplaced(&command(), &argv, &error), None);
         for (words, says) in [
             (&["list"][..], "`gstore ls` lists"),
+            (&["repair"], "there is no command `repair`; `gstore verify --repair` saves"),
             (&["drop", "view", "v"], "`gstore drop` has no command `view`; `gstore view drop NAME`"),
             (&["drop", "tag", "v"], "`gstore tag NAME --delete`"),
             (&["prefilter", "rm", "p"], "`gstore drop artifact NAME`"),

@@ -109,6 +109,11 @@ fn subjects(folder: &Path) -> Result<Vec<(String, PathBuf, PathBuf)>, EvaluateEr
     }
 }
 
+/// Whether a folder has the files of the layout.
+pub(super) fn is_at(folder: &Path) -> bool {
+    subjects(folder).is_ok()
+}
+
 fn rows(path: &Path) -> Result<Vec<Row>, EvaluateError> {
     let bad = |what: String| EvaluateError::File { path: path.to_owned(), what };
     let file = fs_err::File::open(path)?;

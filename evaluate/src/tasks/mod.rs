@@ -15,7 +15,7 @@ mod tydiqa;
 use std::path::Path;
 use std::sync::Arc;
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Remedy};
 use gstore_data::{Content, Message, Role};
 use regex::Regex;
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ impl Question {
 /// Files that are not there or not of this layout, by file and line.
 pub fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question>, EvaluateError> {
     let mut questions = match source.layout {
-        Layout::Own => own::read(source, cancel)?,
+        Layout::Own => own::read(source, cancel).map_err(|error| with_layout(error, source))?,
         Layout::Harness => harness::read(source, cancel)?,
         Layout::Mmlu => mmlu::read(source)?,
         Layout::Bbh => bbh::read(source)?,
@@ -159,6 +159,20 @@ pub fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question>, Eval
         return Err(EvaluateError::Nothing("what was given: it has no questions".to_owned()));
     }
     Ok(questions)
+}
+
+/// An error of a record, with the layout that reads it where the files are those of MMLU.
+fn with_layout(error: EvaluateError, source: &TasksSource) -> EvaluateError {
+    match error {
+        EvaluateError::Record { place, what } if folder(source).is_ok_and(mmlu::is_at) => {
+            let layout = Remedy::Option("layout", "mmlu");
+            EvaluateError::Record {
+                place,
+                what: format!("{what}; the folder is laid out as MMLU: give {layout}"),
+            }
+        }
+        error => error,
+    }
 }
 
 /// Which tasks have fewer examples than are asked for, in words; none if all have them.

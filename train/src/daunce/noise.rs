@@ -5,7 +5,7 @@
 //!   the order in which models are trained
 //! - noise belongs to a row's number in the data, so other rows of a batch change none of it
 
-use gstore_core::sha256_hex;
+use gstore_core::{Remedy, sha256_hex};
 
 use crate::error::TrainError;
 use crate::random::Stream;
@@ -58,7 +58,8 @@ pub(super) fn check_size(size: usize, rows: usize) -> Result<(), TrainError> {
         0 => Err(TrainError::Option("a model is to be trained on no row".to_owned())),
         size if size > rows => Err(TrainError::Option(format!(
             "a model is to be trained on {size} rows, drawn without replacement, and there are {rows}: take fewer \
-             steps, smaller batches, or several passes over a smaller subset"
+             steps, smaller batches, or several passes over {}",
+            Remedy::Option("subset", &(rows / 2).max(1).to_string())
         ))),
         _ => Ok(()),
     }
