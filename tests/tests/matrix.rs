@@ -230,6 +230,11 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
         args("other", "1GiB"),
         vec!["query", "SELECT 1", "-o", "other/tmp/out.csv"],
         vec!["evaluate", "lds", "--truth", "none", "--random", "--report", "other/report"],
+        vec!["train", "--model", "none", "--data", "none.jsonl", "--output", "other/tuned"],
+        vec!["merge", "none", "-o", "other/merged"],
+        vec![
+            "daunce", "train", "--model", "none", "--data", "x.jsonl", "--models", "4", "--output", "other/c",
+        ],
     ] {
         let finished = place.run(&command);
         assert_eq!(finished.code, 2, "{command:?}: {}", finished.stderr);

@@ -14,7 +14,7 @@ use crate::exchange::exchange;
 use crate::failure::UsageError;
 use crate::held::{Held, remove_leftovers};
 use crate::models::folder_error;
-use crate::output::shown;
+use crate::output::{check_outside, shown};
 use crate::streams::out;
 
 /// How names of folders begin that hold a model until it takes the place of another, and that one after it.
@@ -25,6 +25,7 @@ const CONFIG: &str = "adapter_config.json";
 
 /// Finds the folders, and writes the model.
 pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
+    check_outside(context, &args.output)?;
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let given = std::slice::from_ref(&args.adapter);

@@ -26,6 +26,7 @@ use crate::drawing;
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::options::{check_run_name, saving, steps};
+use crate::output::check_outside;
 use crate::streams::out;
 use crate::training::Live;
 use crate::{forecast, texts};
@@ -43,6 +44,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     if args.saving.run.is_some() && context.named_store().is_none() {
         bail!(UsageError("--run registers checkpoints in a store: give --store as well".to_owned()));
     }
+    check_outside(context, &args.output)?;
     check_file_options(&args.data.samples, &args.data.eval_data)?;
     check_read(args)?;
     drawing::check_curves(context, args.saving.plot.as_deref(), &args.output)?;

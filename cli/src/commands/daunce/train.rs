@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::copies::Copies;
 use crate::failure::{STOPPED, UsageError};
 use crate::forecast;
+use crate::output::check_outside;
 use crate::streams::out;
 
 /// Trains what is missing; after each round registers it, and computes losses where they are asked for.
@@ -122,6 +123,7 @@ fn rounds_of_copies(
 
 /// Refuses flags that contradict each other.
 fn check(context: &Context, args: &DaunceTrainArgs) -> Result<()> {
+    check_outside(context, &args.of.output)?;
     let usage = |what: &str| Err(UsageError(what.to_owned()).into());
     let (keeping, models) = (&args.keeping, &args.models);
     if context.named_store().is_none() {
