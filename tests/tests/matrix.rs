@@ -224,7 +224,7 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
         }
     }
     // Another store's files are its own as well.
-    Store::create(&place.path("other")).expect("a store");
+    Store::create(place.path("other")).expect("a store");
     for command in [
         args("other/m", "1GiB"),
         args("other", "1GiB"),
