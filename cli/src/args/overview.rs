@@ -157,7 +157,7 @@ fn of_trainer(word: &str) -> Option<&'static str> {
     Some(match word.replace('_', "-").as_str() {
         "--bf16" | "--fp16" => "compute bf16",
         "--tf32" => "compute tf32",
-        "--max-seq-length" | "--max-seq-len" | "--model-max-length" => "max-length N",
+        "--max-seq-len" | "--model-max-length" => "max-length N",
         "--eval-strategy" | "--evaluation-strategy" => "eval-every N",
         "--train-file" => "data PATH",
         "--validation-file" => "eval-data PATH",
@@ -241,7 +241,7 @@ mod tests {
             (&["view", "--list"], "`gstore view list` lists"),
             (&["revert", "99"], "give it with --to 99"),
             (&["train", "--bf16", "true"], "there is no --bf16; --compute bf16 does its job"),
-            (&["train", "--max_seq_length", "512"], "--max-length N"),
+            (&["train", "--max_seq_len", "512"], "--max-length N"),
             (&["ingest", "--fp16"], "--compute bf16"),
             (&["backup", "bk"], "give it with --to bk"),
             (
