@@ -2,12 +2,33 @@
 
 mod said;
 
+use std::sync::Arc;
+
 use arrow_schema::{DataType, FieldRef};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{DescribeTable, LogicalPlan, LogicalPlanBuilder, col, lit};
 
 pub(crate) use self::said::in_sql;
 use crate::bounds::few;
+
+/// The type with plain arrays in the place of views of texts and bytes, at any depth.
+pub(crate) fn without_views(ty: &DataType) -> DataType {
+    use DataType as D;
+    let of =
+        |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(without_views(field.data_type())));
+    match ty {
+        D::Utf8View => D::Utf8,
+        D::BinaryView => D::Binary,
+        D::List(item) => D::List(of(item)),
+        D::LargeList(item) => D::LargeList(of(item)),
+        D::ListView(item) => D::ListView(of(item)),
+        D::LargeListView(item) => D::LargeListView(of(item)),
+        D::FixedSizeList(item, length) => D::FixedSizeList(of(item), *length),
+        D::Struct(fields) => D::Struct(fields.iter().map(of).collect()),
+        D::Map(entries, sorted) => D::Map(of(entries), *sorted),
+        other => other.clone(),
+    }
+}
 
 /// The name of a type.
 pub(crate) fn name(ty: &DataType) -> String {
@@ -93,8 +114,6 @@ pub(crate) fn described(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow_schema::{Field, Fields, TimeUnit};
 
     use super::*;
@@ -118,5 +137,27 @@ mod tests {
         ] {
             assert_eq!(name(&ty), called);
         }
+    }
+
+    #[test]
+    fn views_are_replaced_at_any_depth() {
+        let of = |text: DataType, bytes: DataType| {
+            let item = |ty: DataType| Arc::new(Field::new_list_field(ty, true));
+            let fields = |names: [&str; 2]| {
+                let [a, b] = names;
+                Fields::from(vec![
+                    Field::new(a, text.clone(), false),
+                    Field::new(b, DataType::FixedSizeList(item(bytes.clone()), 2), true),
+                ])
+            };
+            let map = DataType::Struct(fields(["key", "value"]));
+            let map = DataType::Map(Arc::new(Field::new("entries", map, false)), false);
+            let list = DataType::LargeList(item(DataType::Struct(fields(["a", "b"]))));
+            [text.clone(), bytes.clone(), DataType::List(item(text.clone())), list, map]
+        };
+        let viewed = of(DataType::Utf8View, DataType::BinaryView);
+        assert_eq!(viewed.each_ref().map(without_views), of(DataType::Utf8, DataType::Binary));
+        let others = of(DataType::LargeUtf8, DataType::LargeBinary);
+        assert_eq!(others.each_ref().map(without_views), others);
     }
 }

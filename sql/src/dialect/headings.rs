@@ -1,12 +1,14 @@
-//! Headings of a result as the statement has them: `avg(score)`, and not the engine's `avg(influence.score)`.
+//! Headings of a result as the statement has them: `avg(score)`, and not the engine's `avg(influence.score)`; and texts
+//! and bytes in the arrays that readers have.
 //!
-//! The plan keeps the engine's names; a projection on top of it gives the others, so no plan changes by this.
+//! The plan keeps the engine's names and types; a projection on top of it gives the others, so no plan changes by this.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::error::Result as DfResult;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{Column, cast};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::sql::parser::Statement;
@@ -16,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::expanded::name;
+use crate::types::without_views;
 use crate::walk::visit_expressions_mut;
 
 /// What an expression is called: as it is written, a column of a table and a field of a struct by their last name.
@@ -209,7 +212,8 @@ fn is_many(expr: &Expr) -> bool {
     text.contains("columns(") || text.contains("unnest(")
 }
 
-/// The plan with these headings.
+/// The plan with these headings, and without the views that the engine makes of texts and bytes: pandas, for one, reads
+/// none that are in a list.
 pub(crate) fn renamed(plan: Arc<dyn ExecutionPlan>, headings: &Headings) -> DfResult<Arc<dyn ExecutionPlan>> {
     let schema = plan.schema();
     let n = schema.fields().len();
@@ -217,13 +221,19 @@ pub(crate) fn renamed(plan: Arc<dyn ExecutionPlan>, headings: &Headings) -> DfRe
         headings.get(i, n).unwrap_or_else(|| headings.field(field.name(), n)).to_owned()
     };
     let names: Vec<String> = schema.fields().iter().enumerate().map(name).collect();
-    if names.iter().zip(schema.fields()).all(|(name, field)| name == field.name()) {
+    let is_same = |(name, field): (&String, &Arc<arrow_schema::Field>)| {
+        name == field.name() && without_views(field.data_type()) == *field.data_type()
+    };
+    if names.iter().zip(schema.fields()).all(is_same) {
         return Ok(plan);
     }
-    let columns = schema.fields().iter().zip(names).enumerate();
-    let columns = columns
-        .map(|(i, (field, alias))| ProjectionExpr { expr: Arc::new(Column::new(field.name(), i)), alias });
-    Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), plan)?))
+    let columns = schema.fields().iter().zip(names).enumerate().map(|(i, (field, alias))| {
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), i));
+        let plain = without_views(field.data_type());
+        let expr = if plain == *field.data_type() { column } else { cast(column, &schema, plain)? };
+        Ok(ProjectionExpr { expr, alias })
+    });
+    Ok(Arc::new(ProjectionExec::try_new(columns.collect::<DfResult<Vec<_>>>()?, plan)?))
 }
 
 #[cfg(test)]

@@ -115,6 +115,30 @@ async fn memory_is_limited() {
 }
 
 #[test]
+fn texts_reach_readers_without_views() {
+    let store = small_store();
+    let options = SqlOptions { threads: 1, ..SqlOptions::default() };
+    let runner = SqlRunner::new(Arc::clone(&store.snapshot), options).unwrap();
+    let sql = "SELECT CAST(row AS VARCHAR) AS text, CAST('[\"x\"]' AS VARCHAR[]) AS list, \
+               {'a': CAST(row AS VARCHAR), 'b': [CAST(row AS VARCHAR)]} AS fields FROM pool WHERE row = 1";
+    let cancel = Cancel::new();
+    let mut rows = runner.run(sql, &cancel).unwrap();
+    let schema = Arc::clone(rows.schema());
+    assert_eq!(runner.columns(sql, &cancel).unwrap(), schema);
+    let batch = rows.next().unwrap().unwrap();
+    assert_eq!(batch.schema(), schema);
+    let types = schema.fields().iter().map(|field| field.data_type().to_string()).collect::<Vec<_>>();
+    assert!(types.iter().all(|ty| ty.contains("Utf8") && !ty.contains("View")), "{types:?}");
+
+    let mut out = Vec::new();
+    let mut writer = ResultWriter::new(Format::Json, &schema, &mut out, TableStyle::default()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    let expected = "{\"text\":\"1\",\"list\":[\"x\"],\"fields\":{\"a\":\"1\",\"b\":[\"1\"]}}\n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
 fn a_raised_flag_stops_a_statement() {
     let store = small_store();
     let runner =
