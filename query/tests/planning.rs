@@ -263,6 +263,62 @@ fn several_features_of_a_kind_need_a_choice_unless_one_space_fits() {
 }
 
 #[test]
+fn the_way_out_of_a_choice_is_one_family_at_all_checkpoints() {
+    /// The features of a pool and a target at these checkpoints, in a space of `dim` coordinates.
+    fn family(dataset: &str, dim: usize, checkpoints: std::ops::Range<usize>) -> Vec<Feature> {
+        let (kind, rows) = if dataset == "pool" { ("grad-adam", 3) } else { ("grad-sgd", 2) };
+        let feature = |c| {
+            let vectors = Numbers(dim as u64).vectors(rows, dim);
+            Feature {
+                projection: dim.to_string().repeat(64),
+                ..Feature::new(dataset, kind, c, present(&vectors))
+            }
+        };
+        checkpoints.map(feature).collect()
+    }
+    let of = |store: &TestStore, dim: u32, checkpoints: usize| -> Vec<u32> {
+        let snapshot = store.snapshot();
+        let is = |c: usize| {
+            let id = checkpoint_id(c);
+            snapshot
+                .features()
+                .iter()
+                .filter(move |f| f.desc.dim() == dim && f.desc.checkpoint.as_ref() == Some(&id))
+                .map(|f| f.number)
+                .collect::<Vec<_>>()
+        };
+        let mut numbers: Vec<u32> = (0..checkpoints).flat_map(is).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let ways = |store: &TestStore, spec: &InfluenceSpec| match Prepared::new(&store.snapshot(), spec).err() {
+        Some(QueryError::Ambiguous { keep, remove, .. }) => {
+            let numbers = |texts: Vec<&str>| texts.iter().map(|n| n.parse().unwrap()).collect::<Vec<u32>>();
+            (numbers(keep.split(',').collect()), numbers(remove.iter().map(String::as_str).collect()))
+        }
+        other => panic!("{other:?}"),
+    };
+    let store = TestStore::new();
+    store.dataset("pool", 3).dataset("val", 2);
+    store.features(&family("pool", 6, 0..4), None).features(&family("pool", 4, 0..4), None);
+    let given = with(|s| (s.targets, s.given) = (Vec::new(), vec!["{\"text\":\"a\"}".into()]));
+    assert_eq!(ways(&store, &given), (of(&store, 6, 4), of(&store, 4, 4)), "the older one");
+
+    store.features(&family("val", 4, 0..4), None).features(&family("val", 6, 0..4), None);
+    let (keep, remove) = ways(&store, &ask("pool", "val"));
+    assert_eq!((&keep, &remove), (&of(&store, 6, 4), &of(&store, 4, 4)), "with a target of both");
+    let named = with(|s| s.features = keep.iter().map(u32::to_string).collect());
+    let chosen = plan(&store, &named);
+    assert_eq!(chosen.checkpoints().len(), 4);
+    assert!(chosen.pools()[0].features.iter().all(|f| f.desc.dim() == 6));
+
+    let store = TestStore::new();
+    store.dataset("pool", 3);
+    store.features(&family("pool", 6, 0..3), None).features(&family("pool", 4, 0..4), None);
+    assert_eq!(ways(&store, &given), (of(&store, 4, 3), of(&store, 6, 3)), "the one of all checkpoints");
+}
+
+#[test]
 fn attributes_forbid_what_would_mean_nothing() {
     let mut numbers = Numbers(1);
     let mut store = |pool: fn(&mut gstore_store::FeatureAttrs),

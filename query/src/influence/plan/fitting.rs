@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gstore_store::{
-    CheckpointId, DatasetPart, EncodingSpec, FeaturePart, FeatureState, Granularity, Preconditioned,
+    CheckpointId, DatasetPart, EncodingSpec, FeaturePart, FeatureState, Granularity, Preconditioned, Space,
 };
 
 use super::checkpoints::PlanCheckpoint;
@@ -110,42 +110,96 @@ fn text_options(dataset: &DatasetPart, feature: &FeaturePart, list: &[&Arc<Featu
     if options.is_empty() { String::new() } else { format!(" with {}", options.join(", ")) }
 }
 
-/// The features to name, and those in place of which they would be used, at all checkpoints that leave a choice: of
-/// each side the one with which most others of the question share the form of texts, their length, precision and
-/// projection; of equal ones the one that writes roles also around pairs, else the first that was made.
+/// The features to name, and those in place of which they would be used, at all checkpoints that leave a choice. They
+/// are of one family (see [`family`]) wherever it has one: checkpoints in two spaces would be summed as one score. Of
+/// spaces, and of each side's families within one, it is that with the most checkpoints and rows; of equal ones the
+/// one with which most features of other sides share the form of texts, their length, precision and projection; then
+/// the one that writes roles also around pairs, else the first that was made.
 fn ways_out(sides: &[QuestionDataset], all: &[PlanCheckpoint]) -> (BTreeSet<u32>, BTreeSet<u32>) {
-    let of_question: Vec<&Arc<FeaturePart>> =
-        all.iter().flat_map(|checkpoint| lists(sides, &checkpoint.id)).flatten().collect();
+    let places: Vec<_> = all
+        .iter()
+        .map(|checkpoint| {
+            let lists = lists(sides, &checkpoint.id);
+            let common = common(&lists);
+            (within(&lists, &common), common)
+        })
+        .collect();
+    // A dataset may be on both sides, so features are told apart by their numbers.
+    let of_question: BTreeMap<u32, &Arc<FeaturePart>> =
+        places.iter().flat_map(|(lists, _)| lists.iter().flatten()).map(|f| (f.number, *f)).collect();
+    let mut families: BTreeMap<String, Vec<&Arc<FeaturePart>>> = BTreeMap::new();
+    for feature in of_question.values() {
+        families.entry(family(feature)).or_default().push(feature);
+    }
     let peers = |feature: &FeaturePart| {
         let text = text_of(sides, feature);
         let like = |other: &&&Arc<FeaturePart>| {
             let (a, b) = (&feature.desc, &other.desc);
+            let is_other = (&a.dataset, &a.kind.name) != (&b.dataset, &b.kind.name);
             let made =
                 (a.dtype, &a.compute, &a.space.projection) == (b.dtype, &b.compute, &b.space.projection);
-            made && feature.number != other.number && text == text_of(sides, other)
+            is_other && made && text == text_of(sides, other)
         };
-        of_question.iter().filter(like).count()
+        of_question.values().filter(like).count()
     };
     // Somebody asked for it, and a pool has it by default.
-    let rank = |feature: &FeaturePart| {
-        let is_wanted = spec_of(sides, feature).is_some_and(|spec| spec.template == "tulu_chat");
-        (peers(feature), is_wanted, Reverse(feature.number))
+    let is_wanted =
+        |feature: &FeaturePart| spec_of(sides, feature).is_some_and(|spec| spec.template == "tulu_chat");
+    let ranks: BTreeMap<&str, _> = families
+        .iter()
+        .filter_map(|(family, features)| {
+            let (first, rows) = (features.first()?, features.iter().map(|f| f.rows()).sum::<u64>());
+            let rank = (features.len(), rows, peers(first), is_wanted(first), Reverse(first.number));
+            Some((family.as_str(), rank))
+        })
+        .collect();
+    // Features of one family and checkpoint differ in nothing that is known here.
+    let rank = |feature: &FeaturePart| (ranks.get(family(feature).as_str()), Reverse(feature.number));
+    let picked: Vec<Vec<_>> = places
+        .iter()
+        .map(|(lists, common)| {
+            let best_of = |space: &String| best(lists, space, &rank);
+            common.iter().map(best_of).map(|picks| (space_family(&picks), picks)).collect()
+        })
+        .collect();
+    let rank_of_space = |space: &str| {
+        let of_space = || picked.iter().flatten().filter(move |(other, _)| other == space);
+        let picks = || of_space().flat_map(|(_, picks)| picks);
+        let rows: u64 = picks().map(|f| f.rows()).sum();
+        let peers: usize = picks().map(|f| peers(f)).sum();
+        (of_space().count(), rows, peers, Reverse(picks().map(|f| f.number).min()))
     };
+    let spaces: BTreeSet<&str> = picked.iter().flatten().map(|(space, _)| space.as_str()).collect();
+    let of_spaces: BTreeMap<&str, _> =
+        spaces.into_iter().map(|space| (space, rank_of_space(space))).collect();
     let (mut keep, mut remove) = (BTreeSet::new(), BTreeSet::new());
-    for checkpoint in all {
-        let lists = lists(sides, &checkpoint.id);
-        let common = common(&lists);
-        let candidates = within(&lists, &common);
-        let by_space = common.iter().map(|space| best(&lists, space, &rank));
-        let total = |picks: &[&Arc<FeaturePart>]| picks.iter().map(|f| peers(f)).sum::<usize>();
-        let Some(picks) = by_space.max_by_key(|picks| total(picks)) else { continue };
+    for ((lists, _), of_place) in places.iter().zip(&picked) {
+        let picks = of_place.iter().max_by_key(|(space, _)| of_spaces.get(space.as_str()));
+        let Some((_, picks)) = picks else { continue };
         let picks: BTreeSet<u32> = picks.iter().map(|f| f.number).collect();
-        for feature in candidates.iter().filter(|list| list.len() > 1).flatten() {
+        for feature in lists.iter().filter(|list| list.len() > 1).flatten() {
             let into = if picks.contains(&feature.number) { &mut keep } else { &mut remove };
             into.insert(feature.number);
         }
     }
     (keep, remove)
+}
+
+/// What a feature shares with those of the other checkpoints that were made as it was: its identity without what
+/// belongs to its checkpoint.
+fn family(feature: &FeaturePart) -> String {
+    let mut desc = feature.desc.clone();
+    (desc.checkpoint, desc.space.checkpoint) = (None, None);
+    for of_checkpoint in ["moments", "bias_correction"] {
+        desc.kind.params.remove(of_checkpoint);
+    }
+    desc.key()
+}
+
+/// The space of features of one space, without its checkpoint.
+fn space_family(features: &[&Arc<FeaturePart>]) -> String {
+    let space = features.first().map(|feature| Space { checkpoint: None, ..feature.desc.space.clone() });
+    space.map_or_else(String::new, |space| space.id())
 }
 
 /// The encoding of a feature, if its dataset has it.
@@ -164,12 +218,12 @@ fn text_of(sides: &[QuestionDataset], feature: &FeaturePart) -> ((String, Option
 
 /// Of each side the feature of a space that ranks first.
 fn best<'a, K: Ord>(
-    lists: &[&'a [Arc<FeaturePart>]],
+    lists: &[Vec<&'a Arc<FeaturePart>>],
     space: &str,
     rank: &impl Fn(&FeaturePart) -> K,
 ) -> Vec<&'a Arc<FeaturePart>> {
-    let of_list = |list: &&'a [Arc<FeaturePart>]| {
-        let of_space = list.iter().filter(|f| f.desc.space.id() == space);
+    let of_list = |list: &Vec<&'a Arc<FeaturePart>>| {
+        let of_space = list.iter().copied().filter(|f| f.desc.space.id() == space);
         of_space.max_by_key(|f| rank(f))
     };
     lists.iter().filter_map(of_list).collect()
