@@ -220,6 +220,37 @@ fn spaces_that_differ_are_named() {
 }
 
 #[test]
+fn projections_that_differ_are_described_and_the_way_out_is_told() {
+    let projected = |dataset: &str, kind: &str, dim: usize, change: fn(&mut gstore_store::FeatureAttrs)| {
+        let projection = dim.to_string().repeat(64);
+        let vectors = present(&Numbers(1).vectors(2, dim));
+        Feature { projection, change, ..Feature::new(dataset, kind, 0, vectors) }
+    };
+    let said = |pool: fn(&mut gstore_store::FeatureAttrs)| {
+        let store = TestStore::new();
+        store.dataset("pool", 2).dataset("val", 2);
+        let target = projected("val", "grad-sgd", 4, |a| {
+            a.provenance.insert("projection".into(), "sjlt, 4, seed 0".into());
+        });
+        store.features(&[projected("pool", "grad-adam", 6, pool), target], None);
+        error(&store, &ask("pool", "val"))
+    };
+    let known = said(|a| {
+        a.provenance.insert("projection".into(), "fact_sjlt, 6 a module, seed 3".into());
+    });
+    let end = "cannot be compared: projection: fact_sjlt, 6 a module, seed 3 against sjlt, 4, seed 0; an ingest of \
+               grad-sgd for val with --projection fact_sjlt, --module-dim 6, --seed 3 computes those of `val` as `pool` \
+               has its own";
+    assert!(known.ends_with(end), "{known}");
+    let of_factors = said(|a| {
+        a.provenance.insert("projection".into(), "ekfac, 6 a module, factors 2bcae9c5fef4".into());
+    });
+    assert!(of_factors.ends_with("factors 2bcae9c5fef4 against sjlt, 4, seed 0"), "{of_factors}");
+    let unknown = said(|_| {});
+    assert!(unknown.ends_with(&format!("{} against {}", "6".repeat(64), "4".repeat(64))), "{unknown}");
+}
+
+#[test]
 fn several_features_of_a_kind_need_a_choice_unless_one_space_fits() {
     let mut numbers = Numbers(1);
     let store = TestStore::new();

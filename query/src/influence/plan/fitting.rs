@@ -4,8 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gstore_core::Remedy;
 use gstore_store::{
-    CheckpointId, DatasetPart, EncodingSpec, FeaturePart, FeatureState, Granularity, Preconditioned, Space,
+    CheckpointId, DatasetPart, EncodingSpec, FeaturePart, FeatureState, Granularity, Preconditioned,
+    Snapshot, Space,
 };
 
 use super::checkpoints::PlanCheckpoint;
@@ -18,6 +20,7 @@ use crate::influence::spec::{InfluenceSpec, Sim};
 /// For one checkpoint the feature of every side: those of the only space that all sides have. `all` are the checkpoints
 /// of the question.
 pub(super) fn fit(
+    snapshot: &Snapshot,
     sides: &[QuestionDataset],
     checkpoint: &PlanCheckpoint,
     all: &[PlanCheckpoint],
@@ -36,7 +39,7 @@ pub(super) fn fit(
         });
     }
     let common = common(&lists);
-    let Some(space) = common.first() else { return Err(different(&lists)) };
+    let Some(space) = common.first() else { return Err(different(snapshot, &lists)) };
     let chosen = within(&lists, &common);
     if common.len() > 1 || chosen.iter().any(|list| list.len() > 1) {
         return Err(ambiguous(sides, &chosen, place, all));
@@ -244,16 +247,65 @@ pub(super) fn same_tokens(features: &[Arc<FeaturePart>]) -> Result<(), QueryErro
     )))
 }
 
-/// The error for sides that share no space: the first pair that differs.
-fn different(lists: &[&[Arc<FeaturePart>]]) -> QueryError {
+/// The error for sides that share no space: the first pair that differs, and of projections that are known by more
+/// than their digests how to compute the one as the other.
+fn different(snapshot: &Snapshot, lists: &[&[Arc<FeaturePart>]]) -> QueryError {
     for list in &lists[1..] {
         for (a, b) in lists[0].iter().flat_map(|a| list.iter().map(move |b| (a, b))) {
             if let Some(difference) = a.desc.space.difference(&b.desc.space) {
+                let in_words = difference.starts_with("projection: ").then(|| projections(snapshot, a, b));
+                let difference = in_words.flatten().unwrap_or(difference);
                 return QueryError::Space { pool: describe(a), target: describe(b), difference };
             }
         }
     }
     QueryError::Spec("no space is common to all pools and targets".into())
+}
+
+/// How the projections of two features differ, in words, and how to compute the second as the first.
+fn projections(snapshot: &Snapshot, a: &FeaturePart, b: &FeaturePart) -> Option<String> {
+    let text = |of: &FeaturePart| Some(of.attrs.provenance.get("projection")?.as_str()?.to_owned());
+    let (own, other) = (text(a)?, text(b)?);
+    if own == other {
+        return None;
+    }
+    let difference = format!("projection: {own} against {other}");
+    let Some(options) = projection_options(&own) else { return Some(difference) };
+    let has_own = |command: &String| {
+        ["--projection", "--dim", "--module-dim", "--seed"].iter().any(|flag| command.contains(flag))
+    };
+    let command = snapshot.command_of(b).filter(|command| !has_own(command)).unwrap_or_default();
+    let checkpoint = b.desc.checkpoint.as_ref();
+    let run = snapshot
+        .runs()
+        .iter()
+        .find(|run| run.checkpoints.iter().any(|known| Some(&known.checkpoint) == checkpoint));
+    let remedy = Remedy::IngestAs {
+        dataset: &b.desc.dataset,
+        kind: &b.desc.kind.name,
+        per_token: b.desc.granularity == Granularity::Token,
+        run: run.map_or("", |run| &run.name),
+        options: &options,
+        command: &command,
+    };
+    let (pool, target) = (&a.desc.dataset, &b.desc.dataset);
+    Some(format!("{difference}; {remedy} computes those of `{target}` as `{pool}` has its own"))
+}
+
+/// The options of an ingest that projects by what is described like this: `sjlt, 8192, seed 0`; `fact_sjlt, 1024 a
+/// module, seed 0`; `none`. `None` for what takes more than these.
+fn projection_options(text: &str) -> Option<Vec<String>> {
+    if text == "none" {
+        return Some(vec!["--projection none".into()]);
+    }
+    let mut parts = text.split(", ");
+    let (kind, dim, seed) = (parts.next()?, parts.next()?, parts.next()?.strip_prefix("seed ")?);
+    let dim = match dim.strip_suffix(" a module") {
+        Some(dim) => format!("--module-dim {dim}"),
+        None => format!("--dim {dim}"),
+    };
+    let options = vec![format!("--projection {kind}"), dim, format!("--seed {seed}")];
+    parts.next().is_none().then_some(options)
 }
 
 /// `#7 pool/grad-adam@checkpoint-112 (f16, dim 8192, projection 12ab34cd, encoding 99fe01aa)`; computed in

@@ -127,7 +127,7 @@ impl Plan {
         let chosen = checkpoints::choose(snapshot, spec, &sides)?;
         let mut features: Vec<Vec<Arc<FeaturePart>>> = vec![Vec::new(); sides.len()];
         for checkpoint in &chosen.checkpoints {
-            let of_sides = fitting::fit(&sides, checkpoint, &chosen.checkpoints, spec)?;
+            let of_sides = fitting::fit(snapshot, &sides, checkpoint, &chosen.checkpoints, spec)?;
             features.iter_mut().zip(of_sides).for_each(|(side, feature)| side.push(feature));
         }
         if spec.per_token {
