@@ -103,13 +103,15 @@ pub enum QueryError {
     /// A feature is still being built.
     #[error(
         "feature {label} of dataset `{dataset}` is still being built, or lost rows in a repair; {} computes what it lacks, or ask with `partial => true` to use the rows it has",
-        Remedy::Ingest
+        again(.command.as_slice())
     )]
     Building {
         /// The dataset.
         dataset: String,
         /// The feature.
         label: String,
+        /// The command that computed what it has, if it is known.
+        command: Option<String>,
     },
     /// Rows lack a checkpoint and `missing` is `error`.
     #[error(

@@ -394,7 +394,10 @@ fn a_feature_that_is_being_built_needs_partial() {
     store.features(&[building], None);
     store.features(&[Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, 6)))], None);
     let error = Prepared::new(&store.snapshot(), &ask("pool", "val")).err().unwrap();
-    assert!(matches!(error, QueryError::Building { .. }), "{error}");
+    let QueryError::Building { command, .. } = &error else { panic!("{error}") };
+    assert_eq!(command.as_deref(), Some("test"));
+    let way = "an ingest with the options of the others computes what it lacks";
+    assert!(error.to_string().contains(way), "{error}");
     let allowed = |missing| with(|s| (s.partial, s.missing) = (true, missing));
     let unsaid = plan(&store, &allowed(Missing::default_for(true)));
     let partial = unsaid.top_k(Order::Best, 4, None, 1, &GO).unwrap();

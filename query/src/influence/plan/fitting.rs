@@ -46,7 +46,7 @@ pub(super) fn fit(
     }
     debug_assert!(chosen.iter().all(|list| list.iter().all(|f| f.desc.space.id() == *space)));
     let chosen: Vec<Arc<FeaturePart>> = chosen.into_iter().flatten().cloned().collect();
-    check_attributes(&chosen, spec)?;
+    check_attributes(snapshot, &chosen, spec)?;
     Ok(chosen)
 }
 
@@ -333,12 +333,17 @@ pub(super) fn describe(feature: &FeaturePart) -> String {
 }
 
 /// What the features' attributes forbid.
-fn check_attributes(features: &[Arc<FeaturePart>], spec: &InfluenceSpec) -> Result<(), QueryError> {
+fn check_attributes(
+    snapshot: &Snapshot,
+    features: &[Arc<FeaturePart>],
+    spec: &InfluenceSpec,
+) -> Result<(), QueryError> {
     for feature in features {
         if feature.state == FeatureState::Building && !spec.partial {
             return Err(QueryError::Building {
                 dataset: feature.desc.dataset.clone(),
                 label: feature.attrs.label.clone(),
+                command: snapshot.command_of(feature),
             });
         }
         if let Some(modules) = &spec.modules {
