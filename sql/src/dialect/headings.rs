@@ -1,7 +1,8 @@
-//! Headings of a result as the statement has them: `avg(score)`, and not the engine's `avg(influence.score)`; and texts
-//! and bytes in the arrays that readers have.
+//! Headings of a result as the statement has them: `avg(score)`, and not the engine's `avg(influence.score)`;
+//! and texts and bytes in the arrays that readers have.
 //!
-//! The plan keeps the engine's names and types; a projection on top of it gives the others, so no plan changes by this.
+//! The plan keeps the engine's names and types; a projection on top of it gives the others, so no plan
+//! changes by this.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -212,8 +213,8 @@ fn is_many(expr: &Expr) -> bool {
     text.contains("columns(") || text.contains("unnest(")
 }
 
-/// The plan with these headings, and without the views that the engine makes of texts and bytes: pandas, for one, reads
-/// none that are in a list.
+/// The plan with these headings, and without the views that the engine makes of texts and bytes: pandas, for
+/// one, reads none that are in a list.
 pub(crate) fn renamed(plan: Arc<dyn ExecutionPlan>, headings: &Headings) -> DfResult<Arc<dyn ExecutionPlan>> {
     let schema = plan.schema();
     let n = schema.fields().len();

@@ -113,11 +113,12 @@ fn text_options(dataset: &DatasetPart, feature: &FeaturePart, list: &[&Arc<Featu
     if options.is_empty() { String::new() } else { format!(" with {}", options.join(", ")) }
 }
 
-/// The features to name, and those in place of which they would be used, at all checkpoints that leave a choice. They
-/// are of one family (see [`family`]) wherever it has one: checkpoints in two spaces would be summed as one score. Of
-/// spaces, and of each side's families within one, it is that with the most checkpoints and rows; of equal ones the
-/// one with which most features of other sides share the form of texts, their length, precision and projection; then
-/// the one that writes roles also around pairs, else the first that was made.
+/// The features to name, and those in place of which they would be used, at all checkpoints that leave a
+/// choice. They are of one family (see [`family`]) wherever it has one: checkpoints in two spaces would be
+/// summed as one score. Of spaces, and of each side's families within one, it is that with the most
+/// checkpoints and rows; of equal ones the one with which most features of other sides share the form of
+/// texts, their length, precision and projection; then the one that writes roles also around pairs, else the
+/// first that was made.
 fn ways_out(sides: &[QuestionDataset], all: &[PlanCheckpoint]) -> (BTreeSet<u32>, BTreeSet<u32>) {
     let places: Vec<_> = all
         .iter()
@@ -188,8 +189,8 @@ fn ways_out(sides: &[QuestionDataset], all: &[PlanCheckpoint]) -> (BTreeSet<u32>
     (keep, remove)
 }
 
-/// What a feature shares with those of the other checkpoints that were made as it was: its identity without what
-/// belongs to its checkpoint.
+/// What a feature shares with those of the other checkpoints that were made as it was: its identity without
+/// what belongs to its checkpoint.
 fn family(feature: &FeaturePart) -> String {
     let mut desc = feature.desc.clone();
     (desc.checkpoint, desc.space.checkpoint) = (None, None);
@@ -247,8 +248,8 @@ pub(super) fn same_tokens(features: &[Arc<FeaturePart>]) -> Result<(), QueryErro
     )))
 }
 
-/// The error for sides that share no space: the first pair that differs, and of projections that are known by more
-/// than their digests how to compute the one as the other.
+/// The error for sides that share no space: the first pair that differs, and of projections that are known by
+/// more than their digests how to compute the one as the other.
 fn different(snapshot: &Snapshot, lists: &[&[Arc<FeaturePart>]]) -> QueryError {
     for list in &lists[1..] {
         for (a, b) in lists[0].iter().flat_map(|a| list.iter().map(move |b| (a, b))) {
@@ -292,8 +293,8 @@ fn projections(snapshot: &Snapshot, a: &FeaturePart, b: &FeaturePart) -> Option<
     Some(format!("{difference}; {remedy} computes those of `{target}` as `{pool}` has its own"))
 }
 
-/// The options of an ingest that projects by what is described like this: `sjlt, 8192, seed 0`; `fact_sjlt, 1024 a
-/// module, seed 0`; `none`. `None` for what takes more than these.
+/// The options of an ingest that projects by what is described like this: `sjlt, 8192, seed 0`; `fact_sjlt,
+/// 1024 a module, seed 0`; `none`. `None` for what takes more than these.
 fn projection_options(text: &str) -> Option<Vec<String>> {
     if text == "none" {
         return Some(vec!["--projection none".into()]);
