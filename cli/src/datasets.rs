@@ -3,19 +3,58 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use gstore_core::many;
 use gstore_data::find;
 use gstore_model::hub::DATA_PREFIX;
 
+use crate::context::Context;
 use crate::failure::UsageError;
+use crate::wording::shell_word;
 
 /// A dataset and the data that goes into it.
 pub type DatasetData = (String, Vec<PathBuf>);
 
-/// The datasets of a command line, in the order of its data.
+/// The datasets of a command line, in the order of its data. Says of which folders all files become one.
 ///
 /// # Errors
-/// Neither a dataset nor data that has a name; two files with one name; a pattern that matches nothing.
-pub fn each(dataset: Option<&str>, data: &[PathBuf]) -> Result<Vec<DatasetData>> {
+/// Neither a dataset nor data that has a name; two files with one name; a pattern that matches nothing; a folder
+/// without data.
+pub fn given(context: &Context, dataset: Option<&str>, data: &[PathBuf]) -> Result<Vec<DatasetData>> {
+    let found = each(dataset, data)?;
+    for (name, paths) in found.iter().filter(|_| dataset.is_none()) {
+        for folder in paths.iter().filter(|path| path.is_dir()) {
+            if let Some(note) = joined(name, folder)? {
+                context.say(&note);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What is said of a folder of several files that become one dataset; `None` where they are numbered parts of one.
+fn joined(name: &str, folder: &Path) -> Result<Option<String>> {
+    let files = find(&[folder.to_owned()])?;
+    // As `datasets` and the Hub name them: train-00000-of-00002.parquet.
+    let is_part = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("-of-"));
+    let Some(first) = files.first().filter(|_| files.len() > 1 && !files.iter().all(|f| is_part(f.path())))
+    else {
+        return Ok(None);
+    };
+    let ending = first.path().extension();
+    let is_like = |path: &Path| path.parent() == Some(folder) && path.extension() == ending;
+    let way = match ending.filter(|_| files.iter().all(|file| is_like(file.path()))) {
+        Some(ending) => {
+            let pattern = folder.join(format!("*.{}", ending.to_string_lossy()));
+            format!("{} makes a dataset of each", shell_word(&pattern.display().to_string()))
+        }
+        None => "name the files one by one for a dataset of each".to_owned(),
+    };
+    let (count, folder) = (many(files.len() as u64, "file"), folder.display());
+    Ok(Some(format!("note: {count} of {folder} are one dataset `{name}`; {way}")))
+}
+
+/// The same without a word.
+fn each(dataset: Option<&str>, data: &[PathBuf]) -> Result<Vec<DatasetData>> {
     if let Some(name) = dataset {
         return Ok(vec![(name.to_owned(), data.to_vec())]);
     }
@@ -98,5 +137,37 @@ mod tests {
         assert!(each(None, &twice).unwrap_err().to_string().contains("would both be dataset gsm8k"));
         assert!(each(None, &[]).unwrap_err().to_string().contains("which dataset?"));
         assert!(each(None, &[PathBuf::from("-")]).unwrap_err().to_string().contains("give --dataset"));
+    }
+
+    #[test]
+    fn a_folder_of_several_files_is_said_to_be_one_dataset() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("targets");
+        fs_err::create_dir_all(&folder).unwrap();
+        let put = |name: &str| fs_err::write(folder.join(name), "{\"text\": \"a\"}\n").unwrap();
+        put("a.jsonl");
+        assert_eq!(joined("targets", &folder).unwrap(), None);
+        put("b.jsonl");
+        let said = joined("targets", &folder).unwrap().unwrap();
+        let shown = folder.display();
+        assert_eq!(
+            said,
+            format!(
+                "note: 2 files of {shown} are one dataset `targets`; '{shown}/*.jsonl' makes a dataset of each"
+            )
+        );
+        put("c.csv");
+        let said = joined("targets", &folder).unwrap().unwrap();
+        assert!(
+            said.starts_with("note: 3 files")
+                && said.ends_with("; name the files one by one for a dataset of each"),
+            "{said}"
+        );
+        for name in ["a.jsonl", "b.jsonl", "c.csv"] {
+            fs_err::remove_file(folder.join(name)).unwrap();
+        }
+        put("train-00000-of-00002.jsonl");
+        put("train-00001-of-00002.jsonl");
+        assert_eq!(joined("targets", &folder).unwrap(), None);
     }
 }

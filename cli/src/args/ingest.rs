@@ -19,8 +19,8 @@ use super::{BACKENDS, GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_le
     Ctrl-C stops cleanly; the same command goes on where it stopped.\n\n\
     Memory: the weights, plus for each thread the activations of one batch and the gradients of its rows; it does not grow with the number of rows.")]
 pub struct IngestArgs {
-    /// Name of the dataset: lower-case letters, digits and _ [default: each file of --data is a dataset,
-    /// called after it]
+    /// Name of the dataset: lower-case letters, digits and _ [default: each file or folder of --data is
+    /// a dataset, called after it; 'DIR/*.jsonl' makes one of each file]
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
     /// Data to register first, as in `gstore add`; without it the samples already in the dataset are used

@@ -16,7 +16,7 @@ use gstore_ingest::pipeline::Existing;
     Memory: one line, or one batch of rows of the file, and about 100 bytes for each new sample.")]
 pub struct AddArgs {
     /// Name of the dataset, which is made or appended to: lower-case letters, digits and _ [default: each
-    /// file of --data is a dataset, called after it]
+    /// file or folder of --data is a dataset, called after it; 'DIR/*.jsonl' makes one of each file]
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
     /// Files, folders or patterns: .jsonl, .parquet, .arrow, .csv or .tsv, also .gz or .zst, saved Hugging

@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     context.store_path()?;
     let (mut reports, mut added) = (Map::new(), Vec::new());
     let as_given = args.samples.for_dataset(args.dataset.as_deref());
-    for (dataset, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
+    for (dataset, data) in datasets::given(context, args.dataset.as_deref(), &args.data)? {
         if args.dry_run {
             let preview = Samples::new(context, &dataset, &data, &as_given)?.preview(context)?;
             if args.json {

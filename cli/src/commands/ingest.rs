@@ -39,7 +39,7 @@ use shard::{run_shard, shard};
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let (mut code, mut reports) = (ExitCode::SUCCESS, Map::new());
     let samples = args.samples.for_dataset(args.dataset.as_deref());
-    for (name, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
+    for (name, data) in datasets::given(context, args.dataset.as_deref(), &args.data)? {
         let (dataset, samples) = (Some(name.clone()), samples.clone());
         let (ended, report) = one(context, &IngestArgs { dataset, data, samples, ..args.clone() })?;
         code = ended;
