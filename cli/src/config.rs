@@ -68,7 +68,7 @@ pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> R
                 path.display()
             );
         }
-        if goes_before(given, arg.get_id().as_str(), is_named) {
+        if goes_before(given, arg.get_id().as_str(), is_named) || excluded(command, arg, given) {
             continue;
         }
         let written = value.clone();
@@ -195,6 +195,19 @@ fn goes_before(given: &ArgMatches, id: &str, is_named: bool) -> bool {
     }
 }
 
+/// Whether the command line has an option that cannot stand beside this one of the file. Which of two excludes the
+/// other may be said with either.
+fn excluded(command: &Command, arg: &Arg, given: &ArgMatches) -> bool {
+    let excludes = |one: &Arg, other: &Arg| {
+        // Those that every command takes exclude nothing, and a command does not know them before it is built.
+        !one.is_global_set()
+            && command.get_arg_conflicts_with(one).iter().any(|found| found.get_id() == other.get_id())
+    };
+    let mut of_command =
+        command.get_arguments().filter(|other| goes_before(given, other.get_id().as_str(), true));
+    of_command.any(|other| other.get_id() != arg.get_id() && (excludes(arg, other) || excludes(other, arg)))
+}
+
 /// Options of the file that concern this command, which `names` lead to.
 fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, toml::Value)>> {
     let text = fs_err::read_to_string(path).context("the config file")?;
@@ -309,6 +322,23 @@ mod tests {
             assert!(text.contains(part), "no {part} in {text}");
         }
         assert!(!text.contains("--dim=64") && !text.contains("--top"), "{text}");
+    }
+
+    #[test]
+    fn what_the_command_line_excludes_is_left_out_of_the_file() {
+        let file = "[query]\nformat = 'csv'\n[train]\ndata = ['a']\npercentage = 0.5\n";
+        for (words, left_out, kept) in [
+            (&["query", "--json", "SELECT 1"][..], "--format", ""),
+            (&["train", "--dataset", "pool"], "--data=", "--percentage=0.5"),
+            (&["query", "-o", "x.csv", "SELECT 1"], "--json", "--format=csv"),
+        ] {
+            let words = [words, &["--config", "FILE"][..]].concat();
+            let argv = run(file, &words).expect("valid").join(" ");
+            assert!(!argv.contains(left_out) && argv.contains(kept), "{argv}");
+        }
+        let argv =
+            run("[query]\njson = true\n", &["query", "--format", "csv", "--config", "FILE", "SELECT 1"]);
+        assert!(!argv.expect("valid").contains(&"--json".to_owned()));
     }
 
     #[test]
