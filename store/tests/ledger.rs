@@ -220,6 +220,31 @@ fn what_a_crash_explains_is_a_note() {
 }
 
 #[test]
+fn datasets_that_it_is_behind_are_one_note() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    let more = |range: std::ops::Range<u64>| {
+        let other = DatasetName::try_from("other").unwrap();
+        let mut append = store.append(&other, vec![], options("add")).unwrap();
+        for i in range {
+            let record = record(i);
+            append.push(NewSample { id: &format!("s{i}"), record: Some(&record), metadata: vec![] }).unwrap();
+        }
+        append.finish().unwrap();
+    };
+    add(&store, 0..50).unwrap();
+    more(0..5);
+    let behind = Good::of(&path);
+    add(&store, 50..60).unwrap();
+    more(5..6);
+    behind.restore();
+    let report = verify(&store);
+    let said: Vec<&String> = report.notes.iter().filter(|n| n.contains("behind")).collect();
+    assert!(report.is_sound() && said.len() == 1 && said[0].contains("behind 2 datasets"), "{report:?}");
+}
+
+#[test]
 fn sums_are_there_only_while_nobody_writes() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");

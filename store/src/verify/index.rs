@@ -11,6 +11,7 @@ use crate::samples::{SampleReader, scan_known};
 use crate::store::{Store, WriterLock};
 use crate::table::TableFile;
 use crate::tombstones::LiveRows;
+use gstore_core::many;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -79,6 +80,7 @@ fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut T
         }
     };
     let current = catalog.datasets.iter().take(catalog.current_datasets).map(|d| &d.part);
+    let mut behind = 0;
     for part in current.filter(|d| sound.contains(&d.name)) {
         match ledger.agrees(part) {
             Ok(true) => {
@@ -86,14 +88,17 @@ fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut T
                     report(tally, &format!("ids of dataset {}", part.name), "readable ones", &e.to_string());
                 }
             }
-            Ok(false) => tally.notes.push(format!(
-                "the index of ids is behind dataset {}; the next append brings it up from the samples",
-                part.name
-            )),
+            Ok(false) => behind += 1,
             Err(e) => {
                 report(tally, &format!("state of dataset {}", part.name), "a readable one", &e.to_string())
             }
         }
+    }
+    if behind > 0 {
+        tally.notes.push(format!(
+            "the index of ids is behind {}, which is harmless: the next append brings it up from the samples",
+            many(behind, "dataset")
+        ));
     }
 }
 
