@@ -24,6 +24,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use gstore_store::nearest;
 
+use crate::args::in_place_of;
 use crate::origin::Given;
 
 /// The command line with the file's options put in where the command line is silent; `put_in` gets them.
@@ -53,7 +54,8 @@ pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> R
         else {
             let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
             let similar = || nearest(&key, known).map(|n| format!(", did you mean `{n}`?"));
-            let hint = of_another(root, &key).or_else(similar).unwrap_or_default();
+            let meant = || in_place_of(command, &key).map(|meant| format!("; {meant}"));
+            let hint = of_another(root, &key).or_else(meant).or_else(similar).unwrap_or_default();
             bail!("{}: `gstore {name}` has no option `{key}`{hint}", path.display());
         };
         let Some(long) = arg.get_long() else {
@@ -422,6 +424,8 @@ mod tests {
     fn unknown_names_are_errors_with_the_nearest() {
         let error = run("[ingest]\ndimm = 3\n", &["ingest", "--config", "FILE"]).expect_err("unknown option");
         assert!(error.to_string().contains("did you mean `dim`"), "{error}");
+        let error = run("[train]\nlr = 1e-3\n", &["train", "--config", "FILE"]).expect_err("unknown option");
+        assert!(error.to_string().ends_with("no option `lr`; --learning-rate X does its job"), "{error}");
         let error = run("[ingst]\ndim = 3\n", &["ingest", "--config", "FILE"]).expect_err("unknown command");
         assert!(error.to_string().contains("did you mean [ingest]"), "{error}");
     }

@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
 
 /// A command line that does not parse, or asks for its help.
 fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
-    let error = with_tip(argv.to_vec(), error);
+    let error = args::without_far_tip(with_tip(argv.to_vec(), error));
     let root = args::command();
     let text = args::without_command(&root, argv, &error)
         .or_else(|| args::misplaced(&root, argv, &error))

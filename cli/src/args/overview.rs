@@ -115,8 +115,8 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         "--dry-run" if first == Some("drop") => {
             Some("error: a drop has no dry run; `gstore revert` takes it back".to_owned())
         }
-        word if of_trainer(word).is_some_and(|option| has(option.split(' ').next().unwrap_or_default())) => {
-            of_trainer(word).map(|option| format!("error: there is no {word}; --{option} does its job"))
+        word if word.starts_with("--") && in_place_of(command, word).is_some() => {
+            in_place_of(command, word).map(|meant| format!("error: there is no {word}; {meant}"))
         }
         word if missing.is_some() && !word.starts_with('-') => {
             missing.map(|option| format!("error: `{word}` stands by itself; give it with --{option} {word}"))
@@ -152,17 +152,68 @@ fn behind_text(argv: &[OsString], word: &str) -> Option<&'static str> {
     ["text", "prompt"].into_iter().find(|option| *option == flag)
 }
 
+/// What does the job of an option that a command lacks, whether it stands on the command line or in a file.
+pub fn in_place_of(command: &Command, word: &str) -> Option<String> {
+    let name = word.trim_start_matches('-').replace('_', "-");
+    let meant = match (command.get_name(), name.as_str()) {
+        ("ask", "data") => {
+            "--messages \"$(jq -c .messages FILE)\" asks about the conversation of a file; a whole file is added \
+             as a dataset, and influence('pool', 'NAME') ranks by it"
+        }
+        ("ask", "where") => {
+            "a condition is SQL: gstore query \"SELECT * FROM influence('pool', prompt => 'A', completion => 'B') \
+             WHERE ...\""
+        }
+        ("select", "min-score" | "threshold") => {
+            "a condition on scores is SQL: gstore query \"SELECT id, score FROM influence('pool', 'target') \
+             WHERE score > 0.05\""
+        }
+        ("train", "max-train-samples") => {
+            "--percentage SHARE takes a random share of the samples, --rows FILE those that a file lists"
+        }
+        _ => {
+            let option = of_trainer(&name)?;
+            let is_there = knows(command, option.split(' ').next().unwrap_or_default());
+            return is_there.then(|| format!("--{option} does its job"));
+        }
+    };
+    Some(meant.to_owned())
+}
+
+/// The same error without the similar option that clap proposes, if that is far from the one that is given: clap
+/// takes any with some letters in common.
+pub fn without_far_tip(mut error: clap::Error) -> clap::Error {
+    let plain = |kind| match error.get(kind) {
+        Some(ContextValue::String(flag)) => Some(flag.trim_start_matches('-').replace('_', "-")),
+        _ => None,
+    };
+    let both = plain(ContextKind::InvalidArg).zip(plain(ContextKind::SuggestedArg));
+    if both.is_some_and(|(given, proposed)| !is_near(&given, &proposed)) {
+        error.remove(ContextKind::SuggestedArg);
+    }
+    error
+}
+
+/// Whether one name may be meant by another: it is a slip of it, or has its words and more.
+fn is_near(given: &str, proposed: &str) -> bool {
+    let has_words = |long: &str, short: &str| {
+        let mut words = short.split('-');
+        words.all(|word| long.split('-').any(|other| other == word))
+    };
+    nearest(given, [proposed]).is_some() || has_words(given, proposed) || has_words(proposed, given)
+}
+
 /// The option that does the job of one of the Hugging Face Trainer and its scripts. Most have the same names.
-fn of_trainer(word: &str) -> Option<&'static str> {
-    Some(match word.replace('_', "-").as_str() {
-        "--bf16" | "--fp16" => "compute bf16",
-        "--tf32" => "compute tf32",
-        "--max-seq-len" | "--model-max-length" => "max-length N",
-        "--eval-strategy" | "--evaluation-strategy" => "eval-every N",
-        "--train-file" => "data PATH",
-        "--validation-file" => "eval-data PATH",
-        "--lr" => "learning-rate X",
-        "--target-modules" => "lora-targets NAME,...",
+fn of_trainer(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "bf16" | "fp16" => "compute bf16",
+        "tf32" => "compute tf32",
+        "max-seq-len" | "model-max-length" => "max-length N",
+        "eval-strategy" | "evaluation-strategy" => "eval-every N",
+        "train-file" => "data PATH",
+        "validation-file" => "eval-data PATH",
+        "lr" => "learning-rate X",
+        "target-modules" => "lora-targets NAME,...",
         _ => return None,
     })
 }
@@ -213,6 +264,22 @@ mod tests {
     }
 
     #[test]
+    fn only_an_option_that_is_near_is_proposed() {
+        for (words, tip) in [
+            (&["ask", "--data", "x"][..], None),
+            (&["select", "--threshold", "1"], None),
+            (&["select", "--distinkt"], Some("'--distinct'")),
+            (&["train", "--learn-rate", "1"], Some("'--learning-rate'")),
+        ] {
+            let argv = ["gstore"].iter().chain(words);
+            let error = command().try_get_matches_from(argv).expect_err("refused");
+            let text = without_far_tip(error).to_string();
+            let proposed = text.contains("similar argument exists");
+            assert_eq!((proposed, tip.is_none_or(|tip| text.contains(tip))), (tip.is_some(), true), "{text}");
+        }
+    }
+
+    #[test]
     fn a_line_without_a_command_gets_the_commands_and_a_file_its_option() {
         for (words, begins) in [
             (&["selct"][..], "error: there is no command `selct`; did you mean `select`?\n\nUsage: gstore"),
@@ -243,6 +310,11 @@ mod tests {
             (&["train", "--bf16", "true"], "there is no --bf16; --compute bf16 does its job"),
             (&["train", "--max_seq_len", "512"], "--max-length N"),
             (&["ingest", "--fp16"], "--compute bf16"),
+            (&["ask", "--data", "x.jsonl"], "--messages \"$(jq -c .messages FILE)\""),
+            (&["ask", "--where", "n > 1"], "FROM influence('pool', prompt => 'A', completion => 'B') WHERE"),
+            (&["select", "--min-score", "0.1"], "WHERE score > 0.05"),
+            (&["select", "--threshold", "0.1"], "WHERE score > 0.05"),
+            (&["train", "--max_train_samples", "9"], "--percentage SHARE takes"),
             (&["backup", "bk"], "give it with --to bk"),
             (
                 &["generate", "--perplexity", "--text", "A", "B c"],

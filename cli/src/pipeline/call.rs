@@ -10,7 +10,7 @@ use gstore_store::nearest;
 
 use super::file::KEYS;
 use super::{Given, PipelineError, Setting, Stage};
-use crate::args::Cli;
+use crate::args::{Cli, in_place_of};
 use crate::options::check_options;
 use crate::wording::shell_word;
 
@@ -75,7 +75,7 @@ impl Call {
         }
         let mut lines: Vec<(String, usize)> = Vec::new();
         for setting in &says.settings {
-            let arg = option(&known, setting, &call.words)?;
+            let arg = option(command, &known, setting, &call.words)?;
             call.push(arg, setting)?;
             lines.push((arg.get_long().unwrap_or_default().to_owned(), setting.line));
         }
@@ -224,7 +224,7 @@ fn switches(known: &[&Arg]) -> Vec<String> {
 }
 
 /// The argument that a key names: by its flag, with `-` or `_`, or an alias of it.
-fn option<'a>(known: &[&'a Arg], setting: &Setting, words: &[String]) -> Result<&'a Arg> {
+fn option<'a>(command: &Command, known: &[&'a Arg], setting: &Setting, words: &[String]) -> Result<&'a Arg> {
     let plain = |name: &str| name.replace('-', "_");
     let key = plain(&setting.key);
     let is = |arg: &&&Arg| {
@@ -234,8 +234,9 @@ fn option<'a>(known: &[&'a Arg], setting: &Setting, words: &[String]) -> Result<
     let error = |message: String| Err(PipelineError::new(setting.line, message));
     let Some(arg) = known.iter().find(is).copied() else {
         let names = known.iter().filter_map(|arg| arg.get_long()).chain(KEYS);
-        let hint =
-            nearest(&setting.key, names).map_or(String::new(), |near| format!(", did you mean `{near}`?"));
+        let meant = in_place_of(command, &setting.key).map(|meant| format!("; {meant}"));
+        let similar = || nearest(&setting.key, names).map(|near| format!(", did you mean `{near}`?"));
+        let hint = meant.or_else(similar).unwrap_or_default();
         return error(format!("`gstore {}` has no option `{}`{hint}", words.join(" "), setting.key));
     };
     match TAKEN.iter().find(|(id, _)| arg.get_id() == *id) {
@@ -332,6 +333,7 @@ mod tests {
             ("command = 'train'\nmodel = 'm'\noutput = 'o'\n", 1, "--data"),
             ("command = 'train'\nmodel = 'm'\ndata = 'd'\noutput = 'o'\nfull = 'yes'\n", 7, "is a switch"),
             ("command = 'train'\nmodel = true\n", 4, "takes a value"),
+            ("command = 'train'\nlr = 0.1\n", 4, "no option `lr`; --learning-rate X does its job"),
             ("command = 'ingest'\ndry-run = true\n", 4, "dry run"),
             // What the parser takes and the command does not.
             (
