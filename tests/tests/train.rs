@@ -210,7 +210,7 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
 
     let above = place.run(&["merge", "tuned", "-o", "above"]);
     assert!(
-        above.code == 2 && above.stderr.contains("tuned/checkpoint-3") && above.stderr.contains("name one"),
+        above.code == 1 && above.stderr.contains("tuned/checkpoint-3") && above.stderr.contains("name one"),
         "{}",
         above.stderr
     );

@@ -83,7 +83,13 @@ pub fn score_report<'a>(
             continue;
         }
         let few = k.min(ascending.len());
-        table(&mut out, "Highest scores (proponents are above zero)", &descending[..few], &prompt.scores, text);
+        table(
+            &mut out,
+            "Highest scores (proponents are above zero)",
+            &descending[..few],
+            &prompt.scores,
+            text,
+        );
         table(&mut out, "Lowest scores (opponents are below zero)", &ascending[..few], &prompt.scores, text);
         let values: Vec<f64> = ascending.iter().map(|at| prompt.scores[*at]).collect();
         figures(&mut out, &values);
