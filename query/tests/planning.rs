@@ -239,7 +239,7 @@ fn projections_that_differ_are_described_and_the_way_out_is_told() {
         a.provenance.insert("projection".into(), "fact_sjlt, 6 a module, seed 3".into());
     });
     let end = "cannot be compared: projection: fact_sjlt, 6 a module, seed 3 against sjlt, 4, seed 0; an ingest of \
-               grad-sgd for val with --projection fact_sjlt, --module-dim 6, --seed 3 computes those of `val` as `pool` \
+               grad-sgd for val with projection=fact_sjlt, module_dim=6, seed=3 computes those of `val` as `pool` \
                has its own";
     assert!(known.ends_with(end), "{known}");
     let of_factors = said(|a| {

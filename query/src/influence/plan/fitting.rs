@@ -272,9 +272,9 @@ fn projections(snapshot: &Snapshot, a: &FeaturePart, b: &FeaturePart) -> Option<
     }
     let difference = format!("projection: {own} against {other}");
     let Some(options) = projection_options(&own) else { return Some(difference) };
-    let has_own = |command: &String| {
-        ["--projection", "--dim", "--module-dim", "--seed"].iter().any(|flag| command.contains(flag))
-    };
+    let is_own =
+        |word: &str| matches!(word.trim_start_matches('-'), "projection" | "dim" | "module-dim" | "seed");
+    let has_own = |command: &String| command.split([' ', '=']).any(is_own);
     let command = snapshot.command_of(b).filter(|command| !has_own(command)).unwrap_or_default();
     let checkpoint = b.desc.checkpoint.as_ref();
     let run = snapshot
@@ -297,16 +297,16 @@ fn projections(snapshot: &Snapshot, a: &FeaturePart, b: &FeaturePart) -> Option<
 /// 1024 a module, seed 0`; `none`. `None` for what takes more than these.
 fn projection_options(text: &str) -> Option<Vec<String>> {
     if text == "none" {
-        return Some(vec!["--projection none".into()]);
+        return Some(vec![Remedy::Option("projection", text).to_string()]);
     }
     let mut parts = text.split(", ");
     let (kind, dim, seed) = (parts.next()?, parts.next()?, parts.next()?.strip_prefix("seed ")?);
     let dim = match dim.strip_suffix(" a module") {
-        Some(dim) => format!("--module-dim {dim}"),
-        None => format!("--dim {dim}"),
+        Some(dim) => Remedy::Option("module_dim", dim),
+        None => Remedy::Option("dim", dim),
     };
-    let options = vec![format!("--projection {kind}"), dim, format!("--seed {seed}")];
-    parts.next().is_none().then_some(options)
+    let options = [Remedy::Option("projection", kind), dim, Remedy::Option("seed", seed)];
+    parts.next().is_none().then(|| options.map(|option| option.to_string()).to_vec())
 }
 
 /// `#7 pool/grad-adam@checkpoint-112 (f16, dim 8192, projection 12ab34cd, encoding 99fe01aa)`; computed in
