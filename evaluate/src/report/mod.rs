@@ -71,7 +71,7 @@ pub struct Intervals {
 /// A metric over a group of rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measure {
-    /// A task, [`Report::ALL`] or [`Report::OF_GROUPS`].
+    /// A task, [`Report::ALL`] or the mean of groups.
     pub group: String,
     /// The metric.
     pub metric: Metric,

@@ -2,7 +2,7 @@
 //!
 //! - [`Kernel::scaled_dots`] and [`Kernel::dots`]: exact, for one to a thousand queries
 //! - [`Filter`]: in bf16, for many queries, with a bound on how far it is from the exact ones
-//! - [`Kernel::half_dot`]: of two vectors of f16, for graphs of neighbours
+//! - `Kernel::half_dot`: of two vectors of f16, for graphs of neighbours
 //! - [`Kernel::code_dots`]: of the codes of a sketch with int8 queries
 //! - [`RowProducts`]: the exact ones by something else than this processor, such as a GPU
 //!
