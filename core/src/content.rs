@@ -185,7 +185,7 @@ impl Content {
         Self::take(&mut object)
     }
 
-    /// Whether a message of a record has reasoning under a key of its own, which is no part of the content.
+    /// Whether a message of a record has a key for reasoning next to its content.
     pub fn leaves_reasoning(record: &[u8]) -> bool {
         // Most records have none, and are not read again.
         if !std::str::from_utf8(record).is_ok_and(|text| text.contains("\"reasoning")) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
-use gstore_store::{CheckpointId, FeaturePart, RowFlags, RowSet, SegmentRef, Snapshot};
+use gstore_store::{FeaturePart, RowFlags, RowSet, SegmentRef, Snapshot};
 use serde::Serialize;
 
 use crate::error::QueryError;
@@ -179,15 +179,12 @@ fn ask_planes(
 
 /// The question whose pool is the feature.
 pub(crate) fn question(snapshot: &Snapshot, part: &FeaturePart) -> InfluenceSpec {
-    let of = |id: &CheckpointId| {
-        snapshot.runs().iter().find(|run| run.checkpoints.iter().any(|c| c.checkpoint == *id))
-    };
     let checkpoint = part.desc.checkpoint.as_ref();
     InfluenceSpec {
         pools: vec![part.desc.dataset.clone()],
         pool_kind: Some(part.desc.kind.name.clone()),
         target_kind: Some(part.desc.kind.name.clone()),
-        run: checkpoint.and_then(of).map(|run| run.name.clone()),
+        run: checkpoint.and_then(|id| snapshot.run_with(id)).map(|run| run.name.clone()),
         checkpoints: checkpoint.map(|id| vec![id.to_string()]),
         features: vec![part.number.to_string()],
         missing: Missing::Exclude,

@@ -1,5 +1,7 @@
-//! Promise: what features of a store have decided about texts, a command need not repeat; what it computes anew
-//! because of other options it says before; and a mistake of this kind can be taken back.
+//! Text options taken over from stored features.
+//!
+//! A command need not repeat the options that features of the store were computed with. If other options make it
+//! compute a second feature, it says so first, and dropping that feature undoes it.
 
 use gstore_tests::binary::Finished;
 use gstore_tests::place::Place;

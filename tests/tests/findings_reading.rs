@@ -78,7 +78,7 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         said(&add(&place, dataset, &file, &[]), 0, &["read as sharegpt data", "1 sample added"]);
         assert_eq!(record(&place, dataset, 0), json!({ "messages": turns }));
     }
-    // What is none of them is named with what it has; leaving out all there is helps nobody.
+    // A record of no known layout is told with its keys; skipping is not offered for the only record.
     write(&place, "qa.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n");
     let finished = add(&place, "qa", "qa.jsonl", &[]);
     said(&finished, 1, &["1 record cannot be read", "`question`, `answer`", "--field"]);

@@ -8,7 +8,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::{Device, DeviceError};
 use gstore_store::SnapshotName;
 
-use super::{BACKENDS, GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_least};
+use super::{GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_least, several_backends};
 
 /// `gstore ingest`
 #[derive(Args, Debug, Clone)]
@@ -64,7 +64,7 @@ pub struct IngestArgs {
     pub batch_tokens: u32,
     /// What computes
     #[arg(long, aliases = ["device", "devices"], value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
-        help = format!("{BACKENDS}; several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work"))]
+        help = several_backends())]
     pub backend: Vec<DeviceName>,
     /// Only the first N rows; the feature then counts as building
     #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]

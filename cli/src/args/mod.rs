@@ -117,6 +117,11 @@ pub struct Cli {
 const BACKENDS: &str = "What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or \
                         `candle:metal[:N]`";
 
+/// The same, of several devices.
+fn several_backends() -> String {
+    format!("{BACKENDS}; several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work")
+}
+
 /// A whole number from `least` on.
 fn at_least<T: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| {

@@ -55,7 +55,7 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
     }
 }
 
-/// What does the job of a word that is no command of `command`, but of others.
+/// The command that does what is asked of `command` by a subcommand that it lacks.
 fn meant(command: &str, word: &str) -> Option<&'static str> {
     Some(match (command, word) {
         ("gstore", "list") => "`gstore ls` lists datasets, runs and features",

@@ -66,7 +66,7 @@ pub struct TrainArgs {
 pub struct TrainComputeArgs {
     /// What computes
     #[arg(long, aliases = ["device", "devices"], value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
-        help = format!("{}; several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work", super::BACKENDS))]
+        help = super::several_backends())]
     pub backend: Vec<DeviceName>,
     /// Precision of the factors of matrix products; weights, gradients and moments are f32 [default: f32, with
     /// --backend cuda bf16]

@@ -51,7 +51,7 @@ impl Bad {
             return Ok(());
         }
         match (self.count, self.first.pop()) {
-            // Where it is the only record, leaving it out helps nobody.
+            // Skipping is not offered for the only record: nothing would be left.
             (1, Some((only, _))) if self.good > 0 || !only.is_of_text() => Err(only),
             (_, last) => {
                 self.first.extend(last);

@@ -27,8 +27,8 @@ impl AuthorizedRequest {
         self.core.session(name, &self.caller).await
     }
 
-    /// Work that may take a while, on the workers. It holds its turn until it has ended, also when nobody
-    /// waits for it any more.
+    /// Work that may take a while, on the workers. It holds its turn until it has ended, also when the
+    /// client is gone.
     pub(super) async fn apart<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Status>> + Send + 'static,

@@ -448,7 +448,7 @@ fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     let refused = folder.read_lambda(None).unwrap_err().to_string();
     assert!(refused.ends_with("num_lambda_processed.safetensors: tensor n is missing"), "{refused}");
     folder.write_lambda(None, modules, std::slice::from_ref(&exact)).unwrap();
-    // What the medium says is of a file.
+    // An error of the disk names the file.
     let path = place.path().join("lambda_matrix.safetensors");
     let full = std::io::ErrorKind::StorageFull;
     let refused = documents::place(&path, |_| Err(FactorError::Io(full.into()))).unwrap_err().to_string();

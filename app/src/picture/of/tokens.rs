@@ -199,8 +199,7 @@ fn ingest(snapshot: &Snapshot, dataset: &str) -> Result<String, AnswerError> {
     let part = snapshot.dataset(dataset)?;
     let newest = snapshot.features_of(dataset).into_iter().max_by_key(|feature| feature.number);
     let checkpoint = newest.and_then(|feature| feature.desc.checkpoint.as_ref());
-    let run =
-        snapshot.runs().iter().find(|run| run.checkpoints.iter().any(|c| Some(&c.checkpoint) == checkpoint));
+    let run = checkpoint.and_then(|id| snapshot.run_with(id));
     let encoding = newest.and_then(|feature| part.encoding(&feature.desc.encoding));
     let options = encoding.map_or_else(Vec::new, |encoding| encoding.spec.options());
     let remedy = Remedy::IngestAs {

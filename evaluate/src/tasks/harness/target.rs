@@ -1,8 +1,7 @@
 //! Right choice of a record: the harness writes `target` as text, be it the number of a choice or its text.
 //!
-//! Where "2" is the number of one choice and the text of another, the record's scores of the harness's own
-//! model decide between them; where these do not, the other records of the task do, whose targets are all
-//! numbers or all texts.
+//! "2" can be the number of one choice and the text of another. Then the scores that the harness stored in the
+//! record decide. Where they do not, the other records of the task do: their targets are all numbers or all texts.
 
 use std::collections::HashMap;
 

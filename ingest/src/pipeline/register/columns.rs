@@ -21,7 +21,7 @@ pub(super) struct Found {
     pub(super) skipped: u64,
     pub(super) duplicates: u64,
     pub(super) unscorable: u64,
-    /// Records with reasoning that is no part of their text.
+    /// Number of records with reasoning outside of their content.
     pub(super) reasoning: u64,
     /// The layouts of records that have none of gstore's own, in the order in which they came.
     pub(super) layouts: Vec<Layout>,
@@ -127,7 +127,7 @@ pub(super) fn overrides(request: &AddRequest) -> Result<Vec<ColumnOverride>, Ing
     parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
 }
 
-/// What people are told of records with reasoning that is no part of their text.
+/// The note about records with reasoning outside of their content, which no template writes.
 pub(super) fn left_reasoning(count: u64) -> Option<String> {
     let keys = REASONING.map(|key| format!("`{key}`")).join(" or ");
     let (have, their) = if count == 1 { ("has", "its") } else { ("have", "their") };

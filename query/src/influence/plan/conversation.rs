@@ -117,12 +117,10 @@ pub(super) fn notes_of_targets(
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
     targets: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
     run: Option<&str>,
-) -> Vec<String> {
-    let Some(pool) = pools.iter().find_map(|(dataset, features)| encoding_of(dataset, features)) else {
-        return Vec::new();
-    };
+) -> Option<String> {
+    let pool = pools.iter().find_map(|(dataset, features)| encoding_of(dataset, features))?;
     let run = run.unwrap_or_default();
-    let (mut pairs, mut others, mut ways) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut pairs, mut others, mut unlike) = (Vec::new(), Vec::new(), Vec::new());
     for (dataset, features) in targets {
         let Some(own) = encoding_of(dataset, features) else { continue };
         // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
@@ -144,17 +142,17 @@ pub(super) fn notes_of_targets(
             }
             _ => continue,
         };
-        let (dataset, options) = (dataset.name.as_str(), like.options());
-        ways.extend(features.first().map(|feature| {
-            let kind = feature.desc.kind.name.as_str();
-            let command = snapshot.command_of(feature).unwrap_or_default();
-            Remedy::IngestAs { dataset, kind, per_token: false, run, options: &options, command: &command }
-                .to_string()
-        }));
+        unlike.extend(features.first().map(|feature| (dataset.name.as_str(), feature, like.options())));
     }
-    if ways.is_empty() || !matches!(are_conversations(snapshot, pools), Ok(true)) {
-        return Vec::new();
+    if unlike.is_empty() || !matches!(are_conversations(snapshot, pools), Ok(true)) {
+        return None;
     }
+    let way = |(dataset, feature, options): &(&str, &Arc<FeaturePart>, Vec<String>)| {
+        let kind = feature.desc.kind.name.as_str();
+        let command = snapshot.command_of(feature).unwrap_or_default();
+        Remedy::IngestAs { dataset, kind, per_token: false, run, options, command: &command }.to_string()
+    };
+    let ways: Vec<String> = unlike.iter().map(way).collect();
     let mut found = Vec::new();
     if !pairs.is_empty() {
         found.push(format!(
@@ -169,12 +167,12 @@ pub(super) fn notes_of_targets(
             others.join(", ")
         ));
     }
-    vec![format!(
+    Some(format!(
         "the pool's samples are conversations, and {}: scores compare texts of two forms; {} computes the target's features as \
          of conversations of the pool's form",
         found.join("; "),
         ways.join(" and ")
-    )]
+    ))
 }
 
 /// The encoding of a dataset's features at the first checkpoint.

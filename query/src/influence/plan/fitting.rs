@@ -276,11 +276,7 @@ fn projections(snapshot: &Snapshot, a: &FeaturePart, b: &FeaturePart) -> Option<
         |word: &str| matches!(word.trim_start_matches('-'), "projection" | "dim" | "module-dim" | "seed");
     let has_own = |command: &String| command.split([' ', '=']).any(is_own);
     let command = snapshot.command_of(b).filter(|command| !has_own(command)).unwrap_or_default();
-    let checkpoint = b.desc.checkpoint.as_ref();
-    let run = snapshot
-        .runs()
-        .iter()
-        .find(|run| run.checkpoints.iter().any(|known| Some(&known.checkpoint) == checkpoint));
+    let run = b.desc.checkpoint.as_ref().and_then(|id| snapshot.run_with(id));
     let remedy = Remedy::IngestAs {
         dataset: &b.desc.dataset,
         kind: &b.desc.kind.name,

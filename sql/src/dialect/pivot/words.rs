@@ -77,17 +77,13 @@ impl Form {
     /// The form that begins at a word; `None` where there is no ON in it.
     fn of(tokens: &[TokenWithSpan], at: usize) -> Option<Self> {
         let mut parts: Vec<(&'static str, usize, usize)> = Vec::new();
-        let mut depth = 0usize;
         let mut end = tokens.len();
-        for (i, token) in tokens.iter().enumerate().skip(at + 1) {
+        for (i, token) in outside(tokens, at + 1) {
             match token.token {
-                Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
-                Token::RParen | Token::RBracket | Token::RBrace if depth > 0 => depth -= 1,
                 Token::RParen | Token::RBracket | Token::RBrace | Token::SemiColon | Token::EOF => {
                     end = i;
                     break;
                 }
-                _ if depth > 0 => {}
                 _ if parts.is_empty() && is_word(token, "ON") => parts.push(("ON", i, i + 1)),
                 _ if parts.is_empty() => {}
                 _ if is_any(token, &["USING", "INTO"]) => parts.push(("MADE", i, i + 1)),
@@ -113,9 +109,9 @@ impl Form {
 
     fn pivot(&self, tokens: &[TokenWithSpan], span: Span) -> Result<Vec<TokenWithSpan>, SqlError> {
         let on = part(tokens, &self.on);
-        let refused = match outside(on).any(|token| token.token == Token::Comma) {
+        let refused = match outside(on, 0).any(|(_, token)| token.token == Token::Comma) {
             true => Some(several()),
-            false => (!outside(on).any(|token| is_word(token, "IN"))).then(without_values),
+            false => (!outside(on, 0).any(|(_, token)| is_word(token, "IN"))).then(without_values),
         };
         if let Some(refused) = refused {
             return Err(refused.at(span.start.line, span.start.column));
@@ -189,16 +185,21 @@ fn part<'a>(tokens: &'a [TokenWithSpan], range: &Range<usize>) -> &'a [TokenWith
     tokens.get(range.clone()).unwrap_or_default()
 }
 
-/// The tokens outside of all brackets.
-fn outside(tokens: &[TokenWithSpan]) -> impl Iterator<Item = &TokenWithSpan> {
+/// The tokens from a place on, with their places, outside of brackets that open there.
+fn outside(tokens: &[TokenWithSpan], from: usize) -> impl Iterator<Item = (usize, &TokenWithSpan)> {
     let mut depth = 0usize;
-    tokens.iter().filter(move |token| {
-        match token.token {
-            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
-            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
-            _ => {}
+    tokens.iter().enumerate().skip(from).filter(move |(_, token)| match token.token {
+        Token::LParen | Token::LBracket | Token::LBrace => {
+            depth += 1;
+            false
         }
-        depth == 0
+        Token::RParen | Token::RBracket | Token::RBrace if depth > 0 => {
+            depth -= 1;
+            false
+        }
+        // A statement ends here, whatever was left open.
+        Token::SemiColon | Token::EOF => true,
+        _ => depth == 0,
     })
 }
 
@@ -206,25 +207,20 @@ fn outside(tokens: &[TokenWithSpan]) -> impl Iterator<Item = &TokenWithSpan> {
 fn put_keys(tokens: &mut Vec<TokenWithSpan>, pivot: usize, span: Span) {
     let opened = next(tokens, pivot + 1).filter(|(_, token)| token.token == Token::LParen);
     let Some((open, _)) = opened else { return };
-    let mut depth = 0usize;
-    let mut keys: Option<(usize, usize)> = None;
-    for (i, token) in tokens.iter().enumerate().skip(open + 1) {
-        match token.token {
-            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
-            Token::RParen | Token::RBracket | Token::RBrace if depth > 0 => depth -= 1,
-            Token::RParen | Token::RBracket | Token::RBrace => {
-                if let Some((group, begin)) = keys {
-                    let made = as_default(part(tokens, &(begin..i)), span);
-                    drop(tokens.splice(group..i, made));
-                }
-                return;
-            }
-            _ if depth == 0 && keys.is_none() && is_word(token, "GROUP") => {
-                let by = next(tokens, i + 1).filter(|(_, token)| is_word(token, "BY"));
-                keys = by.map(|(by, _)| (i, by + 1));
-            }
-            _ => {}
-        }
+    let is_closing =
+        |token: &TokenWithSpan| matches!(token.token, Token::RParen | Token::RBracket | Token::RBrace);
+    let close = outside(tokens, open + 1).find(|(_, token)| is_closing(token)).map(|(i, _)| i);
+    let begins = |(group, token): (usize, &TokenWithSpan)| {
+        let (by, _) =
+            next(tokens, group + 1).filter(|(_, by)| is_word(token, "GROUP") && is_word(by, "BY"))?;
+        Some((group, by + 1))
+    };
+    let keys = outside(tokens, open + 1).find_map(begins);
+    if let (Some(close), Some((group, begin))) = (close, keys)
+        && group < close
+    {
+        let made = as_default(part(tokens, &(begin..close)), span);
+        drop(tokens.splice(group..close, made));
     }
 }
 

@@ -65,6 +65,12 @@ impl Snapshot {
         known.filter(|c| c.checkpoint == *checkpoint).filter_map(|c| c.step).max()
     }
 
+    /// The first run that has these weights.
+    pub fn run_with(&self, checkpoint: &CheckpointId) -> Option<&Arc<RunPart>> {
+        let has = |run: &&Arc<RunPart>| run.checkpoints.iter().any(|c| c.checkpoint == *checkpoint);
+        self.parts.runs.iter().find(has)
+    }
+
     /// The run of a name.
     pub fn run(&self, name: &str) -> Result<&Arc<RunPart>, LookupError> {
         let names = || self.parts.runs.iter().map(|r| r.name.as_str());
