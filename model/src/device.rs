@@ -124,26 +124,36 @@ impl Device {
         }
     }
 
-    /// This device and one of those `beside` it that does not compute the same bits: of another sort, or a
+    /// An error unless the devices `beside` it compute the same bits: those of another sort do not, nor does a
     /// GPU of another model. `gpu_names` are those of [`gpu_names!`](crate::gpu_names).
     ///
     /// # Errors
-    /// Those of `gpu_names`. A GPU that is not there is refused when it is opened, with what there is.
-    pub fn unlike(
+    /// Such a device, and those of `gpu_names`. A GPU that is not there is refused when it is opened, with
+    /// what there is.
+    pub fn check_beside(
         self,
         beside: &[Device],
         gpu_names: impl FnOnce() -> Result<Vec<String>, BackendError>,
-    ) -> Result<Option<[String; 2]>, BackendError> {
+    ) -> Result<(), BackendError> {
         if let Some(other) = beside.iter().find(|other| self.first() != other.first()) {
-            return Ok(Some([self, *other].map(|device| format!("`{device}`"))));
+            return Err(unlike([self, *other].map(|device| format!("`{device}`"))));
         }
-        let (Device::Cuda(number), false) = (self, beside.is_empty()) else { return Ok(None) };
+        let (Device::Cuda(number), false) = (self, beside.is_empty()) else { return Ok(()) };
         let names = gpu_names()?;
-        let Some(name) = names.get(number) else { return Ok(None) };
+        let Some(name) = names.get(number) else { return Ok(()) };
         let mut others =
             beside.iter().filter_map(|device| Some((device.number(), names.get(device.number())?)));
-        let other = others.find(|(_, found)| *found != name);
-        Ok(other.map(|other| [(number, name), other].map(|(number, name)| format!("GPU {number} ({name})"))))
+        match others.find(|(_, found)| *found != name) {
+            Some(other) => {
+                Err(unlike([(number, name), other].map(|(number, name)| format!("GPU {number} ({name})"))))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// An error of this device, with its name.
+    pub fn failed(self, error: BackendError) -> BackendError {
+        error.within(format_args!("`{self}`"))
     }
 
     /// An error unless the backend computes in this precision.
@@ -156,6 +166,14 @@ impl Device {
         let name = compute.name();
         Err(BackendError::new(format!("the backend `{self}` does not compute in {name}; {others}")))
     }
+}
+
+/// Devices whose results differ.
+fn unlike([a, b]: [String; 2]) -> BackendError {
+    BackendError::new(format!(
+        "{a} and {b} do not compute the same bits, and which of them would compute what is left to chance: give \
+         devices of one backend and model"
+    ))
 }
 
 /// As on the command line.
@@ -266,6 +284,7 @@ macro_rules! gpu_names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OutOfMemory;
 
     #[test]
     fn names_are_read_as_they_are_written() {
@@ -323,8 +342,8 @@ mod tests {
         for (i, a) in sorts.iter().enumerate() {
             assert_eq!(a(0).is_host(), i < 2, "{}", a(0));
             for (j, b) in sorts.iter().enumerate() {
-                let unlike = a(0).unlike(&[b(1)], names).unwrap();
-                assert_eq!(unlike.is_none(), i == j, "{unlike:?}");
+                let checked = a(0).check_beside(&[b(1)], names);
+                assert_eq!(checked.is_ok(), i == j, "{checked:?}");
             }
             assert_eq!(a(1).first(), a(0));
         }
@@ -334,17 +353,20 @@ mod tests {
     #[test]
     fn gpus_of_other_models_are_unlike() {
         let names = || Ok(["H100", "H100", "A100"].map(str::to_owned).to_vec());
-        let unlike = |first: usize, beside: &[usize]| {
+        let check = |first: usize, beside: &[usize]| {
             let beside: Vec<Device> = beside.iter().copied().map(Device::Cuda).collect();
-            Device::Cuda(first).unlike(&beside, names).unwrap()
+            Device::Cuda(first).check_beside(&beside, names)
         };
-        assert_eq!(unlike(0, &[1]), None);
-        assert_eq!(unlike(0, &[1, 2]), Some(["GPU 0 (H100)", "GPU 2 (A100)"].map(str::to_owned)));
+        assert!(check(0, &[1]).is_ok());
+        let unlike = check(0, &[1, 2]).unwrap_err().to_string();
+        assert!(unlike.starts_with("GPU 0 (H100) and GPU 2 (A100) do not compute the same bits"), "{unlike}");
         // Refused when they are opened.
-        assert_eq!((unlike(0, &[7]), unlike(7, &[0])), (None, None));
+        assert!(check(0, &[7]).is_ok() && check(7, &[0]).is_ok());
         let none = || Err(BackendError::new("no driver"));
-        assert_eq!(Device::Cuda(0).unlike(&[], none).unwrap(), None, "there is nothing to look up");
-        assert!(Device::Cuda(0).unlike(&[Device::Cuda(1)], none).is_err());
+        assert!(Device::Cuda(0).check_beside(&[], none).is_ok(), "there is nothing to look up");
+        assert!(Device::Cuda(0).check_beside(&[Device::Cuda(1)], none).is_err());
+        let failed = Device::Cuda(1).failed(BackendError::out_of_memory("full"));
+        assert!(failed.is_out_of_memory() && failed.to_string() == "`cuda:1`: full", "{failed}");
     }
 
     #[test]

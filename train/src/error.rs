@@ -77,17 +77,6 @@ pub enum TrainError {
         /// Positions that have a vector.
         max_positions: usize,
     },
-    /// Devices whose results differ.
-    #[error(
-        "{a} and {b} do not compute the same bits, and which of them would compute a part of a step is left to chance: give \
-         devices of one backend and model"
-    )]
-    UnlikeDevices {
-        /// One.
-        a: String,
-        /// The other.
-        b: String,
-    },
     /// Less memory than is needed.
     #[error(
         "about {} MB of memory are needed, and {} MB are available: {} has layers computed twice on fewer threads; less \

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use gstore_core::parallel::unordered;
+use gstore_core::parallel::{in_turn, unordered};
 use gstore_core::{Cancel, Cancelled};
 use gstore_model::gradients::{LoraSink, Summed};
 use gstore_model::{
@@ -102,7 +102,7 @@ impl<B: Backend + Clone> Parameters<B> {
             Ok(())
         };
         let kept = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let device = self.devices_of_threads();
+        let device = in_turn(self.models.len());
         let scratch = || (device(), kept().pop().unwrap_or_default());
         // A piece that is taken must be done or stop the turns, so the flag is looked at in it alone.
         let done = unordered(pieces.len(), computing.threads, &Cancel::new(), scratch, work);
@@ -195,7 +195,7 @@ impl<B: Backend + Clone> Parameters<B> {
             Ok(())
         };
         let threads = computing.threads.max(self.models.len());
-        unordered(pieces.len(), threads, computing.cancel, self.devices_of_threads(), of_piece)?;
+        unordered(pieces.len(), threads, computing.cancel, in_turn(self.models.len()), of_piece)?;
         Ok(sum(losses))
     }
 }

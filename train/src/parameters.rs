@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gstore_core::parallel::each;
 use gstore_model::architectures::{Decoder, Param, Role};
@@ -284,13 +283,6 @@ impl<B: Backend + Clone> Parameters<B> {
     pub(crate) fn model_on(&self, device: usize) -> Result<&Model<B>, TrainError> {
         let model = self.models.get(device);
         model.ok_or_else(|| TrainError::Option("the weights could not be packed".into()))
-    }
-
-    /// Gives threads that ask one after the other the numbers of their devices: each device as many threads
-    /// as the others, or one more.
-    pub(crate) fn devices_of_threads(&self) -> impl Fn() -> usize + Sync {
-        let (next, devices) = (AtomicUsize::new(0), self.models.len().max(1));
-        move || next.fetch_add(1, Ordering::Relaxed) % devices
     }
 
     /// Where each tensor's gradient lies in the sums of a batch: one list for each sum.

@@ -164,11 +164,7 @@ impl Compute {
     /// An error unless the devices compute in the precision, and all of them the same bits.
     pub(crate) fn check(&self) -> Result<(), TrainError> {
         self.device.check(self.precision)?;
-        let names = || gpu_names!();
-        match self.device.unlike(&self.beside, names)? {
-            Some([a, b]) => Err(TrainError::UnlikeDevices { a, b }),
-            None => Ok(()),
-        }
+        Ok(self.device.check_beside(&self.beside, || gpu_names!())?)
     }
 
     /// The backends of the devices beside the `first`.

@@ -1,14 +1,12 @@
 //! Arguments of `gstore ingest` and `gstore attach`.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use gstore_ingest::pipeline::IngestRequest;
-use gstore_model::{Device, DeviceError};
 use gstore_store::SnapshotName;
 
-use super::{GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_least, several_backends};
+use super::{DevicesArgs, GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_least};
 
 /// `gstore ingest`
 #[derive(Args, Debug, Clone)]
@@ -63,9 +61,8 @@ pub struct IngestArgs {
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
     /// What computes
-    #[arg(long, aliases = ["device", "devices"], value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
-        help = several_backends())]
-    pub backend: Vec<DeviceName>,
+    #[command(flatten)]
+    pub devices: DevicesArgs,
     /// Only the first N rows; the feature then counts as building
     #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
     pub limit: Option<u64>,
@@ -101,27 +98,6 @@ impl IngestArgs {
     /// The dataset's name, where there is one for the whole command.
     pub fn dataset(&self) -> &str {
         self.dataset.as_deref().unwrap_or_default()
-    }
-}
-
-/// A device, or all GPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceName {
-    /// This one.
-    One(Device),
-    /// All NVIDIA GPUs of the machine.
-    All,
-}
-
-impl FromStr for DeviceName {
-    type Err = DeviceError;
-
-    fn from_str(name: &str) -> Result<DeviceName, DeviceError> {
-        match name {
-            // A build without their backend refuses the first of them.
-            "all" => "cuda".parse::<Device>().map(|_| DeviceName::All),
-            name => name.parse().map(DeviceName::One),
-        }
     }
 }
 

@@ -9,6 +9,7 @@ mod changes;
 mod copies;
 mod covariance;
 mod daunce;
+mod devices;
 mod engine;
 mod evaluate;
 mod factors;
@@ -54,6 +55,7 @@ pub use copies::{
 };
 pub use covariance::*;
 pub use daunce::*;
+pub use devices::{DeviceName, DevicesArgs};
 pub use engine::EngineArgs;
 pub use evaluate::*;
 pub use factors::*;
@@ -61,7 +63,7 @@ pub use generate::*;
 pub use gradients::*;
 pub use import::{ImportArgs, ImportFrom};
 pub use index::{IndexArgs, PlanesArgs};
-pub use ingest::{AttachArgs, DType, DeviceName, IngestArgs};
+pub use ingest::{AttachArgs, DType, IngestArgs};
 pub use life::{
     BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, RevertArgs, TagArgs,
 };
@@ -116,11 +118,6 @@ pub struct Cli {
 /// What `--backend` takes.
 const BACKENDS: &str = "What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or \
                         `candle:metal[:N]`";
-
-/// The same, of several devices.
-fn several_backends() -> String {
-    format!("{BACKENDS}; several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work")
-}
 
 /// A whole number from `least` on.
 fn at_least<T: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<T, String> + Clone {

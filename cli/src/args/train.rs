@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use gstore_train::{Compute, ScheduleKind};
 
-use super::{DeviceName, Duplicates, TextArgs, at_least};
+use super::{DevicesArgs, Duplicates, TextArgs, at_least};
 
 /// `gstore train`
 #[derive(Args, Debug)]
@@ -65,9 +65,8 @@ pub struct TrainArgs {
 #[derive(Args, Debug, Clone)]
 pub struct TrainComputeArgs {
     /// What computes
-    #[arg(long, aliases = ["device", "devices"], value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
-        help = super::several_backends())]
-    pub backend: Vec<DeviceName>,
+    #[command(flatten)]
+    pub devices: DevicesArgs,
     /// Precision of the factors of matrix products; weights, gradients and moments are f32 [default: f32, with
     /// --backend cuda bf16]
     #[arg(long, value_enum)]

@@ -11,7 +11,7 @@ use gstore_model::{Compute, Device, Reduction};
 use gstore_store::Granularity;
 
 use crate::args;
-use crate::args::{DeviceName, GradientArgs};
+use crate::args::{DeviceName, DevicesArgs, GradientArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
 
@@ -84,12 +84,12 @@ pub fn embedding(args: &GradientArgs) -> EmbeddingForm {
 }
 
 /// The devices that compute: the first, and those beside it.
-pub fn devices(names: &[DeviceName]) -> Result<(Device, Vec<Device>)> {
+pub fn devices(args: &DevicesArgs) -> Result<(Device, Vec<Device>)> {
     let one = |name: &DeviceName| match name {
         DeviceName::One(device) => Ok(*device),
         DeviceName::All => Err(UsageError("--backend all names every GPU: give it alone".to_owned())),
     };
-    let devices = match names {
+    let devices = match &args.backend[..] {
         [DeviceName::All] => gpus()?,
         names => names.iter().map(one).collect::<Result<Vec<Device>, UsageError>>()?,
     };

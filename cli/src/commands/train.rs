@@ -166,7 +166,7 @@ fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Eval
 
 /// What computes, with everything else as it is by default.
 pub(super) fn computing(context: &Context, args: &TrainComputeArgs) -> Result<Compute> {
-    let (device, beside) = gradients::devices(&args.backend)?;
+    let (device, beside) = gradients::devices(&args.devices)?;
     Ok(Compute {
         device,
         beside,

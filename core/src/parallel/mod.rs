@@ -13,6 +13,8 @@ mod panics;
 mod tests;
 mod workers;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 pub use self::gate::{Give, each, map, ordered, pipeline};
 pub(crate) use self::panics::{OnPanic, join};
 pub(crate) use self::workers::given_by;
@@ -25,4 +27,11 @@ pub fn threads_for(threads: usize, units: usize) -> usize {
         n => n,
     };
     wanted.clamp(1, units.max(1))
+}
+
+/// Gives threads that ask one after the other a number below `places`: each number to as many threads as the
+/// others, or to one more.
+pub fn in_turn(places: usize) -> impl Fn() -> usize + Sync {
+    let next = AtomicUsize::new(0);
+    move || next.fetch_add(1, Ordering::Relaxed) % places.max(1)
 }

@@ -225,6 +225,13 @@ fn a_panic_anywhere_reaches_the_caller_as_it_is() {
 }
 
 #[test]
+fn places_are_given_in_turn() {
+    let next = in_turn(3);
+    assert_eq!([(); 5].map(|()| next()), [0, 1, 2, 0, 1]);
+    assert_eq!([in_turn(1)(), in_turn(0)()], [0, 0]);
+}
+
+#[test]
 fn each_item_has_a_thread_and_the_first_that_of_the_caller() {
     let (all, own) = (Barrier::new(3), std::thread::current().id());
     let work = |item: usize| {

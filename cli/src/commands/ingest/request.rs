@@ -29,7 +29,7 @@ pub(super) fn request(
         }
     }
     gradients::check(&args.gradients, &kinds)?;
-    let (device, beside) = gradients::devices(&args.backend)?;
+    let (device, beside) = gradients::devices(&args.devices)?;
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, kinds.iter().any(|kind| kind.needs_moments()));
     let (model, checkpoints) = match (&args.model, &args.run) {

@@ -28,18 +28,6 @@ pub enum IngestError {
     /// No feature was asked for.
     #[error("no feature was asked for")]
     NoKinds,
-    /// Devices whose results differ.
-    #[error(
-        "{a} and {b} do not compute the same bits, and which of them would compute a row is left to chance: give devices of one \
-         backend and model, or each of these its own shard ({})",
-        Remedy::Option("shard", "")
-    )]
-    UnlikeDevices {
-        /// One.
-        a: String,
-        /// The other.
-        b: String,
-    },
     /// Hidden states are pooled over tokens, so they have no vector for each.
     #[error(
         "{kind} has one vector a sample; {} is for gradients and the loss",

@@ -1,0 +1,38 @@
+//! The devices that compute a command together.
+
+use std::str::FromStr;
+
+use clap::Args;
+use gstore_model::{Device, DeviceError};
+
+use super::BACKENDS;
+
+/// What computes.
+#[derive(Args, Debug, Clone)]
+pub struct DevicesArgs {
+    /// What computes
+    #[arg(long, aliases = ["device", "devices"], value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
+        help = format!("{BACKENDS}; several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work"))]
+    pub backend: Vec<DeviceName>,
+}
+
+/// A device, or all GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceName {
+    /// This one.
+    One(Device),
+    /// All NVIDIA GPUs of the machine.
+    All,
+}
+
+impl FromStr for DeviceName {
+    type Err = DeviceError;
+
+    fn from_str(name: &str) -> Result<DeviceName, DeviceError> {
+        match name {
+            // A build without their backend refuses the first of them.
+            "all" => "cuda".parse::<Device>().map(|_| DeviceName::All),
+            name => name.parse().map(DeviceName::One),
+        }
+    }
+}
