@@ -1,5 +1,5 @@
 //! Promise: where a device has too little memory for what is asked of it at once, trainings and generations go
-//! on with less at once, and come to the same; a training on several devices has the bits of one.
+//! on with less at once, and come to the same; those on several devices have the bits of one.
 
 use std::path::{Path, PathBuf};
 use std::slice;
@@ -8,9 +8,11 @@ use crate::backends::assert_close;
 use crate::tiny::{Tiny, VOCAB};
 use gstore_core::Cancel;
 use gstore_cuda::{Cuda, Emulator};
-use gstore_generate::{Compute as Computing, GenerateRequest, Observer, PromptSource, Stopping, generate_on};
-use gstore_model::Compute;
+use gstore_generate::{
+    Compute as Computing, GenerateError, GenerateRequest, Observer, PromptSource, Stopping, generate_on,
+};
 use gstore_model::weights::ModelFolder;
+use gstore_model::{Compute, Device};
 use gstore_train::{LoraChoice, Optimizer, OptimizerKind, Parameters, Sample, Trainer, TrainerOptions};
 
 /// Of other sums of the same gradients.
@@ -112,38 +114,76 @@ impl Observer for Notes {
 }
 
 /// The answers, and what was said.
-fn answers(on: &Cuda<Emulator>, prompts: &Path, threads: usize, batch: usize) -> (String, Vec<String>) {
+fn answers(
+    on: &[Cuda<Emulator>],
+    prompts: &Path,
+    threads: usize,
+    batch: usize,
+) -> Result<(String, Vec<String>), GenerateError> {
     let demo: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
     let source = PromptSource::Files { paths: vec![prompts.to_owned()], fields: Vec::new() };
     let request = GenerateRequest {
         stopping: Stopping { max_new_tokens: 4, ..Stopping::default() },
-        compute: Computing { threads, batch, ..Computing::default() },
+        compute: Computing {
+            device: Device::Cuda(0),
+            beside: (1..on.len()).map(Device::Cuda).collect(),
+            threads,
+            batch,
+            ..Computing::default()
+        },
         ..GenerateRequest::new(demo, source)
     };
     let mut notes = Notes::default();
-    let mut outcome = generate_on(&request, on.clone(), &mut notes, &Cancel::new()).unwrap();
+    let mut outcome = generate_on(&request, on.to_vec(), &mut notes, &Cancel::new())?;
     assert!(outcome.finished);
     let mut text = Vec::new();
     outcome.answers.write_to(&mut text).unwrap();
-    (String::from_utf8(text).unwrap(), notes.0)
+    Ok((String::from_utf8(text).unwrap(), notes.0))
+}
+
+fn prompts_in(folder: &Path) -> PathBuf {
+    let prompts = folder.join("prompts.jsonl");
+    let lines: String = (0..4).map(|i| format!("{{\"text\": \"Is {i} odd?\"}}\n")).collect();
+    fs_err::write(&prompts, lines).unwrap();
+    prompts
 }
 
 #[test]
 fn prompts_that_do_not_fit_a_device_are_answered_fewer_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
-    let prompts = folder.path().join("prompts.jsonl");
-    let lines: String = (0..4).map(|i| format!("{{\"text\": \"Is {i} odd?\"}}\n")).collect();
-    fs_err::write(&prompts, lines).unwrap();
+    let prompts = prompts_in(folder.path());
     let (together, single) = (device(usize::MAX), device(usize::MAX));
-    let (expected, said) = answers(&together, &prompts, 1, 4);
+    let (expected, said) = answers(slice::from_ref(&together), &prompts, 1, 4).unwrap();
     assert_eq!((expected.lines().count(), said.len()), (4, 0), "{said:?}");
-    answers(&single, &prompts, 1, 1);
+    answers(slice::from_ref(&single), &prompts, 1, 1).unwrap();
     let [most, least] = [&together, &single].map(|on| on.runtime().most_held());
     assert!(least + 2 * SLACK < most, "{least} and {most} bytes");
     for threads in [1, 2] {
-        let (found, said) = answers(&device((least + most) / 2), &prompts, threads, 4);
+        let (found, said) = answers(&[device((least + most) / 2)], &prompts, threads, 4).unwrap();
         assert_eq!(found, expected, "{threads} threads");
         // Several threads may by chance not be in the way of each other.
         assert!(threads > 1 || said.iter().any(|note| note.contains("at a time")), "{said:?}");
     }
+    // A device that has enough goes on as before.
+    let (found, said) = answers(&[device((least + most) / 2), together], &prompts, 1, 8).unwrap();
+    assert!(found == expected, "{found} and {expected}, {said:?}");
+}
+
+#[test]
+fn answers_on_several_devices_are_those_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompts = prompts_in(folder.path());
+    let on = |devices: usize| (0..devices).map(|_| device(usize::MAX)).collect::<Vec<_>>();
+    let (expected, _) = answers(&on(1), &prompts, 1, 1).unwrap();
+    for (devices, threads, batch) in [(2, 1, 1), (2, 3, 3), (3, 3, 64), (6, 1, 2)] {
+        let on = on(devices);
+        let (found, said) = answers(&on, &prompts, threads, batch).unwrap();
+        assert!(found == expected && said.is_empty(), "{devices} devices: {found}, {said:?}");
+        // There are four prompts, and no device has weights that has no place for one.
+        let loaded = on.iter().filter(|on| on.runtime().bytes_written() > 0).count();
+        assert_eq!(loaded, devices.min(4), "of {devices} devices");
+        assert!(devices > 2 || on.iter().all(|on| on.runtime().bytes_read() > 0), "both answer");
+    }
+    let failed = answers(&[device(usize::MAX), device(1000)], &prompts, 1, 2).unwrap_err().to_string();
+    assert!(failed.contains("`cuda:1`: ") && failed.contains("out of memory"), "{failed}");
 }

@@ -5,7 +5,7 @@
 //!   prompts
 //! - long prompts are fed in parts, beside the answers that go on, so that the memory of a step is bounded
 //! - what a prompt is batched with decides neither its tokens nor its numbers
-//! - where a device's memory is too little, fewer prompts are answered at a time. Keys and values of those in
+//! - where a device's memory is too little, it answers fewer prompts at a time. Keys and values of those in
 //!   work are then computed again, in other parts
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,15 +48,53 @@ pub(crate) struct Queue {
     begun: usize,
     /// Those that were put back.
     back: Vec<Row>,
+    /// What is at work on each device.
+    shares: Vec<Share>,
+}
+
+/// What is at work on a device.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Share {
     /// Threads that answer.
     threads: usize,
     /// Prompts that they answer at a time, all together.
-    pub slots: usize,
+    slots: usize,
+}
+
+/// Where a thread answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Number of its device.
+    pub device: usize,
+    /// Prompts that it answers at a time.
+    slots: usize,
+}
+
+impl Place {
+    /// Those of threads that are divided among devices, and prompts among threads.
+    pub fn all(devices: usize, threads: usize, slots: usize) -> Vec<Place> {
+        let of = |(thread, device): (usize, usize)| Place {
+            device,
+            slots: slots / threads + usize::from(thread < slots % threads),
+        };
+        (0..threads).zip((0..devices).cycle()).map(of).collect()
+    }
 }
 
 impl Queue {
-    pub fn new(threads: usize, slots: usize) -> Queue {
-        Queue { begun: 0, back: Vec::new(), threads, slots }
+    pub fn new(places: &[Place]) -> Queue {
+        let devices = places.iter().map(|place| place.device + 1).max().unwrap_or(0);
+        let mut shares = vec![Share::default(); devices];
+        for place in places {
+            let Share { threads, slots } = shares[place.device];
+            shares[place.device] = Share { threads: threads + 1, slots: slots + place.slots };
+        }
+        Queue { begun: 0, back: Vec::new(), shares }
+    }
+
+    /// Prompts that are answered at a time.
+    pub fn slots(&self) -> usize {
+        self.shares.iter().map(|share| share.slots).sum()
     }
 
     fn next(&mut self, task: &Task<'_>) -> Option<Row> {
@@ -101,12 +139,14 @@ struct Row {
 pub(crate) struct Batch<'a, B: Backend> {
     task: &'a Task<'a>,
     model: &'a Model<B>,
+    /// Number of the model's device.
+    device: usize,
     cache: KeyValues<B>,
     rows: Vec<Option<Row>>,
     /// Tokens of prompts that a step takes at most.
     prompt_tokens: usize,
-    /// Threads and slots of the queue when the step began.
-    seen: (usize, usize),
+    /// The device's share when the step began.
+    seen: Share,
     sampler: Sampler,
 }
 
@@ -119,11 +159,11 @@ struct Part {
 }
 
 impl<'a, B: Backend> Batch<'a, B> {
-    pub fn new(task: &'a Task<'a>, model: &'a Model<B>, slots: usize) -> Self {
+    pub fn new(task: &'a Task<'a>, model: &'a Model<B>, Place { device, slots }: Place) -> Self {
         let rows = (0..slots.max(1)).map(|_| None).collect();
         let sampler = Sampler::new(task.sampling.clone());
-        let (cache, prompt_tokens, seen) = (model.key_values(), PROMPT_TOKENS, (0, 0));
-        Batch { task, model, cache, rows, prompt_tokens, seen, sampler }
+        let (cache, prompt_tokens, seen) = (model.key_values(), PROMPT_TOKENS, Share::default());
+        Batch { task, model, device, cache, rows, prompt_tokens, seen, sampler }
     }
 
     /// Answers prompts until none is left; `tell` hears after each step how many tokens were chosen, and of
@@ -156,13 +196,14 @@ impl<'a, B: Backend> Batch<'a, B> {
         }
         let works = self.rows.iter().any(Option::is_some);
         // Under the lock: who puts rows back leaves them to a thread that will look for them.
-        queue.threads -= usize::from(!works);
-        self.seen = (queue.threads, queue.slots);
+        let share = &mut queue.shares[self.device];
+        share.threads -= usize::from(!works);
+        self.seen = *share;
         works
     }
 
     /// After a step that a device had too little memory for, which has changed no row: gives up all keys and
-    /// values, and half of the rows, or the last one if another thread goes on.
+    /// values, and half of the rows, or the last one if another thread goes on there.
     ///
     /// # Errors
     /// The same, where it was a single token that nothing else was computed beside.
@@ -173,11 +214,12 @@ impl<'a, B: Backend> Batch<'a, B> {
         let mut rows: Vec<Row> = self.rows.drain(..).flatten().collect();
         rows.iter_mut().for_each(|row| row.fed = 0);
         let mut queue = self.task.queue();
+        let share = &mut queue.shares[self.device];
         let kept = match rows.len() / 2 {
             // Others have given memory up meanwhile.
-            _ if self.seen != (queue.threads, queue.slots) => slots,
-            0 if queue.threads > 1 => {
-                queue.threads -= 1;
+            _ if self.seen != *share => slots,
+            0 if share.threads > 1 => {
+                share.threads -= 1;
                 0
             }
             0 if tokens > 1 => {
@@ -187,8 +229,8 @@ impl<'a, B: Backend> Batch<'a, B> {
             0 => return Err(error),
             half => half,
         };
+        share.slots -= slots - kept;
         queue.back.extend(rows.drain(kept.min(rows.len())..));
-        queue.slots -= slots - kept;
         self.rows = rows.into_iter().map(Some).collect();
         self.rows.resize_with(kept, || None);
         Ok(())

@@ -12,17 +12,17 @@ mod score;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use gstore_core::parallel::ordered;
+use gstore_core::parallel::{in_turn, ordered};
 use gstore_core::{Cancel, CheckpointId, Progress, Unit};
 use gstore_data::Content;
-use gstore_model::{AtOnce, Backend, with_backend};
+use gstore_model::{Backend, with_backend};
 use serde_json::{Value, json};
 
 use self::encode::{Asked, digest, encoded};
 use self::score::score;
 use crate::error::GenerateError;
 use crate::journal::Journal;
-use crate::load::{Opened, encoder};
+use crate::load::{Opened, encoder, note_of};
 use crate::request::{Compute, Weights};
 
 /// A prompt and what may follow it.
@@ -68,8 +68,8 @@ const PIECE_TOKENS: usize = 1024;
 
 /// Scores the continuations of prompts, or goes on where the same request was stopped.
 ///
-/// Memory: the weights once, the tokens of the questions, and for each thread the activations of about a
-/// thousand tokens (at least one question).
+/// Memory: the weights once on each device, the tokens of the questions, and for each thread the activations of
+/// about a thousand tokens (at least one question).
 ///
 /// # Errors
 /// A model or question that cannot be used, which shows before any is scored; results of another request in
@@ -82,14 +82,14 @@ pub fn choices(
     let Compute { device, precision, .. } = request.compute;
     with_backend!(
         (device, precision), GenerateError::from,
-        cpu => run(request, cpu, progress, cancel),
-        backend => run(request, backend, progress, cancel),
+        cpu => run(request, request.compute.backends(cpu)?, progress, cancel),
+        backend => run(request, request.compute.backends(backend)?, progress, cancel),
     )
 }
 
 fn run<B: Backend>(
     request: &ChoiceRequest,
-    backend: B,
+    backends: Vec<B>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<Likelihoods, GenerateError> {
@@ -100,7 +100,7 @@ fn run<B: Backend>(
     let (questions, model) = (&request.questions, opened.id()?);
     let options = json!({
         "compute": request.compute.precision.name(),
-        "backend": request.compute.device.to_string(),
+        "backend": request.compute.device.first().to_string(),
     });
     let identity = json!({ "model": model.to_string(), "options": options, "prompts": digest(&asked) });
     let mut answers = Journal::open(request.journal.as_deref(), asked.len(), &identity, request.overwrite)?;
@@ -110,20 +110,19 @@ fn run<B: Backend>(
     let left: Vec<usize> = (0..asked.len()).filter(|question| !answers.has(*question)).collect();
     let mut scored = Ok(());
     if !left.is_empty() {
-        let loaded = opened.load(backend)?;
+        let models = opened.load(request.compute.devices().zip(backends))?;
         progress.start("scoring choices", left.len() as u64, Unit::Rows);
         let pieces = pieces(&asked, &left);
-        let at_once = AtOnce::default();
-        let of_piece = |(): &mut (), piece: usize| {
+        let of_piece = |device: &mut usize, piece: usize| {
             let piece = pieces[piece];
             let lengths: Vec<usize> = piece.iter().map(|question| asked[*question].tokens()).collect();
-            at_once.values_in_parts(&lengths, |part| score(&loaded, questions, &asked, &piece[part]))
+            models[*device].in_parts(&lengths, |model, part| score(model, questions, &asked, &piece[part]))
         };
         scored = ordered(
             pieces.len(),
-            threads,
+            threads.max(models.len()),
             cancel,
-            || (),
+            in_turn(models.len()),
             of_piece,
             |records: Vec<(usize, Value)>| {
                 for (question, record) in records {
@@ -134,7 +133,7 @@ fn run<B: Backend>(
             },
         );
         progress.finish();
-        if let Some(note) = at_once.note(None) {
+        if let Some(note) = note_of(&models) {
             progress.note(&note);
         }
     }

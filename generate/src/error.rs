@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use gstore_core::{Cancelled, Remedy};
 use gstore_data::{EncodeError, SampleError};
 use gstore_model::weights::{ModelError, NOT_NUMBERS};
-use gstore_model::{BackendError, LoadError, OutOfMemory};
+use gstore_model::{BackendError, Device, LoadError, OutOfMemory};
 use gstore_store::AppendError;
 
 /// Why answers or scores could not be computed.
@@ -110,6 +110,17 @@ impl GenerateError {
     /// Values that are not numbers, of a sample.
     pub(crate) fn not_finite_at(sample: String) -> Self {
         GenerateError::NotFiniteAt { sample, model: NOT_NUMBERS.to_owned() }
+    }
+
+    /// The same; where a device failed, with its name.
+    pub(crate) fn on(self, device: Device) -> Self {
+        match self {
+            GenerateError::Backend(error) => GenerateError::Backend(device.failed(error)),
+            GenerateError::Load(LoadError::Backend(error)) => {
+                GenerateError::Load(LoadError::Backend(device.failed(error)))
+            }
+            other => other,
+        }
     }
 }
 

@@ -3,13 +3,13 @@
 use std::sync::{Mutex, mpsc};
 
 use gstore_core::{Cancel, CheckpointId};
-use gstore_model::{Backend, Model, cut_note, with_backend};
+use gstore_model::{Backend, cut_note, with_backend};
 use serde_json::{Value, json};
 
-use crate::batch::{Answer, Batch, Queue, Task};
+use crate::batch::{Answer, Batch, Place, Queue, Task};
 use crate::error::GenerateError;
 use crate::journal::Journal;
-use crate::load::{Opened, encoder};
+use crate::load::{Loaded, Opened, encoder};
 use crate::prompts::{Prompt, prompts};
 use crate::request::GenerateRequest;
 
@@ -75,9 +75,9 @@ pub struct Outcome {
 
 /// Answers prompts, or goes on where the same request was stopped.
 ///
-/// Memory: the weights once, and for each prompt that is answered at a time its keys and values (8 bytes for
-/// each layer, key head, coordinate of a head and token, up to half of it more while it grows) and its
-/// logits; the prompts themselves.
+/// Memory: the weights once on each device, and for each prompt that is answered at a time its keys and values
+/// (8 bytes for each layer, key head, coordinate of a head and token, up to half of it more while it grows) and
+/// its logits; the prompts themselves.
 ///
 /// # Errors
 /// A request, model or prompt that cannot be used, which shows before any prompt is answered; answers to
@@ -90,18 +90,18 @@ pub fn generate(
     let (device, precision) = (request.compute.device, request.compute.precision);
     with_backend!(
         (device, precision), GenerateError::from,
-        cpu => generate_on(request, cpu, observer, cancel),
-        backend => generate_on(request, backend, observer, cancel),
+        cpu => generate_on(request, request.compute.backends(cpu)?, observer, cancel),
+        backend => generate_on(request, request.compute.backends(backend)?, observer, cancel),
     )
 }
 
-/// As [`generate`], on a backend that the caller has opened.
+/// As [`generate`], on backends that the caller has opened: one for each device of the request.
 ///
 /// # Errors
 /// As [`generate`].
 pub fn generate_on<B: Backend>(
     request: &GenerateRequest,
-    backend: B,
+    backends: Vec<B>,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Outcome, GenerateError> {
@@ -144,12 +144,13 @@ pub fn generate_on<B: Backend>(
     if !left.is_empty() {
         cancel.check()?;
         // No more at a time than the batch has, which bounds the memory.
-        let slots = request.compute.batch.clamp(1, left.len());
-        let threads = threads.min(slots);
+        let slots = request.compute.batch.max(backends.len()).min(left.len());
+        let models = opened.load(request.compute.devices().zip(backends).take(slots))?;
+        let places = Place::all(models.len(), threads.max(models.len()).min(slots), slots);
         let task = Task {
             prompts: &prompts,
             left: &left,
-            queue: Mutex::new(Queue::new(threads, slots)),
+            queue: Mutex::new(Queue::new(&places)),
             encoder: &encoder,
             sampling: &request.sampling,
             stopping: &request.stopping,
@@ -157,7 +158,6 @@ pub fn generate_on<B: Backend>(
             cancel,
             failed: Cancel::new(),
         };
-        let loaded = opened.load(backend)?;
         let take = |step: u64, done: Vec<Answer>| {
             tokens += step;
             for answer in &done {
@@ -166,11 +166,11 @@ pub fn generate_on<B: Backend>(
             observer.advance(step, done.len() as u64);
             Ok(())
         };
-        match answer(&task, &loaded, (threads, slots), take) {
+        match answer(&task, &models, &places, take) {
             Ok(()) | Err(GenerateError::Stopped) => {}
             Err(error) => return Err(opened.with_table(error)),
         }
-        let kept = task.queue().slots;
+        let kept = task.queue().slots();
         if kept < slots {
             let done = format!("prompts were answered {kept} at a time");
             observer.note(&cut_note(&done, Some(("batch_size", kept))));
@@ -223,23 +223,22 @@ enum Said {
     Failed(GenerateError),
 }
 
-/// Answers the prompts that are left on threads; `take` hears of their steps on this one.
+/// Answers the prompts that are left on threads, one at each place; `take` hears of their steps on this one.
 fn answer<B: Backend>(
     task: &Task<'_>,
-    model: &Model<B>,
-    (threads, all): (usize, usize),
+    models: &[Loaded<B>],
+    places: &[Place],
     mut take: impl FnMut(u64, Vec<Answer>) -> Result<(), GenerateError>,
 ) -> Result<(), GenerateError> {
-    let slots = |thread: usize| all / threads + usize::from(thread < all % threads);
     std::thread::scope(|scope| {
         let (send, said) = mpsc::channel();
-        for thread in 0..threads {
-            let send = send.clone();
+        for place in places {
+            let (send, Loaded { model, device, .. }) = (send.clone(), &models[place.device]);
             scope.spawn(move || {
                 // Where no one listens any more the thread is told to stop, too.
                 let tell = |tokens, answers| drop(send.send(Said::Step(tokens, answers)));
-                if let Err(error) = Batch::new(task, model, slots(thread)).run(tell) {
-                    let _ = send.send(Said::Failed(error));
+                if let Err(error) = Batch::new(task, model, *place).run(tell) {
+                    let _ = send.send(Said::Failed(error.on(*device)));
                 }
             });
         }

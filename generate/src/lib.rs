@@ -10,7 +10,7 @@
 //!
 //! Invariants
 //! - an answer depends on the request and its own prompt alone: on the CPU backend to the bit, whatever it is
-//!   batched with, on any number of threads, and wherever a run was stopped and went on
+//!   batched with, on any number of threads and devices, and wherever a run was stopped and went on
 //! - an answer that was told of is in the journal
 
 #![forbid(unsafe_code)]

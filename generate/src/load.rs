@@ -1,13 +1,15 @@
-//! The model of a request, merged with its adapter, and its tokenizer.
+//! The model of a request, merged with its adapter, on its devices; and its tokenizer.
 
+use std::ops::Range;
 use std::path::Path;
 
 use gstore_core::CheckpointId;
+use gstore_core::parallel::each;
 use gstore_data::TextEncoder;
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written, unsound_model};
-use gstore_model::{Backend, Model};
+use gstore_model::{AtOnce, Backend, Device, Model};
 
 use crate::error::GenerateError;
 use crate::request::Weights;
@@ -77,8 +79,18 @@ impl Opened {
         Ok(encoder.check_vocabulary(self.decoder().vocab_size)?)
     }
 
-    /// Reads the weights onto a backend.
-    pub(crate) fn load<B: Backend>(&self, backend: B) -> Result<Model<B>, GenerateError> {
+    /// Reads the weights onto devices.
+    pub(crate) fn load<B: Backend>(
+        &self,
+        devices: impl Iterator<Item = (Device, B)>,
+    ) -> Result<Vec<Loaded<B>>, GenerateError> {
+        each(devices, |(device, backend)| {
+            let model = self.load_on(backend).map_err(|error| error.on(device))?;
+            Ok(Loaded { model, device, at_once: AtOnce::default() })
+        })
+    }
+
+    fn load_on<B: Backend>(&self, backend: B) -> Result<Model<B>, GenerateError> {
         let factors = match &self.adapter {
             Some(adapter) => Some(HostFactors::read(adapter, &self.folder)?),
             None => None,
@@ -105,6 +117,30 @@ impl Opened {
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// The model on a device.
+pub(crate) struct Loaded<B: Backend> {
+    pub model: Model<B>,
+    pub device: Device,
+    at_once: AtOnce,
+}
+
+impl<B: Backend> Loaded<B> {
+    /// Values of the samples of a batch, given by their tokens, computed in parts that fit the device.
+    pub fn in_parts<T>(
+        &self,
+        lengths: &[usize],
+        mut compute: impl FnMut(&Model<B>, Range<usize>) -> Result<Vec<T>, GenerateError>,
+    ) -> Result<Vec<T>, GenerateError> {
+        let computed = self.at_once.values_in_parts(lengths, |part| compute(&self.model, part));
+        computed.map_err(|error| error.on(self.device))
+    }
+}
+
+/// What a user should know of devices that had too little memory for batches.
+pub(crate) fn note_of<B: Backend>(models: &[Loaded<B>]) -> Option<String> {
+    models.iter().find_map(|loaded| loaded.at_once.note_of(None, models.len()))
 }
 
 impl Weights {

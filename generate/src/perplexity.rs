@@ -5,15 +5,15 @@
 
 use std::ops::ControlFlow;
 
-use gstore_core::parallel::ordered;
+use gstore_core::parallel::{in_turn, ordered};
 use gstore_core::{Cancel, Progress, Silent, Unit};
 use gstore_data::{Encoded, Reading, SampleSource, TextEncoder, TextSample, encode_each};
 use gstore_model::{
-    AtOnce, Backend, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction, with_backend,
+    Backend, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction, with_backend,
 };
 
 use crate::error::GenerateError;
-use crate::load::{Opened, check_length, check_tokens, encoder};
+use crate::load::{Opened, check_length, check_tokens, encoder, note_of};
 use crate::prompts::read;
 use crate::request::{Compute, Weights};
 
@@ -120,8 +120,8 @@ const PIECE_TOKENS: usize = 1024;
 /// Scores texts in their order; `take` gets each. Returns the sums over the scored tokens and over all tokens
 /// but the first of each text.
 ///
-/// Memory: the weights once, the texts' tokens, and for each thread the activations of about a thousand
-/// tokens (at least one text).
+/// Memory: the weights once on each device, the texts' tokens, and for each thread the activations of about a
+/// thousand tokens (at least one text).
 ///
 /// # Errors
 /// A model or text that cannot be used, which shows before any is scored; logits that are not numbers; what
@@ -135,8 +135,8 @@ pub fn perplexity(
     let Compute { device, precision, .. } = request.compute;
     with_backend!(
         (device, precision), GenerateError::from,
-        cpu => run(request, cpu, progress, cancel, take),
-        backend => run(request, backend, progress, cancel, take),
+        cpu => run(request, request.compute.backends(cpu)?, progress, cancel, take),
+        backend => run(request, request.compute.backends(backend)?, progress, cancel, take),
     )
 }
 
@@ -185,48 +185,40 @@ impl Ready {
 
 fn run<B: Backend>(
     request: &PerplexityRequest,
-    backend: B,
+    backends: Vec<B>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
     take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
 ) -> Result<[Perplexity; 2], GenerateError> {
     let Ready { opened, encoder, samples, texts } = Ready::new(request, progress, cancel)?;
-    let threads = request.compute.threads.max(1);
     opened.check_weights()?;
-    let model = opened.load(backend)?;
+    let models = opened.load(request.compute.devices().zip(backends))?;
+    let threads = request.compute.threads.max(models.len());
     let texts: Vec<(&TextSample, &Encoded)> = samples.iter().zip(&texts).collect();
     let pieces = pieces(&texts);
     progress.start("scoring", texts.iter().map(|(_, text)| text.ids.len() as u64).sum(), Unit::Tokens);
     let mut sums = [Perplexity::default(); 2];
-    let at_once = AtOnce::default();
-    let of_piece = |(): &mut (), piece: usize| {
+    let of_piece = |device: &mut usize, piece: usize| {
         let texts = pieces[piece];
         let lengths: Vec<usize> = texts.iter().map(|(_, text)| text.ids.len()).collect();
-        at_once.values_in_parts(&lengths, |part| score(&model, &encoder, &texts[part]))
+        models[*device].in_parts(&lengths, |model, part| score(model, &encoder, &texts[part]))
     };
-    let scored = ordered(
-        pieces.len(),
-        threads,
-        cancel,
-        || (),
-        of_piece,
-        |scores| {
-            for score in scores {
-                sums[0].add(score.scored());
-                sums[1].add(score.all());
-                progress.advance(score.tokens as u64);
-                take(score)?;
-            }
-            Ok(ControlFlow::Continue(()))
-        },
-    );
+    let scored = ordered(pieces.len(), threads, cancel, in_turn(models.len()), of_piece, |scores| {
+        for score in scores {
+            sums[0].add(score.scored());
+            sums[1].add(score.all());
+            progress.advance(score.tokens as u64);
+            take(score)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    });
     if let Err(GenerateError::NotFiniteAt { .. }) = &scored {
         // A tensor that is at fault says more than the text that met it.
         opened.id()?;
     }
     scored.map_err(|error| opened.with_table(error))?;
     progress.finish();
-    if let Some(note) = at_once.note(None) {
+    if let Some(note) = note_of(&models) {
         progress.note(&note);
     }
     Ok(sums)

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gstore_data::{SampleSource, TemplateKind, TextOptions};
-use gstore_model::{Compute as Precision, Device};
+use gstore_model::{Compute as Precision, Device, Numbered, gpu_names};
 use gstore_store::EncodingSpec;
 use serde_json::{Value, json};
 
@@ -39,11 +39,13 @@ pub struct Stopping {
 pub struct Compute {
     /// The backend.
     pub device: Device,
+    /// More devices of the same sort, each with the model in its memory: they take prompts as the first does.
+    pub beside: Vec<Device>,
     /// Precision of the factors of matrix products.
     pub precision: Precision,
-    /// Threads; each answers prompts of its own.
+    /// Threads, which are divided among the devices: at least one for each. Each answers prompts of its own.
     pub threads: usize,
-    /// Prompts that are answered at a time, over all threads.
+    /// Prompts that are answered at a time, over all threads and devices: at least one on each.
     pub batch: usize,
 }
 
@@ -95,11 +97,33 @@ impl Default for Stopping {
 impl Compute {
     /// Prompts at a time, unless another number is asked for.
     pub const BATCH: usize = 64;
+
+    /// The devices that compute.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = Device> {
+        std::iter::once(self.device).chain(self.beside.iter().copied())
+    }
+
+    /// Their backends, of which the first is open.
+    ///
+    /// # Errors
+    /// Devices that do not compute the same bits, and one that is not there.
+    pub(crate) fn backends<B: Numbered>(&self, first: B) -> Result<Vec<B>, GenerateError> {
+        self.device.check_beside(&self.beside, || gpu_names!())?;
+        let others = self.beside.iter().map(|device| first.beside(device.number()));
+        let others = others.collect::<Result<Vec<B>, _>>()?;
+        Ok(std::iter::once(first).chain(others).collect())
+    }
 }
 
 impl Default for Compute {
     fn default() -> Self {
-        Compute { device: Device::Cpu, precision: Precision::F32, threads: 1, batch: Self::BATCH }
+        Compute {
+            device: Device::Cpu,
+            beside: Vec::new(),
+            precision: Precision::F32,
+            threads: 1,
+            batch: Self::BATCH,
+        }
     }
 }
 
@@ -151,7 +175,8 @@ impl GenerateRequest {
             ("stop", json!(self.stopping.strings.texts()), !self.stopping.strings.texts().is_empty()),
             ("ignore_end", json!(true), self.stopping.ignore_end),
             ("compute", json!(self.compute.precision.name()), self.compute.precision != Precision::F32),
-            ("backend", json!(self.compute.device.to_string()), self.compute.device != Device::Cpu),
+            // Devices of one sort go on for each other.
+            ("backend", json!(self.compute.device.first().to_string()), self.compute.device != Device::Cpu),
         ];
         for (name, value, said) in others {
             if said {

@@ -10,7 +10,7 @@ use gstore_generate::{
     Compute, Finish, GenerateError, GenerateRequest, Observer, Outcome, PrefilledPrompt, PromptSource, Quiet,
     Sampling, StopStrings, Stopping, generate,
 };
-use gstore_model::Compute as Precision;
+use gstore_model::{Compute as Precision, Device};
 
 /// Prompts of different lengths and kinds.
 fn prompts() -> Vec<Content> {
@@ -65,6 +65,30 @@ fn batches_and_threads_change_no_answer() {
     }
     let other = GenerateRequest { sampling: Sampling { seed: 1, ..request().sampling }, ..request() };
     assert_ne!(answers(&other), answers(&request()));
+}
+
+#[test]
+fn devices_change_no_answer_and_go_on_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let on = |devices: usize| {
+        let beside = vec![Device::Cpu; devices - 1];
+        GenerateRequest {
+            compute: Compute { beside, threads: 2, batch: 4, ..Compute::default() },
+            ..request()
+        }
+    };
+    let expected = answers(&on(1));
+    for devices in [2, 3, 30] {
+        assert_eq!(answers(&on(devices)), expected, "{devices} devices");
+    }
+    let journal = Some(folder.path().join("answers.part"));
+    let cancel = Cancel::new();
+    let mut stop = StopAfter { steps: 40, cancel: &cancel, begun_with: 0 };
+    let stopped =
+        generate(&GenerateRequest { journal: journal.clone(), ..on(3) }, &mut stop, &cancel).unwrap();
+    drop(stopped);
+    let mut outcome = generate(&GenerateRequest { journal, ..on(2) }, &mut Quiet, &Cancel::new()).unwrap();
+    assert_eq!(text(&mut outcome), expected);
 }
 
 /// A prompt has the answer that it has alone, if it keeps its row.

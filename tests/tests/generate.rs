@@ -263,6 +263,26 @@ fn perplexities_become_a_table() {
 }
 
 #[test]
+fn devices_change_no_answer_and_no_perplexity() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 9);
+    for ask in [&[][..], &["--perplexity", "--per-token", "--format", "csv"]] {
+        let on = |devices: &str| {
+            let options = ["--data", "pool.jsonl", "--threads", "1", "--devices", devices];
+            binary::ok(&mut generate(&place, &[&options[..], ask].concat()))
+        };
+        let one = on("cpu");
+        assert!(one.lines().count() >= 9, "{one}");
+        assert!(on("cpu,cpu") == one && on("cpu,cpu,cpu") == one, "{ask:?}");
+        let refused = ["--data", "pool.jsonl", "--devices", "cpu,candle"];
+        let refused = binary::run(&mut generate(&place, &[&refused[..], ask].concat()));
+        let says = "`cpu` and `candle` do not compute the same bits";
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        assert_eq!(refused.stdout, "");
+    }
+}
+
+#[test]
 fn an_empty_prompt_is_answered_freely() {
     let place = Place::new();
     binary::ok(&mut generate(&place, &["--prompt", "", "--ignore-eos", "-o", "free.jsonl"]));

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gstore_generate::{Compute, Stopping};
-use gstore_model::Device;
 
-use super::{Format, IfChanged, TextArgs, at_least};
+use super::{DevicesArgs, Format, IfChanged, TextArgs, at_least};
 
 /// `gstore generate`
 #[derive(Args, Debug)]
@@ -48,12 +47,12 @@ pub struct GenerateArgs {
         conflicts_with_all = NOT_OF_DATASET, conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub as_features: bool,
     /// What computes
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
-    pub backend: Device,
+    #[command(flatten)]
+    pub devices: DevicesArgs,
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
     #[arg(long, value_enum)]
     pub compute: Option<super::Compute>,
-    /// Prompts that are answered at a time; changes speed and memory, not the answers
+    /// Prompts that are answered at a time, on all devices together; changes speed and memory, not the answers
     #[arg(long, value_name = "N", default_value_t = Compute::BATCH, value_parser = at_least::<usize>(1))]
     pub batch_size: usize,
     /// Print what was done as JSON

@@ -70,9 +70,11 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         weights.text = within;
     }
     let prompts = source(context, &args.prompts, what, &cancel)?;
+    let (device, beside) = gradients::devices(&args.devices)?;
     let compute = Compute {
-        device: args.backend,
-        precision: gradients::compute(args.compute, args.backend),
+        device,
+        beside,
+        precision: gradients::compute(args.compute, device),
         threads: context.threads,
         batch: args.batch_size,
     };

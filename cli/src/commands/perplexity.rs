@@ -45,6 +45,7 @@ pub fn run(
         let stored = IngestRequest {
             kinds: vec![Kind::Loss],
             device: request.compute.device,
+            beside: request.compute.beside.clone(),
             compute: request.compute.precision,
             threads: request.compute.threads,
             command: command_line(),

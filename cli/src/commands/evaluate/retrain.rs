@@ -150,6 +150,7 @@ fn losses(
         texts: SampleSource::Files { paths: vec![truth.queries_file()], fields: Vec::new() },
         compute: gstore_generate::Compute {
             device: request.compute.device,
+            beside: request.compute.beside.clone(),
             precision: PRECISION_OF_LOSSES,
             threads: context.threads,
             batch: gstore_generate::Compute::BATCH,

@@ -69,6 +69,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         bootstrap: bootstrap(&args.comparison),
         compute: Compute {
             device: args.backend,
+            beside: Vec::new(),
             precision,
             threads: context.threads,
             batch: args.batch_size,
