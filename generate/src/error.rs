@@ -116,9 +116,7 @@ impl GenerateError {
     pub(crate) fn on(self, device: Device) -> Self {
         match self {
             GenerateError::Backend(error) => GenerateError::Backend(device.failed(error)),
-            GenerateError::Load(LoadError::Backend(error)) => {
-                GenerateError::Load(LoadError::Backend(device.failed(error)))
-            }
+            GenerateError::Load(error) => GenerateError::Load(error.on(device)),
             other => other,
         }
     }

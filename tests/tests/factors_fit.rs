@@ -88,6 +88,50 @@ fn a_killed_fit_ends_as_one_that_was_not() {
     }
 }
 
+/// A thread for each device, and a batch for each row, so that there are more units than devices.
+fn on(devices: &str) -> [&str; 6] {
+    ["--batch-tokens", "1", "--threads", "1", "--devices", devices]
+}
+
+#[test]
+fn devices_change_no_bit_of_a_fit_and_of_scores() {
+    let place = place();
+    for strategy in ["ekfac", "diagonal"] {
+        let fitted = |devices: &str| {
+            let name = format!("{strategy}{}", devices.len());
+            fit(&place, &name, &[&on(devices)[..], &["--strategy", strategy]].concat());
+            place.ok(&["factors", "export", &name, &name]);
+            tensors(&place.path(&name))
+        };
+        let one = fitted("cpu");
+        assert!(!one.is_empty() && fitted("cpu,cpu") == one && fitted("cpu,cpu,cpu") == one, "{strategy}");
+    }
+    for more in [
+        &["--target", "q"][..],
+        &["--target", "q", "--sum-queries"],
+        &["--target", "q", "--solver", "cg", "--iterations", "2"],
+        &["--self"],
+    ] {
+        let scored = |devices: &str| {
+            let of = ["score", "--pool", "pool", "--factors", "ekfac3", "--format", "csv"];
+            place.ok(&[&of[..], &on(devices), more].concat())
+        };
+        let one = scored("cpu");
+        assert!(one.lines().count() > 12 && scored("cpu,cpu,cpu") == one, "{more:?}");
+    }
+    let planned = |devices| fit(&place, "g", &[&on(devices)[..], &["--dry-run"]].concat());
+    let (one, several) = (planned("cpu"), planned("cpu,cpu,cpu"));
+    assert_eq!([&one, &several].map(|planned| planned["threads"].as_u64()), [Some(1), Some(3)]);
+    assert!(several["model"].as_u64() > one["model"].as_u64(), "{one} and {several}");
+
+    let refused_score = ["score", "--pool", "pool", "--factors", "ekfac3", "--target", "q"];
+    let refused_score = place.run(&[&refused_score[..], &on("cpu,candle")].concat());
+    for refused in [refused(&place, &on("cpu,candle")), refused_score] {
+        let says = "`cpu` and `candle` do not compute the same bits";
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    }
+}
+
 #[test]
 fn the_head_is_left_out_unless_it_is_named() {
     let place = place();

@@ -1,36 +1,93 @@
-//! Curvature engine of a request's checkpoint, and samples as it takes them.
+//! Curvature engines of a request's checkpoint, and samples as they take them.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gstore_core::CheckpointId;
-use gstore_curvature::Module;
+use gstore_core::parallel::each;
+use gstore_curvature::{Module, ModuleFactors};
 use gstore_data::Encoded;
-use gstore_ingest::curvature::{CurvatureEngine, Labels, TargetSample};
+use gstore_ingest::curvature::{CurvatureEngine, Directions, Labels, PassError, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
-use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest};
+use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest, check_devices};
 use gstore_model::architectures::{Decoder, Role};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{Keep, LoadError, with_backend};
+use gstore_model::{Device, Keep, LoadError, with_backend};
 
 use super::error::FactorJobError;
 
-/// Loads the request's first checkpoint, its adapter merged. What layers keep is as the request's limit on
-/// memory says: with one they are computed twice.
-pub(super) fn load(
-    request: &IngestRequest,
-    selection: &ModuleSelection,
-) -> Result<CurvatureEngine, FactorJobError> {
+/// A checkpoint on each device of a request, of which there is at least one. What is asked of the checkpoint
+/// is asked of the first.
+pub(super) struct Engines(Vec<(Device, CurvatureEngine)>);
+
+impl Deref for Engines {
+    type Target = CurvatureEngine;
+
+    fn deref(&self) -> &CurvatureEngine {
+        self.of(0)
+    }
+}
+
+impl Engines {
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// That of a worker: workers are divided among the devices by their numbers.
+    pub(super) fn of(&self, worker: usize) -> &CurvatureEngine {
+        &self.0[worker % self.0.len()].1
+    }
+
+    /// An error of a worker; where its device failed, with the device's name.
+    pub(super) fn failed(&self, worker: usize, error: PassError) -> PassError {
+        error.on(self.0[worker % self.0.len()].0)
+    }
+
+    /// What a user should know of devices that had too little memory for batches.
+    pub(super) fn note(&self) -> Option<String> {
+        let devices = self.count();
+        self.0.iter().find_map(|(_, engine)| engine.at_once().note_of(Some("batch_tokens"), devices))
+    }
+
+    /// Puts eigenbases on all devices: [`CurvatureEngine::set_bases`].
+    pub(super) fn set_bases(&mut self, factors: &[ModuleFactors]) -> Result<(), PassError> {
+        each(&mut self.0, |(device, engine)| engine.set_bases(factors).map_err(|error| error.on(*device)))?;
+        Ok(())
+    }
+
+    /// Directions on each of the devices: [`CurvatureEngine::directions`].
+    pub(super) fn directions(&self, values: &[&[f64]]) -> Result<Vec<Directions<'_>>, PassError> {
+        each(&self.0, |(device, engine)| engine.directions(values).map_err(|error| error.on(*device)))
+    }
+}
+
+/// Loads the request's first checkpoint, its adapter merged, onto all devices. What layers keep is as the
+/// request's limit on memory says: with one they are computed twice.
+pub(super) fn load(request: &IngestRequest, selection: &ModuleSelection) -> Result<Engines, FactorJobError> {
+    check_devices(request)?;
     let source = source(request);
     let keep = match request.max_memory {
         Some(_) => Keep::Inputs,
         None => Keep::All,
     };
-    let loaded = with_backend!(
-        (request.device, request.compute), |error| FactorJobError::other(LoadError::from(error)),
-        cpu => CurvatureEngine::load(&source, cpu, selection, keep),
-        backend => CurvatureEngine::load(&source, backend, selection, keep),
-    );
-    loaded.map_err(FactorJobError::other)
+    let on = |device: Device| -> Result<(Device, CurvatureEngine), FactorJobError> {
+        let loaded = with_backend!(
+            (device, request.compute), |error| FactorJobError::other(LoadError::from(error)),
+            cpu => CurvatureEngine::load(&source, cpu, selection, keep),
+            backend => CurvatureEngine::load(&source, backend, selection, keep),
+        );
+        Ok((device, loaded.map_err(|error| FactorJobError::other(error.on(device)))?))
+    };
+    let engines = each(std::iter::once(request.device).chain(request.beside.iter().copied()), on)?;
+    let engines = Engines(engines);
+    match engines.0.iter().all(|(_, engine)| engine.checkpoint_id() == engines.checkpoint_id()) {
+        true => Ok(engines),
+        false => Err(FactorJobError::Refused(format!(
+            "the weights in {} were changed while they were read: run the command again",
+            source.model.display()
+        ))),
+    }
 }
 
 /// Where the request's first checkpoint is.
@@ -85,7 +142,7 @@ pub(super) fn load_at(
     at: &IngestRequest,
     selection: &ModuleSelection,
     (id, modules): (&CheckpointId, &[Module]),
-) -> Result<CurvatureEngine, FactorJobError> {
+) -> Result<Engines, FactorJobError> {
     let engine = load(at, selection)?;
     if engine.checkpoint_id() != id {
         return Err(FactorJobError::Refused(format!(
@@ -114,11 +171,12 @@ fn other_module<'a>(modules: &'a [Module], decoders: [&Decoder; 2]) -> Option<&'
     names.find(|name| sizes(decoders[0], name) != sizes(decoders[1], name))
 }
 
-/// Bytes of the weights as the backend holds them.
+/// Bytes of the weights as the backends of all devices hold them.
 pub(super) fn weight_bytes(engine: &CurvatureEngine, request: &IngestRequest) -> u64 {
     let values = |shape: &[usize]| shape.iter().map(|size| *size as u64).product::<u64>();
     let each = request.device.bytes_per_weight(request.compute);
-    engine.decoder().params.iter().map(|param| values(&param.shape) * each).sum()
+    let once: u64 = engine.decoder().params.iter().map(|param| values(&param.shape) * each).sum();
+    once * request.devices() as u64
 }
 
 /// Tokens of a batch at most: a longer sample is a batch of its own.

@@ -42,7 +42,9 @@ pub(super) struct Sizes<'a> {
     /// The most rows of a block of a covariance.
     pub max_block: usize,
     pub rows: u64,
-    /// Bytes of the weights.
+    /// Devices, each of which has a worker at least, and the eigenbases.
+    pub devices: usize,
+    /// Bytes of the weights of all devices.
     pub weights: u64,
     /// Bytes of a worker's activations.
     pub activations: u64,
@@ -85,18 +87,19 @@ impl Sizes<'_> {
         // A decomposition holds about five matrices of its own.
         let widest = self.modules.iter().flat_map(blocks).map(|side| NUMBER * (side.width() as u64).pow(2));
         let widest = widest.max().unwrap_or(0);
-        // The eigenbases on the backend, in f32.
+        // The eigenbases on a backend, in f32.
         let bases = if squares { covariance / 2 } else { 0 };
+        let held = self.devices as u64 * bases;
         let passes = [
             if rotates { model + sets * largest(&covariances) } else { 0 },
-            if squares { model + bases + sets * largest(&of_lambda) } else { 0 },
+            if squares { model + held + sets * largest(&of_lambda) } else { 0 },
             // Between the passes the weights stay.
             if rotates { self.weights + 2 * covariance + 5 * widest * threads as u64 } else { 0 },
             // They are read in f64, with the sums over the checkpoints before.
-            self.weights + bases + 2 * bases + further * largest(&of_lambda),
+            self.weights + held + 2 * bases + further * largest(&of_lambda),
             // What is finished is merged and written whole.
             self.weights + 2 * covariance,
-            self.weights + bases + 2 * lambda,
+            self.weights + held + 2 * lambda,
         ];
         FitForecast {
             rows: self.rows,
@@ -112,27 +115,28 @@ impl Sizes<'_> {
         }
     }
 
-    /// The forecast with as many of the threads as the memory allows; without a limit, what is available.
+    /// The forecast with as many of the threads as the memory allows, at least one for each device; without a
+    /// limit, what is available.
     ///
     /// # Errors
-    /// One thread is too much; says which partitions of the modules would fit, or what to leave out.
+    /// These are too many; says which partitions of the modules would fit, or what to leave out.
     pub fn fitted(
         &self,
         threads: usize,
         partitions: [usize; 2],
         limit: Option<u64>,
     ) -> Result<FitForecast, FactorJobError> {
-        let threads = threads.max(1);
+        let (least, threads) = (self.devices, threads.max(self.devices));
         let Some(limit) = limit.or_else(available_memory) else {
             return Ok(self.forecast(threads, partitions));
         };
         let fits = |forecast: &FitForecast| forecast.memory <= limit;
-        if let Some(found) = (1..=threads).rev().map(|n| self.forecast(n, partitions)).find(fits) {
+        if let Some(found) = (least..=threads).rev().map(|n| self.forecast(n, partitions)).find(fits) {
             return Ok(found);
         }
-        let needed = self.forecast(1, partitions).memory;
+        let needed = self.forecast(least, partitions).memory;
         let mut more = partitions[1] + 1..=self.modules.len();
-        let enough = more.find(|count| fits(&self.forecast(1, [partitions[0], *count])));
+        let enough = more.find(|count| fits(&self.forecast(least, [partitions[0], *count])));
         let proposal = match enough {
             Some(count) => {
                 format!("{count} partitions of the modules would fit, with as many passes over the data")
@@ -163,6 +167,7 @@ mod tests {
             strategy: Strategy::Ekfac,
             max_block: 100,
             rows: 10,
+            devices: 1,
             weights: 1000,
             activations: 500_000,
             several: false,
@@ -184,6 +189,16 @@ mod tests {
         assert_eq!((several.model, several.disk), (whole.model + 1000, whole.disk));
         // The pass of covariances is the largest: one more set of them.
         assert_eq!(several.memory, whole.memory + 1000 + whole.covariances);
+        // Each device has the eigenbases while they are read in f64, and a thread whatever the limit.
+        let four = Sizes { devices: 4, weights: 1 << 30, activations: 0, ..sizes };
+        assert_eq!(four.forecast(1, [1, 8]).memory, (1 << 30) + (4 + 2) * whole.covariances / 2);
+        let two = Sizes { devices: 2, ..sizes };
+        let least = two.forecast(2, [1, 1]).memory;
+        assert_eq!(
+            [1, 4].map(|threads| two.fitted(threads, [1, 1], Some(least)).expect("fits").threads),
+            [2, 2]
+        );
+        assert!(two.fitted(4, [1, 1], Some(least - 1)).is_err());
         let diagonal = Sizes { strategy: Strategy::Diagonal, ..sizes };
         assert_eq!(diagonal.forecast(1, [1, 1]).covariances, 0);
         // The weights stay while covariances are decomposed, which is the peak of wide modules and a small batch, and

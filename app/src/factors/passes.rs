@@ -1,4 +1,5 @@
-//! Passes over rows: sums of covariances, of squares and of products, whose bits do not depend on threads.
+//! Passes over rows: sums of covariances, of squares and of products, whose bits do not depend on threads, nor
+//! on the devices that these are on.
 //!
 //! Rows are cut into units of whole batches, by their number alone. A worker sums over a unit, and the units'
 //! sums are added in their order.
@@ -11,10 +12,10 @@ use gstore_core::{Cancel, RowSet, Unit};
 use gstore_curvature::{Covariance, Module, Squares};
 use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::RowBatches;
-use gstore_model::{AtOnce, Attempt};
+use gstore_model::Attempt;
 
 use super::blame::{Side, of_batch};
-use super::engine::{Fisher, Seen, Tokens, tokens};
+use super::engine::{Engines, Fisher, Seen, Tokens, tokens};
 use super::error::FactorJobError;
 use super::forecast::ahead;
 use super::plan::FitPlan;
@@ -87,16 +88,16 @@ pub(super) struct Over<'a> {
     pub batches: &'a RowBatches,
     pub rows: &'a RowSet,
     pub threads: usize,
-    /// How much the engine computes at once.
-    pub at_once: &'a AtOnce,
+    /// Among which the threads are divided.
+    pub engines: &'a Engines,
     /// Where rows are counted, if they are.
     pub seen: Option<&'a Seen>,
 }
 
 impl<'a> Over<'a> {
     fn of(plan: &'a FitPlan, rows: &'a RowSet, seen: Option<&'a Seen>) -> Self {
-        let (threads, at_once) = (plan.forecast.threads, plan.engine.at_once());
-        Self { batches: &plan.batches, rows, threads, at_once, seen }
+        let (threads, engines) = (plan.forecast.threads, &plan.engine);
+        Self { batches: &plan.batches, rows, threads, engines, seen }
     }
 }
 
@@ -118,9 +119,9 @@ pub(super) fn covariances(
     fisher: Fisher,
     work: &mut Work<'_>,
 ) -> Result<Vec<Covariances>, FactorJobError> {
-    let add = |samples: &[TargetSample<'_>], rows: &[u64], sums: &mut Vec<Covariances>| {
+    let add = |worker: usize, samples: &[TargetSample<'_>], rows: &[u64], sums: &mut Vec<Covariances>| {
         let labels = fisher.labels(COVARIANCE_PASS, rows);
-        plan.engine.covariances(samples, &labels, wanted, sums).map(drop)
+        plan.engine.of(worker).covariances(samples, &labels, wanted, sums).map(drop)
     };
     let seen = wanted.contains(&0).then_some(&plan.seen);
     let empty = || of_each(plan.engine.modules(), wanted, |module| plan.no_sums(module));
@@ -136,9 +137,9 @@ pub(super) fn squares(
     (fisher, rotated): (Fisher, bool),
     work: &mut Work<'_>,
 ) -> Result<Vec<Squares>, FactorJobError> {
-    let add = |samples: &[TargetSample<'_>], rows: &[u64], sums: &mut Vec<Squares>| {
+    let add = |worker: usize, samples: &[TargetSample<'_>], rows: &[u64], sums: &mut Vec<Squares>| {
         let labels = fisher.labels(SQUARES_PASS, rows);
-        plan.engine.squares(samples, &labels, wanted, rotated, sums).map(drop)
+        plan.engine.of(worker).squares(samples, &labels, wanted, rotated, sums).map(drop)
     };
     // In an eigenbasis it is the second pass.
     let seen = (!rotated && wanted.contains(&0)).then_some(&plan.seen);
@@ -153,16 +154,16 @@ fn chosen<T>(all: Vec<T>, wanted: &[usize]) -> Result<Vec<T>, FactorJobError> {
     wanted.iter().map(|at| all.get_mut(*at).and_then(Option::take).ok_or_else(none)).collect()
 }
 
-/// Adds what a batch of these rows gives.
+/// Adds what a batch of these rows gives, by the worker of a number.
 pub(super) type Add<'a, S> =
-    &'a (dyn Fn(&[TargetSample<'_>], &[u64], &mut S) -> Result<(), PassError> + Sync);
+    &'a (dyn Fn(usize, &[TargetSample<'_>], &[u64], &mut S) -> Result<(), PassError> + Sync);
 
 /// The sums over all rows.
 ///
 /// Memory: the sums of [`ahead`] units, and their sum, which begins as those of the first.
 pub(super) fn sum<S: Sums>(
     stage: &str,
-    &Over { batches, rows, threads, at_once, seen }: &Over<'_>,
+    &Over { batches, rows, threads, engines, seen }: &Over<'_>,
     empty: &(dyn Fn() -> S + Sync),
     add: Add<'_, S>,
     work: &mut Work<'_>,
@@ -172,7 +173,7 @@ pub(super) fn sum<S: Sums>(
     // Sums that have been added: memory that is new for each unit would cost as much as adding them.
     let added: Mutex<Vec<S>> = Mutex::default();
     let spare = || added.lock().unwrap_or_else(PoisonError::into_inner);
-    let compute = |_: usize, unit: Batches| -> Result<(S, u64), FactorJobError> {
+    let compute = |worker: usize, unit: Batches| -> Result<(S, u64), FactorJobError> {
         let found = spare().pop();
         let mut sums = match found {
             Some(mut sums) => {
@@ -185,9 +186,10 @@ pub(super) fn sum<S: Sums>(
             cancel.check()?;
             let targets: Vec<TargetSample<'_>> = samples.iter().map(Tokens::sample).collect();
             let numbers: Vec<u64> = samples.iter().map(|sample| sample.row).collect();
-            add(&targets, &numbers, sums).map_err(|error| of_batch(Side::Rows(batches), samples, error))
+            let added = add(worker, &targets, &numbers, sums);
+            added.map_err(|error| of_batch(Side::Rows(batches), samples, engines.failed(worker, error)))
         };
-        at_once.retry(|attempt| {
+        engines.of(worker).at_once().retry(|attempt| {
             let added = add_unit(attempt, &unit, &add, &mut sums);
             // What failed has left a part of its sums.
             if added.is_err() {
@@ -216,7 +218,7 @@ pub(super) fn sum<S: Sums>(
     };
     let ended = parallel::pipeline(threads, ahead(threads), prepare, compute, take);
     work.progress.finish();
-    if let Some(note) = at_once.note(Some("batch_tokens")) {
+    if let Some(note) = engines.note() {
         work.progress.note(&note);
     }
     ended.map(|()| all.unwrap_or_else(empty))
@@ -273,7 +275,7 @@ fn units(
 #[cfg(test)]
 mod tests {
     use gstore_data::Encoded;
-    use gstore_model::BackendError;
+    use gstore_model::{AtOnce, BackendError};
 
     use super::*;
 

@@ -10,7 +10,7 @@ use gstore_model::architectures::Decoder;
 use gstore_store::{Lease, Snapshot, Store};
 
 use super::cut::{cut, most_rows, tell_blocks};
-use super::engine::{self, Seen};
+use super::engine::{self, Engines, Seen};
 use super::error::FactorJobError;
 use super::extend::{check_origin, earlier};
 use super::forecast::{FitForecast, Sizes};
@@ -29,7 +29,7 @@ struct FitCheckpoint {
 pub(super) struct FitPlan {
     pub snapshot: Arc<Snapshot>,
     /// At one of the checkpoints.
-    pub engine: CurvatureEngine,
+    pub engine: Engines,
     checkpoints: Vec<FitCheckpoint>,
     /// The place of the engine's.
     here: usize,
@@ -85,6 +85,7 @@ impl FitPlan {
             strategy: request.strategy,
             max_block,
             rows: rows.len(),
+            devices: ingest.devices(),
             weights: engine::weight_bytes(&engine, &ingest),
             activations: engine::activation_bytes(&engine, &ingest),
             several: checkpoints.len() > 1,

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use gstore_ingest::pipeline::IngestRequest;
-use gstore_model::Device;
 
+use super::DevicesArgs;
 use super::gradients::{Compute, size};
 
 /// The model that is passed through, and how.
@@ -17,8 +17,8 @@ pub struct EngineArgs {
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
     /// What computes
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
-    pub backend: Device,
+    #[command(flatten)]
+    pub devices: DevicesArgs,
     /// Precision of the factors of matrix products [default: that of the factors; where there are none f32, with
     /// --backend cuda bf16]
     #[arg(long, value_enum)]

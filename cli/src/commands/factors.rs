@@ -19,7 +19,7 @@ use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use indicatif::HumanBytes;
 
-use super::gradients::precision;
+use super::gradients::{devices, precision};
 use crate::args::{
     EngineArgs, FactorStrategy, FactorsArgs, FactorsExportArgs, FactorsGramArgs, FactorsImportArgs,
     FactorsInspectArgs, FactorsListArgs, FactorsModelArgs, FactorsWhat, MixPart,
@@ -68,19 +68,21 @@ pub(super) fn place(
 }
 
 /// A request with the modules, speed and memory of the flags; those that are not given stay.
-pub(super) fn with_engine(request: IngestRequest, args: &EngineArgs) -> IngestRequest {
+pub(super) fn with_engine(request: IngestRequest, args: &EngineArgs) -> Result<IngestRequest> {
+    let (device, beside) = devices(&args.devices)?;
     let modules = match args.modules.is_empty() {
         true => request.modules.clone(),
         false => ModuleSelection { patterns: args.modules.clone(), biases: false },
     };
-    IngestRequest {
+    Ok(IngestRequest {
         modules,
         batch_tokens: args.batch_tokens as usize,
-        device: args.backend,
+        device,
+        beside,
         compute: args.compute.map_or(request.compute, precision),
         max_memory: args.max_memory,
         ..request
-    }
+    })
 }
 
 /// The strategy of a word.

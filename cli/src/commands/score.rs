@@ -19,6 +19,7 @@ use gstore_store::Snapshot;
 use indicatif::HumanBytes;
 
 use super::factors::{place, strategy, with_engine};
+use super::gradients::devices;
 use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
@@ -188,7 +189,7 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         }
         (None, Some((model, checkpoints))) => {
             let text = text(context, &mut folders, args, (snapshot, &model))?;
-            let compute = args.engine.backend.default_compute();
+            let compute = devices(&args.engine.devices)?.0.default_compute();
             IngestRequest { checkpoints, text, compute, ..IngestRequest::new("", model) }
         }
         (None, None) => bail!(UsageError("which model? give --factors or --model".to_owned())),
@@ -202,7 +203,7 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
     Ok(ScoreRequest {
         factors: args.factors.clone(),
         strategy: args.strategy.map(strategy),
-        ingest: with_engine(ingest, &args.engine),
+        ingest: with_engine(ingest, &args.engine)?,
         target: target(args, snapshot)?,
         filters: filters(args),
         segments,

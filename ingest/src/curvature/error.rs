@@ -2,7 +2,7 @@
 
 use gstore_core::Remedy;
 use gstore_curvature::CurvatureError;
-use gstore_model::{BackendError, LoadError, OutOfMemory};
+use gstore_model::{BackendError, Device, LoadError, OutOfMemory};
 
 use crate::gradient::{EngineError, SelectionError};
 
@@ -98,7 +98,25 @@ pub enum PassError {
     Backend(#[from] BackendError),
 }
 
+impl CurvatureLoadError {
+    /// The same; where the device failed, with its name.
+    pub fn on(self, device: Device) -> Self {
+        match self {
+            Self::Load(error) => Self::Load(error.on(device)),
+            other => other,
+        }
+    }
+}
+
 impl PassError {
+    /// The same; where the device failed, with its name.
+    pub fn on(self, device: Device) -> Self {
+        match self {
+            Self::Backend(error) => Self::Backend(device.failed(error)),
+            other => other,
+        }
+    }
+
     /// Place in the batch of the sample that it is of, if it is of one.
     pub fn sample(&self) -> Option<usize> {
         match self {
@@ -136,6 +154,17 @@ pub(super) fn not_finite(values: &[f32]) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fails_on_a_device_has_its_name() {
+        let full = PassError::Backend(BackendError::out_of_memory("full")).on(Device::Cuda(1));
+        assert!(full.is_out_of_memory() && full.to_string() == "`cuda:1`: full", "{full}");
+        let lost = CurvatureLoadError::Load(LoadError::Backend(BackendError::new("lost")));
+        let lost = lost.on(Device::Cuda(0)).to_string();
+        assert!(lost.ends_with(": `cuda:0`: lost"), "{lost}");
+        let loss = PassError::Loss { sample: 3, value: f32::NAN };
+        assert_eq!(loss.on(Device::Cuda(1)).to_string(), "the loss of sample 3 of the batch is NaN");
+    }
 
     #[test]
     fn what_is_no_number_is_found() {

@@ -21,7 +21,7 @@ pub fn gpus() -> Result<Vec<Device>, IngestError> {
 ///
 /// # Errors
 /// Those of another sort or model; a machine without a GPU.
-pub(super) fn check(request: &IngestRequest) -> Result<(), IngestError> {
+pub fn check_devices(request: &IngestRequest) -> Result<(), IngestError> {
     let checked = request.device.check_beside(&request.beside, || gpu_names!());
     Ok(checked.map_err(EngineError::from)?)
 }

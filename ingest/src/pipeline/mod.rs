@@ -43,7 +43,7 @@ use gstore_core::{Cancel, Remedy};
 use gstore_store::{Job, RowSet, Snapshot, Store};
 
 pub use batches::{EncodedRow, RowBatches};
-pub use devices::gpus;
+pub use devices::{check_devices, gpus};
 pub use ensemble::ingest_column;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};

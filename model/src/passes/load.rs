@@ -3,6 +3,7 @@
 use crate::architectures::{Decoder, Param};
 use crate::at_once::OutOfMemory;
 use crate::backend::{BackendError, LinearWeights};
+use crate::device::Device;
 use crate::weights::ModelError;
 
 /// Why a model could not be put on a backend.
@@ -31,6 +32,16 @@ pub enum LoadError {
         /// What there is.
         layers: usize,
     },
+}
+
+impl LoadError {
+    /// The same; where the device failed, with its name.
+    pub fn on(self, device: Device) -> LoadError {
+        match self {
+            LoadError::Backend(error) => LoadError::Backend(device.failed(error)),
+            other => other,
+        }
+    }
 }
 
 impl OutOfMemory for LoadError {

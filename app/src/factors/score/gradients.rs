@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use gstore_core::parallel;
+use gstore_core::parallel::{in_turn, ordered};
 use gstore_curvature::{Module, SampleGradient};
 use gstore_ingest::curvature::TargetSample;
 
@@ -59,9 +59,9 @@ fn each_batch(
     take: &mut dyn FnMut(Gradients),
 ) -> Result<(), FactorJobError> {
     let cuts = plan.batches.cut(plan.queries[queries.clone()].iter().map(Tokens::len));
-    let compute = |_: &mut (), at: usize| -> Result<(usize, Gradients), FactorJobError> {
+    let compute = |worker: &mut usize, at: usize| -> Result<(usize, Gradients), FactorJobError> {
         let batch = queries.start + cuts[at].start..queries.start + cuts[at].end;
-        Ok((batch.len(), of_samples(plan, batch)?))
+        Ok((batch.len(), of_samples(plan, *worker, batch)?))
     };
     let progress = &mut *work.progress;
     let take = |(count, gradients): (usize, Gradients)| -> Result<ControlFlow<()>, FactorJobError> {
@@ -69,35 +69,37 @@ fn each_batch(
         progress.advance(count as u64);
         Ok(ControlFlow::Continue(()))
     };
-    let ended = parallel::ordered(cuts.len(), plan.extent.threads, work.cancel, || (), compute, take);
-    if let Some(note) = plan.engine.at_once().note(Some("batch_tokens")) {
+    let worker = in_turn(plan.engine.count());
+    let ended = ordered(cuts.len(), plan.extent.threads, work.cancel, worker, compute, take);
+    if let Some(note) = plan.engine.note() {
         work.progress.note(&note);
     }
     ended
 }
 
-fn of_samples(plan: &ScorePlan, batch: Range<usize>) -> Result<Gradients, FactorJobError> {
+fn of_samples(plan: &ScorePlan, worker: usize, batch: Range<usize>) -> Result<Gradients, FactorJobError> {
     let lengths: Vec<usize> = plan.queries[batch.clone()].iter().map(Tokens::len).collect();
     let new = |_: &Module| Vec::with_capacity(batch.len());
     let mut all: Gradients = plan.engine.modules().iter().map(new).collect();
-    plan.engine.at_once().in_parts(&lengths, |part| {
-        let found = of_part(plan, batch.start + part.start..batch.start + part.end)?;
+    plan.engine.of(worker).at_once().in_parts(&lengths, |part| {
+        let found = of_part(plan, worker, batch.start + part.start..batch.start + part.end)?;
         all.iter_mut().zip(found).for_each(|(all, part)| all.extend(part));
         Ok::<(), FactorJobError>(())
     })?;
     Ok(all)
 }
 
-fn of_part(plan: &ScorePlan, batch: Range<usize>) -> Result<Gradients, FactorJobError> {
+fn of_part(plan: &ScorePlan, worker: usize, batch: Range<usize>) -> Result<Gradients, FactorJobError> {
     let (batch, ids) = (&plan.queries[batch.clone()], &plan.names.ids[batch]);
-    let (modules, measurement) = (plan.engine.modules(), plan.how.measurement);
+    let (engine, measurement) = (plan.engine.of(worker), plan.how.measurement);
+    let modules = engine.modules();
     let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
     let wanted: Vec<usize> = (0..modules.len()).collect();
     let of_module = |module: &Module| vec![SampleGradient::empty(module); batch.len()];
     let mut all: Gradients = modules.iter().map(of_module).collect();
     let done = match plan.turned_block() {
         Some(most) => {
-            plan.engine.outer_products(&samples, measurement, &wanted, &mut |at, inputs, grads, spans| {
+            engine.outer_products(&samples, measurement, &wanted, &mut |at, inputs, grads, spans| {
                 let (module, most) = (&modules[at], SampleGradient::most_tokens(&modules[at], most));
                 for (gradient, span) in all[at].iter_mut().zip(spans) {
                     let inputs = &inputs[span.start * module.input..span.end * module.input];
@@ -107,12 +109,12 @@ fn of_part(plan: &ScorePlan, batch: Range<usize>) -> Result<Gradients, FactorJob
                 Ok(())
             })
         }
-        None => plan.engine.gradients(&samples, measurement, &wanted, false, &mut |at, gradients| {
+        None => engine.gradients(&samples, measurement, &wanted, false, &mut |at, gradients| {
             let values = gradients.chunks_exact(modules[at].len().max(1));
             all[at] = values.map(|values| SampleGradient::whole(&modules[at], values.to_vec())).collect();
             Ok(())
         }),
     };
-    done.map_err(|error| of_batch(Side::Queries(ids), batch, error))?;
+    done.map_err(|error| of_batch(Side::Queries(ids), batch, plan.engine.failed(worker, error)))?;
     Ok(all)
 }

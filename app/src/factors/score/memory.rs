@@ -20,8 +20,8 @@ const DOUBLE: u64 = 8;
 const SINGLE: u64 = 4;
 
 /// Bytes for each weight of a query that is solved for, besides its sums: in f64 the solution, the residual,
-/// the direction, and both preconditioned, and one in f32.
-const VECTORS: u64 = 5 * DOUBLE + SINGLE;
+/// the direction, and both preconditioned; each device has one in f32 as well.
+const VECTORS: u64 = 5 * DOUBLE;
 
 /// How much is held at once.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,9 @@ pub(super) struct Sizes<'a> {
     /// Whether modules may be several maps, as fused attention is: in the last layer the tokens of such a
     /// module come in two calls.
     pub fused: bool,
-    /// Bytes of the weights, of as many checkpoints as are held at once.
+    /// Devices, each of which has a worker at least, and what is held of eigenbases and directions.
+    pub devices: usize,
+    /// Bytes of the weights of all devices, of as many checkpoints as are held at once.
     pub weights: u64,
     /// Bytes of a worker's activations.
     pub activations: u64,
@@ -153,7 +155,7 @@ impl Sizes<'_> {
 
     /// The vectors of a query that is solved for, and the sums of products, as many as passes hold.
     fn solving(&self) -> u64 {
-        let of_weight = VECTORS + DOUBLE * sets(self.threads);
+        let of_weight = VECTORS + self.devices as u64 * SINGLE + DOUBLE * sets(self.threads);
         if self.solves { of_weight * self.all(|module| module.len() as u64) } else { 0 }
     }
 
@@ -173,7 +175,8 @@ impl Sizes<'_> {
         let copies = 2 * self.filters.min(2) as u64;
         let one =
             self.widest(|module| DOUBLE * (copies * self.eigenvectors(module) + 3 * module.len() as u64));
-        [scales + (DOUBLE + SINGLE) * bases + one, scales + SINGLE * bases]
+        let held = self.devices as u64 * SINGLE * bases;
+        [scales + DOUBLE * bases + held + one, scales + held]
     }
 
     /// Scores that wait for the end, and the orders of a query's.
@@ -186,15 +189,16 @@ impl Sizes<'_> {
         SINGLE * tables * queries * rows + 4 * DOUBLE * rows
     }
 
-    /// Splits the queries into groups that fit in memory, on as many of the threads as it allows.
+    /// Splits the queries into groups that fit in memory, on as many of the threads as it allows: at least one
+    /// for each device.
     ///
     /// # Errors
-    /// One query is too much on one thread; says what would need less.
+    /// One query is too much on these; says what would need less.
     pub fn fitted(&self, limit: u64) -> Result<Extent, FactorJobError> {
-        let threads = self.threads.max(1);
-        let mut fewer = (1..=threads).rev().map(|threads| Self { threads, ..*self });
+        let least = self.devices;
+        let mut fewer = (least..=self.threads.max(least)).rev().map(|threads| Self { threads, ..*self });
         let found = fewer.find_map(|sizes| sizes.extent(limit));
-        found.ok_or_else(|| Self { threads: 1, ..*self }.refused(limit))
+        found.ok_or_else(|| Self { threads: least, ..*self }.refused(limit))
     }
 
     /// Bytes without any query: while bases are read, and while rows are scored.

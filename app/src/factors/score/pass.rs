@@ -14,7 +14,7 @@ use super::plan::ScorePlan;
 use super::queries::Scaling;
 use super::request::ScorePer;
 use crate::factors::blame::{Side, id_of, of_batch};
-use crate::factors::engine::{Tokens, tokens};
+use crate::factors::engine::{Engines, Tokens, tokens};
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
@@ -33,10 +33,10 @@ pub(super) enum Against<'a> {
     Own { scales: &'a [Vec<Option<Vec<f64>>>], rotated: bool },
 }
 
-/// Hands the scores of the pool's rows at the checkpoint of an engine to `take`, a batch at a time and in the
-/// order of the rows.
+/// Hands the scores of the pool's rows at the checkpoint of some engines, among which the threads are divided,
+/// to `take`: a batch at a time and in the order of the rows.
 pub(super) fn pass(
-    (plan, engine): (&ScorePlan, &CurvatureEngine),
+    (plan, engines): (&ScorePlan, &Engines),
     against: &Against<'_>,
     per: ScorePer,
     work: &mut Work<'_>,
@@ -48,13 +48,14 @@ pub(super) fn pass(
         Ok(batches.each(rows, cancel, &mut |batch| give(tokens(&batch)))?)
     };
     let kernel = Kernel::detect();
-    let compute = |_: usize, batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
+    let compute = |worker: usize, batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
         cancel.check()?;
+        let engine = engines.of(worker);
         let lengths: Vec<usize> = batch.iter().map(Tokens::len).collect();
         let scores = engine.at_once().values_in_parts(&lengths, |part| {
             let part = &batch[part];
             let values = of_rows((plan, engine), against, per, part, kernel);
-            let values = values.map_err(|error| of_row(plan, part, error))?;
+            let values = values.map_err(|error| of_row(plan, part, engines.failed(worker, error)))?;
             let of_sample = |(sample, values): (&Tokens, Vec<f64>)| RowScores { row: sample.row, values };
             Ok::<_, FactorJobError>(part.iter().zip(values).map(of_sample).collect())
         })?;
@@ -71,7 +72,7 @@ pub(super) fn pass(
     };
     let ended = parallel::pipeline(threads, threads + AHEAD, prepare, compute, take);
     work.progress.finish();
-    if let Some(note) = engine.at_once().note(Some("batch_tokens")) {
+    if let Some(note) = engines.note() {
         work.progress.note(&note);
     }
     ended
@@ -194,7 +195,7 @@ fn energies(gradient: &[f32], scales: &[Option<Vec<f64>>]) -> Vec<f64> {
 /// For each module, the scale of each filter.
 pub(super) type Scales = Vec<Vec<Option<Vec<f64>>>>;
 
-/// The scales of all modules, and whether gradients are turned into eigenbases, which the engine then has.
+/// The scales of all modules, and whether gradients are turned into eigenbases, which the engines then have.
 pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(Scales, bool), FactorJobError> {
     let modules: Vec<Module> = plan.engine.modules().to_vec();
     let (mut scales, mut bases) = (Vec::with_capacity(modules.len()), Vec::with_capacity(modules.len()));

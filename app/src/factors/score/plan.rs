@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gstore_core::{RowSet, Unit, available_memory, many, many_of};
 use gstore_curvature::{Filter, Module, ModuleFactors, Strategy};
 use gstore_data::{Reading, SampleSource, encode_each};
-use gstore_ingest::curvature::{CurvatureEngine, Measurement};
+use gstore_ingest::curvature::Measurement;
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_model::architectures::{Param, Role};
@@ -18,7 +18,7 @@ use super::memory::{Extent, Sizes, sum_bytes};
 use super::request::{ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{Segment, check_stale, places, segments};
 use super::solve_data::SolveData;
-use crate::factors::engine::{self, Seen, Tokens};
+use crate::factors::engine::{self, Engines, Seen, Tokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::FactorArguments;
 use crate::factors::parts::first;
@@ -28,7 +28,7 @@ use crate::work::Work;
 
 /// Everything that scoring needs.
 pub(super) struct ScorePlan {
-    pub engine: CurvatureEngine,
+    pub engine: Engines,
     pub batches: RowBatches,
     /// The rows of the pool.
     pub rows: RowSet,
@@ -226,6 +226,7 @@ impl ScorePlan {
         let sizes = Sizes {
             modules,
             fused: self.engine.decoder().params.iter().any(is_fused),
+            devices: ingest.devices(),
             weights: engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves)),
             activations: engine::activation_bytes(&self.engine, ingest),
             threads: ingest.threads,

@@ -108,12 +108,12 @@ impl Curvature<'_, '_> {
             batches: &data.batches,
             rows: &data.rows,
             threads: plan.extent.threads,
-            at_once: plan.engine.at_once(),
+            engines: &plan.engine,
             seen: None,
         };
         let empty = || -> Vec<Vec<f64>> { vectors.iter().map(|vector| vec![0.0; vector.len()]).collect() };
-        let add = |samples: &[TargetSample<'_>], _: &[u64], sums: &mut Vec<Vec<f64>>| {
-            directions.products(samples, sums)
+        let add = |worker: usize, samples: &[TargetSample<'_>], _: &[u64], sums: &mut Vec<Vec<f64>>| {
+            directions[worker % directions.len()].products(samples, sums)
         };
         let mut products = sum("products with the curvature", &over, &empty, &add, self.work)?;
         let rows = data.rows.len() as f64;

@@ -53,7 +53,7 @@ pub(super) fn passes(
         let known = (&place.id, plan.engine.modules());
         let load = |at| engine::load_at(at, &plan.selection, known);
         let moved = place.at.as_ref().map(load).transpose()?;
-        let engine = moved.as_ref().unwrap_or(&plan.engine);
+        let engines = moved.as_ref().unwrap_or(&plan.engine);
         let is_carried = number < last && !form.summed;
         let file = is_carried.then(|| tempfile::tempfile_in(&plan.scratch)).transpose().map_err(named)?;
         let mut next = file.map(BufWriter::new);
@@ -69,7 +69,7 @@ pub(super) fn passes(
                 None => take(rows),
             }
         };
-        pass((plan, engine), against, form.per, work, &mut add)?;
+        pass((plan, engines), against, form.per, work, &mut add)?;
         sums = next.map(rewound).transpose().map_err(named)?;
     }
     Ok(())

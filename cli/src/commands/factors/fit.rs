@@ -13,7 +13,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Snapshot;
 use indicatif::HumanBytes;
 
-use super::{STOPPING, place, strategy, unscored, with_engine};
+use super::{STOPPING, devices, place, strategy, unscored, with_engine};
 use crate::args::{self, FactorStrategy, FactorsFitArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
@@ -120,13 +120,13 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
         checkpoints,
         text,
         limit: args.limit,
-        compute: args.engine.backend.default_compute(),
+        compute: devices(&args.engine.devices)?.0.default_compute(),
         ..IngestRequest::new("", model)
     };
     let parts = args.partition.map_or(args.data_partitions, |part| part.count() as usize);
     Ok(FitRequest {
         name: args.name.clone(),
-        ingest: with_engine(ingest, &args.engine),
+        ingest: with_engine(ingest, &args.engine)?,
         strategy: strategy(args.strategy),
         fisher,
         partitions: [parts, args.module_partitions],
@@ -157,7 +157,7 @@ fn extending(
     let has_others = args.seed.is_some() || args.fisher.is_some() && fitted.name() != fisher.name();
     let fisher = if has_others { *fisher } else { fitted };
     let ingest = IngestRequest { modules: like.modules, compute: like.compute, text, ..ingest.clone() };
-    Ok(FitRequest { ingest: with_engine(ingest, &args.engine), fisher, ..request })
+    Ok(FitRequest { ingest: with_engine(ingest, &args.engine)?, fisher, ..request })
 }
 
 /// Whose labels the loss has; an option that says nothing of them is refused.

@@ -52,7 +52,7 @@ pub(super) fn check_request(request: &IngestRequest) -> Result<(), IngestError> 
         return Err(IngestError::NoKinds);
     }
     request.device.check(request.compute).map_err(gstore_model::LoadError::from)?;
-    devices::check(request)?;
+    devices::check_devices(request)?;
     if let Some(kind) = request.kinds.iter().find(|kind| kind.is_embedding())
         && request.granularity == Granularity::Token
     {

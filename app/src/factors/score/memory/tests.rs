@@ -11,6 +11,7 @@ fn sizes(modules: &[Module]) -> Sizes<'_> {
     Sizes {
         modules,
         fused: false,
+        devices: 1,
         weights: 1_000_000,
         activations: 10_000,
         threads: 2,
@@ -71,6 +72,7 @@ fn a_solve_takes_vectors_of_all_weights_and_sums_of_each_thread() {
     assert_eq!(solves.query() - plain.query(), 500 * (5 * 8 + 4 + 3 * 8));
     let more = |threads| Sizes { threads, ..solves }.query() - Sizes { threads, ..plain }.query();
     assert_eq!(more(3) - more(2), 500 * 8);
+    assert_eq!(Sizes { devices: 2, ..solves }.query() - solves.query(), 500 * 4);
     // Gradients of a group are held at once, and those in f32 are counted once.
     let (all, one) = (solves.fitted(u64::MAX).expect("fits"), Sizes { queries: Some(1), ..solves });
     let one = one.fitted(u64::MAX).expect("fits");
@@ -92,6 +94,8 @@ fn rows_for_themselves_are_scales_and_eigenvectors() {
     let (scales, bases) = (8 * 2 * 500, 500 + 1000);
     assert_eq!(own.bases(), [scales + 12 * bases + 32 * 1000 + 24 * 300, scales + 4 * bases]);
     assert_eq!(Sizes { rotates: false, ..own }.bases(), [scales; 2]);
+    let [reading, scoring] = own.bases();
+    assert_eq!(Sizes { devices: 3, ..own }.bases(), [reading, scoring].map(|bytes| bytes + 2 * 4 * bases));
     let extent = own.fitted(u64::MAX).expect("fits");
     let workers = 2 * (10_000 + 4 * 2 * 300);
     let memory = 1_000_000 + (scales + 12 * bases + 32 * 1000 + 24 * 300).max(workers + scales + 4 * bases);
