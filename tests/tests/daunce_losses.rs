@@ -160,10 +160,29 @@ fn losses_go_on_after_a_kill_with_the_same_bits() {
     let done = compute(&killed, &[]);
     assert_eq!(done.code, 0, "{}", done.stderr);
     let found = losses(&killed.path("store"), "e", "pool");
-    let bits = |all: &BTreeMap<u64, Vec<f64>>| -> Vec<(u64, Vec<u64>)> {
-        all.iter().map(|(row, v)| (*row, v.iter().map(|v| v.to_bits()).collect())).collect()
-    };
     assert_eq!(bits(&found), bits(&expected));
+}
+
+fn bits(all: &BTreeMap<u64, Vec<f64>>) -> Vec<(u64, Vec<u64>)> {
+    all.iter().map(|(row, v)| (*row, v.iter().map(|v| v.to_bits()).collect())).collect()
+}
+
+#[test]
+fn losses_on_several_devices_are_those_of_one() {
+    let (one, several) = (place(), place());
+    let done = compute(&one, &[]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    // Batches of a few rows, and other devices go on.
+    for (members, devices) in [("0..2", "cpu,cpu"), ("0..4", "cpu,cpu,cpu")] {
+        let on = ["--batch-tokens", "128", "--threads", "1", "--members", members, "--devices", devices];
+        let done = compute(&several, &on);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+    }
+    let [expected, found] = [&one, &several].map(|place| losses(&place.path("store"), "e", "pool"));
+    assert_eq!(bits(&found), bits(&expected));
+    let refused = compute_as(&one, "other", &["--devices", "cpu,candle"]);
+    let says = "`cpu` and `candle` do not compute the same bits";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
 }
 
 #[test]

@@ -167,8 +167,11 @@ fn losses_are_computed_round_by_round() {
     let report = run(&["--models", "4", "--losses", "pool,target", "--keep", "none", "--output", "gone"]);
     assert_eq!((&report["models"], &report["ensemble"]), (&4.into(), &"gone".into()));
     assert!(weights(&place.path("gone")).is_empty() && place.path("gone/members/00003.json").is_file());
-    let query = ["daunce", "query", "--ensemble", "gone", "--pool", "pool", "--target", "target"];
-    place.ok(&query);
+    let query = |ensemble| {
+        place.ok(&["daunce", "query", "--ensemble", ensemble, "--pool", "pool", "--target", "target"])
+    };
+    run(&["--models", "4", "--losses", "pool,target", "--output", "several", "--devices", "cpu,cpu"]);
+    assert_eq!(query("several"), query("gone"));
     // The same again trains and computes nothing.
     let again = run(&["--models", "4", "--losses", "pool,target", "--keep", "none", "--output", "gone"]);
     assert_eq!(again["models"], 4);

@@ -2,11 +2,10 @@
 
 use clap::{Args, Subcommand};
 use gstore_ingest::pipeline::IngestRequest;
-use gstore_model::Device;
 
 use super::{
     DaunceAgreementArgs, DaunceAttachArgs, DaunceDiagnoseArgs, DauncePrepareArgs, DaunceQueryArgs,
-    DaunceReportArgs, DaunceTrainArgs, TextArgs, at_least,
+    DaunceReportArgs, DaunceTrainArgs, DevicesArgs, TextArgs, at_least,
 };
 
 /// `gstore daunce`
@@ -82,8 +81,8 @@ pub struct DaunceLossesArgs {
     #[command(flatten)]
     pub text: TextArgs,
     /// What computes
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
-    pub backend: Device,
+    #[command(flatten)]
+    pub devices: DevicesArgs,
     /// Precision of the factors of matrix products: with less than f32, losses hide how models differ
     #[arg(long, value_enum, default_value = "f32")]
     pub compute: super::Compute,

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::note_findings;
 use crate::args::DaunceLossesArgs;
-use crate::commands::gradients::precision;
+use crate::commands::gradients::{devices, precision};
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
@@ -90,8 +90,10 @@ fn request(context: &Context, store: &Store, args: &DaunceLossesArgs) -> Result<
     let text = texts::within_positions(&model, &args.text, text)?;
     store.snapshot()?.dataset(&args.dataset)?;
     texts::tell_cut(context, &args.text, (&model, &text))?;
+    let (device, beside) = devices(&args.devices)?;
     let ingest = IngestRequest {
-        device: args.backend,
+        device,
+        beside,
         compute: precision(args.compute),
         batch_tokens: args.batch_tokens as usize,
         text,

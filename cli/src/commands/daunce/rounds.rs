@@ -83,6 +83,7 @@ impl<'a> Rounds<'a> {
             let compute = &self.training.compute;
             let ingest = IngestRequest {
                 device: compute.device,
+                beside: compute.beside.clone(),
                 // Whatever the copies are trained in: losses of less precision hide how they differ.
                 compute: gstore_model::Compute::F32,
                 max_memory: compute.max_memory,
