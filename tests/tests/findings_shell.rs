@@ -533,6 +533,25 @@ fn answers_are_drawn_with_the_flag() {
 }
 
 #[test]
+fn numbers_of_days_are_a_line_over_them() {
+    let place = place();
+    let sql = "SELECT CAST(day AS DATE) AS day, n FROM (VALUES ('2026-03-20', 4), ('2026-01-10', 1), ('2026-02-14', 9)) AS t(day, n)";
+    let text = place.ok(&["query", sql, "--plot"]);
+    assert!(text.contains("day, 2026-01-10 to 2026-03-20") && text.contains("2026-02"), "{text}");
+    assert!(!text.contains('█'), "{text}");
+    for file in ["days.svg", "days.html", "days.png"] {
+        place.ok(&["query", sql, "--plot", file]);
+    }
+    let svg = fs_err::read_to_string(place.path("days.svg")).expect("drawn");
+    let line = svg.lines().find(|line| line.contains("\"s0l\"")).expect("a line");
+    let points = line.split("points=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("points");
+    let places: Vec<f64> =
+        points.split([' ', ',']).step_by(2).map(|x| x.parse().expect("a number")).collect();
+    assert!(places.len() == 3 && places.is_sorted(), "{line}");
+    assert!(fs_err::read(place.path("days.png")).expect("drawn").starts_with(b"\x89PNG"));
+}
+
+#[test]
 fn explanations_have_the_names_of_sql() {
     let place = place();
     let select =

@@ -2,7 +2,7 @@
 //!
 //! A [`Picture`] is data: panels, each with its numbers and names. What it looks like is decided here, in one
 //! place for all commands:
-//! - `scale` chooses ranges and ticks; `layout` puts lines, boxes and texts in their places, as a `scene`
+//! - `scale` chooses ranges and ticks, those of times by the `calendar`; `layout` puts lines, boxes and texts in their places, as a `scene`
 //! - `svg`, `html` and `png` write a scene; `terminal` draws panels in cells of text instead
 //! - `of` makes pictures from a store, and from the logs of trainings
 //!
@@ -11,6 +11,7 @@
 //! - HTML and SVG stand alone: no script, no font and no file from elsewhere
 //! - values that are not finite leave a gap and never stretch an axis
 
+mod calendar;
 mod colour;
 mod font;
 mod html;
@@ -86,20 +87,37 @@ pub enum Body {
 pub struct Axis {
     /// What it measures.
     pub name: String,
-    /// Whether equal distances are equal ratios; values that are not positive then have no place.
-    pub log: bool,
+    /// What equal distances are.
+    pub steps: Steps,
 }
 
 impl Axis {
     /// An axis of equal steps.
     pub fn linear(name: &str) -> Self {
-        Self { name: name.to_owned(), log: false }
+        Self { name: name.to_owned(), steps: Steps::Linear }
     }
 
     /// An axis of equal ratios.
     pub fn log(name: &str) -> Self {
-        Self { name: name.to_owned(), log: true }
+        Self { name: name.to_owned(), steps: Steps::Log }
     }
+
+    /// An axis of times.
+    pub fn time(name: &str) -> Self {
+        Self { name: name.to_owned(), steps: Steps::Time }
+    }
+}
+
+/// What equal distances on an axis are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Steps {
+    /// Equal differences.
+    #[default]
+    Linear,
+    /// Equal ratios; values that are not positive have no place.
+    Log,
+    /// Equal times; values are seconds since the beginning of 1970, labels are dates and times of day.
+    Time,
 }
 
 /// A line.
@@ -163,7 +181,8 @@ impl Heat {
 
     /// The shade of each value, 0 to 1, by a scale over all of them.
     fn scale(&self) -> scale::Scale {
-        scale::Scale::of(self.values.iter().copied(), self.log, 0.0, 4)
+        let steps = if self.log { Steps::Log } else { Steps::Linear };
+        scale::Scale::of(self.values.iter().copied(), steps, 0.0, 4)
     }
 
     /// The smallest and the largest value that have a shade.

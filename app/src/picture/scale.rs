@@ -1,5 +1,8 @@
 //! Ranges and ticks of axes.
 
+use super::Steps;
+use super::calendar::{self, DAY, Distance, Part, YEAR};
+
 /// Values beyond this are left out, so that no range overflows.
 const LARGEST: f64 = 1e300;
 
@@ -14,19 +17,36 @@ pub(super) struct Scale {
     log: bool,
     /// Values that are labelled.
     pub ticks: Vec<f64>,
-    digits: usize,
-    scientific: bool,
+    labels: Labels,
+}
+
+/// How ticks are written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Labels {
+    /// With so many decimals.
+    Decimals(usize),
+    /// Each with the digits that it needs.
+    Powers,
+    /// As `2e-5`.
+    Scientific,
+    /// As times to this part, with the date if they are of several days.
+    Times(Part, bool),
 }
 
 impl Scale {
     /// A scale over values, of about `most` ticks at most; `margin` is a share of the range on both sides.
-    pub(super) fn of(values: impl Iterator<Item = f64>, log: bool, margin: f64, most: usize) -> Self {
-        let fits = |v: &f64| v.is_finite() && v.abs() <= LARGEST && (!log || *v >= f64::MIN_POSITIVE);
+    pub(super) fn of(values: impl Iterator<Item = f64>, steps: Steps, margin: f64, most: usize) -> Self {
+        let positive = |v: f64| steps != Steps::Log || v >= f64::MIN_POSITIVE;
+        let fits = |v: &f64| v.is_finite() && v.abs() <= LARGEST && positive(*v);
         let (low, high) = values
             .filter(fits)
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         let (low, high) = if low <= high { (low, high) } else { (1.0, 1.0) };
-        if log { Self::logarithmic(low, high, most) } else { Self::linear(low, high, margin, most) }
+        match steps {
+            Steps::Linear => Self::linear(low, high, margin, most),
+            Steps::Log => Self::logarithmic(low, high, most),
+            Steps::Time => Self::time(low, high, most),
+        }
     }
 
     fn linear(low: f64, high: f64, margin: f64, most: usize) -> Self {
@@ -43,8 +63,28 @@ impl Scale {
         let ticks: Vec<f64> =
             (0..=(to - from).max(0.0) as usize).map(|i| (from + i as f64) * step + 0.0).collect();
         let largest = low.abs().max(high.abs());
-        let scientific = largest >= 1e7 || power < -4;
-        Self { low, high, log: false, ticks, digits: usize::try_from(-power).unwrap_or(0), scientific }
+        let labels = match largest >= 1e7 || power < -4 {
+            true => Labels::Scientific,
+            false => Labels::Decimals(decimals(power)),
+        };
+        Self { low, high, log: false, ticks, labels }
+    }
+
+    fn time(low: f64, high: f64, most: usize) -> Self {
+        // Very far from 1970, half a day is less than a number can tell apart.
+        let half = (DAY / 2.0).max(low.abs() * 1e-9);
+        let (low, high) = if low < high { (low, high) } else { (low - half, low + half) };
+        let least = (high - low) / most.max(1) as f64;
+        let (distance, part) = if least < 1.0 {
+            let (step, power) = step(least);
+            (Distance::Even(step), Part::Second(decimals(power)))
+        } else {
+            let years = || round_step(least / YEAR).clamp(1.0, 1e12) as i64;
+            calendar::round(least).unwrap_or_else(|| (Distance::Months(12 * years()), Part::Year))
+        };
+        let dated = calendar::day_of(low) != calendar::day_of(high);
+        let ticks = calendar::ticks(distance, low, high);
+        Self { low, high, log: false, ticks, labels: Labels::Times(part, dated) }
     }
 
     fn logarithmic(low: f64, high: f64, most: usize) -> Self {
@@ -58,9 +98,8 @@ impl Scale {
             .flat_map(|power| within.iter().map(move |w| w * 10f64.powi(power)))
             .filter(|tick| (low..=high).contains(tick))
             .collect();
-        let scientific = low < 1e-4 || high >= 1e7;
-        let digits = usize::try_from(-powers.0).unwrap_or(0);
-        Self { low, high, log: true, ticks, digits, scientific }
+        let labels = if low < 1e-4 || high >= 1e7 { Labels::Scientific } else { Labels::Powers };
+        Self { low, high, log: true, ticks, labels }
     }
 
     /// The place of a value, 0 at the lower end and 1 at the upper.
@@ -76,13 +115,18 @@ impl Scale {
 
     /// The label of a tick.
     pub(super) fn label(&self, tick: f64) -> String {
-        match (self.scientific, self.log) {
-            (true, _) => scientific(tick),
-            // Each power has the digits that it needs.
-            (false, true) => format!("{}", rounded(tick)),
-            (false, false) => grouped(&format!("{tick:.*}", self.digits)),
+        match self.labels {
+            Labels::Scientific => scientific(tick),
+            Labels::Powers => format!("{}", rounded(tick)),
+            Labels::Decimals(decimals) => grouped(&format!("{tick:.decimals$}")),
+            Labels::Times(part, dated) => calendar::written(tick, part, dated),
         }
     }
+}
+
+/// Decimals that multiples of a power of ten need.
+fn decimals(power: i32) -> usize {
+    usize::try_from(-power).unwrap_or(0)
 }
 
 /// A round step not below `least`, which is positive.
@@ -149,30 +193,53 @@ pub(super) fn number(value: f64) -> String {
 mod tests {
     use super::*;
 
-    fn labels(values: &[f64], log: bool) -> Vec<String> {
-        let scale = Scale::of(values.iter().copied(), log, 0.0, 5);
+    fn labels(values: &[f64], steps: Steps) -> Vec<String> {
+        let scale = Scale::of(values.iter().copied(), steps, 0.0, 5);
         scale.ticks.iter().map(|tick| scale.label(*tick)).collect()
     }
 
     #[test]
     fn ticks_are_round_numbers() {
-        assert_eq!(labels(&[0.0, 1.0], false), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
-        assert_eq!(labels(&[0.0, 2e-5], false), ["0", "5e-6", "1e-5", "1.5e-5", "2e-5"]);
-        assert_eq!(labels(&[-1200.0, 5200.0], false), ["0", "2,000", "4,000"]);
-        assert_eq!(labels(&[1.0, 100_000.0], true), ["1", "10", "100", "1000", "10000", "100000"]);
-        assert_eq!(labels(&[2.0, 30.0], true), ["2", "5", "10", "20"]);
+        assert_eq!(labels(&[0.0, 1.0], Steps::Linear), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(labels(&[0.0, 2e-5], Steps::Linear), ["0", "5e-6", "1e-5", "1.5e-5", "2e-5"]);
+        assert_eq!(labels(&[-1200.0, 5200.0], Steps::Linear), ["0", "2,000", "4,000"]);
+        assert_eq!(labels(&[1.0, 100_000.0], Steps::Log), ["1", "10", "100", "1000", "10000", "100000"]);
+        assert_eq!(labels(&[2.0, 30.0], Steps::Log), ["2", "5", "10", "20"]);
+    }
+
+    #[test]
+    fn ticks_of_times_are_where_the_calendar_has_them() {
+        let days = |from: f64, to: f64| labels(&[from * DAY, to * DAY], Steps::Time);
+        // From 1 January 2026 on.
+        let new_year = 20_454.0;
+        let week = ["2026-01-05", "2026-01-12", "2026-01-19", "2026-01-26"];
+        assert_eq!(days(new_year, new_year + 30.0), week);
+        let months = ["2026-02", "2026-03", "2026-04", "2026-05"];
+        assert_eq!(days(new_year + 1.0, new_year + 130.0), months);
+        assert_eq!(days(new_year - 800.0, new_year + 800.0), ["2024", "2025", "2026", "2027", "2028"]);
+        assert_eq!(days(new_year + 0.4, new_year + 0.5), ["10:00", "10:30", "11:00", "11:30", "12:00"]);
+        assert_eq!(
+            days(new_year - 0.5, new_year + 0.5),
+            ["12-31 12:00", "12-31 18:00", "01-01 00:00", "01-01 06:00", "01-01 12:00"]
+        );
+        let halves = ["00:00:00.0", "00:00:00.5", "00:00:01.0", "00:00:01.5", "00:00:02.0"];
+        assert_eq!(labels(&[0.0, 2.0], Steps::Time), halves);
     }
 
     #[test]
     fn values_without_a_place_stretch_nothing() {
-        let scale = Scale::of([f64::NAN, 1.0, f64::INFINITY, f64::MAX, 3.0].into_iter(), false, 0.0, 5);
+        let values = [f64::NAN, 1.0, f64::INFINITY, f64::MAX, 3.0];
+        let scale = Scale::of(values.into_iter(), Steps::Linear, 0.0, 5);
         assert_eq!((scale.place(1.0), scale.place(3.0), scale.place(f64::NAN)), (Some(0.0), Some(1.0), None));
-        let log = Scale::of([0.0, 1.0, 100.0].into_iter(), true, 0.0, 5);
+        let log = Scale::of([0.0, 1.0, 100.0].into_iter(), Steps::Log, 0.0, 5);
         assert_eq!((log.place(0.0), log.place(10.0)), (None, Some(0.5)));
-        let tiny = Scale::of([0.0, f64::from_bits(1)].into_iter(), false, 0.0, 5);
+        let tiny = Scale::of([0.0, f64::from_bits(1)].into_iter(), Steps::Linear, 0.0, 5);
         assert_eq!(tiny.place(f64::from_bits(1)), Some(f64::from_bits(1)), "{tiny:?}");
-        for none in [Scale::of([].into_iter(), false, 0.1, 5), Scale::of([2.0].into_iter(), true, 0.1, 5)] {
-            assert!(!none.ticks.is_empty(), "{none:?}");
+        for steps in [Steps::Linear, Steps::Log, Steps::Time] {
+            for values in [&[][..], &[2.0], &[1e18]] {
+                let none = Scale::of(values.iter().copied(), steps, 0.1, 5);
+                assert!(!none.ticks.is_empty(), "{none:?}");
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::scale::{Scale, number};
 use super::super::scene::{Anchor, Item, Role, Scene};
-use super::super::{Axis, Histogram, Series, font};
+use super::super::{Axis, Histogram, Series, Steps, font};
 use super::{EDGE, TEXT, WIDTH, legend, named, tick};
 
 /// Where a plot lies, and its scales.
@@ -30,7 +30,10 @@ impl Frame {
         for value in &frame.x.ticks {
             let Some(x) = frame.right(*value) else { continue };
             scene.rule([x, bottom], [x, bottom + 4.0], Role::Muted);
-            tick(scene, [x, bottom + 17.0], &frame.x.label(*value), Anchor::Middle);
+            let label = frame.x.label(*value);
+            // The last one may not go beyond the picture.
+            let middle = x.min(WIDTH - font::width(&label) * TEXT / 2.0);
+            tick(scene, [middle, bottom + 17.0], &label, Anchor::Middle);
         }
         scene.rule([left, bottom], [right, bottom], Role::Muted);
         tick(scene, [left + frame.width / 2.0, bottom + 33.0], x_name, Anchor::Middle);
@@ -60,7 +63,7 @@ pub(super) fn lines(
     let entries = named(series.iter().map(|s| (s.name.as_str(), s.colour)));
     let top = legend(scene, &entries, top) + 4.0;
     let all = |i: usize| series.iter().flat_map(move |s| s.points.iter().map(move |p| p[i]));
-    let scales = (Scale::of(all(0), x.log, 0.0, 8), Scale::of(all(1), y.log, 0.05, 5));
+    let scales = (Scale::of(all(0), x.steps, 0.0, 8), Scale::of(all(1), y.steps, 0.05, 5));
     let frame = Frame::new(scene, scales, &x.name, (top, height));
     for series in series {
         let role = Role::Series(series.colour);
@@ -86,8 +89,8 @@ pub(super) fn histogram(scene: &mut Scene, histogram: &Histogram, (top, height):
     let marked = marks.iter().map(|(value, _)| *value);
     let range = [*first, edge(counts.len())].into_iter().chain(marked);
     let most = counts.iter().max().copied().unwrap_or(1).max(1);
-    let scales =
-        (Scale::of(range, false, 0.0, 8), Scale::of([0.0, most as f64 * 1.05].into_iter(), false, 0.0, 5));
+    let heights = [0.0, most as f64 * 1.05].into_iter();
+    let scales = (Scale::of(range, Steps::Linear, 0.0, 8), Scale::of(heights, Steps::Linear, 0.0, 5));
     // What is off the axis has no colour to explain.
     let band = band.as_ref().filter(|(low, high, _)| {
         let at = |value: f64| scales.0.place(value);

@@ -2,7 +2,7 @@
 
 use super::super::scale::{Scale, number};
 use super::super::scene::{Anchor, Role, Scene, Set};
-use super::super::{Token, font};
+use super::super::{Steps, Token, font};
 use super::{EDGE, TEXT, WIDTH, legend, named, tick};
 
 /// Height of a bar, and of a line of tokens.
@@ -38,7 +38,7 @@ pub(super) fn bars(
     // Room for the values behind the bars.
     let width = WIDTH - EDGE - left - 60.0;
     let all = rows.iter().flat_map(|(_, values)| values.iter().copied());
-    let scale = Scale::of(all.chain([0.0]), false, 0.0, 5);
+    let scale = Scale::of(all.chain([0.0]), Steps::Linear, 0.0, 5);
     let zero = left + scale.place(0.0).unwrap_or(0.0) * width;
     let mut y = top;
     for ((label, values), shown) in rows.iter().zip(&labels) {

@@ -1,12 +1,13 @@
 //! A picture of the result of a statement, by the types of its columns.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
+use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::cast;
 use arrow_cast::display::array_value_to_string;
-use arrow_schema::DataType;
+use arrow_schema::{DataType, TimeUnit};
 
+use super::super::calendar::{DAY, Part, written};
 use super::super::{Axis, Body, Histogram, Panel, Picture, Series, Token};
 use super::bins::Bins;
 use super::counted;
@@ -24,6 +25,9 @@ const TOKENS: usize = 4096;
 /// Columns that are numbers and mean nothing in a picture.
 const KEYS: [&str; 3] = ["row", "pos", "target_row"];
 
+/// Places on an axis, each with its row.
+type Places = Vec<(f64, usize)>;
+
 /// A column by its name.
 struct Column {
     name: String,
@@ -37,9 +41,10 @@ struct Category<'n> {
     is_text: bool,
 }
 
-/// A result: tokens with their values as a text in colours; numbers of rows that a text, a date, a time or a boolean names
-/// as bars, and those of a single row; numbers over an ascending one as lines; else the distribution of one column of
-/// numbers, that of `score` first.
+/// A result: tokens with their values as a text in colours; numbers of rows that a date or a time before them names
+/// alone, each another one, as lines over it; those of rows that a text, a date, a time or a boolean names as bars, and
+/// those of a single row; numbers over an ascending one as lines; else the distribution of one column of numbers, that
+/// of `score` first.
 ///
 /// # Errors
 /// A result without a row or without a number.
@@ -71,10 +76,22 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
     let token = categories.iter().find(|column| column.is_text && column.name == "token");
     let names = naming(&categories, front.unwrap_or_default());
     let has_text = categories.iter().any(|column| column.is_text);
-    let body = match (token, &numbers[0].values) {
-        (Some(token), _) if rows <= TOKENS => {
+    let times = match (names, &categories[..]) {
+        ([only], [_]) => times(batches, only)?,
+        _ => None,
+    };
+    let mut notes = Vec::new();
+    let body = match (token, times, &numbers[0].values) {
+        (Some(token), ..) if rows <= TOKENS => {
             let tokens = cells(batches, token.at)?.into_iter().zip(&numbers[score].values);
             Body::Tokens(tokens.map(|(text, value)| Token { text, value: Some(*value) }).collect())
+        }
+        (_, Some((x, places)), _) => {
+            let missing = rows - places.len();
+            if missing > 0 {
+                notes.push(format!("Left out: {} without a time.", counted(missing as u64, "row")));
+            }
+            lines(x, &places, &numbers)
         }
         _ if !names.is_empty() && rows <= BARS => bars(labels(batches, names)?, &numbers),
         // One row has no distribution.
@@ -83,19 +100,22 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
             series: vec![String::new()],
             shares: false,
         },
-        (_, x) if !has_text && numbers.len() > 1 && x.is_sorted_by(|a, b| a < b) => lines(&numbers),
+        (_, _, x) if !has_text && numbers.len() > 1 && x.is_sorted_by(|a, b| a < b) => {
+            let places: Places = x.iter().copied().zip(0..).collect();
+            lines(Axis::linear(&numbers[0].name), &places, &numbers[1..])
+        }
         _ => histogram(&numbers, score),
     };
     let names: Vec<&str> = numbers.iter().map(|column| column.name.as_str()).collect();
     let heading = match &body {
         Body::Histogram(_) | Body::Tokens(_) | Body::Heat(_) => numbers[score].name.clone(),
-        Body::Lines { .. } => names[1..].join(", "),
+        Body::Lines { y, .. } => y.name.clone(),
         Body::Bars { .. } => names.join(", "),
     };
     let rows = counted(rows as u64, "row");
     let title = format!("{heading} of {rows}");
     let about = format!("A picture of {rows} with the columns {}.", names.join(", "));
-    Ok(Picture { title, about, panels: vec![Panel { heading, body, notes: Vec::new() }] })
+    Ok(Picture { title, about, panels: vec![Panel { heading, body, notes }] })
 }
 
 /// The columns that name the rows: the only one if it is a text, else those before the first number, of which `front`
@@ -159,19 +179,63 @@ fn bars(labels: Vec<String>, numbers: &[Column]) -> Body {
     Body::Bars { rows: rows.collect(), series, shares: false }
 }
 
-fn lines(numbers: &[Column]) -> Body {
-    let Some((x, others)) = numbers.split_first() else {
-        return Body::Lines { x: Axis::default(), y: Axis::default(), series: Vec::new() };
+/// An axis of times, and the time of each row that has one, in their order; none where rows have the same time, or the
+/// column is a length of time.
+fn times(batches: &[RecordBatch], column: &Category<'_>) -> Result<Option<(Axis, Places)>, AnswerError> {
+    let (mut times, mut before, mut is_dated) = (Places::new(), 0_usize, true);
+    for batch in batches {
+        let values = batch.column(column.at);
+        let kind = values.data_type();
+        if seconds(0, kind).is_none() {
+            return Ok(None);
+        }
+        is_dated = !matches!(kind, DataType::Time32(_) | DataType::Time64(_));
+        let values = cast(values, &DataType::Int64)?;
+        let values = values.as_primitive::<Int64Type>().iter().zip(before..);
+        times.extend(values.filter_map(|(value, row)| Some((seconds(value?, kind)?, row))));
+        before += batch.num_rows();
+    }
+    times.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if times.len() < 2 || !times.is_sorted_by(|a, b| a.0 < b.0) {
+        return Ok(None);
+    }
+    let ends = [times[0].0, times[times.len() - 1].0].map(|time| written(time, Part::Day, false));
+    // Ticks may be times of a day.
+    let name = match (is_dated, &ends) {
+        (false, _) => column.name.to_owned(),
+        (true, [first, last]) if first == last => format!("{}, {first}", column.name),
+        (true, [first, last]) => format!("{}, {first} to {last}", column.name),
     };
-    let points = |column: &Column| x.values.iter().zip(&column.values).map(|(x, y)| [*x, *y]).collect();
-    let series = others.iter().enumerate().map(|(colour, column)| Series {
+    Ok(Some((Axis::time(&name), times)))
+}
+
+/// A date or a time of this type in seconds.
+fn seconds(value: i64, kind: &DataType) -> Option<f64> {
+    let unit = match kind {
+        DataType::Date32 => return Some(value as f64 * DAY),
+        DataType::Date64 => &TimeUnit::Millisecond,
+        DataType::Timestamp(unit, _) | DataType::Time32(unit) | DataType::Time64(unit) => unit,
+        _ => return None,
+    };
+    let in_a_second = match unit {
+        TimeUnit::Second => 1.0,
+        TimeUnit::Millisecond => 1e3,
+        TimeUnit::Microsecond => 1e6,
+        TimeUnit::Nanosecond => 1e9,
+    };
+    Some(value as f64 / in_a_second)
+}
+
+/// Lines over places of rows, in their order.
+fn lines(x: Axis, places: &[(f64, usize)], columns: &[Column]) -> Body {
+    let series = columns.iter().enumerate().map(|(colour, column)| Series {
         name: column.name.clone(),
         colour,
         faint: false,
-        points: points(column),
+        points: places.iter().map(|(x, row)| [*x, column.values[*row]]).collect(),
     });
-    let name = others.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-    Body::Lines { x: Axis::linear(&x.name), y: Axis::linear(&name), series: series.collect() }
+    let name = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+    Body::Lines { x, y: Axis::linear(&name), series: series.collect() }
 }
 
 /// The distribution of a column, with the noise floor where the result has it.
@@ -192,7 +256,10 @@ fn histogram(numbers: &[Column], at: usize) -> Body {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{BooleanArray, Date32Array, Float32Array, Int64Array, StringArray};
+    use arrow_array::{
+        BooleanArray, Date32Array, Float32Array, Int64Array, StringArray, Time32SecondArray,
+        TimestampNanosecondArray,
+    };
 
     use super::*;
 
@@ -219,13 +286,43 @@ mod tests {
             }
         };
         let named = |labels: &str, series| Some((labels.to_owned(), series));
-        assert_eq!(names(&[("day", &day), ("n", &n)]), named("1970-01-01; 1970-01-02; (none)", 1));
+        // A day that has several rows is no place of one.
+        let same: ArrayRef = Arc::new(Date32Array::from(vec![0, 0, 1]));
+        assert_eq!(names(&[("day", &same), ("n", &n)]), named("1970-01-01; 1970-01-01; 1970-01-02", 1));
+        let both = named("true, 1970-01-01; false, 1970-01-02; true, (none)", 1);
+        assert_eq!(names(&[("ok", &ok), ("day", &day), ("n", &n)]), both);
         assert_eq!(names(&[("ok", &ok), ("n", &n), ("m", &n)]), named("true; false; true", 2));
         let both = named("1970-01-01, a; 1970-01-02, b; (none), c", 1);
         assert_eq!(names(&[("day", &day), ("source", &text), ("n", &n)]), both);
         assert_eq!(names(&[("source", &text), ("n", &n), ("day", &day)]), named("a; b; c", 1));
         // Behind the numbers they are what else is known of the row.
         assert_eq!(names(&[("step", &n), ("n", &n), ("ok", &ok)]), None);
+    }
+
+    #[test]
+    fn numbers_of_days_and_times_are_lines_in_their_order() {
+        let n: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 5]));
+        let shown = |x: ArrayRef| match drawn(&[("at", x), ("n", Arc::clone(&n)), ("m", Arc::clone(&n))]) {
+            Ok(Body::Lines { x, series, .. }) => (x, series[1].points.clone()),
+            other => panic!("{other:?}"),
+        };
+        let days = shown(Arc::new(Date32Array::from(vec![Some(31), None, Some(0)])));
+        assert_eq!(days, (Axis::time("at, 1970-01-01 to 1970-02-01"), vec![[0.0, 5.0], [31.0 * DAY, 1.0]]));
+        let second = 1_000_000_000;
+        let moments = TimestampNanosecondArray::from(vec![7 * second, 8 * second, second / 2]);
+        let (axis, points) = shown(Arc::new(moments.with_timezone("+02:00")));
+        assert_eq!(axis, Axis::time("at, 1970-01-01"));
+        assert_eq!(points, [[0.5, 5.0], [7.0, 1.0], [8.0, 2.0]]);
+        let (axis, points) = shown(Arc::new(Time32SecondArray::from(vec![3, 2, 1])));
+        assert_eq!((axis, points[0]), (Axis::time("at"), [1.0, 5.0]));
+        let picture = table(&[RecordBatch::try_from_iter([
+            ("day", Arc::new(Date32Array::from(vec![Some(0), None, Some(1)])) as ArrayRef),
+            ("n", n),
+        ])
+        .unwrap()])
+        .unwrap();
+        assert_eq!((picture.title.as_str(), picture.panels[0].heading.as_str()), ("n of 3 rows", "n"));
+        assert_eq!(picture.panels[0].notes, ["Left out: 1 row without a time."]);
     }
 
     #[test]

@@ -128,7 +128,8 @@ pub fn training(logs: &[TrainingLog]) -> Picture {
             .filter(|line| !line.points.is_empty())
             .collect();
         if !lines.is_empty() {
-            let axis = Axis { name: name.to_owned(), log: name == "gradient norm" && is_wide(&lines) };
+            let is_log = name == "gradient norm" && is_wide(&lines);
+            let axis = if is_log { Axis::log(name) } else { Axis::linear(name) };
             panels.push(panel(name, axis, lines, Vec::new()));
         }
     }

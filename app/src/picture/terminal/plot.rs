@@ -1,7 +1,7 @@
 //! Lines and histograms in cells, with axes.
 
 use super::super::scale::{Scale, number};
-use super::super::{Axis, Histogram, Series, TerminalStyle};
+use super::super::{Axis, Histogram, Series, Steps, TerminalStyle};
 use super::{COLOURS, MUTED, SIGNS, cells, cut, labels, painted, wrap};
 
 /// What fills a cell from its lower end, by eighths.
@@ -64,10 +64,12 @@ pub(super) fn lines(out: &mut String, (x, y): (&Axis, &Axis), series: &[Series],
     let clear = |s: &&Series| !s.faint || !series.iter().any(|o| o.colour == s.colour && !o.faint);
     let series: Vec<&Series> = series.iter().filter(clear).collect();
     let all = |i: usize| series.iter().flat_map(move |s| s.points.iter().map(move |p| p[i]));
-    let y = Scale::of(all(1), y.log, 0.02, (style.height / 3).max(2));
+    let y = Scale::of(all(1), y.steps, 0.02, (style.height / 3).max(2));
     let width = style.width.saturating_sub(margin(&y) + 1).max(1);
     let name = &x.name;
-    let x = Scale::of(all(0), x.log, 0.0, width / 10);
+    // Labels of times have up to 11 characters.
+    let apart = if x.steps == Steps::Time { 13 } else { 10 };
+    let x = Scale::of(all(0), x.steps, 0.0, width / apart);
     let mut dots = Dots::new(width, style.height);
     let several = series.iter().any(|s| s.colour != series[0].colour);
     for series in &series {
@@ -128,10 +130,10 @@ impl Dots {
 pub(super) fn histogram(out: &mut String, histogram: &Histogram, style: TerminalStyle) {
     let Histogram { x: name, first, width: wide, counts, band, marks } = histogram;
     let highest = counts.iter().max().copied().unwrap_or(1).max(1) as f64;
-    let y = Scale::of([0.0, highest].into_iter(), false, 0.0, (style.height / 3).max(2));
+    let y = Scale::of([0.0, highest].into_iter(), Steps::Linear, 0.0, (style.height / 3).max(2));
     let width = style.width.saturating_sub(margin(&y) + 1).max(1);
     let last = first + wide * counts.len() as f64;
-    let x = Scale::of([*first, last].into_iter(), false, 0.0, width / 10);
+    let x = Scale::of([*first, last].into_iter(), Steps::Linear, 0.0, width / 10);
     let mut cells = Cells::new(width, style.height);
     for column in 0..width {
         // Columns and intervals need not be of one width: a column shows the highest interval it touches.
