@@ -220,6 +220,33 @@ fn a_matrix_has_a_box_for_each_value_that_has_a_shade() {
 }
 
 #[test]
+fn tokens_have_the_scale_of_their_colours() {
+    let of = |values: &[f64]| {
+        let token = |v: &f64| Token { text: "t".to_owned(), value: Some(*v) };
+        picture(Body::Tokens(values.iter().map(token).collect()))
+    };
+    for (values, ends) in
+        [(&[0.25, 2.0][..], Some(["0", "2"])), (&[1.0, -2.0][..], Some(["-2", "2"])), (&[0.0][..], None)]
+    {
+        let picture = of(values);
+        let svg = picture.svg();
+        let boxes = svg.lines().filter(|line| line.contains("height=\"10\"")).count();
+        assert_eq!(boxes, if ends.is_some() { 12 } else { 0 }, "{svg}");
+        let text = plain(&picture.terminal(TerminalStyle { width: 60, height: 8, colour: true }));
+        if let Some([low, high]) = ends {
+            assert!([low, high].iter().all(|end| svg.contains(&format!(">{end}</text>"))), "{svg}");
+            let shades = if low == "0" { 5 } else { 10 };
+            assert!(text.contains(&format!("\n{low} {} {high}\n", " ".repeat(shades))), "{text}");
+        }
+        // The boxes are in a PNG too, on a line that no token is in.
+        let (width, _, pixels) = decoded(&picture.png().unwrap());
+        let line = pixels.chunks(3).skip(2 * 95 * width).take(width);
+        let coloured = line.filter(|pixel| pixel[0].abs_diff(pixel[2]) > 20).count();
+        assert_eq!(coloured > 150, ends.is_some(), "{coloured}");
+    }
+}
+
+#[test]
 fn terminals_obey_nothing_that_is_data() {
     let evil = "\u{1b}[2Jx\u{9b}31m\ry\u{7}".to_owned();
     let bars = Body::Bars {

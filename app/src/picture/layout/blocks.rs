@@ -3,7 +3,7 @@
 use super::super::scale::{Scale, number};
 use super::super::scene::{Anchor, Role, Scene, Set};
 use super::super::{Steps, Token, font};
-use super::{EDGE, TEXT, WIDTH, legend, named, tick};
+use super::{EDGE, TEXT, WIDTH, key, legend, named, tick};
 
 /// Height of a bar, and of a line of tokens.
 const BAR: f64 = 11.0;
@@ -74,12 +74,17 @@ fn fitting(label: &str, size: f64, most: f64) -> String {
     out + "…"
 }
 
-/// A text of coloured tokens; returns the lower end.
+/// A text of coloured tokens below the scale of its colours; returns the lower end.
 pub(super) fn tokens(scene: &mut Scene, tokens: &[Token], top: f64) -> f64 {
     let most = largest(tokens);
-    let entries = [("above zero".to_owned(), Role::Series(0)), ("below zero".to_owned(), Role::Series(1))];
-    let signed = tokens.iter().any(|t| t.value.is_some_and(|v| v < 0.0));
-    let top = if signed { legend(scene, &entries, top) } else { top };
+    let low = lowest(tokens);
+    // Where nothing differs from zero, nothing is coloured.
+    let strength = |v: f64| if most > 0.0 { 0.65 * v.abs() / most } else { 0.0 };
+    let ground = |v: f64| (Role::Series(usize::from(v < 0.0)), strength(v));
+    let top = match most > 0.0 {
+        true => key(scene, (low, most), |place| ground(low + (most - low) * place), top) + 2.0,
+        false => top,
+    };
     let right = WIDTH - EDGE;
     let (mut x, mut y) = (EDGE, top + 4.0);
     for token in tokens {
@@ -89,11 +94,8 @@ pub(super) fn tokens(scene: &mut Scene, tokens: &[Token], top: f64) -> f64 {
             (x, y) = (EDGE, y + LINE);
         }
         if let Some(v) = token.value.filter(|v| v.is_finite()) {
-            let role = Role::Series(usize::from(v < 0.0));
-            let about = format!("{text}: {}", number(v));
-            // Where nothing differs from zero, nothing is coloured.
-            let strength = if most > 0.0 { 0.65 * v.abs() / most } else { 0.0 };
-            scene.block([x, y, wide, LINE - 4.0], role, strength, about);
+            let (role, strength) = ground(v);
+            scene.block([x, y, wide, LINE - 4.0], role, strength, format!("{text}: {}", number(v)));
         }
         let role = if token.value.is_some() { Role::Ink } else { Role::Muted };
         scene.text([x + 1.5, y + 13.0], &text, role, Set { fitted: true, ..Set::plain(TOKEN) });
@@ -108,6 +110,12 @@ pub(super) fn tokens(scene: &mut Scene, tokens: &[Token], top: f64) -> f64 {
 /// The largest distance of a value from zero.
 pub(in super::super) fn largest(tokens: &[Token]) -> f64 {
     tokens.iter().filter_map(|t| t.value).filter(|v| v.is_finite()).fold(0.0, |most, v| most.max(v.abs()))
+}
+
+/// The lower end of a scale of their colours, which has the largest distance at both ends if a value is below zero.
+pub(in super::super) fn lowest(tokens: &[Token]) -> f64 {
+    let signed = tokens.iter().any(|t| t.value.is_some_and(|v| v < 0.0));
+    if signed { -largest(tokens) } else { 0.0 }
 }
 
 /// A token with signs for what has no shape.

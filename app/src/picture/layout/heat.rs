@@ -1,17 +1,14 @@
 //! Matrices in shades.
 
+use super::super::Heat;
 use super::super::scale::number;
 use super::super::scene::{Anchor, Role, Scene};
-use super::super::{Heat, font};
-use super::{EDGE, TEXT, WIDTH, tick};
-
-/// Boxes of the key.
-const STEPS: usize = 12;
+use super::{EDGE, WIDTH, key, tick};
 
 /// Boxes of a matrix, and the axes in words; returns the lower end.
 pub(super) fn heat(scene: &mut Scene, heat: &Heat, (top, height): (f64, f64)) -> f64 {
     let Some(range) = heat.range() else { return top };
-    let top = key(scene, range, top) + 6.0;
+    let top = key(scene, range, |place| (Role::Series(0), shade(place)), top) + 6.0;
     let scale = heat.scale();
     // Whole pixels of a PNG, so that no lines are between the boxes.
     let side = |room: f64, parts: usize| ((room / parts.max(1) as f64 * 2.0).floor() / 2.0).max(0.5);
@@ -30,18 +27,4 @@ pub(super) fn heat(scene: &mut Scene, heat: &Heat, (top, height): (f64, f64)) ->
 /// How much of the colour is laid on.
 fn shade(place: f64) -> f64 {
     0.06 + 0.94 * place.clamp(0.0, 1.0)
-}
-
-/// The shades from the smallest to the largest value; returns where the matrix may begin.
-fn key(scene: &mut Scene, (low, high): (f64, f64), top: f64) -> f64 {
-    let y = top + TEXT;
-    tick(scene, [EDGE, y], &number(low), Anchor::Start);
-    let mut x = EDGE + font::width(&number(low)) * TEXT + 8.0;
-    for step in 0..STEPS {
-        let place = step as f64 / (STEPS - 1) as f64;
-        scene.block([x, y - 9.0, 12.0, 10.0], Role::Series(0), shade(place), String::new());
-        x += 12.0;
-    }
-    tick(scene, [x + 8.0, y], &number(high), Anchor::Start);
-    y + 6.0
 }

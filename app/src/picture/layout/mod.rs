@@ -4,9 +4,10 @@ mod axes;
 mod blocks;
 mod heat;
 
-pub(super) use blocks::{largest, value as value_of_bar, visible};
+pub(super) use blocks::{largest, lowest, value as value_of_bar, visible};
 
 use super::font;
+use super::scale::number;
 use super::scene::{Anchor, Role, Scene, Set};
 use super::{Body, Panel, Picture};
 
@@ -73,6 +74,22 @@ fn legend(scene: &mut Scene, entries: &[(String, Role)], top: f64) -> f64 {
         x += wide;
     }
     if entries.is_empty() { top } else { y + 8.0 }
+}
+
+/// The shades from the smallest to the largest value, each a colour and how much of it is laid on, by its place of 0 to
+/// 1; returns where what they explain may begin.
+fn key(scene: &mut Scene, (low, high): (f64, f64), shade: impl Fn(f64) -> (Role, f64), top: f64) -> f64 {
+    const STEPS: usize = 12;
+    let y = top + TEXT;
+    tick(scene, [EDGE, y], &number(low), Anchor::Start);
+    let mut x = EDGE + font::width(&number(low)) * TEXT + 8.0;
+    for step in 0..STEPS {
+        let (role, opacity) = shade(step as f64 / (STEPS - 1) as f64);
+        scene.block([x, y - 9.0, 12.0, 10.0], role, opacity, String::new());
+        x += 12.0;
+    }
+    tick(scene, [x + 8.0, y], &number(high), Anchor::Start);
+    y + 6.0
 }
 
 /// The series that a legend names, each colour once; none where there is only one.

@@ -6,7 +6,7 @@ mod bars;
 mod plot;
 
 use super::font::{cells, cut};
-use super::layout::{largest, named, visible};
+use super::layout::{largest, lowest, named, visible};
 use super::scale::{Scale, number};
 use super::scene::Role;
 use super::{Body, Heat, Picture, TerminalStyle, Token};
@@ -107,6 +107,16 @@ fn heat(out: &mut String, tokens: &[Token], width: usize) {
     const ABOVE: [(u8, u8); 5] = [(189, 16), (153, 16), (111, 16), (69, 231), (27, 231)];
     const BELOW: [(u8, u8); 5] = [(230, 16), (223, 16), (216, 16), (208, 16), (166, 231)];
     let (most, mut used) = (largest(tokens), 0);
+    if most > 0.0 {
+        let (low, high) = (lowest(tokens), number(most));
+        let below = if low < 0.0 { &BELOW[..] } else { &[] };
+        if cells(&number(low)) + below.len() + ABOVE.len() + cells(&high) + 2 <= width {
+            let grounds = below.iter().rev().chain(&ABOVE);
+            let shades: String =
+                grounds.map(|(ground, _)| format!("\u{1b}[48;5;{ground}m \u{1b}[0m")).collect();
+            *out += &format!("{} {shades} {high}\n", number(low));
+        }
+    }
     for token in tokens {
         let text = cut(&visible(&token.text), width);
         let wide = cells(&text);
