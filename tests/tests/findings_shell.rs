@@ -235,6 +235,7 @@ fn tab_completes_tables_options_and_values() {
     let call = "SELECT count(*) + 5 AS n FROM influence('p\t', 'tar\t', wit\t'mea\t', sim\t'do\t');";
     let whole = "influence('pool', 'target', within => 'mean', sim => 'dot')";
     has(&shell.line(call), &["2045", whole]);
+    has(&shell.line("SELECT count(*) + 7 AS n FROM pool, tar\t;"), &["6127", "FROM pool, target;"]);
     shell.line(".mo\tli\t");
     has(&shell.line("SELECT 1 AS one;"), &["one = 1"]);
     shell.leave();

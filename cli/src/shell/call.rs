@@ -46,11 +46,16 @@ pub(super) fn call<'a>(line: &'a str, head: &[Piece]) -> Option<Call<'a>> {
     None
 }
 
-/// The options of a table function.
-pub(super) fn options(function: &str) -> impl Iterator<Item = &'static str> {
+/// The options that an argument may be, without those of the arguments before it.
+pub(super) fn options(call: &Call<'_>) -> impl Iterator<Item = &'static str> {
+    let (function, position) = (call.function, call.position);
     let asked = Function::ALL.into_iter().find(|known| known.name().strip_suffix("()") == Some(function));
     let own = asked.into_iter().flat_map(Function::options).map(|option| option.name);
-    own.filter(|name| !matches!(*name, "pool" | "target"))
+    own.filter(move |name| match *name {
+        "pool" => position == 0,
+        "target" => position <= 1,
+        _ => true,
+    })
 }
 
 /// What an option takes.

@@ -57,7 +57,8 @@ pub fn complete(words: &Words, line: &str, at: usize) -> (usize, Vec<String>) {
 /// What begins as typed, whatever its case and with or without its quotes, in order and once.
 fn matching(mut candidates: Vec<String>, typed: &str) -> Vec<String> {
     let begins = |text: &String| {
-        let unquoted = text.strip_prefix('"').filter(|_| !typed.starts_with('"'));
+        let quotes = ['"', '\''];
+        let unquoted = text.strip_prefix(quotes).filter(|_| !typed.starts_with(quotes));
         let name = unquoted.unwrap_or(text);
         name.get(..typed.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(typed)) && text != typed
     };
@@ -75,13 +76,13 @@ fn names(words: &Words, line: &str, head: &[Piece], typed: &str) -> Vec<String> 
     }
     if let Some(call) = call(line, head) {
         let asked = values(words, line, &call);
-        if call.option.is_some() || (call.position == 0 && typed.is_empty()) {
-            return asked.iter().map(|value| as_value(value, &call)).collect();
+        let mut found: Vec<String> = asked.iter().map(|value| as_value(value, &call)).collect();
+        if call.option.is_none() && (call.position > 0 || !typed.is_empty()) {
+            found.extend(options(&call).map(|name| format!("{name} => ")));
         }
-        return options(call.function).map(|name| format!("{name} => ")).collect();
+        return found;
     }
-    let last = texts.last().map(|word| word.to_uppercase()).unwrap_or_default();
-    if BEFORE_RELATIONS.contains(&last.as_str()) {
+    if is_before_relation(line, head) {
         let tables = words.tables.iter().map(|table| shown_table(&table.name));
         let functions = gstore_sql::table_functions().map(|(function, _)| format!("{function}("));
         return tables.chain(functions).collect();
@@ -103,16 +104,42 @@ fn names(words: &Words, line: &str, head: &[Piece], typed: &str) -> Vec<String> 
     found
 }
 
+fn is_keyword(word: &str) -> bool {
+    KEYWORDS.contains(&word.to_uppercase().as_str())
+}
+
+/// Whether a relation stands behind a text: one that ends with a keyword before relations, or with a comma between them.
+fn is_before_relation(line: &str, head: &[Piece]) -> bool {
+    let Some((last, before)) = head.split_last() else { return false };
+    let begins_relations = |word: &str| BEFORE_RELATIONS.contains(&word.to_uppercase().as_str());
+    if last.of(line) != "," {
+        return begins_relations(last.of(line));
+    }
+    let mut depth = 0usize;
+    for piece in before.iter().rev() {
+        match piece.of(line) {
+            ")" | "]" => depth += 1,
+            "(" | "[" if depth == 0 => return false,
+            "(" | "[" => depth -= 1,
+            word if depth == 0 && begins_relations(word) => return true,
+            // Between the keyword and the comma stand only tables and their names.
+            word if depth == 0 && !word.eq_ignore_ascii_case("AS") && is_keyword(word) => return false,
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Whether a text ends with a value or a table, which only a keyword can follow, or a name of one's own.
 fn is_whole(line: &str, head: &[Piece]) -> bool {
     let Some((last, before)) = head.split_last() else { return false };
-    let is_keyword = |piece: &Piece, of: &[&str]| of.contains(&piece.of(line).to_uppercase().as_str());
+    let is_one = |piece: &Piece, of: &[&str]| of.contains(&piece.of(line).to_uppercase().as_str());
     match (last.kind, last.of(line)) {
         (Kind::Name | Kind::Text | Kind::Number, _) | (Kind::Sign, ")" | "]") => true,
-        (Kind::Word, _) => !is_keyword(last, KEYWORDS) || is_keyword(last, &ENDS),
+        (Kind::Word, word) => !is_keyword(word) || is_one(last, &ENDS),
         // All columns, and not a product.
         (Kind::Sign, "*") => before.last().is_some_and(|piece| {
-            is_keyword(piece, &["SELECT", "DISTINCT"]) || [".", ","].contains(&piece.of(line))
+            is_one(piece, &["SELECT", "DISTINCT"]) || [".", ","].contains(&piece.of(line))
         }),
         _ => false,
     }
@@ -130,11 +157,10 @@ fn columns(words: &Words, line: &str, head: &[Piece]) -> Vec<String> {
 /// The names that may stand in double quotes, all of them in quotes.
 fn quoted(words: &Words, line: &str, head: &[Piece]) -> Vec<String> {
     let texts: Vec<&str> = head.iter().map(|piece| piece.of(line)).collect();
-    let last = texts.last().map(|word| word.to_uppercase()).unwrap_or_default();
     let tables = words.tables.iter().map(|table| shown_table(&table.name));
     let found: Vec<String> = match texts.as_slice() {
         [.., of, "."] => members(words, line, of),
-        _ if BEFORE_RELATIONS.contains(&last.as_str()) => tables.collect(),
+        _ if is_before_relation(line, head) => tables.collect(),
         _ => columns(words, line, head).into_iter().chain(tables).collect(),
     };
     let in_quotes = |name: String| if name.starts_with('"') { name } else { format!("\"{name}\"") };
@@ -214,6 +240,13 @@ mod tests {
         check("SELECT p.| FROM pool AS p", "", &[&of_pool[..], &virtual_columns()].concat());
         check("SELECT sou|", "sou", &["source"]);
         check("SELECT id, sc|", "sc", &["score"]);
+        check("SELECT id, sc| FROM influence('pool', 'gsm8k')", "sc", &["score"]);
+        check("SELECT * FROM pool AS p, gs|", "gs", &["gsm8k", "gstore.features", "gstore.columns"]);
+        check("SELECT * FROM influence('pool', 'gsm8k') i, infl|", "infl", &["influence("]);
+        check("SELECT * FROM \"pool\", \"gs|", "\"gs", &["\"gsm8k\""]);
+        check("SELECT count(source, infl| FROM pool", "infl", &[]);
+        check("SELECT * FROM (SELECT 1) infl|", "infl", &[]);
+        check("SELECT * FROM pool ORDER BY id, sou|", "sou", &["source"]);
         check("SELECT id FROM pool WHERE comple|", "comple", &["completion"]);
         check("SELECT id FROM nearest('pool', prompt => 'x') WHERE si|", "si", &["similarity"]);
         check("SELECT id FROM daunce(pool => 'pool') WHERE sou|", "sou", &["source"]);
@@ -244,6 +277,12 @@ mod tests {
         check("SELECT * FROM influence('p|", "p", &["pool"]);
         check("SELECT * FROM influence('pool', 'g|", "g", &["gsm8k"]);
         check("SELECT * FROM influence('pool', ['pool', 'g|", "g", &["gsm8k"]);
+        check("SELECT * FROM influence(po|", "po", &["'pool'", "pool => ", "pool_kind => "]);
+        check("SELECT * FROM influence('pool', gs|", "gs", &["'gsm8k'"]);
+        check("SELECT * FROM influence('pool', ta|", "ta", &["target => ", "target_kind => "]);
+        check("SELECT * FROM influence('pool', 'gsm8k', ta|", "ta", &["target_kind => "]);
+        check("SELECT * FROM influence('pool', 'gsm8k', checkpoints => ['c1', c|", "c", &["'c1'", "'c2'"]);
+        check("SELECT * FROM vectors('pool', lo|", "lo", &["'loss@c1'"]);
         check("SELECT * FROM daunce('pool', 'g|", "g", &["gsm8k"]);
         check("SELECT * FROM nearest('pool', 'g|", "g", &[]);
         check("SELECT * FROM influence('pool', 'pool,g|", "g", &["gsm8k"]);
