@@ -2,17 +2,19 @@
 //!
 //! | layout | keys | becomes |
 //! |---|---|---|
-//! | `openai` | `messages`, with calls of tools, as a list or as its text in JSON | the list |
+//! | `openai` | `messages`, with calls of tools | the list |
 //! | `sharegpt` | `conversations`, of `from` and `value` or of `role` and `content`, `system` | `messages` |
 //! | `alpaca` | `instruction`, `input` or `context`, `output` or `response`, `system` | `messages` |
 //! | `preference` | `chosen`, `rejected`, `prompt` | what was chosen; `rejected` stays a column |
 //! | `flan` | `inputs`, `targets` | `prompt` and `completion` |
 //! | `trl` | `prompt` and `completion`, each a list of messages | `messages` |
 //!
-//! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`.
+//! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`. A list of these
+//! two may be its text in JSON, as tables have it that hold no lists.
 //! A record that has one of gstore's own shapes is never taken for another, so a layout is found only where
 //! there would be an error. Other keys stay as they are, and every number keeps its digits.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -125,8 +127,8 @@ impl Layout {
         if has("messages") || has("text") {
             let only = !(has("text") || has("prompt") && has("completion"));
             return match get("messages").filter(|_| only)? {
-                value if is_packed(value) => Some(Self::OpenAi),
                 value if begins_with(value, SHARED) => Some(Self::ShareGpt),
+                value if is_packed(value) => Some(Self::OpenAi),
                 _ => None,
             };
         }
@@ -135,7 +137,7 @@ impl Layout {
         }
         let found = Self::ALL.into_iter().find(|layout| match layout {
             Self::OpenAi | Self::Trl => false,
-            Self::ShareGpt => is_list("conversations"),
+            Self::ShareGpt => get("conversations").is_some_and(|list| list.is_array() || is_packed(list)),
             Self::Alpaca => has("instruction") && (has("output") || has("response")),
             Self::Preference => has("chosen") && has("rejected"),
             Self::Flan => has("inputs") && has("targets"),
@@ -226,14 +228,26 @@ impl Layout {
 const OWN: [&str; 2] = ["role", "content"];
 const SHARED: [&str; 2] = ["from", "value"];
 
-/// Whether a value is a list whose first item is a turn with these keys, and without the other ones.
+/// Whether a value is a list, or the text of one, whose first item is a turn with these keys, and without the other ones.
 fn begins_with(list: &Value, keys: [&str; 2]) -> bool {
-    let first = list.as_array().and_then(|list| list.first());
+    let list = unpacked(list).unwrap_or_default();
     let is_other = |key: &str| OWN.contains(&key) && !keys.contains(&key);
     let is_turn = |turn: &Map<String, Value>| {
         keys.iter().all(|key| turn.contains_key(*key)) && !turn.keys().any(|key| is_other(key))
     };
-    first.and_then(Value::as_object).is_some_and(is_turn)
+    list.first().and_then(Value::as_object).is_some_and(is_turn)
+}
+
+/// A list as it stands, or as its text in JSON says.
+fn unpacked(value: &Value) -> Option<Cow<'_, [Value]>> {
+    match value {
+        Value::Array(list) => Some(Cow::Borrowed(list)),
+        Value::String(text) => match serde_json::from_str(text) {
+            Ok(Unique(Value::Array(list))) => Some(Cow::Owned(list)),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Whether a key could be read as text to train on.
@@ -249,16 +263,11 @@ fn turn(role: &str, text: &str) -> Value {
     json!({ "role": role, "content": text })
 }
 
-/// A conversation as it stands, or as its text in JSON says; only what else could be taken for text
-/// gets another name.
+/// A conversation as it stands; only what else could be taken for text gets another name.
 fn messages(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
-    let list = match object.get("messages") {
-        Some(Value::String(text)) => serde_json::from_str(text).ok().map(|Unique(list)| list),
-        other => other.cloned(),
-    };
-    let list = list.filter(Value::is_array);
+    let list = object.get("messages").and_then(unpacked);
     let list = list.ok_or_else(|| wrong(Layout::OpenAi, "a list of `messages`, or its text in JSON"))?;
-    Ok(TextKeys { from: vec!["messages"], keys: vec![("messages", list)] })
+    Ok(TextKeys { from: vec!["messages"], keys: vec![("messages", Value::Array(list.into_owned()))] })
 }
 
 /// The messages of the completion after those of the prompt.
@@ -273,9 +282,10 @@ fn halves(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
 
 fn conversation(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let layout = Layout::ShareGpt;
-    let list = |key: &'static str| Some((key, object.get(key)?.as_array()?));
+    let list = |key: &'static str| Some((key, unpacked(object.get(key)?)?));
     let turns = ["conversations", "conversation", "messages"].into_iter().find_map(list);
-    let (key, turns) = turns.ok_or_else(|| wrong(layout, "a list of `conversations`"))?;
+    let (key, turns) =
+        turns.ok_or_else(|| wrong(layout, "a list of `conversations`, or its text in JSON"))?;
     let mut all = Vec::with_capacity(turns.len() + 1);
     for (at, value) in turns.iter().enumerate() {
         // A message with all that it may hold, such as calls of tools.

@@ -78,6 +78,17 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         said(&add(&place, dataset, &file, &[]), 0, &["read as sharegpt data", "1 sample added"]);
         assert_eq!(record(&place, dataset, 0), json!({ "messages": turns }));
     }
+    // A table of text has their lists as text.
+    let quoted = |list: &Value| format!("\"{}\"", list.to_string().replace('"', "\"\""));
+    let cells =
+        [("conversations", &shared), ("conversation", &turns), ("messages", &turns), ("messages", &shared)];
+    for (i, (key, list)) in cells.into_iter().enumerate() {
+        let dataset = format!("cells{i}");
+        write(&place, "cells.csv", &format!("id,{key},source\nx,{},wild\n", quoted(list)));
+        said(&add(&place, &dataset, "cells.csv", &[]), 0, &["1 sample added"]);
+        let want = json!({ "id": "x", "messages": turns, "source": "wild" });
+        assert_eq!(record(&place, &dataset, 0), want, "{key}");
+    }
     // A record of no known layout is told with its keys; skipping is not offered for the only record.
     write(&place, "qa.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n");
     let finished = add(&place, "qa", "qa.jsonl", &[]);

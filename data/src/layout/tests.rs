@@ -145,6 +145,13 @@ fn messages_in_halves_and_in_text_are_one_list() {
     let (text, record) = read(&packed.to_string(), None).unwrap();
     assert_eq!(text, json!({ "id": "x", "messages": list }).to_string());
     assert_eq!(turns(&record.content), [(Role::User, "q"), (Role::Assistant, "a")]);
+    let shared = json!([{ "from": "human", "value": "q" }, { "from": "gpt", "value": "a" }]);
+    for (key, list) in [("conversations", &list), ("conversation", &shared), ("messages", &shared)] {
+        let (_, same) = read(&json!({ key: list.to_string() }).to_string(), None).unwrap();
+        assert_eq!((same.layout, same.content), (Some(Layout::ShareGpt), record.content.clone()), "{key}");
+    }
+    let cut = read(r#"{"conversations":"[{"}"#, None).unwrap_err();
+    assert!(cut.contains("sharegpt records have a list of `conversations`, or its text in JSON"), "{cut}");
     let cut = read(r#"{"messages":"[{"}"#, None).unwrap_err();
     assert!(cut.contains("openai records have a list of `messages`, or its text in JSON"), "{cut}");
     let word = read(r#"{"messages":"hello"}"#, None).unwrap_err();
