@@ -195,39 +195,15 @@ fn is_template_file(text: &str) -> bool {
     Path::new(text).extension().is_some_and(|ending| ["jinja", "jinja2", "j2"].iter().any(|e| ending == *e))
 }
 
+/// Commands that may do without a store.
+const STORELESS: [&str; 7] = ["daunce", "demo", "evaluate", "generate", "merge", "plot", "train"];
+
 /// Whether a command cannot do without a store.
 fn needs_store(call: &Call) -> bool {
-    const OF_STORES: [&str; 25] = [
-        "add",
-        "import",
-        "ingest",
-        "select",
-        "matrix",
-        "prefilter",
-        "factors",
-        "score",
-        "query",
-        "ask",
-        "delete",
-        "drop",
-        "attach",
-        "index",
-        "compact",
-        "gc",
-        "backup",
-        "restore",
-        "revert",
-        "verify",
-        "ls",
-        "info",
-        "snapshots",
-        "tag",
-        "view",
-    ];
     let word = call.words[0].as_str();
-    let of_stores = OF_STORES.contains(&word) || (word == "plot" && call.has("pool"));
     let of_ensembles = call.words.get(1).is_some_and(|word| word != "train" && word != "prepare");
-    of_stores && !call.has("remote")
+    !STORELESS.contains(&word) && !call.has("remote")
+        || word == "plot" && call.has("pool")
         || word == "daunce" && of_ensembles
         || word == "evaluate" && call.has("ensemble")
         || ["dataset", "reference_dataset", "eval_dataset", "query_dataset", "run"]
@@ -261,6 +237,13 @@ mod tests {
     use super::*;
     use crate::args;
     use crate::pipeline::call::REFUSED;
+
+    #[test]
+    fn what_does_without_a_store_is_a_command() {
+        let root = args::command();
+        let is_command = |name: &&str| root.get_subcommands().any(|command| command.get_name() == *name);
+        assert_eq!(STORELESS.iter().find(|name| !is_command(name)), None);
+    }
 
     #[test]
     fn every_argument_that_is_a_path_has_a_role() {

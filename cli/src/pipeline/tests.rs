@@ -231,6 +231,7 @@ fn plans_that_cannot_run_are_refused_with_a_line() {
         (one_run, 14, "run r in st is written by stage one as well"),
         (unknown, 17, "did you mean `score`"),
         (no_store, 17, "which store?"),
+        ("[[stage]]\nname = \"kept\"\ncommand = \"verify\"\n".to_owned(), 1, "which store?"),
         (no_pool, 21, "samples of pool in st are not there, and no stage makes them"),
     ] {
         let error = plan_of(&text, base).expect_err(&text);
