@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use gstore_generate::{Compute, Stopping};
 
+use super::output::formats;
 use super::{DevicesArgs, Format, IfChanged, TextArgs, at_least};
 
 /// `gstore generate`
@@ -173,7 +174,7 @@ pub struct AnswerArgs {
     pub output: Option<PathBuf>,
     /// With --perplexity: format of the table [default: by the file's ending; without a file a table on a
     /// terminal, else csv]
-    #[arg(long, value_enum, requires = "perplexity", conflicts_with_all = NOT_OF_PERPLEXITY)]
+    #[arg(long, value_parser = formats(), requires = "perplexity", conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub format: Option<Format>,
     /// Replace the file if it exists, and unfinished answers to another request next to it
     #[arg(long)]

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, Args, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Args};
+pub use gstore_sql::output::Format;
 
 /// Where and how to write a result.
 #[derive(Args, Debug, Clone)]
 pub struct OutputArgs {
     /// Format of the result [default: by the file's ending; without a file a table on a terminal, else csv]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = formats())]
     pub format: Option<Format>,
     /// File to write: .csv, .tsv, .json or .jsonl (one object a line), .parquet, .arrow, also with .gz or
     /// .zst; .txt for a table [default: standard output]
@@ -44,57 +46,20 @@ pub struct ListOutputArgs {
     pub json: JsonArgs,
 }
 
-/// Format of a result.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// For reading: floats have six digits, long text is cut to fit a terminal
-    Table,
-    /// Comma separated, with a header
-    Csv,
-    /// Tab separated, with a header
-    Tsv,
-    /// One object a line
-    Json,
-    /// Parquet
-    Parquet,
-    /// Arrow IPC
-    Arrow,
-    /// The only column as it is, one value a line
-    Lines,
-}
-
-impl From<Format> for gstore_sql::output::Format {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Table => Self::Table,
-            Format::Csv => Self::Csv,
-            Format::Tsv => Self::Tsv,
-            Format::Json => Self::Json,
-            Format::Parquet => Self::Parquet,
-            Format::Arrow => Self::Arrow,
-            Format::Lines => Self::Lines,
-        }
-    }
-}
-
-impl Format {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Table => "table",
-            Self::Csv => "csv",
-            Self::Tsv => "tsv",
-            Self::Json => "json",
-            Self::Parquet => "parquet",
-            Self::Arrow => "arrow",
-            Self::Lines => "lines",
-        }
-    }
-
-    /// Whether it is for programs only.
-    pub fn is_binary(self) -> bool {
-        matches!(self, Self::Parquet | Self::Arrow)
-    }
+/// Reads the name of a format.
+pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
+    const ABOUT: [&str; Format::WORDS.len()] = [
+        "For reading: floats have six digits, long text is cut to fit a terminal",
+        "Comma separated, with a header",
+        "Tab separated, with a header",
+        "One object a line",
+        "Parquet",
+        "Arrow IPC",
+        "The only column as it is, one value a line",
+    ];
+    let words = Format::WORDS.into_iter().zip(ABOUT);
+    let words = words.map(|(word, about)| PossibleValue::new(word).help(about));
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<Format>())
 }
 
 #[cfg(test)]
@@ -118,5 +83,9 @@ mod tests {
         assert_eq!(format(&["--format", "csv"]).expect("parsed"), Some(Format::Csv));
         assert_eq!(format(&[]).expect("parsed"), None);
         assert!(format(&["--json", "--format", "csv"]).is_err());
+        // Each word is that of its format.
+        for word in Format::WORDS {
+            assert_eq!(format(&["--format", word]).expect("parsed").map(Format::name), Some(word));
+        }
     }
 }

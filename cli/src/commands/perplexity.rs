@@ -62,7 +62,7 @@ pub fn run(
     let mut file = Output::create(output.output.as_deref(), output.force)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, cancel);
-    let [scored, all] = perplexity_table(&request, rows, &mut file, format.into(), &mut work)?;
+    let [scored, all] = perplexity_table(&request, rows, &mut file, format, &mut work)?;
     file.finish()?;
     if args.json {
         let sums = |sum: Perplexity| {

@@ -184,7 +184,7 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
 }
 
 fn table_to(out: &mut Output, format: Format) -> TableTo<'_> {
-    TableTo { out: Box::new(out), format: format.into() }
+    TableTo { out: Box::new(out), format }
 }
 
 fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {

@@ -54,7 +54,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
         return preview(&report, args.json);
     }
     let mut table = has_table.then(|| Output::create(to.output.as_deref(), to.force)).transpose()?;
-    let format = format_of(to)?.into();
+    let format = format_of(to)?;
     let into_table = table.as_mut();
     let into_table =
         into_table.map(|out| TableOutput { out: Box::new(out), format, style: statements::style() });

@@ -49,7 +49,7 @@ impl Mode {
     pub fn word(self) -> String {
         match self {
             Self::Line => "line".to_owned(),
-            Self::Format(format) => format!("{format:?}").to_lowercase(),
+            Self::Format(format) => format.name().to_owned(),
         }
     }
 }

@@ -48,7 +48,7 @@ pub fn put(
         Place::Stdout => style(),
         _ => TableStyle { width: None, column: None },
     };
-    let writer = ResultWriter::new(format_of(to)?.into(), schema, &mut output, style)?;
+    let writer = ResultWriter::new(format_of(to)?, schema, &mut output, style)?;
     let mut writer = writer.with_null(null);
     for batch in first.into_iter().map(Ok).chain(rows) {
         writer.write(&batch?)?;

@@ -88,7 +88,7 @@ pub fn script(
     let own = own_tables(context, &args.with)?;
     let names = &Names::new(context, store, args.snapshot.as_ref(), own.clone());
     let encoder = encoder(context, &args.models)?;
-    let mode = Mode::Format(format.into());
+    let mode = Mode::Format(format);
     let settings = Settings { mode, most: None, timer: false, pager: false, ..Settings::default() };
     let script = true;
     let mut shell =

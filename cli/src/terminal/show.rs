@@ -64,7 +64,7 @@ fn into_file(
 ) -> Result<()> {
     let named = format_of_name(path)?;
     let is_binary = named.is_some_and(|format| format.is_binary());
-    let mode = named.map_or(settings.mode, |format| Mode::Format(format.into()));
+    let mode = named.map_or(settings.mode, Mode::Format);
     let file = fs_err::OpenOptions::new().append(true).open(path)?;
     let found = file.metadata()?;
     if is_binary && found.len() > 0 {

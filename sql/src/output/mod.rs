@@ -62,6 +62,11 @@ impl Format {
     /// The words that name the formats.
     pub const WORDS: [&'static str; 7] = ["table", "csv", "tsv", "json", "parquet", "arrow", "lines"];
 
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+
     /// Whether the output is bytes that do not belong on a terminal.
     pub fn is_binary(self) -> bool {
         matches!(self, Self::Parquet | Self::Arrow)

@@ -257,7 +257,7 @@ fn table(
     out: &mut (impl Write + Send),
 ) -> Result<()> {
     let Some(first) = batches.first() else { return Ok(()) };
-    let mut writer = ResultWriter::new(format.into(), &first.schema(), out, style)?;
+    let mut writer = ResultWriter::new(format, &first.schema(), out, style)?;
     for batch in batches {
         writer.write(batch)?;
     }

@@ -120,7 +120,7 @@ fn one(
     let mut outputs: Vec<Output> = report.into_iter().collect();
     if let Some(path) = &scores {
         let mut output = Output::create(Some(path), args.force)?;
-        found.write_scores(&mut output, format_of_scores(path)?.into(), args.explain, &cancel)?;
+        found.write_scores(&mut output, format_of_scores(path)?, args.explain, &cancel)?;
         outputs.push(output);
     }
     let mut folder = None;
@@ -131,7 +131,7 @@ fn one(
     } else {
         let mut rows = Output::create(Some(output(args)?), args.force)?;
         match form {
-            Form::Table(format) => found.write_table(&mut rows, format.into(), &cancel)?,
+            Form::Table(format) => found.write_table(&mut rows, format, &cancel)?,
             _ => found.write_lines(&mut rows, &cancel)?,
         }
         outputs.push(rows);

@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let asked = Asked::new(args, &spec, ruled.then_some(k), None)?;
     let open = |path, force| Output::create(Some(path), force);
     let scores_to = match &scores {
-        Some(path) => Some((format_of_scores(path)?.into(), open(path, args.force)?)),
+        Some(path) => Some((format_of_scores(path)?, open(path, args.force)?)),
         None => None,
     };
     let apart = every || args.explain;
