@@ -9,10 +9,10 @@
 //! | `flan` | `inputs`, `targets` | `prompt` and `completion` |
 //! | `trl` | `prompt` and `completion`, each a list of messages | `messages` |
 //!
-//! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`. A list of these
-//! two may be its text in JSON, as tables have it that hold no lists.
-//! A record that has one of gstore's own shapes is never taken for another, so a layout is found only where
-//! there would be an error. Other keys stay as they are, and every number keeps its digits.
+//! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`. A list
+//! of these two may be its text in JSON, as tables have it that hold no lists. A record that has one of
+//! gstore's own shapes is never taken for another, so a layout is found only where there would be an error.
+//! Other keys stay as they are, and every number keeps its digits.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -228,7 +228,8 @@ impl Layout {
 const OWN: [&str; 2] = ["role", "content"];
 const SHARED: [&str; 2] = ["from", "value"];
 
-/// Whether a value is a list, or the text of one, whose first item is a turn with these keys, and without the other ones.
+/// Whether a value is a list, or the text of one, whose first item is a turn with these keys, and without the
+/// other ones.
 fn begins_with(list: &Value, keys: [&str; 2]) -> bool {
     let list = unpacked(list).unwrap_or_default();
     let is_other = |key: &str| OWN.contains(&key) && !keys.contains(&key);

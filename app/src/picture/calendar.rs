@@ -1,4 +1,5 @@
-//! Times in seconds since the beginning of 1970: where months, days and hours begin, and how they are written.
+//! Times in seconds since the beginning of 1970: where months, days and hours begin, and how they are
+//! written.
 
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 60.0 * MINUTE;
@@ -68,7 +69,8 @@ pub(super) fn ticks(distance: Distance, low: f64, high: f64) -> Vec<f64> {
     }
 }
 
-/// A time without what is smaller than `part`. Hours and what is smaller stand alone, or `dated` behind month and day.
+/// A time without what is smaller than `part`. Hours and what is smaller stand alone, or `dated` behind month
+/// and day.
 pub(super) fn written(time: f64, part: Part, dated: bool) -> String {
     let day = day_of(time);
     let month = month_of(day);

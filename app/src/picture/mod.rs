@@ -2,7 +2,8 @@
 //!
 //! A [`Picture`] is data: panels, each with its numbers and names. What it looks like is decided here, in one
 //! place for all commands:
-//! - `scale` chooses ranges and ticks, those of times by the `calendar`; `layout` puts lines, boxes and texts in their places, as a `scene`
+//! - `scale` chooses ranges and ticks, those of times by the `calendar`; `layout` puts lines, boxes and texts
+//!   in their places, as a `scene`
 //! - `svg`, `html` and `png` write a scene; `terminal` draws panels in cells of text instead
 //! - `of` makes pictures from a store, and from the logs of trainings
 //!

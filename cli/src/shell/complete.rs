@@ -108,7 +108,8 @@ fn is_keyword(word: &str) -> bool {
     KEYWORDS.contains(&word.to_uppercase().as_str())
 }
 
-/// Whether a relation stands behind a text: one that ends with a keyword before relations, or with a comma between them.
+/// Whether a relation stands behind a text: one that ends with a keyword before relations, or with a comma
+/// between them.
 fn is_before_relation(line: &str, head: &[Piece]) -> bool {
     let Some((last, before)) = head.split_last() else { return false };
     let begins_relations = |word: &str| BEFORE_RELATIONS.contains(&word.to_uppercase().as_str());

@@ -112,7 +112,8 @@ pub(in super::super) fn largest(tokens: &[Token]) -> f64 {
     tokens.iter().filter_map(|t| t.value).filter(|v| v.is_finite()).fold(0.0, |most, v| most.max(v.abs()))
 }
 
-/// The lower end of a scale of their colours, which has the largest distance at both ends if a value is below zero.
+/// The lower end of a scale of their colours, which has the largest distance at both ends if a value is below
+/// zero.
 pub(in super::super) fn lowest(tokens: &[Token]) -> f64 {
     let signed = tokens.iter().any(|t| t.value.is_some_and(|v| v < 0.0));
     if signed { -largest(tokens) } else { 0.0 }

@@ -76,8 +76,8 @@ fn legend(scene: &mut Scene, entries: &[(String, Role)], top: f64) -> f64 {
     if entries.is_empty() { top } else { y + 8.0 }
 }
 
-/// The shades from the smallest to the largest value, each a colour and how much of it is laid on, by its place of 0 to
-/// 1; returns where what they explain may begin.
+/// The shades from the smallest to the largest value, each a colour and how much of it is laid on, by its
+/// place of 0 to 1; returns where what they explain may begin.
 fn key(scene: &mut Scene, (low, high): (f64, f64), shade: impl Fn(f64) -> (Role, f64), top: f64) -> f64 {
     const STEPS: usize = 12;
     let y = top + TEXT;

@@ -41,10 +41,10 @@ struct Category<'n> {
     is_text: bool,
 }
 
-/// A result: tokens with their values as a text in colours; numbers of rows that a date or a time before them names
-/// alone, each another one, as lines over it; those of rows that a text, a date, a time or a boolean names as bars, and
-/// those of a single row; numbers over an ascending one as lines; else the distribution of one column of numbers, that
-/// of `score` first.
+/// A result: tokens with their values as a text in colours; numbers of rows that a date or a time before them
+/// names alone, each another one, as lines over it; those of rows that a text, a date, a time or a boolean
+/// names as bars, and those of a single row; numbers over an ascending one as lines; else the distribution of
+/// one column of numbers, that of `score` first.
 ///
 /// # Errors
 /// A result without a row or without a number.
@@ -179,8 +179,8 @@ fn bars(labels: Vec<String>, numbers: &[Column]) -> Body {
     Body::Bars { rows: rows.collect(), series, shares: false }
 }
 
-/// An axis of times, and the time of each row that has one, in their order; none where rows have the same time, or the
-/// column is a length of time.
+/// An axis of times, and the time of each row that has one, in their order; none where rows have the same
+/// time, or the column is a length of time.
 fn times(batches: &[RecordBatch], column: &Category<'_>) -> Result<Option<(Axis, Places)>, AnswerError> {
     let (mut times, mut before, mut is_dated) = (Places::new(), 0_usize, true);
     for batch in batches {
