@@ -2,17 +2,17 @@
 //! as its segment and never longer than the rows of it may.
 
 use crate::common::every::at_every_operation;
+use crate::common::hook::read_only;
 use crate::common::indexes::*;
 use crate::common::keep::{assert_clean, gc};
-use crate::common::readonly::ReadOnly;
 use crate::common::tokens::{filled_with_tokens, token_feature};
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_store::*;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn f() -> JobFeature {
@@ -86,7 +86,8 @@ fn what_is_written_is_read_back_by_any_range() {
         assert_eq!(notes.iter().map(|n| n.bytes).sum::<u64>(), sizes);
         let report = verify(&store);
         assert!(report.is_sound() && report.notes.is_empty() && report.unreferenced.is_empty(), "{report:?}");
-        let read_only = Store::open_on(Arc::new(ReadOnly::new(store.path())), store.path()).unwrap();
+        let vfs = read_only(store.path(), ErrorKind::ReadOnlyFilesystem);
+        let read_only = Store::open_on(vfs, store.path()).unwrap();
         assert_eq!(check_all(&read_only, KIND), segments);
         let e = build_one(&read_only, &reader, &reader.segments()[0], "other").unwrap_err();
         assert!(!e.is_damage(), "{e}");

@@ -1,11 +1,11 @@
 //! Promise: what a reader holds a lease of stays readable however often others collect, and a reader without
 //! one learns that its snapshot was collected, and never takes that for damage.
 
-use crate::common::hook::HookVfs;
+use crate::common::hook::{HookVfs, read_only};
 use crate::common::keep::*;
 use crate::common::*;
 use gstore_store::*;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -103,26 +103,18 @@ fn a_reader_without_a_lease_is_told_that_its_snapshot_was_collected() {
     }
 }
 
-/// Fails everything that would change the medium.
-fn read_only(kind: ErrorKind) -> Arc<HookVfs> {
-    HookVfs::new(move |operation, _| match operation {
-        "open" | "map" | "list" | "exists" => Ok(()),
-        _ => Err(io::Error::new(kind, "injected")),
-    })
-}
-
 #[test]
 fn where_nothing_can_be_written_readers_read_without_a_lease() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied, ErrorKind::StorageFull] {
-        let store = Store::open_on(read_only(kind), &path).unwrap();
+        let store = Store::open_on(read_only(&path, kind), &path).unwrap();
         let (snapshot, lease) = store.snapshot_leased(None, "read").unwrap();
         assert!(lease.is_none());
         content(&snapshot).unwrap();
     }
-    let store = Store::open_on(read_only(ErrorKind::Other), &path).unwrap();
+    let store = Store::open_on(read_only(&path, ErrorKind::Other), &path).unwrap();
     let e = store.snapshot_leased(None, "read").unwrap_err();
     assert!(e.to_string().contains("make a lease"), "{e}");
     assert!(leases(&path).is_empty());

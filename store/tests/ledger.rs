@@ -1,6 +1,7 @@
 //! Promise: the ledger never gives a wrong row and never lets an id in twice, whatever became of its files;
 //! and opening it does not take longer for more ids.
 
+use crate::common::altered::{Alter, Altered};
 use crate::common::crash::CrashVfs;
 use crate::common::*;
 use gstore_store::vfs::*;
@@ -328,42 +329,9 @@ impl VfsRandom for CountingFile {
     }
 }
 
-impl Vfs for Counting {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        OsVfs.create(path)
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        OsVfs.open(path)
-    }
-    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        Ok(Box::new(CountingFile(OsVfs.open_random(path)?, Arc::clone(&self.0))))
-    }
-    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        OsVfs.map(path, len)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsVfs.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsVfs.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        OsVfs.create_dir(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        OsVfs.remove_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        OsVfs.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        OsVfs.sync_dir(path)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        OsVfs.exists(path)
-    }
-    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        OsVfs.lock(path, wait)
+impl Alter for Counting {
+    fn random(&self, file: Box<dyn VfsRandom>, _: &Path) -> Box<dyn VfsRandom> {
+        Box::new(CountingFile(file, Arc::clone(&self.0)))
     }
 }
 
@@ -375,10 +343,10 @@ fn opening_reads_as_little_of_a_large_ledger_as_of_a_small_one() {
         add(&Store::create(&path).unwrap(), 0..n).unwrap();
         let len = fs_err::metadata(path.join(LEDGER)).unwrap().len();
         let sums = fs_err::metadata(path.join(SUMS)).unwrap().len();
-        let vfs = Counting::default();
-        let store = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
+        let counting = Counting::default();
+        let store = Store::open_on(Arc::new(Altered(counting.clone())), &path).unwrap();
         again(&store, 2, 0, "opened");
-        let read = vfs.0.load(Ordering::SeqCst);
+        let read = counting.0.load(Ordering::SeqCst);
         println!("{n} ids: {len} bytes, {read} of them read, {sums} bytes of sums");
         assert!(read < 128 << 10, "{read} bytes read of a ledger of {n} ids");
         assert!(sums <= len / 512 + 64, "{sums} bytes of sums");

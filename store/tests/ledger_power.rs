@@ -1,6 +1,7 @@
 //! Promise: power lost at any instant, with any of the changes that were not flushed gone, leaves a ledger
 //! that is right or rebuilt, and never one that is called damaged.
 
+use crate::common::altered::{Alter, Altered};
 use crate::common::*;
 use gstore_store::vfs::*;
 use gstore_store::*;
@@ -119,62 +120,31 @@ impl VfsRandom for File {
     }
 }
 
-impl Vfs for Power {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        self.step()?;
-        OsVfs.create(path)
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        self.alive()?;
-        OsVfs.open(path)
-    }
-    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        self.step()?;
-        if !path.exists() {
+impl Alter for Power {
+    fn before(&self, operation: &str, path: &Path) -> io::Result<()> {
+        match operation {
+            "list" | "exists" | "lock" => return Ok(()),
+            "open" | "map" => return self.alive(),
+            _ => self.step()?,
+        }
+        if operation == "open_random" && !path.exists() || operation == "remove" && path.exists() {
             self.name(path);
         }
-        Ok(Box::new(File(OsVfs.open_random(path)?, path.to_owned(), self.clone())))
+        Ok(())
     }
-    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        self.alive()?;
-        OsVfs.map(path, len)
+    fn random(&self, file: Box<dyn VfsRandom>, path: &Path) -> Box<dyn VfsRandom> {
+        Box::new(File(file, path.to_owned(), self.clone()))
     }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step()?;
+    fn renamed(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.name(to);
         OsVfs.rename(from, to)
     }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        if path.exists() {
-            self.name(path);
-        }
-        OsVfs.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        OsVfs.create_dir(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        OsVfs.remove_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        OsVfs.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
+    fn synced(&self, folder: &Path) -> io::Result<()> {
         self.log.lock().unwrap().retain(|undo| match undo {
-            Undo::Name { path: file, .. } => file.parent() != Some(path),
+            Undo::Name { path, .. } => path.parent() != Some(folder),
             _ => true,
         });
         Ok(())
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        OsVfs.exists(path)
-    }
-    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        OsVfs.lock(path, wait)
     }
 }
 
@@ -195,7 +165,7 @@ fn lost_anywhere(base: &Path, at: &Path, least: i64) {
         for seed in 1..5u64 {
             copy(base, at);
             let power = Power::new(n);
-            let done = Store::open_on(Arc::new(power.clone()), at)
+            let done = Store::open_on(Arc::new(Altered(power.clone())), at)
                 .map_err(CommitError::from)
                 .and_then(|store| change(&store));
             through = done.is_ok() && power.left.load(Ordering::SeqCst) > 0;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::altered::{Alter, Altered};
 use gstore_store::FileMap;
 use gstore_store::vfs::*;
 
@@ -35,22 +36,26 @@ pub struct Pace {
 
 /// The system's file system, whose maps count as out of memory.
 #[derive(Debug)]
-pub struct ColdVfs {
+pub struct Cold {
     direct: Direct,
     pace: Option<Pace>,
     spans: Arc<Mutex<Spans>>,
 }
 
+pub type ColdVfs = Altered<Cold>;
+
 impl ColdVfs {
     pub fn new(direct: Direct) -> Arc<Self> {
-        Arc::new(Self { direct, pace: None, spans: Arc::default() })
+        Arc::new(Altered(Cold { direct, pace: None, spans: Arc::default() }))
     }
 
     /// One whose disk is measured.
     pub fn paced(direct: Direct, pace: Pace) -> Arc<Self> {
-        Arc::new(Self { direct, pace: Some(pace), spans: Arc::default() })
+        Arc::new(Altered(Cold { direct, pace: Some(pace), spans: Arc::default() }))
     }
+}
 
+impl Cold {
     /// Reads past the system's memory so far, those that failed among them.
     pub fn reads(&self) -> usize {
         self.spans().len()
@@ -120,8 +125,8 @@ impl VfsRead for Slow {
     }
 }
 
-impl Vfs for ColdVfs {
-    fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
+impl Alter for Cold {
+    fn direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
         if self.direct == Direct::Missing {
             return Ok(None);
         }
@@ -137,47 +142,16 @@ impl Vfs for ColdVfs {
         let (path, spans) = (path.to_owned(), Arc::clone(&self.spans));
         Ok(Some(Box::new(Counted { path, file, direct, flips, takes, spans })))
     }
-    fn disk(&self, _: &Path) -> Option<u64> {
+    fn disk_number(&self) -> Option<u64> {
         Some(self.pace?.disk)
     }
-    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        Ok(OsVfs.map(path, len)?.out_of_memory())
+    fn mapped(&self, map: FileMap) -> FileMap {
+        map.out_of_memory()
     }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        let file = OsVfs.open(path)?;
-        Ok(match self.pace {
+    fn reading(&self, file: Box<dyn VfsRead>) -> Box<dyn VfsRead> {
+        match self.pace {
             Some(pace) => Box::new(Slow(file, pace.ordinary)),
             None => file,
-        })
-    }
-    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        OsVfs.create(path)
-    }
-    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        OsVfs.open_random(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsVfs.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsVfs.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        OsVfs.create_dir(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        OsVfs.remove_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        OsVfs.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        OsVfs.sync_dir(path)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        OsVfs.exists(path)
-    }
-    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        OsVfs.lock(path, wait)
+        }
     }
 }

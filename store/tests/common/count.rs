@@ -1,13 +1,13 @@
 //! A file system that counts: operations, bytes written by folder, and the time that flushes take.
 
-use gstore_store::FileMap;
+use super::altered::{Alter, Altered};
 use gstore_store::vfs::*;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What was counted since the last [`CountVfs::take`].
+/// What was counted since the last [`Count::take`].
 #[derive(Debug, Default, Clone)]
 pub struct Counts {
     /// Files opened for reading.
@@ -35,19 +35,22 @@ impl Counts {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct CountVfs {
-    os: OsVfs,
+pub struct Count {
     counts: Arc<Mutex<Counts>>,
     /// Whether flushes are only counted.
     skip: bool,
 }
 
+pub type CountVfs = Altered<Count>;
+
 impl CountVfs {
     /// Counts flushes without doing them: for building large temporary stores.
     pub fn without_syncs() -> Self {
-        CountVfs { skip: true, ..Self::default() }
+        Altered(Count { skip: true, ..Count::default() })
     }
+}
 
+impl Count {
     /// What was counted; resets the counts.
     pub fn take(&self) -> Counts {
         std::mem::take(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
@@ -68,7 +71,7 @@ impl CountVfs {
     }
 }
 
-struct File(Box<dyn VfsFile>, PathBuf, CountVfs);
+struct File(Box<dyn VfsFile>, PathBuf, Count);
 
 impl Write for File {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
@@ -91,7 +94,7 @@ impl VfsFile for File {
     }
 }
 
-struct Reading(Box<dyn VfsRead>, CountVfs);
+struct Reading(Box<dyn VfsRead>, Count);
 
 impl VfsRead for Reading {
     fn len(&self) -> io::Result<u64> {
@@ -110,7 +113,7 @@ impl VfsRead for Reading {
 }
 
 #[derive(Debug)]
-struct Random(Box<dyn VfsRandom>, CountVfs);
+struct Random(Box<dyn VfsRandom>, Count);
 
 impl VfsRead for Random {
     fn len(&self) -> io::Result<u64> {
@@ -133,42 +136,23 @@ impl VfsRandom for Random {
     }
 }
 
-impl Vfs for CountVfs {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        Ok(Box::new(File(self.os.create(path)?, path.to_owned(), self.clone())))
+impl Alter for Count {
+    fn before(&self, operation: &str, path: &Path) -> io::Result<()> {
+        if operation == "open" {
+            self.count(|c| c.opened.push(path.to_owned()));
+        }
+        Ok(())
     }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        self.count(|c| c.opened.push(path.to_owned()));
-        Ok(Box::new(Reading(self.os.open(path)?, self.clone())))
+    fn file(&self, file: Box<dyn VfsFile>, path: &Path) -> Box<dyn VfsFile> {
+        Box::new(File(file, path.to_owned(), self.clone()))
     }
-    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        Ok(Box::new(Random(self.os.open_random(path)?, self.clone())))
+    fn reading(&self, file: Box<dyn VfsRead>) -> Box<dyn VfsRead> {
+        Box::new(Reading(file, self.clone()))
     }
-    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        self.os.map(path, len)
+    fn random(&self, file: Box<dyn VfsRandom>, _: &Path) -> Box<dyn VfsRandom> {
+        Box::new(Random(file, self.clone()))
     }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.os.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.os.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.os.create_dir(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.os.remove_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.os.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.sync(|| self.os.sync_dir(path))
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.os.exists(path)
-    }
-    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        self.os.lock(path, wait)
+    fn synced(&self, folder: &Path) -> io::Result<()> {
+        self.sync(|| OsVfs.sync_dir(folder))
     }
 }

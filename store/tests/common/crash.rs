@@ -1,7 +1,7 @@
 //! A file system that stops working after a number of operations, as if the process had
 //! died there, or fails once.
 
-use gstore_store::FileMap;
+use super::altered::{Alter, Altered};
 use gstore_store::vfs::*;
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,23 +9,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 #[derive(Debug, Clone)]
-pub struct CrashVfs {
-    os: OsVfs,
+pub struct Crash {
     left: Arc<AtomicI64>,
     once: bool,
 }
 
+pub type CrashVfs = Altered<Crash>;
+
 impl CrashVfs {
     /// Works for `operations` changes of the medium, then fails everything.
     pub fn new(operations: i64) -> Self {
-        CrashVfs { os: OsVfs, left: Arc::new(AtomicI64::new(operations)), once: false }
+        Altered(Crash { left: Arc::new(AtomicI64::new(operations)), once: false })
     }
 
     /// Fails one change of the medium after `operations` others, and works again after that.
     pub fn once(operations: i64) -> Self {
-        CrashVfs { once: true, ..Self::new(operations) }
+        Altered(Crash { once: true, ..Self::new(operations).0 })
     }
+}
 
+impl Crash {
     /// Operations that are left.
     pub fn left(&self) -> i64 {
         self.left.load(Ordering::SeqCst)
@@ -47,7 +50,7 @@ impl CrashVfs {
     }
 }
 
-struct File(Box<dyn VfsFile>, CrashVfs);
+struct File(Box<dyn VfsFile>, Crash);
 
 impl Write for File {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
@@ -71,7 +74,7 @@ impl VfsFile for File {
 }
 
 #[derive(Debug)]
-struct Random(Box<dyn VfsRandom>, CrashVfs);
+struct Random(Box<dyn VfsRandom>, Crash);
 
 impl VfsRead for Random {
     fn len(&self) -> io::Result<u64> {
@@ -100,7 +103,7 @@ impl VfsRandom for Random {
 }
 
 #[derive(Debug)]
-struct Lock(Box<dyn VfsLock>, CrashVfs);
+struct Lock(Box<dyn VfsLock>, Crash);
 
 impl VfsLock for Lock {
     fn fill(&self, content: &[u8]) -> io::Result<()> {
@@ -109,54 +112,20 @@ impl VfsLock for Lock {
     }
 }
 
-impl Vfs for CrashVfs {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        self.step()?;
-        Ok(Box::new(File(self.os.create(path)?, self.clone())))
+impl Alter for Crash {
+    fn before(&self, operation: &str, _: &Path) -> io::Result<()> {
+        match operation {
+            "open" | "map" | "list" | "exists" | "lock" => self.alive(),
+            _ => self.step(),
+        }
     }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        self.alive()?;
-        self.os.open(path)
+    fn file(&self, file: Box<dyn VfsFile>, _: &Path) -> Box<dyn VfsFile> {
+        Box::new(File(file, self.clone()))
     }
-    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        self.step()?;
-        Ok(Box::new(Random(self.os.open_random(path)?, self.clone())))
+    fn random(&self, file: Box<dyn VfsRandom>, _: &Path) -> Box<dyn VfsRandom> {
+        Box::new(Random(file, self.clone()))
     }
-    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        self.alive()?;
-        self.os.map(path, len)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step()?;
-        self.os.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        self.os.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        self.os.create_dir(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        self.os.remove_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.alive()?;
-        self.os.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        self.os.sync_dir(path)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.alive()?;
-        self.os.exists(path)
-    }
-    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        self.alive()?;
-        let lock = self.os.lock(path, wait)?;
-        Ok(lock.map(|lock| -> Box<dyn VfsLock> { Box::new(Lock(lock, self.clone())) }))
+    fn locked(&self, lock: Box<dyn VfsLock>) -> Box<dyn VfsLock> {
+        Box::new(Lock(lock, self.clone()))
     }
 }

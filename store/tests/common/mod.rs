@@ -1,6 +1,7 @@
 //! Shared helpers of the tests: small datasets, features with known vectors, a file system that fails on
 //! demand.
 
+pub mod altered;
 pub mod artifacts;
 pub mod cold;
 pub mod count;
@@ -12,7 +13,6 @@ pub mod indexes;
 pub mod keep;
 pub mod life;
 pub mod overlay;
-pub mod readonly;
 pub mod rich;
 pub mod signs;
 pub mod tokens;

@@ -5,7 +5,6 @@ use crate::common::*;
 use gstore_store::*;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 #[test]
 fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
@@ -117,7 +116,7 @@ fn shards_work_on_a_store_that_cannot_be_written() {
     let dir = tempdir().unwrap();
     let store = empty_store(&dir.path().join("s"));
     // Whatever would change a file below the store fails.
-    let vfs = Arc::new(crate::common::readonly::ReadOnly::new(store.path()));
+    let vfs = crate::common::hook::read_only(store.path(), std::io::ErrorKind::ReadOnlyFilesystem);
     let reader = Store::open_on(vfs, store.path()).unwrap();
     for i in 1..=2 {
         shard(&reader, &format!("{i}/2"), &dir.path().join(format!("{i}")));
