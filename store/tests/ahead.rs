@@ -31,8 +31,7 @@ fn pool_of(path: &Path) -> Store {
 
 #[test]
 fn blocks_are_those_that_are_read_at_their_use() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let plain = open(&pool_of(&path));
     for direct in [Direct::Works, Direct::MostlyFails, Direct::Missing] {
         let vfs = ColdVfs::new(direct);
@@ -63,8 +62,7 @@ fn blocks_are_those_that_are_read_at_their_use() {
 
 #[test]
 fn memory_of_a_long_read_is_not_used_up_for_a_short_one() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(filled(&path, 7_000, &feature("grad-sgd", 2048, DType::F16), 7_000));
     let reader = open(&Store::open_on(ColdVfs::new(Direct::Works), &path).unwrap());
     let mut ahead = ReadAhead::default();
@@ -81,8 +79,7 @@ fn memory_of_a_long_read_is_not_used_up_for_a_short_one() {
 
 #[test]
 fn a_disk_is_read_by_its_faster_way_once_both_were_measured() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let plain = open(&filled(&path, 7_000, &feature("grad-sgd", 2048, DType::F16), 7_000));
     let [slow, fast] = [100, 0].map(Duration::from_millis);
     // Numbers that no disk has.
@@ -123,8 +120,7 @@ fn a_disk_is_read_by_its_faster_way_once_both_were_measured() {
 
 #[test]
 fn a_block_that_is_going_to_be_read_whole_is_asked_for_whole() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(pool_of(&path));
     let reader = open(&Store::open_on(ColdVfs::new(Direct::Works), &path).unwrap());
     let block = reader.blocks()[0];
@@ -153,8 +149,7 @@ fn a_block_that_is_going_to_be_read_whole_is_asked_for_whole() {
 
 #[test]
 fn damage_of_what_was_read_ahead_is_that_of_an_ordinary_read() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(pool_of(&path));
     let segment = files(&path).into_iter().find(|file| file.starts_with("segments")).unwrap();
     let mut bytes = fs_err::read(path.join(&segment)).unwrap();
@@ -179,8 +174,7 @@ fn damage_of_what_was_read_ahead_is_that_of_an_ordinary_read() {
 
 #[test]
 fn a_bit_that_a_direct_read_changes_is_damage_of_that_read_alone() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let plain = open(&pool_of(&path));
     let reader = open(&Store::open_on(ColdVfs::new(Direct::Flips("segments")), &path).unwrap());
     let (mut scratch, read) = read_ahead(&reader);
@@ -196,8 +190,7 @@ fn a_bit_that_a_direct_read_changes_is_damage_of_that_read_alone() {
 
 #[test]
 fn an_index_is_read_ahead_unless_another_one_took_its_place() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = pool_of(&path);
     build_all(&store, KIND).unwrap();
     let reader = open(&Store::open_on(ColdVfs::new(Direct::Works), &path).unwrap());
@@ -226,8 +219,7 @@ fn an_index_is_read_ahead_unless_another_one_took_its_place() {
 
 #[test]
 fn parts_of_a_section_are_read_without_what_is_between_them_unless_that_is_little() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 3_000, &feature("grad-sgd", 64, DType::F16), 3_000);
     build_all(&store, KIND).unwrap();
     // Chunks have 192 bytes; the second part is near the first.

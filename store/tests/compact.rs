@@ -102,8 +102,7 @@ fn digests_and_rows_stay_for_every_type_with_gaps_and_interleaved_segments() {
 
 #[test]
 fn what_is_dropped_and_collected_meanwhile_is_no_damage() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
     let store = filled(&path, 60, &f, 10);
     let other = Store::open(&path).unwrap();
@@ -124,8 +123,7 @@ fn what_is_dropped_and_collected_meanwhile_is_no_damage() {
 
 #[test]
 fn an_error_of_the_medium_is_an_error() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(filled(&path, 60, &feature("grad-sgd", 6, DType::F16), 10));
     let vfs = hook::HookVfs::new(|operation, p| {
         let segment = p.extension().is_some_and(|e| e == "arrow") && p.to_string_lossy().contains("segments");
@@ -218,8 +216,7 @@ fn deleted_rows_leave_the_files_and_nothing_else_changes() {
 
 #[test]
 fn columns_that_came_later_or_became_text_read_as_before() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     let push = |columns: &[ColumnSpec], samples: &[(&str, Vec<MetaValue>)]| {
         let mut append = store.append(&dataset(), columns.to_vec(), options("add")).unwrap();
         for (id, metadata) in samples {
@@ -417,8 +414,7 @@ fn it_can_be_stopped_and_there_is_only_one() {
 
 #[test]
 fn far_gaps_are_not_filled() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..70_000).unwrap();
     add(&store, 70_000..70_010).unwrap();
     delete(&store, 100..69_990);
@@ -463,8 +459,7 @@ fn a_job_that_died_after_its_commit_takes_nothing_from_older_snapshots() {
     let f = feature("grad-sgd", 6, DType::F16);
     let mut found = false;
     for n in 0.. {
-        let dir = tempdir().unwrap();
-        let path = dir.path().join("s");
+        let (_dir, path) = place();
         add(&Store::create(&path).unwrap(), 0..40).unwrap();
         let vfs = CrashVfs::new(n);
         let publish = || -> Option<()> {

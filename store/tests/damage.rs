@@ -61,8 +61,7 @@ fn report(path: &Path) -> Result<VerifyReport, VerifyError> {
 }
 
 fn each_damage(mut each: impl FnMut(&Path, &Path, &str)) {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     small(&path);
     // It has its own test; without it nothing here waits for the disk.
     fs_err::remove_file(path.join("ledger.redb")).unwrap();
@@ -175,8 +174,7 @@ fn sealed_files_of_a_job_are_read_without_a_catalog_and_never_panic() {
 
 #[test]
 fn flipped_bytes_of_the_ledger_never_panic_and_never_duplicate_an_id() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     small(&path);
     let ledger = path.join("ledger.redb");
     let good = fs_err::read(&ledger).unwrap();
@@ -272,8 +270,7 @@ fn folders_that_are_no_store_and_newer_stores_are_named_as_such() {
 #[test]
 fn a_creation_that_was_cut_short_is_completed() {
     for n in 0.. {
-        let dir = tempdir().unwrap();
-        let path = dir.path().join("s");
+        let (_dir, path) = place();
         let vfs = crate::common::crash::CrashVfs::new(n);
         let result = Store::create_on(std::sync::Arc::new(vfs.clone()), &path);
         let store = Store::open_or_create(&path).unwrap_or_else(|e| panic!("after {n} operations: {e}"));
@@ -287,8 +284,7 @@ fn a_creation_that_was_cut_short_is_completed() {
 
 #[test]
 fn unknown_fields_of_parts_are_kept() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..3).unwrap();
     // A later version of the same format wrote these parts.

@@ -59,8 +59,7 @@ fn deleted_rows_are_hidden_and_older_snapshots_keep_them() {
 
 #[test]
 fn the_id_of_a_deleted_row_can_be_added_again() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..20).unwrap();
     delete(&store, 5..8);
     assert_eq!(restore(&store, 0..20).unwrap(), {
@@ -77,8 +76,7 @@ fn the_id_of_a_deleted_row_can_be_added_again() {
 
 #[test]
 fn many_deletes_leave_few_bitmaps() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..100).unwrap();
     for row in 0..30 {
         delete(&store, [row * 3]);
@@ -180,8 +178,7 @@ fn counted(store: &Store, spec: &EncodingSpec) -> JobFeature {
 
 #[test]
 fn token_counts_go_with_the_last_feature_of_their_encoding_while_others_are_left() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..20).unwrap();
     let (long, short) = (encoding_spec(), EncodingSpec { max_length: 16, ..encoding_spec() });
     let labels = || -> Vec<String> {
@@ -216,8 +213,7 @@ fn token_counts_go_with_the_last_feature_of_their_encoding_while_others_are_left
 
 #[test]
 fn ids_of_a_dropped_dataset_are_in_no_file_once_it_is_collected() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     for name in ["pool", "other"] {
         let dataset = DatasetName::try_from(name).unwrap();

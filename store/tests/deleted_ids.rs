@@ -45,8 +45,7 @@ fn assert_sound(store: &Store) {
 
 #[test]
 fn a_deleted_sample_stays_out_until_it_is_asked_for() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..20).unwrap();
     delete(&store, 5..8, false);
@@ -82,8 +81,7 @@ fn a_deleted_sample_stays_out_until_it_is_asked_for() {
 
 #[test]
 fn a_purged_sample_stays_out_and_its_id_is_in_no_file() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..20).unwrap();
     delete(&store, [3], false);
@@ -119,8 +117,7 @@ fn a_purged_sample_stays_out_and_its_id_is_in_no_file() {
 
 #[test]
 fn a_purge_takes_a_damaged_file_of_deleted_rows_and_counts_the_ids_that_it_hides() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..20).unwrap();
     add(&store, 20..40).unwrap();
@@ -143,8 +140,7 @@ fn a_purge_takes_a_damaged_file_of_deleted_rows_and_counts_the_ids_that_it_hides
 #[test]
 fn a_purge_remembers_what_can_be_read_of_a_damaged_file() {
     const ROWS: u64 = 32_768;
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     // Ids that hardly compress, so that they fill several of the MiB that have a digest each.
     let push = || {
@@ -173,8 +169,7 @@ fn a_purge_remembers_what_can_be_read_of_a_damaged_file() {
 
 #[test]
 fn a_copy_of_the_store_and_an_older_snapshot_remember_what_they_had() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (dir, store) = created();
     add(&store, 0..600).unwrap();
     delete(&store, 100..400, false);
     compact(&store);
@@ -197,8 +192,7 @@ fn a_copy_of_the_store_and_an_older_snapshot_remember_what_they_had() {
 
 #[test]
 fn every_id_of_a_long_list_is_found_and_no_other() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     for n in [1, 255, 256, 257, 1024, 1500] {
         restore(&store, 0..2000).unwrap();
         let snapshot = store.snapshot().unwrap();
@@ -217,8 +211,7 @@ fn every_id_of_a_long_list_is_found_and_no_other() {
 
 #[test]
 fn a_replaced_sample_that_is_lost_by_damage_is_added_again() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..20).unwrap();
     delete(&store, [9], false);
@@ -256,8 +249,7 @@ fn a_replaced_sample_that_is_lost_by_damage_is_added_again() {
 
 #[test]
 fn a_damaged_list_is_an_error_and_never_lets_a_sample_back_in_unnoticed() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..300).unwrap();
     delete(&store, 0..290, true);
@@ -292,8 +284,7 @@ fn a_damaged_list_is_an_error_and_never_lets_a_sample_back_in_unnoticed() {
 
 #[test]
 fn a_dataset_whose_manifest_is_lost_keeps_its_list() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..50).unwrap();
     delete(&store, 10..20, true);

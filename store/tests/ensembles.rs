@@ -143,8 +143,7 @@ fn losses_are_rows_by_members_whatever_their_files() {
 
 #[test]
 fn a_member_that_is_appended_writes_its_column_only() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path);
     let before = data_files(&path);
     append(&store, 3..4, 0..ROWS);
@@ -229,8 +228,7 @@ fn a_column_of_no_member_is_refused_before_anything_is_computed() {
 
 #[test]
 fn deleting_purging_and_compacting_keep_the_other_rows() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path);
     // More rows come later, in files of their own.
     add(&store, ROWS..ROWS + 100).unwrap();
@@ -273,8 +271,7 @@ fn backup_collection_and_repair_keep_an_ensemble() {
 
 #[test]
 fn a_lost_manifest_of_an_ensemble_comes_back_as_far_as_it_is_known() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path);
     drop(store);
     let mut manifests: Vec<PathBuf> = files(&path)
@@ -328,8 +325,7 @@ fn at_every_operation_a_member_is_there_with_its_column_or_not_at_all() {
 
 #[test]
 fn a_dropped_ensemble_takes_its_losses_along() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path);
     let part = ensemble(&store);
     // Without their offset, losses would be other losses.

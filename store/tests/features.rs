@@ -59,8 +59,7 @@ fn vectors_come_back_in_every_type() {
 #[test]
 fn signs_have_the_mean_magnitude_of_their_module() {
     const ROWS: u64 = 300;
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = unrotated(feature("grad-sgd", 140, DType::I1));
     let store = Store::create(&path).unwrap();
     add(&store, 0..ROWS).unwrap();
@@ -121,8 +120,7 @@ fn peak(vector: &[f32]) -> f64 {
 #[test]
 fn signs_of_rotated_modules_stand_for_vectors_in_their_own_coordinates() {
     const ROWS: u64 = 40;
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..ROWS).unwrap();
     // Two modules of 128 coordinates, each with few that are large.
@@ -195,8 +193,7 @@ fn descriptions_without_a_rotation_have_none_and_unknown_ones_are_refused() {
     let error = read(&rotated.canonical().replace("hadamard", "haar")).unwrap_err().to_string();
     assert!(error.contains("haar"), "{error}");
     // Only signs are taken of rotated vectors.
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..3).unwrap();
     let mut f = feature("grad-sgd", 140, DType::F16);
     f.desc.rotation = SignRotation::Hadamard;
@@ -229,8 +226,7 @@ fn slices_are_aligned_and_later_ones_are_not_copied() {
 
 #[test]
 fn blocks_stay_inside_cells_and_below_eight_mib() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..9000).unwrap();
     let f = feature("grad-sgd", 1024, DType::F32);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
@@ -273,8 +269,7 @@ fn content_digest_does_not_depend_on_the_cut() {
 
 #[test]
 fn what_is_not_finite_is_flagged_and_zero() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..3).unwrap();
     let mut job = store.start_job(plan(vec![feature("grad-sgd", 4, DType::F16)])).unwrap();
     let mut w = job.segment_writer(0).unwrap();
@@ -292,8 +287,7 @@ fn what_is_not_finite_is_flagged_and_zero() {
 
 #[test]
 fn writers_refuse_what_would_break_a_segment() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..10).unwrap();
     let f = feature("grad-sgd", 4, DType::F32);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();

@@ -249,8 +249,7 @@ fn each_fault(
     wanted: impl Fn(&str) -> bool,
     faults: impl Fn(&str, &[u8], bool, &mut u64) -> Vec<Fault>,
 ) -> BTreeMap<String, Tally> {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(build(&path));
     let overlay = Overlay::load(&path);
     let world = World::new(overlay.clone(), &path);

@@ -147,8 +147,7 @@ fn make_fixture() {
     let build = KINDS.iter().find(|k| k.0 == name).unwrap_or_else(|| panic!("kinds are {known:?}")).1;
     let folder = formats().join(&name);
     assert!(!folder.exists(), "{} is kept as it is: a fixture is never made again", folder.display());
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = build(&path);
     let described = rich::describe(&store);
     assert!(verify(&store).is_sound());
@@ -187,8 +186,7 @@ fn assert_refused(text: &str, what: &str) {
 
 #[test]
 fn newer_catalogs_and_segments_are_refused_and_not_called_damaged() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (dir, path) = place();
     rich::build(&path);
     type Edit = fn(&mut Value);
     let version: Edit = |v| v["version"] = 2.into();
@@ -229,8 +227,7 @@ fn newer_catalogs_and_segments_are_refused_and_not_called_damaged() {
 
 #[test]
 fn jobs_of_a_newer_version_are_left_alone() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..12).unwrap();
     let f = feature("grad-sgd", 6, DType::F16);

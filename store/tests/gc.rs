@@ -102,8 +102,7 @@ fn set(path: &Path) -> BTreeSet<PathBuf> {
 
 #[test]
 fn what_nothing_needs_goes_and_what_is_not_ours_stays() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = worn(&path);
     let before = all_content(&store);
     let left = leave(&path);
@@ -139,8 +138,7 @@ fn what_nothing_needs_goes_and_what_is_not_ours_stays() {
 
 #[test]
 fn gc_and_verify_agree_on_what_is_ours() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = worn(&path);
     let mut left = leave(&path);
     // What processes at work may have: verify does not look there.
@@ -161,8 +159,7 @@ fn gc_and_verify_agree_on_what_is_ours() {
 
 #[test]
 fn what_stays_follows_from_number_and_age() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = worn(&path);
     let long = Some(Duration::from_secs(3600));
     let report = store.collect(GcOptions { keep_within: long, ..gc(1) }).unwrap();
@@ -187,8 +184,7 @@ fn what_stays_follows_from_number_and_age() {
 
 #[test]
 fn files_of_unfinished_jobs_stay_until_the_jobs_are_dropped() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (dir, path) = place();
     filled(&path, 20, &f(), 5);
     // A job that dies at each step of its publish.
     for n in 0.. {
@@ -226,8 +222,7 @@ fn files_of_unfinished_jobs_stay_until_the_jobs_are_dropped() {
 
 #[test]
 fn a_compaction_at_work_is_left_alone() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 20, &f(), 5);
     let u = Uuid::new_v4();
     let folder = path.join(format!("tmp/compact-{u}"));
@@ -291,8 +286,7 @@ fn an_unreadable_manifest_of_a_kept_snapshot_stops_everything() {
 
 #[test]
 fn without_room_for_the_shorter_history_nothing_goes_and_the_error_says_what_to_do() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(worn(&path));
     let before = set(&path);
     let mut refused = 0;
@@ -371,8 +365,7 @@ fn a_crash_or_a_failure_at_any_operation_of_gc_is_harmless() {
 
 #[test]
 fn gc_beside_readers_and_writers_disturbs_neither() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     filled(&path, 20, &f(), 5);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -425,8 +418,7 @@ fn gc_beside_readers_and_writers_disturbs_neither() {
 
 #[test]
 fn deleted_rows_compacted_files_and_dropped_parts_are_collected() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 20, &f(), 5);
     for i in 20..24 {
         add(&store, i..i + 1).unwrap();
@@ -469,8 +461,7 @@ fn deleted_rows_compacted_files_and_dropped_parts_are_collected() {
 
 /// A store with a feature of many segments, and as many files that nothing needs.
 fn many(segments: u64) {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = feature("grad-sgd", 1, DType::F16);
     let store = filled(&path, segments, &f, 1);
     let folder = path.join("segments/1");
@@ -499,8 +490,7 @@ fn ten_thousand_segments_are_collected_in_seconds() {
 
 #[test]
 fn a_reader_of_an_older_snapshot_sees_the_history_that_is_left() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (dir, store) = created();
     for n in 0..4 {
         add(&store, n * 3..n * 3 + 3).unwrap();
     }

@@ -146,8 +146,7 @@ fn misuse_is_an_error_and_leaves_nothing() {
 
 #[test]
 fn stale_foreign_and_newer_indexes_are_told_apart_and_never_used() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = small(&path);
     let reader = open(&store);
     let segment = &reader.segments()[0];
@@ -210,8 +209,7 @@ fn stale_foreign_and_newer_indexes_are_told_apart_and_never_used() {
 
 #[test]
 fn damage_is_named_found_by_verify_and_removed_by_repair() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = small(&path);
     let number = store.snapshot().unwrap().number();
     let name = index_files(&path).remove(0);
@@ -298,8 +296,7 @@ fn a_build_that_dies_or_fails_at_any_operation_leaves_the_old_index_the_new_one_
 
 #[test]
 fn gc_keeps_the_indexes_of_needed_segments_and_collects_the_others() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 60, &f(), 20);
     build_all(&store, KIND).unwrap();
     build_all(&store, "other").unwrap();
@@ -335,8 +332,7 @@ fn gc_keeps_the_indexes_of_needed_segments_and_collects_the_others() {
 
 #[test]
 fn folders_of_builds_stay_while_they_are_held_and_go_when_they_are_not() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 40, &f(), 20);
     let reader = open(&store);
     let mut w = store.write_index(&reader.segments()[0], KIND).unwrap();
@@ -365,8 +361,7 @@ fn folders_of_builds_stay_while_they_are_held_and_go_when_they_are_not() {
 
 #[test]
 fn a_purge_takes_the_indexes_of_its_rows_and_none_is_built_behind_its_back() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = small(&path);
     let reader = open(&store);
     let [first, second] = reader.segments() else { panic!() };
@@ -395,8 +390,7 @@ fn a_purge_takes_the_indexes_of_its_rows_and_none_is_built_behind_its_back() {
 
 #[test]
 fn an_index_of_a_segment_that_was_collected_meanwhile_is_not_put_in_place() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 40, &f(), 20);
     let reader = open(&store);
     let w = store.write_index(&reader.segments()[0], KIND).unwrap();
@@ -409,8 +403,7 @@ fn an_index_of_a_segment_that_was_collected_meanwhile_is_not_put_in_place() {
 
 #[test]
 fn who_has_an_index_open_keeps_it_when_another_takes_its_place_or_it_is_removed() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 400, &f(), 400);
     let reader = open(&store);
     let segment = &reader.segments()[0];
@@ -440,8 +433,7 @@ fn who_has_an_index_open_keeps_it_when_another_takes_its_place_or_it_is_removed(
 
 #[test]
 fn indexes_are_read_while_they_are_built_again() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = small(&path);
     let (stop, seen) = (Cancel::new(), AtomicU64::new(0));
     std::thread::scope(|scope| {

@@ -154,8 +154,7 @@ fn a_tag_is_on_the_snapshot_that_was_meant() {
 
 #[test]
 fn who_stops_a_delete_in_time_stops_all_of_it() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(made(&path));
     let before = bytes(&path);
     for purge in [false, true] {
@@ -185,8 +184,7 @@ fn who_stops_a_delete_in_time_stops_all_of_it() {
 
 #[test]
 fn after_the_commit_nothing_is_stopped() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(made(&path));
     let cancel = Arc::new(Cancel::new());
     let raise = Arc::clone(&cancel);
@@ -255,8 +253,7 @@ fn purge_with_reader(
 #[test]
 fn a_reader_that_comes_while_a_purge_writes_keeps_its_snapshot() {
     for moment in [("create", ".arrow", 1), ("rename", ".parquet", 0)] {
-        let dir = tempdir().unwrap();
-        let path = dir.path().join("s");
+        let (_dir, path) = place();
         let before = made(&path).snapshot().unwrap().number();
         let (done, snapshot, lease) = purge_with_reader(&path, moment);
         match done {
@@ -278,8 +275,7 @@ fn a_reader_that_comes_while_a_purge_writes_keeps_its_snapshot() {
 
 #[test]
 fn a_reader_that_comes_at_the_commit_keeps_its_files_until_it_ends() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let before = made(&path).snapshot().unwrap().number();
     let (done, snapshot, lease) = purge_with_reader(&path, ("create", "CURRENT.new", 0));
     match done {

@@ -20,8 +20,7 @@ fn leases(path: &Path) -> Vec<String> {
 
 #[test]
 fn a_leased_snapshot_outlives_gc_until_the_lease_ends() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
     filled(&path, 20, &f, 5);
     let reader = Store::open(&path).unwrap();
@@ -53,8 +52,7 @@ fn a_leased_snapshot_outlives_gc_until_the_lease_ends() {
 
 #[test]
 fn a_lease_names_program_and_subcommand_and_no_argument() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     for (command, named) in [
         ("gstore query --where \"id = 'secret'\"", "gstore query"),
@@ -72,8 +70,7 @@ fn a_lease_names_program_and_subcommand_and_no_argument() {
 
 #[test]
 fn a_reader_without_a_lease_is_told_that_its_snapshot_was_collected() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
     let store = filled(&path, 20, &f, 5);
     let snapshot = store.snapshot().unwrap();
@@ -105,8 +102,7 @@ fn a_reader_without_a_lease_is_told_that_its_snapshot_was_collected() {
 
 #[test]
 fn where_nothing_can_be_written_readers_read_without_a_lease() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied, ErrorKind::StorageFull] {
         let store = Store::open_on(read_only(&path, kind), &path).unwrap();
@@ -133,8 +129,7 @@ fn child_that_reads() {
 
 #[test]
 fn a_lease_of_another_process_holds_until_that_is_killed() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     drop_features(&path);
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
@@ -188,8 +183,7 @@ fn disturbed(path: &Path, operation: &'static str, ending: &'static str) -> (Arc
 #[test]
 fn a_gc_between_any_two_steps_of_making_a_lease_is_noticed() {
     for (operation, ending) in [("create_dir", "leases"), ("lock", ".json.new"), ("rename", ".json.new")] {
-        let dir = tempdir().unwrap();
-        let path = dir.path().join("s");
+        let (_dir, path) = place();
         filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
         let (vfs, count) = disturbed(&path, operation, ending);
         let reader = Store::open_on(vfs, &path).unwrap();
@@ -206,8 +200,7 @@ fn a_gc_between_any_two_steps_of_making_a_lease_is_noticed() {
 
 #[test]
 fn readers_with_leases_never_lose_a_file_to_a_collector() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
     filled(&path, 20, &f, 5);
     let stop = AtomicBool::new(false);

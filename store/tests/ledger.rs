@@ -75,8 +75,7 @@ impl Good {
 #[test]
 fn flipped_bits_of_the_ledger_are_found_and_it_is_made_anew() {
     quietly("flipped_bits_of_the_ledger_are_found_and_it_is_made_anew", || {
-        let dir = tempdir().unwrap();
-        let path = dir.path().join("s");
+        let (_dir, path) = place();
         let store = Store::create(&path).unwrap();
         let mut n = 600;
         add(&store, 0..n).unwrap();
@@ -128,8 +127,7 @@ fn flipped_bits_of_the_ledger_are_found_and_it_is_made_anew() {
 #[test]
 fn without_sums_everything_is_checked_once_and_nothing_panics_aloud() {
     quietly("without_sums_everything_is_checked_once_and_nothing_panics_aloud", || {
-        let dir = tempdir().unwrap();
-        let path = dir.path().join("s");
+        let (_dir, path) = place();
         let store = Store::create(&path).unwrap();
         add(&store, 0..300).unwrap();
         let good = Good::of(&path);
@@ -149,8 +147,7 @@ fn without_sums_everything_is_checked_once_and_nothing_panics_aloud() {
 
 #[test]
 fn flipped_bits_of_the_sums_are_found() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..100).unwrap();
     let good = Good::of(&path);
@@ -171,8 +168,7 @@ fn flipped_bits_of_the_sums_are_found() {
 
 #[test]
 fn cut_and_longer_files_are_found() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..300).unwrap();
     let good = Good::of(&path);
@@ -200,8 +196,7 @@ fn cut_and_longer_files_are_found() {
 
 #[test]
 fn what_a_crash_explains_is_a_note() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..50).unwrap();
     let behind = Good::of(&path);
@@ -222,8 +217,7 @@ fn what_a_crash_explains_is_a_note() {
 
 #[test]
 fn datasets_that_it_is_behind_are_one_note() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     let more = |range: std::ops::Range<u64>| {
         let other = DatasetName::try_from("other").unwrap();
@@ -247,8 +241,7 @@ fn datasets_that_it_is_behind_are_one_note() {
 
 #[test]
 fn sums_are_there_only_while_nobody_writes() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..50).unwrap();
     assert!(path.join(SUMS).exists());

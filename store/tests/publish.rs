@@ -133,8 +133,7 @@ fn one_failing_operation_is_an_error_that_the_same_process_survives() {
 
 #[test]
 fn a_flush_of_current_that_failed_is_not_tried_again() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let folder = path.clone();
     drop(filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 10));
     let done = Arc::new(Mutex::new(Vec::new()));
@@ -305,8 +304,7 @@ fn a_damaged_sealed_file_is_computed_again() {
 
 #[test]
 fn two_live_jobs_never_share_a_feature() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..30).unwrap();
     let (a, b) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
     let job = store.start_job(plan(vec![a.clone()])).unwrap();
@@ -332,8 +330,7 @@ fn two_live_jobs_never_share_a_feature() {
 
 #[test]
 fn gc_looks_at_jobs_while_none_can_start() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..30).unwrap();
     drop(store.start_job(plan(vec![feature("grad-sgd", 6, DType::F16)])).unwrap());
@@ -352,8 +349,7 @@ fn gc_looks_at_jobs_while_none_can_start() {
 
 #[test]
 fn rows_that_appeared_meanwhile_are_refused() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..30).unwrap();
     let f = feature("grad-sgd", 6, DType::F16);
     let mut first = store.start_job(plan(vec![f.clone()])).unwrap();
@@ -409,8 +405,7 @@ fn history_and_old_snapshots() {
 
 #[test]
 fn encodings_come_back() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     ingest(&store, &feature("grad-sgd", 6, DType::F16), &mut 0).unwrap();
     let snapshot = store.snapshot().unwrap();
     let part = snapshot.dataset("pool").unwrap();

@@ -157,8 +157,7 @@ fn content(store: &Store) -> (Vec<String>, Vec<String>, Vec<TokenCount>) {
 
 #[test]
 fn nothing_of_purged_rows_is_left_in_the_folder() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (dir, path) = place();
     let store = prepare(&path);
     // The same store with the rows only deleted says what must be left.
     let twin = dir.path().join("twin");
@@ -208,8 +207,7 @@ fn nothing_of_purged_rows_is_left_in_the_folder() {
 
 #[test]
 fn where_purged_rows_came_from_is_forgotten_too() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     for (rows, name) in [(0..10, "secret-patient"), (10..20, "others")] {
         let options = AppendOptions {
@@ -238,8 +236,7 @@ fn where_purged_rows_came_from_is_forgotten_too() {
 
 #[test]
 fn leftover_leases_are_gone_from_the_medium_before_a_purge_is_acknowledged() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(prepare(&path));
     fs_err::create_dir_all(path.join("leases")).unwrap();
     let lease = "leases/b34fe6e2-1c2d-4c6c-9d9e-0a4b1c2d3e4f.json";
@@ -273,8 +270,7 @@ fn interrupted(store: &Store, dataset: &str, name: &str, rows: std::ops::Range<u
 
 #[test]
 fn a_purge_of_any_dataset_finishes_one_that_was_cut_short() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = prepare(&path);
     let other = DatasetName::try_from("other").unwrap();
     let mut append = store.append(&other, columns(), options("add")).unwrap();
@@ -305,8 +301,7 @@ fn a_purge_of_any_dataset_finishes_one_that_was_cut_short() {
 
 #[test]
 fn rows_that_a_compaction_took_out_are_purged_from_the_history_too() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = prepare(&path);
     store.delete(&pool(&store), &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
@@ -320,8 +315,7 @@ fn rows_that_a_compaction_took_out_are_purged_from_the_history_too() {
 
 #[test]
 fn a_whole_dataset_can_be_purged() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = prepare(&path);
     let report = purge(&store, 0..ROWS).unwrap();
     assert_eq!(report.purged, ROWS);
@@ -336,8 +330,7 @@ fn a_whole_dataset_can_be_purged() {
 
 #[test]
 fn live_jobs_readers_and_damage_are_in_the_way() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = prepare(&path);
     let number = store.snapshot().unwrap().number();
     let job = store.start_job(plan(vec![feature("grad-sign", 6, DType::F32)])).unwrap();

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn readers_see_whole_snapshots_while_a_writer_publishes() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     Store::create(&path).unwrap();
     let stop = AtomicBool::new(false);
     const STEP: u64 = 7;
@@ -58,8 +57,7 @@ fn readers_see_whole_snapshots_while_a_writer_publishes() {
 
 #[test]
 fn two_writers_take_turns() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     Store::create(&path).unwrap();
     std::thread::scope(|scope| {
         for w in 0..4u64 {
@@ -96,8 +94,7 @@ fn what_readers_hold_can_be_shared_between_threads() {
 /// A process has a limited number of maps, and some file systems have none at all.
 #[test]
 fn what_the_system_refuses_to_map_is_read() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
     let plain = filled(&path, 30, &f, 10);
     let no_memory = |operation: &str, _: &std::path::Path| match operation {

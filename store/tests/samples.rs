@@ -15,8 +15,7 @@ fn scan(store: &Store, columns: &[&str], rows: Option<std::ops::Range<u64>>) -> 
 
 #[test]
 fn samples_come_back_in_row_order_and_in_any_order() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     assert_eq!(add(&store, 0..3000).unwrap().added, 3000);
     assert_eq!(
         add(&store, 3000..3500).unwrap(),
@@ -61,8 +60,7 @@ fn samples_come_back_in_row_order_and_in_any_order() {
 
 #[test]
 fn the_same_samples_again_add_nothing() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (dir, store) = created();
     add(&store, 0..50).unwrap();
     let before = store.snapshot().unwrap().number();
     assert_eq!(add(&store, 0..50).unwrap(), AppendReport { unchanged: 50, ..AppendReport::default() });
@@ -74,8 +72,7 @@ fn the_same_samples_again_add_nothing() {
 /// The record of a file with CRLF ends in a carriage return.
 #[test]
 fn a_change_of_the_line_end_alone_says_so() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     let sample = |id, record| NewSample { id, record: Some(record), metadata: vec![] };
     let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
     append.push(sample("crlf", b"{}\r")).unwrap();
@@ -96,8 +93,7 @@ fn a_change_of_the_line_end_alone_says_so() {
 
 #[test]
 fn changed_and_duplicate_samples_are_refused() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..5).unwrap();
     let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
     let sample = |id, record| NewSample { id, record: Some(record), metadata: vec![] };
@@ -120,8 +116,7 @@ fn changed_and_duplicate_samples_are_refused() {
 
 #[test]
 fn columns_may_come_later_and_become_text() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     let push = |columns: Vec<ColumnSpec>, id: &str, metadata: Vec<MetaValue>| {
         let mut append = store.append(&dataset(), columns, options("add"))?;
         append.push(NewSample { id, record: None, metadata })?;
@@ -153,8 +148,7 @@ fn columns_may_come_later_and_become_text() {
 
 #[test]
 fn a_missing_or_foreign_or_damaged_ledger_is_made_anew() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (dir, store) = created();
     add(&store, 0..200).unwrap();
     let ledger = dir.path().join("s/ledger.redb");
     let good = fs_err::read(&ledger).unwrap();
@@ -184,8 +178,7 @@ fn a_missing_or_foreign_or_damaged_ledger_is_made_anew() {
 
 #[test]
 fn names_of_datasets_are_found_or_guessed() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..3).unwrap();
     let e = store.snapshot().unwrap().dataset("pol").unwrap_err();
     assert_eq!(e.to_string(), "there is no dataset \"pol\"; did you mean \"pool\"?");

@@ -42,8 +42,7 @@ fn json(path: &Path) -> serde_json::Value {
 #[test]
 fn every_long_list_comes_back_whole() {
     let f = feature("grad-sgd", 2, DType::F32);
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create_on(Arc::new(CountVfs::without_syncs()), &path).unwrap();
     const N: u64 = 150;
     for row in 0..N {
@@ -81,8 +80,7 @@ fn every_long_list_comes_back_whole() {
 #[test]
 fn a_publish_writes_what_changed_and_a_reader_reads_what_changed() {
     let f = feature("grad-sgd", 2, DType::F32);
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     const SEGMENTS: u64 = 3000;
     const MORE: u64 = 70;
     store_with(&path, SEGMENTS + MORE, &f, SEGMENTS);
@@ -115,8 +113,7 @@ fn a_publish_writes_what_changed_and_a_reader_reads_what_changed() {
 #[test]
 fn a_damaged_page_is_an_error_that_names_its_rows() {
     let f = feature("grad-sgd", 2, DType::F32);
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     store_with(&path, 200, &f, 200);
     let found = pages(&path);
     assert_eq!(found.len(), 2);

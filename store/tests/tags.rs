@@ -13,8 +13,7 @@ fn tag(store: &Store, name: &TagName, at: u64) -> Result<Arc<Snapshot>, TagError
 
 #[test]
 fn a_tag_keeps_its_snapshot_through_gc() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     let before = content(&store.snapshot().unwrap()).unwrap();
     let v1 = tag_name("v1");
@@ -43,8 +42,7 @@ fn a_tag_keeps_its_snapshot_through_gc() {
 
 #[test]
 fn a_tag_moves_only_when_told_to() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     let v1 = tag_name("v1");
     tag(&store, &v1, 1).unwrap();

@@ -103,8 +103,7 @@ fn a_block_holds_whole_rows_however_large_one_is() {
 
 #[test]
 fn keys_must_ascend_and_fit_the_feature() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..9).unwrap();
     let mut job =
         store.start_job(plan(vec![token_feature(1, DType::F32), feature("loss", 1, DType::F32)])).unwrap();

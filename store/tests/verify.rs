@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 #[test]
 fn bitmaps_of_deleted_rows_are_verified_and_strangers_are_told_from_leftovers() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
     let store = filled(&path, 30, &f, 10);
     store.delete(&pool(&store), &RowSet::from_range(3..6), DeleteOptions::default()).unwrap();
@@ -51,8 +50,7 @@ fn bitmaps_of_deleted_rows_are_verified_and_strangers_are_told_from_leftovers() 
 
 #[test]
 fn one_damaged_segment_hides_no_other_feature_and_one_damaged_block_no_other_block() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let (a, b) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
     let store = filled(&path, 9000, &a, 9000);
     let mut job = store.start_job(plan(vec![b.clone()])).unwrap();
@@ -125,8 +123,7 @@ fn gc_and_compact_at_any_instant_are_no_damage() {
 
 #[test]
 fn damage_is_reported_whatever_is_collected_meanwhile() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 40, &feature("grad-sgd", 6, DType::F16), 10);
     let segment = path.join("segments").join(&files(&path.join("segments"))[0]);
     fs_err::write(segment, "gone").unwrap();
@@ -175,8 +172,7 @@ fn writers_do_not_wait_while_the_ledger_is_compared() {
 
 #[test]
 fn it_can_be_stopped() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 30, &feature("grad-sgd", 6, DType::F16), 10);
     let cancel = Arc::new(Cancel::new());
     let options = VerifyOptions { all_snapshots: true, cancel: Some(Arc::clone(&cancel)) };

@@ -1,6 +1,6 @@
 //! Promise: the key of a client's write is known exactly if what was written under it is there.
 
-use crate::common::{add, columns, dataset, feature, options, plan, pool, seal, tempdir, verify};
+use crate::common::{add, columns, created, dataset, feature, options, plan, pool, seal, verify};
 use gstore_store::*;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -33,8 +33,7 @@ fn put(
 
 #[test]
 fn an_append_is_noted_with_its_samples_also_where_nothing_is_new() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (dir, store) = created();
     let first = append(&store, "a", "x");
     let note = pool(&store).written("a").unwrap();
     assert_eq!((Some(note.snapshot), &note.result["added"]), (first.snapshot, &json!(1)));
@@ -64,8 +63,7 @@ fn an_append_is_noted_with_its_samples_also_where_nothing_is_new() {
 
 #[test]
 fn a_job_is_published_once_for_a_key_and_complete_with_all_rows() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (dir, store) = created();
     add(&store, 0..6).unwrap();
     let first = put(&store, 0..3, "a", "1").unwrap();
     assert_eq!(first.features()[0].state, FeatureState::Building);
@@ -90,8 +88,7 @@ fn elsewhere(space: &str) -> JobFeature {
 
 #[test]
 fn of_two_first_writes_of_a_label_the_second_is_refused_and_joins_when_it_is_done_again() {
-    let dir = tempdir().unwrap();
-    let store = Store::create(dir.path().join("s")).unwrap();
+    let (_dir, store) = created();
     add(&store, 0..6).unwrap();
     let begin = |feature: JobFeature, rows: std::ops::Range<u64>| {
         let mut job = store.start_job(plan(vec![feature])).unwrap();

@@ -1,7 +1,7 @@
 //! A change, cut short or failing at every operation.
 
 use super::crash::CrashVfs;
-use super::{copy, tempdir, verify};
+use super::{copy, place, verify};
 use gstore_store::Store;
 use std::fmt::{Debug, Display};
 use std::path::Path;
@@ -23,8 +23,7 @@ pub fn at_every_operation<E: Debug + Display>(
     for once in [false, true] {
         let mut failures = 0;
         for n in (i64::from(once && step > 1)..).step_by(step) {
-            let dir = tempdir().unwrap();
-            let path = dir.path().join("s");
+            let (_dir, path) = place();
             copy(prepared, &path);
             let vfs = if once { CrashVfs::once(n) } else { CrashVfs::new(n) };
             let Ok(store) = Store::open_on(Arc::new(vfs.clone()), &path) else { continue };

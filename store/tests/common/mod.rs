@@ -27,6 +27,19 @@ pub fn tempdir() -> std::io::Result<tempfile::TempDir> {
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
 }
 
+/// The path of a store in such a folder, which goes with the first.
+pub fn place() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    (dir, path)
+}
+
+/// A new store in such a folder.
+pub fn created() -> (tempfile::TempDir, Store) {
+    let (dir, path) = place();
+    (dir, Store::create(path).unwrap())
+}
+
 pub fn dataset() -> DatasetName {
     DatasetName::try_from("pool").unwrap()
 }

@@ -7,8 +7,7 @@ use std::path::Path;
 
 #[test]
 fn each_damage_of_each_file() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = original(&path);
     let was = content(&store);
     drop(store);
@@ -87,8 +86,7 @@ fn tombstone(path: &Path, was: &Content, what: &str) {
 
 #[test]
 fn pairs_of_damaged_files() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = original(&path);
     let was = content(&store);
     drop(store);

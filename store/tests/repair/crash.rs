@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 #[test]
 fn a_crash_at_any_operation_leaves_the_damage_or_the_repaired_store() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = original(&path);
     let was = content(&store);
     drop(store);
@@ -53,8 +52,7 @@ fn a_crash_at_any_operation_leaves_the_damage_or_the_repaired_store() {
 
 #[test]
 fn a_repair_that_cannot_be_published_leaves_no_file_that_a_later_one_would_take_up() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(original(&path));
     let file = files(&path).into_iter().find(|f| f.starts_with("samples/1")).unwrap();
     let mut damaged = fs_err::read(path.join(&file)).unwrap();
@@ -95,8 +93,7 @@ fn a_repair_that_cannot_be_published_leaves_no_file_that_a_later_one_would_take_
 
 #[test]
 fn a_purge_that_could_not_be_published_is_not_what_a_damaged_current_named() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = original(&path);
     let was = content(&store);
     drop(store);
@@ -137,8 +134,7 @@ fn a_purge_that_could_not_be_published_is_not_what_a_damaged_current_named() {
 
 #[test]
 fn files_that_a_killed_job_was_publishing_are_left_to_it() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = features()[0].clone();
     let store = Store::create(&path).unwrap();
     add(&store, 0..SAMPLES).unwrap();

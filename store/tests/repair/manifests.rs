@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 #[test]
 fn a_store_without_any_manifest_is_put_together_from_its_data() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = original(&path);
     let was = content(&store);
     drop(store);
@@ -31,8 +30,7 @@ fn a_store_without_any_manifest_is_put_together_from_its_data() {
 
 #[test]
 fn a_store_without_its_folder_of_manifests_is_repaired() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     drop(original(&path));
     fs_err::remove_dir_all(path.join("manifests")).unwrap();
     fs_err::remove_file(path.join("CURRENT")).unwrap();
@@ -43,8 +41,7 @@ fn a_store_without_its_folder_of_manifests_is_repaired() {
 
 #[test]
 fn a_lost_page_costs_nothing() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = features()[0].clone();
     let store = Store::create(&path).unwrap();
     for i in 0..200 {
@@ -75,8 +72,7 @@ fn a_lost_page_costs_nothing() {
 
 #[test]
 fn older_snapshots_that_are_damaged_are_given_up_and_tags_with_them() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = original(&path);
     let was = content(&store);
     let history = store.history().unwrap();
@@ -103,8 +99,7 @@ fn older_snapshots_that_are_damaged_are_given_up_and_tags_with_them() {
 
 #[test]
 fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     original(&path);
     let ledger = path.join("ledger.redb");
     let mut content = fs_err::read(&ledger).unwrap();
@@ -128,8 +123,7 @@ fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
 
 #[test]
 fn token_counts_that_nothing_lists_any_more_are_lost_by_their_rows() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let was = content(&original(&path));
     let good = bytes(&path);
     let counts: Vec<&PathBuf> = good.keys().filter(|f| f.starts_with("encodings")).collect();

@@ -6,8 +6,7 @@ use gstore_store::*;
 
 #[test]
 fn a_repair_waits_for_nobody_and_refuses_what_is_no_store() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (dir, path) = place();
     let f = features()[0].clone();
     let store = filled(&path, 10, &f, 10);
     assert!(repair(&path).is_sound());
@@ -37,8 +36,7 @@ fn a_repair_waits_for_nobody_and_refuses_what_is_no_store() {
 
 #[test]
 fn a_folder_that_may_not_be_listed_ends_the_repair_and_loses_nothing() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = filled(&path, 10, &features()[0].clone(), 10);
     drop(store);
     fs_err::remove_file(path.join("CURRENT")).unwrap();

@@ -8,8 +8,7 @@ use std::path::PathBuf;
 
 #[test]
 fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     const N: u64 = 6000;
     let record = |i: u64| -> Vec<u8> {
@@ -71,8 +70,7 @@ fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
 
 #[test]
 fn samples_of_a_lost_snapshot_are_taken_up_and_their_rows_are_not_given_out_again() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..30).unwrap();
     let before = files(&path);
@@ -119,8 +117,7 @@ fn samples_of_a_lost_snapshot_are_taken_up_and_their_rows_are_not_given_out_agai
 
 #[test]
 fn rows_that_were_deleted_and_merged_away_are_not_given_out_again() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let store = original(&path);
     store.delete(&pool(&store), &RowSet::from_range(28..SAMPLES), DeleteOptions::default()).unwrap();
     let all = CompactOptions { max_dead_share: 0.0, ..CompactOptions::default() };

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 #[test]
 fn of_a_damaged_block_only_the_damaged_row_is_lost_and_of_a_cut_file_only_what_was_cut() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
     let store = filled(&path, 9000, &f, 9000);
     let was = digest(&store, &f);
@@ -47,8 +46,7 @@ fn of_a_damaged_block_only_the_damaged_row_is_lost_and_of_a_cut_file_only_what_w
 
 #[test]
 fn a_lost_feature_part_is_made_from_segments_that_overlap_without_a_row_twice() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
     let store = filled(&path, 100, &f, 7);
     let was = digest(&store, &f);
@@ -81,8 +79,7 @@ fn a_lost_feature_part_is_made_from_segments_that_overlap_without_a_row_twice() 
 
 #[test]
 fn segments_of_another_feature_under_the_same_number_are_not_taken() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
+    let (dir, path) = place();
     let [own, other] = [feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16)];
     let store = Store::create(&path).unwrap();
     add(&store, 0..SAMPLES).unwrap();
