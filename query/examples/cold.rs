@@ -10,6 +10,8 @@
 //! the way that it measures to be faster, as its notes say. The direct reads are those that the mode makes,
 //! as many in flight. Linux, as root: the system is told to drop what it keeps.
 
+#[path = "../../store/tests/common/altered.rs"]
+mod altered;
 #[path = "../../store/tests/common/cold.rs"]
 #[allow(dead_code)]
 mod cold;

@@ -7,6 +7,8 @@ use gstore_core::{Cancel, MIX_STEP, mix};
 use gstore_query::influence::*;
 use gstore_store::*;
 
+#[path = "../../../store/tests/common/altered.rs"]
+pub mod altered;
 #[path = "../../../store/tests/common/cold.rs"]
 #[allow(dead_code)]
 pub mod cold;
