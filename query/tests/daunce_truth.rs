@@ -1,14 +1,12 @@
 //! Promise: covariances of losses rank rows as leaving them out does, and give the reference's scores from
 //! its losses.
 
-use std::path::{Path, PathBuf};
-
 use gstore_core::correlation::{descending, spearman};
 use gstore_query::daunce::*;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use crate::common::Numbers;
+use crate::common::{Numbers, golden};
 
 /// Rows and coefficients of the regression.
 const N: usize = 60;
@@ -155,20 +153,6 @@ fn covariances_rank_as_leaving_out_does() {
     assert!(found.at[0].split_half < found.last() && found.at[0].top_overlap < found.at[9].top_overlap);
 }
 
-/// The folder of reference results (`GSTORE_SHARED`, default `../shared` next to the workspace). With `CI`
-/// set its absence fails.
-fn golden() -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let shared = std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into());
-    let folder = workspace.join(shared).join("golden/daunce");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(std::env::var_os("CI").is_none(), "{} is not there, and CI is set", folder.display());
-    eprintln!("skipped: no reference folder at {} (set GSTORE_SHARED)", folder.display());
-    None
-}
-
 /// Losses and scores of the reference.
 struct Golden {
     manifest: Value,
@@ -180,7 +164,7 @@ struct Golden {
 
 impl Golden {
     fn read() -> Option<Self> {
-        let folder = golden()?;
+        let folder = golden("daunce")?;
         let manifest: Value =
             serde_json::from_slice(&fs_err::read(folder.join("manifest.json")).unwrap()).unwrap();
         let file = fs_err::read(folder.join("daunce.safetensors")).unwrap();

@@ -1,25 +1,10 @@
 //! Promise: subtask means and scores of the reference follow from its influence values by
 //! the aggregations here.
 
-use std::path::Path;
-
+use crate::common::golden;
 use gstore_query::influence::{Across, Terms, Within};
 use safetensors::SafeTensors;
 use serde_json::Value;
-
-/// The folder of reference results (`GSTORE_SHARED`, default `../shared` next to the workspace). With `CI`
-/// set its absence fails.
-fn golden() -> Option<std::path::PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let shared = std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into());
-    let folder = workspace.join(shared).join("golden/less");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(std::env::var_os("CI").is_none(), "{} is not there, and CI is set", folder.display());
-    eprintln!("skipped: no reference folder at {} (set GSTORE_SHARED)", folder.display());
-    None
-}
 
 fn values(tensors: &SafeTensors<'_>, name: &str) -> (usize, Vec<f32>) {
     let tensor = tensors.tensor(name).unwrap();
@@ -30,7 +15,7 @@ fn values(tensors: &SafeTensors<'_>, name: &str) -> (usize, Vec<f32>) {
 
 #[test]
 fn subtask_means_and_scores() {
-    let Some(folder) = golden() else { return };
+    let Some(folder) = golden("less") else { return };
     let manifest: Value =
         serde_json::from_slice(&fs_err::read(folder.join("manifest.json")).unwrap()).unwrap();
     let names = |key: &str| -> Vec<String> {

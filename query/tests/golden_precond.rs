@@ -1,7 +1,6 @@
 //! Promise: stored rows under stored Gram matrices have the scores of bergson's TrackStar and of TRAK.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use crate::common::*;
 use gstore_core::Silent;
@@ -17,17 +16,9 @@ const TOLERANCE: f64 = 1e-5;
 
 type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// A case of the manifest with its tensors. The folder is that of `GSTORE_SHARED`, by default `../shared`
-/// next to the workspace; with `CI` set its absence fails.
+/// A case of the manifest with its tensors.
 fn case(name: &str) -> Option<(Value, Tensors)> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let shared = std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into());
-    let folder = workspace.join(shared).join("golden/precond");
-    if !folder.is_dir() {
-        assert!(std::env::var_os("CI").is_none(), "{} is not there, and CI is set", folder.display());
-        eprintln!("skipped: no reference folder at {} (set GSTORE_SHARED)", folder.display());
-        return None;
-    }
+    let folder = golden("precond")?;
     let manifest: Value =
         serde_json::from_slice(&fs_err::read(folder.join("manifest.json")).unwrap()).unwrap();
     let case = manifest[name].clone();

@@ -1,6 +1,7 @@
 //! Small stores made from arrays.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gstore_core::{Cancel, MIX_STEP, mix};
@@ -17,6 +18,20 @@ pub mod trouble;
 pub mod world;
 
 pub static GO: Cancel = Cancel::new();
+
+/// The folder of the reference results of this name (`GSTORE_SHARED`, default `../shared` next to the
+/// workspace). With `CI` set its absence fails.
+pub fn golden(name: &str) -> Option<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let shared = std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into());
+    let folder = workspace.join(shared).join("golden").join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is not there, and CI is set", folder.display());
+    eprintln!("skipped: no reference folder at {} (set GSTORE_SHARED)", folder.display());
+    None
+}
 
 /// A row of a feature: its vector and flags; `None` where the feature lacks the row.
 pub type Row = Option<(Vec<f32>, u8)>;
