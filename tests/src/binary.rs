@@ -1,8 +1,9 @@
 //! The real `gstore` binary, run as a user would.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// A command that runs `gstore` on a store.
 ///
@@ -71,4 +72,40 @@ pub fn ok(command: &mut Command) -> String {
     let finished = run(command);
     assert_eq!(finished.code, 0, "{command:?}\n{}", finished.stderr);
     finished.stdout
+}
+
+/// Starts a command whose output nobody reads.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("gstore runs")
+}
+
+/// Starts a command and kills it after a time; whether it was still at work.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn killed_after(command: &mut Command, time: Duration) -> bool {
+    let mut child = start(command);
+    std::thread::sleep(time);
+    let at_work = child.try_wait().expect("a state").is_none();
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+    at_work
+}
+
+/// Starts a command and kills it once something is so; whether it was still at work.
+///
+/// # Panics
+/// If that never comes.
+pub fn killed_once(command: &mut Command, is_so: impl Fn() -> bool) -> bool {
+    let mut child = start(command);
+    let begun = Instant::now();
+    while !is_so() && child.try_wait().expect("a state").is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(600), "{command:?} goes on and on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("killed");
+    !child.wait().expect("gone").success()
 }

@@ -33,6 +33,19 @@ impl Place {
         self.folder.path().join(name)
     }
 
+    /// The names in the folder, hidden ones included, sorted.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs_err::read_dir(self.folder.path()).expect("listed");
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
     /// `gstore` on the store in the folder, run from the folder.
     pub fn gstore(&self, args: &[&str]) -> Command {
         let mut command = binary::gstore(&self.path("store"));

@@ -16,16 +16,46 @@ pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo")
 }
 
-/// Copies the files of a folder into a new one.
+/// Copies the content of a folder into another one.
 ///
 /// # Panics
 /// If a file cannot be copied.
 pub fn copy_files(from: &Path, to: &Path) {
-    fs_err::create_dir(to).expect("made");
+    fs_err::create_dir_all(to).expect("made");
     for entry in fs_err::read_dir(from).expect("listed") {
-        let entry = entry.expect("an entry");
-        fs_err::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_files(&path, &target);
+        } else {
+            fs_err::copy(path, target).expect("copied");
+        }
     }
+}
+
+/// The files below a folder.
+///
+/// # Panics
+/// If it cannot be read.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(folder).expect("listed") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+/// The bytes of the files below a folder, by their paths in it.
+///
+/// # Panics
+/// If one cannot be read.
+pub fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let named = |path: PathBuf| {
+        let bytes = fs_err::read(&path).expect("read");
+        (path.strip_prefix(folder).expect("inside").to_owned(), bytes)
+    };
+    files(folder).into_iter().map(named).collect()
 }
 
 /// The demo's checkpoints in order.

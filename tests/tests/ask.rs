@@ -1,8 +1,6 @@
 //! Promise: what `gstore ask` computes of a text is what an ingest of the same sample stores, and anything
 //! that would make it another thing is an error that says what.
 
-use std::path::Path;
-
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
@@ -257,25 +255,12 @@ fn one_row_is_explained() {
     assert!(missing.contains("did you mean \"twin\""), "{missing}");
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs_err::create_dir_all(to).expect("created");
-    for entry in fs_err::read_dir(from).expect("readable") {
-        let entry = entry.expect("readable");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target)
-        } else {
-            drop(fs_err::copy(entry.path(), target))
-        }
-    }
-}
-
 #[test]
 fn models_that_moved_are_found_where_the_user_says_and_others_are_refused() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 12);
-    copy(&world::demo().join("model"), &place.path("model"));
-    copy(&world::demo().join("warmup"), &place.path("warmup"));
+    world::copy_files(&world::demo().join("model"), &place.path("model"));
+    world::copy_files(&world::demo().join("warmup"), &place.path("warmup"));
     place.ok(&[
         "ingest",
         "--dataset",
@@ -320,7 +305,7 @@ fn models_that_moved_are_found_where_the_user_says_and_others_are_refused() {
     let weights = "adapter_model.safetensors";
     fs_err::create_dir_all(place.path("warmup")).expect("created");
     for folder in &folders {
-        copy(folder, &place.path("warmup").join(folder.file_name().expect("a name")));
+        world::copy_files(folder, &place.path("warmup").join(folder.file_name().expect("a name")));
     }
     let first = place.path("warmup").join(folders[0].file_name().expect("a name")).join(weights);
     fs_err::copy(folders[1].join(weights), first).expect("copied");

@@ -85,11 +85,7 @@ impl World {
     /// A copy of a folder in which one file is changed or removed.
     fn damaged(&self, name: &str, from: &Path, change: impl FnOnce(&Path)) -> PathBuf {
         let to = self.path(name);
-        fs_err::create_dir_all(&to).expect("created");
-        for entry in fs_err::read_dir(from).expect("listed") {
-            let path = entry.expect("an entry").path();
-            fs_err::copy(&path, to.join(path.file_name().expect("a name"))).expect("copied");
-        }
+        world::copy_files(from, &to);
         change(&to);
         to
     }

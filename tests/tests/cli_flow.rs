@@ -1,7 +1,7 @@
 //! Promise: the commands of the README do what it says, on the real binary.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use gstore_tests::place::Place;
@@ -137,7 +137,7 @@ fn a_store_can_be_listed_queried_and_verified() {
 
     let verified = world.ok(&["verify"]);
     assert!(verified.contains(" 0 problems"), "{verified}");
-    let segment = find(&world.path("store/segments"), "arrow");
+    let segment = world::files(&world.path("store/segments")).swap_remove(0);
     let mut bytes = fs_err::read(&segment).expect("readable");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -146,21 +146,6 @@ fn a_store_can_be_listed_queried_and_verified() {
     assert_eq!(damaged.code, 3, "{}", damaged.stderr);
     let report: Value = serde_json::from_str(&damaged.stdout).expect("JSON");
     assert_eq!(report["problems"].as_array().map(Vec::len), Some(1), "{report}");
-}
-
-fn find(folder: &Path, ending: &str) -> PathBuf {
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs_err::read_dir(folder).expect("listed") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == ending) {
-                return path;
-            }
-        }
-    }
-    panic!("no .{ending} in {}", folder.display());
 }
 
 #[test]

@@ -146,14 +146,9 @@ fn losses_go_on_after_a_kill_with_the_same_bits() {
         let adapters = world::demo().join("warmup/checkpoint-*").display().to_string();
         let mut command = killed.gstore(&["daunce", "losses", "--ensemble", "e", "--dataset", "pool"]);
         command.args(["--max-length", "512", "--model", &model, "--adapters", &adapters]);
-        command.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null());
-        let mut child = command.spawn().expect("started");
-        std::thread::sleep(delay);
-        if child.try_wait().expect("a state").is_some() {
+        if !binary::killed_after(&mut command, delay) {
             break;
         }
-        child.kill().expect("killed");
-        child.wait().expect("gone");
         Store::open(killed.path("store")).expect("opens").snapshot().expect("a whole snapshot");
         delay = delay.mul_f64(1.5);
     }
@@ -203,11 +198,7 @@ fn members_may_be_computed_in_parts() {
 
     // A theta_0 that is gone is missed where its losses are missing, by a dry run as by any other.
     let theta = place.path("theta0");
-    fs_err::create_dir(&theta).expect("made");
-    for entry in fs_err::read_dir(world::demo().join("warmup/checkpoint-26")).expect("a folder") {
-        let file = entry.expect("readable").path();
-        fs_err::copy(&file, theta.join(file.file_name().expect("a name"))).expect("copied");
-    }
+    world::copy_files(&world::demo().join("warmup/checkpoint-26"), &theta);
     let made = compute_as(&place, "t", &["--adapter", "theta0", "--members", "0..1"]);
     assert_eq!(made.code, 0, "{}", made.stderr);
     fs_err::remove_dir_all(&theta).expect("removed");

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
@@ -68,17 +67,7 @@ fn copies_are_trained_and_go_on_after_a_kill() {
     assert_eq!(distinct.len(), 12);
 
     let mut killed = small(&place, &[&models[..], &["--output", "killed"]].concat());
-    let mut child = killed.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
-    let begun = Instant::now();
-    while !place.path("killed/members/00001.json").exists() {
-        assert!(begun.elapsed() < Duration::from_secs(300), "no copy");
-        if child.try_wait().expect("a state").is_some() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().expect("killed");
-    child.wait().expect("gone");
+    binary::killed_once(&mut killed, || place.path("killed/members/00001.json").exists());
     binary::ok(&mut small(&place, &["--models", "12", "--threads", "1", "--output", "killed"]));
     assert_eq!(weights(&place.path("killed")), whole);
 

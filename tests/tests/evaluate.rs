@@ -257,13 +257,8 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     assert!(none.code == 2 && none.stderr.contains("evaluation.json"), "{}", none.stderr);
 
     // What a stop leaves is gone on with; another request is refused.
-    let mut killed = tasks(&place, &["-o", "other.json"]).spawn().expect("started");
     let part = place.path("other.json.part");
-    while !part.join("0/answers-0").exists() && killed.try_wait().expect("asked").is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    killed.kill().expect("killed");
-    killed.wait().expect("ended");
+    binary::killed_once(&mut tasks(&place, &["-o", "other.json"]), || part.join("0/answers-0").exists());
     if !place.path("other.json").exists() {
         write(&place, "questions.jsonl", &QUESTIONS.replace("7 odd", "9 odd"));
         let refused = tasks(&place, &["-o", "other.json"]).output().expect("run");

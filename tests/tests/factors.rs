@@ -320,11 +320,7 @@ fn an_iterative_solve_goes_on_where_factors_end() {
 
 /// A copy of the demo's model in which the first value of an embedding is 0, but for the one token `~`.
 pub fn with_a_value_for_one_token(to: &Path) {
-    fs_err::create_dir(to).expect("made");
-    for file in fs_err::read_dir(world::demo().join("model")).expect("a folder") {
-        let file = file.expect("a file");
-        fs_err::copy(file.path(), to.join(file.file_name())).expect("copied");
-    }
+    world::copy_files(&world::demo().join("model"), to);
     let json = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).expect("JSON") };
     let tokenizer = json(&fs_err::read(to.join("tokenizer.json")).expect("readable"));
     let token = tokenizer["model"]["vocab"]["~"].as_u64().expect("a token") as usize;

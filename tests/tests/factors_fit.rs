@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use crate::factors::{MODULES, assert_near, demo, fit, fit_args, place, scores, with_a_value_for_one_token};
-use gstore_tests::binary::Finished;
+use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::world;
 use serde_json::Value;
@@ -58,20 +56,13 @@ fn a_killed_fit_ends_as_one_that_was_not() {
 
     let args = fit_args("killed", &parts);
     let mut command = place.gstore(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
     let folder = place.path("store.factors/factors_killed");
-    let begun = Instant::now();
     // A partition has four files of covariances.
     let written = || {
         let entries = fs_err::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
         entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "safetensors")).count()
     };
-    while written() < 8 {
-        assert!(begun.elapsed() < Duration::from_secs(300), "no partition");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().expect("killed");
-    child.wait().expect("ended");
+    binary::killed_once(&mut command, || written() >= 8);
     assert!(folder.exists(), "it had ended");
     let rest = fit(&place, "killed", &parts);
     let [found, computed] = ["found", "computed"].map(|key| rest[key].as_u64().expect("a number"));

@@ -3,7 +3,6 @@
 //! Names of tests say the finding: `d12_...` a defect, `s10_...` a stumbling block of the trial.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
@@ -277,11 +276,7 @@ fn d14_a_tokenizer_that_is_too_large_is_found_before_anything_is_written() {
     world::write_samples(&place.path("pool.jsonl"), 3);
     // A model of fewer tokens than its tokenizer has.
     let model = place.path("model");
-    fs_err::create_dir(&model).expect("made");
-    for entry in fs_err::read_dir(world::demo().join("model")).expect("listed") {
-        let path = entry.expect("an entry").path();
-        fs_err::copy(&path, model.join(path.file_name().expect("a name"))).expect("copied");
-    }
+    world::copy_files(&world::demo().join("model"), &model);
     let path = model.join("tokenizer.json");
     let mut tokenizer: Value = serde_json::from_slice(&fs_err::read(&path).expect("read")).expect("JSON");
     let vocab = tokenizer["model"]["vocab"].as_object_mut().expect("a vocabulary");
@@ -309,10 +304,7 @@ fn d15_a_store_appears_with_its_first_commit_and_is_named() {
     said(&add(&place, "pool", "good.jsonl", &[]), 0, &["new store ", "store", "pool: 1 sample added"]);
     assert!(!add(&place, "more", "good.jsonl", &[]).stderr.contains("new store"));
     // Nothing is left of the folder that it was made in.
-    let names: Vec<String> = fs_err::read_dir(place.path(""))
-        .expect("listed")
-        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-        .collect();
+    let names = place.names();
     assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
 }
 
@@ -456,9 +448,7 @@ fn a_command_of_the_history_can_be_pasted() {
 
 /// Folders in which stores are made, beside the place of a store.
 fn unfinished(place: &Place) -> usize {
-    let entries = fs_err::read_dir(place.path("")).expect("listed");
-    let names = entries.map(|entry| entry.expect("an entry").file_name());
-    names.filter(|name| name.to_string_lossy().starts_with(".gstore-new-")).count()
+    place.names().iter().filter(|name| name.starts_with(".gstore-new-")).count()
 }
 
 #[test]
@@ -466,13 +456,8 @@ fn what_a_killed_first_add_leaves_goes_with_the_next() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 50_000);
     let add = ["add", "--dataset", "pool", "--data", "pool.jsonl"];
-    let mut child = place.gstore(&add).stderr(Stdio::null()).spawn().expect("gstore runs");
-    while unfinished(&place) == 0 {
-        assert!(child.try_wait().expect("asked").is_none(), "it ended before it was killed");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().expect("killed");
-    child.wait().expect("ended");
+    let at_work = binary::killed_once(&mut place.gstore(&add), || unfinished(&place) > 0);
+    assert!(at_work, "it ended before it was killed");
     assert!(unfinished(&place) == 1 && !place.path("store").exists());
     write(&place, "small.jsonl", "{\"text\":\"a\"}\n");
     place.ok(&["add", "--dataset", "small", "--data", "small.jsonl"]);

@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use gstore_tests::{binary, world};
@@ -26,7 +26,7 @@ fn forecast(mut command: Command) -> f64 {
 /// MiB at the peak of a command. The kernel keeps the maximum, so what is missed is only what is
 /// taken in the last moments.
 fn peak(mut command: Command) -> f64 {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let mut child = binary::start(&mut command);
     let mut most: f64 = 0.0;
     loop {
         let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();

@@ -143,19 +143,8 @@ fn a_training_goes_on_from_its_last_checkpoint_and_a_merge_begins_again() {
 
 /// Files of the store that were begun and not finished.
 fn unfinished(store: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![store.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs_err::read_dir(folder).expect("listed") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "part") {
-                found.push(path);
-            }
-        }
-    }
-    found
+    let begun = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "part");
+    world::files(store).into_iter().filter(begun).collect()
 }
 
 #[test]

@@ -154,14 +154,9 @@ fn a_killed_command_goes_on() {
     let expected = fs_err::read_to_string(place.path("answers.jsonl")).expect("written");
     fs_err::remove_file(place.path("answers.jsonl")).expect("removed");
 
-    let mut child = generate(&place, &ask).spawn().expect("started");
     let part = place.path("answers.jsonl.part");
     let answered = || fs_err::read_to_string(&part).map_or(0, |text| text.lines().count());
-    while answered() < 3 && child.try_wait().expect("asked").is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    child.kill().expect("killed");
-    child.wait().expect("ended");
+    binary::killed_once(&mut generate(&place, &ask), || answered() >= 3);
     if !place.path("answers.jsonl").exists() {
         let other = [&ask[..], &["--stop", "x"]].concat();
         let refused = binary::run(&mut generate(&place, &other));
@@ -412,8 +407,7 @@ fn long_texts_are_cut_into_blocks() {
         refused.stderr
     );
     // The copy that was cut is gone.
-    let left = fs_err::read_dir(place.path("")).expect("listed").flatten();
-    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("gstore-blocks")));
+    assert!(!place.names().iter().any(|name| name.contains("gstore-blocks")));
 }
 
 #[test]

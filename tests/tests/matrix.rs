@@ -1,9 +1,8 @@
 //! Promise: `gstore matrix` gives the same bytes wherever it was killed, what other tools read in it is what
 //! SQL says, and a changed store or a full disk is a clear error.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use gstore_query::influence::{InfluenceSpec, Prepared, TargetRef};
@@ -11,6 +10,7 @@ use gstore_query::matrix::{MatrixJob, MatrixOptions, MatrixOutput};
 use gstore_store::{Cancel, Store};
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
 
 const DIM: u32 = 64;
 const SAMPLES: u64 = 12;
@@ -44,24 +44,6 @@ fn args<'a>(output: &'a str, memory: &'a str) -> Vec<&'a str> {
     vec!["matrix", "--pool", "pool", "--target", "q", "--memory", memory, "-o", output]
 }
 
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    let mut open = vec![folder.to_owned()];
-    while let Some(next) = open.pop() {
-        for entry in fs_err::read_dir(next).expect("listed") {
-            let path = entry.expect("an entry").path();
-            match path.is_dir() {
-                true => open.push(path),
-                false => {
-                    let name = path.strip_prefix(folder).expect("inside").to_owned();
-                    all.insert(name, fs_err::read(&path).expect("read"));
-                }
-            }
-        }
-    }
-    all
-}
-
 #[test]
 fn a_killed_command_goes_on_and_gives_the_same_bytes() {
     let place = place();
@@ -73,8 +55,7 @@ fn a_killed_command_goes_on_and_gives_the_same_bytes() {
         let mut state = 9u64;
         let mut kills = 0;
         for _ in 0..40 {
-            let mut command = place.gstore(&args(killed, memory));
-            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+            let mut child = binary::start(&mut place.gstore(&args(killed, memory)));
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             std::thread::sleep(took.mul_f64((state >> 33) as f64 / (1u64 << 31) as f64));
             // Already at its end if it cannot be killed.
@@ -86,7 +67,7 @@ fn a_killed_command_goes_on_and_gives_the_same_bytes() {
         }
         place.ok(&args(killed, memory));
         let same = match place.path(whole).is_dir() {
-            true => files(&place.path(whole)) == files(&place.path(killed)),
+            true => world::bytes(&place.path(whole)) == world::bytes(&place.path(killed)),
             false => fs_err::read(place.path(whole)).ok() == fs_err::read(place.path(killed)).ok(),
         };
         assert!(same, "{killed} after {kills} kills");
@@ -98,8 +79,7 @@ fn a_killed_command_goes_on_and_gives_the_same_bytes() {
 #[test]
 fn a_changed_store_is_refused_until_its_old_state_is_named() {
     let place = place();
-    let mut command = place.gstore(&args("m", MEMORY));
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+    let mut child = binary::start(&mut place.gstore(&args("m", MEMORY)));
     let begun = place.path(".m.part").join("question.json");
     while !begun.exists() && child.try_wait().expect("asked").is_none() {
         std::thread::sleep(Duration::from_micros(200));
@@ -171,7 +151,7 @@ fn a_full_disk_is_told_and_the_same_command_goes_on() {
     let filled = fill_up(&place, &out);
     let grown = mount("remount,size=4m");
     let again = place.run(&args(&output, MEMORY));
-    let same = files(&place.path("whole")) == files(&disk.path().join("m"));
+    let same = world::bytes(&place.path("whole")) == world::bytes(&disk.path().join("m"));
     // What cannot be unmounted now goes with the machine's next start.
     let _ = Command::new("umount").arg("-l").arg(disk.path()).output();
     assert_eq!(refused.code, 1, "{}", refused.stderr);

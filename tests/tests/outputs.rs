@@ -57,15 +57,6 @@ fn lists_and_objects_are_columns_of_their_types_and_can_be_added_again() {
     assert_eq!(rows, ["2,0.5,no,VARCHAR,[1]", "0,,,VARCHAR,[2]"]);
 }
 
-/// Names of the files in the folder, hidden ones included.
-fn names(place: &Place) -> Vec<String> {
-    let entries = fs_err::read_dir(place.path("")).expect("listed");
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
 /// Runs a command that must be refused as wrong usage with these words, and leaves the folder as it was.
 fn refused(place: &Place, args: &[&str], words: &[&str]) {
     let before = names(place);
@@ -144,10 +135,10 @@ fn links_are_followed_and_other_names_of_a_file_keep_it() {
 fn devices_and_standard_output_are_written_to() {
     let place = place();
     for output in ["/dev/null", "/dev/stdout", "-"] {
-        let before = names(&place);
+        let before = place.names();
         let lines = place.ok(&[&SELECT[..], &[output]].concat());
         assert_eq!(lines.lines().count(), if output == "/dev/null" { 0 } else { 4 }, "{output}");
-        assert_eq!(names(&place), before, "no scores of {output}");
+        assert_eq!(place.names(), before, "no scores of {output}");
     }
     // Standard output that is a file is gone on with, not replaced.
     let appended = fs_err::File::create(place.path("out.txt")).expect("made");

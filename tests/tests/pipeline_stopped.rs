@@ -53,7 +53,7 @@ fn long() -> Place {
 /// Starts the pipeline, and waits until its training has written a checkpoint.
 fn started(place: &Place) -> Child {
     let mut command = place.gstore(&["run", "p.toml", "--only", "warm"]);
-    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("started");
+    let mut child = binary::start(&mut command);
     let begun = Instant::now();
     while !place.path("out/warm/checkpoint-2").exists() {
         assert!(begun.elapsed() < Duration::from_secs(300), "no checkpoint");

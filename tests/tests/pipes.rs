@@ -7,6 +7,7 @@ use gstore_store::Store;
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
+use gstore_tests::world;
 
 const ROWS: u64 = 3000;
 
@@ -82,7 +83,7 @@ fn head_takes_its_lines_and_the_pipeline_succeeds() {
 #[test]
 fn damage_keeps_its_exit_code_without_a_reader() {
     let place = place();
-    let segments = walk(&place.path("store/segments"));
+    let segments = world::files(&place.path("store/segments"));
     let mut bytes = fs_err::read(&segments[0]).expect("a segment");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -121,14 +122,4 @@ fn a_standard_error_that_takes_nothing_changes_no_outcome() {
     assert_eq!(run(&["query", "--with", "nothing", "SELECT 1"]), 2);
     assert_eq!(run(&["view", "create", "sizes", "SELECT dataset, rows FROM gstore.datasets"]), 0);
     assert_eq!(run(&["query", "SELECT * FROM sizes"]), 0);
-}
-
-/// The files below a folder.
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs_err::read_dir(folder).expect("readable") {
-        let path = entry.expect("readable").path();
-        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
-    }
-    files
 }

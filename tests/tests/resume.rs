@@ -2,7 +2,6 @@
 //! content of one that was not.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use gstore_ingest::pipeline::{Ending, IngestPlan, IngestRequest, Kind, Progress, Silent, Unit, ingest};
@@ -183,19 +182,14 @@ fn killed_at_any_instant_the_same_command_goes_on() {
         for checkpoint in world::demo_checkpoints().into_iter().take(2) {
             command.arg("--checkpoints").arg(checkpoint.folder().expect("an adapter"));
         }
-        command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
     let mut sealed_before_a_kill = false;
     let mut delay = Duration::from_millis(60);
     for _ in 0..12 {
-        let mut child = command().spawn().expect("started");
-        std::thread::sleep(delay);
-        if child.try_wait().expect("a state").is_some() {
+        if !binary::killed_after(&mut command(), delay) {
             break;
         }
-        child.kill().expect("killed");
-        child.wait().expect("gone");
         // Whatever the kill hit, a reader finds a whole store or none yet.
         if let Ok(store) = Store::open(&store) {
             store.snapshot().expect("a whole snapshot");
@@ -203,8 +197,7 @@ fn killed_at_any_instant_the_same_command_goes_on() {
         sealed_before_a_kill |= has_sealed(&store);
         delay = delay.mul_f64(1.5);
     }
-    let mut last = command();
-    let finished = binary::run(last.stderr(Stdio::piped()));
+    let finished = binary::run(&mut command());
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     // On a machine so fast that the first run was done before it could be killed there is nothing to take
     // over.

@@ -1,8 +1,6 @@
 //! Promise: a ground truth is made, or takes the place of another one, once a training of its models could begin; what is
 //! refused leaves everything as it was.
 
-use std::path::Path;
-
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 
@@ -32,22 +30,6 @@ fn retrain(place: &Place, more: &[&str]) -> binary::Finished {
     binary::run(command.args(more))
 }
 
-/// The names and bytes of all files below a folder.
-fn files(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs_err::read_dir(folder).expect("listed") {
-            let path = entry.expect("an entry").path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => found.push((path.clone(), fs_err::read(path).expect("read"))),
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
 const REFUSED: [(&[&str], &str); 4] = [
     (&["--lora-targets", "nothing"], "no linear map of a layer of LlamaForCausalLM ends in nothing"),
     (&["--lora-rank", "5000"], "a LoRA rank of 5000 is of no use"),
@@ -63,15 +45,14 @@ fn a_training_that_cannot_begin_leaves_no_folder() {
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
         assert!(!place.path("truth").exists(), "{more:?}");
     }
-    let left = fs_err::read_dir(place.path("")).expect("listed").flatten();
-    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".truth.")));
+    assert!(!place.names().iter().any(|name| name.starts_with(".truth.")));
     // A folder that was drawn before: no recipe of what was refused keeps the corrected command out.
     assert_eq!(retrain(&place, &["--draw-only"]).code, 0);
-    let drawn = files(&place.path("truth"));
+    let drawn = world::bytes(&place.path("truth"));
     for (more, says) in REFUSED {
         let refused = retrain(&place, more);
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
-        assert_eq!(files(&place.path("truth")), drawn, "{more:?}");
+        assert_eq!(world::bytes(&place.path("truth")), drawn, "{more:?}");
     }
     let done = retrain(&place, &["--lora-rank", "2"]);
     assert!(done.code == 0 && done.stderr.contains("2 to do here"), "{}", done.stderr);
@@ -82,11 +63,11 @@ fn a_training_that_cannot_begin_replaces_no_ground_truth() {
     let place = place();
     let done = retrain(&place, &["--lora-rank", "2"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
-    let before = files(&place.path("truth"));
+    let before = world::bytes(&place.path("truth"));
     for (more, says) in REFUSED {
         let refused = retrain(&place, &[more, &["--force"]].concat());
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
-        assert_eq!(files(&place.path("truth")), before, "{more:?}");
+        assert_eq!(world::bytes(&place.path("truth")), before, "{more:?}");
     }
     let other = retrain(&place, &["--lora-rank", "4", "--force"]);
     assert!(other.code == 0 && other.stderr.contains("takes the place of another one"), "{}", other.stderr);

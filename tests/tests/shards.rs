@@ -3,7 +3,7 @@
 //! said in words that help.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use gstore_ingest::pipeline::Kind;
@@ -55,11 +55,7 @@ fn killed_shards_go_on_and_end_as_one_process_would() {
     let out: Vec<PathBuf> = (1..=2).map(|i| dir.path().join(format!("shard{i}"))).collect();
     let mut delay = Duration::from_millis(60);
     for _ in 0..7 {
-        let mut child = shard(&path, "1/2", &out[0])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("started");
+        let mut child = binary::start(&mut shard(&path, "1/2", &out[0]));
         std::thread::sleep(delay);
         if child.try_wait().expect("a state").is_some() {
             break;

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use gstore_store::Store;
 use gstore_store::vfs::{OsVfs, Vfs};
@@ -186,11 +185,8 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
         fs_err::write(folder.join("lock"), "").expect("written");
     }
     let lock = OsVfs.lock(&place.path(".gstore-merge-held/lock"), false).expect("opened").expect("free");
-    let left = || -> Vec<String> {
-        let entries = fs_err::read_dir(place.path("")).expect("listed").flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.contains("merge-")).collect()
-    };
+    let left =
+        || -> Vec<String> { place.names().into_iter().filter(|name| name.contains("merge-")).collect() };
     place.ok(&["merge", checkpoint, "-o", "merged", "--force"]);
     assert_eq!(weights(), first);
     assert_eq!(left(), [".gstore-merge-held"]);
@@ -244,11 +240,7 @@ fn an_adapter_is_not_used_with_another_model_of_the_same_sizes() {
     binary::ok(&mut train(&place, &[]));
     let (copied, other) = (place.path("copied"), place.path("other"));
     for folder in [&copied, &other] {
-        fs_err::create_dir(folder).expect("made");
-        for entry in fs_err::read_dir(world::demo().join("model")).expect("listed") {
-            let path = entry.expect("an entry").path();
-            fs_err::copy(&path, folder.join(path.file_name().expect("a name"))).expect("copied");
-        }
+        world::copy_files(&world::demo().join("model"), folder);
     }
     let weights = other.join("model.safetensors");
     let mut bytes = fs_err::read(&weights).expect("read");
@@ -414,14 +406,7 @@ fn a_killed_training_ends_as_one_that_was_not() {
         command
     };
     binary::ok(&mut training("whole"));
-    let mut child = training("killed").stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("started");
-    let begun = Instant::now();
-    while !place.path("killed/checkpoint-20").exists() {
-        assert!(begun.elapsed() < Duration::from_secs(300), "no checkpoint");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().expect("killed");
-    child.wait().expect("ended");
+    binary::killed_once(&mut training("killed"), || place.path("killed/checkpoint-20").exists());
     binary::ok(&mut training("killed"));
     let (whole, killed) = (checkpoints(&place.path("whole")), checkpoints(&place.path("killed")));
     assert_eq!(whole.keys().collect::<Vec<_>>(), killed.keys().collect::<Vec<_>>());

@@ -15,11 +15,7 @@ fn place() -> Place {
 /// A copy of the demo's model, which is in half precision, with a tensor of which each value is no number.
 fn unsound(place: &Place, name: &str, tensor: &str) -> PathBuf {
     let folder = place.path(name);
-    fs_err::create_dir(&folder).expect("made");
-    for entry in fs_err::read_dir(world::demo().join("model")).expect("listed") {
-        let path = entry.expect("an entry").path();
-        fs_err::copy(&path, folder.join(path.file_name().expect("a name"))).expect("copied");
-    }
+    world::copy_files(&world::demo().join("model"), &folder);
     let weights = folder.join("model.safetensors");
     let mut bytes = fs_err::read(&weights).expect("read");
     let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
@@ -77,10 +73,9 @@ fn a_training_that_is_refused_with_its_first_step_leaves_nothing() {
         let says = "step 1: the loss is NaN before any weight was changed";
         assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
     }
-    let mut left: Vec<_> = fs_err::read_dir(place.path("")).expect("listed").flatten().collect();
-    left.retain(|entry| entry.path() != model && entry.path() != place.path("pool.jsonl"));
-    let names: Vec<_> = left.iter().map(fs_err::DirEntry::file_name).collect();
-    assert_eq!(names, ["empty"]);
+    let mut left = place.names();
+    left.retain(|name| place.path(name) != model && name != "pool.jsonl");
+    assert_eq!(left, ["empty"]);
     assert!(fs_err::read_dir(place.path("empty")).expect("listed").next().is_none());
     // A place that no store can have is told before the first step.
     fs_err::write(place.path("empty/notes.txt"), "mine").expect("written");

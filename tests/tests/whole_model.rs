@@ -2,7 +2,7 @@
 //! threads, the memory and the interruptions, and can be asked by module.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use gstore_data::TextOptions;
@@ -383,17 +383,9 @@ fn killed_at_any_instant_the_same_command_goes_on() {
     let mut delay = Duration::from_millis(50);
     let mut kills = 0;
     for _ in 0..12 {
-        let mut child = ingest(&store, "pool", &data, &more)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("started");
-        std::thread::sleep(delay);
-        if child.try_wait().expect("a state").is_some() {
+        if !binary::killed_after(&mut ingest(&store, "pool", &data, &more), delay) {
             break;
         }
-        child.kill().expect("killed");
-        child.wait().expect("gone");
         kills += 1;
         delay = delay.mul_f64(1.5);
     }

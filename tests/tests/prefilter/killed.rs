@@ -1,12 +1,8 @@
 //! Promise: a cascade that was killed goes on with the same command, and selects and reports the same.
 
-use std::process::Stdio;
-use std::thread::sleep;
-use std::time::Duration;
-
 use gstore_store::Store;
 use gstore_tests::place::Place;
-use gstore_tests::world;
+use gstore_tests::{binary, world};
 use serde_json::{Value, json};
 
 const ARGS: [&str; 19] = [
@@ -54,16 +50,7 @@ const LABELS: [&str; 3] = ["loss@base", "grad-adam@checkpoint-26", "grad-adam@ch
 
 /// Starts the cascade and kills it once a feature has more than so many rows; whether it was killed before its end.
 fn is_killed(place: &Place, label: &str, most: u64) -> bool {
-    let mut command = place.gstore(&ARGS);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
-    while rows(place, label) <= most {
-        if child.try_wait().expect("a state").is_some() {
-            return false;
-        }
-        sleep(Duration::from_millis(5));
-    }
-    child.kill().expect("killed");
-    !child.wait().expect("gone").success()
+    binary::killed_once(&mut place.gstore(&ARGS), || rows(place, label) > most)
 }
 
 /// What is decided: everything of a report but what a run computed, and how long it took.
