@@ -100,4 +100,13 @@ impl Place {
         }
         binary::run(&mut command)
     }
+
+    /// The same, which must succeed.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn ingested(&self, dataset: &str, data: Option<&Path>, features: &str) {
+        let finished = self.ingest(dataset, data, features);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+    }
 }

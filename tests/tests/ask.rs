@@ -21,8 +21,7 @@ fn place(pool: &str, target: &str) -> Place {
     let sample = format!("{{\"id\":\"q\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n");
     fs_err::write(place.path("q.jsonl"), sample).expect("written");
     for (dataset, kinds) in [("pool", pool), ("q", target)] {
-        let finished = place.ingest(dataset, Some(&place.path(&format!("{dataset}.jsonl"))), kinds);
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        place.ingested(dataset, Some(&place.path(&format!("{dataset}.jsonl"))), kinds);
     }
     place
 }
@@ -97,8 +96,7 @@ fn a_side_without_rows_is_said_to_have_none() {
     let place = Place::new();
     let twin = format!("{{\"id\":\"twin\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n");
     fs_err::write(place.path("pool.jsonl"), twin).expect("written");
-    let finished = place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-sgd");
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    place.ingested("pool", Some(&place.path("pool.jsonl")), "grad-sgd");
     let run = |more: &[&str]| {
         let args = ask(more);
         let finished = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
@@ -179,8 +177,7 @@ fn only_a_table_has_beginnings_of_texts() {
         serde_json::json!({"id": "long", "prompt": PROMPT, "completion": format!("{ANSWER}\n\n{words}end")});
     let twin = serde_json::json!({"id": "twin", "prompt": PROMPT, "completion": ANSWER});
     fs_err::write(place.path("pool.jsonl"), format!("{long}\n{twin}\n")).expect("written");
-    let finished = place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-sgd");
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    place.ingested("pool", Some(&place.path("pool.jsonl")), "grad-sgd");
     let whole = format!("prompt: {PROMPT}\ncompletion: {ANSWER}\n\n{words}end");
 
     let rows = lines(&ok(&place, &["--json"]));
@@ -385,8 +382,7 @@ fn a_pair_is_asked_of_conversations_as_one() {
         .collect();
     fs_err::write(place.path("texts.jsonl"), texts).expect("written");
     for pool in ["talks", "texts"] {
-        let finished = place.ingest(pool, Some(&place.path(&format!("{pool}.jsonl"))), "grad-sgd,embed-mean");
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        place.ingested(pool, Some(&place.path(&format!("{pool}.jsonl"))), "grad-sgd,embed-mean");
     }
     let talk =
         format!(r#"[{{"role":"user","content":"{PROMPT}"}},{{"role":"assistant","content":"{ANSWER}"}}]"#);

@@ -21,8 +21,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     assert_ne!(unanswered, samples);
     fs_err::write(place.path("pool.jsonl"), unanswered).expect("written");
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
-    let target = place.ingest("q", Some(&place.path("q.jsonl")), "grad-sgd");
-    assert_eq!(target.code, 0, "{}", target.stderr);
+    place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
     let select = |more: &[&str]| -> Vec<String> {
         let args = ["select", "--pool", "pool", "--target", "q", "-o", "out.jsonl"];
         args.iter().chain(more).map(|arg| (*arg).to_owned()).collect()
@@ -159,8 +158,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     assert_eq!(fs_err::read_to_string(place.path("out.jsonl")).expect("written"), selected);
 
     // Against the gradients of all rows.
-    let full = place.ingest("pool", None, "grad-adam");
-    assert_eq!(full.code, 0, "{}", full.stderr);
+    place.ingested("pool", None, "grad-adam");
     assert_eq!(run(&["--top", "50%", "--force"]).code, 0);
     let all = fs_err::read_to_string(place.path("out.jsonl")).expect("written");
     let kept: BTreeSet<&str> = selected.lines().collect();
@@ -192,8 +190,7 @@ fn hinted() -> Place {
     }
     fs_err::write(place.path("pool.jsonl"), pool).expect("written");
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
-    let target = place.ingest("q", Some(&place.path("q.jsonl")), "grad-sgd");
-    assert_eq!(target.code, 0, "{}", target.stderr);
+    place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
     place
 }
 
@@ -202,8 +199,7 @@ fn rows_of_which_a_value_is_missing_go_on() {
     let place = hinted();
     let asked = ["--top", "50%", "--recall", "80%", "--labels", "60", "--cascade", "hint -> all"];
     let select = ["select", "--pool", "pool", "--target", "q", "-o", "out.jsonl", "--report", "r.json"];
-    let done = place.run(&[&select[..], &asked].concat());
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    place.ok(&[&select[..], &asked].concat());
     let report = fs_err::read_to_string(place.path("r.json")).expect("written");
     let told = "labelled rows lack a finite value of hint: nothing is learned from such rows";
     assert!(report.contains(told) && !report.contains("left out"), "{report}");
@@ -237,8 +233,7 @@ fn a_cascade_whose_cut_removes_no_row_says_that_it_saved_nothing() {
     fs_err::write(place.path("late.jsonl"), lines.collect::<String>()).expect("written");
     place.ok(&["add", "--dataset", "late", "--data", "late.jsonl"]);
     let select = ["select", "--pool", "late", "-o", "out.jsonl", "--report", "r.json"];
-    let done = place.run(&[&select[..], &asked, &stages].concat());
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    place.ok(&[&select[..], &asked, &stages].concat());
     let report = fs_err::read_to_string(place.path("r.json")).expect("written");
     let told = "the cascade has saved nothing: its cuts were expected to remove enough of 2";
     assert!(report.contains(told) && report.contains("and removed none"), "{report}");
@@ -290,8 +285,7 @@ fn a_column_that_says_nothing_of_the_sample_is_named_before_anything_is_computed
 fn a_refused_cascade_holds_up_no_other() {
     let place = hinted();
     place.ok(&["add", "--dataset", "r", "--data", "q.jsonl"]);
-    let target = place.ingest("r", None, "grad-sgd");
-    assert_eq!(target.code, 0, "{}", target.stderr);
+    place.ingested("r", None, "grad-sgd");
     let asked = ["select", "--pool", "pool", "--target", "q,r", "--each", "target", "-o", "best.jsonl"];
     let refused = place.run(&[&asked[..], &["--top", "5%", "--cascade", "hint -> all"]].concat());
     assert_eq!(refused.code, 4, "{}", refused.stderr);
@@ -366,8 +360,7 @@ fn a_command_of_several_targets_goes_on_after_those_that_it_has_finished() {
     let other = select("40%");
     assert!(other.code == 2 && other.stderr.contains("best.q.jsonl exists"), "{}", other.stderr);
 
-    let target = place.ingest("r", None, "grad-sgd");
-    assert_eq!(target.code, 0, "{}", target.stderr);
+    place.ingested("r", None, "grad-sgd");
     let done = select("50%");
     assert!(done.code == 0 && done.stderr.contains("q: selected before"), "{}", done.stderr);
     assert_eq!(files.map(inode), first, "what is finished stays as it is");
@@ -399,8 +392,7 @@ fn rows_in_the_target_are_neither_sampled_nor_counted_where_they_are_left_out() 
         world::write_samples(&place.path(name), rows);
     }
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
-    let target = place.ingest("q", Some(&place.path("q.jsonl")), "grad-sgd");
-    assert_eq!(target.code, 0, "{}", target.stderr);
+    place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
     let estimate =
         ["select", "--pool", "pool", "--target", "q", "--cascade", "loss -> all", "--estimate", "--json"];
     let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--exclude-target", "-q"];

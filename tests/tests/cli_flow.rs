@@ -1,17 +1,11 @@
 //! Promise: the commands of the README do what it says, on the real binary.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::process::Command;
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
-
-fn ingest(place: &Place, dataset: &str, data: &Path, features: &str) {
-    let finished = place.ingest(dataset, Some(data), features);
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
-}
 
 /// Lines with everything that a careless copy would lose: a carriage return, odd spaces, key order, no
 /// line break at the end.
@@ -33,9 +27,9 @@ fn selected_lines_are_the_original_bytes() {
         "{\"id\":\"t\",\"prompt\":\"two?\",\"completion\":\"2\",\"subtask\":\"count\"}\n",
     )
     .expect("written");
-    ingest(&world, "pool", &world.path("pool.jsonl"), "grad-adam");
-    ingest(&world, "more", &world.path("more.jsonl"), "grad-adam");
-    ingest(&world, "target", &world.path("target.jsonl"), "grad-sgd");
+    world.ingested("pool", Some(&world.path("pool.jsonl")), "grad-adam");
+    world.ingested("more", Some(&world.path("more.jsonl")), "grad-adam");
+    world.ingested("target", Some(&world.path("target.jsonl")), "grad-sgd");
 
     world.ok(&["select", "--pool", "pool", "--target", "target", "--top", "100%", "-o", "all.jsonl"]);
     let all = fs_err::read(world.path("all.jsonl")).expect("written");
@@ -107,8 +101,8 @@ fn a_store_can_be_listed_queried_and_verified() {
     let world = Place::new();
     world::write_samples(&world.path("pool.jsonl"), 60);
     world::write_samples(&world.path("target.jsonl"), 6);
-    ingest(&world, "pool", &world.path("pool.jsonl"), "grad-adam,embed-mean,loss");
-    ingest(&world, "target", &world.path("target.jsonl"), "grad-sgd");
+    world.ingested("pool", Some(&world.path("pool.jsonl")), "grad-adam,embed-mean,loss");
+    world.ingested("target", Some(&world.path("target.jsonl")), "grad-sgd");
 
     let ls = world.ok(&["ls", "--format", "json"]);
     assert!(ls.contains("\"type\":\"run\"") && ls.contains("warmup"), "{ls}");

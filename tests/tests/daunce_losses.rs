@@ -81,8 +81,7 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
     assert_eq!((&report["members"], &report["computed"]), (&json!(4), &json!(4)), "{report}");
     // The same losses the usual way.
-    let finished = place.ingest("pool", None, "loss");
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    place.ingested("pool", None, "loss");
     let found = losses(&place.path("store"), "e", "pool");
     assert_eq!(found.len(), ROWS);
     let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");

@@ -14,8 +14,7 @@ fn place_with(more: &str) -> Place {
     world::write_samples(&place.path("pool.jsonl"), 24);
     let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
     fs_err::write(place.path("pool.jsonl"), pool + more).expect("written");
-    let done = place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-adam,grad-sgd,loss");
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    place.ingested("pool", Some(&place.path("pool.jsonl")), "grad-adam,grad-sgd,loss");
     place
 }
 

@@ -115,7 +115,7 @@ fn a_finished_command_that_is_repeated_has_nothing_to_do() {
 fn answers_become_a_target() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 20);
-    assert_eq!(place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-sgd").code, 0);
+    place.ingested("pool", Some(&place.path("pool.jsonl")), "grad-sgd");
     let ask = ["--dataset", "pool", "--where", "source = 'a'", "--as", "answers", "--temperature", "0.7"];
     binary::ok(&mut generate(&place, &ask));
     assert_eq!(place.value("SELECT count(*) FROM answers"), "7");
@@ -139,7 +139,7 @@ fn answers_become_a_target() {
     let kept = binary::run(&mut generate(&place, &kept));
     assert!(kept.code == 0 && kept.stderr.contains("7 there already"), "{}", kept.stderr);
 
-    assert_eq!(place.ingest("answers", None, "grad-sgd").code, 0);
+    place.ingested("answers", None, "grad-sgd");
     place.ok(&["select", "--pool", "pool", "--target", "answers", "--top", "3", "-o", "best.jsonl"]);
     assert_eq!(lines(&place, "best.jsonl").len(), 3);
 }

@@ -92,7 +92,7 @@ fn the_page_has_every_key_and_no_other() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 40);
     let data = place.path("pool.jsonl");
-    assert_eq!(place.ingest("pool", Some(&data), "grad-sgd").code, 0);
+    place.ingested("pool", Some(&data), "grad-sgd");
     let run = place.value("SELECT run FROM gstore.checkpoints LIMIT 1");
     for (heading, args) in [
         ("info", vec!["info", "--json"]),

@@ -15,8 +15,7 @@ fn place() -> Place {
     let mut text = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
     text.push_str(&format!("{{\"id\":\"twin\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n"));
     fs_err::write(place.path("pool.jsonl"), text).expect("written");
-    let finished = place.ingest("pool", Some(&place.path("pool.jsonl")), "embed-mean,grad-sgd");
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    place.ingested("pool", Some(&place.path("pool.jsonl")), "embed-mean,grad-sgd");
     place
 }
 

@@ -24,8 +24,7 @@ fn place() -> Place {
     fs_err::write(place.path("pool.jsonl"), pool.join("\n") + "\n").expect("written");
     world::write_samples(&place.path("target.jsonl"), 4);
     for (dataset, kinds) in [("pool", "grad-adam"), ("target", "grad-sgd")] {
-        let finished = place.ingest(dataset, Some(Path::new(&format!("{dataset}.jsonl"))), kinds);
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        place.ingested(dataset, Some(Path::new(&format!("{dataset}.jsonl"))), kinds);
     }
     place
 }
@@ -38,8 +37,7 @@ fn lists_and_objects_are_columns_of_their_types_and_can_be_added_again() {
         r#"{"id":"b","prompt":"two?","completion":"it is 2","labels":[],"info":{"name":"m"},"mixed":["one"],"said":"[2]"}"#,
     ];
     fs_err::write(place.path("pool.jsonl"), pool.join("\n") + "\n").expect("written");
-    let finished = place.ingest("pool", Some(Path::new("pool.jsonl")), "grad-sgd");
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    place.ingested("pool", Some(Path::new("pool.jsonl")), "grad-sgd");
     let select = ["select", "--pool", "pool", "--target", "pool", "--top", "2", "-o"];
     for (name, dataset) in [("x.parquet", "x1"), ("x.arrow", "x2"), ("saved/", "x3"), ("x.csv", "x4")] {
         place.ok(&[&select[..], &[name]].concat());
@@ -203,8 +201,7 @@ fn a_table_of_selected_records_can_be_added_again() {
         let own: Vec<&str> = lines.lines().filter(|line| line.contains(&format!("\"{shape}\":"))).collect();
         let dataset = format!("only{i}");
         fs_err::write(place.path("only.jsonl"), own.join("\n")).expect("written");
-        let finished = place.ingest(&dataset, Some(Path::new("only.jsonl")), "grad-adam");
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        place.ingested(&dataset, Some(Path::new("only.jsonl")), "grad-adam");
         let columns = place.ok(&[
             "query",
             "--format",
@@ -241,7 +238,7 @@ fn a_table_of_selected_records_can_be_added_again() {
     // What has no place in a table is refused, not left out.
     let extra = r#"{"id":"e","messages":[{"role":"user","content":"1?","name":"me"},{"role":"assistant","content":"1"}]}"#;
     fs_err::write(place.path("extra.jsonl"), extra).expect("written");
-    assert_eq!(place.ingest("extra", Some(Path::new("extra.jsonl")), "grad-adam").code, 0);
+    place.ingested("extra", Some(Path::new("extra.jsonl")), "grad-adam");
     let finished =
         place.run(&["select", "--pool", "extra", "--target", "target", "--top", "1", "-o", "e.parquet"]);
     assert!(finished.code == 1 && finished.stderr.contains("`name`"), "{}", finished.stderr);

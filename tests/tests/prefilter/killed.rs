@@ -34,8 +34,7 @@ fn prepared() -> Place {
         world::write_samples(&place.path(name), rows);
     }
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
-    let target = place.ingest("q", Some(&place.path("q.jsonl")), "grad-sgd");
-    assert_eq!(target.code, 0, "{}", target.stderr);
+    place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
     place
 }
 
@@ -78,8 +77,7 @@ fn a_cascade_goes_on_after_a_kill_and_selects_the_same() {
     let killed = kills.iter().filter(|(label, most)| is_killed(&place, label, *most)).count();
     assert!(killed >= 3, "{killed} of 4: the cascade was done before");
     assert!(!place.path("out.jsonl").exists() && !place.path("r.json").exists());
-    let done = place.run(&ARGS);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    place.ok(&ARGS);
     assert_eq!(decided(&place), decided(&whole));
     let bytes = |place: &Place| fs_err::read(place.path("out.jsonl")).expect("written");
     assert_eq!(bytes(&place), bytes(&whole));
