@@ -28,7 +28,7 @@ pub struct RunCheckpoint {
 }
 
 /// Checkpoints to add to a run, or to correct in it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunUpdate {
     /// The run; made if there is none of this name.
     pub name: String,

@@ -16,7 +16,7 @@ mod split;
 mod start;
 
 pub use attach::{AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
-pub use receipt::{Receipt, ReceiptEncoding, ReceiptFile, ReceiptRun};
+pub use receipt::{Receipt, ReceiptEncoding, ReceiptFile};
 pub use split::split_rows;
 pub use start::{ShardJob, ShardPlan, ShardStart};
 

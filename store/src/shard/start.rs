@@ -1,6 +1,6 @@
 //! Computing a shard: a job in a separate folder that never writes the store.
 
-use super::receipt::{Receipt, ReceiptEncoding, ReceiptFile, ReceiptParts, ranges};
+use super::receipt::{Receipt, ReceiptEncoding, ReceiptFile, ranges};
 use super::samples;
 use super::split::split_rows;
 use crate::error::{LookupError, ShardError};
@@ -8,7 +8,7 @@ use crate::job::{
     Content, EQUAL_ROWS, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, ShardIndex,
     ShardNote, check_plan, live_rows, read_json, take_over,
 };
-use crate::manifest::RunUpdate;
+use crate::manifest::{Extra, RunUpdate, VERSION};
 use crate::store::{Snapshot, Store};
 use gstore_core::{RowSet, canonical_json, xxh3_hex};
 use std::io::ErrorKind;
@@ -275,10 +275,12 @@ impl ShardJob {
             }));
         }
         let encodings = add_encodings(&job, &mut files);
-        let parts = ReceiptParts {
+        let receipt = Receipt {
+            version: VERSION,
+            requires: Vec::new(),
             note: plan.note.clone(),
-            split: plan.split.clone(),
-            rows: plan.rows.clone(),
+            split: plan.split.iter().map(|r| [r.start, r.end]).collect(),
+            rows: ranges(&plan.rows),
             command: job.command.clone(),
             identity: job.identity.clone(),
             features: job.features().into_iter().cloned().collect(),
@@ -286,10 +288,12 @@ impl ShardJob {
             run,
             files,
             samples: xxh3_hex(&samples),
+            extra: Extra::new(),
+            digest: String::new(),
         };
         let bad =
             |e: crate::error::ReceiptError| ShardError::Receipt { path: plan.shown(), detail: e.to_string() };
-        let (receipt, text) = Receipt::new(parts).map_err(bad)?;
+        let (receipt, text) = receipt.sealed().map_err(bad)?;
         job.folder.write_bytes(SAMPLES, &samples)?;
         job.folder.write_bytes(RECEIPT, &text)?;
         Ok(receipt)

@@ -109,18 +109,18 @@ fn check_features(shards: &[Shard]) -> Result<(), AttachError> {
 
 /// Shards that name a checkpoint of a run say the same of it, so that their order does not matter.
 fn check_runs(shards: &[Shard]) -> Result<(), AttachError> {
-    let mut known: BTreeMap<(String, String), (&Shard, crate::manifest::RunCheckpoint)> = BTreeMap::new();
+    let mut known: BTreeMap<(String, String), (&Shard, &crate::manifest::RunCheckpoint)> = BTreeMap::new();
     for shard in shards {
-        let Some(update) = shard.receipt.run.as_ref().map(|r| r.update()) else { continue };
-        for c in update.checkpoints {
+        let Some(update) = &shard.receipt.run else { continue };
+        for c in &update.checkpoints {
             let key = (update.name.clone(), c.name.clone());
-            let (first, before) = known.entry(key).or_insert_with(|| (shard, c.clone()));
+            let (first, before) = *known.entry(key).or_insert((shard, c));
             let detail = if before.checkpoint != c.checkpoint {
                 format!("{} against {}", before.checkpoint.short(), c.checkpoint.short())
             } else if before.weight != c.weight || before.step != c.step {
                 let show =
                     |c: &crate::manifest::RunCheckpoint| format!("step {:?}, weight {:?}", c.step, c.weight);
-                format!("{} against {}", show(before), show(&c))
+                format!("{} against {}", show(before), show(c))
             } else {
                 continue;
             };
@@ -128,7 +128,7 @@ fn check_runs(shards: &[Shard]) -> Result<(), AttachError> {
                 a: first.name(),
                 b: shard.name(),
                 run: update.name.clone(),
-                checkpoint: c.name,
+                checkpoint: c.name.clone(),
                 detail,
             });
         }

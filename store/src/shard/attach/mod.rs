@@ -158,7 +158,7 @@ fn is_needed(snapshot: &Snapshot, shards: &[Shard], choice: &Choice) -> Result<b
     }
     for update in shards.iter().filter_map(|s| s.receipt.run.as_ref()) {
         let mut next = snapshot.root().next.clone();
-        if run_part(snapshot, None, &update.update(), &mut next)?.is_some() {
+        if run_part(snapshot, None, update, &mut next)?.is_some() {
             return Ok(true);
         }
     }
@@ -175,9 +175,9 @@ fn is_needed(snapshot: &Snapshot, shards: &[Shard], choice: &Choice) -> Result<b
 
 fn finish(shards: &[Shard], choice: &Choice, job: &Job) -> Finish {
     let mut runs = Vec::new();
-    for update in shards.iter().filter_map(|s| s.receipt.run.as_ref()).map(|r| r.update()) {
-        if !runs.contains(&update) {
-            runs.push(update);
+    for update in shards.iter().filter_map(|s| s.receipt.run.as_ref()) {
+        if !runs.contains(update) {
+            runs.push(update.clone());
         }
     }
     let keys = job.features().into_iter().map(|f| f.desc.key());

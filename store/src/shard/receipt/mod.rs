@@ -11,18 +11,17 @@ mod text;
 
 use crate::error::ReceiptError;
 use crate::job::{JobFeature, ShardNote, encoding_name, segment_name};
-use crate::manifest::{Extra, FileEntry, RunCheckpoint, RunUpdate, SegmentEntry, VERSION};
+use crate::manifest::{Extra, FileEntry, RunUpdate, SegmentEntry};
 use gstore_core::{EncodingSpec, RowSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::ops::Range;
 use uuid::Uuid;
 
 /// A finished shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
-    version: u32,
-    requires: Vec<String>,
+    pub(super) version: u32,
+    pub(super) requires: Vec<String>,
     /// Store, snapshot, dataset and number of the shard.
     #[serde(flatten)]
     pub note: ShardNote,
@@ -39,7 +38,7 @@ pub struct Receipt {
     /// The encodings whose token counts it has.
     pub encodings: Vec<ReceiptEncoding>,
     /// Checkpoints for a run.
-    pub run: Option<ReceiptRun>,
+    pub run: Option<RunUpdate>,
     /// The files.
     pub files: Vec<ReceiptFile>,
     /// XXH3-128 of `samples.xxh3`, which says what samples the rows were.
@@ -61,17 +60,6 @@ pub struct ReceiptEncoding {
     pub spec: EncodingSpec,
     /// Short name.
     pub label: String,
-}
-
-/// A run of a receipt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ReceiptRun {
-    /// Its name.
-    pub name: String,
-    /// The checkpoints.
-    pub checkpoints: Vec<RunCheckpoint>,
-    /// Whether weights that the run has already are replaced.
-    pub replace_weights: bool,
 }
 
 /// What a file of a shard is of.
@@ -147,57 +135,13 @@ impl ReceiptFile {
     }
 }
 
-impl ReceiptRun {
-    pub(crate) fn new(update: &RunUpdate) -> Self {
-        let RunUpdate { name, checkpoints, replace_weights } = update.clone();
-        ReceiptRun { name, checkpoints, replace_weights }
-    }
-
-    /// What it asks of the run.
-    pub fn update(&self) -> RunUpdate {
-        let ReceiptRun { name, checkpoints, replace_weights } = self.clone();
-        RunUpdate { name, checkpoints, replace_weights }
-    }
-}
-
-/// Content of a new receipt.
-pub(crate) struct ReceiptParts {
-    pub note: ShardNote,
-    pub split: Vec<Range<u64>>,
-    pub rows: RowSet,
-    pub command: String,
-    pub identity: Value,
-    pub features: Vec<JobFeature>,
-    pub encodings: Vec<ReceiptEncoding>,
-    pub run: Option<RunUpdate>,
-    pub files: Vec<ReceiptFile>,
-    /// XXH3-128 of `samples.xxh3`.
-    pub samples: String,
-}
-
 impl Receipt {
-    /// A receipt and its text, checked as its readers will.
-    pub(crate) fn new(parts: ReceiptParts) -> Result<(Receipt, Vec<u8>), ReceiptError> {
-        let mut receipt = Receipt {
-            version: VERSION,
-            requires: Vec::new(),
-            note: parts.note,
-            split: parts.split.iter().map(|r| [r.start, r.end]).collect(),
-            rows: ranges(&parts.rows),
-            command: parts.command,
-            identity: parts.identity,
-            features: parts.features,
-            encodings: parts.encodings,
-            run: parts.run.as_ref().map(ReceiptRun::new),
-            files: parts.files,
-            samples: parts.samples,
-            extra: Extra::new(),
-            digest: String::new(),
-        };
-        let (text, digest) = text::write(&receipt)?;
-        receipt.digest = digest;
+    /// It with its digest, and its text, checked as its readers will.
+    pub(super) fn sealed(mut self) -> Result<(Receipt, Vec<u8>), ReceiptError> {
+        let (text, digest) = text::write(&self)?;
+        self.digest = digest;
         Self::parse(&text)?;
-        Ok((receipt, text))
+        Ok((self, text))
     }
 
     /// Reads a receipt.
