@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::EvaluateError;
 use crate::keys::{COMPLETION, PREDICTION, REFERENCE};
-use crate::records::{PairSource, RecordLocation, each_record};
+use crate::records::{PairSource, RecordLocation, each_record, text_of};
 use crate::report::{RunParameters, files};
 
 /// A system whose predictions are compared with references.
@@ -263,15 +263,10 @@ fn reference(record: &Value, key: Option<&str>) -> Option<Vec<String>> {
 
 /// A text or a number, or a list of them; of SQuAD's lists the texts of the answers.
 fn texts(value: &Value) -> Option<Vec<String>> {
-    let one = |value: &Value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    };
     match value {
-        Value::String(_) | Value::Number(_) => Some(vec![one(value)?]),
+        Value::String(_) | Value::Number(_) => Some(vec![text_of(Some(value))?]),
         Value::Array(items) => {
-            items.iter().map(|item| one(item).or_else(|| one(item.get("text")?))).collect()
+            items.iter().map(|item| text_of(Some(item)).or_else(|| text_of(item.get("text")))).collect()
         }
         Value::Object(_) => texts(value.get("text")?),
         _ => None,

@@ -25,6 +25,15 @@ pub enum PairSource {
     },
 }
 
+/// An id, a name or an answer: a text, or a number as JSON writes it.
+pub(crate) fn text_of(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
 /// Where a record stands.
 pub(crate) struct RecordLocation<'a> {
     /// How many records there are before it.

@@ -7,12 +7,11 @@ use serde_json::Value;
 
 use super::ids::Ids;
 use super::outcome::{AttributionOutcome, Comparison, names};
-use super::read::text_of;
 use super::roc::placements;
 use super::scores::Scores;
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
-use crate::records::{PairSource, each_record};
+use crate::records::{PairSource, each_record, text_of};
 use crate::report::{Column, Report};
 
 /// Names in a message.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::scores::ScoresBuilder;
 use crate::error::EvaluateError;
-use crate::records::{PairSource, RecordLocation, each_record};
+use crate::records::{PairSource, RecordLocation, each_record, text_of};
 
 /// Adds the scores of a file.
 ///
@@ -96,15 +96,6 @@ fn add_columns(
             Err(at.error("it has no `score`: each row has one here, and queries have none"))
         }
         false => Err(at.error("it has no `score`, and no key is the id of a query")),
-    }
-}
-
-/// An id or a name: a text, or a number as JSON writes it.
-pub(super) fn text_of(value: Option<&Value>) -> Option<String> {
-    match value? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
     }
 }
 

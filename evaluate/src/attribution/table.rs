@@ -7,11 +7,11 @@ use gstore_core::{Cancel, many};
 use serde_json::Value;
 
 use super::ids::Ids;
-use super::read::{number, same_as_loss, text_of};
+use super::read::{number, same_as_loss};
 use super::subsets::{NO_MULTISET, Subset, SubsetKind, complement};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
-use crate::records::{PairSource, RecordLocation, each_record};
+use crate::records::{PairSource, RecordLocation, each_record, text_of};
 
 /// Names of outputs, and what they are.
 const SIGNALS: [(&str, Signal); 3] =

@@ -25,7 +25,7 @@ use super::mmlu::{BEGUN, LETTERS, lettered};
 use super::{Ask, Choices, Question, Rule, TasksSource};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
-use crate::records::{PairSource, RecordLocation, each_record};
+use crate::records::{PairSource, RecordLocation, each_record, text_of};
 
 /// A record.
 struct Entry {
@@ -211,13 +211,8 @@ fn check_distinct(choices: &[String]) -> Result<(), String> {
 
 /// A text or a number, or a list of them.
 fn texts(value: &Value) -> Option<Vec<String>> {
-    let text = |value: &Value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    };
     match value {
-        Value::Array(items) => items.iter().map(text).collect(),
-        value => text(value).map(|text| vec![text]),
+        Value::Array(items) => items.iter().map(|item| text_of(Some(item))).collect(),
+        value => text_of(Some(value)).map(|text| vec![text]),
     }
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::ids::Ids;
-use super::super::read::text_of;
 use super::super::subsets::{NO_MULTISET, Subset, SubsetKind, complement};
 use crate::error::EvaluateError;
+use crate::records::text_of;
 
 /// A subset as a line of `subsets.jsonl`.
 #[derive(Serialize, Deserialize)]

@@ -8,13 +8,13 @@ use gstore_core::Cancel;
 use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
-use super::super::read::{number, same_as_loss, text_of};
+use super::super::read::{number, same_as_loss};
 use super::TruthFolder;
 use super::files::place;
 use super::identity::Identity;
 use super::recipe::Recipe;
 use crate::error::EvaluateError;
-use crate::records::{PairSource, each_record};
+use crate::records::{PairSource, each_record, text_of};
 
 /// The loss of a model on a query.
 #[derive(Debug, Clone, PartialEq)]
