@@ -5,6 +5,10 @@
 //! exist, or be what an earlier run left. Flushes are left out while the store is built and timed apart from
 //! the rest while it is measured.
 
+#[path = "../tests/common/altered.rs"]
+#[allow(dead_code)]
+mod altered;
+
 #[path = "../tests/common/count.rs"]
 #[allow(dead_code)]
 mod count;

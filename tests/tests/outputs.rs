@@ -57,13 +57,13 @@ fn lists_and_objects_are_columns_of_their_types_and_can_be_added_again() {
 
 /// Runs a command that must be refused as wrong usage with these words, and leaves the folder as it was.
 fn refused(place: &Place, args: &[&str], words: &[&str]) {
-    let before = names(place);
+    let before = place.names();
     let finished = place.run(args);
     assert_eq!(finished.code, 2, "{args:?}: {}", finished.stderr);
     for word in words {
         assert!(finished.stderr.contains(word), "{args:?}: no {word:?} in {}", finished.stderr);
     }
-    assert_eq!(names(place), before, "{args:?}");
+    assert_eq!(place.names(), before, "{args:?}");
 }
 
 #[test]
