@@ -29,6 +29,7 @@ mod dialect;
 mod distinct;
 mod engine;
 mod error;
+mod exists;
 mod expanded;
 mod filter;
 mod formats;

@@ -18,6 +18,7 @@ use super::copies;
 use super::correlated::Correlated;
 use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
+use super::exists;
 use super::expanded;
 use super::functions;
 use super::guard;
@@ -157,6 +158,7 @@ async fn meant(
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
     let logical = types::described(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
+    let logical = exists::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
     let logical = copies::counted(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {

@@ -165,7 +165,8 @@ pub(super) fn misplaced(text: &str) -> Option<SqlError> {
     let rest = text.split_once("does not support logical expression ")?.1;
     let (why, hint) = match rest.split('(').next()? {
         "Exists" => {
-            (format!("{EXISTS}{NO_VALUE}"), "as one write (SELECT count(*) FROM ..) > 0; it stands in WHERE")
+            let hint = "write (SELECT count(*) FROM u WHERE u.x = t.x) > 0, or EXISTS in WHERE";
+            (format!("{EXISTS}{NO_VALUE}"), hint)
         }
         "InSubquery" => (format!("{IN_ROWS}{NO_VALUE}"), JOINED),
         "WindowFunction" => (

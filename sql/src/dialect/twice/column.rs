@@ -116,6 +116,10 @@ pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
             Expr::TypedString(TypedString { value, .. }) if without_casts => {
                 *part = Expr::Value(value.clone());
             }
+            Expr::Exists { negated, .. } if without_casts => {
+                let called = if *negated { "NOT EXISTS" } else { "EXISTS" };
+                *part = Expr::Identifier(Ident::new(called));
+            }
             Expr::Nested(of) if without_casts && is_simple(of) => {
                 *part = std::mem::replace(&mut **of, null());
             }

@@ -1,0 +1,89 @@
+//! `EXISTS (SELECT ..)` in the place of a value, as a count that is above 0: the engine knows it in conditions only.
+//!
+//! Invariants
+//! - it is true or false, never NULL
+//! - a subquery that names columns around it is counted only where the engine counts no rows as 0: it takes the row
+//!   that an aggregate of no rows has for none
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::Result as DfResult;
+use datafusion::functions_aggregate::count::count_all;
+use datafusion::logical_expr::expr::Exists;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{
+    Distinct, Expr, FetchType, LogicalPlan, LogicalPlanBuilder, SkipType, Subquery, lit,
+};
+
+/// Puts counts in the place of such values; the conditions of filters and joins are left to the engine.
+pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    plan.transform_down_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_)) {
+            return Ok(Transformed::no(node));
+        }
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            if !expr.exists(|part| Ok(matches!(part, Expr::Exists(_))))? {
+                return Ok(Transformed::no(expr));
+            }
+            let name = names.save(&expr);
+            Ok(expr.transform(counted)?.update_data(|expr| name.restore(expr)))
+        })
+    })
+    .data()
+}
+
+fn counted(expr: Expr) -> DfResult<Transformed<Expr>> {
+    let Expr::Exists(Exists { subquery, negated }) = expr else { return Ok(Transformed::no(expr)) };
+    let rows = rows(&subquery.subquery);
+    let is_correlated = !rows.all_out_ref_exprs().is_empty();
+    if is_correlated && !is_countable(rows) {
+        return Ok(Transformed::no(Expr::Exists(Exists { subquery, negated })));
+    }
+    let rows = LogicalPlanBuilder::from(Arc::clone(rows));
+    let rows = if is_correlated { rows } else { rows.limit(0, Some(1))? };
+    let count = rows.aggregate(Vec::<Expr>::new(), [count_all().unalias()])?.build()?;
+    let number = Expr::Column(Column::from(count.schema().qualified_field(0)));
+    let plan = LogicalPlanBuilder::from(count).project([number.gt(lit(0_i64))])?.build()?;
+    let outer_ref_columns = plan.all_out_ref_exprs();
+    let is_there =
+        Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: subquery.spans });
+    let is_there = Box::new(is_there);
+    Ok(Transformed::yes(if negated { Expr::IsNotTrue(is_there) } else { Expr::IsTrue(is_there) }))
+}
+
+/// What a subquery selects from: there are rows of the one where there are of the other.
+fn rows(subquery: &Arc<LogicalPlan>) -> &Arc<LogicalPlan> {
+    match &**subquery {
+        LogicalPlan::Projection(of) => rows(&of.input),
+        LogicalPlan::SubqueryAlias(of) => rows(&of.input),
+        LogicalPlan::Distinct(Distinct::All(input)) => rows(input),
+        LogicalPlan::Sort(of) if of.fetch.is_none() => rows(&of.input),
+        LogicalPlan::Limit(of)
+            if matches!(of.get_skip_type(), Ok(SkipType::Literal(0)))
+                && matches!(of.get_fetch_type(), Ok(FetchType::Literal(fetch)) if fetch != Some(0)) =>
+        {
+            rows(&of.input)
+        }
+        _ => subquery,
+    }
+}
+
+/// Whether rows that are chosen by columns around them are counted as what they are.
+fn is_countable(rows: &LogicalPlan) -> bool {
+    let is_other = |node: &LogicalPlan| match node {
+        LogicalPlan::Aggregate(of) => {
+            of.group_expr.is_empty() || of.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_)))
+        }
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Join(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::TableScan(_)
+        | LogicalPlan::Values(_) => false,
+        _ => true,
+    };
+    !rows.exists(|node| Ok(is_other(node))).unwrap_or(true)
+}
