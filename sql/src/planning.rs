@@ -5,9 +5,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::execution::SessionState;
+use arrow_array::RecordBatch;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement;
 
@@ -17,14 +19,17 @@ use super::cooperative::cooperative;
 use super::copies;
 use super::correlated::Correlated;
 use super::dialect::{self, Headings};
+use super::engine::plain;
 use super::error::{SqlError, SqlErrorKind};
 use super::exists;
 use super::expanded;
 use super::functions;
 use super::guard;
 use super::leaf::Limits;
+use super::memory;
 use super::mixed::Mixed;
 use super::not_in;
+use super::notes::RunNotes;
 use super::ordinals;
 use super::quotes::Names;
 use super::shows;
@@ -104,6 +109,32 @@ pub(super) async fn plan(
     Ok(Planned { plan, rows, mixed })
 }
 
+/// The rows of a statement that another one is planned with.
+pub(super) async fn rows_of(
+    state: &SessionState,
+    statement: Statement,
+    tables: &[String],
+) -> Result<Vec<RecordBatch>, SqlError> {
+    let mut state = state.clone();
+    let memory = state.config().get_extension::<RuntimeEnv>();
+    let memory = memory.unwrap_or_else(|| Arc::clone(state.runtime_env()));
+    // Limits and notes of its own: it is no part of the other plan.
+    bounds::limit(&mut state, &memory.memory_pool).map_err(plain)?;
+    state.config_mut().set_extension(Arc::new(RunNotes::default()));
+    // Boxed, since planning comes here.
+    let Planned { plan, rows, mixed } =
+        Box::pin(plan(&state, statement, &Headings::default(), None, tables)).await?;
+    if let Some(rows) = rows {
+        let config = std::mem::take(state.config_mut());
+        *state.config_mut() = config.with_batch_size(rows);
+    }
+    let pool = Arc::clone(&memory.memory_pool);
+    let context = TaskContext::from(&state).with_runtime(memory);
+    collect(plan, Arc::new(context))
+        .await
+        .map_err(|e| memory::explain(Mixed::explain(&mixed, SqlError::from_datafusion(e, tables)), &pool))
+}
+
 fn asking(state: &SessionState) -> Asking {
     let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
     let memory = state.config().get_extension::<Budget>().map_or(u64::MAX, |budget| budget.memory());
@@ -140,6 +171,7 @@ async fn meant(
     if let Some(all) = &all {
         views::expand(&mut statement, &all.snapshot)?;
     }
+    dialect::expand_pivots(state, &mut statement, tables).await?;
     if let Some(sql) = inner(&mut statement) {
         expanded::check(sql)?;
     }

@@ -275,6 +275,7 @@ impl SqlSession {
         let mut state = self.context.state();
         let env = memory.map_or_else(|| Arc::clone(state.runtime_env()), SqlResources::env);
         let budget = bounds::limit(&mut state, &env.memory_pool).map_err(plain)?;
+        state.config_mut().set_extension(env);
         Ok((state, budget))
     }
 

@@ -206,6 +206,18 @@ async fn settings_of_the_server_are_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_statement_is_planned_without_running_another() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    let sql = "PIVOT (SELECT 1 AS k) ON k";
+    for status in [client.sql(sql).await.err(), client.prepare(sql).await.err()] {
+        let status = status.unwrap_or_else(|| panic!("{sql}"));
+        assert!(status.message().contains("PIVOT takes the values that become columns"), "{status}");
+    }
+    assert!(client.sql("PIVOT (SELECT 1 AS k) ON k IN (1)").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_reads_one_snapshot_and_the_next_one_what_was_published() {
     let server = Server::start(options());
     let client = Client::of(&server).await;

@@ -1,6 +1,7 @@
 //! `PIVOT` and `UNPIVOT` as queries: an aggregate function with a condition for each value, and a list of
 //! columns that `unnest` makes rows of.
 
+mod values;
 mod words;
 
 use std::collections::HashSet;
@@ -15,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+pub(crate) use self::values::expand;
 pub(super) use self::words::tokens;
 use super::exprs::{binary, call, nested, text};
 use super::known;
@@ -27,10 +29,10 @@ use crate::walk::{VisitMut, inner, visit_expressions};
 /// Most columns that PIVOT makes.
 const MOST_COLUMNS: usize = 1000;
 
-/// Puts queries in the place of both.
+/// Puts queries in the place of both, but for a PIVOT whose values are not known yet.
 ///
 /// # Errors
-/// One without its values, or of what is no column.
+/// One of what is no column.
 pub(super) fn put(statement: &mut Statement) -> Result<(), SqlError> {
     let Some(sql) = inner(statement) else { return Ok(()) };
     match sql.visit(&mut Pivots) {
@@ -45,30 +47,37 @@ impl VisitorMut for Pivots {
     type Break = Box<SqlError>;
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
-        let (made, alias) = match factor {
-            TableFactor::Pivot {
-                table,
-                aggregate_functions,
-                value_column,
-                value_source,
-                default_on_null,
-                alias,
-            } => {
-                let keys = default_on_null.as_ref();
-                (pivoted(table, aggregate_functions, value_column, value_source, keys), alias)
-            }
-            TableFactor::Unpivot { table, value, null_inclusion, name, columns, alias } => {
-                let keeps_null = *null_inclusion == Some(NullInclusion::IncludeNulls);
-                (unpivoted(table, value, name, columns, keeps_null), alias)
-            }
-            _ => return ControlFlow::Continue(()),
-        };
-        match made {
-            Ok(query) => *factor = derived(query, alias.take()),
-            Err(error) => return ControlFlow::Break(Box::new(error)),
+        match put_query(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(Box::new(error)),
         }
-        ControlFlow::Continue(())
     }
+}
+
+fn put_query(factor: &mut TableFactor) -> Result<(), SqlError> {
+    let (made, alias) = match factor {
+        TableFactor::Pivot { value_source: PivotValueSource::Any(order), .. } if order.is_empty() => {
+            return Ok(());
+        }
+        TableFactor::Pivot {
+            table,
+            aggregate_functions,
+            value_column,
+            value_source,
+            default_on_null,
+            alias,
+        } => {
+            let keys = default_on_null.as_ref();
+            (pivoted(table, aggregate_functions, value_column, value_source, keys)?, alias)
+        }
+        TableFactor::Unpivot { table, value, null_inclusion, name, columns, alias } => {
+            let keeps_null = *null_inclusion == Some(NullInclusion::IncludeNulls);
+            (unpivoted(table, value, name, columns, keeps_null)?, alias)
+        }
+        _ => return Ok(()),
+    };
+    *factor = derived(made, alias.take());
+    Ok(())
 }
 
 fn derived(subquery: Box<Query>, alias: Option<TableAlias>) -> TableFactor {
@@ -83,12 +92,7 @@ fn pivoted(
     values: &PivotValueSource,
     keys: Option<&Expr>,
 ) -> Result<Box<Query>, SqlError> {
-    let [on] = on else {
-        return Err(match on.first() {
-            Some(first) => at(several(), first),
-            None => several(),
-        });
-    };
+    let on = only(on)?;
     let PivotValueSource::List(values) = values else { return Err(at(without_values(), on)) };
     let keys = match keys {
         None => None,
@@ -100,7 +104,9 @@ fn pivoted(
     };
     let made = values.len().saturating_mul(functions.len());
     let length = functions.iter().fold(on.to_string().len(), |sum, of| sum + of.to_string().len());
-    if made > MOST_COLUMNS || values.len().saturating_mul(length) > MAX_SQL_BYTES {
+    let named = values.iter().fold(0usize, |sum, value| sum.saturating_add(value.to_string().len()));
+    let names = named.saturating_mul(functions.len());
+    if made > MOST_COLUMNS || values.len().saturating_mul(length).saturating_add(names) > MAX_SQL_BYTES {
         let why = format!(
             "PIVOT would make {made} columns, and at most {MOST_COLUMNS} of bearable length are allowed"
         );
@@ -169,8 +175,17 @@ fn no_aggregate(expr: &Expr) -> SqlError {
     SqlError::invalid(format!("PIVOT takes aggregate functions, as sum(x), not {expr}")).hint(hint)
 }
 
+/// The only column of a PIVOT.
+fn only(on: &[Expr]) -> Result<&Expr, SqlError> {
+    match on {
+        [only] => Ok(only),
+        [] => Err(several()),
+        [first, ..] => Err(at(several(), first)),
+    }
+}
+
 fn several() -> SqlError {
-    let hint = "write ON (a || '_' || b) IN ('x_1', 'y_1')";
+    let hint = "write ON (a || '_' || b)";
     SqlError::invalid("PIVOT is by one column".to_owned()).hint(hint)
 }
 
@@ -312,14 +327,19 @@ mod tests {
                 "WITH p AS (PIVOT (SELECT 1 AS k) ON k IN (1)) SELECT pivot FROM p",
                 r#"WITH p AS (SELECT * FROM (SELECT * EXCLUDE (k), count(*) FILTER (WHERE k = 1) AS "1" FROM (SELECT 1 AS k) GROUP BY ALL)) SELECT pivot FROM p"#,
             ),
+            (
+                "PIVOT t ON (k || l) USING sum(x) GROUP BY g",
+                r#"SELECT * FROM t PIVOT(sum(x) FOR (k || l) IN (ANY) DEFAULT ON NULL ("group by"(g)))"#,
+            ),
             ("SELECT (pivot + 1), unpivot FROM t", "SELECT (pivot + 1), unpivot FROM t"),
             ("SELECT 1 FROM (pivot JOIN t ON a = b)", "SELECT 1 FROM (pivot JOIN t ON a = b)"),
         ] {
             assert_eq!(read(sql).as_deref(), Ok(expected));
         }
         for (sql, says) in [
-            ("PIVOT t ON k USING sum(x)", "PIVOT takes the values that become columns"),
+            ("PIVOT t ON k IN (SELECT 1) USING sum(x)", "PIVOT takes the values that become columns"),
             ("PIVOT t ON k, l IN (1)", "PIVOT is by one column"),
+            ("PIVOT t ON k, l", "PIVOT is by one column"),
             ("PIVOT t ON k IN (1) USING round(sum(x), 1)", "PIVOT takes aggregate functions"),
             ("PIVOT t ON k IN (1 + 1)", "1 + 1 is no value"),
             ("SELECT * FROM t PIVOT (sum(x) FOR k IN (1) DEFAULT ON NULL (0))", "no DEFAULT ON NULL"),

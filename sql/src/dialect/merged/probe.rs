@@ -19,10 +19,10 @@ struct Scope {
 
 /// Those of the queries around a place in a statement.
 #[derive(Default)]
-pub(super) struct Scopes(Vec<Scope>);
+pub(in crate::dialect) struct Scopes(Vec<Scope>);
 
 impl Scopes {
-    pub(super) fn enter(&mut self, query: &Query) {
+    pub(in crate::dialect) fn enter(&mut self, query: &Query) {
         if let Some(around) = self.0.last_mut() {
             around.entered += 1;
         }
@@ -33,7 +33,7 @@ impl Scopes {
         self.0.push(Scope { recursive, tables, entered: 0 });
     }
 
-    pub(super) fn leave(&mut self) {
+    pub(in crate::dialect) fn leave(&mut self) {
         self.0.pop();
     }
 
@@ -57,7 +57,7 @@ impl Scopes {
     }
 
     /// The table expressions that a query can name: those of a query around it end before the one that it is in.
-    fn with(&self) -> Option<With> {
+    pub(in crate::dialect) fn with(&self) -> Option<With> {
         let mut cte_tables: Vec<Cte> = Vec::new();
         for (depth, scope) in self.0.iter().rev().enumerate() {
             let before = if depth == 0 { scope.tables.len() } else { scope.entered.saturating_sub(1) };

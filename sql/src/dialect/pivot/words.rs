@@ -8,7 +8,7 @@ use std::ops::Range;
 use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
-use super::{several, without_values};
+use super::several;
 use crate::dialect::tokens::{is_any, is_word, made, next};
 use crate::error::SqlError;
 
@@ -24,7 +24,7 @@ const BEHIND: [&str; 9] =
 /// The tokens with both behind the table that they are of.
 ///
 /// # Errors
-/// PIVOT without the values that become columns.
+/// PIVOT by several columns.
 pub(in crate::dialect) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let mut before: Option<Token> = None;
     let mut from = 0;
@@ -109,12 +109,8 @@ impl Form {
 
     fn pivot(&self, tokens: &[TokenWithSpan], span: Span) -> Result<Vec<TokenWithSpan>, SqlError> {
         let on = part(tokens, &self.on);
-        let refused = match outside(on, 0).any(|(_, token)| token.token == Token::Comma) {
-            true => Some(several()),
-            false => (!outside(on, 0).any(|(_, token)| is_word(token, "IN"))).then(without_values),
-        };
-        if let Some(refused) = refused {
-            return Err(refused.at(span.start.line, span.start.column));
+        if outside(on, 0).any(|(_, token)| token.token == Token::Comma) {
+            return Err(several().at(span.start.line, span.start.column));
         }
         let mut all = self.of_table(tokens, &["PIVOT", "("], span);
         match &self.made {
@@ -123,6 +119,9 @@ impl Form {
         }
         all.extend(made(&["FOR"], span));
         all.extend(value_in_brackets(on, span));
+        if !outside(on, 0).any(|(_, token)| is_word(token, "IN")) {
+            all.extend(made(&["IN", "(", "ANY", ")"], span));
+        }
         if let Some(keys) = &self.keys {
             all.extend(as_default(part(tokens, keys), span));
         }

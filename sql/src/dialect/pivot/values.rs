@@ -1,0 +1,166 @@
+//! `PIVOT t ON x` without IN: its values are those that `x` has, found by a query before the statement is planned.
+
+use std::ops::ControlFlow;
+
+use arrow_array::cast::AsArray;
+use arrow_schema::DataType;
+use datafusion::execution::SessionState;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType as SqlType, Expr, ExprWithAlias, Ident, PivotValueSource, Query, SelectItem,
+    Statement as Sql, TableFactor, TableWithJoins, VisitorMut,
+};
+
+use super::{MOST_COLUMNS, at, derived, only, parsed, put_query, select, without_values};
+use crate::dialect::exprs::text;
+use crate::dialect::merged::Scopes;
+use crate::error::SqlError;
+use crate::leaf::Limits;
+use crate::planning;
+use crate::walk::{VisitMut, inner};
+
+/// Most PIVOTs of a statement whose values are looked up.
+const MOST: usize = 10;
+
+/// Puts queries in the place of these. On a server they are refused: statements are planned there outside of the queue.
+pub(crate) async fn expand(
+    state: &SessionState,
+    statement: &mut Statement,
+    tables: &[String],
+) -> Result<(), SqlError> {
+    let (mut values, mut probes) = (None, 0);
+    loop {
+        let Some(sql) = inner(statement) else { return Ok(()) };
+        let Probe { on, query } = match sql.visit(&mut Open { values, scopes: Scopes::default() }) {
+            ControlFlow::Continue(()) => return Ok(()),
+            ControlFlow::Break(Stop::Wrong(error)) => return Err(*error),
+            ControlFlow::Break(Stop::Again) => {
+                values = None;
+                continue;
+            }
+            ControlFlow::Break(Stop::Probe(probe)) => *probe,
+        };
+        probes += 1;
+        if probes > MOST {
+            return Err(SqlError::refused(format!(
+                "the statement has more than {MOST} PIVOT without values"
+            )));
+        }
+        if state.config().get_extension::<Limits>().is_some_and(|limits| limits.served) {
+            return Err(at(without_values(), &on));
+        }
+        values = Some(found(state, &on, query, tables).await?);
+    }
+}
+
+/// The values of a column, as texts in its order.
+struct Values {
+    names: Vec<String>,
+    are_texts: bool,
+}
+
+async fn found(
+    state: &SessionState,
+    on: &Expr,
+    query: Box<Query>,
+    tables: &[String],
+) -> Result<Values, SqlError> {
+    let probe = Statement::Statement(Box::new(Sql::Query(query)));
+    let mut values = Values { names: Vec::new(), are_texts: false };
+    for batch in planning::rows_of(state, probe, tables).await? {
+        let [value, name] = batch.columns() else { return Err(SqlError::internal("the values of a PIVOT")) };
+        values.are_texts = value.data_type().is_string();
+        let name = arrow_cast::cast(name, &DataType::Utf8)
+            .map_err(|_| SqlError::internal("the names of the values of a PIVOT"))?;
+        values.names.extend(name.as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    values.names.dedup();
+    if values.names.len() > MOST_COLUMNS {
+        let why = format!("PIVOT makes at most {MOST_COLUMNS} columns, and {on} has more values");
+        let hint = "name those that are meant: ON x IN ('a', 'b')";
+        return Err(at(SqlError::refused(why).hint(hint), on));
+    }
+    Ok(values)
+}
+
+enum Stop {
+    /// One is done; a table expression behind it may name it.
+    Again,
+    /// The values of one are to be found.
+    Probe(Box<Probe>),
+    Wrong(Box<SqlError>),
+}
+
+struct Probe {
+    on: Expr,
+    query: Box<Query>,
+}
+
+struct Open {
+    /// Those of the first PIVOT that has none.
+    values: Option<Values>,
+    scopes: Scopes,
+}
+
+impl Open {
+    fn factor(&mut self, factor: &mut TableFactor) -> Result<Stop, SqlError> {
+        if let TableFactor::Pivot { table, value_column, value_source, .. } = factor {
+            let on = only(value_column)?;
+            let Some(values) = self.values.take() else {
+                let query = self.probe(on, table)?;
+                return Ok(Stop::Probe(Box::new(Probe { on: on.clone(), query })));
+            };
+            if !values.are_texts {
+                *value_column = vec![Expr::Cast {
+                    kind: CastKind::Cast,
+                    expr: Box::new(on.clone()),
+                    data_type: SqlType::Varchar(None),
+                    array: false,
+                    format: None,
+                }];
+            }
+            let value = |name: &String| ExprWithAlias { expr: text(name), alias: None };
+            *value_source = PivotValueSource::List(values.names.iter().map(value).collect());
+        }
+        put_query(factor)?;
+        Ok(Stop::Again)
+    }
+
+    /// The query for the values of a column: one more than there may be.
+    fn probe(&self, on: &Expr, table: &TableFactor) -> Result<Box<Query>, SqlError> {
+        let mut distinct = parsed("SELECT DISTINCT v FROM t")?;
+        let of_column = select(&mut distinct)?;
+        of_column.projection =
+            vec![SelectItem::ExprWithAlias { expr: on.clone(), alias: Ident::with_quote('"', "v") }];
+        of_column.from = vec![TableWithJoins { relation: table.clone(), joins: Vec::new() }];
+        let mut query = parsed(&format!(
+            "SELECT v, CAST(v AS VARCHAR) AS name FROM t WHERE v IS NOT NULL ORDER BY v LIMIT {}",
+            MOST_COLUMNS + 1
+        ))?;
+        let of_values = select(&mut query)?;
+        of_values.from = vec![TableWithJoins { relation: derived(distinct, None), joins: Vec::new() }];
+        query.with = self.scopes.with();
+        Ok(query)
+    }
+}
+
+impl VisitorMut for Open {
+    type Break = Stop;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Stop> {
+        self.scopes.enter(query);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Stop> {
+        self.scopes.leave();
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Stop> {
+        if !matches!(factor, TableFactor::Pivot { .. }) {
+            return ControlFlow::Continue(());
+        }
+        ControlFlow::Break(self.factor(factor).unwrap_or_else(|error| Stop::Wrong(Box::new(error))))
+    }
+}
