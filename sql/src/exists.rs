@@ -1,9 +1,9 @@
-//! `EXISTS (SELECT ..)` in the place of a value, as a count that is above 0: the engine knows it in conditions only.
+//! `EXISTS (SELECT ..)` as a value: a count that is above 0, since the engine knows EXISTS in conditions only.
 //!
 //! Invariants
 //! - it is true or false, never NULL
-//! - a subquery that names columns around it is counted only where the engine counts no rows as 0: it takes the row
-//!   that an aggregate of no rows has for none
+//! - a subquery that names columns around it is counted only where the engine counts no rows as 0: it takes
+//!   the row that an aggregate of no rows has for none
 
 use std::sync::Arc;
 

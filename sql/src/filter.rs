@@ -9,6 +9,7 @@ use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ColumnarValue, Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_expr::PhysicalExpr;
@@ -18,9 +19,11 @@ use datafusion::scalar::ScalarValue;
 
 use super::error::SqlError;
 
-/// A leaf applies every predicate that gives the same answer each time it is asked.
+/// A leaf applies every predicate that gives the same answer each time it is asked, but for functions of each
+/// element, which know their columns by the places that these have in one schema.
 pub(crate) fn support(filter: &Expr) -> TableProviderFilterPushDown {
-    match filter.is_volatile() {
+    let of_elements = filter.exists(|part| Ok(matches!(part, Expr::HigherOrderFunction(_)))).unwrap_or(true);
+    match filter.is_volatile() || of_elements {
         true => TableProviderFilterPushDown::Unsupported,
         false => TableProviderFilterPushDown::Exact,
     }

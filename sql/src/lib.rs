@@ -27,6 +27,7 @@ mod correlated;
 mod describe;
 mod dialect;
 mod distinct;
+mod elements;
 mod engine;
 mod error;
 mod exists;

@@ -19,6 +19,7 @@ use super::cooperative::cooperative;
 use super::copies;
 use super::correlated::Correlated;
 use super::dialect::{self, Headings};
+use super::elements;
 use super::engine::plain;
 use super::error::{SqlError, SqlErrorKind};
 use super::exists;
@@ -99,6 +100,7 @@ pub(super) async fn plan(
     }
     bounds::check(&logical).map_err(translate)?;
     let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;
+    elements::check_places(&plan).map_err(translate)?;
     let asking = asking(state);
     let (plan, rows) =
         bounds::counted(plan).and_then(|plan| bounds::repeated(plan, asking)).map_err(translate)?;
@@ -197,11 +199,12 @@ async fn meant(
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
         None => logical,
     };
+    let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
+    elements::check(&logical, served).map_err(translate)?;
     if logical.schema().fields().is_empty() {
         return Err(SqlError::invalid("the statement selects no column".into())
             .hint("write SELECT * FROM .. for all of them"));
     }
-    let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
     if served && guard::reads_settings(&logical) {
         return Err(SqlError::refused("the settings of a server are not shown".into()));
     }

@@ -218,6 +218,18 @@ async fn a_statement_is_planned_without_running_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn functions_of_each_element_are_refused() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    for sql in
+        ["SELECT list_transform([1], x -> x)", "SELECT count(*) FROM extra WHERE len([y FOR y IN [1]]) > 0"]
+    {
+        let status = client.sql(sql).await.err().unwrap_or_else(|| panic!("{sql}"));
+        assert!(status.message().contains("no function of each element"), "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_reads_one_snapshot_and_the_next_one_what_was_published() {
     let server = Server::start(options());
     let client = Client::of(&server).await;

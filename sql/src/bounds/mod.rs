@@ -158,6 +158,13 @@ impl Budget {
     }
 }
 
+/// Whether a function of this name may make more of constants than they are together.
+pub(super) fn enlarges(function: &str) -> bool {
+    use Growth as G;
+    let is_sum = |growth: Growth| matches!(growth, G::Sum(1) | G::Joined | G::Text | G::Document | G::Pairs);
+    growth::of(function).is_some_and(|growth| !is_sum(growth))
+}
+
 /// Puts limits on the functions of a statement's own state; what they make counts in the pool.
 pub(super) fn limit(state: &mut SessionState, pool: &Arc<dyn MemoryPool>) -> DfResult<Arc<Budget>> {
     let budget = Arc::new(Budget {

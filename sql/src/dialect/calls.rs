@@ -24,6 +24,7 @@ use super::forms;
 use super::framed;
 use super::headings;
 use super::joins;
+use super::lambdas;
 use super::lists;
 use super::operators::regroup;
 use super::tuples;
@@ -39,6 +40,7 @@ pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
     if let ControlFlow::Break(refused) = sql.visit(&mut Words::default()) {
         return Err(*refused);
     }
+    lambdas::rename(sql);
     lists::sort(sql);
     twice::apart(sql);
     Ok(())

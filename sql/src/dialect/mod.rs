@@ -22,6 +22,7 @@ mod given;
 mod headings;
 mod hidden;
 mod joins;
+mod lambdas;
 mod lists;
 mod merged;
 mod named;

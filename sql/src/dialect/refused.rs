@@ -33,23 +33,13 @@ const FORMS: [(&str, &[&str], &str); 10] = [
 
 const ASOF: &str = "ASOF JOIN is written as a join with `<=` and QUALIFY row_number() OVER (PARTITION BY .. ORDER BY ..) = 1";
 
-const EACH: &str = "[f(x) FOR x IN list IF p(x)] is written SELECT id, list(f(x)) FROM (SELECT id, unnest(list) AS x FROM pool) WHERE p(x) GROUP BY id";
 const EXCLUDED: &str = "EXCLUDE in the frame of a window is written as a difference: sum(x) OVER (..) - x without the row itself";
 const TIES: &str = "WITH TIES is written QUALIFY rank() OVER (ORDER BY x) <= n";
 
 const SHARE: &str = "LIMIT n% is written QUALIFY row_number() OVER (ORDER BY x) <= 0.1 * count(*) OVER (), or USING SAMPLE 10% for any rows";
 
-/// Functions over the elements of a list, which take a function.
-const OF_ELEMENTS: [&str; 8] = [
-    "list_transform",
-    "list_apply",
-    "array_transform",
-    "array_apply",
-    "list_filter",
-    "array_filter",
-    "list_reduce",
-    "array_reduce",
-];
+/// Functions over the elements of a list, which take a function of two.
+const OF_TWO: [&str; 2] = ["list_reduce", "array_reduce"];
 
 /// Parts of times that the engine does not have.
 const NO_PARTS: [&str; 9] = [
@@ -177,12 +167,13 @@ fn error(says: &str, token: &TokenWithSpan) -> SqlError {
 fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> Option<&'static str> {
     let token = tokens.get(at)?;
     let called = next(tokens, at + 1).is_some_and(|(_, after)| after.token == Token::LParen);
-    if called && OF_ELEMENTS.iter().any(|name| is_word(token, name)) {
+    if called && is_any(token, &OF_TWO) {
         return Some(
-            "a function of each element is written SELECT id, list(f(x)) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id",
+            "a function of two elements is written SELECT id, f(x) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id, with an \
+             aggregate function f",
         );
     }
-    let of_place = of_frame_or_list(tokens, at, before).or_else(|| types::refused(tokens, at, before));
+    let of_place = of_frame(tokens, at, before).or_else(|| types::refused(tokens, at, before));
     if of_place.is_some() {
         return of_place;
     }
@@ -222,14 +213,10 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
 const BEHIND_COLUMNS: [&str; 13] =
     ["IS", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "AND", "OR", "SIMILAR", "COLLATE", "AS", "ASC", "DESC"];
 
-/// `EXCLUDE` in the frame of a window, `WITH TIES` behind a number of rows, and `FOR x IN` in a list.
-fn of_frame_or_list(
-    tokens: &[TokenWithSpan],
-    at: usize,
-    before: Option<&TokenWithSpan>,
-) -> Option<&'static str> {
+/// `EXCLUDE` in the frame of a window, and `WITH TIES` behind a number of rows.
+fn of_frame(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> Option<&'static str> {
     let token = tokens.get(at)?;
-    let (name, after) = next(tokens, at + 1)?;
+    let (_, after) = next(tokens, at + 1)?;
     let of_rows = before.is_some_and(|token| is_any(token, &["ROW", "ROWS", "PRECEDING", "FOLLOWING"]));
     if of_rows && is_word(token, "EXCLUDE") && is_any(after, &["CURRENT", "TIES", "GROUP", "NO"]) {
         return Some(EXCLUDED);
@@ -238,25 +225,5 @@ fn of_frame_or_list(
     if (of_rows || of_limit) && is_word(token, "WITH") && is_word(after, "TIES") {
         return Some(TIES);
     }
-    let is_each = is_word(token, "FOR")
-        && matches!(after.token, Token::Word(_))
-        && next(tokens, name + 1).is_some_and(|(_, token)| is_word(token, "IN"))
-        && is_in_list(tokens, at);
-    is_each.then_some(EACH)
-}
-
-/// Whether the innermost bracket around a place is that of a list: it is not in PIVOT, with its FOR x IN.
-fn is_in_list(tokens: &[TokenWithSpan], at: usize) -> bool {
-    let mut closed = 0usize;
-    for token in tokens.get(..at).unwrap_or_default().iter().rev() {
-        match token.token {
-            Token::RParen | Token::RBracket | Token::RBrace => closed += 1,
-            Token::LParen | Token::LBracket | Token::LBrace if closed == 0 => {
-                return token.token == Token::LBracket;
-            }
-            Token::LParen | Token::LBracket | Token::LBrace => closed -= 1,
-            _ => {}
-        }
-    }
-    false
+    None
 }

@@ -5,7 +5,9 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
-use super::{differs, first, free, named, nulls, numbers, pivot, refused, sample, summarized, tokens};
+use super::{
+    differs, first, free, lambdas, named, nulls, numbers, pivot, refused, sample, summarized, tokens,
+};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::guard;
 
@@ -38,6 +40,7 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
     };
     guard::check(&statement)?;
     differs::put(&mut statement);
+    lambdas::put(&mut statement);
     pivot::put(&mut statement)?;
     Ok(statement)
 }
@@ -54,7 +57,7 @@ fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
 
 /// The tokens of a statement as the parser understands them.
 fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
-    let tokens = numbers::tokens(tokens)?;
+    let tokens = lambdas::tokens(numbers::tokens(tokens)?)?;
     refused::check(&tokens)?;
     let tokens = tokens::powers(tokens);
     let tokens = tokens::usual(tokens::plain(nulls::tokens(differs::tokens(free::tokens(tokens)))));

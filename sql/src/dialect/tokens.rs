@@ -122,6 +122,27 @@ pub(super) fn next(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, &Tok
     tokens.iter().enumerate().skip(from).find(written)
 }
 
+/// The tokens from a place on, with their places, outside of brackets that open there.
+pub(super) fn outside(
+    tokens: &[TokenWithSpan],
+    from: usize,
+) -> impl Iterator<Item = (usize, &TokenWithSpan)> {
+    let mut depth = 0usize;
+    tokens.iter().enumerate().skip(from).filter(move |(_, token)| match token.token {
+        Token::LParen | Token::LBracket | Token::LBrace => {
+            depth += 1;
+            false
+        }
+        Token::RParen | Token::RBracket | Token::RBrace if depth > 0 => {
+            depth -= 1;
+            false
+        }
+        // A statement ends here, whatever was left open.
+        Token::SemiColon | Token::EOF => true,
+        _ => depth == 0,
+    })
+}
+
 /// Whether a token is this keyword.
 pub(super) fn is(token: &TokenWithSpan, keyword: Keyword) -> bool {
     matches!(&token.token, Token::Word(Word { keyword: found, quote_style: None, .. }) if *found == keyword)

@@ -5,6 +5,7 @@ pub(crate) const RENAMED: &[(&str, &str)] = &[
     ("approx_count_distinct", "approx_distinct"),
     ("approx_quantile", "approx_percentile_cont"),
     ("arbitrary", "any_value"),
+    ("array_apply", "array_transform"),
     ("array_cosine_distance", "cosine_distance"),
     ("array_dot_product", "inner_product"),
     ("array_inner_product", "inner_product"),
@@ -27,12 +28,15 @@ pub(crate) const RENAMED: &[(&str, &str)] = &[
     ("least_common_multiple", "lcm"),
     ("length_grapheme", "length"),
     ("list", "array_agg"),
+    ("list_apply", "array_transform"),
     ("list_cosine_distance", "cosine_distance"),
     ("list_dot_product", "inner_product"),
+    ("list_filter", "array_filter"),
     ("list_inner_product", "inner_product"),
     ("list_max", "array_max"),
     ("list_min", "array_min"),
     ("list_pack", "make_array"),
+    ("list_transform", "array_transform"),
     ("list_value", "make_array"),
     ("listagg", "string_agg"),
     ("ord", "ascii"),
@@ -77,13 +81,19 @@ pub(crate) const PARTS: &[(&str, &str)] = &[
 ];
 
 /// Those of another form: their names, their kinds, and how they are called.
-const CALLS: [(&str, &str, &str); 19] = [
+const CALLS: [(&str, &str, &str); 25] = [
+    ("array_apply", SCALAR, TRANSFORM),
+    ("array_filter", SCALAR, FILTER),
     ("array_reverse_sort", SCALAR, "array_reverse_sort(list)"),
+    ("array_transform", SCALAR, TRANSFORM),
     ("array_unique", SCALAR, "array_unique(list)"),
     ("count_if", "AGGREGATE", "count_if(condition)"),
     ("dayname", SCALAR, "dayname(time)"),
     ("if", SCALAR, "if(condition, a, b)"),
+    ("list_apply", SCALAR, TRANSFORM),
+    ("list_filter", SCALAR, FILTER),
     ("list_reverse_sort", SCALAR, "list_reverse_sort(list)"),
+    ("list_transform", SCALAR, TRANSFORM),
     ("list_unique", SCALAR, "list_unique(list)"),
     ("mod", SCALAR, "mod(a, b)"),
     ("monthname", SCALAR, "monthname(time)"),
@@ -108,6 +118,8 @@ const CALLS: [(&str, &str, &str); 19] = [
 ];
 
 const SCALAR: &str = "SCALAR";
+const TRANSFORM: &str = "list_transform(list, x -> x + 1)";
+const FILTER: &str = "list_filter(list, x -> x > 1)";
 
 /// Functions of another form: their names, their kinds, and how they are called.
 pub(crate) fn calls() -> impl Iterator<Item = (&'static str, &'static str, String)> {

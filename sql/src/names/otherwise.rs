@@ -8,7 +8,7 @@ const FORMS: &[(&str, &str)] = &[
     ("age", "a - b"),
     ("aggregate", OF_LIST),
     ("ago", "now() - INTERVAL 1 DAY"),
-    ("apply", EACH),
+    ("apply", "list_transform(list, x -> x + 1)"),
     ("approx_top_k", "SELECT x, count(*) AS n FROM t GROUP BY x ORDER BY n DESC LIMIT k"),
     ("arg_max_null", "max_by(x, y)"),
     ("arg_max_nulls_last", "max_by(x, y)"),
@@ -42,7 +42,7 @@ const FORMS: &[(&str, &str)] = &[
     ("era", "year(time) > 0"),
     ("fdiv", "floor(a / b)"),
     ("fill", "coalesce(x, last_value(x IGNORE NULLS) OVER (ORDER BY time)), the value before"),
-    ("filter", EACH),
+    ("filter", "list_filter(list, x -> x > 1)"),
     ("fmod", "a % b"),
     ("format", TEXT),
     ("format_bytes", "round(n / 1e6, 1) || ' MB'"),
@@ -135,7 +135,7 @@ const FORMS: &[(&str, &str)] = &[
     ("parse_path", "string_split(path, '/')"),
     ("printf", TEXT),
     ("product", "list_product(list(x))"),
-    ("reduce", EACH),
+    ("reduce", OF_LIST),
     ("regexp_escape", "contains(text, part), which takes no pattern"),
     ("regexp_split_to_table", "unnest(regexp_split_to_array(text, 'pattern'))"),
     ("reservoir_quantile", "approx_quantile(x, 0.5)"),
@@ -195,7 +195,6 @@ const HEX: &str = "to_hex(n), which has four bits a digit";
 const EVEN: &str = "CAST(x * 100 AS BIGINT) / 100, whose cast takes halves to the even number";
 const URL: &str = "replace(text, ' ', '%20') for each character that is written otherwise in an address";
 const WEIGHTED: &str = "sum(x * w) / sum(w) FILTER (WHERE x IS NOT NULL)";
-const EACH: &str = "SELECT id, list(f(x)) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id";
 const UNNESTED: &str = "SELECT id, f(x) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id, with the aggregate function f";
 const NEW_STRUCT: &str = "named_struct('a', s.a, 'b', x) with each field that the new struct is to have";
 const HASH: &str = "hash(x), a number that is the same for the same values everywhere";

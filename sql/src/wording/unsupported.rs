@@ -57,6 +57,14 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
     if text.contains("ildcard * with RENAME not supported") {
         return Some(SqlError::invalid(NO_RENAME.to_owned()));
     }
+    if let Some((_, ty)) = text.split_once(" expected a list as first argument, got ") {
+        let why = format!("list_transform() and list_filter() take a list, not {ty}");
+        return Some(SqlError::invalid(why).hint("a list in JSON becomes one by CAST(x AS VARCHAR[])"));
+    }
+    if let Some((_, ty)) = text.split_once("array_filter lambda must return boolean, got ") {
+        let why = format!("list_filter() takes a condition on each element, not {ty}");
+        return Some(SqlError::invalid(why).hint("write list_filter(list, x -> x > 1)"));
+    }
     if text.starts_with("unnest() requires exactly one argument") {
         let why = "unnest() takes one list";
         return Some(SqlError::invalid(why.to_owned()).hint("of lists of lists write unnest(flatten(x))"));
@@ -101,6 +109,14 @@ mod tests {
                 "3000000000 is not a value of Int32\n  TRY_CAST",
             ),
             ("unnest() requires exactly one argument", "unnest() takes one list\n"),
+            (
+                "array_filter expected a list as first argument, got Utf8",
+                "not Utf8\n  a list in JSON becomes",
+            ),
+            (
+                "Execution error: array_filter lambda must return boolean, got Null",
+                "a condition on each element",
+            ),
             ("Execution error: negative count not allowed: -1", "asked for -1 characters\n  write substr("),
             (
                 "This feature is not implemented: Support for 'approx_distinct' for data type Float64 is not implemented",

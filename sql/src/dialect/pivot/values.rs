@@ -1,4 +1,5 @@
-//! `PIVOT t ON x` without IN: its values are those that `x` has, found by a query before the statement is planned.
+//! `PIVOT t ON x` without IN: its values are those that `x` has, found by a query before the statement is
+//! planned.
 
 use std::ops::ControlFlow;
 
@@ -22,7 +23,8 @@ use crate::walk::{VisitMut, inner};
 /// Most PIVOTs of a statement whose values are looked up.
 const MOST: usize = 10;
 
-/// Puts queries in the place of these. On a server they are refused: statements are planned there outside of the queue.
+/// Puts queries in the place of these. On a server they are refused: statements are planned there outside of
+/// the queue.
 pub(crate) async fn expand(
     state: &SessionState,
     statement: &mut Statement,

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Functi
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::several;
-use crate::dialect::tokens::{is_any, is_word, made, next};
+use crate::dialect::tokens::{is_any, is_word, made, next, outside};
 use crate::error::SqlError;
 
 /// The function whose arguments are the keys, which no statement calls by chance.
@@ -182,24 +182,6 @@ fn value_in_brackets(on: &[TokenWithSpan], span: Span) -> Vec<TokenWithSpan> {
 
 fn part<'a>(tokens: &'a [TokenWithSpan], range: &Range<usize>) -> &'a [TokenWithSpan] {
     tokens.get(range.clone()).unwrap_or_default()
-}
-
-/// The tokens from a place on, with their places, outside of brackets that open there.
-fn outside(tokens: &[TokenWithSpan], from: usize) -> impl Iterator<Item = (usize, &TokenWithSpan)> {
-    let mut depth = 0usize;
-    tokens.iter().enumerate().skip(from).filter(move |(_, token)| match token.token {
-        Token::LParen | Token::LBracket | Token::LBrace => {
-            depth += 1;
-            false
-        }
-        Token::RParen | Token::RBracket | Token::RBrace if depth > 0 => {
-            depth -= 1;
-            false
-        }
-        // A statement ends here, whatever was left open.
-        Token::SemiColon | Token::EOF => true,
-        _ => depth == 0,
-    })
 }
 
 /// Puts the keys that stand within the brackets of a PIVOT behind a table where the parser reads a value.

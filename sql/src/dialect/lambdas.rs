@@ -1,0 +1,310 @@
+//! Functions of each element of a list: `list_transform(l, x -> x + 1)`, `list_filter(l, lambda x: x > 2)`,
+//! and `[x + 1 FOR x IN l IF x > 2]` in the words of both.
+//!
+//! The parser reads no lambda in this dialect, where an arrow is that of JSON: among the tokens one becomes a
+//! call with its parameter before what it computes, and in the parsed statement the lambda that the engine
+//! knows.
+
+use std::ops::{ControlFlow, Range};
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LambdaFunction,
+    LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Statement as Sql, Subscript,
+};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::exprs::text;
+use super::tokens::{is_any, is_word, made, next, outside};
+use crate::elements::NAME;
+use crate::error::SqlError;
+use crate::expanded::name;
+use crate::walk::{inner, visit_expressions_mut};
+
+/// The call that a lambda is until the statement is parsed, which no statement makes by chance.
+const LAMBDA: &str = "->";
+/// Functions that take one.
+const FUNCTIONS: [&str; 6] =
+    ["array_apply", "array_filter", "array_transform", "list_apply", "list_filter", "list_transform"];
+
+/// Most of them in a statement.
+const MOST: usize = 100;
+
+/// The tokens with such calls.
+///
+/// # Errors
+/// A function of several parameters, and a call without one.
+pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
+    let (mut from, mut put) = (0, 0);
+    let mut around: Vec<usize> = Vec::new();
+    while let Some((at, token)) = next(&tokens, from) {
+        from = at + 1;
+        match token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => around.push(at),
+            Token::RParen | Token::RBracket | Token::RBrace => drop(around.pop()),
+            Token::Word(_) if is_word(token, "FOR") => {
+                let is_list = |open: &usize| tokens.get(*open).is_some_and(|t| t.token == Token::LBracket);
+                let list = around.last().copied().filter(is_list);
+                if let Some(begin) = list
+                    && let Some(each) = Each::of(&tokens, begin)
+                {
+                    let calls = each.calls(&tokens);
+                    drop(tokens.splice(begin..=each.end, calls));
+                    around.pop();
+                    from = begin;
+                    put += 1;
+                }
+            }
+            Token::Word(_) if is_any(token, &FUNCTIONS) => {
+                let open = next(&tokens, from).filter(|(_, open)| open.token == Token::LParen);
+                if let Some((open, _)) = open {
+                    put_call(&mut tokens, at, open)?;
+                    put += 1;
+                }
+            }
+            _ => {}
+        }
+        if put > MOST {
+            return Err(SqlError::refused(format!(
+                "the statement has more than {MOST} functions of elements"
+            )));
+        }
+    }
+    Ok(tokens)
+}
+
+/// Puts the call of a lambda behind the first argument of another call.
+fn put_call(tokens: &mut Vec<TokenWithSpan>, function: usize, open: usize) -> Result<(), SqlError> {
+    let all: &[TokenWithSpan] = tokens;
+    let Some(called) = all.get(function) else { return Ok(()) };
+    let is_end = |token: &TokenWithSpan| {
+        matches!(
+            token.token,
+            Token::Comma | Token::RParen | Token::RBracket | Token::RBrace | Token::SemiColon | Token::EOF
+        )
+    };
+    let end = |from: usize| outside(all, from).find(|(_, token)| is_end(token)).map(|(end, _)| end);
+    let comma = end(open + 1).filter(|end| all.get(*end).is_some_and(|token| token.token == Token::Comma));
+    let behind = comma.and_then(|comma| next(all, comma + 1)).map(|(_, token)| &token.token);
+    // Of a list around this one, whose tokens were read before.
+    if matches!(behind, Some(Token::Word(word)) if word.quote_style.is_some() && word.value == LAMBDA) {
+        return Ok(());
+    }
+    let Some(lambda) = comma.and_then(|comma| Lambda::of(all, comma + 1)) else {
+        let place = called.span.start;
+        let why = format!("{}() takes a list and a function of one element", called.token);
+        let hint = "write list_transform(list, x -> x + 1), list_filter(list, x -> x > 2)";
+        return Err(SqlError::invalid(why).at(place.line, place.column).hint(hint));
+    };
+    let (span, end) = (called.span, end(lambda.body).unwrap_or(all.len()));
+    let quoted = format!("\"{LAMBDA}\"");
+    let mut begin = made(&[quoted.as_str(), "("], span);
+    begin.extend(all.get(lambda.parameter).cloned());
+    begin.push(TokenWithSpan { token: Token::Comma, span });
+    drop(tokens.splice(end..end, made(&[")"], span)));
+    drop(tokens.splice(lambda.begin..lambda.body, begin));
+    Ok(())
+}
+
+/// A lambda of one parameter, by the places of its parts.
+struct Lambda {
+    begin: usize,
+    parameter: usize,
+    body: usize,
+}
+
+impl Lambda {
+    /// `x -> ..`, `(x) -> ..` or `lambda x: ..`.
+    fn of(tokens: &[TokenWithSpan], from: usize) -> Option<Self> {
+        let (begin, first) = next(tokens, from)?;
+        let (second, token) = next(tokens, begin + 1)?;
+        let (parameter, last, ends) = match first.token {
+            Token::Word(_) if token.token == Token::Arrow => (begin, begin, Token::Arrow),
+            Token::Word(_) if is_word(first, "LAMBDA") => (second, second, Token::Colon),
+            Token::LParen => {
+                let (closing, _) =
+                    next(tokens, second + 1).filter(|(_, token)| token.token == Token::RParen)?;
+                (second, closing, Token::Arrow)
+            }
+            _ => return None,
+        };
+        tokens.get(parameter).filter(|token| matches!(token.token, Token::Word(_)))?;
+        let (arrow, _) = next(tokens, last + 1).filter(|(_, token)| token.token == ends)?;
+        Some(Self { begin, parameter, body: arrow + 1 })
+    }
+}
+
+/// `[body FOR parameter IN list IF condition]`, by the places of its parts.
+struct Each {
+    body: Range<usize>,
+    parameter: usize,
+    list: Range<usize>,
+    condition: Option<Range<usize>>,
+    end: usize,
+}
+
+impl Each {
+    fn of(tokens: &[TokenWithSpan], open: usize) -> Option<Self> {
+        let (mut of, mut list, mut condition) = (None, None, None);
+        for (i, token) in outside(tokens, open + 1) {
+            match token.token {
+                Token::RBracket => {
+                    let ((of, parameter), list) = (of?, list?);
+                    return Some(Self {
+                        body: open + 1..of,
+                        parameter,
+                        list: list..condition.unwrap_or(i),
+                        condition: condition.map(|begins| begins + 1..i),
+                        end: i,
+                    });
+                }
+                Token::RParen | Token::RBrace | Token::SemiColon | Token::EOF => return None,
+                Token::Word(_) if of.is_none() && is_word(token, "FOR") => {
+                    let (parameter, _) =
+                        next(tokens, i + 1).filter(|(_, token)| matches!(token.token, Token::Word(_)))?;
+                    let (within, _) =
+                        next(tokens, parameter + 1).filter(|(_, token)| is_word(token, "IN"))?;
+                    (of, list) = (Some((i, parameter)), Some(within + 1));
+                }
+                Token::Word(_) if of.is_some() && condition.is_none() && is_word(token, "IF") => {
+                    condition = Some(i);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// `list_transform(list_filter(list, parameter -> condition), parameter -> body)`.
+    fn calls(&self, tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+        let Some(parameter) = tokens.get(self.parameter) else { return Vec::new() };
+        let part = |range: &Range<usize>| tokens.get(range.clone()).unwrap_or_default();
+        let sign = |token: Token| TokenWithSpan { token, span: parameter.span };
+        let call = |function: &str, list: &[TokenWithSpan], body: &[TokenWithSpan]| {
+            let mut all = made(&[function, "("], parameter.span);
+            all.extend_from_slice(list);
+            all.extend([sign(Token::Comma), parameter.clone(), sign(Token::Arrow)]);
+            all.extend_from_slice(body);
+            all.push(sign(Token::RParen));
+            all
+        };
+        let list = match &self.condition {
+            Some(condition) => call("list_filter", part(&self.list), part(condition)),
+            None => part(&self.list).to_vec(),
+        };
+        call("list_transform", &list, part(&self.body))
+    }
+}
+
+/// Puts lambdas in the place of such calls of a parsed statement.
+pub(super) fn put(statement: &mut Statement) {
+    let Some(sql) = inner(statement) else { return };
+    let _ = visit_expressions_mut(sql, |expr: &mut Expr| {
+        if let Expr::Function(function) = expr
+            && let Some(lambda) = lambda_of(function)
+        {
+            *expr = Expr::Lambda(lambda);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+fn lambda_of(function: &Function) -> Option<LambdaFunction> {
+    let [called] = function.name.0.as_slice() else { return None };
+    called.as_ident().filter(|called| called.value == LAMBDA)?;
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(parameter))),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(body)),
+    ] = list.args.as_slice()
+    else {
+        return None;
+    };
+    let parameter = LambdaFunctionParameter { name: parameter.clone(), data_type: None };
+    let params = OneOrManyWithParens::One(parameter);
+    Some(LambdaFunction { params, body: Box::new(body.clone()), syntax: LambdaSyntax::Arrow })
+}
+
+/// Gives parameters names that no column has: whatever comes after takes a name in them for that of a column.
+/// A field of one, `x.a`, is written in brackets, since the engine looks for tables alone before a dot.
+pub(super) fn rename(sql: &mut Sql) {
+    let _ = visit_expressions_mut(sql, |expr: &mut Expr| {
+        if let Expr::Lambda(LambdaFunction { params: OneOrManyWithParens::One(parameter), body, .. }) = expr {
+            let old = name(&parameter.name);
+            let new =
+                Ident { quote_style: Some('"'), value: format!("{NAME}{old}"), ..parameter.name.clone() };
+            parameter.name = new.clone();
+            let _ = visit_expressions_mut(&mut **body, |part: &mut Expr| {
+                match part {
+                    Expr::Identifier(column) if name(column) == old => {
+                        *column = Ident { span: column.span, ..new.clone() };
+                    }
+                    Expr::CompoundIdentifier(parts) => {
+                        if let [of, fields @ ..] = parts.as_slice()
+                            && name(of) == old
+                        {
+                            let of = Ident { span: of.span, ..new.clone() };
+                            *part = field(Expr::Identifier(of), fields);
+                        }
+                    }
+                    _ => {}
+                }
+                ControlFlow::<()>::Continue(())
+            });
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+fn field(of: Expr, fields: &[Ident]) -> Expr {
+    let key = |field: &Ident| AccessExpr::Subscript(Subscript::Index { index: text(&name(field)) });
+    Expr::CompoundFieldAccess { root: Box::new(of), access_chain: fields.iter().map(key).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(sql: &str) -> Result<String, String> {
+        let mut statement = crate::dialect::parse(sql).map_err(|error| error.to_string())?;
+        let written = statement.to_string();
+        rename(inner(&mut statement).unwrap());
+        Ok(format!("{written} | {statement}").replace("SELECT ", ""))
+    }
+
+    #[test]
+    fn functions_of_elements_are_those_of_the_engine() {
+        for (sql, expected) in [
+            (
+                "SELECT list_transform(l, x -> x + 1)",
+                r#"list_transform(l, x -> x + 1) | list_transform(l, "element x" -> "element x" + 1)"#,
+            ),
+            (
+                "SELECT array_filter([1, 2], (X) -> f(x, y), z)",
+                r#"array_filter([1, 2], X -> f(x, y), z) | array_filter([1, 2], "element x" -> f("element x", y), z)"#,
+            ),
+            (
+                "SELECT list_filter(l, lambda s: s.a.b = s->'k')",
+                r#"list_filter(l, s -> s.a.b = s -> 'k') | list_filter(l, "element s" -> "element s"['a']['b'] = "element s" -> 'k')"#,
+            ),
+            (
+                "SELECT [[y FOR y IN x] FOR x IN l IF x <> [1]]",
+                r#"list_transform(list_filter(l, x -> x <> [1]), x -> list_transform(x, y -> y)) | list_transform(list_filter(l, "element x" -> "element x" <> [1]), "element x" -> list_transform("element x", "element y" -> "element y"))"#,
+            ),
+            ("SELECT x -> 'a', list_filter, [1]", "x -> 'a', list_filter, [1] | x -> 'a', list_filter, [1]"),
+        ] {
+            assert_eq!(read(sql).as_deref(), Ok(expected));
+        }
+        for sql in [
+            "SELECT list_transform(l, (x, i) -> x + i)",
+            "SELECT list_transform(l, f)",
+            "SELECT list_filter(l)",
+        ] {
+            let error = read(sql).unwrap_err();
+            assert!(
+                error.contains("() takes a list and a function of one element (line 1, column 8)"),
+                "{error}"
+            );
+        }
+    }
+}
