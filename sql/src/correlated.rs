@@ -87,9 +87,10 @@ impl Correlated {
     /// The error about such a subquery in the words of the statement.
     pub(super) fn explain(&self, error: SqlError) -> SqlError {
         if self.unnests && !self.columns.is_empty() && error.message().contains("OuterReferenceColumn") {
-            let why = "unnest() of a column stands in SELECT, not in FROM or in a subquery of it";
-            return SqlError::invalid(why.to_owned())
-                .hint("write SELECT id, unnest(nums) AS x FROM t, as a subquery to compare x");
+            let why = "unnest() of a column stands in SELECT, or in FROM behind its table";
+            return SqlError::invalid(why.to_owned()).hint(
+                "write FROM t, unnest(t.nums) AS u(x), or LEFT JOIN unnest(t.nums) AS u(x) ON true, with conditions in WHERE",
+            );
         }
         if let Some(lacking) = self.lacking.as_ref().filter(|_| is_of_rows(error.message())) {
             let places: Vec<_> = self.behind_in.iter().chain(&self.places).collect();

@@ -38,6 +38,7 @@ mod function;
 mod functions;
 mod guard;
 mod influence;
+mod lateral;
 mod leaf;
 mod literals;
 mod live;

@@ -26,6 +26,7 @@ use super::exists;
 use super::expanded;
 use super::functions;
 use super::guard;
+use super::lateral;
 use super::leaf::Limits;
 use super::memory;
 use super::mixed::Mixed;
@@ -191,6 +192,7 @@ async fn meant(
     let logical = dialect::planned(&state, statement, &translate).await;
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
     let logical = types::described(logical).map_err(translate)?;
+    let logical = lateral::resolve(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;

@@ -45,10 +45,21 @@ impl VisitorMut for Aliases {
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table { name: function, args: Some(_), alias, .. } = table {
-            series(function, alias);
+        match table {
+            TableFactor::Table { name: function, args: Some(_), alias, .. } => series(function, alias),
+            TableFactor::UNNEST { array_exprs, alias, .. } if array_exprs.len() == 1 => elements(alias),
+            _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Gives the column of `unnest()` the name of its table, or that of the function, unless the statement does.
+fn elements(alias: &mut Option<TableAlias>) {
+    let name = Ident::new("unnest");
+    let alias = alias.get_or_insert(TableAlias { explicit: true, name, columns: Vec::new(), at: None });
+    if alias.columns.is_empty() {
+        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
     }
 }
 

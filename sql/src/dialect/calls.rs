@@ -173,6 +173,13 @@ impl VisitorMut for Words {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Self::Break> {
+        if let TableFactor::UNNEST { array_exprs, .. } = table {
+            array_exprs.iter_mut().for_each(forms::elements);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         if let Some(error) = forms::not_counted(query) {
             return ControlFlow::Break(Box::new(error));

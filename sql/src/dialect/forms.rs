@@ -6,6 +6,8 @@ mod likes;
 mod patterns;
 mod times;
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, DataType, Expr, GroupByExpr, LimitClause, Query, Spanned,
@@ -20,6 +22,7 @@ use super::exprs::{call, nested, text, text_of};
 use crate::error::SqlError;
 use crate::functions::nearest_whole;
 use crate::names::PARTS;
+use crate::walk::visit_expressions_mut;
 
 /// What stands between the parts of a text that is split by a pattern: Unicode keeps it for the use inside of
 /// programs, so no text has it.
@@ -84,6 +87,20 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// What `unnest()` takes apart in FROM: of JSON its elements, and a list that is written as a call, since the
+/// engine finds no columns of other tables between brackets.
+pub(super) fn elements(list: &mut Expr) {
+    if is_json(list) {
+        *list = call("json_elements", vec![list.clone()]);
+    }
+    let _ = visit_expressions_mut(list, |part: &mut Expr| {
+        if let Expr::Array(array) = part {
+            *part = call("make_array", std::mem::take(&mut array.elem));
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 /// A sorted list, its NULLs last.
