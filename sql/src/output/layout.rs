@@ -11,11 +11,22 @@ use crate::functions::spans::is_span;
 /// Blanks between two columns.
 pub(super) const GAP: &str = "  ";
 
+/// The same in a table that has no room for them.
+pub(super) const NARROW_GAP: &str = " ";
+
 /// Columns of the terminal up to which a text without blanks is a label, and is never cut.
 pub(super) const WORD: usize = 40;
 
 /// What stands for the columns that are left out.
 pub(super) const LEFT_OUT: &str = "…";
+
+/// What a line may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) total: usize,
+    /// Between two columns.
+    pub(super) gap: usize,
+}
 
 /// How the cells of a column are written.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +76,13 @@ fn tells_apart(column: &str) -> bool {
     column == "name" || column.ends_with("_name")
 }
 
+/// A heading on two lines, broken behind the `_` where the longer of them is shortest; without any it is one.
+pub(super) fn broken(name: &str) -> (&str, &str) {
+    let places = name.match_indices('_').map(|(at, _)| name.split_at(at + 1));
+    let parts = places.filter(|(first, second)| first.len() > 1 && !second.is_empty());
+    parts.min_by_key(|(first, second)| first.width().max(second.width())).unwrap_or(("", name))
+}
+
 /// The width that a cell needs because it may not be cut.
 pub(super) fn unbroken(cell: &str, cut: Cut) -> usize {
     let width = cell.width();
@@ -88,24 +106,25 @@ pub(super) fn widen(widths: &mut [usize], cells: &[String], layout: &mut [Layout
 }
 
 /// Takes from the text columns until the line fits: from their labels only where it is too wide with these.
-pub(super) fn fit(widths: &mut [usize], layout: &mut [Layout], names: &[&str], total: usize) {
-    shrink(widths, layout, total);
-    if line_width(widths.iter().copied()) <= total {
+/// `names` are those of the columns, with the widths of their headings.
+pub(super) fn fit(widths: &mut [usize], layout: &mut [Layout], names: &[(&str, usize)], room: Room) {
+    shrink(widths, layout, room);
+    if line_width(widths.iter().copied(), room.gap) <= room.total {
         return;
     }
-    for (layout, name) in layout.iter_mut().zip(names) {
+    for (layout, (name, heading)) in layout.iter_mut().zip(names) {
         if layout.cut == Cut::OutsideLabels && !tells_apart(name) {
-            (layout.cut, layout.least) = (Cut::Anywhere, name.width());
+            (layout.cut, layout.least) = (Cut::Anywhere, *heading);
         }
     }
-    shrink(widths, layout, total);
+    shrink(widths, layout, room);
 }
 
 /// Takes from the widest text column until the line fits or every column is at its least.
-pub(super) fn shrink(widths: &mut [usize], layout: &[Layout], total: usize) {
+pub(super) fn shrink(widths: &mut [usize], layout: &[Layout], Room { total, gap }: Room) {
     const LEAST: usize = 12;
     loop {
-        let now = line_width(widths.iter().copied());
+        let now = line_width(widths.iter().copied(), gap);
         let least = |layout: &Layout| layout.least.max(LEAST);
         let may = |width: usize, layout: &Layout| layout.cut != Cut::Never && width > least(layout);
         let widest =
@@ -120,20 +139,20 @@ pub(super) fn shrink(widths: &mut [usize], layout: &[Layout], total: usize) {
 }
 
 /// Columns of the terminal that a line takes.
-pub(super) fn line_width(widths: impl Iterator<Item = usize>) -> usize {
+fn line_width(widths: impl Iterator<Item = usize>, gap: usize) -> usize {
     let (number, sum) = widths.fold((0, 0), |(number, sum), width| (number + 1, sum + width));
-    sum + GAP.len() * usize::saturating_sub(number, 1)
+    sum + gap * usize::saturating_sub(number, 1)
 }
 
 /// The columns in the middle without which the others fit.
-pub(super) fn no_room(widths: &[usize], total: usize) -> Range<usize> {
+pub(super) fn no_room(widths: &[usize], Room { total, gap }: Room) -> Range<usize> {
     let count = widths.len();
-    if count <= 2 || line_width(widths.iter().copied()) <= total {
+    if count <= 2 || line_width(widths.iter().copied(), gap) <= total {
         return 0..0;
     }
     let fits = |left: usize, right: usize| {
         let ends = widths[..left].iter().chain(&widths[count - right..]).copied();
-        left + right < count && line_width(ends.chain([LEFT_OUT.width()])) <= total
+        left + right < count && line_width(ends.chain([LEFT_OUT.width()]), gap) <= total
     };
     let (mut left, mut right) = (1, 1);
     loop {

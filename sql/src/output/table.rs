@@ -6,7 +6,8 @@
 //! - only text with blanks is cut, or of more than [`WORD`] columns: a number, a date, a boolean, a label, an
 //!   id and the name of a column are complete, and of a list as many elements as there is room for
 //! - where a terminal has no room for that, labels are cut too, except those of names
-//! - what does not fit a terminal even then loses columns in its middle, and says which
+//! - what does not fit a terminal even then has headings on two lines and one blank between columns
+//! - what does not fit then either loses columns in its middle, and says which
 
 use std::io::Write;
 use std::ops::Range;
@@ -18,7 +19,10 @@ use arrow_schema::{ArrowError, SchemaRef};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::cell::{self, is_plain};
-use super::layout::{Cut, GAP, LEFT_OUT, Layout, WORD, fit, names_things, no_room, shrink, unbroken, widen};
+use super::layout::{
+    Cut, GAP, LEFT_OUT, Layout, NARROW_GAP, Room, WORD, broken, fit, names_things, no_room, shrink, unbroken,
+    widen,
+};
 use super::plan;
 
 /// Rows that decide the widths.
@@ -51,6 +55,10 @@ pub(super) struct TableWriter<W: Write> {
     /// Rows kept until the widths are known.
     head: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
+    /// Blanks between two columns.
+    gap: &'static str,
+    /// Whether headings stand on two lines.
+    is_broken: bool,
     /// The columns for which there is no room.
     left_out: Range<usize>,
 }
@@ -73,6 +81,8 @@ impl<W: Write> TableWriter<W> {
             null: "NULL",
             head: Vec::new(),
             widths: None,
+            gap: GAP,
+            is_broken: false,
             left_out: 0..0,
         }
     }
@@ -104,9 +114,11 @@ impl<W: Write> TableWriter<W> {
             match &mut self.widths {
                 Some(widths) => {
                     if widen(widths, &cells, &mut self.layout) && self.left_out.is_empty() {
-                        self.style.width.into_iter().for_each(|total| shrink(widths, &self.layout, total));
+                        let room = self.style.width.map(|total| Room { total, gap: self.gap.len() });
+                        room.into_iter().for_each(|room| shrink(widths, &self.layout, room));
                     }
-                    line(&mut self.out, &cells, (widths.as_slice(), &self.left_out), &self.layout)?;
+                    let widths = (widths.as_slice(), &self.left_out);
+                    line(&mut self.out, &cells, widths, (self.layout.as_slice(), self.gap))?;
                 }
                 None => self.head.push(cells),
             }
@@ -131,77 +143,127 @@ impl<W: Write> TableWriter<W> {
 
     /// Fixes the widths and writes what was kept.
     fn settle(&mut self) -> Result<(), ArrowError> {
-        let mut widths: Vec<usize> = self.names.iter().map(|n| n.width()).collect();
-        for (layout, width) in self.layout.iter_mut().zip(&widths) {
+        let headings: Vec<usize> = self.names.iter().map(|n| n.width()).collect();
+        let (mut widths, mut layout) = self.measured(&headings);
+        if let Some(total) = self.style.width {
+            let room = Room { total, gap: GAP.len() };
+            let wide = (widths.clone(), layout.clone());
+            fit(&mut widths, &mut layout, &self.named(&headings), room);
+            self.left_out = no_room(&widths, room);
+            if !self.left_out.is_empty() {
+                if let Some((narrow, cells, gap)) = self.narrow(total) {
+                    (widths, layout, self.gap) = (narrow, cells, gap);
+                    (self.is_broken, self.left_out) = (true, 0..0);
+                } else {
+                    // Where columns are left out, the texts of the others may have their room.
+                    (widths, layout) = wide;
+                    self.fit_others(&mut widths, &mut layout, &headings, room);
+                }
+            }
+        }
+        self.layout = layout;
+        let (head, own) = (std::mem::take(&mut self.head), (widths.as_slice(), &self.left_out));
+        let style = (self.layout.as_slice(), self.gap);
+        header(&mut self.out, &self.names, self.is_broken, own, style)?;
+        for cells in head {
+            line(&mut self.out, &cells, own, style)?;
+        }
+        self.widths = Some(widths);
+        Ok(())
+    }
+
+    /// The names of the columns, with the widths of their headings.
+    fn named<'a>(&'a self, headings: &[usize]) -> Vec<(&'a str, usize)> {
+        self.names.iter().map(String::as_str).zip(headings.iter().copied()).collect()
+    }
+
+    /// The widths that headings and cells have if there is room, and the least of each.
+    fn measured(&self, headings: &[usize]) -> (Vec<usize>, Vec<Layout>) {
+        let (mut widths, mut layout) = (headings.to_vec(), self.layout.clone());
+        for (layout, width) in layout.iter_mut().zip(&widths) {
             layout.least = *width;
         }
         for cells in &self.head {
-            for ((width, layout), cell) in widths.iter_mut().zip(&mut self.layout).zip(cells) {
+            for ((width, layout), cell) in widths.iter_mut().zip(&mut layout).zip(cells) {
                 *width = (*width).max(cell.width());
                 layout.least = layout.least.max(unbroken(cell, layout.cut));
             }
         }
         if let Some(limit) = self.style.column {
-            for (width, layout) in widths.iter_mut().zip(&self.layout) {
+            for (width, layout) in widths.iter_mut().zip(&layout) {
                 *width = (*width).min(limit).max(layout.least);
             }
         }
-        if let Some(total) = self.style.width {
-            let (wide, with_labels) = (widths.clone(), self.layout.clone());
-            let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-            fit(&mut widths, &mut self.layout, &names, total);
-            self.left_out = no_room(&widths, total);
-            if !self.left_out.is_empty() {
-                // Where columns are left out, the texts of the others may have their room.
-                (widths, self.layout) = (wide, with_labels);
-                let kept = |i: &usize| !self.left_out.contains(i);
-                let places: Vec<usize> = (0..widths.len()).filter(kept).collect();
-                let mut own: Vec<usize> = places.iter().map(|i| widths[*i]).collect();
-                let mut layout: Vec<Layout> = places.iter().map(|i| self.layout[*i]).collect();
-                let names: Vec<&str> = places.iter().map(|i| names[*i]).collect();
-                fit(&mut own, &mut layout, &names, total.saturating_sub(LEFT_OUT.width() + GAP.len()));
-                for (i, (width, layout)) in places.into_iter().zip(own.into_iter().zip(layout)) {
-                    (widths[i], self.layout[i]) = (width, layout);
-                }
-            }
+        (widths, layout)
+    }
+
+    /// The same of a table whose headings stand on two lines, with the blanks between its columns, if there is
+    /// room for all.
+    fn narrow(&self, total: usize) -> Option<(Vec<usize>, Vec<Layout>, &'static str)> {
+        let heading = |name: &String| {
+            let (first, second) = broken(name);
+            first.width().max(second.width())
+        };
+        let headings: Vec<usize> = self.names.iter().map(heading).collect();
+        [GAP, NARROW_GAP].into_iter().find_map(|gap| {
+            let room = Room { total, gap: gap.len() };
+            let (mut widths, mut layout) = self.measured(&headings);
+            fit(&mut widths, &mut layout, &self.named(&headings), room);
+            no_room(&widths, room).is_empty().then_some((widths, layout, gap))
+        })
+    }
+
+    /// Fits the columns that are not left out.
+    fn fit_others(&self, widths: &mut [usize], layout: &mut [Layout], headings: &[usize], room: Room) {
+        let kept = |i: &usize| !self.left_out.contains(i);
+        let places: Vec<usize> = (0..widths.len()).filter(kept).collect();
+        let mut own: Vec<usize> = places.iter().map(|i| widths[*i]).collect();
+        let mut cells: Vec<Layout> = places.iter().map(|i| layout[*i]).collect();
+        let names = self.named(headings);
+        let names: Vec<(&str, usize)> = places.iter().map(|i| names[*i]).collect();
+        let total = room.total.saturating_sub(LEFT_OUT.width() + room.gap);
+        fit(&mut own, &mut cells, &names, Room { total, ..room });
+        for (i, (width, cell)) in places.into_iter().zip(own.into_iter().zip(cells)) {
+            (widths[i], layout[i]) = (width, cell);
         }
-        header(&mut self.out, &self.names, (widths.as_slice(), &self.left_out), &self.layout)?;
-        for cells in std::mem::take(&mut self.head) {
-            line(&mut self.out, &cells, (widths.as_slice(), &self.left_out), &self.layout)?;
-        }
-        self.widths = Some(widths);
-        Ok(())
     }
 }
 
-/// The names, which are text in any column, and a rule.
+/// The names, which are text in any column, on one line or two, and a rule.
 fn header(
     out: &mut impl Write,
     names: &[String],
-    (widths, left_out): (&[usize], &Range<usize>),
-    layout: &[Layout],
+    is_broken: bool,
+    widths: (&[usize], &Range<usize>),
+    style: (&[Layout], &str),
 ) -> Result<(), ArrowError> {
-    line(out, names, (widths, left_out), layout)?;
-    let rule: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
-    line(out, &rule, (widths, left_out), layout)
+    if is_broken {
+        let (first, second): (Vec<&str>, Vec<&str>) = names.iter().map(|name| broken(name)).unzip();
+        line(out, &first, widths, style)?;
+        line(out, &second, widths, style)?;
+    } else {
+        line(out, names, widths, style)?;
+    }
+    let rule: Vec<String> = widths.0.iter().map(|w| "-".repeat(*w)).collect();
+    line(out, &rule, widths, style)
 }
 
 fn line(
     out: &mut impl Write,
-    cells: &[String],
+    cells: &[impl AsRef<str>],
     (widths, left_out): (&[usize], &Range<usize>),
-    layout: &[Layout],
+    (layout, gap): (&[Layout], &str),
 ) -> Result<(), ArrowError> {
     let mut text = String::new();
     for (i, ((cell, width), layout)) in cells.iter().zip(widths).zip(layout).enumerate() {
         if i > 0 && (!left_out.contains(&i) || i == left_out.start) {
-            text.push_str(GAP);
+            text.push_str(gap);
         }
         if left_out.contains(&i) {
             text.push_str(if i == left_out.start { LEFT_OUT } else { "" });
             continue;
         }
-        let cell = cut(cell, *width, layout.cut);
+        let cell = cut(cell.as_ref(), *width, layout.cut);
         let blank = " ".repeat(width.saturating_sub(cell.width()));
         match layout.right {
             true => text.extend([blank.as_str(), cell.as_str()]),

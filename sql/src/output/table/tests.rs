@@ -128,7 +128,7 @@ fn text_gives_way_to_a_number_that_becomes_wider() {
 fn a_narrow_terminal_takes_from_text_only() {
     let mut widths = [5, 60, 40, 9];
     let [number, text] = [&DataType::Int64, &DataType::Utf8].map(Layout::of);
-    shrink(&mut widths, &[number, text, text, number], 60);
+    shrink(&mut widths, &[number, text, text, number], Room { total: 60, gap: 2 });
     assert!(widths.iter().sum::<usize>() + 6 <= 60, "{widths:?}");
     assert_eq!((widths[0], widths[3]), (5, 9));
 }
@@ -194,6 +194,57 @@ fn labels_give_way_before_a_column_is_left_out() {
     assert!(narrow[2].contains("  a-label-") && narrow[2].contains('…'), "{narrow:#?}");
     // Where they fit they are whole.
     assert_eq!(drawn(&cells, 120)[2].matches(label).count(), 3);
+}
+
+#[test]
+fn headings_stand_on_two_lines_before_a_column_is_left_out() {
+    let rows = [
+        ("quality", Some(1234.5678), "a text with blanks, which may be cut"),
+        ("scored_tokens", None, "chat"),
+    ];
+    let text =
+        |of: &dyn Fn(usize) -> &'static str| Arc::new(StringArray::from(vec![of(0), of(1)])) as ArrayRef;
+    let number =
+        || Arc::new(arrow_array::Float64Array::from(rows.map(|(_, middle, _)| middle).to_vec())) as ArrayRef;
+    let count = || Arc::new(Int64Array::from(vec![12_345, 12_345])) as ArrayRef;
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("column_name", text(&|row| rows[row].0)),
+        ("column_type", text(&|_| "VARCHAR")),
+        ("min", text(&|row| rows[row].2)),
+        ("max", text(&|row| rows[row].2)),
+        ("approx_unique", count()),
+        ("avg", number()),
+        ("std", number()),
+        ("q25", number()),
+        ("q50", number()),
+        ("q75", number()),
+        ("count", count()),
+        ("null_percentage", count()),
+    ];
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap();
+    let drawn = |width: usize| {
+        let style = TableStyle { width: Some(width), ..TableStyle::default() };
+        let mut table = TableWriter::new(&batch.schema(), Vec::new(), style);
+        table.write(&batch).unwrap();
+        String::from_utf8(table.finish().unwrap()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for width in [115, 120, 130] {
+        let lines = drawn(width);
+        assert!(lines.iter().all(|line| line.width() <= width), "{lines:#?}");
+        assert_eq!(lines.len(), 5, "{lines:#?}");
+        let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
+        assert_eq!(words(0), ["column_", "column_", "approx_", "null_"]);
+        assert_eq!(words(1)[..4], ["name", "type", "min", "max"]);
+        assert_eq!(words(1)[4..], ["unique", "avg", "std", "q25", "q50", "q75", "count", "percentage"]);
+        assert!(lines[4].starts_with("scored_tokens") && lines[3].contains("1234.57"), "{lines:#?}");
+    }
+    assert!(drawn(150).len() == 4 && drawn(150)[0].starts_with("column_name"), "{:#?}", drawn(150));
+    assert!(drawn(90).last().unwrap().starts_with("… stands for"), "{:#?}", drawn(90));
+    assert_eq!(
+        ["a_b_long", "_x", "x_", "plain", "null_percentage"].map(broken),
+        [("a_b_", "long"), ("", "_x"), ("", "x_"), ("", "plain"), ("null_", "percentage")]
+    );
 }
 
 #[test]
