@@ -41,7 +41,9 @@ pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan
         from = at + 1;
         match token.token {
             Token::LParen | Token::LBracket | Token::LBrace => around.push(at),
-            Token::RParen | Token::RBracket | Token::RBrace => drop(around.pop()),
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                around.pop();
+            }
             Token::Word(_) if is_word(token, "FOR") => {
                 let is_list = |open: &usize| tokens.get(*open).is_some_and(|t| t.token == Token::LBracket);
                 let list = around.last().copied().filter(is_list);

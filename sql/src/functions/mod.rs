@@ -14,6 +14,7 @@ mod columnar;
 mod compared;
 mod counts;
 mod dates;
+mod digests;
 mod documents;
 mod flags;
 mod formatted;
@@ -73,6 +74,7 @@ fn scalar() -> impl Iterator<Item = ScalarUDF> {
     json::functions()
         .chain(numbers::functions())
         .chain(texts::functions())
+        .chain(digests::functions())
         .chain(objects::functions())
         .chain(documents::functions())
         .chain(matches::functions())

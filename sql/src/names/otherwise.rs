@@ -123,7 +123,6 @@ const FORMS: &[(&str, &str)] = &[
     ("map_contains_value", "list_contains(map_values(m), value)"),
     ("map_extract_value", "m['key']"),
     ("map_from_entries", "map(keys, values) of two lists"),
-    ("md5", HASH),
     ("md5_number", HASH),
     ("millennium", "(year(time) + 999) // 1000"),
     ("mismatches", "levenshtein(a, b), another measure"),
@@ -146,7 +145,6 @@ const FORMS: &[(&str, &str)] = &[
     ("sem", "stddev_pop(x) / sqrt(count(x))"),
     ("setseed", "ORDER BY hash(id, 7), or USING SAMPLE 10 ROWS REPEATABLE (7): the same each time"),
     ("sha1", HASH),
-    ("sha256", HASH),
     ("signbit", "x < 0"),
     ("skewness", SKEWNESS),
     (
@@ -197,7 +195,7 @@ const URL: &str = "replace(text, ' ', '%20') for each character that is written 
 const WEIGHTED: &str = "sum(x * w) / sum(w) FILTER (WHERE x IS NOT NULL)";
 const UNNESTED: &str = "SELECT id, f(x) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id, with the aggregate function f";
 const NEW_STRUCT: &str = "named_struct('a', s.a, 'b', x) with each field that the new struct is to have";
-const HASH: &str = "hash(x), a number that is the same for the same values everywhere";
+const HASH: &str = "md5(x), sha256(x), or hash(x), a number that is the same for the same values everywhere";
 const OF_JSON: &str = "record->>'key' for each key, CAST(record->>'key' AS DOUBLE) where it is a number";
 const NEW_JSON: &str = "json_object('a', record->>'a', 'b', x) with each key that the new object is to have";
 const CASE: &str = "if(condition, a, b), or CASE WHEN condition THEN a ELSE b END";
