@@ -12,6 +12,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement;
+use futures::future::BoxFuture;
 
 use super::bounds::{self, Asking, Budget};
 use super::catalog::Tables;
@@ -112,30 +113,30 @@ pub(super) async fn plan(
     Ok(Planned { plan, rows, mixed })
 }
 
-/// The rows of a statement that another one is planned with.
-pub(super) async fn rows_of(
-    state: &SessionState,
+/// The rows of a statement that another one is planned with. Boxed, since planning comes here.
+fn rows_of<'a>(
+    state: &'a SessionState,
     statement: Statement,
-    tables: &[String],
-) -> Result<Vec<RecordBatch>, SqlError> {
+    tables: &'a [String],
+) -> BoxFuture<'a, Result<Vec<RecordBatch>, SqlError>> {
     let mut state = state.clone();
     let memory = state.config().get_extension::<RuntimeEnv>();
     let memory = memory.unwrap_or_else(|| Arc::clone(state.runtime_env()));
-    // Limits and notes of its own: it is no part of the other plan.
-    bounds::limit(&mut state, &memory.memory_pool).map_err(plain)?;
-    state.config_mut().set_extension(Arc::new(RunNotes::default()));
-    // Boxed, since planning comes here.
-    let Planned { plan, rows, mixed } =
-        Box::pin(plan(&state, statement, &Headings::default(), None, tables)).await?;
-    if let Some(rows) = rows {
-        let config = std::mem::take(state.config_mut());
-        *state.config_mut() = config.with_batch_size(rows);
-    }
-    let pool = Arc::clone(&memory.memory_pool);
-    let context = TaskContext::from(&state).with_runtime(memory);
-    collect(plan, Arc::new(context))
-        .await
-        .map_err(|e| memory::explain(Mixed::explain(&mixed, SqlError::from_datafusion(e, tables)), &pool))
+    Box::pin(async move {
+        // Limits and notes of its own: it is no part of the other plan.
+        bounds::limit(&mut state, &memory.memory_pool).map_err(plain)?;
+        state.config_mut().set_extension(Arc::new(RunNotes::default()));
+        let Planned { plan, rows, mixed } =
+            plan(&state, statement, &Headings::default(), None, tables).await?;
+        if let Some(rows) = rows {
+            let config = std::mem::take(state.config_mut());
+            *state.config_mut() = config.with_batch_size(rows);
+        }
+        let pool = Arc::clone(&memory.memory_pool);
+        let context = TaskContext::from(&state).with_runtime(memory);
+        let rows = collect(plan, Arc::new(context)).await;
+        rows.map_err(|e| memory::explain(Mixed::explain(&mixed, SqlError::from_datafusion(e, tables)), &pool))
+    })
 }
 
 fn asking(state: &SessionState) -> Asking {
@@ -174,7 +175,10 @@ async fn meant(
     if let Some(all) = &all {
         views::expand(&mut statement, &all.snapshot)?;
     }
-    dialect::expand_pivots(state, &mut statement, tables).await?;
+    // A server plans outside of the queue of its statements, so it runs none for another.
+    let answer = |probe| rows_of(state, probe, tables);
+    let served = asking(state).served;
+    dialect::expand_pivots(&mut statement, (!served).then_some(&answer as &dialect::RowsOf<'_>)).await?;
     if let Some(sql) = inner(&mut statement) {
         expanded::check(sql)?;
     }

@@ -88,8 +88,8 @@ const SQL: Folders = Folders {
     layers: &[
         &["error", "formats", "names", "notes", "walk", "wording"],
         &["at_once", "blocking", "caught", "cooperative", "copies", "live", "memory", "ordinals", "tokens"],
-        &["bounds", "correlated", "expanded", "guard", "not_in"],
-        &["types"],
+        &["bounds", "correlated", "exists", "expanded", "guard", "lateral", "not_in"],
+        &["elements", "types"],
         &["functions"],
         &["measured", "mixed", "output", "virtuals"],
         &["translate"],

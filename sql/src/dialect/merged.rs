@@ -24,7 +24,7 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut,
 };
 
-pub(super) use self::probe::{Scopes, of_from};
+pub(super) use self::probe::of_from;
 use self::put::{Written, meant, put};
 use self::wildcard::{Options, all, named};
 use super::using::Merged;

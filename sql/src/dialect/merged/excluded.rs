@@ -13,10 +13,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::natural;
-use super::probe::Scopes;
 use super::wildcard::{Options, all, named, unknown};
 use super::{Keys, Selects, merge_names};
 use crate::dialect::planned;
+use crate::dialect::scopes::Scopes;
 use crate::dialect::using::Merged;
 use crate::error::SqlError;
 use crate::walk::{VisitMut, inner};

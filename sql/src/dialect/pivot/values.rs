@@ -3,33 +3,31 @@
 
 use std::ops::ControlFlow;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
-use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType as SqlType, Expr, ExprWithAlias, Ident, PivotValueSource, Query, SelectItem,
     Statement as Sql, TableFactor, TableWithJoins, VisitorMut,
 };
+use futures::future::BoxFuture;
 
 use super::{MOST_COLUMNS, at, derived, only, parsed, put_query, select, without_values};
 use crate::dialect::exprs::text;
-use crate::dialect::merged::Scopes;
+use crate::dialect::scopes::Scopes;
 use crate::error::SqlError;
-use crate::leaf::Limits;
-use crate::planning;
 use crate::walk::{VisitMut, inner};
 
 /// Most PIVOTs of a statement whose values are looked up.
 const MOST: usize = 10;
 
-/// Puts queries in the place of these. On a server they are refused: statements are planned there outside of
-/// the queue.
-pub(crate) async fn expand(
-    state: &SessionState,
-    statement: &mut Statement,
-    tables: &[String],
-) -> Result<(), SqlError> {
+/// What answers the query for values.
+pub(crate) type RowsOf<'a> =
+    dyn Fn(Statement) -> BoxFuture<'a, Result<Vec<RecordBatch>, SqlError>> + Sync + 'a;
+
+/// Puts queries in the place of these. Without anything that answers the query for their values they are refused.
+pub(crate) async fn expand(statement: &mut Statement, rows_of: Option<&RowsOf<'_>>) -> Result<(), SqlError> {
     let (mut values, mut probes) = (None, 0);
     loop {
         let Some(sql) = inner(statement) else { return Ok(()) };
@@ -48,10 +46,8 @@ pub(crate) async fn expand(
                 "the statement has more than {MOST} PIVOT without values"
             )));
         }
-        if state.config().get_extension::<Limits>().is_some_and(|limits| limits.served) {
-            return Err(at(without_values(), &on));
-        }
-        values = Some(found(state, &on, query, tables).await?);
+        let Some(rows_of) = rows_of else { return Err(at(without_values(), &on)) };
+        values = Some(found(&on, query, rows_of).await?);
     }
 }
 
@@ -61,15 +57,10 @@ struct Values {
     are_texts: bool,
 }
 
-async fn found(
-    state: &SessionState,
-    on: &Expr,
-    query: Box<Query>,
-    tables: &[String],
-) -> Result<Values, SqlError> {
+async fn found(on: &Expr, query: Box<Query>, rows_of: &RowsOf<'_>) -> Result<Values, SqlError> {
     let probe = Statement::Statement(Box::new(Sql::Query(query)));
     let mut values = Values { names: Vec::new(), are_texts: false };
-    for batch in planning::rows_of(state, probe, tables).await? {
+    for batch in rows_of(probe).await? {
         let [value, name] = batch.columns() else { return Err(SqlError::internal("the values of a PIVOT")) };
         values.are_texts = value.data_type().is_string();
         let name = arrow_cast::cast(name, &DataType::Utf8)

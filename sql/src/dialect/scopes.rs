@@ -1,0 +1,49 @@
+//! Table expressions that the queries around a place in a statement give it.
+
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion::sql::sqlparser::ast::{Cte, Query, With};
+
+use crate::expanded::name;
+
+/// Table expressions of a query, and how many of the queries in it were entered: its table expressions first.
+struct Scope {
+    recursive: bool,
+    tables: Vec<Cte>,
+    entered: usize,
+}
+
+/// Those of the queries around a place in a statement.
+#[derive(Default)]
+pub(super) struct Scopes(Vec<Scope>);
+
+impl Scopes {
+    pub(super) fn enter(&mut self, query: &Query) {
+        if let Some(around) = self.0.last_mut() {
+            around.entered += 1;
+        }
+        let (recursive, tables) = match &query.with {
+            Some(with) => (with.recursive, with.cte_tables.clone()),
+            None => (false, Vec::new()),
+        };
+        self.0.push(Scope { recursive, tables, entered: 0 });
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.0.pop();
+    }
+
+    /// The table expressions that a query can name: those of a query around it end before the one that it is in.
+    pub(super) fn with(&self) -> Option<With> {
+        let mut cte_tables: Vec<Cte> = Vec::new();
+        for (depth, scope) in self.0.iter().rev().enumerate() {
+            let before = if depth == 0 { scope.tables.len() } else { scope.entered.saturating_sub(1) };
+            let hidden =
+                |table: &Cte| cte_tables.iter().any(|own| name(&own.alias.name) == name(&table.alias.name));
+            let known: Vec<Cte> =
+                scope.tables.iter().take(before).filter(|table| !hidden(table)).cloned().collect();
+            drop(cte_tables.splice(0..0, known));
+        }
+        let recursive = self.0.iter().any(|scope| scope.recursive);
+        (!cte_tables.is_empty()).then(|| With { with_token: AttachedToken::empty(), recursive, cte_tables })
+    }
+}
