@@ -2,7 +2,8 @@
 // mod 16, ascending k, fused multiply-add in f32, the last partial step padded with zeros), of which those 8, 4, 2 and 1
 // apart are added.
 //
-// Half a warp has a tile of rows x queries, and each of its threads one lane of all their products, in registers.
+// With many queries half a warp has a tile of rows x queries, and each of its threads one lane of all their products, in
+// registers. With few two threads have it, and each of them half of the lanes.
 
 #define LANES 16u
 
@@ -13,6 +14,27 @@
 DEVICE float stored(const u16* from) { return half_value(*from); }
 DEVICE float stored(const float* from) { return *from; }
 DEVICE float stored(const signed char* from) { return (float)*from; }
+
+// Eight values that follow one another, as a thread reads them.
+template <class T>
+struct alignas(sizeof(T) == 1 ? 8 : 16) Eight {
+    T values[8];
+};
+
+DEVICE void widen(const Eight<u16>& from, float (&to)[8]) {
+    UNROLL
+    for (u32 i = 0; i < 8; ++i) to[i] = half_value(from.values[i]);
+}
+
+DEVICE void widen(const Eight<float>& from, float (&to)[8]) {
+    UNROLL
+    for (u32 i = 0; i < 8; ++i) to[i] = from.values[i];
+}
+
+DEVICE void widen(const Eight<signed char>& from, float (&to)[8]) {
+    UNROLL
+    for (u32 i = 0; i < 8; ++i) to[i] = (float)from.values[i];
+}
 
 // Coordinates of a module group, and its place among the factors of a row.
 struct RowGroup {
@@ -46,10 +68,10 @@ DEVICE void add_halves(float (&lanes)[ALL], u32 lane, u32 apart) {
     }
 }
 
-// The operands of a call: `count` rows of `dim` values, those at `chosen` unless that is null, and `width` queries. `used`
-// groups count, in order; a row has `columns` factors, one for each group that there is. `out` is [count, width].
+// The operands of a call: `count` rows of `dim` values, each at its address, and `width` queries. `used` groups count, in
+// order; a row has `columns` factors, one for each group that there is. `out` is [count, width].
 struct RowJob {
-    const u32* chosen;
+    const u64* rows;
     u32 count, dim;
     const float* queries;
     u32 width;
@@ -60,22 +82,21 @@ struct RowJob {
     float* out;
 };
 
-// A block has tiles of ROWS x QUERIES, ACROSS of them beside each other and the others below.
+// A block has tiles of ROWS x QUERIES, ACROSS of them beside each other and the others below. Blocks with the same rows
+// follow one another, so that what one reads of them is in the cache for the next.
 template <u32 ROWS, u32 QUERIES, u32 ACROSS, class T>
-DEVICE void row_products(const T* rows, const RowJob& job) {
+DEVICE void products_of_many(const RowJob& job) {
     const u32 KEPT = ROWS * QUERIES / LANES;
     u32 lane = threadIdx.x % LANES, tile = threadIdx.x / LANES, below = BLOCK_THREADS / LANES / ACROSS;
-    u32 first_row = (blockIdx.x * below + tile / ACROSS) * ROWS;
-    u32 first_query = (blockIdx.y * ACROSS + tile % ACROSS) * QUERIES;
+    u32 beside = (job.width + ACROSS * QUERIES - 1) / (ACROSS * QUERIES);
+    u32 first_row = (blockIdx.x / beside * below + tile / ACROSS) * ROWS;
+    u32 first_query = (blockIdx.x % beside * ACROSS + tile % ACROSS) * QUERIES;
     // Beyond the last row or query the last one is multiplied again, and not written.
     u32 last_row = job.count - 1, last_query = job.width - 1;
     const T* row[ROWS];
     const float* query[QUERIES];
     UNROLL
-    for (u32 r = 0; r < ROWS; ++r) {
-        u32 at = first_row + r < last_row ? first_row + r : last_row;
-        row[r] = rows + (u64)(job.chosen ? job.chosen[at] : at) * job.dim;
-    }
+    for (u32 r = 0; r < ROWS; ++r) row[r] = (const T*)job.rows[first_row + r < last_row ? first_row + r : last_row];
     UNROLL
     for (u32 q = 0; q < QUERIES; ++q) {
         u32 at = first_query + q < last_query ? first_query + q : last_query;
@@ -111,23 +132,151 @@ DEVICE void row_products(const T* rows, const RowJob& job) {
     }
 }
 
-template <u32 ROWS, u32 QUERIES, u32 ACROSS>
-DEVICE void row_products_of(const void* rows, u32 type, const RowJob& job) {
-    if (type == ROWS_F16) row_products<ROWS, QUERIES, ACROSS>((const u16*)rows, job);
-    if (type == ROWS_F32) row_products<ROWS, QUERIES, ACROSS>((const float*)rows, job);
-    if (type == ROWS_I8) row_products<ROWS, QUERIES, ACROSS>((const signed char*)rows, job);
+// Half of a step's lanes, which a thread has of each of its products with few queries.
+#define HALF 8u
+
+// Adds `count` coordinates, fewer only in a group's last step, to half of the lanes of the products of a row.
+template <u32 QUERIES, class T>
+DEVICE void add_singly(const T* row, const float* const (&query)[QUERIES], u32 k, u32 count, float (*lanes)[HALF]) {
+    UNROLL
+    for (u32 i = 0; i < HALF; ++i) {
+        bool there = i < count;
+        float x = there ? stored(row + k + i) : 0.0f;
+        UNROLL
+        for (u32 q = 0; q < QUERIES; ++q) lanes[q][i] = FUSED(x, there ? query[q][k + i] : 0.0f, lanes[q][i]);
+    }
 }
 
-// 256 threads have 64 rows and 4 queries: as many rows as possible are on their way from memory.
-KERNEL row_products_few(const void* rows, u32 type, const u32* chosen, u32 count, u32 dim, const float* queries, u32 width,
+// Adds STEPS steps: all that is read of rows is on its way before the first of it is multiplied.
+template <u32 ROWS, u32 QUERIES, u32 STEPS, class T>
+DEVICE void add_steps(const T* const (&row)[ROWS], const float* const (&query)[QUERIES], u32 k,
+                      float (&lanes)[ROWS * QUERIES][HALF]) {
+    Eight<T> read[STEPS][ROWS];
+    UNROLL
+    for (u32 s = 0; s < STEPS; ++s) {
+        UNROLL
+        for (u32 r = 0; r < ROWS; ++r) read[s][r] = *(const Eight<T>*)(row[r] + k + s * LANES);
+    }
+    UNROLL
+    for (u32 s = 0; s < STEPS; ++s) {
+        float x[ROWS][HALF];
+        UNROLL
+        for (u32 r = 0; r < ROWS; ++r) widen(read[s][r], x[r]);
+        UNROLL
+        for (u32 q = 0; q < QUERIES; ++q) {
+            const float4* from = (const float4*)(query[q] + k + s * LANES);
+            float4 low = from[0], high = from[1];
+            float y[HALF] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+            UNROLL
+            for (u32 r = 0; r < ROWS; ++r) {
+                UNROLL
+                for (u32 i = 0; i < HALF; ++i)
+                    lanes[r * QUERIES + q][i] = FUSED(x[r][i], y[i], lanes[r * QUERIES + q][i]);
+            }
+        }
+    }
+}
+
+// Two threads have ROWS rows and QUERIES queries, and each of them half of the lanes: eight values that follow one another,
+// which it reads at once.
+template <u32 ROWS, u32 QUERIES, u32 STEPS, class T>
+DEVICE void products_of_few(const RowJob& job) {
+    const u32 ALL = ROWS * QUERIES, KEPT = ALL > 1 ? ALL / 2 : 1;
+    u32 upper = threadIdx.x % 2, beside = (job.width + QUERIES - 1) / QUERIES;
+    u32 first_row = (blockIdx.x / beside * (BLOCK_THREADS / 2) + threadIdx.x / 2) * ROWS;
+    u32 first_query = blockIdx.x % beside * QUERIES;
+    // Beyond the last row or query the last one is multiplied again, and not written.
+    u32 last_row = job.count - 1, last_query = job.width - 1;
+    const T* row[ROWS];
+    const float* query[QUERIES];
+    u64 places = 0;
+    UNROLL
+    for (u32 r = 0; r < ROWS; ++r) {
+        u64 place = job.rows[first_row + r < last_row ? first_row + r : last_row];
+        row[r] = (const T*)place;
+        places |= place;
+    }
+    UNROLL
+    for (u32 q = 0; q < QUERIES; ++q) {
+        query[q] = job.queries + (u64)(first_query + q < last_query ? first_query + q : last_query) * job.dim;
+        places |= (u64)query[q];
+    }
+    float sums[KEPT];
+    UNROLL
+    for (u32 i = 0; i < KEPT; ++i) sums[i] = 0.0f;
+    for (u32 g = 0; g < job.used; ++g) {
+        RowGroup group = job.groups[g];
+        float lanes[ALL][HALF];
+        UNROLL
+        for (u32 p = 0; p < ALL; ++p) {
+            UNROLL
+            for (u32 i = 0; i < HALF; ++i) lanes[p][i] = 0.0f;
+        }
+        u32 whole = (group.end - group.start) / LANES, left = (group.end - group.start) % LANES, step = 0;
+        u32 k = group.start + upper * HALF;
+        if (((places | group.start * sizeof(T) | group.start * sizeof(float)) & 15u) == 0u) {
+            for (; step + STEPS <= whole; step += STEPS, k += STEPS * LANES)
+                add_steps<ROWS, QUERIES, STEPS, T>(row, query, k, lanes);
+            for (; step < whole; ++step, k += LANES) add_steps<ROWS, QUERIES, 1, T>(row, query, k, lanes);
+        }
+        for (; step < whole; ++step, k += LANES) {
+            UNROLL
+            for (u32 r = 0; r < ROWS; ++r) add_singly<QUERIES, T>(row[r], query, k, HALF, lanes + r * QUERIES);
+        }
+        if (left > 0) {
+            u32 before = upper * HALF, count = left > before ? left - before : 0u;
+            UNROLL
+            for (u32 r = 0; r < ROWS; ++r) add_singly<QUERIES, T>(row[r], query, k, count, lanes + r * QUERIES);
+        }
+        // Of the products that both threads have, each adds up one half and hands on the other's lanes.
+        UNROLL
+        for (u32 i = 0; i < KEPT; ++i) {
+            float both[HALF];
+            UNROLL
+            for (u32 l = 0; l < HALF; ++l) {
+                float low = lanes[i][l], high = lanes[ALL - KEPT + i][l];
+                both[l] = PLUS(upper ? high : low, SHUFFLE_XOR(upper ? low : high, 1));
+            }
+            float four[4];
+            UNROLL
+            for (u32 l = 0; l < 4; ++l) four[l] = PLUS(both[l], both[l + 4]);
+            u32 at = first_row + (upper * (ALL - KEPT) + i) / QUERIES;
+            float factor = job.factors[(u64)(at < last_row ? at : last_row) * job.columns + group.number];
+            sums[i] = PLUS(sums[i], TIMES(PLUS(PLUS(four[0], four[2]), PLUS(four[1], four[3])), factor));
+        }
+    }
+    // The only product of two threads is that of both.
+    if (ALL == 1 && upper) return;
+    UNROLL
+    for (u32 i = 0; i < KEPT; ++i) {
+        u32 product = upper * (ALL - KEPT) + i, at = first_row + product / QUERIES, q = first_query + product % QUERIES;
+        if (at < job.count && q < job.width) job.out[(u64)at * job.width + q] = sums[i];
+    }
+}
+
+// 256 threads have 128 rows and one query: as many bytes of rows as possible are on their way from memory.
+KERNEL row_products_one(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
                         const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
-    RowJob job = {chosen, count, dim, queries, width, groups, used, factors, columns, out};
-    row_products_of<4, 4, 1>(rows, type, job);
+    RowJob job = {rows, count, dim, queries, width, groups, used, factors, columns, out};
+    if (type == ROWS_F16) products_of_few<1, 1, 8, u16>(job);
+    if (type == ROWS_F32) products_of_few<1, 1, 4, float>(job);
+    if (type == ROWS_I8) products_of_few<1, 1, 8, signed char>(job);
+}
+
+// 256 threads have 256 rows and 4 queries.
+KERNEL row_products_few(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
+                        const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
+    RowJob job = {rows, count, dim, queries, width, groups, used, factors, columns, out};
+    if (type == ROWS_F16) products_of_few<2, 4, 4, u16>(job);
+    if (type == ROWS_F32) products_of_few<2, 4, 2, float>(job);
+    if (type == ROWS_I8) products_of_few<2, 4, 4, signed char>(job);
 }
 
 // 256 threads have 32 rows and 32 queries: few values are read for each that is multiplied.
-KERNEL row_products_many(const void* rows, u32 type, const u32* chosen, u32 count, u32 dim, const float* queries, u32 width,
+KERNEL row_products_many(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
                          const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
-    RowJob job = {chosen, count, dim, queries, width, groups, used, factors, columns, out};
-    row_products_of<8, 8, 4>(rows, type, job);
+    RowJob job = {rows, count, dim, queries, width, groups, used, factors, columns, out};
+    if (type == ROWS_F16) products_of_many<8, 8, 4, u16>(job);
+    if (type == ROWS_F32) products_of_many<8, 8, 4, float>(job);
+    if (type == ROWS_I8) products_of_many<8, 8, 4, signed char>(job);
 }

@@ -152,6 +152,7 @@ impl Memory for EmulatedMemory {
 pub struct Emulator {
     bytes_read: AtomicUsize,
     bytes_written: AtomicUsize,
+    launches: AtomicUsize,
     held: Arc<Held>,
 }
 
@@ -165,7 +166,8 @@ impl Emulator {
     /// With so many bytes of memory.
     pub fn with_memory(limit: usize) -> Emulator {
         let held = Held { now: AtomicUsize::new(0), most: AtomicUsize::new(0), limit };
-        Emulator { bytes_read: AtomicUsize::new(0), bytes_written: AtomicUsize::new(0), held: Arc::new(held) }
+        let [bytes_read, bytes_written, launches] = [0; 3].map(AtomicUsize::new);
+        Emulator { bytes_read, bytes_written, launches, held: Arc::new(held) }
     }
 
     /// The most bytes of memory that were held at once.
@@ -176,6 +178,11 @@ impl Emulator {
     /// Bytes that came from the host so far.
     pub fn bytes_written(&self) -> usize {
         self.bytes_written.load(Ordering::Relaxed)
+    }
+
+    /// Kernels that ran so far.
+    pub fn launches(&self) -> usize {
+        self.launches.load(Ordering::Relaxed)
     }
 
     /// Bytes that were copied to the host so far.
@@ -223,6 +230,7 @@ impl Runtime for Emulator {
     }
 
     fn launch(&self, launch: &Launch<'_, EmulatedMemory>) -> Result<()> {
+        self.launches.fetch_add(1, Ordering::Relaxed);
         let name = CString::new(launch.kernel).map_err(|_| BackendError::new("a kernel's name"))?;
         let mut words: Vec<Word> = launch.arguments.iter().map(|argument| argument.word()).collect();
         let mut pointers: Vec<*mut c_void> =

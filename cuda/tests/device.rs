@@ -120,6 +120,7 @@ fn what_is_ingested_has_the_bits_of_the_host() {
 #[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
 fn stored_rows_have_the_products_of_the_processor() {
     scan::products_have_the_bits_of_the_processor(&cuda(Precision::Single));
+    scan::products_of_many_blocks_have_the_bits_of_the_processor(&cuda(Precision::Single));
 }
 
 /// The driver's pool keeps it, and counts it as taken.

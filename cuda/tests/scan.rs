@@ -12,7 +12,7 @@ use gstore_core::Cancel;
 use gstore_cuda::{Cuda, CudaScan, Emulator, Precision, Runtime};
 use gstore_query::QueryError;
 use gstore_query::influence::*;
-use gstore_query::kernel::{Kernel, Queries, RowBlock, RowProducts, Scratch};
+use gstore_query::kernel::{KeptRows, Kernel, Queries, RowBlock, RowProducts, Scratch};
 use gstore_store::*;
 use half::f16;
 
@@ -69,6 +69,66 @@ pub fn products_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
         }
     }
     assert!(scans[0].kept_bytes() > 0 && scans[1].kept_bytes() == 0);
+}
+
+/// Rows of several blocks that stay, which are multiplied at once: with one query, few and many, in groups that begin
+/// where values can be read many at a time and where they cannot.
+pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
+    for seed in 0..24 {
+        let mut n = Numbers(seed);
+        let (scan, kernel) = (CudaScan::with_budget(on.clone(), ALL), Kernel::detect());
+        let dim = [64, 200, 129][n.below(3)];
+        let width = [1, 1, 2, 7, 40][n.below(5)];
+        let cut = [dim, 48, 41][n.below(3)];
+        let groups = if cut == dim { vec![0..dim] } else { vec![0..cut, cut..dim] };
+        let used: Vec<usize> = (0..groups.len()).collect();
+        let vectors = numbers(&mut n, width * dim);
+        let queries = Queries::new(&vectors, dim, &groups);
+        let blocks: Vec<Vec<f16>> = (0..5)
+            .map(|_| {
+                let count = (1 + n.below(70)) * dim;
+                numbers(&mut n, count).iter().map(|x| f16::from_f32(*x)).collect()
+            })
+            .collect();
+        let (mut kept, mut places, mut factors, mut expected) = (vec![], vec![], vec![], vec![]);
+        for (key, values) in blocks.iter().enumerate() {
+            let block = RowBlock { key: (1, key), values: Values::F16(values) };
+            let stored = values.len() / dim;
+            let chosen: Vec<usize> =
+                (0..stored).filter(|row| key == 2 || row % 3 != seed as usize % 3).collect();
+            let own = numbers(&mut n, chosen.len() * groups.len());
+            let mut sums = vec![f32::NAN; chosen.len() * width];
+            assert!(!scan.keeps(block.key));
+            if !chosen.is_empty() {
+                let scratch = &mut Scratch::default();
+                kernel.scaled_dots_at(block.values, &chosen, &queries, &used, &own, scratch, &mut sums);
+            }
+            // Brings the block, of which the first row may not be wanted.
+            let (all, ones) = ((0..stored).collect::<Vec<_>>(), vec![1.0; stored * groups.len()]);
+            scan.scaled_dots(&block, &all, &queries, &used, &ones, &mut vec![0.0; stored * width]).unwrap();
+            assert!(scan.keeps(block.key));
+            kept.push((block.key, chosen.len()));
+            places.extend(chosen);
+            factors.extend(own);
+            expected.extend(sums);
+        }
+        let mut found = vec![f32::NAN; expected.len()];
+        let rows = KeptRows { blocks: &kept, places: &places };
+        assert!(scan.kept_dots(rows, &queries, &used, &factors, &mut found).unwrap());
+        let bits = |all: &[f32]| all.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&found), bits(&expected), "seed {seed}, {width} queries, {dim} values");
+
+        // Neither rows that a block does not have, nor blocks that are not kept.
+        let mut beyond = places.clone();
+        beyond[0] = blocks[0].len() / dim;
+        let rows = KeptRows { blocks: &kept, places: &beyond };
+        assert!(scan.kept_dots(rows, &queries, &used, &factors, &mut found).is_err() || kept[0].1 == 0);
+        let rows = KeptRows { blocks: &kept[1..], places: &places };
+        assert!(scan.kept_dots(rows, &queries, &used, &factors, &mut found).is_err() || kept[0].1 == 0);
+        kept[1].0 = (2, 1);
+        let rows = KeptRows { blocks: &kept, places: &places };
+        assert!(!scan.kept_dots(rows, &queries, &used, &factors, &mut found).unwrap());
+    }
 }
 
 /// How fast one thread has the products of a block of rows in half precision, which stays on the device, with so many
@@ -262,6 +322,14 @@ fn products_have_the_bits_of_the_processor_on_the_emulator() {
 }
 
 #[test]
+fn products_of_many_blocks_have_the_bits_of_the_processor_on_the_emulator() {
+    products_of_many_blocks_have_the_bits_of_the_processor(&Cuda::new(
+        Emulator::default(),
+        Precision::Single,
+    ));
+}
+
+#[test]
 fn operands_that_do_not_fit_are_refused() {
     let scan = scan_in(ALL, ALL);
     let rows = [1.0f32; 12];
@@ -333,17 +401,26 @@ fn blocks_stay_from_one_question_to_the_next_as_far_as_they_fit() {
     let expected = [Order::Best, Order::Worst].map(|order| first(&plan(&store, &spec), order, 20));
     let (of_cell, of_all) = (4096 * DIM * 2, 2 * ROWS * DIM * 2);
     let asked = |scan: &Arc<CudaScan<Emulator>>, order| {
-        let before = scan.runtime().bytes_written();
+        let counts = |scan: &CudaScan<Emulator>| [scan.runtime().bytes_written(), scan.runtime().launches()];
+        let before = counts(scan);
         let found = first(&on_device(&store, &spec, scan), order, 20);
-        (found, scan.runtime().bytes_written() - before)
+        let [written, launches] = counts(scan);
+        (found, written - before[0], launches - before[1])
     };
     for (budget, stays) in [(ALL, of_all), (of_cell - 1, of_all - 2 * of_cell), (0, 0)] {
         let scan = scan_in(ALL, budget);
-        let (best, brought) = asked(&scan, Order::Best);
-        let (worst, again) = asked(&scan, Order::Worst);
+        let (best, brought, launches) = asked(&scan, Order::Best);
+        let (worst, again, fewer) = asked(&scan, Order::Worst);
         assert_eq!([best, worst], expected, "in {budget} bytes");
         assert_eq!(scan.kept_bytes(), stays, "in {budget} bytes");
-        assert!(brought > of_all && brought - again == stays, "{brought}, then {again} bytes");
+        // Where fewer products are asked for, their groups are told fewer times.
+        let saved = stays..stays + 1000;
+        assert!(brought > of_all && saved.contains(&(brought - again)), "{brought}, then {again} bytes");
+        // What stays is multiplied at once, whatever blocks and cells it lies in: one product for each checkpoint.
+        assert!(
+            if stays == of_all { fewer == 2 && launches > 2 } else { fewer == launches },
+            "{launches}, {fewer}"
+        );
         // Every product came from the device.
         assert!(scan.runtime().bytes_read() > 2 * 2 * 40 * 4 * ROWS / 2);
     }

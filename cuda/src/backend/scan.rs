@@ -5,6 +5,7 @@
 //! - blocks stay on the device from one question to the next as long as they take no more than half of the
 //!   memory that was free at first; of others the values are brought there for each product, through pinned
 //!   memory
+//! - rows of any blocks that stay are multiplied by one launch: a kernel is told where each row is
 //! - where memory is too little, fewer blocks stay, then none, and then fewer products are computed at once
 //! - query vectors are on the device as long as those of the host are there
 
@@ -16,11 +17,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gstore_model::sizes::check;
 use gstore_model::{AtOnce, BackendError, OutOfMemory};
-use gstore_query::kernel::{ProductsError, Queries, RowBlock, RowProducts};
+use gstore_query::kernel::{BlockKey, KeptRows, ProductsError, Queries, RowBlock, RowProducts};
 use gstore_store::Values;
 
 use super::{Cuda, THREADS, from, number};
-use crate::runtime::{Argument, Result, Runtime};
+use crate::runtime::{Argument, Memory, Result, Runtime};
 
 /// Bytes that go to the device at a time: as many as a runtime takes through pinned memory.
 const PIECE: usize = 1 << 20;
@@ -41,7 +42,7 @@ pub struct CudaScan<R: Runtime> {
 
 /// The blocks that stay on the device.
 struct Kept<M> {
-    blocks: HashMap<(u128, usize), KeptBlock<M>>,
+    blocks: HashMap<BlockKey, KeptBlock<M>>,
     /// Bytes of blocks that are on their way.
     coming: usize,
     /// Bytes of all that may stay.
@@ -52,9 +53,68 @@ struct Kept<M> {
 
 struct KeptBlock<M> {
     values: Arc<M>,
+    stored: Stored,
     bytes: usize,
     /// How many sets of query vectors there were when it was read last.
     read: u64,
+}
+
+/// The type of stored values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    F16,
+    F32,
+    I8,
+}
+
+impl Stored {
+    fn of(values: Values<'_>) -> Result<Stored> {
+        match values {
+            Values::F16(_) => Ok(Stored::F16),
+            Values::F32(_) => Ok(Stored::F32),
+            Values::I8(_) => Ok(Stored::I8),
+            Values::I1(_) => Err(BackendError::new("signs are multiplied by the processor")),
+        }
+    }
+
+    /// As kernels know it.
+    fn number(self) -> u32 {
+        match self {
+            Stored::F16 => 0,
+            Stored::F32 => 1,
+            Stored::I8 => 2,
+        }
+    }
+
+    /// Bytes of a value.
+    fn bytes(self) -> usize {
+        match self {
+            Stored::F16 => 2,
+            Stored::F32 => 4,
+            Stored::I8 => 1,
+        }
+    }
+}
+
+/// What rows are multiplied with.
+#[derive(Clone, Copy)]
+struct Factors<'a> {
+    queries: &'a Queries,
+    groups: &'a [usize],
+    /// Rows x groups of the queries.
+    of_rows: &'a [f32],
+}
+
+impl Factors<'_> {
+    /// That operands and products fit each other.
+    fn check(&self, rows: usize, products: usize) -> Result<()> {
+        let (width, columns) = (self.queries.len(), self.queries.groups());
+        let fit = products == rows * width && self.of_rows.len() == rows * columns;
+        check(fit && self.groups.iter().all(|group| *group < columns), || {
+            let factors = self.of_rows.len();
+            format!("{factors} factors of {rows} rows, and {products} products with {width} queries")
+        })
+    }
 }
 
 impl<M> Kept<M> {
@@ -137,8 +197,9 @@ impl<R: Runtime> CudaScan<R> {
         let brought = self.bring(bytes);
         let mut kept = self.kept();
         kept.coming -= bytes.len();
-        let (values, bytes, read) = (brought?, bytes.len(), kept.questions);
-        kept.blocks.insert(block.key, KeptBlock { values: values.clone(), bytes, read });
+        let (values, stored) = (brought?, Stored::of(block.values)?);
+        let (bytes, read) = (bytes.len(), kept.questions);
+        kept.blocks.insert(block.key, KeptBlock { values: values.clone(), stored, bytes, read });
         Ok((values, span.start))
     }
 
@@ -167,64 +228,103 @@ impl<R: Runtime> CudaScan<R> {
         &self,
         block: &RowBlock<'_>,
         chosen: &[usize],
-        (queries, groups): (&Queries, &[usize]),
-        factors: &[f32],
+        factors: Factors<'_>,
         out: &mut [f32],
     ) -> Result<()> {
-        let (kind, size) = match block.values {
-            Values::F16(_) => (0, 2),
-            Values::F32(_) => (1, 4),
-            Values::I8(_) => (2, 1),
-            Values::I1(_) => return Err(BackendError::new("signs are multiplied by the processor")),
-        };
-        let (dim, width, columns) = (queries.dim(), queries.len(), queries.groups());
-        let (rows, each) = (chosen.len(), dim * size);
-        let ascend = chosen.is_sorted_by(|a, b| a < b);
-        let fit = out.len() == rows * width && factors.len() == rows * columns;
-        check(ascend && fit && groups.iter().all(|group| *group < columns), || {
-            format!(
-                "{} factors of {rows} rows, and {} products with {width} queries",
-                factors.len(),
-                out.len()
-            )
-        })?;
-        let (Some(first), Some(last), 1..) = (chosen.first(), chosen.last(), width) else { return Ok(()) };
-        let stored = block.values.bytes().len() / each;
-        check(*last < stored, || format!("row {last} of a block of {stored}"))?;
+        let stored = Stored::of(block.values)?;
+        factors.check(chosen.len(), out.len())?;
+        check(chosen.is_sorted_by(|a, b| a < b), || "rows of a block do not ascend".to_owned())?;
+        let (Some(first), Some(last)) = (chosen.first(), chosen.last()) else { return Ok(()) };
+        let each = factors.queries.dim() * stored.bytes();
+        let rows = block.values.bytes().len() / each;
+        check(*last < rows, || format!("row {last} of a block of {rows}"))?;
 
-        let vectors = self.vectors(queries)?;
-        // What belongs to this product goes to the device at once.
-        let mut words: Vec<u32> = factors.iter().map(|factor| factor.to_bits()).collect();
+        let vectors = self.vectors(factors.queries)?;
+        let (values, at) = self.values(block, first * each..(last + 1) * each)?;
+        let start = Memory::address(&*values) + at as u64;
+        let places: Vec<u64> = chosen.iter().map(|row| start + ((row - first) * each) as u64).collect();
+        self.products(stored, &places, (vectors, factors), out)
+    }
+
+    /// Products of rows of blocks that stay; false if not all of them do.
+    fn multiply_kept(&self, rows: KeptRows<'_>, factors: Factors<'_>, out: &mut [f32]) -> Result<bool> {
+        factors.check(rows.places.len(), out.len())?;
+        check(rows.blocks.iter().map(|block| block.1).sum::<usize>() == rows.places.len(), || {
+            format!("{} rows of other blocks", rows.places.len())
+        })?;
+        // A new set of query vectors is counted before blocks are read with it.
+        let vectors = self.vectors(factors.queries)?;
+        let mut places = Vec::with_capacity(rows.places.len());
+        // What gives way meanwhile is freed once the rows are multiplied.
+        let mut values = Vec::with_capacity(rows.blocks.len());
+        let mut stored = None;
+        {
+            let mut kept = self.kept();
+            let questions = kept.questions;
+            let mut left = rows.places;
+            for (key, count) in rows.blocks {
+                let Some(block) = kept.blocks.get_mut(key) else { return Ok(false) };
+                block.read = questions;
+                let each = factors.queries.dim() * block.stored.bytes();
+                let (own, others) = left.split_at(*count);
+                left = others;
+                let is_one = *stored.get_or_insert(block.stored) == block.stored;
+                check(is_one && own.iter().all(|row| *row < block.bytes / each), || {
+                    format!("rows of {each} bytes in a block of {}", block.bytes)
+                })?;
+                let start = Memory::address(&*block.values);
+                places.extend(own.iter().map(|row| start + (row * each) as u64));
+                values.push(block.values.clone());
+            }
+        }
+        if let Some(stored) = stored {
+            self.products(stored, &places, (vectors, factors), out)?;
+        }
+        Ok(true)
+    }
+
+    /// Products of the rows at some addresses, whose memory is there until they have been asked for.
+    fn products(
+        &self,
+        stored: Stored,
+        places: &[u64],
+        (vectors, factors): (&R::Memory, Factors<'_>),
+        out: &mut [f32],
+    ) -> Result<()> {
+        let Factors { queries, groups, of_rows } = factors;
+        let (rows, width) = (places.len(), queries.len());
+        if out.is_empty() {
+            return Ok(());
+        }
+        // What belongs to these products goes to the device at once, the widest first.
+        let mut words = bytemuck::cast_slice::<u64, u32>(places).to_vec();
+        let factors_at = words.len();
+        words.extend_from_slice(bytemuck::cast_slice(of_rows));
         let groups_at = words.len();
         for group in groups {
             let span = queries.span(*group);
             words.extend([number(span.start)?, number(span.end)?, number(*group)?]);
         }
-        let chosen_at = words.len();
-        let follow = last - first + 1 == rows;
-        if !follow {
-            words.extend(chosen.iter().map(|row| (row - first) as u32));
-        }
-        let words = self.on.upload(&words)?;
-        let (values, at) = self.values(block, first * each..(last + 1) * each)?;
+        let words = self.bring(bytemuck::cast_slice(&words))?;
         let products = self.on.allocate::<f32>(out.len())?;
+        // Of each form the rows and queries of a block of threads.
         let (kernel, tile) = match width {
-            ..=FEW => ("row_products_few", [64, 4]),
+            1 => ("row_products_one", [128, 1]),
+            2..=FEW => ("row_products_few", [256, 4]),
             _ => ("row_products_many", [32, 32]),
         };
-        let grid = [rows.div_ceil(tile[0]), width.div_ceil(tile[1]), 1];
+        let grid = [rows.div_ceil(tile[0]) * width.div_ceil(tile[1]), 1, 1];
         let arguments = [
-            Argument::At(&*values, at),
-            Argument::U32(kind),
-            if follow { Argument::Null } else { from::<u32, _>(&words, chosen_at) },
+            from::<u64, _>(&*words, 0),
+            Argument::U32(stored.number()),
             Argument::U32(number(rows)?),
-            Argument::U32(number(dim)?),
+            Argument::U32(number(queries.dim())?),
             from::<f32, _>(vectors, 0),
             Argument::U32(number(width)?),
-            from::<u32, _>(&words, groups_at),
+            from::<u32, _>(&*words, groups_at),
             Argument::U32(number(groups.len())?),
-            from::<u32, _>(&words, 0),
-            Argument::U32(number(columns)?),
+            from::<u32, _>(&*words, factors_at),
+            Argument::U32(number(queries.groups())?),
             from::<f32, _>(&products, 0),
         ];
         self.on.launch(kernel, grid, THREADS, 0, &arguments)?;
@@ -242,16 +342,36 @@ impl<R: Runtime> RowProducts for CudaScan<R> {
         factors: &[f32],
         out: &mut [f32],
     ) -> std::result::Result<(), ProductsError> {
+        let factors = Factors { queries, groups, of_rows: factors };
         let done = self.at_once.retry(|_| {
             loop {
                 let budget = self.kept().budget;
-                match self.multiply(block, chosen, (queries, groups), factors, out) {
+                match self.multiply(block, chosen, factors, out) {
                     Err(error) if error.is_out_of_memory() && self.give_way(budget) => {}
                     done => return done,
                 }
             }
         });
         done.map_err(ProductsError::from)
+    }
+
+    fn keeps(&self, block: BlockKey) -> bool {
+        self.kept().blocks.contains_key(&block)
+    }
+
+    fn kept_dots(
+        &self,
+        rows: KeptRows<'_>,
+        queries: &Queries,
+        groups: &[usize],
+        factors: &[f32],
+        out: &mut [f32],
+    ) -> std::result::Result<bool, ProductsError> {
+        match self.multiply_kept(rows, Factors { queries, groups, of_rows: factors }, out) {
+            // Products of fewer rows may fit, once blocks give way.
+            Err(error) if error.is_out_of_memory() => Ok(false),
+            done => done.map_err(ProductsError::from),
+        }
     }
 
     fn make_room(&self) -> bool {

@@ -88,11 +88,52 @@ unsafe impl Send for Staging {}
 const STAGING: usize = 32 << 20;
 const MOST_STAGED: usize = 1 << 20;
 
+/// Pinned memory of the host to which values come from the device, and what says that they have come: a thread
+/// that reads waits for its own alone, and not for what others ask for meanwhile.
+struct Landing {
+    start: *mut u8,
+    bytes: usize,
+    event: sys::CUevent,
+}
+
+// SAFETY: memory and event are its own.
+unsafe impl Send for Landing {}
+
+/// Bytes of landing memory at least, and of the largest value that goes through it.
+const LEAST_LANDED: usize = 64 << 10;
+const MOST_LANDED: usize = 8 << 20;
+
+impl Landing {
+    /// For values of so many bytes. The context is bound to the thread.
+    fn new(bytes: usize) -> std::result::Result<Landing, DriverError> {
+        let bytes = bytes.next_power_of_two().max(LEAST_LANDED);
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+        // SAFETY: the device is open.
+        match unsafe { result::malloc_host(bytes, 0) } {
+            Ok(start) => Ok(Landing { start: start.cast(), bytes, event }),
+            Err(error) => {
+                // SAFETY: nothing uses the event.
+                let _ = unsafe { result::event::destroy(event) };
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives it back once nothing is copied to it any more. The context is bound to the thread.
+    fn free(self) {
+        // SAFETY: both were made by `new`, and nothing uses them.
+        let _ =
+            unsafe { result::event::destroy(self.event).and_then(|()| result::free_host(self.start.cast())) };
+    }
+}
+
 /// An NVIDIA device with one stream.
 pub struct Driver {
     functions: HashMap<&'static str, CudaFunction>,
     pub(super) blas: Mutex<CudaBlas>,
     staging: Mutex<Staging>,
+    /// As many as threads have read at the same time.
+    landings: Mutex<Vec<Landing>>,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
 }
@@ -152,7 +193,8 @@ impl Driver {
             result::malloc_host(STAGING, 0).map_err(failed)?
         };
         let staging = Mutex::new(Staging { start: start.cast(), used: 0 });
-        Ok(Driver { functions: HashMap::new(), blas: Mutex::new(blas), staging, stream, context })
+        let (functions, landings) = (HashMap::new(), Mutex::default());
+        Ok(Driver { functions, blas: Mutex::new(blas), staging, landings, stream, context })
     }
 
     /// Loads the kernels of a module.
@@ -205,6 +247,20 @@ impl Driver {
         self.stream.synchronize().map_err(failed)
     }
 
+    /// Pinned memory for so many bytes that no other thread has.
+    fn landing(&self, bytes: usize) -> std::result::Result<Landing, DriverError> {
+        let own = self.landings.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match own {
+            Some(own) if own.bytes >= bytes => Ok(own),
+            small => {
+                if let Some(small) = small {
+                    small.free();
+                }
+                Landing::new(bytes)
+            }
+        }
+    }
+
     pub(super) fn bind(&self) -> Result<()> {
         self.context.bind_to_thread().map_err(failed)
     }
@@ -251,10 +307,25 @@ impl Runtime for Driver {
 
     fn read(&self, from: &DeviceMemory, at: usize, to: &mut [u8]) -> Result<()> {
         self.bind()?;
-        let from = from.at(at, to.len())?;
-        // SAFETY: the range was checked; `to` is borrowed until the copy is done.
-        unsafe { result::memcpy_dtoh_async(to, from, self.stream.cu_stream()) }.map_err(failed)?;
-        self.stream.synchronize().map_err(failed)
+        let (from, stream) = (from.at(at, to.len())?, self.stream.cu_stream());
+        let landing = (to.len() <= MOST_LANDED).then(|| self.landing(to.len()));
+        // Also where no more memory can be pinned.
+        let Some(Ok(landing)) = landing else {
+            // SAFETY: the range was checked; `to` is borrowed until the copy is done.
+            unsafe { result::memcpy_dtoh_async(to, from, stream) }.map_err(failed)?;
+            return self.stream.synchronize().map_err(failed);
+        };
+        // SAFETY: the range was checked, and the landing has as many bytes and is this thread's. Where a call
+        // fails it is not used again.
+        unsafe {
+            let landed = std::slice::from_raw_parts_mut(landing.start, to.len());
+            result::memcpy_dtoh_async(landed, from, stream).map_err(failed)?;
+            result::event::record(landing.event, stream).map_err(failed)?;
+            result::event::synchronize(landing.event).map_err(failed)?;
+            to.copy_from_slice(landed);
+        }
+        self.landings.lock().unwrap_or_else(PoisonError::into_inner).push(landing);
+        Ok(())
     }
 
     fn copy(&self, from: (&DeviceMemory, usize), to: (&DeviceMemory, usize), bytes: usize) -> Result<()> {
@@ -309,6 +380,8 @@ impl Drop for Driver {
             let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
             // SAFETY: it was allocated so, and all copies from it are done.
             let _ = unsafe { result::free_host(staging.start.cast()) };
+            let mut landings = self.landings.lock().unwrap_or_else(PoisonError::into_inner);
+            landings.drain(..).for_each(Landing::free);
         }
     }
 }

@@ -9,13 +9,25 @@ use super::Queries;
 /// Why there are no products: a device that is lost, or has too little memory.
 pub type ProductsError = Box<dyn std::error::Error + Send + Sync>;
 
+/// The segment of a block and its place there, by which it is known again.
+pub type BlockKey = (u128, usize);
+
 /// A block of stored rows, which never changes: a device may keep it.
 #[derive(Debug, Clone, Copy)]
 pub struct RowBlock<'a> {
-    /// The segment and the block's place there, by which it is known again.
-    pub key: (u128, usize),
+    /// By what it is known.
+    pub key: BlockKey,
     /// Its values, which are no signs.
     pub values: Values<'a>,
+}
+
+/// Rows of blocks that a device keeps, block after block.
+#[derive(Debug, Clone, Copy)]
+pub struct KeptRows<'a> {
+    /// The blocks, each with how many of the rows are its.
+    pub blocks: &'a [(BlockKey, usize)],
+    /// The rows' places in their blocks.
+    pub places: &'a [usize],
 }
 
 /// What multiplies stored rows with query vectors in place of the processor.
@@ -34,6 +46,23 @@ pub trait RowProducts: fmt::Debug + Send + Sync {
         factors: &[f32],
         out: &mut [f32],
     ) -> Result<(), ProductsError>;
+
+    /// Whether the device keeps a block.
+    fn keeps(&self, block: BlockKey) -> bool;
+
+    /// As [`RowProducts::scaled_dots`], at once of rows of many blocks. False if a block of them is not kept
+    /// any more, or if they are too many for the memory that is left: then there are no products.
+    ///
+    /// # Errors
+    /// Operands that do not fit each other, and a device that fails.
+    fn kept_dots(
+        &self,
+        rows: KeptRows<'_>,
+        queries: &Queries,
+        groups: &[usize],
+        factors: &[f32],
+        out: &mut [f32],
+    ) -> Result<bool, ProductsError>;
 
     /// Gives up memory of the device in which blocks are kept, for something else there such as a model;
     /// false if none were.

@@ -45,7 +45,7 @@ use half::f16;
 
 pub(crate) use codes::MAX_CODE_DIM;
 pub use codes::{CODE_STEP, CodeKind, CodeQueries, Codes};
-pub use device::{ProductsError, RowBlock, RowProducts};
+pub use device::{BlockKey, KeptRows, ProductsError, RowBlock, RowProducts};
 pub use filter::{Filter, FilterBound, FilterQueries, RowNorms};
 #[cfg(feature = "ann")]
 pub(crate) use half_dot::usearch_metric;

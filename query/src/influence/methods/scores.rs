@@ -9,7 +9,6 @@ use crate::influence::prepare::operands::Operands;
 use crate::influence::rank::{check_missing, summary};
 use crate::influence::result::{ExcludedRow, ScanSummary, Scored};
 use crate::influence::scan::filter::RowFilter;
-use crate::influence::scan::windows::windows;
 use crate::influence::scan::{Totals, Worker};
 
 impl Prepared {
@@ -72,7 +71,7 @@ fn stream(
     emit: Emit<'_>,
 ) -> Result<ScanSummary, QueryError> {
     let scan = operands.scan(prepared.spec(), filter, cancel);
-    let windows = windows(&operands.pools, operands.queries());
+    let windows = operands.scan_windows();
     let mut totals = Totals::default();
     parallel::ordered(
         windows.len(),

@@ -12,6 +12,7 @@ use super::target_vectors::TargetVectors;
 use crate::error::QueryError;
 use crate::influence::scan::disk::Disk;
 use crate::influence::scan::filter::RowFilter;
+use crate::influence::scan::windows::{Window, joined, windows};
 use crate::influence::scan::{Scan, ScanPool, pruning, query_count};
 use crate::influence::sides::{PoolSketches, SearchSides, SketchSide, sides};
 use crate::influence::spec::mode::Mode;
@@ -102,6 +103,12 @@ impl Operands {
             cancel,
             disk: &self.disk,
         }
+    }
+
+    /// The units of work of an exact scan.
+    pub(crate) fn scan_windows(&self) -> Vec<Window> {
+        let windows = windows(&self.pools, self.queries());
+        joined(windows, (&self.pools, self.queries()), self.device.as_deref())
     }
 
     /// The sketches of the pools, or why they cannot be used; the first call opens them.

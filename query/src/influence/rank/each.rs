@@ -18,7 +18,6 @@ use crate::influence::result::{PlaneSummary, ScanSummary, Scored};
 use crate::influence::scan::Totals;
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::terms::Terms;
-use crate::influence::scan::windows::windows;
 use crate::influence::spec::{Each, Order};
 use crate::size::needed_and_allowed;
 
@@ -205,7 +204,7 @@ pub(super) fn rank_lists(
         }
     }
     let scan = operands.scan(prepared.spec(), filter, cancel);
-    let windows = windows(&operands.pools, operands.queries());
+    let windows = operands.scan_windows();
     let most = usize::try_from(prepared.most_results()).unwrap_or(usize::MAX);
     let collector = |list: &Option<(usize, Option<Scored>)>| {
         let (k, after) = list.unwrap_or((0, None));

@@ -19,7 +19,7 @@ use crate::influence::prepare::operands::Operands;
 use crate::influence::result::{Ranking, ScanSummary};
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::pruning::Skipper;
-use crate::influence::scan::windows::{Window, lacking, windows};
+use crate::influence::scan::windows::{Window, lacking};
 use crate::influence::scan::{Totals, Worker};
 use crate::influence::spec::mode::Mode;
 use crate::influence::spec::{Missing, Order, Sim};
@@ -101,7 +101,7 @@ fn exact(
 ) -> Result<(Collector, ScanSummary), QueryError> {
     let Ask { order, k, filter, threads, cancel } = ask;
     let scan = operands.scan(prepared.spec(), filter, cancel);
-    let mut windows = windows(&operands.pools, operands.queries());
+    let mut windows = operands.scan_windows();
     let skipper = Skipper::new(&scan, order, &mut windows);
     let tops = || [Collector::new(order, k, prepared.spec().per_token)];
     let skips = |unit: usize| skipper.as_ref().is_some_and(|skipper| skipper.skips(unit));

@@ -1,7 +1,8 @@
 //! The passes over a window: the blocks of its rows at all checkpoints, and what is handed out of them.
 
-use gstore_store::{BlockBuffer, CELL_ROWS, Granularity};
+use gstore_store::{BlockBuffer, Granularity};
 
+use super::kept::{self, is_kept};
 use super::slate::{Slate, State, Worker};
 use super::slots::{NO_TOKEN, Selection, Slots};
 use super::windows::{Window, most_slots};
@@ -161,7 +162,7 @@ impl Scan<'_> {
     ) -> Result<u64, QueryError> {
         let mut bytes = 0;
         for reader in &pool.readers {
-            for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
+            for block in window.blocks(reader) {
                 if selection.rows().touch(block.range()) {
                     self.check_cancelled()?;
                     let block = reader.read_block(block, scratch)?;
@@ -185,7 +186,8 @@ impl Scan<'_> {
         slate.reset(slots.len(), pool.query_count());
         let mut bytes = 0;
         for (c, reader) in pool.readers.iter().enumerate() {
-            for at in reader.blocks_in(window.rows.start / CELL_ROWS) {
+            let of_row = (&*pool.queries[c], pool.measure(c));
+            for at in window.blocks(reader) {
                 if !slots.touch(at.range()) {
                     continue;
                 }
@@ -200,9 +202,13 @@ impl Scan<'_> {
                     false => reader.read_rows(at, &slate.wanted, scratch)?,
                 };
                 bytes += block_bytes(&block);
-                let of_row = (&*pool.queries[c], pool.measure(c));
-                self.add_block((&block, at), reader, of_row, self.weights[c], slots, slate)?;
+                let together = slots.len() >= kept::LEAST && block.len() == at.vectors();
+                match together && is_kept(self.device, reader, at) {
+                    true => self.put_off((&block, at), reader, of_row.1, slots, slate),
+                    false => self.add_block((&block, at), reader, of_row, self.weights[c], slots, slate)?,
+                }
             }
+            self.add_waiting(reader, of_row, self.weights[c], slots, scratch, slate)?;
         }
         Ok(bytes)
     }

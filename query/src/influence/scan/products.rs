@@ -5,6 +5,7 @@ use std::ops::Range;
 use gstore_store::{Block, BlockRef, FeatureReader, RowFlags, Values};
 
 use super::Scan;
+use super::kept::key;
 use super::lengths::{Measure, lengths};
 use super::slate::Slate;
 use super::slots::Slots;
@@ -36,14 +37,8 @@ impl Scan<'_> {
         slots.find(block, &mut found);
         let device = self.device.filter(|_| pays((block, at), slots, found.len()));
         self.products(device, (block, at), &found, reader, (queries, measure), slate)?;
-        for ((i, slot), sums) in found.iter().zip(slate.sums.chunks_exact(queries.len())) {
-            let state = &mut slate.states[*slot];
-            state.checkpoints += 1;
-            state.weight += weight;
-            state.flags.insert(RowFlags::from_bits(block.flags[*i]));
-            let values = &mut slate.values[slot * queries.len()..(slot + 1) * queries.len()];
-            values.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
-        }
+        let of_vector = |(i, slot): &(usize, usize)| (*slot, RowFlags::from_bits(block.flags[*i]));
+        slate.add_sums(found.iter().map(of_vector), weight);
         slate.found = found;
         Ok(())
     }
@@ -71,8 +66,7 @@ impl Scan<'_> {
         if let Some(device) = device {
             chosen.clear();
             chosen.extend(vectors.iter().map(|vector| vector.0));
-            let segment = reader.segments()[at.segment()].uuid().as_u128();
-            let block = RowBlock { key: (segment, at.place()), values: block.values };
+            let block = RowBlock { key: key(reader, at), values: block.values };
             let done = device.scaled_dots(&block, chosen, queries, groups, factors, sums);
             return done.map_err(QueryError::Device);
         }

@@ -12,7 +12,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use gstore_store::{CELL_ROWS, FeatureReader, Granularity};
+use gstore_store::{FeatureReader, Granularity};
 
 use super::windows::Window;
 use crate::influence::scan::{Scan, ScanPool};
@@ -120,7 +120,7 @@ fn bound(scan: &Scan<'_>, order: Order, window: &Window) -> f32 {
 fn longest(reader: &FeatureReader, window: &Window, groups: usize) -> Option<Vec<f64>> {
     let mut lengths = vec![0.0f64; groups];
     let mut covered = window.rows.start;
-    for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
+    for block in window.blocks(reader) {
         let range = block.range();
         if range.end <= window.rows.start || range.start >= window.rows.end {
             continue;

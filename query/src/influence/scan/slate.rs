@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gstore_store::{BlockBuffer, ReadAhead, RowFlags};
 
+use super::kept::Waiting;
 use super::slots::{Selection, Slots};
 use crate::kernel::Scratch;
 
@@ -42,6 +43,8 @@ pub(super) struct Slate {
     pub(super) factors: Vec<f32>,
     /// Of the vectors found, by query: the similarities.
     pub(super) sums: Vec<f32>,
+    /// Vectors that a device multiplies with those of other blocks.
+    pub(super) waiting: Waiting,
     pub(super) scratch: Scratch,
 }
 
@@ -51,6 +54,19 @@ impl Slate {
         self.states.resize(slots, State::default());
         self.values.clear();
         self.values.resize(slots * queries, 0.0);
+    }
+
+    /// Adds one checkpoint's share for vectors, of which `sums` has the similarities in this order.
+    pub(super) fn add_sums(&mut self, slots: impl Iterator<Item = (usize, RowFlags)>, weight: f64) {
+        let queries = self.values.len() / self.states.len().max(1);
+        for ((slot, flags), sums) in slots.zip(self.sums.chunks_exact(queries.max(1))) {
+            let state = &mut self.states[slot];
+            state.checkpoints += 1;
+            state.weight += weight;
+            state.flags.insert(flags);
+            let values = &mut self.values[slot * queries..(slot + 1) * queries];
+            values.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
+        }
     }
 
     /// Row, position, state and values of every slot that is wanted.

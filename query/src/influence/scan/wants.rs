@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use gstore_store::{BlockRef, CELL_ROWS, FeatureReader, SpanRequests};
+use gstore_store::{BlockRef, FeatureReader, SpanRequests};
 
+use super::kept::is_kept;
 use super::windows::Window;
 use super::{Scan, query_count};
 
@@ -18,6 +19,10 @@ impl<'a> Scan<'a> {
         }
         let mut wanted = Vec::new();
         self.each_block(windows, |(_, pool, _), reader, (block, rows)| {
+            // Of what a device keeps, keys and lengths alone are read.
+            if is_kept(self.device, reader, block) {
+                return;
+            }
             match self.filter.and_then(|filter| filter.pool(pool)) {
                 None => reader.want(block, wants),
                 Some(mask) => {
@@ -41,7 +46,7 @@ impl<'a> Scan<'a> {
     ) {
         let rows: Vec<u64> = offsets.map(|offset| window.rows.start + u64::from(offset)).collect();
         for reader in &self.pools[window.pool as usize].readers {
-            for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
+            for block in window.blocks(reader) {
                 let before = |end: u64| rows.partition_point(|row| *row < end);
                 let own = &rows[before(block.range().start)..before(block.range().end)];
                 if !own.is_empty() {
@@ -64,7 +69,7 @@ impl<'a> Scan<'a> {
                 let pool = &self.pools[window.pool as usize];
                 let mask = self.filter.and_then(|filter| filter.pool(window.pool as usize));
                 let Some(reader) = pool.readers.get(c) else { continue };
-                for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
+                for block in window.blocks(reader) {
                     let range = block.range();
                     let rows = range.start.max(window.rows.start)..range.end.min(window.rows.end);
                     let is_wanted = !rows.is_empty()

@@ -1,16 +1,19 @@
 //! The pools cut into units of work, and the rows that they lack.
 //!
 //! Invariants
-//! - a window lies inside one cell of one pool; every live row is in one window, deleted rows may be in one
+//! - a window lies inside one cell of one pool, unless a device keeps all its blocks; every live row is in one
+//!   window, deleted rows may be in one
 //! - windows come in (pool, row) order
 
 use std::ops::Range;
 
-use gstore_store::{CELL_ROWS, Granularity, RowSet};
+use gstore_store::{BlockRef, CELL_ROWS, FeatureReader, Granularity, RowSet};
 
 use super::filter::{RowFilter, RowMask};
+use super::kept::is_kept;
 use crate::error::QueryError;
 use crate::influence::scan::ScanPool;
+use crate::kernel::RowProducts;
 
 /// Values that a thread keeps at a time (slots x query vectors), so that its memory is bounded for
 /// any number of queries.
@@ -32,6 +35,59 @@ pub(super) fn most_slots(queries: usize) -> usize {
 pub(crate) struct Window {
     pub(crate) pool: u32,
     pub(crate) rows: Range<u64>,
+}
+
+/// Rows of a window at most whose blocks a device keeps: it is busy with them for longer than it takes to ask
+/// it, and there are windows for several threads.
+const MOST_KEPT: usize = 1 << 15;
+
+impl Window {
+    /// A reader's blocks in the cells in which the rows lie, by first row.
+    pub(crate) fn blocks(&self, reader: &FeatureReader) -> impl Iterator<Item = BlockRef> {
+        let cells = self.rows.start / CELL_ROWS..self.rows.end.div_ceil(CELL_ROWS);
+        cells.flat_map(move |cell| reader.blocks_in(cell))
+    }
+}
+
+/// Joins windows of samples that follow one another and whose blocks a device keeps.
+pub(crate) fn joined(
+    windows: Vec<Window>,
+    (pools, queries): (&[ScanPool], usize),
+    device: Option<&dyn RowProducts>,
+) -> Vec<Window> {
+    if device.is_none() {
+        return windows;
+    }
+    let most = most_slots(queries).min(MOST_KEPT) as u64;
+    let mut all: Vec<Window> = Vec::new();
+    // The blocks of the cell of the last window, with whether they are kept.
+    let (mut cell, mut did_stay) = (None, false);
+    let mut blocks: Vec<(Range<u64>, bool)> = Vec::new();
+    for window in windows {
+        let pool = &pools[window.pool as usize];
+        let own = Some((window.pool, window.rows.start / CELL_ROWS));
+        if cell != own {
+            cell = own;
+            blocks.clear();
+            for reader in &pool.readers {
+                let of_reader = window.blocks(reader);
+                blocks.extend(of_reader.map(|at| (at.range(), is_kept(device, reader, at))));
+            }
+        }
+        let overlaps = |range: &Range<u64>| range.start < window.rows.end && window.rows.start < range.end;
+        let stays = pool.granularity == Granularity::Sample
+            && blocks.iter().all(|(range, stays)| *stays || !overlaps(range));
+        let fits = |last: &&mut Window| {
+            let follows = last.pool == window.pool && window.rows.end - last.rows.start <= most;
+            stays && did_stay && follows
+        };
+        match all.last_mut().filter(fits) {
+            Some(last) => last.rows.end = window.rows.end,
+            None => all.push(window),
+        }
+        did_stay = stays;
+    }
+    all
 }
 
 /// Cuts the pools into windows: at the blocks of the first checkpoint, which is where the others are usually
