@@ -8,6 +8,7 @@
 #include <cstring>
 
 #define KERNEL static void
+#define KERNEL_FOR(threads, blocks) static void
 #define DEVICE static inline
 #define RESTRICT __restrict__
 
@@ -17,6 +18,10 @@ struct Index3 {
 
 struct alignas(16) float4 {
     float x, y, z, w;
+};
+
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
 };
 
 namespace emulator {
@@ -72,3 +77,23 @@ DEVICE float half_value(uint16_t bits) {
     if (exponent == 0) return float_of(sign | float_bits(static_cast<float>(fraction) * 5.9604644775390625e-8f));
     return float_of(sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | fraction << 13);
 }
+
+// A thread has of rows i and i + 8 of the left factor the columns 2j and 2j + 8 with those that follow, of column i of the
+// right one the same rows, and of rows i and i + 8 of the sum columns 2j and 2j + 1: i is its number by 4, j the rest.
+DEVICE void multiply_halves(float (&sums)[4], unsigned a, unsigned b, unsigned c, unsigned d, unsigned x, unsigned y,
+                            int line) {
+    unsigned lane = threadIdx.x & 31u, row = lane / 4, column = lane % 4 * 2;
+    uint64_t upper = a | static_cast<uint64_t>(c) << 32, lower = b | static_cast<uint64_t>(d) << 32;
+    uint64_t right = x | static_cast<uint64_t>(y) << 32;
+    for (unsigned j = 0; j < 4; ++j) {
+        uint64_t rows[2] = {emulator::exchange(upper, row * 4 + j, line), emulator::exchange(lower, row * 4 + j, line)};
+        uint64_t columns[2] = {emulator::exchange(right, column * 4 + j, line),
+                               emulator::exchange(right, column * 4 + 4 + j, line)};
+        for (unsigned term = 0; term < 64; term += 16)
+            for (unsigned i = 0; i < 4; ++i)
+                sums[i] += half_value(static_cast<uint16_t>(rows[i / 2] >> term)) *
+                           half_value(static_cast<uint16_t>(columns[i % 2] >> term));
+    }
+}
+
+#define MULTIPLY_HALVES(sums, a, b, c, d, x, y) multiply_halves(sums, a, b, c, d, x, y, __LINE__)

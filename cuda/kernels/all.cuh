@@ -6,6 +6,7 @@
 #include "head.cu"
 #include "features.cu"
 #include "rows.cu"
+#include "estimates.cu"
 #include "attention.cuh"
 #include "attention_forward.cu"
 #include "attention_backward.cu"

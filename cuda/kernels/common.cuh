@@ -9,6 +9,7 @@
 #ifdef GSTORE_EMULATE
 #include "../emulator/emulate.h"
 #define UNROLL
+#define UNROLL_BY(n)
 #define TIMES(a, b) ((a) * (b))
 #define PLUS(a, b) ((a) + (b))
 #define TIMES64(a, b) ((a) * (b))
@@ -16,10 +17,14 @@
 #define FUSED(a, b, c) fmaf(a, b, c)
 #else
 #define KERNEL extern "C" __global__ void
+// Of at most so many threads a block, and registers for so many blocks at a time.
+#define KERNEL_FOR(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 #define DEVICE static __device__ __forceinline__
 #define RESTRICT __restrict__
 #define BLOCK_THREADS blockDim.x
 #define UNROLL _Pragma("unroll")
+#define PRAGMA(text) _Pragma(#text)
+#define UNROLL_BY(n) PRAGMA(unroll n)
 extern __shared__ float4 gstore_shared[];
 #define SHARED(type, name) type* name = reinterpret_cast<type*>(gstore_shared)
 #define SYNC() __syncthreads()
@@ -38,6 +43,14 @@ DEVICE float half_value(unsigned short bits) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
     return value;
 }
+// Adds the product of 16 x 16 and 16 x 8 values of half precision, of which threads of a warp have parts, to their parts of
+// a sum in f32, as PTX lays out `mma.m16n8k16`.
+DEVICE void multiply_halves(float (&sums)[4], unsigned a, unsigned b, unsigned c, unsigned d, unsigned x, unsigned y) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a), "r"(b), "r"(c), "r"(d), "r"(x), "r"(y));
+}
+#define MULTIPLY_HALVES(sums, a, b, c, d, x, y) multiply_halves(sums, a, b, c, d, x, y)
 #endif
 
 typedef unsigned short u16;

@@ -4,7 +4,7 @@
 pub(crate) const PTX: &str = include_str!("../kernels/kernels.ptx");
 
 /// Files of the source, in the order in which `all.cuh` includes them.
-const SOURCES: [(&str, &str); 11] = [
+const SOURCES: [(&str, &str); 12] = [
     ("common.cuh", include_str!("../kernels/common.cuh")),
     ("elementwise.cu", include_str!("../kernels/elementwise.cu")),
     ("norms.cu", include_str!("../kernels/norms.cu")),
@@ -12,6 +12,7 @@ const SOURCES: [(&str, &str); 11] = [
     ("head.cu", include_str!("../kernels/head.cu")),
     ("features.cu", include_str!("../kernels/features.cu")),
     ("rows.cu", include_str!("../kernels/rows.cu")),
+    ("estimates.cu", include_str!("../kernels/estimates.cu")),
     ("attention.cuh", include_str!("../kernels/attention.cuh")),
     ("attention_forward.cu", include_str!("../kernels/attention_forward.cu")),
     ("attention_backward.cu", include_str!("../kernels/attention_backward.cu")),

@@ -123,6 +123,13 @@ fn stored_rows_have_the_products_of_the_processor() {
     scan::products_of_many_blocks_have_the_bits_of_the_processor(&cuda(Precision::Single));
 }
 
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn stored_rows_are_estimated_as_closely_as_is_said() {
+    scan::estimates_are_as_close_as_they_say(&cuda(Precision::Single));
+    scan::estimates_of_what_is_not_finite_say_nothing(&cuda(Precision::Single));
+}
+
 /// The driver's pool keeps it, and counts it as taken.
 #[test]
 #[ignore = "needs an NVIDIA GPU: cuda/check runs it"]

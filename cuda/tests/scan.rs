@@ -12,7 +12,9 @@ use gstore_core::Cancel;
 use gstore_cuda::{Cuda, CudaScan, Emulator, Precision, Runtime};
 use gstore_query::QueryError;
 use gstore_query::influence::*;
-use gstore_query::kernel::{KeptRows, Kernel, Queries, RowBlock, RowProducts, Scratch};
+use gstore_query::kernel::{
+    Combined, EstimatedRows, Folding, KeptRows, Kernel, Queries, RowBlock, RowProducts, Scratch,
+};
 use gstore_store::*;
 use half::f16;
 
@@ -129,6 +131,112 @@ pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &C
         let rows = KeptRows { blocks: &kept, places: &places };
         assert!(!scan.kept_dots(rows, &queries, &used, &factors, &mut found).unwrap());
     }
+}
+
+/// Scores of random rows at one checkpoint or two, of which every exact one lies inside the bounds of its estimate.
+pub fn estimates_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
+    let folds = [
+        (Combined::Max, Within::Max, Combined::Max, Across::Max),
+        (Combined::Mean, Within::Mean, Combined::Min, Across::Min),
+        (Combined::Sum, Within::Sum, Combined::Mean, Across::Mean),
+        (Combined::Min, Within::Min, Combined::Sum, Across::Sum),
+    ];
+    for seed in 0..16 {
+        let mut n = Numbers(seed);
+        let (scan, kernel) = (CudaScan::with_budget(on.clone(), ALL), Kernel::detect());
+        let (dim, width) = ([32, 40, 136, 200][n.below(4)], [9, 64, 70][n.below(3)]);
+        let groups = if n.below(2) == 0 { vec![0..dim] } else { vec![0..8, 8..dim] };
+        let used: Vec<usize> = (n.below(2).min(groups.len() - 1)..groups.len()).collect();
+        let (checkpoints, stored) = (1 + n.below(2), 1 + n.below(90));
+        // Numbers of one size, or of very different ones.
+        let is_even = seed % 2 == 0;
+        let vector = |n: &mut Numbers, count| if is_even { n.vector(count) } else { numbers(n, count) };
+        let mut exact = vec![0.0f32; stored * width];
+        let (mut parts, mut largest) = (Vec::new(), 0.0);
+        for c in 0..checkpoints {
+            let queries = Queries::new(&vector(&mut n, width * dim), dim, &groups);
+            let values: Vec<f16> = vector(&mut n, stored * dim).iter().map(|x| f16::from_f32(*x)).collect();
+            let factors = vector(&mut n, stored * groups.len());
+            let block = RowBlock { key: (u128::from(seed), c), values: Values::F16(&values) };
+            let (all, mut sums) = ((0..stored).collect::<Vec<_>>(), vec![f32::NAN; stored * width]);
+            let scratch = &mut Scratch::default();
+            kernel.scaled_dots_at(block.values, &all, &queries, &used, &factors, scratch, &mut sums);
+            exact.iter_mut().zip(&sums).for_each(|(exact, sum)| *exact += sum);
+            scan.scaled_dots(&block, &all, &queries, &used, &factors, &mut sums).unwrap();
+            // Lengths of rows and queries are at most the root of their values, factors at most 1.
+            largest += dim as f32;
+            parts.push((queries, factors, [(block.key, stored)], all));
+        }
+        let subtasks = vec![0..3, 3..width];
+        let (own_within, within, own_across, across) = folds[seed as usize / 2 % 4];
+        let terms = Terms { within, across, subtasks: subtasks.clone() };
+        // Row i has place stored - i; nothing has place 0.
+        let slots: Vec<usize> = (1..=stored).rev().collect();
+        let asked: Vec<EstimatedRows<'_>> = parts
+            .iter()
+            .map(|(queries, factors, blocks, places)| EstimatedRows {
+                rows: KeptRows { blocks, places },
+                slots: &slots,
+                queries,
+                groups: &used,
+                factors,
+            })
+            .collect();
+        let folding = Folding { subtasks: &subtasks, within: own_within, across: own_across };
+        let mut scores = vec![[f32::NAN; 2]; stored + 1];
+        assert!(scan.estimates(&asked, folding, &mut scores).unwrap());
+        let most = if own_within == Combined::Sum { width } else { 2 };
+        for (row, values) in exact.chunks_exact(width).enumerate() {
+            let ([found, error], (expected, _)) = (scores[stored - row], terms.score(values));
+            assert!(error.is_finite() && expected.is_finite(), "seed {seed}, row {row}: {error}");
+            let off = (f64::from(found) - f64::from(expected)).abs();
+            assert!(off <= f64::from(error), "seed {seed}, row {row}: {found} and {expected}, {error}");
+            assert!(!is_even || error < most as f32 * largest * 2e-3, "seed {seed}, row {row}: {error}");
+        }
+
+        // Neither other rows, nor groups that are cut elsewhere, nor blocks that are not kept.
+        let other = KeptRows { blocks: &[((u128::from(seed), 9), stored)], places: &parts[0].3 };
+        let gone = EstimatedRows { rows: other, ..asked[0] };
+        assert!(!scan.estimates(&[gone], folding, &mut scores).unwrap());
+        let odd = Queries::new(&vec![1.0; width * dim], dim, &[0..dim - 3, dim - 3..dim]);
+        let factors = vec![1.0; 2 * stored];
+        let odd = EstimatedRows { queries: &odd, groups: &[0], factors: &factors, ..asked[0] };
+        assert!(!scan.estimates(&[odd], folding, &mut scores).unwrap());
+        let beyond = vec![stored + 1; stored];
+        let beyond = EstimatedRows { slots: &beyond, ..asked[0] };
+        assert!(scan.estimates(&[beyond], folding, &mut scores).is_err());
+    }
+}
+
+/// What is not a number, or may overflow, is not bounded; what is, beside it.
+pub fn estimates_of_what_is_not_finite_say_nothing<R: Runtime>(on: &Cuda<R>) {
+    const DIM: usize = 64;
+    const WIDTH: usize = 9;
+    let scan = CudaScan::with_budget(on.clone(), ALL);
+    let mut values = vec![f16::ONE; 4 * DIM];
+    values[5] = f16::NAN;
+    values[DIM + 40] = f16::INFINITY;
+    let block = RowBlock { key: (0, 0), values: Values::F16(&values) };
+    let places = [0, 1, 2, 3];
+    let ask = |vectors: &[f32], last: f32| {
+        let queries = Queries::new(vectors, DIM, &[]);
+        let factors = [1.0, 1.0, 1.0, last];
+        scan.scaled_dots(&block, &places, &queries, &[0], &factors, &mut [0.0; 4 * WIDTH]).unwrap();
+        let rows = KeptRows { blocks: &[(block.key, 4)], places: &places };
+        let own = EstimatedRows { rows, slots: &places, queries: &queries, groups: &[0], factors: &factors };
+        let folding = Folding { subtasks: &[0..WIDTH], within: Combined::Max, across: Combined::Max };
+        let mut scores = [[0.0; 2]; 4];
+        assert!(scan.estimates(&[own], folding, &mut scores).unwrap());
+        scores.map(|[_, error]| error.is_finite())
+    };
+    let mut vectors = vec![1.0; WIDTH * DIM];
+    assert_eq!(ask(&vectors, 1.0), [false, false, true, true]);
+    assert_eq!(ask(&vectors, 1e30), [false, false, true, false]);
+    assert_eq!(ask(&vectors, f32::NAN), [false, false, true, false]);
+    vectors[DIM] = 1e30;
+    assert_eq!(ask(&vectors, 1.0), [false; 4]);
+    vectors[DIM] = f32::NAN;
+    assert_eq!(ask(&vectors, 1.0), [false; 4]);
 }
 
 /// How fast one thread has the products of a block of rows in half precision, which stays on the device, with so many
@@ -261,17 +369,15 @@ pub fn timed_questions<R: Runtime>(table: &mut Table, on: &Cuda<R>, asked: Quest
             true => table.row(&what, found, (format!("below {limit} ms"), all < limit)),
             false => table.told(&what, found, format!("below {limit} ms of {} rows", Questions::ASKED)),
         }
-        if count == 1 {
-            let begun = Instant::now();
-            let ranked = plan(&store, &spec).top_k(Order::Best, 100, None, threads(), &GO).unwrap().rows;
-            let same = ranked.iter().map(|row| (row.row, row.score.to_bits())).eq(first.iter().copied());
-            let found = format!("the same: {same} ({:.2} s)", begun.elapsed().as_secs_f64());
-            table.row(
-                "the same question on the processor",
-                found,
-                ("the same rows and bits".to_owned(), same),
-            );
-        }
+        let begun = Instant::now();
+        let ranked = plan(&store, &spec).top_k(Order::Best, 100, None, threads(), &GO).unwrap().rows;
+        let same = ranked.iter().map(|row| (row.row, row.score.to_bits())).eq(first.iter().copied());
+        let found = format!("the same: {same} ({:.2} s)", begun.elapsed().as_secs_f64());
+        table.row(
+            &format!("the same question with {count} on the processor"),
+            found,
+            ("the same rows and bits".to_owned(), same),
+        );
     }
     let all = rows * dim * 2;
     let kept = format!("{:.2} of {:.2} GB", scan.kept_bytes() as f64 / 1e9, all as f64 / 1e9);
@@ -330,6 +436,13 @@ fn products_of_many_blocks_have_the_bits_of_the_processor_on_the_emulator() {
 }
 
 #[test]
+fn estimates_are_as_close_as_they_say_on_the_emulator() {
+    let on = Cuda::new(Emulator::default(), Precision::Single);
+    estimates_are_as_close_as_they_say(&on);
+    estimates_of_what_is_not_finite_say_nothing(&on);
+}
+
+#[test]
 fn operands_that_do_not_fit_are_refused() {
     let scan = scan_in(ALL, ALL);
     let rows = [1.0f32; 12];
@@ -367,14 +480,26 @@ fn a_question_has_the_same_answer_on_a_device() {
 
 /// Two checkpoints of rows in half precision, some of which are deleted.
 fn store(per_token: bool) -> TestStore {
+    store_of(per_token, DIM)
+}
+
+/// The same of rows of so many values; of samples a few lack the second checkpoint, or have no gradient there.
+fn store_of(per_token: bool, dim: usize) -> TestStore {
     let (mut n, store) = (Numbers(7), TestStore::new());
     let count = if per_token { ROWS / 2 } else { ROWS };
     store.dataset("pool", count).dataset("val", 40);
     let mut features = Vec::new();
     for c in 0..2 {
-        let rows = n.vectors(ROWS, DIM);
+        let rows = n.vectors(ROWS, dim);
         let mut feature = match per_token {
-            false => Feature::new("pool", "grad-adam", c, present(&rows)),
+            false => {
+                let mut rows = present(&rows);
+                if c == 1 && dim != DIM {
+                    rows[7] = None;
+                    rows[11] = Some((vec![0.0; dim], 1));
+                }
+                Feature::new("pool", "grad-adam", c, rows)
+            }
             true => {
                 let tokens = rows.chunks(2).map(|two| {
                     let tokens = two.iter().enumerate().map(|(at, v)| (3 + at as u32, v.clone(), 0));
@@ -384,7 +509,7 @@ fn store(per_token: bool) -> TestStore {
             }
         };
         feature.dtype = DType::F16;
-        features.extend([feature, Feature::new("val", "grad-sgd", c, present(&n.vectors(40, DIM)))]);
+        features.extend([feature, Feature::new("val", "grad-sgd", c, present(&n.vectors(40, dim)))]);
     }
     store.features(&features, Some(store.run("warmup", &[Some(0.7), Some(0.2)])));
     let gone = RowSet::from_rows((0..count as u64).filter(|row| row % 5 == 3 || (100..300).contains(row)));
@@ -423,6 +548,37 @@ fn blocks_stay_from_one_question_to_the_next_as_far_as_they_fit() {
         );
         // Every product came from the device.
         assert!(scan.runtime().bytes_read() > 2 * 2 * 40 * 4 * ROWS / 2);
+    }
+}
+
+/// Once all rows are there, few of them are multiplied exactly: those whose estimates may rank.
+#[test]
+fn with_many_queries_a_device_estimates_scores_and_the_answer_is_the_same() {
+    let (store, scan) = (store_of(false, 64), scan_in(ALL, ALL));
+    let all = ROWS * 2 * 40 * 4;
+    for (within, across, missing) in [
+        (Within::Max, Across::Max, Missing::Exclude),
+        (Within::Min, Across::Sum, Missing::Renormalise),
+        (Within::Mean, Across::Max, Missing::Exclude),
+    ] {
+        let spec = InfluenceSpec { within, across, missing, ..ask("pool", "val") };
+        for order in [Order::Best, Order::Worst] {
+            let expected = first(&plan(&store, &spec), order, 20);
+            for again in [false, true] {
+                let before = scan.runtime().bytes_read();
+                assert_eq!(first(&on_device(&store, &spec, &scan), order, 20), expected, "{within} {order}");
+                let read = scan.runtime().bytes_read() - before;
+                assert!(!again || read < all / 5, "{read} of {all} bytes");
+            }
+        }
+    }
+    // Memory that is too short for estimates is enough for products.
+    let kept = 2 * ROWS * 64 * 2;
+    let short = scan_in(kept + 580_000, ALL);
+    let spec = InfluenceSpec { within: Within::Max, missing: Missing::Exclude, ..ask("pool", "val") };
+    let expected = first(&plan(&store, &spec), Order::Best, 20);
+    for _ in 0..3 {
+        assert_eq!(first(&on_device(&store, &spec, &short), Order::Best, 20), expected);
     }
 }
 

@@ -8,6 +8,7 @@
 mod attention;
 mod cache;
 mod elementwise;
+mod estimates;
 mod factors;
 mod features;
 mod head;

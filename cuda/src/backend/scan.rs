@@ -6,6 +6,7 @@
 //!   memory that was free at first; of others the values are brought there for each product, through pinned
 //!   memory
 //! - rows of any blocks that stay are multiplied by one launch: a kernel is told where each row is
+//! - where scores are estimated (`estimates.rs`), only rows that may rank are multiplied
 //! - where memory is too little, fewer blocks stay, then none, and then fewer products are computed at once
 //! - query vectors are on the device as long as those of the host are there
 
@@ -17,9 +18,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gstore_model::sizes::check;
 use gstore_model::{AtOnce, BackendError, OutOfMemory};
-use gstore_query::kernel::{BlockKey, KeptRows, ProductsError, Queries, RowBlock, RowProducts};
+use gstore_query::kernel::{
+    BlockKey, EstimatedRows, Folding, KeptRows, ProductsError, Queries, RowBlock, RowProducts,
+};
 use gstore_store::Values;
 
+use super::estimates::Halves;
 use super::{Cuda, THREADS, from, number};
 use crate::runtime::{Argument, Memory, Result, Runtime};
 
@@ -34,7 +38,7 @@ const FEW: usize = 8;
 
 /// A device that multiplies stored rows.
 pub struct CudaScan<R: Runtime> {
-    on: Cuda<R>,
+    pub(super) on: Cuda<R>,
     kept: Mutex<Kept<R::Memory>>,
     /// Products that are computed at the same time.
     at_once: AtOnce,
@@ -59,9 +63,16 @@ struct KeptBlock<M> {
     read: u64,
 }
 
+/// What a device keeps of query vectors.
+pub(super) struct Vectors<M> {
+    singles: M,
+    /// For estimates: made for the first one.
+    pub(super) halves: Mutex<Option<Arc<Halves<M>>>>,
+}
+
 /// The type of stored values.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stored {
+pub(super) enum Stored {
     F16,
     F32,
     I8,
@@ -171,7 +182,7 @@ impl<R: Runtime> CudaScan<R> {
     }
 
     /// Bytes in memory of the device.
-    fn bring(&self, bytes: &[u8]) -> Result<Arc<R::Memory>> {
+    pub(super) fn bring(&self, bytes: &[u8]) -> Result<Arc<R::Memory>> {
         let memory = self.on.allocate::<u8>(bytes.len())?;
         for (at, piece) in bytes.chunks(PIECE).enumerate() {
             self.on.runtime.write(&memory, at * PIECE, piece)?;
@@ -215,10 +226,11 @@ impl<R: Runtime> CudaScan<R> {
         seen > 0
     }
 
-    fn vectors<'q>(&self, queries: &'q Queries) -> Result<&'q R::Memory> {
+    pub(super) fn vectors<'q>(&self, queries: &'q Queries) -> Result<&'q Vectors<R::Memory>> {
         let kept = queries.on_device(|| {
             self.kept().questions += 1;
-            let made: Arc<dyn Any + Send + Sync> = Arc::new(self.on.upload(&queries.vectors())?);
+            let singles = self.on.upload(&queries.vectors())?;
+            let made: Arc<dyn Any + Send + Sync> = Arc::new(Vectors { singles, halves: Mutex::default() });
             Ok::<_, BackendError>(made)
         })?;
         kept.downcast_ref().ok_or_else(|| BackendError::new("the query vectors are on another device"))
@@ -243,44 +255,52 @@ impl<R: Runtime> CudaScan<R> {
         let (values, at) = self.values(block, first * each..(last + 1) * each)?;
         let start = Memory::address(&*values) + at as u64;
         let places: Vec<u64> = chosen.iter().map(|row| start + ((row - first) * each) as u64).collect();
-        self.products(stored, &places, (vectors, factors), out)
+        self.products(stored, &places, (&vectors.singles, factors), out)
     }
 
     /// Products of rows of blocks that stay; false if not all of them do.
     fn multiply_kept(&self, rows: KeptRows<'_>, factors: Factors<'_>, out: &mut [f32]) -> Result<bool> {
         factors.check(rows.places.len(), out.len())?;
+        // A new set of query vectors is counted before blocks are read with it.
+        let vectors = self.vectors(factors.queries)?;
+        let mut values = Vec::new();
+        let Some((stored, places)) = self.places(rows, factors.queries.dim(), &mut values)? else {
+            return Ok(false);
+        };
+        self.products(stored, &places, (&vectors.singles, factors), out)?;
+        Ok(true)
+    }
+
+    /// The type and the addresses of rows of `dim` values, whose memory is there as long as `values` are;
+    /// `None` if not all of them stay, or if there are none.
+    pub(super) fn places(
+        &self,
+        rows: KeptRows<'_>,
+        dim: usize,
+        values: &mut Vec<Arc<R::Memory>>,
+    ) -> Result<Option<(Stored, Vec<u64>)>> {
         check(rows.blocks.iter().map(|block| block.1).sum::<usize>() == rows.places.len(), || {
             format!("{} rows of other blocks", rows.places.len())
         })?;
-        // A new set of query vectors is counted before blocks are read with it.
-        let vectors = self.vectors(factors.queries)?;
+        let mut kept = self.kept();
+        let questions = kept.questions;
+        let (mut stored, mut left) = (None, rows.places);
         let mut places = Vec::with_capacity(rows.places.len());
-        // What gives way meanwhile is freed once the rows are multiplied.
-        let mut values = Vec::with_capacity(rows.blocks.len());
-        let mut stored = None;
-        {
-            let mut kept = self.kept();
-            let questions = kept.questions;
-            let mut left = rows.places;
-            for (key, count) in rows.blocks {
-                let Some(block) = kept.blocks.get_mut(key) else { return Ok(false) };
-                block.read = questions;
-                let each = factors.queries.dim() * block.stored.bytes();
-                let (own, others) = left.split_at(*count);
-                left = others;
-                let is_one = *stored.get_or_insert(block.stored) == block.stored;
-                check(is_one && own.iter().all(|row| *row < block.bytes / each), || {
-                    format!("rows of {each} bytes in a block of {}", block.bytes)
-                })?;
-                let start = Memory::address(&*block.values);
-                places.extend(own.iter().map(|row| start + (row * each) as u64));
-                values.push(block.values.clone());
-            }
+        for (key, count) in rows.blocks {
+            let Some(block) = kept.blocks.get_mut(key) else { return Ok(None) };
+            block.read = questions;
+            let each = dim * block.stored.bytes();
+            let (own, others) = left.split_at(*count);
+            left = others;
+            let is_one = *stored.get_or_insert(block.stored) == block.stored;
+            check(is_one && own.iter().all(|row| *row < block.bytes / each), || {
+                format!("rows of {each} bytes in a block of {}", block.bytes)
+            })?;
+            let start = Memory::address(&*block.values);
+            places.extend(own.iter().map(|row| start + (row * each) as u64));
+            values.push(block.values.clone());
         }
-        if let Some(stored) = stored {
-            self.products(stored, &places, (vectors, factors), out)?;
-        }
-        Ok(true)
+        Ok(stored.map(|stored| (stored, places)))
     }
 
     /// Products of the rows at some addresses, whose memory is there until they have been asked for.
@@ -367,11 +387,16 @@ impl<R: Runtime> RowProducts for CudaScan<R> {
         factors: &[f32],
         out: &mut [f32],
     ) -> std::result::Result<bool, ProductsError> {
-        match self.multiply_kept(rows, Factors { queries, groups, of_rows: factors }, out) {
-            // Products of fewer rows may fit, once blocks give way.
-            Err(error) if error.is_out_of_memory() => Ok(false),
-            done => done.map_err(ProductsError::from),
-        }
+        unless_short(self.multiply_kept(rows, Factors { queries, groups, of_rows: factors }, out))
+    }
+
+    fn estimates(
+        &self,
+        checkpoints: &[EstimatedRows<'_>],
+        folding: Folding<'_>,
+        scores: &mut [[f32; 2]],
+    ) -> std::result::Result<bool, ProductsError> {
+        unless_short(self.estimate(checkpoints, folding, scores))
     }
 
     fn make_room(&self) -> bool {
@@ -380,6 +405,14 @@ impl<R: Runtime> RowProducts for CudaScan<R> {
             (kept.held(), kept.budget)
         };
         held > 0 && self.give_way(budget)
+    }
+}
+
+/// False where memory is short: fewer rows may fit, once blocks give way.
+fn unless_short(done: Result<bool>) -> std::result::Result<bool, ProductsError> {
+    match done {
+        Err(error) if error.is_out_of_memory() => Ok(false),
+        done => done.map_err(ProductsError::from),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Products by something else than this processor, such as a GPU.
 
 use std::fmt;
+use std::ops::Range;
 
 use gstore_store::Values;
 
@@ -28,6 +29,45 @@ pub struct KeptRows<'a> {
     pub blocks: &'a [(BlockKey, usize)],
     /// The rows' places in their blocks.
     pub places: &'a [usize],
+}
+
+/// One checkpoint's share of what scores are estimated from.
+#[derive(Debug, Clone, Copy)]
+pub struct EstimatedRows<'a> {
+    /// Its rows.
+    pub rows: KeptRows<'a>,
+    /// For each of them the place of its score. A score of which there is no row here is any.
+    pub slots: &'a [usize],
+    /// As those of [`RowProducts::scaled_dots`].
+    pub queries: &'a Queries,
+    /// Likewise.
+    pub groups: &'a [usize],
+    /// Likewise.
+    pub factors: &'a [f32],
+}
+
+/// How several numbers become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Combined {
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+    /// The largest.
+    Max,
+    /// The smallest.
+    Min,
+}
+
+/// How the values of a row, one for each query, become its score.
+#[derive(Debug, Clone, Copy)]
+pub struct Folding<'a> {
+    /// Queries of each subtask, of which there are some.
+    pub subtasks: &'a [Range<usize>],
+    /// How the values of a subtask become one,
+    pub within: Combined,
+    /// and those of all subtasks.
+    pub across: Combined,
 }
 
 /// What multiplies stored rows with query vectors in place of the processor.
@@ -62,6 +102,20 @@ pub trait RowProducts: fmt::Debug + Send + Sync {
         groups: &[usize],
         factors: &[f32],
         out: &mut [f32],
+    ) -> Result<bool, ProductsError>;
+
+    /// Estimates scores of rows that the device keeps, from the sums of their products over checkpoints:
+    /// each with the most by which the score differs that the processor makes of the exact products. What is
+    /// not finite says nothing. False as [`RowProducts::kept_dots`], and if the rows are not f16 whose groups
+    /// begin and end at multiples of 8.
+    ///
+    /// # Errors
+    /// As [`RowProducts::kept_dots`].
+    fn estimates(
+        &self,
+        checkpoints: &[EstimatedRows<'_>],
+        folding: Folding<'_>,
+        scores: &mut [[f32; 2]],
     ) -> Result<bool, ProductsError>;
 
     /// Gives up memory of the device in which blocks are kept, for something else there such as a model;

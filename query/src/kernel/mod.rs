@@ -45,7 +45,9 @@ use half::f16;
 
 pub(crate) use codes::MAX_CODE_DIM;
 pub use codes::{CODE_STEP, CodeKind, CodeQueries, Codes};
-pub use device::{BlockKey, KeptRows, ProductsError, RowBlock, RowProducts};
+pub use device::{
+    BlockKey, Combined, EstimatedRows, Folding, KeptRows, ProductsError, RowBlock, RowProducts,
+};
 pub use filter::{Filter, FilterBound, FilterQueries, RowNorms};
 #[cfg(feature = "ann")]
 pub(crate) use half_dot::usearch_metric;

@@ -42,12 +42,12 @@ impl Waiting {
 }
 
 /// By what devices know a block.
-pub(super) fn key(reader: &FeatureReader, at: BlockRef) -> BlockKey {
+pub(crate) fn key(reader: &FeatureReader, at: BlockRef) -> BlockKey {
     (reader.segments()[at.segment()].uuid().as_u128(), at.place())
 }
 
 /// Whether a device keeps a block.
-pub(super) fn is_kept(device: Option<&dyn RowProducts>, reader: &FeatureReader, at: BlockRef) -> bool {
+pub(crate) fn is_kept(device: Option<&dyn RowProducts>, reader: &FeatureReader, at: BlockRef) -> bool {
     device.is_some_and(|device| device.keeps(key(reader, at)))
 }
 

@@ -8,7 +8,7 @@
 pub(super) mod disk;
 pub(super) mod filter;
 mod found;
-mod kept;
+pub(super) mod kept;
 pub(super) mod lengths;
 mod passes;
 mod products;

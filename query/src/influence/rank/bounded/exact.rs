@@ -16,6 +16,9 @@ use crate::influence::scan::windows::Window;
 use crate::influence::scan::{Totals, Worker};
 use crate::influence::sides::Singles;
 
+/// Rows from which on a device has enough to do.
+const TOGETHER: usize = 2048;
+
 /// The rows of some windows that are scored already.
 pub(super) struct ScoredRows<'a> {
     all: &'a [Window],
@@ -132,6 +135,24 @@ impl Search<'_> {
         Ok(totals)
     }
 
+    /// What is scored at a time: the rows of a window, or those of several, which ascend, where a device
+    /// multiplies them.
+    fn together<'p>(&self, windows: &[Window], picked: &'p [PickedRows]) -> Vec<&'p [PickedRows]> {
+        let mut units = Vec::new();
+        let mut start = 0;
+        let mut rows = 0;
+        for (at, (window, offsets)) in picked.iter().enumerate() {
+            rows += offsets.len();
+            let pool = windows[*window as usize].pool;
+            let next = picked.get(at + 1).map(|next| windows[next.0 as usize].pool);
+            if self.scan.device.is_none() || next != Some(pool) || rows >= TOGETHER {
+                units.push(&picked[start..=at]);
+                (start, rows) = (at + 1, 0);
+            }
+        }
+        units
+    }
+
     /// Scores rows for every ranking; `scored` of what is returned counts them all.
     pub(super) fn score_rows(
         &self,
@@ -143,21 +164,29 @@ impl Search<'_> {
             return Ok(Totals::default());
         }
         let tops = shared(tops);
+        let units = self.together(windows, picked);
         let states = self.scan.disk.unordered(
-            picked.len(),
+            units.len(),
             (self.threads, self.scan.cancel),
             || ((Worker::default(), Vec::new()), tops.waiting(), Totals::default()),
             |((worker, _), _, _), ahead| worker.see(ahead),
-            |units, wants| {
-                for (window, offsets) in &picked[units] {
+            |some, wants| {
+                for (window, offsets) in units[some].iter().copied().flatten() {
                     self.scan.want_rows(&windows[*window as usize], offsets.iter().copied(), wants);
                 }
             },
             |((worker, rows), waiting, totals), unit| {
-                let (window, offsets) = &picked[unit];
-                let window = &windows[*window as usize];
+                let window_of = |picked: &PickedRows| &windows[picked.0 as usize];
+                let (Some(first), Some(last)) = (units[unit].first(), units[unit].last()) else {
+                    return Ok(());
+                };
+                let (first, last) = (window_of(first), window_of(last));
+                let window = &Window { pool: first.pool, rows: first.rows.start..last.rows.end };
                 rows.clear();
-                rows.extend(offsets.iter().map(|offset| window.rows.start + u64::from(*offset)));
+                for picked in units[unit] {
+                    let start = window_of(picked).rows.start;
+                    rows.extend(picked.1.iter().map(|offset| start + u64::from(*offset)));
+                }
                 let counted = self.scan.judged_rows(window, rows, worker, |row, values, whole| {
                     self.lists.each(self.scan.terms, values, whole, |list, score, subtask| {
                         waiting.offer(list, &Scored { pool: window.pool, row, pos: None, score, subtask });

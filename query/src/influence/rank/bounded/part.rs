@@ -64,7 +64,12 @@ impl ThreadSearch {
             Some(picked) => offsets.extend_from_slice(picked),
             None => of.0.selected(window, &mut offsets),
         }
-        for piece in offsets.chunks((CACHED / of.0.queries().max(1)).max(48)) {
+        // A device is asked about all rows at once.
+        let most = match of.1.is_of_scores() {
+            true => usize::MAX,
+            false => (CACHED / of.0.queries().max(1)).max(48),
+        };
+        for piece in offsets.chunks(most) {
             self.rows(of, unit, Rows { pool: window.pool, start: window.rows.start, offsets: piece })?;
         }
         self.offsets = offsets;
@@ -79,9 +84,10 @@ impl ThreadSearch {
         rows: Rows<'_>,
     ) -> Result<(), QueryError> {
         let (scan, count) = (&of.scan, rows.offsets.len());
-        self.estimates.start(count, of.queries());
+        let values = if source.is_of_scores() { 1 } else { of.queries() };
+        self.estimates.start(count, values);
         self.found.totals.bytes_read += source.estimate(scan, rows, &mut self.estimates, &mut self.memory)?;
-        if of.queries() == 1 && self.limits.len() == 1 && self.estimates.are_plain(scan.weights.len()) {
+        if values == 1 && self.limits.len() == 1 && self.estimates.are_plain(scan.weights.len()) {
             let (values, errors) = self.estimates.all();
             if gstore_core::instructions::arch().dispatch(AreFinite { values, errors }) {
                 self.found.totals.scanned += count as u64;
@@ -93,7 +99,7 @@ impl ThreadSearch {
         for (place, offset) in rows.offsets.iter().enumerate() {
             match self.estimates.is_whole(place, scan) {
                 Ok(whole) => {
-                    if !whole || !self.row(of, (unit, *offset), place) {
+                    if !whole || !self.row((of, source), (unit, *offset), place) {
                         self.found.unbounded.push((unit, *offset));
                         continue;
                     }
@@ -131,7 +137,12 @@ impl ThreadSearch {
     }
 
     /// Finds the rankings that a row is a candidate of; false where its values have no bounds.
-    fn row(&mut self, of: &Search<'_>, (unit, slot): (u32, u32), place: usize) -> bool {
+    fn row(
+        &mut self,
+        (of, source): (&Search<'_>, &Source<'_>),
+        (unit, slot): (u32, u32),
+        place: usize,
+    ) -> bool {
         let Self { limits, marks, found, .. } = self;
         let (values, errors) = self.estimates.of(place);
         let is_each = matches!(of.lists, Lists::Samples(_));
@@ -141,6 +152,13 @@ impl ThreadSearch {
         }
         if !gstore_core::instructions::arch().dispatch(AreFinite { values, errors }) {
             return false;
+        }
+        if source.is_of_scores() {
+            let (value, error) = (sign * values[0], errors[0]);
+            if value + error >= limits[0] {
+                limits[0] = found.lists[0].push(Candidate::new(value, error, (unit, slot)));
+            }
+            return true;
         }
         if !is_each {
             return self.judge(of, (unit, slot), place);

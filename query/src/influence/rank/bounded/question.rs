@@ -1,6 +1,9 @@
 //! Choice of bounds for a question, and of the estimates that they come from.
 
+use std::ops::Range;
+
 use gstore_core::parallel;
+use gstore_store::{DType, FeatureReader};
 
 use super::cost::{Costs, LEAST_MANY};
 use super::sources::{CodeEstimates, Source};
@@ -11,12 +14,15 @@ use crate::influence::prepare::operands::Operands;
 use crate::influence::rank::Ask;
 use crate::influence::rank::lists::Lists;
 use crate::influence::scan::has_metrics;
+use crate::influence::scan::kept::is_kept;
 use crate::influence::scan::terms::Terms;
 use crate::influence::scan::windows::windows;
 use crate::influence::sides::{SketchSide, all_have};
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
 use crate::influence::spec::{Across, Order, Within};
+use crate::kernel::RowProducts;
 use crate::sketch::{tail_excess, upper_quantile};
+use crate::values::groups;
 
 /// Fewer rows than this for each that is wanted are scanned: too many would be candidates.
 const LEAST_ROWS: u64 = 32;
@@ -24,6 +30,12 @@ const LEAST_ROWS: u64 = 32;
 /// More rows than this in all rankings together are found by a scan: a batch would be too small to tell which
 /// rows rank.
 const MOST_WANTED: usize = BATCH_PAIRS / 16;
+
+/// Query vectors from which on a device estimates: it multiplies fewer about as fast as it reads rows.
+const LEAST_ESTIMATED: usize = 9;
+
+/// Coordinates that a device reads at once for an estimate.
+const EVEN: usize = 8;
 
 /// The rankings from estimates of all values, where there are so many query vectors that this pays.
 pub(in super::super) fn of_many_values(
@@ -36,15 +48,11 @@ pub(in super::super) fn of_many_values(
     let few = operands.queries() < LEAST_MANY || ask.k == 0 || rows / LEAST_ROWS < ask.k as u64;
     // Each estimate would take a length under the preconditioner, and each score once more.
     let twice = has_metrics(&operands.pools);
-    // Estimates are made by the processor.
-    let on_device = operands.device.is_some() && prepared.spec().mode == Mode::Exact;
-    if prepared.spec().per_token
-        || few
-        || twice
-        || on_device
-        || ask.k.saturating_mul(lists.len()) > MOST_WANTED
-    {
+    if prepared.spec().per_token || few || twice || ask.k.saturating_mul(lists.len()) > MOST_WANTED {
         return Ok(None);
+    }
+    if let Some(device) = operands.device.as_deref().filter(|_| prepared.spec().mode == Mode::Exact) {
+        return of_device(prepared, operands, (lists, device), ask);
     }
     let certain = match &prepared.spec().mode {
         Mode::Sketch(mode) => mode.is_certain(),
@@ -65,6 +73,31 @@ pub(in super::super) fn of_many_values(
     let ways = sources.into_iter().map(|source| vec![source]).collect();
     let plan = Plan { ways, chosen: false, expected: None };
     parallel::stages(|| search.run(&plan, &windows)).map(Some)
+}
+
+/// The ranking from estimates by a device that keeps all rows, where there are so many query vectors that it
+/// would multiply for longer than it reads.
+fn of_device(
+    prepared: &Prepared,
+    operands: &Operands,
+    (lists, device): (&Lists, &dyn RowProducts),
+    ask: Ask<'_>,
+) -> Result<Option<SearchOutcome>, QueryError> {
+    let keeps = |reader: &FeatureReader| {
+        let (part, is_even) = (reader.part(), |at: usize| at.is_multiple_of(EVEN));
+        let even = |group: &Range<usize>| is_even(group.start) && is_even(group.end);
+        part.desc.dtype == DType::F16
+            && is_even(part.desc.dim() as usize)
+            && groups(part).iter().all(even)
+            && reader.blocks().iter().all(|at| is_kept(Some(device), reader, *at))
+    };
+    let mut readers = operands.pools.iter().flat_map(|pool| &pool.readers);
+    if operands.queries() < LEAST_ESTIMATED || !matches!(lists, Lists::Whole) || !readers.all(keeps) {
+        return Ok(None);
+    }
+    let search = search(prepared, operands, lists, ask);
+    let plan = Plan { ways: vec![vec![Source::Device(device)]], chosen: false, expected: None };
+    parallel::stages(|| search.run(&plan, &operands.scan_windows())).map(Some)
 }
 
 /// The ranking from the planes of sketches that are expected to exclude most for least, or why every row

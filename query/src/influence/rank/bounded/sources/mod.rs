@@ -1,7 +1,7 @@
 //! Sources of estimates: what says of a row's values, up to a bound of the error, before they are computed.
 //!
-//! Each fills [`Estimates`] for some rows of a window: from the rows themselves in bf16, or from one plane of
-//! a sketch's codes.
+//! Each fills [`Estimates`] for some rows of a window: from the rows themselves, by the processor in bf16 or by
+//! a device that keeps them, or from one plane of a sketch's codes.
 
 #[cfg(test)]
 mod agreement;
@@ -10,6 +10,7 @@ mod bounds;
 #[cfg(test)]
 mod calibration;
 mod codes;
+mod device;
 mod estimates;
 mod found;
 mod sums;
@@ -18,7 +19,7 @@ mod wants;
 use std::ops::Range;
 use std::sync::Arc;
 
-use gstore_store::{ReadAhead, SpanRequests};
+use gstore_store::{BlockRef, CELL_ROWS, FeatureReader, ReadAhead, SpanRequests};
 
 pub(super) use self::codes::{CodeEstimates, sections};
 pub(super) use self::estimates::Estimates;
@@ -27,13 +28,15 @@ use crate::influence::scan::Scan;
 use crate::influence::scan::windows::Window;
 use crate::influence::sides::Bf16Sides;
 use crate::influence::spec::mode::Plane;
-use crate::kernel::Filter;
+use crate::kernel::{Filter, RowProducts};
 
 /// Where estimates come from.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
     /// The rows in bf16: bounds are certain.
     Bf16(Filter, &'a Bf16Sides),
+    /// The rows on a device: bounds are certain, and of whole scores.
+    Device(&'a dyn RowProducts),
     /// Codes of sketches.
     Codes(CodeEstimates<'a>),
 }
@@ -42,6 +45,7 @@ pub(super) enum Source<'a> {
 #[derive(Default)]
 pub(super) struct Memory {
     bf16: bf16::Memory,
+    device: device::Memory,
     codes: codes::Memory,
 }
 
@@ -57,9 +61,14 @@ impl<'a> Source<'a> {
     /// The plane of a sketch that is read.
     pub(super) fn plane(&self) -> Option<Plane> {
         match self {
-            Self::Bf16(..) => None,
+            Self::Bf16(..) | Self::Device(_) => None,
             Self::Codes(reading) => Some(reading.plane),
         }
+    }
+
+    /// Whether it has one estimate for each row, of the score of the whole question, and not of each value.
+    pub(super) fn is_of_scores(&self) -> bool {
+        matches!(self, Self::Device(_))
     }
 
     /// Whether a bound holds in any case.
@@ -75,7 +84,7 @@ impl<'a> Source<'a> {
         wants: &mut SpanRequests<'a>,
     ) {
         match self {
-            Self::Bf16(..) => scan.want(windows, wants),
+            Self::Bf16(..) | Self::Device(_) => scan.want(windows, wants),
             Self::Codes(reading) => wants::want(scan, *reading, (windows, picked), wants),
         }
     }
@@ -92,6 +101,7 @@ impl<'a> Source<'a> {
             Self::Bf16(filter, sides) => {
                 bf16::estimate((scan, *filter, sides), rows, estimates, &mut memory.bf16)
             }
+            Self::Device(device) => device::estimate((scan, *device), rows, estimates, &mut memory.device),
             Self::Codes(reading) => codes::estimate((scan, *reading), rows, estimates, &mut memory.codes),
         }
     }
@@ -111,6 +121,14 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// A reader's blocks in the cells in which they lie, by first row.
+    fn blocks(&self, reader: &FeatureReader) -> impl Iterator<Item = BlockRef> {
+        let cell = |offset: &u32| (self.start + u64::from(*offset)) / CELL_ROWS;
+        let (first, last) = (self.offsets.first().map(cell), self.offsets.last().map(cell));
+        let cells = first.zip(last).map(|(first, last)| first..=last);
+        cells.into_iter().flatten().flat_map(move |cell| reader.blocks_in(cell))
+    }
+
     /// The places of those that lie in a range.
     pub(super) fn within(&self, rows: Range<u64>) -> Range<usize> {
         let before = |row: u64| self.offsets.partition_point(|offset| self.start + u64::from(*offset) < row);
