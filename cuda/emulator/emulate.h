@@ -78,6 +78,14 @@ DEVICE float half_value(uint16_t bits) {
     return float_of(sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | fraction << 13);
 }
 
+template <int BYTES>
+DEVICE void copy_later(void* to, const void* from) {
+    std::memcpy(to, from, BYTES);
+}
+
+#define COPIES_END()
+#define COPIES_WAIT(but)
+
 // A thread has of rows i and i + 8 of the left factor the columns 2j and 2j + 8 with those that follow, of column i of the
 // right one the same rows, and of rows i and i + 8 of the sum columns 2j and 2j + 1: i is its number by 4, j the rest.
 DEVICE void multiply_halves(float (&sums)[4], unsigned a, unsigned b, unsigned c, unsigned d, unsigned x, unsigned y,

@@ -43,6 +43,17 @@ DEVICE float half_value(unsigned short bits) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
     return value;
 }
+// Copies 8 or 16 bytes to shared memory while the thread goes on: a part of what COPIES_END ends next.
+template <int BYTES>
+DEVICE void copy_later(void* to, const void* from) {
+    unsigned place;
+    asm("{.reg .u64 place; cvta.to.shared.u64 place, %1; cvt.u32.u64 %0, place;}" : "=r"(place) : "l"(to));
+    if (BYTES == 8) asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(place), "l"(from) : "memory");
+    if (BYTES == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from) : "memory");
+}
+#define COPIES_END() asm volatile("cp.async.commit_group;" ::: "memory")
+// Waits for all that this thread copies but for what the last so many ends ended.
+#define COPIES_WAIT(but) asm volatile("cp.async.wait_group %0;" ::"n"(but) : "memory")
 // Adds the product of 16 x 16 and 16 x 8 values of half precision, of which threads of a warp have parts, to their parts of
 // a sum in f32, as PTX lays out `mma.m16n8k16`.
 DEVICE void multiply_halves(float (&sums)[4], unsigned a, unsigned b, unsigned c, unsigned d, unsigned x, unsigned y) {

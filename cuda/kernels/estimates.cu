@@ -16,10 +16,16 @@ DEVICE float squares_of(const uint4& values, float sum) {
     return sum;
 }
 
-// Eight values from `k` on; zeros where they are not `there`.
-DEVICE uint4 eight_from(const u16* row, u32 k, bool there) {
-    uint4 none = {0u, 0u, 0u, 0u};
-    return there ? *(const uint4*)(row + k) : none;
+// Steps of 32 coordinates whose rows are on their way at a time.
+#define ESTIMATED_STEPS 4u
+
+// Has eight values of each of four rows, from `k` on, copied to this thread's places, unless they are not `there`.
+DEVICE void copy_eights(const u16* const (&row)[4], u32 k, bool there, uint4* places) {
+    if (there) {
+        UNROLL
+        for (u32 r = 0; r < 4; ++r) copy_later<16>(places + r * BLOCK_THREADS, row[r] + k);
+    }
+    COPIES_END();
 }
 
 // Adds the products of 32 coordinates. Of those of a row or query that follow one another four threads have eight each. The
@@ -42,7 +48,7 @@ DEVICE void add_tile(const uint4 (&x)[4], const uint4* queries, float (&sums)[2]
 // them and each 32 coordinates of a group, of which there are `steps` in all, what the 32 threads of a warp have of each
 // eight queries; `units` by what products with each are multiplied. `weights` is for each group what an error is relative to
 // the product of a row's length and factor, and `up` covers the rounding of lengths. Values, [count, width], and errors,
-// [count], are added to what is there if `adds`.
+// [count], are added to what is there if `adds`. A thread has 256 bytes of shared memory.
 KERNEL_FOR(256, 2) row_estimates(const u64* rows, u32 count, const uint4* queries, u32 steps, const float* units, u32 width,
                      const RowGroup* groups, u32 used, const float* factors, u32 columns, const float* weights, float up,
                      u32 adds, float* values, float* errors) {
@@ -60,6 +66,8 @@ KERNEL_FOR(256, 2) row_estimates(const u64* rows, u32 count, const uint4* querie
         row[r] = (const u16*)rows[at[r] < count ? at[r] : count - 1];
     }
     const uint4* query = queries + (u64)(first_query / ESTIMATED_QUERIES) * steps * 256 + lane;
+    SHARED(uint4, all_places);
+    uint4* places = all_places + threadIdx.x;
     for (u32 g = 0; g < used; ++g) {
         RowGroup group = groups[g];
         bool first = g == 0 && adds == 0;
@@ -68,20 +76,19 @@ KERNEL_FOR(256, 2) row_estimates(const u64* rows, u32 count, const uint4* querie
         for (u32 r = 0; r < 4; ++r) squares[r] = 0.0f;
         UNROLL
         for (u32 i = 0; i < 64; ++i) sums[i / 32][i / 4 % 8][i % 4] = 0.0f;
-        // What comes next is on its way while this is multiplied.
-        uint4 next[4];
         u32 k = group.start + 8 * part;
         UNROLL
-        for (u32 r = 0; r < 4; ++r) next[r] = eight_from(row[r], k, k < group.end);
+        for (u32 s = 0; s < ESTIMATED_STEPS; ++s)
+            copy_eights(row, k + 32 * s, k + 32 * s < group.end, places + 4 * s * BLOCK_THREADS);
         UNROLL_BY(2)
-        for (u32 from = group.start; from < group.end; from += 32, query += 256) {
-            uint4 x[4];
-            k += 32;
+        for (u32 step = 0; group.start + 32 * step < group.end; ++step, k += 32, query += 256) {
+            uint4* own = places + step % ESTIMATED_STEPS * 4 * BLOCK_THREADS;
+            COPIES_WAIT(ESTIMATED_STEPS - 1);
+            uint4 x[4], none = {0u, 0u, 0u, 0u};
             UNROLL
-            for (u32 r = 0; r < 4; ++r) {
-                x[r] = next[r];
-                next[r] = eight_from(row[r], k, k < group.end);
-            }
+            for (u32 r = 0; r < 4; ++r) x[r] = k < group.end ? own[r * BLOCK_THREADS] : none;
+            u32 next = k + 32 * ESTIMATED_STEPS;
+            copy_eights(row, next, next < group.end, own);
             UNROLL
             for (u32 r = 0; r < 4; ++r) squares[r] = squares_of(x[r], squares[r]);
             add_tile(x, query, sums);

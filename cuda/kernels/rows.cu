@@ -147,38 +147,48 @@ DEVICE void add_singly(const T* row, const float* const (&query)[QUERIES], u32 k
     }
 }
 
-// Adds STEPS steps: all that is read of rows is on its way before the first of it is multiplied.
-template <u32 ROWS, u32 QUERIES, u32 STEPS, class T>
-DEVICE void add_steps(const T* const (&row)[ROWS], const float* const (&query)[QUERIES], u32 k,
-                      float (&lanes)[ROWS * QUERIES][HALF]) {
-    Eight<T> read[STEPS][ROWS];
-    UNROLL
-    for (u32 s = 0; s < STEPS; ++s) {
+// Has a step of rows copied to this thread's places, which have those of other threads between them; nothing unless it is
+// `there`.
+template <u32 ROWS, class T>
+DEVICE void copy_step(const T* const (&row)[ROWS], u32 k, bool there, Eight<T>* places) {
+    const int PIECE = sizeof(Eight<T>) < 16 ? 8 : 16;
+    if (there) {
         UNROLL
-        for (u32 r = 0; r < ROWS; ++r) read[s][r] = *(const Eight<T>*)(row[r] + k + s * LANES);
+        for (u32 r = 0; r < ROWS; ++r) {
+            UNROLL
+            for (u32 at = 0; at < sizeof(Eight<T>); at += PIECE)
+                copy_later<PIECE>((char*)(places + r * BLOCK_THREADS) + at, (const char*)(row[r] + k) + at);
+        }
+    }
+    COPIES_END();
+}
+
+// Adds a step of rows that was copied.
+template <u32 ROWS, u32 QUERIES, class T>
+DEVICE void add_copied(const Eight<T>* places, const float* const (&query)[QUERIES], u32 k,
+                       float (&lanes)[ROWS * QUERIES][HALF]) {
+    float x[ROWS][HALF];
+    UNROLL
+    for (u32 r = 0; r < ROWS; ++r) {
+        Eight<T> read = places[r * BLOCK_THREADS];
+        widen(read, x[r]);
     }
     UNROLL
-    for (u32 s = 0; s < STEPS; ++s) {
-        float x[ROWS][HALF];
+    for (u32 q = 0; q < QUERIES; ++q) {
+        const float4* from = (const float4*)(query[q] + k);
+        float4 low = from[0], high = from[1];
+        float y[HALF] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
         UNROLL
-        for (u32 r = 0; r < ROWS; ++r) widen(read[s][r], x[r]);
-        UNROLL
-        for (u32 q = 0; q < QUERIES; ++q) {
-            const float4* from = (const float4*)(query[q] + k + s * LANES);
-            float4 low = from[0], high = from[1];
-            float y[HALF] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+        for (u32 r = 0; r < ROWS; ++r) {
             UNROLL
-            for (u32 r = 0; r < ROWS; ++r) {
-                UNROLL
-                for (u32 i = 0; i < HALF; ++i)
-                    lanes[r * QUERIES + q][i] = FUSED(x[r][i], y[i], lanes[r * QUERIES + q][i]);
-            }
+            for (u32 i = 0; i < HALF; ++i)
+                lanes[r * QUERIES + q][i] = FUSED(x[r][i], y[i], lanes[r * QUERIES + q][i]);
         }
     }
 }
 
-// Two threads have ROWS rows and QUERIES queries, and each of them half of the lanes: eight values that follow one another,
-// which it reads at once.
+// Two threads have ROWS rows and QUERIES queries, and each of them half of the lanes: eight values that follow one another.
+// It has those of STEPS steps on their way to places of its own in shared memory, whatever registers there are.
 template <u32 ROWS, u32 QUERIES, u32 STEPS, class T>
 DEVICE void products_of_few(const RowJob& job) {
     const u32 ALL = ROWS * QUERIES, KEPT = ALL > 1 ? ALL / 2 : 1;
@@ -189,18 +199,20 @@ DEVICE void products_of_few(const RowJob& job) {
     u32 last_row = job.count - 1, last_query = job.width - 1;
     const T* row[ROWS];
     const float* query[QUERIES];
-    u64 places = 0;
+    u64 ends = 0;
     UNROLL
     for (u32 r = 0; r < ROWS; ++r) {
         u64 place = job.rows[first_row + r < last_row ? first_row + r : last_row];
         row[r] = (const T*)place;
-        places |= place;
+        ends |= place;
     }
     UNROLL
     for (u32 q = 0; q < QUERIES; ++q) {
         query[q] = job.queries + (u64)(first_query + q < last_query ? first_query + q : last_query) * job.dim;
-        places |= (u64)query[q];
+        ends |= (u64)query[q];
     }
+    SHARED(Eight<T>, all_places);
+    Eight<T>* places = all_places + threadIdx.x;
     float sums[KEPT];
     UNROLL
     for (u32 i = 0; i < KEPT; ++i) sums[i] = 0.0f;
@@ -214,11 +226,19 @@ DEVICE void products_of_few(const RowJob& job) {
         }
         u32 whole = (group.end - group.start) / LANES, left = (group.end - group.start) % LANES, step = 0;
         u32 k = group.start + upper * HALF;
-        if (((places | group.start * sizeof(T) | group.start * sizeof(float)) & 15u) == 0u) {
-            for (; step + STEPS <= whole; step += STEPS, k += STEPS * LANES)
-                add_steps<ROWS, QUERIES, STEPS, T>(row, query, k, lanes);
-            for (; step < whole; ++step, k += LANES) add_steps<ROWS, QUERIES, 1, T>(row, query, k, lanes);
+        if (((ends | group.start * sizeof(T) | group.start * sizeof(float)) & 15u) == 0u) {
+            UNROLL
+            for (u32 s = 0; s < STEPS; ++s)
+                copy_step<ROWS, T>(row, k + s * LANES, s < whole, places + s * ROWS * BLOCK_THREADS);
+            UNROLL_BY(4)
+            for (; step < whole; ++step, k += LANES) {
+                Eight<T>* own = places + step % STEPS * ROWS * BLOCK_THREADS;
+                COPIES_WAIT(STEPS - 1);
+                add_copied<ROWS, QUERIES, T>(own, query, k, lanes);
+                copy_step<ROWS, T>(row, k + STEPS * LANES, step + STEPS < whole, own);
+            }
         }
+        UNROLL_BY(1)
         for (; step < whole; ++step, k += LANES) {
             UNROLL
             for (u32 r = 0; r < ROWS; ++r) add_singly<QUERIES, T>(row[r], query, k, HALF, lanes + r * QUERIES);
@@ -254,22 +274,22 @@ DEVICE void products_of_few(const RowJob& job) {
     }
 }
 
-// 256 threads have 128 rows and one query: as many bytes of rows as possible are on their way from memory.
+// 256 threads have 128 rows and one query, and 128 bytes of shared memory each.
 KERNEL row_products_one(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
                         const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
     RowJob job = {rows, count, dim, queries, width, groups, used, factors, columns, out};
     if (type == ROWS_F16) products_of_few<1, 1, 8, u16>(job);
     if (type == ROWS_F32) products_of_few<1, 1, 4, float>(job);
-    if (type == ROWS_I8) products_of_few<1, 1, 8, signed char>(job);
+    if (type == ROWS_I8) products_of_few<1, 1, 16, signed char>(job);
 }
 
-// 256 threads have 256 rows and 4 queries.
+// 256 threads have 256 rows and 4 queries, and 128 bytes of shared memory each.
 KERNEL row_products_few(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
                         const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
     RowJob job = {rows, count, dim, queries, width, groups, used, factors, columns, out};
     if (type == ROWS_F16) products_of_few<2, 4, 4, u16>(job);
     if (type == ROWS_F32) products_of_few<2, 4, 2, float>(job);
-    if (type == ROWS_I8) products_of_few<2, 4, 4, signed char>(job);
+    if (type == ROWS_I8) products_of_few<2, 4, 8, signed char>(job);
 }
 
 // 256 threads have 32 rows and 32 queries: few values are read for each that is multiplied.

@@ -37,8 +37,9 @@ const TILE: usize = 64;
 const STEP: usize = 32;
 const EIGHT: usize = 8;
 
-/// Rows of a block of threads.
+/// Rows of a block of threads, and the bytes of its shared memory.
 const ROWS: usize = 256;
+const SHARED: usize = THREADS as usize * 256;
 
 /// Norms from which on sums could overflow.
 const HUGE: f64 = (1u64 << 60) as f64;
@@ -292,7 +293,7 @@ impl<R: Runtime> CudaScan<R> {
             from::<f32, _>(errors, 0),
         ];
         let grid = [count.div_ceil(ROWS) * queries.len().div_ceil(TILE), 1, 1];
-        self.on.launch("row_estimates", grid, THREADS, 0, &arguments)?;
+        self.on.launch("row_estimates", grid, THREADS, SHARED, &arguments)?;
         Ok(true)
     }
 }

@@ -327,11 +327,12 @@ impl<R: Runtime> CudaScan<R> {
         }
         let words = self.bring(bytemuck::cast_slice(&words))?;
         let products = self.on.allocate::<f32>(out.len())?;
-        // Of each form the rows and queries of a block of threads.
-        let (kernel, tile) = match width {
-            1 => ("row_products_one", [128, 1]),
-            2..=FEW => ("row_products_few", [256, 4]),
-            _ => ("row_products_many", [32, 32]),
+        // Of each form the rows and queries of a block of threads, and its shared memory.
+        let places = THREADS as usize * 128;
+        let (kernel, tile, shared) = match width {
+            1 => ("row_products_one", [128, 1], places),
+            2..=FEW => ("row_products_few", [256, 4], places),
+            _ => ("row_products_many", [32, 32], 0),
         };
         let grid = [rows.div_ceil(tile[0]) * width.div_ceil(tile[1]), 1, 1];
         let arguments = [
@@ -347,7 +348,7 @@ impl<R: Runtime> CudaScan<R> {
             Argument::U32(number(queries.groups())?),
             from::<f32, _>(&products, 0),
         ];
-        self.on.launch(kernel, grid, THREADS, 0, &arguments)?;
+        self.on.launch(kernel, grid, THREADS, shared, &arguments)?;
         self.on.runtime.read(&products, 0, bytemuck::cast_slice_mut(out))
     }
 }
