@@ -13,11 +13,11 @@ use gstore_query::influence::{
 use gstore_store::{Snapshot, TokenCount};
 
 use crate::answer::{AnswerError, Pool, column, ids, open_pools, pool_names, record, tell_notes};
-use crate::picture::{Picture, Ranked, ranked};
+use crate::picture::{Picture, RankedRows, ranked};
 use crate::work::Work;
 
 /// A question whose given samples can be ranked for.
-pub struct Asked {
+pub struct GivenQuestion {
     prepared: Prepared,
     pools: Vec<Pool>,
 }
@@ -47,13 +47,13 @@ pub fn ask(
     spec: &InfluenceSpec,
     models: Arc<dyn Encoder>,
     work: &mut Work<'_>,
-) -> Result<Asked, AnswerError> {
+) -> Result<GivenQuestion, AnswerError> {
     let prepared = Prepared::with_encoder(snapshot, spec, Some(models))?;
     tell_notes(&prepared, work);
-    Ok(Asked { prepared, pools: open_pools(snapshot, &spec.pools)? })
+    Ok(GivenQuestion { prepared, pools: open_pools(snapshot, &spec.pools)? })
 }
 
-impl Asked {
+impl GivenQuestion {
     /// The first `most` proponents (the best order) or opponents. Where all rows are of one
     /// side, the other is empty.
     ///
@@ -113,7 +113,7 @@ impl Asked {
     /// # Errors
     /// Damage, and being told to stop.
     pub fn picture(&self, rows: &[Scored], by: &str, work: &Work<'_>) -> Result<Picture, AnswerError> {
-        ranked(&Ranked { prepared: &self.prepared, pools: &self.pools, rows, called: "best" }, by, work)
+        ranked(&RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "best" }, by, work)
     }
 
     /// Where the score of the row with this id comes from.

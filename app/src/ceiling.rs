@@ -14,7 +14,7 @@ use crate::work::Work;
 const NOISE_ROWS: usize = 500;
 
 /// How much of some scores is not noise, or why that is not known.
-pub(crate) type Noise = Result<Reliability, &'static str>;
+pub(crate) type ScoreReliability = Result<Reliability, &'static str>;
 
 /// The reliability of scores, as parts of the coordinates of projections tell it.
 pub(crate) fn noise_of(
@@ -22,7 +22,7 @@ pub(crate) fn noise_of(
     scored: &[Scored],
     seed: u64,
     work: &Work<'_>,
-) -> Result<Noise, AnswerError> {
+) -> Result<ScoreReliability, AnswerError> {
     if prepared.spec().preconditions() {
         return Ok(Err(
             "a preconditioner mixes the coordinates of a projection, which tell it by how they agree",
@@ -41,7 +41,7 @@ pub(crate) fn noise_of(
 }
 
 /// What is said of targets whose noise is not known, each reason once.
-pub(crate) fn notes_of(noise: &[Noise]) -> impl Iterator<Item = String> {
+pub(crate) fn notes_of(noise: &[ScoreReliability]) -> impl Iterator<Item = String> {
     let reasons: BTreeSet<&str> = noise.iter().filter_map(|noise| noise.err()).collect();
     reasons.into_iter().map(|why| {
         format!(

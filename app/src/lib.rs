@@ -80,7 +80,7 @@ mod select;
 mod work;
 
 pub use answer::AnswerError;
-pub use ask::{Asked, ExplainedRow, ask};
+pub use ask::{ExplainedRow, GivenQuestion, ask};
 pub use cascade::{Cascade, CascadeReport, CascadeRequest, LastReport, StageReport, prepare_cascade};
 pub use factors::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use folders::{FolderError, Folders};
@@ -90,12 +90,13 @@ pub use generate::{
 pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;
 pub use prefilter::{
-    Applied, Drawn, KeptRows, LabelRequest, PrefilterNote, PrefilterRequest, TableTo, apply_prefilter,
-    evaluate_prefilter, fit_prefilter, list_prefilters, prefilter, publish_prefilter, recall_picture,
+    ApplyReport, KeptRows, LabelDraw, LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest,
+    apply_prefilter, evaluate_prefilter, fit_prefilter, list_prefilters, prefilter, publish_prefilter,
+    recall_picture,
 };
-pub use put::{PutError, PutReport, Samples, SpaceSpec, VectorPut, VectorShape, VectorSpec};
+pub use put::{PutError, PutReport, SpaceSpec, VectorPut, VectorSamples, VectorShape, VectorSpec};
 pub use rows::{FindError, NamedRows, RowNames, find_rows};
-pub use select::{Selected, SelectionRequest, select};
+pub use select::{SelectedRows, SelectionRequest, select};
 pub use work::Work;
 
 pub use gstore_core::{

@@ -107,7 +107,7 @@ pub(crate) fn draw_key(seed: u64, row: u64) -> u64 {
 /// So many rows at random: which they are follows from the seed and their numbers alone. Memory: 16 bytes for
 /// each.
 pub(crate) fn drawn(rows: &RowSet, count: u64, seed: u64) -> RowSet {
-    let mut least = Least::new(count);
+    let mut least = SmallestKeys::new(count);
     for row in rows.iter() {
         least.push(draw_key(seed, row), row);
     }
@@ -115,12 +115,12 @@ pub(crate) fn drawn(rows: &RowSet, count: u64, seed: u64) -> RowSet {
 }
 
 /// The rows with the smallest keys, of equal ones the first. Memory: 16 bytes for each that is kept.
-pub(crate) struct Least {
+pub(crate) struct SmallestKeys {
     count: u64,
     kept: BinaryHeap<(u64, u64)>,
 }
 
-impl Least {
+impl SmallestKeys {
     /// So many of the rows to come.
     pub(crate) fn new(count: u64) -> Self {
         Self { count, kept: BinaryHeap::new() }

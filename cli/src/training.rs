@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use crate::streams::say;
-use gstore::picture::Spark;
+use gstore::picture::Sparkline;
 use gstore_train::{Checkpoint, Evaluated, Observer, StepReport};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
@@ -25,7 +25,7 @@ pub struct Live {
     total: u64,
     tokens: u64,
     /// The losses so far, as the bar shows them.
-    curve: Spark,
+    curve: Sparkline,
 }
 
 impl Live {
@@ -39,7 +39,7 @@ impl Live {
             first: 0,
             total: 0,
             tokens: 0,
-            curve: Spark::default(),
+            curve: Sparkline::default(),
         }
     }
 

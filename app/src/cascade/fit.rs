@@ -12,7 +12,7 @@ use crate::work::Work;
 const PART: usize = 4;
 
 /// The rows of a random sample that have a score, in their order.
-pub(super) struct Sampled {
+pub(super) struct ScoredSample {
     /// Their columns; NaN where a value is missing.
     pub(super) x: Matrix,
     /// Their scores.
@@ -20,7 +20,7 @@ pub(super) struct Sampled {
 }
 
 /// The labelled rows, and what was learned of them.
-pub(super) struct Learned {
+pub(super) struct FittedCascade {
     /// The rows that are learned from: those of the random sample that have all values, in their order, then those that
     /// were labelled in rounds.
     pub(super) data: Labelled,
@@ -28,7 +28,7 @@ pub(super) struct Learned {
     pub(super) sample: usize,
     /// The random sample: cuts are calibrated on it alone, as rows that were chosen by their predictions say nothing
     /// of the recall. Rows that lack a value are of it as well: they go on, and so they are kept.
-    sampled: Sampled,
+    sampled: ScoredSample,
     /// The share of rows that is the true top.
     share: f64,
     /// How many rows of the pool are.
@@ -38,10 +38,10 @@ pub(super) struct Learned {
     predictions: Vec<Vec<f64>>,
 }
 
-impl Learned {
+impl FittedCascade {
     /// Nothing yet, of a random sample, of which `data` are the rows that have all values. The true top is this share of
     /// its rows, and so many rows of the pool.
-    pub(super) fn new(data: Labelled, sampled: Sampled, share: f64, selected: usize) -> Self {
+    pub(super) fn new(data: Labelled, sampled: ScoredSample, share: f64, selected: usize) -> Self {
         Self { sample: data.ids.len(), data, sampled, share, selected, predictions: Vec::new() }
     }
 
@@ -183,12 +183,12 @@ mod tests {
     }
 
     /// A sample with these columns, whose top is a share of 0.3, and so many rows of the pool.
-    fn learned(x: &Matrix, scores: Vec<f64>, selected: usize) -> Learned {
+    fn learned(x: &Matrix, scores: Vec<f64>, selected: usize) -> FittedCascade {
         let ids = (0..x.rows()).map(|i| format!("id{i}")).collect();
         let names = (0..x.cols()).map(|i| format!("x{i}")).collect();
         let y = Matrix::new(1, scores.clone());
         let data = Labelled::new(ids, (names, x), (vec!["y".to_owned()], &y), 10).unwrap();
-        Learned::new(data, Sampled { x: x.clone(), scores }, 0.3, selected)
+        FittedCascade::new(data, ScoredSample { x: x.clone(), scores }, 0.3, selected)
     }
 
     #[test]
@@ -218,8 +218,9 @@ mod tests {
         let mut learned = learned(&Matrix::new(1, values.clone()), values.clone(), 300);
         learned.predictions = vec![values.clone()];
         let cut = |from| StageCut { from, kept: 0.5, recall: 1.0, bound: 0.9 };
-        let below =
-            |learned: &Learned, cuts: &[StageCut], rounds| learned.below_in_rounds(cuts, (240.0, rounds));
+        let below = |learned: &FittedCascade, cuts: &[StageCut], rounds| {
+            learned.below_in_rounds(cuts, (240.0, rounds))
+        };
         // A round takes 30 rows, and a row of the sample stands for two: 60 itself, and seven on each side of it.
         assert_eq!(learned.in_round(), 30);
         assert_eq!(

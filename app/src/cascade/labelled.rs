@@ -7,9 +7,9 @@ use gstore_learn::{FeatureSet, FitOptions, Labelled, Matrix};
 use gstore_store::{RowSet, Snapshot};
 
 use super::CascadeRequest;
-use super::fit::Sampled;
-use super::known::{Columns, Known, labels_of};
-use super::source::Source;
+use super::fit::ScoredSample;
+use super::known::{OpenStageColumns, StageColumns, labels_of};
+use super::source::CascadeSource;
 use super::stages::Stage;
 use crate::answer::{AnswerError, ids_of};
 use crate::work::Work;
@@ -18,27 +18,27 @@ use crate::work::Work;
 const MOST_NAMES: usize = 5;
 
 /// The labelled rows.
-pub(super) struct Sample {
+pub(super) struct LabelledSample {
     /// Those that have a score and all columns.
     pub(super) data: Labelled,
     /// Those that have a score.
-    pub(super) sampled: Sampled,
+    pub(super) sampled: ScoredSample,
     /// The columns of each stage.
-    pub(super) columns: Vec<Columns>,
+    pub(super) columns: Vec<StageColumns>,
     /// The share of the labelled rows that have a score.
     pub(super) scored: f64,
     /// What a reader should know of the others.
     pub(super) notes: Vec<String>,
 }
 
-impl Sample {
+impl LabelledSample {
     /// Reads scores and columns. `inputs`: names of each stage's, its gradients aside.
     ///
     /// # Errors
     /// Inputs that the pool lacks, rows from which nothing can be learned, damage, being told to stop.
     pub(super) fn read(
         snapshot: &Arc<Snapshot>,
-        source: &Source,
+        source: &CascadeSource,
         (stages, inputs): (&[Stage], &[Vec<String>]),
         labelled: &RowSet,
         request: &CascadeRequest,
@@ -51,17 +51,17 @@ impl Sample {
                 true => None,
                 false => Some(learned_set(snapshot, source, (stage, inputs), &rows)?),
             };
-            columns.push(Columns { set, checkpoints: stage.checkpoints });
+            columns.push(StageColumns { set, checkpoints: stage.checkpoints });
         }
-        let x = Known::open(snapshot, source, columns.iter())?.read(&rows, work)?;
+        let x = OpenStageColumns::open(snapshot, source, columns.iter())?.read(&rows, work)?;
         let scores = labels_of(snapshot, (&source.spec, request.order), &rows, work)?;
         let scored: Vec<usize> = (0..rows.len()).filter(|row| scores[*row].is_finite()).collect();
         let (share, unscored) =
             (scored.len() as f64 / rows.len().max(1) as f64, (rows.len() - scored.len()) as u64);
         let rows: Vec<u64> = scored.iter().map(|row| rows[*row]).collect();
         let sampled =
-            Sampled { x: x.select(&scored), scores: scored.iter().map(|row| scores[*row]).collect() };
-        let names: Vec<String> = columns.iter().flat_map(Columns::names).collect();
+            ScoredSample { x: x.select(&scored), scores: scored.iter().map(|row| scores[*row]).collect() };
+        let names: Vec<String> = columns.iter().flat_map(StageColumns::names).collect();
         let mut notes: Vec<String> = lacking(&names, &sampled.x).into_iter().collect();
         if unscored > 0 {
             notes.push(format!("{} no score", many_of(unscored, "labelled row has", "labelled rows have")));
@@ -81,7 +81,7 @@ impl Sample {
 /// which all of these rows are the same: what is computed of them would be of no use.
 pub(super) fn check_columns(
     snapshot: &Snapshot,
-    source: &Source,
+    source: &CascadeSource,
     stages: &[Stage],
     labelled: &RowSet,
     request: &CascadeRequest,
@@ -135,7 +135,7 @@ fn is_same(x: &Matrix, column: usize) -> bool {
 /// The stored columns of a stage, with the values of its texts.
 fn learned_set(
     snapshot: &Snapshot,
-    source: &Source,
+    source: &CascadeSource,
     (stage, inputs): (&Stage, &[String]),
     rows: &[u64],
 ) -> Result<FeatureSet, AnswerError> {

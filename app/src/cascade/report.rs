@@ -6,9 +6,9 @@ use gstore_learn::judge::{CascadeCost, StageCut, percent, saved, taken};
 use serde::Serialize;
 
 use super::CascadeRequest;
-use super::cost::Spent;
-use super::fit::Learned;
-use super::sample::Pool;
+use super::cost::ComputeCost;
+use super::fit::FittedCascade;
+use super::sample::CandidatePool;
 use super::stages::{LAST, Stage};
 
 /// A stage before the last.
@@ -169,9 +169,9 @@ impl CascadeReport {
 pub(super) fn expected(
     request: &CascadeRequest,
     stages: &[Stage],
-    pool: &Pool,
-    (learned, cuts): (&Learned, &[StageCut]),
-    spent: &Spent,
+    pool: &CandidatePool,
+    (learned, cuts): (&FittedCascade, &[StageCut]),
+    spent: &ComputeCost,
 ) -> CascadeReport {
     let (rows, labelled) = (pool.rows.len(), pool.labelled.len());
     let rest = rows.saturating_sub(labelled) as f64;

@@ -4,10 +4,10 @@
 use gstore_core::many;
 use gstore_store::{RowSet, Store};
 
-use super::known::{Known, labels_of};
+use super::known::{OpenStageColumns, labels_of};
 use super::{Cascade, current};
 use crate::answer::{AnswerError, ids_of};
-use crate::rows::Least;
+use crate::rows::SmallestKeys;
 use crate::work::Work;
 
 impl Cascade {
@@ -64,7 +64,7 @@ impl Cascade {
         work: &mut Work<'_>,
     ) -> Result<RowSet, AnswerError> {
         let Some(from) = self.steps[place].cut.from else { return Ok(RowSet::new()) };
-        let mut nearest = Least::new(self.learned.in_round() as u64);
+        let mut nearest = SmallestKeys::new(self.learned.in_round() as u64);
         self.predictions(store, place, rows, work, |row, prediction| {
             let Some(prediction) = prediction else { return };
             // The bits of numbers that are not negative have their order.
@@ -78,7 +78,7 @@ impl Cascade {
         let (snapshot, _lease) = current(store, work)?;
         let rows: Vec<u64> = rows.iter().collect();
         let columns = self.steps.iter().map(|step| &step.columns);
-        let x = Known::open(&snapshot, &self.source, columns)?.read(&rows, work)?;
+        let x = OpenStageColumns::open(&snapshot, &self.source, columns)?.read(&rows, work)?;
         let labels = labels_of(&snapshot, (&self.source.spec, self.request.order), &rows, work)?;
         let data = &mut self.learned.data;
         for (row, id) in ids_of(&snapshot, self.source.pool(), &rows)?.into_iter().enumerate() {

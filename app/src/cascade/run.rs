@@ -5,9 +5,9 @@ use gstore_learn::LearnError;
 use gstore_store::{RowSet, Store};
 
 use super::candidates::unscored;
-use super::known::Known;
+use super::known::OpenStageColumns;
 use super::report::CascadeReport;
-use super::{Cascade, Step, current};
+use super::{CalibratedStage, Cascade, current};
 use crate::answer::AnswerError;
 use crate::rows::cells;
 use crate::work::Work;
@@ -82,7 +82,7 @@ impl Cascade {
         rows: &RowSet,
         work: &Work<'_>,
     ) -> Result<RowSet, AnswerError> {
-        let is_counted = |step: &Step| step.stage.computes() || step.stage.has_counts();
+        let is_counted = |step: &CalibratedStage| step.stage.computes() || step.stage.has_counts();
         if !self.steps[..=place].iter().any(is_counted) {
             return Ok(rows.clone());
         }
@@ -120,7 +120,7 @@ impl Cascade {
     ) -> Result<(), AnswerError> {
         let (snapshot, _lease) = current(store, work)?;
         let columns = self.steps[..=place].iter().map(|step| &step.columns);
-        let known = Known::open(&snapshot, &self.source, columns)?;
+        let known = OpenStageColumns::open(&snapshot, &self.source, columns)?;
         work.progress.start("predict", rows.len(), Unit::Rows);
         for own in cells(rows) {
             work.cancel.check().map_err(LearnError::from)?;

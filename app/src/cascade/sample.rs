@@ -10,8 +10,8 @@ use gstore_store::{RowSet, Snapshot, Store};
 
 use super::CascadeRequest;
 use super::candidates::check_counts;
-use super::cost::Spent;
-use super::source::Source;
+use super::cost::ComputeCost;
+use super::source::CascadeSource;
 use super::stages::Stage;
 use crate::answer::AnswerError;
 use crate::rows::{FindError, drawn};
@@ -22,7 +22,7 @@ use crate::work::Work;
 const SPARE: f64 = 1.05;
 
 /// Rows that might be selected, and what follows from their number.
-pub(super) struct Pool {
+pub(super) struct CandidatePool {
     pub(super) rows: RowSet,
     /// The share of them that is selected.
     pub(super) top: f64,
@@ -41,11 +41,11 @@ pub(super) struct Pool {
 /// cannot have.
 pub(super) fn draw(
     snapshot: &Arc<Snapshot>,
-    source: &Source,
+    source: &CascadeSource,
     request: &CascadeRequest,
     stages: &[Stage],
     work: &Work<'_>,
-) -> Result<Pool, AnswerError> {
+) -> Result<CandidatePool, AnswerError> {
     let part = snapshot.dataset(source.pool())?;
     let rows = match &request.condition {
         Some(condition) => rows_where(snapshot, source.pool(), condition, work)?,
@@ -105,7 +105,7 @@ pub(super) fn draw(
     // No fewer rows than those that are to be found beside the labelled ones can go on.
     let found = (rest * top - (1.0 - request.recall) * k as f64).max(0.0);
     let entering = (0..=stages.len()).map(|stage| if stage == 0 { rest } else { found });
-    let cost = Spent::new(stages, source.checkpoints()).passes(all, count, entering.collect());
+    let cost = ComputeCost::new(stages, source.checkpoints()).passes(all, count, entering.collect());
     if cost.saving() <= 0.0 {
         return Err(AnswerError::Cascade(format!(
             "nothing was computed, because nothing can be saved: labels of {count} of {} and the stages take at least {:.0} \
@@ -117,7 +117,7 @@ pub(super) fn draw(
         )));
     }
     let labelled = drawn(&rows, count, request.seed);
-    Ok(Pool { rows, top, selected: k, labelled, in_target })
+    Ok(CandidatePool { rows, top, selected: k, labelled, in_target })
 }
 
 /// How many labelled rows the learner needs, of so many rows of the pool.
@@ -148,9 +148,9 @@ fn labels_for(recall: f64, (stages, misses): (usize, usize), (selected, all): (u
 /// passes by stage.
 pub(super) fn compute_sample(
     store: &Store,
-    source: &Source,
+    source: &CascadeSource,
     stages: &[Stage],
-    (labelled, spent): (&RowSet, &mut Spent),
+    (labelled, spent): (&RowSet, &mut ComputeCost),
     work: &mut Work<'_>,
 ) -> Result<Vec<Vec<String>>, AnswerError> {
     let mut keys = vec![Vec::new(); stages.len()];

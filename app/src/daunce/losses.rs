@@ -82,7 +82,7 @@ pub fn losses(
     if let Some(given) = &request.given {
         register(store, request, given, work)?;
     }
-    let job = Job::new(store, request, work.threads, work.command)?;
+    let job = LossesJob::new(store, request, work.threads, work.command)?;
     let mut report = LossesReport { members: job.ensemble.members.len(), ..LossesReport::default() };
     let members = job.ensemble.members.len();
     let wanted = request.members.clone().unwrap_or(0..members);
@@ -173,7 +173,7 @@ fn passes(request: &LossesRequest, threads: usize, command: &str) -> IngestReque
 }
 
 /// What all passes of a request have in common.
-struct Job<'a> {
+struct LossesJob<'a> {
     store: &'a Store,
     request: IngestRequest,
     ensemble: EnsemblePart,
@@ -181,7 +181,7 @@ struct Job<'a> {
     encoding: String,
 }
 
-impl<'a> Job<'a> {
+impl<'a> LossesJob<'a> {
     fn new(
         store: &'a Store,
         request: &LossesRequest,

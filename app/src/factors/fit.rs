@@ -21,7 +21,7 @@ use super::begun::{begin, places};
 use super::error::FactorJobError;
 use super::folder::FactorFolder;
 use super::forecast::FitForecast;
-use super::passes::{Covariances, Sums, covariances, squares};
+use super::passes::{Covariances, MergedSums, covariances, squares};
 use super::plan::FitPlan;
 use super::publish::publish;
 use super::request::{FitRequest, own_folder};
@@ -110,7 +110,7 @@ pub fn fit_factors(
         snapshot: None,
         seconds: FitSeconds::default(),
     };
-    let mut fit = Fit { plan, folder, path, request, report };
+    let mut fit = FitJob { plan, folder, path, request, report };
     fit.report.waiting = fit.run(work)?;
     let rows: u64 = fit.data().into_iter().map(|data| fit.plan.new[data].len()).sum();
     fit.report.no_scored = fit.plan.seen.unscored(rows, fit.plan.checkpoints() as u64);
@@ -131,7 +131,7 @@ pub fn fit_factors(
 }
 
 /// A fit on its way.
-struct Fit<'a> {
+struct FitJob<'a> {
     plan: FitPlan,
     folder: FactorFolder,
     path: PathBuf,
@@ -139,7 +139,7 @@ struct Fit<'a> {
     report: FitReport,
 }
 
-impl Fit<'_> {
+impl FitJob<'_> {
     /// Does what is missing; says what others have to do first, where they have to.
     fn run(&mut self, work: &mut Work<'_>) -> Result<Option<String>, FactorJobError> {
         let strategy = self.request.strategy;
@@ -217,7 +217,7 @@ impl Fit<'_> {
     }
 
     /// The sum of what `pass` gives at each of the checkpoints.
-    fn over_checkpoints<S: Sums + Default>(
+    fn over_checkpoints<S: MergedSums + Default>(
         &mut self,
         mut pass: impl FnMut(&mut Self) -> Result<S, FactorJobError>,
     ) -> Result<S, FactorJobError> {

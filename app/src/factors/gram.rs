@@ -81,7 +81,7 @@ pub struct GramAt {
 }
 
 /// An artifact that is extended.
-struct Old {
+struct ExistingGrams {
     content: GramContent,
     grams: Vec<CheckpointGrams>,
 }
@@ -145,7 +145,7 @@ pub fn fit_gram(
     Ok(report)
 }
 
-impl Old {
+impl ExistingGrams {
     /// The rows that are in the sums already, for each checkpoint and pool of a question.
     fn known(&self, name: &str, prepared: &Prepared) -> Result<Vec<Vec<RowSet>>, AnswerError> {
         let of_pool = |c: usize, pool: &PreparedSide| -> Result<RowSet, AnswerError> {
@@ -174,21 +174,21 @@ impl Old {
 }
 
 /// The artifact of a name with its matrices.
-fn old(snapshot: &Snapshot, name: &str) -> Result<Old, AnswerError> {
+fn old(snapshot: &Snapshot, name: &str) -> Result<ExistingGrams, AnswerError> {
     let part = snapshot.artifact(name)?;
     let content = GramContent::of(&part)?;
     let map = snapshot.artifact_file(&part, FILE)?;
     let file = GramFile::new(map.as_bytes())?;
     let grams = content.checkpoints.iter().map(|checkpoint| file.checkpoint(checkpoint));
     let grams = grams.collect::<Result<Vec<_>, _>>()?;
-    Ok(Old { content, grams })
+    Ok(ExistingGrams { content, grams })
 }
 
 /// The question whose pools are the datasets, and whose target too, as no other vector is needed.
 fn question(
     snapshot: &Snapshot,
     request: &GramRequest,
-    old: Option<&Old>,
+    old: Option<&ExistingGrams>,
 ) -> Result<InfluenceSpec, AnswerError> {
     let names = || old.iter().flat_map(|old| &old.content.datasets).map(|dataset| dataset.name.clone());
     let datasets: Vec<String> = match request.datasets.is_empty() {
@@ -258,7 +258,7 @@ fn check_rows(grams: &[CheckpointGrams], request: &GramRequest) -> Result<(), An
 fn report(
     prepared: &Prepared,
     request: &GramRequest,
-    old: Option<&Old>,
+    old: Option<&ExistingGrams>,
     new: &[CheckpointGrams],
 ) -> GramReport {
     let mut datasets: Vec<GramDataset> = old.map(|old| old.content.datasets.clone()).unwrap_or_default();

@@ -33,14 +33,14 @@ pub struct KeptShare {
 
 /// Sums over vectors.
 #[derive(Debug, Clone, Default)]
-struct Sum {
+struct VectorSums {
     vectors: u64,
     zero: u64,
     parts: f64,
     least: Option<(f64, u64)>,
 }
 
-impl Sum {
+impl VectorSums {
     /// Adds a gradient by the squared lengths of what is left out and of all. One that is 0 has no parts.
     fn add(&mut self, row: u64, [left_out, whole]: [f64; 2]) {
         if !(whole > 0.0 && whole.is_finite() && left_out.is_finite()) {
@@ -120,7 +120,7 @@ fn of_feature(
     cancel: &Cancel,
 ) -> Result<Vec<KeptShare>, FactorJobError> {
     let reader = snapshot.open_feature(feature)?;
-    let (mut all, mut modules) = (Sum::default(), vec![Sum::default(); meant.len()]);
+    let (mut all, mut modules) = (VectorSums::default(), vec![VectorSums::default(); meant.len()]);
     let rows = reader.row_set()?;
     let live = snapshot.live_rows(snapshot.dataset(&feature.desc.dataset)?)?;
     for row in rows.iter() {

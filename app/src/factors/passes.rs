@@ -13,8 +13,8 @@ use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::RowBatches;
 use gstore_model::{AtOnce, Attempt};
 
-use super::blame::{Side, of_batch};
-use super::engine::{Fisher, Seen, Tokens, tokens};
+use super::blame::{BatchSamples, of_batch};
+use super::engine::{Fisher, RowCounters, SampleTokens, tokens};
 use super::error::FactorJobError;
 use super::forecast::ahead;
 use super::plan::FitPlan;
@@ -34,17 +34,17 @@ const SQUARES_PASS: u64 = 1;
 pub(super) type Covariances = (Covariance, Covariance);
 
 /// Batches whose sums are added up by one worker.
-type Batches = Vec<Vec<Tokens>>;
+type TokenBatches = Vec<Vec<SampleTokens>>;
 
 /// Sums over rows.
-pub(super) trait Sums: Send {
+pub(super) trait MergedSums: Send {
     /// Adds the sums over later rows.
     fn merge(&mut self, other: &Self);
     /// Makes them those of no row again.
     fn clear(&mut self);
 }
 
-impl Sums for Vec<Covariances> {
+impl MergedSums for Vec<Covariances> {
     fn merge(&mut self, other: &Self) {
         for (sum, part) in self.iter_mut().zip(other) {
             sum.0.merge_rows(&part.0);
@@ -60,7 +60,7 @@ impl Sums for Vec<Covariances> {
     }
 }
 
-impl Sums for Vec<Squares> {
+impl MergedSums for Vec<Squares> {
     fn merge(&mut self, other: &Self) {
         self.iter_mut().zip(other).for_each(|(sum, part)| sum.merge(part));
     }
@@ -70,7 +70,7 @@ impl Sums for Vec<Squares> {
     }
 }
 
-impl Sums for Vec<Vec<f64>> {
+impl MergedSums for Vec<Vec<f64>> {
     fn merge(&mut self, other: &Self) {
         for (sum, part) in self.iter_mut().zip(other) {
             sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
@@ -83,18 +83,18 @@ impl Sums for Vec<Vec<f64>> {
 }
 
 /// Rows that a pass goes over, and how.
-pub(super) struct Over<'a> {
+pub(super) struct RowPass<'a> {
     pub batches: &'a RowBatches,
     pub rows: &'a RowSet,
     pub threads: usize,
     /// How much the engine computes at once.
     pub at_once: &'a AtOnce,
     /// Where rows are counted, if they are.
-    pub seen: Option<&'a Seen>,
+    pub seen: Option<&'a RowCounters>,
 }
 
-impl<'a> Over<'a> {
-    fn of(plan: &'a FitPlan, rows: &'a RowSet, seen: Option<&'a Seen>) -> Self {
+impl<'a> RowPass<'a> {
+    fn of(plan: &'a FitPlan, rows: &'a RowSet, seen: Option<&'a RowCounters>) -> Self {
         let (threads, at_once) = (plan.forecast.threads, plan.engine.at_once());
         Self { batches: &plan.batches, rows, threads, at_once, seen }
     }
@@ -124,7 +124,7 @@ pub(super) fn covariances(
     };
     let seen = wanted.contains(&0).then_some(&plan.seen);
     let empty = || of_each(plan.engine.modules(), wanted, |module| plan.no_sums(module));
-    chosen(sum("covariances", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
+    chosen(sum("covariances", &RowPass::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
 /// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of the
@@ -143,7 +143,7 @@ pub(super) fn squares(
     // In an eigenbasis it is the second pass.
     let seen = (!rotated && wanted.contains(&0)).then_some(&plan.seen);
     let empty = || of_each(plan.engine.modules(), wanted, |module| Squares::new(module.len()));
-    chosen(sum("squares of gradients", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
+    chosen(sum("squares of gradients", &RowPass::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
 /// Those of the wanted modules, in their order.
@@ -154,17 +154,17 @@ fn chosen<T>(all: Vec<T>, wanted: &[usize]) -> Result<Vec<T>, FactorJobError> {
 }
 
 /// Adds what a batch of these rows gives.
-pub(super) type Add<'a, S> =
+pub(super) type AddBatch<'a, S> =
     &'a (dyn Fn(&[TargetSample<'_>], &[u64], &mut S) -> Result<(), PassError> + Sync);
 
 /// The sums over all rows.
 ///
 /// Memory: the sums of [`ahead`] units, and their sum, which begins as those of the first.
-pub(super) fn sum<S: Sums>(
+pub(super) fn sum<S: MergedSums>(
     stage: &str,
-    &Over { batches, rows, threads, at_once, seen }: &Over<'_>,
+    &RowPass { batches, rows, threads, at_once, seen }: &RowPass<'_>,
     empty: &(dyn Fn() -> S + Sync),
-    add: Add<'_, S>,
+    add: AddBatch<'_, S>,
     work: &mut Work<'_>,
 ) -> Result<S, FactorJobError> {
     let cancel = work.cancel;
@@ -172,7 +172,7 @@ pub(super) fn sum<S: Sums>(
     // Sums that have been added: memory that is new for each unit would cost as much as adding them.
     let added: Mutex<Vec<S>> = Mutex::default();
     let spare = || added.lock().unwrap_or_else(PoisonError::into_inner);
-    let compute = |_: usize, unit: Batches| -> Result<(S, u64), FactorJobError> {
+    let compute = |_: usize, unit: TokenBatches| -> Result<(S, u64), FactorJobError> {
         let found = spare().pop();
         let mut sums = match found {
             Some(mut sums) => {
@@ -181,11 +181,12 @@ pub(super) fn sum<S: Sums>(
             }
             None => empty(),
         };
-        let add = |samples: &[Tokens], sums: &mut S| {
+        let add = |samples: &[SampleTokens], sums: &mut S| {
             cancel.check()?;
-            let targets: Vec<TargetSample<'_>> = samples.iter().map(Tokens::sample).collect();
+            let targets: Vec<TargetSample<'_>> = samples.iter().map(SampleTokens::sample).collect();
             let numbers: Vec<u64> = samples.iter().map(|sample| sample.row).collect();
-            add(&targets, &numbers, sums).map_err(|error| of_batch(Side::Rows(batches), samples, error))
+            add(&targets, &numbers, sums)
+                .map_err(|error| of_batch(BatchSamples::Rows(batches), samples, error))
         };
         at_once.retry(|attempt| {
             let added = add_unit(attempt, &unit, &add, &mut sums);
@@ -200,7 +201,7 @@ pub(super) fn sum<S: Sums>(
         }
         Ok((sums, unit.iter().map(|batch| batch.len() as u64).sum()))
     };
-    let prepare = |give: Give<'_, Batches>| units(batches, rows, cancel, give);
+    let prepare = |give: Give<'_, TokenBatches>| units(batches, rows, cancel, give);
     work.progress.start(stage, rows.len(), Unit::Rows);
     let progress = &mut *work.progress;
     let take = |(sums, done): (S, u64)| -> Result<ControlFlow<()>, FactorJobError> {
@@ -223,19 +224,19 @@ pub(super) fn sum<S: Sums>(
 }
 
 /// Adds what some samples give to sums.
-type AddTokens<'a, S> = &'a dyn Fn(&[Tokens], &mut S) -> Result<(), FactorJobError>;
+type AddTokens<'a, S> = &'a dyn Fn(&[SampleTokens], &mut S) -> Result<(), FactorJobError>;
 
 /// Adds what the batches of a unit give, each in parts of what may be computed at once.
 fn add_unit<S>(
     attempt: &mut Attempt,
-    unit: &[Vec<Tokens>],
+    unit: &[Vec<SampleTokens>],
     add: AddTokens<'_, S>,
     sums: &mut S,
 ) -> Result<(), FactorJobError> {
     for batch in unit {
         let mut left = &batch[..];
         while !left.is_empty() {
-            let lengths: Vec<usize> = left.iter().map(Tokens::len).collect();
+            let lengths: Vec<usize> = left.iter().map(SampleTokens::len).collect();
             let (part, after) = left.split_at(attempt.next(&lengths));
             add(part, sums)?;
             left = after;
@@ -249,10 +250,10 @@ fn units(
     batches: &RowBatches,
     rows: &RowSet,
     cancel: &Cancel,
-    give: Give<'_, Batches>,
+    give: Give<'_, TokenBatches>,
 ) -> Result<(), FactorJobError> {
     let share = rows.len().div_ceil(UNITS);
-    let mut unit: Batches = Vec::new();
+    let mut unit: TokenBatches = Vec::new();
     let mut count = 0;
     let mut wanted = true;
     batches.each(rows, cancel, &mut |batch| {
@@ -280,12 +281,12 @@ mod tests {
     #[test]
     fn a_unit_that_does_not_fit_a_device_is_summed_in_parts() {
         let tokens = |row: u64| {
-            Tokens::new(row, &Encoded { ids: vec![0; 3], scored: vec![true; 3], ..Encoded::default() })
+            SampleTokens::new(row, &Encoded { ids: vec![0; 3], scored: vec![true; 3], ..Encoded::default() })
         };
-        let unit: Batches = vec![(0..4).map(tokens).collect(), (4..9).map(tokens).collect()];
+        let unit: TokenBatches = vec![(0..4).map(tokens).collect(), (4..9).map(tokens).collect()];
         let (mut tries, tried) = (0, std::cell::Cell::new(0));
         // As an engine does, it has handed a part on when memory runs out.
-        let add = |samples: &[Tokens], sums: &mut Vec<Vec<f64>>| {
+        let add = |samples: &[SampleTokens], sums: &mut Vec<Vec<f64>>| {
             tried.set(tried.get() + 1);
             sums[0][0] += samples[0].row as f64;
             if samples.len() > 3 {
@@ -301,7 +302,7 @@ mod tests {
             tries += 1;
             let added = add_unit(attempt, &unit, &add, &mut sums);
             if added.is_err() {
-                Sums::clear(&mut sums);
+                MergedSums::clear(&mut sums);
             }
             added
         });

@@ -10,10 +10,10 @@ use gstore_model::architectures::Decoder;
 use gstore_store::{Lease, Snapshot, Store};
 
 use super::cut::{cut, most_rows, tell_blocks};
-use super::engine::{self, Seen};
+use super::engine::{self, RowCounters};
 use super::error::FactorJobError;
 use super::extend::{check_origin, earlier};
-use super::forecast::{FitForecast, Sizes};
+use super::forecast::{FitForecast, FitSizes};
 use super::parts::{first, split, split_rows};
 use super::request::{FitRequest, check};
 use super::stamp::{FactorStamp, rows_digest};
@@ -46,7 +46,7 @@ pub(super) struct FitPlan {
     pub stamp: FactorStamp,
     pub forecast: FitForecast,
     /// The rows of the first pass.
-    pub seen: Seen,
+    pub seen: RowCounters,
     /// Keeps the snapshot from being collected.
     pub _lease: Option<Lease>,
 }
@@ -80,7 +80,7 @@ impl FitPlan {
         let max_block = most_rows(&snapshot, request)?;
         tell_head(&engine, &ingest, max_block, work);
         tell_blocks(&modules, request.strategy, max_block, work);
-        let sizes = Sizes {
+        let sizes = FitSizes {
             modules: &modules,
             strategy: request.strategy,
             max_block,
@@ -110,7 +110,7 @@ impl FitPlan {
         let parts = request.partitions[0];
         let groups = split(modules.len(), request.partitions[1]).into_iter().map(Vec::from_iter).collect();
         let (new, all) = (split_rows(&new, parts), split_rows(&rows, parts));
-        let seen = Seen::default();
+        let seen = RowCounters::default();
         Ok(Self {
             snapshot,
             engine,

@@ -13,16 +13,16 @@ use super::stamp::{FactorStamp, STAMP};
 
 /// The file of the stamp, once the factors are finished.
 #[derive(Serialize)]
-struct Sealed<'a> {
+struct StampFile<'a> {
     #[serde(flatten)]
     stamp: &'a FactorStamp,
     #[serde(flatten)]
-    files: Files,
+    files: FileDigests,
 }
 
 /// What it has besides the stamp.
 #[derive(Serialize, Deserialize)]
-struct Files {
+struct FileDigests {
     /// Digests of the other files, by their names.
     #[serde(default)]
     files: BTreeMap<String, Digest>,
@@ -30,7 +30,7 @@ struct Files {
 
 /// Writes the stamp of a folder of finished factors, with the digests of its files.
 pub(super) fn seal(folder: &Path, stamp: &FactorStamp) -> Result<(), FactorJobError> {
-    let sealed = Sealed { stamp, files: Files { files: digests(folder)? } };
+    let sealed = StampFile { stamp, files: FileDigests { files: digests(folder)? } };
     write_document(&folder.join(STAMP), &sealed).map_err(FactorJobError::other)
 }
 
@@ -43,7 +43,7 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
             folder.display()
         ))
     };
-    let Files { files } = serde_json::from_slice(&fs_err::read(&path)?)
+    let FileDigests { files } = serde_json::from_slice(&fs_err::read(&path)?)
         .map_err(|error| FactorJobError::Refused(format!("{}: {error}", path.display())))?;
     if files.is_empty() {
         return Err(refuse(format!(

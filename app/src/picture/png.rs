@@ -9,7 +9,7 @@ use super::TooLarge;
 use super::colour::{ground, of};
 use super::font;
 use super::raster::{Paint, Raster};
-use super::scene::{Anchor, Item, Scene, Set};
+use super::scene::{Anchor, Item, Scene, TextStyle};
 
 /// Pixels of a point.
 const SCALE: f64 = 2.0;
@@ -44,7 +44,7 @@ fn draw(raster: &mut Raster, item: &Item) {
     }
 }
 
-fn set_text(raster: &mut Raster, [x, y]: [f64; 2], text: &str, set: Set, paint: Paint) {
+fn set_text(raster: &mut Raster, [x, y]: [f64; 2], text: &str, set: TextStyle, paint: Paint) {
     let size = set.size * SCALE;
     let wide = size * font::width(text);
     let mut x = x * SCALE

@@ -8,7 +8,7 @@ use gstore_store::Snapshot;
 use serde_json::Value;
 
 use super::joined;
-use super::labels::{LabelRequest, Labels, Wanted, labels};
+use super::labels::{LabelFilter, LabelRequest, Labels, labels};
 use super::scored::difference;
 use crate::answer::AnswerError;
 use crate::work::Work;
@@ -26,7 +26,7 @@ pub fn evaluate_prefilter(
     work: &mut Work<'_>,
 ) -> Result<Report, AnswerError> {
     let request = &in_order(prefilter, request);
-    let wanted = Wanted { pool, is_known: &|id| prefilter.learned_from(id) };
+    let wanted = LabelFilter { pool, is_known: &|id| prefilter.learned_from(id) };
     let found = labels(snapshot, (request, wanted), work)?;
     check_scored(prefilter, request, &found)?;
     let features = prefilter.open(snapshot, pool)?;

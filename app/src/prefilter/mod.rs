@@ -17,13 +17,13 @@ use gstore_learn::{FeatureSet, FitOptions, KIND, Labelled, LearnError, Matrix, P
 use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde_json::{Map, Value, json};
 
-pub use apply::{Applied, KeptRows, TableTo, apply_prefilter};
+pub use apply::{ApplyReport, KeptRows, PredictionTable, apply_prefilter};
 pub use evaluate::evaluate_prefilter;
-pub use labels::{Drawn, LabelRequest};
+pub use labels::{LabelDraw, LabelRequest};
 pub use list::{PrefilterNote, list_prefilters};
 pub use picture::recall_picture;
 
-use self::labels::{Labels, Wanted, labels};
+use self::labels::{LabelFilter, Labels, labels};
 use crate::answer::AnswerError;
 use crate::ceiling::tell_ceiling;
 use crate::rows::{cells, drawn};
@@ -60,7 +60,7 @@ pub fn fit_prefilter(
     request.options.check()?;
     let live = snapshot.dataset(&request.pool)?.rows;
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
-    let wanted = Wanted { pool: &request.pool, is_known: &|_| false };
+    let wanted = LabelFilter { pool: &request.pool, is_known: &|_| false };
     let found = labels(snapshot, (&request.labels, wanted), work)?;
     let options = among_candidates(&request.options, live, found.in_target);
     for (target, noise) in request.labels.targets.iter().zip(&found.noise) {
@@ -81,13 +81,13 @@ pub fn fit_prefilter(
     let data = joined(&found, &x, features.set(), &request.labels, least)?;
     let drawn = request.labels.drawn_of(&found);
     let candidates = live.saturating_sub(found.in_target) as usize;
-    let data = if drawn == Drawn::Unknown { data } else { data.of_pool(candidates) };
+    let data = if drawn == LabelDraw::Unknown { data } else { data.of_pool(candidates) };
     let means = Means { seed: options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report, held_out) =
         Prefilter::fit(features.set().clone(), &data, &options, &found.reliability(), &means)?;
     report.in_target = found.in_target;
     report.notes.extend(found.notes(&request.labels.dataset));
-    if drawn == Drawn::Unknown {
+    if drawn == LabelDraw::Unknown {
         report.notes.push(format!(
             "nothing says that the labelled rows were drawn at random from all rows of `{}`: the bound of the recall counts \
              none of them as found, and holds as far as they are like the others; {}, where they were drawn so, gives a \

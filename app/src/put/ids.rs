@@ -9,13 +9,13 @@ use gstore_store::SampleReader;
 use super::PutError;
 
 /// The samples of a dataset, looked through as ids are asked for.
-pub(super) struct Ids {
+pub(super) struct IdLookup {
     samples: SampleReader,
     /// The row after the last one that was found.
     next: u64,
 }
 
-impl Ids {
+impl IdLookup {
     pub(super) fn new(samples: SampleReader) -> Self {
         Self { samples, next: 0 }
     }

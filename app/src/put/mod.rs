@@ -20,11 +20,11 @@ use xxhash_rust::xxh3::Xxh3;
 pub use error::PutError;
 pub use spec::{SpaceSpec, VectorSpec};
 
-use work::Work;
+use work::PutJob;
 
 /// Which samples vectors belong to.
 #[derive(Debug, Clone, Copy)]
-pub enum Samples<'a> {
+pub enum VectorSamples<'a> {
     /// By their rows.
     Rows(&'a [u64]),
     /// By their ids.
@@ -57,7 +57,7 @@ pub struct VectorPut {
     /// Of the description and all that was pushed.
     content: Xxh3,
     /// `None` where the key is known: then what comes is only compared.
-    work: Option<Work>,
+    work: Option<PutJob>,
     snapshot: Arc<Snapshot>,
     rows: u64,
     not_finite: u64,
@@ -94,7 +94,7 @@ impl VectorPut {
             if resolved.run.is_some() && !add_runs {
                 return Err(PutError::Run);
             }
-            let started = Work::start(store, &snapshot, &spec.dataset, resolved, command)?;
+            let started = PutJob::start(store, &snapshot, &spec.dataset, resolved, command)?;
             // The same write may have been done before this one had the feature for itself.
             snapshot = started.base(&snapshot);
             if !known(&snapshot)? {
@@ -111,13 +111,13 @@ impl VectorPut {
     /// Samples that there are not, vectors that are there already or twice, and a store that cannot be written.
     pub fn push(
         &mut self,
-        samples: Samples<'_>,
+        samples: VectorSamples<'_>,
         values: &[f32],
         flags: Option<&[u8]>,
     ) -> Result<(), PutError> {
         let count = match samples {
-            Samples::Rows(rows) => rows.len(),
-            Samples::Ids(ids) => ids.len(),
+            VectorSamples::Rows(rows) => rows.len(),
+            VectorSamples::Ids(ids) => ids.len(),
         };
         if count.checked_mul(self.dim) != Some(values.len()) || flags.is_some_and(|f| f.len() != count) {
             return Err(PutError::Spec("samples, vectors and flags are not equally many".to_owned()));
@@ -133,13 +133,13 @@ impl VectorPut {
     }
 
     /// Each vector by itself, so that it does not matter how a stream was cut.
-    fn hash(&mut self, samples: Samples<'_>, values: &[f32], flags: Option<&[u8]>) {
+    fn hash(&mut self, samples: VectorSamples<'_>, values: &[f32], flags: Option<&[u8]>) {
         for (at, vector) in values.chunks_exact(self.dim.max(1)).enumerate() {
             match samples {
-                Samples::Rows(rows) => {
+                VectorSamples::Rows(rows) => {
                     self.content.update(&rows.get(at).copied().unwrap_or_default().to_le_bytes());
                 }
-                Samples::Ids(ids) => {
+                VectorSamples::Ids(ids) => {
                     let id = ids.get(at).copied().unwrap_or_default();
                     self.content.update(&(id.len() as u64).to_le_bytes());
                     self.content.update(id.as_bytes());

@@ -14,9 +14,9 @@ use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::{RowSet, Snapshot};
 
 use self::explained::Explained;
-use self::records::{Nested, Records, bytes};
+use self::records::{NestedValues, Records, bytes};
 use crate::answer::{AnswerError, CHUNK, Pool, column, ids, open_pools, pool_names, tell_notes};
-use crate::picture::{Picture, Ranked, ranked};
+use crate::picture::{Picture, RankedRows, ranked};
 use crate::rows::{FindError, matching};
 use crate::work::Work;
 
@@ -50,7 +50,7 @@ pub struct SelectionRequest {
 }
 
 /// A selection, which can be written.
-pub struct Selected {
+pub struct SelectedRows {
     prepared: Prepared,
     pools: Vec<Pool>,
     /// The rows that were ranked, the selected ones first.
@@ -69,7 +69,7 @@ pub fn select(
     snapshot: &Arc<Snapshot>,
     request: &SelectionRequest,
     work: &mut Work<'_>,
-) -> Result<Selected, AnswerError> {
+) -> Result<SelectedRows, AnswerError> {
     let SelectionRequest { spec, order, rules, .. } = request;
     let prepared = Prepared::with_encoder(snapshot, spec, request.models.clone())?;
     prepared.check_rules(rules)?;
@@ -102,7 +102,7 @@ pub fn select(
         (found.ranking, Some((found.over_quota, found.near_duplicates)))
     };
     let pools = open_pools(snapshot, &spec.pools)?;
-    Ok(Selected { prepared, pools, ranking, wanted: k, passed_over })
+    Ok(SelectedRows { prepared, pools, ranking, wanted: k, passed_over })
 }
 
 /// Damage is damage, whatever was looked for.
@@ -139,7 +139,7 @@ pub(crate) fn rows_where(
     matching(snapshot, pool, condition, work.threads, work.cancel).map_err(of_rows)
 }
 
-impl Selected {
+impl SelectedRows {
     /// The selected rows.
     pub fn rows(&self) -> &[Scored] {
         &self.ranking.rows[..self.ranking.rows.len().min(self.wanted)]
@@ -152,7 +152,11 @@ impl Selected {
     /// Damage, and being told to stop.
     pub fn picture(&self, by: &str, work: &Work<'_>) -> Result<Picture, AnswerError> {
         let rows = self.rows();
-        ranked(&Ranked { prepared: &self.prepared, pools: &self.pools, rows, called: "selected" }, by, work)
+        ranked(
+            &RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "selected" },
+            by,
+            work,
+        )
     }
 
     /// Writes the original lines, each ended by a line break, byte for byte.
@@ -231,14 +235,14 @@ fn unscored(rows: &[u64]) -> Vec<Scored> {
 }
 
 /// What lists and objects are in a table of this format.
-fn nested_in(format: Format) -> Nested {
-    if format.is_binary() { Nested::Typed } else { Nested::Text }
+fn nested_in(format: Format) -> NestedValues {
+    if format.is_binary() { NestedValues::Typed } else { NestedValues::Text }
 }
 
 /// Writes records of a dataset as a table that can be added again.
 ///
 /// # Errors
-/// As [`Selected::write_table`].
+/// As [`SelectedRows::write_table`].
 pub(crate) fn write_records<W: Write + Send>(
     snapshot: &Snapshot,
     (dataset, rows): (&str, &[u64]),
@@ -253,7 +257,7 @@ pub(crate) fn write_records<W: Write + Send>(
 /// Writes records of a dataset as one of the library `datasets` into a folder, which is there and empty.
 ///
 /// # Errors
-/// As [`Selected::write_dataset`].
+/// As [`SelectedRows::write_dataset`].
 pub(crate) fn write_saved(
     snapshot: &Snapshot,
     (dataset, rows): (&str, &[u64]),

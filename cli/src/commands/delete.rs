@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use gstore::indexes::Before;
+use gstore::indexes::ExistingIndexes;
 use gstore::{NamedRows, RowNames, find_rows};
 use gstore_core::{Cancel, first_of, many, many_of};
 use gstore_store::{ChangeError, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store};
@@ -56,7 +56,7 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
             found.earlier
         )));
     }
-    let before = if args.purge { Some(Before::new(&found.snapshot)?) } else { None };
+    let before = if args.purge { Some(ExistingIndexes::new(&found.snapshot)?) } else { None };
     let (found, report) = request.delete(found)?;
     print(context, args, &found, &report)?;
     let Some(before) = before else { return Ok(ExitCode::SUCCESS) };

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
-use gstore::{Applied, Drawn, KeptRows, LabelRequest, PrefilterNote, PrefilterRequest, TableTo};
+use gstore::{
+    ApplyReport, KeptRows, LabelDraw, LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest,
+};
 use gstore_core::many;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::{Budget, Report, percent};
@@ -62,7 +64,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         pool: args.labels.pool.clone(),
         features: args.inputs.clone(),
         labels: LabelRequest {
-            drawn: if args.random_labels { Drawn::AsStated } else { Drawn::Unknown },
+            drawn: if args.random_labels { LabelDraw::AsStated } else { LabelDraw::Unknown },
             ..labels(&args.labels)?
         },
         options: options(args)?,
@@ -170,7 +172,7 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     folder.map_or(Ok(()), NewFolder::finish)?;
     [kept, table].into_iter().flatten().try_for_each(Output::finish)?;
     if args.json {
-        let Applied { rows, kept, unpredicted } = found;
+        let ApplyReport { rows, kept, unpredicted } = found;
         let report = json!({
             "prefilter": args.name, "pool": args.pool, "rows": rows, "kept": kept, "unpredicted": unpredicted,
             "output": output.map(shown), "predictions": predictions.map(shown),
@@ -183,8 +185,8 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table_to(out: &mut Output, format: Format) -> TableTo<'_> {
-    TableTo { out: Box::new(out), format: format.into() }
+fn table_to(out: &mut Output, format: Format) -> PredictionTable<'_> {
+    PredictionTable { out: Box::new(out), format: format.into() }
 }
 
 fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
@@ -244,7 +246,7 @@ fn labels(args: &LabelArgs) -> Result<LabelRequest> {
         targets: args.target.clone(),
         most: args.labels,
         seed: args.seed,
-        drawn: Drawn::Unknown,
+        drawn: LabelDraw::Unknown,
     })
 }
 

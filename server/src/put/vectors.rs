@@ -5,7 +5,7 @@ use arrow_array::types::{Float32Type, UInt8Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::DataType;
-use gstore::{DType, PutError, PutReport, Samples, VectorPut, VectorShape, VectorSpec};
+use gstore::{DType, PutError, PutReport, VectorPut, VectorSamples, VectorShape, VectorSpec};
 use serde_json::{Map, Value, json};
 use tonic::Status;
 
@@ -116,10 +116,12 @@ impl Columns {
 
     fn push_to(&self, put: &mut VectorPut) -> Result<(), PutError> {
         match &self.samples {
-            SampleRefs::Rows(rows) => put.push(Samples::Rows(rows), &self.values, self.flags.as_deref()),
+            SampleRefs::Rows(rows) => {
+                put.push(VectorSamples::Rows(rows), &self.values, self.flags.as_deref())
+            }
             SampleRefs::Ids(ids) => {
                 let ids: Vec<&str> = ids.as_string::<i32>().iter().flatten().collect();
-                put.push(Samples::Ids(&ids), &self.values, self.flags.as_deref())
+                put.push(VectorSamples::Ids(&ids), &self.values, self.flags.as_deref())
             }
         }
     }

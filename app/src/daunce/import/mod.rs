@@ -25,7 +25,7 @@ use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Store};
 use super::DaunceError;
 use crate::work::Work;
 use manifest::{Manifest, Signal, TableRecord};
-use source::Source;
+use source::LossSource;
 
 /// Losses to take in.
 #[derive(Debug, Clone, Default)]
@@ -119,7 +119,7 @@ pub fn import(
     }
     let mut sources = Vec::with_capacity(manifest.tables.len());
     for table in &manifest.tables {
-        let source = Source::open(&seen, &manifest, table, signal)?;
+        let source = LossSource::open(&seen, &manifest, table, signal)?;
         source.check(work)?;
         sources.push(source);
     }
@@ -147,7 +147,7 @@ pub fn import(
 }
 
 /// The members that are described, or that the tables name and the ensemble does not have.
-fn members(manifest: &Manifest, sources: &[Source], base: &str, there: Option<&[Member]>) -> Vec<Member> {
+fn members(manifest: &Manifest, sources: &[LossSource], base: &str, there: Option<&[Member]>) -> Vec<Member> {
     if !manifest.models.is_empty() {
         return manifest.models.iter().map(|model| model.member(base)).collect();
     }

@@ -6,31 +6,31 @@ use gstore_core::Unit;
 use gstore_store::{CELL_ROWS, Snapshot};
 
 use super::manifest::{Manifest, Signal, TableRecord};
-use super::matrix::{Matrix, Wanted, is_matrix};
-use super::number::Number;
+use super::matrix::{LossMatrix, MatrixSpec, is_matrix};
+use super::number::NumberType;
 use super::records;
-use super::rows::Rows;
+use super::rows::SampleRows;
 use crate::daunce::DaunceError;
 use crate::work::Work;
 
 /// Losses of samples of one dataset.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct LossSource {
     pub dataset: String,
     pub path: PathBuf,
     pub signal: Signal,
     /// Ids of the models, in the order of the columns.
     pub models: Vec<String>,
     /// Ids of the samples, in the order of the file, with their rows.
-    pub rows: Rows,
+    pub rows: SampleRows,
     /// Precision of the losses.
     pub compute: String,
-    matrix: Matrix,
-    mask: Option<Matrix>,
-    base: Option<Matrix>,
+    matrix: LossMatrix,
+    mask: Option<LossMatrix>,
+    base: Option<LossMatrix>,
 }
 
-impl Source {
+impl LossSource {
     /// Opens a table and finds its rows.
     ///
     /// # Errors
@@ -66,9 +66,9 @@ impl Source {
                 "a matrix does not say what it has: a manifest names its `models`, the ids of its `rows`, and its `orientation` (model_major or example_major)",
             ));
         };
-        let rows = Rows::of_list(list, path)?;
+        let rows = SampleRows::of_list(list, path)?;
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
-        let wanted = Wanted {
+        let wanted = MatrixSpec {
             path,
             tensor: table.tensor.as_deref(),
             orientation,
@@ -76,12 +76,12 @@ impl Source {
             examples: rows.ids.len(),
             models: models.len(),
         };
-        let matrix = Matrix::open(&wanted)?;
-        if matrix.number == Number::U8 {
+        let matrix = LossMatrix::open(&wanted)?;
+        if matrix.number == NumberType::U8 {
             return Err(wrong(path, "it holds whole numbers, which are not losses"));
         }
-        let mask = table.mask.as_deref().map(|name| Matrix::open(&beside(&wanted, name, wanted.models)));
-        let base = table.base_losses.as_deref().map(|name| Matrix::open(&beside(&wanted, name, 1)));
+        let mask = table.mask.as_deref().map(|name| LossMatrix::open(&beside(&wanted, name, wanted.models)));
+        let base = table.base_losses.as_deref().map(|name| LossMatrix::open(&beside(&wanted, name, 1)));
         let compute = stated.unwrap_or(matrix.number).name().to_owned();
         Ok(Self {
             dataset: table.dataset.clone(),
@@ -110,7 +110,7 @@ impl Source {
             ));
         }
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
-        let records::Table { rows, models, matrix } = records::read(path, signal, known)?;
+        let records::RecordTable { rows, models, matrix } = records::read(path, signal, known)?;
         let base = match &table.base_losses {
             None => None,
             Some(file) => Some(base_of_records(Path::new(file), signal, &rows)?),
@@ -121,7 +121,7 @@ impl Source {
             signal,
             models,
             rows,
-            compute: stated.map_or("f64", Number::name).to_owned(),
+            compute: stated.map_or("f64", NumberType::name).to_owned(),
             matrix,
             mask: None,
             base,
@@ -135,7 +135,7 @@ impl Source {
     pub fn cells(&self, examples: &[usize], out: &mut Vec<f64>) -> Result<(), DaunceError> {
         self.matrix.read(examples, out)?;
         // Cells that a table of records does not have are no losses by intention.
-        let gaps = self.matrix.number == Number::Inverted;
+        let gaps = self.matrix.number == NumberType::Inverted;
         let mut valid = Vec::new();
         if let Some(mask) = &self.mask {
             mask.read(examples, &mut valid)?;
@@ -174,7 +174,7 @@ impl Source {
     /// Reads all of it once.
     ///
     /// # Errors
-    /// As [`Source::cells`].
+    /// As [`LossSource::cells`].
     pub fn check(&self, work: &mut Work<'_>) -> Result<(), DaunceError> {
         work.progress.start("checking losses", self.rows.ids.len() as u64, Unit::Rows);
         let all: Vec<usize> = (0..self.rows.ids.len()).collect();
@@ -205,7 +205,7 @@ impl Source {
 }
 
 /// The losses of theta_0 beside a table: a table of the same ids with one model.
-fn base_of_records(path: &Path, signal: Signal, rows: &Rows) -> Result<Matrix, DaunceError> {
+fn base_of_records(path: &Path, signal: Signal, rows: &SampleRows) -> Result<LossMatrix, DaunceError> {
     let table = records::read(path, signal, &[])?;
     if table.models.len() != 1 {
         return Err(wrong(path, format!("it has {} models, and theta_0 is one", table.models.len())));
@@ -217,15 +217,15 @@ fn base_of_records(path: &Path, signal: Signal, rows: &Rows) -> Result<Matrix, D
 }
 
 /// Another matrix of the same examples: a file, or a tensor of the same file.
-fn beside<'a>(wanted: &Wanted<'a>, name: &'a str, models: usize) -> Wanted<'a> {
+fn beside<'a>(wanted: &MatrixSpec<'a>, name: &'a str, models: usize) -> MatrixSpec<'a> {
     match Path::new(name).is_file() {
-        true => Wanted { path: Path::new(name), tensor: None, models, ..*wanted },
-        false => Wanted { tensor: Some(name), models, ..*wanted },
+        true => MatrixSpec { path: Path::new(name), tensor: None, models, ..*wanted },
+        false => MatrixSpec { tensor: Some(name), models, ..*wanted },
     }
 }
 
-fn number(path: &Path, name: &str) -> Result<Number, DaunceError> {
-    let number = Number::parse(name).filter(|number| *number != Number::U8);
+fn number(path: &Path, name: &str) -> Result<NumberType, DaunceError> {
+    let number = NumberType::parse(name).filter(|number| *number != NumberType::U8);
     number.ok_or_else(|| wrong(path, format!("dtype {name:?} is none of f64, f32, f16 and bf16")))
 }
 

@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use gstore_core::{Unit, parallel};
 use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
 
-use super::Fit;
+use super::FitJob;
 use crate::factors::begun::named;
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
@@ -14,7 +14,7 @@ use crate::work::Work;
 pub(super) const NOTHING_SCORED: &str = "no token of these rows is scored, so the loss has no curvature: look at the template, and at the length after which rows are cut";
 
 /// A block that is decomposed by itself.
-struct Block<'a> {
+struct DecomposedBlock<'a> {
     module: &'a str,
     sum: &'a Covariance,
     what: &'static str,
@@ -22,15 +22,15 @@ struct Block<'a> {
 }
 
 /// The blocks of a module's covariances, of inputs and of gradients.
-fn blocks<'a>(module: &'a Module, sums: [&'a Covariance; 2]) -> impl Iterator<Item = Block<'a>> {
+fn blocks<'a>(module: &'a Module, sums: [&'a Covariance; 2]) -> impl Iterator<Item = DecomposedBlock<'a>> {
     let named = sums.into_iter().zip(["activation covariance", "gradient covariance"]);
     named.flat_map(move |(sum, what)| {
         let ranges = sum.blocks().unwrap_or_else(|| Blocks::whole(sum.size)).ranges();
-        ranges.map(move |rows| Block { module: &module.name, sum, what, rows })
+        ranges.map(move |rows| DecomposedBlock { module: &module.name, sum, what, rows })
     })
 }
 
-impl Fit<'_> {
+impl FitJob<'_> {
     /// Eigenbases of all covariances, one block a thread.
     pub(super) fn eigen(&mut self, work: &mut Work<'_>) -> Result<(), FactorJobError> {
         if self.folder.read_eigen().map_err(FactorJobError::other)?.is_some() {
@@ -45,7 +45,7 @@ impl Fit<'_> {
         if sums.iter().all(|(_, g)| g.sums.iter().all(|value| *value == 0.0)) {
             return Err(FactorJobError::Refused(NOTHING_SCORED.to_owned()));
         }
-        let blocks: Vec<Block<'_>> =
+        let blocks: Vec<DecomposedBlock<'_>> =
             modules.iter().zip(&sums).flat_map(|(module, (a, g))| blocks(module, [*a, *g])).collect();
         let decompose = |_: &mut (), at: usize| -> Result<Eigen, FactorJobError> {
             let block = &blocks[at];

@@ -2,7 +2,7 @@
 
 use gstore_curvature::{Covariance, Module, Squares};
 
-use super::Fit;
+use super::FitJob;
 use crate::factors::begun::named;
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::{FactorParts, FactorReader};
@@ -10,7 +10,7 @@ use crate::factors::passes::Covariances;
 use crate::factors::stored::StoredFactors;
 use crate::work::Work;
 
-impl Fit<'_> {
+impl FitJob<'_> {
     /// The sums of all partitions, added in their order; none where one is missing.
     pub(super) fn merged_covariances(
         &self,

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Opens a file by the name of its quantity; none where there is none.
-pub(super) type Open<'a> = dyn FnMut(&str) -> Result<Option<Tensors>, FactorError> + 'a;
+pub(super) type OpenTensors<'a> = dyn FnMut(&str) -> Result<Option<Tensors>, FactorError> + 'a;
 
 /// Quantities of factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +65,8 @@ pub struct FactorReader {
     /// What errors call the factors.
     path: PathBuf,
     arguments: FactorArguments,
-    covariances: Option<Pair>,
-    eigen: Option<Pair>,
+    covariances: Option<TensorPair>,
+    eigen: Option<TensorPair>,
     lambda: Option<(Tensors, Tensors)>,
     /// Names of the modules, in the order of the numbers in them.
     names: Vec<String>,
@@ -77,16 +77,16 @@ impl FactorReader {
         path: &Path,
         arguments: FactorArguments,
         parts: FactorParts,
-        open: &mut Open<'_>,
+        open: &mut OpenTensors<'_>,
     ) -> Result<Self, FactorError> {
         let mut pair = |wanted: bool, first, second| match wanted {
-            true => Pair::open(open, first, second),
+            true => TensorPair::open(open, first, second),
             false => Ok(None),
         };
         let covariances = pair(parts.covariances, COVARIANCES, COVARIANCE_COUNTS)?;
         let eigen = pair(parts.eigen, EIGENVECTORS, EIGENVALUES)?;
         let lambda = if parts.lambda { lambda_files(open)? } else { None };
-        let known = [covariances.as_ref(), eigen.as_ref()].into_iter().flatten().map(Pair::names);
+        let known = [covariances.as_ref(), eigen.as_ref()].into_iter().flatten().map(TensorPair::names);
         let of_lambda = lambda.as_ref().map(|(sums, _)| sums.names());
         let mut names = known.chain(of_lambda).max_by_key(Vec::len).unwrap_or_default();
         names.sort_by_cached_key(|name| natural(name));
@@ -205,15 +205,15 @@ impl FactorReader {
 
 /// Files of two quantities, each of inputs and of gradients of outputs.
 #[derive(Debug)]
-pub(super) struct Pair {
+pub(super) struct TensorPair {
     first: [Tensors; 2],
     second: [Tensors; 2],
 }
 
-impl Pair {
+impl TensorPair {
     /// Opens them; none where one of them is not there.
     pub(super) fn open(
-        open: &mut Open<'_>,
+        open: &mut OpenTensors<'_>,
         first: [&str; 2],
         second: [&str; 2],
     ) -> Result<Option<Self>, FactorError> {
@@ -252,7 +252,7 @@ impl Pair {
 }
 
 /// Files of squares of gradients and of their counts.
-pub(super) fn lambda_files(open: &mut Open<'_>) -> Result<Option<(Tensors, Tensors)>, FactorError> {
+pub(super) fn lambda_files(open: &mut OpenTensors<'_>) -> Result<Option<(Tensors, Tensors)>, FactorError> {
     let (sums, counts) = (open(LAMBDA)?, open(LAMBDA_COUNT)?);
     Ok(sums.zip(counts))
 }

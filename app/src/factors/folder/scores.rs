@@ -7,7 +7,7 @@ use gstore_core::first_of;
 use super::arguments::{DatasetNote, FactorArguments, ScoreArguments, as_texts, settle};
 use super::documents;
 use super::error::FactorError;
-use super::tensors::{self, Tensor, Tensors, Values};
+use super::tensors::{self, Tensor, TensorValues, Tensors};
 use super::{ARGUMENTS, Partition, file_name};
 
 /// Key of scores that are summed over all modules.
@@ -185,7 +185,7 @@ impl ScoreFolder {
             .map(|table| Tensor {
                 name: &table.key,
                 shape: table.shape.clone(),
-                values: Values::Singles(&table.values),
+                values: TensorValues::Singles(&table.values),
             })
             .collect();
         tensors::write(&path, tensors, &as_texts(self.arguments.values()), kind.name())

@@ -5,7 +5,7 @@ use serde_json::Map;
 
 use super::arguments::{self, FactorStage};
 use super::error::FactorError;
-use super::tensors::{self, Tensor, Values};
+use super::tensors::{self, Tensor, TensorValues};
 use super::{
     COVARIANCE_COUNTS, COVARIANCES, EIGENVALUES, EIGENVECTORS, FactorFolder, LAMBDA, LAMBDA_COUNT, Partition,
 };
@@ -122,7 +122,7 @@ impl FactorFolder {
             let detail = format!("module `{name}`: {} values for a matrix of {rows} x {cols}", values.len());
             return Err(FactorError::file(&self.path, detail));
         }
-        Ok(Tensor { name, shape: vec![rows, cols], values: Values::Numbers { values, double } })
+        Ok(Tensor { name, shape: vec![rows, cols], values: TensorValues::Numbers { values, double } })
     }
 
     fn same_length(&self, modules: &[Module], found: usize) -> Result<(), FactorError> {
@@ -142,5 +142,5 @@ fn shape(blocks: Option<Blocks>, size: usize) -> (usize, usize) {
 }
 
 fn counted(name: &str, count: u64) -> Tensor<'_> {
-    Tensor { name, shape: vec![1], values: Values::Count(count) }
+    Tensor { name, shape: vec![1], values: TensorValues::Count(count) }
 }

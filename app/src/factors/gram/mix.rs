@@ -8,7 +8,7 @@ use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{GramAt, GramReport, Old, artifact, old, put};
+use super::{ExistingGrams, GramAt, GramReport, artifact, old, put};
 use crate::answer::AnswerError;
 use crate::work::Work;
 
@@ -30,7 +30,7 @@ impl GramShare {
 }
 
 /// The matrices of a pool and of queries at one checkpoint.
-type Sides<'a> = (&'a CheckpointGrams, &'a CheckpointGrams);
+type GramPair<'a> = (&'a CheckpointGrams, &'a CheckpointGrams);
 
 /// What is mixed, and how it is called.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ pub fn mix_grams(
     let is_new = |dataset: &&GramDataset| datasets.iter().all(|known| known.name != dataset.name);
     let more: Vec<GramDataset> = queries.content.datasets.iter().filter(is_new).cloned().collect();
     datasets.extend(more);
-    let mut sides: Vec<Sides<'_>> = Vec::with_capacity(pool.grams.len());
+    let mut sides: Vec<GramPair<'_>> = Vec::with_capacity(pool.grams.len());
     for of_pool in &pool.grams {
         sides.push((of_pool, partner(of_pool, &queries, &request.queries)?));
     }
@@ -121,7 +121,7 @@ pub fn mix_grams(
 /// The queries' matrices at the checkpoint of the pool's.
 fn partner<'a>(
     of_pool: &CheckpointGrams,
-    queries: &'a Old,
+    queries: &'a ExistingGrams,
     name: &str,
 ) -> Result<&'a CheckpointGrams, AnswerError> {
     let own = &of_pool.checkpoint;
@@ -145,7 +145,7 @@ fn partner<'a>(
 
 /// The share of the queries at each checkpoint, and the number of the eigenvalue that balances both sides.
 fn shares(
-    sides: &[Sides<'_>],
+    sides: &[GramPair<'_>],
     share: GramShare,
     work: &mut Work<'_>,
 ) -> Result<(Vec<f64>, Option<usize>), AnswerError> {
@@ -175,7 +175,7 @@ fn shares(
 }
 
 /// The matrices of both sides by module group, whose names errors have.
-fn blocks((of_pool, of_queries): Sides<'_>) -> Vec<(&str, &Gram, &Gram)> {
+fn blocks((of_pool, of_queries): GramPair<'_>) -> Vec<(&str, &Gram, &Gram)> {
     let names = of_pool.checkpoint.groups.iter().map(|group| group.name.as_str());
     let sides = of_pool.grams.iter().zip(&of_queries.grams);
     names.zip(sides).map(|(name, (of_pool, of_queries))| (name, of_pool, of_queries)).collect()

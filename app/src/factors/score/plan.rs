@@ -14,11 +14,11 @@ use gstore_model::architectures::{Param, Role};
 use gstore_store::Snapshot;
 
 use super::checks::{check, check_segments, selection, strategy};
-use super::memory::{Extent, Sizes, sum_bytes};
+use super::memory::{ScoreMemoryPlan, ScoreSizes, sum_bytes};
 use super::request::{ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
-use super::segments::{Segment, check_stale, places, segments};
+use super::segments::{ScoredSegment, check_stale, places, segments};
 use super::solve_data::SolveData;
-use crate::factors::engine::{self, Seen, Tokens};
+use crate::factors::engine::{self, RowCounters, SampleTokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::FactorArguments;
 use crate::factors::parts::first;
@@ -33,18 +33,18 @@ pub(super) struct ScorePlan {
     /// The rows of the pool.
     pub rows: RowSet,
     /// Tokens of the queries, and what they are called.
-    pub queries: Vec<Tokens>,
+    pub queries: Vec<SampleTokens>,
     pub names: QueryNames,
-    pub how: How,
+    pub how: ScoreOptions,
     /// Segments of training, from the first to the last; one where the curvature is that of one checkpoint.
-    pub segments: Vec<Segment>,
+    pub segments: Vec<ScoredSegment>,
     /// The modules, as an engine of another checkpoint takes them.
     pub selection: ModuleSelection,
-    pub extent: Extent,
+    pub extent: ScoreMemoryPlan,
     /// What an iterative solve needs, where one is asked for.
     pub solve: Option<SolveData>,
     /// The rows of all passes.
-    pub seen: Seen,
+    pub seen: RowCounters,
     /// Why the factors are stale.
     pub stale: Option<String>,
     /// Folder of temporary files, and their bytes.
@@ -61,7 +61,7 @@ pub(super) struct QueryNames {
 }
 
 /// What is made of gradients.
-pub(super) struct How {
+pub(super) struct ScoreOptions {
     pub measurement: Measurement,
     /// Queries become one, their sum.
     pub sum_queries: bool,
@@ -121,7 +121,7 @@ impl ScorePlan {
             rows,
             queries,
             names,
-            how: How {
+            how: ScoreOptions {
                 measurement,
                 sum_queries,
                 strategy,
@@ -131,9 +131,9 @@ impl ScorePlan {
             },
             segments,
             selection,
-            extent: Extent::default(),
+            extent: ScoreMemoryPlan::default(),
             solve,
-            seen: Seen::default(),
+            seen: RowCounters::default(),
             stale,
             scratch: request.scratch.clone(),
             disk: 0,
@@ -214,7 +214,7 @@ impl ScorePlan {
         request: &ScoreRequest,
         ingest: &IngestRequest,
         is_held: bool,
-    ) -> Result<Extent, FactorJobError> {
+    ) -> Result<ScoreMemoryPlan, FactorJobError> {
         let (modules, how) = (self.engine.modules(), &self.how);
         let per = request.form.per;
         let rows = if request.form.summed { 1 } else { self.rows.len() };
@@ -223,7 +223,7 @@ impl ScorePlan {
         let mut places = self.segments.iter().flat_map(|segment| &segment.checkpoints);
         let moves = places.any(|place| place.at.is_some());
         let is_fused = |param: &Param| matches!(&param.role, Role::Weight(pieces) if pieces.len() > 1);
-        let sizes = Sizes {
+        let sizes = ScoreSizes {
             modules,
             fused: self.engine.decoder().params.iter().any(is_fused),
             weights: engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves)),
@@ -252,7 +252,7 @@ fn queries(
     target: &ScoreTarget,
     batches: &RowBatches,
     work: &Work<'_>,
-) -> Result<(Vec<Tokens>, QueryNames), FactorJobError> {
+) -> Result<(Vec<SampleTokens>, QueryNames), FactorJobError> {
     let ScoreTarget::Samples { source, limit, summed, .. } = target else {
         return Ok((Vec::new(), QueryNames::default()));
     };
@@ -276,7 +276,7 @@ fn queries(
     if let Some((sample, _)) = unscored {
         return Err(FactorJobError::Refused(format!("{sample} of the target has no token that is scored")));
     }
-    let tokens = samples.iter().zip(&encoded).map(|(sample, encoded)| Tokens::new(sample.row, encoded));
+    let tokens = samples.iter().zip(&encoded).map(|(sample, encoded)| SampleTokens::new(sample.row, encoded));
     let names = QueryNames {
         ids: samples.iter().map(|sample| sample.id.clone()).collect(),
         texts: samples.iter().map(|sample| prompt_and_completion(&sample.content)).collect(),

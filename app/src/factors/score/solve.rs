@@ -10,13 +10,13 @@ use gstore_core::parallel;
 use gstore_curvature::{Filter, Module, Product, SampleGradient, SolveLimits, System, conjugate_gradients};
 use gstore_ingest::curvature::{PassError, TargetSample};
 
-use super::forms::{Collected, check_column};
-use super::gradients::Gradients;
+use super::forms::{ColumnBuffers, check_column};
+use super::gradients::QueryGradients;
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
 use super::solve_data::SolveData;
 use crate::factors::error::FactorJobError;
-use crate::factors::passes::{Over, sum};
+use crate::factors::passes::{RowPass, sum};
 use crate::work::Work;
 
 /// Solves for the queries of these names and gradients, and adds what they become to the columns: zeros for
@@ -24,8 +24,8 @@ use crate::work::Work;
 pub(super) fn solutions(
     plan: &ScorePlan,
     data: &SolveData,
-    (names, gradients): (&[&str], Gradients),
-    collected: &mut [Vec<Collected>],
+    (names, gradients): (&[&str], QueryGradients),
+    collected: &mut [Vec<ColumnBuffers>],
     work: &mut Work<'_>,
 ) -> Result<Vec<SolvedQuery>, FactorJobError> {
     let modules = plan.engine.modules();
@@ -37,7 +37,7 @@ pub(super) fn solutions(
     };
     let sides: Vec<(&str, Vec<f64>)> = names.iter().enumerate().map(|(at, name)| (*name, side(at))).collect();
     drop(gradients);
-    let mut system = Curvature::new(plan, data, work)?;
+    let mut system = DampedCurvature::new(plan, data, work)?;
     let found = conjugate_gradients(&mut system, sides, data.limits)?;
     let (spans, filter) = (system.spans, system.filter);
     let ended = found.iter().filter(|solution| solution.broken.is_none());
@@ -71,7 +71,7 @@ pub(super) fn solutions(
 }
 
 /// `G + damping`, and its factors.
-struct Curvature<'a, 'b> {
+struct DampedCurvature<'a, 'b> {
     plan: &'a ScorePlan,
     data: &'a SolveData,
     filter: Filter,
@@ -82,7 +82,7 @@ struct Curvature<'a, 'b> {
     work: &'a mut Work<'b>,
 }
 
-impl<'a, 'b> Curvature<'a, 'b> {
+impl<'a, 'b> DampedCurvature<'a, 'b> {
     fn new(plan: &'a ScorePlan, data: &'a SolveData, work: &'a mut Work<'b>) -> Result<Self, FactorJobError> {
         let modules = plan.engine.modules();
         let filter = plan.how.filters.first().copied().unwrap_or(Filter::Identity);
@@ -100,11 +100,11 @@ impl<'a, 'b> Curvature<'a, 'b> {
     }
 }
 
-impl Curvature<'_, '_> {
+impl DampedCurvature<'_, '_> {
     fn multiplied(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, FactorJobError> {
         let (plan, data) = (self.plan, self.data);
         let directions = plan.engine.directions(vectors).map_err(FactorJobError::other)?;
-        let over = Over {
+        let over = RowPass {
             batches: &data.batches,
             rows: &data.rows,
             threads: plan.extent.threads,
@@ -161,7 +161,7 @@ fn alone(
     }
 }
 
-impl System for Curvature<'_, '_> {
+impl System for DampedCurvature<'_, '_> {
     type Error = FactorJobError;
 
     fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, FactorJobError> {

@@ -8,7 +8,7 @@ use gstore_store::Snapshot;
 use super::request::ScoreSolve;
 use crate::factors::error::FactorJobError;
 use crate::factors::stamp::FactorStamp;
-use crate::rows::Least;
+use crate::rows::SmallestKeys;
 
 /// What a solve needs.
 pub(super) struct SolveData {
@@ -68,7 +68,7 @@ fn dataset(solve: &ScoreSolve, stamp: &FactorStamp) -> Result<String, FactorJobE
 /// [`draw_key`](crate::rows::draw_key): with these a seed would draw other rows than it has drawn before.
 fn drawn(rows: &RowSet, most: u64, seed: u64) -> RowSet {
     let of_seed = mix(seed.wrapping_add(MIX_STEP));
-    let mut least = Least::new(most);
+    let mut least = SmallestKeys::new(most);
     for row in rows.iter() {
         least.push(mix(of_seed ^ mix(row.wrapping_add(MIX_STEP))), row);
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use gstore_store::vfs::free_space;
 
-use super::pass::{Against, RowScores, pass};
+use super::pass::{Multiplier, RowScores, pass};
 use super::plan::ScorePlan;
 use super::request::ScoreForm;
 use crate::factors::engine;
@@ -34,7 +34,7 @@ pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobErro
 /// Disk: as the plan says.
 pub(super) fn passes(
     plan: &ScorePlan,
-    against: &[Against<'_>],
+    against: &[Multiplier<'_>],
     form: ScoreForm,
     work: &mut Work<'_>,
     take: &mut dyn FnMut(Vec<RowScores>) -> Result<(), FactorJobError>,

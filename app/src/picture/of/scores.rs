@@ -55,7 +55,7 @@ pub(super) fn distribution(
     work: &Work<'_>,
 ) -> Result<Picture, AnswerError> {
     let spec = prepared.spec();
-    let (mut bins, mut spread) = (Bins::default(), Spread::default());
+    let (mut bins, mut spread) = (Bins::default(), EvenlySpacedRows::default());
     let summary = prepared.scores(None, work.threads, work.cancel, |rows| {
         for row in rows {
             bins.add(f64::from(row.score));
@@ -123,13 +123,13 @@ fn noise_floor(prepared: &Prepared, rows: &[Scored], work: &Work<'_>) -> Result<
 
 /// Rows at equal distances, whose number stays bounded.
 #[derive(Default)]
-struct Spread {
+struct EvenlySpacedRows {
     rows: Vec<Scored>,
     seen: usize,
     every: usize,
 }
 
-impl Spread {
+impl EvenlySpacedRows {
     fn add(&mut self, row: &Scored) {
         if self.seen.is_multiple_of(self.every.max(1)) {
             self.rows.push(*row);

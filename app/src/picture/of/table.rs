@@ -25,13 +25,13 @@ const TOKENS: usize = 4096;
 const KEYS: [&str; 3] = ["row", "pos", "target_row"];
 
 /// A column by its name.
-struct Column {
+struct NamedColumn {
     name: String,
     values: Vec<f64>,
 }
 
 /// A column that says of what its row is.
-struct Category<'n> {
+struct LabelColumn<'n> {
     at: usize,
     name: &'n str,
     is_text: bool,
@@ -56,10 +56,10 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
             for batch in batches {
                 values.extend(floats(batch.column(i))?);
             }
-            numbers.push(Column { name: field.name().clone(), values });
+            numbers.push(NamedColumn { name: field.name().clone(), values });
             front.get_or_insert(categories.len());
         } else if is_category(field.data_type()) {
-            categories.push(Category { at: i, name: field.name(), is_text: is_text(field.data_type()) });
+            categories.push(LabelColumn { at: i, name: field.name(), is_text: is_text(field.data_type()) });
         }
     }
     let score = numbers.iter().position(|column| column.name == "score").or(numbers.len().checked_sub(1));
@@ -100,7 +100,7 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
 
 /// The columns that name the rows: the only one if it is a text, else those before the first number, of which `front`
 /// says how many they are, unless a text stands behind it.
-fn naming<'c, 'n>(categories: &'c [Category<'n>], front: usize) -> &'c [Category<'n>] {
+fn naming<'c, 'n>(categories: &'c [LabelColumn<'n>], front: usize) -> &'c [LabelColumn<'n>] {
     let (before, behind) = categories.split_at(front);
     match categories {
         [only] if only.is_text => categories,
@@ -140,7 +140,7 @@ fn cells(batches: &[RecordBatch], at: usize) -> Result<Vec<String>, AnswerError>
 }
 
 /// What each row is called.
-fn labels(batches: &[RecordBatch], names: &[Category<'_>]) -> Result<Vec<String>, AnswerError> {
+fn labels(batches: &[RecordBatch], names: &[LabelColumn<'_>]) -> Result<Vec<String>, AnswerError> {
     let mut labels: Vec<String> = Vec::new();
     for column in names {
         let cells = cells(batches, column.at)?;
@@ -152,18 +152,18 @@ fn labels(batches: &[RecordBatch], names: &[Category<'_>]) -> Result<Vec<String>
     Ok(labels)
 }
 
-fn bars(labels: Vec<String>, numbers: &[Column]) -> Body {
+fn bars(labels: Vec<String>, numbers: &[NamedColumn]) -> Body {
     let rows = labels.into_iter().enumerate();
     let rows = rows.map(|(i, label)| (label, numbers.iter().map(|column| column.values[i]).collect()));
     let series = numbers.iter().map(|column| column.name.clone()).collect();
     Body::Bars { rows: rows.collect(), series, shares: false }
 }
 
-fn lines(numbers: &[Column]) -> Body {
+fn lines(numbers: &[NamedColumn]) -> Body {
     let Some((x, others)) = numbers.split_first() else {
         return Body::Lines { x: Axis::default(), y: Axis::default(), series: Vec::new() };
     };
-    let points = |column: &Column| x.values.iter().zip(&column.values).map(|(x, y)| [*x, *y]).collect();
+    let points = |column: &NamedColumn| x.values.iter().zip(&column.values).map(|(x, y)| [*x, *y]).collect();
     let series = others.iter().enumerate().map(|(colour, column)| Series {
         name: column.name.clone(),
         colour,
@@ -175,7 +175,7 @@ fn lines(numbers: &[Column]) -> Body {
 }
 
 /// The distribution of a column, with the noise floor where the result has it.
-fn histogram(numbers: &[Column], at: usize) -> Body {
+fn histogram(numbers: &[NamedColumn], at: usize) -> Body {
     let mut bins = Bins::default();
     numbers[at].values.iter().filter(|value| value.is_finite()).for_each(|value| bins.add(*value));
     let (first, width, counts) = bins.intervals(INTERVALS);

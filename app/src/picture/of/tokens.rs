@@ -102,9 +102,14 @@ pub fn tokens(
 }
 
 /// Positions, texts and values of tokens.
-type Found = Vec<(u32, Option<String>, f64)>;
+type TokenPoints = Vec<(u32, Option<String>, f64)>;
 
-fn read(runner: &SqlRunner, sql: &str, values: &Parameters, cancel: &Cancel) -> Result<Found, AnswerError> {
+fn read(
+    runner: &SqlRunner,
+    sql: &str,
+    values: &Parameters,
+    cancel: &Cancel,
+) -> Result<TokenPoints, AnswerError> {
     let mut found = Vec::new();
     for batch in runner.run_with(sql, values, cancel)? {
         let batch = batch?;
@@ -213,7 +218,7 @@ fn ingest(snapshot: &Snapshot, dataset: &str) -> Result<String, AnswerError> {
     Ok(remedy.to_string())
 }
 
-fn picture(request: &TokensRequest, mut found: Found, what: &str) -> Picture {
+fn picture(request: &TokensRequest, mut found: TokenPoints, what: &str) -> Picture {
     let all = found.len();
     found.truncate(MOST);
     let mut notes = Vec::new();

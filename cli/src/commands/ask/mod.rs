@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use arrow_array::RecordBatch;
-use gstore::{Asked, Work};
+use gstore::{GivenQuestion, Work};
 use gstore_core::{many, many_of};
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
 use gstore_sql::output::{ResultWriter, TableStyle, write_below};
@@ -161,7 +161,13 @@ fn format(args: &AskArgs) -> Result<Format> {
 }
 
 /// The best and the worst rows as one table.
-fn rank(context: &Context, args: &AskArgs, asked: &Asked, format: Format, work: &Work<'_>) -> Result<()> {
+fn rank(
+    context: &Context,
+    args: &AskArgs,
+    asked: &GivenQuestion,
+    format: Format,
+    work: &Work<'_>,
+) -> Result<()> {
     let (mut batches, mut lacking) = (Vec::new(), Vec::new());
     let mut rankings: Vec<Ranking> = Vec::new();
     for (order, wanted) in [(Order::Best, !args.opponents), (Order::Worst, !args.proponents)] {
