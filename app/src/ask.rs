@@ -14,7 +14,7 @@ use gstore_store::{Snapshot, TokenCount};
 
 use crate::answer::{AnswerError, Pool, column, ids, open_pools, pool_names, record, tell_notes};
 use crate::picture::{Picture, RankedRows, ranked};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// A question whose given samples can be ranked for.
 pub struct GivenQuestion {
@@ -46,7 +46,7 @@ pub fn ask(
     snapshot: &Arc<Snapshot>,
     spec: &InfluenceSpec,
     models: Arc<dyn Encoder>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<GivenQuestion, AnswerError> {
     let prepared = Prepared::with_encoder(snapshot, spec, Some(models))?;
     tell_notes(&prepared, work);
@@ -59,7 +59,7 @@ impl GivenQuestion {
     ///
     /// # Errors
     /// Samples whose vectors cannot be computed, damage, and being told to stop.
-    pub fn rank(&self, order: Order, most: usize, work: &Work<'_>) -> Result<Ranking, AnswerError> {
+    pub fn rank(&self, order: Order, most: usize, work: &JobContext<'_>) -> Result<Ranking, AnswerError> {
         let mut ranking = self.prepared.top_k(order, most, None, work.threads, work.cancel)?;
         // A proponent lowers the loss, an opponent raises it.
         let is_one = |row: &Scored| if order == Order::Best { row.score > 0.0 } else { row.score < 0.0 };
@@ -112,7 +112,7 @@ impl GivenQuestion {
     ///
     /// # Errors
     /// Damage, and being told to stop.
-    pub fn picture(&self, rows: &[Scored], by: &str, work: &Work<'_>) -> Result<Picture, AnswerError> {
+    pub fn picture(&self, rows: &[Scored], by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
         ranked(&RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "best" }, by, work)
     }
 
@@ -120,7 +120,7 @@ impl GivenQuestion {
     ///
     /// # Errors
     /// An id that no row or several have, a row without a score, damage, and being told to stop.
-    pub fn explain(&self, id: &str, work: &Work<'_>) -> Result<ExplainedRow, AnswerError> {
+    pub fn explain(&self, id: &str, work: &JobContext<'_>) -> Result<ExplainedRow, AnswerError> {
         let (number, row) = self.find(id)?;
         let pool = &self.pools[number];
         let Some(pair) = self.prepared.pair(number, row, work.threads, work.cancel)? else {

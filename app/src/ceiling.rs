@@ -8,7 +8,7 @@ use gstore_learn::judge::{Bootstrap, Reliability, expected_recall, percent, reli
 use gstore_query::influence::{Prepared, Scored};
 
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Labelled rows whose noise is measured.
 const NOISE_ROWS: usize = 500;
@@ -21,7 +21,7 @@ pub(crate) fn noise_of(
     prepared: &Prepared,
     scored: &[Scored],
     seed: u64,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<ScoreReliability, AnswerError> {
     if prepared.spec().preconditions() {
         return Ok(Err(
@@ -56,7 +56,7 @@ pub(crate) fn tell_ceiling(
     target: &str,
     noise: Option<Reliability>,
     (top, budgets): (f64, &[f64]),
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) {
     let Some(noise) = noise else { return };
     let recall = |kept: &f64| {
@@ -99,7 +99,7 @@ mod tests {
         static RUN: Cancel = Cancel::new();
         let mut notes = Notes::default();
         let noise = Reliability { value: 0.5, interval: Interval { low: 0.4, high: 0.6 }, rows: 224 };
-        let mut work = Work { threads: 1, command: "test", progress: &mut notes, cancel: &RUN };
+        let mut work = JobContext { threads: 1, command: "test", progress: &mut notes, cancel: &RUN };
         tell_ceiling("a", Some(noise), (0.05, &[0.1, 0.5]), &mut work);
         tell_ceiling("b", None, (0.05, &[0.1]), &mut work);
         let known = Ok(noise);

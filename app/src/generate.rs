@@ -19,7 +19,7 @@ use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::{AppendError, ReadError, Snapshot, Store, record_columns};
 use serde_json::Value;
 
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Stored records that are compared at a time.
 const RECORDS_AT_ONCE: usize = 1024;
@@ -142,7 +142,7 @@ pub fn add_answers(
     store: &Store,
     request: &AddRequest,
     answers: &mut Journal,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<AddReport, IngestError> {
     let folder = tempfile::tempdir().map_err(IngestError::File)?;
     let path = folder.path().join("answers.jsonl");
@@ -176,7 +176,7 @@ pub fn perplexity_table<W: Write + Send>(
     rows: PerplexityRows,
     out: W,
     format: Format,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<[Perplexity; 2], GenerateError> {
     let style = TableStyle { width: None, column: None };
     let batch = |scores: &[TextScore]| match rows {

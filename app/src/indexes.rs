@@ -7,7 +7,7 @@ use gstore_query::QueryError;
 use gstore_query::sketch::{KIND, Planes, RebuildScope, SketchOptions, build, check, most_kept};
 use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, Store};
 
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Makes the sketch of a feature as the options say, on the threads of the work; returns how many vectors
 /// were coded.
@@ -18,7 +18,7 @@ pub fn sketch(
     store: &Store,
     reader: &FeatureReader,
     options: &SketchOptions,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<u64, QueryError> {
     let options = SketchOptions { threads: work.threads, ..options.clone() };
     let (mut begun, mut seen) = (false, 0);
@@ -85,7 +85,7 @@ pub fn complete(
     store: &Store,
     wanted: impl Fn(&FeaturePart) -> bool,
     planes: Option<Planes>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<SketchReport, SketchError> {
     make(store, |part| wanted(part).then(|| missing(planes)), work)
 }
@@ -94,7 +94,7 @@ pub fn complete(
 fn make(
     store: &Store,
     wanted: impl Fn(&FeaturePart) -> Option<SketchOptions>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<SketchReport, SketchError> {
     let (snapshot, _lease) = store.snapshot_leased(None, work.command)?;
     let mut done = SketchReport::default();
@@ -180,7 +180,7 @@ impl ExistingIndexes {
     ///
     /// # Errors
     /// As [`complete`].
-    pub fn restore(&self, store: &Store, work: &mut Work<'_>) -> Result<SketchReport, SketchError> {
+    pub fn restore(&self, store: &Store, work: &mut JobContext<'_>) -> Result<SketchReport, SketchError> {
         let had = |part: &FeaturePart| {
             let mut known = self.0.iter().filter(|known| known.kinds.contains(KIND));
             let own = known.find(|known| known.is_rewritten(part))?;

@@ -12,14 +12,14 @@ use gstore_query::influence::Encoder;
 use gstore_sql::{SqlError, SqlOptions, SqlRunner};
 use gstore_store::{Snapshot, Store};
 
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Registers the samples of data files. What is there already is left as it is.
 ///
 /// # Errors
 /// Data that cannot be read, a changed sample where those are refused, and being told to stop;
 /// nothing is added then.
-pub fn add(store: &Store, request: &AddRequest, work: &mut Work<'_>) -> Result<AddReport, IngestError> {
+pub fn add(store: &Store, request: &AddRequest, work: &mut JobContext<'_>) -> Result<AddReport, IngestError> {
     pipeline::check_data(request)?;
     pipeline::add_until(store, request, None, work.progress, work.cancel)
 }
@@ -32,7 +32,7 @@ pub fn add_of(
     store: &Store,
     request: &AddRequest,
     client: &AddClient,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<AddOutcome, IngestError> {
     pipeline::check_data(request)?;
     pipeline::add_of(store, request, client, work.progress, work.cancel)
@@ -47,7 +47,7 @@ pub fn add_of(
 pub fn ingest(
     store: &Store,
     request: IngestRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<IngestReport, IngestError> {
     let request = IngestRequest { threads: work.threads, command: work.command.to_owned(), ..request };
     pipeline::check_inputs(&request)?;
@@ -66,7 +66,7 @@ pub fn query(
     snapshot: &Arc<Snapshot>,
     sql: &str,
     models: Option<Arc<dyn Encoder>>,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Vec<RecordBatch>, SqlError> {
     let options = SqlOptions { threads: work.threads, encoder: models, ..SqlOptions::default() };
     SqlRunner::new(Arc::clone(snapshot), options)?.run(sql, work.cancel)?.collect()

@@ -1,7 +1,7 @@
 //! Training-data attribution over a store of features: the front door for programs.
 //!
 //! - [`Store`] and [`Snapshot`]: a store, and a state of it that stays as it is
-//! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`Work`] says how a job is
+//! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`JobContext`] says how a job is
 //!   done and what stops it
 //! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that
 //!   influence the loss of samples that are given with the question
@@ -97,7 +97,7 @@ pub use prefilter::{
 pub use put::{PutError, PutReport, SpaceSpec, VectorPut, VectorSamples, VectorShape, VectorSpec};
 pub use rows::{FindError, NamedRows, RowNames, find_rows};
 pub use select::{SelectedRows, SelectionRequest, select};
-pub use work::Work;
+pub use work::JobContext;
 
 pub use gstore_core::{
     Cancel, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,

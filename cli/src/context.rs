@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Result, bail};
-use gstore::Work;
+use gstore::JobContext;
 use gstore_core::Cancel;
 use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 use rustix::fs::{Access, access};
@@ -164,8 +164,13 @@ impl Context {
     }
 
     /// How a job of this command is done.
-    pub fn work<'a>(&self, command: &'a str, reporter: &'a mut Reporter, cancel: &'a Cancel) -> Work<'a> {
-        Work { threads: self.threads, command, progress: reporter, cancel }
+    pub fn work<'a>(
+        &self,
+        command: &'a str,
+        reporter: &'a mut Reporter,
+        cancel: &'a Cancel,
+    ) -> JobContext<'a> {
+        JobContext { threads: self.threads, command, progress: reporter, cancel }
     }
 
     /// A line for people, on standard error.

@@ -6,7 +6,7 @@ use gstore_learn::{FitOptions, Labelled, Matrix, folds, out_of_fold};
 
 use super::CascadeRequest;
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Rows of the sample for each row that a round labels.
 const PART: usize = 4;
@@ -54,7 +54,7 @@ impl FittedCascade {
         &mut self,
         (place, width): (usize, usize),
         request: &CascadeRequest,
-        work: &Work<'_>,
+        work: &JobContext<'_>,
     ) -> Result<FittedLearner, AnswerError> {
         let learner = match &request.learner {
             Learner::Logistic { c, .. } => Learner::Logistic { c: *c, top: self.share },
@@ -197,7 +197,7 @@ mod tests {
         let columns = |i: i32| [value(i), if i % 3 == 0 { f64::NAN } else { value(i) }];
         let x = Matrix::new(2, (0..120).flat_map(columns).collect());
         let mut learned = learned(&x, (0..120).map(value).collect(), 60);
-        let (request, work) = (request(), Work::silent("test"));
+        let (request, work) = (request(), JobContext::silent("test"));
         learned.stage((0, 1), &request, &work).unwrap();
         learned.stage((1, 2), &request, &work).unwrap();
         assert_eq!((learned.sample, learned.predictions[0].len()), (80, 120));
@@ -237,7 +237,7 @@ mod tests {
     fn rows_of_rounds_are_learned_from_and_not_calibrated_on() {
         let x: Vec<f64> = (0..120).map(|i| f64::from(i * 97 % 251) / 100.0).collect();
         let y = x.iter().enumerate().map(|(i, x)| x + (i * 31 % 17) as f64 / 50.0).collect();
-        let (request, work) = (request(), Work::silent("test"));
+        let (request, work) = (request(), JobContext::silent("test"));
         let mut learned = learned(&Matrix::new(1, x), y, 300);
         learned.stage((0, 1), &request, &work).unwrap();
         let before = learned.predictions.clone();

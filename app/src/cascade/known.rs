@@ -10,7 +10,7 @@ use gstore_store::{RowSet, Snapshot};
 use super::source::CascadeSource;
 use crate::answer::AnswerError;
 use crate::ceiling::{ScoreReliability, noise_of};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// The columns that a stage adds.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +60,7 @@ impl OpenStageColumns {
     ///
     /// # Errors
     /// Damage, and being told to stop.
-    pub(super) fn read(&self, rows: &[u64], work: &Work<'_>) -> Result<Matrix, AnswerError> {
+    pub(super) fn read(&self, rows: &[u64], work: &JobContext<'_>) -> Result<Matrix, AnswerError> {
         let mut parts = Vec::with_capacity(2 * self.stages.len());
         for (set, prepared) in &self.stages {
             parts.extend(set.as_ref().map(|set| set.read(rows)).transpose()?);
@@ -75,7 +75,7 @@ impl OpenStageColumns {
 }
 
 /// The scores of some rows, which ascend; NaN of one that has none.
-fn scores(prepared: &Prepared, rows: &[u64], work: &Work<'_>) -> Result<Vec<f64>, AnswerError> {
+fn scores(prepared: &Prepared, rows: &[u64], work: &JobContext<'_>) -> Result<Vec<f64>, AnswerError> {
     let filter = RowFilter::new().with(0, rows.iter().copied().collect());
     let mut found = vec![f64::NAN; rows.len()];
     prepared.scores(Some(&filter), work.threads, work.cancel, |scored| {
@@ -94,7 +94,7 @@ pub(super) fn labels_of(
     snapshot: &Arc<Snapshot>,
     (spec, order): (&InfluenceSpec, Order),
     rows: &[u64],
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Vec<f64>, AnswerError> {
     let mut labels = scores(&Prepared::new(snapshot, spec)?, rows, work)?;
     if order == Order::Worst {
@@ -108,7 +108,7 @@ pub(super) fn reliability_of(
     snapshot: &Arc<Snapshot>,
     spec: &InfluenceSpec,
     (rows, seed): (&RowSet, u64),
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<ScoreReliability, AnswerError> {
     let prepared = Prepared::new(snapshot, spec)?;
     let filter = RowFilter::new().with(0, rows.iter().collect());

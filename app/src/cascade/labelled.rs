@@ -12,7 +12,7 @@ use super::known::{OpenStageColumns, StageColumns, labels_of};
 use super::source::CascadeSource;
 use super::stages::Stage;
 use crate::answer::{AnswerError, ids_of};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Names in a message.
 const MOST_NAMES: usize = 5;
@@ -42,7 +42,7 @@ impl LabelledSample {
         (stages, inputs): (&[Stage], &[Vec<String>]),
         labelled: &RowSet,
         request: &CascadeRequest,
-        work: &Work<'_>,
+        work: &JobContext<'_>,
     ) -> Result<Self, AnswerError> {
         let rows: Vec<u64> = labelled.iter().collect();
         let mut columns = Vec::with_capacity(stages.len());

@@ -41,7 +41,7 @@ use self::source::CascadeSource;
 use self::stages::{Stage, parse};
 use crate::answer::{AnswerError, note_of_target};
 use crate::ceiling::{notes_of, tell_ceiling};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -99,7 +99,7 @@ pub struct Cascade {
 pub fn prepare_cascade(
     store: &Store,
     request: &CascadeRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Cascade, AnswerError> {
     if !(request.recall > 0.0 && request.recall < 1.0) {
         return Err(AnswerError::Usage("the recall of a cascade is a share above 0 and below 1".to_owned()));
@@ -156,6 +156,6 @@ impl Cascade {
 }
 
 /// The store as it is now; the lease keeps it while it is read.
-fn current(store: &Store, work: &Work<'_>) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
+fn current(store: &Store, work: &JobContext<'_>) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
     store.snapshot_leased(None, work.command).map_err(|error| QueryError::from(error).into())
 }

@@ -8,7 +8,7 @@ use super::known::{OpenStageColumns, labels_of};
 use super::{Cascade, current};
 use crate::answer::{AnswerError, ids_of};
 use crate::rows::SmallestKeys;
-use crate::work::Work;
+use crate::work::JobContext;
 
 impl Cascade {
     /// Labels rows near the cut of the last stage, which is at `place`, in as many rounds as were asked for; gives those rows, which have all gradients then.
@@ -20,7 +20,7 @@ impl Cascade {
         store: &Store,
         place: usize,
         left: &RowSet,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<RowSet, AnswerError> {
         let mut labelled = RowSet::new();
         for _ in 0..self.request.rounds {
@@ -61,7 +61,7 @@ impl Cascade {
         store: &Store,
         place: usize,
         rows: &RowSet,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<RowSet, AnswerError> {
         let Some(from) = self.steps[place].cut.from else { return Ok(RowSet::new()) };
         let mut nearest = SmallestKeys::new(self.learned.in_round() as u64);
@@ -74,7 +74,7 @@ impl Cascade {
     }
 
     /// Adds labelled rows to those that are learned from.
-    fn add(&mut self, store: &Store, rows: &RowSet, work: &mut Work<'_>) -> Result<(), AnswerError> {
+    fn add(&mut self, store: &Store, rows: &RowSet, work: &mut JobContext<'_>) -> Result<(), AnswerError> {
         let (snapshot, _lease) = current(store, work)?;
         let rows: Vec<u64> = rows.iter().collect();
         let columns = self.steps.iter().map(|step| &step.columns);

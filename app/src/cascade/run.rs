@@ -10,7 +10,7 @@ use super::report::CascadeReport;
 use super::{CalibratedStage, Cascade, current};
 use crate::answer::AnswerError;
 use crate::rows::cells;
-use crate::work::Work;
+use crate::work::JobContext;
 
 impl Cascade {
     /// Computes the stages of the rows that are left, and at last their gradients. What is known of rows
@@ -19,7 +19,7 @@ impl Cascade {
     ///
     /// # Errors
     /// What stops an ingest, damage, and being told to stop: the same request goes on then.
-    pub fn run(mut self, store: &Store, work: &mut Work<'_>) -> Result<CascadeReport, AnswerError> {
+    pub fn run(mut self, store: &Store, work: &mut JobContext<'_>) -> Result<CascadeReport, AnswerError> {
         let mut left = self.rest.clone();
         for place in 0..self.steps.len() {
             let stage = &self.steps[place].stage;
@@ -80,7 +80,7 @@ impl Cascade {
         store: &Store,
         place: usize,
         rows: &RowSet,
-        work: &Work<'_>,
+        work: &JobContext<'_>,
     ) -> Result<RowSet, AnswerError> {
         let is_counted = |step: &CalibratedStage| step.stage.computes() || step.stage.has_counts();
         if !self.steps[..=place].iter().any(is_counted) {
@@ -97,7 +97,7 @@ impl Cascade {
         store: &Store,
         place: usize,
         rows: &RowSet,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<RowSet, AnswerError> {
         let Some(from) = self.steps[place].cut.from else { return Ok(rows.clone()) };
         let mut left: Vec<u64> = Vec::new();
@@ -115,7 +115,7 @@ impl Cascade {
         store: &Store,
         place: usize,
         rows: &RowSet,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
         mut take: impl FnMut(u64, Option<f64>),
     ) -> Result<(), AnswerError> {
         let (snapshot, _lease) = current(store, work)?;

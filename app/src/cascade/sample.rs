@@ -16,7 +16,7 @@ use super::stages::Stage;
 use crate::answer::AnswerError;
 use crate::rows::{FindError, drawn};
 use crate::select::rows_where;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Some rows more than are needed: of a few nothing can be learned.
 const SPARE: f64 = 1.05;
@@ -44,7 +44,7 @@ pub(super) fn draw(
     source: &CascadeSource,
     request: &CascadeRequest,
     stages: &[Stage],
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<CandidatePool, AnswerError> {
     let part = snapshot.dataset(source.pool())?;
     let rows = match &request.condition {
@@ -151,7 +151,7 @@ pub(super) fn compute_sample(
     source: &CascadeSource,
     stages: &[Stage],
     (labelled, spent): (&RowSet, &mut ComputeCost),
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Vec<Vec<String>>, AnswerError> {
     let mut keys = vec![Vec::new(); stages.len()];
     for (place, stage) in stages.iter().enumerate().filter(|(_, stage)| !stage.kinds.is_empty()) {

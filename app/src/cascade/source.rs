@@ -16,7 +16,7 @@ use gstore_store::{EncodeFeature, RowSet, Snapshot, Store};
 
 use crate::answer::AnswerError;
 use crate::folders::Folders;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// The question of a cascade, and how its pool's features are computed.
 pub(super) struct CascadeSource {
@@ -81,7 +81,7 @@ impl CascadeSource {
         snapshot: &Arc<Snapshot>,
         spec: &InfluenceSpec,
         models: &GivenOptions,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<Self, AnswerError> {
         let refuse = |why: &str| AnswerError::Refused(format!("a cascade {why}"));
         let [pool] = spec.pools.as_slice() else { return Err(refuse("is over one pool")) };
@@ -152,7 +152,11 @@ impl CascadeSource {
     ///
     /// # Errors
     /// Records that cannot be read, or that have no content; being told to stop.
-    pub(super) fn in_target(&self, snapshot: &Arc<Snapshot>, work: &Work<'_>) -> Result<RowSet, AnswerError> {
+    pub(super) fn in_target(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        work: &JobContext<'_>,
+    ) -> Result<RowSet, AnswerError> {
         if !self.spec.exclude_target {
             return Ok(RowSet::new());
         }
@@ -211,7 +215,7 @@ impl CascadeSource {
         store: &Store,
         request: IngestRequest,
         rows: &RowSet,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<ComputedFeatures, AnswerError> {
         let request = IngestRequest {
             rows: Some(rows.clone()),

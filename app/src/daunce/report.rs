@@ -13,7 +13,7 @@ use gstore_store::Snapshot;
 use serde::Serialize;
 
 use crate::answer::{AnswerError, Pool, column, ids, open_pools, record, tell_notes};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Queries that are ranked in one pass over the pools.
 const AT_ONCE: usize = 256;
@@ -120,7 +120,7 @@ pub fn report(
     snapshot: &Arc<Snapshot>,
     request: &ReportRequest,
     text: &dyn Fn(&[u8]) -> String,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<DaunceReport, AnswerError> {
     let spec = &request.spec;
     let prepared = Prepared::new(snapshot, spec)?;

@@ -26,7 +26,7 @@ use super::plan::FitPlan;
 use super::publish::publish;
 use super::request::{FitRequest, own_folder};
 use super::sealed::seal;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What a fit did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -73,7 +73,7 @@ pub struct FitSeconds {
 pub fn forecast_factors(
     store: &Store,
     request: &FitRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<FitForecast, FactorJobError> {
     Ok(FitPlan::new(store, request, work)?.forecast)
 }
@@ -87,7 +87,7 @@ pub fn forecast_factors(
 pub fn fit_factors(
     store: &Store,
     request: &FitRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<FitReport, FactorJobError> {
     ArtifactPart::check_name(&request.name)?;
     let taken = store.snapshot()?.artifacts()?.contains(&request.name);
@@ -141,7 +141,7 @@ struct FitJob<'a> {
 
 impl FitJob<'_> {
     /// Does what is missing; says what others have to do first, where they have to.
-    fn run(&mut self, work: &mut Work<'_>) -> Result<Option<String>, FactorJobError> {
+    fn run(&mut self, work: &mut JobContext<'_>) -> Result<Option<String>, FactorJobError> {
         let strategy = self.request.strategy;
         if strategy.rotates() {
             let began = Instant::now();
@@ -176,7 +176,7 @@ impl FitJob<'_> {
     }
 
     /// Sums of covariances; false while other partitions are missing.
-    fn covariances(&mut self, work: &mut Work<'_>) -> Result<bool, FactorJobError> {
+    fn covariances(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
         let read =
             |folder: &FactorFolder, number| folder.read_covariances(number).map_err(FactorJobError::other);
         if read(&self.folder, None)?.is_some() {
@@ -238,7 +238,7 @@ impl FitJob<'_> {
         &mut self,
         data: usize,
         group: usize,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<Vec<Covariances>, FactorJobError> {
         let mut sums = self.over_checkpoints(|fit| {
             let (rows, wanted) = (&fit.plan.new[data], &fit.plan.groups[group]);
@@ -256,7 +256,7 @@ impl FitJob<'_> {
         &mut self,
         data: usize,
         group: usize,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<Vec<Squares>, FactorJobError> {
         let rotated = self.request.strategy == Strategy::Ekfac;
         self.over_checkpoints(|fit| {
@@ -270,7 +270,7 @@ impl FitJob<'_> {
     }
 
     /// Squares of gradients; false while other partitions are missing.
-    fn squares(&mut self, work: &mut Work<'_>) -> Result<bool, FactorJobError> {
+    fn squares(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
         let read = |folder: &FactorFolder, number| folder.read_lambda(number).map_err(FactorJobError::other);
         if read(&self.folder, None)?.is_some() {
             return Ok(true);

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 pub use self::mix::{GramShare, MixRequest, mix_grams};
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 mod mix;
 
@@ -98,7 +98,7 @@ struct ExistingGrams {
 pub fn fit_gram(
     store: &Store,
     request: &GramRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<GramReport, AnswerError> {
     if request.replace && request.extend {
         let why = "an artifact is replaced or extended, not both";
@@ -314,7 +314,7 @@ fn publish(
     request: &GramRequest,
     report: &GramReport,
     grams: &[CheckpointGrams],
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Arc<Snapshot>, AnswerError> {
     let content = GramContent {
         kind: report.kind.clone(),
@@ -340,7 +340,7 @@ fn put(
     artifact: ArtifactPart,
     grams: &[CheckpointGrams],
     over: Option<&Snapshot>,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Arc<Snapshot>, AnswerError> {
     let mut files = store.artifact_files()?;
     files.write(FILE, |out| write_grams(out, grams))?;

@@ -18,7 +18,7 @@ use super::engine::{Fisher, RowCounters, SampleTokens, tokens};
 use super::error::FactorJobError;
 use super::forecast::ahead;
 use super::plan::FitPlan;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Units that the rows of a partition are cut into, where they are not too large then.
 const UNITS: u64 = 32;
@@ -116,7 +116,7 @@ pub(super) fn covariances(
     rows: &RowSet,
     wanted: &[usize],
     fisher: Fisher,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Vec<Covariances>, FactorJobError> {
     let add = |samples: &[TargetSample<'_>], rows: &[u64], sums: &mut Vec<Covariances>| {
         let labels = fisher.labels(COVARIANCE_PASS, rows);
@@ -134,7 +134,7 @@ pub(super) fn squares(
     rows: &RowSet,
     wanted: &[usize],
     (fisher, rotated): (Fisher, bool),
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Vec<Squares>, FactorJobError> {
     let add = |samples: &[TargetSample<'_>], rows: &[u64], sums: &mut Vec<Squares>| {
         let labels = fisher.labels(SQUARES_PASS, rows);
@@ -165,7 +165,7 @@ pub(super) fn sum<S: MergedSums>(
     &RowPass { batches, rows, threads, at_once, seen }: &RowPass<'_>,
     empty: &(dyn Fn() -> S + Sync),
     add: AddBatch<'_, S>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<S, FactorJobError> {
     let cancel = work.cancel;
     let mut all: Option<S> = None;

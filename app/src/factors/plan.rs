@@ -17,7 +17,7 @@ use super::forecast::{FitForecast, FitSizes};
 use super::parts::{first, split, split_rows};
 use super::request::{FitRequest, check};
 use super::stamp::{FactorStamp, rows_digest};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// A checkpoint of a fit.
 struct FitCheckpoint {
@@ -52,7 +52,11 @@ pub(super) struct FitPlan {
 }
 
 impl FitPlan {
-    pub fn new(store: &Store, request: &FitRequest, work: &mut Work<'_>) -> Result<Self, FactorJobError> {
+    pub fn new(
+        store: &Store,
+        request: &FitRequest,
+        work: &mut JobContext<'_>,
+    ) -> Result<Self, FactorJobError> {
         check(request)?;
         let (snapshot, lease) = store.snapshot_leased(None, work.command)?;
         check_origin(&snapshot, request)?;
@@ -195,7 +199,7 @@ fn checkpoints(
 
 /// Says that the head is left out where nothing was chosen, as its covariance grows with the vocabulary. A tied one
 /// is no linear layer of its own.
-fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize, work: &mut Work<'_>) {
+fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize, work: &mut JobContext<'_>) {
     let Decoder { vocab_size, tied, .. } = *engine.decoder();
     if !tied && ingest.modules.patterns.is_empty() {
         let modules = many(engine.modules().len() as u64, "linear module");
@@ -212,7 +216,7 @@ fn stamp(
     ingest: &IngestRequest,
     (engine, batches): (&CurvatureEngine, &RowBatches),
     rows: &RowSet,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<FactorStamp, FactorJobError> {
     Ok(FactorStamp {
         strategy: request.strategy.name().to_owned(),

@@ -13,7 +13,7 @@ use gstore_store::Snapshot;
 
 use crate::answer::{AnswerError, record};
 use crate::select::{write_records, write_saved};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What was predicted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub fn apply_prefilter(
     dataset: &str,
     mut kept: Option<KeptRows<'_>>,
     table: Option<PredictionTable<'_>>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<ApplyReport, AnswerError> {
     let features = prefilter.open(snapshot, dataset)?;
     let mut applied = ApplyReport::default();

@@ -11,7 +11,7 @@ use super::joined;
 use super::labels::{LabelFilter, LabelRequest, Labels, labels};
 use super::scored::difference;
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Judges a prefilter on labels of rows that it has not learned from.
 ///
@@ -23,7 +23,7 @@ pub fn evaluate_prefilter(
     prefilter: &Prefilter,
     (pool, request): (&str, &LabelRequest),
     options: &FitOptions,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Report, AnswerError> {
     let request = &in_order(prefilter, request);
     let wanted = LabelFilter { pool, is_known: &|id| prefilter.learned_from(id) };

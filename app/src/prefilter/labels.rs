@@ -21,7 +21,7 @@ use super::scored::scored;
 use crate::answer::{AnswerError, CHUNK, ids_of, note_of_target, tell_notes};
 use crate::ceiling::{ScoreReliability, noise_of, notes_of};
 use crate::rows::{draw_key, drawn};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Ids in a message.
 const MOST_IDS: usize = 5;
@@ -172,7 +172,7 @@ impl Labels {
 pub(super) fn labels(
     snapshot: &Arc<Snapshot>,
     (request, wanted): (&LabelRequest, LabelFilter<'_>),
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Labels, AnswerError> {
     if request.targets.is_empty() {
         return Err(AnswerError::Usage("labels need a target".to_owned()));
@@ -265,7 +265,7 @@ fn in_targets(
     snapshot: &Snapshot,
     asked: &[Prepared],
     dataset: &str,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<RowSet, AnswerError> {
     let part = snapshot.dataset(dataset)?;
     let asked: Vec<&Prepared> = asked.iter().filter(|prepared| prepared.spec().exclude_target).collect();
@@ -358,7 +358,7 @@ fn check_texts(
     snapshot: &Snapshot,
     (dataset, own, ids): (&str, &[u64], &[String]),
     (pool, rows): (&str, &[(u64, usize)]),
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Option<String>, AnswerError> {
     let of_labels = texts_of(snapshot, dataset, own, work)?;
     let in_pool: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
@@ -407,7 +407,7 @@ fn texts_of(
     snapshot: &Snapshot,
     dataset: &str,
     rows: &[u64],
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Vec<Option<RecordDigest>>, AnswerError> {
     let samples = snapshot.samples(snapshot.dataset(dataset)?)?;
     let mut texts = Vec::with_capacity(rows.len());

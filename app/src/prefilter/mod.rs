@@ -27,7 +27,7 @@ use self::labels::{LabelFilter, Labels, labels};
 use crate::answer::AnswerError;
 use crate::ceiling::tell_ceiling;
 use crate::rows::{cells, drawn};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What is to be fitted.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ const SHARE_ROWS: u64 = 20_000;
 pub fn fit_prefilter(
     snapshot: &Arc<Snapshot>,
     request: &PrefilterRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<(Prefilter, Report), AnswerError> {
     request.options.check()?;
     let live = snapshot.dataset(&request.pool)?.rows;
@@ -139,7 +139,7 @@ fn predictions(
     snapshot: &Arc<Snapshot>,
     request: &PrefilterRequest,
     prefilter: &Prefilter,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<(Vec<Prediction>, Unpredicted), AnswerError> {
     let features = prefilter.open(snapshot, &request.pool)?;
     let rows = drawn(features.samples().rows(), SHARE_ROWS, request.options.seed);

@@ -18,7 +18,7 @@ use self::records::{NestedValues, Records, bytes};
 use crate::answer::{AnswerError, CHUNK, Pool, column, ids, open_pools, pool_names, tell_notes};
 use crate::picture::{Picture, RankedRows, ranked};
 use crate::rows::{FindError, matching};
-use crate::work::Work;
+use crate::work::JobContext;
 
 mod explained;
 mod nested;
@@ -68,7 +68,7 @@ pub struct SelectedRows {
 pub fn select(
     snapshot: &Arc<Snapshot>,
     request: &SelectionRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<SelectedRows, AnswerError> {
     let SelectionRequest { spec, order, rules, .. } = request;
     let prepared = Prepared::with_encoder(snapshot, spec, request.models.clone())?;
@@ -118,7 +118,7 @@ fn candidates(
     snapshot: &Arc<Snapshot>,
     (pools, live): (&[String], u64),
     condition: &str,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<RowFilter, FindError> {
     let (mut filter, mut any) = (RowFilter::new(), false);
     for (place, pool) in pools.iter().enumerate() {
@@ -134,7 +134,7 @@ pub(crate) fn rows_where(
     snapshot: &Arc<Snapshot>,
     pool: &str,
     condition: &str,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<RowSet, AnswerError> {
     matching(snapshot, pool, condition, work.threads, work.cancel).map_err(of_rows)
 }
@@ -150,7 +150,7 @@ impl SelectedRows {
     ///
     /// # Errors
     /// Damage, and being told to stop.
-    pub fn picture(&self, by: &str, work: &Work<'_>) -> Result<Picture, AnswerError> {
+    pub fn picture(&self, by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
         let rows = self.rows();
         ranked(
             &RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "selected" },

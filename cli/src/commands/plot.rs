@@ -9,7 +9,7 @@ use gstore::picture::{
     OverlapRequest, Picture, ScoresRequest, SourcesRequest, TokenValues, TokensRequest, TrainingLog, overlap,
     scores, sources, tokens, training,
 };
-use gstore::{AnswerError, Snapshot, Work};
+use gstore::{AnswerError, JobContext, Snapshot};
 use gstore_query::influence::{Function, InfluenceSpec, OptionError, Options, Takes};
 use serde_json::{Value, json};
 
@@ -128,7 +128,7 @@ fn set(options: &mut Options, text: &str) -> Result<(), OptionError> {
 fn answered(
     context: &Context,
     ranking: &RankingArgs,
-    picture: impl FnOnce(&Arc<Snapshot>, &mut Work<'_>) -> Result<Picture, AnswerError>,
+    picture: impl FnOnce(&Arc<Snapshot>, &mut JobContext<'_>) -> Result<Picture, AnswerError>,
 ) -> Result<Picture> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, ranking.snapshot.as_ref())?;

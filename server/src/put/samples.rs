@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
-use gstore::{AddClient, AddOutcome, AddReport, AddRequest, IfChanged, Work};
+use gstore::{AddClient, AddOutcome, AddReport, AddRequest, IfChanged, JobContext};
 use gstore_core::Silent;
 use gstore_store::IfDeleted;
 use serde_json::{Map, Value, json};
@@ -33,7 +33,8 @@ pub(super) fn add(
     let request = AddRequest { data: vec![spool.path().to_owned()], ..request };
     let client = AddClient { key: key.map(str::to_owned), source: format!("token {who}") };
     let mut progress = Silent;
-    let mut work = Work { threads: 1, command: &command, progress: &mut progress, cancel: incoming.cancel() };
+    let mut work =
+        JobContext { threads: 1, command: &command, progress: &mut progress, cancel: incoming.cancel() };
     let added = gstore::add_of(store, &request, &client, &mut work);
     match added.map_err(|e| error::ingest_status(&e, spool.path(), core.root()))? {
         AddOutcome::Repeated(note) => {

@@ -23,7 +23,7 @@ use gstore_core::Remedy;
 use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Store};
 
 use super::DaunceError;
-use crate::work::Work;
+use crate::work::JobContext;
 use manifest::{Manifest, Signal, TableRecord};
 use source::LossSource;
 
@@ -85,7 +85,7 @@ pub struct TableReport {
 pub fn import(
     store: &Store,
     request: &ImportRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<ImportReport, DaunceError> {
     let mut manifest = match &request.manifest {
         Some(path) => Manifest::read(path)?,

@@ -11,7 +11,7 @@ use super::number::NumberType;
 use super::records;
 use super::rows::SampleRows;
 use crate::daunce::DaunceError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Losses of samples of one dataset.
 #[derive(Debug)]
@@ -175,7 +175,7 @@ impl LossSource {
     ///
     /// # Errors
     /// As [`LossSource::cells`].
-    pub fn check(&self, work: &mut Work<'_>) -> Result<(), DaunceError> {
+    pub fn check(&self, work: &mut JobContext<'_>) -> Result<(), DaunceError> {
         work.progress.start("checking losses", self.rows.ids.len() as u64, Unit::Rows);
         let all: Vec<usize> = (0..self.rows.ids.len()).collect();
         let (mut cells, mut base) = (Vec::new(), Vec::new());

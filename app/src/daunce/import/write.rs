@@ -18,7 +18,7 @@ use super::sink::LossJobWriter;
 use super::source::LossSource;
 use super::window::CellLosses;
 use crate::daunce::DaunceError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Writes a table, whose rows were found in `seen`, and publishes it. Returns the number of the snapshot that
 /// has it.
@@ -31,7 +31,7 @@ pub(super) fn write(
     (seen, ensemble): (&Snapshot, &EnsemblePart),
     source: &LossSource,
     replace: bool,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<(TableReport, u64), DaunceError> {
     let snapshot = store.snapshot()?;
     let mut table = ImportedTable::open(&snapshot, ensemble, source, replace)?;
@@ -187,7 +187,7 @@ impl<'a> ImportedTable<'a> {
     }
 
     /// Counts what is new, and finds the rows that have it.
-    fn compare(&mut self, report: &mut TableReport, work: &mut Work<'_>) -> Result<(), DaunceError> {
+    fn compare(&mut self, report: &mut TableReport, work: &mut JobContext<'_>) -> Result<(), DaunceError> {
         let mut window = CellLosses::default();
         let mut groups = std::mem::take(&mut self.groups);
         for rows in &self.cells {
@@ -299,7 +299,7 @@ impl<'a> ImportedTable<'a> {
         parts
     }
 
-    fn write(&self, sink: &mut LossJobWriter, work: &mut Work<'_>) -> Result<(), DaunceError> {
+    fn write(&self, sink: &mut LossJobWriter, work: &mut JobContext<'_>) -> Result<(), DaunceError> {
         work.progress.start("writing losses", self.source.rows.ids.len() as u64, Unit::Rows);
         let (mut window, mut vector) = (CellLosses::default(), Vec::new());
         for rows in &self.cells {

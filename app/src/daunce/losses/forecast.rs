@@ -8,7 +8,7 @@ use gstore_store::{EnsemblePart, OffsetOf, Snapshot, Store};
 
 use super::{LossesJob, LossesRequest, passes, theta_0};
 use crate::daunce::DaunceError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What losses will take.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,7 +42,7 @@ pub struct LossesForecast {
 pub fn forecast_losses(
     store: &Store,
     request: &LossesRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<LossesForecast, DaunceError> {
     let snapshot = store.snapshot()?;
     let known = match snapshot.ensemble(&request.ensemble) {

@@ -8,7 +8,7 @@ use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
 use super::FitJob;
 use crate::factors::begun::named;
 use crate::factors::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Why factors of nothing are refused.
 pub(super) const NOTHING_SCORED: &str = "no token of these rows is scored, so the loss has no curvature: look at the template, and at the length after which rows are cut";
@@ -32,7 +32,7 @@ fn blocks<'a>(module: &'a Module, sums: [&'a Covariance; 2]) -> impl Iterator<It
 
 impl FitJob<'_> {
     /// Eigenbases of all covariances, one block a thread.
-    pub(super) fn eigen(&mut self, work: &mut Work<'_>) -> Result<(), FactorJobError> {
+    pub(super) fn eigen(&mut self, work: &mut JobContext<'_>) -> Result<(), FactorJobError> {
         if self.folder.read_eigen().map_err(FactorJobError::other)?.is_some() {
             return Ok(());
         }

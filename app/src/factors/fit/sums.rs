@@ -8,7 +8,7 @@ use crate::factors::error::FactorJobError;
 use crate::factors::folder::{FactorParts, FactorReader};
 use crate::factors::passes::Covariances;
 use crate::factors::stored::StoredFactors;
-use crate::work::Work;
+use crate::work::JobContext;
 
 impl FitJob<'_> {
     /// The sums of all partitions, added in their order; none where one is missing.
@@ -36,7 +36,7 @@ impl FitJob<'_> {
     pub(super) fn with_earlier(
         &self,
         mut sums: Vec<Covariances>,
-        work: &Work<'_>,
+        work: &JobContext<'_>,
     ) -> Result<Vec<Covariances>, FactorJobError> {
         let Some(name) = &self.request.extend else { return Ok(sums) };
         let earlier = self.earlier(name)?;

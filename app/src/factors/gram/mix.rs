@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ExistingGrams, GramAt, GramReport, artifact, old, put};
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// The part that queries have in a mixture.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub struct MixRequest {
 pub fn mix_grams(
     store: &Store,
     request: &MixRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<GramReport, AnswerError> {
     if let GramShare::Fixed(share) = request.share
         && !(0.0..=1.0).contains(&share)
@@ -147,7 +147,7 @@ fn partner<'a>(
 fn shares(
     sides: &[GramPair<'_>],
     share: GramShare,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<(Vec<f64>, Option<usize>), AnswerError> {
     let asked = match share {
         GramShare::Fixed(share) => return Ok((vec![share; sides.len()], None)),

@@ -10,7 +10,7 @@ use super::plan::ScorePlan;
 use crate::factors::blame::{BatchSamples, of_batch};
 use crate::factors::engine::SampleTokens;
 use crate::factors::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Gradients of some queries, for each module and query.
 pub(super) type QueryGradients = Vec<Vec<SampleGradient>>;
@@ -19,7 +19,7 @@ pub(super) type QueryGradients = Vec<Vec<SampleGradient>>;
 pub(super) fn gradients(
     plan: &ScorePlan,
     queries: Range<usize>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<QueryGradients, FactorJobError> {
     let modules = plan.engine.modules();
     let mut all: QueryGradients = modules.iter().map(|_| Vec::with_capacity(queries.len())).collect();
@@ -33,7 +33,7 @@ pub(super) fn gradients(
 pub(super) fn summed(
     plan: &ScorePlan,
     queries: Range<usize>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<QueryGradients, FactorJobError> {
     let modules = plan.engine.modules();
     let mut sums: Vec<Vec<f64>> = modules.iter().map(|module| vec![0.0; module.len()]).collect();
@@ -55,7 +55,7 @@ pub(super) fn summed(
 fn each_batch(
     plan: &ScorePlan,
     queries: Range<usize>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
     take: &mut dyn FnMut(QueryGradients),
 ) -> Result<(), FactorJobError> {
     let cuts = plan.batches.cut(plan.queries[queries.clone()].iter().map(SampleTokens::len));

@@ -41,7 +41,7 @@ use self::queries::columns;
 use self::sinks::{HeldScores, ScoreSinks, TopRows, kronfluence, write_kronfluence};
 use self::source::{check_room, passes};
 use super::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What scoring will take: passes and memory. `is_held`: a report or a folder of Kronfluence's is wanted, for
 /// which all scores wait.
@@ -52,7 +52,7 @@ pub fn forecast_scores(
     snapshot: &Arc<Snapshot>,
     request: &ScoreRequest,
     is_held: bool,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<ScoreReport, FactorJobError> {
     let plan = ScorePlan::new(snapshot, request, is_held, work)?;
     Ok(report(&plan, request))
@@ -67,7 +67,7 @@ pub fn score_rows(
     snapshot: &Arc<Snapshot>,
     request: &ScoreRequest,
     output: ScoreOutput<'_>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<ScoreReport, FactorJobError> {
     let is_held = output.folder.is_some() || output.report.is_some();
     let mut plan = ScorePlan::new(snapshot, request, is_held, work)?;

@@ -16,7 +16,7 @@ use super::request::ScorePer;
 use crate::factors::blame::{BatchSamples, id_of, of_batch};
 use crate::factors::engine::{SampleTokens, tokens};
 use crate::factors::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// The scores of a row.
 pub(super) struct RowScores {
@@ -39,7 +39,7 @@ pub(super) fn pass(
     (plan, engine): (&ScorePlan, &CurvatureEngine),
     against: &Multiplier<'_>,
     per: ScorePer,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
     take: &mut dyn FnMut(Vec<RowScores>) -> Result<(), FactorJobError>,
 ) -> Result<(), FactorJobError> {
     let (cancel, threads) = (work.cancel, plan.extent.threads.max(1));

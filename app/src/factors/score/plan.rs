@@ -24,7 +24,7 @@ use crate::factors::folder::FactorArguments;
 use crate::factors::parts::first;
 use crate::factors::report::prompt_and_completion;
 use crate::factors::stored::StoredFactors;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Everything that scoring needs.
 pub(super) struct ScorePlan {
@@ -78,7 +78,7 @@ impl ScorePlan {
         snapshot: &Arc<Snapshot>,
         request: &ScoreRequest,
         is_held: bool,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<Self, FactorJobError> {
         check(request)?;
         let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
@@ -158,7 +158,7 @@ impl ScorePlan {
     }
 
     /// Bytes of the sums that are carried from pass to pass. Tokens are counted where each has a score.
-    fn disk(&self, form: ScoreForm, work: &Work<'_>) -> Result<u64, FactorJobError> {
+    fn disk(&self, form: ScoreForm, work: &JobContext<'_>) -> Result<u64, FactorJobError> {
         let groups = self.extent.groups.len().max(1);
         let visits = self.passes() / groups;
         if visits < 2 || form.summed {
@@ -251,7 +251,7 @@ impl ScorePlan {
 fn queries(
     target: &ScoreTarget,
     batches: &RowBatches,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<(Vec<SampleTokens>, QueryNames), FactorJobError> {
     let ScoreTarget::Samples { source, limit, summed, .. } = target else {
         return Ok((Vec::new(), QueryNames::default()));

@@ -25,7 +25,7 @@ use super::plan::ScorePlan;
 use super::request::SolvedQuery;
 use super::solve::solutions;
 use crate::factors::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// The columns of a group of queries.
 pub(super) struct QueryColumns {
@@ -42,7 +42,7 @@ pub(super) struct QueryColumns {
 pub(super) fn columns(
     plan: &ScorePlan,
     group: Range<usize>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<QueryColumns, FactorJobError> {
     let modules = plan.engine.modules();
     // For each module, segment and filter, the queries in their order.
@@ -102,7 +102,7 @@ fn precondition(
     plan: &ScorePlan,
     gradients: &[Vec<SampleGradient>],
     collected: &mut [Vec<ColumnBuffers>],
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<(), FactorJobError> {
     let modules = plan.engine.modules();
     let compute = |_: &mut (), at: usize| of_module(plan, &modules[at], &gradients[at]);

@@ -17,7 +17,7 @@ use super::request::SolvedQuery;
 use super::solve_data::SolveData;
 use crate::factors::error::FactorJobError;
 use crate::factors::passes::{RowPass, sum};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Solves for the queries of these names and gradients, and adds what they become to the columns: zeros for
 /// one that cannot be solved for, which says why.
@@ -26,7 +26,7 @@ pub(super) fn solutions(
     data: &SolveData,
     (names, gradients): (&[&str], QueryGradients),
     collected: &mut [Vec<ColumnBuffers>],
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Vec<SolvedQuery>, FactorJobError> {
     let modules = plan.engine.modules();
     let side = |at: usize| -> Vec<f64> {
@@ -79,11 +79,15 @@ struct DampedCurvature<'a, 'b> {
     spans: Vec<Range<usize>>,
     /// Of each module.
     dampings: Vec<f64>,
-    work: &'a mut Work<'b>,
+    work: &'a mut JobContext<'b>,
 }
 
 impl<'a, 'b> DampedCurvature<'a, 'b> {
-    fn new(plan: &'a ScorePlan, data: &'a SolveData, work: &'a mut Work<'b>) -> Result<Self, FactorJobError> {
+    fn new(
+        plan: &'a ScorePlan,
+        data: &'a SolveData,
+        work: &'a mut JobContext<'b>,
+    ) -> Result<Self, FactorJobError> {
         let modules = plan.engine.modules();
         let filter = plan.how.filters.first().copied().unwrap_or(Filter::Identity);
         let damping = |module: &Module| -> Result<f64, FactorJobError> {

@@ -14,7 +14,7 @@ use super::plan::ScorePlan;
 use super::request::ScoreForm;
 use crate::factors::engine;
 use crate::factors::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Refuses a folder whose disk has no room for temporary files.
 pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobError> {
@@ -36,7 +36,7 @@ pub(super) fn passes(
     plan: &ScorePlan,
     against: &[Multiplier<'_>],
     form: ScoreForm,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
     take: &mut dyn FnMut(Vec<RowScores>) -> Result<(), FactorJobError>,
 ) -> Result<(), FactorJobError> {
     let of_segments = plan.segments.iter().zip(against);

@@ -12,7 +12,7 @@ use gstore_store::Snapshot;
 use super::super::{Body, Panel, Picture};
 use super::{count, question};
 use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, tell_notes};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Values with bars of their own.
 const SHOWN: usize = 20;
@@ -45,7 +45,7 @@ type SourceCounts = BTreeMap<String, [u64; 2]>;
 pub fn sources(
     snapshot: &Arc<Snapshot>,
     request: &SourcesRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
     let prepared = Prepared::new(snapshot, &request.spec)?;
     tell_notes(&prepared, work);
@@ -88,7 +88,7 @@ pub(super) fn shares_of(
     pools: &[Pool],
     (rows, called): (&[Scored], &str),
     by: &str,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
     let mut counts = SourceCounts::new();
     count_pools(&mut counts, pools, by, work)?;
@@ -126,7 +126,7 @@ fn count_pools(
     counts: &mut SourceCounts,
     pools: &[Pool],
     by: &str,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<(), AnswerError> {
     for pool in pools {
         for batch in pool.samples.scan(&[by], None) {

@@ -17,7 +17,7 @@ use super::super::{Body, Panel, Picture, Token};
 use super::count;
 use crate::answer::AnswerError;
 use crate::rows::{RowNames, find_rows};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Tokens that are drawn of a sample.
 const MOST: usize = 4096;
@@ -52,7 +52,7 @@ pub fn tokens(
     snapshot: &Arc<Snapshot>,
     request: &TokensRequest,
     models: Option<Arc<dyn Encoder>>,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
     let row = row_of(snapshot, request, work)?;
     let mut values = Parameters::default();
@@ -144,7 +144,11 @@ fn value(batch: &RecordBatch, row: usize) -> f64 {
     }
 }
 
-fn row_of(snapshot: &Arc<Snapshot>, request: &TokensRequest, work: &Work<'_>) -> Result<u64, AnswerError> {
+fn row_of(
+    snapshot: &Arc<Snapshot>,
+    request: &TokensRequest,
+    work: &JobContext<'_>,
+) -> Result<u64, AnswerError> {
     let names = RowNames { ids: [request.id.clone()].into(), condition: None };
     let dataset = snapshot.dataset(&request.dataset)?;
     let found = find_rows(snapshot, dataset, &names, work.threads, work.cancel)

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use arrow_array::RecordBatch;
-use gstore::{GivenQuestion, Work};
+use gstore::{GivenQuestion, JobContext};
 use gstore_core::{many, many_of};
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
 use gstore_sql::output::{ResultWriter, TableStyle, write_below};
@@ -166,7 +166,7 @@ fn rank(
     args: &AskArgs,
     asked: &GivenQuestion,
     format: Format,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<()> {
     let (mut batches, mut lacking) = (Vec::new(), Vec::new());
     let mut rankings: Vec<Ranking> = Vec::new();

@@ -37,7 +37,7 @@ fn filled(dir: &Path) -> Store {
 }
 
 fn take_in(store: &Store, request: ImportRequest) -> Result<(), DaunceError> {
-    import(store, &request, &mut Work::silent("import")).map(drop)
+    import(store, &request, &mut JobContext::silent("import")).map(drop)
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn of_two_imports_of_a_table_at_once_one_is_refused() {
     let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
     let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss).unwrap();
     let mut table = ImportedTable::open(&snapshot, ensemble, &source, false).unwrap();
-    table.compare(&mut TableReport::default(), &mut Work::silent("import")).unwrap();
+    table.compare(&mut TableReport::default(), &mut JobContext::silent("import")).unwrap();
     let features = table.plan(&snapshot, ensemble);
     // The other one has losses of theta_0 for offsets, this one takes means.
     let other = || {

@@ -5,7 +5,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
 
 use super::*;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Coordinates that a module keeps.
 const KEPT: u32 = 64;
@@ -23,7 +23,7 @@ fn ask(store: &Store, options: &str) -> Vec<Row> {
     let sql = format!(
         "SELECT id, score, ignored, target_row FROM influence('pool', 'val', explain => true{options}) ORDER BY id"
     );
-    let batches = crate::query(&store.snapshot().unwrap(), &sql, None, &Work::silent("test")).unwrap();
+    let batches = crate::query(&store.snapshot().unwrap(), &sql, None, &JobContext::silent("test")).unwrap();
     let mut rows = Vec::new();
     for batch in &batches {
         let ids = arrow_cast::cast(batch.column(0), &arrow_schema::DataType::Utf8).unwrap();
