@@ -25,13 +25,17 @@ use clap::{Arg, ArgMatches, Command};
 use gstore_store::nearest;
 
 use crate::args::in_place_of;
-use crate::origin::Given;
+use crate::origin::ConfiguredOption;
 
 /// The command line with the file's options put in where the command line is silent; `put_in` gets them.
 ///
 /// # Errors
 /// A file that cannot be read, is not TOML, or has an option that the command does not know.
-pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> Result<Vec<OsString>> {
+pub fn expand(
+    root: &Command,
+    argv: Vec<OsString>,
+    put_in: &mut Vec<ConfiguredOption>,
+) -> Result<Vec<OsString>> {
     // Required flags may stand in the file, so this first look takes whatever it can read.
     let Ok(seen) = root.clone().ignore_errors(true).try_get_matches_from(&argv) else { return Ok(argv) };
     let Some((first, mut given)) = seen.subcommand() else { return Ok(argv) };
@@ -103,13 +107,19 @@ fn of_another(root: &Command, key: &str) -> Option<String> {
 }
 
 /// An option as messages name it; its key is its flag.
-fn as_given(path: &Path, arg: &Arg, long: &str, written: &toml::Value, value: &toml::Value) -> Given {
+fn as_given(
+    path: &Path,
+    arg: &Arg,
+    long: &str,
+    written: &toml::Value,
+    value: &toml::Value,
+) -> ConfiguredOption {
     let values: Vec<String> = match value {
         toml::Value::Array(items) => items.iter().filter_map(|item| scalar(item).ok()).collect(),
         value => scalar(value).into_iter().collect(),
     };
     let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    Given {
+    ConfiguredOption {
         long: long.to_owned(),
         values,
         is_path: names_path(arg),

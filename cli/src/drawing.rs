@@ -29,7 +29,7 @@ const CURVES: &str = "loss.svg";
 
 /// A form of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum PictureForm {
     Svg,
     Png,
     Html,
@@ -37,13 +37,13 @@ enum Form {
 }
 
 /// The form that a name says.
-fn form(path: &Path) -> Result<Form> {
+fn form(path: &Path) -> Result<PictureForm> {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     Ok(match ending.as_deref() {
-        Some("svg") => Form::Svg,
-        Some("png") => Form::Png,
-        Some("html" | "htm") => Form::Html,
-        Some("txt") => Form::Text,
+        Some("svg") => PictureForm::Svg,
+        Some("png") => PictureForm::Png,
+        Some("html" | "htm") => PictureForm::Html,
+        Some("txt") => PictureForm::Text,
         _ => bail!(UsageError(format!(
             "{}: a picture is written as .svg, .png, .html or .txt, by the ending of its name",
             path.display()
@@ -114,10 +114,10 @@ pub fn colours() -> bool {
 
 fn written(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> Result<Output> {
     let bytes = match form(path)? {
-        Form::Svg => picture.svg().into_bytes(),
-        Form::Png => picture.png()?,
-        Form::Html => picture.html().into_bytes(),
-        Form::Text => {
+        PictureForm::Svg => picture.svg().into_bytes(),
+        PictureForm::Png => picture.png()?,
+        PictureForm::Html => picture.html().into_bytes(),
+        PictureForm::Text => {
             let style = TerminalStyle { width: width.unwrap_or(COLUMNS), height: LINES, colour: false };
             picture.terminal(style).into_bytes()
         }

@@ -48,19 +48,19 @@ impl std::error::Error for UsageError {}
 
 /// What would save nothing, and its numbers: nothing is wrong with the command or the store.
 #[derive(Debug)]
-pub struct Refused(pub String);
+pub struct NothingSaved(pub String);
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for NothingSaved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for NothingSaved {}
 
 /// Whether a command was refused with its numbers.
 pub fn is_refused(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<Refused>())
+    error.chain().any(|cause| cause.is::<NothingSaved>())
 }
 
 /// A wrong command line: prints it and gives the exit code.
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!((line.as_deref(), code), (Some("error: no"), FAILED));
         let (line, code) = ending(&UsageError("which?".into()).into());
         assert_eq!((line.as_deref(), code), (Some("error: which?"), USAGE));
-        let (line, code) = ending(&Refused("it would save -3.0 %".into()).into());
+        let (line, code) = ending(&NothingSaved("it would save -3.0 %".into()).into());
         assert_eq!((line.as_deref(), code), (Some("error: it would save -3.0 %"), REFUSED));
     }
 

@@ -224,9 +224,9 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// Notes a closed pipe of the writer below.
-struct Noted<W>(W);
+struct ClosedPipeNote<W>(W);
 
-impl<W: Write> Write for Noted<W> {
+impl<W: Write> Write for ClosedPipeNote<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         noted(self.0.write(bytes))
     }
@@ -238,20 +238,20 @@ impl<W: Write> Write for Noted<W> {
 
 /// A place for a result. Nothing is visible under the file's name before [`Output::finish`].
 pub struct Output {
-    writer: Writer,
-    file: Option<Pending>,
+    writer: OutputWriter,
+    file: Option<UnpublishedFile>,
 }
 
 /// The way of the bytes.
-enum Writer {
-    Plain(Plain),
-    Gzip(flate2::write::GzEncoder<Plain>),
-    Zstd(zstd::stream::write::Encoder<'static, Plain>),
+enum OutputWriter {
+    Plain(PlainWriter),
+    Gzip(flate2::write::GzEncoder<PlainWriter>),
+    Zstd(zstd::stream::write::Encoder<'static, PlainWriter>),
 }
 
-type Plain = BufWriter<Box<dyn Write + Send>>;
+type PlainWriter = BufWriter<Box<dyn Write + Send>>;
 
-struct Pending {
+struct UnpublishedFile {
     /// Removed when it is dropped.
     temporary: NamedTempFile,
     target: PathBuf,
@@ -266,20 +266,20 @@ impl Output {
             Place::Stdout => Box::new(std::io::stdout()),
             Place::Stream(stream) => Box::new(fs_err::OpenOptions::new().append(true).open(stream)?),
             Place::File(target) => {
-                let begun = Pending::new(target, force)?;
+                let begun = UnpublishedFile::new(target, force)?;
                 let file = begun.temporary.as_file().try_clone()?;
                 let file = fs_err::File::from_parts(file, &begun.target);
                 pending = Some(begun);
                 Box::new(file)
             }
         };
-        let plain: Plain = BufWriter::new(Box::new(Noted(writer)));
+        let plain: PlainWriter = BufWriter::new(Box::new(ClosedPipeNote(writer)));
         let writer = match path.map_or(Packing::None, packing_of) {
-            Packing::None => Writer::Plain(plain),
+            Packing::None => OutputWriter::Plain(plain),
             Packing::Gzip => {
-                Writer::Gzip(flate2::write::GzEncoder::new(plain, flate2::Compression::default()))
+                OutputWriter::Gzip(flate2::write::GzEncoder::new(plain, flate2::Compression::default()))
             }
-            Packing::Zstd => Writer::Zstd(zstd::stream::write::Encoder::new(plain, 0)?),
+            Packing::Zstd => OutputWriter::Zstd(zstd::stream::write::Encoder::new(plain, 0)?),
         };
         Ok(Self { writer, file: pending })
     }
@@ -290,21 +290,21 @@ impl Output {
     }
 
     /// Flushes the result; a file does not appear yet.
-    pub fn seal(self) -> Result<Sealed> {
+    pub fn seal(self) -> Result<FinishedOutput> {
         let mut plain = match self.writer {
-            Writer::Plain(plain) => plain,
-            Writer::Gzip(gzip) => gzip.finish()?,
-            Writer::Zstd(zstd) => zstd.finish()?,
+            OutputWriter::Plain(plain) => plain,
+            OutputWriter::Gzip(gzip) => gzip.finish()?,
+            OutputWriter::Zstd(zstd) => zstd.finish()?,
         };
         plain.flush()?;
-        Ok(Sealed(self.file))
+        Ok(FinishedOutput(self.file))
     }
 }
 
 /// A result that is complete. A file has not appeared under its name.
-pub struct Sealed(Option<Pending>);
+pub struct FinishedOutput(Option<UnpublishedFile>);
 
-impl Sealed {
+impl FinishedOutput {
     /// Where the bytes of a file are, and where they are to be.
     pub fn places(&self) -> Option<(&Path, &Path)> {
         self.0.as_ref().map(|pending| (pending.temporary.path(), pending.target.as_path()))
@@ -312,7 +312,7 @@ impl Sealed {
 
     /// Lets a file appear under its name.
     pub fn place(self) -> Result<()> {
-        self.0.map_or(Ok(()), Pending::publish)
+        self.0.map_or(Ok(()), UnpublishedFile::publish)
     }
 }
 
@@ -370,7 +370,7 @@ fn remove_leftovers(target: &Path) {
     }
 }
 
-impl Pending {
+impl UnpublishedFile {
     fn new(target: PathBuf, force: bool) -> Result<Self> {
         let temporary = unfinished(&target)?;
         // Who could not read the old file cannot read the new one.
@@ -418,17 +418,17 @@ impl Pending {
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         match &mut self.writer {
-            Writer::Plain(plain) => plain.write(bytes),
-            Writer::Gzip(gzip) => gzip.write(bytes),
-            Writer::Zstd(zstd) => zstd.write(bytes),
+            OutputWriter::Plain(plain) => plain.write(bytes),
+            OutputWriter::Gzip(gzip) => gzip.write(bytes),
+            OutputWriter::Zstd(zstd) => zstd.write(bytes),
         }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         match &mut self.writer {
-            Writer::Plain(plain) => plain.flush(),
-            Writer::Gzip(gzip) => gzip.flush(),
-            Writer::Zstd(zstd) => zstd.flush(),
+            OutputWriter::Plain(plain) => plain.flush(),
+            OutputWriter::Gzip(gzip) => gzip.flush(),
+            OutputWriter::Zstd(zstd) => zstd.flush(),
         }
     }
 }

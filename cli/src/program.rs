@@ -15,7 +15,7 @@ use gstore_store::Store;
 use crate::args::{Cli, Command};
 use crate::context::Context;
 use crate::options::check_options;
-use crate::origin::{self, Given};
+use crate::origin::{self, ConfiguredOption};
 use crate::streams::say;
 use crate::wording::of_files;
 use crate::{args, commands, completing, config, failure, remedy};
@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         Err(error) => return refused(&argv, error, &given),
     };
     if let Some(store) = cli.common.store.as_ref().filter(|_| store_of_environment) {
-        given.push(Given::of_environment("store", "GSTORE_STORE", &store.display().to_string()));
+        given.push(ConfiguredOption::of_environment("store", "GSTORE_STORE", &store.display().to_string()));
     }
     origin::remember(given);
     match run(cli, store_of_environment) {
@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
 }
 
 /// A command line that does not parse, or asks for its help.
-fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
+fn refused(argv: &[OsString], error: clap::Error, given: &[ConfiguredOption]) -> ExitCode {
     let error = args::without_far_tip(with_tip(argv.to_vec(), error));
     let root = args::command();
     let text = args::without_command(&root, argv, &error)
@@ -78,7 +78,7 @@ fn runs(argv: &[OsString]) -> Vec<String> {
 }
 
 /// A message in the words of the config file, and with files in plain words; `None` where it is about neither.
-fn reworded(error: &clap::Error, given: &[Given]) -> Option<String> {
+fn reworded(error: &clap::Error, given: &[ConfiguredOption]) -> Option<String> {
     let text = error.to_string();
     let said = dashed(&of_files(&origin::reworded(&text, given).unwrap_or_else(|| text.clone())));
     (said != text).then_some(said)

@@ -15,7 +15,7 @@ const CURVE: usize = 60;
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// What the user sees of a training.
-pub struct Live {
+pub struct TrainingProgress {
     quiet: bool,
     bar: Option<ProgressBar>,
     begun: Instant,
@@ -28,7 +28,7 @@ pub struct Live {
     curve: Sparkline,
 }
 
-impl Live {
+impl TrainingProgress {
     /// On standard error.
     pub fn new(quiet: bool) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl Live {
     }
 }
 
-impl Observer for Live {
+impl Observer for TrainingProgress {
     fn note(&mut self, message: &str) {
         self.line(message);
     }

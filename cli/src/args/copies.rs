@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::{TextArgs, TrainComputeArgs, TrainRowsArgs, at_least};
 
-pub use count::{DaunceModelsArgs, Models, Subset};
+pub use count::{DaunceModelsArgs, ModelRange, Subset};
 pub use objective::{BaseStates, DaunceObjectiveArgs, DaunceRateArgs, Normalizer, Variant};
 
 /// `gstore daunce prepare`
@@ -151,12 +151,12 @@ pub struct DaunceKeepArgs {
     pub losses: Vec<String>,
     /// Whether the weights of the copies stay once their losses are there
     #[arg(long, value_enum, default_value = "adapters")]
-    pub keep: Keep,
+    pub keep: KeepWeights,
 }
 
 /// What stays of a copy.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
+pub enum KeepWeights {
     /// Its weights
     Adapters,
     /// Its record and its losses

@@ -17,20 +17,20 @@ use super::{CascadeArgs, FactorsModelArgs, ModelArgs, PlotOutputArgs, RuleArgs};
 const WIDEST: usize = 100;
 
 /// Options under a heading.
-struct Group {
+struct OptionGroup {
     heading: &'static str,
     options: Vec<String>,
 }
 
 /// Options by their names.
-fn named(heading: &'static str, options: &[&str]) -> Group {
-    Group { heading, options: options.iter().map(|option| (*option).to_owned()).collect() }
+fn named(heading: &'static str, options: &[&str]) -> OptionGroup {
+    OptionGroup { heading, options: options.iter().map(|option| (*option).to_owned()).collect() }
 }
 
 /// The options of a struct.
-fn own<A: Args>(heading: &'static str) -> Group {
+fn own<A: Args>(heading: &'static str) -> OptionGroup {
     let of_struct = A::augment_args(Command::new("group"));
-    Group { heading, options: of_struct.get_arguments().map(|arg| arg.get_id().to_string()).collect() }
+    OptionGroup { heading, options: of_struct.get_arguments().map(|arg| arg.get_id().to_string()).collect() }
 }
 
 /// The command line with its options in groups and its texts as wide as the terminal.
@@ -130,7 +130,7 @@ fn of_labels(command: Command) -> Command {
 }
 
 /// A model that is passed through.
-fn passing() -> Vec<Group> {
+fn passing() -> Vec<OptionGroup> {
     vec![
         own::<FactorsModelArgs>("Model"),
         own::<EngineArgs>("Modules, speed and memory"),
@@ -139,7 +139,7 @@ fn passing() -> Vec<Group> {
 }
 
 /// How rows are scored, and who does it.
-fn questions() -> Vec<Group> {
+fn questions() -> Vec<OptionGroup> {
     let (sketches, terms): (Vec<&str>, Vec<&str>) =
         TERMS.iter().copied().partition(|name| matches!(*name, "mode" | "miss" | "tolerance" | "certified"));
     let mut groups = vec![
@@ -153,14 +153,14 @@ fn questions() -> Vec<Group> {
     groups
 }
 
-fn reading() -> Vec<Group> {
+fn reading() -> Vec<OptionGroup> {
     let mut groups = vec![named("State of the store", &["snapshot", "checks"])];
     #[cfg(feature = "serve")]
     groups.push(own::<RemoteArgs>("Server"));
     groups
 }
 
-fn writing() -> Vec<Group> {
+fn writing() -> Vec<OptionGroup> {
     let options = [
         "output",
         "format",
@@ -178,12 +178,12 @@ fn writing() -> Vec<Group> {
     vec![named("Output", &options)]
 }
 
-fn models() -> Vec<Group> {
+fn models() -> Vec<OptionGroup> {
     vec![own::<ModelArgs>("Models of given samples")]
 }
 
 /// The command with each option under the heading of its group; one of no group is a plain option.
-fn with(command: Command, groups: Vec<Group>) -> Command {
+fn with(command: Command, groups: Vec<OptionGroup>) -> Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str();
         let group = groups.iter().find(|group| group.options.iter().any(|option| option == id));

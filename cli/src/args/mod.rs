@@ -49,8 +49,8 @@ pub use attribution::*;
 pub use cascade::CascadeArgs;
 pub use copies::{
     BaseStates, DaunceAttachArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs,
-    DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, Keep, Models, Normalizer, Subset,
-    Variant,
+    DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, KeepWeights, ModelRange,
+    Normalizer, Subset, Variant,
 };
 pub use covariance::*;
 pub use daunce::*;
@@ -73,7 +73,7 @@ pub use output::{Format, JsonArgs, ListOutputArgs, OutputArgs};
 pub use overview::{in_place_of, misplaced, without_command, without_far_tip};
 pub use plot::*;
 pub use prefilter::*;
-pub use query::{Checks, QueryArgs};
+pub use query::{DigestChecks, QueryArgs};
 pub use retrain::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs, SubsetDrawArgs};
 pub use run::RunArgs;
 pub use samples::{AddArgs, Duplicates, IfChanged, SampleArgs};

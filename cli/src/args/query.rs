@@ -42,7 +42,7 @@ pub struct QueryArgs {
     pub snapshot: Option<SnapshotName>,
     /// When the vectors that are read are compared with their digests
     #[arg(long, value_enum, default_value = "first-touch")]
-    pub checks: Checks,
+    pub checks: DigestChecks,
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
@@ -63,7 +63,7 @@ pub struct QueryArgs {
 
 /// When vectors are compared with their digests.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checks {
+pub enum DigestChecks {
     /// Each block when it is first read
     FirstTouch,
     /// Never: a damaged block gives wrong numbers

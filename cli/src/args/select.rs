@@ -7,7 +7,7 @@ use gstore_store::SnapshotName;
 
 #[cfg(feature = "serve")]
 use super::RemoteArgs;
-use super::{CascadeArgs, Checks, DrawArgs, ScoringArgs};
+use super::{CascadeArgs, DigestChecks, DrawArgs, ScoringArgs};
 
 /// `gstore select`
 #[derive(Args, Debug, Clone)]
@@ -86,7 +86,7 @@ pub struct SelectArgs {
     pub snapshot: Option<SnapshotName>,
     /// When the vectors that are read are compared with their digests
     #[arg(long, value_enum, default_value = "first-touch")]
-    pub checks: Checks,
+    pub checks: DigestChecks,
     /// How to score
     #[command(flatten)]
     pub scoring: ScoringArgs,

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::datasets;
 use crate::streams::out;
 
-pub use samples::Samples;
+pub use samples::SampleInputs;
 pub use told::foretold;
 
 /// The snapshot that the first samples of a store make.
@@ -29,7 +29,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     let as_given = args.samples.for_dataset(args.dataset.as_deref());
     for (dataset, data) in datasets::given(context, args.dataset.as_deref(), &args.data)? {
         if args.dry_run {
-            let preview = Samples::new(context, &dataset, &data, &as_given)?.preview(context)?;
+            let preview = SampleInputs::new(context, &dataset, &data, &as_given)?.preview(context)?;
             if args.json {
                 reports.insert(dataset, serde_json::to_value(preview)?);
             } else {
@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
             }
             continue;
         }
-        let done = Samples::new(context, &dataset, &data, &as_given)
+        let done = SampleInputs::new(context, &dataset, &data, &as_given)
             .and_then(|samples| samples.register(context, None).map(|(_, report)| (samples, report)));
         let (samples, report) = done.inspect_err(|_| tell_kept(context, &added))?;
         added.push(dataset.clone());

@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
         context.cancel_on_interrupt("stopping, if nothing is deleted yet; once more to stop at once")?;
     let dataset = Arc::clone(store.snapshot()?.dataset(&args.dataset)?);
     let names = RowNames { ids: wanted(args)?, condition: args.filter.clone() };
-    let request = Request { context, args, store: &store, names, dataset, cancel };
+    let request = Deletion { context, args, store: &store, names, dataset, cancel };
     let found = request.find()?;
     if args.dry_run {
         return dry_run(args, &found);
@@ -66,7 +66,7 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
 }
 
 /// What is to be deleted, in the words of the command line.
-struct Request<'a> {
+struct Deletion<'a> {
     context: &'a Context,
     args: &'a DeleteArgs,
     store: &'a Store,
@@ -77,7 +77,7 @@ struct Request<'a> {
 }
 
 /// The rows that the flags name in a snapshot.
-struct Found {
+struct MatchedRows {
     snapshot: Arc<Snapshot>,
     dataset: Arc<DatasetPart>,
     rows: RowSet,
@@ -86,10 +86,10 @@ struct Found {
     earlier: u64,
 }
 
-impl Request<'_> {
+impl Deletion<'_> {
     /// Finds the rows in the current snapshot, and tells which ids are not there. The lease ends with it: a
     /// purge leaves no older snapshot to hold.
-    fn find(&self) -> Result<Found> {
+    fn find(&self) -> Result<MatchedRows> {
         let (snapshot, _lease) = self.context.snapshot(self.store, None)?;
         let dataset = Arc::clone(snapshot.same_dataset(&self.dataset)?);
         let NamedRows { rows, missing } =
@@ -97,11 +97,11 @@ impl Request<'_> {
                 .map_err(of_condition)?;
         tell_missing(self.context, self.args, &missing);
         let earlier = dataset.tombstones.iter().filter(|t| !t.purged).map(|t| t.rows).sum();
-        Ok(Found { snapshot, dataset, rows, missing, earlier })
+        Ok(MatchedRows { snapshot, dataset, rows, missing, earlier })
     }
 
     /// Deletes what was found. Where another process changed it in between, it is found again.
-    fn delete(&self, mut found: Found) -> Result<(Found, DeleteReport)> {
+    fn delete(&self, mut found: MatchedRows) -> Result<(MatchedRows, DeleteReport)> {
         for _ in 0..ATTEMPTS {
             if self.cancel.is_raised() {
                 bail!(ChangeError::Stopped);
@@ -162,7 +162,7 @@ fn tell_missing(context: &Context, args: &DeleteArgs, missing: &[String]) {
     context.say(&format!("{}: {count} not there: {}", args.dataset, first_of(missing, LISTED)));
 }
 
-fn dry_run(args: &DeleteArgs, found: &Found) -> Result<ExitCode> {
+fn dry_run(args: &DeleteArgs, found: &MatchedRows) -> Result<ExitCode> {
     if args.json {
         let purged = if args.purge { found.rows.len() + found.earlier } else { 0 };
         let report = json!({
@@ -182,7 +182,7 @@ fn dry_run(args: &DeleteArgs, found: &Found) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(context: &Context, args: &DeleteArgs, found: &Found, report: &DeleteReport) -> Result<()> {
+fn print(context: &Context, args: &DeleteArgs, found: &MatchedRows, report: &DeleteReport) -> Result<()> {
     if args.json {
         let mut value = serde_json::to_value(report)?;
         if let Some(object) = value.as_object_mut() {

@@ -17,14 +17,14 @@ use gstore_generate::{Compute, Stopping};
 use gstore_ingest::pipeline::IngestRequest;
 use serde_json::json;
 
-use self::model::{Chosen, chosen};
+use self::model::{ChosenModel, chosen};
 use self::prompts::{source, wanted};
 use super::{gradients, perplexity};
 use crate::args::{GenerateArgs, IfChanged, PromptArgs};
 use crate::context::{Context, command_line};
 use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError};
-use crate::generating::Live;
+use crate::generating::GenerationProgress;
 use crate::options::sampling;
 use crate::output::{self, Output, Place, beside};
 use crate::streams::{self, out};
@@ -34,8 +34,8 @@ use crate::texts;
 pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
     let looked_at = path.filter(|_| !args.answers.force && !args.perplexity);
-    let there = looked_at.map_or(There::Nothing, There::of);
-    output::check(context, &[path], args.answers.force || there != There::Nothing)?;
+    let there = looked_at.map_or(ExistingAnswers::Nothing, ExistingAnswers::of);
+    output::check(context, &[path], args.answers.force || there != ExistingAnswers::Nothing)?;
     let Some(what) = wanted(&args.prompts) else {
         bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
     };
@@ -63,7 +63,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     }
     let message = "stopping after the token in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
-    let Chosen { mut weights, base, checkpoint, run, origins } = unread(args, chosen(context, args)?)?;
+    let ChosenModel { mut weights, base, checkpoint, run, origins } = unread(args, chosen(context, args)?)?;
     let within = texts::within_positions(&weights.model, &args.text, weights.text.clone())?;
     // A prompt that is too long is refused, and not cut off.
     if args.perplexity {
@@ -107,7 +107,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         journal,
         overwrite: args.answers.force,
     };
-    let mut live = Live::new(context.quiet);
+    let mut live = GenerationProgress::new(context.quiet);
     if let Some(dataset) = &args.answers.dataset_as
         && args.answers.if_changed == IfChanged::Refuse
         && let Some(store) = context.open_if_there()?
@@ -115,14 +115,14 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         live.for_dataset(store.snapshot()?, dataset);
     }
     match (there, path) {
-        (There::ResultAndKept, Some(file)) => live.for_file(file),
-        (There::Answers, Some(file)) => live.take_from(file),
+        (ExistingAnswers::ResultAndKept, Some(file)) => live.for_file(file),
+        (ExistingAnswers::Answers, Some(file)) => live.take_from(file),
         _ => {}
     }
     let generated = gstore::generate(&request, &mut live, &cancel);
     live.finish();
     let mut generated = generated?;
-    if there == There::ResultAndKept
+    if there == ExistingAnswers::ResultAndKept
         && let Some(file) = path
         && !output::holds(file, |out| generated.answers.write_to(out))?
     {
@@ -157,7 +157,7 @@ fn of_empty(generated: &mut Generated, prompts: &PromptArgs, roleless: bool) -> 
 
 /// What is there in the place of the answers before any is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum There {
+enum ExistingAnswers {
     Nothing,
     /// A result that begins with an answer, which may be of the same request.
     Answers,
@@ -166,7 +166,7 @@ enum There {
     ResultAndKept,
 }
 
-impl There {
+impl ExistingAnswers {
     fn of(path: &Path) -> Self {
         match Place::of(Some(path)) {
             Place::File(target) if !target.is_file() => Self::Nothing,
@@ -178,7 +178,7 @@ impl There {
 }
 
 /// Refuses a result in the place of what is read; the model that was named.
-fn unread(args: &GenerateArgs, chosen: Chosen) -> Result<Chosen> {
+fn unread(args: &GenerateArgs, chosen: ChosenModel) -> Result<ChosenModel> {
     let data = args.prompts.data.iter().map(PathBuf::as_path);
     let folders = chosen.weights.folders().chain([chosen.base.as_path()]);
     output::check_unread(&[args.answers.output.as_deref()], data, folders)?;
@@ -190,7 +190,7 @@ fn finish(
     context: &Context,
     args: &GenerateArgs,
     mut generated: Generated,
-    there: There,
+    there: ExistingAnswers,
     cancel: &Cancel,
 ) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
@@ -199,7 +199,7 @@ fn finish(
         Some(dataset) => Some(register(context, args, dataset, &mut generated, cancel)?),
         None => None,
     };
-    if there == There::Nothing && (path.is_some() || added.is_none()) {
+    if there == ExistingAnswers::Nothing && (path.is_some() || added.is_none()) {
         let mut file = Output::create(path, args.answers.force)?;
         streams::noted(generated.answers.write_to(&mut file))?;
         file.finish()?;
@@ -222,8 +222,8 @@ fn finish(
     if let Some(file) = path.filter(|path| Place::of(Some(*path)).is_file()) {
         let answers = many(answered as u64, "answer");
         context.say(&match there {
-            There::Nothing => format!("{answers} written to {}", file.display()),
-            There::Answers | There::ResultAndKept => {
+            ExistingAnswers::Nothing => format!("{answers} written to {}", file.display()),
+            ExistingAnswers::Answers | ExistingAnswers::ResultAndKept => {
                 format!("nothing to do: {} has the {answers}; --force makes them again", file.display())
             }
         });

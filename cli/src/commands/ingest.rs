@@ -18,7 +18,7 @@ use gstore_model::weights::BaseDigests;
 use gstore_store::RowSet;
 use serde_json::{Map, Value, json};
 
-use super::add::Samples;
+use super::add::SampleInputs;
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::datasets;
@@ -178,8 +178,8 @@ fn check_planes(context: &Context, args: &IngestArgs, request: &IngestRequest) -
 }
 
 /// The samples of `--data`, long texts in blocks.
-fn samples(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<Samples> {
-    let samples = Samples::new(context, args.dataset(), &args.data, &args.samples)?;
+fn samples(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<SampleInputs> {
+    let samples = SampleInputs::new(context, args.dataset(), &args.data, &args.samples)?;
     match args.text.text.block {
         Some(_) => samples.in_blocks(context, request),
         None => Ok(samples),

@@ -25,7 +25,7 @@ use crate::summary;
 
 /// What `--dry-run` says.
 #[derive(Serialize)]
-struct Preview {
+struct MatrixPreview {
     #[serde(flatten)]
     forecast: MatrixForecast,
     /// Bytes on disk while it is made.
@@ -140,7 +140,7 @@ fn preview(
     let rate = products_per_second(dim as usize, samples, context.threads);
     let seconds = forecast.products as f64 / rate.max(1.0);
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&Preview { forecast, disk, seconds })?);
+        out!("{}", serde_json::to_string_pretty(&MatrixPreview { forecast, disk, seconds })?);
         return Ok(ExitCode::SUCCESS);
     }
     out!(

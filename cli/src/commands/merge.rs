@@ -12,7 +12,7 @@ use crate::args::MergeArgs;
 use crate::context::Context;
 use crate::exchange::exchange;
 use crate::failure::UsageError;
-use crate::held::{Held, remove_leftovers};
+use crate::held::{LockedFolder, remove_leftovers};
 use crate::models::folder_error;
 use crate::output::{check_outside, shown};
 use crate::streams::out;
@@ -78,7 +78,7 @@ fn replace(base: &Path, adapter: &Path, output: &Path) -> Result<()> {
     let old = check_replaced(base, adapter, output)?;
     let folder = old.parent().unwrap_or(Path::new("/"));
     remove_leftovers(PREFIX, &old);
-    let place = Held::make(folder, PREFIX, &old)?;
+    let place = LockedFolder::make(folder, PREFIX, &old)?;
     let new = place.content();
     gstore_train::merge(base, adapter, &new)?;
     exchange(&new, &old)?;

@@ -19,7 +19,7 @@ use gstore_store::ArtifactPart;
 use serde_json::json;
 
 use super::folder::NewFolder;
-use super::rows_file::Form;
+use super::rows_file::RowsForm;
 use crate::args::{
     Format, LabelArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs, PrefilterEvaluateArgs,
     PrefilterFitArgs, PrefilterLearner, PrefilterListArgs, PrefilterReportArgs, PrefilterWhat,
@@ -27,7 +27,7 @@ use crate::args::{
 use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::ending::{format_of, format_of_scores};
-use crate::failure::{Refused, UsageError};
+use crate::failure::{NothingSaved, UsageError};
 use crate::output::{Output, Place, check, check_json, shown};
 use crate::question::scoring;
 use crate::statements;
@@ -79,7 +79,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     }
     if !report.saves() {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
-        bail!(Refused(format!(
+        bail!(NothingSaved(format!(
             "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of what it is to spare; {}",
             percent(report.kept()),
             100.0 * (1.0 - saving),
@@ -143,7 +143,7 @@ fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode>
 
 fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     let (output, predictions) = (args.output.as_deref(), args.predictions.as_deref());
-    let form = Form::of(context, output, predictions, args.force)?;
+    let form = RowsForm::of(context, output, predictions, args.force)?;
     let format = predictions.map(format_of_scores).transpose()?;
     if args.json {
         check_json([output, predictions].into_iter().flatten())?;
@@ -154,15 +154,15 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
-    let folder = output.filter(|_| form == Form::Folder);
+    let folder = output.filter(|_| form == RowsForm::Folder);
     let folder = folder.map(|path| NewFolder::begin(path, args.force)).transpose()?;
     let create = |path: &Path| Output::create(Some(path), args.force);
-    let mut kept = output.filter(|_| form != Form::Folder).map(create).transpose()?;
+    let mut kept = output.filter(|_| form != RowsForm::Folder).map(create).transpose()?;
     let mut table = predictions.map(create).transpose()?;
     let into_table = table.as_mut().zip(format).map(|(out, format)| table_to(out, format));
     let into_kept = match (&folder, form, kept.as_mut()) {
         (Some(folder), ..) => Some(KeptRows::Dataset(folder.path())),
-        (None, Form::Table(format), Some(out)) => Some(KeptRows::Table(table_to(out, format))),
+        (None, RowsForm::Table(format), Some(out)) => Some(KeptRows::Table(table_to(out, format))),
         (None, _, Some(out)) => Some(KeptRows::Lines(out)),
         (None, _, None) => None,
     };

@@ -67,12 +67,12 @@ pub struct Setting {
     /// Its line.
     pub line: usize,
     /// What it is set to.
-    pub given: Given,
+    pub given: OptionSetting,
 }
 
 /// What an option is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Given {
+pub enum OptionSetting {
     /// A switch.
     Flag(bool),
     /// One value or a list.
@@ -154,8 +154,8 @@ impl StageTable {
                 }
                 _ => {
                     let given = match value {
-                        DeValue::Boolean(on) => Given::Flag(*on),
-                        value => Given::Values(many(value, line)?),
+                        DeValue::Boolean(on) => OptionSetting::Flag(*on),
+                        value => OptionSetting::Values(many(value, line)?),
                     };
                     stage.settings.push(Setting { key, line, given });
                 }
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(stage.each, [("seed".to_owned(), vec!["1".to_owned(), "2".to_owned()])]);
         let keys: Vec<(&str, usize)> = stage.settings.iter().map(|s| (s.key.as_str(), s.line)).collect();
         assert_eq!(keys, [("learning-rate", 10), ("full", 11), ("data", 12)]);
-        assert_eq!(stage.settings[1].given, Given::Flag(true));
+        assert_eq!(stage.settings[1].given, OptionSetting::Flag(true));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub enum Resource {
 
 /// What a stage reads and writes.
 #[derive(Debug, Clone, Default)]
-pub struct Uses {
+pub struct StageUses {
     /// What it reads, of the store too.
     pub reads: Vec<Resource>,
     /// What of that only stages above it in the file give it: it may do without.

@@ -9,17 +9,17 @@ use gstore_sql::{Notes, OwnTable, Parameters, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
 
 use super::write::{BLANK, NULL, check_place, put};
-use crate::args::{Checks, OutputArgs};
+use crate::args::{DigestChecks, OutputArgs};
 use crate::context::Context;
 
 /// What Ctrl-C says while one runs.
 pub const STOPPING: &str = "stopping the query; once more to stop at once";
 
 /// The snapshot, read with this choice of checks.
-pub fn checked(snapshot: Arc<Snapshot>, checks: Checks) -> Arc<Snapshot> {
+pub fn checked(snapshot: Arc<Snapshot>, checks: DigestChecks) -> Arc<Snapshot> {
     match checks {
-        Checks::FirstTouch => snapshot,
-        Checks::Off => Arc::new(snapshot.with_checks(gstore_store::Checks::Off)),
+        DigestChecks::FirstTouch => snapshot,
+        DigestChecks::Off => Arc::new(snapshot.with_checks(gstore_store::Checks::Off)),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::question::{between, scoring};
 const TOP: usize = 20;
 
 /// After each round.
-pub struct Rounds<'a> {
+pub struct LossRounds<'a> {
     context: &'a Context,
     args: &'a DaunceTrainArgs,
     training: &'a TrainRequest,
@@ -59,7 +59,7 @@ pub fn rows_of_losses(store: &Store, args: &DaunceTrainArgs) -> Result<u64> {
     Ok(rows)
 }
 
-impl<'a> Rounds<'a> {
+impl<'a> LossRounds<'a> {
     /// Nothing has happened yet.
     pub fn new(
         context: &'a Context,

@@ -14,7 +14,7 @@ use gstore_evaluate::attribution::{
 use gstore_store::MetaValue;
 use serde_json::json;
 
-use super::asked::{Asked, asked, check_runs, check_training};
+use super::asked::{RunSetup, asked, check_runs, check_training};
 use super::scores;
 use crate::args::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs};
 use crate::commands::train;
@@ -92,7 +92,7 @@ pub(super) fn folder(
     context: &Context,
     args: &EvaluateRetrainArgs,
     cancel: &Cancel,
-) -> Result<(TruthFolder, Option<Asked>)> {
+) -> Result<(TruthFolder, Option<RunSetup>)> {
     let exists = TruthFolder::exists(&args.truth);
     let is_there = !is_given(args) && exists;
     check_flags(args, is_there)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use gstore_evaluate::{EvaluateError, File, Report};
 
-use super::folder::{self, Folder};
+use super::folder::{self, UnpublishedFolder};
 use super::pictures;
 use crate::args::{CombineArgs, ReportArgs, ReportFormat};
 use crate::context::Context;
@@ -104,7 +104,7 @@ pub fn write(
     if let Some(path) = &args.report {
         let mut files = files()?;
         files.extend(of_folder(context, combine, report)?);
-        folder = Some(Folder::create(path, &files, args.force)?);
+        folder = Some(UnpublishedFolder::create(path, &files, args.force)?);
     }
     let text = match format {
         ReportFormat::Text => report.text().into_bytes(),
@@ -119,7 +119,7 @@ pub fn write(
         file.write_all(&text)?;
     }
     rows_file.map_or(Ok(()), Output::finish)?;
-    folder.map_or(Ok(()), Folder::publish)?;
+    folder.map_or(Ok(()), UnpublishedFolder::publish)?;
     if !is_file {
         streams::noted(file.write_all(&text))?;
     }

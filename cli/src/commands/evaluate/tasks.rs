@@ -15,7 +15,7 @@ use gstore_evaluate::{EvaluateError, RunParameters, System, TasksRequest, evalua
 use gstore_generate::{Compute, Weights};
 use gstore_ingest::pipeline::CheckpointArg;
 
-use super::kept::Kept;
+use super::kept::WorkFolder;
 use super::{base, bootstrap, result};
 use crate::args::{EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout};
 use crate::commands::gradients;
@@ -60,7 +60,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     };
     made.insert("compute".to_owned(), precision.name().into());
     context.say(&format!("{} for {}", many(questions.len() as u64, "question"), names.join(", ")));
-    let kept = Kept::next_to(&args.result)?;
+    let kept = WorkFolder::next_to(&args.result)?;
     let request = TasksRequest {
         benchmark: benchmark(&args.tasks),
         questions,

@@ -17,7 +17,7 @@ use crate::models::folder_error;
 use crate::texts;
 
 /// The model that was named.
-pub struct Chosen {
+pub struct ChosenModel {
     pub weights: Weights,
     pub base: PathBuf,
     pub checkpoint: CheckpointArg,
@@ -27,7 +27,7 @@ pub struct Chosen {
 }
 
 /// The folders of the model, its adapter and its tokenizer.
-pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
+pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
     let (text, args) = (&args.text, &args.weights);
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
@@ -65,7 +65,7 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
     let weights = Weights { adapter: checkpoint.adapter().map(Path::to_owned), text, model };
     let named = std::slice::from_ref(&checkpoint);
     let run = args.run.clone().unwrap_or_else(|| folders.run_name(&base, named));
-    Ok(Chosen { weights, run, origins: folders.origins(), base, checkpoint })
+    Ok(ChosenModel { weights, run, origins: folders.origins(), base, checkpoint })
 }
 
 /// The checkpoint of a run that is named, else its last.

@@ -30,7 +30,7 @@ pub(super) fn tell_passed_over(context: &Context, args: &SelectArgs, passed_over
 }
 
 /// What is told of a selection.
-pub(super) struct Found<'a> {
+pub(super) struct SelectionReport<'a> {
     pub(super) selected: usize,
     /// Rows that were asked for.
     pub(super) wanted: usize,
@@ -48,7 +48,7 @@ pub(super) struct Found<'a> {
 pub(super) fn summarise(
     context: &Context,
     args: &SelectArgs,
-    found: &Found<'_>,
+    found: &SelectionReport<'_>,
     scores: Option<&Path>,
 ) -> Result<()> {
     summary::tell(context, found.summary);
@@ -81,7 +81,7 @@ pub(super) fn summarise(
 }
 
 /// The same for programs.
-fn value(args: &SelectArgs, found: &Found<'_>, scores: Option<&Path>) -> Value {
+fn value(args: &SelectArgs, found: &SelectionReport<'_>, scores: Option<&Path>) -> Value {
     let summary = found.summary;
     json!({
         "pools": args.pool,

@@ -5,7 +5,7 @@ use gstore_core::nearest;
 use super::super::settings::Mode;
 
 /// A dot command: its name, what it takes, and what it does.
-pub struct Known {
+pub struct DotHelp {
     /// Its name with the dot.
     pub name: &'static str,
     /// What follows it.
@@ -14,13 +14,13 @@ pub struct Known {
     pub about: &'static str,
 }
 
-const fn known(name: &'static str, takes: &'static str, about: &'static str) -> Known {
-    Known { name, takes, about }
+const fn known(name: &'static str, takes: &'static str, about: &'static str) -> DotHelp {
+    DotHelp { name, takes, about }
 }
 
 /// All of them, in the order in which help lists them.
 #[rustfmt::skip]
-pub const COMMANDS: &[Known] = &[
+pub const COMMANDS: &[DotHelp] = &[
     known(".tables", "[TEXT]", "the tables, or those whose name contains a text"),
     known(".schema", "[TABLE]", "the columns of a table, or of every dataset"),
     known(".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv, json or lines"),
