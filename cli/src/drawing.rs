@@ -11,7 +11,7 @@ use gstore_train::{Lock, TrainError};
 use crate::args::PictureArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{Output, Place, check, parent};
+use crate::output::{Output, OutputTarget, check, parent};
 use crate::streams::out;
 
 /// Columns where no terminal says how many it has.
@@ -53,7 +53,7 @@ fn form(path: &Path) -> Result<PictureForm> {
 
 /// Refuses a file that cannot be written or has no form, before the work whose picture it is to hold.
 pub fn check_file(context: &Context, path: Option<&Path>, force: bool) -> Result<()> {
-    match path.filter(|path| Place::of(Some(path)) != Place::Stdout) {
+    match path.filter(|path| OutputTarget::of(Some(path)) != OutputTarget::Stdout) {
         Some(path) => {
             form(path)?;
             check(context, &[Some(path)], force)
@@ -78,7 +78,7 @@ pub fn check_curves(context: &Context, path: Option<&Path>, output: &Path) -> Re
 
 /// A picture as a file that has not appeared yet; none of one that goes to standard output.
 pub fn begun(args: &PictureArgs, picture: &Picture) -> Result<Option<Output>> {
-    let path = args.output.as_deref().filter(|path| Place::of(Some(path)) != Place::Stdout);
+    let path = args.output.as_deref().filter(|path| OutputTarget::of(Some(path)) != OutputTarget::Stdout);
     path.map(|path| written(picture, path, args.width, args.force)).transpose()
 }
 
@@ -146,7 +146,7 @@ pub fn training(context: &Context, folder: &Path, asked: Option<&Path>, finished
     match asked {
         None => Ok(()),
         Some(path)
-            if Place::of(Some(path)).is_file()
+            if OutputTarget::of(Some(path)).is_file()
                 && std::path::absolute(parent(path))? == std::path::absolute(folder)? =>
         {
             draw_within(folder, path, &picture)

@@ -25,7 +25,7 @@ use crate::streams::noted;
 
 /// Where an output goes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum OutputTarget {
     /// Standard output.
     Stdout,
     /// A device, a pipe or an open file: it is written to, never replaced.
@@ -34,7 +34,7 @@ pub enum Place {
     File(PathBuf),
 }
 
-impl Place {
+impl OutputTarget {
     /// The place that a path names; `None` and `-` are standard output.
     pub fn of(path: Option<&Path>) -> Self {
         const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
@@ -68,8 +68,8 @@ impl Place {
 /// Refuses outputs of a command that cannot be written: inside a store, without a folder, twice the same,
 /// or in place of what is there without `force`.
 pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Result<()> {
-    let outputs: Vec<(&Path, Place)> =
-        outputs.iter().map(|path| (path.unwrap_or(Path::new("-")), Place::of(*path))).collect();
+    let outputs: Vec<(&Path, OutputTarget)> =
+        outputs.iter().map(|path| (path.unwrap_or(Path::new("-")), OutputTarget::of(*path))).collect();
     for (i, (path, place)) in outputs.iter().enumerate() {
         if let Some((other, _)) = outputs[..i].iter().find(|(_, other)| other.is(place)) {
             bail!(UsageError(format!(
@@ -78,7 +78,7 @@ pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Resul
                 path.display()
             )));
         }
-        if let Place::File(target) = place {
+        if let OutputTarget::File(target) = place {
             check_outside(context, path)?;
             check_file(path, target, force)?;
         }
@@ -94,7 +94,7 @@ pub fn shown(path: &Path) -> String {
 /// Refuses `--json` where one of the results goes to standard output, on which one object is all that is
 /// printed then.
 pub fn check_json<'a>(results: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-    match results.into_iter().any(|path| Place::of(Some(path)) == Place::Stdout) {
+    match results.into_iter().any(|path| OutputTarget::of(Some(path)) == OutputTarget::Stdout) {
         true => bail!(UsageError(
             "--json prints a report on standard output, where no result can go then: name a file for it"
                 .to_owned()
@@ -187,7 +187,7 @@ pub fn check_unread<'a>(
             |one: &PathBuf| found.starts_with(one) || folder.starts_with(one) || one.starts_with(&found);
         read.iter().any(is_of)
     };
-    match outputs.iter().flatten().filter(|path| Place::of(Some(path)).is_file()).find(is_read) {
+    match outputs.iter().flatten().filter(|path| OutputTarget::of(Some(path)).is_file()).find(is_read) {
         None => Ok(()),
         Some(path) => bail!(UsageError(format!(
             "{} is read by this command: give its result another name",
@@ -198,9 +198,9 @@ pub fn check_unread<'a>(
 
 /// The folder of an output that is a file.
 pub fn folder_of(path: Option<&Path>) -> Option<PathBuf> {
-    match Place::of(path) {
-        Place::File(path) => Some(parent(&path).to_owned()),
-        Place::Stdout | Place::Stream(_) => None,
+    match OutputTarget::of(path) {
+        OutputTarget::File(path) => Some(parent(&path).to_owned()),
+        OutputTarget::Stdout | OutputTarget::Stream(_) => None,
     }
 }
 
@@ -262,10 +262,10 @@ impl Output {
     /// Begins a result for a place that [`check`] found right.
     pub fn create(path: Option<&Path>, force: bool) -> Result<Self> {
         let mut pending = None;
-        let writer: Box<dyn Write + Send> = match Place::of(path) {
-            Place::Stdout => Box::new(std::io::stdout()),
-            Place::Stream(stream) => Box::new(fs_err::OpenOptions::new().append(true).open(stream)?),
-            Place::File(target) => {
+        let writer: Box<dyn Write + Send> = match OutputTarget::of(path) {
+            OutputTarget::Stdout => Box::new(std::io::stdout()),
+            OutputTarget::Stream(stream) => Box::new(fs_err::OpenOptions::new().append(true).open(stream)?),
+            OutputTarget::File(target) => {
                 let begun = UnpublishedFile::new(target, force)?;
                 let file = begun.temporary.as_file().try_clone()?;
                 let file = fs_err::File::from_parts(file, &begun.target);

@@ -26,7 +26,7 @@ use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError};
 use crate::generating::GenerationProgress;
 use crate::options::sampling;
-use crate::output::{self, Output, Place, beside};
+use crate::output::{self, Output, OutputTarget, beside};
 use crate::streams::{self, out};
 use crate::texts;
 
@@ -168,10 +168,10 @@ enum ExistingAnswers {
 
 impl ExistingAnswers {
     fn of(path: &Path) -> Self {
-        match Place::of(Some(path)) {
-            Place::File(target) if !target.is_file() => Self::Nothing,
-            Place::File(target) if beside(&target, ".part").is_file() => Self::ResultAndKept,
-            Place::File(target) if begins_with_answer(&target) => Self::Answers,
+        match OutputTarget::of(Some(path)) {
+            OutputTarget::File(target) if !target.is_file() => Self::Nothing,
+            OutputTarget::File(target) if beside(&target, ".part").is_file() => Self::ResultAndKept,
+            OutputTarget::File(target) if begins_with_answer(&target) => Self::Answers,
             _ => Self::Nothing,
         }
     }
@@ -219,7 +219,7 @@ fn finish(
         });
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
-    if let Some(file) = path.filter(|path| Place::of(Some(*path)).is_file()) {
+    if let Some(file) = path.filter(|path| OutputTarget::of(Some(*path)).is_file()) {
         let answers = many(answered as u64, "answer");
         context.say(&match there {
             ExistingAnswers::Nothing => format!("{answers} written to {}", file.display()),
@@ -261,7 +261,7 @@ fn register(
 
 /// File beside the result that keeps answers until all are there; none for a stream.
 fn journal(context: &Context, args: &GenerateArgs) -> Result<Option<PathBuf>> {
-    if let Place::File(target) = Place::of(args.answers.output.as_deref()) {
+    if let OutputTarget::File(target) = OutputTarget::of(args.answers.output.as_deref()) {
         return Ok(Some(beside(&target, ".part")));
     }
     let Some(dataset) = &args.answers.dataset_as else { return Ok(None) };

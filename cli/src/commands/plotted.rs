@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::drawing::{check_file, draw};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::Place;
+use crate::output::OutputTarget;
 use crate::statements::{Engine, NULL, STOPPING, checked, own_tables, parameters, put, report};
 
 /// Rows of a result that is drawn, at most.
@@ -53,7 +53,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         batches.push(batch);
     }
     // A picture in the terminal takes the place of the rows there.
-    if args.output.output.is_some() || Place::of(place) != Place::Stdout {
+    if args.output.output.is_some() || OutputTarget::of(place) != OutputTarget::Stdout {
         put(context, (&args.output, NULL), &schema, &mut batches.iter().cloned().map(Ok))?;
     }
     draw(&picture, &picture::table(&batches)?)?;

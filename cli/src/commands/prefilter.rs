@@ -28,7 +28,7 @@ use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::ending::{format_of, format_of_scores};
 use crate::failure::{NothingSaved, UsageError};
-use crate::output::{Output, Place, check, check_json, shown};
+use crate::output::{Output, OutputTarget, check, check_json, shown};
 use crate::question::scoring;
 use crate::statements;
 use crate::streams::out;
@@ -328,7 +328,7 @@ fn write_report(
         let text = if as_json { serde_json::to_string_pretty(&value())? } else { report.text() };
         Ok(text.trim_end().to_owned())
     };
-    let is_file = Place::of(path).is_file();
+    let is_file = OutputTarget::of(path).is_file();
     if is_file {
         // The name says what is in it, also where JSON is printed.
         let as_json = path.is_some_and(|path| path.extension().is_some_and(|e| e == "json"));

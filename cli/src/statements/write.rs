@@ -9,7 +9,7 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use crate::args::OutputArgs;
 use crate::context::Context;
 use crate::ending::{check_terminal, format_of};
-use crate::output::{Output, Place, check};
+use crate::output::{Output, OutputTarget, check};
 
 /// Refuses a place that a result cannot go to, before any work.
 pub fn check_place(context: &Context, to: &OutputArgs) -> Result<()> {
@@ -44,8 +44,8 @@ pub fn put(
     let first = rows.next().transpose()?;
     let mut output = Output::create(to.output.as_deref(), to.force)?;
     // A file is not as wide as the terminal that there may be.
-    let style = match Place::of(to.output.as_deref()) {
-        Place::Stdout => style(),
+    let style = match OutputTarget::of(to.output.as_deref()) {
+        OutputTarget::Stdout => style(),
         _ => TableStyle { width: None, column: None },
     };
     let writer = ResultWriter::new(format_of(to)?.into(), schema, &mut output, style)?;

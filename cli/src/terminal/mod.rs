@@ -27,7 +27,7 @@ use crate::drawing::colours;
 use crate::ending::{check_ending, format_of};
 use crate::failure::{UsageError, text};
 use crate::models::encoder;
-use crate::output::{Place, check};
+use crate::output::{OutputTarget, check};
 use crate::packing::{Packing, packing_of};
 use crate::shell::dot::{self, DotCommand};
 use crate::shell::lexer;
@@ -239,7 +239,7 @@ impl Shell<'_> {
     fn direct(&mut self, path: Option<PathBuf>, once: bool) -> Result<()> {
         (self.settings.output, self.settings.header, self.settings.once) = (None, None, once);
         let Some(path) = path else { return Ok(()) };
-        if Place::of(Some(&path)).is_file() && path.is_file() {
+        if OutputTarget::of(Some(&path)).is_file() && path.is_file() {
             bail!("{} exists; .output begins a new file: give another name", path.display());
         }
         check(self.context, &[Some(path.as_path())], false)?;
@@ -247,7 +247,7 @@ impl Shell<'_> {
         if packing_of(&path) != Packing::None {
             bail!("{}: the shell packs no files; `gstore query -o FILE` does", path.display());
         }
-        if Place::of(Some(&path)).is_file() {
+        if OutputTarget::of(Some(&path)).is_file() {
             fs_err::OpenOptions::new().write(true).create_new(true).open(&path)?;
         }
         self.settings.output = Some(path);

@@ -20,7 +20,7 @@ use crate::drawing::{check_file, draw};
 use crate::ending::{check_terminal, format_of};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::{Output, Place, check};
+use crate::output::{Output, OutputTarget, check};
 use crate::question::scoring;
 use crate::statements::{checked, style};
 use crate::streams::out;
@@ -147,7 +147,7 @@ fn records(args: &AskArgs) -> Result<Vec<String>> {
 
 /// The format of the result; what does not go together must show before a model is loaded.
 fn format(args: &AskArgs) -> Result<Format> {
-    let stdout = Place::of(args.output.output.as_deref()) == Place::Stdout;
+    let stdout = OutputTarget::of(args.output.output.as_deref()) == OutputTarget::Stdout;
     let format = match (&args.explain, args.output.format) {
         // A pair is no table, so it is text also in a pipe.
         (Some(_), None) if stdout => Format::Table,
@@ -181,7 +181,10 @@ fn rank(
         rankings.push(ranking);
     }
     let nothing = rankings.iter().all(|ranking| ranking.rows.is_empty());
-    if nothing && format == Format::Table && Place::of(args.output.output.as_deref()) == Place::Stdout {
+    if nothing
+        && format == Format::Table
+        && OutputTarget::of(args.output.output.as_deref()) == OutputTarget::Stdout
+    {
         // A table for reading, of which there would be the header alone.
         for line in &lacking {
             out!("{line}");
@@ -218,9 +221,9 @@ pub(super) fn is_whole(format: Format, full: bool) -> bool {
 /// little room, stand below their rows.
 pub(super) fn write(to: &OutputArgs, format: Format, batches: &[RecordBatch], full: bool) -> Result<()> {
     let mut output = Output::create(to.output.as_deref(), to.force)?;
-    let style = match Place::of(to.output.as_deref()) {
-        Place::Stdout => style(),
-        Place::Stream(_) | Place::File(_) => WHOLE,
+    let style = match OutputTarget::of(to.output.as_deref()) {
+        OutputTarget::Stdout => style(),
+        OutputTarget::Stream(_) | OutputTarget::File(_) => WHOLE,
     };
     let is_below = format == Format::Table && (full || is_narrow(batches, style)?);
     if is_below {

@@ -13,7 +13,7 @@ use super::{STOPPING, spec};
 use crate::args::DaunceReportArgs;
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
-use crate::output::{Output, Place, check};
+use crate::output::{Output, OutputTarget, check};
 
 /// How a report is written.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ enum ReportForm {
 
 /// The form that a name says.
 fn form(path: Option<&Path>) -> Result<ReportForm> {
-    let Some(path) = path.filter(|path| Place::of(Some(path)) != Place::Stdout) else {
+    let Some(path) = path.filter(|path| OutputTarget::of(Some(path)) != OutputTarget::Stdout) else {
         return Ok(ReportForm::Markdown);
     };
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::args::ReportArgs;
 use crate::failure::UsageError;
 use crate::held;
-use crate::output::{Place, beside};
+use crate::output::{OutputTarget, beside};
 
 /// A folder next to the result that keeps work until all of it is done; none for a stream.
 pub struct WorkFolder(pub Option<PathBuf>);
@@ -18,8 +18,8 @@ const MARK: &str = "evaluation-in-work";
 impl WorkFolder {
     /// Next to the file of the report, else next to its folder.
     pub fn next_to(args: &ReportArgs) -> Result<WorkFolder> {
-        let place = match (Place::of(args.output.as_deref()), &args.report) {
-            (Place::File(path), _) => Some(path),
+        let place = match (OutputTarget::of(args.output.as_deref()), &args.report) {
+            (OutputTarget::File(path), _) => Some(path),
             (_, Some(folder)) => Some(std::path::absolute(folder)?),
             _ => None,
         };

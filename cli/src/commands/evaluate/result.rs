@@ -11,7 +11,7 @@ use super::pictures;
 use crate::args::{CombineArgs, ReportArgs, ReportFormat};
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{self, Output, Place};
+use crate::output::{self, Output, OutputTarget};
 use crate::packing::{Packing, packing_of};
 use crate::streams;
 
@@ -64,7 +64,7 @@ pub fn check(context: &Context, args: &ReportArgs) -> Result<ReportFormat> {
         }
         (_, Some(asked)) => Ok(asked),
         (Some(named), None) => Ok(named),
-        (None, None) if !Place::of(Some(path)).is_file() => Ok(ReportFormat::Text),
+        (None, None) if !OutputTarget::of(Some(path)).is_file() => Ok(ReportFormat::Text),
         (None, None) => bail!(UsageError(format!(
             "{}: the ending says no format; a report is .json, .csv, .md or .txt, each also with .gz or .zst",
             path.display()
@@ -114,7 +114,7 @@ pub fn write(
     };
     let mut file = Output::create(args.output.as_deref(), args.force)?;
     // The reader of a stream may leave, and the files are there all the same.
-    let is_file = Place::of(args.output.as_deref()).is_file();
+    let is_file = OutputTarget::of(args.output.as_deref()).is_file();
     if is_file {
         file.write_all(&text)?;
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::output::Place;
+use crate::output::OutputTarget;
 use crate::pipeline::{PlannedStage, Resource, StageCall};
 
 /// Lets a training take the folder of another one.
@@ -40,7 +40,7 @@ pub fn add_json(call: &StageCall, more: &mut Vec<String>) {
     // Without these it prints the answers themselves.
     let prints = call.words[0] != "generate" || call.has("output") || call.has("as");
     let is_printed = |option: &&str| {
-        call.value(option).is_some_and(|path| Place::of(Some(Path::new(path))) == Place::Stdout)
+        call.value(option).is_some_and(|path| OutputTarget::of(Some(Path::new(path))) == OutputTarget::Stdout)
     };
     let results = ["output", "scores", "predictions", "plot"];
     if call.knows("json") && prints && !results.iter().any(is_printed) {

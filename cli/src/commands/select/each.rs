@@ -13,7 +13,7 @@ use super::kept::{TargetJournal, TargetNote, TargetProgress};
 use crate::args::{CascadeArgs, DrawArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::{NothingSaved, UsageError, is_refused};
-use crate::output::Place;
+use crate::output::OutputTarget;
 
 /// What stands for the target's name in that of a file.
 const PLACE: &str = "{target}";
@@ -21,7 +21,7 @@ const PLACE: &str = "{target}";
 /// The flags of each selection.
 pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
     // An estimate may do without: there are no rows then.
-    if args.output.as_deref().is_some_and(|output| !Place::of(Some(output)).is_file()) {
+    if args.output.as_deref().is_some_and(|output| !OutputTarget::of(Some(output)).is_file()) {
         bail!(UsageError("--each target writes files of their own: name one with --output".to_owned()));
     }
     let one = |target: &String| {
@@ -29,7 +29,7 @@ pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
         let report = args.cascade.report.as_deref().map(|path| named(path, target));
         let cascade = CascadeArgs { report, ..args.cascade.clone() };
         let output = args.output.as_deref().map(|path| named(path, target));
-        let plot = args.draw.plot.as_deref().map(|path| match Place::of(Some(path)).is_file() {
+        let plot = args.draw.plot.as_deref().map(|path| match OutputTarget::of(Some(path)).is_file() {
             true => named(path, target),
             false => path.to_owned(),
         });

@@ -19,7 +19,7 @@ use super::scores_path;
 use crate::args::SelectArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{Output, Place};
+use crate::output::{Output, OutputTarget};
 use crate::pipeline::{Resource, Versions};
 
 /// What is noted of a target.
@@ -62,7 +62,7 @@ impl TargetJournal {
         }
         let files =
             [args.output.clone(), scores_path(args), args.cascade.report.clone(), args.draw.plot.clone()];
-        let is_file = |path: &PathBuf| Place::of(Some(path)).is_file();
+        let is_file = |path: &PathBuf| OutputTarget::of(Some(path)).is_file();
         let files: Vec<PathBuf> = files.into_iter().flatten().filter(is_file).collect();
         let Some(first) = files.first() else { return Ok(None) };
         // Of a folder without the slash at its end: next to it, not in it.
@@ -101,10 +101,10 @@ impl TargetJournal {
         placing: impl Iterator<Item = (&'a Path, &'a Path)>,
         refused: Option<&str>,
     ) -> Result<()> {
-        let placing: Vec<(&Path, Place)> =
-            placing.map(|(bytes, target)| (bytes, Place::of(Some(target)))).collect();
+        let placing: Vec<(&Path, OutputTarget)> =
+            placing.map(|(bytes, target)| (bytes, OutputTarget::of(Some(target)))).collect();
         let of_file = |file: &PathBuf| {
-            let place = Place::of(Some(file));
+            let place = OutputTarget::of(Some(file));
             let found = placing.iter().find(|(_, target)| *target == place);
             found.map_or(Ok(None), |(bytes, _)| version(bytes))
         };

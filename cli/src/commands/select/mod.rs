@@ -23,7 +23,7 @@ use crate::context::{Context, command_line};
 use crate::drawing::{begun, check_file, draw};
 use crate::ending::format_of_scores;
 use crate::failure::{UsageError, of_condition};
-use crate::output::{FinishedOutput, Output, Place, check_json};
+use crate::output::{FinishedOutput, Output, OutputTarget, check_json};
 use crate::question::{between, rules, scoring};
 use crate::statements::checked;
 
@@ -190,7 +190,7 @@ fn check_picture(context: &Context, args: &SelectArgs, picture: Option<&PictureA
         bail!(UsageError("--plot draws the scores of a store here, not of a server".to_owned()));
     }
     let path = picture.output.as_deref();
-    if args.output.as_deref().is_some_and(|output| Place::of(path) == Place::of(Some(output))) {
+    if args.output.as_deref().is_some_and(|output| OutputTarget::of(path) == OutputTarget::of(Some(output))) {
         bail!(UsageError("the rows and --plot need different places".to_owned()));
     }
     check_file(context, path, picture.force)
@@ -252,7 +252,7 @@ fn check_words(
 
 /// Where scores go: as asked, else to a file named after that of the rows, else nowhere.
 fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
-    let output = args.output.as_deref().filter(|output| Place::of(Some(output)).is_file());
+    let output = args.output.as_deref().filter(|output| OutputTarget::of(Some(output)).is_file());
     let (None, Some(output)) = (&args.scores, output) else { return args.scores.clone() };
     // Of a folder without the slash at its end: next to it, not in it.
     let output: PathBuf = output.components().collect();
