@@ -209,7 +209,11 @@ mod tests {
             own: BTreeSet::from(["x".into()]),
             number: journal.next_number(),
             process: Some(1),
-            ran: StageRun { seconds: 0.1, summary: Some(serde_json::json!({"x": 1.5})), ..Ran::default() },
+            ran: StageRun {
+                seconds: 0.1,
+                summary: Some(serde_json::json!({"x": 1.5})),
+                ..StageRun::default()
+            },
         };
         journal.stages.insert("a".into(), record);
         journal.write(&path).expect("written");

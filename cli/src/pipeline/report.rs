@@ -161,7 +161,8 @@ mod tests {
 
     fn stage() -> StageReport {
         let summary = serde_json::json!({"loss": 1.5, "run": "a|b", "checkpoints": [1, 2], "none": null, "in": {"x": true}});
-        let ran = StageRun { began: 1_795_314_600, seconds: 63.4, summary: Some(summary), ..Ran::default() };
+        let ran =
+            StageRun { began: 1_795_314_600, seconds: 63.4, summary: Some(summary), ..StageRun::default() };
         StageReport {
             name: "train".into(),
             line: "gstore train --model='<m>'".into(),

@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn the_line_below_a_result_counts_its_rows() {
         let quiet = Settings { timer: false, ..Settings::default() };
-        let shown = ShownResult { rows: 2040, shown: 40, ..Shown::default() };
+        let shown = ShownResult { rows: 2040, shown: 40, ..ShownResult::default() };
         let (none, second) = (Duration::ZERO, Duration::from_secs(1));
         assert_eq!(shown.line(&quiet, second), "(2040 rows, 40 shown)");
         assert_eq!(
@@ -51,7 +51,7 @@ mod tests {
         );
         let paged = ShownResult { shown: 2040, read_for: 59 * second, ..shown };
         assert_eq!(paged.line(&Settings::default(), 60 * second), "(2040 rows) 1.000 s");
-        assert_eq!(ShownResult { rows: 1, shown: 1, ..Shown::default() }.line(&quiet, none), "(1 row)");
+        assert_eq!(ShownResult { rows: 1, shown: 1, ..ShownResult::default() }.line(&quiet, none), "(1 row)");
         assert_eq!(ShownResult { plan: true, ..shown }.line(&quiet, none), "");
         let file = Settings { output: Some("x.csv".into()), ..quiet };
         assert_eq!(shown.line(&file, none), "(2040 rows to x.csv)");

@@ -33,7 +33,7 @@ pub fn show(
     let first = rows.next().transpose()?;
     let mut rows = first.into_iter().map(Ok).chain(rows);
     let plan = schema.fields().iter().map(|field| field.name().as_str()).eq(["plan_type", "plan"]);
-    let mut shown = ShownResult { plan, ..Shown::default() };
+    let mut shown = ShownResult { plan, ..ShownResult::default() };
     match settings.output.clone() {
         Some(path) => into_file(settings, &path, schema, &mut rows, &mut shown)?,
         None => {

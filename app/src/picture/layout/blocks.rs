@@ -96,7 +96,7 @@ pub(super) fn tokens(scene: &mut Scene, tokens: &[Token], top: f64) -> f64 {
             scene.block([x, y, wide, LINE - 4.0], role, strength, about);
         }
         let role = if token.value.is_some() { Role::Ink } else { Role::Muted };
-        scene.text([x + 1.5, y + 13.0], &text, role, TextStyle { fitted: true, ..Set::plain(TOKEN) });
+        scene.text([x + 1.5, y + 13.0], &text, role, TextStyle { fitted: true, ..TextStyle::plain(TOKEN) });
         x += wide + 1.0;
         if token.text.ends_with('\n') {
             (x, y) = (EDGE, y + LINE);

@@ -28,7 +28,7 @@ const PLOT: [f64; 2] = [170.0, 260.0];
 pub(super) fn scene(picture: &Picture) -> Scene {
     let mut scene = Scene { width: WIDTH, ..Scene::default() };
     let mut y = EDGE + TITLE;
-    let bold = TextStyle { bold: true, ..Set::plain(TITLE) };
+    let bold = TextStyle { bold: true, ..TextStyle::plain(TITLE) };
     for line in wrapped(&picture.title, TITLE * 1.08, WIDTH - 2.0 * EDGE) {
         scene.text([EDGE, y], &line, Role::Ink, bold);
         y += TITLE * 1.3;
@@ -44,7 +44,12 @@ pub(super) fn scene(picture: &Picture) -> Scene {
 /// Draws a panel whose top is at `y`; returns its lower end.
 fn panel_at(scene: &mut Scene, panel: &Panel, y: f64, height: f64) -> f64 {
     let heading = y + HEADING;
-    scene.text([EDGE, heading], &panel.heading, Role::Ink, TextStyle { bold: true, ..Set::plain(HEADING) });
+    scene.text(
+        [EDGE, heading],
+        &panel.heading,
+        Role::Ink,
+        TextStyle { bold: true, ..TextStyle::plain(HEADING) },
+    );
     let top = heading + 8.0;
     let mut y = match &panel.body {
         Body::Lines { x, y, series } => axes::lines(scene, (x, y), series, (top, height)),

@@ -127,7 +127,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
                 }
                 Some(_) => 0,
             };
-            lines.push(line(&snapshot, part, IndexOutcome { coded, refused, ..Done::default() })?);
+            lines.push(line(&snapshot, part, IndexOutcome { coded, refused, ..IndexOutcome::default() })?);
         }
     } else if args.hnsw || args.evaluate {
         for (part, done) in graphs::run(context, args, &store, &snapshot, &features)? {

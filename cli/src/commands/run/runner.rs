@@ -106,7 +106,7 @@ impl Runner<'_> {
             None => BTreeMap::new(),
         };
         let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let ran = StageRun { began, ..Ran::default() };
+        let ran = StageRun { began, ..StageRun::default() };
         let overwrites = more.iter().any(|option| option == OVERWRITE);
         let drops = ours && (again || overwrites) && self.has_run(stage)?;
         if (drops || overwrites)
@@ -130,7 +130,7 @@ impl Runner<'_> {
         self.journal.stages.insert(stage.name().to_owned(), record);
         self.journal.write(&self.state.journal())?;
         if drops && let Some(outcome) = self.drop_run(stage)? {
-            return self.note(place, outcome, StageRun { began, ..Ran::default() });
+            return self.note(place, outcome, StageRun { began, ..StageRun::default() });
         }
         self.process(place, began, &more)
     }

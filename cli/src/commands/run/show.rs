@@ -56,7 +56,8 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContex
         };
         running.insert(place);
         let before = known.journal.stages.get(stage.name()).map(|record| record.ran.seconds);
-        let mut needs = StageNeeds { seconds: before.filter(|seconds| *seconds > 0.0), ..Needs::default() };
+        let mut needs =
+            StageNeeds { seconds: before.filter(|seconds| *seconds > 0.0), ..StageNeeds::default() };
         let tried = match can_be_tried {
             true => trial::of(plan, stage, known.threads, before.is_some(), &known.cancel)?,
             false => DryRun::Unknown,
