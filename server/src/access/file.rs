@@ -52,7 +52,7 @@ impl TokenInfo {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Entry {
+struct TokenEntry {
     #[serde(flatten)]
     info: TokenInfo,
     /// SHA-256 of the token.
@@ -62,7 +62,7 @@ struct Entry {
 #[derive(Serialize, Deserialize)]
 struct TokenFile {
     version: u32,
-    tokens: Vec<Entry>,
+    tokens: Vec<TokenEntry>,
 }
 
 /// A token to be made.
@@ -154,7 +154,7 @@ impl Tokens {
             .map(|time| created.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)));
         let NewToken { name, scope, datasets, .. } = new;
         let sha256 = sha256_hex(token.as_bytes());
-        let entry = Entry { info: TokenInfo { id, name, scope, created, expires, datasets }, sha256 };
+        let entry = TokenEntry { info: TokenInfo { id, name, scope, created, expires, datasets }, sha256 };
         self.change(|tokens| {
             if tokens.iter().any(|other| other.info.name == entry.info.name) {
                 return Err(TokenError::Exists(entry.info.name));
@@ -194,7 +194,7 @@ impl Tokens {
         Ok(found.filter(|token| !token.is_expired()))
     }
 
-    fn read(&self) -> Result<Vec<Entry>, TokenError> {
+    fn read(&self) -> Result<Vec<TokenEntry>, TokenError> {
         let path = self.folder.join(FILE);
         let bytes = match fs_err::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -210,7 +210,7 @@ impl Tokens {
 
     fn change(
         &self,
-        change: impl FnOnce(&mut Vec<Entry>) -> Result<(), TokenError>,
+        change: impl FnOnce(&mut Vec<TokenEntry>) -> Result<(), TokenError>,
     ) -> Result<(), TokenError> {
         locked(&self.folder, || {
             let mut tokens = match self.read() {

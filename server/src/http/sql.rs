@@ -14,21 +14,21 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use super::encode::{self, Shape};
+use super::encode::{self, BodyShape};
 use super::reply;
 use crate::access::Caller;
 use crate::answer::plain::{self, PlainRequest};
 use crate::answer::rows;
 use crate::audit::AuditRecord;
 use crate::core::Core;
-use crate::handle::{Handle, Question, Statement};
+use crate::handle::{Question, QuestionHandle, Statement};
 use crate::listen::BusyGuard;
 use crate::status;
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-struct Form {
+struct SqlRequestBody {
     sql: String,
     /// Values of `$1`, `$2`, ...
     #[serde(default)]
@@ -38,7 +38,7 @@ struct Form {
     format: Option<String>,
     /// Columns of the result by which its rows are ordered.
     #[serde(default)]
-    order: Vec<Order>,
+    order: Vec<OrderColumn>,
     #[serde(default)]
     skip: usize,
     limit: Option<usize>,
@@ -46,24 +46,24 @@ struct Form {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-struct Order {
+struct OrderColumn {
     /// Its place, from 0.
     column: usize,
     #[serde(default)]
     descending: bool,
 }
 
-impl Form {
+impl SqlRequestBody {
     fn window(&self) -> Option<Window> {
         let order = self.order.iter().map(|by| (by.column, by.descending)).collect::<Vec<_>>();
         let whole = order.is_empty() && self.skip == 0 && self.limit.is_none();
         (!whole).then_some(Window { order, skip: self.skip, fetch: self.limit })
     }
 
-    fn shape(&self) -> Result<Shape, Status> {
+    fn shape(&self) -> Result<BodyShape, Status> {
         let word = self.format.as_deref().unwrap_or("json");
         Ok(match word.parse() {
-            _ if word == "page" => Shape::Page,
+            _ if word == "page" => BodyShape::Page,
             Ok(Format::Table | Format::Lines) | Err(_) => {
                 let known = "json, csv, tsv, parquet and arrow";
                 return Err(Status::invalid_argument(format!(
@@ -71,7 +71,7 @@ impl Form {
                     word.escape_debug()
                 )));
             }
-            Ok(format) => Shape::File(format),
+            Ok(format) => BodyShape::File(format),
         })
     }
 
@@ -139,7 +139,7 @@ async fn answered(
     let patience = core.limits.connections.reader;
     let body = tokio::time::timeout(patience, to_bytes(body, most)).await;
     let bytes = body.map_err(|_| status::silent(patience))?.map_err(too_large)?;
-    let form: Form = serde_json::from_slice(&bytes)
+    let form: SqlRequestBody = serde_json::from_slice(&bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
     let mut record = AuditRecord::begin(&core.audit, "statement", &form.sql, &caller);
     let begun = begin(core, &caller, &form, &record).await;
@@ -155,20 +155,20 @@ async fn answered(
 async fn begin(
     core: &Arc<Core>,
     caller: &Caller,
-    form: &Form,
+    form: &SqlRequestBody,
     record: &AuditRecord,
-) -> Result<(rows::Rows, Shape), Status> {
+) -> Result<(rows::AnswerRows, BodyShape), Status> {
     let (shape, statement) = (form.shape()?, form.statement()?);
     let snapshot = match form.snapshot()? {
         None => None,
         Some(SnapshotName::Number(number)) => Some(number),
         Some(tag) => Some(core.session(Some(tag), caller).await?.snapshot().number()),
     };
-    let handle = Handle::new(snapshot, Question::Statement(statement));
+    let handle = QuestionHandle::new(snapshot, Question::Statement(statement));
     let ticket = handle.nonce.to_le_bytes();
     let mut rows = rows::start(core, caller, handle, &ticket, record, form.window()).await?;
     // A file has no place for an error, so one that comes before the first row is the answer.
-    if shape != Shape::Page {
+    if shape != BodyShape::Page {
         rows.begun().await?;
     }
     Ok((rows, shape))
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn requests_are_read_strictly() {
-        let read = |text: &str| serde_json::from_str::<Form>(text);
+        let read = |text: &str| serde_json::from_str::<SqlRequestBody>(text);
         let form = read(r#"{"sql": "SELECT $1", "parameters": [1], "snapshot": 3, "limit": 5}"#).unwrap();
         assert_eq!(form.snapshot().unwrap(), Some(SnapshotName::Number(3)));
         assert_eq!(form.window(), Some(Window { order: vec![], skip: 0, fetch: Some(5) }));

@@ -46,7 +46,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELLS: usize = 64;
 
 /// What is known about those who come in.
-struct Door {
+struct ConnectionAcceptor {
     certificates: Option<Certificates>,
     lines: Arc<ConnectionTable>,
     handshakes: Semaphore,
@@ -61,7 +61,7 @@ pub(crate) fn incoming(
     count: &Arc<AtomicUsize>,
 ) -> impl Stream<Item = std::io::Result<Connection>> + use<> {
     room_for_files();
-    let door = Arc::new(Door {
+    let door = Arc::new(ConnectionAcceptor {
         certificates,
         lines: Arc::new(ConnectionTable::new(limits, count)),
         handshakes: Semaphore::new(HANDSHAKES),
@@ -75,7 +75,7 @@ pub(crate) fn incoming(
     })
 }
 
-async fn take(listener: TcpListener, door: Arc<Door>, to: mpsc::Sender<Connection>) {
+async fn take(listener: TcpListener, door: Arc<ConnectionAcceptor>, to: mpsc::Sender<Connection>) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -94,7 +94,12 @@ async fn take(listener: TcpListener, door: Arc<Door>, to: mpsc::Sender<Connectio
 }
 
 /// Makes a connection of a socket, without waiting for it.
-fn enter(door: &Arc<Door>, socket: TcpStream, address: SocketAddr, to: &mpsc::Sender<Connection>) {
+fn enter(
+    door: &Arc<ConnectionAcceptor>,
+    socket: TcpStream,
+    address: SocketAddr,
+    to: &mpsc::Sender<Connection>,
+) {
     let _ = socket.set_nodelay(true);
     let Some(place) = door.lines.enter(Instant::now()) else {
         tracing::warn!(%address, most = door.lines.most(), "a connection is refused: there are too many");

@@ -38,7 +38,7 @@ use crate::status;
 pub(crate) use decode::Batches;
 pub(crate) use error::full_disk;
 pub(crate) use form::{Upload, UploadKind};
-use incoming::Incoming;
+use incoming::UploadEvents;
 
 /// Refuses what only writers may do.
 pub(crate) fn may_write(caller: &Caller) -> Result<(), Status> {
@@ -87,7 +87,7 @@ async fn run(
     let (shared, who) = (Arc::clone(core), caller.clone());
     let work = core.workers.spawn_blocking(move || {
         let _permit = permit;
-        let incoming = Incoming::new(events, cancel);
+        let incoming = UploadEvents::new(events, cancel);
         Remedy::plainly(|| match &upload.what {
             UploadKind::Samples(form) => {
                 samples::add(&shared, form, upload.key.as_deref(), &who.name, incoming)

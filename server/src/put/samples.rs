@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::error;
 use super::form::{self, SampleForm, pairs};
-use super::incoming::Incoming;
+use super::incoming::UploadEvents;
 use super::spool::Spool;
 use crate::core::Core;
 
@@ -23,7 +23,7 @@ pub(super) fn add(
     form: &SampleForm,
     key: Option<&str>,
     who: &str,
-    mut incoming: Incoming,
+    mut incoming: UploadEvents,
 ) -> Result<Map<String, Value>, Status> {
     let store = core.sessions.store();
     let command = format!("put samples of {} (token {who})", form.dataset);
@@ -80,7 +80,7 @@ fn request(form: &SampleForm, command: String) -> Result<AddRequest, Status> {
 }
 
 /// Writes the stream to a file, as it comes.
-fn copy(incoming: &mut Incoming, spool: &Spool) -> Result<(), Status> {
+fn copy(incoming: &mut UploadEvents, spool: &Spool) -> Result<(), Status> {
     let mut copy = None;
     while let Some(batch) = incoming.next()? {
         keep(&mut copy, || BufWriter::new(spool.file()), &batch)?;

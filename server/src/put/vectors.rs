@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tonic::Status;
 
 use super::error;
-use super::incoming::Incoming;
+use super::incoming::UploadEvents;
 use crate::access::Caller;
 use crate::core::Core;
 
@@ -26,7 +26,7 @@ pub(super) fn store_vectors(
     losses: bool,
     key: Option<&str>,
     caller: &Caller,
-    mut incoming: Incoming,
+    mut incoming: UploadEvents,
 ) -> Result<Map<String, Value>, Status> {
     let failed = |e: PutError| error::put_status(&e, &spec.dataset, core.root());
     let what = if losses { "losses" } else { "vectors" };
@@ -34,7 +34,7 @@ pub(super) fn store_vectors(
     let add_runs = caller.datasets.is_none();
     let mut put = None;
     while let Some(batch) = incoming.next()? {
-        let columns = Columns::of(&batch, losses)?;
+        let columns = VectorBatch::of(&batch, losses)?;
         let open = match &mut put {
             Some(open) => open,
             None => {
@@ -52,7 +52,7 @@ pub(super) fn store_vectors(
 }
 
 /// A batch as plain values.
-pub(super) struct Columns {
+pub(super) struct VectorBatch {
     shape: VectorShape,
     samples: SampleRefs,
     values: Vec<f32>,
@@ -66,7 +66,7 @@ enum SampleRefs {
     Ids(ArrayRef),
 }
 
-impl Columns {
+impl VectorBatch {
     /// Takes a batch apart.
     pub(super) fn of(batch: &RecordBatch, losses: bool) -> Result<Self, Status> {
         let value = if losses { "loss" } else { "vector" };

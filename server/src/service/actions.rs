@@ -16,7 +16,7 @@ use tonic::Status;
 use super::{AuthorizedRequest, tags};
 use crate::answer::stream::{schema_bytes, stream_schema};
 use crate::audit::AuditRecord;
-use crate::handle::{Handle, Question, Statement};
+use crate::handle::{Question, QuestionHandle, Statement};
 use crate::status;
 
 /// The actions and what they do.
@@ -137,7 +137,7 @@ async fn prepare(
         Some(_) => Some(asking.session(None).await?.snapshot().number()),
         None => None,
     };
-    let handle = Handle::new(snapshot, Question::Statement(Statement { sql, values: Vec::new() }));
+    let handle = QuestionHandle::new(snapshot, Question::Statement(Statement { sql, values: Vec::new() }));
     let dataset_schema = match &described.schema {
         Some(schema) => schema_bytes(&stream_schema(schema))?,
         None => bytes::Bytes::new(),

@@ -8,7 +8,7 @@ mod patient;
 mod put;
 mod tags;
 
-pub(crate) use direct::Direct;
+pub(crate) use direct::DirectService;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use tonic::Status;
 use super::AuthorizedRequest;
 use super::get;
 use crate::answer::ask::FlightRequest;
-use crate::handle::{Handle, Question, Statement};
+use crate::handle::{Question, QuestionHandle, Statement};
 use crate::put::Batches;
 use crate::status;
 use crate::values::write_values;
@@ -78,7 +78,7 @@ pub(super) async fn put(
 /// The handle with the values of the only row that is sent.
 async fn bind(
     asking: &AuthorizedRequest,
-    handle: Handle,
+    handle: QuestionHandle,
     messages: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<Vec<u8>, Status> {
     let Some(Question::Statement(Statement { sql, .. })) = handle.question else {
@@ -91,7 +91,7 @@ async fn bind(
         None => Vec::new(),
         Some(row) => value_bytes(&row)?,
     };
-    let bound = Handle::new(handle.snapshot, Question::Statement(Statement { sql, values }));
+    let bound = QuestionHandle::new(handle.snapshot, Question::Statement(Statement { sql, values }));
     Ok(asking.core.signer.sign(&bound))
 }
 
