@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
 use gstore_sql::{
-    Asked, HeldMemory, LiveTable, Prepared, SqlError, SqlOptions, SqlResources, SqlResult, SqlSession,
-    Window, with_whole_views,
+    HeldMemory, LiveTable, PreparedStatement, RowWindow, SqlError, SqlOptions, SqlResources, SqlResult,
+    SqlSession, StatementOptions, with_whole_views,
 };
 use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 use tonic::Status;
@@ -49,7 +49,7 @@ pub(crate) struct OpenSession {
 struct PlannedStatement {
     client: String,
     statement: Statement,
-    prepared: Arc<Prepared>,
+    prepared: Arc<PreparedStatement>,
 }
 
 impl OpenSession {
@@ -94,7 +94,7 @@ impl OpenSession {
     pub(crate) async fn run(
         &self,
         statement: &Statement,
-        window: Option<Window>,
+        window: Option<RowWindow>,
         caller: &Caller,
     ) -> Result<Result<SqlResult, SqlError>, Status> {
         let client = caller.client();
@@ -104,7 +104,7 @@ impl OpenSession {
             return Ok(result);
         }
         let (values, asker) = (read_values(statement)?, Some(caller.asker()));
-        let asked = Asked { values, window, asker, memory: Some(memory) };
+        let asked = StatementOptions { values, window, asker, memory: Some(memory) };
         Ok(self.session.run_asked(&statement.sql, asked).await)
     }
 
@@ -118,7 +118,7 @@ impl OpenSession {
         self.resources.of_client(&caller.client()).hold(what, bytes)
     }
 
-    fn find(&self, statement: &Statement, client: &str) -> Option<Arc<Prepared>> {
+    fn find(&self, statement: &Statement, client: &str) -> Option<Arc<PreparedStatement>> {
         let all = self.all();
         let found = all.iter().find(|known| known.statement == *statement && known.client == client);
         found.map(|known| Arc::clone(&known.prepared))

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use gstore_sql::{Asker, LiveTable, SqlError, SqlErrorKind};
+use gstore_sql::{LiveTable, Requester, SqlError, SqlErrorKind};
 use tonic::{Code, Status};
 
 use crate::access::Caller;
@@ -105,7 +105,7 @@ impl RecentRequests {
         entry
     }
 
-    fn seen_by(&self, asker: &Asker) -> Vec<(Arc<RequestEntry>, RequestProgress)> {
+    fn seen_by(&self, asker: &Requester) -> Vec<(Arc<RequestEntry>, RequestProgress)> {
         let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = ring.entries.iter().filter(|entry| asker.sees_all || entry.token_id == asker.id);
         seen.map(|entry| (Arc::clone(entry), entry.progress().clone())).collect()
@@ -176,7 +176,7 @@ impl LiveTable for RecentRequests {
         ]))
     }
 
-    fn rows(&self, asker: &Asker) -> Result<RecordBatch, SqlError> {
+    fn rows(&self, asker: &Requester) -> Result<RecordBatch, SqlError> {
         let seen = self.seen_by(asker);
         let text = |value: &dyn Fn(&RequestEntry, &RequestProgress) -> Option<String>| -> ArrayRef {
             Arc::new(seen.iter().map(|(entry, progress)| value(entry, progress)).collect::<StringArray>())
@@ -227,8 +227,8 @@ mod tests {
         Caller { name: id.to_uppercase(), id: id.to_owned(), scope: Scope::Read, datasets: None, peer: None }
     }
 
-    fn asker(id: &str, sees_all: bool) -> Asker {
-        Asker { id: id.to_owned(), sees_all }
+    fn asker(id: &str, sees_all: bool) -> Requester {
+        Requester { id: id.to_owned(), sees_all }
     }
 
     #[test]

@@ -109,12 +109,13 @@ mod tests {
     use gstore_store::Store;
 
     use super::*;
-    use crate::{Asked, Parameters, SqlErrorKind, SqlResult, SqlSession};
+    use crate::{Parameters, SqlErrorKind, SqlResult, SqlSession, StatementOptions};
 
     const SORTED: &str = "SELECT range FROM range(100000) ORDER BY range % 7";
 
     async fn sorted(session: &SqlSession, memory: Option<SqlResources>) -> Result<usize, SqlError> {
-        counted(session.run_asked(SORTED, Asked { memory, ..Asked::default() }).await?).await
+        counted(session.run_asked(SORTED, StatementOptions { memory, ..StatementOptions::default() }).await?)
+            .await
     }
 
     async fn counted(result: SqlResult) -> Result<usize, SqlError> {

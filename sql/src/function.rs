@@ -30,9 +30,9 @@ use super::table_functions::options_of;
 pub(crate) struct FunctionPlanner;
 
 /// Where the arguments of a call stand, by their names.
-type Places = Vec<(String, Option<Span>)>;
+type ArgumentSpans = Vec<(String, Option<Span>)>;
 
-struct Call {
+struct TableCall {
     name: ObjectName,
     args: Vec<FunctionArg>,
     alias: Option<TableAlias>,
@@ -49,8 +49,10 @@ impl RelationPlanner for FunctionPlanner {
             planned => return Ok(planned),
         };
         let call = match refuse_ignored(relation)? {
-            TableFactor::Table { name, args: Some(args), alias, .. } => Call { name, args: args.args, alias },
-            TableFactor::Function { name, args, alias, .. } => Call { name, args, alias },
+            TableFactor::Table { name, args: Some(args), alias, .. } => {
+                TableCall { name, args: args.args, alias }
+            }
+            TableFactor::Function { name, args, alias, .. } => TableCall { name, args, alias },
             other => return Ok(RelationPlanning::Original(Box::new(other))),
         };
         let function = cx.object_name_to_table_reference(call.name.clone())?.table().to_string();
@@ -90,7 +92,7 @@ fn arguments(
     options: &[&str],
     args: Vec<FunctionArg>,
     cx: &mut dyn RelationPlannerContext,
-) -> Result<(Vec<Expr>, Places)> {
+) -> Result<(Vec<Expr>, ArgumentSpans)> {
     let mut places = Vec::new();
     let mut positional = Vec::new();
     let mut named = Vec::new();

@@ -25,8 +25,8 @@ use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::formats::Format;
 use super::functions::canonical;
-use super::leaf::{Each, Rows, Want};
-use objects::Objects;
+use super::leaf::{BatchConsumer, ReadRequest, RowReader};
+use objects::ObjectBatches;
 
 /// Rows that are read at a time.
 const BATCH: usize = 4096;
@@ -183,9 +183,10 @@ impl OwnTable {
                 self.named(reader.map_err(|e| self.failed(e))?)
             }
             Format::Separated(delimiter) => self.separated(&self.schema, delimiter, columns)?,
-            Format::Json => {
-                Box::new(Objects::open(self, self.schema.project(columns).map_err(|e| self.failed(e))?)?)
-            }
+            Format::Json => Box::new(ObjectBatches::open(
+                self,
+                self.schema.project(columns).map_err(|e| self.failed(e))?,
+            )?),
         })
     }
 }
@@ -195,7 +196,7 @@ fn of_data(error: DataError) -> SqlError {
     SqlError::new(SqlErrorKind::Failed, error.to_string())
 }
 
-impl Rows for OwnTable {
+impl RowReader for OwnTable {
     fn describe(&self) -> (&'static str, String) {
         ("FileExec", format!("table={}", self.name))
     }
@@ -208,7 +209,7 @@ impl Rows for OwnTable {
         Precision::Absent
     }
 
-    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+    fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
         // Rows are counted by a column where none is wanted.
         let columns = if want.columns.is_empty() { vec![0] } else { want.columns.clone() };
         let schema = Arc::new(self.schema.project(&want.columns).map_err(|e| self.failed(e))?);

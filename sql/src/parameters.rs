@@ -246,7 +246,7 @@ pub(crate) fn replace(
 pub(crate) fn bind(statement: &mut Statement, names: &[String], values: &Parameters) -> Result<(), SqlError> {
     let values = values.in_order(names)?;
     if let Some(sql) = inner(statement) {
-        let _ = VisitMut::visit(sql, &mut Columns);
+        let _ = VisitMut::visit(sql, &mut PlaceholderColumns);
     }
     replace(statement, |name| {
         let value = names.iter().position(|known| known == name).and_then(|i| values.get(i));
@@ -255,9 +255,9 @@ pub(crate) fn bind(statement: &mut Statement, names: &[String], values: &Paramet
 }
 
 /// Names columns that are parameters after them: two columns may have the same value, and not the same name.
-struct Columns;
+struct PlaceholderColumns;
 
-impl VisitorMut for Columns {
+impl VisitorMut for PlaceholderColumns {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {

@@ -11,27 +11,27 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement;
 
-use super::bounds::{self, Asking, Budget};
+use super::bounds::{self, Budget, SessionBounds};
 use super::catalog::Tables;
 use super::cooperative::cooperative;
 use super::copies;
-use super::correlated::Correlated;
+use super::correlated::CorrelatedSubqueries;
 use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
 use super::expanded;
 use super::functions;
 use super::guard;
-use super::leaf::Limits;
-use super::mixed::Mixed;
+use super::leaf::LeafOptions;
+use super::mixed::MixedComparison;
 use super::not_in;
 use super::ordinals;
-use super::quotes::Names;
+use super::quotes::AmbiguousNames;
 use super::shows;
 use super::types;
 use super::views;
-use super::virtuals::Asked;
+use super::virtuals::NamedVirtuals;
 use super::walk::inner;
-use super::window::Window;
+use super::window::RowWindow;
 
 /// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without
 /// optimisation.
@@ -60,7 +60,7 @@ pub(super) struct Planned {
     /// Rows of a batch, if they are fewer than the session's.
     pub(super) rows: Option<usize>,
     /// What may be wrong with texts that are to be numbers.
-    pub(super) mixed: Vec<Mixed>,
+    pub(super) mixed: Vec<MixedComparison>,
 }
 
 /// Plans a parsed statement whose parameters have values; its headings are those that it had before.
@@ -68,20 +68,20 @@ pub(super) async fn plan(
     state: &SessionState,
     mut statement: Statement,
     headings: &Headings,
-    window: Option<&Window>,
+    window: Option<&RowWindow>,
     tables: &[String],
 ) -> Result<Planned, SqlError> {
-    let correlated = Correlated::of(&statement);
+    let correlated = CorrelatedSubqueries::of(&statement);
     let names = named(&mut statement)?;
-    let decimals = Mixed::decimals(&mut statement);
+    let decimals = MixedComparison::decimals(&mut statement);
     let logical = meant(state, statement, &names, tables).await.map_err(|error| names.of_plan(error))?;
     let logical = match window {
         Some(window) => window.of(logical)?,
         None => logical,
     };
     let correlated = correlated.planned(&logical);
-    let mixed: Vec<Mixed> = Mixed::of(&logical).into_iter().chain(decimals).collect();
-    let explain = |error| names.of_plan(correlated.explain(Mixed::explain(&mixed, error)));
+    let mixed: Vec<MixedComparison> = MixedComparison::of(&logical).into_iter().chain(decimals).collect();
+    let explain = |error| names.of_plan(correlated.explain(MixedComparison::explain(&mixed, error)));
     let translate = |e| explain(SqlError::from_datafusion(e, tables));
     bounds::written_out(&logical).map_err(translate)?;
     let logical = state.optimize(&logical).map_err(translate)?;
@@ -103,10 +103,10 @@ pub(super) async fn plan(
     Ok(Planned { plan, rows, mixed })
 }
 
-fn asking(state: &SessionState) -> Asking {
-    let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
+fn asking(state: &SessionState) -> SessionBounds {
+    let served = state.config().get_extension::<LeafOptions>().is_some_and(|limits| limits.served);
     let memory = state.config().get_extension::<Budget>().map_or(u64::MAX, |budget| budget.memory());
-    Asking { served, memory }
+    SessionBounds { served, memory }
 }
 
 /// What a parsed statement means.
@@ -120,18 +120,18 @@ pub(super) async fn logical(
 }
 
 /// The names of a statement before anything is put into other words; in the place of SHOW stands its query.
-fn named(statement: &mut Statement) -> Result<Names, SqlError> {
+fn named(statement: &mut Statement) -> Result<AmbiguousNames, SqlError> {
     if let Some(query) = shows::query_of(statement) {
         *statement = dialect::parse(&query)?;
     }
-    Ok(Names::of(statement))
+    Ok(AmbiguousNames::of(statement))
 }
 
 /// What a statement with these names means.
 async fn meant(
     state: &SessionState,
     mut statement: Statement,
-    names: &Names,
+    names: &AmbiguousNames,
     tables: &[String],
 ) -> Result<LogicalPlan, SqlError> {
     let translate = |e| SqlError::from_datafusion(e, tables);
@@ -143,7 +143,7 @@ async fn meant(
         expanded::check(sql)?;
     }
     dialect::resolve(&mut statement)?;
-    let asked = Asked::of(&mut statement);
+    let asked = NamedVirtuals::of(&mut statement);
     let state = match all.filter(|_| !asked.is_empty()) {
         Some(all) => Cow::Owned(with_columns(state, &all, asked)),
         None => Cow::Borrowed(state),
@@ -167,7 +167,7 @@ async fn meant(
         return Err(SqlError::invalid("the statement selects no column".into())
             .hint("write SELECT * FROM .. for all of them"));
     }
-    let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
+    let served = state.config().get_extension::<LeafOptions>().is_some_and(|limits| limits.served);
     if served && guard::reads_settings(&logical) {
         return Err(SqlError::refused("the settings of a server are not shown".into()));
     }
@@ -181,7 +181,7 @@ async fn meant(
 }
 
 /// The state with tables that have these virtual columns.
-fn with_columns(state: &SessionState, tables: &Tables, asked: Asked) -> SessionState {
+fn with_columns(state: &SessionState, tables: &Tables, asked: NamedVirtuals) -> SessionState {
     let mut state = state.clone();
     state.register_catalog_list(tables.catalogs(asked));
     state.config_mut().set_extension(Arc::new(asked));

@@ -16,8 +16,8 @@ use super::args::{Arguments, text};
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::functions::canonical;
-use super::influence::Source;
-use super::leaf::{Each, Rows, Want};
+use super::influence::FunctionSource;
+use super::leaf::{BatchConsumer, ReadRequest, RowReader};
 use super::scan::RowsTable;
 use super::translate::arrow;
 
@@ -35,7 +35,7 @@ static COLUMNS: [(&str, DataType, bool); 5] = [
 
 /// The table function `predicted`.
 #[derive(Debug)]
-pub(crate) struct PredictedFunction(pub(crate) Source);
+pub(crate) struct PredictedFunction(pub(crate) FunctionSource);
 
 impl TableFunctionImpl for PredictedFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
@@ -48,7 +48,7 @@ impl TableFunctionImpl for PredictedFunction {
         let prefilter = find(snapshot, &text("prefilter", name)?).map_err(|e| e.about("prefilter"))?;
         // Features that are not there are said when the statement is planned, not when it is read.
         let features = prefilter.open(snapshot, &dataset).map_err(learned)?;
-        Ok(Arc::new(RowsTable(Arc::new(Predicted::new(dataset, prefilter, features)))))
+        Ok(Arc::new(RowsTable(Arc::new(PredictionRows::new(dataset, prefilter, features)))))
     }
 }
 
@@ -76,20 +76,20 @@ fn learned(error: LearnError) -> SqlError {
 }
 
 /// The predictions for a dataset.
-struct Predicted {
+struct PredictionRows {
     dataset: String,
     prefilter: Prefilter,
     features: OpenFeatures,
     schema: SchemaRef,
 }
 
-impl std::fmt::Debug for Predicted {
+impl std::fmt::Debug for PredictionRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "predictions for {}", self.dataset)
     }
 }
 
-impl Predicted {
+impl PredictionRows {
     fn new(dataset: String, prefilter: Prefilter, features: OpenFeatures) -> Self {
         let fixed = COLUMNS.iter().map(|(name, ty, null)| Field::new(*name, ty.clone(), *null));
         let targets = prefilter.targets.iter();
@@ -139,7 +139,7 @@ impl Predicted {
     }
 }
 
-impl Rows for Predicted {
+impl RowReader for PredictionRows {
     fn describe(&self) -> (&'static str, String) {
         ("PredictedExec", format!("dataset={}, learner={}", self.dataset, self.prefilter.learner.name()))
     }
@@ -160,7 +160,7 @@ impl Rows for Predicted {
         true
     }
 
-    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+    fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
         for rows in self.features.cells(want.rows.clone()) {
             want.cancelled.check().map_err(|error| learned(error.into()))?;
             if each(self.batch(&rows, &want.columns)?)? == Demand::Enough {

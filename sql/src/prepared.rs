@@ -36,12 +36,12 @@ const STATELESS: [&str; 6] = [
 ];
 
 /// A statement with the values of its parameters, as its session has planned it.
-pub struct Prepared {
+pub struct PreparedStatement {
     schema: SchemaRef,
-    plan: Plan,
+    plan: StatementPlan,
 }
 
-enum Plan {
+enum StatementPlan {
     /// There is none to be run.
     None,
     /// One that is there until it is run.
@@ -50,15 +50,15 @@ enum Plan {
     Copied(Planned),
 }
 
-impl Prepared {
+impl PreparedStatement {
     /// A plan that may be kept, if it is `lasting`; `constants` is how many bytes of them it has.
     pub(super) fn new(planned: Planned, lasting: bool, constants: u64) -> Self {
         let schema = planned.plan.schema();
         let is_small = constants <= MOST_CONSTANTS && columns(&planned.plan) <= MOST_COLUMNS;
         let plan = match lasting && is_small {
-            false => Plan::None,
-            true if is_stateless(&planned.plan) => Plan::Copied(planned),
-            true => Plan::Once(Mutex::new(Some(planned))),
+            false => StatementPlan::None,
+            true if is_stateless(&planned.plan) => StatementPlan::Copied(planned),
+            true => StatementPlan::Once(Mutex::new(Some(planned))),
         };
         Self { schema, plan }
     }
@@ -71,9 +71,9 @@ impl Prepared {
     /// A plan to be run now.
     pub(super) fn plan(&self) -> Option<DfResult<Planned>> {
         match &self.plan {
-            Plan::None => None,
-            Plan::Once(plan) => plan.lock().unwrap_or_else(PoisonError::into_inner).take().map(Ok),
-            Plan::Copied(Planned { plan, rows, mixed }) => {
+            StatementPlan::None => None,
+            StatementPlan::Once(plan) => plan.lock().unwrap_or_else(PoisonError::into_inner).take().map(Ok),
+            StatementPlan::Copied(Planned { plan, rows, mixed }) => {
                 Some(copied(plan).map(|plan| Planned { plan, rows: *rows, mixed: mixed.clone() }))
             }
         }

@@ -146,7 +146,7 @@ fn pump(mut stream: SqlStream) -> Receiver<Result<RecordBatch, SqlError>> {
 /// inside long operators.
 fn unless<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlError> {
     let mut work = pin!(work);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let waker = Waker::from(Arc::new(UnparkWaker(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     while !cancel.is_raised() {
         if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
@@ -157,9 +157,9 @@ fn unless<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlErr
     Err(SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into()))
 }
 
-struct Unpark(Thread);
+struct UnparkWaker(Thread);
 
-impl Wake for Unpark {
+impl Wake for UnparkWaker {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
     }

@@ -16,7 +16,8 @@ pub(super) fn of_session(
     snapshot: &Arc<Snapshot>,
     encoder: Option<&Arc<dyn Encoder>>,
 ) -> [(&'static str, Arc<dyn TableFunctionImpl>); TABLE_FUNCTIONS.len()] {
-    let source = || influence::Source { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
+    let source =
+        || influence::FunctionSource { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
     [
         ("influence", Arc::new(influence::InfluenceFunction(source()))),
         ("daunce", Arc::new(influence::DaunceFunction(source()))),

@@ -32,7 +32,7 @@ pub(crate) fn expand(statement: &mut Statement, snapshot: &Snapshot) -> Result<(
     }
     described(statement, snapshot)?;
     let Some(sql) = inner(statement) else { return Ok(()) };
-    let mut found = Found { snapshot, done: HashSet::new(), open: Vec::new(), tables: Vec::new() };
+    let mut found = NeededViews { snapshot, done: HashSet::new(), open: Vec::new(), tables: Vec::new() };
     found.of(sql)?;
     if found.tables.is_empty() {
         return Ok(());
@@ -88,7 +88,7 @@ fn unqualified(name: &ObjectName) -> Option<String> {
 }
 
 /// The views that a statement needs, those that others need first.
-struct Found<'a> {
+struct NeededViews<'a> {
     snapshot: &'a Snapshot,
     done: HashSet<&'a str>,
     /// Views whose own are being looked for.
@@ -96,7 +96,7 @@ struct Found<'a> {
     tables: Vec<Cte>,
 }
 
-impl Found<'_> {
+impl NeededViews<'_> {
     fn of(&mut self, sql: &Sql) -> Result<(), SqlError> {
         let mut own = OwnNames::default();
         let _ = sql.visit(&mut own);

@@ -13,7 +13,7 @@ use super::error::SqlError;
 
 /// A part of a statement's rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Window {
+pub struct RowWindow {
     /// Columns by their place in the result, from 0, and whether the order is descending; the statement's own order
     /// where there are none.
     pub order: Vec<(usize, bool)>,
@@ -23,7 +23,7 @@ pub struct Window {
     pub fetch: Option<usize>,
 }
 
-impl Window {
+impl RowWindow {
     /// The plan of this part of the rows of `plan`. What describes a plan is given whole; the columns of
     /// a `DESCRIBE` are rows as others.
     pub(crate) fn of(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {

@@ -70,9 +70,9 @@ impl Caller {
     }
 
     /// Whose requests the tables of the server show to this caller.
-    pub(crate) fn asker(&self) -> gstore_sql::Asker {
+    pub(crate) fn asker(&self) -> gstore_sql::Requester {
         let sees_all = self.scope == Scope::Write && self.datasets.is_none();
-        gstore_sql::Asker { id: self.id.clone(), sees_all }
+        gstore_sql::Requester { id: self.id.clone(), sees_all }
     }
 }
 

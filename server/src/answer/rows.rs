@@ -16,7 +16,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use gstore_query::matrix::MatrixRows;
-use gstore_sql::{HeldMemory, RunNotes, SqlError, Window};
+use gstore_sql::{HeldMemory, RowWindow, RunNotes, SqlError};
 use gstore_store::SnapshotName;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
@@ -83,7 +83,7 @@ pub(crate) async fn start(
     handle: QuestionHandle,
     ticket: &[u8],
     record: &AuditRecord,
-    window: Option<Window>,
+    window: Option<RowWindow>,
 ) -> Result<AnswerRows, Status> {
     let deadline = tokio::time::Instant::now() + core.limits.time;
     let mut entered = core.running.enter(&caller.id, ticket)?;
@@ -148,7 +148,7 @@ async fn unread(to: &mpsc::Sender<RecordBatch>, taken: &AtomicU64, limit: Durati
 async fn produce(
     (core, permit): (&Arc<Core>, &Arc<Permit>),
     caller: &Caller,
-    (handle, window): (QuestionHandle, Option<Window>),
+    (handle, window): (QuestionHandle, Option<RowWindow>),
     to: &mpsc::Sender<RecordBatch>,
     begin: oneshot::Sender<Result<AnswerStart, Status>>,
 ) -> Result<(), Status> {

@@ -7,7 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
-use gstore_sql::Window;
+use gstore_sql::RowWindow;
 use gstore_sql::output::Format;
 use gstore_store::SnapshotName;
 use serde::Deserialize;
@@ -54,10 +54,10 @@ struct OrderColumn {
 }
 
 impl SqlRequestBody {
-    fn window(&self) -> Option<Window> {
+    fn window(&self) -> Option<RowWindow> {
         let order = self.order.iter().map(|by| (by.column, by.descending)).collect::<Vec<_>>();
         let whole = order.is_empty() && self.skip == 0 && self.limit.is_none();
-        (!whole).then_some(Window { order, skip: self.skip, fetch: self.limit })
+        (!whole).then_some(RowWindow { order, skip: self.skip, fetch: self.limit })
     }
 
     fn shape(&self) -> Result<BodyShape, Status> {
@@ -183,7 +183,7 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<SqlRequestBody>(text);
         let form = read(r#"{"sql": "SELECT $1", "parameters": [1], "snapshot": 3, "limit": 5}"#).unwrap();
         assert_eq!(form.snapshot().unwrap(), Some(SnapshotName::Number(3)));
-        assert_eq!(form.window(), Some(Window { order: vec![], skip: 0, fetch: Some(5) }));
+        assert_eq!(form.window(), Some(RowWindow { order: vec![], skip: 0, fetch: Some(5) }));
         assert!(!form.statement().unwrap().values.is_empty());
         assert!(read(r#"{"sql": "SELECT 1"}"#).unwrap().window().is_none());
         for bad in

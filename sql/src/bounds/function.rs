@@ -24,22 +24,22 @@ const ORDINARY: u64 = 4 << 20;
 
 /// A function that refuses to make too much.
 #[derive(Debug)]
-pub(super) struct Limited {
+pub(super) struct BoundedFunction {
     inner: Arc<ScalarUDF>,
     growth: Growth,
     budget: Arc<Budget>,
 }
 
 // Which statement a function belongs to makes no other function of it.
-impl PartialEq for Limited {
+impl PartialEq for BoundedFunction {
     fn eq(&self, other: &Self) -> bool {
         self.inner == other.inner
     }
 }
 
-impl Eq for Limited {}
+impl Eq for BoundedFunction {}
 
-impl Hash for Limited {
+impl Hash for BoundedFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.inner.hash(state);
     }
@@ -47,11 +47,11 @@ impl Hash for Limited {
 
 /// The function with the limits of a statement.
 pub(super) fn limited(inner: Arc<ScalarUDF>, growth: Growth, budget: &Arc<Budget>) -> ScalarUDF {
-    ScalarUDF::from(Limited { inner, growth, budget: Arc::clone(budget) })
+    ScalarUDF::from(BoundedFunction { inner, growth, budget: Arc::clone(budget) })
 }
 
 // Not handed on: `simplify`, which may put the engine's own function in place of this one.
-impl ScalarUDFImpl for Limited {
+impl ScalarUDFImpl for BoundedFunction {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -130,7 +130,7 @@ impl ScalarUDFImpl for Limited {
     }
 }
 
-impl Limited {
+impl BoundedFunction {
     /// What the function makes of some rows.
     fn piece(&self, args: &ScalarFunctionArgs, rows: Range<usize>, expected: u64) -> DfResult<ArrayRef> {
         let memory = self.budget.reserve(expected)?;

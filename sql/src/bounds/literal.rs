@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::MAX_REPEATED;
-use super::function::Limited;
+use super::function::BoundedFunction;
 use super::growth::{self, Growth};
 use super::sizes::of_scalar;
 use crate::error::SqlError;
@@ -82,7 +82,7 @@ fn short(expr: &Expr, most: u64) -> DfResult<()> {
 
 /// Whether a function takes a constant as it is; one that compares pairs does not.
 fn takes_long(call: &ScalarFunction) -> bool {
-    call.func.inner().is::<Limited>() && growth::of(call.func.name()) != Some(Growth::Pairs)
+    call.func.inner().is::<BoundedFunction>() && growth::of(call.func.name()) != Some(Growth::Pairs)
 }
 
 /// Operators that take a constant as it is.
@@ -106,7 +106,7 @@ pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn Executio
         }
         let columns = projection.expr().iter().map(|column| match literal(column) {
             Some(literal) => {
-                let expr = Arc::new(Counted { literal, bytes }) as Arc<dyn PhysicalExpr>;
+                let expr = Arc::new(BoundedLiteral { literal, bytes }) as Arc<dyn PhysicalExpr>;
                 ProjectionExpr { expr, alias: column.alias.clone() }
             }
             None => column.clone(),
@@ -120,19 +120,19 @@ pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn Executio
 
 /// A constant that is refused for a batch of too many rows.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Counted {
+struct BoundedLiteral {
     literal: Literal,
     /// Of all constants among the columns.
     bytes: u64,
 }
 
-impl fmt::Display for Counted {
+impl fmt::Display for BoundedLiteral {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.literal, f)
     }
 }
 
-impl PhysicalExpr for Counted {
+impl PhysicalExpr for BoundedLiteral {
     fn return_field(&self, schema: &Schema) -> DfResult<FieldRef> {
         self.literal.return_field(schema)
     }

@@ -39,7 +39,7 @@ use growth::Growth;
 
 pub(super) use literal::{check, counted};
 pub(super) use plan::{few, rewrite};
-pub(super) use repeated::{Asking, repeated};
+pub(super) use repeated::{SessionBounds, repeated};
 pub(super) use substituted::PredicateLimit;
 pub(super) use written::written_out;
 

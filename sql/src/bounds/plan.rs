@@ -10,7 +10,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
-use super::function::{Limited, limited};
+use super::function::{BoundedFunction, limited};
 use super::growth::{self, Growth};
 use super::{Budget, join};
 use crate::error::SqlError;
@@ -48,7 +48,7 @@ fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
         Expr::ScalarFunction(mut call) => match growth::of(call.func.name()) {
-            Some(growth) if !call.func.inner().is::<Limited>() => {
+            Some(growth) if !call.func.inner().is::<BoundedFunction>() => {
                 call.func = Arc::new(limited(call.func, growth, budget));
                 Ok(Transformed::yes(Expr::ScalarFunction(call)))
             }

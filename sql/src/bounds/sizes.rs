@@ -162,13 +162,13 @@ pub(super) fn counted(array: &ArrayRef) -> Vec<u64> {
 }
 
 /// The elements of the lists of an array.
-struct Lists {
+struct ListElements {
     values: ArrayRef,
     /// Where each list ends in the values, after a 0.
     ends: Vec<usize>,
 }
 
-impl Lists {
+impl ListElements {
     /// At each end, the sum of what the elements before it have.
     fn sums(&self, each: &[u64]) -> Vec<u64> {
         let mut sums = vec![0u64];
@@ -183,11 +183,11 @@ fn differences(sums: &[u64]) -> impl Iterator<Item = u64> {
     sums.iter().zip(sums.iter().skip(1)).map(|(before, after)| after.saturating_sub(*before))
 }
 
-fn inside(array: &ArrayRef) -> Option<Lists> {
+fn inside(array: &ArrayRef) -> Option<ListElements> {
     let of = |values: &ArrayRef, offsets: Vec<usize>| {
         let (first, last) = (*offsets.first()?, *offsets.last()?);
         let ends = offsets.into_iter().map(|end| end.saturating_sub(first)).collect();
-        Some(Lists { values: values.slice(first, last.saturating_sub(first)), ends })
+        Some(ListElements { values: values.slice(first, last.saturating_sub(first)), ends })
     };
     let long = |offsets: &[i64]| offsets.iter().map(|n| usize::try_from(*n).unwrap_or(0)).collect();
     let short = |offsets: &[i32]| offsets.iter().map(|n| usize::try_from(*n).unwrap_or(0)).collect();

@@ -38,7 +38,7 @@ pub(super) fn place(query: &mut Query, unknown: &mut usize) {
 /// Puts the places of columns in that of the one that an error is about; false if it is about none of these.
 pub(super) fn put(sql: &mut Statement, error: &SqlError) -> bool {
     let Some((place, columns)) = refused(error.message()) else { return false };
-    sql.visit(&mut Put { place: number(place), columns }).is_break()
+    sql.visit(&mut ColumnOrder { place: number(place), columns }).is_break()
 }
 
 /// Whether a key stands for all columns.
@@ -70,12 +70,12 @@ fn refused(message: &str) -> Option<(usize, usize)> {
     (place >= NONE).then_some((place, columns.trim().parse().ok()?))
 }
 
-struct Put {
+struct ColumnOrder {
     place: Expr,
     columns: usize,
 }
 
-impl VisitorMut for Put {
+impl VisitorMut for ColumnOrder {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {

@@ -29,7 +29,7 @@ pub(super) fn is_of_names(error: &SqlError) -> bool {
 
 /// Gives such casts names of their own; false if there are none.
 pub(super) fn name(sql: &mut Statement) -> bool {
-    let mut queries = Queries { which: Which::All, named: 0 };
+    let mut queries = Queries { which: NamedCasts::All, named: 0 };
     let _ = VisitMut::visit(sql, &mut queries);
     queries.named > 0
 }
@@ -37,17 +37,17 @@ pub(super) fn name(sql: &mut Statement) -> bool {
 /// The same for casts of columns that a query groups by with them: there the engine's planner sees no error, and its
 /// analysis takes the one for the other.
 pub(super) fn name_grouped(sql: &mut Statement) {
-    let _ = VisitMut::visit(sql, &mut Queries { which: Which::Grouped, named: 0 });
+    let _ = VisitMut::visit(sql, &mut Queries { which: NamedCasts::Grouped, named: 0 });
 }
 
 /// Which casts get names.
-enum Which {
+enum NamedCasts {
     All,
     Grouped,
 }
 
 struct Queries {
-    which: Which,
+    which: NamedCasts,
     named: usize,
 }
 
@@ -74,8 +74,8 @@ impl Queries {
 
     fn select(&mut self, select: &mut Select, order: Option<&mut OrderBy>) {
         let grouped = match self.which {
-            Which::All => None,
-            Which::Grouped => Some(grouped::unclear(select)),
+            NamedCasts::All => None,
+            NamedCasts::Grouped => Some(grouped::unclear(select)),
         };
         let ordered = || order.as_deref().map_or(0, |order| order.to_string().len());
         if grouped.as_ref().is_some_and(HashSet::is_empty)
@@ -102,7 +102,7 @@ impl Queries {
 
 /// What a SELECT has in several forms, as the engine calls it.
 fn unclear(select: &Select, order: Option<&OrderBy>) -> HashSet<String> {
-    let mut found = Found::default();
+    let mut found = SelectCasts::default();
     let _ = Visit::visit(&select.projection, &mut found);
     let _ = Visit::visit(&select.group_by, &mut found);
     let _ = Visit::visit(&select.having, &mut found);
@@ -119,7 +119,7 @@ fn unclear(select: &Select, order: Option<&OrderBy>) -> HashSet<String> {
 
 /// What a SELECT has, but for its subqueries, and the forms of each with casts and without.
 #[derive(Default)]
-struct Found {
+struct SelectCasts {
     queries: usize,
     /// What is cast, by where it is.
     cast: Vec<*const Expr>,
@@ -127,7 +127,7 @@ struct Found {
     forms: HashMap<String, HashSet<String>>,
 }
 
-impl Visitor for Found {
+impl Visitor for SelectCasts {
     type Break = ();
 
     count_subqueries!(queries, &Query);

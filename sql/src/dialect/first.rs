@@ -7,7 +7,7 @@ use super::tokens::{is, is_word, made, next};
 
 /// A query in parentheses, or the statement.
 #[derive(Default)]
-struct Level {
+struct QueryLevel {
     /// Whether it has begun.
     begun: bool,
     /// Whether a list of WITH stands before that.
@@ -40,7 +40,7 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 /// The places of FROM and TABLE at the beginning of a query that has no SELECT, in order.
 fn begun_with_from(tokens: &[TokenWithSpan]) -> Vec<usize> {
     let mut found = Vec::new();
-    let (mut outer, mut level) = (Vec::new(), Level::default());
+    let (mut outer, mut level) = (Vec::new(), QueryLevel::default());
     let mut before: Option<&TokenWithSpan> = None;
     for (i, token) in tokens.iter().enumerate() {
         match token.token {

@@ -44,7 +44,7 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
     if let Expr::Literal(text, _) = of
         && is_time(to)
     {
-        let time = Converted::new(to, safe).of(&text.to_array()?)?;
+        let time = CastFunction::new(to, safe).of(&text.to_array()?)?;
         return Ok(Some(lit(ScalarValue::try_from_array(&time, 0)?)));
     }
     Ok(Some(converted(of.clone(), to, safe)))
@@ -52,7 +52,7 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
 
 /// The call that has a value as one of another type.
 pub(super) fn converted(of: Expr, to: &DataType, safe: bool) -> Expr {
-    let function = ScalarUDF::from(Converted::new(to, safe));
+    let function = ScalarUDF::from(CastFunction::new(to, safe));
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
@@ -65,13 +65,13 @@ pub(super) fn is_text(ty: &DataType) -> bool {
 
 /// A value as one of another type.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Converted {
+struct CastFunction {
     to: DataType,
     safe: bool,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Converted {
+impl ScalarUDFImpl for CastFunction {
     fn name(&self) -> &str {
         "converted"
     }
@@ -89,7 +89,7 @@ impl ScalarUDFImpl for Converted {
     }
 }
 
-impl Converted {
+impl CastFunction {
     fn new(to: &DataType, safe: bool) -> Self {
         Self { to: to.clone(), safe, signature: Signature::any(1, Volatility::Immutable) }
     }

@@ -222,17 +222,17 @@ fn refused() -> SqlError {
 
 /// The call that gives the length of an interval.
 fn length(of: Expr) -> Expr {
-    let function = ScalarUDF::from(Length { signature: Signature::any(1, Volatility::Immutable) });
+    let function = ScalarUDF::from(IntervalLength { signature: Signature::any(1, Volatility::Immutable) });
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
 /// Nanoseconds of an interval: a number that all intervals fit into.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Length {
+struct IntervalLength {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Length {
+impl ScalarUDFImpl for IntervalLength {
     fn name(&self) -> &str {
         "length_of_interval"
     }

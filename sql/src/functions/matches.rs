@@ -28,29 +28,29 @@ const KEPT: usize = 16;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [Gives::All, Gives::First].map(|gives| {
-        ScalarUDF::from(Matches { gives, signature: Signature::user_defined(Volatility::Immutable) })
+    [MatchResult::All, MatchResult::First].map(|gives| {
+        ScalarUDF::from(RegexMatches { gives, signature: Signature::user_defined(Volatility::Immutable) })
     })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Gives {
+enum MatchResult {
     All,
     /// Empty without a match, or where the group has no part in it.
     First,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Matches {
-    gives: Gives,
+struct RegexMatches {
+    gives: MatchResult,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Matches {
+impl ScalarUDFImpl for RegexMatches {
     fn name(&self) -> &str {
         match self.gives {
-            Gives::All => "regexp_extract_all",
-            Gives::First => "regexp_extract",
+            MatchResult::All => "regexp_extract_all",
+            MatchResult::First => "regexp_extract",
         }
     }
 
@@ -60,8 +60,8 @@ impl ScalarUDFImpl for Matches {
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
         Ok(match self.gives {
-            Gives::All => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
-            Gives::First => DataType::Utf8,
+            MatchResult::All => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
+            MatchResult::First => DataType::Utf8,
         })
     }
 
@@ -98,8 +98,8 @@ impl ScalarUDFImpl for Matches {
                 return Err(SqlError::internal("types of a pattern's matches").into());
             };
             let found = match self.gives {
-                Gives::All => all(texts, patterns, &groups)?,
-                Gives::First => first(texts, patterns, &groups)?,
+                MatchResult::All => all(texts, patterns, &groups)?,
+                MatchResult::First => first(texts, patterns, &groups)?,
             };
             Ok(found)
         })
@@ -108,9 +108,9 @@ impl ScalarUDFImpl for Matches {
 
 /// The patterns of a batch of rows that were compiled last.
 #[derive(Default)]
-struct Known<'a>(HashMap<&'a str, Regex>);
+struct CompiledPatterns<'a>(HashMap<&'a str, Regex>);
 
-impl<'a> Known<'a> {
+impl<'a> CompiledPatterns<'a> {
     fn regex(&mut self, pattern: &'a str) -> Result<&Regex, SqlError> {
         if self.0.len() == KEPT && !self.0.contains_key(pattern) {
             self.0.clear();
@@ -124,7 +124,7 @@ impl<'a> Known<'a> {
 
 fn all(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Result<ArrayRef, SqlError> {
     let mut lists = ListBuilder::new(StringBuilder::new());
-    let mut known = Known::default();
+    let mut known = CompiledPatterns::default();
     for ((text, pattern), group) in texts.iter().zip(patterns).zip(groups) {
         let (Some(text), Some(pattern), Some(group)) = (text, pattern, group) else {
             lists.append(false);
@@ -149,7 +149,7 @@ fn all(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Resu
 /// A group that the pattern does not have is empty too, as in DuckDB.
 fn first(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Result<ArrayRef, SqlError> {
     let mut found = StringBuilder::new();
-    let mut known = Known::default();
+    let mut known = CompiledPatterns::default();
     for ((text, pattern), group) in texts.iter().zip(patterns).zip(groups) {
         let (Some(text), Some(pattern)) = (text, pattern) else {
             found.append_null();

@@ -195,7 +195,7 @@ fn gives_float(expr: &Expr, schema: &DFSchema) -> bool {
 }
 
 fn is_call(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<Canonical>())
+    matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<CanonicalFloat>())
 }
 
 /// The argument in the place of its call.
@@ -210,17 +210,17 @@ fn bare(expr: &mut Expr) {
 }
 
 fn call(of: Expr) -> Expr {
-    let function = ScalarUDF::from(Canonical { signature: Signature::any(1, Volatility::Immutable) });
+    let function = ScalarUDF::from(CanonicalFloat { signature: Signature::any(1, Volatility::Immutable) });
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
 /// The same number, with one NaN and one zero for all.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Canonical {
+struct CanonicalFloat {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Canonical {
+impl ScalarUDFImpl for CanonicalFloat {
     fn name(&self) -> &str {
         "canonical_float"
     }
@@ -255,18 +255,18 @@ impl ScalarUDFImpl for Canonical {
 
 /// An aggregate that gives no other NaN and no -0.0.
 pub(super) fn accumulator(of: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
-    Box::new(One(of))
+    Box::new(CanonicalAccumulator(of))
 }
 
 /// The same for many groups.
 pub(super) fn groups(of: Box<dyn GroupsAccumulator>) -> Box<dyn GroupsAccumulator> {
-    Box::new(Groups(of))
+    Box::new(CanonicalGroups(of))
 }
 
 #[derive(Debug)]
-struct One(Box<dyn Accumulator>);
+struct CanonicalAccumulator(Box<dyn Accumulator>);
 
-impl Accumulator for One {
+impl Accumulator for CanonicalAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         self.0.update_batch(values)
     }
@@ -296,9 +296,9 @@ impl Accumulator for One {
     }
 }
 
-struct Groups(Box<dyn GroupsAccumulator>);
+struct CanonicalGroups(Box<dyn GroupsAccumulator>);
 
-impl GroupsAccumulator for Groups {
+impl GroupsAccumulator for CanonicalGroups {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

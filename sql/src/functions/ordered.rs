@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-/// What puts [`Forward`] around the aggregates of windows that the engine would compute backwards as they are.
+/// What puts [`ForwardOnly`] around the aggregates of windows that the engine would compute backwards as they are.
 #[derive(Debug)]
 pub(crate) struct OrderedWindows;
 
@@ -31,7 +31,7 @@ impl FunctionRewrite for OrderedWindows {
         Ok(match expr {
             Expr::WindowFunction(call) => match call.fun {
                 WindowFunctionDefinition::AggregateUDF(engine) if is_its_own_reverse(&engine) => {
-                    let forward = Arc::new(AggregateUDF::from(Forward { engine }));
+                    let forward = Arc::new(AggregateUDF::from(ForwardOnly { engine }));
                     let fun = WindowFunctionDefinition::AggregateUDF(forward);
                     Transformed::yes(Expr::from(WindowFunction { fun, ..*call }))
                 }
@@ -50,11 +50,11 @@ fn is_its_own_reverse(function: &AggregateUDF) -> bool {
 
 /// An aggregate that is never computed over rows in the opposite order.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Forward {
+struct ForwardOnly {
     engine: Arc<AggregateUDF>,
 }
 
-impl AggregateUDFImpl for Forward {
+impl AggregateUDFImpl for ForwardOnly {
     fn name(&self) -> &str {
         self.engine.name()
     }

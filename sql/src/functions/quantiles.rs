@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use self::between::{Between, Groups, share};
+use self::between::{QuantileAccumulator, QuantileGroups, share};
 use super::nans;
 use crate::error::SqlError;
 
@@ -70,7 +70,7 @@ impl Quantile {
         // The engine looks at the share first.
         let (found, is_distinct) = (share(&args), args.is_distinct);
         let values = self.engine.accumulator(args)?;
-        Ok(Box::new(Between { values, share: found?, is_distinct }))
+        Ok(Box::new(QuantileAccumulator { values, share: found?, is_distinct }))
     }
 }
 
@@ -121,7 +121,7 @@ impl AggregateUDFImpl for Quantile {
         let Some(to) = of_times(args.expr_fields) else { return self.numbers(args).map(nans::accumulator) };
         let fields = of_numbers(args.expr_fields);
         let args = AccumulatorArgs { return_field: number(), expr_fields: &fields, ..args };
-        Ok(Box::new(Times { numbers: self.numbers(args)?, to }))
+        Ok(Box::new(TimeQuantile { numbers: self.numbers(args)?, to }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
@@ -142,7 +142,7 @@ impl AggregateUDFImpl for Quantile {
         }
         let found = share(&args);
         let values = self.engine.create_groups_accumulator(args)?;
-        Ok(nans::groups(Box::new(Groups { values, share: found? })))
+        Ok(nans::groups(Box::new(QuantileGroups { values, share: found? })))
     }
 
     fn supports_within_group_clause(&self) -> bool {
@@ -156,12 +156,12 @@ impl AggregateUDFImpl for Quantile {
 
 /// A quantile of times, taken of their microseconds.
 #[derive(Debug)]
-struct Times {
+struct TimeQuantile {
     numbers: Box<dyn Accumulator>,
     to: DataType,
 }
 
-impl Times {
+impl TimeQuantile {
     fn micros(&self, values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
         let mut values = values.to_vec();
         if let Some(times) = values.first_mut() {
@@ -172,7 +172,7 @@ impl Times {
     }
 }
 
-impl Accumulator for Times {
+impl Accumulator for TimeQuantile {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         let numbers = self.micros(values)?;
         self.numbers.update_batch(&numbers)

@@ -55,12 +55,12 @@ impl FunctionRewrite for RoundedCasts {
 
 /// What is cast to a type.
 fn rounded(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<Box<Expr>> {
-    let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<Nearest>());
+    let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<NearestInteger>());
     let fraction = || expr.get_type(schema).is_ok_and(|of| whole(&of).is_some());
     if !to.is_integer() || is_rounded || !fraction() {
         return Transformed::no(expr);
     }
-    let function = ScalarUDF::from(Nearest { signature: Signature::any(1, Volatility::Immutable) });
+    let function = ScalarUDF::from(NearestInteger { signature: Signature::any(1, Volatility::Immutable) });
     let call = ScalarFunction::new_udf(Arc::new(function), vec![*expr]);
     Transformed::yes(Box::new(Expr::ScalarFunction(call)))
 }
@@ -83,11 +83,11 @@ fn whole(of: &DataType) -> Option<DataType> {
 
 /// The nearest whole number. A function, since the engine takes casts of decimals out of comparisons.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Nearest {
+struct NearestInteger {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Nearest {
+impl ScalarUDFImpl for NearestInteger {
     fn name(&self) -> &str {
         "nearest_whole"
     }

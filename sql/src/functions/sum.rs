@@ -71,7 +71,7 @@ impl AggregateUDFImpl for Sum {
             return self.engine.accumulator(args).map(nans::accumulator);
         };
         let sum = self.engine.accumulator(AccumulatorArgs { return_field, ..args })?;
-        Ok(Box::new(Checked { sum, to }))
+        Ok(Box::new(CheckedSum { sum, to }))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
@@ -81,10 +81,10 @@ impl AggregateUDFImpl for Sum {
         }
         let Some(return_field) = wide(&to) else { return self.engine.create_sliding_accumulator(args) };
         let sum: Box<dyn Accumulator> = match args.is_distinct {
-            true => Box::new(Distinct::default()),
+            true => Box::new(DistinctSum::default()),
             false => self.engine.create_sliding_accumulator(AccumulatorArgs { return_field, ..args })?,
         };
-        Ok(Box::new(Checked { sum, to }))
+        Ok(Box::new(CheckedSum { sum, to }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
@@ -153,12 +153,12 @@ fn narrowed(total: ScalarValue, to: &DataType) -> DfResult<ScalarValue> {
 
 /// A sum of decimals whose total is a whole number.
 #[derive(Debug)]
-struct Checked {
+struct CheckedSum {
     sum: Box<dyn Accumulator>,
     to: DataType,
 }
 
-impl Accumulator for Checked {
+impl Accumulator for CheckedSum {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         self.sum.update_batch(&widened(values)?)
     }
@@ -243,12 +243,12 @@ impl GroupsAccumulator for CheckedGroups {
 /// The sum of the different values in a moving window, and how often each is there. The engine has it for one
 /// type of whole numbers only, and wraps around.
 #[derive(Debug, Default)]
-struct Distinct {
+struct DistinctSum {
     times: HashMap<i128, u64>,
     sum: i128,
 }
 
-impl Distinct {
+impl DistinctSum {
     fn each(&mut self, values: &[ArrayRef], mut change: impl FnMut(&mut Self, i128)) -> DfResult<()> {
         let values = values.first().and_then(|values| values.as_primitive_opt::<Decimal128Type>());
         let values = values.ok_or_else(|| SqlError::internal("type of a sum"))?;
@@ -257,7 +257,7 @@ impl Distinct {
     }
 }
 
-impl Accumulator for Distinct {
+impl Accumulator for DistinctSum {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         self.each(values, |this, value| {
             let times = this.times.entry(value).or_insert(0);

@@ -76,7 +76,7 @@ impl ExprPlanner for Arithmetic {
 pub(super) fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     // Of a long chain of operators each has all before it as an operand.
     if let Expr::ScalarFunction(call) = expr
-        && call.func.inner().is::<Whole>()
+        && call.func.inner().is::<IntegerOperations>()
     {
         return Some(DataType::Int64);
     }
@@ -119,12 +119,12 @@ impl Operation {
 /// Operators on whole numbers of 64 bits, or on what such became once all types are known: the first between the first
 /// two operands, each other between what those before it gave and the next operand.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Whole {
+struct IntegerOperations {
     operations: Vec<Operation>,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Whole {
+impl ScalarUDFImpl for IntegerOperations {
     fn name(&self) -> &str {
         match self.operations.as_slice() {
             [Operation::Add] => "add",

@@ -8,7 +8,7 @@ use arrow_schema::{ArrowError, FieldRef};
 
 use super::failed;
 use super::layout::GAP;
-use super::table::{Column, readable, visible};
+use super::table::{FormattedColumn, readable, visible};
 use crate::error::SqlError;
 
 /// Writes the last column of rows, which is text, below `name value` of each other column, with a blank line
@@ -28,12 +28,12 @@ fn put(batch: &RecordBatch, written: u64, out: &mut impl Write) -> Result<(), Ar
     let columns = batch.columns().iter().map(readable).collect::<Result<Vec<_>, _>>()?;
     let Some((texts, others)) = columns.split_last() else { return Ok(()) };
     let lines = ArrayFormatter::try_new(texts.as_ref(), &options)?;
-    let others = others.iter().map(|c| Column::new(c, &options)).collect::<Result<Vec<_>, _>>()?;
+    let others = others.iter().map(|c| FormattedColumn::new(c, &options)).collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
         if written > 0 || row > 0 {
             writeln!(out)?;
         }
-        let cell = |(column, field): (&Column<'_>, &FieldRef)| {
+        let cell = |(column, field): (&FormattedColumn<'_>, &FieldRef)| {
             let value = column.cell(row, None)?.unwrap_or_else(|| "NULL".to_owned());
             Ok(format!("{} {value}", visible(field.name())))
         };

@@ -13,7 +13,7 @@ use arrow_array::types::{
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow_schema::{ArrowError, DataType, FieldRef};
 
-use crate::functions::spans::Spans;
+use crate::functions::spans::IntervalTexts;
 
 /// The largest whole number up to which doubles have all.
 const MOST: u64 = (1 << 53) - 1;
@@ -22,9 +22,9 @@ const DIGITS: usize = 15;
 
 /// Writes numbers so that none is changed.
 #[derive(Debug)]
-pub(super) struct Exact;
+pub(super) struct ExactNumbers;
 
-impl EncoderFactory for Exact {
+impl EncoderFactory for ExactNumbers {
     fn make_default_encoder<'a>(
         &self,
         field: &'a FieldRef,
@@ -47,19 +47,19 @@ impl EncoderFactory for Exact {
                 let values = array.as_primitive::<Float16Type>();
                 each(array, move |row, out| {
                     let value = values.value(row).to_f32();
-                    put(out, value.is_finite(), Digits(value));
+                    put(out, value.is_finite(), ShortestFloat(value));
                 })
             }
             DataType::Float32 => {
                 let values = array.as_primitive::<Float32Type>();
                 each(array, move |row, out| {
-                    put(out, values.value(row).is_finite(), Digits(values.value(row)))
+                    put(out, values.value(row).is_finite(), ShortestFloat(values.value(row)))
                 })
             }
             DataType::Float64 => {
                 let values = array.as_primitive::<Float64Type>();
                 each(array, move |row, out| {
-                    put(out, values.value(row).is_finite(), Digits(values.value(row)))
+                    put(out, values.value(row).is_finite(), ShortestFloat(values.value(row)))
                 })
             }
             DataType::Decimal128(..) => {
@@ -70,30 +70,30 @@ impl EncoderFactory for Exact {
                 let values = array.as_primitive::<Decimal256Type>();
                 each(array, move |row, out| decimal(out, &values.value_as_string(row)))
             }
-            _ => return Spans.make_default_encoder(field, array, options),
+            _ => return IntervalTexts.make_default_encoder(field, array, options),
         })
     }
 }
 
 /// A float with the fewest digits that tell it from its neighbours, with an exponent where it is long.
-struct Digits<T>(T);
+struct ShortestFloat<T>(T);
 
-impl<T: std::fmt::Debug> std::fmt::Display for Digits<T> {
+impl<T: std::fmt::Debug> std::fmt::Display for ShortestFloat<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
 }
 
-struct Each<F>(F);
+struct RowEncoder<F>(F);
 
-impl<F: Fn(usize, &mut Vec<u8>)> Encoder for Each<F> {
+impl<F: Fn(usize, &mut Vec<u8>)> Encoder for RowEncoder<F> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         (self.0)(row, out);
     }
 }
 
 fn each<'a>(array: &dyn Array, write: impl Fn(usize, &mut Vec<u8>) + 'a) -> Option<NullableEncoder<'a>> {
-    Some(NullableEncoder::new(Box::new(Each(write)), array.nulls().cloned()))
+    Some(NullableEncoder::new(Box::new(RowEncoder(write)), array.nulls().cloned()))
 }
 
 fn put(out: &mut Vec<u8>, as_number: bool, value: impl std::fmt::Display) {

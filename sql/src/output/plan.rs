@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 const LEAST: usize = 24;
 
 /// An operator of a plan.
-struct Node<'a> {
+struct PlanNode<'a> {
     depth: usize,
     name: &'a str,
     says: &'a str,
@@ -14,7 +14,7 @@ struct Node<'a> {
 
 /// The tree of a plan whose lines stand two blanks deeper than the operator that reads them.
 pub(super) fn tree(text: &str, width: usize) -> String {
-    let nodes: Vec<Node<'_>> = text.lines().filter(|line| !line.trim().is_empty()).map(node).collect();
+    let nodes: Vec<PlanNode<'_>> = text.lines().filter(|line| !line.trim().is_empty()).map(node).collect();
     let mut out = String::new();
     // For each level above: whether another operator of it follows.
     let mut open: Vec<bool> = Vec::new();
@@ -42,10 +42,10 @@ pub(super) fn tree(text: &str, width: usize) -> String {
     out
 }
 
-fn node(line: &str) -> Node<'_> {
+fn node(line: &str) -> PlanNode<'_> {
     let rest = line.trim_start();
     let (name, says) = rest.split_once(": ").unwrap_or((rest.trim_end_matches(':'), ""));
-    Node { depth: (line.len() - rest.len()) / 2, name, says: says.trim() }
+    PlanNode { depth: (line.len() - rest.len()) / 2, name, says: says.trim() }
 }
 
 /// Lines of at most `width`: parts that commas separate stay whole where they fit.

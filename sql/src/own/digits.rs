@@ -24,14 +24,14 @@ pub(super) fn is_cut(text: &str) -> bool {
 
 /// What the texts of a column are, as far as they were seen.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Numbers {
+pub(super) struct NumberTexts {
     /// Whether one has digits.
     digits: bool,
     /// Whether one is no number.
     pub(super) other: bool,
 }
 
-impl Numbers {
+impl NumberTexts {
     pub(super) fn see<'a>(&mut self, mut texts: impl Iterator<Item = &'a str>) {
         self.other = self.other
             || texts.any(|text| {
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn infinite_and_no_numbers_are_numbers_beside_others() {
         let all = |texts: &[&str]| {
-            let mut numbers = Numbers::default();
+            let mut numbers = NumberTexts::default();
             numbers.see(texts.iter().copied());
             numbers.are_all()
         };

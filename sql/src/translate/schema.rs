@@ -8,7 +8,7 @@ use gstore_query::hint::{listing, nearest};
 
 use crate::error::SqlError;
 use crate::names::SERIES;
-use crate::virtuals::Virtual;
+use crate::virtuals::VirtualColumn;
 use crate::wording::{AS_WRITTEN, OCCURS};
 
 /// Where rows have scores.
@@ -105,7 +105,7 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
 
 /// The column of a table, or one that is computed, with this name in lower case; in quotes where it needs them.
 fn known(names: &[&str], lower: &str) -> Option<String> {
-    let computed = Virtual::ALL.map(Virtual::name);
+    let computed = VirtualColumn::ALL.map(VirtualColumn::name);
     let computed = computed.iter().filter(|_| !names.is_empty());
     let name = names.iter().chain(computed).find(|name| name.to_lowercase() == lower)?;
     Some(if is_plain(name) { format!("`{name}`") } else { format!("\"{name}\"") })
@@ -127,7 +127,7 @@ fn uncounted(column: &str) -> String {
 
 /// How a column that is computed comes to be there.
 fn computed(column: &str) -> Option<String> {
-    let of = Virtual::ALL.into_iter().find(|of| of.name() == column)?;
+    let of = VirtualColumn::ALL.into_iter().find(|of| of.name() == column)?;
     let kind = of.kinds().first()?.name();
     Some(format!(
         "`{column}` is there once {} has computed it",

@@ -17,7 +17,9 @@ use super::Selects;
 use super::put::Written;
 use super::wildcard::{Options, unknown};
 use crate::dialect::exprs::binary;
-use crate::dialect::using::{By, Joined, Key, Merged, Side, column, constraint, quoted, table};
+use crate::dialect::using::{
+    JoinColumns, MergedColumn, Side, TableJoin, UsingJoins, column, constraint, quoted, table,
+};
 use crate::error::SqlError;
 use crate::expanded::name;
 
@@ -28,16 +30,17 @@ pub(super) fn tables(select: &Select) -> Option<Vec<ObjectName>> {
     let is_all =
         |item: &SelectItem| matches!(item, SelectItem::Wildcard(options) if Options::of(options).is_some());
     let has_all = select.projection.iter().any(is_all);
-    let is_open = Merged::of(select).is_some_and(|merged| !merged.is_whole());
+    let is_open = UsingJoins::of(select).is_some_and(|merged| !merged.is_whole());
     let (mut tables, mut is_meant) = (vec![table(&from.relation)?], false);
     for join in &from.joins {
-        let Joined { side, by } = Joined::of(&join.join_operator);
+        let TableJoin { side, by } = TableJoin::of(&join.join_operator);
         let is_taken = side > Side::Left || side != Side::Alone && has_all;
         match by {
-            By::Natural => is_meant |= is_taken,
-            By::Names(_) => is_meant |= is_taken && is_open,
-            By::Condition if matches!(join.join_operator, JoinOperator::CrossJoin(JoinConstraint::None)) => {}
-            By::Condition | By::Other => return None,
+            JoinColumns::Natural => is_meant |= is_taken,
+            JoinColumns::Names(_) => is_meant |= is_taken && is_open,
+            JoinColumns::Condition
+                if matches!(join.join_operator, JoinOperator::CrossJoin(JoinConstraint::None)) => {}
+            JoinColumns::Condition | JoinColumns::Other => return None,
         }
         tables.push(table(&join.relation)?);
     }
@@ -76,15 +79,15 @@ fn join(
     from: &mut TableWithJoins,
     columns: &[(String, String)],
     written: &mut Written,
-) -> Result<Merged, SqlError> {
+) -> Result<UsingJoins, SqlError> {
     let mut chain = Chain::of(table(&from.relation), columns);
     for join in &mut from.joins {
-        let Joined { side, by } = Joined::of(&join.join_operator);
+        let TableJoin { side, by } = TableJoin::of(&join.join_operator);
         let right = table(&join.relation).ok_or_else(|| SqlError::internal("a table has no name"))?;
         let names = match by {
-            By::Names(names) => names,
-            By::Natural => chain.common(&right)?,
-            By::Condition | By::Other => Vec::new(),
+            JoinColumns::Names(names) => names,
+            JoinColumns::Natural => chain.common(&right)?,
+            JoinColumns::Condition | JoinColumns::Other => Vec::new(),
         };
         let compared = chain.compare(&names, side, right, written)?;
         if let (Some(compared), Some(constraint)) = (compared, constraint(&mut join.join_operator)) {
@@ -106,7 +109,7 @@ struct Chain<'a> {
     of: HashMap<&'a str, HashSet<&'a str>>,
     tables: Vec<ObjectName>,
     names: HashSet<String>,
-    keys: Vec<Key>,
+    keys: Vec<MergedColumn>,
     side: Side,
 }
 
@@ -192,7 +195,7 @@ impl<'a> Chain<'a> {
             (Some(at), _) if self.keys.get(at).is_some_and(|key| key.tables == having) => Ok(at),
             (None, [only]) => {
                 let side = self.tables.get(*only).and_then(|table| column(table, name));
-                self.keys.push(Key::new(name, side.into_iter().collect(), vec![*only]));
+                self.keys.push(MergedColumn::new(name, side.into_iter().collect(), vec![*only]));
                 Ok(self.keys.len() - 1)
             }
             _ => {
@@ -202,13 +205,13 @@ impl<'a> Chain<'a> {
         }
     }
 
-    fn merged(mut self) -> Merged {
+    fn merged(mut self) -> UsingJoins {
         let mut keys = std::mem::take(&mut self.keys);
         for key in &mut keys {
             let having = self.tables.iter().filter(|table| self.has(table, &key.name));
             key.is_only = having.count() == key.tables.len();
         }
-        Merged::known(self.tables, keys, self.side)
+        UsingJoins::known(self.tables, keys, self.side)
     }
 }
 

@@ -30,13 +30,13 @@ pub(super) fn share(args: &AccumulatorArgs) -> DfResult<f64> {
 
 /// The quantile of the values that the engine has gathered.
 #[derive(Debug)]
-pub(super) struct Between {
+pub(super) struct QuantileAccumulator {
     pub(super) values: Box<dyn Accumulator>,
     pub(super) share: f64,
     pub(super) is_distinct: bool,
 }
 
-impl Accumulator for Between {
+impl Accumulator for QuantileAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         self.values.update_batch(values)
     }
@@ -77,12 +77,12 @@ impl Accumulator for Between {
 }
 
 /// The same for each group.
-pub(super) struct Groups {
+pub(super) struct QuantileGroups {
     pub(super) values: Box<dyn GroupsAccumulator>,
     pub(super) share: f64,
 }
 
-impl GroupsAccumulator for Groups {
+impl GroupsAccumulator for QuantileGroups {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

@@ -7,7 +7,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ScalarUDF, Signature, Volatility};
 
-use super::{Operation, Whole};
+use super::{IntegerOperations, Operation};
 use crate::error::SqlError;
 
 /// Calls inside one another, each of two operands, as short statements have them.
@@ -27,7 +27,8 @@ pub(super) fn applied(operation: Operation, left: Expr, right: Expr) -> Expr {
         }
         (_, left) => vec![left, right],
     };
-    let function = Whole { operations, signature: Signature::user_defined(Volatility::Immutable) };
+    let function =
+        IntegerOperations { operations, signature: Signature::user_defined(Volatility::Immutable) };
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), args))
 }
 
@@ -41,13 +42,13 @@ fn further(left: &Expr, operation: Operation) -> Option<Vec<Operation>> {
 }
 
 /// The function and the operands of an expression that is a call of one for whole numbers.
-fn call_of(expr: &Expr) -> Option<(&Whole, &[Expr])> {
+fn call_of(expr: &Expr) -> Option<(&IntegerOperations, &[Expr])> {
     let Expr::ScalarFunction(call) = expr else { return None };
-    Some((call.func.inner().downcast_ref::<Whole>()?, call.args.as_slice()))
+    Some((call.func.inner().downcast_ref::<IntegerOperations>()?, call.args.as_slice()))
 }
 
 /// The name of a call, as if each of its operations were a call of two operands; made in one go for those inside too.
-pub(super) fn name(whole: &Whole, args: &[Expr]) -> DfResult<String> {
+pub(super) fn name(whole: &IntegerOperations, args: &[Expr]) -> DfResult<String> {
     let (mut inside, mut rest) = ((whole, args), Vec::new());
     let first = loop {
         let (whole, args) = inside;
