@@ -120,7 +120,7 @@ fn without_answer(record: &str) -> Option<Value> {
 }
 
 /// An error in registering answers, with their dataset in place of the file that they were read from.
-fn of_answers(mut error: IngestError, dataset: &str, path: &Path) -> IngestError {
+fn answers_error(mut error: IngestError, dataset: &str, path: &Path) -> IngestError {
     let name = format!("the answers for {dataset}");
     match &mut error {
         IngestError::Append { place, .. }
@@ -154,7 +154,7 @@ pub fn add_answers(
     write(answers).map_err(IngestError::File)?;
     let request = AddRequest { data: vec![path.clone()], fields: Vec::new(), ..request.clone() };
     let added = pipeline::add_until(store, &request, None, work.progress, work.cancel);
-    added.map_err(|error| of_answers(error, &request.dataset, &path))
+    added.map_err(|error| answers_error(error, &request.dataset, &path))
 }
 
 /// What a row of a table of perplexities is about.

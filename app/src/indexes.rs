@@ -87,7 +87,7 @@ pub fn complete(
     planes: Option<Planes>,
     work: &mut JobContext<'_>,
 ) -> Result<SketchReport, SketchError> {
-    make(store, |part| wanted(part).then(|| missing(planes)), work)
+    make(store, |part| wanted(part).then(|| refresh_missing(planes)), work)
 }
 
 /// Makes sketches of the features of the newest snapshot that are to have some.
@@ -184,7 +184,7 @@ impl ExistingIndexes {
         let had = |part: &FeaturePart| {
             let mut known = self.0.iter().filter(|known| known.kinds.contains(KIND));
             let own = known.find(|known| known.is_rewritten(part))?;
-            Some(missing(own.planes))
+            Some(refresh_missing(own.planes))
         };
         make(store, had, work)
     }
@@ -197,7 +197,7 @@ impl IndexedFeature {
 }
 
 /// An automatic refresh leaves usable sketches as they are: a change of planes may be under way.
-fn missing(planes: Option<Planes>) -> SketchOptions {
+fn refresh_missing(planes: Option<Planes>) -> SketchOptions {
     SketchOptions { planes, again: RebuildScope::Unusable, ..SketchOptions::default() }
 }
 

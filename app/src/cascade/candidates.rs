@@ -44,7 +44,7 @@ pub(super) fn check_counts(
 }
 
 /// Those of some rows that have no scored token, of those that are counted.
-pub(super) fn unscored(
+pub(super) fn unscored_rows(
     snapshot: &Snapshot,
     source: &CascadeSource,
     rows: &RowSet,

@@ -35,7 +35,7 @@ use self::cost::ComputeCost;
 use self::fit::FittedCascade;
 use self::known::{StageColumns, reliability_of};
 use self::labelled::{LabelledSample, check_columns};
-use self::report::expected;
+use self::report::expected_outcome;
 use self::sample::{compute_sample, draw, inputs};
 use self::source::CascadeSource;
 use self::stages::{Stage, parse};
@@ -104,7 +104,7 @@ pub fn prepare_cascade(
     if !(request.recall > 0.0 && request.recall < 1.0) {
         return Err(AnswerError::Usage("the recall of a cascade is a share above 0 and below 1".to_owned()));
     }
-    let (snapshot, lease) = current(store, work)?;
+    let (snapshot, lease) = open_newest(store, work)?;
     let source = CascadeSource::find(&snapshot, &request.spec, &request.models, work)?;
     let part = Arc::clone(snapshot.dataset(source.pool())?);
     let names: Vec<&str> = part.columns.iter().map(|column| column.name.as_str()).collect();
@@ -121,7 +121,7 @@ pub fn prepare_cascade(
     drop((snapshot, lease));
     let mut spent = ComputeCost::new(&stages, source.checkpoints());
     let keys = compute_sample(store, &source, &stages, (&pool.labelled, &mut spent), work)?;
-    let (snapshot, _lease) = current(store, work)?;
+    let (snapshot, _lease) = open_newest(store, work)?;
     let inputs = inputs(&snapshot, &stages, &keys)?;
     let sample = LabelledSample::read(&snapshot, &source, (&stages, &inputs), &pool.labelled, request, work)?;
     // Rows without a score are never selected, so the top is a larger share of the others.
@@ -137,7 +137,7 @@ pub fn prepare_cascade(
         learners.push(learned.stage(at, request, work)?);
     }
     let cuts = learned.cuts(request.recall);
-    let mut report = expected(request, &stages, &pool, (&learned, &cuts), &spent);
+    let mut report = expected_outcome(request, &stages, &pool, (&learned, &cuts), &spent);
     report.notes.extend(note_of_target(pool.in_target).into_iter().chain(sample.notes));
     report.notes.extend(notes_of(&[noise]));
     let parts = stages.into_iter().zip(sample.columns).zip(learners.into_iter().zip(cuts));
@@ -156,6 +156,6 @@ impl Cascade {
 }
 
 /// The store as it is now; the lease keeps it while it is read.
-fn current(store: &Store, work: &JobContext<'_>) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
+fn open_newest(store: &Store, work: &JobContext<'_>) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
     store.snapshot_leased(None, work.command).map_err(|error| QueryError::from(error).into())
 }

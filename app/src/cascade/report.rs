@@ -166,7 +166,7 @@ impl CascadeReport {
 }
 
 /// What the labelled rows let expect.
-pub(super) fn expected(
+pub(super) fn expected_outcome(
     request: &CascadeRequest,
     stages: &[Stage],
     pool: &CandidatePool,

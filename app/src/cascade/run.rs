@@ -4,10 +4,10 @@ use gstore_core::{Unit, many_of};
 use gstore_learn::LearnError;
 use gstore_store::{RowSet, Store};
 
-use super::candidates::unscored;
+use super::candidates::unscored_rows;
 use super::known::OpenStageColumns;
 use super::report::CascadeReport;
-use super::{CalibratedStage, Cascade, current};
+use super::{CalibratedStage, Cascade, open_newest};
 use crate::answer::AnswerError;
 use crate::rows::cells;
 use crate::work::JobContext;
@@ -86,8 +86,8 @@ impl Cascade {
         if !self.steps[..=place].iter().any(is_counted) {
             return Ok(rows.clone());
         }
-        let (snapshot, _lease) = current(store, work)?;
-        Ok(rows.difference(&unscored(&snapshot, &self.source, rows)?))
+        let (snapshot, _lease) = open_newest(store, work)?;
+        Ok(rows.difference(&unscored_rows(&snapshot, &self.source, rows)?))
     }
 
     /// The rows that a stage lets go on: those that it predicts enough of, and those of which a value is
@@ -118,7 +118,7 @@ impl Cascade {
         work: &mut JobContext<'_>,
         mut take: impl FnMut(u64, Option<f64>),
     ) -> Result<(), AnswerError> {
-        let (snapshot, _lease) = current(store, work)?;
+        let (snapshot, _lease) = open_newest(store, work)?;
         let columns = self.steps[..=place].iter().map(|step| &step.columns);
         let known = OpenStageColumns::open(&snapshot, &self.source, columns)?;
         work.progress.start("predict", rows.len(), Unit::Rows);

@@ -14,7 +14,7 @@ use super::cost::ComputeCost;
 use super::source::CascadeSource;
 use super::stages::Stage;
 use crate::answer::AnswerError;
-use crate::rows::{FindError, drawn};
+use crate::rows::{FindError, random_rows};
 use crate::select::rows_where;
 use crate::work::JobContext;
 
@@ -116,7 +116,7 @@ pub(super) fn draw(
             cost.without()
         )));
     }
-    let labelled = drawn(&rows, count, request.seed);
+    let labelled = random_rows(&rows, count, request.seed);
     Ok(CandidatePool { rows, top, selected: k, labelled, in_target })
 }
 

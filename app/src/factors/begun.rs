@@ -70,7 +70,7 @@ pub(super) fn places(request: &IngestRequest) -> Map<String, Value> {
 }
 
 /// What a file has of a module.
-pub(super) fn named<'a, T>(
+pub(super) fn find_module<'a, T>(
     mut found: impl Iterator<Item = (&'a String, T)>,
     module: &Module,
 ) -> Result<T, FactorJobError> {

@@ -18,7 +18,11 @@ pub(super) enum BatchSamples<'a> {
 }
 
 /// An error of a batch: with its sample where it is of one, else with all of its rows.
-pub(super) fn of_batch(side: BatchSamples<'_>, batch: &[SampleTokens], error: PassError) -> FactorJobError {
+pub(super) fn batch_error(
+    side: BatchSamples<'_>,
+    batch: &[SampleTokens],
+    error: PassError,
+) -> FactorJobError {
     let rows = batch.iter().map(|sample| sample.row);
     let rows = [rows.clone().min().unwrap_or(0), rows.max().unwrap_or(0)];
     let whose = match side {
@@ -57,7 +61,7 @@ mod tests {
     fn an_error_of_a_query_names_it() {
         let batch = [4, 9].map(|row| SampleTokens::new(row, &Encoded::default()));
         let ids = ["a".to_owned(), "b".to_owned()];
-        let said = |error| of_batch(BatchSamples::Queries(&ids), &batch, error).to_string();
+        let said = |error| batch_error(BatchSamples::Queries(&ids), &batch, error).to_string();
         let (module, what) = ("m".to_owned(), "an input");
         let of_one = PassError::NotFinite { module: module.clone(), what, sample: 1, value: f32::INFINITY };
         assert_eq!(said(of_one), "row 9 (id \"b\") of the queries: module `m`: an input is inf");

@@ -5,7 +5,7 @@ use gstore_curvature::{Blocks, Module, Strategy};
 use gstore_store::Snapshot;
 
 use super::error::FactorJobError;
-use super::publish::of_artifact;
+use super::publish::read_content;
 use super::request::FitRequest;
 use crate::work::JobContext;
 
@@ -13,7 +13,7 @@ use crate::work::JobContext;
 pub(super) fn most_rows(snapshot: &Snapshot, request: &FitRequest) -> Result<usize, FactorJobError> {
     Ok(match (request.max_block, &request.extend) {
         (Some(most), _) => most,
-        (None, Some(name)) => of_artifact(&snapshot.artifact(name)?)?.stamp.max_block.unwrap_or(usize::MAX),
+        (None, Some(name)) => read_content(&snapshot.artifact(name)?)?.stamp.max_block.unwrap_or(usize::MAX),
         (None, None) => FitRequest::MAX_BLOCK as usize,
     })
 }

@@ -111,7 +111,7 @@ pub fn fit_gram(
         return Err(ArtifactError::Exists(request.name.clone()).into());
     }
     let old = match request.extend {
-        true => Some(old(&snapshot, &request.name)?),
+        true => Some(read_existing(&snapshot, &request.name)?),
         false => None,
     };
     if let Some(mixture) = old.as_ref().and_then(|old| old.content.mixture.as_ref()) {
@@ -133,7 +133,7 @@ pub fn fit_gram(
     report.changed = old.is_none() || report.checkpoints.iter().any(|at| at.added > 0);
     let grams = match old {
         None => new,
-        Some(old) => joined(old.grams, &new)?,
+        Some(old) => extend_grams(old.grams, &new)?,
     };
     for (at, grams) in report.checkpoints.iter_mut().zip(&grams) {
         at.rows = grams.checkpoint.rows;
@@ -174,7 +174,7 @@ impl ExistingGrams {
 }
 
 /// The artifact of a name with its matrices.
-fn old(snapshot: &Snapshot, name: &str) -> Result<ExistingGrams, AnswerError> {
+fn read_existing(snapshot: &Snapshot, name: &str) -> Result<ExistingGrams, AnswerError> {
     let part = snapshot.artifact(name)?;
     let content = GramContent::of(&part)?;
     let map = snapshot.artifact_file(&part, FILE)?;
@@ -290,7 +290,7 @@ fn report(
 }
 
 /// The matrices of an artifact with those of other rows, in the order of the new ones: the run's.
-fn joined(
+fn extend_grams(
     mut old: Vec<CheckpointGrams>,
     new: &[CheckpointGrams],
 ) -> Result<Vec<CheckpointGrams>, AnswerError> {
@@ -325,7 +325,7 @@ fn publish(
     let mut artifact = artifact(&request.name, &content)?;
     artifact.provenance = provenance(prepared, report);
     let over = (request.replace || request.extend).then_some(&**prepared.snapshot());
-    put(store, artifact, grams, over, work)
+    store_grams(store, artifact, grams, over, work)
 }
 
 /// An artifact of matrices without them.
@@ -335,7 +335,7 @@ fn artifact(name: &str, content: &GramContent) -> Result<ArtifactPart, AnswerErr
     Ok(ArtifactPart::new(name, KIND, names, value))
 }
 
-fn put(
+fn store_grams(
     store: &Store,
     artifact: ArtifactPart,
     grams: &[CheckpointGrams],

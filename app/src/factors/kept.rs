@@ -100,7 +100,7 @@ pub fn kept_shares(
             if meant.is_empty() {
                 return Err(no_module(factors, groups.iter().map(|group| group.name.as_str())));
             }
-            shares.extend(of_feature(snapshot, (feature, &meant), cancel)?);
+            shares.extend(feature_shares(snapshot, (feature, &meant), cancel)?);
         }
     }
     match shares.is_empty() {
@@ -114,7 +114,7 @@ pub fn kept_shares(
 }
 
 /// Of some modules by their places. Sums are taken in the order of the rows.
-fn of_feature(
+fn feature_shares(
     snapshot: &Snapshot,
     (feature, meant): (&FeaturePart, &[usize]),
     cancel: &Cancel,

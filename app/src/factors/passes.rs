@@ -13,7 +13,7 @@ use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::RowBatches;
 use gstore_model::{AtOnce, Attempt};
 
-use super::blame::{BatchSamples, of_batch};
+use super::blame::{BatchSamples, batch_error};
 use super::engine::{Fisher, RowCounters, SampleTokens, tokens};
 use super::error::FactorJobError;
 use super::forecast::ahead;
@@ -101,7 +101,7 @@ impl<'a> RowPass<'a> {
 }
 
 /// Sums of one kind for each module of the model; those of modules that are not wanted stay empty.
-fn of_each<T: Default>(modules: &[Module], wanted: &[usize], new: impl Fn(&Module) -> T) -> Vec<T> {
+fn sums_per_module<T: Default>(modules: &[Module], wanted: &[usize], new: impl Fn(&Module) -> T) -> Vec<T> {
     let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
         true => new(module),
         false => T::default(),
@@ -123,7 +123,7 @@ pub(super) fn covariances(
         plan.engine.covariances(samples, &labels, wanted, sums).map(drop)
     };
     let seen = wanted.contains(&0).then_some(&plan.seen);
-    let empty = || of_each(plan.engine.modules(), wanted, |module| plan.no_sums(module));
+    let empty = || sums_per_module(plan.engine.modules(), wanted, |module| plan.no_sums(module));
     chosen(sum("covariances", &RowPass::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
@@ -142,7 +142,7 @@ pub(super) fn squares(
     };
     // In an eigenbasis it is the second pass.
     let seen = (!rotated && wanted.contains(&0)).then_some(&plan.seen);
-    let empty = || of_each(plan.engine.modules(), wanted, |module| Squares::new(module.len()));
+    let empty = || sums_per_module(plan.engine.modules(), wanted, |module| Squares::new(module.len()));
     chosen(sum("squares of gradients", &RowPass::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
@@ -186,7 +186,7 @@ pub(super) fn sum<S: MergedSums>(
             let targets: Vec<TargetSample<'_>> = samples.iter().map(SampleTokens::sample).collect();
             let numbers: Vec<u64> = samples.iter().map(|sample| sample.row).collect();
             add(&targets, &numbers, sums)
-                .map_err(|error| of_batch(BatchSamples::Rows(batches), samples, error))
+                .map_err(|error| batch_error(BatchSamples::Rows(batches), samples, error))
         };
         at_once.retry(|attempt| {
             let added = add_unit(attempt, &unit, &add, &mut sums);

@@ -61,7 +61,7 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
 }
 
 /// Names of the files of finished factors, in order.
-pub(super) fn finished(folder: &Path) -> Result<Vec<String>, FactorJobError> {
+pub(super) fn finished_files(folder: &Path) -> Result<Vec<String>, FactorJobError> {
     let mut names = Vec::new();
     for entry in fs_err::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -77,7 +77,7 @@ pub(super) fn finished(folder: &Path) -> Result<Vec<String>, FactorJobError> {
 /// Digests of the files of finished factors, by their names, but for that of the stamp.
 fn digests(folder: &Path) -> Result<BTreeMap<String, Digest>, FactorJobError> {
     let mut digests = BTreeMap::new();
-    for name in finished(folder)?.into_iter().filter(|name| name != STAMP) {
+    for name in finished_files(folder)?.into_iter().filter(|name| name != STAMP) {
         let digest = Digest::of_read(fs_err::File::open(folder.join(&name))?)?;
         digests.insert(name, digest);
     }

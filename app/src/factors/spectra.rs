@@ -116,7 +116,7 @@ pub fn factor_differences(
                     module.out, module.input
                 )));
             }
-            let sides = of_sides(&before, &factors);
+            let sides = eigenvalue_differences(&before, &factors);
             let found = spectra(&[(module, factors)], strategy, request.damping)?;
             let Some(ModuleSpectrum { spectrum, .. }) = found.first() else { continue };
             all.push(SpectrumDifference {
@@ -132,7 +132,7 @@ pub fn factor_differences(
 }
 
 /// Differences of the eigenvalues of both covariances, where there are some.
-fn of_sides(before: &ModuleFactors, now: &ModuleFactors) -> [Option<f64>; 2] {
+fn eigenvalue_differences(before: &ModuleFactors, now: &ModuleFactors) -> [Option<f64>; 2] {
     let sides =
         [(&before.activation_eigen, &now.activation_eigen), (&before.gradient_eigen, &now.gradient_eigen)];
     sides.map(|(before, now)| {

@@ -6,7 +6,7 @@ use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
 
 use super::TooLarge;
-use super::colour::{ground, of};
+use super::colour::{background, of};
 use super::font;
 use super::raster::{Paint, Raster};
 use super::scene::{Anchor, Item, Scene, TextStyle};
@@ -23,7 +23,7 @@ pub(super) fn image(scene: &Scene) -> Result<Vec<u8>, TooLarge> {
     if width.saturating_mul(height) > MOST {
         return Err(TooLarge { width: scene.width as usize, height: scene.height as usize });
     }
-    let mut raster = Raster::new(width, height, ground(false));
+    let mut raster = Raster::new(width, height, background(false));
     scene.items.iter().for_each(|item| draw(&mut raster, item));
     Ok(file(&raster))
 }

@@ -7,7 +7,7 @@ use gstore_learn::{FitOptions, Prefilter};
 use gstore_store::Snapshot;
 use serde_json::Value;
 
-use super::joined;
+use super::join_features;
 use super::labels::{LabelFilter, LabelRequest, Labels, labels};
 use super::scored::difference;
 use crate::answer::AnswerError;
@@ -31,7 +31,7 @@ pub fn evaluate_prefilter(
     check_scored(prefilter, request, &found)?;
     let features = prefilter.open(snapshot, pool)?;
     let numbers: Vec<u64> = found.rows.iter().map(|(row, _)| *row).collect();
-    let data = joined(&found, &features.read(&numbers)?, features.set(), request, 2)?;
+    let data = join_features(&found, &features.read(&numbers)?, features.set(), request, 2)?;
     let mut report = prefilter.evaluate(&data, options, &found.reliability(), work.cancel)?;
     report.in_target = found.in_target;
     report.notes.extend(found.notes(&request.dataset));

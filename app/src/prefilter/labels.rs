@@ -17,10 +17,10 @@ use gstore_store::{RowSet, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::scored::scored;
+use super::scored::scoring_options;
 use crate::answer::{AnswerError, CHUNK, ids_of, note_of_target, tell_notes};
 use crate::ceiling::{ScoreReliability, noise_of, notes_of};
-use crate::rows::{draw_key, drawn};
+use crate::rows::{draw_key, random_rows};
 use crate::work::JobContext;
 
 /// Ids in a message.
@@ -218,10 +218,10 @@ pub(super) fn labels(
         if candidates.with_vectors != with_vectors {
             candidates = candidates_of(snapshot, &request.dataset, wanted, with_vectors)?;
         }
-        let taken = drawn(&candidates.rows, request.most, request.seed);
+        let taken = random_rows(&candidates.rows, request.most, request.seed);
         unused = unused.max(candidates.rows.len() - taken.len());
         elsewhere = elsewhere.max(candidates.elsewhere);
-        questions.push(scored(&prepared));
+        questions.push(scoring_options(&prepared));
         vectors.add(&prepared);
         let mut own: Vec<Scored> = Vec::new();
         prepared.scores(None, work.threads, work.cancel, |rows| {
@@ -458,7 +458,7 @@ mod tests {
     fn a_draw_is_known_by_its_rows() {
         let live = RowSet::from_ranges([0..500, 700..1200]);
         let is_seeded = |rows: &RowSet, seed: u64| is_draw(&live, seed, rows);
-        let sample = crate::rows::drawn(&live, 200, 7);
+        let sample = crate::rows::random_rows(&live, 200, 7);
         assert!(is_seeded(&sample, 7) && is_seeded(&live, 7) && !is_seeded(&sample, 8));
         assert!(!is_seeded(&RowSet::from_range(0..200), 7) && !is_seeded(&RowSet::new(), 7));
         // One row that was added to it afterwards.

@@ -26,7 +26,7 @@ pub use picture::recall_picture;
 use self::labels::{LabelFilter, Labels, labels};
 use crate::answer::AnswerError;
 use crate::ceiling::tell_ceiling;
-use crate::rows::{cells, drawn};
+use crate::rows::{cells, random_rows};
 use crate::work::JobContext;
 
 /// What is to be fitted.
@@ -78,7 +78,7 @@ pub fn fit_prefilter(
         )));
     }
     let least = options.least_rows();
-    let data = joined(&found, &x, features.set(), &request.labels, least)?;
+    let data = join_features(&found, &x, features.set(), &request.labels, least)?;
     let drawn = request.labels.drawn_of(&found);
     let candidates = live.saturating_sub(found.in_target) as usize;
     let data = if drawn == LabelDraw::Unknown { data } else { data.of_pool(candidates) };
@@ -142,7 +142,7 @@ fn predictions(
     work: &JobContext<'_>,
 ) -> Result<(Vec<Prediction>, Unpredicted), AnswerError> {
     let features = prefilter.open(snapshot, &request.pool)?;
-    let rows = drawn(features.samples().rows(), SHARE_ROWS, request.options.seed);
+    let rows = random_rows(features.samples().rows(), SHARE_ROWS, request.options.seed);
     let mut found = Vec::new();
     let mut there: BTreeMap<&str, usize> = BTreeMap::new();
     for own in cells(&rows) {
@@ -164,7 +164,7 @@ fn predictions(
 }
 
 /// Labels and features of the rows that have both.
-fn joined(
+fn join_features(
     found: &Labels,
     x: &Matrix,
     set: &FeatureSet,

@@ -81,7 +81,7 @@ pub fn select(
     let filter = match &request.condition {
         Some(condition) => {
             let pools = (spec.pools.as_slice(), prepared.live());
-            Some(candidates(snapshot, pools, condition, work).map_err(of_rows)?)
+            Some(candidates(snapshot, pools, condition, work).map_err(rows_error)?)
         }
         None => None,
     };
@@ -106,7 +106,7 @@ pub fn select(
 }
 
 /// Damage is damage, whatever was looked for.
-fn of_rows(error: FindError) -> AnswerError {
+fn rows_error(error: FindError) -> AnswerError {
     match error {
         FindError::Read(error) => error.into(),
         error => AnswerError::Condition(error),
@@ -136,7 +136,7 @@ pub(crate) fn rows_where(
     condition: &str,
     work: &JobContext<'_>,
 ) -> Result<RowSet, AnswerError> {
-    matching(snapshot, pool, condition, work.threads, work.cancel).map_err(of_rows)
+    matching(snapshot, pool, condition, work.threads, work.cancel).map_err(rows_error)
 }
 
 impl SelectedRows {
@@ -230,7 +230,7 @@ impl SelectedRows {
 }
 
 /// Rows of one dataset in their order, without scores.
-fn unscored(rows: &[u64]) -> Vec<Scored> {
+fn without_scores(rows: &[u64]) -> Vec<Scored> {
     rows.iter().map(|row| Scored { pool: 0, row: *row, pos: None, score: 0.0, subtask: NO_SUBTASK }).collect()
 }
 
@@ -249,7 +249,7 @@ pub(crate) fn write_records<W: Write + Send>(
     (out, format): (W, Format),
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
-    let (pools, rows) = (open_pools(snapshot, &[dataset.to_owned()])?, unscored(rows));
+    let (pools, rows) = (open_pools(snapshot, &[dataset.to_owned()])?, without_scores(rows));
     let records = Records::new(&pools, &rows, nested_in(format))?;
     write_batches(out, format, &rows, cancel, |chunk| records.batch(chunk))
 }
@@ -264,7 +264,7 @@ pub(crate) fn write_saved(
     folder: &Path,
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
-    saved::write(&open_pools(snapshot, &[dataset.to_owned()])?, &unscored(rows), folder, cancel)
+    saved::write(&open_pools(snapshot, &[dataset.to_owned()])?, &without_scores(rows), folder, cancel)
 }
 
 /// Fails once it was told to stop.

@@ -162,7 +162,9 @@ impl Manifest {
         let tables = match head.remove("tables") {
             None if shared.is_empty() => Vec::new(),
             None => vec![Value::Object(shared)],
-            Some(Value::Array(tables)) => tables.into_iter().map(|table| over(&shared, table)).collect(),
+            Some(Value::Array(tables)) => {
+                tables.into_iter().map(|table| with_defaults(&shared, table)).collect()
+            }
             Some(_) => return Err(wrong("`tables` is a list".to_owned())),
         };
         let head: ManifestHead =
@@ -180,7 +182,7 @@ impl Manifest {
 }
 
 /// A table over what all tables share.
-fn over(shared: &Map<String, Value>, table: Value) -> Value {
+fn with_defaults(shared: &Map<String, Value>, table: Value) -> Value {
     match table {
         Value::Object(own) => Value::Object(shared.clone().into_iter().chain(own).collect()),
         other => other,

@@ -107,11 +107,11 @@ impl RecordReader<'_> {
     }
 
     fn twice(&self, place: &Place, cell: DuplicateCell, of: (&SampleRows, &[String])) -> DaunceError {
-        self.wrong(format!("{}, found up to {place}", twice(cell, of)))
+        self.wrong(format!("{}, found up to {place}", duplicate_message(cell, of)))
     }
 
     fn twice_somewhere(&self, cell: DuplicateCell, of: (&SampleRows, &[String])) -> DaunceError {
-        self.wrong(twice(cell, of))
+        self.wrong(duplicate_message(cell, of))
     }
 
     fn each(
@@ -191,7 +191,7 @@ impl RecordReader<'_> {
     }
 }
 
-fn twice(cell: DuplicateCell, (rows, models): (&SampleRows, &[String])) -> String {
+fn duplicate_message(cell: DuplicateCell, (rows, models): (&SampleRows, &[String])) -> String {
     let count = models.len().max(1) as u64;
     let id = rows.ids.get((cell.key / count) as usize).map_or("", String::as_str);
     let model = models.get((cell.key % count) as usize).map_or("", String::as_str);

@@ -6,7 +6,7 @@ use gstore_core::{Unit, parallel};
 use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
 
 use super::FitJob;
-use crate::factors::begun::named;
+use crate::factors::begun::find_module;
 use crate::factors::error::FactorJobError;
 use crate::work::JobContext;
 
@@ -40,7 +40,7 @@ impl FitJob<'_> {
         let found = self.folder.read_covariances(None).map_err(FactorJobError::other)?.unwrap_or_default();
         let sums = modules
             .iter()
-            .map(|module| named(found.iter().map(|(name, a, g)| (name, (a, g))), module))
+            .map(|module| find_module(found.iter().map(|(name, a, g)| (name, (a, g))), module))
             .collect::<Result<Vec<(&Covariance, &Covariance)>, _>>()?;
         if sums.iter().all(|(_, g)| g.sums.iter().all(|value| *value == 0.0)) {
             return Err(FactorJobError::Refused(NOTHING_SCORED.to_owned()));
@@ -79,7 +79,7 @@ impl FitJob<'_> {
         // Each is moved: a copy of all of them would be in memory with them.
         let mut of = |module: &Module| {
             let places = found.iter().enumerate().map(|(at, (name, ..))| (name, at));
-            let at = named(places, module)?;
+            let at = find_module(places, module)?;
             let (_, a, g) = found.swap_remove(at);
             let (activation_eigen, gradient_eigen) = (Some(a), Some(g));
             Ok(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() })

@@ -140,7 +140,7 @@ impl FactorReader {
     pub fn chosen(&self, modules: Option<&[String]>) -> Result<Vec<String>, FactorError> {
         let Some(wanted) = modules else { return Ok(self.names.clone()) };
         if let Some(none) = wanted.iter().find(|name| !self.names.contains(name)) {
-            let what = format!("factors of module `{none}`; it has {}", shown(&self.names));
+            let what = format!("factors of module `{none}`; it has {}", some_names(&self.names));
             return Err(FactorError::Missing { folder: self.path.clone(), what });
         }
         Ok(self.names.iter().filter(|name| wanted.contains(name)).cloned().collect())
@@ -267,7 +267,7 @@ fn natural(name: &str) -> Vec<(u64, String)> {
 }
 
 /// A few of some names.
-fn shown(names: &[String]) -> String {
+fn some_names(names: &[String]) -> String {
     let few: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
     match names.len() {
         0 => "none".to_owned(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::first_of;
 
-use super::arguments::{DatasetNote, FactorArguments, ScoreArguments, as_texts, settle};
+use super::arguments::{DatasetNote, FactorArguments, ScoreArguments, python_texts, settle};
 use super::documents;
 use super::error::FactorError;
 use super::tensors::{self, Tensor, TensorValues, Tensors};
@@ -188,7 +188,7 @@ impl ScoreFolder {
                 values: TensorValues::Singles(&table.values),
             })
             .collect();
-        tensors::write(&path, tensors, &as_texts(self.arguments.values()), kind.name())
+        tensors::write(&path, tensors, &python_texts(self.arguments.values()), kind.name())
     }
 
     /// Scores, put together from partitions where there is no whole file: those of modules added, those of the data

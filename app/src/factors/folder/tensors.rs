@@ -57,21 +57,21 @@ impl TensorValues<'_> {
     fn write(&self, out: &mut dyn Write) -> std::io::Result<bool> {
         match self {
             TensorValues::Numbers { values, double: true } => {
-                pour(out, values, f64::to_le_bytes)?;
+                write_values(out, values, f64::to_le_bytes)?;
                 Ok(values.iter().all(|value| value.is_finite()))
             }
             TensorValues::Numbers { values, double: false } => {
-                pour(out, values, |value| (value as f32).to_le_bytes())?;
+                write_values(out, values, |value| (value as f32).to_le_bytes())?;
                 Ok(values.iter().all(|value| (*value as f32).is_finite()))
             }
             TensorValues::Cut { values, blocks } => {
                 for row in 0..blocks.size() {
-                    pour(out, &blocks.row(values, row), f64::to_le_bytes)?;
+                    write_values(out, &blocks.row(values, row), f64::to_le_bytes)?;
                 }
                 Ok(values.iter().all(|value| value.is_finite()))
             }
             TensorValues::Singles(values) => {
-                pour(out, values, f32::to_le_bytes)?;
+                write_values(out, values, f32::to_le_bytes)?;
                 Ok(values.iter().all(|value| value.is_finite()))
             }
             TensorValues::Count(count) => {
@@ -83,7 +83,7 @@ impl TensorValues<'_> {
 }
 
 /// Writes the bytes of values, a few thousand values at a time.
-fn pour<T: Copy, const N: usize>(
+fn write_values<T: Copy, const N: usize>(
     out: &mut dyn Write,
     values: &[T],
     bytes: impl Fn(T) -> [u8; N],

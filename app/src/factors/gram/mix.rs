@@ -8,7 +8,7 @@ use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{ExistingGrams, GramAt, GramReport, artifact, old, put};
+use super::{ExistingGrams, GramAt, GramReport, artifact, read_existing, store_grams};
 use crate::answer::AnswerError;
 use crate::work::JobContext;
 
@@ -73,7 +73,8 @@ pub fn mix_grams(
     if snapshot.artifacts()?.contains(&request.name) && !request.replace {
         return Err(ArtifactError::Exists(request.name.clone()).into());
     }
-    let (pool, queries) = (old(&snapshot, &request.pool)?, old(&snapshot, &request.queries)?);
+    let (pool, queries) =
+        (read_existing(&snapshot, &request.pool)?, read_existing(&snapshot, &request.queries)?);
     let mut datasets = pool.content.datasets.clone();
     let is_new = |dataset: &&GramDataset| datasets.iter().all(|known| known.name != dataset.name);
     let more: Vec<GramDataset> = queries.content.datasets.iter().filter(is_new).cloned().collect();
@@ -87,7 +88,7 @@ pub fn mix_grams(
     for ((of_pool, of_queries), share) in sides.into_iter().zip(&shares) {
         work.cancel.check().map_err(QueryError::from)?;
         let mixed = mixture(&blocks((of_pool, of_queries)), *share).map_err(QueryError::from)?;
-        checkpoints.push(at(of_pool, of_queries, *share));
+        checkpoints.push(gram_at(of_pool, of_queries, *share));
         let mut checkpoint = of_pool.checkpoint.clone();
         checkpoint.rows = 1;
         checkpoint.add(&of_queries.checkpoint.of);
@@ -106,7 +107,7 @@ pub fn mix_grams(
     };
     let mut part = artifact(&request.name, &content)?;
     part.provenance = provenance(&content, snapshot.number());
-    let published = put(store, part, &grams, request.replace.then_some(&*snapshot), work)?;
+    let published = store_grams(store, part, &grams, request.replace.then_some(&*snapshot), work)?;
     Ok(GramReport {
         name: request.name.clone(),
         snapshot: published.number(),
@@ -181,7 +182,7 @@ fn blocks((of_pool, of_queries): GramPair<'_>) -> Vec<(&str, &Gram, &Gram)> {
     names.zip(sides).map(|(name, (of_pool, of_queries))| (name, of_pool, of_queries)).collect()
 }
 
-fn at(of_pool: &CheckpointGrams, of_queries: &CheckpointGrams, share: f64) -> GramAt {
+fn gram_at(of_pool: &CheckpointGrams, of_queries: &CheckpointGrams, share: f64) -> GramAt {
     let rows = of_pool.checkpoint.rows + of_queries.checkpoint.rows;
     GramAt {
         name: of_pool.checkpoint.name.clone(),

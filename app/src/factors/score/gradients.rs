@@ -7,7 +7,7 @@ use gstore_curvature::{Module, SampleGradient};
 use gstore_ingest::curvature::TargetSample;
 
 use super::plan::ScorePlan;
-use crate::factors::blame::{BatchSamples, of_batch};
+use crate::factors::blame::{BatchSamples, batch_error};
 use crate::factors::engine::SampleTokens;
 use crate::factors::error::FactorJobError;
 use crate::work::JobContext;
@@ -30,7 +30,7 @@ pub(super) fn gradients(
 }
 
 /// Their sum.
-pub(super) fn summed(
+pub(super) fn summed_gradients(
     plan: &ScorePlan,
     queries: Range<usize>,
     work: &mut JobContext<'_>,
@@ -61,7 +61,7 @@ fn each_batch(
     let cuts = plan.batches.cut(plan.queries[queries.clone()].iter().map(SampleTokens::len));
     let compute = |_: &mut (), at: usize| -> Result<(usize, QueryGradients), FactorJobError> {
         let batch = queries.start + cuts[at].start..queries.start + cuts[at].end;
-        Ok((batch.len(), of_samples(plan, batch)?))
+        Ok((batch.len(), sample_gradients(plan, batch)?))
     };
     let progress = &mut *work.progress;
     let take = |(count, gradients): (usize, QueryGradients)| -> Result<ControlFlow<()>, FactorJobError> {
@@ -76,19 +76,19 @@ fn each_batch(
     ended
 }
 
-fn of_samples(plan: &ScorePlan, batch: Range<usize>) -> Result<QueryGradients, FactorJobError> {
+fn sample_gradients(plan: &ScorePlan, batch: Range<usize>) -> Result<QueryGradients, FactorJobError> {
     let lengths: Vec<usize> = plan.queries[batch.clone()].iter().map(SampleTokens::len).collect();
     let new = |_: &Module| Vec::with_capacity(batch.len());
     let mut all: QueryGradients = plan.engine.modules().iter().map(new).collect();
     plan.engine.at_once().in_parts(&lengths, |part| {
-        let found = of_part(plan, batch.start + part.start..batch.start + part.end)?;
+        let found = rows_gradients(plan, batch.start + part.start..batch.start + part.end)?;
         all.iter_mut().zip(found).for_each(|(all, part)| all.extend(part));
         Ok::<(), FactorJobError>(())
     })?;
     Ok(all)
 }
 
-fn of_part(plan: &ScorePlan, batch: Range<usize>) -> Result<QueryGradients, FactorJobError> {
+fn rows_gradients(plan: &ScorePlan, batch: Range<usize>) -> Result<QueryGradients, FactorJobError> {
     let (batch, ids) = (&plan.queries[batch.clone()], &plan.names.ids[batch]);
     let (modules, measurement) = (plan.engine.modules(), plan.how.measurement);
     let samples: Vec<TargetSample<'_>> = batch.iter().map(SampleTokens::sample).collect();
@@ -113,6 +113,6 @@ fn of_part(plan: &ScorePlan, batch: Range<usize>) -> Result<QueryGradients, Fact
             Ok(())
         }),
     };
-    done.map_err(|error| of_batch(BatchSamples::Queries(ids), batch, error))?;
+    done.map_err(|error| batch_error(BatchSamples::Queries(ids), batch, error))?;
     Ok(all)
 }

@@ -13,7 +13,7 @@ use super::memory::AHEAD;
 use super::plan::ScorePlan;
 use super::queries::FilterScaling;
 use super::request::ScorePer;
-use crate::factors::blame::{BatchSamples, id_of, of_batch};
+use crate::factors::blame::{BatchSamples, batch_error, id_of};
 use crate::factors::engine::{SampleTokens, tokens};
 use crate::factors::error::FactorJobError;
 use crate::work::JobContext;
@@ -53,8 +53,8 @@ pub(super) fn pass(
         let lengths: Vec<usize> = batch.iter().map(SampleTokens::len).collect();
         let scores = engine.at_once().values_in_parts(&lengths, |part| {
             let part = &batch[part];
-            let values = of_rows((plan, engine), against, per, part, kernel);
-            let values = values.map_err(|error| of_row(plan, part, error))?;
+            let values = row_scores((plan, engine), against, per, part, kernel);
+            let values = values.map_err(|error| row_error(plan, part, error))?;
             let of_sample =
                 |(sample, values): (&SampleTokens, Vec<f64>)| RowScores { row: sample.row, values };
             Ok::<_, FactorJobError>(part.iter().zip(values).map(of_sample).collect())
@@ -82,9 +82,9 @@ pub(super) fn pass(
 const SCORE: &str = "the score";
 
 /// An error of a batch; a score that is not finite with its row.
-fn of_row(plan: &ScorePlan, batch: &[SampleTokens], error: PassError) -> FactorJobError {
+fn row_error(plan: &ScorePlan, batch: &[SampleTokens], error: PassError) -> FactorJobError {
     let PassError::NotFinite { module, what: SCORE, sample, value } = error else {
-        return of_batch(BatchSamples::Rows(&plan.batches), batch, error);
+        return batch_error(BatchSamples::Rows(&plan.batches), batch, error);
     };
     let row = batch.get(sample).map_or(0, |sample| sample.row);
     match id_of(&plan.batches, row) {
@@ -105,7 +105,7 @@ fn check(module: &Module, sample: usize, scores: &[f64]) -> Result<(), PassError
 }
 
 /// The scores of a batch's rows, `[part][column]` each.
-fn of_rows(
+fn row_scores(
     (plan, engine): (&ScorePlan, &CurvatureEngine),
     against: &Multiplier<'_>,
     per: ScorePer,

@@ -20,7 +20,7 @@ use gstore_curvature::{Filter, Module, ModuleFactors, SampleGradient, Strategy, 
 pub(in crate::factors) use self::scaling::FilterScaling;
 
 use super::forms::{ColumnBuffers, ModuleColumns, check_column, has_low_rank};
-use super::gradients::{gradients, summed};
+use super::gradients::{gradients, summed_gradients};
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
 use super::solve::solutions;
@@ -51,7 +51,7 @@ pub(super) fn columns(
     work.progress.start("queries", group.len() as u64, Unit::Rows);
     // What is to be done with all of the group at once.
     let whole = match (plan.how.sum_queries, &plan.solve) {
-        (true, _) => summed(plan, group.clone(), work).map(Some),
+        (true, _) => summed_gradients(plan, group.clone(), work).map(Some),
         (false, Some(_)) => gradients(plan, group.clone(), work).map(Some),
         (false, None) => {
             let most = plan.extent.queries_at_once.max(1);
@@ -105,7 +105,7 @@ fn precondition(
     work: &JobContext<'_>,
 ) -> Result<(), FactorJobError> {
     let modules = plan.engine.modules();
-    let compute = |_: &mut (), at: usize| of_module(plan, &modules[at], &gradients[at]);
+    let compute = |_: &mut (), at: usize| module_columns(plan, &modules[at], &gradients[at]);
     let mut places = collected.iter_mut();
     let take = |columns: Vec<ColumnBuffers>| -> Result<ControlFlow<()>, FactorJobError> {
         if let Some(place) = places.next() {
@@ -117,21 +117,21 @@ fn precondition(
 }
 
 /// The columns of some queries for a module, for each segment and filter.
-fn of_module(
+fn module_columns(
     plan: &ScorePlan,
     module: &Module,
     gradients: &[SampleGradient],
 ) -> Result<Vec<ColumnBuffers>, FactorJobError> {
     let filters: Vec<&[Filter]> = plan.segments.iter().map(|segment| &segment.filters[..]).collect();
     let how = (plan.how.strategy, plan.how.rank);
-    through(module, how, (&filters, &|at| plan.factors_of(at, module)), gradients)
+    through_segments(module, how, (&filters, &|at| plan.factors_of(at, module)), gradients)
 }
 
 /// Filters of segments, and the factors of each: those of one segment are there at a time.
 type SegmentFilters<'a> = (&'a [&'a [Filter]], &'a dyn Fn(usize) -> Result<ModuleFactors, FactorJobError>);
 
 /// The columns of some queries for a module, from the last segment to the first; for each segment and filter.
-fn through(
+fn through_segments(
     module: &Module,
     (strategy, rank): (Strategy, Option<usize>),
     (segments, factors): SegmentFilters<'_>,

@@ -143,7 +143,7 @@ fn not_finite_in(error: &FactorJobError) -> Option<[u64; 2]> {
 /// # Errors
 /// What is of no vector, and what all of several have in the same batch: then it is of its rows, or of the
 /// weights.
-fn alone(
+fn single_products(
     found: impl ExactSizeIterator<Item = Result<Vec<f64>, FactorJobError>>,
 ) -> Result<Vec<Product>, FactorJobError> {
     let count = found.len();
@@ -174,7 +174,7 @@ impl System for DampedCurvature<'_, '_> {
             Err(error) if not_finite_in(&error).is_none() => Err(error),
             Err(error) if vectors.len() < 2 => Ok(vec![Err(error.to_string())]),
             // Which of them it is of is what a pass for each says; a product has the same bits alone.
-            Err(_) => alone(vectors.iter().map(|vector| -> Result<Vec<f64>, FactorJobError> {
+            Err(_) => single_products(vectors.iter().map(|vector| -> Result<Vec<f64>, FactorJobError> {
                 let mut products = self.multiplied(&[*vector])?;
                 Ok(products.pop().unwrap_or_default())
             })),
@@ -210,7 +210,7 @@ mod tests {
             let (rows, why) = ([first, first + 7], Box::new(why));
             Err(FactorJobError::Batch { place: format!("rows {first} on"), rows, why })
         };
-        let of = |all: Vec<Result<Vec<f64>, FactorJobError>>| alone(all.into_iter());
+        let of = |all: Vec<Result<Vec<f64>, FactorJobError>>| single_products(all.into_iter());
         let error = of(vec![failed(8), failed(8), failed(8)]).unwrap_err().to_string();
         assert!(error.contains("rows 8 on: module `m`"), "{error}");
         let lost = |all: Vec<Result<Vec<f64>, FactorJobError>>| -> Vec<bool> {

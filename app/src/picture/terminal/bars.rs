@@ -86,7 +86,7 @@ pub(super) fn bars(out: &mut String, rows: &[(String, Vec<f64>)], shares: bool, 
 }
 
 /// Tokens below each other, with bars.
-pub(super) fn listed(out: &mut String, tokens: &[Token], style: TerminalStyle) {
+pub(super) fn list_tokens(out: &mut String, tokens: &[Token], style: TerminalStyle) {
     let valued: Vec<(String, f64)> =
         tokens.iter().filter_map(|t| Some((visible(&t.text), t.value.filter(|v| v.is_finite())?))).collect();
     let most = valued.iter().map(|(text, _)| cells(text)).max().unwrap_or(0).min(style.width / 3);
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(out.lines().collect::<Vec<_>>(), want);
         let mut out = String::new();
         let token = |(text, value): (&str, f64)| Token { text: text.to_owned(), value: Some(value) };
-        listed(&mut out, &[token(("a", -2.0)), token(("b", -1.0))], STYLE);
+        list_tokens(&mut out, &[token(("a", -2.0)), token(("b", -1.0))], STYLE);
         let (whole, half) = ("█".repeat(34), "█".repeat(17));
         assert_eq!(out, format!("a -2 {whole}│\nb -1 {}{half}│\n", " ".repeat(17)));
     }

@@ -105,8 +105,8 @@ fn columns_of_segments_are_those_of_power_series_from_the_last_to_the_first() {
         let factors = |at: usize| -> Result<ModuleFactors, FactorJobError> { Ok(segments[at].0.factors()) };
         let gradients = [vec![1.0, 1.0], vec![query[0] as f32, query[1] as f32]];
         let gradients = gradients.map(|values| SampleGradient::whole(&module, values));
-        let all =
-            through(&module, (Strategy::Ekfac, None), (&filters, &factors), &gradients).expect("finite");
+        let all = through_segments(&module, (Strategy::Ekfac, None), (&filters, &factors), &gradients)
+            .expect("finite");
         let values = |columns: ColumnBuffers| {
             let ModuleColumns::Gradients(columns) = columns.packed(&module, false, None) else {
                 panic!("columns of gradients");
