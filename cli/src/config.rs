@@ -41,7 +41,7 @@ pub fn expand(
     let Some((first, mut given)) = seen.subcommand() else { return Ok(argv) };
     let named = given.get_one::<PathBuf>("config").cloned();
     let is_named = named.is_some();
-    let Some(path) = named.or_else(|| found(first)) else { return Ok(argv) };
+    let Some(path) = named.or_else(|| default_config(first)) else { return Ok(argv) };
     let path = path.as_path();
     let Some(mut command) = root.find_subcommand(first) else { return Ok(argv) };
     let mut names = vec![first];
@@ -59,7 +59,7 @@ pub fn expand(
             let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
             let similar = || nearest(&key, known).map(|n| format!(", did you mean `{n}`?"));
             let meant = || in_place_of(command, &key).map(|meant| format!("; {meant}"));
-            let hint = of_another(root, &key).or_else(meant).or_else(similar).unwrap_or_default();
+            let hint = other_command_option(root, &key).or_else(meant).or_else(similar).unwrap_or_default();
             bail!("{}: `gstore {name}` has no option `{key}`{hint}", path.display());
         };
         let Some(long) = arg.get_long() else {
@@ -74,15 +74,15 @@ pub fn expand(
                 path.display()
             );
         }
-        if goes_before(given, arg.get_id().as_str(), is_named) || excluded(command, arg, given) {
+        if goes_before(given, arg.get_id().as_str(), is_named) || is_excluded(command, arg, given) {
             continue;
         }
         let written = value.clone();
         if !arg.get_action().takes_values() && !value.is_bool() {
             bail!("{}: `{key}` is true or false, not {value}", path.display());
         }
-        let value = located(path, arg, value);
-        put_in.push(as_given(path, arg, long, &written, &value));
+        let value = resolve_paths(path, arg, value);
+        put_in.push(configured_option(path, arg, long, &written, &value));
         push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
     }
     Ok(insert_after_subcommand(argv, &names, flags))
@@ -97,7 +97,7 @@ fn is_called(arg: &Arg, key: &str) -> bool {
 }
 
 /// Where an option of other commands belongs, as each of a file's first lines is one of all commands.
-fn of_another(root: &Command, key: &str) -> Option<String> {
+fn other_command_option(root: &Command, key: &str) -> Option<String> {
     let is_option = |arg: &Arg| arg.get_long().is_some() && is_called(arg, key);
     let has = |command: &&Command| command.get_arguments().any(is_option);
     let commands: Vec<&str> = root.get_subcommands().filter(has).map(Command::get_name).collect();
@@ -107,7 +107,7 @@ fn of_another(root: &Command, key: &str) -> Option<String> {
 }
 
 /// An option as messages name it; its key is its flag.
-fn as_given(
+fn configured_option(
     path: &Path,
     arg: &Arg,
     long: &str,
@@ -151,7 +151,7 @@ fn named_path(arg: &Arg) -> Option<&str> {
 }
 
 /// The config file where none is named.
-fn found(command: &str) -> Option<PathBuf> {
+fn default_config(command: &str) -> Option<PathBuf> {
     // The demo has a store of its own, and a completion script none.
     if matches!(command, "demo" | "completions") {
         return None;
@@ -166,7 +166,7 @@ fn found(command: &str) -> Option<PathBuf> {
 const DEFAULT: &str = "gstore.toml";
 
 /// The same value with paths that count from the folder of the file.
-fn located(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
+fn resolve_paths(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
     let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) else { return value };
     let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
     let (may_be, named) = (may_name_path(arg), named_path(arg));
@@ -184,7 +184,7 @@ fn located(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
     match value {
         toml::Value::String(text) if is_located => toml::Value::String(of_one(text)),
         toml::Value::Array(items) if is_located => {
-            toml::Value::Array(items.into_iter().map(|item| located(file, arg, item)).collect())
+            toml::Value::Array(items.into_iter().map(|item| resolve_paths(file, arg, item)).collect())
         }
         other => other,
     }
@@ -209,7 +209,7 @@ fn goes_before(given: &ArgMatches, id: &str, is_named: bool) -> bool {
 
 /// Whether the command line has an option that cannot stand beside this one of the file. Which of two excludes the
 /// other may be said with either.
-fn excluded(command: &Command, arg: &Arg, given: &ArgMatches) -> bool {
+fn is_excluded(command: &Command, arg: &Arg, given: &ArgMatches) -> bool {
     let excludes = |one: &Arg, other: &Arg| {
         // Those that every command takes exclude nothing, and a command does not know them before it is built.
         !one.is_global_set()
@@ -223,8 +223,9 @@ fn excluded(command: &Command, arg: &Arg, given: &ArgMatches) -> bool {
 /// Options of the file that concern this command, which `names` lead to.
 fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, toml::Value)>> {
     let text = fs_err::read_to_string(path).context("the config file")?;
-    let mut table: toml::Table =
-        text.parse().with_context(|| format!("{} is not valid TOML{}", path.display(), bare(&text)))?;
+    let mut table: toml::Table = text
+        .parse()
+        .with_context(|| format!("{} is not valid TOML{}", path.display(), unquoted_hint(&text)))?;
     let (mut found, mut command) = (Vec::new(), Some(root));
     for name in names.iter().map(Some).chain([None]) {
         let mut next = toml::Table::new();
@@ -247,7 +248,7 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, t
 }
 
 /// What is said of the first line whose text stands without quotes, if there is one.
-fn bare(toml: &str) -> String {
+fn unquoted_hint(toml: &str) -> String {
     let line = |line: &str| {
         let (key, value) = line.split_once('=')?;
         let value = value.split(" #").next()?.trim();

@@ -79,7 +79,7 @@ pub fn check_curves(context: &Context, path: Option<&Path>, output: &Path) -> Re
 /// A picture as a file that has not appeared yet; none of one that goes to standard output.
 pub fn begun(args: &PictureArgs, picture: &Picture) -> Result<Option<Output>> {
     let path = args.output.as_deref().filter(|path| OutputTarget::of(Some(path)) != OutputTarget::Stdout);
-    path.map(|path| written(picture, path, args.width, args.force)).transpose()
+    path.map(|path| write_picture(picture, path, args.width, args.force)).transpose()
 }
 
 /// Draws a picture where the flags say.
@@ -112,7 +112,7 @@ pub fn colours() -> bool {
     !plain
 }
 
-fn written(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> Result<Output> {
+fn write_picture(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> Result<Output> {
     let bytes = match form(path)? {
         PictureForm::Svg => picture.svg().into_bytes(),
         PictureForm::Png => picture.png()?,
@@ -166,5 +166,5 @@ fn draw_within(folder: &Path, path: &Path, picture: &Picture) -> Result<()> {
             lock => break lock?,
         }
     };
-    written(picture, path, None, true)?.finish()
+    write_picture(picture, path, None, true)?.finish()
 }

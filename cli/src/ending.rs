@@ -19,7 +19,7 @@ const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 html lz4 md npy npz ods
 /// # Errors
 /// The name of a format that is not written.
 pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
-    Ok(Some(match ending_of(unpacked(path)).as_deref() {
+    Ok(Some(match ending_of(unpacked_name(path)).as_deref() {
         Some("csv") => Format::Csv,
         Some("tsv") => Format::Tsv,
         Some("json" | "jsonl" | "ndjson") => Format::Json,
@@ -36,7 +36,7 @@ pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
 const UNDERSTOOD: &str = "a name may end in .jsonl (or .json, one object a line), .csv, .tsv, .parquet or .arrow, each also with .gz or .zst";
 
 /// A name without the ending of its packing.
-fn unpacked(path: &Path) -> &Path {
+fn unpacked_name(path: &Path) -> &Path {
     match packing_of(path) {
         Packing::None => path,
         _ => path.file_stem().map_or(path, Path::new),
@@ -98,7 +98,7 @@ pub fn format_of_scores(path: &Path) -> Result<Format> {
 
 /// Refuses a name with an ending that no format has; one without an ending passes.
 pub fn check_ending(path: &Path) -> Result<()> {
-    let has_ending = unpacked(path).extension().is_some();
+    let has_ending = unpacked_name(path).extension().is_some();
     match has_ending && OutputTarget::of(Some(path)).is_file() && format_of_name(path)?.is_none() {
         true => bail!(no_format(path)),
         false => Ok(()),

@@ -44,14 +44,14 @@ impl ConfiguredOption {
     }
 }
 
-/// Remembers them for [`noted`], once in a process.
+/// Remembers them for [`note_origins`], once in a process.
 pub fn remember(given: Vec<ConfiguredOption>) {
     // A process has one command line.
     let _ = GIVEN.set(given);
 }
 
 /// A message, and where the options stand that it is about.
-pub fn noted(text: String) -> String {
+pub fn note_origins(text: String) -> String {
     match GIVEN.get() {
         Some(given) => with_origins(text, given),
         None => text,
@@ -67,7 +67,7 @@ fn with_origins(text: String, given: &[ConfiguredOption]) -> String {
 
 /// An error of the command line in which options are called as they stand where they are given, if it is about
 /// any of them.
-pub fn reworded(error: &str, given: &[ConfiguredOption]) -> Option<String> {
+pub fn reword(error: &str, given: &[ConfiguredOption]) -> Option<String> {
     let mut text = error.to_owned();
     for option in given {
         let flag = format!("'--{}", option.long);
@@ -130,7 +130,7 @@ mod tests {
             ),
             ("error: unexpected argument '--tops' found", None),
         ] {
-            assert_eq!(reworded(said, &given()).as_deref(), says);
+            assert_eq!(reword(said, &given()).as_deref(), says);
         }
     }
 }

@@ -21,7 +21,7 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::context::{Context, is_store, unwritable};
 use crate::failure::UsageError;
 use crate::packing::{Packing, packing_of};
-use crate::streams::noted;
+use crate::streams::note_closed_pipe;
 
 /// Where an output goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl OutputTarget {
         if open || fs_err::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
             return Self::Stream(path.to_owned());
         }
-        Self::File(resolved(path))
+        Self::File(resolve(path))
     }
 
     /// Whether the output is a file with its own name.
@@ -87,7 +87,7 @@ pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Resul
 }
 
 /// A path in a report.
-pub fn shown(path: &Path) -> String {
+pub fn path_text(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -133,7 +133,7 @@ pub fn exists(path: &Path) -> String {
 }
 
 /// Whether a file holds what `write` writes, packed as its name says.
-pub fn holds(path: &Path, write: impl FnOnce(&mut Output) -> std::io::Result<()>) -> Result<bool> {
+pub fn file_holds(path: &Path, write: impl FnOnce(&mut Output) -> std::io::Result<()>) -> Result<bool> {
     let mut output = Output::create(Some(path), true)?;
     write(&mut output)?;
     let made = output.seal()?;
@@ -217,7 +217,7 @@ pub fn parent(path: &Path) -> &Path {
 }
 
 /// The place next to a path that has its name with an ending behind it.
-pub fn beside(path: &Path, ending: &str) -> PathBuf {
+pub fn path_beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(ending);
     path.with_file_name(name)
@@ -228,11 +228,11 @@ struct ClosedPipeNote<W>(W);
 
 impl<W: Write> Write for ClosedPipeNote<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        noted(self.0.write(bytes))
+        note_closed_pipe(self.0.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        noted(self.0.flush())
+        note_closed_pipe(self.0.flush())
     }
 }
 
@@ -329,7 +329,7 @@ fn hidden(target: &Path) -> OsString {
 }
 
 /// A file that is not finished, with a lock that is held until it has its name or is gone.
-fn unfinished(target: &Path) -> std::io::Result<NamedTempFile> {
+fn unfinished_file(target: &Path) -> std::io::Result<NamedTempFile> {
     // A process that looks for leftovers may take the new file for one before its lock is held.
     const ATTEMPTS: usize = 10;
     for _ in 0..ATTEMPTS {
@@ -372,7 +372,7 @@ fn remove_leftovers(target: &Path) {
 
 impl UnpublishedFile {
     fn new(target: PathBuf, force: bool) -> Result<Self> {
-        let temporary = unfinished(&target)?;
+        let temporary = unfinished_file(&target)?;
         // Who could not read the old file cannot read the new one.
         if let Ok(found) = fs_err::metadata(&target) {
             temporary.as_file().set_permissions(found.permissions())?;
@@ -435,8 +435,8 @@ impl Write for Output {
 
 /// Refuses an output inside a store, that of the command or any other: every file there is the store's own.
 pub fn check_outside(context: &Context, path: &Path) -> Result<()> {
-    let place = resolved(path);
-    let named = context.named_store().filter(|store| place.starts_with(resolved(store)));
+    let place = resolve(path);
+    let named = context.named_store().filter(|store| place.starts_with(resolve(store)));
     match named.or_else(|| place.ancestors().find(|folder| is_store(folder))) {
         None => Ok(()),
         Some(store) => bail!(UsageError(format!(
@@ -448,7 +448,7 @@ pub fn check_outside(context: &Context, path: &Path) -> Result<()> {
 }
 
 /// Where a path leads, part by part: below what is there, `..` goes back to what would be made.
-fn resolved(path: &Path) -> PathBuf {
+fn resolve(path: &Path) -> PathBuf {
     follow(path, 40)
 }
 

@@ -70,7 +70,7 @@ pub use merge::MergeArgs;
 pub use missing::explained_missing;
 pub use negative::{command, join_negative};
 pub use output::{Format, JsonArgs, ListOutputArgs, OutputArgs};
-pub use overview::{in_place_of, misplaced, without_command, without_far_tip};
+pub use overview::{in_place_of, misplaced_hint, without_command, without_far_tip};
 pub use plot::*;
 pub use prefilter::*;
 pub use query::{DigestChecks, QueryArgs};

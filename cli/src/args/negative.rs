@@ -17,7 +17,7 @@ pub fn command() -> clap::Command {
             })
             .mut_subcommands(with_negative_numbers)
     }
-    super::help::arranged(with_negative_numbers(Cli::command()))
+    super::help::arrange_help(with_negative_numbers(Cli::command()))
         .mut_subcommand("train", super::train::with_underscores)
         .mut_subcommand("generate", super::train::with_underscores)
         .mut_subcommand("evaluate", |evaluate| evaluate.mut_subcommands(super::train::with_underscores))

@@ -16,7 +16,7 @@ use crate::datasets;
 use crate::streams::out;
 
 pub use samples::SampleInputs;
-pub use told::foretold;
+pub use told::add_forecast;
 
 /// The snapshot that the first samples of a store make.
 const FIRST: u64 = 1;
@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     context.store_path()?;
     let (mut reports, mut added) = (Map::new(), Vec::new());
     let as_given = args.samples.for_dataset(args.dataset.as_deref());
-    for (dataset, data) in datasets::given(context, args.dataset.as_deref(), &args.data)? {
+    for (dataset, data) in datasets::given_datasets(context, args.dataset.as_deref(), &args.data)? {
         if args.dry_run {
             let preview = SampleInputs::new(context, &dataset, &data, &as_given)?.preview(context)?;
             if args.json {
@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
 
 /// Prints what a registration would do.
 fn print(dataset: &str, preview: &AddPreview) -> Result<()> {
-    out!("{}", foretold(dataset, &preview.report));
+    out!("{}", add_forecast(dataset, &preview.report));
     let column = preview.columns.iter().map(|column| format!("{} {}", column.name, column.ty));
     let columns: Vec<String> = column.collect();
     if !columns.is_empty() {

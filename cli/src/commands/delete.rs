@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::args::DeleteArgs;
 use crate::context::{Context, command_line};
-use crate::failure::{UsageError, of_condition};
+use crate::failure::{UsageError, condition_error};
 use crate::sketches::{STOPPING, restore};
 use crate::streams::out;
 
@@ -41,7 +41,7 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     let cancel =
         context.cancel_on_interrupt("stopping, if nothing is deleted yet; once more to stop at once")?;
     let dataset = Arc::clone(store.snapshot()?.dataset(&args.dataset)?);
-    let names = RowNames { ids: wanted(args)?, condition: args.filter.clone() };
+    let names = RowNames { ids: ids_to_delete(args)?, condition: args.filter.clone() };
     let request = Deletion { context, args, store: &store, names, dataset, cancel };
     let found = request.find()?;
     if args.dry_run {
@@ -94,7 +94,7 @@ impl Deletion<'_> {
         let dataset = Arc::clone(snapshot.same_dataset(&self.dataset)?);
         let NamedRows { rows, missing } =
             find_rows(&snapshot, &dataset, &self.names, self.context.threads, &self.cancel)
-                .map_err(of_condition)?;
+                .map_err(condition_error)?;
         tell_missing(self.context, self.args, &missing);
         let earlier = dataset.tombstones.iter().filter(|t| !t.purged).map(|t| t.rows).sum();
         Ok(MatchedRows { snapshot, dataset, rows, missing, earlier })
@@ -130,7 +130,7 @@ impl Deletion<'_> {
 }
 
 /// The ids of the command line.
-fn wanted(args: &DeleteArgs) -> Result<HashSet<String>> {
+fn ids_to_delete(args: &DeleteArgs) -> Result<HashSet<String>> {
     let mut ids: HashSet<String> = args.id.iter().cloned().collect();
     if let Some(file) = &args.ids {
         read_ids(file, &mut ids)?;

@@ -18,7 +18,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use serde_json::json;
 
 use self::model::{ChosenModel, chosen};
-use self::prompts::{source, wanted};
+use self::prompts::{prompt_input, source};
 use super::{gradients, perplexity};
 use crate::args::{GenerateArgs, IfChanged, PromptArgs};
 use crate::context::{Context, command_line};
@@ -26,7 +26,7 @@ use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError};
 use crate::generating::GenerationProgress;
 use crate::options::sampling;
-use crate::output::{self, Output, OutputTarget, beside};
+use crate::output::{self, Output, OutputTarget, path_beside};
 use crate::streams::{self, out};
 use crate::texts;
 
@@ -36,7 +36,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let looked_at = path.filter(|_| !args.answers.force && !args.perplexity);
     let there = looked_at.map_or(ExistingAnswers::Nothing, ExistingAnswers::of);
     output::check(context, &[path], args.answers.force || there != ExistingAnswers::Nothing)?;
-    let Some(what) = wanted(&args.prompts) else {
+    let Some(what) = prompt_input(&args.prompts) else {
         bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
     };
     if !args.prompts.text.is_empty() && !args.perplexity {
@@ -124,7 +124,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let mut generated = generated?;
     if there == ExistingAnswers::ResultAndKept
         && let Some(file) = path
-        && !output::holds(file, |out| generated.answers.write_to(out))?
+        && !output::file_holds(file, |out| generated.answers.write_to(out))?
     {
         bail!(UsageError(output::exists(file)));
     }
@@ -132,14 +132,18 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         context.say("stopped; the answers that are done are kept, and the same command goes on from there");
         return Ok(ExitCode::from(STOPPED));
     }
-    if let Some(note) = of_empty(&mut generated, &args.prompts, roleless)? {
+    if let Some(note) = empty_answers_note(&mut generated, &args.prompts, roleless)? {
         context.say(&note);
     }
     finish(context, args, generated, there, &cancel)
 }
 
 /// What is said of answers that have no text: of prompts that the template gave without roles, why.
-fn of_empty(generated: &mut Generated, prompts: &PromptArgs, roleless: bool) -> Result<Option<String>> {
+fn empty_answers_note(
+    generated: &mut Generated,
+    prompts: &PromptArgs,
+    roleless: bool,
+) -> Result<Option<String>> {
     let all = generated.answers.answered();
     let (empty, without_roles) = generated.answers.empty()?;
     if empty == 0 {
@@ -170,7 +174,7 @@ impl ExistingAnswers {
     fn of(path: &Path) -> Self {
         match OutputTarget::of(Some(path)) {
             OutputTarget::File(target) if !target.is_file() => Self::Nothing,
-            OutputTarget::File(target) if beside(&target, ".part").is_file() => Self::ResultAndKept,
+            OutputTarget::File(target) if path_beside(&target, ".part").is_file() => Self::ResultAndKept,
             OutputTarget::File(target) if begins_with_answer(&target) => Self::Answers,
             _ => Self::Nothing,
         }
@@ -201,7 +205,7 @@ fn finish(
     };
     if there == ExistingAnswers::Nothing && (path.is_some() || added.is_none()) {
         let mut file = Output::create(path, args.answers.force)?;
-        streams::noted(generated.answers.write_to(&mut file))?;
+        streams::note_closed_pipe(generated.answers.write_to(&mut file))?;
         file.finish()?;
     }
     let Generated { finished, prompts, tokens, model, answers } = generated;
@@ -262,9 +266,9 @@ fn register(
 /// File beside the result that keeps answers until all are there; none for a stream.
 fn journal(context: &Context, args: &GenerateArgs) -> Result<Option<PathBuf>> {
     if let OutputTarget::File(target) = OutputTarget::of(args.answers.output.as_deref()) {
-        return Ok(Some(beside(&target, ".part")));
+        return Ok(Some(path_beside(&target, ".part")));
     }
     let Some(dataset) = &args.answers.dataset_as else { return Ok(None) };
     let store = std::path::absolute(context.store_path()?)?;
-    Ok(Some(beside(&store, &format!(".{dataset}.part"))))
+    Ok(Some(path_beside(&store, &format!(".{dataset}.part"))))
 }

@@ -18,8 +18,8 @@ use crate::args::MatrixArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::check_outside;
-use crate::question::{between, pairs, tell_notes};
-use crate::statements::checked;
+use crate::question::{pairs, question_between, tell_notes};
+use crate::statements::with_digest_checks;
 use crate::streams::out;
 use crate::summary;
 
@@ -40,8 +40,8 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
     check_outside(context, &args.output)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    let snapshot = checked(snapshot, args.checks);
-    let spec = between(&args.pool, &args.target, pairs(&args.pairs)?);
+    let snapshot = with_digest_checks(snapshot, args.checks);
+    let spec = question_between(&args.pool, &args.target, pairs(&args.pairs)?);
     let plan = Prepared::new(&snapshot, &spec)?;
     tell_notes(context, &plan);
     let options = MatrixOptions {

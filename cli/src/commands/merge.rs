@@ -14,7 +14,7 @@ use crate::exchange::exchange;
 use crate::failure::UsageError;
 use crate::held::{LockedFolder, remove_leftovers};
 use crate::models::folder_error;
-use crate::output::{check_outside, shown};
+use crate::output::{check_outside, path_text};
 use crate::streams::out;
 
 /// How names of folders begin that hold a model until it takes the place of another, and that one after it.
@@ -62,7 +62,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
         remove_leftovers(PREFIX, &args.output);
         gstore_train::merge(&base, adapter, &args.output)?;
     }
-    let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(shown);
+    let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(path_text);
     match args.json {
         true => {
             let report = json!({ "output": output, "model": model, "adapter": adapter });

@@ -28,7 +28,7 @@ use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::ending::{format_of, format_of_scores};
 use crate::failure::{NothingSaved, UsageError};
-use crate::output::{Output, OutputTarget, check, check_json, shown};
+use crate::output::{Output, OutputTarget, check, check_json, path_text};
 use crate::question::scoring;
 use crate::statements;
 use crate::streams::out;
@@ -175,7 +175,7 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
         let ApplyReport { rows, kept, unpredicted } = found;
         let report = json!({
             "prefilter": args.name, "pool": args.pool, "rows": rows, "kept": kept, "unpredicted": unpredicted,
-            "output": output.map(shown), "predictions": predictions.map(shown),
+            "output": output.map(path_text), "predictions": predictions.map(path_text),
         });
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -87,7 +87,8 @@ impl StageCall {
         if call.args.iter().any(|arg| arg == "-") {
             return Err(at("`-`: a stage has no standard input".to_owned()));
         }
-        let (matches, cli) = parsed(root, call.argv()).map_err(|error| refusal(&error, stage, &lines))?;
+        let (matches, cli) =
+            parse_words(root, call.argv()).map_err(|error| refusal(&error, stage, &lines))?;
         // The store may be one that an earlier stage makes.
         check_options(&cli.command, |_| Ok(false)).map_err(|error| at(error.to_string()))?;
         call.values = values(&matches, &known, call.words.len());
@@ -156,7 +157,7 @@ impl StageCall {
 
     /// Whether the command takes further options next to its own.
     pub fn takes(&self, more: &[String]) -> bool {
-        parsed(&crate::args::command(), self.argv_with(more)).is_ok()
+        parse_words(&crate::args::command(), self.argv_with(more)).is_ok()
     }
 
     /// Whether it adds to the artifact of its name, where there is one, and replaces nothing.
@@ -193,7 +194,7 @@ impl StageCall {
 }
 
 /// What the parser of the command line makes of words.
-fn parsed(root: &Command, argv: Vec<OsString>) -> std::result::Result<(ArgMatches, Cli), clap::Error> {
+fn parse_words(root: &Command, argv: Vec<OsString>) -> std::result::Result<(ArgMatches, Cli), clap::Error> {
     let matches = root.clone().try_get_matches_from(argv)?;
     let cli = Cli::from_arg_matches(&matches)?;
     Ok((matches, cli))

@@ -53,7 +53,8 @@ pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<PipelineStage>
     }
     let mut stages: Vec<PipelineStage> = Vec::new();
     for table in &file.stages {
-        let each: Result<Vec<_>> = table.each.iter().map(|each| several(each, &variables, table)).collect();
+        let each: Result<Vec<_>> =
+            table.each.iter().map(|each| split_values(each, &variables, table)).collect();
         let each = each?;
         let count = each.iter().try_fold(1usize, |count, (_, values)| count.checked_mul(values.len()));
         if count.is_none_or(|count| count > STAGES.saturating_sub(stages.len())) {
@@ -73,7 +74,7 @@ pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<PipelineStage>
 }
 
 /// The values of a variable of `each`, cut at commas.
-fn several(
+fn split_values(
     (name, texts): &(String, Vec<String>),
     variables: &Variables,
     table: &StageTable,

@@ -10,7 +10,7 @@ use clap::Command;
 use gstore_model::weights::{checkpoints_in, has_config};
 use gstore_store::{Store, nearest};
 
-use super::resource::{is_pattern, unnamed};
+use super::resource::{is_pattern, value_of};
 use super::roles::is_model;
 use super::{
     PipelineError, PipelineFile, PipelineStage, Resource, StageCall, StageUses, StoreNames, Variables,
@@ -32,7 +32,7 @@ pub struct PlannedStage {
     pub writes: Vec<Resource>,
     /// Places of the stages that must be done before.
     pub needs: Vec<usize>,
-    /// Those of them that its `after` names.
+    /// Those of them that its `stages_after` names.
     pub after: Vec<usize>,
 }
 
@@ -73,7 +73,8 @@ impl Plan {
         let uses = uses(&stages, &calls, base, store)?;
         check_there(&stages, &uses, base)?;
         check_models(&stages, &calls, base)?;
-        let after: Result<Vec<BTreeSet<usize>>> = (0..stages.len()).map(|i| after(&stages, i)).collect();
+        let after: Result<Vec<BTreeSet<usize>>> =
+            (0..stages.len()).map(|i| stages_after(&stages, i)).collect();
         let after = after?;
         let needs: Vec<BTreeSet<usize>> = (0..stages.len()).map(|i| &needs(&uses, i) | &after[i]).collect();
         let order = order(&stages, &needs)?;
@@ -234,7 +235,7 @@ fn check_models(stages: &[PipelineStage], calls: &[StageCall], base: &Path) -> R
         for (key, what, value) in
             models.flat_map(|(key, what)| call.values(key).iter().map(move |value| (key, what, value)))
         {
-            let value = if *what == "checkpoint" { unnamed(value) } else { value.as_str() };
+            let value = if *what == "checkpoint" { value_of(value) } else { value.as_str() };
             let folder = base.join(value);
             let last = match checkpoints_in(&folder).pop() {
                 Some(last) => last.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -264,19 +265,19 @@ fn own_pattern(used: &StageUses) -> Option<(&Resource, &Resource)> {
 
 fn names(resource: &Resource, value: &str, base: &Path) -> bool {
     match resource {
-        Resource::Path(_) => [value, unnamed(value)].iter().any(|v| Resource::path(base, v) == *resource),
+        Resource::Path(_) => [value, value_of(value)].iter().any(|v| Resource::path(base, v) == *resource),
         Resource::Store { .. } => false,
         Resource::Samples { dataset, .. }
         | Resource::Features { dataset, .. }
         | Resource::Runs { dataset, .. } => {
-            unnamed(value).split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
+            value_of(value).split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
         }
         Resource::Run { run: name, .. } | Resource::Artifact { name, .. } => value == name,
     }
 }
 
-/// The stages that the `after` of a stage names.
-fn after(stages: &[PipelineStage], i: usize) -> Result<BTreeSet<usize>> {
+/// The stages that the `stages_after` of a stage names.
+fn stages_after(stages: &[PipelineStage], i: usize) -> Result<BTreeSet<usize>> {
     let mut found = BTreeSet::new();
     let says = &stages[i].says;
     for name in &says.after {

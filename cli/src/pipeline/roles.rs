@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::resource::{StageUses, is_pattern, unnamed};
+use super::resource::{StageUses, is_pattern, value_of};
 use super::store_uses::{StageStore, StoreNames};
 use super::{PipelineError, PipelineStage, Resource, StageCall};
 
@@ -123,7 +123,7 @@ impl StageUses {
     ) -> Result<Self, PipelineError> {
         let mut uses = Self::default();
         uses.paths(call, base);
-        let store = call.store().map(|store| super::resource::below(base, store));
+        let store = call.store().map(|store| super::resource::relative_to(base, store));
         match &store {
             Some(store) => StageStore { store, known }.add(call, &mut uses),
             None if needs_store(call) => {
@@ -163,9 +163,9 @@ impl StageUses {
                     ValueRole::Aside => {}
                     ValueRole::Read if value.starts_with(gstore_model::hub::DATA_PREFIX) => {}
                     ValueRole::Read => self.reads.push(path(value)),
-                    ValueRole::NamedRead => self.reads.push(path(unnamed(value))),
+                    ValueRole::NamedRead => self.reads.push(path(value_of(value))),
                     ValueRole::Model => self.model(value, base),
-                    ValueRole::NamedModel => self.model(unnamed(value), base),
+                    ValueRole::NamedModel => self.model(value_of(value), base),
                     ValueRole::Segment => {
                         let folders = value.split_once('@').map(|(_, folders)| folders.split(','));
                         folders.into_iter().flatten().for_each(|folder| self.model(folder, base));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::resource::{StageUses, unnamed};
+use super::resource::{StageUses, value_of};
 use super::{Resource, StageCall};
 
 /// Datasets and runs that there are, or that stages make, and views that there are.
@@ -112,7 +112,7 @@ impl StageStore<'_> {
         let has = |id| !call.values(id).is_empty();
         let datasets =
             ["dataset", "reference_dataset", "query_dataset"].into_iter().flat_map(|id| call.values(id));
-        uses.reads.extend(datasets.map(|dataset| self.samples(unnamed(dataset))));
+        uses.reads.extend(datasets.map(|dataset| self.samples(value_of(dataset))));
         uses.reads.extend(call.value("run").map(|run| self.run(run)));
         // Losses of an ensemble are of the dataset of its queries, which only its maker names.
         match call.value("query_dataset").filter(|_| has("ensemble")) {

@@ -54,7 +54,7 @@ pub(super) fn options(function: &str) -> impl Iterator<Item = &'static str> {
 }
 
 /// What an option takes.
-fn takes(option: &str) -> Option<Takes> {
+fn option_values(option: &str) -> Option<Takes> {
     let mut all = Function::ALL.into_iter().flat_map(Function::options);
     all.find(|known| known.name == option).map(|known| known.takes)
 }
@@ -81,7 +81,7 @@ pub(super) fn values(words: &CompletionNames, line: &str, call: &FunctionCall<'_
         (Some("quota_by"), ..) => {
             relations(words, line).into_iter().flat_map(|relation| relation.columns).collect()
         }
-        (Some(option), ..) => match takes(option) {
+        (Some(option), ..) => match option_values(option) {
             Some(Takes::Word(known)) => known.iter().map(|word| (*word).to_owned()).collect(),
             Some(Takes::Flag) => vec!["true".to_owned(), "false".to_owned()],
             _ => Vec::new(),
@@ -91,7 +91,7 @@ pub(super) fn values(words: &CompletionNames, line: &str, call: &FunctionCall<'_
 
 /// A value as it is written outside of a text.
 pub(super) fn as_value(value: &str, call: &FunctionCall<'_>) -> String {
-    match call.option.and_then(takes) {
+    match call.option.and_then(option_values) {
         Some(Takes::Flag) => value.to_owned(),
         _ => format!("'{value}'"),
     }

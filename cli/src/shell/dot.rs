@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use super::lexer::{is_complete, pieces};
 use super::settings::Mode;
 
-pub use known::{COMMANDS, DotHelp, completed, help};
+pub use known::{COMMANDS, DotHelp, complete_word, help};
 
-use known::{ALIASES, unknown};
+use known::{ALIASES, unknown_command};
 
 /// Words that are commands of the shell where they stand alone.
 pub const WORDS: [&str; 3] = ["help", "quit", "exit"];
@@ -106,8 +106,8 @@ pub fn parse(line: &str) -> Result<DotCommand, String> {
         ".schema" => DotCommand::Schema((!rest.is_empty()).then(|| rest.to_owned())),
         ".mode" | ".maxrows" if rest.is_empty() => DotCommand::Settings,
         ".mode" => DotCommand::Mode(rest.parse()?),
-        ".timer" => DotCommand::Timer(on(name, rest)?),
-        ".pager" => DotCommand::Pager(on(name, rest)?),
+        ".timer" => DotCommand::Timer(parse_switch(name, rest)?),
+        ".pager" => DotCommand::Pager(parse_switch(name, rest)?),
         ".maxrows" => match rest {
             "all" | "0" => DotCommand::MaxRows(None),
             number => DotCommand::MaxRows(Some(
@@ -121,7 +121,7 @@ pub fn parse(line: &str) -> Result<DotCommand, String> {
         ".once" => DotCommand::Once(path()),
         ".read" if rest.is_empty() => return Err(".read takes a file of statements".to_owned()),
         ".read" => DotCommand::Read(path()),
-        other => return Err(unknown(other)),
+        other => return Err(unknown_command(other)),
     })
 }
 
@@ -138,7 +138,7 @@ fn path_of(typed: &str) -> PathBuf {
     plain.into()
 }
 
-fn on(name: &str, word: &str) -> Result<Option<bool>, String> {
+fn parse_switch(name: &str, word: &str) -> Result<Option<bool>, String> {
     match word {
         "" => Ok(None),
         "on" => Ok(Some(true)),
@@ -224,9 +224,9 @@ mod tests {
     #[test]
     fn dot_commands_and_their_words_are_completed() {
         let none = || Some(vec!["pool".to_owned()]);
-        assert_eq!(completed(".ti", none), (0, vec![".timer ".to_owned()]));
-        assert_eq!(completed(".mode j", none), (6, vec!["json".to_owned()]));
-        assert_eq!(completed(".timer ", none), (7, vec!["on".to_owned(), "off".to_owned()]));
-        assert_eq!(completed(".", none).1.len(), COMMANDS.len());
+        assert_eq!(complete_word(".ti", none), (0, vec![".timer ".to_owned()]));
+        assert_eq!(complete_word(".mode j", none), (6, vec!["json".to_owned()]));
+        assert_eq!(complete_word(".timer ", none), (7, vec!["on".to_owned(), "off".to_owned()]));
+        assert_eq!(complete_word(".", none).1.len(), COMMANDS.len());
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn relations(words: &CompletionNames, line: &str) -> Vec<Relation> {
             [function, "(", rest @ ..] if table_function(function).is_some() => {
                 let end = rest.iter().position(|text| *text == ")").unwrap_or(rest.len());
                 let pool = rest[..end].iter().find(|text| text.starts_with('\'')).copied();
-                (scored(words, function, pool), i + 4 + end)
+                (function_columns(words, function, pool), i + 4 + end)
             }
             [table, ..] => (columns(words, table.trim_matches('"')), i + 2),
             [] => continue,
@@ -50,7 +50,7 @@ pub(super) fn relations(words: &CompletionNames, line: &str) -> Vec<Relation> {
 
 fn columns(words: &CompletionNames, name: &str) -> Relation {
     let table = words.table(name);
-    let stored = table.into_iter().flat_map(|table| table.columns.iter().map(|(name, _)| shown(name)));
+    let stored = table.into_iter().flat_map(|table| table.columns.iter().map(|(name, _)| quote_name(name)));
     let made = table.filter(|table| table.is_dataset).map(|_| virtual_columns().map(str::to_owned));
     let columns = stored.chain(made.into_iter().flatten()).collect();
     Relation { name: name.to_owned(), alias: None, columns }
@@ -77,7 +77,7 @@ fn own_columns(function: &str) -> (&'static [&'static str], bool) {
 }
 
 /// The columns of a function's result.
-fn scored(words: &CompletionNames, function: &str, pool: Option<&str>) -> Relation {
+fn function_columns(words: &CompletionNames, function: &str, pool: Option<&str>) -> Relation {
     let (own, with_pool) = own_columns(&function.to_lowercase());
     let pool = pool.filter(|_| with_pool).unwrap_or_default();
     let of_pool = columns(words, pool.trim_matches('\'')).columns;
@@ -86,7 +86,7 @@ fn scored(words: &CompletionNames, function: &str, pool: Option<&str>) -> Relati
 }
 
 /// A name as a statement must write it.
-fn shown(name: &str) -> String {
+fn quote_name(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
@@ -95,7 +95,7 @@ fn shown(name: &str) -> String {
 /// The name of a table, whose schema stays as it is.
 pub(super) fn shown_table(name: &str) -> String {
     match name.split_once('.') {
-        Some((schema, table)) => format!("{schema}.{}", shown(table)),
-        None => shown(name),
+        Some((schema, table)) => format!("{schema}.{}", quote_name(table)),
+        None => quote_name(name),
     }
 }

@@ -29,11 +29,11 @@ pub fn write(
     schema: &SchemaRef,
     rows: &mut dyn Iterator<Item = Result<RecordBatch, SqlError>>,
 ) -> Result<()> {
-    put(context, (to, BLANK), schema, rows)
+    write_result(context, (to, BLANK), schema, rows)
 }
 
 /// Writes a result with this word for null to the place and in the format that the flags say.
-pub fn put(
+pub fn write_result(
     context: &Context,
     (to, null): (&OutputArgs, &'static str),
     schema: &SchemaRef,

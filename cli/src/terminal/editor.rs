@@ -15,7 +15,7 @@ use rustyline::{ColorMode, CompletionType, Config, Helper};
 use super::names::SnapshotNames;
 use crate::shell::colour::coloured;
 use crate::shell::complete::complete;
-use crate::shell::dot::{WORDS, completed, is_dot, is_misplaced};
+use crate::shell::dot::{WORDS, complete_word, is_dot, is_misplaced};
 use crate::shell::lexer::is_complete;
 
 /// Statements that the history keeps.
@@ -129,7 +129,7 @@ impl Hint for HintText {
 }
 
 /// What stands in the place of a prompt on a line that goes on with a statement: the editor has one prompt.
-fn more(input: &str, at: usize) -> Option<HintText> {
+fn continuation_hint(input: &str, at: usize) -> Option<HintText> {
     let is_new_line = at == input.len() && input.ends_with('\n');
     let is_quoted = || !is_complete(&format!("{input};"));
     (is_new_line && !is_complete(input)).then(|| HintText(if is_quoted() { QUOTED } else { MORE }))
@@ -139,7 +139,7 @@ impl Hinter for EditorHelper<'_> {
     type Hint = HintText;
 
     fn hint(&self, line: &str, at: usize, _: &rustyline::Context<'_>) -> Option<HintText> {
-        more(line, at)
+        continuation_hint(line, at)
     }
 }
 
@@ -191,7 +191,7 @@ impl Completer for EditorHelper<'_> {
                 let words = self.names.words().ok()?;
                 Some(words.tables.iter().map(|table| table.name.clone()).collect::<Vec<String>>())
             };
-            let (from, found) = completed(typed, names);
+            let (from, found) = complete_word(typed, names);
             return Ok((from, found.into_iter().map(pair).collect()));
         }
         // What cannot be read now is reported by the statement that reads it.
@@ -220,8 +220,8 @@ mod tests {
             ("SELECT 1;\n", None),
             ("\n", None),
         ] {
-            assert_eq!(more(input, input.len()).map(|hint| hint.0), shown, "{input:?}");
+            assert_eq!(continuation_hint(input, input.len()).map(|hint| hint.0), shown, "{input:?}");
         }
-        assert!(more("SELECT 1\n", 3).is_none());
+        assert!(continuation_hint("SELECT 1\n", 3).is_none());
     }
 }

@@ -33,7 +33,7 @@ use crate::shell::dot::{self, DotCommand};
 use crate::shell::lexer;
 use crate::shell::settings::{Mode, Settings, switch};
 use crate::shell::words::CompletionTable;
-use crate::statements::{Engine, checked, own_tables, report, without_mark};
+use crate::statements::{Engine, own_tables, report, with_digest_checks, without_mark};
 use crate::streams::{is_closed, out, say};
 use editor::{Editor, EditorInput};
 use names::SnapshotNames;
@@ -178,7 +178,7 @@ impl Shell<'_> {
     /// Runs one statement and shows its result.
     fn answer(&mut self, sql: &str) -> Result<()> {
         let (snapshot, _lease) = self.context.snapshot(self.store, self.args.snapshot.as_ref())?;
-        let snapshot = checked(snapshot, self.args.checks);
+        let snapshot = with_digest_checks(snapshot, self.args.checks);
         let number = snapshot.number();
         let engine = match &mut self.engine {
             Some((n, engine)) if *n == number => engine,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::context::Context;
-use crate::streams::noted;
+use crate::streams::note_closed_pipe;
 
 /// Where a result is shown: it is held back until it is known whether it fits.
 pub struct Screen {
@@ -47,9 +47,9 @@ impl Screen {
     /// A terminal that cannot be written to.
     pub fn finish(self, context: &Context) -> Result<Duration> {
         if matches!(self.to, ScreenTarget::Held) {
-            noted(std::io::stdout().write_all(&self.held))?;
+            note_closed_pipe(std::io::stdout().write_all(&self.held))?;
         }
-        noted(std::io::stdout().flush())?;
+        note_closed_pipe(std::io::stdout().flush())?;
         let begun = Instant::now();
         let ScreenTarget::Pager(mut pager) = self.to else { return Ok(Duration::ZERO) };
         drop(pager.stdin.take());
@@ -67,7 +67,7 @@ impl Screen {
     fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match &mut self.to {
             ScreenTarget::Held => self.held.extend_from_slice(bytes),
-            ScreenTarget::Stdout => noted(std::io::stdout().write_all(bytes))?,
+            ScreenTarget::Stdout => note_closed_pipe(std::io::stdout().write_all(bytes))?,
             ScreenTarget::Pager(child) => {
                 let written = child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(bytes));
                 match written {
@@ -97,7 +97,7 @@ impl Write for Screen {
 
     fn flush(&mut self) -> std::io::Result<()> {
         match &mut self.to {
-            ScreenTarget::Stdout => noted(std::io::stdout().flush()),
+            ScreenTarget::Stdout => note_closed_pipe(std::io::stdout().flush()),
             _ => Ok(()),
         }
     }

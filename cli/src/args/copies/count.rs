@@ -15,7 +15,7 @@ pub struct DaunceModelsArgs {
     #[arg(long, value_name = "K|A..B", value_parser = models, required_unless_present = "until", conflicts_with = "until")]
     pub models: Option<ModelRange>,
     /// Train copies until two halves of them rank alike: `agreement=X`, a rank correlation up to 1
-    #[arg(long, value_name = "agreement=X", value_parser = until, requires_all = ["max_models", "target", "dataset"])]
+    #[arg(long, value_name = "agreement=X", value_parser = parse_horizon, requires_all = ["max_models", "target", "dataset"])]
     pub until: Option<f64>,
     /// With --until: copies at most
     #[arg(long, value_name = "N", requires = "until", value_parser = at_least::<u64>(2))]
@@ -86,7 +86,7 @@ fn models(text: &str) -> Result<ModelRange, String> {
     }
 }
 
-fn until(text: &str) -> Result<f64, String> {
+fn parse_horizon(text: &str) -> Result<f64, String> {
     let wanted = text.strip_prefix("agreement=").and_then(|value| value.parse().ok());
     let wanted = wanted.filter(|value: &f64| *value > 0.0 && *value <= 1.0);
     wanted.ok_or_else(|| "agreement=X with X above 0 and at most 1 is wanted".to_owned())
@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn an_end_is_an_agreement() {
-        assert_eq!(until("agreement=0.8"), Ok(0.8));
+        assert_eq!(parse_horizon("agreement=0.8"), Ok(0.8));
         for bad in ["0.8", "agreement=0", "agreement=2", "agreement=", "overlap=0.5"] {
-            assert!(until(bad).is_err(), "{bad}");
+            assert!(parse_horizon(bad).is_err(), "{bad}");
         }
     }
 }

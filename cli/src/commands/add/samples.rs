@@ -17,8 +17,8 @@ use gstore_store::{AppendError, IfDeleted, Store};
 use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 
-use super::input::{called, check_room, spool};
-use super::told::told;
+use super::input::{check_room, input_label, spool};
+use super::told::add_summary;
 use crate::args::{IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
 use crate::new_store::{NewStore, remove_leftovers};
@@ -182,7 +182,7 @@ impl SampleInputs {
     /// Says what was new.
     pub fn tell(&self, context: &Context, report: &AddReport) {
         let dataset = &self.request.dataset;
-        context.say(&told(dataset, report));
+        context.say(&add_summary(dataset, report));
         if report.added > 0 && dataset.starts_with(|c: char| c.is_ascii_digit()) {
             context.say(&format!(
                 "note: SQL has a name that begins with a digit in double quotes: \"{dataset}\""
@@ -193,7 +193,8 @@ impl SampleInputs {
 
 /// What the history calls data of which there are copies: by the last part of the first name.
 fn in_history(data: &[PathBuf]) -> String {
-    let first = data.first().map(|path| Path::new(&called(path)).file_name().unwrap_or_default().to_owned());
+    let first =
+        data.first().map(|path| Path::new(&input_label(path)).file_name().unwrap_or_default().to_owned());
     let first = first.unwrap_or_default().to_string_lossy().into_owned();
     match data.len() {
         0 | 1 => first,

@@ -22,7 +22,7 @@ use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::{Output, OutputTarget, check};
 use crate::question::scoring;
-use crate::statements::{checked, style};
+use crate::statements::{style, with_digest_checks};
 use crate::streams::out;
 use crate::summary;
 
@@ -44,7 +44,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     }
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    let snapshot = checked(snapshot, args.checks);
+    let snapshot = with_digest_checks(snapshot, args.checks);
     let spec = InfluenceSpec { pools: args.pool.clone(), given, raw: args.raw, ..scoring(&args.scoring)? };
     if args.explain.is_some() && spec.mode != Mode::Exact {
         bail!(UsageError("--explain shows one row by all scores; leave --mode sketch out".to_owned()));
@@ -95,10 +95,10 @@ fn messages(text: &str) -> Result<Value> {
     let refuse = |why: String| UsageError(format!("--messages takes a conversation as JSON, {FORM}; {why}"));
     match serde_json::from_str::<Value>(text) {
         Ok(list) if list.is_array() => Ok(list),
-        Ok(_) => bail!(refuse(format!("{} is JSON, but no list", shown(text)))),
+        Ok(_) => bail!(refuse(format!("{} is JSON, but no list", quoted_beginning(text)))),
         // A parser's message about plain text is no help; in a list it may be.
         Err(_) if !text.trim_start().starts_with(['[', '{']) => {
-            bail!(refuse(format!("{} is none", shown(text))))
+            bail!(refuse(format!("{} is none", quoted_beginning(text))))
         }
         Err(error) => {
             bail!(refuse(format!("not valid JSON at line {}, column {}", error.line(), error.column())))
@@ -107,7 +107,7 @@ fn messages(text: &str) -> Result<Value> {
 }
 
 /// The beginning of a text, in quotes.
-fn shown(text: &str) -> String {
+fn quoted_beginning(text: &str) -> String {
     const MOST: usize = 40;
     let more = if text.chars().nth(MOST).is_some() { "..." } else { "" };
     format!("{:?}{more}", text.chars().take(MOST).collect::<String>())
@@ -176,7 +176,7 @@ fn rank(
         }
         let ranking = asked.rank(order, args.top, work)?;
         lacking.extend(none_of(order, &ranking));
-        let text = |record: &[u8]| text::of_record(record, is_whole(format, args.full));
+        let text = |record: &[u8]| text::record_text(record, is_whole(format, args.full));
         batches.push(asked.table(order, &ranking.rows, text, work.cancel)?);
         rankings.push(ranking);
     }

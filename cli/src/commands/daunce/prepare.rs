@@ -24,7 +24,7 @@ pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
     let request = EnsembleRequest {
         states: BaseStates::Stored,
         states_file: Some(args.of.output.clone()),
-        ..request::of_training(training)
+        ..request::ensemble_request(training)
     };
     let prepared = prepare(&request, &mut EnsembleProgress::new(context.quiet), &cancel)?;
     let (tokens, bytes) = (prepared.tokens, HumanBytes(prepared.bytes));

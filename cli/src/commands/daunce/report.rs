@@ -50,7 +50,7 @@ pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let is_whole = args.full || matches!(form, ReportForm::Json);
-    let text = |record: &[u8]| text::of_record(record, is_whole);
+    let text = |record: &[u8]| text::record_text(record, is_whole);
     let mut work = context.work(&command, &mut reporter, &cancel);
     let report = gstore::daunce::report(&snapshot, &request, &text, &mut work)?;
     let bytes = match form {

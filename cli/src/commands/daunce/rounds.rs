@@ -15,7 +15,7 @@ use crate::args::{DaunceTrainArgs, ScoringArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::progress::Reporter;
-use crate::question::{between, scoring};
+use crate::question::{question_between, scoring};
 
 /// Rows at the top whose overlap is counted; the rank correlation is what ends a training.
 const TOP: usize = 20;
@@ -121,7 +121,7 @@ impl<'a> LossRounds<'a> {
         for (name, value) in [("method", "daunce"), ("ensemble", self.ensemble)] {
             options.set(name, json!(value)).map_err(|error| UsageError(error.message))?;
         }
-        let spec = between(
+        let spec = question_between(
             std::slice::from_ref(pool),
             std::slice::from_ref(target),
             scoring(&ScoringArgs(options))?,

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::args::ReportArgs;
 use crate::failure::UsageError;
 use crate::held;
-use crate::output::{OutputTarget, beside};
+use crate::output::{OutputTarget, path_beside};
 
 /// A folder next to the result that keeps work until all of it is done; none for a stream.
 pub struct WorkFolder(pub Option<PathBuf>);
@@ -24,7 +24,7 @@ impl WorkFolder {
             _ => None,
         };
         let Some(place) = place else { return Ok(WorkFolder(None)) };
-        let folder = beside(&place, ".part");
+        let folder = path_beside(&place, ".part");
         let is_ours = |folder: &Path| -> Result<bool> {
             Ok(folder.join(MARK).exists() || fs_err::read_dir(folder)?.next().is_none())
         };

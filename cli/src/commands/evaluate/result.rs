@@ -98,7 +98,7 @@ pub fn write(
     let mut rows_file = None;
     if let Some(path) = &args.rows {
         let file = rows_file.insert(Output::create(Some(path), args.force)?);
-        streams::noted(file.write_all(&rows()?))?;
+        streams::note_closed_pipe(file.write_all(&rows()?))?;
     }
     let mut folder = None;
     if let Some(path) = &args.report {
@@ -121,7 +121,7 @@ pub fn write(
     rows_file.map_or(Ok(()), Output::finish)?;
     folder.map_or(Ok(()), UnpublishedFolder::publish)?;
     if !is_file {
-        streams::noted(file.write_all(&text))?;
+        streams::note_closed_pipe(file.write_all(&text))?;
     }
     file.finish()?;
     // On standard output the report says it itself, unless it is a table for programs.

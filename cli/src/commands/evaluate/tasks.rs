@@ -19,7 +19,7 @@ use super::kept::WorkFolder;
 use super::{base, bootstrap, result};
 use crate::args::{EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout};
 use crate::commands::gradients;
-use crate::commands::ingest::{check_run, of_run, with_run};
+use crate::commands::ingest::{check_run, model_of_run, with_run};
 use crate::context::Context;
 use crate::ending::check_lines;
 use crate::failure::UsageError;
@@ -105,7 +105,7 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
     let records = targets(layout(args.tasks.layout), folder, args.text.template != TemplateKind::Plain)?;
     let mut file = Output::create(Some(path), args.result.force)?;
     for record in &records {
-        streams::noted(writeln!(file, "{record}"))?;
+        streams::note_closed_pipe(writeln!(file, "{record}"))?;
     }
     file.finish()?;
     context.say(&many(records.len() as u64, "target sample"));
@@ -212,7 +212,7 @@ fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
             (base, found)
         }
         (None, Some(run)) => {
-            let (base, found) = of_run(context, run, &[])?;
+            let (base, found) = model_of_run(context, run, &[])?;
             check_run(context, run, (&base, &found))?;
             (base, found)
         }

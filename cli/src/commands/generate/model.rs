@@ -10,7 +10,7 @@ use gstore_ingest::pipeline::{CheckpointArg, CheckpointWeights, checkpoint_folde
 use gstore_model::weights::ModelFolder;
 
 use crate::args::GenerateArgs;
-use crate::commands::ingest::{check_run, of_run, with_run};
+use crate::commands::ingest::{check_run, model_of_run, with_run};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -47,7 +47,7 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
             }
         }
         (None, Some(run)) => {
-            let (base, checkpoints) = of_run(context, run, &[])?;
+            let (base, checkpoints) = model_of_run(context, run, &[])?;
             let checkpoint = checkpoint_of(run, checkpoints, args.checkpoint.as_deref())?;
             check_run(context, run, (&base, std::slice::from_ref(&checkpoint)))?;
             (base, checkpoint)

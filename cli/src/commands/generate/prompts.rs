@@ -22,7 +22,7 @@ pub enum PromptInput {
 }
 
 /// The prompts of a command line; none if it has none.
-pub fn wanted(args: &PromptArgs) -> Option<PromptInput> {
+pub fn prompt_input(args: &PromptArgs) -> Option<PromptInput> {
     match args {
         PromptArgs { dataset: Some(_), .. } => Some(PromptInput::Dataset),
         _ if !args.data.is_empty() => Some(PromptInput::Files),

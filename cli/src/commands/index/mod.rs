@@ -116,7 +116,9 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
             let reader = snapshot.open_feature(part)?;
             let refused = match check(&reader) {
                 Err(QueryError::Sketch(why)) if !named => Some(why),
-                other => other.map(|()| few(part).filter(|_| !named && args.kinds.is_empty()))?,
+                other => {
+                    other.map(|()| too_small_for_sketch(part).filter(|_| !named && args.kinds.is_empty()))?
+                }
             };
             let coded = match refused {
                 None => {
@@ -147,7 +149,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
 }
 
 /// Why a sketch of a feature is made only if it is named, where its vectors are as small as codes of them.
-fn few(part: &FeaturePart) -> Option<String> {
+fn too_small_for_sketch(part: &FeaturePart) -> Option<String> {
     let dim = part.desc.dim();
     (dim < LEAST_DIM)
         .then(|| format!("a sketch does not pay for {}; named, it gets one", many(dim.into(), "coordinate")))

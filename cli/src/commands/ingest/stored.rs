@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::failure::UsageError;
 
 /// Model and checkpoints of a run of the store, by where they were when it was registered.
-pub(in super::super) fn of_run(
+pub(in super::super) fn model_of_run(
     context: &Context,
     run: &str,
     others: &[String],

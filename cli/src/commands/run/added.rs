@@ -13,7 +13,7 @@ const KEEPING: [&str; 2] = ["ingest", "tag"];
 
 /// Options with which a command says what it would take, with permission to replace what the stage made before,
 /// if it ran.
-pub fn of_dry_run(call: &StageCall, threads: usize, ran_before: bool) -> Vec<String> {
+pub fn dry_run_options(call: &StageCall, threads: usize, ran_before: bool) -> Vec<String> {
     let mut more = vec!["--dry-run".to_owned(), "--quiet".to_owned()];
     add_threads(call, threads, &mut more);
     add_json(call, &mut more);
@@ -63,7 +63,7 @@ pub fn keeps(call: &StageCall) -> bool {
 
 /// What a stage replaces where it is there: files, folders and runs. Of datasets and features it adds to
 /// those that are there.
-pub fn replaced(stage: &PlannedStage) -> impl Iterator<Item = &Resource> {
+pub fn replaced_resources(stage: &PlannedStage) -> impl Iterator<Item = &Resource> {
     stage.writes.iter().filter(|written| {
         matches!(written, Resource::Path(_) | Resource::Run { .. } | Resource::Artifact { .. })
     })

@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
         journal.write(&state.journal())?;
     }
     let mut look = Decider { plan: &plan, journal: &journal, versions: &mut versions };
-    let refused = trial::refused(&mut look, &chosen, &forced, threads, &cancel)?;
+    let refused = trial::refused_stages(&mut look, &chosen, &forced, threads, &cancel)?;
     if !refused.is_empty() {
         bail!(UsageError(refused.join("\n")));
     }
@@ -153,14 +153,14 @@ fn set(given: &[String]) -> Result<Variables> {
     let pair = |text: &String| -> Result<(String, String)> {
         let (name, value) =
             text.split_once('=').ok_or_else(|| UsageError(format!("--set {text}: NAME=VALUE is wanted")))?;
-        Ok((name.trim().to_owned(), listed(value).unwrap_or_else(|| value.to_owned())))
+        Ok((name.trim().to_owned(), toml_list(value).unwrap_or_else(|| value.to_owned())))
     };
     given.iter().map(pair).collect()
 }
 
 /// A list as TOML writes it, with commas between its values as the file's variables have them; none of anything
 /// else, as of a pattern that begins with a bracket.
-fn listed(value: &str) -> Option<String> {
+fn toml_list(value: &str) -> Option<String> {
     if !value.trim_start().starts_with('[') {
         return None;
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::added::{OVERWRITE, add, add_json, add_threads, keeps, replaced};
+use super::added::{OVERWRITE, add, add_json, add_threads, keeps, replaced_resources};
 use super::child::{ChildCommand, header};
 use super::outcome::StageOutcome;
 use super::runner::Runner;
@@ -84,7 +84,7 @@ impl Runner<'_> {
     ) -> Result<(BTreeSet<String>, bool)> {
         let mut own = old.map_or_else(BTreeSet::new, |old| old.own.clone());
         let mut ours = true;
-        for written in replaced(stage) {
+        for written in replaced_resources(stage) {
             if self.versions.of(written)?.is_none() {
                 own.insert(written.to_string());
             }

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use gstore_core::Cancel;
 
-use super::added::{OVERWRITE, replaced};
+use super::added::{OVERWRITE, replaced_resources};
 use super::child::{ChildCommand, header};
 use super::outcome::StageOutcome;
 use super::state::{RunLocks, StateFolder};
@@ -197,7 +197,7 @@ impl Runner<'_> {
         }
         self.plan.note(place, &mut self.journal, &mut self.versions)?;
         if let Some(record) = self.journal.stages.get_mut(stage.name()) {
-            let written: BTreeSet<String> = replaced(stage).map(Resource::to_string).collect();
+            let written: BTreeSet<String> = replaced_resources(stage).map(Resource::to_string).collect();
             if record.state == StageState::Done {
                 record.own.extend(written);
             } else {

@@ -59,7 +59,7 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContex
         let mut needs =
             StageNeeds { seconds: before.filter(|seconds| *seconds > 0.0), ..StageNeeds::default() };
         let tried = match can_be_tried {
-            true => trial::of(plan, stage, known.threads, before.is_some(), &known.cancel)?,
+            true => trial::ask_dry_run(plan, stage, known.threads, before.is_some(), &known.cancel)?,
             false => DryRun::Unknown,
         };
         let refusal = match tried {
@@ -80,7 +80,7 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContex
             "seconds": needs.seconds, "disk": needs.disk, "memory": needs.memory, "refused": refusal,
         }));
         if !args.json {
-            out!("run   {}, since {why}{}", stage.name(), told(&needs));
+            out!("run   {}, since {why}{}", stage.name(), needs_line(&needs));
             out!("      {}", stage.call.line());
             if let Some(why) = &refusal {
                 out!("      would be refused: {why}");
@@ -104,7 +104,7 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContex
     }
 }
 
-fn told(needs: &StageNeeds) -> String {
+fn needs_line(needs: &StageNeeds) -> String {
     let taken = needs.time.clone().or(needs.seconds.map(time));
     let parts = [("time", &taken), ("disk", &needs.disk), ("memory", &needs.memory)];
     let parts = parts.iter().filter_map(|(name, value)| Some(format!("; {name} {}", value.as_ref()?)));
@@ -115,13 +115,13 @@ impl StageNeeds {
     /// What the command itself says that it would take.
     fn read(&mut self, text: &str) {
         match serde_json::from_str::<Value>(text) {
-            Ok(value) => of_json(&value, self),
-            Err(_) => of_lines(text, self),
+            Ok(value) => read_json_needs(&value, self),
+            Err(_) => read_line_needs(text, self),
         }
     }
 }
 
-fn of_json(value: &Value, needs: &mut StageNeeds) {
+fn read_json_needs(value: &Value, needs: &mut StageNeeds) {
     let bytes = |key: &str| value.get(key).and_then(Value::as_u64).map(|bytes| HumanBytes(bytes).to_string());
     if let Some(seconds) = value.get("seconds").and_then(Value::as_f64) {
         (needs.seconds, needs.time) = (Some(seconds), Some(time(seconds)));
@@ -130,7 +130,7 @@ fn of_json(value: &Value, needs: &mut StageNeeds) {
 }
 
 /// Lines such as `disk         3.1 MiB, 20 GiB free`.
-fn of_lines(text: &str, needs: &mut StageNeeds) {
+fn read_line_needs(text: &str, needs: &mut StageNeeds) {
     let line = |name: &str| {
         let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         rest.map(|rest| rest.trim().to_owned())

@@ -14,7 +14,7 @@ use gstore_core::Cancel;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::context::Context;
-use crate::output::beside;
+use crate::output::path_beside;
 use crate::pipeline::{Journal, StageState};
 
 /// The folder.
@@ -32,7 +32,7 @@ pub struct RunLocks {
 impl StateFolder {
     /// `NAME.state` for `NAME.toml`.
     pub fn of(pipeline: &Path) -> Self {
-        Self(beside(&pipeline.with_extension(""), ".state"))
+        Self(path_beside(&pipeline.with_extension(""), ".state"))
     }
 
     /// The journal.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use gstore_core::Cancel;
 
-use super::added::of_dry_run;
+use super::added::dry_run_options;
 use super::child::ChildCommand;
 use crate::failure::USAGE;
 use crate::pipeline::{Decider, Decision, Plan, PlannedStage, RunReason, StageRequest};
@@ -54,7 +54,7 @@ fn is_ready(stage: &PlannedStage, asked: &StageRequest) -> bool {
 }
 
 /// Asks a stage's command for its dry run, and keeps nothing of what it says.
-pub fn of(
+pub fn ask_dry_run(
     plan: &Plan,
     stage: &PlannedStage,
     threads: usize,
@@ -65,7 +65,7 @@ pub fn of(
     if !ESTIMATING.contains(&call.words[0].as_str()) || !call.knows("dry_run") {
         return Ok(DryRun::Unknown);
     }
-    let argv = call.argv_with(&of_dry_run(call, threads, ran_before));
+    let argv = call.argv_with(&dry_run_options(call, threads, ran_before));
     let (folder, nothing) = (tempfile::tempdir()?, fs_err::File::open("/dev/null")?.into_file());
     let (log, printed) = (folder.path().join("log"), folder.path().join("out"));
     let (argv, base, lock) = (&argv[1..], plan.base.as_path(), &nothing);
@@ -90,7 +90,7 @@ pub fn run(task: &ChildCommand<'_>, cancel: &Cancel) -> Result<DryRun> {
 }
 
 /// The chosen stages that would be refused, as lines; of those that need one that runs nothing is known yet.
-pub fn refused(
+pub fn refused_stages(
     look: &mut Decider<'_>,
     chosen: &BTreeSet<usize>,
     forced: &BTreeSet<usize>,
@@ -109,7 +109,7 @@ pub fn refused(
         running.insert(place);
         let stage = &plan.stages[place];
         let ran_before = journal.stages.contains_key(stage.name());
-        if can_be_tried && let DryRun::Refused(why) = of(plan, stage, threads, ran_before, cancel)? {
+        if can_be_tried && let DryRun::Refused(why) = ask_dry_run(plan, stage, threads, ran_before, cancel)? {
             refused.push(line(stage, &why));
         }
     }

@@ -17,7 +17,7 @@ use crate::args::SelectArgs;
 use crate::commands::folder::is_folder;
 use crate::commands::prefilter::{C, alphas, learner};
 use crate::context::{Context, command_line};
-use crate::failure::{NothingSaved, UsageError, of_condition};
+use crate::failure::{NothingSaved, UsageError, condition_error};
 use crate::models::folder_error;
 use crate::output::{Output, check};
 use crate::streams::out;
@@ -106,7 +106,7 @@ pub(super) fn computed(
         write(args, kept, (None, Some(why)))?;
     }
     let cascade = prepared.map_err(|error| match error {
-        AnswerError::Condition(error) => of_condition(error),
+        AnswerError::Condition(error) => condition_error(error),
         AnswerError::Cascade(why) => NothingSaved(why).into(),
         error => error.into(),
     })?;

@@ -22,10 +22,10 @@ use crate::args::{EachSelection, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{begun, check_file, draw};
 use crate::ending::format_of_scores;
-use crate::failure::{UsageError, of_condition};
+use crate::failure::{UsageError, condition_error};
 use crate::output::{FinishedOutput, Output, OutputTarget, check_json};
-use crate::question::{between, rules, scoring};
-use crate::statements::checked;
+use crate::question::{question_between, rules, scoring};
+use crate::statements::with_digest_checks;
 
 use kept::TargetJournal;
 use told::{SelectionReport, summarise, tell_passed_over};
@@ -47,7 +47,7 @@ struct Selection {
 
 impl Selection {
     fn new(context: &Context, args: &SelectArgs) -> Result<Self> {
-        let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
+        let spec = question_between(&args.pool, &args.target, scoring(&args.scoring)?);
         let scores = scores_path(args);
         let form = RowsForm::of(context, args.output.as_deref(), scores.as_deref(), args.force)?;
         // An estimate is all that there is then.
@@ -96,7 +96,7 @@ fn one(
         return Ok(ExitCode::SUCCESS);
     };
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    let snapshot = checked(snapshot, args.checks);
+    let snapshot = with_digest_checks(snapshot, args.checks);
     let order = if args.worst { Order::Worst } else { Order::Best };
     let request = SelectionRequest {
         spec,
@@ -112,7 +112,7 @@ fn one(
     let (command, mut reporter) = (command_line(), context.reporter());
     let found = gstore::select(&snapshot, &request, &mut context.work(&command, &mut reporter, &cancel));
     let found = found.map_err(|error| match error {
-        AnswerError::Condition(error) => of_condition(error),
+        AnswerError::Condition(error) => condition_error(error),
         error => error.into(),
     })?;
     tell_passed_over(context, args, found.passed_over);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{EachSelection, SelectArgs};
 use crate::context::Context;
-use crate::output::shown;
+use crate::output::path_text;
 use crate::streams::out;
 use crate::summary;
 
@@ -96,9 +96,9 @@ fn value(args: &SelectArgs, found: &SelectionReport<'_>, scores: Option<&Path>) 
         "near_duplicates": found.passed_over.map(|(_, near_duplicates)| near_duplicates),
         "guarantee": summary.guarantee,
         "notes": summary.notes,
-        "output": args.output.as_deref().map(shown),
-        "scores": scores.map(shown),
-        "plot": args.draw.plot.as_deref().map(shown),
+        "output": args.output.as_deref().map(path_text),
+        "scores": scores.map(path_text),
+        "plot": args.draw.plot.as_deref().map(path_text),
     })
 }
 
