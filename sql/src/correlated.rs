@@ -66,7 +66,7 @@ impl CorrelatedSubqueries {
         let _ = plan.apply_with_subqueries(|node| {
             if let LogicalPlan::Subquery(subquery) = node {
                 columns.extend(outer(subquery));
-                missing = missing.take().or_else(|| lacking(subquery));
+                missing = missing.take().or_else(|| missing_column(subquery));
             }
             node.apply_expressions(|expr| {
                 expr.apply(|expr| {
@@ -129,7 +129,7 @@ impl OuterColumn {
 }
 
 /// A column of the statement around a subquery in an expression of it.
-fn around(expr: &Expr) -> Option<Column> {
+fn outer_column(expr: &Expr) -> Option<Column> {
     let mut found = None;
     let _ = expr.apply(|part| {
         if let Expr::OuterReferenceColumn(_, column) = part {
@@ -141,7 +141,7 @@ fn around(expr: &Expr) -> Option<Column> {
 }
 
 /// A column of the statement around a subquery that it selects, where its own tables have none of that name.
-fn lacking(subquery: &Subquery) -> Option<OuterColumn> {
+fn missing_column(subquery: &Subquery) -> Option<OuterColumn> {
     let (mut selected, mut tables, mut names) = (None, Vec::new(), Vec::new());
     let plan: &LogicalPlan = &subquery.subquery;
     let _ = plan.apply(|node| {
@@ -151,7 +151,7 @@ fn lacking(subquery: &Subquery) -> Option<OuterColumn> {
                 names.extend(node.schema().fields().iter().map(|field| field.name().clone()));
             }
             LogicalPlan::Projection(projection) if selected.is_none() => {
-                selected = projection.expr.iter().find_map(around);
+                selected = projection.expr.iter().find_map(outer_column);
             }
             _ => {}
         }

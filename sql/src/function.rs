@@ -60,13 +60,13 @@ impl RelationPlanner for FunctionPlanner {
         // Else its arguments would be refused as those of one of ours.
         if !table_functions().any(|known| known == function) {
             let unknown = DataFusionError::Plan(format!("table function '{function}' not found"));
-            return Err(placed(unknown, place));
+            return Err(with_place(unknown, place));
         }
         let (exprs, places) = arguments(&function, &options_of(&function), call.args, cx)?;
         let source = cx.context_provider().get_table_function_source(&function, exprs).map_err(|e| {
             let blamed = SqlError::argument(&e);
             let argument = places.iter().find(|(name, _)| Some(name.as_str()) == blamed);
-            placed(e, argument.map_or(place, |(_, place)| *place))
+            with_place(e, argument.map_or(place, |(_, place)| *place))
         })?;
         let plan = LogicalPlanBuilder::scan(TableReference::bare(function), source, None)?.build()?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, call.alias))))
@@ -105,7 +105,7 @@ fn arguments(
                     let order = SqlError::invalid(
                         "arguments without a name come first, then the ones given as name => value".into(),
                     );
-                    return Err(placed(order.into(), place));
+                    return Err(with_place(order.into(), place));
                 }
                 let name = options.get(positional.len()).copied().unwrap_or_default();
                 places.push((name.to_string(), place));
@@ -113,10 +113,10 @@ fn arguments(
             }
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(e), .. } => {
                 let name = cx.normalize_ident(name);
-                check_name(function, &name, options).map_err(|e| placed(e.into(), place))?;
+                check_name(function, &name, options).map_err(|e| with_place(e.into(), place))?;
                 if !seen.insert(name.clone()) {
                     let twice = SqlError::invalid(format!("option `{name}` is given twice"));
-                    return Err(placed(twice.into(), place));
+                    return Err(with_place(twice.into(), place));
                 }
                 places.push((name.clone(), place));
                 named.push(lit(name));
@@ -126,7 +126,7 @@ fn arguments(
                 let what = SqlError::invalid(format!(
                     "{function}() takes constants and options as name => value, nothing else"
                 ));
-                return Err(placed(what.into(), place));
+                return Err(with_place(what.into(), place));
             }
         }
     }
@@ -151,22 +151,22 @@ fn constant(
             }
             _ => column,
         };
-        return Err(placed(column.into(), place));
+        return Err(with_place(column.into(), place));
     }
     if let Ast::BinaryOp { left, op: BinaryOperator::Eq, right } = &ast
         && let Ast::Identifier(name) = &**left
     {
         let option =
             SqlError::invalid(format!("options are written {name} => {right}, not {name} = {right}"));
-        return Err(placed(option.into(), place));
+        return Err(with_place(option.into(), place));
     }
     if let Some(number) = number_beside_text(&ast) {
         let mixed = SqlError::invalid(format!(
             "the list {ast} has text and numbers; write the numbers as text, '{number}' for {number}"
         ));
-        return Err(placed(mixed.into(), place));
+        return Err(with_place(mixed.into(), place));
     }
-    cx.sql_to_expr(ast, &DFSchema::empty()).map_err(|e| placed(e, place))
+    cx.sql_to_expr(ast, &DFSchema::empty()).map_err(|e| with_place(e, place))
 }
 
 /// A number in a list that has text too. The engine would try to read the text as numbers, and
@@ -182,7 +182,7 @@ fn number_beside_text(ast: &Ast) -> Option<&Ast> {
 }
 
 /// Attaches the place in the statement, unless the error knows a better one.
-fn placed(error: DataFusionError, place: Option<Span>) -> DataFusionError {
+fn with_place(error: DataFusionError, place: Option<Span>) -> DataFusionError {
     match (&place, error.diagnostic()) {
         (Some(_), None) => {
             let message = error.strip_backtrace();

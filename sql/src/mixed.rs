@@ -62,7 +62,7 @@ impl MixedComparison {
             node.apply_expressions(|expr| {
                 expr.apply(|expr| {
                     let room = MOST.saturating_sub(found.len());
-                    let pairs = pairs(expr).into_iter().filter_map(|(a, b)| mixed(node, a, b));
+                    let pairs = pairs(expr).into_iter().filter_map(|(a, b)| mixed_comparison(node, a, b));
                     found.extend(pairs.chain(read(node, expr)).take(room));
                     Ok(TreeNodeRecursion::Continue)
                 })
@@ -84,7 +84,7 @@ impl MixedComparison {
                 && found.len() < MOST
             {
                 let (start, value) = (expr.span().start, ComparedWith::Decimal(digits, behind));
-                found.push(Self { column: named(of), place: Some((start.line, start.column)), value });
+                found.push(Self { column: column_name(of), place: Some((start.line, start.column)), value });
             }
             ControlFlow::<()>::Continue(())
         });
@@ -173,7 +173,7 @@ fn decimal(ty: &ast::DataType) -> Option<(u64, i64)> {
 }
 
 /// The name of what is a column; nothing of any other expression.
-fn named(expr: &ast::Expr) -> String {
+fn column_name(expr: &ast::Expr) -> String {
     match expr {
         ast::Expr::Identifier(name) => name.value.clone(),
         ast::Expr::CompoundIdentifier(parts) => {
@@ -221,7 +221,7 @@ fn pairs(expr: &Expr) -> Vec<(&Expr, &Expr)> {
 }
 
 /// A column and a value of another type.
-fn mixed(node: &LogicalPlan, column: &Expr, value: &Expr) -> Option<MixedComparison> {
+fn mixed_comparison(node: &LogicalPlan, column: &Expr, value: &Expr) -> Option<MixedComparison> {
     let Expr::Column(column) = column else { return None };
     let of = type_of(node, column)?;
     let value = match value {

@@ -64,7 +64,7 @@ impl OwnTable {
             );
             SqlError::invalid(why)
         })?;
-        let (file, schema) = (DataFile::detect(path).map_err(of_data)?, Arc::new(Schema::empty()));
+        let (file, schema) = (DataFile::detect(path).map_err(data_error)?, Arc::new(Schema::empty()));
         let mut table = Self { name: name.to_owned(), file, format, schema, note: None };
         table.look_inside()?;
         let format = table.format;
@@ -75,7 +75,7 @@ impl OwnTable {
                 let delimiter = table.file.delimiter().unwrap_or(usual);
                 table.format = Format::Separated(delimiter);
                 table.note = table.file.note();
-                table.file.check_rows(delimiter).map_err(of_data)?;
+                table.file.check_rows(delimiter).map_err(data_error)?;
                 table.columns(delimiter)?
             }
             Format::Json => table.objects()?,
@@ -124,7 +124,7 @@ impl OwnTable {
 
     /// The text of the file, behind the byte order mark that it may begin with.
     fn text(&self) -> Result<Text, SqlError> {
-        let mut text = BufReader::new(self.file.bytes().map_err(of_data)?);
+        let mut text = BufReader::new(self.file.bytes().map_err(data_error)?);
         let start = text.fill_buf().map_err(|e| self.failed(e))?;
         if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
             let how = "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so";
@@ -192,7 +192,7 @@ impl OwnTable {
 }
 
 /// What the reader of training data says, which names the file.
-fn of_data(error: DataError) -> SqlError {
+fn data_error(error: DataError) -> SqlError {
     SqlError::new(SqlErrorKind::Failed, error.to_string())
 }
 

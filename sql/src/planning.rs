@@ -95,7 +95,7 @@ pub(super) async fn plan(
     let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;
     let asking = asking(state);
     let (plan, rows) =
-        bounds::counted(plan).and_then(|plan| bounds::repeated(plan, asking)).map_err(translate)?;
+        bounds::count_constants(plan).and_then(|plan| bounds::limit_repetition(plan, asking)).map_err(translate)?;
     let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, headings)).map_err(translate)?;
     if let Some(budget) = state.config().get_extension::<Budget>() {
         budget.planned();
@@ -155,10 +155,10 @@ async fn meant(
     ordinals::resolve(&mut statement);
     let logical = dialect::planned(&state, statement, &translate).await;
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
-    let logical = types::described(logical).map_err(translate)?;
+    let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
-    let logical = copies::counted(logical).map_err(translate)?;
+    let logical = copies::count_copies(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
         None => logical,

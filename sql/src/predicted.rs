@@ -47,7 +47,7 @@ impl TableFunctionImpl for PredictedFunction {
         snapshot.dataset(&dataset).map_err(|e| SqlError::lookup(e).about("dataset"))?;
         let prefilter = find(snapshot, &text("prefilter", name)?).map_err(|e| e.about("prefilter"))?;
         // Features that are not there are said when the statement is planned, not when it is read.
-        let features = prefilter.open(snapshot, &dataset).map_err(learned)?;
+        let features = prefilter.open(snapshot, &dataset).map_err(prefilter_error)?;
         Ok(Arc::new(RowsTable(Arc::new(PredictionRows::new(dataset, prefilter, features)))))
     }
 }
@@ -63,10 +63,10 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Prefilter, SqlError> {
             artifact.kind
         )));
     }
-    Prefilter::from_value(artifact.content).map_err(learned)
+    Prefilter::from_value(artifact.content).map_err(prefilter_error)
 }
 
-fn learned(error: LearnError) -> SqlError {
+fn prefilter_error(error: LearnError) -> SqlError {
     match error {
         LearnError::Cancelled => SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into()),
         LearnError::Lookup(error) => SqlError::lookup(error),
@@ -100,7 +100,7 @@ impl PredictionRows {
 
     fn batch(&self, rows: &[u64], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
         let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
-        let found = self.prefilter.predict_rows(&self.features, rows).map_err(learned)?;
+        let found = self.prefilter.predict_rows(&self.features, rows).map_err(prefilter_error)?;
         let columns: Result<Vec<ArrayRef>, SqlError> =
             wanted.iter().map(|column| self.column(*column, rows, &found)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
@@ -121,7 +121,7 @@ impl PredictionRows {
         Ok(match COLUMNS.get(column).map(|(name, ..)| *name) {
             Some("row") => Arc::new(UInt64Array::from_iter_values(rows.iter().copied())),
             Some("id") => {
-                let ids = self.features.ids(rows).map_err(learned)?;
+                let ids = self.features.ids(rows).map_err(prefilter_error)?;
                 Arc::new(StringArray::from_iter_values(ids))
             }
             Some("score") => numbers(&|p| Some(p.score)),
@@ -162,7 +162,7 @@ impl RowReader for PredictionRows {
 
     fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
         for rows in self.features.cells(want.rows.clone()) {
-            want.cancelled.check().map_err(|error| learned(error.into()))?;
+            want.cancelled.check().map_err(|error| prefilter_error(error.into()))?;
             if each(self.batch(&rows, &want.columns)?)? == Demand::Enough {
                 break;
             }

@@ -74,7 +74,7 @@ impl PreparedStatement {
             StatementPlan::None => None,
             StatementPlan::Once(plan) => plan.lock().unwrap_or_else(PoisonError::into_inner).take().map(Ok),
             StatementPlan::Copied(Planned { plan, rows, mixed }) => {
-                Some(copied(plan).map(|plan| Planned { plan, rows: *rows, mixed: mixed.clone() }))
+                Some(copy_plan(plan).map(|plan| Planned { plan, rows: *rows, mixed: mixed.clone() }))
             }
         }
     }
@@ -115,7 +115,7 @@ fn is_stateless(plan: &Arc<dyn ExecutionPlan>) -> bool {
 }
 
 /// The plan with operators of its own: each counts what it did for as long as it is there.
-fn copied(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+fn copy_plan(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
     Arc::clone(plan)
         .transform_up(|node| {
             let rows = node.downcast_ref::<RowsExec>().and_then(RowsExec::unopened);

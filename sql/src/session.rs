@@ -28,7 +28,7 @@ use super::catalog::{self, Tables};
 use super::caught::PanicGuard;
 use super::describe::{self, Description};
 use super::dialect::{self, Headings};
-use super::engine::{SqlResources, logical_rules, physical_rules, plain};
+use super::engine::{SqlResources, engine_error, logical_rules, physical_rules};
 use super::error::SqlError;
 use super::function;
 use super::functions;
@@ -140,17 +140,17 @@ impl SqlSession {
         let mut context = SessionContext::new_with_state(state);
         // `position(x IN y)` and `extract(year FROM x)`: the engine has the functions, and leaves out what
         // reads their syntax without features that bring more than these.
-        context.register_expr_planner(Arc::new(UnicodeFunctionPlanner)).map_err(plain)?;
-        context.register_expr_planner(Arc::new(DatetimeFunctionPlanner)).map_err(plain)?;
+        context.register_expr_planner(Arc::new(UnicodeFunctionPlanner)).map_err(engine_error)?;
+        context.register_expr_planner(Arc::new(DatetimeFunctionPlanner)).map_err(engine_error)?;
         // Numbers, times and booleans are those of DuckDB.
-        context.register_expr_planner(Arc::new(functions::Arithmetic)).map_err(plain)?;
-        context.register_expr_planner(Arc::new(functions::Moments)).map_err(plain)?;
-        context.register_expr_planner(Arc::new(functions::BooleanTexts)).map_err(plain)?;
-        for (name, table) in table_functions::of_session(&snapshot, options.encoder.as_ref()) {
+        context.register_expr_planner(Arc::new(functions::Arithmetic)).map_err(engine_error)?;
+        context.register_expr_planner(Arc::new(functions::Moments)).map_err(engine_error)?;
+        context.register_expr_planner(Arc::new(functions::BooleanTexts)).map_err(engine_error)?;
+        for (name, table) in table_functions::session_functions(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }
         functions::register(&context);
-        context.register_relation_planner(function::planner()).map_err(plain)?;
+        context.register_relation_planner(function::planner()).map_err(engine_error)?;
         Ok(Self { tables, context })
     }
 
@@ -169,7 +169,7 @@ impl SqlSession {
         let Some(schema) = self.context.catalog(catalog::CATALOG).and_then(|c| c.schema(schema)) else {
             return Ok(None);
         };
-        Ok(schema.table(name).await.map_err(plain)?.map(|table| table.schema()))
+        Ok(schema.table(name).await.map_err(engine_error)?.map(|table| table.schema()))
     }
 
     /// Runs one read-only statement.
@@ -193,7 +193,7 @@ impl SqlSession {
         if let Some(asker) = asked.asker {
             state.config_mut().set_extension(Arc::new(asker));
         }
-        let context = within(TaskContext::from(&state), asked.memory.as_ref());
+        let context = with_memory(TaskContext::from(&state), asked.memory.as_ref());
         let planned = self.plan_with(state, sql, &asked.values, asked.window).await?;
         self.begin(planned, context, notes)
     }
@@ -219,9 +219,9 @@ impl SqlSession {
         prepared: &PreparedStatement,
         memory: Option<&SqlResources>,
     ) -> Option<Result<SqlResult, SqlError>> {
-        let planned = prepared.plan()?.map_err(plain);
+        let planned = prepared.plan()?.map_err(engine_error);
         let notes = Arc::new(RunNotes::default());
-        let context = within(TaskContext::from(&self.context), memory);
+        let context = with_memory(TaskContext::from(&self.context), memory);
         let mut config = context.session_config().clone();
         config.set_extension(Arc::clone(&notes));
         let context = context.with_session_config(config);
@@ -274,7 +274,7 @@ impl SqlSession {
     fn state(&self, memory: Option<&SqlResources>) -> Result<(SessionState, Arc<Budget>), SqlError> {
         let mut state = self.context.state();
         let env = memory.map_or_else(|| Arc::clone(state.runtime_env()), SqlResources::env);
-        let budget = bounds::limit(&mut state, &env.memory_pool).map_err(plain)?;
+        let budget = bounds::limit(&mut state, &env.memory_pool).map_err(engine_error)?;
         Ok((state, budget))
     }
 
@@ -304,7 +304,7 @@ impl SqlSession {
 }
 
 /// The context with this memory for operators.
-fn within(context: TaskContext, memory: Option<&SqlResources>) -> TaskContext {
+fn with_memory(context: TaskContext, memory: Option<&SqlResources>) -> TaskContext {
     match memory {
         Some(memory) => context.with_runtime(memory.env()),
         None => context,

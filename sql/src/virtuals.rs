@@ -184,18 +184,18 @@ pub(crate) fn is_virtual(expr: &Expr) -> bool {
 }
 
 /// A column of texts, one for each record; null where the record has none.
-pub(crate) fn of_records(column: VirtualColumn, records: &ArrayRef) -> Result<ArrayRef, SqlError> {
+pub(crate) fn virtual_texts(column: VirtualColumn, records: &ArrayRef) -> Result<ArrayRef, SqlError> {
     let records = records.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a record"))?;
-    let texts: Vec<Option<String>> = records.iter().map(|record| of_record(column, record?)).collect();
+    let texts: Vec<Option<String>> = records.iter().map(|record| virtual_text(column, record?)).collect();
     Ok(Arc::new(StringArray::from(texts)))
 }
 
-fn of_record(column: VirtualColumn, record: &str) -> Option<String> {
+fn virtual_text(column: VirtualColumn, record: &str) -> Option<String> {
     let key = |key: &str| find(record, &[Step::Key(key.to_owned())]);
     let messages = || key("messages").map(|list| messages(&list)).filter(|all| !all.is_empty());
     match column {
         VirtualColumn::Prompt => match key("prompt") {
-            Some(prompt) => content(&prompt),
+            Some(prompt) => content_text(&prompt),
             None => {
                 let all = messages()?;
                 let last = all.iter().rposition(|(role, _)| role == "assistant")?;
@@ -203,21 +203,21 @@ fn of_record(column: VirtualColumn, record: &str) -> Option<String> {
                 match before {
                     [] => None,
                     [(_, only)] => Some(only.clone()),
-                    several => Some(written(several)),
+                    several => Some(messages_text(several)),
                 }
             }
         },
         VirtualColumn::Completion => match key("completion") {
-            Some(completion) => content(&completion),
+            Some(completion) => content_text(&completion),
             None => messages()?.into_iter().rfind(|(role, _)| role == "assistant").map(|(_, text)| text),
         },
         _ => match key("text") {
-            Some(whole) => content(&whole),
+            Some(whole) => content_text(&whole),
             None => match messages() {
-                Some(all) => Some(written(&all)),
+                Some(all) => Some(messages_text(&all)),
                 None => {
-                    let prompt = key("prompt").and_then(|part| content(&part));
-                    let completion = key("completion").and_then(|part| content(&part));
+                    let prompt = key("prompt").and_then(|part| content_text(&part));
+                    let completion = key("completion").and_then(|part| content_text(&part));
                     match (prompt, completion) {
                         (Some(prompt), Some(completion)) => Some(format!("{prompt}\n{completion}")),
                         (one, other) => one.or(other),
@@ -229,7 +229,7 @@ fn of_record(column: VirtualColumn, record: &str) -> Option<String> {
 }
 
 /// Messages one a line, each after its role.
-fn written(messages: &[(String, String)]) -> String {
+fn messages_text(messages: &[(String, String)]) -> String {
     let lines: Vec<String> = messages.iter().map(|(role, text)| format!("{role}: {text}")).collect();
     lines.join("\n")
 }
@@ -240,10 +240,10 @@ fn messages(list: &str) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (_, message) in parts(list) {
         let value = |key: &str| find(message, &[Step::Key(key.to_owned())]);
-        let said = value("content").and_then(|said| content(&said)).unwrap_or_default();
+        let said = value("content").and_then(|said| content_text(&said)).unwrap_or_default();
         let calls = CALLS.into_iter().find_map(|key| calls(&value(key)?));
         if calls.is_none() || !said.is_empty() {
-            all.push((value("role").and_then(|role| content(&role)).unwrap_or_default(), said));
+            all.push((value("role").and_then(|role| content_text(&role)).unwrap_or_default(), said));
         }
         all.extend(calls.map(|calls| ("tool".to_owned(), calls)));
     }
@@ -262,7 +262,7 @@ fn calls(json: &str) -> Option<String> {
 }
 
 /// A text as it is, or the texts of its parts where it is a list of them.
-fn content(value: &str) -> Option<String> {
+fn content_text(value: &str) -> Option<String> {
     match value.starts_with('[') {
         true => {
             let part = |part: &str| match part.starts_with('{') {
@@ -304,7 +304,7 @@ mod tests {
             (r#"{"messages": []}"#, None, None, None),
             ("no JSON", None, None, None),
         ] {
-            let get = |column| of_record(column, record);
+            let get = |column| virtual_text(column, record);
             assert_eq!(get(VirtualColumn::Prompt).as_deref(), prompt, "{record}");
             assert_eq!(get(VirtualColumn::Completion).as_deref(), completion, "{record}");
             assert_eq!(get(VirtualColumn::Text).as_deref(), text, "{record}");

@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::Scope;
-use super::folder::{locked, replace};
+use super::folder::{replace, with_lock};
 
 /// The file's name.
 const FILE: &str = "tokens.json";
@@ -97,7 +97,7 @@ pub enum TokenError {
     #[error("there is a token `{0}` already; `gstore token revoke {0}` ends it")]
     Exists(String),
     /// There is none of this name.
-    #[error("there is no token `{name}`; {}", listed(.known))]
+    #[error("there is no token `{name}`; {}", known_ids(.known))]
     Unknown {
         /// The name.
         name: String,
@@ -109,7 +109,7 @@ pub enum TokenError {
     Name(String),
 }
 
-fn listed(names: &[String]) -> String {
+fn known_ids(names: &[String]) -> String {
     match names {
         [] => "there are none".to_owned(),
         [one] => format!("there is only `{one}`"),
@@ -212,7 +212,7 @@ impl Tokens {
         &self,
         change: impl FnOnce(&mut Vec<TokenEntry>) -> Result<(), TokenError>,
     ) -> Result<(), TokenError> {
-        locked(&self.folder, || {
+        with_lock(&self.folder, || {
             let mut tokens = match self.read() {
                 Ok(tokens) => tokens,
                 Err(error) => return Ok(Err(error)),

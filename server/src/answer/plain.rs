@@ -170,7 +170,7 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
             match parameters {
                 None => {}
                 Some(Value::Array(list)) => {
-                    few(list.len())?;
+                    check_parameter_count(list.len())?;
                     for (i, value) in list.iter().enumerate() {
                         values.add(None, value).map_err(refused)?;
                         names.push((i + 1).to_string());
@@ -185,7 +185,7 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
 }
 
 /// Refuses more values than any statement has parameters.
-fn few(values: usize) -> Result<(), Status> {
+fn check_parameter_count(values: usize) -> Result<(), Status> {
     match values <= MAX_PARAMETERS {
         true => Ok(()),
         false => Err(Status::invalid_argument(format!(
@@ -203,7 +203,7 @@ fn range([first, end]: [u64; 2]) -> Result<Range<u64>, Status> {
 
 /// The question in SQL, with every value as a parameter.
 fn influence(options: &Map<String, Value>) -> Result<Statement, Status> {
-    few(options.len())?;
+    check_parameter_count(options.len())?;
     let mut values = Parameters::default();
     let mut arguments = Vec::new();
     let mut names = Vec::new();

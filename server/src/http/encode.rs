@@ -67,7 +67,7 @@ pub(super) fn response(
     });
     let pieces =
         futures::stream::unfold(receive, async |mut pieces| pieces.recv().await.map(|piece| (piece, pieces)));
-    let mut response = reply::typed(StatusCode::OK, shape.content_type(), Body::from_stream(pieces));
+    let mut response = reply::body_of_type(StatusCode::OK, shape.content_type(), Body::from_stream(pieces));
     response.headers_mut().insert(HeaderName::from_static("gstore-statement"), HeaderValue::from(id));
     response
 }

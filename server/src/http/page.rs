@@ -46,7 +46,7 @@ pub(super) static FILES: &[PageAsset] = &[
 impl PageAsset {
     /// The file; a browser asks whether it has changed each time, because the server may be another one.
     pub(super) fn response(&self) -> Response {
-        let mut response = reply::typed(StatusCode::OK, self.content_type, self.bytes.into());
+        let mut response = reply::body_of_type(StatusCode::OK, self.content_type, self.bytes.into());
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         response
     }

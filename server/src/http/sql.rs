@@ -104,8 +104,8 @@ const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) async fn answer(State(core): State<Arc<Core>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let head = Request::from_parts(head, Body::empty());
-    let answered = match admitted(&core, &head) {
-        Ok((caller, busy)) => answered(&core, caller, busy, body).await,
+    let answered = match admit(&core, &head) {
+        Ok((caller, busy)) => answer_statement(&core, caller, busy, body).await,
         Err(status) => {
             // HTTP/2 resets a stream whose request was not read, and clients may drop the answer with it.
             let _ = tokio::time::timeout(REFUSED_PATIENCE, to_bytes(body, REFUSED_BYTES)).await;
@@ -116,7 +116,7 @@ pub(super) async fn answer(State(core): State<Arc<Core>>, request: Request) -> R
 }
 
 /// Who asks, if it may and does so in the right form.
-fn admitted(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<BusyGuard>), Status> {
+fn admit(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<BusyGuard>), Status> {
     let admitted = super::caller(core, head)?;
     let content_type = head.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     // A browser sends this type to another site only if that allows it, which this one never does.
@@ -128,7 +128,7 @@ fn admitted(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<BusyGuar
     }
 }
 
-async fn answered(
+async fn answer_statement(
     core: &Arc<Core>,
     caller: Caller,
     busy: Option<BusyGuard>,
@@ -138,7 +138,7 @@ async fn answered(
     let too_large = |_| Status::out_of_range(format!("a request has at most {most} bytes"));
     let patience = core.limits.connections.reader;
     let body = tokio::time::timeout(patience, to_bytes(body, most)).await;
-    let bytes = body.map_err(|_| status::silent(patience))?.map_err(too_large)?;
+    let bytes = body.map_err(|_| status::timed_out(patience))?.map_err(too_large)?;
     let form: SqlRequestBody = serde_json::from_slice(&bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
     let mut record = AuditRecord::begin(&core.audit, "statement", &form.sql, &caller);

@@ -57,7 +57,7 @@ fn broken() -> Status {
 }
 
 /// Hands the batches of a stream over, as many at a time as there is room for, and then its end.
-pub(super) async fn feed(
+pub(super) async fn send_batches(
     core: &Core,
     messages: BoxStream<'static, Result<FlightData, Status>>,
     to: &mpsc::Sender<UploadEvent>,

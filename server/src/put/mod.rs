@@ -102,7 +102,7 @@ async fn run(
     let pause = futures::stream::once(tokio::task::yield_now()).filter_map(|()| std::future::ready(None));
     let messages = messages.chain(pause).boxed();
     let both = async {
-        let fed = incoming::feed(core, messages, &send, record).await;
+        let fed = incoming::send_batches(core, messages, &send, record).await;
         // Without the mark of its end, the stream is over for the worker.
         drop(send);
         let ended = work.await;

@@ -81,7 +81,7 @@ impl VectorBatch {
                     return Err(refused("samples are named by `row` or by `id`, not by both"));
                 }
                 "row" if column.data_type().is_integer() => {
-                    let rows = converted(column, &DataType::UInt64)?;
+                    let rows = convert(column, &DataType::UInt64)?;
                     samples = Some(SampleRefs::Rows(rows.as_primitive::<UInt64Type>().values().to_vec()));
                 }
                 "id" if is_text(column.data_type()) => {
@@ -92,7 +92,7 @@ impl VectorBatch {
                             "the ids of a batch have at most 64 MiB; send fewer rows in one",
                         ));
                     }
-                    samples = Some(SampleRefs::Ids(converted(column, &DataType::Utf8)?));
+                    samples = Some(SampleRefs::Ids(convert(column, &DataType::Utf8)?));
                 }
                 "flags" if *column.data_type() == DataType::UInt8 => {
                     flags = Some(column.as_primitive::<UInt8Type>().values().to_vec());
@@ -152,7 +152,7 @@ fn values(column: &ArrayRef, losses: bool) -> Result<(VectorShape, Vec<f32>), St
         DataType::Float64 if losses => DType::F32,
         other => return Err(refused(&format!("values are of 16 or 32 bits, not {other}"))),
     };
-    let items = converted(&items, &DataType::Float32)?;
+    let items = convert(&items, &DataType::Float32)?;
     Ok((VectorShape { dim, dtype }, items.as_primitive::<Float32Type>().values().to_vec()))
 }
 
@@ -160,7 +160,7 @@ fn is_text(ty: &DataType) -> bool {
     matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-fn converted(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Status> {
+fn convert(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Status> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(column, to, &options).map_err(|e| refused(&e.to_string()))
 }

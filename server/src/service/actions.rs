@@ -129,7 +129,7 @@ async fn prepare(
     sql: String,
 ) -> Result<ActionCreatePreparedStatementResult, Status> {
     let mut record = AuditRecord::begin(&asking.core.audit, "prepare", &sql, &asking.caller);
-    let described = described(asking, &sql).await;
+    let described = describe_statement(asking, &sql).await;
     record.ended(described.as_ref().map(|_| ()));
     let described = described?;
     // A statement sees the newest snapshot each time that it runs, unless one was named.
@@ -149,7 +149,7 @@ async fn prepare(
     })
 }
 
-async fn described(asking: &AuthorizedRequest, sql: &str) -> Result<Description, Status> {
+async fn describe_statement(asking: &AuthorizedRequest, sql: &str) -> Result<Description, Status> {
     let (core, caller) = (Arc::clone(&asking.core), asking.caller.clone());
     let held = asking.session(None).await?;
     let whole = Statement { sql: sql.to_owned(), values: Vec::new() };

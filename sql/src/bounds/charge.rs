@@ -22,7 +22,7 @@ impl AsRef<[u8]> for ReservedBuffer {
 }
 
 /// The same array, whose buffers hold the reservation.
-pub(super) fn charged(array: &ArrayRef, memory: MemoryReservation) -> Result<ArrayRef, ArrowError> {
+pub(super) fn with_reservation(array: &ArrayRef, memory: MemoryReservation) -> Result<ArrayRef, ArrowError> {
     Ok(make_array(held(array.to_data(), &Arc::new(memory))?))
 }
 

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
     Signature,
 };
 
-use super::charge::charged;
+use super::charge::with_reservation;
 use super::growth::{Growth, pairs};
 use super::{Budget, MAX_REPEATED, MAX_VALUE};
 use crate::error::SqlError;
@@ -46,7 +46,7 @@ impl Hash for BoundedFunction {
 }
 
 /// The function with the limits of a statement.
-pub(super) fn limited(inner: Arc<ScalarUDF>, growth: Growth, budget: &Arc<Budget>) -> ScalarUDF {
+pub(super) fn limit_function(inner: Arc<ScalarUDF>, growth: Growth, budget: &Arc<Budget>) -> ScalarUDF {
     ScalarUDF::from(BoundedFunction { inner, growth, budget: Arc::clone(budget) })
 }
 
@@ -124,7 +124,7 @@ impl ScalarUDFImpl for BoundedFunction {
                 let all: u64 = parts.iter().map(|part| part.get_array_memory_size() as u64).sum();
                 let memory = self.budget.reserve(all)?;
                 let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
-                Ok(ColumnarValue::Array(charged(&arrow_select::concat::concat(&parts)?, memory)?))
+                Ok(ColumnarValue::Array(with_reservation(&arrow_select::concat::concat(&parts)?, memory)?))
             }
         }
     }
@@ -147,7 +147,7 @@ impl BoundedFunction {
             return Ok(made);
         }
         self.budget.resize(&memory, size)?;
-        Ok(charged(&made, memory)?)
+        Ok(with_reservation(&made, memory)?)
     }
 }
 

@@ -4,7 +4,7 @@ use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
 
-use super::sizes::{PerRow, bytes, counts, instants, leaves, numbers, of_scalar, spans};
+use super::sizes::{PerRow, bytes, counts, instants, leaves, numbers, scalar_bytes, spans};
 
 /// How the result of a function grows with its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +230,7 @@ fn groups(pattern: &ColumnarValue) -> u64 {
     match pattern {
         ColumnarValue::Scalar(scalar) => match scalar.try_as_str() {
             Some(Some(text)) => 1 + text.matches('(').count() as u64,
-            _ => 1 + of_scalar(scalar),
+            _ => 1 + scalar_bytes(scalar),
         },
         ColumnarValue::Array(array) => {
             let sizes = bytes(pattern);

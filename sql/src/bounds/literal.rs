@@ -17,7 +17,7 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use super::MAX_REPEATED;
 use super::function::BoundedFunction;
 use super::growth::{self, Growth};
-use super::sizes::of_scalar;
+use super::sizes::scalar_bytes;
 use crate::error::SqlError;
 
 /// Most bytes of a constant that may be repeated for each row.
@@ -50,7 +50,7 @@ pub(crate) fn check(plan: &LogicalPlan) -> DfResult<()> {
 fn short(expr: &Expr, most: u64) -> DfResult<()> {
     let inside = match expr {
         Expr::Literal(value, _) => {
-            return match of_scalar(value) {
+            return match scalar_bytes(value) {
                 bytes if bytes > most => {
                     let why = format!(
                         "a constant of {bytes} bytes would be repeated for each row; at most {most} are here"
@@ -93,13 +93,13 @@ fn compares(op: Operator) -> bool {
 }
 
 /// The plan with long constants among its columns counted for the rows of each batch.
-pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+pub(crate) fn count_constants(plan: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
         let Some(projection) = node.downcast_ref::<ProjectionExec>() else {
             return Ok(Transformed::no(node));
         };
         let literal = |column: &ProjectionExpr| column.expr.downcast_ref::<Literal>().cloned();
-        let long = projection.expr().iter().filter_map(literal).map(|literal| of_scalar(literal.value()));
+        let long = projection.expr().iter().filter_map(literal).map(|literal| scalar_bytes(literal.value()));
         let bytes = long.fold(0u64, |sum, bytes| sum.saturating_add(bytes));
         if bytes <= MAX_LITERAL {
             return Ok(Transformed::no(node));

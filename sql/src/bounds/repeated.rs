@@ -47,7 +47,7 @@ pub(crate) struct SessionBounds {
 
 /// The plan with limits below what repeats values, and the rows of its batches if they are fewer than the
 /// engine's.
-pub(crate) fn repeated(
+pub(crate) fn limit_repetition(
     plan: Arc<dyn ExecutionPlan>,
     asking: SessionBounds,
 ) -> DfResult<(Arc<dyn ExecutionPlan>, Option<usize>)> {
@@ -247,7 +247,7 @@ impl InputStatistics {
         let wide = |columns: &[usize]| {
             let mut sums = vec![0u64; batch.num_rows()];
             for column in columns.iter().filter_map(|column| batch.columns().get(*column)) {
-                for (sum, bytes) in sums.iter_mut().zip(sizes::each(column)) {
+                for (sum, bytes) in sums.iter_mut().zip(sizes::value_bytes(column)) {
                     *sum = sum.saturating_add(bytes);
                 }
             }
@@ -267,7 +267,7 @@ impl InputStatistics {
             let mut longest = vec![0u64; batch.num_rows()];
             for (column, depth) in lists {
                 let Some(list) = batch.columns().get(*column) else { continue };
-                let elements = if *depth == 1 { sizes::lengths(list) } else { sizes::counted(list) };
+                let elements = if *depth == 1 { sizes::lengths(list) } else { sizes::element_counts(list) };
                 longest.iter_mut().zip(elements).for_each(|(most, n)| *most = n.max(*most));
             }
             let made = wide(&others).into_iter().zip(longest).map(|(bytes, n)| bytes.saturating_mul(n));

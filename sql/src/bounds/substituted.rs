@@ -35,7 +35,7 @@ impl OptimizerRule for PredicateLimit {
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
         let mut sizes = PlanSizes::default();
         sizes.columns(&plan)?;
-        bearable(
+        check_expressions(
             sizes.pushed.saturating_sub(sizes.written),
             "where filters, joins and sorts have the expressions of the columns that they name",
             "filter by columns of an earlier step, or name a computed column fewer times in the next",
@@ -45,7 +45,7 @@ impl OptimizerRule for PredicateLimit {
 }
 
 /// Refuses a plan that comes to have more expressions than allowed.
-pub(super) fn bearable(repeated: u64, how: &str, way_out: &str) -> DfResult<()> {
+pub(super) fn check_expressions(repeated: u64, how: &str, way_out: &str) -> DfResult<()> {
     if repeated <= MAX_MORE {
         return Ok(());
     }
@@ -118,7 +118,7 @@ impl PlanSizes {
                     self.push(right, inputs)?;
                 }
                 join.filter.iter().try_for_each(|filter| self.push(filter, inputs))?;
-                Ok(joined(join.join_type, inputs))
+                Ok(join_weights(join.join_type, inputs))
             }
             LogicalPlan::Sort(sort) => {
                 for key in &sort.expr {
@@ -180,7 +180,7 @@ impl PlanSizes {
             self.written = self.written.saturating_add(1);
             let own = match part {
                 Expr::Alias(_) => 0,
-                Expr::Column(column) => of_column(column, inputs),
+                Expr::Column(column) => column_weight(column, inputs),
                 Expr::ScalarSubquery(subquery)
                 | Expr::Exists(Exists { subquery, .. })
                 | Expr::InSubquery(InSubquery { subquery, .. })
@@ -201,12 +201,12 @@ impl PlanSizes {
     }
 }
 
-fn of_column(column: &Column, inputs: &[NodeInput<'_>]) -> u64 {
+fn column_weight(column: &Column, inputs: &[NodeInput<'_>]) -> u64 {
     let found = |input: &NodeInput<'_>| input.schema.maybe_index_of_column(column).map(|at| input.weight(at));
     inputs.iter().filter(|input| !input.is_plain).filter_map(found).max().unwrap_or(1)
 }
 
-fn joined(join: JoinType, inputs: &[NodeInput<'_>]) -> Vec<u64> {
+fn join_weights(join: JoinType, inputs: &[NodeInput<'_>]) -> Vec<u64> {
     let sides = match join {
         JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => inputs.get(..1),
         JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => inputs.get(1..),

@@ -7,7 +7,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator};
 
-use super::substituted::bearable;
+use super::substituted::check_expressions;
 
 /// Most alternatives of a regular expression that become a comparison each.
 const ALTERNATIVES: u64 = 4;
@@ -30,7 +30,7 @@ pub(crate) fn written_out(plan: &LogicalPlan) -> DfResult<()> {
             Ok(TreeNodeRecursion::Continue)
         })
     })?;
-    bearable(
+    check_expressions(
         out.saturating_sub(written),
         "where coalesce, BETWEEN, IN and CASE are written out",
         "put fewer of them inside one another",

@@ -47,11 +47,11 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
         let time = CastFunction::new(to, safe).of(&text.to_array()?)?;
         return Ok(Some(lit(ScalarValue::try_from_array(&time, 0)?)));
     }
-    Ok(Some(converted(of.clone(), to, safe)))
+    Ok(Some(cast_call(of.clone(), to, safe)))
 }
 
 /// The call that has a value as one of another type.
-pub(super) fn converted(of: Expr, to: &DataType, safe: bool) -> Expr {
+pub(super) fn cast_call(of: Expr, to: &DataType, safe: bool) -> Expr {
     let function = ScalarUDF::from(CastFunction::new(to, safe));
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }

@@ -98,7 +98,7 @@ impl ScalarUDFImpl for RegexMatches {
                 return Err(SqlError::internal("types of a pattern's matches").into());
             };
             let found = match self.gives {
-                MatchResult::All => all(texts, patterns, &groups)?,
+                MatchResult::All => all_matches(texts, patterns, &groups)?,
                 MatchResult::First => first(texts, patterns, &groups)?,
             };
             Ok(found)
@@ -117,12 +117,16 @@ impl<'a> CompiledPatterns<'a> {
         }
         Ok(match self.0.entry(pattern) {
             Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(free) => free.insert(compiled(pattern)?),
+            Entry::Vacant(free) => free.insert(compile(pattern)?),
         })
     }
 }
 
-fn all(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Result<ArrayRef, SqlError> {
+fn all_matches(
+    texts: &StringArray,
+    patterns: &StringArray,
+    groups: &Int64Array,
+) -> Result<ArrayRef, SqlError> {
     let mut lists = ListBuilder::new(StringBuilder::new());
     let mut known = CompiledPatterns::default();
     for ((text, pattern), group) in texts.iter().zip(patterns).zip(groups) {
@@ -167,7 +171,7 @@ fn first(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Re
     Ok(Arc::new(found.finish()))
 }
 
-fn compiled(pattern: &str) -> Result<Regex, SqlError> {
+fn compile(pattern: &str) -> Result<Regex, SqlError> {
     Regex::new(pattern).map_err(|error| {
         // The lines before the last show the place in the pattern.
         let error = error.to_string();
@@ -197,7 +201,7 @@ mod tests {
         let texts = StringArray::from(vec![Some("a1b22"), Some("ab"), None, Some("x"), Some("xay")]);
         let patterns =
             StringArray::from(vec![Some("[0-9]+"), Some("(a)|b"), Some("a"), Some("q"), Some("q*")]);
-        let found = all(&texts, &patterns, &Int64Array::from(vec![0, 1, 0, 0, 0])).unwrap();
+        let found = all_matches(&texts, &patterns, &Int64Array::from(vec![0, 1, 0, 0, 0])).unwrap();
         let lists = found.as_list::<i32>();
         let list = |row: usize| {
             let values = lists.value(row);
@@ -227,7 +231,7 @@ mod tests {
         let text = StringArray::from(vec!["a"]);
         for (pattern, group) in [("(a)", 2), ("a", -1), ("(", 0)] {
             let pattern = StringArray::from(vec![pattern]);
-            assert!(all(&text, &pattern, &Int64Array::from(vec![group])).is_err(), "{pattern:?}");
+            assert!(all_matches(&text, &pattern, &Int64Array::from(vec![group])).is_err(), "{pattern:?}");
         }
     }
 }

@@ -123,11 +123,11 @@ impl FunctionRewrite for CanonicalFloats {
         }
         match &mut expr {
             Expr::BinaryExpr(BinaryExpr { left, right, .. }) => {
-                bare(left);
-                bare(right);
+                unwrap_call(left);
+                unwrap_call(right);
             }
-            Expr::Negative(of) => bare(of),
-            Expr::ScalarFunction(call) => call.args.iter_mut().for_each(bare),
+            Expr::Negative(of) => unwrap_call(of),
+            Expr::ScalarFunction(call) => call.args.iter_mut().for_each(unwrap_call),
             _ => {}
         }
         Ok(Transformed::yes(if is_call(&expr) { expr } else { call(expr) }))
@@ -199,7 +199,7 @@ fn is_call(expr: &Expr) -> bool {
 }
 
 /// The argument in the place of its call.
-fn bare(expr: &mut Expr) {
+fn unwrap_call(expr: &mut Expr) {
     let is_call = is_call(expr);
     if let Expr::ScalarFunction(call) = expr
         && is_call

@@ -105,7 +105,7 @@ impl ScalarUDFImpl for JsonBuilderFunction {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         by_column(args, |arrays, rows| match self.gives {
             JsonBuilder::Contains => contained(arrays),
-            gives => written(gives, arrays, rows),
+            gives => build_json(gives, arrays, rows),
         })
     }
 }
@@ -130,10 +130,10 @@ pub(super) fn refuse_deep(what: &str, types: &[DataType]) -> DfResult<()> {
 
 /// Values as JSON; null for null.
 pub(super) fn json(values: &ArrayRef) -> DfResult<ArrayRef> {
-    written(JsonBuilder::Value, std::slice::from_ref(values), values.len())
+    build_json(JsonBuilder::Value, std::slice::from_ref(values), values.len())
 }
 
-fn written(gives: JsonBuilder, arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef> {
+fn build_json(gives: JsonBuilder, arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef> {
     let options = EncoderOptions::default()
         .with_explicit_nulls(true)
         .with_encoder_factory(Arc::new(IntervalTexts))
@@ -147,7 +147,7 @@ fn written(gives: JsonBuilder, arrays: &[ArrayRef], rows: usize) -> DfResult<Arr
     let mut out = Vec::new();
     for row in 0..rows {
         out.clear();
-        let is_there = put(gives, &mut encoders, row, &mut out);
+        let is_there = write_row(gives, &mut encoders, row, &mut out);
         let text = std::str::from_utf8(&out).map_err(|_| SqlError::internal("JSON that is no text"))?;
         texts.append_option(is_there.then_some(text));
     }
@@ -155,7 +155,12 @@ fn written(gives: JsonBuilder, arrays: &[ArrayRef], rows: usize) -> DfResult<Arr
 }
 
 /// Writes the JSON of a row; says whether there is any.
-fn put(gives: JsonBuilder, encoders: &mut [NullableEncoder<'_>], row: usize, out: &mut Vec<u8>) -> bool {
+fn write_row(
+    gives: JsonBuilder,
+    encoders: &mut [NullableEncoder<'_>],
+    row: usize,
+    out: &mut Vec<u8>,
+) -> bool {
     let one = |encoder: &mut NullableEncoder<'_>, out: &mut Vec<u8>| match encoder.is_null(row) {
         true => out.extend_from_slice(b"null"),
         false => encoder.encode(row, out),

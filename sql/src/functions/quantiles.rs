@@ -75,7 +75,7 @@ impl Quantile {
 }
 
 /// The type of a quantile of times.
-fn moment(of: &DataType) -> Option<DataType> {
+fn quantile_type(of: &DataType) -> Option<DataType> {
     match of {
         DataType::Timestamp(_, zone) => Some(DataType::Timestamp(TimeUnit::Microsecond, zone.clone())),
         _ => None,
@@ -83,8 +83,8 @@ fn moment(of: &DataType) -> Option<DataType> {
 }
 
 /// The type of a quantile, if the function is of times.
-fn of_times(fields: &[FieldRef]) -> Option<DataType> {
-    moment(fields.first()?.data_type())
+fn time_result(fields: &[FieldRef]) -> Option<DataType> {
+    quantile_type(fields.first()?.data_type())
 }
 
 fn number() -> FieldRef {
@@ -92,7 +92,7 @@ fn number() -> FieldRef {
 }
 
 /// The fields of arguments of which the first is a number.
-fn of_numbers(fields: &[FieldRef]) -> Vec<FieldRef> {
+fn number_fields(fields: &[FieldRef]) -> Vec<FieldRef> {
     std::iter::once(number()).chain(fields.iter().skip(1).cloned()).collect()
 }
 
@@ -111,29 +111,31 @@ impl AggregateUDFImpl for Quantile {
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        match types.first().and_then(moment) {
+        match types.first().and_then(quantile_type) {
             Some(moment) => Ok(moment),
             None => self.engine.return_type(types),
         }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        let Some(to) = of_times(args.expr_fields) else { return self.numbers(args).map(nans::accumulator) };
-        let fields = of_numbers(args.expr_fields);
+        let Some(to) = time_result(args.expr_fields) else {
+            return self.numbers(args).map(nans::accumulator);
+        };
+        let fields = number_fields(args.expr_fields);
         let args = AccumulatorArgs { return_field: number(), expr_fields: &fields, ..args };
         Ok(Box::new(TimeQuantile { numbers: self.numbers(args)?, to }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
-        if of_times(args.input_fields).is_none() {
+        if time_result(args.input_fields).is_none() {
             return self.engine.state_fields(args);
         }
-        let fields = of_numbers(args.input_fields);
+        let fields = number_fields(args.input_fields);
         self.engine.state_fields(StateFieldsArgs { return_field: number(), input_fields: &fields, ..args })
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        of_times(args.expr_fields).is_none() && self.engine.groups_accumulator_supported(args)
+        time_result(args.expr_fields).is_none() && self.engine.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {

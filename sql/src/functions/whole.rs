@@ -102,7 +102,7 @@ pub(super) fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
 impl Operation {
     /// The types of two operands that it takes in the place of these.
     fn coerced(self, left: &DataType, right: &DataType) -> DfResult<(DataType, DataType)> {
-        match (wide(left), wide(right)) {
+        match (wide_type(left), wide_type(right)) {
             (Some(left), Some(right)) => Ok((left, right)),
             _ => BinaryTypeCoercer::new(left, &self.operator(), right).get_input_types(),
         }
@@ -150,7 +150,7 @@ impl ScalarUDFImpl for IntegerOperations {
                 operation.coerced(left, right).map(|(left, right)| vec![left, right])
             }
             // The others depend on what those before them give.
-            _ => Ok(types.iter().map(|of| wide(of).unwrap_or_else(|| of.clone())).collect()),
+            _ => Ok(types.iter().map(|of| wide_type(of).unwrap_or_else(|| of.clone())).collect()),
         }
     }
 
@@ -240,7 +240,7 @@ fn taken_as(value: ColumnarValue, of: &DataType) -> DfResult<ColumnarValue> {
 }
 
 /// The type that a whole number is taken as: signed, but for what may not fit.
-fn wide(of: &DataType) -> Option<DataType> {
+fn wide_type(of: &DataType) -> Option<DataType> {
     match of {
         DataType::UInt64 => Some(DataType::UInt64),
         of if of.is_integer() => Some(DataType::Int64),

@@ -40,7 +40,7 @@ impl FunctionRewrite for Written {
             && field.data_type().is_integer()
             && type_of(of, schema).is_some_and(|of| casts::is_text(&of))
         {
-            return Ok(Transformed::yes(casts::converted((**of).clone(), field.data_type(), false)));
+            return Ok(Transformed::yes(casts::cast_call((**of).clone(), field.data_type(), false)));
         }
         if let Some(part) = parts::call(&expr, schema) {
             return Ok(Transformed::yes(part));

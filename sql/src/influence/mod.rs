@@ -34,7 +34,7 @@ pub(crate) use self::nearest::NearestFunction;
 use self::question::RankedRelation;
 pub(crate) use self::self_influence::SelfInfluenceFunction;
 pub(crate) use self::source::FunctionSource;
-use self::source::{asked, resolve};
+use self::source::{named_virtuals, resolve};
 use self::table::InfluenceTable;
 use super::args::Arguments;
 use super::error::SqlError;
@@ -56,19 +56,19 @@ pub(crate) struct ExcludedFunction(pub(crate) FunctionSource);
 impl TableFunctionImpl for InfluenceFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
         let options = options(&Arguments::read("influence", args.exprs())?, Function::Influence)?;
-        ranked(&self.0, options, asked(&args))
+        ranked_table(&self.0, options, named_virtuals(&args))
     }
 }
 
 impl TableFunctionImpl for DaunceFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
         let read = Arguments::read("daunce", args.exprs())?;
-        ranked(&self.0, read.options(Function::Daunce, ["pool", "target"])?, asked(&args))
+        ranked_table(&self.0, read.options(Function::Daunce, ["pool", "target"])?, named_virtuals(&args))
     }
 }
 
 /// Scores of a pool for a target, by whichever method the options ask for.
-fn ranked(
+fn ranked_table(
     source: &FunctionSource,
     options: Options,
     asked: NamedVirtuals,

@@ -16,7 +16,7 @@ use gstore_store::Snapshot;
 use super::columns::{ExtraColumns, InfluenceColumns};
 use super::question::RankedRelation;
 use super::search::NearestSearch;
-use super::source::{FunctionSource, asked, blamed, resolve};
+use super::source::{FunctionSource, argument_error, named_virtuals, resolve};
 use super::table::InfluenceTable;
 use crate::args::Arguments;
 use crate::error::SqlError;
@@ -40,7 +40,7 @@ impl NearestFunction {
 
 impl TableFunctionImpl for NearestFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let asked = asked(&args);
+        let asked = named_virtuals(&args);
         let args = Arguments::read("nearest", args.exprs())?;
         let given = args.options(Function::Nearest, ["pool"])?;
         let mut spec = InfluenceSpec::from_options(&given).map_err(SqlError::option)?;
@@ -95,7 +95,7 @@ impl NearestFunction {
             Prepared::about_vector(snapshot, &spec, vector, self.source.encoder.clone()).map_err(|error| {
                 match error {
                     QueryError::Spec(_) => SqlError::query(error).about(argument),
-                    other => blamed(&spec, other),
+                    other => argument_error(&spec, other),
                 }
             })
         };

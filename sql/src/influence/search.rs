@@ -35,7 +35,7 @@ impl NearestSearch {
         };
         let ef = Prepared::nearest_ef(k, &self.options);
         let least = if self.options.exact.is_none() { Some(ef) } else { None };
-        let GraphCoverage { usable, small, unusable, segments } = match covered(plan, least) {
+        let GraphCoverage { usable, small, unusable, segments } = match graph_coverage(plan, least) {
             Ok(covered) => covered,
             Err(error) => return format!("an error ({error})"),
         };
@@ -63,7 +63,7 @@ struct GraphCoverage {
 
 /// Counts them by the footers of the files; `least`: candidates of a search, where it is made only if it
 /// is faster than a scan.
-fn covered(plan: &Prepared, least: Option<usize>) -> Result<GraphCoverage, ReadError> {
+fn graph_coverage(plan: &Prepared, least: Option<usize>) -> Result<GraphCoverage, ReadError> {
     let mut covered = GraphCoverage::default();
     for feature in plan.pools().iter().flat_map(|pool| &pool.features) {
         let reader = plan.snapshot().open_feature_shared(feature)?;

@@ -8,7 +8,7 @@ use gstore_query::influence::{Function, InfluenceSpec, Options, Sim, TargetRef};
 
 use super::columns::{ExtraColumns, InfluenceColumns};
 use super::question::RankedRelation;
-use super::source::{FunctionSource, asked, resolve};
+use super::source::{FunctionSource, named_virtuals, resolve};
 use super::table::InfluenceTable;
 use crate::args::Arguments;
 use crate::error::SqlError;
@@ -19,7 +19,7 @@ pub(crate) struct SelfInfluenceFunction(pub(crate) FunctionSource);
 
 impl TableFunctionImpl for SelfInfluenceFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let asked = asked(&args);
+        let asked = named_virtuals(&args);
         let args = Arguments::read("self_influence", args.exprs())?;
         let options = args.options(Function::SelfInfluence, ["pool"])?;
         let k = options.count("k").map_err(SqlError::option)?;

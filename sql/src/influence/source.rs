@@ -26,7 +26,7 @@ impl fmt::Debug for FunctionSource {
 }
 
 /// The virtual columns that the statement of a call names.
-pub(super) fn asked(args: &TableFunctionArgs) -> NamedVirtuals {
+pub(super) fn named_virtuals(args: &TableFunctionArgs) -> NamedVirtuals {
     args.session()
         .config()
         .get_extension::<NamedVirtuals>()
@@ -36,11 +36,11 @@ pub(super) fn asked(args: &TableFunctionArgs) -> NamedVirtuals {
 /// Resolves the question; an unknown name is blamed on the argument that has it.
 pub(super) fn resolve(source: &FunctionSource, spec: &InfluenceSpec) -> Result<Prepared, SqlError> {
     let plan = Prepared::with_encoder(&source.snapshot, spec, source.encoder.clone());
-    plan.map_err(|error| blamed(spec, error))
+    plan.map_err(|error| argument_error(spec, error))
 }
 
 /// The error with the argument that it is about.
-pub(super) fn blamed(spec: &InfluenceSpec, error: QueryError) -> SqlError {
+pub(super) fn argument_error(spec: &InfluenceSpec, error: QueryError) -> SqlError {
     let argument = match &error {
         QueryError::Lookup(LookupError::Unknown { what, name, .. }) => match *what {
             "dataset" if spec.pools.contains(name) => Some("pool"),

@@ -6,8 +6,8 @@ use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, FieldRef};
 
-use super::failed;
 use super::layout::GAP;
+use super::output_error;
 use super::table::{FormattedColumn, readable, visible};
 use crate::error::SqlError;
 
@@ -19,10 +19,10 @@ use crate::error::SqlError;
 /// # Errors
 /// An output that cannot be written to.
 pub fn write_below(batch: &RecordBatch, written: u64, out: &mut impl Write) -> Result<(), SqlError> {
-    put(batch, written, out).map_err(failed)
+    write_text(batch, written, out).map_err(output_error)
 }
 
-fn put(batch: &RecordBatch, written: u64, out: &mut impl Write) -> Result<(), ArrowError> {
+fn write_text(batch: &RecordBatch, written: u64, out: &mut impl Write) -> Result<(), ArrowError> {
     let options = FormatOptions::default();
     let schema = batch.schema();
     let columns = batch.columns().iter().map(readable).collect::<Result<Vec<_>, _>>()?;

@@ -34,41 +34,43 @@ impl EncoderFactory for ExactNumbers {
         Ok(match array.data_type() {
             DataType::Int64 => {
                 let values = array.as_primitive::<Int64Type>();
-                each(array, move |row, out| {
+                row_encoder(array, move |row, out| {
                     let value = values.value(row);
-                    put(out, value.unsigned_abs() <= MOST, value);
+                    write_value(out, value.unsigned_abs() <= MOST, value);
                 })
             }
             DataType::UInt64 => {
                 let values = array.as_primitive::<UInt64Type>();
-                each(array, move |row, out| put(out, values.value(row) <= MOST, values.value(row)))
+                row_encoder(array, move |row, out| {
+                    write_value(out, values.value(row) <= MOST, values.value(row))
+                })
             }
             DataType::Float16 => {
                 let values = array.as_primitive::<Float16Type>();
-                each(array, move |row, out| {
+                row_encoder(array, move |row, out| {
                     let value = values.value(row).to_f32();
-                    put(out, value.is_finite(), ShortestFloat(value));
+                    write_value(out, value.is_finite(), ShortestFloat(value));
                 })
             }
             DataType::Float32 => {
                 let values = array.as_primitive::<Float32Type>();
-                each(array, move |row, out| {
-                    put(out, values.value(row).is_finite(), ShortestFloat(values.value(row)))
+                row_encoder(array, move |row, out| {
+                    write_value(out, values.value(row).is_finite(), ShortestFloat(values.value(row)))
                 })
             }
             DataType::Float64 => {
                 let values = array.as_primitive::<Float64Type>();
-                each(array, move |row, out| {
-                    put(out, values.value(row).is_finite(), ShortestFloat(values.value(row)))
+                row_encoder(array, move |row, out| {
+                    write_value(out, values.value(row).is_finite(), ShortestFloat(values.value(row)))
                 })
             }
             DataType::Decimal128(..) => {
                 let values = array.as_primitive::<Decimal128Type>();
-                each(array, move |row, out| decimal(out, &values.value_as_string(row)))
+                row_encoder(array, move |row, out| decimal(out, &values.value_as_string(row)))
             }
             DataType::Decimal256(..) => {
                 let values = array.as_primitive::<Decimal256Type>();
-                each(array, move |row, out| decimal(out, &values.value_as_string(row)))
+                row_encoder(array, move |row, out| decimal(out, &values.value_as_string(row)))
             }
             _ => return IntervalTexts.make_default_encoder(field, array, options),
         })
@@ -92,11 +94,14 @@ impl<F: Fn(usize, &mut Vec<u8>)> Encoder for RowEncoder<F> {
     }
 }
 
-fn each<'a>(array: &dyn Array, write: impl Fn(usize, &mut Vec<u8>) + 'a) -> Option<NullableEncoder<'a>> {
+fn row_encoder<'a>(
+    array: &dyn Array,
+    write: impl Fn(usize, &mut Vec<u8>) + 'a,
+) -> Option<NullableEncoder<'a>> {
     Some(NullableEncoder::new(Box::new(RowEncoder(write)), array.nulls().cloned()))
 }
 
-fn put(out: &mut Vec<u8>, as_number: bool, value: impl std::fmt::Display) {
+fn write_value(out: &mut Vec<u8>, as_number: bool, value: impl std::fmt::Display) {
     // Writing to memory does not fail.
     let _ = match as_number {
         true => write!(out, "{value}"),
@@ -105,7 +110,7 @@ fn put(out: &mut Vec<u8>, as_number: bool, value: impl std::fmt::Display) {
 }
 
 fn decimal(out: &mut Vec<u8>, value: &str) {
-    put(out, value.bytes().filter(u8::is_ascii_digit).count() <= DIGITS, value);
+    write_value(out, value.bytes().filter(u8::is_ascii_digit).count() <= DIGITS, value);
 }
 
 #[cfg(test)]

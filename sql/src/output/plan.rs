@@ -33,7 +33,7 @@ pub(super) fn tree(text: &str, width: usize) -> String {
         };
         out.push_str(&format!("{above}{knot}{}\n", node.name));
         let margin = format!("{above}{beside}{}", if below { "│  " } else { "   " });
-        for line in wrapped(node.says, width.saturating_sub(margin.width()).max(LEAST)) {
+        for line in wrap_line(node.says, width.saturating_sub(margin.width()).max(LEAST)) {
             out.push_str(&format!("{margin}{line}\n"));
         }
         open.push(another);
@@ -49,7 +49,7 @@ fn node(line: &str) -> PlanNode<'_> {
 }
 
 /// Lines of at most `width`: parts that commas separate stay whole where they fit.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+fn wrap_line(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for part in parts(text) {
         let fits = lines.last().is_some_and(|line| line.width() + 1 + part.width() <= width);

@@ -51,7 +51,7 @@ impl NumberTexts {
 
 /// A column with texts in place of floats, also of those within lists and structs.
 pub(super) fn as_text(field: &FieldRef) -> FieldRef {
-    changed(
+    with_type(
         field,
         match field.data_type() {
             DataType::Float64 => DataType::Utf8,
@@ -65,7 +65,7 @@ pub(super) fn as_text(field: &FieldRef) -> FieldRef {
 /// A column with texts in place of those floats that would lose digits, by some of its values as
 /// [`as_text`] has them.
 pub(super) fn as_exact(field: &FieldRef, values: &dyn Array) -> FieldRef {
-    changed(
+    with_type(
         field,
         match field.data_type() {
             DataType::Float64 if values.as_string::<i32>().iter().flatten().any(is_cut) => DataType::Utf8,
@@ -81,7 +81,7 @@ pub(super) fn as_exact(field: &FieldRef, values: &dyn Array) -> FieldRef {
     )
 }
 
-fn changed(field: &FieldRef, kind: DataType) -> FieldRef {
+fn with_type(field: &FieldRef, kind: DataType) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(kind))
 }
 

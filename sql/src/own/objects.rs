@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::digits::{as_exact, as_text};
 use super::shape::JsonShape;
-use super::{BATCH, OwnTable, of_data};
+use super::{BATCH, OwnTable, data_error};
 use crate::error::{SqlError, SqlErrorKind};
 
 /// Batches of the objects of a file.
@@ -32,7 +32,7 @@ impl ObjectBatches {
     fn batch(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         while self.decoder.len() < BATCH {
             let Some(record) = self.records.next_record() else { break };
-            let json = record.map_err(of_data)?.json;
+            let json = record.map_err(data_error)?.json;
             self.decoder.decode(json).map_err(|e| self.table.failed(e))?;
         }
         self.decoder.flush().map_err(|e| self.table.failed(e))
@@ -69,7 +69,7 @@ impl OwnTable {
     }
 
     fn records(&self) -> Result<Box<dyn RecordSource>, SqlError> {
-        self.file.open(&FieldNames::default()).map_err(of_data)
+        self.file.open(&FieldNames::default()).map_err(data_error)
     }
 
     /// The columns as their values stand there.
@@ -79,7 +79,7 @@ impl OwnTable {
         let objects = std::iter::from_fn(|| {
             let object = match records.next_record()? {
                 Ok(record) => self.object(&record, &mut shape),
-                Err(error) => Err(of_data(error)),
+                Err(error) => Err(data_error(error)),
             };
             // The engine's error cannot hold this one, and ends the reading.
             Some(object.map_err(|error| {

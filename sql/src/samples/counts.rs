@@ -10,7 +10,7 @@ use super::arrays::row_numbers;
 use crate::error::SqlError;
 
 /// The counts of given rows, ascending by row. Rows far apart are looked up one run at a time.
-pub(super) fn of_rows(reader: &EncodingReader, rows: &[u64]) -> Result<Vec<TokenCount>, SqlError> {
+pub(super) fn token_counts(reader: &EncodingReader, rows: &[u64]) -> Result<Vec<TokenCount>, SqlError> {
     const GAP: u64 = 65_536;
     let mut sorted = rows.to_vec();
     sorted.sort_unstable();

@@ -65,7 +65,7 @@ impl SampleTable {
                 ColumnSource::ScoredTokens => counted.number(|c| c.scored),
                 ColumnSource::Truncated => counted.flag(|c| c.truncated),
                 ColumnSource::Virtual(column) if column.is_of_record() => {
-                    virtuals::of_records(*column, &stored_column(stored, "record", &DataType::Utf8)?)?
+                    virtuals::virtual_texts(*column, &stored_column(stored, "record", &DataType::Utf8)?)?
                 }
                 ColumnSource::Virtual(column) => {
                     let measured = self.measured.iter().find(|measured| measured.column == *column);
@@ -158,7 +158,7 @@ impl Fetch for SampleTable {
             None => self.samples()?.get(rows, &names).map_err(SqlError::read)?,
         };
         let counted = match counts {
-            Some(counts) => counts::of_rows(counts, rows)?,
+            Some(counts) => counts::token_counts(counts, rows)?,
             None => Vec::new(),
         };
         distinct.arrange(self.assemble(columns, &batch, &counted)?)

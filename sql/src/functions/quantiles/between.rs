@@ -127,11 +127,11 @@ impl GroupsAccumulator for QuantileGroups {
 /// The quantile of floating-point numbers without NULLs.
 fn quantile(values: &ArrayRef, share: f64) -> DfResult<Option<f64>> {
     let numbers = arrow_cast::cast(values, &DataType::Float64)?;
-    Ok(between(&mut numbers.as_primitive::<Float64Type>().values().to_vec(), share))
+    Ok(interpolate(&mut numbers.as_primitive::<Float64Type>().values().to_vec(), share))
 }
 
 /// The quantile of numbers: of those that lie on both sides of its place, a point on the line between them.
-fn between(numbers: &mut [f64], share: f64) -> Option<f64> {
+fn interpolate(numbers: &mut [f64], share: f64) -> Option<f64> {
     let last = numbers.len().checked_sub(1)? as f64;
     let place = share * last;
     let lower = place.floor();
@@ -167,7 +167,7 @@ mod tests {
             (vec![f64::MIN, f64::MAX], 0.5, Some(0.0)),
             (vec![f64::NEG_INFINITY, 1.0], 0.5, Some(f64::NEG_INFINITY)),
         ] {
-            assert_eq!(between(&mut numbers, share), expected, "{share}");
+            assert_eq!(interpolate(&mut numbers, share), expected, "{share}");
         }
     }
 }

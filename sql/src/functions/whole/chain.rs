@@ -18,7 +18,7 @@ const OPERATIONS: usize = 64;
 /// An operation on two operands: by itself, or as a further one of the call that is its left operand.
 pub(super) fn applied(operation: Operation, left: Expr, right: Expr) -> Expr {
     let mut operations = vec![operation];
-    let args = match (further(&left, operation), left) {
+    let args = match (with_operation(&left, operation), left) {
         (Some(all), Expr::ScalarFunction(call)) => {
             operations = all;
             let mut args = call.args;
@@ -33,7 +33,7 @@ pub(super) fn applied(operation: Operation, left: Expr, right: Expr) -> Expr {
 }
 
 /// The operations of a call with one more, if it stands upon many others and has few.
-fn further(left: &Expr, operation: Operation) -> Option<Vec<Operation>> {
+fn with_operation(left: &Expr, operation: Operation) -> Option<Vec<Operation>> {
     let (whole, _) = call_of(left)?;
     let inside = std::iter::successors(Some(left), |of| call_of(of).and_then(|(_, args)| args.first()));
     let is_long = inside.skip(1).take(CALLS).count() == CALLS;
@@ -62,10 +62,10 @@ pub(super) fn name(whole: &IntegerOperations, args: &[Expr]) -> DfResult<String>
         }
     };
     let mut name = "(".repeat(rest.len().saturating_sub(1));
-    name += &enclosed(first.schema_name().to_string());
+    name += &in_parentheses(first.schema_name().to_string());
     for (place, (operation, right)) in rest.iter().enumerate().rev() {
         name.extend([" ", operation.sign(), " "]);
-        name += &enclosed(right.schema_name().to_string());
+        name += &in_parentheses(right.schema_name().to_string());
         if place > 0 {
             name.push(')');
         }
@@ -74,7 +74,7 @@ pub(super) fn name(whole: &IntegerOperations, args: &[Expr]) -> DfResult<String>
 }
 
 /// The name of an operand, in parentheses where it has an operator.
-fn enclosed(name: String) -> String {
+fn in_parentheses(name: String) -> String {
     let mut open = 0usize;
     let has_operator = name.bytes().any(|byte| {
         match byte {
