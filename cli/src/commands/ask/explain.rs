@@ -29,8 +29,8 @@ pub fn run(args: &AskArgs, row: ExplainedRow, (id, format): (&str, Format)) -> R
     let given = row.given.iter();
     let shown = ExplanationView {
         id,
-        text: row.record.as_deref().map(|record| text::of_record(record, true)),
-        given: given.map(|(tokens, sample)| (*tokens, text::of_record(sample.as_bytes(), true))).collect(),
+        text: row.record.as_deref().map(|record| text::record_text(record, true)),
+        given: given.map(|(tokens, sample)| (*tokens, text::record_text(sample.as_bytes(), true))).collect(),
         row,
     };
     let mut output = Output::create(args.output.output.as_deref(), args.output.force)?;
