@@ -107,8 +107,8 @@ impl GivenQuestion {
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
 
-    /// A picture of ranked rows: the distribution of the scores of all rows, and the shares of the values of a
-    /// metadata column among these and in the pool, where the pools have it.
+    /// A picture of ranked rows: the distribution of the scores of all rows, and the shares of the values of
+    /// a metadata column among these and in the pool, where the pools have it.
     ///
     /// # Errors
     /// Damage, and being told to stop.

@@ -1,5 +1,4 @@
-//! The noise of labels, and the recall that it lets expect of a perfect prediction: told before anything is learned
-//! from them.
+//! Noise of labels, and the recall that it lets expect of a perfect prediction, before anything is learned.
 
 use std::collections::BTreeSet;
 

@@ -24,7 +24,8 @@ pub fn add(store: &Store, request: &AddRequest, work: &mut JobContext<'_>) -> Re
     pipeline::add_until(store, request, None, work.progress, work.cancel)
 }
 
-/// Registers a copy of what a client sent, all of it or nothing; sent once more under the same key, it changes nothing.
+/// Registers a copy of what a client sent, all of it or nothing; sent once more under the same key, it
+/// changes nothing.
 ///
 /// # Errors
 /// As [`add`]; a key that was used for other samples.
@@ -38,8 +39,8 @@ pub fn add_of(
     pipeline::add_of(store, request, client, work.progress, work.cancel)
 }
 
-/// Computes and publishes what features of registered samples lack. Stopped or killed, the same request goes on where it was; the threads and
-/// the command are those of `work`.
+/// Computes and publishes what features of registered samples lack. Stopped or killed, the same request goes
+/// on where it was; the threads and the command are those of `work`.
 ///
 /// # Errors
 /// A model that does not load, samples that cannot be encoded, a full disk; what was sealed is

@@ -1,10 +1,11 @@
 //! The config file: the same options as the flags, in TOML.
 //!
-//! It is the file of `--config`, else that of `GSTORE_CONFIG` (empty: none), else `gstore.toml` in the working
-//! folder. Paths in it count from its folder.
+//! It is the file of `--config`, else that of `GSTORE_CONFIG` (empty: none), else `gstore.toml` in the
+//! working folder. Paths in it count from its folder.
 //!
 //! Keys outside of any table are options common to all commands; a table named after a command holds that
-//! command's, one in it those of its own commands (`[evaluate.tasks]`). What stands on the command line goes before the file, and the file before defaults:
+//! command's, one in it those of its own commands (`[evaluate.tasks]`). What stands on the command line goes
+//! before the file, and the file before defaults:
 //!
 //! ```toml
 //! store = "my.gstore"
@@ -88,7 +89,8 @@ pub fn expand(
     Ok(insert_after_subcommand(argv, &names, flags))
 }
 
-/// Whether a key is that of an argument: its flag without hyphens before it. Without a flag it has its name alone.
+/// Whether a key is that of an argument: its flag without hyphens before it. Without a flag it has its name
+/// alone.
 fn is_called(arg: &Arg, key: &str) -> bool {
     match arg.get_long() {
         Some(long) => long == key.replace('_', "-"),
@@ -207,11 +209,12 @@ fn goes_before(given: &ArgMatches, id: &str, is_named: bool) -> bool {
     }
 }
 
-/// Whether the command line has an option that cannot stand beside this one of the file. Which of two excludes the
-/// other may be said with either.
+/// Whether the command line has an option that cannot stand beside this one of the file. Which of two
+/// excludes the other may be said with either.
 fn is_excluded(command: &Command, arg: &Arg, given: &ArgMatches) -> bool {
     let excludes = |one: &Arg, other: &Arg| {
-        // Those that every command takes exclude nothing, and a command does not know them before it is built.
+        // Those that every command takes exclude nothing, and a command does not know them before it is
+        // built.
         !one.is_global_set()
             && command.get_arg_conflicts_with(one).iter().any(|found| found.get_id() == other.get_id())
     };

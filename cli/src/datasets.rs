@@ -17,8 +17,8 @@ pub type DatasetData = (String, Vec<PathBuf>);
 /// The datasets of a command line, in the order of its data. Says of which folders all files become one.
 ///
 /// # Errors
-/// Neither a dataset nor data that has a name; two files with one name; a pattern that matches nothing; a folder
-/// without data.
+/// Neither a dataset nor data that has a name; two files with one name; a pattern that matches nothing; a
+/// folder without data.
 pub fn given_datasets(
     context: &Context,
     dataset: Option<&str>,
@@ -35,7 +35,8 @@ pub fn given_datasets(
     Ok(found)
 }
 
-/// What is said of a folder of several files that become one dataset; `None` where they are numbered parts of one.
+/// What is said of a folder of several files that become one dataset; `None` where they are numbered parts of
+/// one.
 fn joined_note(name: &str, folder: &Path) -> Result<Option<String>> {
     let files = find(&[folder.to_owned()])?;
     // As `datasets` and the Hub name them: train-00000-of-00002.parquet.

@@ -62,8 +62,8 @@ pub fn check_file(context: &Context, path: Option<&Path>, force: bool) -> Result
     }
 }
 
-/// The same of a picture of a training: its folder may come with the first checkpoint, as that of the output or one
-/// that this is in.
+/// The same of a picture of a training: its folder may come with the first checkpoint, as that of the output
+/// or one that this is in.
 pub fn check_curves(context: &Context, path: Option<&Path>, output: &Path) -> Result<()> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let output = absolute(output);

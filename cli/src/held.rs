@@ -96,7 +96,8 @@ fn remove_leftover(folder: &Path) -> Result<()> {
     }
 }
 
-/// Removes a folder. The file in it by which it is known goes after all else: what a kill leaves still has it.
+/// Removes a folder. The file in it by which it is known goes after all else: what a kill leaves still has
+/// it.
 ///
 /// # Errors
 /// What cannot be removed.

@@ -1,5 +1,4 @@
-//! The command line: its arguments, config file, commands, pipelines of them, shell and messages, for the program
-//! and for tests.
+//! The command line as a library: arguments, config file, commands, pipelines, shell and messages.
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stderr)] // `say!` is for that
 

@@ -65,8 +65,8 @@ fn with_origins(text: String, given: &[ConfiguredOption]) -> String {
     about.iter().fold(text, |text, option| format!("{text}\n  {} has {}", option.place, option.written))
 }
 
-/// An error of the command line in which options are called as they stand where they are given, if it is about
-/// any of them.
+/// An error of the command line in which options are called as they stand where they are given, if it is
+/// about any of them.
 pub fn reword(error: &str, given: &[ConfiguredOption]) -> Option<String> {
     let mut text = error.to_owned();
     for option in given {

@@ -4,8 +4,8 @@
 //! - a file that exists is replaced only with `--force`, and in one step; its name never shows a part of a
 //!   result
 //! - a wrong place is refused before the work whose result is to go there
-//! - a file that is not finished is locked by its process: one whose lock is free is a leftover of a process that
-//!   was killed, and goes when another puts a file of its name there
+//! - a file that is not finished is locked by its process: one whose lock is free is a leftover of a process
+//!   that was killed, and goes when another puts a file of its name there
 
 use std::ffi::OsString;
 use std::fs::TryLockError;
@@ -156,8 +156,9 @@ pub fn check_folder(path: &Path, folder: &Path) -> Result<()> {
     }
 }
 
-/// Refuses, whatever may be replaced, a result in the place of what the command reads: of `data`, which are files,
-/// patterns, and folders with all that is below them, and of the files that lie in the `folders` of models.
+/// Refuses, whatever may be replaced, a result in the place of what the command reads: of `data`, which are
+/// files, patterns, and folders with all that is below them, and of the files that lie in the `folders` of
+/// models.
 pub fn check_unread<'a>(
     outputs: &[Option<&Path>],
     data: impl IntoIterator<Item = &'a Path>,

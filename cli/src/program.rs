@@ -69,15 +69,16 @@ fn exit_with_usage(argv: &[OsString], error: clap::Error, given: &[ConfiguredOpt
     }
 }
 
-/// The runs of the store that a command line names, though it does not parse. Without a store that can be read
-/// there are none to propose.
+/// The runs of the store that a command line names, though it does not parse. Without a store that can be
+/// read there are none to propose.
 fn runs(argv: &[OsString]) -> Vec<String> {
     let store = completing::named_store(argv).and_then(|path| Store::open(path).ok());
     let snapshot = store.and_then(|store| store.snapshot().ok());
     snapshot.map(|found| found.runs().iter().map(|run| run.name.clone()).collect()).unwrap_or_default()
 }
 
-/// A message in the words of the config file, and with files in plain words; `None` where it is about neither.
+/// A message in the words of the config file, and with files in plain words; `None` where it is about
+/// neither.
 fn reword_message(error: &clap::Error, given: &[ConfiguredOption]) -> Option<String> {
     let text = error.to_string();
     let said =

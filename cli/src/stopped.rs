@@ -3,8 +3,8 @@
 use gstore_core::{many, many_of};
 use gstore_ingest::pipeline::IngestReport;
 
-/// What of the work at so many checkpoints is kept. `registered`: the command gave samples, and they are in the
-/// store.
+/// What of the work at so many checkpoints is kept. `registered`: the command gave samples, and they are in
+/// the store.
 pub fn stopped_summary(report: &IngestReport, checkpoints: usize, registered: bool) -> String {
     const GOES_ON: &str = "the same command goes on from there";
     let asked = match checkpoints {

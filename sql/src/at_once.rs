@@ -1,7 +1,8 @@
 //! Methods of the engine's async traits that have their answer at once.
 //!
-//! Of each `async` method of such a trait the compiler proves by itself that its future is `Send`, through all
-//! types of statements and plans, which takes it seconds. Functions that give a finished future need no proof.
+//! Of each `async` method of such a trait the compiler proves by itself that its future is `Send`, through
+//! all types of statements and plans, which takes it seconds. Functions that give a finished future need no
+//! proof.
 
 /// `TableProvider::scan`, by the method `planned`.
 macro_rules! scan {

@@ -1,8 +1,8 @@
 //! `EXCEPT ALL` and `INTERSECT ALL` by the number of equal rows, as the SQL standard has them.
 //!
-//! The engine plans both as joins that keep a row, or drop it, however many of its copies the other side has. Here
-//! equal rows are numbered on both sides, and each is joined with the one that has its number: of three copies
-//! on the left and two on the right, `EXCEPT ALL` leaves one, `INTERSECT ALL` two.
+//! The engine plans both as joins that keep a row, or drop it, however many of its copies the other side has.
+//! Here equal rows are numbered on both sides, and each is joined with the one that has its number: of three
+//! copies on the left and two on the right, `EXCEPT ALL` leaves one, `INTERSECT ALL` two.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Limits on the expansion of WITH and of views: the size of a statement once they stand wherever they are
 //! named.
 //!
-//! The engine plans a table expression of WITH, and so a view, once for each time that it is named: twenty that
-//! name the one before twice make a million of the first. All sizes here are those after that, by arithmetic
-//! that stops at the largest number.
+//! The engine plans a table expression of WITH, and so a view, once for each time that it is named: twenty
+//! that name the one before twice make a million of the first. All sizes here are those after that, by
+//! arithmetic that stops at the largest number.
 //!
 //! Invariants
 //! - nothing is planned of a statement that is larger than the limits
@@ -28,7 +28,8 @@ const MAX_COMPUTED: usize = 2000;
 /// Most sets of columns that one GROUP BY groups by.
 const MAX_SETS: usize = 1024;
 
-/// Refuses a statement that is short and would be planned as a long one; says how many expressions are planned.
+/// Refuses a statement that is short and would be planned as a long one; says how many expressions are
+/// planned.
 pub(super) fn check(sql: &Sql) -> Result<usize, SqlError> {
     let mut sizes = ExpandedSizes::default();
     match sql.visit(&mut sizes) {

@@ -1,4 +1,4 @@
-//! Numbers of samples that are read from features: losses, entropies and norms, for the columns of these names.
+//! Numbers of samples read from features: losses, entropies and norms, as columns of these names.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -10,8 +10,8 @@ use gstore_store::{Block, BlockBuffer, FeaturePart, FeatureReader, Granularity, 
 use super::error::SqlError;
 use super::virtuals::VirtualColumn;
 
-/// The feature that `loss`, `entropy` or `norm` is of: that of the newest checkpoint, by the steps of the runs; without
-/// steps the one that was made last. For `norm` plain gradients go before preconditioned ones.
+/// The feature that `loss`, `entropy` or `norm` is of: that of the newest checkpoint, by the steps of the
+/// runs; without steps the one that was made last. For `norm` plain gradients go before preconditioned ones.
 pub(crate) fn feature(snapshot: &Snapshot, dataset: &str, column: VirtualColumn) -> Option<Arc<FeaturePart>> {
     let fits = |feature: &&Arc<FeaturePart>| {
         let wanted = column.kinds().iter().any(|kind| kind.name() == feature.desc.kind.name);

@@ -1,8 +1,8 @@
-//! Comparisons of text with numbers and times, texts that are read as times, and casts to DECIMAL, for the place of
-//! the error about a value that cannot be read so.
+//! Comparisons of text with numbers and times, texts that are read as times, and casts to DECIMAL, for the
+//! place of the error about a value that cannot be read so.
 //!
-//! Texts are read as numbers and times where the two meet. That fails at the first that is none, and does not say
-//! where in the statement that is; nor does a cast of a number that a DECIMAL has no room for.
+//! Texts are read as numbers and times where the two meet. That fails at the first that is none, and does not
+//! say where in the statement that is; nor does a cast of a number that a DECIMAL has no room for.
 
 use std::ops::ControlFlow;
 
@@ -91,8 +91,8 @@ impl MixedComparison {
         found
     }
 
-    /// The error about a value that is no number or no time, or that a DECIMAL has no room for, by the comparison or
-    /// cast that it is of.
+    /// The error about a value that is no number or no time, or that a DECIMAL has no room for, by the
+    /// comparison or cast that it is of.
     pub(super) fn explain(all: &[Self], error: SqlError) -> SqlError {
         if let Some((value, end)) = error.message().split_once(NO_ROOM) {
             let mut casts = all.iter().filter(|mixed| mixed.value.ends_at(end));
@@ -183,7 +183,8 @@ fn column_name(expr: &ast::Expr) -> String {
     }
 }
 
-/// The column of texts that are read as times, if there is only one: of several it is not known which has the text.
+/// The column of texts that are read as times, if there is only one: of several it is not known which has the
+/// text.
 fn only_read(all: &[MixedComparison]) -> Option<&MixedComparison> {
     let mut read = all.iter().filter(|mixed| matches!(mixed.value, ComparedWith::Read));
     let first = read.next()?;

@@ -49,8 +49,8 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch, SqlError>>>;
 type Text = BufReader<Box<dyn Read + Send>>;
 
 impl OwnTable {
-    /// A file under a name. Of CSV and JSON the whole file is read for what is wrong in it and for the types of
-    /// its columns, and once more for the digits of numbers.
+    /// A file under a name. Of CSV and JSON the whole file is read for what is wrong in it and for the types
+    /// of its columns, and once more for the digits of numbers.
     ///
     /// # Errors
     /// A name that no table can have, an ending that says no format, and a file that cannot be read.

@@ -51,8 +51,8 @@ impl Parameters {
     /// Lists are of texts or of numbers.
     ///
     /// # Errors
-    /// An object, a list of mixed values or of more than a quarter of a million, a name that was given before,
-    /// and more than [`MAX_PARAMETERS`] values.
+    /// An object, a list of mixed values or of more than a quarter of a million, a name that was given
+    /// before, and more than [`MAX_PARAMETERS`] values.
     pub fn add(&mut self, name: Option<&str>, value: &Value) -> Result<(), SqlError> {
         check_count(self.values.len() + 1)?;
         let name = name.map(|name| name.strip_prefix('$').unwrap_or(name).to_owned());
@@ -72,8 +72,8 @@ impl Parameters {
     /// The values in the order of a statement's parameters, as the only row of a batch.
     ///
     /// # Errors
-    /// More than [`MAX_PARAMETERS`] names, a parameter without a value, a value without a parameter, and a value
-    /// that no array can hold.
+    /// More than [`MAX_PARAMETERS`] names, a parameter without a value, a value without a parameter, and a
+    /// value that no array can hold.
     pub fn to_row(&self, names: &[String]) -> Result<RecordBatch, SqlError> {
         check_count(names.len())?;
         let mut fields = Vec::new();

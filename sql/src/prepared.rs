@@ -80,8 +80,8 @@ impl PreparedStatement {
     }
 }
 
-/// Whether a statement means later what it means now, by its words, and those of all views where it names one:
-/// a column that has the name of a function or table that would change it counts as one.
+/// Whether a statement means later what it means now, by its words, and those of all views where it names
+/// one: a column that has the name of a function or table that would change it counts as one.
 pub(super) fn is_lasting(sql: &str, state: &SessionState, tables: &Tables) -> bool {
     let passes = |word: &str| {
         let word = word.to_ascii_lowercase();

@@ -1,6 +1,6 @@
-//! Names in the words of the statement, for errors that have the engine's: text in double quotes or in none, names that
-//! the statement gives itself, keys of JSON read like fields, texts and times read like lists, and what its functions
-//! are called.
+//! Names in the words of the statement, for errors that have the engine's: text in double quotes or in none,
+//! names that the statement gives itself, keys of JSON read like fields, texts and times read like lists, and
+//! what its functions are called.
 
 mod found;
 
@@ -182,8 +182,8 @@ impl AmbiguousNames {
         self.of_rows(self.of_list(error))
     }
 
-    /// The error about a condition on the rows of a subquery in the place of a value, with its form, and with its
-    /// place if it is the only one.
+    /// The error about a condition on the rows of a subquery in the place of a value, with its form, and with
+    /// its place if it is the only one.
     fn of_rows(&self, error: SqlError) -> SqlError {
         let is_compared = |form: &String| form != IN_ROWS && form != EXISTS;
         let form = error.message().strip_suffix(NO_VALUE).map(str::to_owned);

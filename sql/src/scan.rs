@@ -108,7 +108,8 @@ impl RowsExec {
         Ok(Self { rows, projection, filters, limit, properties, metrics: ExecutionPlanMetricsSet::new() })
     }
 
-    /// The same over rows of which nothing was read; `None` where a run may leave more behind than open files.
+    /// The same over rows of which nothing was read; `None` where a run may leave more behind than open
+    /// files.
     pub(super) fn unopened(&self) -> Option<Self> {
         let rows = self.rows.unopened()?;
         Some(Self { rows, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() })

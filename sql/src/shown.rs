@@ -1,8 +1,7 @@
-//! Visibility of views: a client is shown those that name no table, dataset, artifact or ensemble which its snapshot
-//! lacks.
+//! Visibility of views: a client sees those whose tables, datasets, artifacts and ensembles it can see.
 //!
-//! The store hides views by the words of their text, and knows the names of the datasets that there are. One that was
-//! dropped may be one that the client was never to see.
+//! The store hides views by the words of their text, and knows the names of the datasets that there are. One
+//! that was dropped may be one that the client was never to see.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;

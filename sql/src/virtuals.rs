@@ -83,8 +83,8 @@ impl VirtualColumn {
 pub(crate) struct NamedVirtuals([bool; VirtualColumn::ALL.len()]);
 
 impl NamedVirtuals {
-    /// Those of a statement. A name that the statement itself gives to something is not one. Where a column is
-    /// named next to `*`, it is taken out of that.
+    /// Those of a statement. A name that the statement itself gives to something is not one. Where a column
+    /// is named next to `*`, it is taken out of that.
     pub(crate) fn of(statement: &mut Statement) -> Self {
         let mut names = VirtualNames::default();
         if let Some(sql) = inner(statement) {

@@ -1,8 +1,8 @@
 //! Walks over the tree of a statement, compiled once for all visitors.
 //!
-//! The walk of the parser's crate is generic over its visitor, and is some six thousand functions for each: with forty
-//! visitors it was nine tenths of the code of this crate. [`Visit`] and [`VisitMut`] stand in the place of the traits
-//! of that crate, and take the same visitors, behind a pointer.
+//! The walk of the parser's crate is generic over its visitor, and is some six thousand functions for each:
+//! with forty visitors it was nine tenths of the code of this crate. [`Visit`] and [`VisitMut`] stand in the
+//! place of the traits of that crate, and take the same visitors, behind a pointer.
 
 use std::ops::ControlFlow;
 

@@ -77,8 +77,8 @@ impl LabelledSample {
     }
 }
 
-/// Refuses metadata columns of which too few of the rows that will be labelled have a value, and a stage of such columns in
-/// which all of these rows are the same: what is computed of them would be of no use.
+/// Refuses metadata columns of which too few of the rows that will be labelled have a value, and a stage of
+/// such columns in which all of these rows are the same: what is computed of them would be of no use.
 pub(super) fn check_columns(
     snapshot: &Snapshot,
     source: &CascadeSource,

@@ -26,8 +26,8 @@ pub struct StageReport {
     pub cut: Option<f64>,
     /// Share of the labelled rows of the true top that is left.
     pub recall: f64,
-    /// The one-sided 95 % lower bound of the share of the pool's true top that is left or labelled, over this stage
-    /// and those before.
+    /// The one-sided 95 % lower bound of the share of the pool's true top that is left or labelled, over this
+    /// stage and those before.
     pub bound: f64,
     /// Rows of which this run computed something, at whatever number of checkpoints; others were there.
     pub computed: u64,

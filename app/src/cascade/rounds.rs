@@ -11,7 +11,8 @@ use crate::rows::SmallestKeys;
 use crate::work::JobContext;
 
 impl Cascade {
-    /// Labels rows near the cut of the last stage, which is at `place`, in as many rounds as were asked for; gives those rows, which have all gradients then.
+    /// Labels rows near the cut of the last stage, which is at `place`, in as many rounds as were asked for;
+    /// gives those rows, which have all gradients then.
     ///
     /// # Errors
     /// What stops an ingest, damage, and being told to stop.

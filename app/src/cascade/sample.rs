@@ -71,7 +71,8 @@ pub(super) fn draw(
     // With a miss for each stage cuts are worth more, where that is no large part of the pool.
     let usual = labels(stages.len(), SPARE).min(all / 4).max(labels(0, SPARE));
     let count = request.labels.unwrap_or(usual.max(needed));
-    // Without a number of labels there are enough of them. One that is too small is no cascade that saves nothing.
+    // Without a number of labels there are enough of them. One that is too small is no cascade that saves
+    // nothing.
     if count < least {
         return Err(AnswerError::Refused(format!(
             "{} have about {:.0} of the top {}: a recall of {} over {} takes {least}; fewer stages, a lower recall, or a larger \
@@ -137,8 +138,8 @@ fn least_to_learn(request: &CascadeRequest, all: u64) -> Result<u64, AnswerError
     }
 }
 
-/// How many rows of a pool are labelled so that stages, which leave out `misses` labelled rows of the top, have this
-/// recall. `selected` of `all` rows are the top.
+/// How many rows of a pool are labelled so that stages, which leave out `misses` labelled rows of the top,
+/// have this recall. `selected` of `all` rows are the top.
 fn labels_for(recall: f64, (stages, misses): (usize, usize), (selected, all): (u64, u64), spare: f64) -> u64 {
     let of_top = least_top(recall, stages, misses, selected as usize) as f64;
     (of_top * spare / (selected as f64 / all as f64)).ceil() as u64

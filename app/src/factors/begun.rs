@@ -1,5 +1,4 @@
-//! Folder of a fit: begun, gone on with, or refused where it is of something else; and what its files have of a
-//! module.
+//! Folder of an unfinished fit: begun, resumed, or refused where it is of something else.
 
 use std::path::Path;
 

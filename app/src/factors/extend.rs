@@ -22,8 +22,9 @@ pub fn fitted_labels(snapshot: &Snapshot, name: &str) -> Result<Fisher, FactorJo
     })
 }
 
-/// Refuses to extend factors that do not say of which rows and tokens their sums are, as those of other programs:
-/// which rows they lack is not known then, and `ekfac` measures its eigenvalues over all of them again.
+/// Refuses to extend factors that do not say of which rows and tokens their sums are, as those of other
+/// programs: which rows they lack is not known then, and `ekfac` measures its eigenvalues over all of them
+/// again.
 pub(super) fn check_origin(snapshot: &Snapshot, request: &FitRequest) -> Result<(), FactorJobError> {
     let Some(name) = &request.extend else { return Ok(()) };
     let FactorStamp { dataset, encoding, .. } = read_content(&snapshot.artifact(name)?)?.stamp;

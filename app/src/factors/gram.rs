@@ -1,4 +1,4 @@
-//! Gram matrices of stored rows: fitting them, and publishing them as an artifact that preconditions questions.
+//! Gram matrices of stored rows: fits, and artifacts of them that precondition questions.
 
 use std::sync::Arc;
 
@@ -92,9 +92,9 @@ struct ExistingGrams {
 /// Memory: 8 bytes for the square of the coordinates of each group, at all checkpoints, twice to extend.
 ///
 /// # Errors
-/// A name that is taken or is none, features that are not there, groups of more than 8,192 coordinates, rows of
-/// other vectors than those that are extended, rows that were changed since, damage, a store that cannot be
-/// written, being told to stop.
+/// A name that is taken or is none, features that are not there, groups of more than 8,192 coordinates, rows
+/// of other vectors than those that are extended, rows that were changed since, damage, a store that cannot
+/// be written, being told to stop.
 pub fn fit_gram(
     store: &Store,
     request: &GramRequest,

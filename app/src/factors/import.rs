@@ -20,14 +20,14 @@ use super::sealed::check_seal;
 use super::stamp::{FactorStamp, rows_digest};
 use crate::work::JobContext;
 
-/// Takes in factors that were fitted elsewhere: the finished ones of a folder of Kronfluence's, or one that was
-/// exported, which says itself what they are of. Else `of` names the model and its checkpoint, which are loaded
-/// for their identity and the shapes of the modules; and, unless its dataset is empty, the rows and the text
-/// options that they were fitted with: these are counted, and can be extended.
+/// Takes in factors that were fitted elsewhere: the finished ones of a folder of Kronfluence's, or one that
+/// was exported, which says itself what they are of. Else `of` names the model and its checkpoint, which are
+/// loaded for their identity and the shapes of the modules; and, unless its dataset is empty, the rows and
+/// the text options that they were fitted with: these are counted, and can be extended.
 ///
 /// # Errors
-/// A folder that is not one, whose factors are not finished, not of this model, or of other numbers of samples
-/// or tokens; files that were changed since the folder was written; a name that is taken.
+/// A folder that is not one, whose factors are not finished, not of this model, or of other numbers of
+/// samples or tokens; files that were changed since the folder was written; a name that is taken.
 pub fn import_factors(
     store: &Store,
     (folder, name): (&Path, &str),

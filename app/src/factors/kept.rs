@@ -68,8 +68,9 @@ impl VectorSums {
     }
 }
 
-/// What the blocks of factors keep of a dataset's rows: of each feature of the kind `residual` in their eigenbasis, of the
-/// modules of a layer and of globs (neither: all) together, and then of each. All of its vectors are read.
+/// What the blocks of factors keep of a dataset's rows: of each feature of the kind `residual` in their
+/// eigenbasis, of the modules of a layer and of globs (neither: all) together, and then of each. All of its
+/// vectors are read.
 ///
 /// # Errors
 /// No such factors, dataset or module, no such feature, damage, being told to stop.
@@ -159,7 +160,8 @@ pub fn kept_notes(shares: &[KeptShare]) -> Vec<String> {
     notes
 }
 
-/// A row for each: `feature, module` (null: all of them), `vectors`, `kept_mean`, `kept_least` and `least_row`.
+/// A row for each: `feature, module` (null: all of them), `vectors`, `kept_mean`, `kept_least` and
+/// `least_row`.
 ///
 /// # Errors
 /// Columns that make no table.

@@ -1,5 +1,4 @@
-//! Digests of the files of finished factors, next to the stamp that says what they are of: a stamp says nothing
-//! of files that were changed after it.
+//! Digests of the files of finished factors: the stamp next to them says nothing of files changed after it.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -44,15 +44,15 @@ pub struct PredictionTable<'a> {
     pub format: Format,
 }
 
-/// Predicts every row of a dataset, cell by cell. Writes the rows that are kept, and `id, row, score, target, kept` of
-/// all.
+/// Predicts every row of a dataset, cell by cell. Writes the rows that are kept, and `id, row, score, target,
+/// kept` of all.
 ///
-/// A row without a prediction is kept: nothing speaks against it. So is a labelled row of the true top in the pool that
-/// the prefilter was fitted for, whatever is predicted of it.
+/// A row without a prediction is kept: nothing speaks against it. So is a labelled row of the true top in the
+/// pool that the prefilter was fitted for, whatever is predicted of it.
 ///
 /// # Errors
-/// Features that the dataset lacks, a kept row that was stored without its line or that has no place in a table, outputs
-/// that fail, damage, being told to stop.
+/// Features that the dataset lacks, a kept row that was stored without its line or that has no place in a
+/// table, outputs that fail, damage, being told to stop.
 pub fn apply_prefilter(
     snapshot: &Snapshot,
     prefilter: &Prefilter,

@@ -16,8 +16,8 @@ use crate::work::JobContext;
 /// Judges a prefilter on labels of rows that it has not learned from.
 ///
 /// # Errors
-/// As [`super::fit_prefilter`], labels of nothing but rows that it has learned from, and labels that are other scores
-/// than those that it predicts.
+/// As [`super::fit_prefilter`], labels of nothing but rows that it has learned from, and labels that are
+/// other scores than those that it predicts.
 pub fn evaluate_prefilter(
     snapshot: &Arc<Snapshot>,
     prefilter: &Prefilter,

@@ -34,7 +34,8 @@ pub enum LabelDraw {
     BySeed,
     /// At random from all rows of the pool, as the caller says.
     AsStated,
-    /// In a way that nothing is known of: the first rows, those of another dataset, those that were kept before.
+    /// In a way that nothing is known of: the first rows, those of another dataset, those that were kept
+    /// before.
     Unknown,
 }
 
@@ -129,8 +130,8 @@ impl LabelVectors {
         }
     }
 
-    /// Forward passes that they take of a row where those with some keys are there. A vector of another dataset,
-    /// kind or projection has another key: it comes of a pass of its own.
+    /// Forward passes that they take of a row where those with some keys are there. A vector of another
+    /// dataset, kind or projection has another key: it comes of a pass of its own.
     pub(super) fn passes(&self, there: &[String]) -> f64 {
         let mut passes = Passes::default();
         let wanted = self.0.iter().filter(|(key, _)| !there.contains(key));
@@ -165,7 +166,8 @@ impl Labels {
     }
 }
 
-/// Scores rows of the dataset for each target, those that are wanted alone: also their noise is measured on no others.
+/// Scores rows of the dataset for each target, those that are wanted alone: also their noise is measured on
+/// no others.
 ///
 /// # Errors
 /// Targets that make no sense, covariances of losses, gradients of none but rows of no use, those of a scan.
@@ -272,7 +274,8 @@ fn in_targets(
     Ok(rows_in_targets(&asked, part, work.cancel)?.intersection(&*snapshot.live_rows(part)?))
 }
 
-/// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.
+/// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token
+/// among them.
 fn with_vectors(snapshot: &Snapshot, prepared: &Prepared) -> Result<RowSet, AnswerError> {
     let mut rows: Option<RowSet> = None;
     for feature in prepared.pools().iter().flat_map(|pool| &pool.features) {
@@ -351,9 +354,10 @@ impl RecordDigest {
     }
 }
 
-/// Refuses labels of other texts than the pool has under their ids, or of other parts of them; returns what is said of
-/// texts that are the same in another form. `own`: rows of the dataset, with their `ids`; `rows`: those of the pool, each
-/// with the place of its id. Where a row has no text, as one that was stored without its record, the id alone counts.
+/// Refuses labels of other texts than the pool has under their ids, or of other parts of them; returns what
+/// is said of texts that are the same in another form. `own`: rows of the dataset, with their `ids`; `rows`:
+/// those of the pool, each with the place of its id. Where a row has no text, as one that was stored without
+/// its record, the id alone counts.
 fn check_texts(
     snapshot: &Snapshot,
     (dataset, own, ids): (&str, &[u64], &[String]),
@@ -424,8 +428,8 @@ fn texts_of(
     Ok(texts)
 }
 
-/// Whether some rows are the first of all live ones in the order of a seed, as those of a cascade's sample are. So are all
-/// rows.
+/// Whether some rows are the first of all live ones in the order of a seed, as those of a cascade's sample
+/// are. So are all rows.
 fn is_draw(live: &RowSet, seed: u64, rows: &RowSet) -> bool {
     let last = rows.iter().map(|row| draw_key(seed, row)).max();
     let until = |last: u64| live.iter().filter(|row| draw_key(seed, *row) <= last).count() as u64;

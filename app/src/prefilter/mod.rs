@@ -44,8 +44,8 @@ pub struct PrefilterRequest {
     pub seconds: Option<(f64, f64)>,
 }
 
-/// Rows of the pool at whose predictions a share is cut, and of which those without one are counted: the error of a
-/// share is below 1 %.
+/// Rows of the pool at whose predictions a share is cut, and of which those without one are counted: the
+/// error of a share is below 1 %.
 const SHARE_ROWS: u64 = 20_000;
 
 /// Fits a prefilter and reports on it. Nothing is published.
@@ -107,8 +107,8 @@ pub fn fit_prefilter(
     // What was measured is what each takes by itself.
     let shared =
         if request.seconds.is_some() { 0.0 } else { of_labels - found.vectors.passes(&features.keys()) };
-    // The rows that `apply_prefilter` keeps: what the learner of all labelled rows predicts decides, and not what those of
-    // the folds did. Rows of the pool that nothing is predicted of are kept.
+    // The rows that `apply_prefilter` keeps: what the learner of all labelled rows predicts decides, and not
+    // what those of the folds did. Rows of the pool that nothing is predicted of are kept.
     let kept = predictions.iter().filter(|row| row.kept).count() as f64 / predictions.len().max(1) as f64;
     let kept = kept * (1.0 - unpredicted.share) + unpredicted.share;
     report.unpredicted = Some(unpredicted);
@@ -119,8 +119,8 @@ pub fn fit_prefilter(
     Ok((prefilter, report))
 }
 
-/// The options with a top of as many rows as the asked share of all live ones, as a selection has: among the candidates,
-/// which do not occur in the target, these are a larger share.
+/// The options with a top of as many rows as the asked share of all live ones, as a selection has: among the
+/// candidates, which do not occur in the target, these are a larger share.
 fn among_candidates(options: &FitOptions, live: u64, in_target: u64) -> FitOptions {
     let mut options = options.clone();
     let candidates = live.saturating_sub(in_target);
@@ -133,8 +133,8 @@ fn among_candidates(options: &FitOptions, live: u64, in_target: u64) -> FitOptio
     options
 }
 
-/// Predictions of a sample of the pool, of which a share of rows is taken, and what of it has none. Labelled rows say
-/// nothing of the latter: they may be those that have all values.
+/// Predictions of a sample of the pool, of which a share of rows is taken, and what of it has none. Labelled
+/// rows say nothing of the latter: they may be those that have all values.
 fn predictions(
     snapshot: &Arc<Snapshot>,
     request: &PrefilterRequest,

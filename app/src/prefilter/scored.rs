@@ -3,8 +3,8 @@
 use gstore_query::influence::{InfluenceSpec, Missing, Mode, Prepared};
 use serde_json::{Map, Value, json};
 
-/// How the rows were scored: what names and defaults of the question stood for, and under `options` what it says
-/// that is not as usual.
+/// How the rows were scored: what names and defaults of the question stood for, and under `options` what it
+/// says that is not as usual.
 pub(super) fn scoring_options(prepared: &Prepared) -> Map<String, Value> {
     // Which rows are scored, and how they are found, says nothing of a score.
     let asked = InfluenceSpec {

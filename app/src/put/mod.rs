@@ -1,9 +1,10 @@
 //! Vectors and losses that were computed elsewhere, stored as a feature of a dataset.
 //!
 //! Invariants
-//! - nothing is visible before [`VectorPut::finish`]; one that is dropped before leaves nothing behind, one that is killed a job's folder,
-//!   which the next put of the feature clears and `gc` can take
-//! - a write with a key is done once: what is sent again under it is compared with what was sent first, and changes nothing
+//! - nothing is visible before [`VectorPut::finish`]; one that is dropped before leaves nothing behind, one
+//!   that is killed a job's folder, which the next put of the feature clears and `gc` can take
+//! - a write with a key is done once: what is sent again under it is compared with what was sent first, and
+//!   changes nothing
 //! - memory: the vectors of one push, a block of the file, and the set of rows
 
 mod error;
@@ -64,11 +65,12 @@ pub struct VectorPut {
 }
 
 impl VectorPut {
-    /// Starts to take vectors. With a key, sending the same once more changes nothing. Without `add_runs`, a run or checkpoint that the store
-    /// lacks is refused and not added.
+    /// Starts to take vectors. With a key, sending the same once more changes nothing. Without `add_runs`, a
+    /// run or checkpoint that the store lacks is refused and not added.
     ///
     /// # Errors
-    /// A description that cannot be, or does not fit to the feature that is there; a put of the same feature that is under way.
+    /// A description that cannot be, or does not fit to the feature that is there; a put of the same feature
+    /// that is under way.
     pub fn start(
         store: &Store,
         spec: &VectorSpec,
@@ -105,10 +107,12 @@ impl VectorPut {
         Ok(Self { spec, key, dim: shape.dim, content, work, snapshot, rows: 0, not_finite: 0 })
     }
 
-    /// Adds vectors, one after the other in `values`; without `flags` they have none. Rows may come in any order, and at best ascend.
+    /// Adds vectors, one after the other in `values`; without `flags` they have none. Rows may come in any
+    /// order, and at best ascend.
     ///
     /// # Errors
-    /// Samples that there are not, vectors that are there already or twice, and a store that cannot be written.
+    /// Samples that there are not, vectors that are there already or twice, and a store that cannot be
+    /// written.
     pub fn push(
         &mut self,
         samples: VectorSamples<'_>,
@@ -155,7 +159,8 @@ impl VectorPut {
     /// Publishes what was pushed, with its key: all in one commit.
     ///
     /// # Errors
-    /// Nothing was pushed; the key was used for other content; what was published meanwhile does not go with it.
+    /// Nothing was pushed; the key was used for other content; what was published meanwhile does not go with
+    /// it.
     pub fn finish(self) -> Result<PutReport, PutError> {
         let digest = Digest::of_hashed(&self.content).to_string();
         let write = match &self.key {

@@ -15,14 +15,15 @@ use super::{PutError, VectorShape};
 /// What a space begins with that was made elsewhere.
 const EXTERNAL: &str = "external:";
 
-/// What vectors from elsewhere are, as far as somebody says. What is left out of a feature that is there is what it has.
+/// What vectors from elsewhere are, as far as somebody says. What is left out of a feature that is there is
+/// what it has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VectorSpec {
     /// The dataset whose samples they are of.
     pub dataset: String,
-    /// The feature's label; that of the kind and checkpoint where none is given. Vectors are added to a feature that has it, if it is of the
-    /// checkpoint that is named.
+    /// The feature's label; that of the kind and checkpoint where none is given. Vectors are added to a
+    /// feature that has it, if it is of the checkpoint that is named.
     pub feature: Option<String>,
     /// How they follow from the samples: `loss`, or a name that begins with `grad` or `embed`.
     pub kind: Option<String>,
@@ -46,7 +47,8 @@ pub struct VectorSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum SpaceSpec {
-    /// One that was made elsewhere: `external:` and a UUID. Vectors with the same one, of one checkpoint and family, are compared.
+    /// One that was made elsewhere: `external:` and a UUID. Vectors with the same one, of one checkpoint and
+    /// family, are compared.
     External(String),
     /// All of it.
     Whole(Space),
@@ -67,7 +69,8 @@ struct ResolvedCheckpoint {
 }
 
 impl VectorSpec {
-    /// The feature that is meant. What has to be made up follows from the key, if there is one, so that a repetition means the same.
+    /// The feature that is meant. What has to be made up follows from the key, if there is one, so that a
+    /// repetition means the same.
     pub(super) fn resolve(
         &self,
         snapshot: &Snapshot,
@@ -190,8 +193,8 @@ impl VectorSpec {
         }
     }
 
-    /// Whether the weights that are named, if any, are those of a feature that is there: a label does not say of which run it is. What the
-    /// run is to know then.
+    /// Whether the weights that are named, if any, are those of a feature that is there: a label does not say
+    /// of which run it is. What the run is to know then.
     fn same_weights(&self, snapshot: &Snapshot, part: &FeaturePart) -> Result<Option<RunUpdate>, PutError> {
         if self.run.is_none() && self.checkpoint.is_none() {
             return Ok(None);

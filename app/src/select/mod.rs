@@ -145,8 +145,8 @@ impl SelectedRows {
         &self.ranking.rows[..self.ranking.rows.len().min(self.wanted)]
     }
 
-    /// A picture of the selected rows: the distribution of the scores of all rows, and the shares of the values
-    /// of a metadata column among these and in the pool, where the pools have it.
+    /// A picture of the selected rows: the distribution of the scores of all rows, and the shares of the
+    /// values of a metadata column among these and in the pool, where the pools have it.
     ///
     /// # Errors
     /// Damage, and being told to stop.

@@ -16,7 +16,8 @@ use crate::answer::{AnswerError, CHUNK, Pool};
 const DATA: &str = "data-00000-of-00001.arrow";
 
 impl SelectedRows {
-    /// Writes the selected rows as a dataset of the library `datasets` into a folder, which is there and empty.
+    /// Writes the selected rows as a dataset of the library `datasets` into a folder, which is there and
+    /// empty.
     ///
     /// # Errors
     /// Records that do not fit into one table, damage, a folder that cannot be written to, and being told to

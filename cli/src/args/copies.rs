@@ -96,8 +96,8 @@ pub struct DaunceOfArgs {
     /// Folder for the copies, or file for the hidden states; what the same command began there goes on
     #[arg(long, short, alias = "output-dir", value_name = "PATH")]
     pub output: PathBuf,
-    /// Replace what another command of this kind left there, and the copies of this one if all are there; one that
-    /// was stopped goes on
+    /// Replace what another command of this kind left there, and the copies of this one if all are there; one
+    /// that was stopped goes on
     #[arg(long)]
     pub overwrite_output_dir: bool,
     /// Which rows
@@ -112,8 +112,8 @@ pub struct DaunceOfArgs {
     /// What computes
     #[command(flatten)]
     pub computing: TrainComputeArgs,
-    /// Bytes of memory to stay below where that is possible, e.g. 2GB: fewer copies are trained at once, layers are
-    /// computed twice, fewer threads run; the same bits
+    /// Bytes of memory to stay below where that is possible, e.g. 2GB: fewer copies are trained at once,
+    /// layers are computed twice, fewer threads run; the same bits
     #[arg(long, alias = "max-memory", value_name = "SIZE", value_parser = super::gradients::size)]
     pub memory_limit: Option<u64>,
 }

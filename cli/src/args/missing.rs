@@ -14,8 +14,8 @@ const INDENT: &str = "      ";
 /// What the help of a model says that a run can stand for.
 const OF_RUN: &str = "that of --run";
 
-/// The error about options that are missing, with the help of each, and with the names of the `runs` where one of
-/// them would do; `None` for another error.
+/// The error about options that are missing, with the help of each, and with the names of the `runs` where
+/// one of them would do; `None` for another error.
 pub fn explained_missing(
     root: &Command,
     argv: &[OsString],

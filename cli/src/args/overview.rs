@@ -17,8 +17,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("More", &["run", "import", "attach", "serve", "token", "completions"]),
 ];
 
-/// What is said of a command line without a command, of `root` or of the command that it has; `None` of another
-/// error.
+/// What is said of a command line without a command, of `root` or of the command that it has; `None` of
+/// another error.
 pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
     let is_command = |word: &OsString| word.to_str().is_some_and(|word| root.find_subcommand(word).is_some());
     match error.kind() {
@@ -73,8 +73,8 @@ fn other_command(command: &str, word: &str) -> Option<&'static str> {
     })
 }
 
-/// What is said of a file or a dataset without its option, for a command of `root` that takes it with one, and of
-/// what another command or option does.
+/// What is said of a file or a dataset without its option, for a command of `root` that takes it with one,
+/// and of what another command or option does.
 pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
     if error.kind() != ErrorKind::UnknownArgument {
@@ -180,8 +180,8 @@ pub fn in_place_of(command: &Command, word: &str) -> Option<String> {
     Some(meant.to_owned())
 }
 
-/// The same error without the similar option that clap proposes, if that is far from the one that is given: clap
-/// takes any with some letters in common.
+/// The same error without the similar option that clap proposes, if that is far from the one that is given:
+/// clap takes any with some letters in common.
 pub fn without_far_tip(mut error: clap::Error) -> clap::Error {
     let plain = |kind| match error.get(kind) {
         Some(ContextValue::String(flag)) => Some(flag.trim_start_matches('-').replace('_', "-")),

@@ -29,8 +29,8 @@ pub struct QueryArgs {
     /// File with the SQL statements
     #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
     pub file: Option<PathBuf>,
-    /// A file of your own as a table of this name: .parquet, .csv, .tsv, .jsonl or .json, text also with .gz or
-    /// .zst (may be repeated)
+    /// A file of your own as a table of this name: .parquet, .csv, .tsv, .jsonl or .json, text also with .gz
+    /// or .zst (may be repeated)
     #[arg(long = "with", value_name = "NAME=FILE")]
     pub with: Vec<String>,
     /// Value of a parameter, $NAME or $1 in the statement; the first ? is 1. Numbers, true, false, null and

@@ -86,7 +86,8 @@ fn replace(base: &Path, adapter: &Path, output: &Path) -> Result<()> {
     Ok(place.close()?)
 }
 
-/// The folder that is replaced: one that a merge has written, without folders in it, and not one that is read.
+/// The folder that is replaced: one that a merge has written, without folders in it, and not one that is
+/// read.
 fn check_replaced(base: &Path, adapter: &Path, output: &Path) -> Result<PathBuf> {
     let refused = |why: &str| UsageError(format!("{}: {why}; --force does not replace it", output.display()));
     let old = fs_err::canonicalize(output)?;

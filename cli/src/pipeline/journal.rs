@@ -45,7 +45,8 @@ pub struct StageRecord {
     /// The last of the runs before that ended well.
     #[serde(default)]
     pub done: Option<FinishedRun>,
-    /// Whether it was allowed to replace a training: what is left of that may still be there until it ends well.
+    /// Whether it was allowed to replace a training: what is left of that may still be there until it ends
+    /// well.
     #[serde(default)]
     pub overwrites: bool,
     /// Names of files and runs that it may replace: it made them, or they were not there when it began. What

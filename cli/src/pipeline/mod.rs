@@ -2,7 +2,8 @@
 //!
 //! - [`PipelineFile`] is what a file says, with lines; [`expand()`] puts variables in and repeats stages
 //! - [`StageCall`] is a stage as a command line that the parser of the command line has checked
-//! - [`Resource`] is what stages read and write ([`StageUses`]): files, a store, and its samples, features and runs
+//! - [`Resource`] is what stages read and write ([`StageUses`]): files, a store, and its samples, features
+//!   and runs
 //! - [`Plan`] has the stages in an order in which each comes after those that it needs
 //! - [`Journal`] remembers what ran with which inputs and gave which outputs; [`Decider`] decides by it
 //!

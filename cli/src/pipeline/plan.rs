@@ -224,7 +224,8 @@ fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Res
 const MODELS: [(&str, &str); 4] =
     [("model", "model"), ("adapter", "adapter"), ("checkpoints", "checkpoint"), ("checkpoint", "checkpoint")];
 
-/// Refuses the output folder of a training as a model, an adapter or a checkpoint, which are the folders in it.
+/// Refuses the output folder of a training as a model, an adapter or a checkpoint, which are the folders in
+/// it.
 fn check_models(stages: &[PipelineStage], calls: &[StageCall], base: &Path) -> Result<()> {
     let is_trained = |folder: &Resource| {
         let output = |call: &StageCall| call.value("output").map(|output| Resource::path(base, output));

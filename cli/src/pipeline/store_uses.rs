@@ -261,8 +261,8 @@ impl StageStore<'_> {
         let datasets = words.intersection(&self.known.datasets).flat_map(|name| self.dataset(name));
         let runs = words.intersection(&self.known.runs).map(|run| self.run(run));
         let named: Vec<Resource> = datasets.chain(runs).collect();
-        // Tables such as gstore.samples are of the whole store; what artifacts there are and what a view reads
-        // stands in the store.
+        // Tables such as gstore.samples are of the whole store; what artifacts there are and what a view
+        // reads stands in the store.
         let open = words.contains("gstore") || words.contains("predicted");
         let view = words.intersection(&self.known.views).next().is_some();
         let is_open = named.is_empty() || view || open;

@@ -1,4 +1,4 @@
-//! Growth of values by functions: the most that one makes of its arguments, for each row, before anything is made.
+//! Growth of values by functions: the most that one makes of its arguments, row by row, known beforehand.
 
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
@@ -41,8 +41,8 @@ pub(super) enum Growth {
     Pairs,
 }
 
-/// The functions that can make much of little, or twice of what they are given: such calls can be nested. Those of
-/// [`Growth::Pairs`] take long for little.
+/// The functions that can make much of little, or twice of what they are given: such calls can be nested.
+/// Those of [`Growth::Pairs`] take long for little.
 pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("repeat", Growth::Repeat),
     ("lpad", Growth::Pad),
@@ -97,8 +97,8 @@ pub(super) fn of(function: &str) -> Option<Growth> {
 }
 
 impl Growth {
-    /// Most bytes that a call makes for each of its rows, which are at least those of its arguments: functions
-    /// may repeat constants. Calls with too few arguments, which the function refuses, make none.
+    /// Most bytes that a call makes for each of its rows, which are at least those of its arguments:
+    /// functions may repeat constants. Calls with too few arguments, which the function refuses, make none.
     pub(super) fn bytes(self, args: &[ColumnarValue], rows: usize) -> DfResult<Vec<u64>> {
         let sizes: Vec<_> = args.iter().map(bytes).collect();
         let mut made = self.made(args, &sizes, rows)?;

@@ -1,7 +1,7 @@
 //! Casts of what a SELECT has without them too, or cast in another way: `avg(x), avg(x::DOUBLE)`.
 //!
-//! The engine calls a cast what it is of, and refuses two columns of one name. Here such a cast is the argument of
-//! [`AS_TYPE`](crate::functions::AS_TYPE), which gives it back, beside the name of its type.
+//! The engine calls a cast what it is of, and refuses two columns of one name. Here such a cast is the
+//! argument of [`AS_TYPE`](crate::functions::AS_TYPE), which gives it back, beside the name of its type.
 
 mod grouped;
 mod names;
@@ -19,7 +19,8 @@ use crate::error::SqlError;
 use crate::walk::{Visit, VisitMut, count_subqueries};
 use crate::wording::{OCCURS, TWICE};
 
-/// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in it.
+/// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in
+/// it.
 const LONGEST: usize = 20_000;
 
 /// Whether an error is about two columns of one name.
@@ -34,8 +35,8 @@ pub(super) fn name(sql: &mut Statement) -> bool {
     queries.named > 0
 }
 
-/// The same for casts of columns that a query groups by with them: there the engine's planner sees no error, and its
-/// analysis takes the one for the other.
+/// The same for casts of columns that a query groups by with them: there the engine's planner sees no error,
+/// and its analysis takes the one for the other.
 pub(super) fn name_grouped(sql: &mut Statement) {
     let _ = VisitMut::visit(sql, &mut Queries { which: NamedCasts::Grouped, named: 0 });
 }

@@ -1,4 +1,4 @@
-//! `FROM pool WHERE ok`, short for `SELECT * FROM pool WHERE ok`, wherever a query may stand; so is `TABLE pool`.
+//! `FROM pool WHERE ok` as `SELECT * FROM pool WHERE ok`, wherever a query may stand; and `TABLE pool`.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -70,7 +70,8 @@ fn begun_with_from(tokens: &[TokenWithSpan]) -> Vec<usize> {
     found
 }
 
-/// Whether a token begins `TABLE name`, with nothing but the end of a query or what limits its rows behind it.
+/// Whether a token begins `TABLE name`, with nothing but the end of a query or what limits its rows behind
+/// it.
 fn is_table(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> bool {
     let is_named = |token: &TokenWithSpan| matches!(token.token, Token::Word(_));
     if !tokens.get(at).is_some_and(|token| is(token, Keyword::TABLE))

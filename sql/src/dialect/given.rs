@@ -1,10 +1,11 @@
-//! Names that a SELECT gives with AS, in its own WHERE and in what follows them in it: `SELECT cost * 2 AS twice,
-//! twice + 1 FROM t WHERE twice > 10`. What is computed takes the place of the name.
+//! Names that a SELECT gives with AS, in its own WHERE and in what follows them in it: `SELECT cost * 2 AS
+//! twice, twice + 1 FROM t WHERE twice > 10`. What is computed takes the place of the name.
 //!
 //! Invariants
 //! - a column of a table goes before: a name is looked up only where the engine has none
 //! - what is computed anew each time, or by a subquery, stands in one place only
-//! - the expressions that stand more than once are limited together, and so is how deep they are in one another
+//! - the expressions that stand more than once are limited together, and so is how deep they are in one
+//!   another
 
 mod kinds;
 #[cfg(test)]

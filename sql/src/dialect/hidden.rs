@@ -1,8 +1,8 @@
-//! Tables around a subquery whose name is that of a column in it: `FROM t AS ok WHERE EXISTS (SELECT 1 FROM u WHERE
-//! u.id = ok.id)`, where `u` has a column `ok`.
+//! Tables around a subquery whose name is that of a column in it: `FROM t AS ok WHERE EXISTS (SELECT 1 FROM u
+//! WHERE u.id = ok.id)`, where `u` has a column `ok`.
 //!
-//! The engine reads `ok.id` as a field of that column. Where the column has no fields, the table gets a name that no
-//! column has.
+//! The engine reads `ok.id` as a field of that column. Where the column has no fields, the table gets a name
+//! that no column has.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -28,7 +28,8 @@ pub(super) fn tables(sql: &Statement) -> HashSet<String> {
     outer.named
 }
 
-/// Whether a plan reads a field of a column that has one of these names, and no fields; or was refused for that.
+/// Whether a plan reads a field of a column that has one of these names, and no fields; or was refused for
+/// that.
 pub(super) fn are_read(tables: &HashSet<String>, planned: &Result<LogicalPlan, SqlError>) -> bool {
     if tables.is_empty() {
         return false;

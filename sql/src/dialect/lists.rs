@@ -1,7 +1,7 @@
 //! Lists in several orders in one SELECT: `list(x ORDER BY x), list(x ORDER BY x DESC)`.
 //!
-//! The engine puts the rows of all aggregate functions of a SELECT in one order. A list in the order of its own
-//! values needs none: it is sorted when it is made.
+//! The engine puts the rows of all aggregate functions of a SELECT in one order. A list in the order of its
+//! own values needs none: it is sorted when it is made.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;

@@ -1,15 +1,15 @@
-//! Operators that bind as in DuckDB and PostgreSQL: `a ^ b` is a power and binds more than `*`; `||`, `&`, `|`, `<<`
-//! and `>>` bind alike, less than `+`. All go from the left.
+//! Operators that bind as in DuckDB and PostgreSQL: `a ^ b` is a power and binds more than `*`; `||`, `&`,
+//! `|`, `<<` and `>>` bind alike, less than `+`. All go from the left.
 //!
-//! The parser takes `^` for an operator on bits, which binds less than `+`, and lets the others bind each in its own
-//! way. So what it read as the operands is taken apart and put together again.
+//! The parser takes `^` for an operator on bits, which binds less than `+`, and lets the others bind each in
+//! its own way. So what it read as the operands is taken apart and put together again.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
 
 use super::exprs::call;
 
-/// Puts operands under the operators that they belong to, and powers in the place of `^`, before anything in them is
-/// put into other words.
+/// Puts operands under the operators that they belong to, and powers in the place of `^`, before anything in
+/// them is put into other words.
 pub(super) fn regroup(expr: &mut Expr) {
     if is_as_meant(expr) {
         return;

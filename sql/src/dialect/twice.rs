@@ -39,7 +39,8 @@ pub(super) fn apart(sql: &mut Statement) {
     let _ = VisitMut::visit(sql, &mut Twice::default());
 }
 
-/// Does so with a name that `*` has too, as an error of the engine says; false if it is not clear which is meant.
+/// Does so with a name that `*` has too, as an error of the engine says; false if it is not clear which is
+/// meant.
 pub(super) fn beside_all(sql: &mut Statement, error: &SqlError) -> bool {
     let message = error.message().strip_prefix("column `").and_then(|rest| rest.strip_suffix(OCCURS));
     let Some(column) = message.and_then(|rest| rest.strip_suffix('`')) else { return false };

@@ -1,5 +1,5 @@
-//! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with fractions to
-//! whole numbers, of times, intervals and lists to text.
+//! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with
+//! fractions to whole numbers, of times, intervals and lists to text.
 
 use std::sync::Arc;
 
@@ -32,8 +32,8 @@ use crate::error::SqlError;
 /// A written text that is to be a time and is none: that is refused before anything runs.
 pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> DfResult<Option<Expr>> {
     let Ok(from) = of.get_type(schema) else { return Ok(None) };
-    // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are written,
-    // and others that are have been replaced before.
+    // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are
+    // written, and others that are have been replaced before.
     let of_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
     let reads = is_text(&from) && (of_list || is_time(to) || safe && to.is_integer());
     let is_written = matches!(from, DataType::Timestamp(..)) || is_span(&from) || is_list(&from);

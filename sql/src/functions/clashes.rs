@@ -1,5 +1,5 @@
-//! Numbers in the place of times, and times in that of numbers, which are refused: a number says neither since when it
-//! counts nor in which unit, and the engine takes days for dates and nanoseconds for times.
+//! Numbers in the place of times, and times in that of numbers, which are refused: a number says neither
+//! since when it counts nor in which unit, and the engine takes days for dates and nanoseconds for times.
 
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};

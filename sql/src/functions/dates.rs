@@ -1,5 +1,4 @@
-//! `date_diff(part, from, to)`: how many boundaries of years, months, days, ... are between two times, as DuckDB
-//! counts them.
+//! `date_diff(part, from, to)`: boundaries of years, months, days, ... between two times, as DuckDB counts.
 
 use std::sync::Arc;
 

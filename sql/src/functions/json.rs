@@ -1,4 +1,4 @@
-//! Functions on JSON text: `json_extract`, `json_extract_string` and their relatives, `->` and `->>` among them.
+//! Functions on JSON text: `json_extract`, `json_extract_string` and their relatives, `->` and `->>` too.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `typeof(x)`: the name that a type has in SQL; and a function whose name has one, where that of a cast does not say it.
+//! `typeof(x)`, the name of a type in SQL; and a function that names the type of a cast in its heading.
 
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;

@@ -2,18 +2,18 @@
 //! and -0.0 is 0.0.
 //!
 //! The engine sorts, ranks, hashes and looks up numbers by their bits, and there are many NaN: the one that a
-//! processor computes has a sign, and would be less than all numbers, and another one than that of a text or a
-//! file.
+//! processor computes has a sign, and would be less than all numbers, and another one than that of a text or
+//! a file.
 //!
 //! Invariants
-//! - a column of numbers, also within lists and structs, has no other NaN than [`f64::NAN`] and no -0.0: tables
-//!   give no other, aggregates neither, and whatever else may compute one is the argument of a call that puts
-//!   it in its place
+//! - a column of numbers, also within lists and structs, has no other NaN than [`f64::NAN`] and no -0.0:
+//!   tables give no other, aggregates neither, and whatever else may compute one is the argument of a call
+//!   that puts it in its place
 //! - the call has the name of its argument, so that headings and keys stay what they are
 //!
 //! Of `a + b / c` only the whole is such an argument: what stands inside arithmetic may have any NaN and any
-//! zero. No call stands around a product with a positive constant or a quotient by one, which are -0.0 only of
-//! negative numbers that are too small for their type.
+//! zero. No call stands around a product with a positive constant or a quotient by one, which are -0.0 only
+//! of negative numbers that are too small for their type.
 
 mod values;
 
@@ -39,8 +39,8 @@ pub(super) use self::values::canonical_value;
 use super::casts::is_text;
 use super::columnar::of_one;
 
-/// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators among
-/// them.
+/// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators
+/// among them.
 const COMPUTING: [&str; 18] = [
     "acos",
     "acosh",

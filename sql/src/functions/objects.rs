@@ -1,5 +1,4 @@
-//! JSON made of values: `to_json`, `json_object` and `json_array`; and `json_contains`, whether a document has
-//! another one in it.
+//! JSON made of values: `to_json`, `json_object`, `json_array`; and containment, `json_contains`.
 //!
 //! A text becomes a string, also one that is JSON.
 
@@ -110,7 +109,8 @@ impl ScalarUDFImpl for JsonBuilderFunction {
     }
 }
 
-/// Whether the length of the JSON of a type is known from its values and lists: there is no list below a struct.
+/// Whether the length of the JSON of a type is known from its values and lists: there is no list below a
+/// struct.
 fn is_flat(ty: &DataType) -> bool {
     match ty {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {

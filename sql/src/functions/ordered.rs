@@ -1,7 +1,7 @@
 //! Lists and joined texts of windows, in the order of their window.
 //!
-//! For windows of opposite orders the engine sorts once, and computes those of the second order backwards. It takes
-//! each list and each joined text to be the same backwards, and would give them in the other order.
+//! For windows of opposite orders the engine sorts once, and computes those of the second order backwards. It
+//! takes each list and each joined text to be the same backwards, and would give them in the other order.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-/// What puts [`ForwardOnly`] around the aggregates of windows that the engine would compute backwards as they are.
+/// What puts [`ForwardOnly`] around the aggregates of windows that the engine would compute backwards as they
+/// are.
 #[derive(Debug)]
 pub(crate) struct OrderedWindows;
 
@@ -42,8 +43,8 @@ impl FunctionRewrite for OrderedWindows {
     }
 }
 
-/// Whether the engine computes a function over rows in the opposite order by the function itself, though the order
-/// matters to it.
+/// Whether the engine computes a function over rows in the opposite order by the function itself, though the
+/// order matters to it.
 fn is_its_own_reverse(function: &AggregateUDF) -> bool {
     matches!(function.reverse_udf(), ReversedUDAF::Reversed(other) if other.name() == function.name())
 }

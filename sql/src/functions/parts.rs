@@ -1,5 +1,5 @@
-//! Parts of times as DuckDB has them: of what lies between two, days, and hours, minutes and seconds beside these; the
-//! engine counts the whole span in each of these units, and leaves out fractions of a second.
+//! Parts of times as DuckDB has them: of what lies between two, days, and hours, minutes and seconds beside
+//! these; the engine counts the whole span in each of these units, and leaves out fractions of a second.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use crate::error::SqlError;
 /// Nanoseconds.
 const MINUTE: i64 = 60_000_000_000;
 
-/// The call in the place of one of `date_part`: of what lies between two times, and of seconds since 1970, which the
-/// engine divides as a double of nanoseconds, whose last digits that has not.
+/// The call in the place of one of `date_part`: of what lies between two times, and of seconds since 1970,
+/// which the engine divides as a double of nanoseconds, whose last digits that has not.
 pub(super) fn call(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     let Expr::ScalarFunction(call) = expr else { return None };
     let [part, of] = call.args.as_slice() else { return None };
@@ -74,8 +74,8 @@ fn is_epoch(part: &Expr) -> bool {
 enum PartResult {
     /// What lies between two times as an interval of days and what is left of the last.
     Days,
-    /// What is left of the last minute of an interval, in parts of so many nanoseconds: the engine counts what is
-    /// left of the last two seconds alone.
+    /// What is left of the last minute of an interval, in parts of so many nanoseconds: the engine counts
+    /// what is left of the last two seconds alone.
     WithinMinute(i64),
 }
 

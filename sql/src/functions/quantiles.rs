@@ -1,7 +1,8 @@
-//! `median` and `percentile_cont` of times and dates, as timestamps in microseconds; of numbers `median` is the
-//! engine's own, and `percentile_cont` is exact in doubles.
+//! `median` and `percentile_cont` of times and dates, as timestamps in microseconds; of numbers `median` is
+//! the engine's own, and `percentile_cont` is exact in doubles.
 //!
-//! Doubles hold the microseconds of the years 1685 to 2255 exactly; beyond them a result is off by some microseconds.
+//! Doubles hold the microseconds of the years 1685 to 2255 exactly; beyond them a result is off by some
+//! microseconds.
 
 mod between;
 
@@ -96,7 +97,8 @@ fn number_fields(fields: &[FieldRef]) -> Vec<FieldRef> {
     std::iter::once(number()).chain(fields.iter().skip(1).cloned()).collect()
 }
 
-// Not handed on: what takes the place of a quantile by the least or the largest value, which has another type.
+// Not handed on: what takes the place of a quantile by the least or the largest value, which has another
+// type.
 impl AggregateUDFImpl for Quantile {
     fn name(&self) -> &str {
         self.engine.name()

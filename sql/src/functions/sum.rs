@@ -51,7 +51,8 @@ fn wide_field(result: &DataType) -> Option<FieldRef> {
     whole.then(|| Arc::new(Field::new("sum", DataType::Decimal128(DIGITS, 0), true)))
 }
 
-// Not handed on: what takes the place of a sum by statistics, or by a product with a count, which may wrap around.
+// Not handed on: what takes the place of a sum by statistics, or by a product with a count, which may wrap
+// around.
 impl AggregateUDFImpl for Sum {
     fn name(&self) -> &str {
         self.engine.name()

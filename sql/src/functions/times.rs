@@ -1,4 +1,4 @@
-//! Texts read as times, dates and times of the day, the same way whether they are written or stand in a column.
+//! Texts read as times, dates and times of the day, the same way as literals and from a column.
 
 use std::borrow::Cow;
 

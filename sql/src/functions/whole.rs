@@ -116,8 +116,8 @@ impl Operation {
     }
 }
 
-/// Operators on whole numbers of 64 bits, or on what such became once all types are known: the first between the first
-/// two operands, each other between what those before it gave and the next operand.
+/// Operators on whole numbers of 64 bits, or on what such became once all types are known: the first between
+/// the first two operands, each other between what those before it gave and the next operand.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct IntegerOperations {
     operations: Vec<Operation>,
@@ -135,7 +135,8 @@ impl ScalarUDFImpl for IntegerOperations {
         }
     }
 
-    // Of the operands' names alone: the engine puts another expression of the same name in an operand's place.
+    // Of the operands' names alone: the engine puts another expression of the same name in an operand's
+    // place.
     fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
         chain::name(self, args)
     }

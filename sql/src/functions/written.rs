@@ -1,10 +1,11 @@
-//! Casts and comparisons as the statement has them, before the engine makes types agree: then nobody knows any more
-//! what was written.
+//! Casts and comparisons as the statement has them, before the engine makes types agree: then nobody knows
+//! any more what was written.
 //!
 //! - `text::INT` rounds: `'12.7'::INT` is 13
 //! - numbers are neither cast to times nor compared with them
 //! - the parts of what lies between two times are those of so many days and hours
-//! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1 is 0.1
+//! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1
+//!   is 0.1
 
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;

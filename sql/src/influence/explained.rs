@@ -1,5 +1,4 @@
-//! The columns that explain scores or say their errors: computed for the rows that are shown, and only if one of
-//! them is.
+//! Columns that explain scores or say their errors, computed only for rows that are shown and if asked for.
 
 use std::sync::Arc;
 

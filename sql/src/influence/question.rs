@@ -66,8 +66,8 @@ impl InfluenceQuestion {
     }
 }
 
-/// Makes the inverses of a preconditioner on `threads`. What they take until then is in `memory`, where there is a
-/// limit, and then what they take for good.
+/// Makes the inverses of a preconditioner on `threads`. What they take until then is in `memory`, where there
+/// is a limit, and then what they take for good.
 pub(super) fn hold_inverses(
     plan: &Prepared,
     memory: Option<&MemoryReservation>,

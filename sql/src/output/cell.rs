@@ -1,5 +1,4 @@
-//! Cells that a flat format has no place for: lists and structs as JSON text, bytes as hex digits, intervals as the
-//! text that casts make of them.
+//! Cells for flat formats: lists and structs as JSON text, bytes as hex digits, intervals as casts do.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! JSON for readers whose numbers are doubles: what such a reader would change comes as `{"$number":"..."}`.
 //!
-//! These are whole numbers beyond 2^53, decimals of more than 15 digits, and numbers that are not finite, which
-//! JSON has no words for.
+//! These are whole numbers beyond 2^53, decimals of more than 15 digits, and numbers that are not finite,
+//! which JSON has no words for.
 
 use std::io::Write;
 

@@ -42,8 +42,8 @@ impl fmt::Debug for SampleTable {
 }
 
 impl SampleTable {
-    /// All columns of a dataset, and of the virtual ones those that are asked for. `encoding` is the key of the
-    /// encoding whose counts are shown.
+    /// All columns of a dataset, and of the virtual ones those that are asked for. `encoding` is the key of
+    /// the encoding whose counts are shown.
     pub(crate) fn new(
         snapshot: Arc<Snapshot>,
         dataset: Arc<DatasetPart>,

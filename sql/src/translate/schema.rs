@@ -103,7 +103,8 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
     }
 }
 
-/// The column of a table, or one that is computed, with this name in lower case; in quotes where it needs them.
+/// The column of a table, or one that is computed, with this name in lower case; in quotes where it needs
+/// them.
 fn known_column(names: &[&str], lower: &str) -> Option<String> {
     let computed = VirtualColumn::ALL.map(VirtualColumn::name);
     let computed = computed.iter().filter(|_| !names.is_empty());

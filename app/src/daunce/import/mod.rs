@@ -1,4 +1,4 @@
-//! Losses that were computed elsewhere: of any models that say what they think of a text, with or without weights.
+//! Import of losses that were computed elsewhere, by any models that score a text, with or without weights.
 //!
 //! Everything is read and checked once before anything is written. Members are registered in one commit, and
 //! the losses of each dataset published in one more.
@@ -79,9 +79,9 @@ pub struct TableReport {
 /// Takes losses into a store.
 ///
 /// # Errors
-/// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, a loss that
-/// is no number, one that differs from that of the store. Of a table that is refused nothing is written; members
-/// and tables before it may be there.
+/// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, a loss
+/// that is no number, one that differs from that of the store. Of a table that is refused nothing is written;
+/// members and tables before it may be there.
 pub fn import(
     store: &Store,
     request: &ImportRequest,

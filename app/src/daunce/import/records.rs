@@ -1,7 +1,7 @@
 //! Tables of losses: JSON lines, CSV, Parquet or Arrow, as a matrix in a temporary file.
 //!
-//! Two forms: a record for each cell (`model`, `id`, `loss`, and `n_tokens` if it is known), in any order; or a
-//! record for each example, with its `id` and a column for each model.
+//! Two forms: a record for each cell (`model`, `id`, `loss`, and `n_tokens` if it is known), in any order; or
+//! a record for each example, with its `id` and a column for each model.
 //!
 //! Memory: about 100 bytes for each id, and [`CellWriter`] of a batch.
 

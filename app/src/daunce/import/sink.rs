@@ -10,8 +10,8 @@ use crate::daunce::DaunceError;
 /// Bytes of losses in one file, about.
 const FILE_BYTES: usize = 1 << 30;
 
-/// The job that writes. Dropped without [`LossJobWriter::publish`], its folder is cleared by the next import of the same
-/// losses, and can be collected.
+/// The job that writes. Dropped without [`LossJobWriter::publish`], its folder is cleared by the next import
+/// of the same losses, and can be collected.
 pub(super) struct LossJobWriter {
     job: Job,
     writers: Vec<Option<SegmentWriter>>,

@@ -213,7 +213,8 @@ impl<'a> ImportedTable<'a> {
                         }
                         any |= matches!(compared, CellChange::New | CellChange::Replaced);
                     }
-                    // A row of which all is missing is noted where it is new, so that it is not asked for again.
+                    // A row of which all is missing is noted where it is new, so that it is not asked for
+                    // again.
                     if any || !group.there.contains(*row) {
                         group.new.push(*row);
                     }

@@ -1,6 +1,7 @@
 //! Reader of finished factors, one module at a time: of a folder, or in place of an artifact of a store.
 //!
-//! Only the quantities that are wanted are opened: covariances are as large as eigenvectors, and scores need none.
+//! Only the quantities that are wanted are opened: covariances are as large as eigenvectors, and scores need
+//! none.
 
 mod bases;
 

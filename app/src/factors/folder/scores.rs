@@ -128,8 +128,8 @@ impl ScoreFolder {
         documents::read(&self.dataset(side))
     }
 
-    /// The list of the ids of a dataset, one on each line in the order of scoring. Kronfluence has no such file, and
-    /// opens its own by their names.
+    /// The list of the ids of a dataset, one on each line in the order of scoring. Kronfluence has no such
+    /// file, and opens its own by their names.
     pub fn ids_file(&self, side: ScoreSide) -> PathBuf {
         self.path.join(match side {
             ScoreSide::Query => "queries.txt",
@@ -191,8 +191,8 @@ impl ScoreFolder {
         tensors::write(&path, tensors, &python_texts(self.arguments.values()), kind.name())
     }
 
-    /// Scores, put together from partitions where there is no whole file: those of modules added, those of the data
-    /// after each other, or added where training samples are summed. None where there is neither.
+    /// Scores, put together from partitions where there is no whole file: those of modules added, those of
+    /// the data after each other, or added where training samples are summed. None where there is neither.
     ///
     /// # Errors
     /// Files that cannot be read, partitions of which some are missing or that do not fit together.

@@ -1,5 +1,4 @@
-//! Safetensors files of factors and scores: written value by value, read one tensor at a time, from a folder or
-//! from maps of a store's files.
+//! Safetensors files of factors and scores: streamed out, read a tensor at a time, mapped or from a folder.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -203,8 +202,8 @@ impl Tensors {
         Ok(())
     }
 
-    /// By how much of itself a value of a tensor may be off, from the type that it is stored in; at least that of
-    /// F32, in which most are computed.
+    /// By how much of itself a value of a tensor may be off, from the type that it is stored in; at least
+    /// that of F32, in which most are computed.
     pub(super) fn rounding(&self, name: &str) -> Result<f64, FactorError> {
         Ok(match format!("{:?}", self.entry(name)?.dtype).as_str() {
             "BF16" => 2.0_f64.powi(-8),

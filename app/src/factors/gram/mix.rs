@@ -51,12 +51,12 @@ pub struct MixRequest {
 /// Publishes `share` times the mean matrices of queries and `1 - share` times those of a pool as an artifact
 /// that preconditions questions as any other.
 ///
-/// Memory: the matrices of both artifacts and of the mixture; to balance them five times the largest. Time: an
-/// eigendecomposition of each matrix to balance them, on one thread.
+/// Memory: the matrices of both artifacts and of the mixture; to balance them five times the largest. Time:
+/// an eigendecomposition of each matrix to balance them, on one thread.
 ///
 /// # Errors
-/// A name that is taken or is none, artifacts that are not there or are no matrices, matrices of other vectors,
-/// a share that is none, a balance at an eigenvalue that is 0 on a side, being told to stop.
+/// A name that is taken or is none, artifacts that are not there or are no matrices, matrices of other
+/// vectors, a share that is none, a balance at an eigenvalue that is 0 on a side, being told to stop.
 pub fn mix_grams(
     store: &Store,
     request: &MixRequest,

@@ -150,8 +150,8 @@ pub(in crate::factors) fn scores(store: &Store, relation: &str) -> Result<BTreeM
     Ok(found)
 }
 
-/// `H^-1 q` with H the mean of the outer products of rows, and 0.1 (or `part`) of its mean eigenvalue added, by
-/// elimination, one module group after another.
+/// `H^-1 q` with H the mean of the outer products of rows, and 0.1 (or `part`) of its mean eigenvalue added,
+/// by elimination, one module group after another.
 fn preconditioned(rows: &[Vec<f32>], query: &[f64], part: f64) -> Vec<f64> {
     let shares = vec![1.0 / rows.len() as f64; rows.len()];
     solved(rows, &shares, query, part)
@@ -345,7 +345,8 @@ fn mixtures_precondition_with_both_sides() {
     assert_eq!(lambdas(&usual), lambdas(&mix("last", GramShare::Balanced(Some(5))).unwrap()));
     let part = store.snapshot().unwrap().artifact("usual").unwrap();
     assert_eq!(part.content["mixture"]["components"], 5, "{}", part.content);
-    // Two vectors have two eigenvalues above 0, in groups of three and of two coordinates: the rest is rounding.
+    // Two vectors have two eigenvalues above 0, in groups of three and of two coordinates: the rest is
+    // rounding.
     append(&store, "few", 0..2);
     publish(&store, "few", 0..2);
     fit(&store, "of_few", &["few"], |_| {}).unwrap();

@@ -29,7 +29,8 @@ pub(super) struct TableLayout<'a> {
     pub rows: bool,
 }
 
-/// Writes the lines of a table, which begins with the first of them: what is refused before has written nothing.
+/// Writes the lines of a table, which begins with the first of them: what is refused before has written
+/// nothing.
 pub(super) struct ScoreTableWriter<'a> {
     /// Where the table goes, until it begins.
     output: Option<TableOutput<'a>>,

@@ -7,8 +7,8 @@
 //! with fewer multiplications.
 //!
 //! Memory: the columns, and up to twice as much again while gradients of some queries wait to be
-//! preconditioned, and as much while columns are put in the kernel's order; for each thread the factors of one
-//! module in one segment, and what the segments after it leave of these queries.
+//! preconditioned, and as much while columns are put in the kernel's order; for each thread the factors of
+//! one module in one segment, and what the segments after it leave of these queries.
 
 mod scaling;
 

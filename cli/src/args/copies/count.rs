@@ -35,8 +35,8 @@ pub struct DaunceModelsArgs {
     /// Rows of a step
     #[arg(long, alias = "per-device-train-batch-size", value_name = "N", default_value_t = 16, value_parser = at_least::<usize>(1))]
     pub batch_size: usize,
-    /// Rows of each copy, drawn without replacement: a number, or a share below 1 [default: as many as its steps
-    /// take once; without --steps all]
+    /// Rows of each copy, drawn without replacement: a number, or a share below 1 [default: as many as its
+    /// steps take once; without --steps all]
     #[arg(long, value_name = "N|SHARE", value_parser = subset)]
     pub subset: Option<Subset>,
     /// Passes over a copy's rows, where --steps does not say how many steps

@@ -44,8 +44,8 @@ pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says on standard error what is wrong with the losses of some datasets that were just recorded: each finding
-/// once, with the datasets that have it.
+/// Says on standard error what is wrong with the losses of some datasets that were just recorded: each
+/// finding once, with the datasets that have it.
 ///
 /// # Errors
 /// Damage, and being told to stop.

@@ -102,8 +102,8 @@ fn files_of(args: &TruthArgs) -> Vec<PathBuf> {
     args.truth.iter().flat_map(|folder| TruthFolder::own(folder)).chain(tables).collect()
 }
 
-/// What the models say that are asked for. Those of a folder or an ensemble have subsets of one design, and what leaves
-/// rows out is compared with the whole pool.
+/// What the models say that are asked for. Those of a folder or an ensemble have subsets of one design, and
+/// what leaves rows out is compared with the whole pool.
 fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -> Result<Truth> {
     match args {
         TruthArgs { ensemble: Some(name), .. } => {
@@ -135,7 +135,8 @@ fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -
     }
 }
 
-/// How the methods are compared: with the one that knows nothing, where there is one, unless another is named.
+/// How the methods are compared: with the one that knows nothing, where there is one, unless another is
+/// named.
 fn comparison<'a>(
     context: &Context,
     (args, scores): (&ComparisonArgs, &ComparedScoresArgs),

@@ -31,7 +31,8 @@ pub fn check_combined(args: &CombineArgs, kind: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a result in the place of what is read: of data, of the folders of models, or of what it is combined with.
+/// Refuses a result in the place of what is read: of data, of the folders of models, or of what it is
+/// combined with.
 pub fn check_unread<'a>(
     (args, combine): (&ReportArgs, Option<&'a CombineArgs>),
     data: impl Iterator<Item = &'a PathBuf>,
@@ -86,7 +87,8 @@ fn by_name(path: &Path) -> Option<ReportFormat> {
     }
 }
 
-/// Writes everything that was asked for, combined if that was: all of it is whole before the first of it appears.
+/// Writes everything that was asked for, combined if that was: all of it is whole before the first of it
+/// appears.
 pub fn write(
     context: &Context,
     (args, combine): (&ReportArgs, Option<&CombineArgs>),

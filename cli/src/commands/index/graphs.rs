@@ -81,8 +81,8 @@ pub fn run(
     Ok(all)
 }
 
-/// What is taken where nothing is named: embeddings, and for an evaluation alone whatever has an index and more than
-/// one number to compare.
+/// What is taken where nothing is named: embeddings, and for an evaluation alone whatever has an index and
+/// more than one number to compare.
 fn is_meant(args: &IndexArgs, snapshot: &Snapshot, part: &FeaturePart) -> Result<bool> {
     if args.hnsw {
         return Ok(part.desc.space.family == gstore_store::Family::Embedding);

@@ -13,9 +13,9 @@ use crate::context::{Context, STAGE};
 use crate::texts::{taken, text_of_fit};
 
 /// Text options as features of the store have them where no flag is given: those of the dataset; of a dataset
-/// without features those of the run, else those of the whole store. They are taken over if the flags leave one
-/// encoding of these which this model makes again to the digest. So the command that computes what new rows lack need
-/// not repeat them all, and a target becomes tokens as its pool did.
+/// without features those of the run, else those of the whole store. They are taken over if the flags leave
+/// one encoding of these which this model makes again to the digest. So the command that computes what new
+/// rows lack need not repeat them all, and a target becomes tokens as its pool did.
 pub(super) fn with_store(
     context: &Context,
     args: &IngestArgs,

@@ -22,9 +22,9 @@ pub fn with_run(
     Ok(text)
 }
 
-/// The folder of the tokenizer with which a run was registered, if that is another one than that of its model: what
-/// is computed with another cannot be compared with what is there. It never changes, so that a command which is
-/// given again, or in another place, is the same one.
+/// The folder of the tokenizer with which a run was registered, if that is another one than that of its
+/// model: what is computed with another cannot be compared with what is there. It never changes, so that a
+/// command which is given again, or in another place, is the same one.
 fn tokenizer_of_run(context: &Context, run: &str, model: &Path) -> Result<Option<PathBuf>> {
     let snapshot = context.open()?.snapshot()?;
     let mut checkpoints = snapshot.run(run)?.checkpoints.iter();

@@ -11,8 +11,8 @@ pub const OVERWRITE: &str = "--overwrite-output-dir";
 /// Commands whose `--force` replaces more than what they wrote: all features, and the tags of others.
 const KEEPING: [&str; 2] = ["ingest", "tag"];
 
-/// Options with which a command says what it would take, with permission to replace what the stage made before,
-/// if it ran.
+/// Options with which a command says what it would take, with permission to replace what the stage made
+/// before, if it ran.
 pub fn dry_run_options(call: &StageCall, threads: usize, ran_before: bool) -> Vec<String> {
     let mut more = vec!["--dry-run".to_owned(), "--quiet".to_owned()];
     add_threads(call, threads, &mut more);

@@ -158,8 +158,8 @@ fn set(given: &[String]) -> Result<Variables> {
     given.iter().map(pair).collect()
 }
 
-/// A list as TOML writes it, with commas between its values as the file's variables have them; none of anything
-/// else, as of a pattern that begins with a bracket.
+/// A list as TOML writes it, with commas between its values as the file's variables have them; none of
+/// anything else, as of a pattern that begins with a bracket.
 fn toml_list(value: &str) -> Option<String> {
     if !value.trim_start().starts_with('[') {
         return None;

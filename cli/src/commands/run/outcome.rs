@@ -46,8 +46,8 @@ impl StageOutcome {
         }
     }
 
-    /// The outcome of the stage at `place` if it cannot run for one that it needs; of several for the worst, and of those
-    /// for the first.
+    /// The outcome of the stage at `place` if it cannot run for one that it needs; of several for the worst,
+    /// and of those for the first.
     pub fn blocked(outcomes: &[Self], plan: &Plan, place: usize) -> Option<Self> {
         let stage = &plan.stages[place];
         let by = |need: &usize| {
@@ -58,9 +58,9 @@ impl StageOutcome {
         Some(Self::Blocked(cause, plan.stages[need].name().to_owned()))
     }
 
-    /// Why a stage that comes after the one at `place` cannot run: that one failed or needs one that did, or it was
-    /// refused and makes what the stage reads. A stage that only writes what a refused one would have written as well is
-    /// not held up.
+    /// Why a stage that comes after the one at `place` cannot run: that one failed or needs one that did, or
+    /// it was refused and makes what the stage reads. A stage that only writes what a refused one would have
+    /// written as well is not held up.
     fn blocks(&self, (place, ended): (usize, &PlannedStage), stage: &PlannedStage) -> Option<BlockCause> {
         let is_read = || {
             let reads = |written: &_| stage.reads.iter().any(|read| read.overlaps(written));

@@ -14,7 +14,8 @@ use super::trial::{self, DryRun};
 use crate::pipeline::{PlannedStage, Resource, RunReason, StageRecord, StageRequest, StageState};
 
 impl Runner<'_> {
-    /// Options that are added to those of the file: threads, a summary, and permission to replace own results.
+    /// Options that are added to those of the file: threads, a summary, and permission to replace own
+    /// results.
     pub(super) fn options(
         &mut self,
         stage: &PlannedStage,
@@ -58,8 +59,8 @@ impl Runner<'_> {
         Ok(old.overwrites && old.state != StageState::Done && self.tried(stage, more, true)?.is_some())
     }
 
-    /// Whether a stage's folder has the training that is asked for, as it was when it ended well: other options
-    /// that were tried in between have changed nothing.
+    /// Whether a stage's folder has the training that is asked for, as it was when it ended well: other
+    /// options that were tried in between have changed nothing.
     pub(super) fn has_done(
         &mut self,
         stage: &PlannedStage,

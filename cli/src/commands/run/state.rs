@@ -55,8 +55,8 @@ impl StateFolder {
         &self.0
     }
 
-    /// Makes the folder, and takes the locks once no stage of a killed run is at work any more; none if it was
-    /// told to stop before.
+    /// Makes the folder, and takes the locks once no stage of a killed run is at work any more; none if it
+    /// was told to stop before.
     ///
     /// # Errors
     /// Another process runs the pipeline.

@@ -54,8 +54,8 @@ struct TargetSelection {
 }
 
 impl TargetSelection {
-    /// Refuses what the selection of the target is refused for before anything is scored. `first`: where it is noted
-    /// what the first target has.
+    /// Refuses what the selection of the target is refused for before anything is scored. `first`: where it
+    /// is noted what the first target has.
     fn new(
         context: &Context,
         (mut args, kept): (SelectArgs, Option<TargetJournal>),
@@ -112,8 +112,8 @@ impl TargetSelection {
     }
 }
 
-/// Makes the selections, one after another. A target that is refused does not hold up the others, and one that an
-/// unfinished run of the same command has made is not made again.
+/// Makes the selections, one after another. A target that is refused does not hold up the others, and one
+/// that an unfinished run of the same command has made is not made again.
 pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Encoder>) -> Result<ExitCode> {
     // Before the first is scored, as for a single one.
     let kept = all

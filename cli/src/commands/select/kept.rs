@@ -1,10 +1,11 @@
-//! Resume notes of an unfinished `--each target`: the selections that are finished, which the same command skips.
+//! Resume notes of an unfinished `--each target`: finished selections, which the same command skips.
 //!
 //! Invariants
-//! - a note lies next to a target's files from before the first of them appears until all targets have theirs:
-//!   what is there at a kill is known to be of this command
+//! - a note lies next to a target's files from before the first of them appears until all targets have
+//!   theirs: what is there at a kill is known to be of this command
 //! - it counts only for the same flags and inputs, and as long as the files are as they were written
-//! - the note of the first target is removed last, and holds those of the others before any of them is removed
+//! - the note of the first target is removed last, and holds those of the others before any of them is
+//!   removed
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -54,7 +55,8 @@ pub(super) struct TargetJournal {
 }
 
 impl TargetJournal {
-    /// Of a target's selection; none of one that writes no file, and of one that a server makes, whose inputs are not here.
+    /// Of a target's selection; none of one that writes no file, and of one that a server makes, whose inputs
+    /// are not here.
     pub(super) fn of(context: &Context, args: &SelectArgs) -> Result<Option<Self>> {
         #[cfg(feature = "serve")]
         if args.server.remote.is_some() {
@@ -94,8 +96,8 @@ impl TargetJournal {
         })
     }
 
-    /// Notes the versions that the files will have. `placing`: of each where its bytes are now, and its place;
-    /// `refused`: why there is no selection among them.
+    /// Notes the versions that the files will have. `placing`: of each where its bytes are now, and its
+    /// place; `refused`: why there is no selection among them.
     pub(super) fn begin<'a>(
         &self,
         placing: impl Iterator<Item = (&'a Path, &'a Path)>,

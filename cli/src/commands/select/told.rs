@@ -63,7 +63,8 @@ pub(super) fn summarise(
     summary::tell_in_target(context, found.summary.in_target);
     if found.selected < found.wanted {
         let why = match found.ruled {
-            // Rows of full sources are not even ranked any more, so the count of what was passed over is not the rest.
+            // Rows of full sources are not even ranked any more, so the count of what was passed over is not
+            // the rest.
             true if found.eligible > found.selected as u64 => {
                 format!(
                     "the rules of the selection leave {} of the {} that can be ranked",

@@ -74,8 +74,8 @@ pub fn help() -> String {
     text
 }
 
-/// Where a word of a dot command begins that is being typed, and what it may become; `tables` are the names of
-/// tables.
+/// Where a word of a dot command begins that is being typed, and what it may become; `tables` are the names
+/// of tables.
 pub fn complete_word(typed: &str, tables: impl Fn() -> Option<Vec<String>>) -> (usize, Vec<String>) {
     let blank = typed.char_indices().rev().find(|(_, c)| c.is_whitespace());
     let from = blank.map_or(0, |(at, c)| at + c.len_utf8());

@@ -1,4 +1,4 @@
-//! Kinds of expressions that are copied to several places (aggregates, windows, volatile ones), and their sizes.
+//! Kinds of expressions that are copied (aggregates, windows, volatile ones), and their sizes.
 
 use std::ops::ControlFlow;
 

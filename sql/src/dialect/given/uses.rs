@@ -1,4 +1,4 @@
-//! Places of a name that a SELECT gives, and what is put there; not in subqueries, which have columns of their own.
+//! Uses of a name that a SELECT gives, and what is put there; not in subqueries, whose columns are their own.
 
 use std::ops::ControlFlow;
 

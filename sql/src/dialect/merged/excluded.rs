@@ -1,6 +1,6 @@
-//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins, and all
-//! columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the engine, by a plan of
-//! the query's `FROM` alone.
+//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins,
+//! and all columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the
+//! engine, by a plan of the query's `FROM` alone.
 
 use std::ops::ControlFlow;
 

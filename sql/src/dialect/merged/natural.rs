@@ -1,10 +1,10 @@
-//! `NATURAL` joins whose columns the engine would take from the wrong table: alone, in chains and beside `USING`; and
-//! chains of `USING` whose text does not say which table on the left has a column.
+//! `NATURAL` joins whose columns the engine would take from the wrong table: alone, in chains and beside
+//! `USING`; and chains of `USING` whose text does not say which table on the left has a column.
 //!
 //! Invariants
 //! - the columns of all tables of the `FROM` are known, and no two of its tables have one name
-//! - a join compares each column of its table with the only one of that name on its left, which several tables have
-//!   if joins before it compare them
+//! - a join compares each column of its table with the only one of that name on its left, which several
+//!   tables have if joins before it compare them
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,8 +23,9 @@ use crate::dialect::using::{
 use crate::error::SqlError;
 use crate::expanded::name;
 
-/// The tables of a FROM with such joins: the engine's `*` has a column of several tables in the place of the one whose
-/// name comes first in the alphabet, and of `RIGHT` and `FULL` joins the value of the table on the left.
+/// The tables of a FROM with such joins: the engine's `*` has a column of several tables in the place of the
+/// one whose name comes first in the alphabet, and of `RIGHT` and `FULL` joins the value of the table on the
+/// left.
 pub(super) fn tables(select: &Select) -> Option<Vec<ObjectName>> {
     let [from] = select.from.as_slice() else { return None };
     let is_all =
@@ -50,7 +51,8 @@ pub(super) fn tables(select: &Select) -> Option<Vec<ObjectName>> {
     (is_meant && tables.iter().all(is_clear)).then_some(tables)
 }
 
-/// Writes the joins with the columns that they compare, and puts the values of these in the place of their names.
+/// Writes the joins with the columns that they compare, and puts the values of these in the place of their
+/// names.
 pub(super) fn put(
     select: &mut Select,
     order: Option<&mut OrderBy>,

@@ -27,8 +27,8 @@ impl Written {
     }
 }
 
-/// Puts in the values of keys but for those of these names; not in subqueries, where a name may be a column of
-/// another table.
+/// Puts in the values of keys but for those of these names; not in subqueries, where a name may be a column
+/// of another table.
 pub(super) fn put(
     part: &mut impl VisitMut,
     merged: &UsingJoins,

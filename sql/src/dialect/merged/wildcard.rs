@@ -1,5 +1,5 @@
-//! `*` over tables that are joined by `USING`: the columns of all tables, and each key once, in the place that
-//! it has in the first of its tables.
+//! `*` over tables that are joined by `USING`: the columns of all tables, and each key once, in the place
+//! that it has in the first of its tables.
 
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, ObjectName, ReplaceSelectElement, ReplaceSelectItem, SelectItem,

@@ -33,7 +33,8 @@ struct SampleClause {
     end: usize,
 }
 
-/// The tokens with each sample as `TABLESAMPLE (n ROWS|PERCENT) REPEATABLE (seed)` behind the table that it is of.
+/// The tokens with each sample as `TABLESAMPLE (n ROWS|PERCENT) REPEATABLE (seed)` behind the table that it
+/// is of.
 pub(in crate::dialect) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let mut from = 0;
     while let Some((at, token)) = next(&tokens, from) {

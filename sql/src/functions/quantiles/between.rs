@@ -1,5 +1,5 @@
-//! Quantiles between two values, exact in doubles: the engine, which gathers the values, takes six digits of the way
-//! from the one to the other.
+//! Quantiles between two values, exact in doubles: the engine, which gathers the values, takes six digits of
+//! the way from the one to the other.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Long chains of operators as few calls: for each operand the engine asks again for the types and names of all that
-//! are below it, so that a chain of nested calls takes time that grows with the square of its length or more.
+//! Long chains of operators as few calls: for each operand the engine asks again for the types and names of
+//! all that are below it, so that a chain of nested calls takes time that grows with the square of its length
+//! or more.
 
 use std::sync::Arc;
 
@@ -47,7 +48,8 @@ fn call_of(expr: &Expr) -> Option<(&IntegerOperations, &[Expr])> {
     Some((call.func.inner().downcast_ref::<IntegerOperations>()?, call.args.as_slice()))
 }
 
-/// The name of a call, as if each of its operations were a call of two operands; made in one go for those inside too.
+/// The name of a call, as if each of its operations were a call of two operands; made in one go for those
+/// inside too.
 pub(super) fn name(whole: &IntegerOperations, args: &[Expr]) -> DfResult<String> {
     let (mut inside, mut rest) = ((whole, args), Vec::new());
     let first = loop {

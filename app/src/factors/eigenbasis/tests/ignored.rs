@@ -1,5 +1,5 @@
-//! Promise: what blocks leave out of a score is no more than what is said, with any damping or filter, and that does
-//! not depend on how rows are stored.
+//! Promise: what blocks leave out of a score is no more than what is said, with any damping or filter, and
+//! that does not depend on how rows are stored.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
@@ -10,7 +10,8 @@ use crate::work::JobContext;
 /// Coordinates that a module keeps.
 const KEPT: u32 = 64;
 
-/// A row of a ranking: its id, its score, what is left out of that at most, and the target's row that is most like it.
+/// A row of a ranking: its id, its score, what is left out of that at most, and the target's row that is most
+/// like it.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
     id: String,
