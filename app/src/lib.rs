@@ -25,7 +25,7 @@
 //! [`Cancel`] stops a job from another thread, [`Progress`] reports it.
 //!
 //! ```
-//! use gstore::{AppendOptions, DatasetName, NewSample, Store, Work};
+//! use gstore::{AppendOptions, DatasetName, JobContext, NewSample, Store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -36,7 +36,7 @@
 //! samples.finish()?;
 //!
 //! let snapshot = store.snapshot()?;
-//! let work = Work::silent("example");
+//! let work = JobContext::silent("example");
 //! let batches = gstore::query(&snapshot, "SELECT id FROM pool", None, &work)?;
 //! assert_eq!(gstore::pretty(&batches)?.lines().nth(3), Some("| a  |"));
 //! # Ok(())
