@@ -94,8 +94,9 @@ pub(super) async fn plan(
     bounds::check(&logical).map_err(translate)?;
     let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;
     let asking = asking(state);
-    let (plan, rows) =
-        bounds::count_constants(plan).and_then(|plan| bounds::limit_repetition(plan, asking)).map_err(translate)?;
+    let (plan, rows) = bounds::count_constants(plan)
+        .and_then(|plan| bounds::limit_repetition(plan, asking))
+        .map_err(translate)?;
     let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, headings)).map_err(translate)?;
     if let Some(budget) = state.config().get_extension::<Budget>() {
         budget.planned();
