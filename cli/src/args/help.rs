@@ -84,7 +84,7 @@ fn group_options(root: Command) -> Command {
             with_groups(query, [writing(), models(), reading()].into_iter().flatten().collect())
         })
         .mut_subcommand("prefilter", |prefilter| {
-            prefilter.mut_subcommand("fit", of_labels).mut_subcommand("evaluate", of_labels)
+            prefilter.mut_subcommand("fit", label_command).mut_subcommand("evaluate", label_command)
         })
         .mut_subcommand("factors", |factors| {
             let factors = factors.mut_subcommand("fit", |fit| {

@@ -107,7 +107,7 @@ impl AnalyzerRule for ComparedSpans {
 
 /// A plan that sorts intervals by their length.
 fn sort_by_length(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
-    let is = holds;
+    let is = has_intervals;
     let is_equated = match &plan {
         LogicalPlan::Aggregate(all) => {
             let groups = all.schema.fields().len().saturating_sub(all.aggr_expr.len());
