@@ -5,14 +5,14 @@
 use std::error::Error;
 use std::path::Path;
 
-use gstore::{AddRequest, IngestRequest, Kind, Store, Work};
+use gstore::{AddRequest, IngestRequest, JobContext, Kind, Store};
 
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo");
 
 /// Makes the store at `path`.
 pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let store = Store::open_or_create(path)?;
-    let mut work = Work::silent("ingest example");
+    let mut work = JobContext::silent("ingest example");
     let pool = AddRequest::new("pool", [format!("{DEMO}/data/pool.jsonl").into()]);
     let added = gstore::add(&store, &pool, &mut work)?;
     println!("{} samples added, {} were there", added.added, added.unchanged);

@@ -5,14 +5,14 @@
 use std::error::Error;
 use std::path::Path;
 
-use gstore::{Store, Work, pretty};
+use gstore::{JobContext, Store, pretty};
 
 /// The five samples of the dataset `pool` whose embeddings are nearest to that of `id`.
 pub fn run(path: &Path, id: &str) -> Result<String, Box<dyn Error>> {
     let snapshot = Store::open(path)?.snapshot()?;
     let id = id.replace('\'', "''");
     let sql = format!("SELECT id, similarity FROM nearest('pool', id => '{id}') LIMIT 5");
-    let batches = gstore::query(&snapshot, &sql, None, &Work::silent("nearest example"))?;
+    let batches = gstore::query(&snapshot, &sql, None, &JobContext::silent("nearest example"))?;
     Ok(pretty(&batches)?)
 }
 

@@ -5,13 +5,13 @@
 use std::error::Error;
 use std::path::Path;
 
-use gstore::{Store, Work, pretty};
+use gstore::{JobContext, Store, pretty};
 
 /// Counts the sources of the dataset `pool`.
 pub fn run(path: &Path) -> Result<String, Box<dyn Error>> {
     let snapshot = Store::open(path)?.snapshot()?;
     let sql = "SELECT source, count(*) AS rows FROM pool GROUP BY source ORDER BY rows DESC, source";
-    let batches = gstore::query(&snapshot, sql, None, &Work::silent("query example"))?;
+    let batches = gstore::query(&snapshot, sql, None, &JobContext::silent("query example"))?;
     Ok(pretty(&batches)?)
 }
 

@@ -12,7 +12,7 @@ use gstore_sql::SqlError;
 use gstore_store::{ArtifactError, LookupError, ReadError, SampleReader, Snapshot};
 
 use crate::rows::FindError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Rows whose records are read at once.
 pub(crate) const CHUNK: usize = 1024;
@@ -141,7 +141,7 @@ pub(crate) fn note_of_target(rows: u64) -> Option<String> {
 }
 
 /// Hands on what a user should know of how a question was understood.
-pub(crate) fn tell_notes(prepared: &Prepared, work: &mut Work<'_>) {
+pub(crate) fn tell_notes(prepared: &Prepared, work: &mut JobContext<'_>) {
     prepared.notes().iter().for_each(|note| work.progress.note(&format!("note: {note}")));
 }
 

@@ -13,11 +13,11 @@ use gstore_query::influence::{
 use gstore_store::{Snapshot, TokenCount};
 
 use crate::answer::{AnswerError, Pool, column, ids, open_pools, pool_names, record, tell_notes};
-use crate::picture::{Picture, Ranked, ranked};
-use crate::work::Work;
+use crate::picture::{Picture, RankedRows, ranked};
+use crate::work::JobContext;
 
 /// A question whose given samples can be ranked for.
-pub struct Asked {
+pub struct GivenQuestion {
     prepared: Prepared,
     pools: Vec<Pool>,
 }
@@ -46,20 +46,20 @@ pub fn ask(
     snapshot: &Arc<Snapshot>,
     spec: &InfluenceSpec,
     models: Arc<dyn Encoder>,
-    work: &mut Work<'_>,
-) -> Result<Asked, AnswerError> {
+    work: &mut JobContext<'_>,
+) -> Result<GivenQuestion, AnswerError> {
     let prepared = Prepared::with_encoder(snapshot, spec, Some(models))?;
     tell_notes(&prepared, work);
-    Ok(Asked { prepared, pools: open_pools(snapshot, &spec.pools)? })
+    Ok(GivenQuestion { prepared, pools: open_pools(snapshot, &spec.pools)? })
 }
 
-impl Asked {
+impl GivenQuestion {
     /// The first `most` proponents (the best order) or opponents. Where all rows are of one
     /// side, the other is empty.
     ///
     /// # Errors
     /// Samples whose vectors cannot be computed, damage, and being told to stop.
-    pub fn rank(&self, order: Order, most: usize, work: &Work<'_>) -> Result<Ranking, AnswerError> {
+    pub fn rank(&self, order: Order, most: usize, work: &JobContext<'_>) -> Result<Ranking, AnswerError> {
         let mut ranking = self.prepared.top_k(order, most, None, work.threads, work.cancel)?;
         // A proponent lowers the loss, an opponent raises it.
         let is_one = |row: &Scored| if order == Order::Best { row.score > 0.0 } else { row.score < 0.0 };
@@ -107,20 +107,20 @@ impl Asked {
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
 
-    /// A picture of ranked rows: the distribution of the scores of all rows, and the shares of the values of a
-    /// metadata column among these and in the pool, where the pools have it.
+    /// A picture of ranked rows: the distribution of the scores of all rows, and the shares of the values of
+    /// a metadata column among these and in the pool, where the pools have it.
     ///
     /// # Errors
     /// Damage, and being told to stop.
-    pub fn picture(&self, rows: &[Scored], by: &str, work: &Work<'_>) -> Result<Picture, AnswerError> {
-        ranked(&Ranked { prepared: &self.prepared, pools: &self.pools, rows, called: "best" }, by, work)
+    pub fn picture(&self, rows: &[Scored], by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
+        ranked(&RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "best" }, by, work)
     }
 
     /// Where the score of the row with this id comes from.
     ///
     /// # Errors
     /// An id that no row or several have, a row without a score, damage, and being told to stop.
-    pub fn explain(&self, id: &str, work: &Work<'_>) -> Result<ExplainedRow, AnswerError> {
+    pub fn explain(&self, id: &str, work: &JobContext<'_>) -> Result<ExplainedRow, AnswerError> {
         let (number, row) = self.find(id)?;
         let pool = &self.pools[number];
         let Some(pair) = self.prepared.pair(number, row, work.threads, work.cancel)? else {

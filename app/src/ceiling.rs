@@ -1,5 +1,4 @@
-//! The noise of labels, and the recall that it lets expect of a perfect prediction: told before anything is learned
-//! from them.
+//! Noise of labels, and the recall that it lets expect of a perfect prediction, before anything is learned.
 
 use std::collections::BTreeSet;
 
@@ -8,21 +7,21 @@ use gstore_learn::judge::{Bootstrap, Reliability, expected_recall, percent, reli
 use gstore_query::influence::{Prepared, Scored};
 
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Labelled rows whose noise is measured.
 const NOISE_ROWS: usize = 500;
 
 /// How much of some scores is not noise, or why that is not known.
-pub(crate) type Noise = Result<Reliability, &'static str>;
+pub(crate) type ScoreReliability = Result<Reliability, &'static str>;
 
 /// The reliability of scores, as parts of the coordinates of projections tell it.
 pub(crate) fn noise_of(
     prepared: &Prepared,
     scored: &[Scored],
     seed: u64,
-    work: &Work<'_>,
-) -> Result<Noise, AnswerError> {
+    work: &JobContext<'_>,
+) -> Result<ScoreReliability, AnswerError> {
     if prepared.spec().preconditions() {
         return Ok(Err(
             "a preconditioner mixes the coordinates of a projection, which tell it by how they agree",
@@ -41,7 +40,7 @@ pub(crate) fn noise_of(
 }
 
 /// What is said of targets whose noise is not known, each reason once.
-pub(crate) fn notes_of(noise: &[Noise]) -> impl Iterator<Item = String> {
+pub(crate) fn notes_of(noise: &[ScoreReliability]) -> impl Iterator<Item = String> {
     let reasons: BTreeSet<&str> = noise.iter().filter_map(|noise| noise.err()).collect();
     reasons.into_iter().map(|why| {
         format!(
@@ -56,7 +55,7 @@ pub(crate) fn tell_ceiling(
     target: &str,
     noise: Option<Reliability>,
     (top, budgets): (f64, &[f64]),
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) {
     let Some(noise) = noise else { return };
     let recall = |kept: &f64| {
@@ -99,7 +98,7 @@ mod tests {
         static RUN: Cancel = Cancel::new();
         let mut notes = Notes::default();
         let noise = Reliability { value: 0.5, interval: Interval { low: 0.4, high: 0.6 }, rows: 224 };
-        let mut work = Work { threads: 1, command: "test", progress: &mut notes, cancel: &RUN };
+        let mut work = JobContext { threads: 1, command: "test", progress: &mut notes, cancel: &RUN };
         tell_ceiling("a", Some(noise), (0.05, &[0.1, 0.5]), &mut work);
         tell_ceiling("b", None, (0.05, &[0.1]), &mut work);
         let known = Ok(noise);

@@ -152,7 +152,7 @@ impl<'a> Folders<'a> {
         }
         let folder = match adapter {
             Some(adapter) => adapter.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned)),
-            None => model.canonicalize().ok().map(|path| of_cache(&path).unwrap_or(path)),
+            None => model.canonicalize().ok().map(|path| hub_repository(&path).unwrap_or(path)),
         };
         folder
             .as_deref()
@@ -163,7 +163,7 @@ impl<'a> Folders<'a> {
 
 /// The repository's name, of a snapshot in the cache of the Hugging Face tools: the folder itself
 /// is called like a commit.
-fn of_cache(folder: &Path) -> Option<PathBuf> {
+fn hub_repository(folder: &Path) -> Option<PathBuf> {
     let snapshots = folder.parent().filter(|parent| parent.ends_with("snapshots"))?;
     let repository = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?;
     Some(PathBuf::from(repository.rsplit("--").next()?))

@@ -19,13 +19,14 @@ use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::{AppendError, ReadError, Snapshot, Store, record_columns};
 use serde_json::Value;
 
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Stored records that are compared at a time.
 const RECORDS_AT_ONCE: usize = 1024;
 
-/// Refuses prompts whose ids a dataset has, unless what it has under them are answers of the same model to the
-/// same prompts with the same options: registering the answers would be refused after all of them were made.
+/// Refuses prompts whose ids a dataset has, unless what it has under them are answers of the same model to
+/// the same prompts with the same options: registering the answers would be refused after all of them were
+/// made.
 ///
 /// `begun` gives the record of a prompt's answer without the answer: [`gstore_generate::Observer::check`].
 ///
@@ -120,7 +121,7 @@ fn without_answer(record: &str) -> Option<Value> {
 }
 
 /// An error in registering answers, with their dataset in place of the file that they were read from.
-fn of_answers(mut error: IngestError, dataset: &str, path: &Path) -> IngestError {
+fn answers_error(mut error: IngestError, dataset: &str, path: &Path) -> IngestError {
     let name = format!("the answers for {dataset}");
     match &mut error {
         IngestError::Append { place, .. }
@@ -142,7 +143,7 @@ pub fn add_answers(
     store: &Store,
     request: &AddRequest,
     answers: &mut Journal,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<AddReport, IngestError> {
     let folder = tempfile::tempdir().map_err(IngestError::File)?;
     let path = folder.path().join("answers.jsonl");
@@ -154,7 +155,7 @@ pub fn add_answers(
     write(answers).map_err(IngestError::File)?;
     let request = AddRequest { data: vec![path.clone()], fields: Vec::new(), ..request.clone() };
     let added = pipeline::add_until(store, &request, None, work.progress, work.cancel);
-    added.map_err(|error| of_answers(error, &request.dataset, &path))
+    added.map_err(|error| answers_error(error, &request.dataset, &path))
 }
 
 /// What a row of a table of perplexities is about.
@@ -176,7 +177,7 @@ pub fn perplexity_table<W: Write + Send>(
     rows: PerplexityRows,
     out: W,
     format: Format,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<[Perplexity; 2], GenerateError> {
     let style = TableStyle { width: None, column: None };
     let batch = |scores: &[TextScore]| match rows {

@@ -7,7 +7,7 @@ use gstore_query::QueryError;
 use gstore_query::sketch::{KIND, Planes, RebuildScope, SketchOptions, build, check, most_kept};
 use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, Store};
 
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Makes the sketch of a feature as the options say, on the threads of the work; returns how many vectors
 /// were coded.
@@ -18,7 +18,7 @@ pub fn sketch(
     store: &Store,
     reader: &FeatureReader,
     options: &SketchOptions,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<u64, QueryError> {
     let options = SketchOptions { threads: work.threads, ..options.clone() };
     let (mut begun, mut seen) = (false, 0);
@@ -44,7 +44,7 @@ pub fn sketch(
 
 /// Outcome of the requested sketches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sketched {
+pub struct SketchReport {
     /// Vectors that were coded.
     pub coded: u64,
     /// Why some features can have no sketch.
@@ -85,19 +85,19 @@ pub fn complete(
     store: &Store,
     wanted: impl Fn(&FeaturePart) -> bool,
     planes: Option<Planes>,
-    work: &mut Work<'_>,
-) -> Result<Sketched, SketchError> {
-    make(store, |part| wanted(part).then(|| missing(planes)), work)
+    work: &mut JobContext<'_>,
+) -> Result<SketchReport, SketchError> {
+    make(store, |part| wanted(part).then(|| refresh_missing(planes)), work)
 }
 
 /// Makes sketches of the features of the newest snapshot that are to have some.
 fn make(
     store: &Store,
     wanted: impl Fn(&FeaturePart) -> Option<SketchOptions>,
-    work: &mut Work<'_>,
-) -> Result<Sketched, SketchError> {
+    work: &mut JobContext<'_>,
+) -> Result<SketchReport, SketchError> {
     let (snapshot, _lease) = store.snapshot_leased(None, work.command)?;
-    let mut done = Sketched::default();
+    let mut done = SketchReport::default();
     for part in snapshot.features() {
         let Some(options) = wanted(part) else { continue };
         let made = snapshot.open_feature(part).map_err(QueryError::from).and_then(|reader| {
@@ -121,11 +121,11 @@ fn make(
 /// The indexes that a store has before a job rewrites some of its files. An index belongs to one
 /// file, so it goes with it.
 #[derive(Debug)]
-pub struct Before(Vec<Known>);
+pub struct ExistingIndexes(Vec<IndexedFeature>);
 
 /// What is known of a feature with indexes.
 #[derive(Debug)]
-struct Known {
+struct IndexedFeature {
     feature: u32,
     segments: BTreeSet<String>,
     kinds: BTreeSet<String>,
@@ -135,14 +135,14 @@ struct Known {
 
 /// An index that went with its file and is not made again without being asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gone {
+pub struct LostIndex {
     /// The feature.
     pub feature: String,
     /// The kind of the index.
     pub kind: String,
 }
 
-impl Before {
+impl ExistingIndexes {
     /// Those of all features.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ impl Before {
             let kinds: BTreeSet<String> = snapshot.indexes(part)?.into_iter().map(|note| note.kind).collect();
             if !kinds.is_empty() {
                 let planes = kinds.contains(KIND).then(|| planes(snapshot, part)).flatten();
-                known.push(Known { feature: part.number, segments: segments(part), kinds, planes });
+                known.push(IndexedFeature { feature: part.number, segments: segments(part), kinds, planes });
             }
         }
         Ok(Self(known))
@@ -163,7 +163,7 @@ impl Before {
     ///
     /// # Errors
     /// The state of the store could not be read.
-    pub fn gone(&self, store: &Store) -> Result<Vec<Gone>, OpenError> {
+    pub fn gone(&self, store: &Store) -> Result<Vec<LostIndex>, OpenError> {
         let snapshot = store.snapshot()?;
         let rewritten = snapshot.features().iter().flat_map(|part| {
             let known = self.0.iter().filter(move |known| known.is_rewritten(part));
@@ -171,7 +171,7 @@ impl Before {
         });
         let gone = rewritten.flat_map(|(part, known)| {
             let others = known.kinds.iter().filter(|kind| *kind != KIND);
-            others.map(move |kind| Gone { feature: part.display_name(), kind: kind.clone() })
+            others.map(move |kind| LostIndex { feature: part.display_name(), kind: kind.clone() })
         });
         Ok(gone.collect())
     }
@@ -180,24 +180,24 @@ impl Before {
     ///
     /// # Errors
     /// As [`complete`].
-    pub fn restore(&self, store: &Store, work: &mut Work<'_>) -> Result<Sketched, SketchError> {
+    pub fn restore(&self, store: &Store, work: &mut JobContext<'_>) -> Result<SketchReport, SketchError> {
         let had = |part: &FeaturePart| {
             let mut known = self.0.iter().filter(|known| known.kinds.contains(KIND));
             let own = known.find(|known| known.is_rewritten(part))?;
-            Some(missing(own.planes))
+            Some(refresh_missing(own.planes))
         };
         make(store, had, work)
     }
 }
 
-impl Known {
+impl IndexedFeature {
     fn is_rewritten(&self, part: &FeaturePart) -> bool {
         self.feature == part.number && segments(part).difference(&self.segments).next().is_some()
     }
 }
 
 /// An automatic refresh leaves usable sketches as they are: a change of planes may be under way.
-fn missing(planes: Option<Planes>) -> SketchOptions {
+fn refresh_missing(planes: Option<Planes>) -> SketchOptions {
     SketchOptions { planes, again: RebuildScope::Unusable, ..SketchOptions::default() }
 }
 

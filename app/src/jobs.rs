@@ -12,19 +12,20 @@ use gstore_query::influence::Encoder;
 use gstore_sql::{SqlError, SqlOptions, SqlRunner};
 use gstore_store::{Snapshot, Store};
 
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Registers the samples of data files. What is there already is left as it is.
 ///
 /// # Errors
 /// Data that cannot be read, a changed sample where those are refused, and being told to stop;
 /// nothing is added then.
-pub fn add(store: &Store, request: &AddRequest, work: &mut Work<'_>) -> Result<AddReport, IngestError> {
+pub fn add(store: &Store, request: &AddRequest, work: &mut JobContext<'_>) -> Result<AddReport, IngestError> {
     pipeline::check_data(request)?;
     pipeline::add_until(store, request, None, work.progress, work.cancel)
 }
 
-/// Registers a copy of what a client sent, all of it or nothing; sent once more under the same key, it changes nothing.
+/// Registers a copy of what a client sent, all of it or nothing; sent once more under the same key, it
+/// changes nothing.
 ///
 /// # Errors
 /// As [`add`]; a key that was used for other samples.
@@ -32,14 +33,14 @@ pub fn add_of(
     store: &Store,
     request: &AddRequest,
     client: &AddClient,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<AddOutcome, IngestError> {
     pipeline::check_data(request)?;
     pipeline::add_of(store, request, client, work.progress, work.cancel)
 }
 
-/// Computes and publishes what features of registered samples lack. Stopped or killed, the same request goes on where it was; the threads and
-/// the command are those of `work`.
+/// Computes and publishes what features of registered samples lack. Stopped or killed, the same request goes
+/// on where it was; the threads and the command are those of `work`.
 ///
 /// # Errors
 /// A model that does not load, samples that cannot be encoded, a full disk; what was sealed is
@@ -47,7 +48,7 @@ pub fn add_of(
 pub fn ingest(
     store: &Store,
     request: IngestRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<IngestReport, IngestError> {
     let request = IngestRequest { threads: work.threads, command: work.command.to_owned(), ..request };
     pipeline::check_inputs(&request)?;
@@ -66,7 +67,7 @@ pub fn query(
     snapshot: &Arc<Snapshot>,
     sql: &str,
     models: Option<Arc<dyn Encoder>>,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Vec<RecordBatch>, SqlError> {
     let options = SqlOptions { threads: work.threads, encoder: models, ..SqlOptions::default() };
     SqlRunner::new(Arc::clone(snapshot), options)?.run(sql, work.cancel)?.collect()

@@ -1,7 +1,7 @@
 //! Training-data attribution over a store of features: the front door for programs.
 //!
 //! - [`Store`] and [`Snapshot`]: a store, and a state of it that stays as it is
-//! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`Work`] says how a job is
+//! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`JobContext`] says how a job is
 //!   done and what stops it
 //! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that
 //!   influence the loss of samples that are given with the question
@@ -25,7 +25,7 @@
 //! [`Cancel`] stops a job from another thread, [`Progress`] reports it.
 //!
 //! ```
-//! use gstore::{AppendOptions, DatasetName, NewSample, Store, Work};
+//! use gstore::{AppendOptions, DatasetName, JobContext, NewSample, Store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -36,7 +36,7 @@
 //! samples.finish()?;
 //!
 //! let snapshot = store.snapshot()?;
-//! let work = Work::silent("example");
+//! let work = JobContext::silent("example");
 //! let batches = gstore::query(&snapshot, "SELECT id FROM pool", None, &work)?;
 //! assert_eq!(gstore::pretty(&batches)?.lines().nth(3), Some("| a  |"));
 //! # Ok(())
@@ -80,7 +80,7 @@ mod select;
 mod work;
 
 pub use answer::AnswerError;
-pub use ask::{Asked, ExplainedRow, ask};
+pub use ask::{ExplainedRow, GivenQuestion, ask};
 pub use cascade::{Cascade, CascadeReport, CascadeRequest, LastReport, StageReport, prepare_cascade};
 pub use factors::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use folders::{FolderError, Folders};
@@ -90,13 +90,14 @@ pub use generate::{
 pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;
 pub use prefilter::{
-    Applied, Drawn, KeptRows, LabelRequest, PrefilterNote, PrefilterRequest, TableTo, apply_prefilter,
-    evaluate_prefilter, fit_prefilter, list_prefilters, prefilter, publish_prefilter, recall_picture,
+    ApplyReport, KeptRows, LabelDraw, LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest,
+    apply_prefilter, evaluate_prefilter, fit_prefilter, list_prefilters, prefilter, publish_prefilter,
+    recall_picture,
 };
-pub use put::{PutError, PutReport, Samples, SpaceSpec, VectorPut, VectorShape, VectorSpec};
+pub use put::{PutError, PutReport, SpaceSpec, VectorPut, VectorSamples, VectorShape, VectorSpec};
 pub use rows::{FindError, NamedRows, RowNames, find_rows};
-pub use select::{Selected, SelectionRequest, select};
-pub use work::Work;
+pub use select::{SelectedRows, SelectionRequest, select};
+pub use work::JobContext;
 
 pub use gstore_core::{
     Cancel, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,

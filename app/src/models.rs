@@ -27,11 +27,11 @@ pub struct Models {
     device: Device,
     /// What multiplies rows on the GPU, once it is open.
     scan: Mutex<Option<Arc<dyn RowProducts>>>,
-    progress: ProgressOf,
+    progress: MakeProgress,
 }
 
 /// Makes the progress reporter of one question.
-type ProgressOf = Box<dyn Fn() -> Box<dyn Progress> + Send + Sync>;
+type MakeProgress = Box<dyn Fn() -> Box<dyn Progress> + Send + Sync>;
 
 impl Models {
     /// Models where the store saw them, or in other folders: `model` the base model, `checkpoints` as

@@ -106,8 +106,8 @@ pub(crate) fn draw_key(seed: u64, row: u64) -> u64 {
 
 /// So many rows at random: which they are follows from the seed and their numbers alone. Memory: 16 bytes for
 /// each.
-pub(crate) fn drawn(rows: &RowSet, count: u64, seed: u64) -> RowSet {
-    let mut least = Least::new(count);
+pub(crate) fn random_rows(rows: &RowSet, count: u64, seed: u64) -> RowSet {
+    let mut least = SmallestKeys::new(count);
     for row in rows.iter() {
         least.push(draw_key(seed, row), row);
     }
@@ -115,12 +115,12 @@ pub(crate) fn drawn(rows: &RowSet, count: u64, seed: u64) -> RowSet {
 }
 
 /// The rows with the smallest keys, of equal ones the first. Memory: 16 bytes for each that is kept.
-pub(crate) struct Least {
+pub(crate) struct SmallestKeys {
     count: u64,
     kept: BinaryHeap<(u64, u64)>,
 }
 
-impl Least {
+impl SmallestKeys {
     /// So many of the rows to come.
     pub(crate) fn new(count: u64) -> Self {
         Self { count, kept: BinaryHeap::new() }
@@ -182,17 +182,17 @@ fn check_form(condition: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{RowSet, cells, check_form, drawn};
+    use super::{RowSet, cells, check_form, random_rows};
 
     #[test]
     fn as_many_rows_are_drawn_as_asked_for() {
         let rows = RowSet::from_ranges([0..5000, 6000..11_000]);
-        let found = drawn(&rows, 1000, 7);
+        let found = random_rows(&rows, 1000, 7);
         assert_eq!((found.len(), found.difference(&rows).len()), (1000, 0));
         assert!((400..600).contains(&found.intersection(&RowSet::from_range(0..5000)).len()));
-        assert_eq!(found, drawn(&rows, 1000, 7));
-        assert_ne!(found, drawn(&rows, 1000, 8));
-        assert_eq!(drawn(&rows, 20_000, 7), rows);
+        assert_eq!(found, random_rows(&rows, 1000, 7));
+        assert_ne!(found, random_rows(&rows, 1000, 8));
+        assert_eq!(random_rows(&rows, 20_000, 7), rows);
     }
 
     #[test]

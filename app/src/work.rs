@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use gstore_core::{Cancel, Progress, Silent};
 
 /// Execution of a job: threads, name in the history, progress reporter, cancellation.
-pub struct Work<'a> {
+pub struct JobContext<'a> {
     /// Threads to use.
     pub threads: usize,
     /// The command as the history and leases show it.
@@ -16,7 +16,7 @@ pub struct Work<'a> {
     pub cancel: &'a Cancel,
 }
 
-impl<'a> Work<'a> {
+impl<'a> JobContext<'a> {
     /// On all cores; reported to no one, and never stopped.
     pub fn silent(command: &'a str) -> Self {
         static NEVER: Cancel = Cancel::new();

@@ -10,7 +10,7 @@ mod put_vectors;
 mod query;
 
 use gstore::{
-    Device, Diversity, InfluenceSpec, Models, Order, SelectionRequest, Store, TargetRef, Work, pretty,
+    Device, Diversity, InfluenceSpec, JobContext, Models, Order, SelectionRequest, Store, TargetRef, pretty,
 };
 
 #[test]
@@ -23,7 +23,7 @@ fn a_pool_is_ingested_and_asked() {
     let sources = query::run(&store).unwrap();
     assert!(sources.contains("| source") && sources.lines().count() > 5, "{sources}");
     let snapshot = Store::open(&store).unwrap().snapshot().unwrap();
-    let work = Work::silent("test");
+    let work = JobContext::silent("test");
     let first = gstore::query(&snapshot, "SELECT id FROM pool ORDER BY row LIMIT 1", None, &work).unwrap();
     let text = pretty(&first).unwrap();
     let id = text.lines().nth(3).and_then(|line| line.split('|').nth(1)).unwrap().trim().to_owned();
@@ -50,7 +50,7 @@ fn a_pool_is_ingested_and_asked() {
         rank_all: false,
         models: None,
     };
-    let mut work = Work::silent("test");
+    let mut work = JobContext::silent("test");
     let found = gstore::select(&snapshot, &request, &mut work).unwrap();
     let mut written = Vec::new();
     found.write_lines(&mut written, work.cancel).unwrap();
@@ -83,7 +83,7 @@ fn vectors_of_another_program_are_searched() {
     put_vectors::run(folder.path()).unwrap();
     let snapshot = Store::open(folder.path()).unwrap().snapshot().unwrap();
     let sql = "SELECT id FROM nearest('points', id => 'p2', k => 2) ORDER BY id";
-    let near = pretty(&gstore::query(&snapshot, sql, None, &Work::silent("test")).unwrap()).unwrap();
+    let near = pretty(&gstore::query(&snapshot, sql, None, &JobContext::silent("test")).unwrap()).unwrap();
     for id in ["p1", "p3"] {
         assert!(near.contains(id), "{near}");
     }

@@ -27,10 +27,10 @@ pub fn answer() {
 /// The commands with what their options may be.
 fn with_values(command: Command) -> Command {
     let name = command.get_name().to_owned();
-    command.mut_args(|arg| completed(&name, arg)).mut_subcommands(with_values)
+    command.mut_args(|arg| with_completer(&name, arg)).mut_subcommands(with_values)
 }
 
-fn completed(command: &str, arg: Arg) -> Arg {
+fn with_completer(command: &str, arg: Arg) -> Arg {
     const DATASETS: &str = "SELECT dataset FROM gstore.datasets ORDER BY 1";
     const LABELS: &str = "SELECT DISTINCT label FROM gstore.features ORDER BY 1";
     const TAGS: &str = "SELECT tag FROM gstore.tags ORDER BY 1";
@@ -92,7 +92,7 @@ fn completed(command: &str, arg: Arg) -> Arg {
         }
     };
     arg.add(ArgValueCompleter::new(move |typed: &OsStr| {
-        let names = of_store(sql).unwrap_or_default();
+        let names = query_store(sql).unwrap_or_default();
         begun(names.iter().map(String::as_str), typed)
     }))
 }
@@ -104,7 +104,7 @@ fn begun<'a>(words: impl Iterator<Item = &'a str>, typed: &OsStr) -> Vec<Complet
 }
 
 /// The first column of a statement on the store that the command line names.
-fn of_store(sql: &str) -> Option<Vec<String>> {
+fn query_store(sql: &str) -> Option<Vec<String>> {
     let store = Store::open(store_path()?).ok()?;
     let options = SqlOptions { threads: 1, ..SqlOptions::default() };
     let runner = SqlRunner::new(store.snapshot().ok()?, options).ok()?;
@@ -115,7 +115,7 @@ fn of_store(sql: &str) -> Option<Vec<String>> {
 fn stages() -> Option<Vec<String>> {
     let read =
         |word: &OsString| fs_err::read_to_string(word).ok().filter(|_| word.to_str().is_some_and(is_toml));
-    let file = PipelineFile::parse(&typed().iter().find_map(read)?).ok()?;
+    let file = PipelineFile::parse(&typed_words().iter().find_map(read)?).ok()?;
     Some(file.stages.into_iter().map(|stage| stage.name).collect())
 }
 
@@ -124,13 +124,13 @@ fn is_toml(word: &str) -> bool {
 }
 
 /// The words so far.
-fn typed() -> Vec<OsString> {
+fn typed_words() -> Vec<OsString> {
     std::env::args_os().skip_while(|word| word != "--").skip(1).collect()
 }
 
 /// The store of the words so far, else of the environment, else of the config file.
 fn store_path() -> Option<PathBuf> {
-    named_store(&typed()).or_else(|| named_store(&args_of_config()?))
+    named_store(&typed_words()).or_else(|| named_store(&args_of_config()?))
 }
 
 /// The store of the words of a command line, which need not parse, else of the environment.

@@ -9,7 +9,7 @@ use gstore_core::{Cancel, RowSet};
 use gstore_store::{DatasetPart, Snapshot};
 
 use crate::context::Context;
-use crate::failure::of_condition;
+use crate::failure::condition_error;
 
 /// The live rows for which a condition is true, at least one.
 ///
@@ -23,9 +23,9 @@ pub fn rows_where(
     cancel: &Cancel,
 ) -> Result<RowSet> {
     let names = RowNames { ids: HashSet::new(), condition: Some(condition.to_owned()) };
-    let found = find_rows(snapshot, part, &names, context.threads, cancel).map_err(of_condition)?;
+    let found = find_rows(snapshot, part, &names, context.threads, cancel).map_err(condition_error)?;
     match found.rows.is_empty() {
-        true => Err(of_condition(FindError::NoRow { rows: part.rows })),
+        true => Err(condition_error(FindError::NoRow { rows: part.rows })),
         false => Ok(found.rows),
     }
 }

@@ -1,10 +1,11 @@
 //! The config file: the same options as the flags, in TOML.
 //!
-//! It is the file of `--config`, else that of `GSTORE_CONFIG` (empty: none), else `gstore.toml` in the working
-//! folder. Paths in it count from its folder.
+//! It is the file of `--config`, else that of `GSTORE_CONFIG` (empty: none), else `gstore.toml` in the
+//! working folder. Paths in it count from its folder.
 //!
 //! Keys outside of any table are options common to all commands; a table named after a command holds that
-//! command's, one in it those of its own commands (`[evaluate.tasks]`). What stands on the command line goes before the file, and the file before defaults:
+//! command's, one in it those of its own commands (`[evaluate.tasks]`). What stands on the command line goes
+//! before the file, and the file before defaults:
 //!
 //! ```toml
 //! store = "my.gstore"
@@ -25,19 +26,23 @@ use clap::{Arg, ArgMatches, Command};
 use gstore_store::nearest;
 
 use crate::args::in_place_of;
-use crate::origin::Given;
+use crate::origin::ConfiguredOption;
 
 /// The command line with the file's options put in where the command line is silent; `put_in` gets them.
 ///
 /// # Errors
 /// A file that cannot be read, is not TOML, or has an option that the command does not know.
-pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> Result<Vec<OsString>> {
+pub fn expand(
+    root: &Command,
+    argv: Vec<OsString>,
+    put_in: &mut Vec<ConfiguredOption>,
+) -> Result<Vec<OsString>> {
     // Required flags may stand in the file, so this first look takes whatever it can read.
     let Ok(seen) = root.clone().ignore_errors(true).try_get_matches_from(&argv) else { return Ok(argv) };
     let Some((first, mut given)) = seen.subcommand() else { return Ok(argv) };
     let named = given.get_one::<PathBuf>("config").cloned();
     let is_named = named.is_some();
-    let Some(path) = named.or_else(|| found(first)) else { return Ok(argv) };
+    let Some(path) = named.or_else(|| default_config(first)) else { return Ok(argv) };
     let path = path.as_path();
     let Some(mut command) = root.find_subcommand(first) else { return Ok(argv) };
     let mut names = vec![first];
@@ -55,7 +60,7 @@ pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> R
             let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
             let similar = || nearest(&key, known).map(|n| format!(", did you mean `{n}`?"));
             let meant = || in_place_of(command, &key).map(|meant| format!("; {meant}"));
-            let hint = of_another(root, &key).or_else(meant).or_else(similar).unwrap_or_default();
+            let hint = other_command_option(root, &key).or_else(meant).or_else(similar).unwrap_or_default();
             bail!("{}: `gstore {name}` has no option `{key}`{hint}", path.display());
         };
         let Some(long) = arg.get_long() else {
@@ -70,21 +75,22 @@ pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> R
                 path.display()
             );
         }
-        if goes_before(given, arg.get_id().as_str(), is_named) || excluded(command, arg, given) {
+        if goes_before(given, arg.get_id().as_str(), is_named) || is_excluded(command, arg, given) {
             continue;
         }
         let written = value.clone();
         if !arg.get_action().takes_values() && !value.is_bool() {
             bail!("{}: `{key}` is true or false, not {value}", path.display());
         }
-        let value = located(path, arg, value);
-        put_in.push(as_given(path, arg, long, &written, &value));
+        let value = resolve_paths(path, arg, value);
+        put_in.push(configured_option(path, arg, long, &written, &value));
         push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
     }
     Ok(insert_after_subcommand(argv, &names, flags))
 }
 
-/// Whether a key is that of an argument: its flag without hyphens before it. Without a flag it has its name alone.
+/// Whether a key is that of an argument: its flag without hyphens before it. Without a flag it has its name
+/// alone.
 fn is_called(arg: &Arg, key: &str) -> bool {
     match arg.get_long() {
         Some(long) => long == key.replace('_', "-"),
@@ -93,7 +99,7 @@ fn is_called(arg: &Arg, key: &str) -> bool {
 }
 
 /// Where an option of other commands belongs, as each of a file's first lines is one of all commands.
-fn of_another(root: &Command, key: &str) -> Option<String> {
+fn other_command_option(root: &Command, key: &str) -> Option<String> {
     let is_option = |arg: &Arg| arg.get_long().is_some() && is_called(arg, key);
     let has = |command: &&Command| command.get_arguments().any(is_option);
     let commands: Vec<&str> = root.get_subcommands().filter(has).map(Command::get_name).collect();
@@ -103,13 +109,19 @@ fn of_another(root: &Command, key: &str) -> Option<String> {
 }
 
 /// An option as messages name it; its key is its flag.
-fn as_given(path: &Path, arg: &Arg, long: &str, written: &toml::Value, value: &toml::Value) -> Given {
+fn configured_option(
+    path: &Path,
+    arg: &Arg,
+    long: &str,
+    written: &toml::Value,
+    value: &toml::Value,
+) -> ConfiguredOption {
     let values: Vec<String> = match value {
         toml::Value::Array(items) => items.iter().filter_map(|item| scalar(item).ok()).collect(),
         value => scalar(value).into_iter().collect(),
     };
     let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    Given {
+    ConfiguredOption {
         long: long.to_owned(),
         values,
         is_path: names_path(arg),
@@ -141,7 +153,7 @@ fn named_path(arg: &Arg) -> Option<&str> {
 }
 
 /// The config file where none is named.
-fn found(command: &str) -> Option<PathBuf> {
+fn default_config(command: &str) -> Option<PathBuf> {
     // The demo has a store of its own, and a completion script none.
     if matches!(command, "demo" | "completions") {
         return None;
@@ -156,7 +168,7 @@ fn found(command: &str) -> Option<PathBuf> {
 const DEFAULT: &str = "gstore.toml";
 
 /// The same value with paths that count from the folder of the file.
-fn located(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
+fn resolve_paths(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
     let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) else { return value };
     let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
     let (may_be, named) = (may_name_path(arg), named_path(arg));
@@ -174,7 +186,7 @@ fn located(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
     match value {
         toml::Value::String(text) if is_located => toml::Value::String(of_one(text)),
         toml::Value::Array(items) if is_located => {
-            toml::Value::Array(items.into_iter().map(|item| located(file, arg, item)).collect())
+            toml::Value::Array(items.into_iter().map(|item| resolve_paths(file, arg, item)).collect())
         }
         other => other,
     }
@@ -197,11 +209,12 @@ fn goes_before(given: &ArgMatches, id: &str, is_named: bool) -> bool {
     }
 }
 
-/// Whether the command line has an option that cannot stand beside this one of the file. Which of two excludes the
-/// other may be said with either.
-fn excluded(command: &Command, arg: &Arg, given: &ArgMatches) -> bool {
+/// Whether the command line has an option that cannot stand beside this one of the file. Which of two
+/// excludes the other may be said with either.
+fn is_excluded(command: &Command, arg: &Arg, given: &ArgMatches) -> bool {
     let excludes = |one: &Arg, other: &Arg| {
-        // Those that every command takes exclude nothing, and a command does not know them before it is built.
+        // Those that every command takes exclude nothing, and a command does not know them before it is
+        // built.
         !one.is_global_set()
             && command.get_arg_conflicts_with(one).iter().any(|found| found.get_id() == other.get_id())
     };
@@ -213,8 +226,9 @@ fn excluded(command: &Command, arg: &Arg, given: &ArgMatches) -> bool {
 /// Options of the file that concern this command, which `names` lead to.
 fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, toml::Value)>> {
     let text = fs_err::read_to_string(path).context("the config file")?;
-    let mut table: toml::Table =
-        text.parse().with_context(|| format!("{} is not valid TOML{}", path.display(), bare(&text)))?;
+    let mut table: toml::Table = text
+        .parse()
+        .with_context(|| format!("{} is not valid TOML{}", path.display(), unquoted_hint(&text)))?;
     let (mut found, mut command) = (Vec::new(), Some(root));
     for name in names.iter().map(Some).chain([None]) {
         let mut next = toml::Table::new();
@@ -237,7 +251,7 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, t
 }
 
 /// What is said of the first line whose text stands without quotes, if there is one.
-fn bare(toml: &str) -> String {
+fn unquoted_hint(toml: &str) -> String {
     let line = |line: &str| {
         let (key, value) = line.split_once('=')?;
         let value = value.split(" #").next()?.trim();

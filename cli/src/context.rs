@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Result, bail};
-use gstore::Work;
+use gstore::JobContext;
 use gstore_core::Cancel;
 use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 use rustix::fs::{Access, access};
@@ -74,8 +74,8 @@ impl Context {
         Ok(self.named_store().ok_or_else(|| UsageError(which_store()))?)
     }
 
-    /// The end of a command that a message proposes: the store as it was named, so that a shell takes the command
-    /// as it stands. Nothing where the environment names it, which is there for the next command too.
+    /// The end of a command that a message proposes: the store as it was named, so that a shell takes the
+    /// command as it stands. Nothing where the environment names it, which is there for the next command too.
     pub fn at_store(&self) -> String {
         match self.named_store().filter(|_| !self.store_of_environment) {
             Some(store) => format!(" --store {}", shell_word(&store.display().to_string())),
@@ -103,8 +103,8 @@ impl Context {
         }
     }
 
-    /// The store of a training: it has to be there where something of it `is_read`. One that is not there is made when there
-    /// is something to keep in it, so that a training which is refused leaves none.
+    /// The store of a training: it has to be there where something of it `is_read`. One that is not there is
+    /// made when there is something to keep in it, so that a training which is refused leaves none.
     pub fn open_for_training(&self, is_read: bool) -> Result<Option<Store>> {
         match is_read {
             true => Ok(Some(self.open()?)),
@@ -112,7 +112,8 @@ impl Context {
         }
     }
 
-    /// Refuses a place that no store can be made at, where one is named and none was `found`: before the training.
+    /// Refuses a place that no store can be made at, where one is named and none was `found`: before the
+    /// training.
     pub fn check_place(&self, found: Option<&Store>) -> Result<()> {
         match self.named_store() {
             Some(place) if found.is_none() => NewStore::check(place),
@@ -126,8 +127,8 @@ impl Context {
         Ok(store.snapshot()?.run(name).is_ok())
     }
 
-    /// Refuses a store that cannot be written, before work whose result would have no place; with `may_make` also
-    /// one that cannot be made.
+    /// Refuses a store that cannot be written, before work whose result would have no place; with `may_make`
+    /// also one that cannot be made.
     pub fn check_writable(&self, may_make: bool) -> Result<()> {
         let Some(path) = self.named_store() else { return Ok(()) };
         let shown = path.display();
@@ -164,8 +165,13 @@ impl Context {
     }
 
     /// How a job of this command is done.
-    pub fn work<'a>(&self, command: &'a str, reporter: &'a mut Reporter, cancel: &'a Cancel) -> Work<'a> {
-        Work { threads: self.threads, command, progress: reporter, cancel }
+    pub fn work<'a>(
+        &self,
+        command: &'a str,
+        reporter: &'a mut Reporter,
+        cancel: &'a Cancel,
+    ) -> JobContext<'a> {
+        JobContext { threads: self.threads, command, progress: reporter, cancel }
     }
 
     /// A line for people, on standard error.
@@ -202,8 +208,8 @@ impl Context {
         Ok(interrupt.raised)
     }
 
-    /// Asks the terminal for a line. Ctrl-C is a key of the line editor, so a signal is one from outside: it ends
-    /// the process at once, as nothing runs that could be stopped.
+    /// Asks the terminal for a line. Ctrl-C is a key of the line editor, so a signal is one from outside: it
+    /// ends the process at once, as nothing runs that could be stopped.
     pub fn at_prompt<T>(&self, ask: impl FnOnce() -> T) -> T {
         let set = |terminal: Option<Termios>| {
             if let Some(interrupt) = self.interrupt.get() {
@@ -231,8 +237,8 @@ impl Context {
     }
 }
 
-/// Takes the terminal back from a line editor; whether one had it. Where Ctrl-C is still a signal, it may have been
-/// meant for the statement that ended just now.
+/// Takes the terminal back from a line editor; whether one had it. Where Ctrl-C is still a signal, it may
+/// have been meant for the statement that ended just now.
 fn left_editor(before: &Termios) -> bool {
     let terminal = std::io::stdin();
     if tcgetattr(&terminal).is_ok_and(|now| now.local_modes.contains(LocalModes::ISIG)) {

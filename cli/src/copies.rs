@@ -11,7 +11,7 @@ use indicatif::HumanDuration;
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// What the user sees of an ensemble.
-pub struct Copies {
+pub struct EnsembleProgress {
     quiet: bool,
     begun: Instant,
     last_line: Option<Instant>,
@@ -21,7 +21,7 @@ pub struct Copies {
     total: u64,
 }
 
-impl Copies {
+impl EnsembleProgress {
     /// On standard error.
     pub fn new(quiet: bool) -> Self {
         Self { quiet, begun: Instant::now(), last_line: None, before: 0, seen: 0, total: 0 }
@@ -45,7 +45,7 @@ impl Copies {
     }
 }
 
-impl EnsembleObserver for Copies {
+impl EnsembleObserver for EnsembleProgress {
     fn note(&mut self, message: &str) {
         self.line(message);
     }

@@ -17,13 +17,17 @@ pub type DatasetData = (String, Vec<PathBuf>);
 /// The datasets of a command line, in the order of its data. Says of which folders all files become one.
 ///
 /// # Errors
-/// Neither a dataset nor data that has a name; two files with one name; a pattern that matches nothing; a folder
-/// without data.
-pub fn given(context: &Context, dataset: Option<&str>, data: &[PathBuf]) -> Result<Vec<DatasetData>> {
-    let found = each(dataset, data)?;
+/// Neither a dataset nor data that has a name; two files with one name; a pattern that matches nothing; a
+/// folder without data.
+pub fn given_datasets(
+    context: &Context,
+    dataset: Option<&str>,
+    data: &[PathBuf],
+) -> Result<Vec<DatasetData>> {
+    let found = name_datasets(dataset, data)?;
     for (name, paths) in found.iter().filter(|_| dataset.is_none()) {
         for folder in paths.iter().filter(|path| path.is_dir()) {
-            if let Some(note) = joined(name, folder)? {
+            if let Some(note) = joined_note(name, folder)? {
                 context.say(&note);
             }
         }
@@ -31,8 +35,9 @@ pub fn given(context: &Context, dataset: Option<&str>, data: &[PathBuf]) -> Resu
     Ok(found)
 }
 
-/// What is said of a folder of several files that become one dataset; `None` where they are numbered parts of one.
-fn joined(name: &str, folder: &Path) -> Result<Option<String>> {
+/// What is said of a folder of several files that become one dataset; `None` where they are numbered parts of
+/// one.
+fn joined_note(name: &str, folder: &Path) -> Result<Option<String>> {
     let files = find(&[folder.to_owned()])?;
     // As `datasets` and the Hub name them: train-00000-of-00002.parquet.
     let is_part = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("-of-"));
@@ -54,7 +59,7 @@ fn joined(name: &str, folder: &Path) -> Result<Option<String>> {
 }
 
 /// The same without a word.
-fn each(dataset: Option<&str>, data: &[PathBuf]) -> Result<Vec<DatasetData>> {
+fn name_datasets(dataset: Option<&str>, data: &[PathBuf]) -> Result<Vec<DatasetData>> {
     if let Some(name) = dataset {
         return Ok(vec![(name.to_owned(), data.to_vec())]);
     }
@@ -126,17 +131,19 @@ mod tests {
         };
         let files = [put("BBH-Dates.v2.jsonl.gz"), put("gsm8k.jsonl")];
         let names = |data: &[PathBuf]| -> Vec<String> {
-            each(None, data).unwrap().into_iter().map(|(name, _)| name).collect()
+            name_datasets(None, data).unwrap().into_iter().map(|(name, _)| name).collect()
         };
         assert_eq!(names(&files), ["bbh_dates", "gsm8k"]);
         assert_eq!(names(&[dir.path().join("*.jsonl*")]), ["bbh_dates", "gsm8k"]);
         let hub = [PathBuf::from("hf://openai/gsm8k/main#test"), PathBuf::from("hf://datasets/a/My-Data@v1")];
         assert_eq!(names(&hub), ["gsm8k", "my_data"]);
-        assert_eq!(each(Some("all"), &files).unwrap(), [("all".to_owned(), files.to_vec())]);
+        assert_eq!(name_datasets(Some("all"), &files).unwrap(), [("all".to_owned(), files.to_vec())]);
         let twice = [files[1].clone(), put("more/gsm8k.csv")];
-        assert!(each(None, &twice).unwrap_err().to_string().contains("would both be dataset gsm8k"));
-        assert!(each(None, &[]).unwrap_err().to_string().contains("which dataset?"));
-        assert!(each(None, &[PathBuf::from("-")]).unwrap_err().to_string().contains("give --dataset"));
+        assert!(name_datasets(None, &twice).unwrap_err().to_string().contains("would both be dataset gsm8k"));
+        assert!(name_datasets(None, &[]).unwrap_err().to_string().contains("which dataset?"));
+        assert!(
+            name_datasets(None, &[PathBuf::from("-")]).unwrap_err().to_string().contains("give --dataset")
+        );
     }
 
     #[test]
@@ -146,9 +153,9 @@ mod tests {
         fs_err::create_dir_all(&folder).unwrap();
         let put = |name: &str| fs_err::write(folder.join(name), "{\"text\": \"a\"}\n").unwrap();
         put("a.jsonl");
-        assert_eq!(joined("targets", &folder).unwrap(), None);
+        assert_eq!(joined_note("targets", &folder).unwrap(), None);
         put("b.jsonl");
-        let said = joined("targets", &folder).unwrap().unwrap();
+        let said = joined_note("targets", &folder).unwrap().unwrap();
         let shown = folder.display();
         assert_eq!(
             said,
@@ -157,7 +164,7 @@ mod tests {
             )
         );
         put("c.csv");
-        let said = joined("targets", &folder).unwrap().unwrap();
+        let said = joined_note("targets", &folder).unwrap().unwrap();
         assert!(
             said.starts_with("note: 3 files")
                 && said.ends_with("; name the files one by one for a dataset of each"),
@@ -168,6 +175,6 @@ mod tests {
         }
         put("train-00000-of-00002.jsonl");
         put("train-00001-of-00002.jsonl");
-        assert_eq!(joined("targets", &folder).unwrap(), None);
+        assert_eq!(joined_note("targets", &folder).unwrap(), None);
     }
 }

@@ -11,7 +11,7 @@ use gstore_train::{Lock, TrainError};
 use crate::args::PictureArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{Output, Place, check, parent};
+use crate::output::{Output, OutputTarget, check, parent};
 use crate::streams::out;
 
 /// Columns where no terminal says how many it has.
@@ -29,7 +29,7 @@ const CURVES: &str = "loss.svg";
 
 /// A form of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum PictureForm {
     Svg,
     Png,
     Html,
@@ -37,13 +37,13 @@ enum Form {
 }
 
 /// The form that a name says.
-fn form(path: &Path) -> Result<Form> {
+fn form(path: &Path) -> Result<PictureForm> {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     Ok(match ending.as_deref() {
-        Some("svg") => Form::Svg,
-        Some("png") => Form::Png,
-        Some("html" | "htm") => Form::Html,
-        Some("txt") => Form::Text,
+        Some("svg") => PictureForm::Svg,
+        Some("png") => PictureForm::Png,
+        Some("html" | "htm") => PictureForm::Html,
+        Some("txt") => PictureForm::Text,
         _ => bail!(UsageError(format!(
             "{}: a picture is written as .svg, .png, .html or .txt, by the ending of its name",
             path.display()
@@ -53,7 +53,7 @@ fn form(path: &Path) -> Result<Form> {
 
 /// Refuses a file that cannot be written or has no form, before the work whose picture it is to hold.
 pub fn check_file(context: &Context, path: Option<&Path>, force: bool) -> Result<()> {
-    match path.filter(|path| Place::of(Some(path)) != Place::Stdout) {
+    match path.filter(|path| OutputTarget::of(Some(path)) != OutputTarget::Stdout) {
         Some(path) => {
             form(path)?;
             check(context, &[Some(path)], force)
@@ -62,8 +62,8 @@ pub fn check_file(context: &Context, path: Option<&Path>, force: bool) -> Result
     }
 }
 
-/// The same of a picture of a training: its folder may come with the first checkpoint, as that of the output or one
-/// that this is in.
+/// The same of a picture of a training: its folder may come with the first checkpoint, as that of the output
+/// or one that this is in.
 pub fn check_curves(context: &Context, path: Option<&Path>, output: &Path) -> Result<()> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let output = absolute(output);
@@ -78,8 +78,8 @@ pub fn check_curves(context: &Context, path: Option<&Path>, output: &Path) -> Re
 
 /// A picture as a file that has not appeared yet; none of one that goes to standard output.
 pub fn begun(args: &PictureArgs, picture: &Picture) -> Result<Option<Output>> {
-    let path = args.output.as_deref().filter(|path| Place::of(Some(path)) != Place::Stdout);
-    path.map(|path| written(picture, path, args.width, args.force)).transpose()
+    let path = args.output.as_deref().filter(|path| OutputTarget::of(Some(path)) != OutputTarget::Stdout);
+    path.map(|path| write_picture(picture, path, args.width, args.force)).transpose()
 }
 
 /// Draws a picture where the flags say.
@@ -112,12 +112,12 @@ pub fn colours() -> bool {
     !plain
 }
 
-fn written(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> Result<Output> {
+fn write_picture(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> Result<Output> {
     let bytes = match form(path)? {
-        Form::Svg => picture.svg().into_bytes(),
-        Form::Png => picture.png()?,
-        Form::Html => picture.html().into_bytes(),
-        Form::Text => {
+        PictureForm::Svg => picture.svg().into_bytes(),
+        PictureForm::Png => picture.png()?,
+        PictureForm::Html => picture.html().into_bytes(),
+        PictureForm::Text => {
             let style = TerminalStyle { width: width.unwrap_or(COLUMNS), height: LINES, colour: false };
             picture.terminal(style).into_bytes()
         }
@@ -146,7 +146,7 @@ pub fn training(context: &Context, folder: &Path, asked: Option<&Path>, finished
     match asked {
         None => Ok(()),
         Some(path)
-            if Place::of(Some(path)).is_file()
+            if OutputTarget::of(Some(path)).is_file()
                 && std::path::absolute(parent(path))? == std::path::absolute(folder)? =>
         {
             draw_within(folder, path, &picture)
@@ -166,5 +166,5 @@ fn draw_within(folder: &Path, path: &Path, picture: &Picture) -> Result<()> {
             lock => break lock?,
         }
     };
-    written(picture, path, None, true)?.finish()
+    write_picture(picture, path, None, true)?.finish()
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::args::{Format, OutputArgs};
 use crate::failure::UsageError;
-use crate::output::Place;
+use crate::output::OutputTarget;
 use crate::packing::{Packing, ending_of, packing_of};
 
 /// Endings of formats that are not written.
@@ -19,7 +19,7 @@ const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 html lz4 md npy npz ods
 /// # Errors
 /// The name of a format that is not written.
 pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
-    Ok(Some(match ending_of(unpacked(path)).as_deref() {
+    Ok(Some(match ending_of(unpacked_name(path)).as_deref() {
         Some("csv") => Format::Csv,
         Some("tsv") => Format::Tsv,
         Some("json" | "jsonl" | "ndjson") => Format::Json,
@@ -36,7 +36,7 @@ pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
 const UNDERSTOOD: &str = "a name may end in .jsonl (or .json, one object a line), .csv, .tsv, .parquet or .arrow, each also with .gz or .zst";
 
 /// A name without the ending of its packing.
-fn unpacked(path: &Path) -> &Path {
+fn unpacked_name(path: &Path) -> &Path {
     match packing_of(path) {
         Packing::None => path,
         _ => path.file_stem().map_or(path, Path::new),
@@ -47,9 +47,9 @@ fn unpacked(path: &Path) -> &Path {
 /// elsewhere.
 pub fn format_of(args: &OutputArgs) -> Result<Format> {
     let path = args.output.as_deref();
-    let place = Place::of(path);
+    let place = OutputTarget::of(path);
     let named = match path {
-        Some(path) if place != Place::Stdout => format_of_name(path)?.map(|format| (path, format)),
+        Some(path) if place != OutputTarget::Stdout => format_of_name(path)?.map(|format| (path, format)),
         _ => None,
     };
     Ok(match (named, args.format) {
@@ -67,8 +67,8 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
         ))),
         (Some((_, format)), _) | (None, Some(format)) => format,
         (None, None) => match (place, path) {
-            (Place::File(_), Some(path)) => bail!(no_format(path)),
-            (Place::Stdout, _) if std::io::stdout().is_terminal() => Format::Table,
+            (OutputTarget::File(_), Some(path)) => bail!(no_format(path)),
+            (OutputTarget::Stdout, _) if std::io::stdout().is_terminal() => Format::Table,
             _ => Format::Csv,
         },
     })
@@ -76,7 +76,8 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
 
 /// Refuses a format for programs where the result goes to a terminal.
 pub fn check_terminal(format: Format, path: Option<&Path>) -> Result<()> {
-    if format.is_binary() && Place::of(path) == Place::Stdout && std::io::stdout().is_terminal() {
+    if format.is_binary() && OutputTarget::of(path) == OutputTarget::Stdout && std::io::stdout().is_terminal()
+    {
         bail!(UsageError(format!("{format:?} is not for a terminal; name a file with --output")));
     }
     Ok(())
@@ -84,21 +85,21 @@ pub fn check_terminal(format: Format, path: Option<&Path>) -> Result<()> {
 
 /// The format of a score file.
 pub fn format_of_scores(path: &Path) -> Result<Format> {
-    match (format_of_name(path)?, Place::of(Some(path))) {
+    match (format_of_name(path)?, OutputTarget::of(Some(path))) {
         // A table is for reading: its numbers are rounded.
         (Some(Format::Table), _) => {
             bail!(UsageError(format!("{}: scores are not written as .txt; {UNDERSTOOD}", path.display())))
         }
         (Some(format), _) => Ok(format),
-        (None, Place::File(_)) => bail!(no_format(path)),
+        (None, OutputTarget::File(_)) => bail!(no_format(path)),
         (None, _) => Ok(Format::Csv),
     }
 }
 
 /// Refuses a name with an ending that no format has; one without an ending passes.
 pub fn check_ending(path: &Path) -> Result<()> {
-    let has_ending = unpacked(path).extension().is_some();
-    match has_ending && Place::of(Some(path)).is_file() && format_of_name(path)?.is_none() {
+    let has_ending = unpacked_name(path).extension().is_some();
+    match has_ending && OutputTarget::of(Some(path)).is_file() && format_of_name(path)?.is_none() {
         true => bail!(no_format(path)),
         false => Ok(()),
     }

@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-/// Gives the folder `new` the name `target`. The one that had it is called `new` after that, or is gone; it stays
-/// where it is if there is an error.
+/// Gives the folder `new` the name `target`. The one that had it is called `new` after that, or is gone; it
+/// stays where it is if there is an error.
 ///
-/// Both are on one file system. A process that is killed leaves one of them under the name, unless the file system
-/// cannot exchange names.
+/// Both are on one file system. A process that is killed leaves one of them under the name, unless the file
+/// system cannot exchange names.
 pub fn exchange(new: &Path, target: &Path) -> Result<()> {
     match renameat_with(CWD, new, CWD, target, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),

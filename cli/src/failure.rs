@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::origin;
-use crate::wording::{in_flags, of_files};
+use crate::wording::{in_flags, reword_file_errors};
 use gstore::daunce::DaunceError;
 use gstore::factors::FactorJobError;
 use gstore::{AnswerError, FindError};
@@ -48,19 +48,19 @@ impl std::error::Error for UsageError {}
 
 /// What would save nothing, and its numbers: nothing is wrong with the command or the store.
 #[derive(Debug)]
-pub struct Refused(pub String);
+pub struct NothingSaved(pub String);
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for NothingSaved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for NothingSaved {}
 
 /// Whether a command was refused with its numbers.
 pub fn is_refused(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<Refused>())
+    error.chain().any(|cause| cause.is::<NothingSaved>())
 }
 
 /// A wrong command line: prints it and gives the exit code.
@@ -107,7 +107,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         false if is_refused(error) => REFUSED,
         false => FAILED,
     };
-    (Some(format!("error: {}", origin::noted(on_full(error, text(error))))), code)
+    (Some(format!("error: {}", origin::note_origins(on_full(error, text(error))))), code)
 }
 
 /// What to do about a full disk, unless the message says it.
@@ -125,7 +125,7 @@ fn print(error: &anyhow::Error) {
 }
 
 /// A condition that finds no rows, by the flag that it was given with.
-pub fn of_condition(error: FindError) -> anyhow::Error {
+pub fn condition_error(error: FindError) -> anyhow::Error {
     match error {
         FindError::Name(error) => error.into(),
         FindError::Read(error) => error.into(),
@@ -151,7 +151,7 @@ pub fn text(error: &anyhow::Error) -> String {
     if error.downcast_ref::<IngestError>().is_some_and(IngestError::may_be_skipped) {
         text.push_str("\n  --skip-bad 1 leaves it out");
     }
-    let text = by_their_names(of_files(&text));
+    let text = by_their_names(reword_file_errors(&text));
     match error.downcast_ref::<SqlError>() {
         Some(_) => text,
         None => in_flags(&text),
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!((line.as_deref(), code), (Some("error: no"), FAILED));
         let (line, code) = ending(&UsageError("which?".into()).into());
         assert_eq!((line.as_deref(), code), (Some("error: which?"), USAGE));
-        let (line, code) = ending(&Refused("it would save -3.0 %".into()).into());
+        let (line, code) = ending(&NothingSaved("it would save -3.0 %".into()).into());
         assert_eq!((line.as_deref(), code), (Some("error: it would save -3.0 %"), REFUSED));
     }
 

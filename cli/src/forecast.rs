@@ -12,7 +12,7 @@ use gstore_train::daunce::EnsembleForecast;
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use serde_json::json;
 
-use crate::args::{DaunceTrainArgs, Keep};
+use crate::args::{DaunceTrainArgs, KeepWeights};
 use crate::streams::out;
 
 /// Prints what a training will take; `output` is the folder of its checkpoints.
@@ -64,9 +64,9 @@ pub fn print_copies(forecast: &EnsembleForecast, args: &DaunceTrainArgs, of_loss
     let EnsembleForecast { weights, states, memory, seconds, .. } = forecast;
     let missing = models.saturating_sub(*there);
     let kept = match args.keeping.keep {
-        Keep::Adapters => missing,
+        KeepWeights::Adapters => missing,
         // Those of a round wait for their losses.
-        Keep::None => missing.min(args.models.round),
+        KeepWeights::None => missing.min(args.models.round),
     };
     let disk = kept * weights + states + 4 * missing * of_losses;
     if args.json {

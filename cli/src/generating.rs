@@ -16,7 +16,7 @@ use serde_json::Value;
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// What the user sees of a generation.
-pub struct Live {
+pub struct GenerationProgress {
     quiet: bool,
     bar: Option<ProgressBar>,
     begun: Instant,
@@ -34,7 +34,7 @@ pub struct Live {
     result: Option<PathBuf>,
 }
 
-impl Live {
+impl GenerationProgress {
     /// On standard error.
     pub fn new(quiet: bool) -> Self {
         let now = Instant::now();
@@ -98,7 +98,7 @@ impl Live {
     }
 }
 
-impl Observer for Live {
+impl Observer for GenerationProgress {
     fn note(&mut self, message: &str) {
         if !self.quiet {
             say!("{message}");

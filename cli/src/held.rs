@@ -18,12 +18,12 @@ const CONTENT: &str = "content";
 const LOCK: &str = "lock";
 
 /// A folder with its lock. It goes away when this is dropped.
-pub struct Held {
+pub struct LockedFolder {
     path: PathBuf,
     _lock: Box<dyn VfsLock>,
 }
 
-impl Held {
+impl LockedFolder {
     /// Makes one, whose name begins with `prefix`. Messages call what is made in it by the place that it will
     /// have.
     ///
@@ -65,7 +65,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for LockedFolder {
     fn drop(&mut self) {
         // What stays is a leftover, which the next command removes.
         let _ = remove(&self.path, LOCK);
@@ -96,7 +96,8 @@ fn remove_leftover(folder: &Path) -> Result<()> {
     }
 }
 
-/// Removes a folder. The file in it by which it is known goes after all else: what a kill leaves still has it.
+/// Removes a folder. The file in it by which it is known goes after all else: what a kill leaves still has
+/// it.
 ///
 /// # Errors
 /// What cannot be removed.

@@ -1,5 +1,4 @@
-//! The command line: its arguments, config file, commands, pipelines of them, shell and messages, for the program
-//! and for tests.
+//! The command line as a library: arguments, config file, commands, pipelines, shell and messages.
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stderr)] // `say!` is for that
 
@@ -21,24 +20,24 @@ mod held;
 mod models;
 mod new_store;
 mod options;
-pub mod origin;
+mod origin;
 mod output;
 mod packing;
 pub mod pipeline;
 mod program;
 mod progress;
 mod question;
-pub mod remedy;
+mod remedy;
 pub mod shell;
 mod sketches;
 mod stand_ins;
 mod statements;
-pub mod stopped;
+mod stopped;
 mod streams;
 mod summary;
 mod terminal;
 mod texts;
 mod training;
-pub mod wording;
+mod wording;
 
 pub use program::main;

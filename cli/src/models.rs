@@ -29,8 +29,8 @@ fn models(context: &Context, args: &ModelArgs) -> Result<Models> {
         .map_err(|error| folder_error("--checkpoint-folders", error))
 }
 
-/// A failure of finding folders, with the flag that named them where that is to be changed. An argument without a
-/// flag is named by what it says.
+/// A failure of finding folders, with the flag that named them where that is to be changed. An argument
+/// without a flag is named by what it says.
 pub fn folder_error(flag: &str, error: FolderError) -> Error {
     match error {
         // As a file that is not there.

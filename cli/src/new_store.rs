@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use gstore_store::Store;
 use rustix::io::Errno;
 
-use crate::held::{self, Held};
+use crate::held::{self, LockedFolder};
 
 /// How names of folders begin that hold a store until it has its name.
 const PREFIX: &str = ".gstore-new-";
@@ -17,7 +17,7 @@ pub struct NewStore {
     /// The store, for the time being maybe under another name.
     pub store: Store,
     /// What it is in until it has its name.
-    folder: Option<Held>,
+    folder: Option<LockedFolder>,
     place: PathBuf,
 }
 
@@ -36,7 +36,7 @@ impl NewStore {
             bail!("{} is a link to a place that is not there; make that or remove the link", place.display());
         }
         fs_err::create_dir_all(parent)?;
-        let folder = Held::make(parent, PREFIX, &place)?;
+        let folder = LockedFolder::make(parent, PREFIX, &place)?;
         let store = Store::create(folder.content())?;
         Ok(Self { store, folder: Some(folder), place })
     }

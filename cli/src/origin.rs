@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
-static GIVEN: OnceLock<Vec<Given>> = OnceLock::new();
+static GIVEN: OnceLock<Vec<ConfiguredOption>> = OnceLock::new();
 
 /// An option that the config file or the environment gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
+pub struct ConfiguredOption {
     /// Its flag without hyphens before it.
     pub long: String,
     /// Its values, as the command takes them.
@@ -19,7 +19,7 @@ pub struct Given {
     pub place: String,
 }
 
-impl Given {
+impl ConfiguredOption {
     /// A path that a variable of the environment gives.
     pub fn of_environment(long: &str, variable: &str, value: &str) -> Self {
         Self {
@@ -44,30 +44,30 @@ impl Given {
     }
 }
 
-/// Remembers them for [`noted`], once in a process.
-pub fn remember(given: Vec<Given>) {
+/// Remembers them for [`note_origins`], once in a process.
+pub fn remember(given: Vec<ConfiguredOption>) {
     // A process has one command line.
     let _ = GIVEN.set(given);
 }
 
 /// A message, and where the options stand that it is about.
-pub fn noted(text: String) -> String {
+pub fn note_origins(text: String) -> String {
     match GIVEN.get() {
         Some(given) => with_origins(text, given),
         None => text,
     }
 }
 
-fn with_origins(text: String, given: &[Given]) -> String {
+fn with_origins(text: String, given: &[ConfiguredOption]) -> String {
     // What is proposed is not what is wrong.
     let wrong = text.split("did you mean").next().unwrap_or_default();
-    let about: Vec<&Given> = given.iter().filter(|option| option.is_in(wrong)).collect();
+    let about: Vec<&ConfiguredOption> = given.iter().filter(|option| option.is_in(wrong)).collect();
     about.iter().fold(text, |text, option| format!("{text}\n  {} has {}", option.place, option.written))
 }
 
-/// An error of the command line in which options are called as they stand where they are given, if it is about
-/// any of them.
-pub fn reworded(error: &str, given: &[Given]) -> Option<String> {
+/// An error of the command line in which options are called as they stand where they are given, if it is
+/// about any of them.
+pub fn reword(error: &str, given: &[ConfiguredOption]) -> Option<String> {
     let mut text = error.to_owned();
     for option in given {
         let flag = format!("'--{}", option.long);
@@ -97,8 +97,8 @@ fn has_word(text: &str, word: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn given() -> [Given; 3] {
-        let in_file = |long: &str, value: &str, is_path| Given {
+    fn given() -> [ConfiguredOption; 3] {
+        let in_file = |long: &str, value: &str, is_path| ConfiguredOption {
             long: long.to_owned(),
             values: vec![value.to_owned()],
             is_path,
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_stands_elsewhere_is_named_where_it_stands() {
-        let store = [Given::of_environment("store", "GSTORE_STORE", "/x")];
+        let store = [ConfiguredOption::of_environment("store", "GSTORE_STORE", "/x")];
         assert_eq!(
             with_origins("there is no store at /x".into(), &store),
             "there is no store at /x\n  the environment has GSTORE_STORE=/x"
@@ -130,7 +130,7 @@ mod tests {
             ),
             ("error: unexpected argument '--tops' found", None),
         ] {
-            assert_eq!(reworded(said, &given()).as_deref(), says);
+            assert_eq!(reword(said, &given()).as_deref(), says);
         }
     }
 }

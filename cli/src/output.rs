@@ -4,8 +4,8 @@
 //! - a file that exists is replaced only with `--force`, and in one step; its name never shows a part of a
 //!   result
 //! - a wrong place is refused before the work whose result is to go there
-//! - a file that is not finished is locked by its process: one whose lock is free is a leftover of a process that
-//!   was killed, and goes when another puts a file of its name there
+//! - a file that is not finished is locked by its process: one whose lock is free is a leftover of a process
+//!   that was killed, and goes when another puts a file of its name there
 
 use std::ffi::OsString;
 use std::fs::TryLockError;
@@ -21,11 +21,11 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::context::{Context, is_store, unwritable};
 use crate::failure::UsageError;
 use crate::packing::{Packing, packing_of};
-use crate::streams::noted;
+use crate::streams::note_closed_pipe;
 
 /// Where an output goes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum OutputTarget {
     /// Standard output.
     Stdout,
     /// A device, a pipe or an open file: it is written to, never replaced.
@@ -34,7 +34,7 @@ pub enum Place {
     File(PathBuf),
 }
 
-impl Place {
+impl OutputTarget {
     /// The place that a path names; `None` and `-` are standard output.
     pub fn of(path: Option<&Path>) -> Self {
         const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
@@ -47,7 +47,7 @@ impl Place {
         if open || fs_err::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
             return Self::Stream(path.to_owned());
         }
-        Self::File(resolved(path))
+        Self::File(resolve(path))
     }
 
     /// Whether the output is a file with its own name.
@@ -68,8 +68,8 @@ impl Place {
 /// Refuses outputs of a command that cannot be written: inside a store, without a folder, twice the same,
 /// or in place of what is there without `force`.
 pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Result<()> {
-    let outputs: Vec<(&Path, Place)> =
-        outputs.iter().map(|path| (path.unwrap_or(Path::new("-")), Place::of(*path))).collect();
+    let outputs: Vec<(&Path, OutputTarget)> =
+        outputs.iter().map(|path| (path.unwrap_or(Path::new("-")), OutputTarget::of(*path))).collect();
     for (i, (path, place)) in outputs.iter().enumerate() {
         if let Some((other, _)) = outputs[..i].iter().find(|(_, other)| other.is(place)) {
             bail!(UsageError(format!(
@@ -78,7 +78,7 @@ pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Resul
                 path.display()
             )));
         }
-        if let Place::File(target) = place {
+        if let OutputTarget::File(target) = place {
             check_outside(context, path)?;
             check_file(path, target, force)?;
         }
@@ -87,14 +87,14 @@ pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Resul
 }
 
 /// A path in a report.
-pub fn shown(path: &Path) -> String {
+pub fn path_text(path: &Path) -> String {
     path.display().to_string()
 }
 
 /// Refuses `--json` where one of the results goes to standard output, on which one object is all that is
 /// printed then.
 pub fn check_json<'a>(results: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-    match results.into_iter().any(|path| Place::of(Some(path)) == Place::Stdout) {
+    match results.into_iter().any(|path| OutputTarget::of(Some(path)) == OutputTarget::Stdout) {
         true => bail!(UsageError(
             "--json prints a report on standard output, where no result can go then: name a file for it"
                 .to_owned()
@@ -133,7 +133,7 @@ pub fn exists(path: &Path) -> String {
 }
 
 /// Whether a file holds what `write` writes, packed as its name says.
-pub fn holds(path: &Path, write: impl FnOnce(&mut Output) -> std::io::Result<()>) -> Result<bool> {
+pub fn file_holds(path: &Path, write: impl FnOnce(&mut Output) -> std::io::Result<()>) -> Result<bool> {
     let mut output = Output::create(Some(path), true)?;
     write(&mut output)?;
     let made = output.seal()?;
@@ -156,8 +156,9 @@ pub fn check_folder(path: &Path, folder: &Path) -> Result<()> {
     }
 }
 
-/// Refuses, whatever may be replaced, a result in the place of what the command reads: of `data`, which are files,
-/// patterns, and folders with all that is below them, and of the files that lie in the `folders` of models.
+/// Refuses, whatever may be replaced, a result in the place of what the command reads: of `data`, which are
+/// files, patterns, and folders with all that is below them, and of the files that lie in the `folders` of
+/// models.
 pub fn check_unread<'a>(
     outputs: &[Option<&Path>],
     data: impl IntoIterator<Item = &'a Path>,
@@ -187,7 +188,7 @@ pub fn check_unread<'a>(
             |one: &PathBuf| found.starts_with(one) || folder.starts_with(one) || one.starts_with(&found);
         read.iter().any(is_of)
     };
-    match outputs.iter().flatten().filter(|path| Place::of(Some(path)).is_file()).find(is_read) {
+    match outputs.iter().flatten().filter(|path| OutputTarget::of(Some(path)).is_file()).find(is_read) {
         None => Ok(()),
         Some(path) => bail!(UsageError(format!(
             "{} is read by this command: give its result another name",
@@ -198,9 +199,9 @@ pub fn check_unread<'a>(
 
 /// The folder of an output that is a file.
 pub fn folder_of(path: Option<&Path>) -> Option<PathBuf> {
-    match Place::of(path) {
-        Place::File(path) => Some(parent(&path).to_owned()),
-        Place::Stdout | Place::Stream(_) => None,
+    match OutputTarget::of(path) {
+        OutputTarget::File(path) => Some(parent(&path).to_owned()),
+        OutputTarget::Stdout | OutputTarget::Stream(_) => None,
     }
 }
 
@@ -217,41 +218,41 @@ pub fn parent(path: &Path) -> &Path {
 }
 
 /// The place next to a path that has its name with an ending behind it.
-pub fn beside(path: &Path, ending: &str) -> PathBuf {
+pub fn path_beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(ending);
     path.with_file_name(name)
 }
 
 /// Notes a closed pipe of the writer below.
-struct Noted<W>(W);
+struct ClosedPipeNote<W>(W);
 
-impl<W: Write> Write for Noted<W> {
+impl<W: Write> Write for ClosedPipeNote<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        noted(self.0.write(bytes))
+        note_closed_pipe(self.0.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        noted(self.0.flush())
+        note_closed_pipe(self.0.flush())
     }
 }
 
 /// A place for a result. Nothing is visible under the file's name before [`Output::finish`].
 pub struct Output {
-    writer: Writer,
-    file: Option<Pending>,
+    writer: OutputWriter,
+    file: Option<UnpublishedFile>,
 }
 
 /// The way of the bytes.
-enum Writer {
-    Plain(Plain),
-    Gzip(flate2::write::GzEncoder<Plain>),
-    Zstd(zstd::stream::write::Encoder<'static, Plain>),
+enum OutputWriter {
+    Plain(PlainWriter),
+    Gzip(flate2::write::GzEncoder<PlainWriter>),
+    Zstd(zstd::stream::write::Encoder<'static, PlainWriter>),
 }
 
-type Plain = BufWriter<Box<dyn Write + Send>>;
+type PlainWriter = BufWriter<Box<dyn Write + Send>>;
 
-struct Pending {
+struct UnpublishedFile {
     /// Removed when it is dropped.
     temporary: NamedTempFile,
     target: PathBuf,
@@ -262,24 +263,24 @@ impl Output {
     /// Begins a result for a place that [`check`] found right.
     pub fn create(path: Option<&Path>, force: bool) -> Result<Self> {
         let mut pending = None;
-        let writer: Box<dyn Write + Send> = match Place::of(path) {
-            Place::Stdout => Box::new(std::io::stdout()),
-            Place::Stream(stream) => Box::new(fs_err::OpenOptions::new().append(true).open(stream)?),
-            Place::File(target) => {
-                let begun = Pending::new(target, force)?;
+        let writer: Box<dyn Write + Send> = match OutputTarget::of(path) {
+            OutputTarget::Stdout => Box::new(std::io::stdout()),
+            OutputTarget::Stream(stream) => Box::new(fs_err::OpenOptions::new().append(true).open(stream)?),
+            OutputTarget::File(target) => {
+                let begun = UnpublishedFile::new(target, force)?;
                 let file = begun.temporary.as_file().try_clone()?;
                 let file = fs_err::File::from_parts(file, &begun.target);
                 pending = Some(begun);
                 Box::new(file)
             }
         };
-        let plain: Plain = BufWriter::new(Box::new(Noted(writer)));
+        let plain: PlainWriter = BufWriter::new(Box::new(ClosedPipeNote(writer)));
         let writer = match path.map_or(Packing::None, packing_of) {
-            Packing::None => Writer::Plain(plain),
+            Packing::None => OutputWriter::Plain(plain),
             Packing::Gzip => {
-                Writer::Gzip(flate2::write::GzEncoder::new(plain, flate2::Compression::default()))
+                OutputWriter::Gzip(flate2::write::GzEncoder::new(plain, flate2::Compression::default()))
             }
-            Packing::Zstd => Writer::Zstd(zstd::stream::write::Encoder::new(plain, 0)?),
+            Packing::Zstd => OutputWriter::Zstd(zstd::stream::write::Encoder::new(plain, 0)?),
         };
         Ok(Self { writer, file: pending })
     }
@@ -290,21 +291,21 @@ impl Output {
     }
 
     /// Flushes the result; a file does not appear yet.
-    pub fn seal(self) -> Result<Sealed> {
+    pub fn seal(self) -> Result<FinishedOutput> {
         let mut plain = match self.writer {
-            Writer::Plain(plain) => plain,
-            Writer::Gzip(gzip) => gzip.finish()?,
-            Writer::Zstd(zstd) => zstd.finish()?,
+            OutputWriter::Plain(plain) => plain,
+            OutputWriter::Gzip(gzip) => gzip.finish()?,
+            OutputWriter::Zstd(zstd) => zstd.finish()?,
         };
         plain.flush()?;
-        Ok(Sealed(self.file))
+        Ok(FinishedOutput(self.file))
     }
 }
 
 /// A result that is complete. A file has not appeared under its name.
-pub struct Sealed(Option<Pending>);
+pub struct FinishedOutput(Option<UnpublishedFile>);
 
-impl Sealed {
+impl FinishedOutput {
     /// Where the bytes of a file are, and where they are to be.
     pub fn places(&self) -> Option<(&Path, &Path)> {
         self.0.as_ref().map(|pending| (pending.temporary.path(), pending.target.as_path()))
@@ -312,7 +313,7 @@ impl Sealed {
 
     /// Lets a file appear under its name.
     pub fn place(self) -> Result<()> {
-        self.0.map_or(Ok(()), Pending::publish)
+        self.0.map_or(Ok(()), UnpublishedFile::publish)
     }
 }
 
@@ -329,7 +330,7 @@ fn hidden(target: &Path) -> OsString {
 }
 
 /// A file that is not finished, with a lock that is held until it has its name or is gone.
-fn unfinished(target: &Path) -> std::io::Result<NamedTempFile> {
+fn unfinished_file(target: &Path) -> std::io::Result<NamedTempFile> {
     // A process that looks for leftovers may take the new file for one before its lock is held.
     const ATTEMPTS: usize = 10;
     for _ in 0..ATTEMPTS {
@@ -370,9 +371,9 @@ fn remove_leftovers(target: &Path) {
     }
 }
 
-impl Pending {
+impl UnpublishedFile {
     fn new(target: PathBuf, force: bool) -> Result<Self> {
-        let temporary = unfinished(&target)?;
+        let temporary = unfinished_file(&target)?;
         // Who could not read the old file cannot read the new one.
         if let Ok(found) = fs_err::metadata(&target) {
             temporary.as_file().set_permissions(found.permissions())?;
@@ -418,25 +419,25 @@ impl Pending {
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         match &mut self.writer {
-            Writer::Plain(plain) => plain.write(bytes),
-            Writer::Gzip(gzip) => gzip.write(bytes),
-            Writer::Zstd(zstd) => zstd.write(bytes),
+            OutputWriter::Plain(plain) => plain.write(bytes),
+            OutputWriter::Gzip(gzip) => gzip.write(bytes),
+            OutputWriter::Zstd(zstd) => zstd.write(bytes),
         }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         match &mut self.writer {
-            Writer::Plain(plain) => plain.flush(),
-            Writer::Gzip(gzip) => gzip.flush(),
-            Writer::Zstd(zstd) => zstd.flush(),
+            OutputWriter::Plain(plain) => plain.flush(),
+            OutputWriter::Gzip(gzip) => gzip.flush(),
+            OutputWriter::Zstd(zstd) => zstd.flush(),
         }
     }
 }
 
 /// Refuses an output inside a store, that of the command or any other: every file there is the store's own.
 pub fn check_outside(context: &Context, path: &Path) -> Result<()> {
-    let place = resolved(path);
-    let named = context.named_store().filter(|store| place.starts_with(resolved(store)));
+    let place = resolve(path);
+    let named = context.named_store().filter(|store| place.starts_with(resolve(store)));
     match named.or_else(|| place.ancestors().find(|folder| is_store(folder))) {
         None => Ok(()),
         Some(store) => bail!(UsageError(format!(
@@ -448,7 +449,7 @@ pub fn check_outside(context: &Context, path: &Path) -> Result<()> {
 }
 
 /// Where a path leads, part by part: below what is there, `..` goes back to what would be made.
-fn resolved(path: &Path) -> PathBuf {
+fn resolve(path: &Path) -> PathBuf {
     follow(path, 40)
 }
 

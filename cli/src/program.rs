@@ -15,9 +15,9 @@ use gstore_store::Store;
 use crate::args::{Cli, Command};
 use crate::context::Context;
 use crate::options::check_options;
-use crate::origin::{self, Given};
+use crate::origin::{self, ConfiguredOption};
 use crate::streams::say;
-use crate::wording::of_files;
+use crate::wording::reword_file_errors;
 use crate::{args, commands, completing, config, failure, remedy};
 
 /// Runs the command that the process was given.
@@ -40,10 +40,10 @@ pub fn main() -> ExitCode {
     });
     let (cli, store_of_environment) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return refused(&argv, error, &given),
+        Err(error) => return exit_with_usage(&argv, error, &given),
     };
     if let Some(store) = cli.common.store.as_ref().filter(|_| store_of_environment) {
-        given.push(Given::of_environment("store", "GSTORE_STORE", &store.display().to_string()));
+        given.push(ConfiguredOption::of_environment("store", "GSTORE_STORE", &store.display().to_string()));
     }
     origin::remember(given);
     match run(cli, store_of_environment) {
@@ -53,13 +53,13 @@ pub fn main() -> ExitCode {
 }
 
 /// A command line that does not parse, or asks for its help.
-fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
+fn exit_with_usage(argv: &[OsString], error: clap::Error, given: &[ConfiguredOption]) -> ExitCode {
     let error = args::without_far_tip(with_tip(argv.to_vec(), error));
     let root = args::command();
     let text = args::without_command(&root, argv, &error)
-        .or_else(|| args::misplaced(&root, argv, &error))
+        .or_else(|| args::misplaced_hint(&root, argv, &error))
         .or_else(|| args::explained_missing(&root, argv, &error, &|| runs(argv)))
-        .or_else(|| reworded(&error, given).filter(|_| error.use_stderr()));
+        .or_else(|| reword_message(&error, given).filter(|_| error.use_stderr()));
     match text {
         Some(text) => {
             say!("{}", text.trim_end());
@@ -69,23 +69,25 @@ fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
     }
 }
 
-/// The runs of the store that a command line names, though it does not parse. Without a store that can be read
-/// there are none to propose.
+/// The runs of the store that a command line names, though it does not parse. Without a store that can be
+/// read there are none to propose.
 fn runs(argv: &[OsString]) -> Vec<String> {
     let store = completing::named_store(argv).and_then(|path| Store::open(path).ok());
     let snapshot = store.and_then(|store| store.snapshot().ok());
     snapshot.map(|found| found.runs().iter().map(|run| run.name.clone()).collect()).unwrap_or_default()
 }
 
-/// A message in the words of the config file, and with files in plain words; `None` where it is about neither.
-fn reworded(error: &clap::Error, given: &[Given]) -> Option<String> {
+/// A message in the words of the config file, and with files in plain words; `None` where it is about
+/// neither.
+fn reword_message(error: &clap::Error, given: &[ConfiguredOption]) -> Option<String> {
     let text = error.to_string();
-    let said = dashed(&of_files(&origin::reworded(&text, given).unwrap_or_else(|| text.clone())));
+    let said =
+        with_hyphens(&reword_file_errors(&origin::reword(&text, given).unwrap_or_else(|| text.clone())));
     (said != text).then_some(said)
 }
 
 /// A message that proposes flags as help lists them; they are taken with underscores, too.
-fn dashed(text: &str) -> String {
+fn with_hyphens(text: &str) -> String {
     let line = |line: &str| match line.split_once("similar argument") {
         Some((before, names)) => format!("{before}similar argument{}", names.replace('_', "-")),
         None => line.to_owned(),

@@ -20,10 +20,10 @@ const QUICK: Duration = Duration::from_millis(500);
 pub struct Reporter {
     quiet: bool,
     terminal: bool,
-    stage: Option<Stage>,
+    stage: Option<ProgressStage>,
 }
 
-struct Stage {
+struct ProgressStage {
     name: String,
     unit: Unit,
     total: u64,
@@ -47,7 +47,7 @@ impl Reporter {
     }
 }
 
-impl Stage {
+impl ProgressStage {
     /// Counts what is done. A total that is passed was an estimate, as of tokens of some rows by the mean of
     /// all: from there on none is known.
     fn add(&mut self, done: u64) {
@@ -84,8 +84,15 @@ impl Progress for Reporter {
         }
         let bar = self.terminal.then(|| bar(stage, total, unit));
         let now = Instant::now();
-        self.stage =
-            Some(Stage { name: stage.to_owned(), unit, total, done: 0, begun: now, last_line: now, bar });
+        self.stage = Some(ProgressStage {
+            name: stage.to_owned(),
+            unit,
+            total,
+            done: 0,
+            begun: now,
+            last_line: now,
+            bar,
+        });
     }
 
     fn advance(&mut self, done: u64) {
@@ -225,7 +232,8 @@ mod tests {
     fn a_total_that_is_passed_is_no_longer_told() {
         let now = Instant::now();
         let (name, unit) = ("ingest".to_owned(), Unit::Tokens);
-        let mut stage = Stage { name, unit, total: 100, done: 0, begun: now, last_line: now, bar: None };
+        let mut stage =
+            ProgressStage { name, unit, total: 100, done: 0, begun: now, last_line: now, bar: None };
         stage.add(60);
         assert!(stage.plain().starts_with("ingest: 60/100 tokens ("), "{}", stage.plain());
         stage.add(60);

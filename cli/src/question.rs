@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::failure::UsageError;
 
 /// A question about pools and targets that is like `spec` otherwise.
-pub fn between(pools: &[String], targets: &[String], spec: InfluenceSpec) -> InfluenceSpec {
+pub fn question_between(pools: &[String], targets: &[String], spec: InfluenceSpec) -> InfluenceSpec {
     let targets = targets.iter().map(|target| TargetRef::parse(target)).collect();
     InfluenceSpec { pools: pools.to_vec(), targets, ..spec }
 }
@@ -26,15 +26,15 @@ pub fn tell_notes(context: &Context, plan: &Prepared) {
 
 /// How the flags score, of no pool and no target yet.
 pub fn scoring(args: &ScoringArgs) -> Result<InfluenceSpec> {
-    asked(&args.0)
+    read_question(&args.0)
 }
 
 /// What the flags compare.
 pub fn pairs(args: &PairArgs) -> Result<InfluenceSpec> {
-    asked(&args.0)
+    read_question(&args.0)
 }
 
-fn asked(options: &Options) -> Result<InfluenceSpec> {
+fn read_question(options: &Options) -> Result<InfluenceSpec> {
     let refused = |error: OptionError| UsageError(error.message);
     Ok(InfluenceSpec::from_options(options).map_err(refused)?)
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use gstore::indexes::{self, Before, Gone, SketchError, Sketched};
+use gstore::indexes::{self, ExistingIndexes, LostIndex, SketchError, SketchReport};
 use gstore_core::{Cancel, many};
 use gstore_query::ann;
 use gstore_query::sketch::Planes;
@@ -44,8 +44,13 @@ pub fn complete(
 }
 
 /// Makes the sketches of new files of features that had some, and says which other indexes are gone.
-pub fn restore(context: &Context, store: &Store, before: &Before, cancel: &Cancel) -> Result<ExitCode> {
-    for Gone { feature, kind } in before.gone(store)? {
+pub fn restore(
+    context: &Context,
+    store: &Store,
+    before: &ExistingIndexes,
+    cancel: &Cancel,
+) -> Result<ExitCode> {
+    for LostIndex { feature, kind } in before.gone(store)? {
         context.say(&match kind.as_str() {
             ann::KIND => format!(
                 "the new files of {feature} have no graph yet; `gstore index --hnsw {feature}{}` makes it",
@@ -58,7 +63,11 @@ pub fn restore(context: &Context, store: &Store, before: &Before, cancel: &Cance
     tell(context, None, before.restore(store, &mut context.work(&command, &mut reporter, cancel)))
 }
 
-fn tell(context: &Context, planes: Option<Planes>, done: Result<Sketched, SketchError>) -> Result<ExitCode> {
+fn tell(
+    context: &Context,
+    planes: Option<Planes>,
+    done: Result<SketchReport, SketchError>,
+) -> Result<ExitCode> {
     // For all of the dataset, planes of one command might not be those of the others.
     let again = |dataset: &str| match planes {
         None => format!("`gstore index --sketch --dataset {dataset}{}`", context.at_store()),

@@ -3,9 +3,9 @@
 use gstore_core::{many, many_of};
 use gstore_ingest::pipeline::IngestReport;
 
-/// What of the work at so many checkpoints is kept. `registered`: the command gave samples, and they are in the
-/// store.
-pub fn told(report: &IngestReport, checkpoints: usize, registered: bool) -> String {
+/// What of the work at so many checkpoints is kept. `registered`: the command gave samples, and they are in
+/// the store.
+pub fn stopped_summary(report: &IngestReport, checkpoints: usize, registered: bool) -> String {
     const GOES_ON: &str = "the same command goes on from there";
     let asked = match checkpoints {
         0 | 1 => many(report.missing, "row"),
@@ -49,10 +49,10 @@ mod tests {
             ),
             (report(0, 0), 1, "before the first vectors were sealed; the same command begins again"),
         ] {
-            let text = told(&report, checkpoints, false);
+            let text = stopped_summary(&report, checkpoints, false);
             assert!(text.contains(says), "{text}");
         }
-        let first = told(&report(0, 0), 1, true);
+        let first = stopped_summary(&report(0, 0), 1, true);
         assert!(first.ends_with("the samples are registered, and the same command goes on from there"));
     }
 }

@@ -15,7 +15,7 @@ pub fn is_closed() -> bool {
 }
 
 /// Notes a closed pipe where it shows; the libraries that write formats turn the error into one of their own.
-pub fn noted<T>(written: std::io::Result<T>) -> std::io::Result<T> {
+pub fn note_closed_pipe<T>(written: std::io::Result<T>) -> std::io::Result<T> {
     if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
         CLOSED.raise();
     }
@@ -30,7 +30,7 @@ pub fn unless_closed(printed: Result<()>) -> Result<()> {
 /// `println!` whose failure is an error of the command instead of a panic.
 macro_rules! out {
     ($($arg:tt)*) => {
-        $crate::streams::noted(::std::io::Write::write_fmt(
+        $crate::streams::note_closed_pipe(::std::io::Write::write_fmt(
             &mut ::std::io::stdout(),
             format_args!("{}\n", format_args!($($arg)*)),
         ))?

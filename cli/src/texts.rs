@@ -61,7 +61,7 @@ pub fn tell_cut(context: &Context, args: &TextArgs, (model, text): (&Path, &Text
 }
 
 /// Those of a fit of factors, or of other features, where no flag is given; `text` has those of the flags.
-pub fn completed(flags: &GivenTextArgs, text: &TextOptions, fitted: TextOptions) -> TextOptions {
+pub fn text_of_fit(flags: &GivenTextArgs, text: &TextOptions, fitted: TextOptions) -> TextOptions {
     TextOptions {
         // That of a run that is named stands in place of a flag.
         tokenizer: text.tokenizer.clone().or(fitted.tokenizer),
@@ -72,7 +72,7 @@ pub fn completed(flags: &GivenTextArgs, text: &TextOptions, fitted: TextOptions)
     }
 }
 
-/// Says which of [`completed`] differ from those of the flags.
+/// Says which of [`text_of_fit`] differ from those of the flags.
 pub fn tell_fit(context: &Context, text: &TextOptions, like: &TextOptions) {
     let taken = taken(text, like);
     if !taken.is_empty() {

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use crate::streams::say;
-use gstore::picture::Spark;
+use gstore::picture::Sparkline;
 use gstore_train::{Checkpoint, Evaluated, Observer, StepReport};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
@@ -15,7 +15,7 @@ const CURVE: usize = 60;
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// What the user sees of a training.
-pub struct Live {
+pub struct TrainingProgress {
     quiet: bool,
     bar: Option<ProgressBar>,
     begun: Instant,
@@ -25,10 +25,10 @@ pub struct Live {
     total: u64,
     tokens: u64,
     /// The losses so far, as the bar shows them.
-    curve: Spark,
+    curve: Sparkline,
 }
 
-impl Live {
+impl TrainingProgress {
     /// On standard error.
     pub fn new(quiet: bool) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Live {
             first: 0,
             total: 0,
             tokens: 0,
-            curve: Spark::default(),
+            curve: Sparkline::default(),
         }
     }
 
@@ -71,7 +71,7 @@ impl Live {
     }
 }
 
-impl Observer for Live {
+impl Observer for TrainingProgress {
     fn note(&mut self, message: &str) {
         self.line(message);
     }

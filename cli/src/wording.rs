@@ -68,7 +68,7 @@ fn end_of_quoted(text: &str) -> Option<usize> {
 
 /// Failures of files as `fs_err` and the operating system word them, in plain words: what, where, and what is
 /// wrong with it.
-pub fn of_files(text: &str) -> String {
+pub fn reword_file_errors(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, found)) = rest.split_once(BEGIN) {
@@ -201,7 +201,8 @@ mod tests {
         let file = dir.path().join("a.json");
         fs_err::write(&file, "x").expect("written");
         let missing = dir.path().join("no/b.json");
-        let said = |error: Error| of_files(&format!("the log: {error}; again")).replace(&place, "D");
+        let said =
+            |error: Error| reword_file_errors(&format!("the log: {error}; again")).replace(&place, "D");
         for (error, says) in [
             (fs_err::read(&missing).expect_err("missing"), "D/no/b.json: there is no such file or folder"),
             (
@@ -218,7 +219,7 @@ mod tests {
             assert_eq!(said(error), format!("the log: {says}; again"));
         }
         let refused = "failed to open file `x`: Connection refused (os error 111); no";
-        assert_eq!(of_files(refused), "failed to open file `x`: Connection refused; no");
+        assert_eq!(reword_file_errors(refused), "failed to open file `x`: Connection refused; no");
         for stays in [
             "an (os error x)",
             "it failed to `x`: y",
@@ -226,7 +227,7 @@ mod tests {
             "failed to ",
             "",
         ] {
-            assert_eq!(of_files(stays), stays);
+            assert_eq!(reword_file_errors(stays), stays);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-use crate::options::Limits;
+use crate::options::RequestLimits;
 
 /// How long a statement waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,7 +44,7 @@ impl Drop for WaitingCount<'_> {
 }
 
 impl Admission {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &RequestLimits) -> Self {
         Self {
             all: Arc::new(Semaphore::new(limits.statements.max(1))),
             waiting: AtomicUsize::new(0),
@@ -104,7 +104,8 @@ mod tests {
 
     #[tokio::test]
     async fn turns_are_counted_for_each_and_in_all() {
-        let limits = Limits { statements: 2, statements_each: 1, waiting: 1, ..Limits::default() };
+        let limits =
+            RequestLimits { statements: 2, statements_each: 1, waiting: 1, ..RequestLimits::default() };
         let admission = Arc::new(Admission::new(&limits));
         let a = admission.enter("a").await.unwrap();
         let b = admission.enter("b").await.unwrap();

@@ -16,7 +16,7 @@ use tonic::Status;
 use crate::access::Caller;
 use crate::audit_file::AuditFile;
 use crate::metrics::Metrics;
-use crate::statements::{Entry, Statements, since_1970, word};
+use crate::statements::{RecentRequests, RequestEntry, since_1970, word};
 
 /// Refused requests that are written down in a second.
 const REFUSALS: u32 = 10;
@@ -26,7 +26,7 @@ const REFUSALS: u32 = 10;
 pub(crate) struct Audit {
     file: Option<AuditFile>,
     refusals: Mutex<Refusals>,
-    pub(crate) statements: Arc<Statements>,
+    pub(crate) statements: Arc<RecentRequests>,
     pub(crate) metrics: Metrics,
     /// Whether requests that are dropped now end with the server and not with their client.
     pub(crate) stopped: AtomicBool,
@@ -83,7 +83,7 @@ impl Audit {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, entry: &Entry) {
+    fn write(&self, entry: &RequestEntry) {
         let milliseconds = entry.elapsed();
         let progress = entry.progress().clone();
         let outcome = word(progress.outcome);
@@ -137,7 +137,7 @@ impl Refusals {
 /// One request. It is written when it is dropped.
 pub(crate) struct AuditRecord {
     audit: Arc<Audit>,
-    entry: Arc<Entry>,
+    entry: Arc<RequestEntry>,
 }
 
 impl AuditRecord {

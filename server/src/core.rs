@@ -11,7 +11,7 @@ use crate::access::{Access, Caller};
 use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::handle::Signer;
-use crate::options::Limits;
+use crate::options::RequestLimits;
 use crate::running::RunningStatements;
 use crate::sessions::{OpenSession, Sessions};
 use crate::status;
@@ -23,7 +23,7 @@ pub(crate) struct Core {
     pub(crate) admission: Admission,
     pub(crate) running: Arc<RunningStatements>,
     pub(crate) signer: Signer,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RequestLimits,
     pub(crate) audit: Arc<Audit>,
     /// Where statements run, apart from the connections.
     pub(crate) workers: Handle,

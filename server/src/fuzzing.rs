@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 use crate::access::{Access, credentials};
 use crate::answer::ask;
-use crate::handle::{Handle, Signer};
+use crate::handle::{QuestionHandle, Signer};
 use crate::service::snapshot;
 
 /// Reads the bytes as each thing that may come from a client: a ticket, a descriptor, a path, a handle
@@ -48,7 +48,7 @@ fn handle(bytes: &[u8]) {
     static SIGNER: LazyLock<Option<Signer>> = LazyLock::new(|| Signer::new(b"a key of this test").ok());
     let Some(signer) = &*SIGNER else { return };
     assert!(signer.open(bytes).is_err(), "a handle that was not signed");
-    if let Ok(handle) = Handle::decode(bytes) {
+    if let Ok(handle) = QuestionHandle::decode(bytes) {
         let signed = signer.sign(&handle);
         assert_eq!(signer.open(&signed).ok(), Some(handle));
     }

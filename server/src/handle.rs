@@ -16,7 +16,7 @@ const SIGNATURE: usize = 32;
 
 /// What a ticket or a prepared statement stands for.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Handle {
+pub(crate) struct QuestionHandle {
     /// The snapshot that answers; the newest where none is named.
     #[prost(uint64, optional, tag = "1")]
     pub(crate) snapshot: Option<u64>,
@@ -85,7 +85,7 @@ impl Vectors {
     }
 }
 
-impl Handle {
+impl QuestionHandle {
     /// A question about a snapshot.
     pub(crate) fn new(snapshot: Option<u64>, question: Question) -> Self {
         let nonce = uuid::Uuid::new_v4().as_u64_pair().1;
@@ -106,7 +106,7 @@ impl Signer {
     }
 
     /// The handle as bytes.
-    pub(crate) fn sign(&self, handle: &Handle) -> Vec<u8> {
+    pub(crate) fn sign(&self, handle: &QuestionHandle) -> Vec<u8> {
         let message = handle.encode_to_vec();
         let mut mac = self.0.clone();
         mac.update(&message);
@@ -116,13 +116,13 @@ impl Signer {
     }
 
     /// The handle that these bytes are.
-    pub(crate) fn open(&self, bytes: &[u8]) -> Result<Handle, Status> {
+    pub(crate) fn open(&self, bytes: &[u8]) -> Result<QuestionHandle, Status> {
         let foreign = || Status::invalid_argument("the handle is not one of this store's server; ask again");
         let (signature, message) = bytes.split_at_checked(SIGNATURE).ok_or_else(foreign)?;
         let mut mac = self.0.clone();
         mac.update(message);
         mac.verify_slice(signature).map_err(|_| foreign())?;
-        Handle::decode(message).map_err(|_| foreign())
+        QuestionHandle::decode(message).map_err(|_| foreign())
     }
 }
 
@@ -134,10 +134,10 @@ mod tests {
     fn only_what_was_signed_is_taken_back() {
         let signer = Signer::new(b"key").unwrap();
         let statement = Statement { sql: "SELECT 1".into(), values: vec![1, 2] };
-        let handle = Handle::new(Some(3), Question::Statement(statement));
+        let handle = QuestionHandle::new(Some(3), Question::Statement(statement));
         let signed = signer.sign(&handle);
         assert_eq!(signer.open(&signed).unwrap(), handle);
-        assert_ne!(signer.sign(&Handle::new(Some(3), handle.question.clone().unwrap())), signed);
+        assert_ne!(signer.sign(&QuestionHandle::new(Some(3), handle.question.clone().unwrap())), signed);
         for at in [0, 31, 32, signed.len() - 1] {
             let mut changed = signed.clone();
             changed[at] ^= 1;

@@ -41,5 +41,5 @@ mod wire;
 
 pub use access::{NewToken, Scope, TokenError, TokenInfo, Tokens};
 pub use client::{Remote, RemoteOptions, RemoteRows};
-pub use options::{ConnectionLimits, Limits, ServeOptions, Tls};
+pub use options::{ConnectionLimits, RequestLimits, ServeOptions, Tls};
 pub use run::{Addresses, ServeError, serve};

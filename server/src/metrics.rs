@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::admission::Admission;
 use crate::running::RunningStatements;
-use crate::statements::{Entry, word};
+use crate::statements::{RequestEntry, word};
 
 /// Upper ends of the classes of durations, in seconds.
 const CLASSES: [f64; 12] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3600.0];
@@ -63,7 +63,7 @@ impl Metrics {
     }
 
     /// A request that has ended.
-    pub(crate) fn ended(&self, entry: &Entry) {
+    pub(crate) fn ended(&self, entry: &RequestEntry) {
         let outcome = word(entry.progress().outcome);
         let seconds = entry.elapsed() / 1e3;
         let class = CLASSES.iter().position(|end| seconds <= *end).unwrap_or(CLASSES.len());
@@ -73,7 +73,7 @@ impl Metrics {
         durations.seconds += seconds;
     }
 
-    fn requests(&self, out: &mut Page) {
+    fn requests(&self, out: &mut MetricsPage) {
         let durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
         out.family("gstore_requests_total", "counter", "Requests that have ended, by kind and outcome.");
         for ((kind, outcome), n) in &durations.ends {
@@ -93,9 +93,9 @@ impl Metrics {
 }
 
 /// A page of metrics.
-struct Page(String);
+struct MetricsPage(String);
 
-impl Page {
+impl MetricsPage {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a text does not fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -120,7 +120,7 @@ impl Metrics {
         running: &RunningStatements,
         newest: Option<u64>,
     ) -> String {
-        let mut out = Page(String::new());
+        let mut out = MetricsPage(String::new());
         self.requests(&mut out);
         let (waiting, running) = (admission.waiting() as f64, running.begun() as f64);
         out.one("gstore_statements_running", "gauge", "Statements that run.", running);

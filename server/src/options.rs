@@ -20,7 +20,7 @@ pub struct ServeOptions {
     /// Every client that connects may read, without a token. Only on this machine.
     pub without_tokens: bool,
     /// How much an answer may take.
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// Threads, memory and models of the statements.
     pub sql: SqlOptions,
     /// How long running answers may go on after the server was told to stop.
@@ -42,7 +42,7 @@ pub struct Tls {
 
 /// What requests may take. A client that asks for more is told so, with the limit.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Statements that run at once.
     pub statements: usize,
     /// Statements that one token runs at once.
@@ -82,7 +82,7 @@ impl Default for ConnectionLimits {
     }
 }
 
-impl Default for Limits {
+impl Default for RequestLimits {
     fn default() -> Self {
         Self {
             statements: 16,

@@ -26,7 +26,7 @@ use crate::http;
 use crate::listen::{self, Certificates};
 use crate::options::{ServeOptions, Tls};
 use crate::running::RunningStatements;
-use crate::service::{Direct, Service};
+use crate::service::{DirectService, Service};
 use crate::sessions::Sessions;
 
 /// Operators recurse over the expressions that the planner accepted.
@@ -175,7 +175,7 @@ async fn answer(
     };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FlightServiceServer<Service>>().await;
-    let flight = Direct::new(Service(Arc::clone(core)), options.limits.message_bytes);
+    let flight = DirectService::new(Service(Arc::clone(core)), options.limits.message_bytes);
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))

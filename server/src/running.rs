@@ -13,22 +13,22 @@ use crate::admission::{Admission, Permit};
 
 /// Why a statement is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum StopReason {
     Not,
     Cancelled,
     Stopping,
 }
 
 /// A statement by the id of its token and its ticket.
-type Key = (String, Vec<u8>);
+type StatementKey = (String, Vec<u8>);
 
-struct Entry {
+struct RunningEntry {
     serial: u64,
-    end: watch::Sender<End>,
+    end: watch::Sender<StopReason>,
 }
 
-impl Entry {
-    fn end(&self, end: End) {
+impl RunningEntry {
+    fn end(&self, end: StopReason) {
         self.end.send_replace(end);
     }
 }
@@ -36,7 +36,7 @@ impl Entry {
 /// The statements of a server.
 #[derive(Default)]
 pub(crate) struct RunningStatements {
-    entries: Mutex<(u64, HashMap<Key, Vec<Entry>>)>,
+    entries: Mutex<(u64, HashMap<StatementKey, Vec<RunningEntry>>)>,
     closed: AtomicBool,
     /// Those whose turn has come.
     begun: AtomicUsize,
@@ -45,9 +45,9 @@ pub(crate) struct RunningStatements {
 /// One statement among those that run; dropping it takes it out.
 pub(crate) struct RegisteredStatement {
     running: Arc<RunningStatements>,
-    key: Key,
+    key: StatementKey,
     serial: u64,
-    end: watch::Receiver<End>,
+    end: watch::Receiver<StopReason>,
     has_begun: bool,
 }
 
@@ -55,7 +55,7 @@ impl RunningStatements {
     /// Takes a statement in.
     pub(crate) fn enter(self: &Arc<Self>, token: &str, ticket: &[u8]) -> Result<RegisteredStatement, Status> {
         let key = (token.to_owned(), ticket.to_vec());
-        let (send, end) = watch::channel(End::Not);
+        let (send, end) = watch::channel(StopReason::Not);
         let serial = {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             // Looked at under the lock: a statement is refused, or told when the rest are.
@@ -64,7 +64,7 @@ impl RunningStatements {
             }
             entries.0 += 1;
             let serial = entries.0;
-            entries.1.entry(key.clone()).or_default().push(Entry { serial, end: send });
+            entries.1.entry(key.clone()).or_default().push(RunningEntry { serial, end: send });
             serial
         };
         Ok(RegisteredStatement { running: Arc::clone(self), key, serial, end, has_begun: false })
@@ -74,7 +74,7 @@ impl RunningStatements {
     pub(crate) fn cancel(&self, token: &str, ticket: &[u8]) -> bool {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(found) = entries.1.get(&(token.to_owned(), ticket.to_vec())) else { return false };
-        found.iter().for_each(|entry| entry.end(End::Cancelled));
+        found.iter().for_each(|entry| entry.end(StopReason::Cancelled));
         true
     }
 
@@ -92,7 +92,7 @@ impl RunningStatements {
     pub(crate) fn stop(&self) {
         self.close();
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.1.values().flatten().for_each(|entry| entry.end(End::Stopping));
+        entries.1.values().flatten().for_each(|entry| entry.end(StopReason::Stopping));
     }
 
     /// How many have had their turn and have not ended.
@@ -122,8 +122,8 @@ impl RegisteredStatement {
 
     /// Waits until the statement is to end, and says why.
     pub(crate) async fn ended(&mut self) -> Status {
-        match self.end.wait_for(|end| *end != End::Not).await.map(|end| *end) {
-            Ok(End::Cancelled) => Status::cancelled("the query was cancelled"),
+        match self.end.wait_for(|end| *end != StopReason::Not).await.map(|end| *end) {
+            Ok(StopReason::Cancelled) => Status::cancelled("the query was cancelled"),
             _ => stopping(),
         }
     }
@@ -180,7 +180,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_statement_that_waits_for_its_turn_is_stopped_too() {
-        let limits = crate::options::Limits { statements: 1, ..crate::options::Limits::default() };
+        let limits =
+            crate::options::RequestLimits { statements: 1, ..crate::options::RequestLimits::default() };
         let admission = Admission::new(&limits);
         let running = Arc::new(RunningStatements::default());
         let mut one = running.enter("a", b"t").unwrap();

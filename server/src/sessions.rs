@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
 use gstore_sql::{
-    Asked, HeldMemory, LiveTable, Prepared, SqlError, SqlOptions, SqlResources, SqlResult, SqlSession,
-    Window, with_whole_views,
+    HeldMemory, LiveTable, PreparedStatement, RowWindow, SqlError, SqlOptions, SqlResources, SqlResult,
+    SqlSession, StatementOptions, with_whole_views,
 };
 use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 use tonic::Status;
@@ -49,7 +49,7 @@ pub(crate) struct OpenSession {
 struct PlannedStatement {
     client: String,
     statement: Statement,
-    prepared: Arc<Prepared>,
+    prepared: Arc<PreparedStatement>,
 }
 
 impl OpenSession {
@@ -94,7 +94,7 @@ impl OpenSession {
     pub(crate) async fn run(
         &self,
         statement: &Statement,
-        window: Option<Window>,
+        window: Option<RowWindow>,
         caller: &Caller,
     ) -> Result<Result<SqlResult, SqlError>, Status> {
         let client = caller.client();
@@ -104,7 +104,7 @@ impl OpenSession {
             return Ok(result);
         }
         let (values, asker) = (read_values(statement)?, Some(caller.asker()));
-        let asked = Asked { values, window, asker, memory: Some(memory) };
+        let asked = StatementOptions { values, window, asker, memory: Some(memory) };
         Ok(self.session.run_asked(&statement.sql, asked).await)
     }
 
@@ -118,7 +118,7 @@ impl OpenSession {
         self.resources.of_client(&caller.client()).hold(what, bytes)
     }
 
-    fn find(&self, statement: &Statement, client: &str) -> Option<Arc<Prepared>> {
+    fn find(&self, statement: &Statement, client: &str) -> Option<Arc<PreparedStatement>> {
         let all = self.all();
         let found = all.iter().find(|known| known.statement == *statement && known.client == client);
         found.map(|known| Arc::clone(&known.prepared))
@@ -130,14 +130,14 @@ impl OpenSession {
     }
 }
 
-struct Slot {
+struct SessionSlot {
     snapshot: u64,
     datasets: Option<BTreeSet<String>>,
     held: Arc<OpenSession>,
     used: Instant,
 }
 
-impl Slot {
+impl SessionSlot {
     fn is_of(&self, snapshot: u64, caller: &Caller) -> bool {
         self.snapshot == snapshot && self.datasets == caller.datasets
     }
@@ -150,7 +150,7 @@ pub(crate) struct Sessions {
     resources: SqlResources,
     /// Tables of the server in every session.
     live: Vec<Arc<dyn LiveTable>>,
-    slots: Mutex<Vec<Slot>>,
+    slots: Mutex<Vec<SessionSlot>>,
 }
 
 impl Sessions {
@@ -214,7 +214,7 @@ impl Sessions {
             return Arc::clone(&slot.held);
         }
         let (datasets, used) = (caller.datasets.clone(), Instant::now());
-        slots.push(Slot { snapshot, datasets, held: Arc::clone(&held), used });
+        slots.push(SessionSlot { snapshot, datasets, held: Arc::clone(&held), used });
         let oldest = slots.iter().enumerate().min_by_key(|(_, slot)| slot.used).map(|(i, _)| i);
         let given_up = oldest.filter(|_| slots.len() > MOST).map(|oldest| slots.swap_remove(oldest));
         // Closes files, for which no other request waits.
@@ -233,7 +233,7 @@ impl Sessions {
 
     /// Gives up what was not asked for a while.
     pub(crate) fn give_up_idle(&self) {
-        let idle: Vec<Slot> = {
+        let idle: Vec<SessionSlot> = {
             let mut slots = self.lock();
             let (idle, kept) =
                 std::mem::take(&mut *slots).into_iter().partition(|slot| slot.used.elapsed() > IDLE);
@@ -244,7 +244,7 @@ impl Sessions {
     }
 
     // A list of slots is whole at every instant, so one that a panic poisoned is still good.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Slot>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SessionSlot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

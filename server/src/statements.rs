@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use gstore_sql::{Asker, LiveTable, SqlError, SqlErrorKind};
+use gstore_sql::{LiveTable, Requester, SqlError, SqlErrorKind};
 use tonic::{Code, Status};
 
 use crate::access::Caller;
@@ -22,7 +22,7 @@ const SHOWN: usize = 4096;
 
 /// How far a request has come; times are milliseconds from its coming.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Progress {
+pub(crate) struct RequestProgress {
     pub(crate) started: Option<f64>,
     pub(crate) first_batch: Option<f64>,
     pub(crate) last_batch: Option<f64>,
@@ -36,7 +36,7 @@ pub(crate) struct Progress {
 
 /// One request.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct RequestEntry {
     pub(crate) id: u64,
     pub(crate) kind: &'static str,
     pub(crate) what: String,
@@ -46,17 +46,17 @@ pub(crate) struct Entry {
     /// When it came, in milliseconds since 1970.
     pub(crate) time: u64,
     began: Instant,
-    progress: Mutex<Progress>,
+    progress: Mutex<RequestProgress>,
 }
 
-impl Entry {
+impl RequestEntry {
     /// Milliseconds since it came.
     pub(crate) fn elapsed(&self) -> f64 {
         self.began.elapsed().as_secs_f64() * 1e3
     }
 
     /// How far it has come. Whole at every instant, so one that a panic poisoned is still good.
-    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
+    pub(crate) fn progress(&self) -> MutexGuard<'_, RequestProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,21 +71,21 @@ impl Entry {
 }
 
 #[derive(Debug, Default)]
-struct Ring {
+struct RequestRing {
     last: u64,
-    entries: VecDeque<Arc<Entry>>,
+    entries: VecDeque<Arc<RequestEntry>>,
 }
 
 /// The requests of late.
 #[derive(Debug, Default)]
-pub(crate) struct Statements(Mutex<Ring>);
+pub(crate) struct RecentRequests(Mutex<RequestRing>);
 
-impl Statements {
+impl RecentRequests {
     /// A request that comes now.
-    pub(crate) fn begin(&self, kind: &'static str, what: &str, caller: &Caller) -> Arc<Entry> {
+    pub(crate) fn begin(&self, kind: &'static str, what: &str, caller: &Caller) -> Arc<RequestEntry> {
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         ring.last += 1;
-        let entry = Arc::new(Entry {
+        let entry = Arc::new(RequestEntry {
             id: ring.last,
             kind,
             what: kept_text(what).to_owned(),
@@ -97,7 +97,7 @@ impl Statements {
             progress: Mutex::default(),
         });
         if ring.entries.len() >= KEPT {
-            let ended = |entry: &Arc<Entry>| entry.progress().ended.is_some();
+            let ended = |entry: &Arc<RequestEntry>| entry.progress().ended.is_some();
             let oldest = ring.entries.iter().position(ended).unwrap_or(0);
             ring.entries.remove(oldest);
         }
@@ -105,7 +105,7 @@ impl Statements {
         entry
     }
 
-    fn seen_by(&self, asker: &Asker) -> Vec<(Arc<Entry>, Progress)> {
+    fn seen_by(&self, asker: &Requester) -> Vec<(Arc<RequestEntry>, RequestProgress)> {
         let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = ring.entries.iter().filter(|entry| asker.sees_all || entry.token_id == asker.id);
         seen.map(|entry| (Arc::clone(entry), entry.progress().clone())).collect()
@@ -151,7 +151,7 @@ fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, Some("+00:00".into()))
 }
 
-impl LiveTable for Statements {
+impl LiveTable for RecentRequests {
     fn name(&self) -> &'static str {
         "statements"
     }
@@ -176,25 +176,25 @@ impl LiveTable for Statements {
         ]))
     }
 
-    fn rows(&self, asker: &Asker) -> Result<RecordBatch, SqlError> {
+    fn rows(&self, asker: &Requester) -> Result<RecordBatch, SqlError> {
         let seen = self.seen_by(asker);
-        let text = |value: &dyn Fn(&Entry, &Progress) -> Option<String>| -> ArrayRef {
+        let text = |value: &dyn Fn(&RequestEntry, &RequestProgress) -> Option<String>| -> ArrayRef {
             Arc::new(seen.iter().map(|(entry, progress)| value(entry, progress)).collect::<StringArray>())
         };
-        let number = |value: &dyn Fn(&Entry, &Progress) -> u64| -> ArrayRef {
+        let number = |value: &dyn Fn(&RequestEntry, &RequestProgress) -> u64| -> ArrayRef {
             Arc::new(UInt64Array::from_iter_values(seen.iter().map(|(e, p)| value(e, p))))
         };
-        let time = |value: &dyn Fn(&Progress) -> Option<f64>| -> ArrayRef {
-            let at = |(entry, progress): &(Arc<Entry>, Progress)| {
+        let time = |value: &dyn Fn(&RequestProgress) -> Option<f64>| -> ArrayRef {
+            let at = |(entry, progress): &(Arc<RequestEntry>, RequestProgress)| {
                 let begin = i64::try_from(entry.time).unwrap_or(i64::MAX);
                 value(progress).map(|after| begin.saturating_add(after.round() as i64))
             };
             let times = seen.iter().map(at).collect::<TimestampMillisecondArray>();
             Arc::new(times.with_timezone("+00:00"))
         };
-        let state = |progress: &Progress| match progress {
-            Progress { ended: Some(_), .. } => "ended",
-            Progress { started: Some(_), .. } => "running",
+        let state = |progress: &RequestProgress| match progress {
+            RequestProgress { ended: Some(_), .. } => "ended",
+            RequestProgress { started: Some(_), .. } => "running",
             _ => "queued",
         };
         let columns = vec![
@@ -227,13 +227,13 @@ mod tests {
         Caller { name: id.to_uppercase(), id: id.to_owned(), scope: Scope::Read, datasets: None, peer: None }
     }
 
-    fn asker(id: &str, sees_all: bool) -> Asker {
-        Asker { id: id.to_owned(), sees_all }
+    fn asker(id: &str, sees_all: bool) -> Requester {
+        Requester { id: id.to_owned(), sees_all }
     }
 
     #[test]
     fn a_token_sees_its_own_and_the_oldest_that_ended_are_forgotten() {
-        let statements = Statements::default();
+        let statements = RecentRequests::default();
         let runs = statements.begin("statement", "SELECT 1", &caller("a"));
         for _ in 0..KEPT + 5 {
             let entry = statements.begin("statement", "SELECT 2", &caller("b"));
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn long_texts_are_cut() {
         let long = "ä".repeat(SHOWN + 1);
-        let entry = Statements::default().begin("statement", &long, &caller("a"));
+        let entry = RecentRequests::default().begin("statement", &long, &caller("a"));
         entry.outcome(Err(&Status::invalid_argument(long.clone())));
         assert_eq!(entry.what.chars().count(), SHOWN);
         assert_eq!(entry.progress().message.as_ref().map(|message| message.chars().count()), Some(SHOWN));

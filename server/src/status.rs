@@ -65,7 +65,7 @@ pub(crate) fn internal(what: &str, error: &dyn std::fmt::Display) -> Status {
 }
 
 /// A request is given up that has begun and does not go on.
-pub(crate) fn silent(patience: Duration) -> Status {
+pub(crate) fn timed_out(patience: Duration) -> Status {
     Status::deadline_exceeded(format!("the request did not come within {} s", patience.as_secs_f64()))
 }
 

@@ -28,7 +28,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gstore_core::Cancel;
-use gstore_server::{Addresses, Limits, NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
+use gstore_server::{Addresses, NewToken, RequestLimits, Scope, ServeError, ServeOptions, Tokens, serve};
 use gstore_sql::SqlOptions;
 use gstore_store::Store;
 
@@ -52,7 +52,7 @@ fn options() -> ServeOptions {
         tls: None,
         plain_text: false,
         without_tokens: false,
-        limits: Limits::default(),
+        limits: RequestLimits::default(),
         sql: SqlOptions { threads: 2, ..SqlOptions::default() },
         drain: Duration::from_millis(200),
         audit: None,

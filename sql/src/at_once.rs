@@ -1,7 +1,8 @@
 //! Methods of the engine's async traits that have their answer at once.
 //!
-//! Of each `async` method of such a trait the compiler proves by itself that its future is `Send`, through all
-//! types of statements and plans, which takes it seconds. Functions that give a finished future need no proof.
+//! Of each `async` method of such a trait the compiler proves by itself that its future is `Send`, through
+//! all types of statements and plans, which takes it seconds. Functions that give a finished future need no
+//! proof.
 
 /// `TableProvider::scan`, by the method `planned`.
 macro_rules! scan {
@@ -12,7 +13,7 @@ macro_rules! scan {
             projection: Option<&'p Vec<usize>>,
             filters: &'f [::datafusion::logical_expr::Expr],
             limit: Option<usize>,
-        ) -> ::futures::future::BoxFuture<'a, $crate::at_once::Plan>
+        ) -> ::futures::future::BoxFuture<'a, $crate::at_once::PlanResult>
         where
             's: 'a,
             'e: 'a,
@@ -31,7 +32,7 @@ macro_rules! table {
         fn table<'s, 'n, 'a>(
             &'s self,
             name: &'n str,
-        ) -> ::futures::future::BoxFuture<'a, $crate::at_once::Table>
+        ) -> ::futures::future::BoxFuture<'a, $crate::at_once::TableResult>
         where
             's: 'a,
             'n: 'a,
@@ -51,6 +52,6 @@ use datafusion::error::Result as DfResult;
 use datafusion::physical_plan::ExecutionPlan;
 
 /// The plan that reads a table.
-pub(crate) type Plan = DfResult<Arc<dyn ExecutionPlan>>;
+pub(crate) type PlanResult = DfResult<Arc<dyn ExecutionPlan>>;
 /// The table of a name.
-pub(crate) type Table = DfResult<Option<Arc<dyn TableProvider>>>;
+pub(crate) type TableResult = DfResult<Option<Arc<dyn TableProvider>>>;

@@ -23,7 +23,7 @@ use tokio::sync::mpsc::Sender;
 use super::error::SqlError;
 
 /// Where a leaf puts its batches.
-pub(crate) struct Sink {
+pub(crate) struct BatchSink {
     to: Sender<DfResult<RecordBatch>>,
     cancelled: Arc<Cancel>,
 }
@@ -35,7 +35,7 @@ pub(crate) enum Demand {
     Enough,
 }
 
-impl Sink {
+impl BatchSink {
     /// Hands a batch over; waits while the reader is behind.
     pub(crate) fn send(&self, batch: RecordBatch) -> Demand {
         match self.is_cancelled() || self.to.blocking_send(Ok(batch)).is_err() {
@@ -57,32 +57,32 @@ impl Sink {
 /// A stream of the batches that `work` sends.
 pub(crate) fn stream<F>(schema: SchemaRef, work: F) -> SendableRecordBatchStream
 where
-    F: FnOnce(&Sink) -> Result<(), SqlError> + Send + 'static,
+    F: FnOnce(&BatchSink) -> Result<(), SqlError> + Send + 'static,
 {
     let inner = Arc::clone(&schema);
     let started = futures::stream::once(async move {
         let cancelled = Arc::new(Cancel::new());
         let mut builder = RecordBatchReceiverStreamBuilder::new(inner, 2);
-        let sink = Sink { to: builder.tx(), cancelled: Arc::clone(&cancelled) };
+        let sink = BatchSink { to: builder.tx(), cancelled: Arc::clone(&cancelled) };
         builder.spawn_blocking(move || work(&sink).map_err(DataFusionError::from));
-        Ok::<_, DataFusionError>(Guarded { batches: builder.build(), cancelled })
+        Ok::<_, DataFusionError>(CancellableBatches { batches: builder.build(), cancelled })
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, started.try_flatten()))
 }
 
-struct Guarded {
+struct CancellableBatches {
     batches: SendableRecordBatchStream,
     cancelled: Arc<Cancel>,
 }
 
-impl Stream for Guarded {
+impl Stream for CancellableBatches {
     type Item = DfResult<RecordBatch>;
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.batches.as_mut().poll_next(cx)
     }
 }
 
-impl Drop for Guarded {
+impl Drop for CancellableBatches {
     fn drop(&mut self) {
         self.cancelled.raise();
     }

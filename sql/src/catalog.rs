@@ -14,12 +14,12 @@ use gstore_store::Snapshot;
 
 use super::at_once;
 use super::error::SqlError;
-use super::live::{Live, LiveTable};
+use super::live::{LiveProvider, LiveTable};
 use super::own::OwnTable;
 use super::samples::SampleTable;
 use super::scan::RowsTable;
 use super::system;
-use super::virtuals::Asked;
+use super::virtuals::NamedVirtuals;
 
 /// The one catalog.
 pub const CATALOG: &str = "store";
@@ -77,7 +77,7 @@ impl Tables {
     }
 
     /// The catalogs of a session, or of a statement that names virtual columns.
-    pub(crate) fn catalogs(&self, asked: Asked) -> Arc<dyn CatalogProviderList> {
+    pub(crate) fn catalogs(&self, asked: NamedVirtuals) -> Arc<dyn CatalogProviderList> {
         let list = MemoryCatalogProviderList::new();
         let Self { snapshot, live, own } = self.clone();
         let catalog = StoreCatalog {
@@ -116,7 +116,7 @@ impl CatalogProvider for StoreCatalog {
 struct DataSchema {
     snapshot: Arc<Snapshot>,
     own: Vec<OwnTable>,
-    asked: Asked,
+    asked: NamedVirtuals,
 }
 
 struct SystemSchema {
@@ -167,7 +167,7 @@ impl SystemSchema {
     /// The table of this name.
     fn found(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         match self.live.iter().find(|table| table.name() == name) {
-            Some(table) => Ok(Some(Arc::new(Live(Arc::clone(table))))),
+            Some(table) => Ok(Some(Arc::new(LiveProvider(Arc::clone(table))))),
             // A session with tables of the program answers clients.
             None => Ok(system::table(&self.snapshot, name, !self.live.is_empty())?),
         }

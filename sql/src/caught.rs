@@ -9,15 +9,15 @@ use futures::{Stream, StreamExt};
 use super::error::{SqlError, SqlErrorKind};
 
 /// A stream that ends with an error where the one inside panics.
-pub(super) struct Caught<S>(Option<S>);
+pub(super) struct PanicGuard<S>(Option<S>);
 
-impl<S> Caught<S> {
+impl<S> PanicGuard<S> {
     pub(super) fn new(rows: S) -> Self {
         Self(Some(rows))
     }
 }
 
-impl<S: Stream<Item = Result<RecordBatch, SqlError>> + Unpin> Stream for Caught<S> {
+impl<S: Stream<Item = Result<RecordBatch, SqlError>> + Unpin> Stream for PanicGuard<S> {
     type Item = Result<RecordBatch, SqlError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -49,7 +49,7 @@ mod tests {
             assert!(left > 0, "not to be seen");
             Poll::Ready(Some(Ok(RecordBatch::new_empty(Arc::new(Schema::empty())))))
         });
-        let mut rows = Caught::new(rows);
+        let mut rows = PanicGuard::new(rows);
         assert!(rows.next().await.is_some_and(|batch| batch.is_ok()));
         assert!(rows.next().await.is_some_and(|batch| batch.is_err()));
         assert!(rows.next().await.is_none());

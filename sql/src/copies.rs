@@ -1,8 +1,8 @@
 //! `EXCEPT ALL` and `INTERSECT ALL` by the number of equal rows, as the SQL standard has them.
 //!
-//! The engine plans both as joins that keep a row, or drop it, however many of its copies the other side has. Here
-//! equal rows are numbered on both sides, and each is joined with the one that has its number: of three copies
-//! on the left and two on the right, `EXCEPT ALL` leaves one, `INTERSECT ALL` two.
+//! The engine plans both as joins that keep a row, or drop it, however many of its copies the other side has.
+//! Here equal rows are numbered on both sides, and each is joined with the one that has its number: of three
+//! copies on the left and two on the right, `EXCEPT ALL` leaves one, `INTERSECT ALL` two.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ const LEFT: &str = "copy on the left";
 const RIGHT: &str = "copy on the right";
 
 /// The plan with copies counted; it must be as the engine has planned the statement, before any of its rules.
-pub(super) fn counted(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    plan.transform_up_with_subqueries(joined).data()
+pub(super) fn count_copies(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    plan.transform_up_with_subqueries(join_counts).data()
 }
 
-fn joined(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+fn join_counts(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     Ok(match plan {
         LogicalPlan::Join(join) if is_of_all(&join) => Transformed::yes(by_number(join)?),
         other => Transformed::no(other),
@@ -42,8 +42,8 @@ fn by_number(join: Join) -> DfResult<LogicalPlan> {
     let columns: Vec<Expr> = join.left.schema().columns().into_iter().map(Expr::Column).collect();
     let mut on = join.on;
     let (left, right): (Vec<Expr>, Vec<Expr>) = on.iter().cloned().unzip();
-    let left = numbered(&join.left, left, LEFT)?;
-    let right = numbered(&join.right, right, RIGHT)?;
+    let left = number_rows(&join.left, left, LEFT)?;
+    let right = number_rows(&join.right, right, RIGHT)?;
     let number = |name: &str| Expr::Column(Column::from_name(name));
     on.push((number(LEFT), number(RIGHT)));
     let (of, constraint, nulls) = (join.join_type, join.join_constraint, join.null_equality);
@@ -52,7 +52,7 @@ fn by_number(join: Join) -> DfResult<LogicalPlan> {
 }
 
 /// The rows with the number of each among those that are equal to it.
-fn numbered(rows: &Arc<LogicalPlan>, keys: Vec<Expr>, name: &str) -> DfResult<LogicalPlan> {
+fn number_rows(rows: &Arc<LogicalPlan>, keys: Vec<Expr>, name: &str) -> DfResult<LogicalPlan> {
     let number = row_number().partition_by(keys).build()?;
     let plan = LogicalPlanBuilder::from(Arc::clone(rows)).window([number])?.build()?;
     let mut columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
@@ -73,7 +73,7 @@ mod tests {
     /// Rows of one column of numbers, where null is 0.
     async fn rows(sql: &str) -> Vec<i64> {
         let context = SessionContext::new();
-        let plan = counted(context.state().create_logical_plan(sql).await.unwrap()).unwrap();
+        let plan = count_copies(context.state().create_logical_plan(sql).await.unwrap()).unwrap();
         let batches = context.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
         let of_batch = |batch: &RecordBatch| {
             let values = batch.column(0).as_primitive::<Int64Type>();

@@ -18,7 +18,7 @@ const MOST: usize = 100;
 
 /// What a statement says of its subqueries in the place of values, or of tables, that name columns around them.
 #[derive(Debug, Default)]
-pub(super) struct Correlated {
+pub(super) struct CorrelatedSubqueries {
     /// A column of each.
     columns: Vec<String>,
     /// Line and column of each subquery in the place of a value.
@@ -26,21 +26,21 @@ pub(super) struct Correlated {
     /// The same of each behind IN.
     behind_in: Vec<(u64, u64)>,
     /// What a subquery selects that its own tables do not have.
-    lacking: Option<Lacking>,
+    lacking: Option<OuterColumn>,
     /// Whether lists are taken apart.
     unnests: bool,
 }
 
 /// A column that a subquery selects: by its name one of the statement around it.
 #[derive(Debug)]
-struct Lacking {
+struct OuterColumn {
     column: String,
     around: Option<String>,
     /// The tables of the subquery.
     own: Vec<String>,
 }
 
-impl Correlated {
+impl CorrelatedSubqueries {
     /// Where the subqueries of a statement are.
     pub(super) fn of(statement: &Statement) -> Self {
         let (mut places, mut behind_in, mut unnests) = (Vec::new(), Vec::new(), false);
@@ -66,7 +66,7 @@ impl Correlated {
         let _ = plan.apply_with_subqueries(|node| {
             if let LogicalPlan::Subquery(subquery) = node {
                 columns.extend(outer(subquery));
-                missing = missing.take().or_else(|| lacking(subquery));
+                missing = missing.take().or_else(|| missing_column(subquery));
             }
             node.apply_expressions(|expr| {
                 expr.apply(|expr| {
@@ -113,7 +113,7 @@ impl Correlated {
     }
 }
 
-impl Lacking {
+impl OuterColumn {
     fn error(&self) -> SqlError {
         let column = &self.column;
         let why = match self.own.as_slice() {
@@ -130,7 +130,7 @@ impl Lacking {
 }
 
 /// A column of the statement around a subquery in an expression of it.
-fn around(expr: &Expr) -> Option<Column> {
+fn outer_column(expr: &Expr) -> Option<Column> {
     let mut found = None;
     let _ = expr.apply(|part| {
         if let Expr::OuterReferenceColumn(_, column) = part {
@@ -142,7 +142,7 @@ fn around(expr: &Expr) -> Option<Column> {
 }
 
 /// A column of the statement around a subquery that it selects, where its own tables have none of that name.
-fn lacking(subquery: &Subquery) -> Option<Lacking> {
+fn missing_column(subquery: &Subquery) -> Option<OuterColumn> {
     let (mut selected, mut tables, mut names) = (None, Vec::new(), Vec::new());
     let plan: &LogicalPlan = &subquery.subquery;
     let _ = plan.apply(|node| {
@@ -152,14 +152,14 @@ fn lacking(subquery: &Subquery) -> Option<Lacking> {
                 names.extend(node.schema().fields().iter().map(|field| field.name().clone()));
             }
             LogicalPlan::Projection(projection) if selected.is_none() => {
-                selected = projection.expr.iter().find_map(around);
+                selected = projection.expr.iter().find_map(outer_column);
             }
             _ => {}
         }
         Ok(TreeNodeRecursion::Continue)
     });
     let Column { relation, name, .. } = selected.filter(|column| !names.contains(&column.name))?;
-    Some(Lacking { column: name, around: relation.map(|table| table.table().to_owned()), own: tables })
+    Some(OuterColumn { column: name, around: relation.map(|table| table.table().to_owned()), own: tables })
 }
 
 /// Whether an error is about a condition on the rows of a subquery. The engine makes EXISTS of ANY and ALL,

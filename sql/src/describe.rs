@@ -39,7 +39,7 @@ pub struct Description {
 }
 
 /// A parameter in the arguments of a table function.
-struct Inside {
+struct ArgumentParameter {
     name: String,
     /// The argument that it is; `None` where it is only a part of one.
     option: Option<String>,
@@ -62,11 +62,11 @@ pub(super) async fn describe(
             parameters: Arc::new(Schema::empty()),
         });
     }
-    let Calls { inside, counts } = Calls::of(&statement);
+    let UntypedParameters { inside, counts } = UntypedParameters::of(&statement);
     let found = standing_in(state, &statement, tables, snapshot, &inside).await?;
     let types = found.as_ref().and_then(|(_, plan)| plan.get_parameter_types().ok()).unwrap_or_default();
     let ty = |name: &String| match inside.iter().find(|i| i.name == *name) {
-        Some(Inside { option: Some(option), .. }) => type_of(option),
+        Some(ArgumentParameter { option: Some(option), .. }) => type_of(option),
         Some(_) => DataType::Utf8,
         None if counts.contains(name) => DataType::Int64,
         None => types.get(&format!("${name}")).cloned().flatten().unwrap_or(DataType::Utf8),
@@ -88,7 +88,7 @@ async fn standing_in(
     statement: &Statement,
     tables: &[String],
     snapshot: &Snapshot,
-    inside: &[Inside],
+    inside: &[ArgumentParameter],
 ) -> Result<Option<(Statement, LogicalPlan)>, SqlError> {
     let is = |option: &str| inside.iter().any(|i| i.option.as_deref() == Some(option));
     let datasets: Vec<&str> = snapshot.datasets().iter().map(|d| d.name.as_str()).collect();
@@ -161,13 +161,13 @@ fn type_of(option: &str) -> DataType {
 
 /// Parameters that the planner gives no type.
 #[derive(Default)]
-struct Calls {
-    inside: Vec<Inside>,
+struct UntypedParameters {
+    inside: Vec<ArgumentParameter>,
     /// Those of LIMIT and OFFSET.
     counts: Vec<String>,
 }
 
-impl Calls {
+impl UntypedParameters {
     fn of(statement: &Statement) -> Self {
         let mut calls = Self::default();
         match statement {
@@ -181,7 +181,7 @@ impl Calls {
     }
 }
 
-impl Visitor for Calls {
+impl Visitor for UntypedParameters {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
@@ -217,11 +217,11 @@ impl Visitor for Calls {
                 _ => continue,
             };
             match placeholder(expr) {
-                Some(name) => self.inside.push(Inside { name: name.to_owned(), option }),
+                Some(name) => self.inside.push(ArgumentParameter { name: name.to_owned(), option }),
                 None => {
                     let _ = visit_expressions(expr, |e: &Ast| {
                         if let Some(name) = placeholder(e) {
-                            self.inside.push(Inside { name: name.to_owned(), option: None });
+                            self.inside.push(ArgumentParameter { name: name.to_owned(), option: None });
                         }
                         ControlFlow::<()>::Continue(())
                     });

@@ -13,12 +13,12 @@ use super::translate::arrow;
 /// Invariants
 /// - `rows` ascends strictly
 /// - place i is that of the i-th number that was given
-pub(crate) struct Distinct {
+pub(crate) struct DistinctRows {
     rows: Vec<u64>,
     places: Vec<usize>,
 }
 
-impl Distinct {
+impl DistinctRows {
     pub(crate) fn new(given: &[u64]) -> Self {
         let mut rows = given.to_vec();
         // Of tokens in order, neighbours are equal; sorting what is left costs little.
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn each_row_once_and_found_again() {
         for given in [&[][..], &[4], &[1, 2, 9], &[7, 7, 7, 8, 9, 9], &[9, 3, 9, 5, 3]] {
-            let distinct = Distinct::new(given);
+            let distinct = DistinctRows::new(given);
             assert!(distinct.rows().is_sorted_by(|a, b| a < b), "{given:?}");
             let found: Vec<u64> = distinct.places().iter().map(|place| distinct.rows()[*place]).collect();
             assert_eq!(found, given);
@@ -82,10 +82,10 @@ mod tests {
 
     #[test]
     fn repeated_rows_do_not_hide_that_they_are_consecutive() {
-        assert_eq!(Distinct::new(&[5, 5, 6, 6, 6, 7]).near_together(), Some(5..8));
-        assert_eq!(Distinct::new(&[7, 5, 6, 7]).near_together(), Some(5..8));
-        assert_eq!(Distinct::new(&[5, 100, 5, 100]).near_together(), None);
-        assert_eq!(Distinct::new(&[0, u64::MAX]).near_together(), None);
-        assert_eq!(Distinct::new(&[]).near_together(), None);
+        assert_eq!(DistinctRows::new(&[5, 5, 6, 6, 6, 7]).near_together(), Some(5..8));
+        assert_eq!(DistinctRows::new(&[7, 5, 6, 7]).near_together(), Some(5..8));
+        assert_eq!(DistinctRows::new(&[5, 100, 5, 100]).near_together(), None);
+        assert_eq!(DistinctRows::new(&[0, u64::MAX]).near_together(), None);
+        assert_eq!(DistinctRows::new(&[]).near_together(), None);
     }
 }

@@ -33,7 +33,7 @@ impl SqlResources {
     /// A folder for what does not fit into memory that cannot be used.
     pub fn new(options: &SqlOptions) -> Result<Self, SqlError> {
         let stores = DefaultObjectStoreRegistry::new();
-        stores.deregister_store(ObjectStoreUrl::local_filesystem().as_ref()).map_err(plain)?;
+        stores.deregister_store(ObjectStoreUrl::local_filesystem().as_ref()).map_err(engine_error)?;
         let disk = match &options.spill {
             Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
             None => DiskManagerMode::Disabled,
@@ -43,7 +43,7 @@ impl SqlResources {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
             .with_object_store_registry(Arc::new(stores))
             .build_arc()
-            .map_err(plain)?;
+            .map_err(engine_error)?;
         Ok(Self { env, clients: Arc::default(), each: options.memory_each })
     }
 
@@ -63,7 +63,7 @@ impl SqlResources {
         let reservation = MemoryConsumer::new(what).register(&self.env.memory_pool);
         match reservation.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX)) {
             Ok(()) => Ok(HeldMemory { _reservation: reservation }),
-            Err(error) => Err(memory::explain(plain(error), &self.env.memory_pool)),
+            Err(error) => Err(memory::explain(engine_error(error), &self.env.memory_pool)),
         }
     }
 
@@ -99,7 +99,7 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
 }
 
 /// An error of the engine that no statement is to blame for.
-pub(super) fn plain(error: DataFusionError) -> SqlError {
+pub(super) fn engine_error(error: DataFusionError) -> SqlError {
     SqlError::from_datafusion(error, &[])
 }
 
@@ -109,12 +109,13 @@ mod tests {
     use gstore_store::Store;
 
     use super::*;
-    use crate::{Asked, Parameters, SqlErrorKind, SqlResult, SqlSession};
+    use crate::{Parameters, SqlErrorKind, SqlResult, SqlSession, StatementOptions};
 
     const SORTED: &str = "SELECT range FROM range(100000) ORDER BY range % 7";
 
     async fn sorted(session: &SqlSession, memory: Option<SqlResources>) -> Result<usize, SqlError> {
-        counted(session.run_asked(SORTED, Asked { memory, ..Asked::default() }).await?).await
+        counted(session.run_asked(SORTED, StatementOptions { memory, ..StatementOptions::default() }).await?)
+            .await
     }
 
     async fn counted(result: SqlResult) -> Result<usize, SqlError> {

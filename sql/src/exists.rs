@@ -1,4 +1,5 @@
-//! `EXISTS (SELECT ..)` as a value: a count that is above 0, since the engine knows EXISTS in conditions only.
+//! `EXISTS (SELECT ..)` as a value: a count that is above 0, since the engine knows EXISTS in conditions
+//! only.
 //!
 //! Invariants
 //! - it is true or false, never NULL

@@ -1,9 +1,9 @@
 //! Limits on the expansion of WITH and of views: the size of a statement once they stand wherever they are
 //! named.
 //!
-//! The engine plans a table expression of WITH, and so a view, once for each time that it is named: twenty that
-//! name the one before twice make a million of the first. All sizes here are those after that, by arithmetic
-//! that stops at the largest number.
+//! The engine plans a table expression of WITH, and so a view, once for each time that it is named: twenty
+//! that name the one before twice make a million of the first. All sizes here are those after that, by
+//! arithmetic that stops at the largest number.
 //!
 //! Invariants
 //! - nothing is planned of a statement that is larger than the limits
@@ -28,9 +28,10 @@ const MAX_COMPUTED: usize = 2000;
 /// Most sets of columns that one GROUP BY groups by.
 const MAX_SETS: usize = 1024;
 
-/// Refuses a statement that is short and would be planned as a long one; says how many expressions are planned.
+/// Refuses a statement that is short and would be planned as a long one; says how many expressions are
+/// planned.
 pub(super) fn check(sql: &Sql) -> Result<usize, SqlError> {
-    let mut sizes = Sizes::default();
+    let mut sizes = ExpandedSizes::default();
     match sql.visit(&mut sizes) {
         ControlFlow::Break(refused) => Err(*refused),
         ControlFlow::Continue(()) => Ok(sizes.all),
@@ -39,12 +40,12 @@ pub(super) fn check(sql: &Sql) -> Result<usize, SqlError> {
 
 /// What a query has, with what it names.
 #[derive(Clone, Copy, Default)]
-struct Size {
+struct QuerySize {
     tables: usize,
     expressions: usize,
 }
 
-impl Size {
+impl QuerySize {
     fn add(&mut self, other: Self) {
         self.tables = self.tables.saturating_add(other.tables);
         self.expressions = self.expressions.saturating_add(other.expressions);
@@ -53,24 +54,24 @@ impl Size {
 
 /// A query that is being walked through.
 #[derive(Default)]
-struct Open {
-    size: Size,
+struct OpenQuery {
+    size: QuerySize,
     /// The queries of its own table expressions, by where they are, and their names.
     own: Vec<(*const Query, String)>,
-    known: HashMap<String, Size>,
+    known: HashMap<String, QuerySize>,
 }
 
 #[derive(Default)]
-struct Sizes {
-    open: Vec<Open>,
+struct ExpandedSizes {
+    open: Vec<OpenQuery>,
     /// Expressions of the text.
     written: usize,
     /// Those of the outermost query.
     all: usize,
 }
 
-impl Sizes {
-    fn bearable(&self, size: Size) -> Result<(), SqlError> {
+impl ExpandedSizes {
+    fn bearable(&self, size: QuerySize) -> Result<(), SqlError> {
         let (tables, repeated) = (size.tables, size.expressions.saturating_sub(self.written));
         let (what, number, most) = if tables > MAX_TABLES {
             ("tables", tables, MAX_TABLES)
@@ -102,18 +103,18 @@ fn refused(result: Result<(), SqlError>) -> ControlFlow<Box<SqlError>> {
     }
 }
 
-impl Visitor for Sizes {
+impl Visitor for ExpandedSizes {
     type Break = Box<SqlError>;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
         let tables = query.with.iter().flat_map(|with| &with.cte_tables);
         let own = tables.map(|table| (std::ptr::from_ref(&*table.query), name(&table.alias.name))).collect();
-        self.open.push(Open { own, ..Open::default() });
+        self.open.push(OpenQuery { own, ..OpenQuery::default() });
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
-        let Some(Open { size, .. }) = self.open.pop() else { return ControlFlow::Continue(()) };
+        let Some(OpenQuery { size, .. }) = self.open.pop() else { return ControlFlow::Continue(()) };
         self.all = size.expressions;
         if let Some(outer) = self.open.last_mut() {
             match outer.own.iter().find(|(own, _)| std::ptr::eq(*own, query)) {
@@ -154,7 +155,7 @@ impl Visitor for Sizes {
         };
         let known = only.and_then(|name| self.open.iter().rev().find_map(|open| open.known.get(&name)));
         let mut size = known.copied().unwrap_or_default();
-        size.add(Size { tables: 1, expressions: 0 });
+        size.add(QuerySize { tables: 1, expressions: 0 });
         if let Some(open) = self.open.last_mut() {
             open.size.add(size);
         }
@@ -164,7 +165,7 @@ impl Visitor for Sizes {
     fn pre_visit_expr(&mut self, _expr: &Expr) -> ControlFlow<Self::Break> {
         self.written = self.written.saturating_add(1);
         if let Some(open) = self.open.last_mut() {
-            open.size.add(Size { tables: 0, expressions: 1 });
+            open.size.add(QuerySize { tables: 0, expressions: 1 });
         }
         ControlFlow::Continue(())
     }

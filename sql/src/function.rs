@@ -30,9 +30,9 @@ use super::table_functions::options_of;
 pub(crate) struct FunctionPlanner;
 
 /// Where the arguments of a call stand, by their names.
-type Places = Vec<(String, Option<Span>)>;
+type ArgumentSpans = Vec<(String, Option<Span>)>;
 
-struct Call {
+struct TableCall {
     name: ObjectName,
     args: Vec<FunctionArg>,
     alias: Option<TableAlias>,
@@ -49,8 +49,10 @@ impl RelationPlanner for FunctionPlanner {
             planned => return Ok(planned),
         };
         let call = match refuse_ignored(relation)? {
-            TableFactor::Table { name, args: Some(args), alias, .. } => Call { name, args: args.args, alias },
-            TableFactor::Function { name, args, alias, .. } => Call { name, args, alias },
+            TableFactor::Table { name, args: Some(args), alias, .. } => {
+                TableCall { name, args: args.args, alias }
+            }
+            TableFactor::Function { name, args, alias, .. } => TableCall { name, args, alias },
             other => return Ok(RelationPlanning::Original(Box::new(other))),
         };
         let function = cx.object_name_to_table_reference(call.name.clone())?.table().to_string();
@@ -58,13 +60,13 @@ impl RelationPlanner for FunctionPlanner {
         // Else its arguments would be refused as those of one of ours.
         if !table_functions().any(|known| known == function) {
             let unknown = DataFusionError::Plan(format!("table function '{function}' not found"));
-            return Err(placed(unknown, place));
+            return Err(with_place(unknown, place));
         }
         let (exprs, places) = arguments(&function, &options_of(&function), call.args, cx)?;
         let source = cx.context_provider().get_table_function_source(&function, exprs).map_err(|e| {
             let blamed = SqlError::argument(&e);
             let argument = places.iter().find(|(name, _)| Some(name.as_str()) == blamed);
-            placed(e, argument.map_or(place, |(_, place)| *place))
+            with_place(e, argument.map_or(place, |(_, place)| *place))
         })?;
         let plan = LogicalPlanBuilder::scan(TableReference::bare(function), source, None)?.build()?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, call.alias))))
@@ -90,7 +92,7 @@ fn arguments(
     options: &[&str],
     args: Vec<FunctionArg>,
     cx: &mut dyn RelationPlannerContext,
-) -> Result<(Vec<Expr>, Places)> {
+) -> Result<(Vec<Expr>, ArgumentSpans)> {
     let mut places = Vec::new();
     let mut positional = Vec::new();
     let mut named = Vec::new();
@@ -103,7 +105,7 @@ fn arguments(
                     let order = SqlError::invalid(
                         "arguments without a name come first, then the ones given as name => value".into(),
                     );
-                    return Err(placed(order.into(), place));
+                    return Err(with_place(order.into(), place));
                 }
                 let name = options.get(positional.len()).copied().unwrap_or_default();
                 places.push((name.to_string(), place));
@@ -111,10 +113,10 @@ fn arguments(
             }
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(e), .. } => {
                 let name = cx.normalize_ident(name);
-                check_name(function, &name, options).map_err(|e| placed(e.into(), place))?;
+                check_name(function, &name, options).map_err(|e| with_place(e.into(), place))?;
                 if !seen.insert(name.clone()) {
                     let twice = SqlError::invalid(format!("option `{name}` is given twice"));
-                    return Err(placed(twice.into(), place));
+                    return Err(with_place(twice.into(), place));
                 }
                 places.push((name.clone(), place));
                 named.push(lit(name));
@@ -124,7 +126,7 @@ fn arguments(
                 let what = SqlError::invalid(format!(
                     "{function}() takes constants and options as name => value, nothing else"
                 ));
-                return Err(placed(what.into(), place));
+                return Err(with_place(what.into(), place));
             }
         }
     }
@@ -149,22 +151,22 @@ fn constant(
             }
             _ => column,
         };
-        return Err(placed(column.into(), place));
+        return Err(with_place(column.into(), place));
     }
     if let Ast::BinaryOp { left, op: BinaryOperator::Eq, right } = &ast
         && let Ast::Identifier(name) = &**left
     {
         let option =
             SqlError::invalid(format!("options are written {name} => {right}, not {name} = {right}"));
-        return Err(placed(option.into(), place));
+        return Err(with_place(option.into(), place));
     }
     if let Some(number) = number_beside_text(&ast) {
         let mixed = SqlError::invalid(format!(
             "the list {ast} has text and numbers; write the numbers as text, '{number}' for {number}"
         ));
-        return Err(placed(mixed.into(), place));
+        return Err(with_place(mixed.into(), place));
     }
-    cx.sql_to_expr(ast, &DFSchema::empty()).map_err(|e| placed(e, place))
+    cx.sql_to_expr(ast, &DFSchema::empty()).map_err(|e| with_place(e, place))
 }
 
 /// A number in a list that has text too. The engine would try to read the text as numbers, and
@@ -180,7 +182,7 @@ fn number_beside_text(ast: &Ast) -> Option<&Ast> {
 }
 
 /// Attaches the place in the statement, unless the error knows a better one.
-fn placed(error: DataFusionError, place: Option<Span>) -> DataFusionError {
+fn with_place(error: DataFusionError, place: Option<Span>) -> DataFusionError {
     match (&place, error.diagnostic()) {
         (Some(_), None) => {
             let message = error.strip_backtrace();

@@ -1,8 +1,8 @@
 //! `FROM t, unnest(t.list) AS u(x)`: lists that are taken apart beside the rows that they are in.
 //!
-//! The engine plans this, like `LATERAL (SELECT unnest(t.list))`, as a join with a subquery for each row, which
-//! it does not run. A subquery without tables computes from a row of the other side alone: here it is computed
-//! there, as `SELECT t.*, unnest(t.list) FROM t`.
+//! The engine plans this, like `LATERAL (SELECT unnest(t.list))`, as a join with a subquery for each row,
+//! which it does not run. A subquery without tables computes from a row of the other side alone: here it is
+//! computed there, as `SELECT t.*, unnest(t.list) FROM t`.
 //!
 //! Invariants
 //! - the columns are those of the join, with the names of its tables

@@ -11,17 +11,17 @@ use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::execution::memory_pool::MemoryPool;
 use gstore_core::Cancel;
 
-use super::blocking::{Demand, Sink};
+use super::blocking::{BatchSink, Demand};
 use super::error::SqlError;
 use super::filter::Filter;
 use super::notes::{RunNotes, ScanCounters};
 
 /// Takes the batches of a table, each with the columns that were asked for.
-pub(crate) type Each<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<Demand, SqlError>;
+pub(crate) type BatchConsumer<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<Demand, SqlError>;
 
 /// What is read of a table.
 #[derive(Debug, Clone)]
-pub(crate) struct Want {
+pub(crate) struct ReadRequest {
     /// Indexes into the table's schema, ascending.
     pub(crate) columns: Vec<usize>,
     /// Only rows whose number lies in here; more may be delivered.
@@ -40,9 +40,9 @@ pub(crate) struct Want {
     pub(crate) memory: Option<Arc<dyn MemoryPool>>,
 }
 
-impl Want {
+impl ReadRequest {
     /// Some columns of all rows, on one thread.
-    pub(crate) fn columns(columns: Vec<usize>, sink: &Sink) -> Self {
+    pub(crate) fn columns(columns: Vec<usize>, sink: &BatchSink) -> Self {
         Self {
             columns,
             rows: 0..u64::MAX,
@@ -57,7 +57,7 @@ impl Want {
 }
 
 /// A table that can be read from front to back.
-pub(crate) trait Rows: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait RowReader: fmt::Debug + Send + Sync + 'static {
     /// The name of the node in EXPLAIN, and what it reads.
     fn describe(&self) -> (&'static str, String);
     fn schema(&self) -> &SchemaRef;
@@ -72,13 +72,13 @@ pub(crate) trait Rows: fmt::Debug + Send + Sync + 'static {
         false
     }
     /// Reads from front to back until no more is wanted.
-    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError>;
+    fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError>;
     /// The same rows by number, where that is cheaper than reading columns of rows that a filter then drops.
     fn by_number(&self) -> Option<&dyn Fetch> {
         None
     }
     /// The same table with no file open, if files are all that reading it leaves behind.
-    fn unopened(&self) -> Option<Arc<dyn Rows>> {
+    fn unopened(&self) -> Option<Arc<dyn RowReader>> {
         None
     }
 }
@@ -91,7 +91,7 @@ pub(crate) trait Fetch {
 
 /// What leaves and the planner read from the session's configuration.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct LeafOptions {
     pub(crate) threads: usize,
     /// Whether others ask than the session's owner: then the program has tables of its own in it.
     pub(crate) served: bool,

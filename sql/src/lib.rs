@@ -1,7 +1,7 @@
 //! SQL over a store, by DataFusion: datasets and system tables, `influence()` and its relatives.
 //!
 //! - [`SqlSession`]: one snapshot, read by SQL; [`SqlSession::run`] plans and starts one statement
-//! - [`Parameters`]: values for the parameters of a statement; [`Prepared`]: a statement to be run later
+//! - [`Parameters`]: values for the parameters of a statement; [`PreparedStatement`]: a statement to be run later
 //! - [`SqlResources`]: memory and disk that several sessions share
 //! - [`SqlRunner`]: the same for a program without an async runtime
 //! - [`OwnTable`]: a file of the caller's as a table, which no statement can name by itself
@@ -84,16 +84,16 @@ pub use dialect::check_condition;
 pub use engine::{HeldMemory, SqlResources};
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
-pub use live::{Asker, LiveTable};
+pub use live::{LiveTable, Requester};
 pub use notes::{InfluenceNote, Notes, RunNotes};
 pub use options::SqlOptions;
 pub use own::OwnTable;
 pub use parameters::{MAX_PARAMETERS, Parameters};
-pub use prepared::Prepared;
+pub use prepared::PreparedStatement;
 pub use runner::{SqlRows, SqlRunner};
-pub use session::{Asked, SqlResult, SqlSession, SqlStream};
+pub use session::{SqlResult, SqlSession, SqlStream, StatementOptions};
 pub use shown::with_whole_views;
-pub use window::Window;
+pub use window::RowWindow;
 
 /// The statements of a text, in their places; empty ones are left out.
 pub fn statements(text: &str) -> Vec<String> {
@@ -120,7 +120,7 @@ pub fn table_functions() -> impl Iterator<Item = (&'static str, usize)> {
 
 /// The columns that a table of samples has where a statement names them.
 pub fn virtual_columns() -> [&'static str; 6] {
-    virtuals::Virtual::ALL.map(virtuals::Virtual::name)
+    virtuals::VirtualColumn::ALL.map(virtuals::VirtualColumn::name)
 }
 
 /// A text of the engine with types under their names in SQL: `Int64` is `BIGINT`.

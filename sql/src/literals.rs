@@ -39,16 +39,18 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
         ScalarValue::Float16(Some(x)) => float(x.to_f64()),
         ScalarValue::Float32(Some(x)) => float(f64::from(*x)),
         ScalarValue::Float64(Some(x)) => float(*x),
-        ScalarValue::Date32(_) | ScalarValue::Date64(_) => parsed(&format!("CAST('{value}' AS DATE)")),
+        ScalarValue::Date32(_) | ScalarValue::Date64(_) => parse_literal(&format!("CAST('{value}' AS DATE)")),
         ScalarValue::Decimal128(_, digits, scale) => {
-            parsed(&format!("CAST('{}' AS DECIMAL({digits}, {scale}))", shown(value)?))
+            parse_literal(&format!("CAST('{}' AS DECIMAL({digits}, {scale}))", literal_text(value)?))
         }
         ScalarValue::TimestampSecond(..)
         | ScalarValue::TimestampMillisecond(..)
         | ScalarValue::TimestampMicrosecond(..)
-        | ScalarValue::TimestampNanosecond(..) => parsed(&format!("CAST('{}' AS TIMESTAMP)", shown(value)?)),
-        ScalarValue::Int64(Some(i64::MIN)) => parsed("(-9223372036854775807 - 1)"),
-        value if value.data_type().is_integer() => parsed(&value.to_string()),
+        | ScalarValue::TimestampNanosecond(..) => {
+            parse_literal(&format!("CAST('{}' AS TIMESTAMP)", literal_text(value)?))
+        }
+        ScalarValue::Int64(Some(i64::MIN)) => parse_literal("(-9223372036854775807 - 1)"),
+        value if value.data_type().is_integer() => parse_literal(&value.to_string()),
         other => {
             let why = format!("a parameter cannot have the type {}", other.data_type());
             Err(SqlError::invalid(why)
@@ -69,19 +71,19 @@ pub(crate) fn short(elements: usize) -> Result<(), SqlError> {
 
 fn float(x: f64) -> Result<Ast, SqlError> {
     match x.is_finite() {
-        true => parsed(&format!("{x:e}")),
-        false => parsed(&format!("CAST('{x}' AS DOUBLE)")),
+        true => parse_literal(&format!("{x:e}")),
+        false => parse_literal(&format!("CAST('{x}' AS DOUBLE)")),
     }
 }
 
 /// A number or a time as its digits.
-fn shown(value: &ScalarValue) -> Result<String, SqlError> {
+fn literal_text(value: &ScalarValue) -> Result<String, SqlError> {
     let array = value.to_array().map_err(|e| SqlError::from_datafusion(e, &[]))?;
     arrow_cast::display::array_value_to_string(&array, 0).map_err(super::translate::arrow)
 }
 
 /// An expression that we wrote ourselves, of digits and fixed words.
-fn parsed(text: &str) -> Result<Ast, SqlError> {
+fn parse_literal(text: &str) -> Result<Ast, SqlError> {
     let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
     let expr = parser.and_then(|mut parser| parser.parse_expr());
     expr.map_err(|_| SqlError::internal("a parameter's value is not understood"))

@@ -17,7 +17,7 @@ use super::error::SqlError;
 
 /// Whoever asks, as the program around the session knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asker {
+pub struct Requester {
     /// The id that their own rows have.
     pub id: String,
     /// Whether they may see the rows of others.
@@ -34,14 +34,14 @@ pub trait LiveTable: Debug + Send + Sync {
     ///
     /// # Errors
     /// Rows that do not have the columns.
-    fn rows(&self, asker: &Asker) -> Result<RecordBatch, SqlError>;
+    fn rows(&self, asker: &Requester) -> Result<RecordBatch, SqlError>;
 }
 
 /// A [`LiveTable`] as a table of the engine. A statement that says nothing of who asks finds it empty.
 #[derive(Debug)]
-pub(crate) struct Live(pub(crate) Arc<dyn LiveTable>);
+pub(crate) struct LiveProvider(pub(crate) Arc<dyn LiveTable>);
 
-impl Live {
+impl LiveProvider {
     /// The plan that reads it.
     fn planned(
         &self,
@@ -50,7 +50,7 @@ impl Live {
         _: &[Expr],
         _: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let batch = match session.config().get_extension::<Asker>() {
+        let batch = match session.config().get_extension::<Requester>() {
             Some(asker) => self.0.rows(&asker)?,
             None => RecordBatch::new_empty(self.0.schema()),
         };
@@ -59,7 +59,7 @@ impl Live {
     }
 }
 
-impl TableProvider for Live {
+impl TableProvider for LiveProvider {
     fn schema(&self) -> SchemaRef {
         self.0.schema()
     }

@@ -1,4 +1,4 @@
-//! Numbers of samples that are read from features: losses, entropies and norms, for the columns of these names.
+//! Numbers of samples read from features: losses, entropies and norms, as columns of these names.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -8,11 +8,11 @@ use gstore_core::Kind;
 use gstore_store::{Block, BlockBuffer, FeaturePart, FeatureReader, Granularity, RowFlags, Snapshot, Values};
 
 use super::error::SqlError;
-use super::virtuals::Virtual;
+use super::virtuals::VirtualColumn;
 
-/// The feature that `loss`, `entropy` or `norm` is of: that of the newest checkpoint, by the steps of the runs; without
-/// steps the one that was made last. For `norm` plain gradients go before preconditioned ones.
-pub(crate) fn feature(snapshot: &Snapshot, dataset: &str, column: Virtual) -> Option<Arc<FeaturePart>> {
+/// The feature that `loss`, `entropy` or `norm` is of: that of the newest checkpoint, by the steps of the
+/// runs; without steps the one that was made last. For `norm` plain gradients go before preconditioned ones.
+pub(crate) fn feature(snapshot: &Snapshot, dataset: &str, column: VirtualColumn) -> Option<Arc<FeaturePart>> {
     let fits = |feature: &&Arc<FeaturePart>| {
         let wanted = column.kinds().iter().any(|kind| kind.name() == feature.desc.kind.name);
         wanted && feature.desc.granularity == Granularity::Sample && feature.desc.dataset == dataset
@@ -24,15 +24,15 @@ pub(crate) fn feature(snapshot: &Snapshot, dataset: &str, column: Virtual) -> Op
 
 /// A number of each row, read from a feature.
 #[derive(Debug)]
-pub(crate) struct Measured {
-    pub(crate) column: Virtual,
+pub(crate) struct FeatureNumbers {
+    pub(crate) column: VirtualColumn,
     feature: Arc<FeaturePart>,
     /// Kept open: rows are asked for in many small requests.
     reader: OnceLock<FeatureReader>,
 }
 
-impl Measured {
-    pub(crate) fn new(column: Virtual, feature: Arc<FeaturePart>) -> Self {
+impl FeatureNumbers {
+    pub(crate) fn new(column: VirtualColumn, feature: Arc<FeaturePart>) -> Self {
         Self { column, feature, reader: OnceLock::new() }
     }
 
@@ -79,7 +79,7 @@ impl Measured {
             return None;
         }
         Some(match self.column {
-            Virtual::Norm => norm(block, i, self.feature.attrs.groups.len()),
+            VirtualColumn::Norm => norm(block, i, self.feature.attrs.groups.len()),
             _ => {
                 // Losses and entropies are stored as f32, whose scale is 1.
                 let Values::F32(values) = block.values else { return None };

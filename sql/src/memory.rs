@@ -22,8 +22,8 @@ pub(super) struct ClientPool {
     most: usize,
     /// Bytes that all statements of the client hold.
     used: Arc<AtomicUsize>,
-    /// Whether the limit of all was the last that refused something to this statement. Operators pass errors on
-    /// in words of their own, which do not say it.
+    /// Whether the limit of all was the last that refused something to this statement. Operators pass errors
+    /// on in words of their own, which do not say it.
     by_all: AtomicBool,
 }
 

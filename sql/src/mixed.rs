@@ -1,8 +1,8 @@
-//! Comparisons of text with numbers and times, texts that are read as times, and casts to DECIMAL, for the place of
-//! the error about a value that cannot be read so.
+//! Comparisons of text with numbers and times, texts that are read as times, and casts to DECIMAL, for the
+//! place of the error about a value that cannot be read so.
 //!
-//! Texts are read as numbers and times where the two meet. That fails at the first that is none, and does not say
-//! where in the statement that is; nor does a cast of a number that a DECIMAL has no room for.
+//! Texts are read as numbers and times where the two meet. That fails at the first that is none, and does not
+//! say where in the statement that is; nor does a cast of a number that a DECIMAL has no room for.
 
 use std::ops::ControlFlow;
 
@@ -26,17 +26,17 @@ const OF_TIMES: [&str; 4] = ["date_bin", "date_diff", "date_part", "date_trunc"]
 
 /// A column that is compared with a value of another type, or read as one; or what is cast to a DECIMAL.
 #[derive(Debug, Clone)]
-pub(super) struct Mixed {
+pub(super) struct MixedComparison {
     /// Empty where what is cast to a DECIMAL is no column.
     column: String,
     /// Line and column in the statement.
     place: Option<(u64, u64)>,
-    value: Value,
+    value: ComparedWith,
 }
 
 /// What a column is compared with.
 #[derive(Debug, Clone)]
-enum Value {
+enum ComparedWith {
     /// One of numbers, with this text.
     Text(String),
     /// One of texts, with this number.
@@ -49,8 +49,8 @@ enum Value {
     Decimal(u64, i64),
 }
 
-impl Mixed {
-    fn new(column: &Column, value: Value) -> Self {
+impl MixedComparison {
+    fn new(column: &Column, value: ComparedWith) -> Self {
         let place = column.spans.first().map(|span| (span.start.line, span.start.column));
         Self { column: column.name.clone(), place, value }
     }
@@ -62,7 +62,7 @@ impl Mixed {
             node.apply_expressions(|expr| {
                 expr.apply(|expr| {
                     let room = MOST.saturating_sub(found.len());
-                    let pairs = pairs(expr).into_iter().filter_map(|(a, b)| mixed(node, a, b));
+                    let pairs = pairs(expr).into_iter().filter_map(|(a, b)| mixed_comparison(node, a, b));
                     found.extend(pairs.chain(read(node, expr)).take(room));
                     Ok(TreeNodeRecursion::Continue)
                 })
@@ -83,16 +83,16 @@ impl Mixed {
                 && let Some((digits, behind)) = decimal(data_type)
                 && found.len() < MOST
             {
-                let (start, value) = (expr.span().start, Value::Decimal(digits, behind));
-                found.push(Self { column: named(of), place: Some((start.line, start.column)), value });
+                let (start, value) = (expr.span().start, ComparedWith::Decimal(digits, behind));
+                found.push(Self { column: column_name(of), place: Some((start.line, start.column)), value });
             }
             ControlFlow::<()>::Continue(())
         });
         found
     }
 
-    /// The error about a value that is no number or no time, or that a DECIMAL has no room for, by the comparison or
-    /// cast that it is of.
+    /// The error about a value that is no number or no time, or that a DECIMAL has no room for, by the
+    /// comparison or cast that it is of.
     pub(super) fn explain(all: &[Self], error: SqlError) -> SqlError {
         if let Some((value, end)) = error.message().split_once(NO_ROOM) {
             let mut casts = all.iter().filter(|mixed| mixed.value.ends_at(end));
@@ -103,12 +103,13 @@ impl Mixed {
             return error.worded(worded).at(line, place);
         }
         let is_meant = |mixed: &&Self| match (&mixed.value, error.text_of_number(), error.text_of_time()) {
-            (Value::Text(value), Some(text), _) => value == text,
-            (Value::Time(_, value), _, Some(text)) => value == text,
+            (ComparedWith::Text(value), Some(text), _) => value == text,
+            (ComparedWith::Time(_, value), _, Some(text)) => value == text,
             _ => false,
         };
-        let of_number =
-            |mixed: &&Self| error.text_of_number().is_some() && matches!(mixed.value, Value::Number(_));
+        let of_number = |mixed: &&Self| {
+            error.text_of_number().is_some() && matches!(mixed.value, ComparedWith::Number(_))
+        };
         let meant = all.iter().find(is_meant).or_else(|| all.iter().find(of_number));
         let Some(mixed) = meant.or_else(|| error.text_of_time().and_then(|_| only_read(all))) else {
             return error;
@@ -119,21 +120,21 @@ impl Mixed {
         let named = if is_plain { column.clone() } else { format!("\"{column}\"") };
         let escaped = text.replace('\'', "''");
         let (why, hint) = match &mixed.value {
-            Value::Text(_) => (
+            ComparedWith::Text(_) => (
                 format!("`{column}` is a number, and '{text}' is none"),
                 format!("CAST({named} AS VARCHAR) = '{escaped}' compares texts"),
             ),
-            Value::Number(number) => (
+            ComparedWith::Number(number) => (
                 format!("`{column}` is text, and '{text}' in it is no number to compare with {number}"),
                 format!(
                     "write {named} = '{number}' to compare texts; TRY_CAST({named} AS DOUBLE) is null for it"
                 ),
             ),
-            Value::Time(what, value) => {
+            ComparedWith::Time(what, value) => {
                 (format!("`{column}` is a {what}, and '{value}' is none"), TIMES.to_owned())
             }
-            Value::Decimal(..) => return error,
-            Value::Read => (
+            ComparedWith::Decimal(..) => return error,
+            ComparedWith::Read => (
                 format!(
                     "`{column}` is text, and '{text}' in it is no {}",
                     if error.message().ends_with("date") { "date" } else { "time" }
@@ -149,7 +150,7 @@ impl Mixed {
     }
 }
 
-impl Value {
+impl ComparedWith {
     /// Whether it is a DECIMAL whose largest or smallest value this is.
     fn ends_at(&self, end: &str) -> bool {
         let Self::Decimal(digits, behind) = self else { return false };
@@ -172,7 +173,7 @@ fn decimal(ty: &ast::DataType) -> Option<(u64, i64)> {
 }
 
 /// The name of what is a column; nothing of any other expression.
-fn named(expr: &ast::Expr) -> String {
+fn column_name(expr: &ast::Expr) -> String {
     match expr {
         ast::Expr::Identifier(name) => name.value.clone(),
         ast::Expr::CompoundIdentifier(parts) => {
@@ -182,15 +183,16 @@ fn named(expr: &ast::Expr) -> String {
     }
 }
 
-/// The column of texts that are read as times, if there is only one: of several it is not known which has the text.
-fn only_read(all: &[Mixed]) -> Option<&Mixed> {
-    let mut read = all.iter().filter(|mixed| matches!(mixed.value, Value::Read));
+/// The column of texts that are read as times, if there is only one: of several it is not known which has the
+/// text.
+fn only_read(all: &[MixedComparison]) -> Option<&MixedComparison> {
+    let mut read = all.iter().filter(|mixed| matches!(mixed.value, ComparedWith::Read));
     let first = read.next()?;
     read.all(|other| other.column == first.column).then_some(first)
 }
 
 /// The columns of texts that an expression reads as times.
-fn read(node: &LogicalPlan, expr: &Expr) -> Vec<Mixed> {
+fn read(node: &LogicalPlan, expr: &Expr) -> Vec<MixedComparison> {
     let read: &[Expr] = match expr {
         Expr::Cast(Cast { expr: of, field }) if field.data_type().is_temporal() => {
             std::slice::from_ref(&**of)
@@ -199,7 +201,9 @@ fn read(node: &LogicalPlan, expr: &Expr) -> Vec<Mixed> {
         _ => return Vec::new(),
     };
     let column = |of: &Expr| match of {
-        Expr::Column(column) if is_text(&type_of(node, column)?) => Some(Mixed::new(column, Value::Read)),
+        Expr::Column(column) if is_text(&type_of(node, column)?) => {
+            Some(MixedComparison::new(column, ComparedWith::Read))
+        }
         _ => None,
     };
     read.iter().filter_map(column).collect()
@@ -218,25 +222,29 @@ fn pairs(expr: &Expr) -> Vec<(&Expr, &Expr)> {
 }
 
 /// A column and a value of another type.
-fn mixed(node: &LogicalPlan, column: &Expr, value: &Expr) -> Option<Mixed> {
+fn mixed_comparison(node: &LogicalPlan, column: &Expr, value: &Expr) -> Option<MixedComparison> {
     let Expr::Column(column) = column else { return None };
     let of = type_of(node, column)?;
     let value = match value {
         Expr::Literal(value, _) => match value.try_as_str() {
-            Some(Some(text)) if of.is_numeric() => Value::Text(text.to_owned()),
-            Some(Some(text)) if matches!(of, DataType::Timestamp(..)) => Value::Time("time", text.to_owned()),
-            Some(Some(text)) if matches!(of, DataType::Date32 | DataType::Date64) => {
-                Value::Time("date", text.to_owned())
+            Some(Some(text)) if of.is_numeric() => ComparedWith::Text(text.to_owned()),
+            Some(Some(text)) if matches!(of, DataType::Timestamp(..)) => {
+                ComparedWith::Time("time", text.to_owned())
             }
-            None if is_text(&of) && value.data_type().is_numeric() => Value::Number(value.to_string()),
-            None if is_text(&of) && value.data_type().is_temporal() => Value::Read,
+            Some(Some(text)) if matches!(of, DataType::Date32 | DataType::Date64) => {
+                ComparedWith::Time("date", text.to_owned())
+            }
+            None if is_text(&of) && value.data_type().is_numeric() => ComparedWith::Number(value.to_string()),
+            None if is_text(&of) && value.data_type().is_temporal() => ComparedWith::Read,
             _ => return None,
         },
-        Expr::Cast(Cast { field, .. }) if is_text(&of) && field.data_type().is_temporal() => Value::Read,
-        Expr::Column(other) if is_text(&of) && type_of(node, other)?.is_temporal() => Value::Read,
+        Expr::Cast(Cast { field, .. }) if is_text(&of) && field.data_type().is_temporal() => {
+            ComparedWith::Read
+        }
+        Expr::Column(other) if is_text(&of) && type_of(node, other)?.is_temporal() => ComparedWith::Read,
         _ => return None,
     };
-    Some(Mixed::new(column, value))
+    Some(MixedComparison::new(column, value))
 }
 
 fn is_text(ty: &DataType) -> bool {

@@ -1,9 +1,10 @@
-//! `x NOT IN (SELECT y ..)` as `NOT EXISTS`, where the engine's join does not count NULLs as SQL does: it looks for
-//! them in all rows of a subquery that names columns around it, and beside `OR` nowhere.
+//! `x NOT IN (SELECT y ..)` as `NOT EXISTS`, where the engine's join does not count NULLs as SQL does: it
+//! looks for them in all rows of a subquery that names columns around it, and beside `OR` nowhere.
 //!
 //! Invariants
 //! - a row is left out where `y` equals `x` in a row of the subquery, or where either is NULL there
-//! - a comparison that is not of this kind keeps the engine's join, which has no need to look at pairs of rows
+//! - a comparison that is not of this kind keeps the engine's join, which has no need to look at pairs of
+//!   rows
 
 use std::sync::Arc;
 
@@ -34,8 +35,8 @@ fn has_in(condition: &Expr) -> bool {
     condition.exists(|part| Ok(matches!(part, Expr::InSubquery(_)))).unwrap_or(false)
 }
 
-/// A condition on rows of this schema with such comparisons in other words; `beside_or`: whether it stands beside
-/// others of which one is enough.
+/// A condition on rows of this schema with such comparisons in other words; `beside_or`: whether it stands
+/// beside others of which one is enough.
 fn put(condition: Expr, schema: &DFSchema, beside_or: bool) -> DfResult<Expr> {
     Ok(match condition {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if matches!(op, Operator::And | Operator::Or) => {
@@ -102,7 +103,8 @@ fn named(subquery: &Arc<LogicalPlan>) -> DfResult<(Expr, Projection)> {
     Ok((column.clone(), Projection::try_new(vec![column], Arc::new(rows))?))
 }
 
-/// Whether a subquery has none of the columns of a value around it: the engine would take the one for the other.
+/// Whether a subquery has none of the columns of a value around it: the engine would take the one for the
+/// other.
 fn is_apart(value: &Expr, of: &Projection) -> bool {
     value.column_refs().into_iter().all(|column| !of.input.schema().has_column(column))
 }
@@ -127,7 +129,8 @@ fn plain(subquery: &LogicalPlan) -> Option<(Expr, Projection)> {
     }
 }
 
-/// A value of the statement around a subquery, as the subquery names it; none of what names columns further out.
+/// A value of the statement around a subquery, as the subquery names it; none of what names columns further
+/// out.
 fn around(value: &Expr, schema: &DFSchema) -> Option<Expr> {
     let is_further = |part: &Expr| {
         Ok(matches!(

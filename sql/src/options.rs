@@ -15,8 +15,8 @@ pub struct SqlOptions {
     /// Bytes that sorts, joins and groupings may hold in memory: of one session, or of all that share their
     /// [`SqlResources`](crate::SqlResources).
     pub memory_limit: usize,
-    /// Bytes of them that one client may hold, of several that share [`SqlResources`](crate::SqlResources); all
-    /// without it.
+    /// Bytes of them that one client may hold, of several that share [`SqlResources`](crate::SqlResources);
+    /// all without it.
     pub memory_each: Option<usize>,
     /// Where operators may put what does not fit; without it, such a query fails.
     pub spill: Option<PathBuf>,

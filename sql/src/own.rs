@@ -25,8 +25,8 @@ use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::formats::Format;
 use super::functions::canonical;
-use super::leaf::{Each, Rows, Want};
-use objects::Objects;
+use super::leaf::{BatchConsumer, ReadRequest, RowReader};
+use objects::ObjectBatches;
 
 /// Rows that are read at a time.
 const BATCH: usize = 4096;
@@ -49,8 +49,8 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch, SqlError>>>;
 type Text = BufReader<Box<dyn Read + Send>>;
 
 impl OwnTable {
-    /// A file under a name. Of CSV and JSON the whole file is read for what is wrong in it and for the types of
-    /// its columns, and once more for the digits of numbers.
+    /// A file under a name. Of CSV and JSON the whole file is read for what is wrong in it and for the types
+    /// of its columns, and once more for the digits of numbers.
     ///
     /// # Errors
     /// A name that no table can have, an ending that says no format, and a file that cannot be read.
@@ -64,7 +64,7 @@ impl OwnTable {
             );
             SqlError::invalid(why)
         })?;
-        let (file, schema) = (DataFile::detect(path).map_err(of_data)?, Arc::new(Schema::empty()));
+        let (file, schema) = (DataFile::detect(path).map_err(data_error)?, Arc::new(Schema::empty()));
         let mut table = Self { name: name.to_owned(), file, format, schema, note: None };
         table.look_inside()?;
         let format = table.format;
@@ -75,7 +75,7 @@ impl OwnTable {
                 let delimiter = table.file.delimiter().unwrap_or(usual);
                 table.format = Format::Separated(delimiter);
                 table.note = table.file.note();
-                table.file.check_rows(delimiter).map_err(of_data)?;
+                table.file.check_rows(delimiter).map_err(data_error)?;
                 table.columns(delimiter)?
             }
             Format::Json => table.objects()?,
@@ -124,7 +124,7 @@ impl OwnTable {
 
     /// The text of the file, behind the byte order mark that it may begin with.
     fn text(&self) -> Result<Text, SqlError> {
-        let mut text = BufReader::new(self.file.bytes().map_err(of_data)?);
+        let mut text = BufReader::new(self.file.bytes().map_err(data_error)?);
         let start = text.fill_buf().map_err(|e| self.failed(e))?;
         if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
             let how = "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so";
@@ -183,19 +183,20 @@ impl OwnTable {
                 self.named(reader.map_err(|e| self.failed(e))?)
             }
             Format::Separated(delimiter) => self.separated(&self.schema, delimiter, columns)?,
-            Format::Json => {
-                Box::new(Objects::open(self, self.schema.project(columns).map_err(|e| self.failed(e))?)?)
-            }
+            Format::Json => Box::new(ObjectBatches::open(
+                self,
+                self.schema.project(columns).map_err(|e| self.failed(e))?,
+            )?),
         })
     }
 }
 
 /// What the reader of training data says, which names the file.
-fn of_data(error: DataError) -> SqlError {
+fn data_error(error: DataError) -> SqlError {
     SqlError::new(SqlErrorKind::Failed, error.to_string())
 }
 
-impl Rows for OwnTable {
+impl RowReader for OwnTable {
     fn describe(&self) -> (&'static str, String) {
         ("FileExec", format!("table={}", self.name))
     }
@@ -208,7 +209,7 @@ impl Rows for OwnTable {
         Precision::Absent
     }
 
-    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+    fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
         // Rows are counted by a column where none is wanted.
         let columns = if want.columns.is_empty() { vec![0] } else { want.columns.clone() };
         let schema = Arc::new(self.schema.project(&want.columns).map_err(|e| self.failed(e))?);

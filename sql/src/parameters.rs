@@ -39,7 +39,7 @@ impl Parameters {
             let why = format!("parameters are one row of values; there are {} rows", batch.num_rows());
             return Err(SqlError::invalid(why));
         }
-        few(batch.num_columns())?;
+        check_count(batch.num_columns())?;
         let value = |column: &ArrayRef| {
             let value = ScalarValue::try_from_array(column, 0);
             value.map(|value| (None, value)).map_err(|e| SqlError::from_datafusion(e, &[]))
@@ -51,10 +51,10 @@ impl Parameters {
     /// Lists are of texts or of numbers.
     ///
     /// # Errors
-    /// An object, a list of mixed values or of more than a quarter of a million, a name that was given before,
-    /// and more than [`MAX_PARAMETERS`] values.
+    /// An object, a list of mixed values or of more than a quarter of a million, a name that was given
+    /// before, and more than [`MAX_PARAMETERS`] values.
     pub fn add(&mut self, name: Option<&str>, value: &Value) -> Result<(), SqlError> {
-        few(self.values.len() + 1)?;
+        check_count(self.values.len() + 1)?;
         let name = name.map(|name| name.strip_prefix('$').unwrap_or(name).to_owned());
         if name.is_some() && self.values.iter().any(|(other, _)| *other == name) {
             let name = name.unwrap_or_default();
@@ -72,10 +72,10 @@ impl Parameters {
     /// The values in the order of a statement's parameters, as the only row of a batch.
     ///
     /// # Errors
-    /// More than [`MAX_PARAMETERS`] names, a parameter without a value, a value without a parameter, and a value
-    /// that no array can hold.
+    /// More than [`MAX_PARAMETERS`] names, a parameter without a value, a value without a parameter, and a
+    /// value that no array can hold.
     pub fn to_row(&self, names: &[String]) -> Result<RecordBatch, SqlError> {
-        few(names.len())?;
+        check_count(names.len())?;
         let mut fields = Vec::new();
         let mut columns = Vec::new();
         for (name, value) in names.iter().zip(self.in_order(names)?) {
@@ -115,7 +115,7 @@ impl Parameters {
 }
 
 /// Refuses more values than any statement has parameters, before they are compared with its names.
-fn few(values: usize) -> Result<(), SqlError> {
+fn check_count(values: usize) -> Result<(), SqlError> {
     match values <= MAX_PARAMETERS {
         true => Ok(()),
         false => {
@@ -246,7 +246,7 @@ pub(crate) fn replace(
 pub(crate) fn bind(statement: &mut Statement, names: &[String], values: &Parameters) -> Result<(), SqlError> {
     let values = values.in_order(names)?;
     if let Some(sql) = inner(statement) {
-        let _ = VisitMut::visit(sql, &mut Columns);
+        let _ = VisitMut::visit(sql, &mut PlaceholderColumns);
     }
     replace(statement, |name| {
         let value = names.iter().position(|known| known == name).and_then(|i| values.get(i));
@@ -255,9 +255,9 @@ pub(crate) fn bind(statement: &mut Statement, names: &[String], values: &Paramet
 }
 
 /// Names columns that are parameters after them: two columns may have the same value, and not the same name.
-struct Columns;
+struct PlaceholderColumns;
 
-impl VisitorMut for Columns {
+impl VisitorMut for PlaceholderColumns {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {

@@ -14,33 +14,33 @@ use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement;
 use futures::future::BoxFuture;
 
-use super::bounds::{self, Asking, Budget};
+use super::bounds::{self, Budget, SessionBounds};
 use super::catalog::Tables;
 use super::cooperative::cooperative;
 use super::copies;
-use super::correlated::Correlated;
+use super::correlated::CorrelatedSubqueries;
 use super::dialect::{self, Headings};
 use super::elements;
-use super::engine::plain;
+use super::engine::engine_error;
 use super::error::{SqlError, SqlErrorKind};
 use super::exists;
 use super::expanded;
 use super::functions;
 use super::guard;
 use super::lateral;
-use super::leaf::Limits;
+use super::leaf::LeafOptions;
 use super::memory;
-use super::mixed::Mixed;
+use super::mixed::MixedComparison;
 use super::not_in;
 use super::notes::RunNotes;
 use super::ordinals;
-use super::quotes::Names;
+use super::quotes::AmbiguousNames;
 use super::shows;
 use super::types;
 use super::views;
-use super::virtuals::Asked;
+use super::virtuals::NamedVirtuals;
 use super::walk::inner;
-use super::window::Window;
+use super::window::RowWindow;
 
 /// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without
 /// optimisation.
@@ -69,7 +69,7 @@ pub(super) struct Planned {
     /// Rows of a batch, if they are fewer than the session's.
     pub(super) rows: Option<usize>,
     /// What may be wrong with texts that are to be numbers.
-    pub(super) mixed: Vec<Mixed>,
+    pub(super) mixed: Vec<MixedComparison>,
 }
 
 /// Plans a parsed statement whose parameters have values; its headings are those that it had before.
@@ -77,20 +77,20 @@ pub(super) async fn plan(
     state: &SessionState,
     mut statement: Statement,
     headings: &Headings,
-    window: Option<&Window>,
+    window: Option<&RowWindow>,
     tables: &[String],
 ) -> Result<Planned, SqlError> {
-    let correlated = Correlated::of(&statement);
+    let correlated = CorrelatedSubqueries::of(&statement);
     let names = named(&mut statement)?;
-    let decimals = Mixed::decimals(&mut statement);
+    let decimals = MixedComparison::decimals(&mut statement);
     let logical = meant(state, statement, &names, tables).await.map_err(|error| names.of_plan(error))?;
     let logical = match window {
         Some(window) => window.of(logical)?,
         None => logical,
     };
     let correlated = correlated.planned(&logical);
-    let mixed: Vec<Mixed> = Mixed::of(&logical).into_iter().chain(decimals).collect();
-    let explain = |error| names.of_plan(correlated.explain(Mixed::explain(&mixed, error)));
+    let mixed: Vec<MixedComparison> = MixedComparison::of(&logical).into_iter().chain(decimals).collect();
+    let explain = |error| names.of_plan(correlated.explain(MixedComparison::explain(&mixed, error)));
     let translate = |e| explain(SqlError::from_datafusion(e, tables));
     bounds::written_out(&logical).map_err(translate)?;
     let logical = state.optimize(&logical).map_err(translate)?;
@@ -104,8 +104,9 @@ pub(super) async fn plan(
     let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;
     elements::check_places(&plan).map_err(translate)?;
     let asking = asking(state);
-    let (plan, rows) =
-        bounds::counted(plan).and_then(|plan| bounds::repeated(plan, asking)).map_err(translate)?;
+    let (plan, rows) = bounds::count_constants(plan)
+        .and_then(|plan| bounds::limit_repetition(plan, asking))
+        .map_err(translate)?;
     let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, headings)).map_err(translate)?;
     if let Some(budget) = state.config().get_extension::<Budget>() {
         budget.planned();
@@ -124,7 +125,7 @@ fn rows_of<'a>(
     let memory = memory.unwrap_or_else(|| Arc::clone(state.runtime_env()));
     Box::pin(async move {
         // Limits and notes of its own: it is no part of the other plan.
-        bounds::limit(&mut state, &memory.memory_pool).map_err(plain)?;
+        bounds::limit(&mut state, &memory.memory_pool).map_err(engine_error)?;
         state.config_mut().set_extension(Arc::new(RunNotes::default()));
         let Planned { plan, rows, mixed } =
             plan(&state, statement, &Headings::default(), None, tables).await?;
@@ -135,14 +136,16 @@ fn rows_of<'a>(
         let pool = Arc::clone(&memory.memory_pool);
         let context = TaskContext::from(&state).with_runtime(memory);
         let rows = collect(plan, Arc::new(context)).await;
-        rows.map_err(|e| memory::explain(Mixed::explain(&mixed, SqlError::from_datafusion(e, tables)), &pool))
+        rows.map_err(|e| {
+            memory::explain(MixedComparison::explain(&mixed, SqlError::from_datafusion(e, tables)), &pool)
+        })
     })
 }
 
-fn asking(state: &SessionState) -> Asking {
-    let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
+fn asking(state: &SessionState) -> SessionBounds {
+    let served = state.config().get_extension::<LeafOptions>().is_some_and(|limits| limits.served);
     let memory = state.config().get_extension::<Budget>().map_or(u64::MAX, |budget| budget.memory());
-    Asking { served, memory }
+    SessionBounds { served, memory }
 }
 
 /// What a parsed statement means.
@@ -156,18 +159,18 @@ pub(super) async fn logical(
 }
 
 /// The names of a statement before anything is put into other words; in the place of SHOW stands its query.
-fn named(statement: &mut Statement) -> Result<Names, SqlError> {
+fn named(statement: &mut Statement) -> Result<AmbiguousNames, SqlError> {
     if let Some(query) = shows::query_of(statement) {
         *statement = dialect::parse(&query)?;
     }
-    Ok(Names::of(statement))
+    Ok(AmbiguousNames::of(statement))
 }
 
 /// What a statement with these names means.
 async fn meant(
     state: &SessionState,
     mut statement: Statement,
-    names: &Names,
+    names: &AmbiguousNames,
     tables: &[String],
 ) -> Result<LogicalPlan, SqlError> {
     let translate = |e| SqlError::from_datafusion(e, tables);
@@ -183,7 +186,7 @@ async fn meant(
         expanded::check(sql)?;
     }
     dialect::resolve(&mut statement)?;
-    let asked = Asked::of(&mut statement);
+    let asked = NamedVirtuals::of(&mut statement);
     let state = match all.filter(|_| !asked.is_empty()) {
         Some(all) => Cow::Owned(with_columns(state, &all, asked)),
         None => Cow::Borrowed(state),
@@ -195,17 +198,17 @@ async fn meant(
     ordinals::resolve(&mut statement);
     let logical = dialect::planned(&state, statement, &translate).await;
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
-    let logical = types::described(logical).map_err(translate)?;
+    let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
-    let logical = copies::counted(logical).map_err(translate)?;
+    let logical = copies::count_copies(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
         None => logical,
     };
-    let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
+    let served = state.config().get_extension::<LeafOptions>().is_some_and(|limits| limits.served);
     elements::check(&logical, served).map_err(translate)?;
     if logical.schema().fields().is_empty() {
         return Err(SqlError::invalid("the statement selects no column".into())
@@ -224,7 +227,7 @@ async fn meant(
 }
 
 /// The state with tables that have these virtual columns.
-fn with_columns(state: &SessionState, tables: &Tables, asked: Asked) -> SessionState {
+fn with_columns(state: &SessionState, tables: &Tables, asked: NamedVirtuals) -> SessionState {
     let mut state = state.clone();
     state.register_catalog_list(tables.catalogs(asked));
     state.config_mut().set_extension(Arc::new(asked));

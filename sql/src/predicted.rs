@@ -16,8 +16,8 @@ use super::args::{Arguments, text};
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::functions::canonical;
-use super::influence::Source;
-use super::leaf::{Each, Rows, Want};
+use super::influence::FunctionSource;
+use super::leaf::{BatchConsumer, ReadRequest, RowReader};
 use super::scan::RowsTable;
 use super::translate::arrow;
 
@@ -35,7 +35,7 @@ static COLUMNS: [(&str, DataType, bool); 5] = [
 
 /// The table function `predicted`.
 #[derive(Debug)]
-pub(crate) struct PredictedFunction(pub(crate) Source);
+pub(crate) struct PredictedFunction(pub(crate) FunctionSource);
 
 impl TableFunctionImpl for PredictedFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
@@ -47,8 +47,8 @@ impl TableFunctionImpl for PredictedFunction {
         snapshot.dataset(&dataset).map_err(|e| SqlError::lookup(e).about("dataset"))?;
         let prefilter = find(snapshot, &text("prefilter", name)?).map_err(|e| e.about("prefilter"))?;
         // Features that are not there are said when the statement is planned, not when it is read.
-        let features = prefilter.open(snapshot, &dataset).map_err(learned)?;
-        Ok(Arc::new(RowsTable(Arc::new(Predicted::new(dataset, prefilter, features)))))
+        let features = prefilter.open(snapshot, &dataset).map_err(prefilter_error)?;
+        Ok(Arc::new(RowsTable(Arc::new(PredictionRows::new(dataset, prefilter, features)))))
     }
 }
 
@@ -63,10 +63,10 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Prefilter, SqlError> {
             artifact.kind
         )));
     }
-    Prefilter::from_value(artifact.content).map_err(learned)
+    Prefilter::from_value(artifact.content).map_err(prefilter_error)
 }
 
-fn learned(error: LearnError) -> SqlError {
+fn prefilter_error(error: LearnError) -> SqlError {
     match error {
         LearnError::Cancelled => SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into()),
         LearnError::Lookup(error) => SqlError::lookup(error),
@@ -76,20 +76,20 @@ fn learned(error: LearnError) -> SqlError {
 }
 
 /// The predictions for a dataset.
-struct Predicted {
+struct PredictionRows {
     dataset: String,
     prefilter: Prefilter,
     features: OpenFeatures,
     schema: SchemaRef,
 }
 
-impl std::fmt::Debug for Predicted {
+impl std::fmt::Debug for PredictionRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "predictions for {}", self.dataset)
     }
 }
 
-impl Predicted {
+impl PredictionRows {
     fn new(dataset: String, prefilter: Prefilter, features: OpenFeatures) -> Self {
         let fixed = COLUMNS.iter().map(|(name, ty, null)| Field::new(*name, ty.clone(), *null));
         let targets = prefilter.targets.iter();
@@ -100,7 +100,7 @@ impl Predicted {
 
     fn batch(&self, rows: &[u64], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
         let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
-        let found = self.prefilter.predict_rows(&self.features, rows).map_err(learned)?;
+        let found = self.prefilter.predict_rows(&self.features, rows).map_err(prefilter_error)?;
         let columns: Result<Vec<ArrayRef>, SqlError> =
             wanted.iter().map(|column| self.column(*column, rows, &found)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
@@ -121,7 +121,7 @@ impl Predicted {
         Ok(match COLUMNS.get(column).map(|(name, ..)| *name) {
             Some("row") => Arc::new(UInt64Array::from_iter_values(rows.iter().copied())),
             Some("id") => {
-                let ids = self.features.ids(rows).map_err(learned)?;
+                let ids = self.features.ids(rows).map_err(prefilter_error)?;
                 Arc::new(StringArray::from_iter_values(ids))
             }
             Some("score") => numbers(&|p| Some(p.score)),
@@ -139,7 +139,7 @@ impl Predicted {
     }
 }
 
-impl Rows for Predicted {
+impl RowReader for PredictionRows {
     fn describe(&self) -> (&'static str, String) {
         ("PredictedExec", format!("dataset={}, learner={}", self.dataset, self.prefilter.learner.name()))
     }
@@ -160,9 +160,9 @@ impl Rows for Predicted {
         true
     }
 
-    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+    fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
         for rows in self.features.cells(want.rows.clone()) {
-            want.cancelled.check().map_err(|error| learned(error.into()))?;
+            want.cancelled.check().map_err(|error| prefilter_error(error.into()))?;
             if each(self.batch(&rows, &want.columns)?)? == Demand::Enough {
                 break;
             }

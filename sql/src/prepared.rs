@@ -36,12 +36,12 @@ const STATELESS: [&str; 6] = [
 ];
 
 /// A statement with the values of its parameters, as its session has planned it.
-pub struct Prepared {
+pub struct PreparedStatement {
     schema: SchemaRef,
-    plan: Plan,
+    plan: StatementPlan,
 }
 
-enum Plan {
+enum StatementPlan {
     /// There is none to be run.
     None,
     /// One that is there until it is run.
@@ -50,15 +50,15 @@ enum Plan {
     Copied(Planned),
 }
 
-impl Prepared {
+impl PreparedStatement {
     /// A plan that may be kept, if it is `lasting`; `constants` is how many bytes of them it has.
     pub(super) fn new(planned: Planned, lasting: bool, constants: u64) -> Self {
         let schema = planned.plan.schema();
         let is_small = constants <= MOST_CONSTANTS && columns(&planned.plan) <= MOST_COLUMNS;
         let plan = match lasting && is_small {
-            false => Plan::None,
-            true if is_stateless(&planned.plan) => Plan::Copied(planned),
-            true => Plan::Once(Mutex::new(Some(planned))),
+            false => StatementPlan::None,
+            true if is_stateless(&planned.plan) => StatementPlan::Copied(planned),
+            true => StatementPlan::Once(Mutex::new(Some(planned))),
         };
         Self { schema, plan }
     }
@@ -71,17 +71,17 @@ impl Prepared {
     /// A plan to be run now.
     pub(super) fn plan(&self) -> Option<DfResult<Planned>> {
         match &self.plan {
-            Plan::None => None,
-            Plan::Once(plan) => plan.lock().unwrap_or_else(PoisonError::into_inner).take().map(Ok),
-            Plan::Copied(Planned { plan, rows, mixed }) => {
-                Some(copied(plan).map(|plan| Planned { plan, rows: *rows, mixed: mixed.clone() }))
+            StatementPlan::None => None,
+            StatementPlan::Once(plan) => plan.lock().unwrap_or_else(PoisonError::into_inner).take().map(Ok),
+            StatementPlan::Copied(Planned { plan, rows, mixed }) => {
+                Some(copy_plan(plan).map(|plan| Planned { plan, rows: *rows, mixed: mixed.clone() }))
             }
         }
     }
 }
 
-/// Whether a statement means later what it means now, by its words, and those of all views where it names one:
-/// a column that has the name of a function or table that would change it counts as one.
+/// Whether a statement means later what it means now, by its words, and those of all views where it names
+/// one: a column that has the name of a function or table that would change it counts as one.
 pub(super) fn is_lasting(sql: &str, state: &SessionState, tables: &Tables) -> bool {
     let passes = |word: &str| {
         let word = word.to_ascii_lowercase();
@@ -115,7 +115,7 @@ fn is_stateless(plan: &Arc<dyn ExecutionPlan>) -> bool {
 }
 
 /// The plan with operators of its own: each counts what it did for as long as it is there.
-fn copied(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+fn copy_plan(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
     Arc::clone(plan)
         .transform_up(|node| {
             let rows = node.downcast_ref::<RowsExec>().and_then(RowsExec::unopened);

@@ -1,6 +1,6 @@
-//! Names in the words of the statement, for errors that have the engine's: text in double quotes or in none, names that
-//! the statement gives itself, keys of JSON read like fields, texts and times read like lists, and what its functions
-//! are called.
+//! Names in the words of the statement, for errors that have the engine's: text in double quotes or in none,
+//! names that the statement gives itself, keys of JSON read like fields, texts and times read like lists, and
+//! what its functions are called.
 
 mod found;
 
@@ -18,48 +18,48 @@ use super::wording::{
 use crate::walk::Visit;
 
 /// Line and column in the statement.
-type Place = (u64, u64);
+type TextPosition = (u64, u64);
 
 /// Names of a statement that may be meant otherwise than they are read.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct AmbiguousNames {
     /// In double quotes.
     quoted: Vec<String>,
     /// Given with AS.
     given: Vec<String>,
     /// Columns and their keys, where these are read like fields.
-    fields: Vec<(String, String, Place)>,
+    fields: Vec<(String, String, TextPosition)>,
     /// What is read like a list, with its brackets.
-    listed: Vec<(String, Place)>,
+    listed: Vec<(String, TextPosition)>,
     /// Names that one SELECT gives again.
-    twice: Vec<Place>,
+    twice: Vec<TextPosition>,
     /// The second `*` of a SELECT.
-    stars: Vec<Place>,
+    stars: Vec<TextPosition>,
     /// Subqueries in a SELECT that give a column without a name of its own.
-    unnamed: Vec<Place>,
+    unnamed: Vec<TextPosition>,
     /// Functions.
-    called: Vec<(String, Place)>,
+    called: Vec<(String, TextPosition)>,
     /// Collations.
-    collated: Vec<Place>,
+    collated: Vec<TextPosition>,
     /// What is joined by `||`.
-    joined: Vec<Place>,
+    joined: Vec<TextPosition>,
     /// Where conditions of WHERE begin and end.
-    filters: Vec<(Place, Place)>,
+    filters: Vec<(TextPosition, TextPosition)>,
     /// Without quotes, where something is compared with them.
     bare: Vec<String>,
     /// Columns that a SELECT DISTINCT is ordered by.
-    ordered: Vec<(String, Place)>,
+    ordered: Vec<(String, TextPosition)>,
     /// Columns that any query is ordered by, and those that EXCLUDE names.
-    unplaced: Vec<(String, Place)>,
+    unplaced: Vec<(String, TextPosition)>,
     /// Numbers that stand for columns of a result, as they are written.
-    numbers: Vec<(String, Place)>,
+    numbers: Vec<(String, TextPosition)>,
     /// Conditions on the rows of subqueries, by their form: `= ANY (SELECT ..)`.
-    of_rows: Vec<(String, Place)>,
+    of_rows: Vec<(String, TextPosition)>,
     /// Rows of values that begin with a computed one.
-    rows: Vec<Place>,
+    rows: Vec<TextPosition>,
 }
 
-impl Names {
+impl AmbiguousNames {
     pub(super) fn of(statement: &mut Statement) -> Self {
         let mut names = Self::default();
         if let Some(sql) = inner(statement) {
@@ -152,7 +152,8 @@ impl Names {
         if !error.message().ends_with(IN_WHERE) {
             return error;
         }
-        let is_filter = |place: &Place| self.filters.iter().any(|(from, to)| (from..=to).contains(&place));
+        let is_filter =
+            |place: &TextPosition| self.filters.iter().any(|(from, to)| (from..=to).contains(&place));
         let mut found = self.called.iter().filter(|(name, place)| {
             let known = dialect::known(&name.to_lowercase()).to_owned();
             is_filter(place) && state.aggregate_functions().contains_key(&known)
@@ -181,8 +182,8 @@ impl Names {
         self.of_rows(self.of_list(error))
     }
 
-    /// The error about a condition on the rows of a subquery in the place of a value, with its form, and with its
-    /// place if it is the only one.
+    /// The error about a condition on the rows of a subquery in the place of a value, with its form, and with
+    /// its place if it is the only one.
     fn of_rows(&self, error: SqlError) -> SqlError {
         let is_compared = |form: &String| form != IN_ROWS && form != EXISTS;
         let form = error.message().strip_suffix(NO_VALUE).map(str::to_owned);
@@ -193,13 +194,13 @@ impl Names {
             Some(_) => false,
             None => error.message().contains("Failed due to a difference in schemas"),
         };
-        let is_meant = |(known, _): &&(String, Place)| match form.as_deref() {
+        let is_meant = |(known, _): &&(String, TextPosition)| match form.as_deref() {
             _ if compared => is_compared(known),
             Some(IN_ROWS) => known == IN_ROWS,
             Some(form) => form != EXISTS,
             None => false,
         };
-        let meant: Vec<&(String, Place)> = self.of_rows.iter().filter(is_meant).collect();
+        let meant: Vec<&(String, TextPosition)> = self.of_rows.iter().filter(is_meant).collect();
         match meant.as_slice() {
             [(known, (line, column))] => {
                 let hint = if is_compared(known) { AGGREGATED } else { JOINED };

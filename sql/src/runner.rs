@@ -57,7 +57,7 @@ impl SqlRunner {
     pub fn columns(&self, sql: &str, cancel: &Cancel) -> Result<SchemaRef, SqlError> {
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
         let _inside = runtime.enter();
-        unless(cancel, self.session.columns(sql, &Parameters::default()))?
+        unless_cancelled(cancel, self.session.columns(sql, &Parameters::default()))?
     }
 
     /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind
@@ -75,7 +75,7 @@ impl SqlRunner {
     ) -> Result<SqlRows<'a>, SqlError> {
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
         let _inside = runtime.enter();
-        let result = unless(cancel, self.session.run_with(sql, values))??;
+        let result = unless_cancelled(cancel, self.session.run_with(sql, values))??;
         let (schema, notes) = (Arc::clone(&result.schema), result.notes_handle());
         Ok(SqlRows { schema, notes, batches: pump(result.stream), cancel })
     }
@@ -114,7 +114,7 @@ impl Iterator for SqlRows<'_> {
     type Item = Result<RecordBatch, SqlError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        unless(self.cancel, self.batches.recv()).unwrap_or_else(|cancelled| {
+        unless_cancelled(self.cancel, self.batches.recv()).unwrap_or_else(|cancelled| {
             self.batches.close();
             Some(Err(cancelled))
         })
@@ -144,9 +144,9 @@ fn pump(mut stream: SqlStream) -> Receiver<Result<RecordBatch, SqlError>> {
 ///
 /// Waits on the calling thread and not by a timer of the runtime: its workers run the timers, and may all be
 /// inside long operators.
-fn unless<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlError> {
+fn unless_cancelled<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlError> {
     let mut work = pin!(work);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let waker = Waker::from(Arc::new(UnparkWaker(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     while !cancel.is_raised() {
         if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
@@ -157,9 +157,9 @@ fn unless<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlErr
     Err(SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into()))
 }
 
-struct Unpark(Thread);
+struct UnparkWaker(Thread);
 
-impl Wake for Unpark {
+impl Wake for UnparkWaker {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
     }

@@ -1,4 +1,4 @@
-//! [`Rows`] as a table of the engine, and the plan node that reads them: columns, filter and limit.
+//! [`RowReader`] as a table of the engine, and the plan node that reads them: columns, filter and limit.
 //!
 //! Invariants
 //! - a filter that the table accepts is applied here and nowhere else, so it is applied to every row
@@ -31,16 +31,16 @@ use datafusion::physical_plan::{
 };
 
 use super::at_once;
-use super::blocking::{self, Demand, Sink};
+use super::blocking::{self, BatchSink, Demand};
 use super::error::{SqlError, SqlErrorKind};
 use super::filter::{self, Filter};
-use super::leaf::{Limits, Rows, Want, statistics};
+use super::leaf::{LeafOptions, ReadRequest, RowReader, statistics};
 use super::notes::{RunNotes, ScanCounters};
 use super::translate::arrow;
 
-/// [`Rows`] as a table of the engine.
+/// [`RowReader`] as a table of the engine.
 #[derive(Debug)]
-pub(crate) struct RowsTable(pub(crate) Arc<dyn Rows>);
+pub(crate) struct RowsTable(pub(crate) Arc<dyn RowReader>);
 
 impl RowsTable {
     /// The plan that reads it.
@@ -77,10 +77,10 @@ impl TableProvider for RowsTable {
     }
 }
 
-/// Reads [`Rows`]: projection, filters and limit included.
+/// Reads [`RowReader`]: projection, filters and limit included.
 #[derive(Debug, Clone)]
 pub(super) struct RowsExec {
-    rows: Arc<dyn Rows>,
+    rows: Arc<dyn RowReader>,
     projection: Vec<usize>,
     filters: Vec<Arc<dyn PhysicalExpr>>,
     limit: Option<usize>,
@@ -90,7 +90,7 @@ pub(super) struct RowsExec {
 
 impl RowsExec {
     pub(super) fn new(
-        rows: Arc<dyn Rows>,
+        rows: Arc<dyn RowReader>,
         projection: Vec<usize>,
         filters: Vec<Arc<dyn PhysicalExpr>>,
         limit: Option<usize>,
@@ -108,7 +108,8 @@ impl RowsExec {
         Ok(Self { rows, projection, filters, limit, properties, metrics: ExecutionPlanMetricsSet::new() })
     }
 
-    /// The same over rows of which nothing was read; `None` where a run may leave more behind than open files.
+    /// The same over rows of which nothing was read; `None` where a run may leave more behind than open
+    /// files.
     pub(super) fn unopened(&self) -> Option<Self> {
         let rows = self.rows.unopened()?;
         Some(Self { rows, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() })
@@ -116,7 +117,7 @@ impl RowsExec {
 }
 
 /// The order that the rows have anyway, if the result shows it.
-fn by_row(rows: &dyn Rows, projection: &[usize], schema: &SchemaRef) -> Option<LexOrdering> {
+fn by_row(rows: &dyn RowReader, projection: &[usize], schema: &SchemaRef) -> Option<LexOrdering> {
     let row = rows.row_column().filter(|_| rows.ascends())?;
     let index = projection.iter().position(|p| *p == row)?;
     let column = Arc::new(Column::new(schema.field(index).name(), index));
@@ -173,7 +174,7 @@ impl ExecutionPlan for RowsExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let filter = Arc::new(Filter::new(self.rows.schema(), &self.filters)?);
-        let job = Job {
+        let job = ScanJob {
             rows: Arc::clone(&self.rows),
             projection: self.projection.clone(),
             schema: Arc::clone(self.properties.eq_properties.schema()),
@@ -181,7 +182,7 @@ impl ExecutionPlan for RowsExec {
             filter,
             left: self.limit.unwrap_or(usize::MAX),
             batch: context.session_config().batch_size(),
-            threads: context.session_config().get_extension::<Limits>().map_or(1, |l| l.threads),
+            threads: context.session_config().get_extension::<LeafOptions>().map_or(1, |l| l.threads),
             notes: context.session_config().get_extension::<RunNotes>(),
             counters: ScanCounters::new(&self.metrics, partition),
             memory: Arc::clone(context.memory_pool()),
@@ -215,8 +216,8 @@ impl ExecutionPlan for RowsExec {
     }
 }
 
-struct Job {
-    rows: Arc<dyn Rows>,
+struct ScanJob {
+    rows: Arc<dyn RowReader>,
     projection: Vec<usize>,
     schema: SchemaRef,
     filter: Arc<Filter>,
@@ -230,8 +231,8 @@ struct Job {
     metrics: BaselineMetrics,
 }
 
-impl Job {
-    fn run(mut self, sink: &Sink) -> Result<(), SqlError> {
+impl ScanJob {
+    fn run(mut self, sink: &BatchSink) -> Result<(), SqlError> {
         if self.left == 0 || self.bounds.is_empty() {
             return Ok(());
         }
@@ -241,8 +242,15 @@ impl Job {
         let filter = Some(Arc::clone(&self.filter));
         let (notes, memory) = (self.notes.clone(), Some(Arc::clone(&self.memory)));
         let counters = Some(self.counters.clone());
-        let want =
-            Want { rows, threads, filter, notes, counters, memory, ..Want::columns(first.clone(), sink) };
+        let want = ReadRequest {
+            rows,
+            threads,
+            filter,
+            notes,
+            counters,
+            memory,
+            ..ReadRequest::columns(first.clone(), sink)
+        };
         let rows = Arc::clone(&self.rows);
         rows.read(&want, &mut |batch| {
             let batch = self.filter.apply(&first, batch)?;

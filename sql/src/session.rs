@@ -25,26 +25,26 @@ use gstore_store::Snapshot;
 
 use super::bounds::{self, Budget};
 use super::catalog::{self, Tables};
-use super::caught::Caught;
+use super::caught::PanicGuard;
 use super::describe::{self, Description};
 use super::dialect::{self, Headings};
-use super::engine::{SqlResources, logical_rules, physical_rules, plain};
+use super::engine::{SqlResources, engine_error, logical_rules, physical_rules};
 use super::error::SqlError;
 use super::function;
 use super::functions;
-use super::leaf::Limits;
-use super::live::{Asker, LiveTable};
+use super::leaf::LeafOptions;
+use super::live::{LiveTable, Requester};
 use super::memory;
-use super::mixed::Mixed;
+use super::mixed::MixedComparison;
 use super::notes::{Notes, RunNotes};
 use super::options::SqlOptions;
 use super::parameters::{self, Parameters};
 use super::planning::{Planned, apart, plan};
-use super::prepared::{self, Prepared};
+use super::prepared::{self, PreparedStatement};
 use super::table_functions;
 use super::views;
-use super::virtuals::Asked as AskedColumns;
-use super::window::Window;
+use super::virtuals::NamedVirtuals as AskedColumns;
+use super::window::RowWindow;
 
 /// Rows of a result, as they come; dropping it cancels the query.
 pub type SqlStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>;
@@ -78,13 +78,13 @@ pub struct SqlSession {
 
 /// How a statement is asked, except for its text.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub struct StatementOptions {
     /// Values of its parameters.
     pub values: Parameters,
     /// The part of its rows that is wanted; all without one.
-    pub window: Option<Window>,
+    pub window: Option<RowWindow>,
     /// Who asks; tables of the program are empty without one.
-    pub asker: Option<Asker>,
+    pub asker: Option<Requester>,
     /// The memory of who asks ([`SqlResources::of_client`]); that of the session without it.
     pub memory: Option<SqlResources>,
 }
@@ -115,7 +115,7 @@ impl SqlSession {
             .with_round_robin_repartition(false);
         config.options_mut().sql_parser.collect_spans = true;
         config.options_mut().sql_parser.default_null_ordering = "nulls_last".to_owned();
-        let limits = Arc::new(Limits { threads, served: !live.is_empty() });
+        let limits = Arc::new(LeafOptions { threads, served: !live.is_empty() });
         config.set_extension(limits);
         let tables = Arc::new(Tables { snapshot: Arc::clone(&snapshot), live, own: options.own.clone() });
         tables.check()?;
@@ -140,17 +140,17 @@ impl SqlSession {
         let mut context = SessionContext::new_with_state(state);
         // `position(x IN y)` and `extract(year FROM x)`: the engine has the functions, and leaves out what
         // reads their syntax without features that bring more than these.
-        context.register_expr_planner(Arc::new(UnicodeFunctionPlanner)).map_err(plain)?;
-        context.register_expr_planner(Arc::new(DatetimeFunctionPlanner)).map_err(plain)?;
+        context.register_expr_planner(Arc::new(UnicodeFunctionPlanner)).map_err(engine_error)?;
+        context.register_expr_planner(Arc::new(DatetimeFunctionPlanner)).map_err(engine_error)?;
         // Numbers, times and booleans are those of DuckDB.
-        context.register_expr_planner(Arc::new(functions::Arithmetic)).map_err(plain)?;
-        context.register_expr_planner(Arc::new(functions::Moments)).map_err(plain)?;
-        context.register_expr_planner(Arc::new(functions::Flags)).map_err(plain)?;
-        for (name, table) in table_functions::of_session(&snapshot, options.encoder.as_ref()) {
+        context.register_expr_planner(Arc::new(functions::Arithmetic)).map_err(engine_error)?;
+        context.register_expr_planner(Arc::new(functions::Moments)).map_err(engine_error)?;
+        context.register_expr_planner(Arc::new(functions::BooleanTexts)).map_err(engine_error)?;
+        for (name, table) in table_functions::session_functions(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }
         functions::register(&context);
-        context.register_relation_planner(function::planner()).map_err(plain)?;
+        context.register_relation_planner(function::planner()).map_err(engine_error)?;
         Ok(Self { tables, context })
     }
 
@@ -169,7 +169,7 @@ impl SqlSession {
         let Some(schema) = self.context.catalog(catalog::CATALOG).and_then(|c| c.schema(schema)) else {
             return Ok(None);
         };
-        Ok(schema.table(name).await.map_err(plain)?.map(|table| table.schema()))
+        Ok(schema.table(name).await.map_err(engine_error)?.map(|table| table.schema()))
     }
 
     /// Runs one read-only statement.
@@ -182,18 +182,18 @@ impl SqlSession {
 
     /// The same with values for the statement's parameters.
     pub async fn run_with(&self, sql: &str, values: &Parameters) -> Result<SqlResult, SqlError> {
-        self.run_asked(sql, Asked { values: values.clone(), ..Asked::default() }).await
+        self.run_asked(sql, StatementOptions { values: values.clone(), ..StatementOptions::default() }).await
     }
 
     /// The same with all that can be said of it.
-    pub async fn run_asked(&self, sql: &str, asked: Asked) -> Result<SqlResult, SqlError> {
+    pub async fn run_asked(&self, sql: &str, asked: StatementOptions) -> Result<SqlResult, SqlError> {
         let notes = Arc::new(RunNotes::default());
         let (mut state, _) = self.state(asked.memory.as_ref())?;
         state.config_mut().set_extension(Arc::clone(&notes));
         if let Some(asker) = asked.asker {
             state.config_mut().set_extension(Arc::new(asker));
         }
-        let context = within(TaskContext::from(&state), asked.memory.as_ref());
+        let context = with_memory(TaskContext::from(&state), asked.memory.as_ref());
         let planned = self.plan_with(state, sql, &asked.values, asked.window).await?;
         self.begin(planned, context, notes)
     }
@@ -205,23 +205,23 @@ impl SqlSession {
         sql: &str,
         values: &Parameters,
         memory: Option<&SqlResources>,
-    ) -> Result<Prepared, SqlError> {
+    ) -> Result<PreparedStatement, SqlError> {
         let (state, budget) = self.state(memory)?;
         let lasting = prepared::is_lasting(sql, &state, &self.tables);
         let planned = self.plan_with(state, sql, values, None).await?;
-        Ok(Prepared::new(planned, lasting, budget.made()))
+        Ok(PreparedStatement::new(planned, lasting, budget.made()))
     }
 
     /// Runs a statement that this session has prepared, as [`SqlSession::run`] does; `None` where no plan is
     /// left for another run, and the statement is to be asked like any other.
     pub fn run_prepared(
         &self,
-        prepared: &Prepared,
+        prepared: &PreparedStatement,
         memory: Option<&SqlResources>,
     ) -> Option<Result<SqlResult, SqlError>> {
-        let planned = prepared.plan()?.map_err(plain);
+        let planned = prepared.plan()?.map_err(engine_error);
         let notes = Arc::new(RunNotes::default());
-        let context = within(TaskContext::from(&self.context), memory);
+        let context = with_memory(TaskContext::from(&self.context), memory);
         let mut config = context.session_config().clone();
         config.set_extension(Arc::clone(&notes));
         let context = context.with_session_config(config);
@@ -246,12 +246,12 @@ impl SqlSession {
         let pool = Arc::clone(context.memory_pool());
         let translate = move |e| {
             let error = memory::explain(SqlError::from_datafusion(e, &tables), &pool);
-            views::explain(Mixed::explain(&mixed, error), &snapshot)
+            views::explain(MixedComparison::explain(&mixed, error), &snapshot)
         };
         let stream = execute_stream(plan, Arc::new(context))
             .map_err(&translate)?
             .map(move |batch| batch.map_err(&translate));
-        Ok(SqlResult { schema, stream: Box::pin(Caught::new(stream)), notes })
+        Ok(SqlResult { schema, stream: Box::pin(PanicGuard::new(stream)), notes })
     }
 
     /// The columns that a statement with these values gives, without running it.
@@ -274,7 +274,7 @@ impl SqlSession {
     fn state(&self, memory: Option<&SqlResources>) -> Result<(SessionState, Arc<Budget>), SqlError> {
         let mut state = self.context.state();
         let env = memory.map_or_else(|| Arc::clone(state.runtime_env()), SqlResources::env);
-        let budget = bounds::limit(&mut state, &env.memory_pool).map_err(plain)?;
+        let budget = bounds::limit(&mut state, &env.memory_pool).map_err(engine_error)?;
         state.config_mut().set_extension(env);
         Ok((state, budget))
     }
@@ -284,7 +284,7 @@ impl SqlSession {
         state: SessionState,
         sql: &str,
         values: &Parameters,
-        window: Option<Window>,
+        window: Option<RowWindow>,
     ) -> Result<Planned, SqlError> {
         let (sql, values, tables) = (sql.to_owned(), values.clone(), self.table_names());
         apart(move |runtime| {
@@ -305,7 +305,7 @@ impl SqlSession {
 }
 
 /// The context with this memory for operators.
-fn within(context: TaskContext, memory: Option<&SqlResources>) -> TaskContext {
+fn with_memory(context: TaskContext, memory: Option<&SqlResources>) -> TaskContext {
     match memory {
         Some(memory) => context.with_runtime(memory.env()),
         None => context,

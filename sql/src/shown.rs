@@ -1,8 +1,7 @@
-//! Visibility of views: a client is shown those that name no table, dataset, artifact or ensemble which its snapshot
-//! lacks.
+//! Visibility of views: a client sees those whose tables, datasets, artifacts and ensembles it can see.
 //!
-//! The store hides views by the words of their text, and knows the names of the datasets that there are. One that was
-//! dropped may be one that the client was never to see.
+//! The store hides views by the words of their text, and knows the names of the datasets that there are. One
+//! that was dropped may be one that the client was never to see.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -21,13 +20,13 @@ use crate::walk::Visit;
 
 /// What an argument names.
 #[derive(Clone, Copy)]
-enum Named {
+enum ArgumentKind {
     Datasets,
     Artifact,
     Ensemble,
 }
 
-impl Named {
+impl ArgumentKind {
     /// Of an argument by its name.
     fn by_name(name: &str) -> Option<Self> {
         match name.to_lowercase().as_str() {
@@ -66,17 +65,17 @@ fn is_whole(snapshot: &Snapshot, view: &View) -> bool {
     let Some(sql) = inner(&mut statement) else { return false };
     let mut own = OwnNames::default();
     let _ = sql.visit(&mut own);
-    sql.visit(&mut Whole { snapshot, own: own.0 }).is_continue()
+    sql.visit(&mut WholeViews { snapshot, own: own.0 }).is_continue()
 }
 
 /// Ends at a name that the snapshot does not have.
-struct Whole<'a> {
+struct WholeViews<'a> {
     snapshot: &'a Snapshot,
     /// Names that the statement gives itself.
     own: HashSet<String>,
 }
 
-impl Visitor for Whole<'_> {
+impl Visitor for WholeViews<'_> {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
@@ -92,7 +91,7 @@ impl Visitor for Whole<'_> {
     }
 }
 
-impl Whole<'_> {
+impl WholeViews<'_> {
     fn has(&self, name: &str) -> bool {
         self.snapshot.datasets().iter().any(|dataset| dataset.name.eq_ignore_ascii_case(name))
             || self.snapshot.views().iter().any(|view| view.name.eq_ignore_ascii_case(name))
@@ -113,24 +112,24 @@ impl Whole<'_> {
         let Some((function, datasets)) = known else { return true };
         args.iter().enumerate().all(|(place, arg)| {
             let (named, value) = match arg {
-                FunctionArg::Named { name, arg, .. } => (Named::by_name(&name.value), arg),
-                FunctionArg::ExprNamed { name, arg, .. } => (Named::by_name(&name.to_string()), arg),
-                FunctionArg::Unnamed(arg) => (Named::by_place(function, place, *datasets), arg),
+                FunctionArg::Named { name, arg, .. } => (ArgumentKind::by_name(&name.value), arg),
+                FunctionArg::ExprNamed { name, arg, .. } => (ArgumentKind::by_name(&name.to_string()), arg),
+                FunctionArg::Unnamed(arg) => (ArgumentKind::by_place(function, place, *datasets), arg),
             };
             let Some(named) = named else { return true };
             texts(value).is_some_and(|texts| texts.into_iter().all(|text| self.is_there(named, text)))
         })
     }
 
-    fn is_there(&self, named: Named, text: &str) -> bool {
+    fn is_there(&self, named: ArgumentKind, text: &str) -> bool {
         match named {
             // Several with commas, each with its subtask after a colon.
-            Named::Datasets => text
+            ArgumentKind::Datasets => text
                 .split(',')
                 .map(|part| part.split_once(':').map_or(part, |(name, _)| name))
                 .all(|name| self.has(name.trim())),
-            Named::Artifact => self.snapshot.artifact(text.trim()).is_ok(),
-            Named::Ensemble => self.snapshot.ensemble(text.trim()).is_ok(),
+            ArgumentKind::Artifact => self.snapshot.artifact(text.trim()).is_ok(),
+            ArgumentKind::Ensemble => self.snapshot.ensemble(text.trim()).is_ok(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `SHOW` as a query of gstore: of the store's own tables only, with types as SQL names them, and with all functions.
+//! `SHOW` as a query of gstore: the store's own tables, types as SQL names them, and all functions.
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
@@ -39,8 +39,8 @@ pub(crate) fn query_of(statement: &Statement) -> Option<String> {
     }
 }
 
-/// The engine's own query leaves out functions of which it knows no types of arguments, and those that are functions
-/// here alone.
+/// The engine's own query leaves out functions of which it knows no types of arguments, and those that are
+/// functions here alone.
 fn functions(filter: Option<&ShowStatementFilter>) -> Option<String> {
     let condition = match filter {
         None => String::new(),

@@ -12,11 +12,12 @@ use super::predicted;
 use super::vectors;
 
 /// The table functions of a session.
-pub(super) fn of_session(
+pub(super) fn session_functions(
     snapshot: &Arc<Snapshot>,
     encoder: Option<&Arc<dyn Encoder>>,
 ) -> [(&'static str, Arc<dyn TableFunctionImpl>); TABLE_FUNCTIONS.len()] {
-    let source = || influence::Source { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
+    let source =
+        || influence::FunctionSource { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
     [
         ("influence", Arc::new(influence::InfluenceFunction(source()))),
         ("daunce", Arc::new(influence::DaunceFunction(source()))),
@@ -50,7 +51,7 @@ mod tests {
     fn every_table_function_is_in_the_table_of_names() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(folder.path().join("s")).unwrap();
-        let functions = of_session(&store.snapshot().unwrap(), None);
+        let functions = session_functions(&store.snapshot().unwrap(), None);
         assert_eq!(functions.map(|(name, _)| name), TABLE_FUNCTIONS.map(|(name, _)| name));
     }
 }

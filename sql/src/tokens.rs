@@ -14,8 +14,8 @@ use super::error::{SqlError, SqlErrorKind};
 pub(crate) struct TokenTexts(HashMap<u64, Vec<String>>);
 
 impl TokenTexts {
-    /// Cuts the records of rows, which stand in step. Nothing where the encoder, the encoding or its tokenizer
-    /// is missing.
+    /// Cuts the records of rows, which stand in step. Nothing where the encoder, the encoding or its
+    /// tokenizer is missing.
     pub(crate) fn of(
         snapshot: &Snapshot,
         encoder: Option<&Arc<dyn Encoder>>,

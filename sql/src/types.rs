@@ -9,7 +9,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{DescribeTable, LogicalPlan, LogicalPlanBuilder, col, lit};
 
 pub(crate) use self::said::in_sql;
-use crate::bounds::few;
+use crate::bounds::check_part_count;
 
 /// The type with plain arrays in the place of views of texts and bytes, at any depth.
 pub(crate) fn without_views(ty: &DataType) -> DataType {
@@ -94,13 +94,13 @@ fn field(field: &FieldRef) -> String {
 }
 
 /// `DESCRIBE` with these names in the place of the engine's.
-pub(crate) fn described(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+pub(crate) fn with_sql_types(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let LogicalPlan::DescribeTable(DescribeTable { schema, output_schema }) = &plan else { return Ok(plan) };
     if schema.fields().is_empty() {
         return Ok(plan);
     }
     // The name of a type is as long as the type.
-    schema.fields().iter().try_for_each(|field| few(field.data_type()))?;
+    schema.fields().iter().try_for_each(|field| check_part_count(field.data_type()))?;
     let row = |field: &FieldRef| {
         let is_nullable = if field.is_nullable() { "YES" } else { "NO" };
         vec![lit(field.name().as_str()), lit(name(field.data_type())), lit(is_nullable)]

@@ -11,22 +11,22 @@ use datafusion::common::stats::Precision;
 
 use super::blocking::Demand;
 use super::error::SqlError;
-use super::leaf::{Each, Fetch, Rows, Want};
-use super::samples::{SampleTable, Source, as_type};
+use super::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
+use super::samples::{PartSource, SampleTable, as_type};
 use super::translate::arrow;
 
 /// One dataset in a union.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct UnionPart {
     pub(crate) samples: SampleTable,
     /// One source for each column of the union.
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<PartSource>,
 }
 
 /// Several datasets, one after the other.
 pub(crate) struct SampleUnion {
     pub(crate) schema: SchemaRef,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<UnionPart>,
 }
 
 impl fmt::Debug for SampleUnion {
@@ -37,12 +37,17 @@ impl fmt::Debug for SampleUnion {
 
 impl SampleUnion {
     /// Reads some columns of one part.
-    pub(crate) fn read_part(&self, part: usize, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+    pub(crate) fn read_part(
+        &self,
+        part: usize,
+        want: &ReadRequest,
+        each: BatchConsumer<'_>,
+    ) -> Result<(), SqlError> {
         let (part, read) = self.plan(part, &want.columns)?;
         if self.skips(part, want)? {
             return Ok(());
         }
-        let inner = Want { columns: read.clone(), ..want.clone() };
+        let inner = ReadRequest { columns: read.clone(), ..want.clone() };
         part.samples.read(&inner, &mut |batch| each(self.widen(part, &want.columns, &read, &batch)?))
     }
 
@@ -62,9 +67,9 @@ impl SampleUnion {
     }
 
     /// Whether the filter drops all of a part because of values that are the same in all its rows.
-    fn skips(&self, part: &Part, want: &Want) -> Result<bool, SqlError> {
+    fn skips(&self, part: &UnionPart, want: &ReadRequest) -> Result<bool, SqlError> {
         let Some(filter) = &want.filter else { return Ok(false) };
-        let constant = |source: &Source| matches!(source, Source::Constant(_));
+        let constant = |source: &PartSource| matches!(source, PartSource::Constant(_));
         let columns: Vec<usize> =
             part.sources.iter().enumerate().filter(|(_, s)| constant(s)).map(|(i, _)| i).collect();
         let row = self.widen(part, &columns, &[], &without_columns(1)?)?;
@@ -72,12 +77,12 @@ impl SampleUnion {
     }
 
     /// The part, and the columns of its samples that are read for `columns`.
-    fn plan(&self, part: usize, columns: &[usize]) -> Result<(&Part, Vec<usize>), SqlError> {
+    fn plan(&self, part: usize, columns: &[usize]) -> Result<(&UnionPart, Vec<usize>), SqlError> {
         let part = self.parts.get(part).ok_or_else(|| SqlError::internal("no such part of a union"))?;
         let mut read: Vec<usize> = columns
             .iter()
             .filter_map(|c| match part.sources.get(*c) {
-                Some(Source::Sample(column)) => Some(*column),
+                Some(PartSource::Sample(column)) => Some(*column),
                 _ => None,
             })
             .collect();
@@ -88,7 +93,7 @@ impl SampleUnion {
 
     fn widen(
         &self,
-        part: &Part,
+        part: &UnionPart,
         columns: &[usize],
         read: &[usize],
         batch: &RecordBatch,
@@ -98,10 +103,10 @@ impl SampleUnion {
         let mut values: Vec<ArrayRef> = Vec::with_capacity(columns.len());
         for (column, field) in columns.iter().zip(schema.fields()) {
             values.push(match part.sources.get(*column) {
-                Some(Source::Constant(value)) => {
+                Some(PartSource::Constant(value)) => {
                     Arc::new(StringArray::from_iter(std::iter::repeat_n(value.as_deref(), rows)))
                 }
-                Some(Source::Sample(source)) => {
+                Some(PartSource::Sample(source)) => {
                     let i = read.iter().position(|r| r == source);
                     let array = i
                         .map(|i| batch.column(i))
@@ -122,7 +127,7 @@ fn without_columns(rows: usize) -> Result<RecordBatch, SqlError> {
     RecordBatch::try_new_with_options(schema, vec![], &options).map_err(arrow)
 }
 
-impl Rows for SampleUnion {
+impl RowReader for SampleUnion {
     fn describe(&self) -> (&'static str, String) {
         let names: Vec<&str> = self.parts.iter().map(|p| p.samples.dataset().name.as_str()).collect();
         ("SampleExec", format!("datasets=[{}]", names.join(", ")))
@@ -141,7 +146,7 @@ impl Rows for SampleUnion {
         self.schema.index_of("row").ok()
     }
 
-    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+    fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
         let mut demand = Demand::More;
         for part in 0..self.parts.len() {
             self.read_part(part, want, &mut |batch| {

@@ -16,14 +16,14 @@ use gstore_store::{Block, BlockBuffer, FeaturePart, Granularity, ModuleGroup, Ro
 use super::args::{Arguments, text};
 use super::blocking::Demand;
 use super::error::SqlError;
-use super::influence::Source;
-use super::leaf::{Each, Fetch, Rows, Want};
+use super::influence::FunctionSource;
+use super::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
 use super::measured::norm;
-use super::samples::{self, Cell, SampleTable};
+use super::samples::{self, ColumnSource, SampleTable};
 use super::scan::RowsTable;
 use super::tokens::{TokenTexts, distinct};
 use super::translate::arrow;
-use super::virtuals::Asked;
+use super::virtuals::NamedVirtuals;
 use gstore_query::hint::{listing, nearest};
 
 /// Options of `vectors()`: its two arguments by name.
@@ -31,7 +31,7 @@ pub(crate) const OPTIONS: &[&str] = &["dataset", "feature"];
 
 /// A column.
 #[derive(Debug, Clone, Copy)]
-enum Shown {
+enum VectorColumn {
     Row,
     /// Of a token's vector; 0 stands for a sample without a scored token.
     Pos,
@@ -46,7 +46,7 @@ enum Shown {
 
 /// The table function `vectors`.
 #[derive(Debug)]
-pub(crate) struct VectorsFunction(pub(crate) Source);
+pub(crate) struct VectorsFunction(pub(crate) FunctionSource);
 
 impl TableFunctionImpl for VectorsFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
@@ -56,7 +56,7 @@ impl TableFunctionImpl for VectorsFunction {
         let snapshot = &self.0.snapshot;
         let dataset = text("dataset", dataset)?;
         let feature = find(snapshot, &dataset, &text("feature", feature)?)?;
-        Ok(Arc::new(RowsTable(Arc::new(Vectors::new(&self.0, &dataset, feature)?))))
+        Ok(Arc::new(RowsTable(Arc::new(VectorRows::new(&self.0, &dataset, feature)?))))
     }
 }
 
@@ -89,38 +89,39 @@ fn find(snapshot: &Snapshot, dataset: &str, name: &str) -> Result<Arc<FeaturePar
 }
 
 /// The vectors of one feature, scaled.
-struct Vectors {
-    source: Source,
+struct VectorRows {
+    source: FunctionSource,
     feature: Arc<FeaturePart>,
     samples: SampleTable,
     /// In step with the schema.
-    shown: Vec<Shown>,
+    shown: Vec<VectorColumn>,
     schema: SchemaRef,
 }
 
-impl std::fmt::Debug for Vectors {
+impl std::fmt::Debug for VectorRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "vectors of {}", self.feature.display_name())
     }
 }
 
-impl Vectors {
-    fn new(source: &Source, dataset: &str, feature: Arc<FeaturePart>) -> Result<Self, SqlError> {
+impl VectorRows {
+    fn new(source: &FunctionSource, dataset: &str, feature: Arc<FeaturePart>) -> Result<Self, SqlError> {
         let snapshot = &source.snapshot;
         let part = snapshot.dataset(dataset).map_err(SqlError::lookup)?;
-        let samples = SampleTable::new(Arc::clone(snapshot), Arc::clone(part), None, Asked::default());
+        let samples =
+            SampleTable::new(Arc::clone(snapshot), Arc::clone(part), None, NamedVirtuals::default());
         let dim = i32::try_from(feature.desc.dim()).map_err(|_| SqlError::internal("dimension"))?;
         let value = Arc::new(Field::new("item", DataType::Float32, false));
         let mut shown = vec![
-            (Shown::Row, Field::new("row", DataType::UInt64, false)),
-            (Shown::Id, Field::new("id", DataType::Utf8, false)),
-            (Shown::Vector, Field::new("vector", DataType::FixedSizeList(value, dim), false)),
-            (Shown::Flags, Field::new("flags", DataType::UInt8, false)),
-            (Shown::Norm, Field::new("norm", DataType::Float32, false)),
+            (VectorColumn::Row, Field::new("row", DataType::UInt64, false)),
+            (VectorColumn::Id, Field::new("id", DataType::Utf8, false)),
+            (VectorColumn::Vector, Field::new("vector", DataType::FixedSizeList(value, dim), false)),
+            (VectorColumn::Flags, Field::new("flags", DataType::UInt8, false)),
+            (VectorColumn::Norm, Field::new("norm", DataType::Float32, false)),
         ];
         if feature.desc.granularity == Granularity::Token {
-            shown.insert(1, (Shown::Pos, Field::new("pos", DataType::UInt32, false)));
-            shown.insert(2, (Shown::Token, Field::new("token", DataType::Utf8, true)));
+            shown.insert(1, (VectorColumn::Pos, Field::new("pos", DataType::UInt32, false)));
+            shown.insert(2, (VectorColumn::Token, Field::new("token", DataType::Utf8, true)));
         }
         let (shown, fields): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
         let schema = Arc::new(Schema::new(fields));
@@ -135,24 +136,28 @@ impl Vectors {
         for (column, field) in wanted.iter().zip(schema.fields()) {
             let shown = self.shown.get(*column).ok_or_else(|| SqlError::internal("no such column"))?;
             values.push(match shown {
-                Shown::Row => Arc::new(UInt64Array::from(rows.clone())),
-                Shown::Pos => Arc::new(UInt32Array::from_iter_values(kept.iter().map(|i| block.pos[*i]))),
-                Shown::Token => self.tokens(block, kept)?,
-                Shown::Id => self.of_samples(&rows, &Cell::Id)?,
-                Shown::Vector => self.vectors(block, kept, field.data_type())?,
-                Shown::Norm => {
+                VectorColumn::Row => Arc::new(UInt64Array::from(rows.clone())),
+                VectorColumn::Pos => {
+                    Arc::new(UInt32Array::from_iter_values(kept.iter().map(|i| block.pos[*i])))
+                }
+                VectorColumn::Token => self.tokens(block, kept)?,
+                VectorColumn::Id => self.of_samples(&rows, &ColumnSource::Id)?,
+                VectorColumn::Vector => self.vectors(block, kept, field.data_type())?,
+                VectorColumn::Norm => {
                     let groups = self.feature.attrs.groups.len();
                     Arc::new(Float32Array::from_iter_values(kept.iter().map(|i| norm(block, *i, groups))))
                 }
-                Shown::Flags => Arc::new(UInt8Array::from_iter_values(kept.iter().map(|i| block.flags[*i]))),
+                VectorColumn::Flags => {
+                    Arc::new(UInt8Array::from_iter_values(kept.iter().map(|i| block.flags[*i])))
+                }
             });
         }
         let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
         RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
     }
 
-    fn of_samples(&self, rows: &[u64], cell: &Cell) -> Result<ArrayRef, SqlError> {
-        let samples::Source::Sample(column) = self.samples.source(cell) else {
+    fn of_samples(&self, rows: &[u64], cell: &ColumnSource) -> Result<ArrayRef, SqlError> {
+        let samples::PartSource::Sample(column) = self.samples.source(cell) else {
             return Err(SqlError::internal("samples without a column that all have"));
         };
         Ok(Arc::clone(self.samples.fetch(rows, &[column])?.column(0)))
@@ -161,7 +166,7 @@ impl Vectors {
     /// The texts of tokens; null for a sample without a scored one.
     fn tokens(&self, block: &Block<'_>, kept: &[usize]) -> Result<ArrayRef, SqlError> {
         let rows = distinct(kept.iter().map(|i| block.rows[*i]));
-        let records = self.of_samples(&rows, &Cell::Record)?;
+        let records = self.of_samples(&rows, &ColumnSource::Record)?;
         let encoding = self.samples.dataset().encoding(&self.feature.desc.encoding).map(|e| &e.spec);
         let (snapshot, encoder) = (&self.source.snapshot, self.source.encoder.as_ref());
         let texts = TokenTexts::of(snapshot, encoder, encoding, &rows, &records)?;
@@ -188,7 +193,7 @@ impl Vectors {
     }
 }
 
-impl Rows for Vectors {
+impl RowReader for VectorRows {
     fn describe(&self) -> (&'static str, String) {
         ("VectorExec", format!("feature={}", self.feature.display_name()))
     }
@@ -213,7 +218,7 @@ impl Rows for Vectors {
         Some(0)
     }
 
-    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+    fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
         let reader = self.source.snapshot.open_feature(&self.feature).map_err(SqlError::read)?;
         let mut buffer = BlockBuffer::default();
         for cell in reader.cells() {

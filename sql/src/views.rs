@@ -30,9 +30,9 @@ pub(crate) fn expand(statement: &mut Statement, snapshot: &Snapshot) -> Result<(
     if snapshot.views().is_empty() {
         return Ok(());
     }
-    described(statement, snapshot)?;
+    describe_view(statement, snapshot)?;
     let Some(sql) = inner(statement) else { return Ok(()) };
-    let mut found = Found { snapshot, done: HashSet::new(), open: Vec::new(), tables: Vec::new() };
+    let mut found = NeededViews { snapshot, done: HashSet::new(), open: Vec::new(), tables: Vec::new() };
     found.of(sql)?;
     if found.tables.is_empty() {
         return Ok(());
@@ -50,10 +50,10 @@ pub(crate) fn expand(statement: &mut Statement, snapshot: &Snapshot) -> Result<(
 }
 
 /// `DESCRIBE view` as `DESCRIBE SELECT * FROM view`.
-fn described(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), SqlError> {
+fn describe_view(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), SqlError> {
     let Statement::Statement(sql) = &*statement else { return Ok(()) };
     let Sql::ExplainTable { table_name, .. } = &**sql else { return Ok(()) };
-    if let Some(view) = named(table_name, snapshot) {
+    if let Some(view) = named_view(table_name, snapshot) {
         *statement = dialect::parse(&format!("DESCRIBE SELECT * FROM {}", view.name))?;
     }
     Ok(())
@@ -69,7 +69,7 @@ fn query_of(sql: &mut Sql) -> Option<&mut Query> {
 }
 
 /// The view that a name means; a dataset of the name goes first.
-fn named<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Option<&'a View> {
+fn named_view<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Option<&'a View> {
     let name = unqualified(name)?;
     if snapshot.datasets().iter().any(|dataset| dataset.name == name) {
         return None;
@@ -88,7 +88,7 @@ fn unqualified(name: &ObjectName) -> Option<String> {
 }
 
 /// The views that a statement needs, those that others need first.
-struct Found<'a> {
+struct NeededViews<'a> {
     snapshot: &'a Snapshot,
     done: HashSet<&'a str>,
     /// Views whose own are being looked for.
@@ -96,13 +96,13 @@ struct Found<'a> {
     tables: Vec<Cte>,
 }
 
-impl Found<'_> {
+impl NeededViews<'_> {
     fn of(&mut self, sql: &Sql) -> Result<(), SqlError> {
         let mut own = OwnNames::default();
         let _ = sql.visit(&mut own);
         let mut views = Vec::new();
         let _ = visit_relations(sql, |name| {
-            views.extend(named(name, self.snapshot).filter(|view| !own.0.contains(&view.name)));
+            views.extend(named_view(name, self.snapshot).filter(|view| !own.0.contains(&view.name)));
             ControlFlow::<()>::Continue(())
         });
         views.into_iter().try_for_each(|view| self.add(&view.name, &view.sql))

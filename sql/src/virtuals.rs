@@ -26,7 +26,7 @@ use crate::walk::VisitMut;
 
 /// A column that is made of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Virtual {
+pub(crate) enum VirtualColumn {
     Prompt,
     Completion,
     Text,
@@ -35,7 +35,7 @@ pub(crate) enum Virtual {
     Norm,
 }
 
-impl Virtual {
+impl VirtualColumn {
     pub(crate) const ALL: [Self; 6] =
         [Self::Prompt, Self::Completion, Self::Text, Self::Loss, Self::Entropy, Self::Norm];
 
@@ -80,13 +80,13 @@ impl Virtual {
 
 /// The virtual columns that a statement names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Asked([bool; Virtual::ALL.len()]);
+pub(crate) struct NamedVirtuals([bool; VirtualColumn::ALL.len()]);
 
-impl Asked {
-    /// Those of a statement. A name that the statement itself gives to something is not one. Where a column is
-    /// named next to `*`, it is taken out of that.
+impl NamedVirtuals {
+    /// Those of a statement. A name that the statement itself gives to something is not one. Where a column
+    /// is named next to `*`, it is taken out of that.
     pub(crate) fn of(statement: &mut Statement) -> Self {
-        let mut names = Names::default();
+        let mut names = VirtualNames::default();
         if let Some(sql) = inner(statement) {
             let _ = sql.visit(&mut names);
         }
@@ -95,7 +95,7 @@ impl Asked {
             names.used.extend(&names.excluded);
         }
         Self(
-            Virtual::ALL
+            VirtualColumn::ALL
                 .map(|column| names.used.contains(column.name()) && !names.given.contains(column.name())),
         )
     }
@@ -104,13 +104,13 @@ impl Asked {
         self == Self::default()
     }
 
-    pub(crate) fn columns(self) -> impl Iterator<Item = Virtual> {
-        Virtual::ALL.into_iter().zip(self.0).filter(|(_, asked)| *asked).map(|(column, _)| column)
+    pub(crate) fn columns(self) -> impl Iterator<Item = VirtualColumn> {
+        VirtualColumn::ALL.into_iter().zip(self.0).filter(|(_, asked)| *asked).map(|(column, _)| column)
     }
 }
 
 #[derive(Default)]
-struct Names {
+struct VirtualNames {
     used: HashSet<&'static str>,
     /// Names that are left out of `*`.
     excluded: HashSet<&'static str>,
@@ -119,7 +119,7 @@ struct Names {
     given: HashSet<&'static str>,
 }
 
-impl VisitorMut for Names {
+impl VisitorMut for VirtualNames {
     type Break = ();
 
     fn pre_visit_relation(&mut self, _: &mut ObjectName) -> ControlFlow<()> {
@@ -128,7 +128,7 @@ impl VisitorMut for Names {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        self.used.extend(virtual_of(expr).map(Virtual::name));
+        self.used.extend(virtual_of(expr).map(VirtualColumn::name));
         ControlFlow::Continue(())
     }
 
@@ -138,7 +138,7 @@ impl VisitorMut for Names {
         for item in &select.projection {
             match item {
                 SelectItem::ExprWithAlias { alias, .. } => {
-                    self.given.extend(Virtual::of_name(alias).map(Virtual::name));
+                    self.given.extend(VirtualColumn::of_name(alias).map(VirtualColumn::name));
                 }
                 SelectItem::UnnamedExpr(expr) => named.extend(virtual_of(expr)),
                 SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
@@ -148,7 +148,7 @@ impl VisitorMut for Names {
                         Some(ExcludeSelectItem::Multiple(names)) => names.as_slice(),
                     };
                     let names = names.iter().filter_map(|name| name.0.last()?.as_ident());
-                    self.excluded.extend(names.filter_map(Virtual::of_name).map(Virtual::name));
+                    self.excluded.extend(names.filter_map(VirtualColumn::of_name).map(VirtualColumn::name));
                 }
                 _ => {}
             }
@@ -161,7 +161,7 @@ impl VisitorMut for Names {
                 && options.opt_exclude.is_none()
                 && options.opt_except.is_none()
             {
-                let name = |column: &Virtual| ObjectName::from(vec![Ident::new(column.name())]);
+                let name = |column: &VirtualColumn| ObjectName::from(vec![Ident::new(column.name())]);
                 options.opt_exclude = Some(ExcludeSelectItem::Multiple(named.iter().map(name).collect()));
             }
         }
@@ -170,10 +170,10 @@ impl VisitorMut for Names {
 }
 
 /// The virtual column that an expression is, if it is nothing more.
-fn virtual_of(expr: &Expr) -> Option<Virtual> {
+fn virtual_of(expr: &Expr) -> Option<VirtualColumn> {
     match expr {
-        Expr::Identifier(name) => Virtual::of_name(name),
-        Expr::CompoundIdentifier(parts) => parts.last().and_then(Virtual::of_name),
+        Expr::Identifier(name) => VirtualColumn::of_name(name),
+        Expr::CompoundIdentifier(parts) => parts.last().and_then(VirtualColumn::of_name),
         _ => None,
     }
 }
@@ -184,18 +184,18 @@ pub(crate) fn is_virtual(expr: &Expr) -> bool {
 }
 
 /// A column of texts, one for each record; null where the record has none.
-pub(crate) fn of_records(column: Virtual, records: &ArrayRef) -> Result<ArrayRef, SqlError> {
+pub(crate) fn virtual_texts(column: VirtualColumn, records: &ArrayRef) -> Result<ArrayRef, SqlError> {
     let records = records.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a record"))?;
-    let texts: Vec<Option<String>> = records.iter().map(|record| of_record(column, record?)).collect();
+    let texts: Vec<Option<String>> = records.iter().map(|record| virtual_text(column, record?)).collect();
     Ok(Arc::new(StringArray::from(texts)))
 }
 
-fn of_record(column: Virtual, record: &str) -> Option<String> {
+fn virtual_text(column: VirtualColumn, record: &str) -> Option<String> {
     let key = |key: &str| find(record, &[Step::Key(key.to_owned())]);
     let messages = || key("messages").map(|list| messages(&list)).filter(|all| !all.is_empty());
     match column {
-        Virtual::Prompt => match key("prompt") {
-            Some(prompt) => content(&prompt),
+        VirtualColumn::Prompt => match key("prompt") {
+            Some(prompt) => content_text(&prompt),
             None => {
                 let all = messages()?;
                 let last = all.iter().rposition(|(role, _)| role == "assistant")?;
@@ -203,21 +203,21 @@ fn of_record(column: Virtual, record: &str) -> Option<String> {
                 match before {
                     [] => None,
                     [(_, only)] => Some(only.clone()),
-                    several => Some(written(several)),
+                    several => Some(messages_text(several)),
                 }
             }
         },
-        Virtual::Completion => match key("completion") {
-            Some(completion) => content(&completion),
+        VirtualColumn::Completion => match key("completion") {
+            Some(completion) => content_text(&completion),
             None => messages()?.into_iter().rfind(|(role, _)| role == "assistant").map(|(_, text)| text),
         },
         _ => match key("text") {
-            Some(whole) => content(&whole),
+            Some(whole) => content_text(&whole),
             None => match messages() {
-                Some(all) => Some(written(&all)),
+                Some(all) => Some(messages_text(&all)),
                 None => {
-                    let prompt = key("prompt").and_then(|part| content(&part));
-                    let completion = key("completion").and_then(|part| content(&part));
+                    let prompt = key("prompt").and_then(|part| content_text(&part));
+                    let completion = key("completion").and_then(|part| content_text(&part));
                     match (prompt, completion) {
                         (Some(prompt), Some(completion)) => Some(format!("{prompt}\n{completion}")),
                         (one, other) => one.or(other),
@@ -229,7 +229,7 @@ fn of_record(column: Virtual, record: &str) -> Option<String> {
 }
 
 /// Messages one a line, each after its role.
-fn written(messages: &[(String, String)]) -> String {
+fn messages_text(messages: &[(String, String)]) -> String {
     let lines: Vec<String> = messages.iter().map(|(role, text)| format!("{role}: {text}")).collect();
     lines.join("\n")
 }
@@ -240,10 +240,10 @@ fn messages(list: &str) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (_, message) in parts(list) {
         let value = |key: &str| find(message, &[Step::Key(key.to_owned())]);
-        let said = value("content").and_then(|said| content(&said)).unwrap_or_default();
+        let said = value("content").and_then(|said| content_text(&said)).unwrap_or_default();
         let calls = CALLS.into_iter().find_map(|key| calls(&value(key)?));
         if calls.is_none() || !said.is_empty() {
-            all.push((value("role").and_then(|role| content(&role)).unwrap_or_default(), said));
+            all.push((value("role").and_then(|role| content_text(&role)).unwrap_or_default(), said));
         }
         all.extend(calls.map(|calls| ("tool".to_owned(), calls)));
     }
@@ -262,7 +262,7 @@ fn calls(json: &str) -> Option<String> {
 }
 
 /// A text as it is, or the texts of its parts where it is a list of them.
-fn content(value: &str) -> Option<String> {
+fn content_text(value: &str) -> Option<String> {
     match value.starts_with('[') {
         true => {
             let part = |part: &str| match part.starts_with('{') {
@@ -304,10 +304,10 @@ mod tests {
             (r#"{"messages": []}"#, None, None, None),
             ("no JSON", None, None, None),
         ] {
-            let get = |column| of_record(column, record);
-            assert_eq!(get(Virtual::Prompt).as_deref(), prompt, "{record}");
-            assert_eq!(get(Virtual::Completion).as_deref(), completion, "{record}");
-            assert_eq!(get(Virtual::Text).as_deref(), text, "{record}");
+            let get = |column| virtual_text(column, record);
+            assert_eq!(get(VirtualColumn::Prompt).as_deref(), prompt, "{record}");
+            assert_eq!(get(VirtualColumn::Completion).as_deref(), completion, "{record}");
+            assert_eq!(get(VirtualColumn::Text).as_deref(), text, "{record}");
         }
     }
 }

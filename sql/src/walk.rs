@@ -1,8 +1,8 @@
 //! Walks over the tree of a statement, compiled once for all visitors.
 //!
-//! The walk of the parser's crate is generic over its visitor, and is some six thousand functions for each: with forty
-//! visitors it was nine tenths of the code of this crate. [`Visit`] and [`VisitMut`] stand in the place of the traits
-//! of that crate, and take the same visitors, behind a pointer.
+//! The walk of the parser's crate is generic over its visitor, and is some six thousand functions for each:
+//! with forty visitors it was nine tenths of the code of this crate. [`Visit`] and [`VisitMut`] stand in the
+//! place of the traits of that crate, and take the same visitors, behind a pointer.
 
 use std::ops::ControlFlow;
 
@@ -19,8 +19,8 @@ pub(crate) trait Visit {
 
 impl<T: ast::Visit> Visit for T {
     fn visit<V: Visitor>(&self, visitor: &mut V) -> ControlFlow<V::Break> {
-        let mut kept: Kept<'_, V, V::Break> = Kept { visitor, with: None };
-        let _ = ast::Visit::visit(self, &mut Behind(&mut kept));
+        let mut kept: BreakKeeper<'_, V, V::Break> = BreakKeeper { visitor, with: None };
+        let _ = ast::Visit::visit(self, &mut DynVisitor(&mut kept));
         kept.with.map_or(ControlFlow::Continue(()), ControlFlow::Break)
     }
 }
@@ -33,8 +33,8 @@ pub(crate) trait VisitMut {
 
 impl<T: ast::VisitMut> VisitMut for T {
     fn visit<V: VisitorMut>(&mut self, visitor: &mut V) -> ControlFlow<V::Break> {
-        let mut kept: Kept<'_, V, V::Break> = Kept { visitor, with: None };
-        let _ = ast::VisitMut::visit(self, &mut BehindMut(&mut kept));
+        let mut kept: BreakKeeper<'_, V, V::Break> = BreakKeeper { visitor, with: None };
+        let _ = ast::VisitMut::visit(self, &mut DynVisitorMut(&mut kept));
         kept.with.map_or(ControlFlow::Continue(()), ControlFlow::Break)
     }
 }
@@ -117,12 +117,12 @@ impl<B, F: FnMut(&ObjectName) -> ControlFlow<B>> Visitor for Relations<F> {
 }
 
 /// A visitor, and what it broke with.
-struct Kept<'a, V, B> {
+struct BreakKeeper<'a, V, B> {
     visitor: &'a mut V,
     with: Option<B>,
 }
 
-impl<V, B> Kept<'_, V, B> {
+impl<V, B> BreakKeeper<'_, V, B> {
     fn keep(&mut self, flow: ControlFlow<B>) -> ControlFlow<()> {
         match flow {
             ControlFlow::Continue(()) => ControlFlow::Continue(()),
@@ -135,8 +135,8 @@ impl<V, B> Kept<'_, V, B> {
 }
 
 /// The one visitor over which walks are generic, and the one of those that change.
-struct Behind<'a>(&'a mut dyn Visitor<Break = ()>);
-struct BehindMut<'a>(&'a mut dyn VisitorMut<Break = ()>);
+struct DynVisitor<'a>(&'a mut dyn Visitor<Break = ()>);
+struct DynVisitorMut<'a>(&'a mut dyn VisitorMut<Break = ()>);
 
 /// Writes out a form of method for all methods of a visitor.
 macro_rules! methods {
@@ -185,25 +185,25 @@ macro_rules! behind {
     };
 }
 
-impl<V: Visitor> Visitor for Kept<'_, V, V::Break> {
+impl<V: Visitor> Visitor for BreakKeeper<'_, V, V::Break> {
     type Break = ();
 
     methods! { kept }
 }
 
-impl<V: VisitorMut> VisitorMut for Kept<'_, V, V::Break> {
+impl<V: VisitorMut> VisitorMut for BreakKeeper<'_, V, V::Break> {
     type Break = ();
 
     methods_mut! { kept }
 }
 
-impl Visitor for Behind<'_> {
+impl Visitor for DynVisitor<'_> {
     type Break = ();
 
     methods! { behind }
 }
 
-impl VisitorMut for BehindMut<'_> {
+impl VisitorMut for DynVisitorMut<'_> {
     type Break = ();
 
     methods_mut! { behind }

@@ -1,7 +1,8 @@
 //! Pages of a statement's rows: a part of them, in another order if wanted, without another text.
 //!
-//! The order and the cut are put on top of the statement's plan. In its text, as a subselect, the statement's own
-//! `ORDER BY` would be dropped, two columns of one name would be refused, and errors would name other places.
+//! The order and the cut are put on top of the statement's plan. In its text, as a subselect, the statement's
+//! own `ORDER BY` would be dropped, two columns of one name would be refused, and errors would name other
+//! places.
 
 use std::sync::Arc;
 
@@ -13,9 +14,9 @@ use super::error::SqlError;
 
 /// A part of a statement's rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Window {
-    /// Columns by their place in the result, from 0, and whether the order is descending; the statement's own order
-    /// where there are none.
+pub struct RowWindow {
+    /// Columns by their place in the result, from 0, and whether the order is descending; the statement's own
+    /// order where there are none.
     pub order: Vec<(usize, bool)>,
     /// Rows that are left out at the beginning.
     pub skip: usize,
@@ -23,7 +24,7 @@ pub struct Window {
     pub fetch: Option<usize>,
 }
 
-impl Window {
+impl RowWindow {
     /// The plan of this part of the rows of `plan`. What describes a plan is given whole; the columns of
     /// a `DESCRIBE` are rows as others.
     pub(crate) fn of(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {

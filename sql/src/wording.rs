@@ -34,8 +34,8 @@ pub(super) const AS_WRITTEN: &str = "A name in double quotes is read as it is wr
 pub(super) const DISTINCT_ORDER: [&str; 2] =
     ["SELECT DISTINCT is ordered by `", "`, which it does not select"];
 
-/// How the error about a condition on the rows of a subquery ends that stands in the place of a value, after its
-/// form.
+/// How the error about a condition on the rows of a subquery ends that stands in the place of a value, after
+/// its form.
 pub(super) const NO_VALUE: &str = " is not known as a value";
 
 /// Forms of such conditions, of which the last stands for any of them.

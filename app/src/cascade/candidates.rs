@@ -3,7 +3,7 @@
 use gstore_core::many;
 use gstore_store::{DatasetPart, EncodingEntry, RowSet, Snapshot};
 
-use super::source::Source;
+use super::source::CascadeSource;
 use super::stages::Stage;
 use crate::answer::AnswerError;
 use crate::rows::cells;
@@ -12,7 +12,7 @@ use crate::rows::cells;
 /// encodings, or not yet of all rows, and no stage before computes anything.
 pub(super) fn check_counts(
     part: &DatasetPart,
-    source: &Source,
+    source: &CascadeSource,
     stages: &[Stage],
     rows: &RowSet,
 ) -> Result<(), AnswerError> {
@@ -44,7 +44,11 @@ pub(super) fn check_counts(
 }
 
 /// Those of some rows that have no scored token, of those that are counted.
-pub(super) fn unscored(snapshot: &Snapshot, source: &Source, rows: &RowSet) -> Result<RowSet, AnswerError> {
+pub(super) fn unscored_rows(
+    snapshot: &Snapshot,
+    source: &CascadeSource,
+    rows: &RowSet,
+) -> Result<RowSet, AnswerError> {
     let part = snapshot.dataset(source.pool())?;
     let Some(encoding) = part.encoding(&source.encoding) else { return Ok(RowSet::new()) };
     let counts = snapshot.encoding(encoding)?;

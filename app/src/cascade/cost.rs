@@ -3,45 +3,45 @@
 use gstore_learn::GRADIENT_PASSES;
 use gstore_learn::judge::CascadeCost;
 
-use super::source::Measured;
+use super::source::StepTime;
 use super::stages::Stage;
 
 /// What was computed, and in what time.
-pub(super) struct Spent {
-    stages: Vec<OfStage>,
+pub(super) struct ComputeCost {
+    stages: Vec<StageCost>,
     /// Checkpoints of the question.
     checkpoints: usize,
-    gradients: Measured,
+    gradients: StepTime,
 }
 
 /// What a stage computes.
-struct OfStage {
+struct StageCost {
     /// Whether a forward pass is among it.
     is_forward: bool,
     /// Checkpoints that no stage before it has.
     checkpoints: usize,
-    forward: Measured,
+    forward: StepTime,
 }
 
-impl Spent {
+impl ComputeCost {
     /// Nothing yet.
     pub(super) fn new(stages: &[Stage], checkpoints: usize) -> Self {
         let mut before = 0;
         let of_stage = |stage: &Stage| {
             let own = stage.checkpoints.saturating_sub(before);
             before += own;
-            OfStage { is_forward: !stage.kinds.is_empty(), checkpoints: own, forward: Measured::default() }
+            StageCost { is_forward: !stage.kinds.is_empty(), checkpoints: own, forward: StepTime::default() }
         };
-        Self { stages: stages.iter().map(of_stage).collect(), checkpoints, gradients: Measured::default() }
+        Self { stages: stages.iter().map(of_stage).collect(), checkpoints, gradients: StepTime::default() }
     }
 
     /// Notes the forward passes of a stage.
-    pub(super) fn forward(&mut self, place: usize, measured: Measured) {
+    pub(super) fn forward(&mut self, place: usize, measured: StepTime) {
         self.stages[place].forward.add(measured);
     }
 
     /// Notes gradients.
-    pub(super) fn gradients(&mut self, measured: Measured) {
+    pub(super) fn gradients(&mut self, measured: StepTime) {
         self.gradients.add(measured);
     }
 
@@ -53,14 +53,14 @@ impl Spent {
     /// What a cascade takes in forward passes: what decides whether it saves anything does not look at the
     /// clock. `entering`: rows that are not labelled, by stage.
     pub(super) fn passes(&self, rows: u64, labelled: u64, entering: Vec<f64>) -> CascadeCost {
-        let each = |stage: &OfStage| if stage.is_forward { 1.0 } else { 0.0 };
+        let each = |stage: &StageCost| if stage.is_forward { 1.0 } else { 0.0 };
         let forward: Vec<f64> = self.stages.iter().map(each).collect();
         self.cost((&forward, f64::from(GRADIENT_PASSES)), false, (rows, labelled, entering))
     }
 
     /// The same in seconds, where all kinds of its steps were measured.
     pub(super) fn time(&self, rows: u64, labelled: u64, entering: Vec<f64>) -> Option<CascadeCost> {
-        let each = |stage: &OfStage| if stage.is_forward { stage.forward.each() } else { Some(0.0) };
+        let each = |stage: &StageCost| if stage.is_forward { stage.forward.each() } else { Some(0.0) };
         let forward: Vec<f64> = self.stages.iter().map(each).collect::<Option<_>>()?;
         Some(self.cost((&forward, self.gradients.each()?), true, (rows, labelled, entering)))
     }
@@ -97,12 +97,12 @@ mod tests {
     fn a_row_takes_what_no_stage_before_has() {
         let stages =
             crate::cascade::stages::parse("loss -> 1 checkpoint -> 2 checkpoints -> all", &[]).unwrap();
-        let mut spent = Spent::new(&stages, 4);
+        let mut spent = ComputeCost::new(&stages, 4);
         let cost = spent.passes(100, 10, vec![90.0, 50.0, 20.0, 5.0]);
         assert_eq!((cost.each, cost.label, cost.full), (vec![1.0, 3.0, 3.0, 6.0], 13.0, 12.0));
-        spent.gradients(Measured { rows: 40, seconds: 20.0 });
+        spent.gradients(StepTime { rows: 40, seconds: 20.0 });
         assert_eq!(spent.time(100, 10, Vec::new()), None);
-        spent.forward(0, Measured { rows: 10, seconds: 1.0 });
+        spent.forward(0, StepTime { rows: 10, seconds: 1.0 });
         let cost = spent.time(100, 10, Vec::new()).unwrap();
         assert_eq!((cost.measured, cost.each, cost.full), (true, vec![0.1, 0.5, 0.5, 1.0], 2.0));
         assert_eq!(spent.seconds(), 21.0);

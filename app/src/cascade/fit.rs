@@ -6,13 +6,13 @@ use gstore_learn::{FitOptions, Labelled, Matrix, folds, out_of_fold};
 
 use super::CascadeRequest;
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Rows of the sample for each row that a round labels.
 const PART: usize = 4;
 
 /// The rows of a random sample that have a score, in their order.
-pub(super) struct Sampled {
+pub(super) struct ScoredSample {
     /// Their columns; NaN where a value is missing.
     pub(super) x: Matrix,
     /// Their scores.
@@ -20,7 +20,7 @@ pub(super) struct Sampled {
 }
 
 /// The labelled rows, and what was learned of them.
-pub(super) struct Learned {
+pub(super) struct FittedCascade {
     /// The rows that are learned from: those of the random sample that have all values, in their order, then those that
     /// were labelled in rounds.
     pub(super) data: Labelled,
@@ -28,7 +28,7 @@ pub(super) struct Learned {
     pub(super) sample: usize,
     /// The random sample: cuts are calibrated on it alone, as rows that were chosen by their predictions say nothing
     /// of the recall. Rows that lack a value are of it as well: they go on, and so they are kept.
-    sampled: Sampled,
+    sampled: ScoredSample,
     /// The share of rows that is the true top.
     share: f64,
     /// How many rows of the pool are.
@@ -38,10 +38,10 @@ pub(super) struct Learned {
     predictions: Vec<Vec<f64>>,
 }
 
-impl Learned {
+impl FittedCascade {
     /// Nothing yet, of a random sample, of which `data` are the rows that have all values. The true top is this share of
     /// its rows, and so many rows of the pool.
-    pub(super) fn new(data: Labelled, sampled: Sampled, share: f64, selected: usize) -> Self {
+    pub(super) fn new(data: Labelled, sampled: ScoredSample, share: f64, selected: usize) -> Self {
         Self { sample: data.ids.len(), data, sampled, share, selected, predictions: Vec::new() }
     }
 
@@ -54,7 +54,7 @@ impl Learned {
         &mut self,
         (place, width): (usize, usize),
         request: &CascadeRequest,
-        work: &Work<'_>,
+        work: &JobContext<'_>,
     ) -> Result<FittedLearner, AnswerError> {
         let learner = match &request.learner {
             Learner::Logistic { c, .. } => Learner::Logistic { c: *c, top: self.share },
@@ -183,12 +183,12 @@ mod tests {
     }
 
     /// A sample with these columns, whose top is a share of 0.3, and so many rows of the pool.
-    fn learned(x: &Matrix, scores: Vec<f64>, selected: usize) -> Learned {
+    fn learned(x: &Matrix, scores: Vec<f64>, selected: usize) -> FittedCascade {
         let ids = (0..x.rows()).map(|i| format!("id{i}")).collect();
         let names = (0..x.cols()).map(|i| format!("x{i}")).collect();
         let y = Matrix::new(1, scores.clone());
         let data = Labelled::new(ids, (names, x), (vec!["y".to_owned()], &y), 10).unwrap();
-        Learned::new(data, Sampled { x: x.clone(), scores }, 0.3, selected)
+        FittedCascade::new(data, ScoredSample { x: x.clone(), scores }, 0.3, selected)
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
         let columns = |i: i32| [value(i), if i % 3 == 0 { f64::NAN } else { value(i) }];
         let x = Matrix::new(2, (0..120).flat_map(columns).collect());
         let mut learned = learned(&x, (0..120).map(value).collect(), 60);
-        let (request, work) = (request(), Work::silent("test"));
+        let (request, work) = (request(), JobContext::silent("test"));
         learned.stage((0, 1), &request, &work).unwrap();
         learned.stage((1, 2), &request, &work).unwrap();
         assert_eq!((learned.sample, learned.predictions[0].len()), (80, 120));
@@ -218,8 +218,9 @@ mod tests {
         let mut learned = learned(&Matrix::new(1, values.clone()), values.clone(), 300);
         learned.predictions = vec![values.clone()];
         let cut = |from| StageCut { from, kept: 0.5, recall: 1.0, bound: 0.9 };
-        let below =
-            |learned: &Learned, cuts: &[StageCut], rounds| learned.below_in_rounds(cuts, (240.0, rounds));
+        let below = |learned: &FittedCascade, cuts: &[StageCut], rounds| {
+            learned.below_in_rounds(cuts, (240.0, rounds))
+        };
         // A round takes 30 rows, and a row of the sample stands for two: 60 itself, and seven on each side of it.
         assert_eq!(learned.in_round(), 30);
         assert_eq!(
@@ -236,7 +237,7 @@ mod tests {
     fn rows_of_rounds_are_learned_from_and_not_calibrated_on() {
         let x: Vec<f64> = (0..120).map(|i| f64::from(i * 97 % 251) / 100.0).collect();
         let y = x.iter().enumerate().map(|(i, x)| x + (i * 31 % 17) as f64 / 50.0).collect();
-        let (request, work) = (request(), Work::silent("test"));
+        let (request, work) = (request(), JobContext::silent("test"));
         let mut learned = learned(&Matrix::new(1, x), y, 300);
         learned.stage((0, 1), &request, &work).unwrap();
         let before = learned.predictions.clone();

@@ -7,21 +7,21 @@ use gstore_learn::{FeatureSet, Matrix, OpenFeatures};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, RowFilter};
 use gstore_store::{RowSet, Snapshot};
 
-use super::source::Source;
+use super::source::CascadeSource;
 use crate::answer::AnswerError;
-use crate::ceiling::{Noise, noise_of};
-use crate::work::Work;
+use crate::ceiling::{ScoreReliability, noise_of};
+use crate::work::JobContext;
 
 /// The columns that a stage adds.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Columns {
+pub(super) struct StageColumns {
     /// Stored features, token counts and metadata.
     pub(super) set: Option<FeatureSet>,
     /// The score at so many checkpoints; 0: none.
     pub(super) checkpoints: usize,
 }
 
-impl Columns {
+impl StageColumns {
     /// Their names.
     pub(super) fn names(&self) -> Vec<String> {
         let mut names = self.set.as_ref().map(FeatureSet::columns).unwrap_or_default();
@@ -31,21 +31,21 @@ impl Columns {
 }
 
 /// The columns of some stages, open for reading.
-pub(super) struct Known {
+pub(super) struct OpenStageColumns {
     stages: Vec<(Option<OpenFeatures>, Option<Prepared>)>,
 }
 
-impl Known {
+impl OpenStageColumns {
     /// Opens the columns of stages in their order.
     ///
     /// # Errors
     /// Features or gradients that the pool lacks.
     pub(super) fn open<'a>(
         snapshot: &Arc<Snapshot>,
-        source: &Source,
-        stages: impl Iterator<Item = &'a Columns>,
+        source: &CascadeSource,
+        stages: impl Iterator<Item = &'a StageColumns>,
     ) -> Result<Self, AnswerError> {
-        let open = |columns: &Columns| -> Result<_, AnswerError> {
+        let open = |columns: &StageColumns| -> Result<_, AnswerError> {
             let set = columns.set.as_ref().map(|set| set.open(snapshot, source.pool())).transpose()?;
             let scores = match columns.checkpoints {
                 0 => None,
@@ -60,7 +60,7 @@ impl Known {
     ///
     /// # Errors
     /// Damage, and being told to stop.
-    pub(super) fn read(&self, rows: &[u64], work: &Work<'_>) -> Result<Matrix, AnswerError> {
+    pub(super) fn read(&self, rows: &[u64], work: &JobContext<'_>) -> Result<Matrix, AnswerError> {
         let mut parts = Vec::with_capacity(2 * self.stages.len());
         for (set, prepared) in &self.stages {
             parts.extend(set.as_ref().map(|set| set.read(rows)).transpose()?);
@@ -75,7 +75,7 @@ impl Known {
 }
 
 /// The scores of some rows, which ascend; NaN of one that has none.
-fn scores(prepared: &Prepared, rows: &[u64], work: &Work<'_>) -> Result<Vec<f64>, AnswerError> {
+fn scores(prepared: &Prepared, rows: &[u64], work: &JobContext<'_>) -> Result<Vec<f64>, AnswerError> {
     let filter = RowFilter::new().with(0, rows.iter().copied().collect());
     let mut found = vec![f64::NAN; rows.len()];
     prepared.scores(Some(&filter), work.threads, work.cancel, |scored| {
@@ -94,7 +94,7 @@ pub(super) fn labels_of(
     snapshot: &Arc<Snapshot>,
     (spec, order): (&InfluenceSpec, Order),
     rows: &[u64],
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Vec<f64>, AnswerError> {
     let mut labels = scores(&Prepared::new(snapshot, spec)?, rows, work)?;
     if order == Order::Worst {
@@ -108,8 +108,8 @@ pub(super) fn reliability_of(
     snapshot: &Arc<Snapshot>,
     spec: &InfluenceSpec,
     (rows, seed): (&RowSet, u64),
-    work: &Work<'_>,
-) -> Result<Noise, AnswerError> {
+    work: &JobContext<'_>,
+) -> Result<ScoreReliability, AnswerError> {
     let prepared = Prepared::new(snapshot, spec)?;
     let filter = RowFilter::new().with(0, rows.iter().collect());
     let mut scored = Vec::new();

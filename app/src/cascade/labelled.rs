@@ -7,42 +7,42 @@ use gstore_learn::{FeatureSet, FitOptions, Labelled, Matrix};
 use gstore_store::{RowSet, Snapshot};
 
 use super::CascadeRequest;
-use super::fit::Sampled;
-use super::known::{Columns, Known, labels_of};
-use super::source::Source;
+use super::fit::ScoredSample;
+use super::known::{OpenStageColumns, StageColumns, labels_of};
+use super::source::CascadeSource;
 use super::stages::Stage;
 use crate::answer::{AnswerError, ids_of};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Names in a message.
 const MOST_NAMES: usize = 5;
 
 /// The labelled rows.
-pub(super) struct Sample {
+pub(super) struct LabelledSample {
     /// Those that have a score and all columns.
     pub(super) data: Labelled,
     /// Those that have a score.
-    pub(super) sampled: Sampled,
+    pub(super) sampled: ScoredSample,
     /// The columns of each stage.
-    pub(super) columns: Vec<Columns>,
+    pub(super) columns: Vec<StageColumns>,
     /// The share of the labelled rows that have a score.
     pub(super) scored: f64,
     /// What a reader should know of the others.
     pub(super) notes: Vec<String>,
 }
 
-impl Sample {
+impl LabelledSample {
     /// Reads scores and columns. `inputs`: names of each stage's, its gradients aside.
     ///
     /// # Errors
     /// Inputs that the pool lacks, rows from which nothing can be learned, damage, being told to stop.
     pub(super) fn read(
         snapshot: &Arc<Snapshot>,
-        source: &Source,
+        source: &CascadeSource,
         (stages, inputs): (&[Stage], &[Vec<String>]),
         labelled: &RowSet,
         request: &CascadeRequest,
-        work: &Work<'_>,
+        work: &JobContext<'_>,
     ) -> Result<Self, AnswerError> {
         let rows: Vec<u64> = labelled.iter().collect();
         let mut columns = Vec::with_capacity(stages.len());
@@ -51,18 +51,18 @@ impl Sample {
                 true => None,
                 false => Some(learned_set(snapshot, source, (stage, inputs), &rows)?),
             };
-            columns.push(Columns { set, checkpoints: stage.checkpoints });
+            columns.push(StageColumns { set, checkpoints: stage.checkpoints });
         }
-        let x = Known::open(snapshot, source, columns.iter())?.read(&rows, work)?;
+        let x = OpenStageColumns::open(snapshot, source, columns.iter())?.read(&rows, work)?;
         let scores = labels_of(snapshot, (&source.spec, request.order), &rows, work)?;
         let scored: Vec<usize> = (0..rows.len()).filter(|row| scores[*row].is_finite()).collect();
         let (share, unscored) =
             (scored.len() as f64 / rows.len().max(1) as f64, (rows.len() - scored.len()) as u64);
         let rows: Vec<u64> = scored.iter().map(|row| rows[*row]).collect();
         let sampled =
-            Sampled { x: x.select(&scored), scores: scored.iter().map(|row| scores[*row]).collect() };
-        let names: Vec<String> = columns.iter().flat_map(Columns::names).collect();
-        let mut notes: Vec<String> = lacking(&names, &sampled.x).into_iter().collect();
+            ScoredSample { x: x.select(&scored), scores: scored.iter().map(|row| scores[*row]).collect() };
+        let names: Vec<String> = columns.iter().flat_map(StageColumns::names).collect();
+        let mut notes: Vec<String> = missing_values_note(&names, &sampled.x).into_iter().collect();
         if unscored > 0 {
             notes.push(format!("{} no score", many_of(unscored, "labelled row has", "labelled rows have")));
         }
@@ -77,11 +77,11 @@ impl Sample {
     }
 }
 
-/// Refuses metadata columns of which too few of the rows that will be labelled have a value, and a stage of such columns in
-/// which all of these rows are the same: what is computed of them would be of no use.
+/// Refuses metadata columns of which too few of the rows that will be labelled have a value, and a stage of
+/// such columns in which all of these rows are the same: what is computed of them would be of no use.
 pub(super) fn check_columns(
     snapshot: &Snapshot,
-    source: &Source,
+    source: &CascadeSource,
     stages: &[Stage],
     labelled: &RowSet,
     request: &CascadeRequest,
@@ -91,14 +91,14 @@ pub(super) fn check_columns(
     let mut lacking: Vec<(usize, String)> = Vec::new();
     for stage in stages {
         let columns: Vec<String> =
-            stage.columns.iter().filter(|name| plain(name) != name.as_str()).cloned().collect();
+            stage.columns.iter().filter(|name| input_name(name) != name.as_str()).cloned().collect();
         if columns.is_empty() {
             continue;
         }
         let open = learned_set(snapshot, source, (stage, &columns), &rows)?.open(snapshot, source.pool())?;
         let x = open.read(&rows)?;
         if !stage.computes() && !stage.has_counts() && (0..x.cols()).all(|column| is_same(&x, column)) {
-            let names: Vec<&str> = columns.iter().map(|name| plain(name)).collect();
+            let names: Vec<&str> = columns.iter().map(|name| input_name(name)).collect();
             return Err(AnswerError::Refused(format!(
                 "nothing was computed: cascade stage `{}` tells no rows apart: the {} to be labelled have the same value of {}",
                 stage.name,
@@ -108,7 +108,7 @@ pub(super) fn check_columns(
         }
         is_whole.iter_mut().enumerate().for_each(|(row, is_whole)| *is_whole &= x.is_finite(row));
         let there = open.with_value(&x).into_iter().filter(|(_, there)| *there < rows.len());
-        lacking.extend(there.map(|(name, there)| (there, plain(name).to_owned())));
+        lacking.extend(there.map(|(name, there)| (there, input_name(name).to_owned())));
     }
     let options = FitOptions { learner: request.learner.clone(), ..FitOptions::default() };
     let (needed, why) = options.needed_rows();
@@ -135,14 +135,14 @@ fn is_same(x: &Matrix, column: usize) -> bool {
 /// The stored columns of a stage, with the values of its texts.
 fn learned_set(
     snapshot: &Snapshot,
-    source: &Source,
+    source: &CascadeSource,
     (stage, inputs): (&Stage, &[String]),
     rows: &[u64],
 ) -> Result<FeatureSet, AnswerError> {
     let mut open = FeatureSet::resolve(snapshot, source.pool(), inputs)?.open(snapshot, source.pool())?;
     open.learn_values(rows)?;
     let known = open.read(rows)?;
-    let without: Vec<&str> = open.without_value(&known).into_iter().map(plain).collect();
+    let without: Vec<&str> = open.without_value(&known).into_iter().map(input_name).collect();
     if !without.is_empty() {
         return Err(AnswerError::Refused(format!(
             "cascade stage `{}`: none of the {} to be labelled has a value of {}",
@@ -155,13 +155,13 @@ fn learned_set(
 }
 
 /// What is said of rows of which a value is missing, with the names of these columns.
-fn lacking(names: &[String], x: &Matrix) -> Option<String> {
+fn missing_values_note(names: &[String], x: &Matrix) -> Option<String> {
     let rows: Vec<usize> = (0..x.rows()).filter(|row| !x.is_finite(*row)).collect();
     let lacks = |column: usize| rows.iter().any(|row| !x.row(*row)[column].is_finite());
     let columns = names.iter().enumerate().filter(|(column, _)| lacks(*column));
     // A vector is one thing.
     let mut found: Vec<&str> =
-        columns.map(|(_, name)| plain(name).split('[').next().unwrap_or(name)).collect();
+        columns.map(|(_, name)| input_name(name).split('[').next().unwrap_or(name)).collect();
     found.dedup();
     (!rows.is_empty()).then(|| {
         format!(
@@ -173,7 +173,7 @@ fn lacking(names: &[String], x: &Matrix) -> Option<String> {
 }
 
 /// The name of an input as it stands in a stage.
-fn plain(input: &str) -> &str {
+fn input_name(input: &str) -> &str {
     input.split_once(':').filter(|(of, _)| ["column", "feature"].contains(of)).map_or(input, |(_, name)| name)
 }
 
@@ -188,7 +188,7 @@ mod tests {
         let of = |missing: &[usize]| {
             let row = |lacks: bool| (0..4).map(move |col| (lacks, col));
             let value = |(lacks, col)| if lacks && missing.contains(&col) { f64::NAN } else { 1.0 };
-            lacking(&names, &Matrix::new(4, row(false).chain(row(true)).map(value).collect()))
+            missing_values_note(&names, &Matrix::new(4, row(false).chain(row(true)).map(value).collect()))
         };
         assert_eq!(of(&[]), None);
         let told = of(&[1, 2, 3]).unwrap();

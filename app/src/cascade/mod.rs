@@ -31,17 +31,17 @@ use gstore_store::{Lease, RowSet, Snapshot, Store};
 
 pub use report::{CascadeReport, LastReport, StageReport};
 
-use self::cost::Spent;
-use self::fit::Learned;
-use self::known::{Columns, reliability_of};
-use self::labelled::{Sample, check_columns};
-use self::report::expected;
+use self::cost::ComputeCost;
+use self::fit::FittedCascade;
+use self::known::{StageColumns, reliability_of};
+use self::labelled::{LabelledSample, check_columns};
+use self::report::expected_outcome;
 use self::sample::{compute_sample, draw, inputs};
-use self::source::Source;
+use self::source::CascadeSource;
 use self::stages::{Stage, parse};
 use crate::answer::{AnswerError, note_of_target};
 use crate::ceiling::{notes_of, tell_ceiling};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -71,9 +71,9 @@ pub struct CascadeRequest {
 }
 
 /// A stage that is calibrated.
-struct Step {
+struct CalibratedStage {
     stage: Stage,
-    columns: Columns,
+    columns: StageColumns,
     learner: FittedLearner,
     cut: StageCut,
 }
@@ -82,12 +82,12 @@ struct Step {
 pub struct Cascade {
     /// What is expected of it.
     pub report: CascadeReport,
-    source: Source,
-    steps: Vec<Step>,
+    source: CascadeSource,
+    steps: Vec<CalibratedStage>,
     /// Rows that are not labelled.
     rest: RowSet,
-    spent: Spent,
-    learned: Learned,
+    spent: ComputeCost,
+    learned: FittedCascade,
     request: CascadeRequest,
 }
 
@@ -99,13 +99,13 @@ pub struct Cascade {
 pub fn prepare_cascade(
     store: &Store,
     request: &CascadeRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Cascade, AnswerError> {
     if !(request.recall > 0.0 && request.recall < 1.0) {
         return Err(AnswerError::Usage("the recall of a cascade is a share above 0 and below 1".to_owned()));
     }
-    let (snapshot, lease) = current(store, work)?;
-    let source = Source::find(&snapshot, &request.spec, &request.models, work)?;
+    let (snapshot, lease) = open_newest(store, work)?;
+    let source = CascadeSource::find(&snapshot, &request.spec, &request.models, work)?;
     let part = Arc::clone(snapshot.dataset(source.pool())?);
     let names: Vec<&str> = part.columns.iter().map(|column| column.name.as_str()).collect();
     let stages = parse(&request.stages, &names)?;
@@ -119,11 +119,11 @@ pub fn prepare_cascade(
     let pool = draw(&snapshot, &source, request, &stages, work)?;
     check_columns(&snapshot, &source, &stages, &pool.labelled, request)?;
     drop((snapshot, lease));
-    let mut spent = Spent::new(&stages, source.checkpoints());
+    let mut spent = ComputeCost::new(&stages, source.checkpoints());
     let keys = compute_sample(store, &source, &stages, (&pool.labelled, &mut spent), work)?;
-    let (snapshot, _lease) = current(store, work)?;
+    let (snapshot, _lease) = open_newest(store, work)?;
     let inputs = inputs(&snapshot, &stages, &keys)?;
-    let sample = Sample::read(&snapshot, &source, (&stages, &inputs), &pool.labelled, request, work)?;
+    let sample = LabelledSample::read(&snapshot, &source, (&stages, &inputs), &pool.labelled, request, work)?;
     // Rows without a score are never selected, so the top is a larger share of the others.
     let top = (pool.top / sample.scored).min(1.0);
     let noise = reliability_of(&snapshot, &source.spec, (&pool.labelled, request.seed), work)?;
@@ -131,18 +131,19 @@ pub fn prepare_cascade(
     tell_ceiling(&target, noise.ok(), (top, &FitOptions::default().budgets), work);
     let mut widths: Vec<usize> = sample.columns.iter().map(|columns| columns.names().len()).collect();
     (1..widths.len()).for_each(|place| widths[place] += widths[place - 1]);
-    let mut learned = Learned::new(sample.data, sample.sampled, top, pool.selected);
+    let mut learned = FittedCascade::new(sample.data, sample.sampled, top, pool.selected);
     let mut learners = Vec::with_capacity(stages.len());
     for at in widths.into_iter().enumerate() {
         learners.push(learned.stage(at, request, work)?);
     }
     let cuts = learned.cuts(request.recall);
-    let mut report = expected(request, &stages, &pool, (&learned, &cuts), &spent);
+    let mut report = expected_outcome(request, &stages, &pool, (&learned, &cuts), &spent);
     report.notes.extend(note_of_target(pool.in_target).into_iter().chain(sample.notes));
     report.notes.extend(notes_of(&[noise]));
     let parts = stages.into_iter().zip(sample.columns).zip(learners.into_iter().zip(cuts));
-    let steps =
-        parts.map(|((stage, columns), (learner, cut))| Step { stage, columns, learner, cut }).collect();
+    let steps = parts
+        .map(|((stage, columns), (learner, cut))| CalibratedStage { stage, columns, learner, cut })
+        .collect();
     let rest = pool.rows.difference(&pool.labelled);
     Ok(Cascade { report, source, steps, rest, spent, learned, request: request.clone() })
 }
@@ -155,6 +156,6 @@ impl Cascade {
 }
 
 /// The store as it is now; the lease keeps it while it is read.
-fn current(store: &Store, work: &Work<'_>) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
+fn open_newest(store: &Store, work: &JobContext<'_>) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
     store.snapshot_leased(None, work.command).map_err(|error| QueryError::from(error).into())
 }

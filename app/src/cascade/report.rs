@@ -6,9 +6,9 @@ use gstore_learn::judge::{CascadeCost, StageCut, percent, saved, taken};
 use serde::Serialize;
 
 use super::CascadeRequest;
-use super::cost::Spent;
-use super::fit::Learned;
-use super::sample::Pool;
+use super::cost::ComputeCost;
+use super::fit::FittedCascade;
+use super::sample::CandidatePool;
 use super::stages::{LAST, Stage};
 
 /// A stage before the last.
@@ -26,8 +26,8 @@ pub struct StageReport {
     pub cut: Option<f64>,
     /// Share of the labelled rows of the true top that is left.
     pub recall: f64,
-    /// The one-sided 95 % lower bound of the share of the pool's true top that is left or labelled, over this stage
-    /// and those before.
+    /// The one-sided 95 % lower bound of the share of the pool's true top that is left or labelled, over this
+    /// stage and those before.
     pub bound: f64,
     /// Rows of which this run computed something, at whatever number of checkpoints; others were there.
     pub computed: u64,
@@ -166,12 +166,12 @@ impl CascadeReport {
 }
 
 /// What the labelled rows let expect.
-pub(super) fn expected(
+pub(super) fn expected_outcome(
     request: &CascadeRequest,
     stages: &[Stage],
-    pool: &Pool,
-    (learned, cuts): (&Learned, &[StageCut]),
-    spent: &Spent,
+    pool: &CandidatePool,
+    (learned, cuts): (&FittedCascade, &[StageCut]),
+    spent: &ComputeCost,
 ) -> CascadeReport {
     let (rows, labelled) = (pool.rows.len(), pool.labelled.len());
     let rest = rows.saturating_sub(labelled) as f64;

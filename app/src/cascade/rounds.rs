@@ -4,14 +4,15 @@
 use gstore_core::many;
 use gstore_store::{RowSet, Store};
 
-use super::known::{Known, labels_of};
-use super::{Cascade, current};
+use super::known::{OpenStageColumns, labels_of};
+use super::{Cascade, open_newest};
 use crate::answer::{AnswerError, ids_of};
-use crate::rows::Least;
-use crate::work::Work;
+use crate::rows::SmallestKeys;
+use crate::work::JobContext;
 
 impl Cascade {
-    /// Labels rows near the cut of the last stage, which is at `place`, in as many rounds as were asked for; gives those rows, which have all gradients then.
+    /// Labels rows near the cut of the last stage, which is at `place`, in as many rounds as were asked for;
+    /// gives those rows, which have all gradients then.
     ///
     /// # Errors
     /// What stops an ingest, damage, and being told to stop.
@@ -20,7 +21,7 @@ impl Cascade {
         store: &Store,
         place: usize,
         left: &RowSet,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<RowSet, AnswerError> {
         let mut labelled = RowSet::new();
         for _ in 0..self.request.rounds {
@@ -61,10 +62,10 @@ impl Cascade {
         store: &Store,
         place: usize,
         rows: &RowSet,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<RowSet, AnswerError> {
         let Some(from) = self.steps[place].cut.from else { return Ok(RowSet::new()) };
-        let mut nearest = Least::new(self.learned.in_round() as u64);
+        let mut nearest = SmallestKeys::new(self.learned.in_round() as u64);
         self.predictions(store, place, rows, work, |row, prediction| {
             let Some(prediction) = prediction else { return };
             // The bits of numbers that are not negative have their order.
@@ -74,11 +75,11 @@ impl Cascade {
     }
 
     /// Adds labelled rows to those that are learned from.
-    fn add(&mut self, store: &Store, rows: &RowSet, work: &mut Work<'_>) -> Result<(), AnswerError> {
-        let (snapshot, _lease) = current(store, work)?;
+    fn add(&mut self, store: &Store, rows: &RowSet, work: &mut JobContext<'_>) -> Result<(), AnswerError> {
+        let (snapshot, _lease) = open_newest(store, work)?;
         let rows: Vec<u64> = rows.iter().collect();
         let columns = self.steps.iter().map(|step| &step.columns);
-        let x = Known::open(&snapshot, &self.source, columns)?.read(&rows, work)?;
+        let x = OpenStageColumns::open(&snapshot, &self.source, columns)?.read(&rows, work)?;
         let labels = labels_of(&snapshot, (&self.source.spec, self.request.order), &rows, work)?;
         let data = &mut self.learned.data;
         for (row, id) in ids_of(&snapshot, self.source.pool(), &rows)?.into_iter().enumerate() {

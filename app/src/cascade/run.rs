@@ -4,13 +4,13 @@ use gstore_core::{Unit, many_of};
 use gstore_learn::LearnError;
 use gstore_store::{RowSet, Store};
 
-use super::candidates::unscored;
-use super::known::Known;
+use super::candidates::unscored_rows;
+use super::known::OpenStageColumns;
 use super::report::CascadeReport;
-use super::{Cascade, Step, current};
+use super::{CalibratedStage, Cascade, open_newest};
 use crate::answer::AnswerError;
 use crate::rows::cells;
-use crate::work::Work;
+use crate::work::JobContext;
 
 impl Cascade {
     /// Computes the stages of the rows that are left, and at last their gradients. What is known of rows
@@ -19,7 +19,7 @@ impl Cascade {
     ///
     /// # Errors
     /// What stops an ingest, damage, and being told to stop: the same request goes on then.
-    pub fn run(mut self, store: &Store, work: &mut Work<'_>) -> Result<CascadeReport, AnswerError> {
+    pub fn run(mut self, store: &Store, work: &mut JobContext<'_>) -> Result<CascadeReport, AnswerError> {
         let mut left = self.rest.clone();
         for place in 0..self.steps.len() {
             let stage = &self.steps[place].stage;
@@ -80,14 +80,14 @@ impl Cascade {
         store: &Store,
         place: usize,
         rows: &RowSet,
-        work: &Work<'_>,
+        work: &JobContext<'_>,
     ) -> Result<RowSet, AnswerError> {
-        let is_counted = |step: &Step| step.stage.computes() || step.stage.has_counts();
+        let is_counted = |step: &CalibratedStage| step.stage.computes() || step.stage.has_counts();
         if !self.steps[..=place].iter().any(is_counted) {
             return Ok(rows.clone());
         }
-        let (snapshot, _lease) = current(store, work)?;
-        Ok(rows.difference(&unscored(&snapshot, &self.source, rows)?))
+        let (snapshot, _lease) = open_newest(store, work)?;
+        Ok(rows.difference(&unscored_rows(&snapshot, &self.source, rows)?))
     }
 
     /// The rows that a stage lets go on: those that it predicts enough of, and those of which a value is
@@ -97,7 +97,7 @@ impl Cascade {
         store: &Store,
         place: usize,
         rows: &RowSet,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<RowSet, AnswerError> {
         let Some(from) = self.steps[place].cut.from else { return Ok(rows.clone()) };
         let mut left: Vec<u64> = Vec::new();
@@ -115,12 +115,12 @@ impl Cascade {
         store: &Store,
         place: usize,
         rows: &RowSet,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
         mut take: impl FnMut(u64, Option<f64>),
     ) -> Result<(), AnswerError> {
-        let (snapshot, _lease) = current(store, work)?;
+        let (snapshot, _lease) = open_newest(store, work)?;
         let columns = self.steps[..=place].iter().map(|step| &step.columns);
-        let known = Known::open(&snapshot, &self.source, columns)?;
+        let known = OpenStageColumns::open(&snapshot, &self.source, columns)?;
         work.progress.start("predict", rows.len(), Unit::Rows);
         for own in cells(rows) {
             work.cancel.check().map_err(LearnError::from)?;

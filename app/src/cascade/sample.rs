@@ -10,19 +10,19 @@ use gstore_store::{RowSet, Snapshot, Store};
 
 use super::CascadeRequest;
 use super::candidates::check_counts;
-use super::cost::Spent;
-use super::source::Source;
+use super::cost::ComputeCost;
+use super::source::CascadeSource;
 use super::stages::Stage;
 use crate::answer::AnswerError;
-use crate::rows::{FindError, drawn};
+use crate::rows::{FindError, random_rows};
 use crate::select::rows_where;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Some rows more than are needed: of a few nothing can be learned.
 const SPARE: f64 = 1.05;
 
 /// Rows that might be selected, and what follows from their number.
-pub(super) struct Pool {
+pub(super) struct CandidatePool {
     pub(super) rows: RowSet,
     /// The share of them that is selected.
     pub(super) top: f64,
@@ -41,11 +41,11 @@ pub(super) struct Pool {
 /// cannot have.
 pub(super) fn draw(
     snapshot: &Arc<Snapshot>,
-    source: &Source,
+    source: &CascadeSource,
     request: &CascadeRequest,
     stages: &[Stage],
-    work: &Work<'_>,
-) -> Result<Pool, AnswerError> {
+    work: &JobContext<'_>,
+) -> Result<CandidatePool, AnswerError> {
     let part = snapshot.dataset(source.pool())?;
     let rows = match &request.condition {
         Some(condition) => rows_where(snapshot, source.pool(), condition, work)?,
@@ -71,7 +71,8 @@ pub(super) fn draw(
     // With a miss for each stage cuts are worth more, where that is no large part of the pool.
     let usual = labels(stages.len(), SPARE).min(all / 4).max(labels(0, SPARE));
     let count = request.labels.unwrap_or(usual.max(needed));
-    // Without a number of labels there are enough of them. One that is too small is no cascade that saves nothing.
+    // Without a number of labels there are enough of them. One that is too small is no cascade that saves
+    // nothing.
     if count < least {
         return Err(AnswerError::Refused(format!(
             "{} have about {:.0} of the top {}: a recall of {} over {} takes {least}; fewer stages, a lower recall, or a larger \
@@ -105,7 +106,7 @@ pub(super) fn draw(
     // No fewer rows than those that are to be found beside the labelled ones can go on.
     let found = (rest * top - (1.0 - request.recall) * k as f64).max(0.0);
     let entering = (0..=stages.len()).map(|stage| if stage == 0 { rest } else { found });
-    let cost = Spent::new(stages, source.checkpoints()).passes(all, count, entering.collect());
+    let cost = ComputeCost::new(stages, source.checkpoints()).passes(all, count, entering.collect());
     if cost.saving() <= 0.0 {
         return Err(AnswerError::Cascade(format!(
             "nothing was computed, because nothing can be saved: labels of {count} of {} and the stages take at least {:.0} \
@@ -116,8 +117,8 @@ pub(super) fn draw(
             cost.without()
         )));
     }
-    let labelled = drawn(&rows, count, request.seed);
-    Ok(Pool { rows, top, selected: k, labelled, in_target })
+    let labelled = random_rows(&rows, count, request.seed);
+    Ok(CandidatePool { rows, top, selected: k, labelled, in_target })
 }
 
 /// How many labelled rows the learner needs, of so many rows of the pool.
@@ -137,8 +138,8 @@ fn least_to_learn(request: &CascadeRequest, all: u64) -> Result<u64, AnswerError
     }
 }
 
-/// How many rows of a pool are labelled so that stages, which leave out `misses` labelled rows of the top, have this
-/// recall. `selected` of `all` rows are the top.
+/// How many rows of a pool are labelled so that stages, which leave out `misses` labelled rows of the top,
+/// have this recall. `selected` of `all` rows are the top.
 fn labels_for(recall: f64, (stages, misses): (usize, usize), (selected, all): (u64, u64), spare: f64) -> u64 {
     let of_top = least_top(recall, stages, misses, selected as usize) as f64;
     (of_top * spare / (selected as f64 / all as f64)).ceil() as u64
@@ -148,10 +149,10 @@ fn labels_for(recall: f64, (stages, misses): (usize, usize), (selected, all): (u
 /// passes by stage.
 pub(super) fn compute_sample(
     store: &Store,
-    source: &Source,
+    source: &CascadeSource,
     stages: &[Stage],
-    (labelled, spent): (&RowSet, &mut Spent),
-    work: &mut Work<'_>,
+    (labelled, spent): (&RowSet, &mut ComputeCost),
+    work: &mut JobContext<'_>,
 ) -> Result<Vec<Vec<String>>, AnswerError> {
     let mut keys = vec![Vec::new(); stages.len()];
     for (place, stage) in stages.iter().enumerate().filter(|(_, stage)| !stage.kinds.is_empty()) {

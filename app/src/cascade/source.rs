@@ -16,10 +16,10 @@ use gstore_store::{EncodeFeature, RowSet, Snapshot, Store};
 
 use crate::answer::AnswerError;
 use crate::folders::Folders;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// The question of a cascade, and how its pool's features are computed.
-pub(super) struct Source {
+pub(super) struct CascadeSource {
     /// The question, of rows that have gradients.
     pub(super) spec: InfluenceSpec,
     /// The same among the targets, which have their gradients before the pool has any.
@@ -27,7 +27,7 @@ pub(super) struct Source {
     /// The gradients of the pool at all checkpoints.
     gradients: IngestRequest,
     /// The checkpoints, the largest weight first.
-    by_weight: Vec<Checkpoint>,
+    by_weight: Vec<WeightedCheckpoint>,
     /// The run of the base model's forward passes.
     base: String,
     /// Key of the encoding of all that is computed.
@@ -35,7 +35,7 @@ pub(super) struct Source {
 }
 
 /// A checkpoint of the question.
-struct Checkpoint {
+struct WeightedCheckpoint {
     name: String,
     weight: f64,
     /// What the targets' vectors can be compared with.
@@ -44,14 +44,14 @@ struct Checkpoint {
 
 /// What a step computed, and how long it took.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Measured {
+pub(super) struct StepTime {
     /// Rows, once for each checkpoint.
     pub(super) rows: u64,
     /// Seconds.
     pub(super) seconds: f64,
 }
 
-impl Measured {
+impl StepTime {
     /// Seconds of a row; none where none was computed.
     pub(super) fn each(&self) -> Option<f64> {
         (self.rows > 0).then(|| self.seconds / self.rows as f64)
@@ -65,13 +65,13 @@ impl Measured {
 }
 
 /// A step's time, the rows of which it computed something, and the keys of its features.
-pub(super) struct Computed {
-    pub(super) measured: Measured,
+pub(super) struct ComputedFeatures {
+    pub(super) measured: StepTime,
     pub(super) rows: RowSet,
     pub(super) keys: Vec<String>,
 }
 
-impl Source {
+impl CascadeSource {
     /// Finds run, checkpoints, projection and texts by the stored gradients of the targets.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Source {
         snapshot: &Arc<Snapshot>,
         spec: &InfluenceSpec,
         models: &GivenOptions,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<Self, AnswerError> {
         let refuse = |why: &str| AnswerError::Refused(format!("a cascade {why}"));
         let [pool] = spec.pools.as_slice() else { return Err(refuse("is over one pool")) };
@@ -124,8 +124,8 @@ impl Source {
             .map(|(at, part)| EncodeFeature { checkpoint: &at.name, run: Some(run), pool: part, kind: &kind })
             .collect();
         let like = request_like(snapshot, &wanted, pool, models.clone())?;
-        let mut by_weight: Vec<Checkpoint> = at()
-            .map(|(at, part)| Checkpoint {
+        let mut by_weight: Vec<WeightedCheckpoint> = at()
+            .map(|(at, part)| WeightedCheckpoint {
                 name: at.name.clone(),
                 weight: at.weight,
                 space: part.desc.space.id(),
@@ -152,7 +152,11 @@ impl Source {
     ///
     /// # Errors
     /// Records that cannot be read, or that have no content; being told to stop.
-    pub(super) fn in_target(&self, snapshot: &Arc<Snapshot>, work: &Work<'_>) -> Result<RowSet, AnswerError> {
+    pub(super) fn in_target(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        work: &JobContext<'_>,
+    ) -> Result<RowSet, AnswerError> {
         if !self.spec.exclude_target {
             return Ok(RowSet::new());
         }
@@ -211,8 +215,8 @@ impl Source {
         store: &Store,
         request: IngestRequest,
         rows: &RowSet,
-        work: &mut Work<'_>,
-    ) -> Result<Computed, AnswerError> {
+        work: &mut JobContext<'_>,
+    ) -> Result<ComputedFeatures, AnswerError> {
         let request = IngestRequest {
             rows: Some(rows.clone()),
             threads: work.threads,
@@ -232,7 +236,11 @@ impl Source {
             return Err(QueryError::Cancelled.into());
         }
         let seconds = begun.elapsed().as_secs_f64();
-        Ok(Computed { measured: Measured { rows: report.computed, seconds }, rows: report.rows, keys })
+        Ok(ComputedFeatures {
+            measured: StepTime { rows: report.computed, seconds },
+            rows: report.rows,
+            keys,
+        })
     }
 
     /// Refuses gradients that could not be compared with those of the targets, before they are computed.

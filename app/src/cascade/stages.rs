@@ -63,7 +63,7 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
                     stage.columns.push(format!("column:{item}"));
                 }
                 (None, None) => {
-                    return refuse(format!("`{item}` is no stage; {}", meant(item, columns)));
+                    return refuse(format!("`{item}` is no stage; {}", guess_input(item, columns)));
                 }
             }
         }
@@ -80,7 +80,7 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
 }
 
 /// What a word that is no stage may have been meant for.
-fn meant(item: &str, columns: &[&str]) -> String {
+fn guess_input(item: &str, columns: &[&str]) -> String {
     let kinds = Kind::ALL.iter().filter(|kind| !kind.takes_gradient()).map(|kind| kind.name());
     let kinds: Vec<&str> = kinds.collect();
     let known = [&kinds[..], &["embed", "1 checkpoint"], &COUNTS, columns].concat();

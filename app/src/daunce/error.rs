@@ -73,7 +73,7 @@ pub enum DaunceError {
     /// Ids that the dataset does not have.
     #[error(
         "{}: dataset {dataset:?} has no sample {first:?}{}; register the samples with {} first, under the ids of the losses",
-        path.display(), more(*others), Remedy::Add
+        path.display(), and_more(*others), Remedy::Add
     )]
     NoIds {
         /// The file of losses.
@@ -186,7 +186,7 @@ impl From<Cancelled> for DaunceError {
     }
 }
 
-fn more(others: usize) -> String {
+fn and_more(others: usize) -> String {
     match others {
         0 => String::new(),
         n => format!(" ({n} more)"),

@@ -20,7 +20,7 @@ use gstore_store::{
 
 pub use self::forecast::{LossesForecast, forecast_losses};
 use super::DaunceError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Models of an ensemble whose folders are at hand.
 #[derive(Debug, Clone, Default)]
@@ -75,14 +75,14 @@ pub struct LossesReport {
 pub fn losses(
     store: &Store,
     request: &LossesRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<LossesReport, DaunceError> {
     // A name that is not known must not leave models behind.
     store.snapshot()?.dataset(&request.ingest.dataset)?;
     if let Some(given) = &request.given {
         register(store, request, given, work)?;
     }
-    let job = Job::new(store, request, work.threads, work.command)?;
+    let job = LossesJob::new(store, request, work.threads, work.command)?;
     let mut report = LossesReport { members: job.ensemble.members.len(), ..LossesReport::default() };
     let members = job.ensemble.members.len();
     let wanted = request.members.clone().unwrap_or(0..members);
@@ -116,7 +116,7 @@ fn register(
     store: &Store,
     request: &LossesRequest,
     given: &GivenModels,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<(), DaunceError> {
     let model = &request.ingest.model;
     let folder = ModelFolder::open(model)?;
@@ -173,7 +173,7 @@ fn passes(request: &LossesRequest, threads: usize, command: &str) -> IngestReque
 }
 
 /// What all passes of a request have in common.
-struct Job<'a> {
+struct LossesJob<'a> {
     store: &'a Store,
     request: IngestRequest,
     ensemble: EnsemblePart,
@@ -181,7 +181,7 @@ struct Job<'a> {
     encoding: String,
 }
 
-impl<'a> Job<'a> {
+impl<'a> LossesJob<'a> {
     fn new(
         store: &'a Store,
         request: &LossesRequest,
@@ -222,7 +222,7 @@ impl<'a> Job<'a> {
         &self,
         weights: CheckpointArg,
         compute: Compute,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<IngestPlan, DaunceError> {
         let request = IngestRequest { checkpoints: vec![weights], compute, ..self.request.clone() };
         Ok(IngestPlan::new(self.store, request, work.progress)?)
@@ -235,7 +235,7 @@ impl<'a> Job<'a> {
 
     /// Computes the losses of theta_0, which are the offsets of the rows, unless these have others already.
     /// False if it was stopped.
-    fn base_losses(&self, work: &mut Work<'_>, report: &mut LossesReport) -> Result<bool, DaunceError> {
+    fn base_losses(&self, work: &mut JobContext<'_>, report: &mut LossesReport) -> Result<bool, DaunceError> {
         let snapshot = self.store.snapshot()?;
         let rows = self.wanted(&snapshot)?;
         report.rows = rows.len();
@@ -269,7 +269,7 @@ impl<'a> Job<'a> {
     fn member(
         &self,
         place: usize,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
         report: &mut LossesReport,
     ) -> Result<bool, DaunceError> {
         let Some(member) = self.ensemble.members.get(place) else { return Ok(true) };
@@ -319,7 +319,7 @@ impl<'a> Job<'a> {
     fn run(
         &self,
         plan: &IngestPlan,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
         report: &mut LossesReport,
     ) -> Result<bool, DaunceError> {
         let done = ingest_column(self.store, plan, work.progress, work.cancel)?;

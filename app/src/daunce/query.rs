@@ -9,7 +9,7 @@ use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, RowEstima
 use gstore_store::Snapshot;
 
 use crate::answer::{AnswerError, Pool, column, ids, open_pools, pool_names, record, tell_notes};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// A question about losses, ready to be answered.
 pub struct LossRankings {
@@ -24,7 +24,7 @@ pub struct LossRankings {
 pub fn rank_losses(
     snapshot: &Arc<Snapshot>,
     spec: &InfluenceSpec,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<LossRankings, AnswerError> {
     let prepared = Prepared::new(snapshot, spec)?;
     tell_notes(&prepared, work);
@@ -36,7 +36,7 @@ impl LossRankings {
     ///
     /// # Errors
     /// Rows that lack losses, damage, and being told to stop.
-    pub fn rank(&self, order: Order, most: usize, work: &Work<'_>) -> Result<Ranking, AnswerError> {
+    pub fn rank(&self, order: Order, most: usize, work: &JobContext<'_>) -> Result<Ranking, AnswerError> {
         Ok(self.prepared.top_k(order, most, None, work.threads, work.cancel)?)
     }
 
@@ -44,7 +44,7 @@ impl LossRankings {
     ///
     /// # Errors
     /// Damage, and being told to stop.
-    pub fn agreement(&self, top: usize, work: &Work<'_>) -> Result<Agreement, AnswerError> {
+    pub fn agreement(&self, top: usize, work: &JobContext<'_>) -> Result<Agreement, AnswerError> {
         Ok(self.prepared.agreement(top, work.cancel)?)
     }
 

@@ -13,7 +13,7 @@ use gstore_store::Snapshot;
 use serde::Serialize;
 
 use crate::answer::{AnswerError, Pool, column, ids, open_pools, record, tell_notes};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Queries that are ranked in one pass over the pools.
 const AT_ONCE: usize = 256;
@@ -91,7 +91,7 @@ pub struct Hub {
 
 /// A report, which can be written as Markdown, HTML or JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct DaunceReport {
     /// The ensemble.
     pub ensemble: String,
     /// What was recorded of its models.
@@ -120,8 +120,8 @@ pub fn report(
     snapshot: &Arc<Snapshot>,
     request: &ReportRequest,
     text: &dyn Fn(&[u8]) -> String,
-    work: &mut Work<'_>,
-) -> Result<Report, AnswerError> {
+    work: &mut JobContext<'_>,
+) -> Result<DaunceReport, AnswerError> {
     let spec = &request.spec;
     let prepared = Prepared::new(snapshot, spec)?;
     tell_notes(&prepared, work);
@@ -130,8 +130,11 @@ pub fn report(
     };
     let samples = prepared.target_samples(work.cancel)?;
     let names: Vec<String> = prepared.targets().iter().map(|target| target.dataset.name.clone()).collect();
-    let sides =
-        Sides { pools: open_pools(snapshot, &spec.pools)?, targets: open_pools(snapshot, &names)?, text };
+    let sides = ReportSamples {
+        pools: open_pools(snapshot, &spec.pools)?,
+        targets: open_pools(snapshot, &names)?,
+        text,
+    };
     let shown = &samples.rows[..samples.rows.len().min(request.queries)];
     let mut notes = prepared.notes().to_vec();
     if shown.len() < samples.rows.len() {
@@ -139,14 +142,15 @@ pub fn report(
     }
     let mut queries = Vec::new();
     for part in shown.chunks(AT_ONCE) {
-        let pass = Pass { prepared: &prepared, sides: &sides, cancel: work.cancel, threads: work.threads };
+        let pass =
+            PoolPass { prepared: &prepared, sides: &sides, cancel: work.cancel, threads: work.threads };
         let (found, said) = pass.queries(part, request.top)?;
         queries.extend(found);
         notes.extend(said);
     }
     notes.sort_unstable();
     notes.dedup();
-    Ok(Report {
+    Ok(DaunceReport {
         ensemble: models.ensemble.clone(),
         signal: models.signal.clone(),
         score: covariance.how.score.word().to_owned(),
@@ -160,21 +164,21 @@ pub fn report(
 }
 
 /// Samples of both sides, and how they become texts.
-struct Sides<'a> {
+struct ReportSamples<'a> {
     pools: Vec<Pool>,
     targets: Vec<Pool>,
     text: &'a dyn Fn(&[u8]) -> String,
 }
 
 /// One pass over the pools, for some queries.
-struct Pass<'a> {
+struct PoolPass<'a> {
     prepared: &'a Prepared,
-    sides: &'a Sides<'a>,
+    sides: &'a ReportSamples<'a>,
     cancel: &'a Cancel,
     threads: usize,
 }
 
-impl Pass<'_> {
+impl PoolPass<'_> {
     fn queries(
         &self,
         part: &[TargetRow],

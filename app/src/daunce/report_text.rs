@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use gstore_core::many;
 
-use super::report::{Hub, QueryReport, Report, ReportRow};
+use super::report::{DaunceReport, Hub, QueryReport, ReportRow};
 use crate::picture;
 
 /// Style of a page: no script, no font and no file from elsewhere.
@@ -16,7 +16,7 @@ const STYLE: &str = ":root{color-scheme:light dark}body{margin:2rem auto;max-wid
 /// Columns of a table of rows.
 const COLUMNS: [&str; 7] = ["", "score", "se", "z", "noise", "id", "text"];
 
-impl Report {
+impl DaunceReport {
     /// What was compared, in a line.
     fn about(&self) -> String {
         let score = if self.score == "corr" { "Correlation" } else { "Covariance" };

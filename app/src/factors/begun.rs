@@ -1,5 +1,4 @@
-//! Folder of a fit: begun, gone on with, or refused where it is of something else; and what its files have of a
-//! module.
+//! Folder of an unfinished fit: begun, resumed, or refused where it is of something else.
 
 use std::path::Path;
 
@@ -70,7 +69,7 @@ pub(super) fn places(request: &IngestRequest) -> Map<String, Value> {
 }
 
 /// What a file has of a module.
-pub(super) fn named<'a, T>(
+pub(super) fn find_module<'a, T>(
     mut found: impl Iterator<Item = (&'a String, T)>,
     module: &Module,
 ) -> Result<T, FactorJobError> {

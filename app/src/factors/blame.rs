@@ -5,12 +5,12 @@ use arrow_array::cast::AsArray;
 use gstore_ingest::curvature::PassError;
 use gstore_ingest::pipeline::RowBatches;
 
-use super::engine::Tokens;
+use super::engine::SampleTokens;
 use super::error::FactorJobError;
 
 /// Whose samples are in a batch.
 #[derive(Clone, Copy)]
-pub(super) enum Side<'a> {
+pub(super) enum BatchSamples<'a> {
     /// Rows of a dataset.
     Rows(&'a RowBatches),
     /// Queries, and the ids of those of the batch.
@@ -18,19 +18,23 @@ pub(super) enum Side<'a> {
 }
 
 /// An error of a batch: with its sample where it is of one, else with all of its rows.
-pub(super) fn of_batch(side: Side<'_>, batch: &[Tokens], error: PassError) -> FactorJobError {
+pub(super) fn batch_error(
+    side: BatchSamples<'_>,
+    batch: &[SampleTokens],
+    error: PassError,
+) -> FactorJobError {
     let rows = batch.iter().map(|sample| sample.row);
     let rows = [rows.clone().min().unwrap_or(0), rows.max().unwrap_or(0)];
     let whose = match side {
-        Side::Rows(batches) => format!("dataset `{}`", batches.dataset()),
-        Side::Queries(_) => "the queries".to_owned(),
+        BatchSamples::Rows(batches) => format!("dataset `{}`", batches.dataset()),
+        BatchSamples::Queries(_) => "the queries".to_owned(),
     };
     let sample = error.sample().and_then(|at| Some((at, batch.get(at)?.row)));
     let place = match sample {
         None => Ok(format!("rows {} to {} of {whose}", rows[0], rows[1])),
         Some((at, row)) => match side {
-            Side::Rows(batches) => id_of(batches, row),
-            Side::Queries(ids) => Ok(ids.get(at).cloned().unwrap_or_default()),
+            BatchSamples::Rows(batches) => id_of(batches, row),
+            BatchSamples::Queries(ids) => Ok(ids.get(at).cloned().unwrap_or_default()),
         }
         .map(|id| format!("row {row} (id {id:?}) of {whose}")),
     };
@@ -55,9 +59,9 @@ mod tests {
 
     #[test]
     fn an_error_of_a_query_names_it() {
-        let batch = [4, 9].map(|row| Tokens::new(row, &Encoded::default()));
+        let batch = [4, 9].map(|row| SampleTokens::new(row, &Encoded::default()));
         let ids = ["a".to_owned(), "b".to_owned()];
-        let said = |error| of_batch(Side::Queries(&ids), &batch, error).to_string();
+        let said = |error| batch_error(BatchSamples::Queries(&ids), &batch, error).to_string();
         let (module, what) = ("m".to_owned(), "an input");
         let of_one = PassError::NotFinite { module: module.clone(), what, sample: 1, value: f32::INFINITY };
         assert_eq!(said(of_one), "row 9 (id \"b\") of the queries: module `m`: an input is inf");

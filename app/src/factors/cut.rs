@@ -5,15 +5,15 @@ use gstore_curvature::{Blocks, Module, Strategy};
 use gstore_store::Snapshot;
 
 use super::error::FactorJobError;
-use super::publish::of_artifact;
+use super::publish::read_content;
 use super::request::FitRequest;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Rows of the largest block that a request asks for.
 pub(super) fn most_rows(snapshot: &Snapshot, request: &FitRequest) -> Result<usize, FactorJobError> {
     Ok(match (request.max_block, &request.extend) {
         (Some(most), _) => most,
-        (None, Some(name)) => of_artifact(&snapshot.artifact(name)?)?.stamp.max_block.unwrap_or(usize::MAX),
+        (None, Some(name)) => read_content(&snapshot.artifact(name)?)?.stamp.max_block.unwrap_or(usize::MAX),
         (None, None) => FitRequest::MAX_BLOCK as usize,
     })
 }
@@ -25,7 +25,12 @@ pub(super) fn cut(modules: &[Module], strategy: Strategy, max_block: usize) -> O
 }
 
 /// Says that covariances are cut.
-pub(super) fn tell_blocks(modules: &[Module], strategy: Strategy, max_block: usize, work: &mut Work<'_>) {
+pub(super) fn tell_blocks(
+    modules: &[Module],
+    strategy: Strategy,
+    max_block: usize,
+    work: &mut JobContext<'_>,
+) {
     if let Some(most) = cut(modules, strategy, max_block) {
         let wide = modules.iter().filter(|module| module.input.max(module.out) > most).count();
         let wide = many(wide as u64, "module");

@@ -39,8 +39,8 @@ pub struct EigenProjection {
 
 impl EigenProjection {
     /// Reads factors. A module keeps at most `module_dim` coordinates; gradients of other checkpoints than
-    /// that of the factors, and of texts that become other tokens, are refused unless `stale`, as are factors whose
-    /// rows have changed since: all of these are read.
+    /// that of the factors, and of texts that become other tokens, are refused unless `stale`, as are factors
+    /// whose rows have changed since: all of these are read.
     ///
     /// Memory: the directions that are kept, and the factors of one module, in f64.
     ///
@@ -121,8 +121,8 @@ impl EigenProjection {
         Err(FactorJobError::Stale { name: self.factors.clone(), why })
     }
 
-    /// What the coordinates that are kept have of the squared lengths of rows, as a part: of all modules, and of the
-    /// module with the least, by its name. The rest counts nothing in scores. Parts are of the sums of
+    /// What the coordinates that are kept have of the squared lengths of rows, as a part: of all modules, and
+    /// of the module with the least, by its name. The rest counts nothing in scores. Parts are of the sums of
     /// [`EigenBlock::lengths`].
     pub fn kept(&self) -> Option<(f64, (&str, f64))> {
         let blocks = self.spec.basis.as_ref()?.blocks();
@@ -132,8 +132,8 @@ impl EigenProjection {
         Some((part(sum), parts.min_by(|a, b| a.1.total_cmp(&b.1))?))
     }
 
-    /// Publishes the eigenvalues of the coordinates, with which rows can be asked with any damping, unless the
-    /// store has them: 8 bytes a coordinate.
+    /// Publishes the eigenvalues of the coordinates, with which rows can be asked with any damping, unless
+    /// the store has them: 8 bytes a coordinate.
     ///
     /// # Errors
     /// A store that cannot be written.
@@ -178,8 +178,8 @@ impl EigenProjection {
     }
 }
 
-/// The rows of factors, with the number of their dataset if it has them as they were. Nothing is known of a dataset
-/// that the store does not have.
+/// The rows of factors, with the number of their dataset if it has them as they were. Nothing is known of a
+/// dataset that the store does not have.
 fn rows_as_fitted(
     snapshot: &Snapshot,
     stamp: &FactorStamp,

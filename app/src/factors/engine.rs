@@ -204,14 +204,14 @@ pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest
 
 /// A sample's tokens, and the one that each position is to predict.
 #[derive(Debug, Clone)]
-pub(super) struct Tokens {
+pub(super) struct SampleTokens {
     /// Number of the sample among those that labels are drawn for.
     pub row: u64,
     ids: Vec<u32>,
     targets: Vec<Option<u32>>,
 }
 
-impl Tokens {
+impl SampleTokens {
     /// With the labels of the data.
     pub(super) fn new(row: u64, encoded: &Encoded) -> Self {
         let target = |(id, scored): (&u32, &bool)| scored.then_some(*id);
@@ -237,14 +237,14 @@ impl Tokens {
 
 /// Rows that passes have seen, and those of them without a scored token.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct RowCounters {
     rows: AtomicU64,
     unscored: AtomicU64,
 }
 
-impl Seen {
+impl RowCounters {
     /// Counts the rows of a batch.
-    pub(super) fn add(&self, batch: &[Tokens]) {
+    pub(super) fn add(&self, batch: &[SampleTokens]) {
         let unscored = batch.iter().filter(|sample| !sample.is_scored()).count();
         self.rows.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.unscored.fetch_add(unscored as u64, Ordering::Relaxed);
@@ -259,8 +259,8 @@ impl Seen {
 }
 
 /// The rows of a batch.
-pub(super) fn tokens(batch: &[EncodedRow]) -> Vec<Tokens> {
-    batch.iter().map(|row| Tokens::new(row.row, &row.encoded)).collect()
+pub(super) fn tokens(batch: &[EncodedRow]) -> Vec<SampleTokens> {
+    batch.iter().map(|row| SampleTokens::new(row.row, &row.encoded)).collect()
 }
 
 /// Whose labels the loss of a fit has.
@@ -307,9 +307,10 @@ mod tests {
 
     #[test]
     fn rows_without_a_scored_token_are_counted_once() {
-        let sample = |row, targets: Vec<Option<u32>>| Tokens { row, ids: vec![1; targets.len()], targets };
+        let sample =
+            |row, targets: Vec<Option<u32>>| SampleTokens { row, ids: vec![1; targets.len()], targets };
         let batch = [sample(0, vec![None, Some(3)]), sample(1, vec![None, None]), sample(2, vec![Some(1)])];
-        let seen = Seen::default();
+        let seen = RowCounters::default();
         for _ in 0..2 {
             seen.add(&batch);
         }

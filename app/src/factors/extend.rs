@@ -6,7 +6,7 @@ use gstore_store::Snapshot;
 use super::cut::same_blocks;
 use super::engine::Fisher;
 use super::error::FactorJobError;
-use super::publish::of_artifact;
+use super::publish::read_content;
 use super::request::FitRequest;
 use super::stamp::{FactorStamp, rows_digest};
 
@@ -15,18 +15,19 @@ use super::stamp::{FactorStamp, rows_digest};
 /// # Errors
 /// No factors of this name.
 pub fn fitted_labels(snapshot: &Snapshot, name: &str) -> Result<Fisher, FactorJobError> {
-    let FactorStamp { fisher, seed, .. } = of_artifact(&snapshot.artifact(name)?)?.stamp;
+    let FactorStamp { fisher, seed, .. } = read_content(&snapshot.artifact(name)?)?.stamp;
     Ok(match fisher == Fisher::Empirical.name() {
         true => Fisher::Empirical,
         false => Fisher::True { seed: seed.unwrap_or(0) },
     })
 }
 
-/// Refuses to extend factors that do not say of which rows and tokens their sums are, as those of other programs:
-/// which rows they lack is not known then, and `ekfac` measures its eigenvalues over all of them again.
+/// Refuses to extend factors that do not say of which rows and tokens their sums are, as those of other
+/// programs: which rows they lack is not known then, and `ekfac` measures its eigenvalues over all of them
+/// again.
 pub(super) fn check_origin(snapshot: &Snapshot, request: &FitRequest) -> Result<(), FactorJobError> {
     let Some(name) = &request.extend else { return Ok(()) };
-    let FactorStamp { dataset, encoding, .. } = of_artifact(&snapshot.artifact(name)?)?.stamp;
+    let FactorStamp { dataset, encoding, .. } = read_content(&snapshot.artifact(name)?)?.stamp;
     if dataset.is_some() && encoding.is_some() {
         return Ok(());
     }
@@ -46,7 +47,7 @@ pub(super) fn earlier(
     now: &FactorStamp,
     cancel: &Cancel,
 ) -> Result<RowSet, FactorJobError> {
-    let before = of_artifact(&snapshot.artifact(name)?)?.stamp;
+    let before = read_content(&snapshot.artifact(name)?)?.stamp;
     let same = FactorStamp {
         rows: now.rows.clone(),
         rows_digest: now.rows_digest.clone(),

@@ -21,12 +21,12 @@ use super::begun::{begin, places};
 use super::error::FactorJobError;
 use super::folder::FactorFolder;
 use super::forecast::FitForecast;
-use super::passes::{Covariances, Sums, covariances, squares};
+use super::passes::{Covariances, MergedSums, covariances, squares};
 use super::plan::FitPlan;
 use super::publish::publish;
 use super::request::{FitRequest, own_folder};
 use super::sealed::seal;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What a fit did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -73,7 +73,7 @@ pub struct FitSeconds {
 pub fn forecast_factors(
     store: &Store,
     request: &FitRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<FitForecast, FactorJobError> {
     Ok(FitPlan::new(store, request, work)?.forecast)
 }
@@ -87,7 +87,7 @@ pub fn forecast_factors(
 pub fn fit_factors(
     store: &Store,
     request: &FitRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<FitReport, FactorJobError> {
     ArtifactPart::check_name(&request.name)?;
     let taken = store.snapshot()?.artifacts()?.contains(&request.name);
@@ -110,7 +110,7 @@ pub fn fit_factors(
         snapshot: None,
         seconds: FitSeconds::default(),
     };
-    let mut fit = Fit { plan, folder, path, request, report };
+    let mut fit = FitJob { plan, folder, path, request, report };
     fit.report.waiting = fit.run(work)?;
     let rows: u64 = fit.data().into_iter().map(|data| fit.plan.new[data].len()).sum();
     fit.report.no_scored = fit.plan.seen.unscored(rows, fit.plan.checkpoints() as u64);
@@ -131,7 +131,7 @@ pub fn fit_factors(
 }
 
 /// A fit on its way.
-struct Fit<'a> {
+struct FitJob<'a> {
     plan: FitPlan,
     folder: FactorFolder,
     path: PathBuf,
@@ -139,9 +139,9 @@ struct Fit<'a> {
     report: FitReport,
 }
 
-impl Fit<'_> {
+impl FitJob<'_> {
     /// Does what is missing; says what others have to do first, where they have to.
-    fn run(&mut self, work: &mut Work<'_>) -> Result<Option<String>, FactorJobError> {
+    fn run(&mut self, work: &mut JobContext<'_>) -> Result<Option<String>, FactorJobError> {
         let strategy = self.request.strategy;
         if strategy.rotates() {
             let began = Instant::now();
@@ -176,7 +176,7 @@ impl Fit<'_> {
     }
 
     /// Sums of covariances; false while other partitions are missing.
-    fn covariances(&mut self, work: &mut Work<'_>) -> Result<bool, FactorJobError> {
+    fn covariances(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
         let read =
             |folder: &FactorFolder, number| folder.read_covariances(number).map_err(FactorJobError::other);
         if read(&self.folder, None)?.is_some() {
@@ -217,7 +217,7 @@ impl Fit<'_> {
     }
 
     /// The sum of what `pass` gives at each of the checkpoints.
-    fn over_checkpoints<S: Sums + Default>(
+    fn over_checkpoints<S: MergedSums + Default>(
         &mut self,
         mut pass: impl FnMut(&mut Self) -> Result<S, FactorJobError>,
     ) -> Result<S, FactorJobError> {
@@ -238,7 +238,7 @@ impl Fit<'_> {
         &mut self,
         data: usize,
         group: usize,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<Vec<Covariances>, FactorJobError> {
         let mut sums = self.over_checkpoints(|fit| {
             let (rows, wanted) = (&fit.plan.new[data], &fit.plan.groups[group]);
@@ -256,7 +256,7 @@ impl Fit<'_> {
         &mut self,
         data: usize,
         group: usize,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<Vec<Squares>, FactorJobError> {
         let rotated = self.request.strategy == Strategy::Ekfac;
         self.over_checkpoints(|fit| {
@@ -270,7 +270,7 @@ impl Fit<'_> {
     }
 
     /// Squares of gradients; false while other partitions are missing.
-    fn squares(&mut self, work: &mut Work<'_>) -> Result<bool, FactorJobError> {
+    fn squares(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
         let read = |folder: &FactorFolder, number| folder.read_lambda(number).map_err(FactorJobError::other);
         if read(&self.folder, None)?.is_some() {
             return Ok(true);

@@ -31,7 +31,7 @@ pub(super) use whole::{check_blocks, check_room, matrices};
 pub use arguments::{DatasetNote, FactorArguments, FactorStage, ScoreArguments};
 pub use error::FactorError;
 pub use reader::{FactorParts, FactorReader};
-use reader::{Pair, lambda_files};
+use reader::{TensorPair, lambda_files};
 pub use scores::{ALL_MODULES, ScoreFolder, ScoreKind, ScoreSide, ScoreTable};
 use tensors::Tensors;
 
@@ -115,7 +115,8 @@ impl FactorFolder {
         &self,
         partition: Option<Partition>,
     ) -> Result<Option<NamedCovariances>, FactorError> {
-        let Some(files) = Pair::open(&mut self.opener(partition), COVARIANCES, COVARIANCE_COUNTS)? else {
+        let Some(files) = TensorPair::open(&mut self.opener(partition), COVARIANCES, COVARIANCE_COUNTS)?
+        else {
             return Ok(None);
         };
         let of = |name: String| -> Result<_, FactorError> {
@@ -130,7 +131,7 @@ impl FactorFolder {
     /// # Errors
     /// Files that cannot be read or do not fit together.
     pub fn read_eigen(&self) -> Result<Option<NamedEigen>, FactorError> {
-        let Some(files) = Pair::open(&mut self.opener(None), EIGENVECTORS, EIGENVALUES)? else {
+        let Some(files) = TensorPair::open(&mut self.opener(None), EIGENVECTORS, EIGENVALUES)? else {
             return Ok(None);
         };
         let of = |name: String| -> Result<_, FactorError> {

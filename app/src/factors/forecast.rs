@@ -36,7 +36,7 @@ pub struct FitForecast {
 
 /// Sizes that a forecast is made of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes<'a> {
+pub(super) struct FitSizes<'a> {
     pub modules: &'a [Module],
     pub strategy: Strategy,
     /// The most rows of a block of a covariance.
@@ -64,7 +64,7 @@ pub(super) fn ahead(threads: usize) -> usize {
     threads
 }
 
-impl Sizes<'_> {
+impl FitSizes<'_> {
     /// The peak with so many threads and partitions.
     pub fn forecast(&self, threads: usize, partitions: [usize; 2]) -> FitForecast {
         let rotates = self.strategy.rotates();
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_partitions_that_do() {
         let modules = modules(8, 100);
-        let sizes = Sizes {
+        let sizes = FitSizes {
             modules: &modules,
             strategy: Strategy::Ekfac,
             max_block: 100,
@@ -182,31 +182,31 @@ mod tests {
         let error = sizes.fitted(4, [1, 1], Some(1)).expect_err("too much").to_string();
         assert!(error.contains("fit fewer of them"), "{error}");
         // Four blocks of 25 in place of one of 100.
-        let cut = Sizes { max_block: 25, ..sizes }.forecast(4, [1, 1]);
+        let cut = FitSizes { max_block: 25, ..sizes }.forecast(4, [1, 1]);
         assert_eq!((cut.covariances, cut.lambda), (8 * 2 * 20_000, whole.lambda));
         assert!(cut.memory < whole.memory && cut.disk == 2 * cut.covariances + cut.lambda);
-        let several = Sizes { several: true, ..sizes }.forecast(4, [1, 1]);
+        let several = FitSizes { several: true, ..sizes }.forecast(4, [1, 1]);
         assert_eq!((several.model, several.disk), (whole.model + 1000, whole.disk));
         // The pass of covariances is the largest: one more set of them.
         assert_eq!(several.memory, whole.memory + 1000 + whole.covariances);
         // Each device has the eigenbases while they are read in f64, and a thread whatever the limit.
-        let four = Sizes { devices: 4, weights: 1 << 30, activations: 0, ..sizes };
+        let four = FitSizes { devices: 4, weights: 1 << 30, activations: 0, ..sizes };
         assert_eq!(four.forecast(1, [1, 8]).memory, (1 << 30) + (4 + 2) * whole.covariances / 2);
-        let two = Sizes { devices: 2, ..sizes };
+        let two = FitSizes { devices: 2, ..sizes };
         let least = two.forecast(2, [1, 1]).memory;
         assert_eq!(
             [1, 4].map(|threads| two.fitted(threads, [1, 1], Some(least)).expect("fits").threads),
             [2, 2]
         );
         assert!(two.fitted(4, [1, 1], Some(least - 1)).is_err());
-        let diagonal = Sizes { strategy: Strategy::Diagonal, ..sizes };
+        let diagonal = FitSizes { strategy: Strategy::Diagonal, ..sizes };
         assert_eq!(diagonal.forecast(1, [1, 1]).covariances, 0);
         // The weights stay while covariances are decomposed, which is the peak of wide modules and a small batch, and
         // while sums of all modules are merged.
-        let heavy = Sizes { weights: 1 << 30, activations: 0, ..sizes };
+        let heavy = FitSizes { weights: 1 << 30, activations: 0, ..sizes };
         let decomposed = 2 * whole.covariances + 5 * 80_000;
         assert_eq!(heavy.forecast(1, [1, 8]).memory, (1 << 30) + decomposed);
-        let heavy = Sizes { strategy: Strategy::Diagonal, ..heavy };
+        let heavy = FitSizes { strategy: Strategy::Diagonal, ..heavy };
         assert_eq!(heavy.forecast(1, [1, 8]).memory, (1 << 30) + 2 * whole.lambda);
     }
 }

@@ -1,4 +1,4 @@
-//! Gram matrices of stored rows: fitting them, and publishing them as an artifact that preconditions questions.
+//! Gram matrices of stored rows: fits, and artifacts of them that precondition questions.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 pub use self::mix::{GramShare, MixRequest, mix_grams};
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 mod mix;
 
@@ -81,7 +81,7 @@ pub struct GramAt {
 }
 
 /// An artifact that is extended.
-struct Old {
+struct ExistingGrams {
     content: GramContent,
     grams: Vec<CheckpointGrams>,
 }
@@ -92,13 +92,13 @@ struct Old {
 /// Memory: 8 bytes for the square of the coordinates of each group, at all checkpoints, twice to extend.
 ///
 /// # Errors
-/// A name that is taken or is none, features that are not there, groups of more than 8,192 coordinates, rows of
-/// other vectors than those that are extended, rows that were changed since, damage, a store that cannot be
-/// written, being told to stop.
+/// A name that is taken or is none, features that are not there, groups of more than 8,192 coordinates, rows
+/// of other vectors than those that are extended, rows that were changed since, damage, a store that cannot
+/// be written, being told to stop.
 pub fn fit_gram(
     store: &Store,
     request: &GramRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<GramReport, AnswerError> {
     if request.replace && request.extend {
         let why = "an artifact is replaced or extended, not both";
@@ -111,7 +111,7 @@ pub fn fit_gram(
         return Err(ArtifactError::Exists(request.name.clone()).into());
     }
     let old = match request.extend {
-        true => Some(old(&snapshot, &request.name)?),
+        true => Some(read_existing(&snapshot, &request.name)?),
         false => None,
     };
     if let Some(mixture) = old.as_ref().and_then(|old| old.content.mixture.as_ref()) {
@@ -133,7 +133,7 @@ pub fn fit_gram(
     report.changed = old.is_none() || report.checkpoints.iter().any(|at| at.added > 0);
     let grams = match old {
         None => new,
-        Some(old) => joined(old.grams, &new)?,
+        Some(old) => extend_grams(old.grams, &new)?,
     };
     for (at, grams) in report.checkpoints.iter_mut().zip(&grams) {
         at.rows = grams.checkpoint.rows;
@@ -145,7 +145,7 @@ pub fn fit_gram(
     Ok(report)
 }
 
-impl Old {
+impl ExistingGrams {
     /// The rows that are in the sums already, for each checkpoint and pool of a question.
     fn known(&self, name: &str, prepared: &Prepared) -> Result<Vec<Vec<RowSet>>, AnswerError> {
         let of_pool = |c: usize, pool: &PreparedSide| -> Result<RowSet, AnswerError> {
@@ -174,21 +174,21 @@ impl Old {
 }
 
 /// The artifact of a name with its matrices.
-fn old(snapshot: &Snapshot, name: &str) -> Result<Old, AnswerError> {
+fn read_existing(snapshot: &Snapshot, name: &str) -> Result<ExistingGrams, AnswerError> {
     let part = snapshot.artifact(name)?;
     let content = GramContent::of(&part)?;
     let map = snapshot.artifact_file(&part, FILE)?;
     let file = GramFile::new(map.as_bytes())?;
     let grams = content.checkpoints.iter().map(|checkpoint| file.checkpoint(checkpoint));
     let grams = grams.collect::<Result<Vec<_>, _>>()?;
-    Ok(Old { content, grams })
+    Ok(ExistingGrams { content, grams })
 }
 
 /// The question whose pools are the datasets, and whose target too, as no other vector is needed.
 fn question(
     snapshot: &Snapshot,
     request: &GramRequest,
-    old: Option<&Old>,
+    old: Option<&ExistingGrams>,
 ) -> Result<InfluenceSpec, AnswerError> {
     let names = || old.iter().flat_map(|old| &old.content.datasets).map(|dataset| dataset.name.clone());
     let datasets: Vec<String> = match request.datasets.is_empty() {
@@ -258,7 +258,7 @@ fn check_rows(grams: &[CheckpointGrams], request: &GramRequest) -> Result<(), An
 fn report(
     prepared: &Prepared,
     request: &GramRequest,
-    old: Option<&Old>,
+    old: Option<&ExistingGrams>,
     new: &[CheckpointGrams],
 ) -> GramReport {
     let mut datasets: Vec<GramDataset> = old.map(|old| old.content.datasets.clone()).unwrap_or_default();
@@ -290,7 +290,7 @@ fn report(
 }
 
 /// The matrices of an artifact with those of other rows, in the order of the new ones: the run's.
-fn joined(
+fn extend_grams(
     mut old: Vec<CheckpointGrams>,
     new: &[CheckpointGrams],
 ) -> Result<Vec<CheckpointGrams>, AnswerError> {
@@ -314,7 +314,7 @@ fn publish(
     request: &GramRequest,
     report: &GramReport,
     grams: &[CheckpointGrams],
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Arc<Snapshot>, AnswerError> {
     let content = GramContent {
         kind: report.kind.clone(),
@@ -325,7 +325,7 @@ fn publish(
     let mut artifact = artifact(&request.name, &content)?;
     artifact.provenance = provenance(prepared, report);
     let over = (request.replace || request.extend).then_some(&**prepared.snapshot());
-    put(store, artifact, grams, over, work)
+    store_grams(store, artifact, grams, over, work)
 }
 
 /// An artifact of matrices without them.
@@ -335,12 +335,12 @@ fn artifact(name: &str, content: &GramContent) -> Result<ArtifactPart, AnswerErr
     Ok(ArtifactPart::new(name, KIND, names, value))
 }
 
-fn put(
+fn store_grams(
     store: &Store,
     artifact: ArtifactPart,
     grams: &[CheckpointGrams],
     over: Option<&Snapshot>,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Arc<Snapshot>, AnswerError> {
     let mut files = store.artifact_files()?;
     files.write(FILE, |out| write_grams(out, grams))?;

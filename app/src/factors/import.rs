@@ -18,22 +18,22 @@ use super::parts::first;
 use super::publish::publish;
 use super::sealed::check_seal;
 use super::stamp::{FactorStamp, rows_digest};
-use crate::work::Work;
+use crate::work::JobContext;
 
-/// Takes in factors that were fitted elsewhere: the finished ones of a folder of Kronfluence's, or one that was
-/// exported, which says itself what they are of. Else `of` names the model and its checkpoint, which are loaded
-/// for their identity and the shapes of the modules; and, unless its dataset is empty, the rows and the text
-/// options that they were fitted with: these are counted, and can be extended.
+/// Takes in factors that were fitted elsewhere: the finished ones of a folder of Kronfluence's, or one that
+/// was exported, which says itself what they are of. Else `of` names the model and its checkpoint, which are
+/// loaded for their identity and the shapes of the modules; and, unless its dataset is empty, the rows and
+/// the text options that they were fitted with: these are counted, and can be extended.
 ///
 /// # Errors
-/// A folder that is not one, whose factors are not finished, not of this model, or of other numbers of samples
-/// or tokens; files that were changed since the folder was written; a name that is taken.
+/// A folder that is not one, whose factors are not finished, not of this model, or of other numbers of
+/// samples or tokens; files that were changed since the folder was written; a name that is taken.
 pub fn import_factors(
     store: &Store,
     (folder, name): (&Path, &str),
     of: Option<&IngestRequest>,
     replace: bool,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Arc<Snapshot>, FactorJobError> {
     let seen = store.snapshot()?;
     let opened = FactorFolder::open(folder).map_err(FactorJobError::other)?;
@@ -110,7 +110,11 @@ struct FittedOn {
 
 impl FittedOn {
     /// The first rows of the request's dataset, as its text options make tokens of them.
-    fn new(snapshot: &Snapshot, request: &IngestRequest, work: &Work<'_>) -> Result<Self, FactorJobError> {
+    fn new(
+        snapshot: &Snapshot,
+        request: &IngestRequest,
+        work: &JobContext<'_>,
+    ) -> Result<Self, FactorJobError> {
         let request = IngestRequest { threads: work.threads, ..request.clone() };
         let dataset = snapshot.dataset(&request.dataset)?;
         let rows = first(&*snapshot.live_rows(dataset)?, request.limit);
@@ -146,7 +150,7 @@ impl FittedOn {
 fn foreign(
     folder: &FactorFolder,
     request: &IngestRequest,
-    (snapshot, work): (&Snapshot, &Work<'_>),
+    (snapshot, work): (&Snapshot, &JobContext<'_>),
 ) -> Result<FactorStamp, FactorJobError> {
     let is_named = !request.dataset.is_empty();
     let fitted_on = is_named.then(|| FittedOn::new(snapshot, request, work)).transpose()?;

@@ -71,9 +71,9 @@ pub fn spectrum_table(spectra: &[ModuleSpectrum]) -> Result<RecordBatch, ArrowEr
     table(columns(&spectra.iter().collect::<Vec<_>>()))
 }
 
-/// The same with a row for each of the factors that they are compared with and module, and the columns `against,
-/// lambda_difference, activation_difference, gradient_difference, dimension_difference`. `differences`: for each of
-/// the factors those of all spectra.
+/// The same with a row for each of the factors that they are compared with and module, and the columns
+/// `against, lambda_difference, activation_difference, gradient_difference, dimension_difference`.
+/// `differences`: for each of the factors those of all spectra.
 ///
 /// # Errors
 /// Columns that make no table.

@@ -33,14 +33,14 @@ pub struct KeptShare {
 
 /// Sums over vectors.
 #[derive(Debug, Clone, Default)]
-struct Sum {
+struct VectorSums {
     vectors: u64,
     zero: u64,
     parts: f64,
     least: Option<(f64, u64)>,
 }
 
-impl Sum {
+impl VectorSums {
     /// Adds a gradient by the squared lengths of what is left out and of all. One that is 0 has no parts.
     fn add(&mut self, row: u64, [left_out, whole]: [f64; 2]) {
         if !(whole > 0.0 && whole.is_finite() && left_out.is_finite()) {
@@ -68,8 +68,9 @@ impl Sum {
     }
 }
 
-/// What the blocks of factors keep of a dataset's rows: of each feature of the kind `residual` in their eigenbasis, of the
-/// modules of a layer and of globs (neither: all) together, and then of each. All of its vectors are read.
+/// What the blocks of factors keep of a dataset's rows: of each feature of the kind `residual` in their
+/// eigenbasis, of the modules of a layer and of globs (neither: all) together, and then of each. All of its
+/// vectors are read.
 ///
 /// # Errors
 /// No such factors, dataset or module, no such feature, damage, being told to stop.
@@ -100,7 +101,7 @@ pub fn kept_shares(
             if meant.is_empty() {
                 return Err(no_module(factors, groups.iter().map(|group| group.name.as_str())));
             }
-            shares.extend(of_feature(snapshot, (feature, &meant), cancel)?);
+            shares.extend(feature_shares(snapshot, (feature, &meant), cancel)?);
         }
     }
     match shares.is_empty() {
@@ -114,13 +115,13 @@ pub fn kept_shares(
 }
 
 /// Of some modules by their places. Sums are taken in the order of the rows.
-fn of_feature(
+fn feature_shares(
     snapshot: &Snapshot,
     (feature, meant): (&FeaturePart, &[usize]),
     cancel: &Cancel,
 ) -> Result<Vec<KeptShare>, FactorJobError> {
     let reader = snapshot.open_feature(feature)?;
-    let (mut all, mut modules) = (Sum::default(), vec![Sum::default(); meant.len()]);
+    let (mut all, mut modules) = (VectorSums::default(), vec![VectorSums::default(); meant.len()]);
     let rows = reader.row_set()?;
     let live = snapshot.live_rows(snapshot.dataset(&feature.desc.dataset)?)?;
     for row in rows.iter() {
@@ -159,7 +160,8 @@ pub fn kept_notes(shares: &[KeptShare]) -> Vec<String> {
     notes
 }
 
-/// A row for each: `feature, module` (null: all of them), `vectors`, `kept_mean`, `kept_least` and `least_row`.
+/// A row for each: `feature, module` (null: all of them), `vectors`, `kept_mean`, `kept_least` and
+/// `least_row`.
 ///
 /// # Errors
 /// Columns that make no table.

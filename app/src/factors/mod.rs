@@ -1,5 +1,4 @@
-//! Factors of curvature: fits of them, files that Kronfluence reads and writes, what their spectra look like, and
-//! scores with them.
+//! Factors of curvature: fits, files that Kronfluence reads and writes, spectra, and scores with them.
 
 mod begun;
 mod blame;

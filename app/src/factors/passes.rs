@@ -1,5 +1,5 @@
-//! Passes over rows: sums of covariances, of squares and of products, whose bits do not depend on threads, nor
-//! on the devices that these are on.
+//! Passes over rows: sums of covariances, of squares and of products, whose bits do not depend on threads,
+//! nor on the devices that these are on.
 //!
 //! Rows are cut into units of whole batches, by their number alone. A worker sums over a unit, and the units'
 //! sums are added in their order.
@@ -14,12 +14,12 @@ use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::RowBatches;
 use gstore_model::Attempt;
 
-use super::blame::{Side, of_batch};
-use super::engine::{Engines, Fisher, Seen, Tokens, tokens};
+use super::blame::{BatchSamples, batch_error};
+use super::engine::{Engines, Fisher, RowCounters, SampleTokens, tokens};
 use super::error::FactorJobError;
 use super::forecast::ahead;
 use super::plan::FitPlan;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Units that the rows of a partition are cut into, where they are not too large then.
 const UNITS: u64 = 32;
@@ -35,17 +35,17 @@ const SQUARES_PASS: u64 = 1;
 pub(super) type Covariances = (Covariance, Covariance);
 
 /// Batches whose sums are added up by one worker.
-type Batches = Vec<Vec<Tokens>>;
+type TokenBatches = Vec<Vec<SampleTokens>>;
 
 /// Sums over rows.
-pub(super) trait Sums: Send {
+pub(super) trait MergedSums: Send {
     /// Adds the sums over later rows.
     fn merge(&mut self, other: &Self);
     /// Makes them those of no row again.
     fn clear(&mut self);
 }
 
-impl Sums for Vec<Covariances> {
+impl MergedSums for Vec<Covariances> {
     fn merge(&mut self, other: &Self) {
         for (sum, part) in self.iter_mut().zip(other) {
             sum.0.merge_rows(&part.0);
@@ -61,7 +61,7 @@ impl Sums for Vec<Covariances> {
     }
 }
 
-impl Sums for Vec<Squares> {
+impl MergedSums for Vec<Squares> {
     fn merge(&mut self, other: &Self) {
         self.iter_mut().zip(other).for_each(|(sum, part)| sum.merge(part));
     }
@@ -71,7 +71,7 @@ impl Sums for Vec<Squares> {
     }
 }
 
-impl Sums for Vec<Vec<f64>> {
+impl MergedSums for Vec<Vec<f64>> {
     fn merge(&mut self, other: &Self) {
         for (sum, part) in self.iter_mut().zip(other) {
             sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
@@ -84,25 +84,25 @@ impl Sums for Vec<Vec<f64>> {
 }
 
 /// Rows that a pass goes over, and how.
-pub(super) struct Over<'a> {
+pub(super) struct RowPass<'a> {
     pub batches: &'a RowBatches,
     pub rows: &'a RowSet,
     pub threads: usize,
     /// Among which the threads are divided.
     pub engines: &'a Engines,
     /// Where rows are counted, if they are.
-    pub seen: Option<&'a Seen>,
+    pub seen: Option<&'a RowCounters>,
 }
 
-impl<'a> Over<'a> {
-    fn of(plan: &'a FitPlan, rows: &'a RowSet, seen: Option<&'a Seen>) -> Self {
+impl<'a> RowPass<'a> {
+    fn of(plan: &'a FitPlan, rows: &'a RowSet, seen: Option<&'a RowCounters>) -> Self {
         let (threads, engines) = (plan.forecast.threads, &plan.engine);
         Self { batches: &plan.batches, rows, threads, engines, seen }
     }
 }
 
 /// Sums of one kind for each module of the model; those of modules that are not wanted stay empty.
-fn of_each<T: Default>(modules: &[Module], wanted: &[usize], new: impl Fn(&Module) -> T) -> Vec<T> {
+fn sums_per_module<T: Default>(modules: &[Module], wanted: &[usize], new: impl Fn(&Module) -> T) -> Vec<T> {
     let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
         true => new(module),
         false => T::default(),
@@ -117,15 +117,15 @@ pub(super) fn covariances(
     rows: &RowSet,
     wanted: &[usize],
     fisher: Fisher,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Vec<Covariances>, FactorJobError> {
     let add = |worker: usize, samples: &[TargetSample<'_>], rows: &[u64], sums: &mut Vec<Covariances>| {
         let labels = fisher.labels(COVARIANCE_PASS, rows);
         plan.engine.of(worker).covariances(samples, &labels, wanted, sums).map(drop)
     };
     let seen = wanted.contains(&0).then_some(&plan.seen);
-    let empty = || of_each(plan.engine.modules(), wanted, |module| plan.no_sums(module));
-    chosen(sum("covariances", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
+    let empty = || sums_per_module(plan.engine.modules(), wanted, |module| plan.no_sums(module));
+    chosen(sum("covariances", &RowPass::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
 /// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of the
@@ -135,7 +135,7 @@ pub(super) fn squares(
     rows: &RowSet,
     wanted: &[usize],
     (fisher, rotated): (Fisher, bool),
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Vec<Squares>, FactorJobError> {
     let add = |worker: usize, samples: &[TargetSample<'_>], rows: &[u64], sums: &mut Vec<Squares>| {
         let labels = fisher.labels(SQUARES_PASS, rows);
@@ -143,8 +143,8 @@ pub(super) fn squares(
     };
     // In an eigenbasis it is the second pass.
     let seen = (!rotated && wanted.contains(&0)).then_some(&plan.seen);
-    let empty = || of_each(plan.engine.modules(), wanted, |module| Squares::new(module.len()));
-    chosen(sum("squares of gradients", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
+    let empty = || sums_per_module(plan.engine.modules(), wanted, |module| Squares::new(module.len()));
+    chosen(sum("squares of gradients", &RowPass::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
 /// Those of the wanted modules, in their order.
@@ -155,25 +155,25 @@ fn chosen<T>(all: Vec<T>, wanted: &[usize]) -> Result<Vec<T>, FactorJobError> {
 }
 
 /// Adds what a batch of these rows gives, by the worker of a number.
-pub(super) type Add<'a, S> =
+pub(super) type AddBatch<'a, S> =
     &'a (dyn Fn(usize, &[TargetSample<'_>], &[u64], &mut S) -> Result<(), PassError> + Sync);
 
 /// The sums over all rows.
 ///
 /// Memory: the sums of [`ahead`] units, and their sum, which begins as those of the first.
-pub(super) fn sum<S: Sums>(
+pub(super) fn sum<S: MergedSums>(
     stage: &str,
-    &Over { batches, rows, threads, engines, seen }: &Over<'_>,
+    &RowPass { batches, rows, threads, engines, seen }: &RowPass<'_>,
     empty: &(dyn Fn() -> S + Sync),
-    add: Add<'_, S>,
-    work: &mut Work<'_>,
+    add: AddBatch<'_, S>,
+    work: &mut JobContext<'_>,
 ) -> Result<S, FactorJobError> {
     let cancel = work.cancel;
     let mut all: Option<S> = None;
     // Sums that have been added: memory that is new for each unit would cost as much as adding them.
     let added: Mutex<Vec<S>> = Mutex::default();
     let spare = || added.lock().unwrap_or_else(PoisonError::into_inner);
-    let compute = |worker: usize, unit: Batches| -> Result<(S, u64), FactorJobError> {
+    let compute = |worker: usize, unit: TokenBatches| -> Result<(S, u64), FactorJobError> {
         let found = spare().pop();
         let mut sums = match found {
             Some(mut sums) => {
@@ -182,12 +182,14 @@ pub(super) fn sum<S: Sums>(
             }
             None => empty(),
         };
-        let add = |samples: &[Tokens], sums: &mut S| {
+        let add = |samples: &[SampleTokens], sums: &mut S| {
             cancel.check()?;
-            let targets: Vec<TargetSample<'_>> = samples.iter().map(Tokens::sample).collect();
+            let targets: Vec<TargetSample<'_>> = samples.iter().map(SampleTokens::sample).collect();
             let numbers: Vec<u64> = samples.iter().map(|sample| sample.row).collect();
             let added = add(worker, &targets, &numbers, sums);
-            added.map_err(|error| of_batch(Side::Rows(batches), samples, engines.failed(worker, error)))
+            added.map_err(|error| {
+                batch_error(BatchSamples::Rows(batches), samples, engines.failed(worker, error))
+            })
         };
         engines.of(worker).at_once().retry(|attempt| {
             let added = add_unit(attempt, &unit, &add, &mut sums);
@@ -202,7 +204,7 @@ pub(super) fn sum<S: Sums>(
         }
         Ok((sums, unit.iter().map(|batch| batch.len() as u64).sum()))
     };
-    let prepare = |give: Give<'_, Batches>| units(batches, rows, cancel, give);
+    let prepare = |give: Give<'_, TokenBatches>| units(batches, rows, cancel, give);
     work.progress.start(stage, rows.len(), Unit::Rows);
     let progress = &mut *work.progress;
     let take = |(sums, done): (S, u64)| -> Result<ControlFlow<()>, FactorJobError> {
@@ -225,19 +227,19 @@ pub(super) fn sum<S: Sums>(
 }
 
 /// Adds what some samples give to sums.
-type AddTokens<'a, S> = &'a dyn Fn(&[Tokens], &mut S) -> Result<(), FactorJobError>;
+type AddTokens<'a, S> = &'a dyn Fn(&[SampleTokens], &mut S) -> Result<(), FactorJobError>;
 
 /// Adds what the batches of a unit give, each in parts of what may be computed at once.
 fn add_unit<S>(
     attempt: &mut Attempt,
-    unit: &[Vec<Tokens>],
+    unit: &[Vec<SampleTokens>],
     add: AddTokens<'_, S>,
     sums: &mut S,
 ) -> Result<(), FactorJobError> {
     for batch in unit {
         let mut left = &batch[..];
         while !left.is_empty() {
-            let lengths: Vec<usize> = left.iter().map(Tokens::len).collect();
+            let lengths: Vec<usize> = left.iter().map(SampleTokens::len).collect();
             let (part, after) = left.split_at(attempt.next(&lengths));
             add(part, sums)?;
             left = after;
@@ -251,10 +253,10 @@ fn units(
     batches: &RowBatches,
     rows: &RowSet,
     cancel: &Cancel,
-    give: Give<'_, Batches>,
+    give: Give<'_, TokenBatches>,
 ) -> Result<(), FactorJobError> {
     let share = rows.len().div_ceil(UNITS);
-    let mut unit: Batches = Vec::new();
+    let mut unit: TokenBatches = Vec::new();
     let mut count = 0;
     let mut wanted = true;
     batches.each(rows, cancel, &mut |batch| {
@@ -282,12 +284,12 @@ mod tests {
     #[test]
     fn a_unit_that_does_not_fit_a_device_is_summed_in_parts() {
         let tokens = |row: u64| {
-            Tokens::new(row, &Encoded { ids: vec![0; 3], scored: vec![true; 3], ..Encoded::default() })
+            SampleTokens::new(row, &Encoded { ids: vec![0; 3], scored: vec![true; 3], ..Encoded::default() })
         };
-        let unit: Batches = vec![(0..4).map(tokens).collect(), (4..9).map(tokens).collect()];
+        let unit: TokenBatches = vec![(0..4).map(tokens).collect(), (4..9).map(tokens).collect()];
         let (mut tries, tried) = (0, std::cell::Cell::new(0));
         // As an engine does, it has handed a part on when memory runs out.
-        let add = |samples: &[Tokens], sums: &mut Vec<Vec<f64>>| {
+        let add = |samples: &[SampleTokens], sums: &mut Vec<Vec<f64>>| {
             tried.set(tried.get() + 1);
             sums[0][0] += samples[0].row as f64;
             if samples.len() > 3 {
@@ -303,7 +305,7 @@ mod tests {
             tries += 1;
             let added = add_unit(attempt, &unit, &add, &mut sums);
             if added.is_err() {
-                Sums::clear(&mut sums);
+                MergedSums::clear(&mut sums);
             }
             added
         });

@@ -10,14 +10,14 @@ use gstore_model::architectures::Decoder;
 use gstore_store::{Lease, Snapshot, Store};
 
 use super::cut::{cut, most_rows, tell_blocks};
-use super::engine::{self, Engines, Seen};
+use super::engine::{self, Engines, RowCounters};
 use super::error::FactorJobError;
 use super::extend::{check_origin, earlier};
-use super::forecast::{FitForecast, Sizes};
+use super::forecast::{FitForecast, FitSizes};
 use super::parts::{first, split, split_rows};
 use super::request::{FitRequest, check};
 use super::stamp::{FactorStamp, rows_digest};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// A checkpoint of a fit.
 struct FitCheckpoint {
@@ -46,13 +46,17 @@ pub(super) struct FitPlan {
     pub stamp: FactorStamp,
     pub forecast: FitForecast,
     /// The rows of the first pass.
-    pub seen: Seen,
+    pub seen: RowCounters,
     /// Keeps the snapshot from being collected.
     pub _lease: Option<Lease>,
 }
 
 impl FitPlan {
-    pub fn new(store: &Store, request: &FitRequest, work: &mut Work<'_>) -> Result<Self, FactorJobError> {
+    pub fn new(
+        store: &Store,
+        request: &FitRequest,
+        work: &mut JobContext<'_>,
+    ) -> Result<Self, FactorJobError> {
         check(request)?;
         let (snapshot, lease) = store.snapshot_leased(None, work.command)?;
         check_origin(&snapshot, request)?;
@@ -80,7 +84,7 @@ impl FitPlan {
         let max_block = most_rows(&snapshot, request)?;
         tell_head(&engine, &ingest, max_block, work);
         tell_blocks(&modules, request.strategy, max_block, work);
-        let sizes = Sizes {
+        let sizes = FitSizes {
             modules: &modules,
             strategy: request.strategy,
             max_block,
@@ -111,7 +115,7 @@ impl FitPlan {
         let parts = request.partitions[0];
         let groups = split(modules.len(), request.partitions[1]).into_iter().map(Vec::from_iter).collect();
         let (new, all) = (split_rows(&new, parts), split_rows(&rows, parts));
-        let seen = Seen::default();
+        let seen = RowCounters::default();
         Ok(Self {
             snapshot,
             engine,
@@ -196,7 +200,7 @@ fn checkpoints(
 
 /// Says that the head is left out where nothing was chosen, as its covariance grows with the vocabulary. A tied one
 /// is no linear layer of its own.
-fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize, work: &mut Work<'_>) {
+fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize, work: &mut JobContext<'_>) {
     let Decoder { vocab_size, tied, .. } = *engine.decoder();
     if !tied && ingest.modules.patterns.is_empty() {
         let modules = many(engine.modules().len() as u64, "linear module");
@@ -213,7 +217,7 @@ fn stamp(
     ingest: &IngestRequest,
     (engine, batches): (&CurvatureEngine, &RowBatches),
     rows: &RowSet,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<FactorStamp, FactorJobError> {
     Ok(FactorStamp {
         strategy: request.strategy.name().to_owned(),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::error::FactorJobError;
 use super::folder::{FactorFolder, check_room, matrices};
-use super::sealed::{finished, seal};
+use super::sealed::{finished_files, seal};
 use super::stamp::FactorStamp;
 
 /// Description of factors in their artifact.
@@ -49,7 +49,7 @@ pub struct FactorNote {
 ///
 /// # Errors
 /// An artifact of another kind, or one that a newer program wrote.
-pub(super) fn of_artifact(part: &ArtifactPart) -> Result<FactorContent, FactorJobError> {
+pub(super) fn read_content(part: &ArtifactPart) -> Result<FactorContent, FactorJobError> {
     if part.kind != FACTORS {
         let (name, kind) = (&part.name, &part.kind);
         return Err(FactorJobError::Refused(format!(
@@ -73,7 +73,7 @@ pub fn list_factors(snapshot: &Snapshot) -> Result<Vec<FactorNote>, FactorJobErr
         if part.kind != FACTORS {
             continue;
         }
-        let FactorContent { stamp, samples } = of_artifact(&part)?;
+        let FactorContent { stamp, samples } = read_content(&part)?;
         notes.push(FactorNote {
             name,
             strategy: stamp.strategy,
@@ -101,7 +101,7 @@ pub(super) fn publish(
     let content = FactorContent { stamp: stamp.clone(), samples };
     let content = serde_json::to_value(content).map_err(std::io::Error::other)?;
     let mut files = store.artifact_files()?;
-    for name in finished(folder)? {
+    for name in finished_files(folder)? {
         let path = folder.join(&name);
         let copy = |out: &mut dyn Write| std::io::copy(&mut fs_err::File::open(&path)?, out).map(drop);
         files.write(&name, copy)?;
@@ -127,7 +127,7 @@ pub fn export_factors(
     folder: &Path,
 ) -> Result<FactorContent, FactorJobError> {
     let part = snapshot.artifact(name)?;
-    let content = of_artifact(&part)?;
+    let content = read_content(&part)?;
     fs_err::create_dir_all(folder)?;
     if fs_err::read_dir(folder)?.next().is_some() {
         return Err(FactorJobError::Refused(format!("{} is there and is not empty", folder.display())));

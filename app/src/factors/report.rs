@@ -106,7 +106,7 @@ fn table(
 ) {
     let _ = writeln!(out, "### {heading}\n\n| Rank | Score | Example |\n| ---: | ---: | --- |");
     for (rank, at) in rows.iter().enumerate() {
-        let _ = writeln!(out, "| {} | {:.6} | {} |", rank + 1, scores[*at], shown(&text(*at)));
+        let _ = writeln!(out, "| {} | {:.6} | {} |", rank + 1, scores[*at], cell_text(&text(*at)));
     }
     out.push('\n');
 }
@@ -144,7 +144,7 @@ fn percentile(ascending: &[f64], percent: u32) -> f64 {
 }
 
 /// The beginning of a text in a cell of a table.
-fn shown(text: &str) -> String {
+fn cell_text(text: &str) -> String {
     let line = one_line(text);
     let mut cell: String = line.chars().take(SHOWN).collect();
     if cell.len() < line.len() {

@@ -1,5 +1,4 @@
-//! Digests of the files of finished factors, next to the stamp that says what they are of: a stamp says nothing
-//! of files that were changed after it.
+//! Digests of the files of finished factors: the stamp next to them says nothing of files changed after it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,16 +12,16 @@ use super::stamp::{FactorStamp, STAMP};
 
 /// The file of the stamp, once the factors are finished.
 #[derive(Serialize)]
-struct Sealed<'a> {
+struct StampFile<'a> {
     #[serde(flatten)]
     stamp: &'a FactorStamp,
     #[serde(flatten)]
-    files: Files,
+    files: FileDigests,
 }
 
 /// What it has besides the stamp.
 #[derive(Serialize, Deserialize)]
-struct Files {
+struct FileDigests {
     /// Digests of the other files, by their names.
     #[serde(default)]
     files: BTreeMap<String, Digest>,
@@ -30,7 +29,7 @@ struct Files {
 
 /// Writes the stamp of a folder of finished factors, with the digests of its files.
 pub(super) fn seal(folder: &Path, stamp: &FactorStamp) -> Result<(), FactorJobError> {
-    let sealed = Sealed { stamp, files: Files { files: digests(folder)? } };
+    let sealed = StampFile { stamp, files: FileDigests { files: digests(folder)? } };
     write_document(&folder.join(STAMP), &sealed).map_err(FactorJobError::other)
 }
 
@@ -43,7 +42,7 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
             folder.display()
         ))
     };
-    let Files { files } = serde_json::from_slice(&fs_err::read(&path)?)
+    let FileDigests { files } = serde_json::from_slice(&fs_err::read(&path)?)
         .map_err(|error| FactorJobError::Refused(format!("{}: {error}", path.display())))?;
     if files.is_empty() {
         return Err(refuse(format!(
@@ -61,7 +60,7 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
 }
 
 /// Names of the files of finished factors, in order.
-pub(super) fn finished(folder: &Path) -> Result<Vec<String>, FactorJobError> {
+pub(super) fn finished_files(folder: &Path) -> Result<Vec<String>, FactorJobError> {
     let mut names = Vec::new();
     for entry in fs_err::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -77,7 +76,7 @@ pub(super) fn finished(folder: &Path) -> Result<Vec<String>, FactorJobError> {
 /// Digests of the files of finished factors, by their names, but for that of the stamp.
 fn digests(folder: &Path) -> Result<BTreeMap<String, Digest>, FactorJobError> {
     let mut digests = BTreeMap::new();
-    for name in finished(folder)?.into_iter().filter(|name| name != STAMP) {
+    for name in finished_files(folder)?.into_iter().filter(|name| name != STAMP) {
         let digest = Digest::of_read(fs_err::File::open(folder.join(&name))?)?;
         digests.insert(name, digest);
     }

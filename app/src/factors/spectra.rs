@@ -26,10 +26,12 @@ pub struct SpectraRequest {
     pub against: Vec<String>,
 }
 
-/// The spectra of factors. Memory: the eigenvalues of the modules that are asked for, twice, and the factors of one.
+/// The spectra of factors. Memory: the eigenvalues of the modules that are asked for, twice, and the factors
+/// of one.
 ///
 /// # Errors
-/// No factors of this name, a glob that is none, no module that is meant, a strategy that was not fitted, damage.
+/// No factors of this name, a glob that is none, no module that is meant, a strategy that was not fitted,
+/// damage.
 pub fn factor_spectra(
     snapshot: &Snapshot,
     request: &SpectraRequest,
@@ -87,8 +89,8 @@ fn approximation(request: &SpectraRequest, of: &StoredFactors) -> Result<Strateg
     }
 }
 
-/// How far the other factors of a request are from the spectra of its own, by factors and module. Memory: twice the
-/// factors of a module.
+/// How far the other factors of a request are from the spectra of its own, by factors and module. Memory:
+/// twice the factors of a module.
 ///
 /// # Errors
 /// No factors of a name, or without a module that the spectra are of, a strategy that was not fitted, damage.
@@ -116,7 +118,7 @@ pub fn factor_differences(
                     module.out, module.input
                 )));
             }
-            let sides = of_sides(&before, &factors);
+            let sides = eigenvalue_differences(&before, &factors);
             let found = spectra(&[(module, factors)], strategy, request.damping)?;
             let Some(ModuleSpectrum { spectrum, .. }) = found.first() else { continue };
             all.push(SpectrumDifference {
@@ -132,7 +134,7 @@ pub fn factor_differences(
 }
 
 /// Differences of the eigenvalues of both covariances, where there are some.
-fn of_sides(before: &ModuleFactors, now: &ModuleFactors) -> [Option<f64>; 2] {
+fn eigenvalue_differences(before: &ModuleFactors, now: &ModuleFactors) -> [Option<f64>; 2] {
     let sides =
         [(&before.activation_eigen, &now.activation_eigen), (&before.gradient_eigen, &now.gradient_eigen)];
     sides.map(|(before, now)| {

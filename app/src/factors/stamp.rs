@@ -158,12 +158,12 @@ fn compare(name: &str, mine: &Value, theirs: &Value, found: &mut Vec<String>) {
         }
         return;
     }
-    let [mine, theirs] = shown([mine.to_string(), theirs.to_string()]);
+    let [mine, theirs] = shorten_both([mine.to_string(), theirs.to_string()]);
     found.push(format!("{name} is {theirs} there, {mine} here"));
 }
 
 /// Two texts that are not too long for a message: where one is, from shortly before they differ on.
-fn shown(texts: [String; 2]) -> [String; 2] {
+fn shorten_both(texts: [String; 2]) -> [String; 2] {
     const MOST: usize = 60;
     /// Characters before the first that differs.
     const BEFORE: usize = 10;

@@ -7,7 +7,7 @@ use gstore_store::{ArtifactPart, Snapshot};
 
 use super::error::FactorJobError;
 use super::folder::{FactorParts, FactorReader};
-use super::publish::{FactorContent, of_artifact};
+use super::publish::{FactorContent, read_content};
 
 /// Factors of a store.
 pub(super) struct StoredFactors {
@@ -21,7 +21,7 @@ impl StoredFactors {
     /// The factors of a name.
     pub fn open(snapshot: &Snapshot, name: &str) -> Result<Self, FactorJobError> {
         let part = snapshot.artifact(name)?;
-        let content = of_artifact(&part)?;
+        let content = read_content(&part)?;
         Ok(Self { part, content })
     }
 

@@ -31,7 +31,7 @@ pub(super) fn of(role: Role, dark: bool) -> u32 {
 }
 
 /// The colour of the ground.
-pub(super) fn ground(dark: bool) -> u32 {
+pub(super) fn background(dark: bool) -> u32 {
     if dark { DARK[0] } else { LIGHT[0] }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn class(role: Role) -> String {
 /// The rules of all roles, for lines and for what is filled; `scope` stands before each.
 pub(super) fn rules(scope: &str, dark: bool) -> String {
     let roles = [Role::Ink, Role::Muted, Role::Grid].into_iter().chain((0..SERIES_COLOURS).map(Role::Series));
-    let mut out = format!("{scope} .ground{{fill:#{:06x}}}", ground(dark));
+    let mut out = format!("{scope} .ground{{fill:#{:06x}}}", background(dark));
     for role in roles {
         let (class, colour) = (class(role), of(role, dark));
         out += &format!(

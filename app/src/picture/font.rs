@@ -85,7 +85,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
 }
 
 fn decode(bytes: &[u8]) -> BTreeMap<u32, Glyph> {
-    let mut numbers = Numbers(bytes);
+    let mut numbers = Leb128Numbers(bytes);
     let mut glyphs = BTreeMap::new();
     while let Some(character) = numbers.next() {
         let advance = f64::from(numbers.next().unwrap_or(0)) / EM;
@@ -104,9 +104,9 @@ fn decode(bytes: &[u8]) -> BTreeMap<u32, Glyph> {
 }
 
 /// Numbers in LEB128.
-struct Numbers<'a>(&'a [u8]);
+struct Leb128Numbers<'a>(&'a [u8]);
 
-impl Numbers<'_> {
+impl Leb128Numbers<'_> {
     fn next(&mut self) -> Option<u32> {
         let (mut value, mut shift) = (0u32, 0);
         loop {

@@ -29,8 +29,8 @@ mod terminal;
 mod tests;
 
 pub use of::*;
-pub(crate) use of::{Ranked, ranked};
-pub use spark::Spark;
+pub(crate) use of::{RankedRows, ranked};
+pub use spark::Sparkline;
 
 /// A title, and panels below each other.
 #[derive(Debug, Clone, PartialEq)]

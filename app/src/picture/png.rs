@@ -6,10 +6,10 @@ use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
 
 use super::TooLarge;
-use super::colour::{ground, of};
+use super::colour::{background, of};
 use super::font;
 use super::raster::{Paint, Raster};
-use super::scene::{Anchor, Item, Scene, Set};
+use super::scene::{Anchor, Item, Scene, TextStyle};
 
 /// Pixels of a point.
 const SCALE: f64 = 2.0;
@@ -23,7 +23,7 @@ pub(super) fn image(scene: &Scene) -> Result<Vec<u8>, TooLarge> {
     if width.saturating_mul(height) > MOST {
         return Err(TooLarge { width: scene.width as usize, height: scene.height as usize });
     }
-    let mut raster = Raster::new(width, height, ground(false));
+    let mut raster = Raster::new(width, height, background(false));
     scene.items.iter().for_each(|item| draw(&mut raster, item));
     Ok(file(&raster))
 }
@@ -44,7 +44,7 @@ fn draw(raster: &mut Raster, item: &Item) {
     }
 }
 
-fn set_text(raster: &mut Raster, [x, y]: [f64; 2], text: &str, set: Set, paint: Paint) {
+fn set_text(raster: &mut Raster, [x, y]: [f64; 2], text: &str, set: TextStyle, paint: Paint) {
     let size = set.size * SCALE;
     let wide = size * font::width(text);
     let mut x = x * SCALE

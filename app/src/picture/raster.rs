@@ -107,7 +107,7 @@ impl Raster {
         if columns.is_empty() || rows.is_empty() {
             return;
         }
-        let mut area = Area::new(columns.len(), rows.len());
+        let mut area = PixelCoverage::new(columns.len(), rows.len());
         let origin = [x - columns.start as f64, y - rows.start as f64];
         let place = |[px, py]: [f64; 2]| [origin[0] + px * size, origin[1] - py * size];
         let (mut first, mut last) = ([0.0; 2], [0.0; 2]);
@@ -158,14 +158,14 @@ fn distance([x, y]: [f64; 2], [ax, ay]: [f64; 2], [bx, by]: [f64; 2]) -> f64 {
 }
 
 /// Covered area of pixels as differences along each row, summed from the outlines' edges.
-struct Area {
+struct PixelCoverage {
     width: usize,
     height: usize,
     /// Two more than the width in each row, for what lies at its end.
     steps: Vec<f64>,
 }
 
-impl Area {
+impl PixelCoverage {
     fn new(width: usize, height: usize) -> Self {
         Self { width, height, steps: vec![0.0; (width + 2) * height] }
     }

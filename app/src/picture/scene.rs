@@ -58,13 +58,13 @@ pub(super) enum Item {
         /// Colour.
         role: Role,
         /// How it is set.
-        set: Set,
+        set: TextStyle,
     },
 }
 
 /// How a text is set.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Set {
+pub(super) struct TextStyle {
     /// Points of an em.
     pub size: f64,
     /// Where its x is.
@@ -75,7 +75,7 @@ pub(super) struct Set {
     pub fitted: bool,
 }
 
-impl Set {
+impl TextStyle {
     /// Plain text from its beginning.
     pub(super) fn plain(size: f64) -> Self {
         Self { size, anchor: Anchor::Start, bold: false, fitted: false }
@@ -105,7 +105,7 @@ impl Scene {
     }
 
     /// Adds a text.
-    pub(super) fn text(&mut self, at: [f64; 2], text: &str, role: Role, set: Set) {
+    pub(super) fn text(&mut self, at: [f64; 2], text: &str, role: Role, set: TextStyle) {
         self.items.push(Item::Text { at, text: text.to_owned(), role, set });
     }
 

@@ -7,7 +7,7 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 
 /// A curve to which values are added while it is shown.
 #[derive(Debug, Clone, Default)]
-pub struct Spark {
+pub struct Sparkline {
     /// Means of `each` values.
     means: Vec<f64>,
     each: usize,
@@ -15,7 +15,7 @@ pub struct Spark {
     open: (f64, usize),
 }
 
-impl Spark {
+impl Sparkline {
     /// Adds a value; one that is not finite is left out.
     pub fn push(&mut self, value: f64) {
         if !value.is_finite() {
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_curve_fits_its_width_and_memory() {
-        let mut spark = Spark::default();
+        let mut spark = Sparkline::default();
         assert_eq!(spark.line(10), "");
         for v in [8.0, 4.0, f64::NAN, 1.0] {
             spark.push(v);

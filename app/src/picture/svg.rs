@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Picture;
 use super::colour::{class, rules};
 use super::font;
-use super::scene::{Anchor, Item, Scene, Set};
+use super::scene::{Anchor, Item, Scene, TextStyle};
 
 /// A document of its own.
 pub(super) fn document(picture: &Picture, scene: &Scene) -> String {
@@ -82,7 +82,7 @@ fn write_item(out: &mut String, item: &Item) {
     }
 }
 
-fn setting(set: Set, text: &str) -> String {
+fn setting(set: TextStyle, text: &str) -> String {
     let mut out = String::new();
     match set.anchor {
         Anchor::Start => {}

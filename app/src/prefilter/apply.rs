@@ -13,11 +13,11 @@ use gstore_store::Snapshot;
 
 use crate::answer::{AnswerError, record};
 use crate::select::{write_records, write_saved};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What was predicted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Applied {
+pub struct ApplyReport {
     /// Rows.
     pub rows: u64,
     /// Rows that are kept, those without a prediction and labelled ones of the true top among them.
@@ -31,40 +31,40 @@ pub enum KeptRows<'a> {
     /// As their original lines.
     Lines(&'a mut dyn Write),
     /// As a table that can be added again.
-    Table(TableTo<'a>),
+    Table(PredictionTable<'a>),
     /// As a saved dataset, into a folder that is there and empty.
     Dataset(&'a Path),
 }
 
 /// A table: where it goes, and in which format.
-pub struct TableTo<'a> {
+pub struct PredictionTable<'a> {
     /// Receives it.
     pub out: Box<dyn Write + Send + 'a>,
     /// Its format.
     pub format: Format,
 }
 
-/// Predicts every row of a dataset, cell by cell. Writes the rows that are kept, and `id, row, score, target, kept` of
-/// all.
+/// Predicts every row of a dataset, cell by cell. Writes the rows that are kept, and `id, row, score, target,
+/// kept` of all.
 ///
-/// A row without a prediction is kept: nothing speaks against it. So is a labelled row of the true top in the pool that
-/// the prefilter was fitted for, whatever is predicted of it.
+/// A row without a prediction is kept: nothing speaks against it. So is a labelled row of the true top in the
+/// pool that the prefilter was fitted for, whatever is predicted of it.
 ///
 /// # Errors
-/// Features that the dataset lacks, a kept row that was stored without its line or that has no place in a table, outputs
-/// that fail, damage, being told to stop.
+/// Features that the dataset lacks, a kept row that was stored without its line or that has no place in a
+/// table, outputs that fail, damage, being told to stop.
 pub fn apply_prefilter(
     snapshot: &Snapshot,
     prefilter: &Prefilter,
     dataset: &str,
     mut kept: Option<KeptRows<'_>>,
-    table: Option<TableTo<'_>>,
-    work: &mut Work<'_>,
-) -> Result<Applied, AnswerError> {
+    table: Option<PredictionTable<'_>>,
+    work: &mut JobContext<'_>,
+) -> Result<ApplyReport, AnswerError> {
     let features = prefilter.open(snapshot, dataset)?;
-    let mut applied = Applied::default();
+    let mut applied = ApplyReport::default();
     let mut writer = match table {
-        Some(TableTo { out, format }) => {
+        Some(PredictionTable { out, format }) => {
             let style = TableStyle { width: None, column: None };
             Some(ResultWriter::new(format, &schema(), out, style)?)
         }
@@ -96,7 +96,7 @@ pub fn apply_prefilter(
         writer.finish()?;
     }
     match kept {
-        Some(KeptRows::Table(TableTo { out, format })) => {
+        Some(KeptRows::Table(PredictionTable { out, format })) => {
             write_records(snapshot, (dataset, &later), (out, format), work.cancel)?;
         }
         Some(KeptRows::Dataset(folder)) => write_saved(snapshot, (dataset, &later), folder, work.cancel)?,

@@ -7,31 +7,31 @@ use gstore_learn::{FitOptions, Prefilter};
 use gstore_store::Snapshot;
 use serde_json::Value;
 
-use super::joined;
-use super::labels::{LabelRequest, Labels, Wanted, labels};
+use super::join_features;
+use super::labels::{LabelFilter, LabelRequest, Labels, labels};
 use super::scored::difference;
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Judges a prefilter on labels of rows that it has not learned from.
 ///
 /// # Errors
-/// As [`super::fit_prefilter`], labels of nothing but rows that it has learned from, and labels that are other scores
-/// than those that it predicts.
+/// As [`super::fit_prefilter`], labels of nothing but rows that it has learned from, and labels that are
+/// other scores than those that it predicts.
 pub fn evaluate_prefilter(
     snapshot: &Arc<Snapshot>,
     prefilter: &Prefilter,
     (pool, request): (&str, &LabelRequest),
     options: &FitOptions,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Report, AnswerError> {
     let request = &in_order(prefilter, request);
-    let wanted = Wanted { pool, is_known: &|id| prefilter.learned_from(id) };
+    let wanted = LabelFilter { pool, is_known: &|id| prefilter.learned_from(id) };
     let found = labels(snapshot, (request, wanted), work)?;
     check_scored(prefilter, request, &found)?;
     let features = prefilter.open(snapshot, pool)?;
     let numbers: Vec<u64> = found.rows.iter().map(|(row, _)| *row).collect();
-    let data = joined(&found, &features.read(&numbers)?, features.set(), request, 2)?;
+    let data = join_features(&found, &features.read(&numbers)?, features.set(), request, 2)?;
     let mut report = prefilter.evaluate(&data, options, &found.reliability(), work.cancel)?;
     report.in_target = found.in_target;
     report.notes.extend(found.notes(&request.dataset));

@@ -17,11 +17,11 @@ use gstore_store::{RowSet, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::scored::scored;
+use super::scored::scoring_options;
 use crate::answer::{AnswerError, CHUNK, ids_of, note_of_target, tell_notes};
-use crate::ceiling::{Noise, noise_of, notes_of};
-use crate::rows::{draw_key, drawn};
-use crate::work::Work;
+use crate::ceiling::{ScoreReliability, noise_of, notes_of};
+use crate::rows::{draw_key, random_rows};
+use crate::work::JobContext;
 
 /// Ids in a message.
 const MOST_IDS: usize = 5;
@@ -29,12 +29,13 @@ const MOST_IDS: usize = 5;
 /// How the labelled rows of a pool were drawn: what a bound may count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Drawn {
+pub enum LabelDraw {
     /// At random from all rows of the pool: they are those that the seed gives.
     BySeed,
     /// At random from all rows of the pool, as the caller says.
     AsStated,
-    /// In a way that nothing is known of: the first rows, those of another dataset, those that were kept before.
+    /// In a way that nothing is known of: the first rows, those of another dataset, those that were kept
+    /// before.
     Unknown,
 }
 
@@ -53,19 +54,19 @@ pub struct LabelRequest {
     /// Seed of the draw.
     pub seed: u64,
     /// How the rows with gradients were drawn, as the caller states it.
-    pub drawn: Drawn,
+    pub drawn: LabelDraw,
 }
 
 impl LabelRequest {
     /// How the labels were drawn from the pool.
-    pub(super) fn drawn_of(&self, found: &Labels) -> Drawn {
-        if found.is_seeded { Drawn::BySeed } else { self.drawn }
+    pub(super) fn drawn_of(&self, found: &Labels) -> LabelDraw {
+        if found.is_seeded { LabelDraw::BySeed } else { self.drawn }
     }
 }
 
 /// Which rows of a dataset can be labels.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct LabelFilter<'a> {
     /// The dataset that is filtered: rows that it lacks are no labels.
     pub(super) pool: &'a str,
     /// Ids of no use, those that were learned from.
@@ -98,11 +99,11 @@ pub(super) struct Labels {
     /// A row for each id, a column for each target; NaN where a row has no score.
     pub(super) scores: Matrix,
     /// Of each target.
-    pub(super) noise: Vec<Noise>,
+    pub(super) noise: Vec<ScoreReliability>,
     /// How the rows were scored for each target.
     pub(super) scored: Vec<Map<String, Value>>,
     /// The stored vectors of a row that its scores are made of.
-    pub(super) vectors: Vectors,
+    pub(super) vectors: LabelVectors,
     /// Whether they are rows of the pool that the seed gives, for each target.
     pub(super) is_seeded: bool,
     /// Rows with gradients that were not drawn, of the target that has most of them.
@@ -117,9 +118,9 @@ pub(super) struct Labels {
 
 /// Vectors that a question is asked of: by key the model, and whether it is passed through backwards.
 #[derive(Debug, Default)]
-pub(super) struct Vectors(BTreeMap<String, (String, bool)>);
+pub(super) struct LabelVectors(BTreeMap<String, (String, bool)>);
 
-impl Vectors {
+impl LabelVectors {
     /// Adds those of a question's pools.
     fn add(&mut self, prepared: &Prepared) {
         for feature in prepared.pools().iter().flat_map(|pool| &pool.features) {
@@ -129,8 +130,8 @@ impl Vectors {
         }
     }
 
-    /// Forward passes that they take of a row where those with some keys are there. A vector of another dataset,
-    /// kind or projection has another key: it comes of a pass of its own.
+    /// Forward passes that they take of a row where those with some keys are there. A vector of another
+    /// dataset, kind or projection has another key: it comes of a pass of its own.
     pub(super) fn passes(&self, there: &[String]) -> f64 {
         let mut passes = Passes::default();
         let wanted = self.0.iter().filter(|(key, _)| !there.contains(key));
@@ -165,14 +166,15 @@ impl Labels {
     }
 }
 
-/// Scores rows of the dataset for each target, those that are wanted alone: also their noise is measured on no others.
+/// Scores rows of the dataset for each target, those that are wanted alone: also their noise is measured on
+/// no others.
 ///
 /// # Errors
 /// Targets that make no sense, covariances of losses, gradients of none but rows of no use, those of a scan.
 pub(super) fn labels(
     snapshot: &Arc<Snapshot>,
-    (request, wanted): (&LabelRequest, Wanted<'_>),
-    work: &mut Work<'_>,
+    (request, wanted): (&LabelRequest, LabelFilter<'_>),
+    work: &mut JobContext<'_>,
 ) -> Result<Labels, AnswerError> {
     if request.targets.is_empty() {
         return Err(AnswerError::Usage("labels need a target".to_owned()));
@@ -187,7 +189,7 @@ pub(super) fn labels(
     let mut by_row: BTreeMap<u64, (u64, Vec<f64>)> = BTreeMap::new();
     let mut noise = Vec::with_capacity(request.targets.len());
     let mut questions = Vec::with_capacity(request.targets.len());
-    let mut vectors = Vectors::default();
+    let mut vectors = LabelVectors::default();
     let (mut unused, mut elsewhere) = (0, 0);
     let mut candidates = Candidates::default();
     let mut is_seeded = wanted.pool == request.dataset;
@@ -218,10 +220,10 @@ pub(super) fn labels(
         if candidates.with_vectors != with_vectors {
             candidates = candidates_of(snapshot, &request.dataset, wanted, with_vectors)?;
         }
-        let taken = drawn(&candidates.rows, request.most, request.seed);
+        let taken = random_rows(&candidates.rows, request.most, request.seed);
         unused = unused.max(candidates.rows.len() - taken.len());
         elsewhere = elsewhere.max(candidates.elsewhere);
-        questions.push(scored(&prepared));
+        questions.push(scoring_options(&prepared));
         vectors.add(&prepared);
         let mut own: Vec<Scored> = Vec::new();
         prepared.scores(None, work.threads, work.cancel, |rows| {
@@ -265,14 +267,15 @@ fn in_targets(
     snapshot: &Snapshot,
     asked: &[Prepared],
     dataset: &str,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<RowSet, AnswerError> {
     let part = snapshot.dataset(dataset)?;
     let asked: Vec<&Prepared> = asked.iter().filter(|prepared| prepared.spec().exclude_target).collect();
     Ok(rows_in_targets(&asked, part, work.cancel)?.intersection(&*snapshot.live_rows(part)?))
 }
 
-/// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.
+/// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token
+/// among them.
 fn with_vectors(snapshot: &Snapshot, prepared: &Prepared) -> Result<RowSet, AnswerError> {
     let mut rows: Option<RowSet> = None;
     for feature in prepared.pools().iter().flat_map(|pool| &pool.features) {
@@ -289,7 +292,7 @@ fn with_vectors(snapshot: &Snapshot, prepared: &Prepared) -> Result<RowSet, Answ
 fn candidates_of(
     snapshot: &Snapshot,
     dataset: &str,
-    Wanted { pool, is_known }: Wanted<'_>,
+    LabelFilter { pool, is_known }: LabelFilter<'_>,
     with_vectors: RowSet,
 ) -> Result<Candidates, AnswerError> {
     let mut places: HashMap<String, u64> = HashMap::new();
@@ -329,7 +332,7 @@ fn candidates_of(
 }
 
 /// What a row says, as far as its gradients depend on it.
-struct Said {
+struct RecordDigest {
     /// Digest of the words.
     words: String,
     /// Of each of its parts whether it is scored.
@@ -337,7 +340,7 @@ struct Said {
     is_conversation: bool,
 }
 
-impl Said {
+impl RecordDigest {
     /// What a record says; none of one that has no text.
     fn of(record: &[u8]) -> Option<Self> {
         let content = Content::read(record).ok()?;
@@ -351,21 +354,22 @@ impl Said {
     }
 }
 
-/// Refuses labels of other texts than the pool has under their ids, or of other parts of them; returns what is said of
-/// texts that are the same in another form. `own`: rows of the dataset, with their `ids`; `rows`: those of the pool, each
-/// with the place of its id. Where a row has no text, as one that was stored without its record, the id alone counts.
+/// Refuses labels of other texts than the pool has under their ids, or of other parts of them; returns what
+/// is said of texts that are the same in another form. `own`: rows of the dataset, with their `ids`; `rows`:
+/// those of the pool, each with the place of its id. Where a row has no text, as one that was stored without
+/// its record, the id alone counts.
 fn check_texts(
     snapshot: &Snapshot,
     (dataset, own, ids): (&str, &[u64], &[String]),
     (pool, rows): (&str, &[(u64, usize)]),
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Option<String>, AnswerError> {
     let of_labels = texts_of(snapshot, dataset, own, work)?;
     let in_pool: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
     let of_pool = texts_of(snapshot, pool, &in_pool, work)?;
-    let ids_where = |is_other: fn(&Said, &Said) -> bool| -> Vec<&str> {
+    let ids_where = |is_other: fn(&RecordDigest, &RecordDigest) -> bool| -> Vec<&str> {
         let both = rows.iter().zip(&of_pool);
-        let differs = |place: usize, said: &Option<Said>| {
+        let differs = |place: usize, said: &Option<RecordDigest>| {
             of_labels[place].as_ref().zip(said.as_ref()).is_some_and(|(own, said)| is_other(own, said))
         };
         both.filter(|((_, place), said)| differs(*place, said))
@@ -407,25 +411,25 @@ fn texts_of(
     snapshot: &Snapshot,
     dataset: &str,
     rows: &[u64],
-    work: &Work<'_>,
-) -> Result<Vec<Option<Said>>, AnswerError> {
+    work: &JobContext<'_>,
+) -> Result<Vec<Option<RecordDigest>>, AnswerError> {
     let samples = snapshot.samples(snapshot.dataset(dataset)?)?;
     let mut texts = Vec::with_capacity(rows.len());
     for chunk in rows.chunks(CHUNK) {
         work.cancel.check().map_err(LearnError::from)?;
         let batch = samples.get(chunk, &["record"])?;
         let records = batch.column(0).as_binary_opt::<i32>();
-        let text = |at: usize| -> Option<Said> {
+        let text = |at: usize| -> Option<RecordDigest> {
             let records = records.filter(|records| records.is_valid(at))?;
-            Said::of(records.value(at))
+            RecordDigest::of(records.value(at))
         };
         texts.extend((0..batch.num_rows()).map(text));
     }
     Ok(texts)
 }
 
-/// Whether some rows are the first of all live ones in the order of a seed, as those of a cascade's sample are. So are all
-/// rows.
+/// Whether some rows are the first of all live ones in the order of a seed, as those of a cascade's sample
+/// are. So are all rows.
 fn is_draw(live: &RowSet, seed: u64, rows: &RowSet) -> bool {
     let last = rows.iter().map(|row| draw_key(seed, row)).max();
     let until = |last: u64| live.iter().filter(|row| draw_key(seed, *row) <= last).count() as u64;
@@ -440,7 +444,7 @@ mod tests {
     fn a_pass_is_there_where_all_that_is_wanted_of_it_is() {
         let of = [("a", "first", true), ("b", "first", true), ("c", "last", true), ("d", "base", false)];
         let of = of.map(|(key, model, is_gradient)| (key.to_owned(), (model.to_owned(), is_gradient)));
-        let vectors = Vectors(of.into_iter().collect());
+        let vectors = LabelVectors(of.into_iter().collect());
         for (there, passes) in [
             (&[] as &[&str], 7.0),
             // As of another dataset, or with another projection.
@@ -458,7 +462,7 @@ mod tests {
     fn a_draw_is_known_by_its_rows() {
         let live = RowSet::from_ranges([0..500, 700..1200]);
         let is_seeded = |rows: &RowSet, seed: u64| is_draw(&live, seed, rows);
-        let sample = crate::rows::drawn(&live, 200, 7);
+        let sample = crate::rows::random_rows(&live, 200, 7);
         assert!(is_seeded(&sample, 7) && is_seeded(&live, 7) && !is_seeded(&sample, 8));
         assert!(!is_seeded(&RowSet::from_range(0..200), 7) && !is_seeded(&RowSet::new(), 7));
         // One row that was added to it afterwards.

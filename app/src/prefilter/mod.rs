@@ -17,17 +17,17 @@ use gstore_learn::{FeatureSet, FitOptions, KIND, Labelled, LearnError, Matrix, P
 use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde_json::{Map, Value, json};
 
-pub use apply::{Applied, KeptRows, TableTo, apply_prefilter};
+pub use apply::{ApplyReport, KeptRows, PredictionTable, apply_prefilter};
 pub use evaluate::evaluate_prefilter;
-pub use labels::{Drawn, LabelRequest};
+pub use labels::{LabelDraw, LabelRequest};
 pub use list::{PrefilterNote, list_prefilters};
 pub use picture::recall_picture;
 
-use self::labels::{Labels, Wanted, labels};
+use self::labels::{LabelFilter, Labels, labels};
 use crate::answer::AnswerError;
 use crate::ceiling::tell_ceiling;
-use crate::rows::{cells, drawn};
-use crate::work::Work;
+use crate::rows::{cells, random_rows};
+use crate::work::JobContext;
 
 /// What is to be fitted.
 #[derive(Debug, Clone)]
@@ -44,8 +44,8 @@ pub struct PrefilterRequest {
     pub seconds: Option<(f64, f64)>,
 }
 
-/// Rows of the pool at whose predictions a share is cut, and of which those without one are counted: the error of a
-/// share is below 1 %.
+/// Rows of the pool at whose predictions a share is cut, and of which those without one are counted: the
+/// error of a share is below 1 %.
 const SHARE_ROWS: u64 = 20_000;
 
 /// Fits a prefilter and reports on it. Nothing is published.
@@ -55,12 +55,12 @@ const SHARE_ROWS: u64 = 20_000;
 pub fn fit_prefilter(
     snapshot: &Arc<Snapshot>,
     request: &PrefilterRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<(Prefilter, Report), AnswerError> {
     request.options.check()?;
     let live = snapshot.dataset(&request.pool)?.rows;
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
-    let wanted = Wanted { pool: &request.pool, is_known: &|_| false };
+    let wanted = LabelFilter { pool: &request.pool, is_known: &|_| false };
     let found = labels(snapshot, (&request.labels, wanted), work)?;
     let options = among_candidates(&request.options, live, found.in_target);
     for (target, noise) in request.labels.targets.iter().zip(&found.noise) {
@@ -78,16 +78,16 @@ pub fn fit_prefilter(
         )));
     }
     let least = options.least_rows();
-    let data = joined(&found, &x, features.set(), &request.labels, least)?;
+    let data = join_features(&found, &x, features.set(), &request.labels, least)?;
     let drawn = request.labels.drawn_of(&found);
     let candidates = live.saturating_sub(found.in_target) as usize;
-    let data = if drawn == Drawn::Unknown { data } else { data.of_pool(candidates) };
+    let data = if drawn == LabelDraw::Unknown { data } else { data.of_pool(candidates) };
     let means = Means { seed: options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report, held_out) =
         Prefilter::fit(features.set().clone(), &data, &options, &found.reliability(), &means)?;
     report.in_target = found.in_target;
     report.notes.extend(found.notes(&request.labels.dataset));
-    if drawn == Drawn::Unknown {
+    if drawn == LabelDraw::Unknown {
         report.notes.push(format!(
             "nothing says that the labelled rows were drawn at random from all rows of `{}`: the bound of the recall counts \
              none of them as found, and holds as far as they are like the others; {}, where they were drawn so, gives a \
@@ -107,8 +107,8 @@ pub fn fit_prefilter(
     // What was measured is what each takes by itself.
     let shared =
         if request.seconds.is_some() { 0.0 } else { of_labels - found.vectors.passes(&features.keys()) };
-    // The rows that `apply_prefilter` keeps: what the learner of all labelled rows predicts decides, and not what those of
-    // the folds did. Rows of the pool that nothing is predicted of are kept.
+    // The rows that `apply_prefilter` keeps: what the learner of all labelled rows predicts decides, and not
+    // what those of the folds did. Rows of the pool that nothing is predicted of are kept.
     let kept = predictions.iter().filter(|row| row.kept).count() as f64 / predictions.len().max(1) as f64;
     let kept = kept * (1.0 - unpredicted.share) + unpredicted.share;
     report.unpredicted = Some(unpredicted);
@@ -119,8 +119,8 @@ pub fn fit_prefilter(
     Ok((prefilter, report))
 }
 
-/// The options with a top of as many rows as the asked share of all live ones, as a selection has: among the candidates,
-/// which do not occur in the target, these are a larger share.
+/// The options with a top of as many rows as the asked share of all live ones, as a selection has: among the
+/// candidates, which do not occur in the target, these are a larger share.
 fn among_candidates(options: &FitOptions, live: u64, in_target: u64) -> FitOptions {
     let mut options = options.clone();
     let candidates = live.saturating_sub(in_target);
@@ -133,16 +133,16 @@ fn among_candidates(options: &FitOptions, live: u64, in_target: u64) -> FitOptio
     options
 }
 
-/// Predictions of a sample of the pool, of which a share of rows is taken, and what of it has none. Labelled rows say
-/// nothing of the latter: they may be those that have all values.
+/// Predictions of a sample of the pool, of which a share of rows is taken, and what of it has none. Labelled
+/// rows say nothing of the latter: they may be those that have all values.
 fn predictions(
     snapshot: &Arc<Snapshot>,
     request: &PrefilterRequest,
     prefilter: &Prefilter,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<(Vec<Prediction>, Unpredicted), AnswerError> {
     let features = prefilter.open(snapshot, &request.pool)?;
-    let rows = drawn(features.samples().rows(), SHARE_ROWS, request.options.seed);
+    let rows = random_rows(features.samples().rows(), SHARE_ROWS, request.options.seed);
     let mut found = Vec::new();
     let mut there: BTreeMap<&str, usize> = BTreeMap::new();
     for own in cells(&rows) {
@@ -164,7 +164,7 @@ fn predictions(
 }
 
 /// Labels and features of the rows that have both.
-fn joined(
+fn join_features(
     found: &Labels,
     x: &Matrix,
     set: &FeatureSet,

@@ -3,9 +3,9 @@
 use gstore_query::influence::{InfluenceSpec, Missing, Mode, Prepared};
 use serde_json::{Map, Value, json};
 
-/// How the rows were scored: what names and defaults of the question stood for, and under `options` what it says
-/// that is not as usual.
-pub(super) fn scored(prepared: &Prepared) -> Map<String, Value> {
+/// How the rows were scored: what names and defaults of the question stood for, and under `options` what it
+/// says that is not as usual.
+pub(super) fn scoring_options(prepared: &Prepared) -> Map<String, Value> {
     // Which rows are scored, and how they are found, says nothing of a score.
     let asked = InfluenceSpec {
         pools: Vec::new(),
@@ -54,15 +54,15 @@ pub(super) fn scored(prepared: &Prepared) -> Map<String, Value> {
 /// What of a score differs from what it was, in words; nothing of what one of both does not tell.
 pub(super) fn difference(before: &Map<String, Value>, now: &Map<String, Value>) -> Option<String> {
     // Two runs may have the same weights, and two weights the same name.
-    let is_other = unlike(before.get("checkpoint_ids"), now.get("checkpoint_ids"));
+    let is_other = values_differ(before.get("checkpoint_ids"), now.get("checkpoint_ids"));
     for (key, was) in before.iter().filter(|(key, _)| *key != "options" && (is_other || !is_name(key))) {
-        if let Some(is) = now.get(key).filter(|is| unlike(Some(was), Some(is))) {
+        if let Some(is) = now.get(key).filter(|is| values_differ(Some(was), Some(is))) {
             return Some(differ(key, Some(is), Some(was)));
         }
     }
     let options = |of: &Map<String, Value>| of.get("options").and_then(Value::as_object).cloned();
     let (was, is) = options(before).zip(options(now))?;
-    let key = was.keys().chain(is.keys()).find(|key| unlike(was.get(*key), is.get(*key)))?;
+    let key = was.keys().chain(is.keys()).find(|key| values_differ(was.get(*key), is.get(*key)))?;
     Some(differ(key, is.get(key), was.get(key)))
 }
 
@@ -80,10 +80,10 @@ fn differ(key: &str, is: Option<&Value>, was: Option<&Value>) -> String {
 }
 
 /// Whether two values differ; a number is the same however it is written.
-fn unlike(a: Option<&Value>, b: Option<&Value>) -> bool {
+fn values_differ(a: Option<&Value>, b: Option<&Value>) -> bool {
     match (a, b) {
         (Some(Value::Array(a)), Some(Value::Array(b))) => {
-            a.len() != b.len() || a.iter().zip(b).any(|(a, b)| unlike(Some(a), Some(b)))
+            a.len() != b.len() || a.iter().zip(b).any(|(a, b)| values_differ(Some(a), Some(b)))
         }
         (Some(Value::Number(a)), Some(Value::Number(b))) => a.as_f64() != b.as_f64(),
         _ => a != b,

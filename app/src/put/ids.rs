@@ -9,19 +9,19 @@ use gstore_store::SampleReader;
 use super::PutError;
 
 /// The samples of a dataset, looked through as ids are asked for.
-pub(super) struct Ids {
+pub(super) struct IdLookup {
     samples: SampleReader,
     /// The row after the last one that was found.
     next: u64,
 }
 
-impl Ids {
+impl IdLookup {
     pub(super) fn new(samples: SampleReader) -> Self {
         Self { samples, next: 0 }
     }
 
-    /// The rows of some ids, in their order. Ids mostly come in the order of the rows, so the search goes on where the last one ended: a whole
-    /// dataset is read once then, and for each batch otherwise.
+    /// The rows of some ids, in their order. Ids mostly come in the order of the rows, so the search goes on
+    /// where the last one ended: a whole dataset is read once then, and for each batch otherwise.
     pub(super) fn rows_of(&mut self, dataset: &str, ids: &[&str]) -> Result<Vec<u64>, PutError> {
         let mut places = HashMap::with_capacity(ids.len());
         for (at, id) in ids.iter().enumerate() {

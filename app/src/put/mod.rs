@@ -1,9 +1,10 @@
 //! Vectors and losses that were computed elsewhere, stored as a feature of a dataset.
 //!
 //! Invariants
-//! - nothing is visible before [`VectorPut::finish`]; one that is dropped before leaves nothing behind, one that is killed a job's folder,
-//!   which the next put of the feature clears and `gc` can take
-//! - a write with a key is done once: what is sent again under it is compared with what was sent first, and changes nothing
+//! - nothing is visible before [`VectorPut::finish`]; one that is dropped before leaves nothing behind, one
+//!   that is killed a job's folder, which the next put of the feature clears and `gc` can take
+//! - a write with a key is done once: what is sent again under it is compared with what was sent first, and
+//!   changes nothing
 //! - memory: the vectors of one push, a block of the file, and the set of rows
 
 mod error;
@@ -20,11 +21,11 @@ use xxhash_rust::xxh3::Xxh3;
 pub use error::PutError;
 pub use spec::{SpaceSpec, VectorSpec};
 
-use work::Work;
+use work::PutJob;
 
 /// Which samples vectors belong to.
 #[derive(Debug, Clone, Copy)]
-pub enum Samples<'a> {
+pub enum VectorSamples<'a> {
     /// By their rows.
     Rows(&'a [u64]),
     /// By their ids.
@@ -57,18 +58,19 @@ pub struct VectorPut {
     /// Of the description and all that was pushed.
     content: Xxh3,
     /// `None` where the key is known: then what comes is only compared.
-    work: Option<Work>,
+    work: Option<PutJob>,
     snapshot: Arc<Snapshot>,
     rows: u64,
     not_finite: u64,
 }
 
 impl VectorPut {
-    /// Starts to take vectors. With a key, sending the same once more changes nothing. Without `add_runs`, a run or checkpoint that the store
-    /// lacks is refused and not added.
+    /// Starts to take vectors. With a key, sending the same once more changes nothing. Without `add_runs`, a
+    /// run or checkpoint that the store lacks is refused and not added.
     ///
     /// # Errors
-    /// A description that cannot be, or does not fit to the feature that is there; a put of the same feature that is under way.
+    /// A description that cannot be, or does not fit to the feature that is there; a put of the same feature
+    /// that is under way.
     pub fn start(
         store: &Store,
         spec: &VectorSpec,
@@ -94,7 +96,7 @@ impl VectorPut {
             if resolved.run.is_some() && !add_runs {
                 return Err(PutError::Run);
             }
-            let started = Work::start(store, &snapshot, &spec.dataset, resolved, command)?;
+            let started = PutJob::start(store, &snapshot, &spec.dataset, resolved, command)?;
             // The same write may have been done before this one had the feature for itself.
             snapshot = started.base(&snapshot);
             if !known(&snapshot)? {
@@ -105,19 +107,21 @@ impl VectorPut {
         Ok(Self { spec, key, dim: shape.dim, content, work, snapshot, rows: 0, not_finite: 0 })
     }
 
-    /// Adds vectors, one after the other in `values`; without `flags` they have none. Rows may come in any order, and at best ascend.
+    /// Adds vectors, one after the other in `values`; without `flags` they have none. Rows may come in any
+    /// order, and at best ascend.
     ///
     /// # Errors
-    /// Samples that there are not, vectors that are there already or twice, and a store that cannot be written.
+    /// Samples that there are not, vectors that are there already or twice, and a store that cannot be
+    /// written.
     pub fn push(
         &mut self,
-        samples: Samples<'_>,
+        samples: VectorSamples<'_>,
         values: &[f32],
         flags: Option<&[u8]>,
     ) -> Result<(), PutError> {
         let count = match samples {
-            Samples::Rows(rows) => rows.len(),
-            Samples::Ids(ids) => ids.len(),
+            VectorSamples::Rows(rows) => rows.len(),
+            VectorSamples::Ids(ids) => ids.len(),
         };
         if count.checked_mul(self.dim) != Some(values.len()) || flags.is_some_and(|f| f.len() != count) {
             return Err(PutError::Spec("samples, vectors and flags are not equally many".to_owned()));
@@ -133,13 +137,13 @@ impl VectorPut {
     }
 
     /// Each vector by itself, so that it does not matter how a stream was cut.
-    fn hash(&mut self, samples: Samples<'_>, values: &[f32], flags: Option<&[u8]>) {
+    fn hash(&mut self, samples: VectorSamples<'_>, values: &[f32], flags: Option<&[u8]>) {
         for (at, vector) in values.chunks_exact(self.dim.max(1)).enumerate() {
             match samples {
-                Samples::Rows(rows) => {
+                VectorSamples::Rows(rows) => {
                     self.content.update(&rows.get(at).copied().unwrap_or_default().to_le_bytes());
                 }
-                Samples::Ids(ids) => {
+                VectorSamples::Ids(ids) => {
                     let id = ids.get(at).copied().unwrap_or_default();
                     self.content.update(&(id.len() as u64).to_le_bytes());
                     self.content.update(id.as_bytes());
@@ -155,7 +159,8 @@ impl VectorPut {
     /// Publishes what was pushed, with its key: all in one commit.
     ///
     /// # Errors
-    /// Nothing was pushed; the key was used for other content; what was published meanwhile does not go with it.
+    /// Nothing was pushed; the key was used for other content; what was published meanwhile does not go with
+    /// it.
     pub fn finish(self) -> Result<PutReport, PutError> {
         let digest = Digest::of_hashed(&self.content).to_string();
         let write = match &self.key {

@@ -15,14 +15,15 @@ use super::{PutError, VectorShape};
 /// What a space begins with that was made elsewhere.
 const EXTERNAL: &str = "external:";
 
-/// What vectors from elsewhere are, as far as somebody says. What is left out of a feature that is there is what it has.
+/// What vectors from elsewhere are, as far as somebody says. What is left out of a feature that is there is
+/// what it has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VectorSpec {
     /// The dataset whose samples they are of.
     pub dataset: String,
-    /// The feature's label; that of the kind and checkpoint where none is given. Vectors are added to a feature that has it, if it is of the
-    /// checkpoint that is named.
+    /// The feature's label; that of the kind and checkpoint where none is given. Vectors are added to a
+    /// feature that has it, if it is of the checkpoint that is named.
     pub feature: Option<String>,
     /// How they follow from the samples: `loss`, or a name that begins with `grad` or `embed`.
     pub kind: Option<String>,
@@ -46,7 +47,8 @@ pub struct VectorSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum SpaceSpec {
-    /// One that was made elsewhere: `external:` and a UUID. Vectors with the same one, of one checkpoint and family, are compared.
+    /// One that was made elsewhere: `external:` and a UUID. Vectors with the same one, of one checkpoint and
+    /// family, are compared.
     External(String),
     /// All of it.
     Whole(Space),
@@ -54,26 +56,27 @@ pub enum SpaceSpec {
 
 /// A feature to write, and the run that is to know its checkpoint.
 #[derive(Debug)]
-pub(super) struct Resolved {
+pub(super) struct ResolvedFeature {
     pub(super) feature: JobFeature,
     pub(super) run: Option<RunUpdate>,
 }
 
 /// The weights that vectors belong to.
-struct Weights {
+struct ResolvedCheckpoint {
     id: CheckpointId,
     name: Option<String>,
     run: Option<RunUpdate>,
 }
 
 impl VectorSpec {
-    /// The feature that is meant. What has to be made up follows from the key, if there is one, so that a repetition means the same.
+    /// The feature that is meant. What has to be made up follows from the key, if there is one, so that a
+    /// repetition means the same.
     pub(super) fn resolve(
         &self,
         snapshot: &Snapshot,
         shape: VectorShape,
         key: Option<&str>,
-    ) -> Result<Resolved, PutError> {
+    ) -> Result<ResolvedFeature, PutError> {
         let dataset = snapshot.dataset(&self.dataset)?;
         if self.weight.is_some_and(|weight| !weight.is_finite() || weight < 0.0) {
             return Err(refused("`weight` is a finite number, and not negative"));
@@ -83,7 +86,7 @@ impl VectorSpec {
             self.check(&part, dim)?;
             let run = self.same_weights(snapshot, &part)?;
             let feature = JobFeature { desc: part.desc.clone(), attrs: part.attrs.clone() };
-            return Ok(Resolved { feature, run });
+            return Ok(ResolvedFeature { feature, run });
         }
         let family = self.family()?;
         if family == Family::Loss && (dim != 1 || self.dtype.is_some_and(|dtype| dtype != DType::F32)) {
@@ -136,7 +139,7 @@ impl VectorSpec {
         };
         let mut attrs = FeatureAttrs::new(label, dim);
         attrs.unit = self.unit.unwrap_or(false);
-        Ok(Resolved { feature: JobFeature { desc, attrs }, run: weights.run })
+        Ok(ResolvedFeature { feature: JobFeature { desc, attrs }, run: weights.run })
     }
 
     /// The feature of the dataset with the label.
@@ -190,8 +193,8 @@ impl VectorSpec {
         }
     }
 
-    /// Whether the weights that are named, if any, are those of a feature that is there: a label does not say of which run it is. What the
-    /// run is to know then.
+    /// Whether the weights that are named, if any, are those of a feature that is there: a label does not say
+    /// of which run it is. What the run is to know then.
     fn same_weights(&self, snapshot: &Snapshot, part: &FeaturePart) -> Result<Option<RunUpdate>, PutError> {
         if self.run.is_none() && self.checkpoint.is_none() {
             return Ok(None);
@@ -244,7 +247,7 @@ impl VectorSpec {
     }
 
     /// The named checkpoint, or one that stands for unknown weights.
-    fn weights(&self, snapshot: &Snapshot, space: &str) -> Result<Weights, PutError> {
+    fn weights(&self, snapshot: &Snapshot, space: &str) -> Result<ResolvedCheckpoint, PutError> {
         let id_of = |text: &str| {
             let id = CheckpointId::try_from(sha256_hex(text.as_bytes()).as_str());
             id.map_err(|error| PutError::Spec(error.to_string()))
@@ -257,7 +260,7 @@ impl VectorSpec {
             (Some(run), Some(name)) => (run, name),
             (None, None) => {
                 let id = stated.map_or_else(|| id_of(space), Ok)?;
-                return Ok(Weights { id, name: None, run: None });
+                return Ok(ResolvedCheckpoint { id, name: None, run: None });
             }
             _ => {
                 return Err(refused("a checkpoint is named by `run` and `checkpoint`; give both or neither"));
@@ -268,7 +271,7 @@ impl VectorSpec {
             if stated.is_some_and(|stated| stated != known.checkpoint) {
                 return Err(refused("the space is of another checkpoint than the one that is named"));
             }
-            return Ok(Weights { id: known.checkpoint, name: Some(name.clone()), run: None });
+            return Ok(ResolvedCheckpoint { id: known.checkpoint, name: Some(name.clone()), run: None });
         }
         if snapshot.run(run).is_err() {
             RunPart::check_name(run).map_err(|error| PutError::Spec(error.to_string()))?;
@@ -287,7 +290,7 @@ impl VectorSpec {
             extra: Map::new(),
         };
         let update = RunUpdate { name: run.clone(), checkpoints: vec![checkpoint], replace_weights: false };
-        Ok(Weights { id, name: Some(name.clone()), run: Some(update) })
+        Ok(ResolvedCheckpoint { id, name: Some(name.clone()), run: Some(update) })
     }
 }
 

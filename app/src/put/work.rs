@@ -6,9 +6,9 @@ use gstore_core::{RowFlags, RowSet};
 use gstore_store::{ClientWrite, Job, JobPlan, RunUpdate, SegmentWriter, Snapshot, Store};
 use serde_json::{Map, Value, json};
 
-use super::ids::Ids;
-use super::spec::Resolved;
-use super::{PutError, Samples};
+use super::ids::IdLookup;
+use super::spec::ResolvedFeature;
+use super::{PutError, VectorSamples};
 
 /// Bytes of vectors in one file, about.
 const FILE_BYTES: usize = 1 << 30;
@@ -16,13 +16,13 @@ const FILE_BYTES: usize = 1 << 30;
 const MOST_FILES: usize = 256;
 
 /// A job that writes.
-pub(super) struct Work {
+pub(super) struct PutJob {
     store: Store,
     plan: JobPlan,
     /// `None` once it is published. Dropped otherwise, it is removed.
     job: Option<Job>,
-    pub(super) resolved: Resolved,
-    ids: Option<Ids>,
+    pub(super) resolved: ResolvedFeature,
+    ids: Option<IdLookup>,
     live: Arc<RowSet>,
     /// Rows that the feature has, and those that were pushed.
     published: RowSet,
@@ -32,13 +32,13 @@ pub(super) struct Work {
     files: usize,
 }
 
-impl Work {
+impl PutJob {
     /// Begins the job of a feature, whatever one that was killed has left of it.
     pub(super) fn start(
         store: &Store,
         snapshot: &Arc<Snapshot>,
         dataset: &str,
-        resolved: Resolved,
+        resolved: ResolvedFeature,
         command: &str,
     ) -> Result<Self, PutError> {
         let plan = JobPlan {
@@ -81,16 +81,16 @@ impl Work {
         &mut self,
         snapshot: &Snapshot,
         dataset: &str,
-        samples: Samples<'_>,
+        samples: VectorSamples<'_>,
         values: &[f32],
         flags: Option<&[u8]>,
     ) -> Result<(), PutError> {
         let found;
         let rows = match samples {
-            Samples::Rows(rows) => rows,
-            Samples::Ids(ids) => {
+            VectorSamples::Rows(rows) => rows,
+            VectorSamples::Ids(ids) => {
                 if self.ids.is_none() {
-                    self.ids = Some(Ids::new(snapshot.samples(snapshot.dataset(dataset)?)?));
+                    self.ids = Some(IdLookup::new(snapshot.samples(snapshot.dataset(dataset)?)?));
                 }
                 found = match &mut self.ids {
                     Some(known) => known.rows_of(dataset, ids)?,
@@ -178,7 +178,7 @@ impl Work {
     }
 }
 
-impl Drop for Work {
+impl Drop for PutJob {
     fn drop(&mut self) {
         self.writer = None;
         if let Some(job) = self.job.take() {

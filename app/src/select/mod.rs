@@ -14,11 +14,11 @@ use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::{RowSet, Snapshot};
 
 use self::explained::Explained;
-use self::records::{Nested, Records, bytes};
+use self::records::{NestedValues, Records, bytes};
 use crate::answer::{AnswerError, CHUNK, Pool, column, ids, open_pools, pool_names, tell_notes};
-use crate::picture::{Picture, Ranked, ranked};
+use crate::picture::{Picture, RankedRows, ranked};
 use crate::rows::{FindError, matching};
-use crate::work::Work;
+use crate::work::JobContext;
 
 mod explained;
 mod nested;
@@ -50,7 +50,7 @@ pub struct SelectionRequest {
 }
 
 /// A selection, which can be written.
-pub struct Selected {
+pub struct SelectedRows {
     prepared: Prepared,
     pools: Vec<Pool>,
     /// The rows that were ranked, the selected ones first.
@@ -68,8 +68,8 @@ pub struct Selected {
 pub fn select(
     snapshot: &Arc<Snapshot>,
     request: &SelectionRequest,
-    work: &mut Work<'_>,
-) -> Result<Selected, AnswerError> {
+    work: &mut JobContext<'_>,
+) -> Result<SelectedRows, AnswerError> {
     let SelectionRequest { spec, order, rules, .. } = request;
     let prepared = Prepared::with_encoder(snapshot, spec, request.models.clone())?;
     prepared.check_rules(rules)?;
@@ -81,7 +81,7 @@ pub fn select(
     let filter = match &request.condition {
         Some(condition) => {
             let pools = (spec.pools.as_slice(), prepared.live());
-            Some(candidates(snapshot, pools, condition, work).map_err(of_rows)?)
+            Some(candidates(snapshot, pools, condition, work).map_err(rows_error)?)
         }
         None => None,
     };
@@ -102,11 +102,11 @@ pub fn select(
         (found.ranking, Some((found.over_quota, found.near_duplicates)))
     };
     let pools = open_pools(snapshot, &spec.pools)?;
-    Ok(Selected { prepared, pools, ranking, wanted: k, passed_over })
+    Ok(SelectedRows { prepared, pools, ranking, wanted: k, passed_over })
 }
 
 /// Damage is damage, whatever was looked for.
-fn of_rows(error: FindError) -> AnswerError {
+fn rows_error(error: FindError) -> AnswerError {
     match error {
         FindError::Read(error) => error.into(),
         error => AnswerError::Condition(error),
@@ -118,7 +118,7 @@ fn candidates(
     snapshot: &Arc<Snapshot>,
     (pools, live): (&[String], u64),
     condition: &str,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<RowFilter, FindError> {
     let (mut filter, mut any) = (RowFilter::new(), false);
     for (place, pool) in pools.iter().enumerate() {
@@ -134,25 +134,29 @@ pub(crate) fn rows_where(
     snapshot: &Arc<Snapshot>,
     pool: &str,
     condition: &str,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<RowSet, AnswerError> {
-    matching(snapshot, pool, condition, work.threads, work.cancel).map_err(of_rows)
+    matching(snapshot, pool, condition, work.threads, work.cancel).map_err(rows_error)
 }
 
-impl Selected {
+impl SelectedRows {
     /// The selected rows.
     pub fn rows(&self) -> &[Scored] {
         &self.ranking.rows[..self.ranking.rows.len().min(self.wanted)]
     }
 
-    /// A picture of the selected rows: the distribution of the scores of all rows, and the shares of the values
-    /// of a metadata column among these and in the pool, where the pools have it.
+    /// A picture of the selected rows: the distribution of the scores of all rows, and the shares of the
+    /// values of a metadata column among these and in the pool, where the pools have it.
     ///
     /// # Errors
     /// Damage, and being told to stop.
-    pub fn picture(&self, by: &str, work: &Work<'_>) -> Result<Picture, AnswerError> {
+    pub fn picture(&self, by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
         let rows = self.rows();
-        ranked(&Ranked { prepared: &self.prepared, pools: &self.pools, rows, called: "selected" }, by, work)
+        ranked(
+            &RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "selected" },
+            by,
+            work,
+        )
     }
 
     /// Writes the original lines, each ended by a line break, byte for byte.
@@ -226,26 +230,26 @@ impl Selected {
 }
 
 /// Rows of one dataset in their order, without scores.
-fn unscored(rows: &[u64]) -> Vec<Scored> {
+fn without_scores(rows: &[u64]) -> Vec<Scored> {
     rows.iter().map(|row| Scored { pool: 0, row: *row, pos: None, score: 0.0, subtask: NO_SUBTASK }).collect()
 }
 
 /// What lists and objects are in a table of this format.
-fn nested_in(format: Format) -> Nested {
-    if format.is_binary() { Nested::Typed } else { Nested::Text }
+fn nested_in(format: Format) -> NestedValues {
+    if format.is_binary() { NestedValues::Typed } else { NestedValues::Text }
 }
 
 /// Writes records of a dataset as a table that can be added again.
 ///
 /// # Errors
-/// As [`Selected::write_table`].
+/// As [`SelectedRows::write_table`].
 pub(crate) fn write_records<W: Write + Send>(
     snapshot: &Snapshot,
     (dataset, rows): (&str, &[u64]),
     (out, format): (W, Format),
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
-    let (pools, rows) = (open_pools(snapshot, &[dataset.to_owned()])?, unscored(rows));
+    let (pools, rows) = (open_pools(snapshot, &[dataset.to_owned()])?, without_scores(rows));
     let records = Records::new(&pools, &rows, nested_in(format))?;
     write_batches(out, format, &rows, cancel, |chunk| records.batch(chunk))
 }
@@ -253,14 +257,14 @@ pub(crate) fn write_records<W: Write + Send>(
 /// Writes records of a dataset as one of the library `datasets` into a folder, which is there and empty.
 ///
 /// # Errors
-/// As [`Selected::write_dataset`].
+/// As [`SelectedRows::write_dataset`].
 pub(crate) fn write_saved(
     snapshot: &Snapshot,
     (dataset, rows): (&str, &[u64]),
     folder: &Path,
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
-    saved::write(&open_pools(snapshot, &[dataset.to_owned()])?, &unscored(rows), folder, cancel)
+    saved::write(&open_pools(snapshot, &[dataset.to_owned()])?, &without_scores(rows), folder, cancel)
 }
 
 /// Fails once it was told to stop.

@@ -21,7 +21,7 @@ const EXACT: u32 = f64::MANTISSA_DIGITS;
 
 /// What the values have in common that were seen.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shape {
+pub(super) enum NestedShape {
     /// None but null.
     Null,
     Bool,
@@ -35,7 +35,7 @@ pub(super) enum Shape {
     Struct(Vec<(String, Self)>),
 }
 
-impl Shape {
+impl NestedShape {
     /// The shape of these values and one more; none if they have no type in common.
     pub(super) fn with(self, value: &Value) -> Option<Self> {
         match (self, value) {
@@ -149,7 +149,7 @@ mod tests {
 
     /// The type of a column of these values, and its cells.
     fn typed(values: &[Value]) -> Option<(String, Vec<String>)> {
-        let shape = values.iter().try_fold(Shape::Null, Shape::with)?;
+        let shape = values.iter().try_fold(NestedShape::Null, NestedShape::with)?;
         let ty = shape.nested()?;
         let cells: Vec<Option<&Value>> = values.iter().map(Some).collect();
         let made = column(&ty, &cells).unwrap();

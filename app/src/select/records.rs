@@ -18,7 +18,7 @@ use gstore_query::influence::Scored;
 use gstore_store::{ColumnDef, ColumnType};
 use serde_json::Value;
 
-use super::nested::{self, Shape};
+use super::nested::{self, NestedShape};
 use crate::answer::{AnswerError, CHUNK, Pool, column, ids, record};
 
 /// A table of selected records.
@@ -32,7 +32,7 @@ pub(super) struct Records<'a> {
 
 /// What lists and objects are in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Nested {
+pub(super) enum NestedValues {
     /// Lists and structs, where their values have one type.
     Typed,
     /// JSON text: the format has no such types.
@@ -44,7 +44,7 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     /// Where records do not fit into one table.
-    pub(super) fn new(pools: &'a [Pool], rows: &[Scored], nested: Nested) -> Result<Self, AnswerError> {
+    pub(super) fn new(pools: &'a [Pool], rows: &[Scored], nested: NestedValues) -> Result<Self, AnswerError> {
         let mut metadata: Vec<ColumnDef> = Vec::new();
         for pool in pools {
             for own in &pool.samples.part().columns {
@@ -61,9 +61,9 @@ impl<'a> Records<'a> {
             }
         }
         // Of texts nothing but the records says whether they are lists and objects.
-        let is_open = |own: &ColumnDef| nested == Nested::Typed && own.ty == ColumnType::Text;
-        let mut shapes: Vec<Option<Shape>> =
-            metadata.iter().map(|own| is_open(own).then_some(Shape::Null)).collect();
+        let is_open = |own: &ColumnDef| nested == NestedValues::Typed && own.ty == ColumnType::Text;
+        let mut shapes: Vec<Option<NestedShape>> =
+            metadata.iter().map(|own| is_open(own).then_some(NestedShape::Null)).collect();
         let mut found = BTreeSet::new();
         for chunk in rows.chunks(CHUNK) {
             for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
@@ -151,23 +151,23 @@ impl<'a> Records<'a> {
 }
 
 /// A text of a record.
-enum Text {
+enum RecordText {
     Plain(String),
     /// Role and content of each message.
     Messages(Vec<(&'static str, String)>),
 }
 
 /// The texts of a record, by their keys.
-fn texts(record: &[u8]) -> Result<Vec<(&'static str, Text)>, AnswerError> {
+fn texts(record: &[u8]) -> Result<Vec<(&'static str, RecordText)>, AnswerError> {
     Ok(match parse_record(record)?.content {
         Content::Messages(messages) => {
             let messages = messages.into_iter().map(|message| (message.role.name(), message.content));
-            vec![("messages", Text::Messages(messages.collect()))]
+            vec![("messages", RecordText::Messages(messages.collect()))]
         }
         Content::PromptCompletion { prompt, completion } => {
-            vec![("prompt", Text::Plain(prompt)), ("completion", Text::Plain(completion))]
+            vec![("prompt", RecordText::Plain(prompt)), ("completion", RecordText::Plain(completion))]
         }
-        Content::Text(text) => vec![("text", Text::Plain(text))],
+        Content::Text(text) => vec![("text", RecordText::Plain(text))],
     })
 }
 
@@ -189,21 +189,21 @@ fn check_messages(record: &Value, scored: &Scored) -> Result<(), AnswerError> {
     Ok(())
 }
 
-fn text_column<'t>(cells: impl Iterator<Item = Option<&'t Text>>) -> ArrayRef {
+fn text_column<'t>(cells: impl Iterator<Item = Option<&'t RecordText>>) -> ArrayRef {
     let texts = cells.map(|cell| match cell {
-        Some(Text::Plain(text)) => Some(text.as_str()),
+        Some(RecordText::Plain(text)) => Some(text.as_str()),
         _ => None,
     });
     Arc::new(texts.collect::<StringArray>())
 }
 
 /// A list of `{role, content}` for each cell.
-fn messages_column<'t>(cells: impl Iterator<Item = Option<&'t Text>>) -> ArrayRef {
+fn messages_column<'t>(cells: impl Iterator<Item = Option<&'t RecordText>>) -> ArrayRef {
     let fields = ["role", "content"].map(|name| Field::new(name, DataType::Utf8, false));
     let mut lists = ListBuilder::new(StructBuilder::from_fields(fields.to_vec(), 0));
     for cell in cells {
         let messages = match cell {
-            Some(Text::Messages(messages)) => messages.as_slice(),
+            Some(RecordText::Messages(messages)) => messages.as_slice(),
             _ => &[],
         };
         for (role, content) in messages {

@@ -8,15 +8,16 @@ use gstore_core::{Cancel, xxh3_hex};
 use gstore_query::influence::Scored;
 use serde_json::json;
 
-use super::records::{Nested, Records};
-use super::{Selected, go_on};
+use super::records::{NestedValues, Records};
+use super::{SelectedRows, go_on};
 use crate::answer::{AnswerError, CHUNK, Pool};
 
 /// The one data file.
 const DATA: &str = "data-00000-of-00001.arrow";
 
-impl Selected {
-    /// Writes the selected rows as a dataset of the library `datasets` into a folder, which is there and empty.
+impl SelectedRows {
+    /// Writes the selected rows as a dataset of the library `datasets` into a folder, which is there and
+    /// empty.
     ///
     /// # Errors
     /// Records that do not fit into one table, damage, a folder that cannot be written to, and being told to
@@ -33,7 +34,7 @@ pub(super) fn write(
     folder: &Path,
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
-    let records = Records::new(pools, rows, Nested::Typed)?;
+    let records = Records::new(pools, rows, NestedValues::Typed)?;
     let (first, rest) = rows.split_at(rows.len().min(CHUNK));
     go_on(cancel)?;
     let first = records.batch(first)?;

@@ -4,7 +4,7 @@ use clap::Args;
 use gstore_model::Device;
 use gstore_store::SnapshotName;
 
-use super::{BACKENDS, Checks, DrawArgs, JsonArgs, OutputArgs, ScoringArgs};
+use super::{BACKENDS, DigestChecks, DrawArgs, JsonArgs, OutputArgs, ScoringArgs};
 
 /// Where the models of stored vectors are now.
 #[derive(Args, Debug, Clone, Default)]
@@ -84,7 +84,7 @@ pub struct AskArgs {
     pub snapshot: Option<SnapshotName>,
     /// When the vectors that are read are compared with their digests
     #[arg(long, value_enum, default_value = "first-touch")]
-    pub checks: Checks,
+    pub checks: DigestChecks,
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,

@@ -10,9 +10,9 @@ use super::{ComparisonArgs, ReportArgs, RowsAndQueriesArgs};
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Scores")]
 pub struct ScoresArgs {
-    /// Files of scores, one method each: CSV, JSON lines or Parquet of `id`, `query` (or `target`) and `score`,
-    /// or with a column for each query; NAME.npy with NAME.rows.txt and NAME.queries.txt; Kronfluence's folder
-    /// `scores_NAME` with rows.txt and queries.txt in it
+    /// Files of scores, one method each: CSV, JSON lines or Parquet of `id`, `query` (or `target`) and
+    /// `score`, or with a column for each query; NAME.npy with NAME.rows.txt and NAME.queries.txt;
+    /// Kronfluence's folder `scores_NAME` with rows.txt and queries.txt in it
     #[arg(long, value_name = "[NAME=]PATH", num_args = 1..)]
     pub scores: Vec<String>,
     /// Statements over the store that give the same columns, one method each
@@ -80,10 +80,12 @@ pub struct TruthArgs {
     #[arg(long, value_name = "DIR", required_unless_present_any = ["outputs", "ensemble"])]
     pub truth: Option<PathBuf>,
     /// In place of a folder: an ensemble of the store that `gstore evaluate retrain --ensemble` filled
-    // clap asks for nothing that another argument excludes: with --outputs alone, `requires` would let it pass.
+    // clap asks for nothing that another argument excludes: with --outputs alone, `requires` would let it
+    // pass.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["truth", "subsets", "outputs"])]
     pub ensemble: Option<String>,
-    /// In place of a folder: records of `subset` with `rows` or `without`, lists of ids, or with one `id` each
+    /// In place of a folder: records of `subset` with `rows` or `without`, lists of ids, or with one `id`
+    /// each
     #[arg(long, value_name = "FILE", requires = "outputs", conflicts_with = "truth")]
     pub subsets: Option<PathBuf>,
     /// With --subsets: records of `subset`, `query`, and `loss`, `margin` or `output`

@@ -5,8 +5,8 @@ use super::TokenWhat;
 use super::{Command, DaunceWhat, EvaluateWhat, FactorsWhat, PrefilterWhat, ViewWhat};
 
 impl Command {
-    /// Whether a result of the command goes into the store of its command line, so that a store which cannot be
-    /// written is found before the work and not after it.
+    /// Whether a result of the command goes into the store of its command line, so that a store which cannot
+    /// be written is found before the work and not after it.
     pub fn changes_store(&self) -> bool {
         match self {
             // An `add` and a `gc` hold the lock of writers also where they only tell.

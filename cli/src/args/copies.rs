@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::{TextArgs, TrainComputeArgs, TrainRowsArgs, at_least};
 
-pub use count::{DaunceModelsArgs, Models, Subset};
+pub use count::{DaunceModelsArgs, ModelRange, Subset};
 pub use objective::{BaseStates, DaunceObjectiveArgs, DaunceRateArgs, Normalizer, Variant};
 
 /// `gstore daunce prepare`
@@ -96,8 +96,8 @@ pub struct DaunceOfArgs {
     /// Folder for the copies, or file for the hidden states; what the same command began there goes on
     #[arg(long, short, alias = "output-dir", value_name = "PATH")]
     pub output: PathBuf,
-    /// Replace what another command of this kind left there, and the copies of this one if all are there; one that
-    /// was stopped goes on
+    /// Replace what another command of this kind left there, and the copies of this one if all are there; one
+    /// that was stopped goes on
     #[arg(long)]
     pub overwrite_output_dir: bool,
     /// Which rows
@@ -112,8 +112,8 @@ pub struct DaunceOfArgs {
     /// What computes
     #[command(flatten)]
     pub computing: TrainComputeArgs,
-    /// Bytes of memory to stay below where that is possible, e.g. 2GB: fewer copies are trained at once, layers are
-    /// computed twice, fewer threads run; the same bits
+    /// Bytes of memory to stay below where that is possible, e.g. 2GB: fewer copies are trained at once,
+    /// layers are computed twice, fewer threads run; the same bits
     #[arg(long, alias = "max-memory", value_name = "SIZE", value_parser = super::gradients::size)]
     pub memory_limit: Option<u64>,
 }
@@ -151,12 +151,12 @@ pub struct DaunceKeepArgs {
     pub losses: Vec<String>,
     /// Whether the weights of the copies stay once their losses are there
     #[arg(long, value_enum, default_value = "adapters")]
-    pub keep: Keep,
+    pub keep: KeepWeights,
 }
 
 /// What stays of a copy.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
+pub enum KeepWeights {
     /// Its weights
     Adapters,
     /// Its record and its losses

@@ -128,9 +128,9 @@ pub struct FactorsFitArgs {
     /// the factors are published]
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
-    /// Go on from the sums of these factors of the store, with the rows that they lack, and with their modules,
-    /// blocks, labels and text options where none are given; factors of another program do not say which rows
-    /// they have, and cannot be gone on from
+    /// Go on from the sums of these factors of the store, with the rows that they lack, and with their
+    /// modules, blocks, labels and text options where none are given; factors of another program do not say
+    /// which rows they have, and cannot be gone on from
     #[arg(long, value_name = "NAME")]
     pub extend: Option<String>,
     /// Modules, speed and memory
@@ -188,8 +188,8 @@ pub struct FactorsGramArgs {
     /// Part of the queries in the mixture, from 0 to 1; auto balances both at an eigenvalue
     #[arg(long, value_name = "auto|X", default_value = "auto", requires = "mix", value_parser = part)]
     pub share: MixPart,
-    /// Number of that eigenvalue, from the largest of all module groups [default: 1000, or the largest at which
-    /// all of these matrices have one above 0]
+    /// Number of that eigenvalue, from the largest of all module groups [default: 1000, or the largest at
+    /// which all of these matrices have one above 0]
     #[arg(long, value_name = "N", requires = "mix", value_parser = at_least::<usize>(1))]
     pub components: Option<usize>,
     /// Replace an artifact of this name
@@ -241,8 +241,8 @@ pub struct FactorsInspectArgs {
     /// Compare with these factors of the store, such as fits of other seeds: relative differences by module
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
     pub against: Vec<String>,
-    /// Instead of eigenvalues, what the blocks of stored rows of this dataset keep of its gradients, by module: needs
-    /// its feature residual
+    /// Instead of eigenvalues, what the blocks of stored rows of this dataset keep of its gradients, by
+    /// module: needs its feature residual
     #[arg(long, value_name = "NAME", conflicts_with_all = ["strategy", "damping", "against", "plots"])]
     pub dataset: Option<String>,
     /// Folder for pictures of each layer, which is made

@@ -53,7 +53,8 @@ pub struct GenerateArgs {
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
     #[arg(long, value_enum)]
     pub compute: Option<super::Compute>,
-    /// Prompts that are answered at a time, on all devices together; changes speed and memory, not the answers
+    /// Prompts that are answered at a time, on all devices together; changes speed and memory, not the
+    /// answers
     #[arg(long, value_name = "N", default_value_t = Compute::BATCH, value_parser = at_least::<usize>(1))]
     pub batch_size: usize,
     /// Print what was done as JSON

@@ -26,8 +26,8 @@ pub struct GradientArgs {
     /// their fit where no flag says it
     #[arg(long, value_name = "NAME")]
     pub factors: Option<String>,
-    /// With --projection ekfac: accept factors of another checkpoint, of rows that have changed since or of texts
-    /// that became other tokens
+    /// With --projection ekfac: accept factors of another checkpoint, of rows that have changed since or of
+    /// texts that became other tokens
     #[arg(long)]
     pub stale: bool,
     /// Seed of the projection [default: 0]

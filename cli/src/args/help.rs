@@ -17,48 +17,58 @@ use super::{CascadeArgs, FactorsModelArgs, ModelArgs, PlotOutputArgs, RuleArgs};
 const WIDEST: usize = 100;
 
 /// Options under a heading.
-struct Group {
+struct OptionGroup {
     heading: &'static str,
     options: Vec<String>,
 }
 
 /// Options by their names.
-fn named(heading: &'static str, options: &[&str]) -> Group {
-    Group { heading, options: options.iter().map(|option| (*option).to_owned()).collect() }
+fn options_named(heading: &'static str, options: &[&str]) -> OptionGroup {
+    OptionGroup { heading, options: options.iter().map(|option| (*option).to_owned()).collect() }
 }
 
 /// The options of a struct.
-fn own<A: Args>(heading: &'static str) -> Group {
+fn options_of<A: Args>(heading: &'static str) -> OptionGroup {
     let of_struct = A::augment_args(Command::new("group"));
-    Group { heading, options: of_struct.get_arguments().map(|arg| arg.get_id().to_string()).collect() }
+    OptionGroup { heading, options: of_struct.get_arguments().map(|arg| arg.get_id().to_string()).collect() }
 }
 
 /// The command line with its options in groups and its texts as wide as the terminal.
-pub(super) fn arranged(root: Command) -> Command {
+pub(super) fn arrange_help(root: Command) -> Command {
     let width = console::Term::stdout().size_checked().map_or(WIDEST, |(_, columns)| usize::from(columns));
-    fitted(grouped(root), width.min(WIDEST))
+    fit_width(group_options(root), width.min(WIDEST))
 }
 
-fn grouped(root: Command) -> Command {
+fn group_options(root: Command) -> Command {
     let samples = || {
-        named(
+        options_named(
             "Samples",
             &["columns", "fields", "layout", "if_changed", "restore_deleted", "skip_bad", "duplicates"],
         )
     };
-    root.mut_subcommand("add", |add| with(add, vec![samples()]))
+    root.mut_subcommand("add", |add| with_groups(add, vec![samples()]))
         .mut_subcommand("ingest", |ingest| {
-            let speed = named("Speed and memory", &["backend", "batch_tokens", "compute", "max_memory"]);
-            let part = named("Parts of the work", &["limit", "shard", "out", "snapshot"]);
-            let run = named("Before and after", &["dry_run", "explain", "force", "sketch", "planes", "json"]);
-            let gradients = own::<GradientArgs>("Gradients and embeddings");
-            with(ingest, vec![samples(), speed, part, run, gradients, own::<TextArgs>("Text and tokens")])
+            let speed =
+                options_named("Speed and memory", &["backend", "batch_tokens", "compute", "max_memory"]);
+            let part = options_named("Parts of the work", &["limit", "shard", "out", "snapshot"]);
+            let run = options_named(
+                "Before and after",
+                &["dry_run", "explain", "force", "sketch", "planes", "json"],
+            );
+            let gradients = options_of::<GradientArgs>("Gradients and embeddings");
+            with_groups(
+                ingest,
+                vec![samples(), speed, part, run, gradients, options_of::<TextArgs>("Text and tokens")],
+            )
         })
         .mut_subcommand("select", |select| {
-            with(
+            with_groups(
                 select,
                 [
-                    vec![own::<RuleArgs>("Rules of the selection"), own::<CascadeArgs>("Cascade")],
+                    vec![
+                        options_of::<RuleArgs>("Rules of the selection"),
+                        options_of::<CascadeArgs>("Cascade"),
+                    ],
                     questions(),
                     writing(),
                 ]
@@ -68,36 +78,39 @@ fn grouped(root: Command) -> Command {
             )
         })
         .mut_subcommand("ask", |ask| {
-            with(ask, [questions(), writing(), models()].into_iter().flatten().collect())
+            with_groups(ask, [questions(), writing(), models()].into_iter().flatten().collect())
         })
         .mut_subcommand("query", |query| {
-            with(query, [writing(), models(), reading()].into_iter().flatten().collect())
+            with_groups(query, [writing(), models(), reading()].into_iter().flatten().collect())
         })
         .mut_subcommand("prefilter", |prefilter| {
-            prefilter.mut_subcommand("fit", of_labels).mut_subcommand("evaluate", of_labels)
+            prefilter.mut_subcommand("fit", label_command).mut_subcommand("evaluate", label_command)
         })
         .mut_subcommand("factors", |factors| {
             let factors = factors.mut_subcommand("fit", |fit| {
-                let parts = named(
+                let parts = options_named(
                     "Parts of the work",
                     &["data_partitions", "module_partitions", "partition", "folder", "extend"],
                 );
-                let run = named("Before and after", &["dry_run", "force", "json"]);
-                with(fit, [vec![parts, run], passing()].into_iter().flatten().collect())
+                let run = options_named("Before and after", &["dry_run", "force", "json"]);
+                with_groups(fit, [vec![parts, run], passing()].into_iter().flatten().collect())
             });
-            factors.mut_subcommand("import", |import| with(import, vec![own::<TextArgs>("Text and tokens")]))
+            factors.mut_subcommand("import", |import| {
+                with_groups(import, vec![options_of::<TextArgs>("Text and tokens")])
+            })
         })
         .mut_subcommand("score", |score| {
-            let queries = named(
+            let queries = options_named(
                 "Queries",
                 &["target", "target_data", "of_self", "queries", "measurement", "sum_queries"],
             );
             let how = ["segment", "strategy", "filter", "damping", "rank", "stale"];
             let solver = ["solver", "iterations", "tolerance", "solver_data", "solver_rows", "keep_going"];
-            let how = named("How scores are made", &[&how[..], &solver[..]].concat());
-            let which = named("Which scores", &["per_module", "per_token", "sum_pool", "top", "limit"]);
-            let place = named("Output", &["kronfluence", "report"]);
-            with(
+            let how = options_named("How scores are made", &[&how[..], &solver[..]].concat());
+            let which =
+                options_named("Which scores", &["per_module", "per_token", "sum_pool", "top", "limit"]);
+            let place = options_named("Output", &["kronfluence", "report"]);
+            with_groups(
                 score,
                 [vec![queries, how, which, place], passing(), writing(), reading()]
                     .into_iter()
@@ -106,13 +119,16 @@ fn grouped(root: Command) -> Command {
             )
         })
         .mut_subcommand("matrix", |matrix| {
-            let pairs = named("Which vectors are compared", PAIRS);
-            with(matrix, [vec![pairs], writing(), reading()].into_iter().flatten().collect())
+            let pairs = options_named("Which vectors are compared", PAIRS);
+            with_groups(matrix, [vec![pairs], writing(), reading()].into_iter().flatten().collect())
         })
         .mut_subcommand("plot", |plot| {
             plot.mut_subcommands(|what| {
-                let picture = own::<PlotOutputArgs>("Picture");
-                with(what, [vec![picture], questions(), models(), reading()].into_iter().flatten().collect())
+                let picture = options_of::<PlotOutputArgs>("Picture");
+                with_groups(
+                    what,
+                    [vec![picture], questions(), models(), reading()].into_iter().flatten().collect(),
+                )
             })
         })
 }
@@ -120,7 +136,7 @@ fn grouped(root: Command) -> Command {
 /// A command whose labels are scores by gradients, of the rows that have some, as with `partial`. Options of
 /// covariances of losses and of rows without gradients are parsed, so that the error says why they are
 /// refused, but are not in its help.
-fn of_labels(command: Command) -> Command {
+fn label_command(command: Command) -> Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str();
         let is_of_none =
@@ -130,37 +146,37 @@ fn of_labels(command: Command) -> Command {
 }
 
 /// A model that is passed through.
-fn passing() -> Vec<Group> {
+fn passing() -> Vec<OptionGroup> {
     vec![
-        own::<FactorsModelArgs>("Model"),
-        own::<EngineArgs>("Modules, speed and memory"),
-        own::<TextArgs>("Text and tokens"),
+        options_of::<FactorsModelArgs>("Model"),
+        options_of::<EngineArgs>("Modules, speed and memory"),
+        options_of::<TextArgs>("Text and tokens"),
     ]
 }
 
 /// How rows are scored, and who does it.
-fn questions() -> Vec<Group> {
+fn questions() -> Vec<OptionGroup> {
     let (sketches, terms): (Vec<&str>, Vec<&str>) =
         TERMS.iter().copied().partition(|name| matches!(*name, "mode" | "miss" | "tolerance" | "certified"));
     let mut groups = vec![
-        named("Which vectors are compared", PAIRS),
-        named("How similarities become scores", &terms),
-        named("Sketches", &sketches),
+        options_named("Which vectors are compared", PAIRS),
+        options_named("How similarities become scores", &terms),
+        options_named("Sketches", &sketches),
     ];
     groups.extend(reading());
     #[cfg(feature = "serve")]
-    groups.push(own::<RemoteArgs>("Server"));
+    groups.push(options_of::<RemoteArgs>("Server"));
     groups
 }
 
-fn reading() -> Vec<Group> {
-    let mut groups = vec![named("State of the store", &["snapshot", "checks"])];
+fn reading() -> Vec<OptionGroup> {
+    let mut groups = vec![options_named("State of the store", &["snapshot", "checks"])];
     #[cfg(feature = "serve")]
-    groups.push(own::<RemoteArgs>("Server"));
+    groups.push(options_of::<RemoteArgs>("Server"));
     groups
 }
 
-fn writing() -> Vec<Group> {
+fn writing() -> Vec<OptionGroup> {
     let options = [
         "output",
         "format",
@@ -175,15 +191,15 @@ fn writing() -> Vec<Group> {
         "dry_run",
         "json",
     ];
-    vec![named("Output", &options)]
+    vec![options_named("Output", &options)]
 }
 
-fn models() -> Vec<Group> {
-    vec![own::<ModelArgs>("Models of given samples")]
+fn models() -> Vec<OptionGroup> {
+    vec![options_of::<ModelArgs>("Models of given samples")]
 }
 
 /// The command with each option under the heading of its group; one of no group is a plain option.
-fn with(command: Command, groups: Vec<Group>) -> Command {
+fn with_groups(command: Command, groups: Vec<OptionGroup>) -> Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str();
         let group = groups.iter().find(|group| group.options.iter().any(|option| option == id));
@@ -193,12 +209,12 @@ fn with(command: Command, groups: Vec<Group>) -> Command {
 }
 
 /// All commands with texts of this width.
-fn fitted(command: Command, width: usize) -> Command {
+fn fit_width(command: Command, width: usize) -> Command {
     let command = match command.get_after_help().map(ToString::to_string) {
         Some(text) => command.after_help(laid_out(&text, width)),
         None => command,
     };
-    command.term_width(width).mut_subcommands(|inner| fitted(inner, width))
+    command.term_width(width).mut_subcommands(|inner| fit_width(inner, width))
 }
 
 /// Paragraphs in full lines, and examples in lines that a shell takes.

@@ -23,8 +23,8 @@ pub struct ImportArgs {
     /// Name of the ensemble [default: the manifest's]
     #[arg(long, value_name = "NAME")]
     pub ensemble: Option<String>,
-    /// Which model the others come from, theta_0: any name [default: the manifest's, or that of the ensemble in
-    /// the store]
+    /// Which model the others come from, theta_0: any name [default: the manifest's, or that of the ensemble
+    /// in the store]
     #[arg(long, value_name = "NAME")]
     pub base: Option<String>,
     /// Dataset whose samples --losses are of

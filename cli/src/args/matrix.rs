@@ -6,7 +6,7 @@ use clap::Args;
 use gstore_store::SnapshotName;
 
 use super::gradients::size;
-use super::{Checks, PairArgs};
+use super::{DigestChecks, PairArgs};
 
 /// `gstore matrix`
 #[derive(Args, Debug)]
@@ -50,7 +50,7 @@ pub struct MatrixArgs {
     pub snapshot: Option<SnapshotName>,
     /// When the vectors that are read are compared with their digests
     #[arg(long, value_enum, default_value = "first-touch")]
-    pub checks: Checks,
+    pub checks: DigestChecks,
     /// What is compared
     #[command(flatten)]
     pub pairs: PairArgs,

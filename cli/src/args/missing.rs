@@ -14,8 +14,8 @@ const INDENT: &str = "      ";
 /// What the help of a model says that a run can stand for.
 const OF_RUN: &str = "that of --run";
 
-/// The error about options that are missing, with the help of each, and with the names of the `runs` where one of
-/// them would do; `None` for another error.
+/// The error about options that are missing, with the help of each, and with the names of the `runs` where
+/// one of them would do; `None` for another error.
 pub fn explained_missing(
     root: &Command,
     argv: &[OsString],
@@ -34,13 +34,13 @@ pub fn explained_missing(
         // clap lists it where the environment gives it, as if the command lacked it.
         text.push_str(&line.replace(" --store <DIR>", ""));
         text.push('\n');
-        let help = line.strip_prefix("  ").and_then(|name| of_name(root, command, name)?.get_help());
+        let help = line.strip_prefix("  ").and_then(|name| find_argument(root, command, name)?.get_help());
         let mut help = help.map(ToString::to_string).unwrap_or_default();
         let known = if help.contains(OF_RUN) { runs() } else { Vec::new() };
         if !known.is_empty() {
             help.push_str(&format!("; the store has --run {}", known.join(", --run ")));
         }
-        for line in wrapped(&help) {
+        for line in wrap(&help) {
             text.push_str(&format!("{INDENT}{line}\n"));
         }
     }
@@ -48,7 +48,7 @@ pub fn explained_missing(
 }
 
 /// The option or argument that is written so in a usage.
-fn of_name<'a>(root: &'a Command, command: &'a Command, name: &str) -> Option<&'a Arg> {
+fn find_argument<'a>(root: &'a Command, command: &'a Command, name: &str) -> Option<&'a Arg> {
     let mut all = command.get_arguments().chain(root.get_arguments());
     match name.strip_prefix("--") {
         Some(long) => {
@@ -66,7 +66,7 @@ fn of_name<'a>(root: &'a Command, command: &'a Command, name: &str) -> Option<&'
 }
 
 /// A text in lines that fit.
-fn wrapped(text: &str) -> Vec<String> {
+fn wrap(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

@@ -50,8 +50,8 @@ pub use attribution::*;
 pub use cascade::CascadeArgs;
 pub use copies::{
     BaseStates, DaunceAttachArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs,
-    DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, Keep, Models, Normalizer, Subset,
-    Variant,
+    DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, KeepWeights, ModelRange,
+    Normalizer, Subset, Variant,
 };
 pub use covariance::*;
 pub use daunce::*;
@@ -72,10 +72,10 @@ pub use merge::MergeArgs;
 pub use missing::explained_missing;
 pub use negative::{command, join_negative};
 pub use output::{Format, JsonArgs, ListOutputArgs, OutputArgs};
-pub use overview::{in_place_of, misplaced, without_command, without_far_tip};
+pub use overview::{in_place_of, misplaced_hint, without_command, without_far_tip};
 pub use plot::*;
 pub use prefilter::*;
-pub use query::{Checks, QueryArgs};
+pub use query::{DigestChecks, QueryArgs};
 pub use retrain::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs, SubsetDrawArgs};
 pub use run::RunArgs;
 pub use samples::{AddArgs, Duplicates, IfChanged, SampleArgs};

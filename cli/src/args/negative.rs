@@ -17,7 +17,7 @@ pub fn command() -> clap::Command {
             })
             .mut_subcommands(with_negative_numbers)
     }
-    super::help::arranged(with_negative_numbers(Cli::command()))
+    super::help::arrange_help(with_negative_numbers(Cli::command()))
         .mut_subcommand("train", super::train::with_underscores)
         .mut_subcommand("generate", super::train::with_underscores)
         .mut_subcommand("evaluate", |evaluate| evaluate.mut_subcommands(super::train::with_underscores))
@@ -30,7 +30,8 @@ fn without_empty_variable(arg: Arg) -> Arg {
 }
 
 /// Puts an option and a value such as `-1GB` or `-5%` into one word, so that the message is about the value:
-/// alone, it would be taken for an option `-1`. A statement that begins with a comment gets a blank before it.
+/// alone, it would be taken for an option `-1`. A statement that begins with a comment gets a blank before
+/// it.
 pub fn join_negative(root: &clap::Command, argv: Vec<OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::with_capacity(argv.len());
     let mut ended = false;

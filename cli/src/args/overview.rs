@@ -17,8 +17,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("More", &["run", "import", "attach", "serve", "token", "completions"]),
 ];
 
-/// What is said of a command line without a command, of `root` or of the command that it has; `None` of another
-/// error.
+/// What is said of a command line without a command, of `root` or of the command that it has; `None` of
+/// another error.
 pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
     let is_command = |word: &OsString| word.to_str().is_some_and(|word| root.find_subcommand(word).is_some());
     match error.kind() {
@@ -36,7 +36,7 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
                 _ => &[],
             };
             let near = nearest(name, similar.iter().map(String::as_str));
-            let hint = match meant(command.get_name(), name) {
+            let hint = match other_command(command.get_name(), name) {
                 Some(meant) => format!("; {meant}"),
                 None => near.map_or(String::new(), |near| format!("; did you mean `{near}`?")),
             };
@@ -56,7 +56,7 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
 }
 
 /// The command that does what is asked of `command` by a subcommand that it lacks.
-fn meant(command: &str, word: &str) -> Option<&'static str> {
+fn other_command(command: &str, word: &str) -> Option<&'static str> {
     Some(match (command, word) {
         ("gstore", "list") => "`gstore ls` lists datasets, runs and features",
         ("gstore", "repair") => "`gstore verify --repair` saves what is sound of a damaged store",
@@ -73,9 +73,9 @@ fn meant(command: &str, word: &str) -> Option<&'static str> {
     })
 }
 
-/// What is said of a file or a dataset without its option, for a command of `root` that takes it with one, and of
-/// what another command or option does.
-pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
+/// What is said of a file or a dataset without its option, for a command of `root` that takes it with one,
+/// and of what another command or option does.
+pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
@@ -87,18 +87,18 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
             .filter_map(|word| word.to_str()?.strip_prefix("--")?.split('=').next())
             .any(|word| word == long)
     };
-    let missing = lone(first).filter(|option| !has_given(option));
+    let missing = only_option(first).filter(|option| !has_given(option));
     let behind_table = words.clone().skip_while(|word| *word != "--with").nth(2);
     let command = words.fold(root, |command, word| command.find_subcommand(word).unwrap_or(command));
     let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let is_table =
         |word: &str| word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && is_name(name));
-    let has = |long: &str| knows(command, long);
+    let has = |long: &str| has_option(command, long);
     match word.as_str() {
         word if Path::new(word).exists() && has("data") => {
             Some(format!("error: {word} is a file; give it with --data {word}"))
         }
-        "--remote" if root.find_subcommand("query").is_some_and(|query| knows(query, "remote")) => {
+        "--remote" if root.find_subcommand("query").is_some_and(|query| has_option(query, "remote")) => {
             let name = first.unwrap_or_default();
             Some(format!(
                 "error: `gstore {name}` asks no server; `gstore query` and `gstore select` have --remote"
@@ -172,16 +172,16 @@ pub fn in_place_of(command: &Command, word: &str) -> Option<String> {
             "--percentage SHARE takes a random share of the samples, --rows FILE those that a file lists"
         }
         _ => {
-            let option = of_trainer(&name)?;
-            let is_there = knows(command, option.split(' ').next().unwrap_or_default());
+            let option = trainer_option(&name)?;
+            let is_there = has_option(command, option.split(' ').next().unwrap_or_default());
             return is_there.then(|| format!("--{option} does its job"));
         }
     };
     Some(meant.to_owned())
 }
 
-/// The same error without the similar option that clap proposes, if that is far from the one that is given: clap
-/// takes any with some letters in common.
+/// The same error without the similar option that clap proposes, if that is far from the one that is given:
+/// clap takes any with some letters in common.
 pub fn without_far_tip(mut error: clap::Error) -> clap::Error {
     let plain = |kind| match error.get(kind) {
         Some(ContextValue::String(flag)) => Some(flag.trim_start_matches('-').replace('_', "-")),
@@ -204,7 +204,7 @@ fn is_near(given: &str, proposed: &str) -> bool {
 }
 
 /// The option that does the job of one of the Hugging Face Trainer and its scripts. Most have the same names.
-fn of_trainer(name: &str) -> Option<&'static str> {
+fn trainer_option(name: &str) -> Option<&'static str> {
     Some(match name {
         "bf16" | "fp16" => "compute bf16",
         "tf32" => "compute tf32",
@@ -219,7 +219,7 @@ fn of_trainer(name: &str) -> Option<&'static str> {
 }
 
 /// The option of a command that says all it needs to know.
-fn lone(command: Option<&str>) -> Option<&'static str> {
+fn only_option(command: Option<&str>) -> Option<&'static str> {
     match command? {
         "backup" | "revert" => Some("to"),
         "restore" => Some("from"),
@@ -227,7 +227,7 @@ fn lone(command: Option<&str>) -> Option<&'static str> {
     }
 }
 
-fn knows(command: &Command, long: &str) -> bool {
+fn has_option(command: &Command, long: &str) -> bool {
     command.get_arguments().any(|arg| arg.get_long() == Some(long))
 }
 
@@ -293,7 +293,7 @@ mod tests {
         let argv: Vec<OsString> = ["gstore", "add", "Cargo.toml"].map(OsString::from).into();
         let error = command().try_get_matches_from(&argv).expect_err("refused");
         assert_eq!(
-            misplaced(&command(), &argv, &error).as_deref(),
+            misplaced_hint(&command(), &argv, &error).as_deref(),
             Some("error: Cargo.toml is a file; give it with --data Cargo.toml")
         );
         for (words, says) in [
@@ -325,7 +325,7 @@ mod tests {
         ] {
             let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
             let error = command().try_get_matches_from(&argv).expect_err("refused");
-            let text = misplaced(&command(), &argv, &error).unwrap_or_default();
+            let text = misplaced_hint(&command(), &argv, &error).unwrap_or_default();
             assert!(text.contains(says), "{words:?}: {text}");
         }
         // A condition that the shell took apart is no dataset.
@@ -333,7 +333,7 @@ mod tests {
             .map(OsString::from)
             .into();
         let error = command().try_get_matches_from(&argv).expect_err("refused");
-        assert_eq!(misplaced(&command(), &argv, &error), None);
+        assert_eq!(misplaced_hint(&command(), &argv, &error), None);
         for (words, says) in [
             (&["list"][..], "`gstore ls` lists"),
             (&["repair"], "there is no command `repair`; `gstore verify --repair` saves"),

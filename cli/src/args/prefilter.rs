@@ -100,13 +100,13 @@ pub struct PrefilterFitArgs {
     /// Labels
     #[command(flatten)]
     pub labels: LabelArgs,
-    /// The rows with gradients were drawn at random from all rows of the pool, so the bound of the recall may count those
-    /// of the top as found [default: where gstore drew them]
+    /// The rows with gradients were drawn at random from all rows of the pool, so the bound of the recall may
+    /// count those of the top as found [default: where gstore drew them]
     #[arg(long, help_heading = "Labels")]
     pub random_labels: bool,
     /// What is known of each row: tokens, scored_tokens, prompt_tokens, perplexity (of loss@base:
-    /// perplexity@base), labels or kinds of features, metadata columns; feature:NAME and column:NAME where both have
-    /// the name
+    /// perplexity@base), labels or kinds of features, metadata columns; feature:NAME and column:NAME where
+    /// both have the name
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub inputs: Vec<String>,
     /// What predicts
@@ -161,9 +161,9 @@ pub struct PrefilterApplyArgs {
     /// The dataset
     #[arg(long, value_name = "NAME")]
     pub pool: String,
-    /// File for the rows that are kept; `-` for standard output. They are the original lines; under a name in .csv, .tsv,
-    /// .parquet or .arrow a table of them; under .gz or .zst packed; under a name with a slash at its end a saved
-    /// Hugging Face dataset. An ending that says no format is refused
+    /// File for the rows that are kept; `-` for standard output. They are the original lines; under a name in
+    /// .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed; under a name with a slash at
+    /// its end a saved Hugging Face dataset. An ending that says no format is refused
     #[arg(long, short, value_name = "FILE", required_unless_present = "predictions")]
     pub output: Option<PathBuf>,
     /// File for id, row, score, target and kept of every row: .csv, .tsv, .json, .parquet or .arrow

@@ -29,8 +29,8 @@ pub struct QueryArgs {
     /// File with the SQL statements
     #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
     pub file: Option<PathBuf>,
-    /// A file of your own as a table of this name: .parquet, .csv, .tsv, .jsonl or .json, text also with .gz or
-    /// .zst (may be repeated)
+    /// A file of your own as a table of this name: .parquet, .csv, .tsv, .jsonl or .json, text also with .gz
+    /// or .zst (may be repeated)
     #[arg(long = "with", value_name = "NAME=FILE")]
     pub with: Vec<String>,
     /// Value of a parameter, $NAME or $1 in the statement; the first ? is 1. Numbers, true, false, null and
@@ -42,7 +42,7 @@ pub struct QueryArgs {
     pub snapshot: Option<SnapshotName>,
     /// When the vectors that are read are compared with their digests
     #[arg(long, value_enum, default_value = "first-touch")]
-    pub checks: Checks,
+    pub checks: DigestChecks,
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
@@ -63,7 +63,7 @@ pub struct QueryArgs {
 
 /// When vectors are compared with their digests.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checks {
+pub enum DigestChecks {
     /// Each block when it is first read
     FirstTouch,
     /// Never: a damaged block gives wrong numbers

@@ -37,8 +37,8 @@ pub struct EvaluateRetrainArgs {
     /// Make the folder and train nothing
     #[arg(long)]
     pub draw_only: bool,
-    /// Replace another ground truth in the folder, with the outputs of its runs and its models in the --ensemble; one
-    /// that is the same goes on
+    /// Replace another ground truth in the folder, with the outputs of its runs and its models in the
+    /// --ensemble; one that is the same goes on
     #[arg(long)]
     pub force: bool,
     /// Keep subsets and losses in the store too, as an ensemble of this name whose members are the runs that
@@ -131,8 +131,8 @@ pub struct SubsetDrawArgs {
     pub draws: Option<usize>,
 }
 
-/// What holds where a flag is not given. The flags themselves have no defaults, so that one that is given is known from
-/// one that is not: where a ground truth is there already it would say nothing.
+/// What holds where a flag is not given. The flags themselves have no defaults, so that one that is given is
+/// known from one that is not: where a ground truth is there already it would say nothing.
 impl SubsetDrawArgs {
     /// Which subsets.
     pub fn design(&self) -> Design {

@@ -58,8 +58,8 @@ pub struct ScoreArgs {
     /// How the curvature is taken [default: as it was fitted]
     #[arg(long, value_enum)]
     pub strategy: Option<FactorStrategy>,
-    /// Function of the eigenvalues: the damped inverse, none, or what STEPS of training at a learning RATE make of
-    /// them; several take one pass
+    /// Function of the eigenvalues: the damped inverse, none, or what STEPS of training at a learning RATE
+    /// make of them; several take one pass
     #[arg(long, value_name = "inverse|identity|source:STEPS*RATE", value_delimiter = ',', num_args = 1..,
           default_value = "inverse", value_parser = filter)]
     pub filter: Vec<Filter>,
@@ -70,8 +70,8 @@ pub struct ScoreArgs {
     /// Keep queries as matrices of this rank: less memory for many queries
     #[arg(long, value_name = "R", value_parser = at_least::<usize>(1))]
     pub rank: Option<usize>,
-    /// Solve for each query with the curvature itself, from the factors' answer on: cg for conjugate gradients with
-    /// Gauss-Newton products over the rows that were fitted on
+    /// Solve for each query with the curvature itself, from the factors' answer on: cg for conjugate
+    /// gradients with Gauss-Newton products over the rows that were fitted on
     #[arg(long, value_enum, conflicts_with_all = ["rank", "of_self", "segment", "kronfluence"])]
     pub solver: Option<ScoreSolver>,
     /// Most iterations of the solver, each a pass over its rows [default: 50]

@@ -52,7 +52,7 @@ pub struct ScoringArgs(pub Options);
 pub struct PairArgs(pub Options);
 
 /// The options with these names, in the order of the table.
-fn named(names: &[&[&str]]) -> impl Iterator<Item = &'static OptionInfo> {
+fn options_named(names: &[&[&str]]) -> impl Iterator<Item = &'static OptionInfo> {
     Function::Influence.options().filter(|option| names.iter().any(|names| names.contains(&option.name)))
 }
 
@@ -80,7 +80,9 @@ fn flag(option: &'static OptionInfo) -> Arg {
 /// The options that stand on the command line or in the config file.
 fn read(matches: &ArgMatches, names: &[&[&str]]) -> Result<Options, Error> {
     let mut options = Options::new(Function::Influence);
-    for option in named(names).filter(|o| matches.value_source(o.name) == Some(ValueSource::CommandLine)) {
+    for option in
+        options_named(names).filter(|o| matches.value_source(o.name) == Some(ValueSource::CommandLine))
+    {
         let words = || matches.get_many::<String>(option.name).into_iter().flatten();
         let value = match option.takes {
             Takes::Flag => Value::Bool(true),
@@ -102,7 +104,7 @@ macro_rules! flags {
     ($args:ident, $names:expr) => {
         impl Args for $args {
             fn augment_args(command: Command) -> Command {
-                command.args(named($names).map(flag))
+                command.args(options_named($names).map(flag))
             }
 
             fn augment_args_for_update(command: Command) -> Command {

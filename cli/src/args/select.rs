@@ -7,7 +7,7 @@ use gstore_store::SnapshotName;
 
 #[cfg(feature = "serve")]
 use super::RemoteArgs;
-use super::{CascadeArgs, Checks, DrawArgs, ScoringArgs};
+use super::{CascadeArgs, DigestChecks, DrawArgs, ScoringArgs};
 
 /// `gstore select`
 #[derive(Args, Debug, Clone)]
@@ -32,8 +32,8 @@ pub struct SelectArgs {
     /// refused
     #[arg(long, value_name = "N|P%", value_parser = super::top)]
     pub top: String,
-    /// The dataset that a percentage of --top is taken of, such as the one that a prefilter kept rows of; not with
-    /// --cascade [default: the pools]
+    /// The dataset that a percentage of --top is taken of, such as the one that a prefilter kept rows of; not
+    /// with --cascade [default: the pools]
     // No conflict with --cascade: beside one clap would take the flags that require that, and do nothing.
     #[arg(long, value_name = "NAME")]
     pub of: Option<String>,
@@ -44,8 +44,8 @@ pub struct SelectArgs {
     /// Take the rows that oppose the target most instead
     #[arg(long)]
     pub worst: bool,
-    /// Only rows for which this SQL condition on the pools' columns is true. It chooses what is scored: a condition
-    /// on scores is `gstore query` over influence()
+    /// Only rows for which this SQL condition on the pools' columns is true. It chooses what is scored: a
+    /// condition on scores is `gstore query` over influence()
     #[arg(long = "where", id = "where", value_name = "SQL")]
     pub filter: Option<String>,
     /// Rules of the selection
@@ -56,9 +56,9 @@ pub struct SelectArgs {
     #[arg(long)]
     pub explain: bool,
     /// File for the selected rows, best first; `-` for standard output. They are the original lines, byte for
-    /// byte; under a name in .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed; under a
-    /// name with a slash at its end a saved Hugging Face dataset. An ending that says no format is refused. With
-    /// --estimate nothing is selected, and no file is needed
+    /// byte; under a name in .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed; under
+    /// a name with a slash at its end a saved Hugging Face dataset. An ending that says no format is refused.
+    /// With --estimate nothing is selected, and no file is needed
     #[arg(long, short, value_name = "FILE", required_unless_present = "estimate")]
     pub output: Option<PathBuf>,
     /// File for id, row, score and subtask: .csv, .tsv, .json, .parquet or .arrow [default:
@@ -86,7 +86,7 @@ pub struct SelectArgs {
     pub snapshot: Option<SnapshotName>,
     /// When the vectors that are read are compared with their digests
     #[arg(long, value_enum, default_value = "first-touch")]
-    pub checks: Checks,
+    pub checks: DigestChecks,
     /// How to score
     #[command(flatten)]
     pub scoring: ScoringArgs,

@@ -25,7 +25,8 @@ pub struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8815", value_parser = address)]
     pub listen: SocketAddr,
-    /// Also serve a page for browsers, Prometheus metrics and liveness over HTTP here; without an address at 127.0.0.1:8816 [default: not at all]
+    /// Also serve a page for browsers, Prometheus metrics and liveness over HTTP here; without an address at
+    /// 127.0.0.1:8816 [default: not at all]
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:8816", value_parser = address)]
     pub http: Option<SocketAddr>,
     /// The server's certificate and those above it, as PEM

@@ -15,8 +15,8 @@ use crate::context::Context;
 use crate::datasets;
 use crate::streams::out;
 
-pub use samples::Samples;
-pub use told::foretold;
+pub use samples::SampleInputs;
+pub use told::add_forecast;
 
 /// The snapshot that the first samples of a store make.
 const FIRST: u64 = 1;
@@ -27,9 +27,9 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     context.store_path()?;
     let (mut reports, mut added) = (Map::new(), Vec::new());
     let as_given = args.samples.for_dataset(args.dataset.as_deref());
-    for (dataset, data) in datasets::given(context, args.dataset.as_deref(), &args.data)? {
+    for (dataset, data) in datasets::given_datasets(context, args.dataset.as_deref(), &args.data)? {
         if args.dry_run {
-            let preview = Samples::new(context, &dataset, &data, &as_given)?.preview(context)?;
+            let preview = SampleInputs::new(context, &dataset, &data, &as_given)?.preview(context)?;
             if args.json {
                 reports.insert(dataset, serde_json::to_value(preview)?);
             } else {
@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
             }
             continue;
         }
-        let done = Samples::new(context, &dataset, &data, &as_given)
+        let done = SampleInputs::new(context, &dataset, &data, &as_given)
             .and_then(|samples| samples.register(context, None).map(|(_, report)| (samples, report)));
         let (samples, report) = done.inspect_err(|_| tell_kept(context, &added))?;
         added.push(dataset.clone());
@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
 
 /// Prints what a registration would do.
 fn print(dataset: &str, preview: &AddPreview) -> Result<()> {
-    out!("{}", foretold(dataset, &preview.report));
+    out!("{}", add_forecast(dataset, &preview.report));
     let column = preview.columns.iter().map(|column| format!("{} {}", column.name, column.ty));
     let columns: Vec<String> = column.collect();
     if !columns.is_empty() {

@@ -41,7 +41,8 @@ pub fn backup(context: &Context, args: &BackupArgs) -> Result<ExitCode> {
     print(args.json, &report)
 }
 
-/// The datasets of a backup of which a snapshot has fewer rows: deleted on purpose, or lost with damaged files.
+/// The datasets of a backup of which a snapshot has fewer rows: deleted on purpose, or lost with damaged
+/// files.
 fn fewer_rows(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     let fewer = |part: &Arc<DatasetPart>| {
         let rows = now.dataset(&part.name).map_or(0, |part| part.rows);

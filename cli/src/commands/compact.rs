@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore::indexes::Before;
+use gstore::indexes::ExistingIndexes;
 use gstore_core::{many, many_of};
 use gstore_store::{CompactOptions, CompactReport};
 use indicatif::HumanBytes;
@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
         return tell(&store.forecast_compact(&options)?, args.json).map(|()| ExitCode::SUCCESS);
     }
     let snapshot = store.snapshot()?;
-    let before = Before::new(&snapshot)?;
+    let before = ExistingIndexes::new(&snapshot)?;
     let mut reporter = context.reporter();
     let mut bytes = crate::progress::Bytes::new(&mut reporter, "compact");
     let report = store.compact(options, &mut |p| bytes.at(p.bytes_done, p.bytes_total))?;

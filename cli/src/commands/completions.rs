@@ -10,7 +10,7 @@ use clap_complete::env::Shells;
 
 use crate::args::CompletionsArgs;
 use crate::completing::VARIABLE;
-use crate::streams::noted;
+use crate::streams::note_closed_pipe;
 
 /// Prints the script on standard output.
 pub fn run(args: &CompletionsArgs) -> Result<ExitCode> {
@@ -18,7 +18,7 @@ pub fn run(args: &CompletionsArgs) -> Result<ExitCode> {
     let shell = shells.completer(&args.shell.to_string()).context("this shell has no completions")?;
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "gstore", "gstore", &program(), &mut script)?;
-    noted(std::io::stdout().write_all(&script))?;
+    note_closed_pipe(std::io::stdout().write_all(&script))?;
     Ok(ExitCode::SUCCESS)
 }
 

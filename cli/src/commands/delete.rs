@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use gstore::indexes::Before;
+use gstore::indexes::ExistingIndexes;
 use gstore::{NamedRows, RowNames, find_rows};
 use gstore_core::{Cancel, first_of, many, many_of};
 use gstore_store::{ChangeError, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store};
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::args::DeleteArgs;
 use crate::context::{Context, command_line};
-use crate::failure::{UsageError, of_condition};
+use crate::failure::{UsageError, condition_error};
 use crate::sketches::{STOPPING, restore};
 use crate::streams::out;
 
@@ -41,8 +41,8 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     let cancel =
         context.cancel_on_interrupt("stopping, if nothing is deleted yet; once more to stop at once")?;
     let dataset = Arc::clone(store.snapshot()?.dataset(&args.dataset)?);
-    let names = RowNames { ids: wanted(args)?, condition: args.filter.clone() };
-    let request = Request { context, args, store: &store, names, dataset, cancel };
+    let names = RowNames { ids: ids_to_delete(args)?, condition: args.filter.clone() };
+    let request = Deletion { context, args, store: &store, names, dataset, cancel };
     let found = request.find()?;
     if args.dry_run {
         return dry_run(args, &found);
@@ -56,7 +56,7 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
             found.earlier
         )));
     }
-    let before = if args.purge { Some(Before::new(&found.snapshot)?) } else { None };
+    let before = if args.purge { Some(ExistingIndexes::new(&found.snapshot)?) } else { None };
     let (found, report) = request.delete(found)?;
     print(context, args, &found, &report)?;
     let Some(before) = before else { return Ok(ExitCode::SUCCESS) };
@@ -66,7 +66,7 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
 }
 
 /// What is to be deleted, in the words of the command line.
-struct Request<'a> {
+struct Deletion<'a> {
     context: &'a Context,
     args: &'a DeleteArgs,
     store: &'a Store,
@@ -77,7 +77,7 @@ struct Request<'a> {
 }
 
 /// The rows that the flags name in a snapshot.
-struct Found {
+struct MatchedRows {
     snapshot: Arc<Snapshot>,
     dataset: Arc<DatasetPart>,
     rows: RowSet,
@@ -86,22 +86,22 @@ struct Found {
     earlier: u64,
 }
 
-impl Request<'_> {
+impl Deletion<'_> {
     /// Finds the rows in the current snapshot, and tells which ids are not there. The lease ends with it: a
     /// purge leaves no older snapshot to hold.
-    fn find(&self) -> Result<Found> {
+    fn find(&self) -> Result<MatchedRows> {
         let (snapshot, _lease) = self.context.snapshot(self.store, None)?;
         let dataset = Arc::clone(snapshot.same_dataset(&self.dataset)?);
         let NamedRows { rows, missing } =
             find_rows(&snapshot, &dataset, &self.names, self.context.threads, &self.cancel)
-                .map_err(of_condition)?;
+                .map_err(condition_error)?;
         tell_missing(self.context, self.args, &missing);
         let earlier = dataset.tombstones.iter().filter(|t| !t.purged).map(|t| t.rows).sum();
-        Ok(Found { snapshot, dataset, rows, missing, earlier })
+        Ok(MatchedRows { snapshot, dataset, rows, missing, earlier })
     }
 
     /// Deletes what was found. Where another process changed it in between, it is found again.
-    fn delete(&self, mut found: Found) -> Result<(Found, DeleteReport)> {
+    fn delete(&self, mut found: MatchedRows) -> Result<(MatchedRows, DeleteReport)> {
         for _ in 0..ATTEMPTS {
             if self.cancel.is_raised() {
                 bail!(ChangeError::Stopped);
@@ -130,7 +130,7 @@ impl Request<'_> {
 }
 
 /// The ids of the command line.
-fn wanted(args: &DeleteArgs) -> Result<HashSet<String>> {
+fn ids_to_delete(args: &DeleteArgs) -> Result<HashSet<String>> {
     let mut ids: HashSet<String> = args.id.iter().cloned().collect();
     if let Some(file) = &args.ids {
         read_ids(file, &mut ids)?;
@@ -162,7 +162,7 @@ fn tell_missing(context: &Context, args: &DeleteArgs, missing: &[String]) {
     context.say(&format!("{}: {count} not there: {}", args.dataset, first_of(missing, LISTED)));
 }
 
-fn dry_run(args: &DeleteArgs, found: &Found) -> Result<ExitCode> {
+fn dry_run(args: &DeleteArgs, found: &MatchedRows) -> Result<ExitCode> {
     if args.json {
         let purged = if args.purge { found.rows.len() + found.earlier } else { 0 };
         let report = json!({
@@ -182,7 +182,7 @@ fn dry_run(args: &DeleteArgs, found: &Found) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(context: &Context, args: &DeleteArgs, found: &Found, report: &DeleteReport) -> Result<()> {
+fn print(context: &Context, args: &DeleteArgs, found: &MatchedRows, report: &DeleteReport) -> Result<()> {
     if args.json {
         let mut value = serde_json::to_value(report)?;
         if let Some(object) = value.as_object_mut() {

@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
             ),
         };
         out!("snapshot {}: {what}, {}", report.snapshot, HumanBytes(report.bytes));
-        context.say(&super::delete::way_back(context, report.snapshot, &named(&args.what)));
+        context.say(&super::delete::way_back(context, report.snapshot, &dropped_name(&args.what)));
         if let DropWhat::Dataset { name } = &args.what {
             super::view::note_readers(context, name, &readers);
         }
@@ -52,7 +52,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
 }
 
 /// What is dropped, by its kind and name.
-fn named(what: &DropWhat) -> String {
+fn dropped_name(what: &DropWhat) -> String {
     match what {
         DropWhat::Feature { name } => format!("feature {name}"),
         DropWhat::Dataset { name } => format!("dataset {name}"),

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use gstore_evaluate::statistics::Bootstrap;
 
-use self::attribution::By;
+use self::attribution::TruthKind;
 use crate::args::{ComparisonArgs, EvaluateArgs, EvaluateWhat};
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -32,8 +32,8 @@ pub fn run(context: &Context, args: &EvaluateArgs) -> Result<ExitCode> {
         EvaluateWhat::Text(args) => text::run(context, args),
         EvaluateWhat::Tasks(args) => tasks::run(context, args),
         EvaluateWhat::Retrain(args) => retrain::run(context, args),
-        EvaluateWhat::Lds(args) => attribution::run(context, args, By::Lds),
-        EvaluateWhat::Loo(args) => attribution::run(context, args, By::LeaveOut),
+        EvaluateWhat::Lds(args) => attribution::run(context, args, TruthKind::Lds),
+        EvaluateWhat::Loo(args) => attribution::run(context, args, TruthKind::LeaveOut),
         EvaluateWhat::Brittleness(args) => attribution::brittleness(context, args),
         EvaluateWhat::Flips(args) => attribution::flips(context, args),
         EvaluateWhat::Scores(args) => inspect::run(context, args),

@@ -48,7 +48,7 @@ pub fn run(context: &Context, args: &FactorsArgs) -> Result<ExitCode> {
 }
 
 /// How many rows have no scored token, where some have none.
-pub(super) fn unscored(rows: Option<u64>) -> String {
+pub(super) fn unscored_note(rows: Option<u64>) -> String {
     match rows {
         None | Some(0) => String::new(),
         Some(n) => format!("; {} no scored token", many_of(n, "row has", "rows have")),
@@ -255,7 +255,7 @@ fn export(context: &Context, args: &FactorsExportArgs) -> Result<ExitCode> {
 
 fn import(context: &Context, args: &FactorsImportArgs) -> Result<ExitCode> {
     let (command, mut reporter) = (command_line(), context.reporter());
-    let of = imported(context, &mut Folders::new(&mut reporter, false), args)?;
+    let of = import_request(context, &mut Folders::new(&mut reporter, false), args)?;
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; nothing was imported")?;
     let work = context.work(&command, &mut reporter, &cancel);
@@ -266,7 +266,7 @@ fn import(context: &Context, args: &FactorsImportArgs) -> Result<ExitCode> {
 }
 
 /// What factors are of, as far as the flags say it.
-fn imported(
+fn import_request(
     context: &Context,
     folders: &mut Folders<'_>,
     args: &FactorsImportArgs,

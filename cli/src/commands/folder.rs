@@ -72,7 +72,8 @@ impl NewFolder {
         &self.target
     }
 
-    /// Lets it appear under its name: in place of an older one in one step, where the file system can exchange names.
+    /// Lets it appear under its name: in place of an older one in one step, where the file system can
+    /// exchange names.
     pub(super) fn finish(self) -> Result<()> {
         let Self { made, target, force } = self;
         check(&target, force)?;

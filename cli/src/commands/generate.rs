@@ -17,16 +17,16 @@ use gstore_generate::{Compute, Stopping};
 use gstore_ingest::pipeline::IngestRequest;
 use serde_json::json;
 
-use self::model::{Chosen, chosen};
-use self::prompts::{source, wanted};
+use self::model::{ChosenModel, chosen};
+use self::prompts::{prompt_input, source};
 use super::{gradients, perplexity};
 use crate::args::{GenerateArgs, IfChanged, PromptArgs};
 use crate::context::{Context, command_line};
 use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError};
-use crate::generating::Live;
+use crate::generating::GenerationProgress;
 use crate::options::sampling;
-use crate::output::{self, Output, Place, beside};
+use crate::output::{self, Output, OutputTarget, path_beside};
 use crate::streams::{self, out};
 use crate::texts;
 
@@ -34,9 +34,9 @@ use crate::texts;
 pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
     let looked_at = path.filter(|_| !args.answers.force && !args.perplexity);
-    let there = looked_at.map_or(There::Nothing, There::of);
-    output::check(context, &[path], args.answers.force || there != There::Nothing)?;
-    let Some(what) = wanted(&args.prompts) else {
+    let there = looked_at.map_or(ExistingAnswers::Nothing, ExistingAnswers::of);
+    output::check(context, &[path], args.answers.force || there != ExistingAnswers::Nothing)?;
+    let Some(what) = prompt_input(&args.prompts) else {
         bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
     };
     if !args.prompts.text.is_empty() && !args.perplexity {
@@ -63,7 +63,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     }
     let message = "stopping after the token in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
-    let Chosen { mut weights, base, checkpoint, run, origins } = unread(args, chosen(context, args)?)?;
+    let ChosenModel { mut weights, base, checkpoint, run, origins } = unread(args, chosen(context, args)?)?;
     let within = texts::within_positions(&weights.model, &args.text, weights.text.clone())?;
     // A prompt that is too long is refused, and not cut off.
     if args.perplexity {
@@ -109,7 +109,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         journal,
         overwrite: args.answers.force,
     };
-    let mut live = Live::new(context.quiet);
+    let mut live = GenerationProgress::new(context.quiet);
     if let Some(dataset) = &args.answers.dataset_as
         && args.answers.if_changed == IfChanged::Refuse
         && let Some(store) = context.open_if_there()?
@@ -117,16 +117,16 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         live.for_dataset(store.snapshot()?, dataset);
     }
     match (there, path) {
-        (There::ResultAndKept, Some(file)) => live.for_file(file),
-        (There::Answers, Some(file)) => live.take_from(file),
+        (ExistingAnswers::ResultAndKept, Some(file)) => live.for_file(file),
+        (ExistingAnswers::Answers, Some(file)) => live.take_from(file),
         _ => {}
     }
     let generated = gstore::generate(&request, &mut live, &cancel);
     live.finish();
     let mut generated = generated?;
-    if there == There::ResultAndKept
+    if there == ExistingAnswers::ResultAndKept
         && let Some(file) = path
-        && !output::holds(file, |out| generated.answers.write_to(out))?
+        && !output::file_holds(file, |out| generated.answers.write_to(out))?
     {
         bail!(UsageError(output::exists(file)));
     }
@@ -134,14 +134,18 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         context.say("stopped; the answers that are done are kept, and the same command goes on from there");
         return Ok(ExitCode::from(STOPPED));
     }
-    if let Some(note) = of_empty(&mut generated, &args.prompts, roleless)? {
+    if let Some(note) = empty_answers_note(&mut generated, &args.prompts, roleless)? {
         context.say(&note);
     }
     finish(context, args, generated, there, &cancel)
 }
 
 /// What is said of answers that have no text: of prompts that the template gave without roles, why.
-fn of_empty(generated: &mut Generated, prompts: &PromptArgs, roleless: bool) -> Result<Option<String>> {
+fn empty_answers_note(
+    generated: &mut Generated,
+    prompts: &PromptArgs,
+    roleless: bool,
+) -> Result<Option<String>> {
     let all = generated.answers.answered();
     let (empty, without_roles) = generated.answers.empty()?;
     if empty == 0 {
@@ -159,7 +163,7 @@ fn of_empty(generated: &mut Generated, prompts: &PromptArgs, roleless: bool) -> 
 
 /// What is there in the place of the answers before any is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum There {
+enum ExistingAnswers {
     Nothing,
     /// A result that begins with an answer, which may be of the same request.
     Answers,
@@ -168,19 +172,19 @@ enum There {
     ResultAndKept,
 }
 
-impl There {
+impl ExistingAnswers {
     fn of(path: &Path) -> Self {
-        match Place::of(Some(path)) {
-            Place::File(target) if !target.is_file() => Self::Nothing,
-            Place::File(target) if beside(&target, ".part").is_file() => Self::ResultAndKept,
-            Place::File(target) if begins_with_answer(&target) => Self::Answers,
+        match OutputTarget::of(Some(path)) {
+            OutputTarget::File(target) if !target.is_file() => Self::Nothing,
+            OutputTarget::File(target) if path_beside(&target, ".part").is_file() => Self::ResultAndKept,
+            OutputTarget::File(target) if begins_with_answer(&target) => Self::Answers,
             _ => Self::Nothing,
         }
     }
 }
 
 /// Refuses a result in the place of what is read; the model that was named.
-fn unread(args: &GenerateArgs, chosen: Chosen) -> Result<Chosen> {
+fn unread(args: &GenerateArgs, chosen: ChosenModel) -> Result<ChosenModel> {
     let data = args.prompts.data.iter().map(PathBuf::as_path);
     let folders = chosen.weights.folders().chain([chosen.base.as_path()]);
     output::check_unread(&[args.answers.output.as_deref()], data, folders)?;
@@ -192,7 +196,7 @@ fn finish(
     context: &Context,
     args: &GenerateArgs,
     mut generated: Generated,
-    there: There,
+    there: ExistingAnswers,
     cancel: &Cancel,
 ) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
@@ -201,9 +205,9 @@ fn finish(
         Some(dataset) => Some(register(context, args, dataset, &mut generated, cancel)?),
         None => None,
     };
-    if there == There::Nothing && (path.is_some() || added.is_none()) {
+    if there == ExistingAnswers::Nothing && (path.is_some() || added.is_none()) {
         let mut file = Output::create(path, args.answers.force)?;
-        streams::noted(generated.answers.write_to(&mut file))?;
+        streams::note_closed_pipe(generated.answers.write_to(&mut file))?;
         file.finish()?;
     }
     let Generated { finished, prompts, tokens, model, answers } = generated;
@@ -221,11 +225,11 @@ fn finish(
         });
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
-    if let Some(file) = path.filter(|path| Place::of(Some(*path)).is_file()) {
+    if let Some(file) = path.filter(|path| OutputTarget::of(Some(*path)).is_file()) {
         let answers = many(answered as u64, "answer");
         context.say(&match there {
-            There::Nothing => format!("{answers} written to {}", file.display()),
-            There::Answers | There::ResultAndKept => {
+            ExistingAnswers::Nothing => format!("{answers} written to {}", file.display()),
+            ExistingAnswers::Answers | ExistingAnswers::ResultAndKept => {
                 format!("nothing to do: {} has the {answers}; --force makes them again", file.display())
             }
         });
@@ -263,10 +267,10 @@ fn register(
 
 /// File beside the result that keeps answers until all are there; none for a stream.
 fn journal(context: &Context, args: &GenerateArgs) -> Result<Option<PathBuf>> {
-    if let Place::File(target) = Place::of(args.answers.output.as_deref()) {
-        return Ok(Some(beside(&target, ".part")));
+    if let OutputTarget::File(target) = OutputTarget::of(args.answers.output.as_deref()) {
+        return Ok(Some(path_beside(&target, ".part")));
     }
     let Some(dataset) = &args.answers.dataset_as else { return Ok(None) };
     let store = std::path::absolute(context.store_path()?)?;
-    Ok(Some(beside(&store, &format!(".{dataset}.part"))))
+    Ok(Some(path_beside(&store, &format!(".{dataset}.part"))))
 }

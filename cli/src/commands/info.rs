@@ -17,8 +17,8 @@ pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let value = match args.name.as_deref() {
-        None => whole(&store, &snapshot)?,
-        Some(name) => named(context, &snapshot, name)?,
+        None => describe_store(&store, &snapshot)?,
+        Some(name) => describe_named(context, &snapshot, name)?,
     };
     if args.json {
         out!("{}", serde_json::to_string_pretty(&value)?);
@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn named(context: &Context, snapshot: &Snapshot, name: &str) -> Result<Value> {
+fn describe_named(context: &Context, snapshot: &Snapshot, name: &str) -> Result<Value> {
     if let Ok(part) = snapshot.dataset(name) {
         return dataset(snapshot, part);
     }
@@ -75,7 +75,7 @@ fn named(context: &Context, snapshot: &Snapshot, name: &str) -> Result<Value> {
     bail!("there is no dataset, run, ensemble or feature `{name}`{near} (`gstore ls{store}` lists them)")
 }
 
-fn whole(store: &Store, snapshot: &Snapshot) -> Result<Value> {
+fn describe_store(store: &Store, snapshot: &Snapshot) -> Result<Value> {
     let bytes: u64 = snapshot.features().iter().map(|f| f.bytes()).sum();
     let samples: u64 = snapshot.datasets().iter().flat_map(|d| &d.files).map(|f| f.len).sum();
     let artifacts: u64 = snapshot.artifacts()?.iter().map(|name| snapshot.artifact_bytes(name)).sum();

@@ -18,7 +18,7 @@ use gstore_model::weights::BaseDigests;
 use gstore_store::RowSet;
 use serde_json::{Map, Value, json};
 
-use super::add::Samples;
+use super::add::SampleInputs;
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::datasets;
@@ -26,7 +26,7 @@ use crate::failure::{STOPPED, UsageError};
 use crate::streams::out;
 use crate::{stopped, texts};
 
-pub(super) use stored::{check_run, folder_of, of_run};
+pub(super) use stored::{check_run, folder_of, model_of_run};
 pub(super) use tokenizer::with_run;
 
 use dry::dry_run;
@@ -39,9 +39,10 @@ use shard::{run_shard, shard};
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let (mut code, mut reports) = (ExitCode::SUCCESS, Map::new());
     let samples = args.samples.for_dataset(args.dataset.as_deref());
-    for (name, data) in datasets::given(context, args.dataset.as_deref(), &args.data)? {
+    for (name, data) in datasets::given_datasets(context, args.dataset.as_deref(), &args.data)? {
         let (dataset, samples) = (Some(name.clone()), samples.clone());
-        let (ended, report) = one(context, &IngestArgs { dataset, data, samples, ..args.clone() })?;
+        let (ended, report) =
+            ingest_dataset(context, &IngestArgs { dataset, data, samples, ..args.clone() })?;
         code = ended;
         reports.insert(name, report);
         if code != ExitCode::SUCCESS {
@@ -78,14 +79,14 @@ fn report(plan: &IngestPlan, report: &IngestReport) -> Value {
 }
 
 /// The same of an ingest that was stopped before it was planned.
-fn nothing() -> Value {
+fn empty_report() -> Value {
     json!({
         "finished": false, "snapshot": null, "rows": 0, "features": [], "computed": 0, "resumed": 0, "tokens": 0,
     })
 }
 
 /// Registers samples if data is given, then computes what is missing. With what was done, for programs.
-fn one(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Value)> {
+fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Value)> {
     let shard = shard(args)?;
     if args.text.text.block.is_some() && args.data.is_empty() {
         bail!(UsageError("--block cuts texts before they are registered: give them with --data".to_owned()));
@@ -122,8 +123,8 @@ fn one(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Value)> {
     let cancel =
         context.cancel_on_interrupt("stopping once the weights are read; once more to stop at once")?;
     if cancel.is_raised() {
-        context.say(&stopped::told(&IngestReport::default(), 0, registered));
-        return Ok((ExitCode::from(STOPPED), nothing()));
+        context.say(&stopped::stopped_summary(&IngestReport::default(), 0, registered));
+        return Ok((ExitCode::from(STOPPED), empty_report()));
     }
     let mut reporter = context.reporter();
     let plan = IngestPlan::knowing(&store, request, &mut bases, &mut reporter)?;
@@ -141,7 +142,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Value)> {
     let done = ingest(&store, &plan, &mut reporter, &cancel)?;
     let code = match (done.ending, &done.snapshot) {
         (Ending::Stopped, _) => {
-            context.say(&stopped::told(&done, plan.checkpoints.len(), registered));
+            context.say(&stopped::stopped_summary(&done, plan.checkpoints.len(), registered));
             ExitCode::from(STOPPED)
         }
         (Ending::Finished, None) => {
@@ -178,8 +179,8 @@ fn check_planes(context: &Context, args: &IngestArgs, request: &IngestRequest) -
 }
 
 /// The samples of `--data`, long texts in blocks.
-fn samples(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<Samples> {
-    let samples = Samples::new(context, args.dataset(), &args.data, &args.samples)?;
+fn samples(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<SampleInputs> {
+    let samples = SampleInputs::new(context, args.dataset(), &args.data, &args.samples)?;
     match args.text.text.block {
         Some(_) => samples.in_blocks(context, request),
         None => Ok(samples),

@@ -25,9 +25,9 @@ SELECT name, dataset, state, missing, granularity, vectors, dim, dtype, bytes, t
         FROM gstore.features WHERE ensemble IS NULL
 ) ORDER BY place, coalesce(dataset, ''), number, name";
 
-/// Prints datasets, runs (rows: their checkpoints), ensembles (rows: their models), the losses of these (dim: features
-/// that hold them) and features (missing: rows of the dataset that they lack;
-/// vectors: one for each sample, or for each scored token, as the granularity says).
+/// Prints datasets, runs (rows: their checkpoints), ensembles (rows: their models), the losses of these (dim:
+/// features that hold them) and features (missing: rows of the dataset that they lack; vectors: one for each
+/// sample, or for each scored token, as the granularity says).
 pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;

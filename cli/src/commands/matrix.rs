@@ -18,14 +18,14 @@ use crate::args::MatrixArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::check_outside;
-use crate::question::{between, pairs, tell_notes};
-use crate::statements::checked;
+use crate::question::{pairs, question_between, tell_notes};
+use crate::statements::with_digest_checks;
 use crate::streams::out;
 use crate::summary;
 
 /// What `--dry-run` says.
 #[derive(Serialize)]
-struct Preview {
+struct MatrixPreview {
     #[serde(flatten)]
     forecast: MatrixForecast,
     /// Bytes on disk while it is made.
@@ -40,8 +40,8 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
     check_outside(context, &args.output)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    let snapshot = checked(snapshot, args.checks);
-    let spec = between(&args.pool, &args.target, pairs(&args.pairs)?);
+    let snapshot = with_digest_checks(snapshot, args.checks);
+    let spec = question_between(&args.pool, &args.target, pairs(&args.pairs)?);
     let plan = Prepared::new(&snapshot, &spec)?;
     tell_notes(context, &plan);
     let options = MatrixOptions {
@@ -140,7 +140,7 @@ fn preview(
     let rate = products_per_second(dim as usize, samples, context.threads);
     let seconds = forecast.products as f64 / rate.max(1.0);
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&Preview { forecast, disk, seconds })?);
+        out!("{}", serde_json::to_string_pretty(&MatrixPreview { forecast, disk, seconds })?);
         return Ok(ExitCode::SUCCESS);
     }
     out!(

@@ -12,9 +12,9 @@ use crate::args::MergeArgs;
 use crate::context::Context;
 use crate::exchange::exchange;
 use crate::failure::UsageError;
-use crate::held::{Held, remove_leftovers};
+use crate::held::{LockedFolder, remove_leftovers};
 use crate::models::folder_error;
-use crate::output::{check_outside, shown};
+use crate::output::{check_outside, path_text};
 use crate::streams::out;
 
 /// How names of folders begin that hold a model until it takes the place of another, and that one after it.
@@ -62,7 +62,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
         remove_leftovers(PREFIX, &args.output);
         gstore_train::merge(&base, adapter, &args.output)?;
     }
-    let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(shown);
+    let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(path_text);
     match args.json {
         true => {
             let report = json!({ "output": output, "model": model, "adapter": adapter });
@@ -78,7 +78,7 @@ fn replace(base: &Path, adapter: &Path, output: &Path) -> Result<()> {
     let old = check_replaced(base, adapter, output)?;
     let folder = old.parent().unwrap_or(Path::new("/"));
     remove_leftovers(PREFIX, &old);
-    let place = Held::make(folder, PREFIX, &old)?;
+    let place = LockedFolder::make(folder, PREFIX, &old)?;
     let new = place.content();
     gstore_train::merge(base, adapter, &new)?;
     exchange(&new, &old)?;
@@ -86,7 +86,8 @@ fn replace(base: &Path, adapter: &Path, output: &Path) -> Result<()> {
     Ok(place.close()?)
 }
 
-/// The folder that is replaced: one that a merge has written, without folders in it, and not one that is read.
+/// The folder that is replaced: one that a merge has written, without folders in it, and not one that is
+/// read.
 fn check_replaced(base: &Path, adapter: &Path, output: &Path) -> Result<PathBuf> {
     let refused = |why: &str| UsageError(format!("{}: {why}; --force does not replace it", output.display()));
     let old = fs_err::canonicalize(output)?;

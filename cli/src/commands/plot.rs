@@ -9,7 +9,7 @@ use gstore::picture::{
     OverlapRequest, Picture, ScoresRequest, SourcesRequest, TokenValues, TokensRequest, TrainingLog, overlap,
     scores, sources, tokens, training,
 };
-use gstore::{AnswerError, Snapshot, Work};
+use gstore::{AnswerError, JobContext, Snapshot};
 use gstore_query::influence::{Function, InfluenceSpec, OptionError, Options, Takes};
 use serde_json::{Value, json};
 
@@ -18,8 +18,8 @@ use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::{check_json, shown};
-use crate::question::{between, scoring};
+use crate::output::{check_json, path_text};
+use crate::question::{question_between, scoring};
 use crate::streams::out;
 
 /// What Ctrl-C says.
@@ -56,7 +56,7 @@ pub fn run(context: &Context, args: &PlotArgs) -> Result<ExitCode> {
     };
     draw(picture, &drawn)?;
     if *json {
-        out!("{}", serde_json::to_string_pretty(&json!({ "picture": what, "output": file.map(shown) }))?);
+        out!("{}", serde_json::to_string_pretty(&json!({ "picture": what, "output": file.map(path_text) }))?);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -75,7 +75,7 @@ fn trainings(folders: &[PathBuf]) -> Result<Picture> {
 }
 
 fn spec(ranking: &RankingArgs) -> Result<InfluenceSpec> {
-    Ok(between(&ranking.pool, &ranking.target, scoring(&ranking.scoring)?))
+    Ok(question_between(&ranking.pool, &ranking.target, scoring(&ranking.scoring)?))
 }
 
 /// The second ranking: like the first but for its targets and some options.
@@ -98,7 +98,7 @@ fn second(ranking: &RankingArgs, other: &[String], changed: &[String]) -> Result
         }
     }
     let targets = if other.is_empty() { &ranking.target } else { other };
-    Ok(between(&ranking.pool, targets, scoring(&ScoringArgs(options))?))
+    Ok(question_between(&ranking.pool, targets, scoring(&ScoringArgs(options))?))
 }
 
 /// Sets an option that is written as NAME=VALUE.
@@ -128,7 +128,7 @@ fn set(options: &mut Options, text: &str) -> Result<(), OptionError> {
 fn answered(
     context: &Context,
     ranking: &RankingArgs,
-    picture: impl FnOnce(&Arc<Snapshot>, &mut Work<'_>) -> Result<Picture, AnswerError>,
+    picture: impl FnOnce(&Arc<Snapshot>, &mut JobContext<'_>) -> Result<Picture, AnswerError>,
 ) -> Result<Picture> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, ranking.snapshot.as_ref())?;

@@ -12,15 +12,17 @@ use crate::context::Context;
 use crate::drawing::{check_file, draw};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::Place;
-use crate::statements::{Engine, NULL, STOPPING, checked, own_tables, parameters, put, report};
+use crate::output::OutputTarget;
+use crate::statements::{
+    Engine, NULL, STOPPING, own_tables, parameters, report, with_digest_checks, write_result,
+};
 
 /// Rows of a result that is drawn, at most.
 const MOST: usize = 10_000_000;
 
 /// Runs the statement, writes its result where that has a place of its own, and draws it.
 pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
-    let (sql, picture) = asked(args)?;
+    let (sql, picture) = plot_request(args)?;
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
         bail!(UsageError("--plot draws the result of a store here, not of a server".to_owned()));
@@ -33,7 +35,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let models = encoder(context, &args.models)?;
     let engine = Engine::with_own(
         context,
-        checked(snapshot, args.checks),
+        with_digest_checks(snapshot, args.checks),
         Some(models),
         own_tables(context, &args.with)?,
     )?;
@@ -53,8 +55,8 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         batches.push(batch);
     }
     // A picture in the terminal takes the place of the rows there.
-    if args.output.output.is_some() || Place::of(place) != Place::Stdout {
-        put(context, (&args.output, NULL), &schema, &mut batches.iter().cloned().map(Ok))?;
+    if args.output.output.is_some() || OutputTarget::of(place) != OutputTarget::Stdout {
+        write_result(context, (&args.output, NULL), &schema, &mut batches.iter().cloned().map(Ok))?;
     }
     draw(&picture, &picture::table(&batches)?)?;
     report(context, &rows.notes());
@@ -62,7 +64,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
 }
 
 /// The statement, and where the picture goes. A statement behind `--plot` is parsed as its file.
-fn asked(args: &QueryArgs) -> Result<(String, PictureArgs)> {
+fn plot_request(args: &QueryArgs) -> Result<(String, PictureArgs)> {
     let force = args.output.force;
     let given = args.draw.picture(force).unwrap_or(PictureArgs { output: None, force, width: None });
     let words = given.output.as_deref().and_then(std::path::Path::to_str).map(str::to_owned);

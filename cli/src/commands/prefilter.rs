@@ -8,7 +8,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
-use gstore::{Applied, Drawn, KeptRows, LabelRequest, PrefilterNote, PrefilterRequest, TableTo};
+use gstore::{
+    ApplyReport, KeptRows, LabelDraw, LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest,
+};
 use gstore_core::many;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::{Budget, Report, percent};
@@ -17,7 +19,7 @@ use gstore_store::ArtifactPart;
 use serde_json::json;
 
 use super::folder::NewFolder;
-use super::rows_file::Form;
+use super::rows_file::RowsForm;
 use crate::args::{
     Format, LabelArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs, PrefilterEvaluateArgs,
     PrefilterFitArgs, PrefilterLearner, PrefilterListArgs, PrefilterReportArgs, PrefilterWhat,
@@ -25,8 +27,8 @@ use crate::args::{
 use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::ending::{format_of, format_of_scores};
-use crate::failure::{Refused, UsageError};
-use crate::output::{Output, Place, check, check_json, shown};
+use crate::failure::{NothingSaved, UsageError};
+use crate::output::{Output, OutputTarget, check, check_json, path_text};
 use crate::question::scoring;
 use crate::statements;
 use crate::streams::out;
@@ -62,7 +64,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         pool: args.labels.pool.clone(),
         features: args.inputs.clone(),
         labels: LabelRequest {
-            drawn: if args.random_labels { Drawn::AsStated } else { Drawn::Unknown },
+            drawn: if args.random_labels { LabelDraw::AsStated } else { LabelDraw::Unknown },
             ..labels(&args.labels)?
         },
         options: options(args)?,
@@ -77,7 +79,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     }
     if !report.saves() {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
-        bail!(Refused(format!(
+        bail!(NothingSaved(format!(
             "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of what it is to spare; {}",
             percent(report.kept()),
             100.0 * (1.0 - saving),
@@ -141,7 +143,7 @@ fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode>
 
 fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     let (output, predictions) = (args.output.as_deref(), args.predictions.as_deref());
-    let form = Form::of(context, output, predictions, args.force)?;
+    let form = RowsForm::of(context, output, predictions, args.force)?;
     let format = predictions.map(format_of_scores).transpose()?;
     if args.json {
         check_json([output, predictions].into_iter().flatten())?;
@@ -152,15 +154,15 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
-    let folder = output.filter(|_| form == Form::Folder);
+    let folder = output.filter(|_| form == RowsForm::Folder);
     let folder = folder.map(|path| NewFolder::begin(path, args.force)).transpose()?;
     let create = |path: &Path| Output::create(Some(path), args.force);
-    let mut kept = output.filter(|_| form != Form::Folder).map(create).transpose()?;
+    let mut kept = output.filter(|_| form != RowsForm::Folder).map(create).transpose()?;
     let mut table = predictions.map(create).transpose()?;
     let into_table = table.as_mut().zip(format).map(|(out, format)| table_to(out, format));
     let into_kept = match (&folder, form, kept.as_mut()) {
         (Some(folder), ..) => Some(KeptRows::Dataset(folder.path())),
-        (None, Form::Table(format), Some(out)) => Some(KeptRows::Table(table_to(out, format))),
+        (None, RowsForm::Table(format), Some(out)) => Some(KeptRows::Table(table_to(out, format))),
         (None, _, Some(out)) => Some(KeptRows::Lines(out)),
         (None, _, None) => None,
     };
@@ -170,10 +172,10 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     folder.map_or(Ok(()), NewFolder::finish)?;
     [kept, table].into_iter().flatten().try_for_each(Output::finish)?;
     if args.json {
-        let Applied { rows, kept, unpredicted } = found;
+        let ApplyReport { rows, kept, unpredicted } = found;
         let report = json!({
             "prefilter": args.name, "pool": args.pool, "rows": rows, "kept": kept, "unpredicted": unpredicted,
-            "output": output.map(shown), "predictions": predictions.map(shown),
+            "output": output.map(path_text), "predictions": predictions.map(path_text),
         });
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -183,8 +185,8 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table_to(out: &mut Output, format: Format) -> TableTo<'_> {
-    TableTo { out: Box::new(out), format }
+fn table_to(out: &mut Output, format: Format) -> PredictionTable<'_> {
+    PredictionTable { out: Box::new(out), format }
 }
 
 fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
@@ -244,7 +246,7 @@ fn labels(args: &LabelArgs) -> Result<LabelRequest> {
         targets: args.target.clone(),
         most: args.labels,
         seed: args.seed,
-        drawn: Drawn::Unknown,
+        drawn: LabelDraw::Unknown,
     })
 }
 
@@ -326,7 +328,7 @@ fn write_report(
         let text = if as_json { serde_json::to_string_pretty(&value())? } else { report.text() };
         Ok(text.trim_end().to_owned())
     };
-    let is_file = Place::of(path).is_file();
+    let is_file = OutputTarget::of(path).is_file();
     if is_file {
         // The name says what is in it, also where JSON is printed.
         let as_json = path.is_some_and(|path| path.extension().is_some_and(|e| e == "json"));

@@ -14,7 +14,7 @@ use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::shell::dot::has_commands;
-use crate::statements::{Engine, STOPPING, checked, own_tables, parameters, report};
+use crate::statements::{Engine, STOPPING, own_tables, parameters, report, with_digest_checks};
 use crate::streams::out;
 use crate::terminal;
 
@@ -36,7 +36,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     }
     let store = context.open()?;
     let (snapshot, lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    let snapshot = checked(snapshot, args.checks);
+    let snapshot = with_digest_checks(snapshot, args.checks);
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     match sql {
         Some(text) if has_commands(&text) => {

@@ -13,7 +13,7 @@ use crate::output::{check, check_outside};
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum RowsForm {
     /// As their original lines.
     Lines,
     /// As a table.
@@ -22,15 +22,15 @@ pub(super) enum Form {
     Folder,
 }
 
-impl Form {
-    /// Of the rows' output; lines where there is none. Refuses a wrong place or ending before the work, not after it, of
-    /// a file of scores beside them too.
+impl RowsForm {
+    /// Of the rows' output; lines where there is none. Refuses a wrong place or ending before the work, not
+    /// after it, of a file of scores beside them too.
     pub(super) fn of(
         context: &Context,
         output: Option<&Path>,
         scores: Option<&Path>,
         force: bool,
-    ) -> Result<Form> {
+    ) -> Result<RowsForm> {
         let saved = output.filter(|output| folder::is_folder(output));
         if let Some(saved) = saved {
             check_outside(context, saved)?;
@@ -41,7 +41,7 @@ impl Form {
         check(context, &files, force)?;
         scores.map(format_of_scores).transpose()?;
         let Some(file) = file else {
-            return Ok(if saved.is_some() { Form::Folder } else { Form::Lines });
+            return Ok(if saved.is_some() { RowsForm::Folder } else { RowsForm::Lines });
         };
         check_ending(file)?;
         match format_of_name(file)? {
@@ -49,8 +49,8 @@ impl Form {
                 "{}: rows are not written as .txt; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow for a table",
                 file.display()
             ))),
-            Some(Format::Json) | None => Ok(Form::Lines),
-            Some(table) => Ok(Form::Table(table)),
+            Some(Format::Json) | None => Ok(RowsForm::Lines),
+            Some(table) => Ok(RowsForm::Table(table)),
         }
     }
 }

@@ -72,7 +72,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
-    context.say(&told(&report));
+    context.say(&score_summary(&report));
     check_solved(context, &report.solved, args.keep_going)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -326,7 +326,7 @@ fn solver_rows(report: &ScoreReport) -> Option<String> {
 }
 
 /// How queries were solved for, where they were.
-fn solved(report: &ScoreReport) -> String {
+fn solver_summary(report: &ScoreReport) -> String {
     let ended = || report.solved.iter().filter(|query| query.failed.is_none());
     let largest = |of: fn(&SolvedQuery) -> f64| ended().map(of).fold(0.0, f64::max);
     match ended().map(|query| query.iterations).max() {
@@ -342,7 +342,7 @@ fn solved(report: &ScoreReport) -> String {
 }
 
 /// What was done, in a line.
-fn told(report: &ScoreReport) -> String {
+fn score_summary(report: &ScoreReport) -> String {
     let of = match report.queries {
         Some(queries) => format!(" for {}", many_of(queries as u64, "query", "queries")),
         None => " for themselves".to_owned(),
@@ -355,8 +355,8 @@ fn told(report: &ScoreReport) -> String {
         ),
         None => String::new(),
     };
-    let solved = solved(report);
-    let unscored = super::factors::unscored(report.no_scored);
+    let solved = solver_summary(report);
+    let unscored = super::factors::unscored_note(report.no_scored);
     format!(
         "{} of {} scored{of} over {} ({}){kept}{solved}{unscored}",
         many(report.rows, "row"),

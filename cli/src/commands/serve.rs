@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Error, Result};
 use gstore_server::logs::{self, LogFormat};
-use gstore_server::{Addresses, ConnectionLimits, Limits, ServeError, ServeOptions, Tls, Tokens, serve};
+use gstore_server::{
+    Addresses, ConnectionLimits, RequestLimits, ServeError, ServeOptions, Tls, Tokens, serve,
+};
 use gstore_sql::SqlOptions;
 
 use crate::args::{LogForm, ServeArgs};
@@ -83,7 +85,7 @@ fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {
         tls: tls.map(|(certificate, key)| Tls { certificate, key, client_ca: args.client_ca.clone() }),
         plain_text: args.plain_text,
         without_tokens: args.without_tokens,
-        limits: Limits {
+        limits: RequestLimits {
             statements: limits.statements,
             statements_each: limits.statements_each,
             waiting: limits.waiting,

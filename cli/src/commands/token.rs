@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
             write(context, &output.to, &schema, &mut std::iter::once(Ok(batch)))?;
         }
         TokenWhat::Revoke { name, json } => {
-            let Some(name) = name else { bail!(UsageError(which(&tokens.list()?))) };
+            let Some(name) = name else { bail!(UsageError(ask_for_token(&tokens.list()?))) };
             tokens.revoke(name)?;
             match json {
                 true => out!("{:#}", json!({ "name": name })),
@@ -54,7 +54,7 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
 }
 
 /// What is asked where no token is named.
-fn which(tokens: &[TokenInfo]) -> String {
+fn ask_for_token(tokens: &[TokenInfo]) -> String {
     let names: Vec<&str> = tokens.iter().map(|token| token.name.as_str()).collect();
     match names.as_slice() {
         [] => "which token? there are none".to_owned(),

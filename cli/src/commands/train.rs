@@ -28,7 +28,7 @@ use crate::models::folder_error;
 use crate::options::{check_run_name, saving, steps};
 use crate::output::check_outside;
 use crate::streams::out;
-use crate::training::Live;
+use crate::training::TrainingProgress;
 use crate::{forecast, texts};
 
 pub(super) use rows::{check_file_options, ids_of, source, subset};
@@ -83,7 +83,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     };
     texts::tell_cut(context, &args.text, (&request.model, &request.batching.text))?;
     tell_steps(context, &args.batches);
-    let mut live = Live::new(context.quiet);
+    let mut live = TrainingProgress::new(context.quiet);
     if args.dry_run {
         let told = gstore_train::forecast(&request, &mut live, &cancel);
         live.finish();

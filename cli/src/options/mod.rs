@@ -1,5 +1,5 @@
-//! Values that several options give together, and combinations that are refused. Commands begin with them, and
-//! pipelines check all stages by them before the first one runs.
+//! Values that several options give together, and combinations that are refused. Commands begin with them,
+//! and pipelines check all stages by them before the first one runs.
 
 mod generation;
 mod training;
@@ -13,8 +13,8 @@ use crate::failure::UsageError;
 pub use generation::sampling;
 pub use training::{optimizer, saving, steps};
 
-/// Refuses what a command refuses by its options alone, before it reads anything. `has_run` says whether a run is there
-/// whose name a new one cannot have: it keeps it.
+/// Refuses what a command refuses by its options alone, before it reads anything. `has_run` says whether a
+/// run is there whose name a new one cannot have: it keeps it.
 pub fn check_options(command: &Command, has_run: impl FnOnce(&str) -> Result<bool>) -> Result<()> {
     let run = match command {
         Command::Generate(args) => return sampling(&args.sampling).map(drop),

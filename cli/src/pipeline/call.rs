@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use gstore_store::nearest;
 
 use super::file::KEYS;
-use super::{Given, PipelineError, Setting, Stage};
+use super::{OptionSetting, PipelineError, PipelineStage, Setting};
 use crate::args::{Cli, in_place_of};
 use crate::options::check_options;
 use crate::wording::shell_word;
@@ -33,7 +33,7 @@ const TAKEN: [(&str, &str); 4] = [
 
 /// A checked command line.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct StageCall {
     /// The words of the command, such as `train` or `drop run`.
     pub words: Vec<String>,
     /// Options and switches, in the order of the file.
@@ -48,12 +48,12 @@ pub struct Call {
     switches: Vec<String>,
 }
 
-impl Call {
+impl StageCall {
     /// Checks a stage. `store` is the pipeline's.
     ///
     /// # Errors
     /// Commands and options that there are not, and what the parser refuses.
-    pub fn new(root: &Command, stage: &Stage, store: Option<&str>) -> Result<Self> {
+    pub fn new(root: &Command, stage: &PipelineStage, store: Option<&str>) -> Result<Self> {
         let says = &stage.says;
         let at = |message: String| PipelineError::new(says.line, format!("stage {}: {message}", stage.name));
         let words: Vec<String> = says.command.split_whitespace().map(str::to_owned).collect();
@@ -87,7 +87,8 @@ impl Call {
         if call.args.iter().any(|arg| arg == "-") {
             return Err(at("`-`: a stage has no standard input".to_owned()));
         }
-        let (matches, cli) = parsed(root, call.argv()).map_err(|error| refusal(&error, stage, &lines))?;
+        let (matches, cli) =
+            parse_words(root, call.argv()).map_err(|error| refusal(&error, stage, &lines))?;
         // The store may be one that an earlier stage makes.
         check_options(&cli.command, |_| Ok(false)).map_err(|error| at(error.to_string()))?;
         call.values = values(&matches, &known, call.words.len());
@@ -156,7 +157,7 @@ impl Call {
 
     /// Whether the command takes further options next to its own.
     pub fn takes(&self, more: &[String]) -> bool {
-        parsed(&crate::args::command(), self.argv_with(more)).is_ok()
+        parse_words(&crate::args::command(), self.argv_with(more)).is_ok()
     }
 
     /// Whether it adds to the artifact of its name, where there is one, and replaces nothing.
@@ -177,21 +178,23 @@ impl Call {
         let common = matches!(arg.get_id().as_str(), "store" | "threads");
         let options = if common { &mut self.common } else { &mut self.options };
         match given {
-            Given::Flag(_) if takes_values => return wrong("takes a value"),
-            Given::Values(_) if !takes_values => return wrong("is a switch: true or false"),
-            Given::Flag(false) => {}
-            Given::Flag(true) => options.push(format!("--{long}")),
-            Given::Values(values) if arg.get_value_delimiter() == Some(',') => {
+            OptionSetting::Flag(_) if takes_values => return wrong("takes a value"),
+            OptionSetting::Values(_) if !takes_values => return wrong("is a switch: true or false"),
+            OptionSetting::Flag(false) => {}
+            OptionSetting::Flag(true) => options.push(format!("--{long}")),
+            OptionSetting::Values(values) if arg.get_value_delimiter() == Some(',') => {
                 options.push(format!("--{long}={}", values.join(",")));
             }
-            Given::Values(values) => options.extend(values.iter().map(|value| format!("--{long}={value}"))),
+            OptionSetting::Values(values) => {
+                options.extend(values.iter().map(|value| format!("--{long}={value}")))
+            }
         }
         Ok(())
     }
 }
 
 /// What the parser of the command line makes of words.
-fn parsed(root: &Command, argv: Vec<OsString>) -> std::result::Result<(ArgMatches, Cli), clap::Error> {
+fn parse_words(root: &Command, argv: Vec<OsString>) -> std::result::Result<(ArgMatches, Cli), clap::Error> {
     let matches = root.clone().try_get_matches_from(argv)?;
     let cli = Cli::from_arg_matches(&matches)?;
     Ok((matches, cli))
@@ -246,7 +249,7 @@ fn option<'a>(command: &Command, known: &[&'a Arg], setting: &Setting, words: &[
 }
 
 /// What the parser refuses, with the line of the option that it is about.
-fn refusal(error: &clap::Error, stage: &Stage, lines: &[(String, usize)]) -> PipelineError {
+fn refusal(error: &clap::Error, stage: &PipelineStage, lines: &[(String, usize)]) -> PipelineError {
     let about = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) => arg.clone(),
         Some(ContextValue::Strings(args)) => args.first().cloned().unwrap_or_default(),
@@ -285,10 +288,10 @@ mod tests {
     use crate::args;
     use crate::pipeline::{PipelineFile, Variables, expand};
 
-    fn call(stage: &str) -> Result<Call> {
+    fn call(stage: &str) -> Result<StageCall> {
         let file = PipelineFile::parse(&format!("[[stage]]\nname = 's'\n{stage}")).expect("TOML");
         let stages = expand(&file, &Variables::new()).expect("stages");
-        Call::new(&args::command(), &stages[0], Some("st"))
+        StageCall::new(&args::command(), &stages[0], Some("st"))
     }
 
     #[test]

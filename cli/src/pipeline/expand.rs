@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gstore_store::nearest;
 
-use super::{Given, PipelineError, PipelineFile, Setting, StageTable};
+use super::{OptionSetting, PipelineError, PipelineFile, Setting, StageTable};
 
 type Result<T> = std::result::Result<T, PipelineError>;
 
@@ -16,7 +16,7 @@ pub type Variables = BTreeMap<String, String>;
 
 /// One stage, its variables put in.
 #[derive(Debug, Clone)]
-pub struct Stage {
+pub struct PipelineStage {
     /// Its name, which no other stage has.
     pub name: String,
     /// Name of its table, which all stages of `each` share.
@@ -25,7 +25,7 @@ pub struct Stage {
     pub says: StageTable,
 }
 
-impl Stage {
+impl PipelineStage {
     /// Whether a name means this stage.
     pub fn is(&self, name: &str) -> bool {
         self.name == name || self.table == name
@@ -37,7 +37,7 @@ impl Stage {
 ///
 /// # Errors
 /// Variables that are not there, two stages with one name, names that cannot be those of files.
-pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<Stage>> {
+pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<PipelineStage>> {
     let mut variables = Variables::new();
     for variable in &file.variables {
         let value = match set.get(&variable.name) {
@@ -51,9 +51,10 @@ pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<Stage>> {
     if let Some(name) = set.keys().find(|name| !variables.contains_key(*name)) {
         return Err(PipelineError::new(1, format!("the pipeline has no variable `{name}` to set")));
     }
-    let mut stages: Vec<Stage> = Vec::new();
+    let mut stages: Vec<PipelineStage> = Vec::new();
     for table in &file.stages {
-        let each: Result<Vec<_>> = table.each.iter().map(|each| several(each, &variables, table)).collect();
+        let each: Result<Vec<_>> =
+            table.each.iter().map(|each| split_values(each, &variables, table)).collect();
         let each = each?;
         let count = each.iter().try_fold(1usize, |count, (_, values)| count.checked_mul(values.len()));
         if count.is_none_or(|count| count > STAGES.saturating_sub(stages.len())) {
@@ -73,7 +74,7 @@ pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<Stage>> {
 }
 
 /// The values of a variable of `each`, cut at commas.
-fn several(
+fn split_values(
     (name, texts): &(String, Vec<String>),
     variables: &Variables,
     table: &StageTable,
@@ -104,7 +105,7 @@ fn combinations(each: &[(String, Vec<String>)]) -> Vec<Vec<(String, String)>> {
     })
 }
 
-fn instance(table: &StageTable, variables: &Variables, values: &[(String, String)]) -> Result<Stage> {
+fn instance(table: &StageTable, variables: &Variables, values: &[(String, String)]) -> Result<PipelineStage> {
     let mut variables = variables.clone();
     for (name, value) in values {
         variables.insert(name.clone(), value.clone());
@@ -124,10 +125,10 @@ fn instance(table: &StageTable, variables: &Variables, values: &[(String, String
     let mut settings = Vec::new();
     for setting in &table.settings {
         let given = match &setting.given {
-            Given::Flag(on) => Given::Flag(*on),
-            Given::Values(texts) => {
+            OptionSetting::Flag(on) => OptionSetting::Flag(*on),
+            OptionSetting::Values(texts) => {
                 let texts: Result<Vec<String>> = texts.iter().map(|text| put(text, setting.line)).collect();
-                Given::Values(texts?)
+                OptionSetting::Values(texts?)
             }
         };
         settings.push(Setting { given, ..setting.clone() });
@@ -141,7 +142,7 @@ fn instance(table: &StageTable, variables: &Variables, values: &[(String, String
         settings,
         ..table.clone()
     };
-    Ok(Stage { name, table: table.name.clone(), says })
+    Ok(PipelineStage { name, table: table.name.clone(), says })
 }
 
 /// A text with the values of `${name}` put in; `$${` stands for `${` itself.
@@ -179,7 +180,7 @@ pub fn substitute(text: &str, variables: &Variables, line: usize) -> Result<Stri
 mod tests {
     use super::*;
 
-    fn stages(text: &str, set: &[(&str, &str)]) -> Result<Vec<Stage>> {
+    fn stages(text: &str, set: &[(&str, &str)]) -> Result<Vec<PipelineStage>> {
         let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         expand(&PipelineFile::parse(text).expect("a pipeline"), &set)
     }
@@ -193,7 +194,7 @@ mod tests {
         let found = stages(FILE, &[("runs", "other")]).expect("stages");
         let names: Vec<&str> = found.iter().map(|stage| stage.name.as_str()).collect();
         assert_eq!(names, ["w-a-1", "w-a-2", "w-b-1", "w-b-2", "sql"]);
-        assert_eq!(found[2].says.settings[0].given, Given::Values(vec!["other/warm-b-1".into()]));
+        assert_eq!(found[2].says.settings[0].given, OptionSetting::Values(vec!["other/warm-b-1".into()]));
         assert_eq!(found[4].says.args, ["SELECT $k, ${x}"]);
         assert!(found[1].is("w") && found[1].is("w-a-2") && !found[1].is("w-a-1"));
     }

@@ -67,12 +67,12 @@ pub struct Setting {
     /// Its line.
     pub line: usize,
     /// What it is set to.
-    pub given: Given,
+    pub given: OptionSetting,
 }
 
 /// What an option is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Given {
+pub enum OptionSetting {
     /// A switch.
     Flag(bool),
     /// One value or a list.
@@ -95,14 +95,14 @@ impl PipelineFile {
         let mut file = Self::default();
         for (key, line, value) in entries(text, document.get_ref()) {
             match key.as_str() {
-                "store" => file.store = Some(one(value, line)?),
+                "store" => file.store = Some(single_value(value, line)?),
                 "threads" => {
                     let wrong = |why: String| PipelineError::new(line, format!("threads: {why}"));
-                    file.threads = Some(threads(&one(value, line)?).map_err(wrong)?);
+                    file.threads = Some(threads(&single_value(value, line)?).map_err(wrong)?);
                 }
                 "variables" => {
                     for (name, line, value) in entries(text, table(value, line)?) {
-                        let value = many(value, line)?.join(",");
+                        let value = values_of(value, line)?.join(",");
                         file.variables.push(Variable { name, value, line });
                     }
                 }
@@ -137,15 +137,15 @@ impl StageTable {
         let mut stage = Self { line, ..Self::default() };
         for (key, line, value) in entries(text, table_of) {
             match key.as_str() {
-                "name" => stage.name = one(value, line)?,
-                "command" => stage.command = one(value, line)?,
-                "after" => stage.after = many(value, line)?,
-                "reads" => stage.reads = many(value, line)?,
-                "writes" => stage.writes = many(value, line)?,
-                "args" => stage.args = many(value, line)?,
+                "name" => stage.name = single_value(value, line)?,
+                "command" => stage.command = single_value(value, line)?,
+                "after" => stage.after = values_of(value, line)?,
+                "reads" => stage.reads = values_of(value, line)?,
+                "writes" => stage.writes = values_of(value, line)?,
+                "args" => stage.args = values_of(value, line)?,
                 "each" => {
                     for (name, line, value) in entries(text, table(value, line)?) {
-                        let values = many(value, line)?;
+                        let values = values_of(value, line)?;
                         if values.is_empty() {
                             return Err(PipelineError::new(line, format!("each: `{name}` has no values")));
                         }
@@ -154,8 +154,8 @@ impl StageTable {
                 }
                 _ => {
                     let given = match value {
-                        DeValue::Boolean(on) => Given::Flag(*on),
-                        value => Given::Values(many(value, line)?),
+                        DeValue::Boolean(on) => OptionSetting::Flag(*on),
+                        value => OptionSetting::Values(values_of(value, line)?),
                     };
                     stage.settings.push(Setting { key, line, given });
                 }
@@ -192,7 +192,7 @@ fn table<'t, 'i>(value: &'t DeValue<'i>, line: usize) -> Result<&'t DeTable<'i>>
 }
 
 /// A text or a number, as it stands in the file.
-fn one(value: &DeValue<'_>, line: usize) -> Result<String> {
+fn single_value(value: &DeValue<'_>, line: usize) -> Result<String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) => Ok(number.to_string()),
@@ -204,10 +204,10 @@ fn one(value: &DeValue<'_>, line: usize) -> Result<String> {
 }
 
 /// The same, or a list of them.
-fn many(value: &DeValue<'_>, line: usize) -> Result<Vec<String>> {
+fn values_of(value: &DeValue<'_>, line: usize) -> Result<Vec<String>> {
     match value {
-        DeValue::Array(items) => items.iter().map(|item| one(item.get_ref(), line)).collect(),
-        value => Ok(vec![one(value, line)?]),
+        DeValue::Array(items) => items.iter().map(|item| single_value(item.get_ref(), line)).collect(),
+        value => Ok(vec![single_value(value, line)?]),
     }
 }
 
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(stage.each, [("seed".to_owned(), vec!["1".to_owned(), "2".to_owned()])]);
         let keys: Vec<(&str, usize)> = stage.settings.iter().map(|s| (s.key.as_str(), s.line)).collect();
         assert_eq!(keys, [("learning-rate", 10), ("full", 11), ("data", 12)]);
-        assert_eq!(stage.settings[1].given, Given::Flag(true));
+        assert_eq!(stage.settings[1].given, OptionSetting::Flag(true));
     }
 
     #[test]

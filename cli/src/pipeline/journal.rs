@@ -24,7 +24,7 @@ pub struct Journal {
     /// Number of the last ending of a stage.
     last: u64,
     /// By name.
-    pub stages: BTreeMap<String, Record>,
+    pub stages: BTreeMap<String, StageRecord>,
     /// Versions of resources after the last stage that could change them.
     pub current: BTreeMap<String, String>,
     /// Digests of files, by path.
@@ -33,19 +33,20 @@ pub struct Journal {
 
 /// A stage's last run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct StageRecord {
     /// How it stands.
-    pub state: State,
+    pub state: StageState,
     /// What it was asked.
-    pub asked: Asked,
+    pub asked: StageRequest,
     /// Versions of what it wrote.
     pub outputs: BTreeMap<String, String>,
     /// Versions of what the run before, which was asked something else, had written.
     pub before: BTreeMap<String, String>,
     /// The last of the runs before that ended well.
     #[serde(default)]
-    pub done: Option<DoneBefore>,
-    /// Whether it was allowed to replace a training: what is left of that may still be there until it ends well.
+    pub done: Option<FinishedRun>,
+    /// Whether it was allowed to replace a training: what is left of that may still be there until it ends
+    /// well.
     #[serde(default)]
     pub overwrites: bool,
     /// Names of files and runs that it may replace: it made them, or they were not there when it began. What
@@ -56,23 +57,25 @@ pub struct Record {
     /// Its process, while it runs.
     pub process: Option<u32>,
     /// How it went.
-    pub ran: Ran,
+    pub ran: StageRun,
 }
 
 /// A run that ended well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DoneBefore {
+pub struct FinishedRun {
     /// What it was asked.
-    pub asked: Asked,
+    pub asked: StageRequest,
     /// Versions of what it wrote.
     pub outputs: BTreeMap<String, String>,
 }
 
-impl Record {
+impl StageRecord {
     /// The last run that ended well: this one, or one before.
-    pub fn last_done(&self) -> Option<DoneBefore> {
+    pub fn last_done(&self) -> Option<FinishedRun> {
         match self.state {
-            State::Done => Some(DoneBefore { asked: self.asked.clone(), outputs: self.outputs.clone() }),
+            StageState::Done => {
+                Some(FinishedRun { asked: self.asked.clone(), outputs: self.outputs.clone() })
+            }
             _ => self.done.clone(),
         }
     }
@@ -81,7 +84,7 @@ impl Record {
 /// How a stage stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum StageState {
     /// It was started, and nothing is known of its end.
     Running,
     /// It ended well.
@@ -94,7 +97,7 @@ pub enum State {
 
 /// What a stage was asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct StageRequest {
     /// Words of its command line.
     pub arguments: Vec<String>,
     /// Versions of what it read.
@@ -103,7 +106,7 @@ pub struct Asked {
 
 /// How a stage's run went.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Ran {
+pub struct StageRun {
     /// When it began, in seconds since 1970.
     pub began: u64,
     /// How long it took.
@@ -197,9 +200,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("journal.json");
         let mut journal = Journal::read(&path).expect("none yet");
-        let record = Record {
-            state: State::Done,
-            asked: Asked { arguments: vec!["ls".into()], inputs: BTreeMap::new() },
+        let record = StageRecord {
+            state: StageState::Done,
+            asked: StageRequest { arguments: vec!["ls".into()], inputs: BTreeMap::new() },
             outputs: BTreeMap::new(),
             before: BTreeMap::new(),
             done: None,
@@ -207,7 +210,11 @@ mod tests {
             own: BTreeSet::from(["x".into()]),
             number: journal.next_number(),
             process: Some(1),
-            ran: Ran { seconds: 0.1, summary: Some(serde_json::json!({"x": 1.5})), ..Ran::default() },
+            ran: StageRun {
+                seconds: 0.1,
+                summary: Some(serde_json::json!({"x": 1.5})),
+                ..StageRun::default()
+            },
         };
         journal.stages.insert("a".into(), record);
         journal.write(&path).expect("written");

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::{Asked, Journal, Plan, Record, Resource, State, Versions};
+use super::{Journal, Plan, Resource, StageRecord, StageRequest, StageState, Versions};
 
 /// What is to be done with a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,12 @@ pub enum Decision {
     /// It is up to date.
     Skip,
     /// It runs.
-    Run(Why),
+    Run(RunReason),
 }
 
 /// Why a stage runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum RunReason {
     /// It never did.
     Never,
     /// Nothing is known of its last end.
@@ -45,7 +45,7 @@ pub enum Why {
     Upstream(String),
 }
 
-impl std::fmt::Display for Why {
+impl std::fmt::Display for RunReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Never => f.write_str("it has not run yet"),
@@ -64,7 +64,7 @@ impl std::fmt::Display for Why {
 
 /// What decisions are made by.
 #[derive(Debug)]
-pub struct Look<'a> {
+pub struct Decider<'a> {
     /// The stages.
     pub plan: &'a Plan,
     /// What is known of them.
@@ -73,7 +73,7 @@ pub struct Look<'a> {
     pub versions: &'a mut Versions,
 }
 
-impl Look<'_> {
+impl Decider<'_> {
     /// Whether the stage at a place is up to date.
     ///
     /// # Errors
@@ -81,32 +81,32 @@ impl Look<'_> {
     pub fn decide(&mut self, place: usize, forced: bool) -> Result<Decision> {
         let stage = &self.plan.stages[place];
         let run = |why| Ok(Decision::Run(why));
-        let Some(record) = self.journal.stages.get(stage.name()) else { return run(Why::Never) };
+        let Some(record) = self.journal.stages.get(stage.name()) else { return run(RunReason::Never) };
         if forced {
-            return run(Why::Forced);
+            return run(RunReason::Forced);
         }
         if record.asked.arguments != stage.call.arguments() {
-            return run(Why::Arguments);
+            return run(RunReason::Arguments);
         }
         match record.state {
-            State::Running => return run(Why::Killed),
-            State::Stopped => return run(Why::Stopped),
-            State::Failed => return run(Why::Failed),
-            State::Done => {}
+            StageState::Running => return run(RunReason::Killed),
+            StageState::Stopped => return run(RunReason::Stopped),
+            StageState::Failed => return run(RunReason::Failed),
+            StageState::Done => {}
         }
         for &other in &stage.after {
             if self.number(other) > record.number {
-                return run(Why::After(self.plan.stages[other].name().to_owned()));
+                return run(RunReason::After(self.plan.stages[other].name().to_owned()));
             }
         }
         for read in &stage.reads {
             if !self.is_as(place, record, read, record.asked.inputs.get(&read.to_string()))? {
-                return run(Why::Input(read.to_string()));
+                return run(RunReason::Input(read.to_string()));
             }
         }
         for written in &stage.writes {
             if !self.is_as(place, record, written, record.outputs.get(&written.to_string()))? {
-                return run(Why::Output(written.to_string()));
+                return run(RunReason::Output(written.to_string()));
             }
         }
         Ok(Decision::Skip)
@@ -116,17 +116,17 @@ impl Look<'_> {
     ///
     /// # Errors
     /// Files and stores that cannot be read.
-    pub fn asked(&mut self, place: usize) -> Result<Asked> {
+    pub fn asked(&mut self, place: usize) -> Result<StageRequest> {
         let stage = &self.plan.stages[place];
         let inputs = versions(self.versions, &stage.reads)?;
-        Ok(Asked { arguments: stage.call.arguments(), inputs })
+        Ok(StageRequest { arguments: stage.call.arguments(), inputs })
     }
 
     /// Whether a resource has the noted version, or one that only later stages gave it.
     fn is_as(
         &mut self,
         place: usize,
-        record: &Record,
+        record: &StageRecord,
         resource: &Resource,
         noted: Option<&String>,
     ) -> Result<bool> {

@@ -10,9 +10,12 @@ use clap::Command;
 use gstore_model::weights::{checkpoints_in, has_config};
 use gstore_store::{Store, nearest};
 
-use super::resource::{is_pattern, unnamed};
+use super::resource::{is_pattern, value_of};
 use super::roles::is_model;
-use super::{Call, Known, PipelineError, PipelineFile, Resource, Stage, Uses, Variables, Versions, expand};
+use super::{
+    PipelineError, PipelineFile, PipelineStage, Resource, StageCall, StageUses, StoreNames, Variables,
+    Versions, expand,
+};
 
 type Result<T> = std::result::Result<T, PipelineError>;
 
@@ -20,16 +23,16 @@ type Result<T> = std::result::Result<T, PipelineError>;
 #[derive(Debug, Clone)]
 pub struct PlannedStage {
     /// What the file says.
-    pub stage: Stage,
+    pub stage: PipelineStage,
     /// Its command line.
-    pub call: Call,
+    pub call: StageCall,
     /// What it reads.
     pub reads: Vec<Resource>,
     /// What it writes.
     pub writes: Vec<Resource>,
     /// Places of the stages that must be done before.
     pub needs: Vec<usize>,
-    /// Those of them that its `after` names.
+    /// Those of them that its `stages_after` names.
     pub after: Vec<usize>,
 }
 
@@ -64,12 +67,14 @@ impl Plan {
     ) -> Result<Self> {
         let stages = expand(file, set)?;
         let store = store.or(file.store.as_deref());
-        let calls: Result<Vec<Call>> = stages.iter().map(|stage| Call::new(root, stage, store)).collect();
+        let calls: Result<Vec<StageCall>> =
+            stages.iter().map(|stage| StageCall::new(root, stage, store)).collect();
         let calls = calls?;
         let uses = uses(&stages, &calls, base, store)?;
         check_there(&stages, &uses, base)?;
         check_models(&stages, &calls, base)?;
-        let after: Result<Vec<BTreeSet<usize>>> = (0..stages.len()).map(|i| after(&stages, i)).collect();
+        let after: Result<Vec<BTreeSet<usize>>> =
+            (0..stages.len()).map(|i| stages_after(&stages, i)).collect();
         let after = after?;
         let needs: Vec<BTreeSet<usize>> = (0..stages.len()).map(|i| &needs(&uses, i) | &after[i]).collect();
         let order = order(&stages, &needs)?;
@@ -118,11 +123,16 @@ impl Plan {
 }
 
 /// What the stages read and write.
-fn uses(stages: &[Stage], calls: &[Call], base: &Path, store: Option<&str>) -> Result<Vec<Uses>> {
-    let all = |known: &Known| -> Result<Vec<Uses>> {
-        stages.iter().zip(calls).map(|(stage, call)| Uses::of(stage, call, base, known)).collect()
+fn uses(
+    stages: &[PipelineStage],
+    calls: &[StageCall],
+    base: &Path,
+    store: Option<&str>,
+) -> Result<Vec<StageUses>> {
+    let all = |known: &StoreNames| -> Result<Vec<StageUses>> {
+        stages.iter().zip(calls).map(|(stage, call)| StageUses::of(stage, call, base, known)).collect()
     };
-    let mut known = Known::default();
+    let mut known = StoreNames::default();
     for resource in all(&known)?.into_iter().flat_map(|uses| uses.writes) {
         match resource {
             Resource::Samples { dataset, .. } => known.datasets.insert(dataset),
@@ -155,13 +165,15 @@ fn is_there(resource: &Resource, base: &Path) -> bool {
 }
 
 /// Refuses what is read and neither there nor made, and what two stages write.
-fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
+fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Result<()> {
     let mut versions = Versions::new(base.to_owned());
     for (i, (stage, used)) in stages.iter().zip(uses).enumerate() {
         let error = |resource: &Resource, says: String| {
             let named = stage.says.settings.iter().find(|setting| match &setting.given {
-                super::Given::Values(values) => values.iter().any(|value| names(resource, value, base)),
-                super::Given::Flag(_) => false,
+                super::OptionSetting::Values(values) => {
+                    values.iter().any(|value| names(resource, value, base))
+                }
+                super::OptionSetting::Flag(_) => false,
             });
             let line = named.map_or(stage.says.line, |setting| setting.line);
             Err(PipelineError::new(line, format!("stage {}: {says}", stage.name)))
@@ -212,10 +224,11 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
 const MODELS: [(&str, &str); 4] =
     [("model", "model"), ("adapter", "adapter"), ("checkpoints", "checkpoint"), ("checkpoint", "checkpoint")];
 
-/// Refuses the output folder of a training as a model, an adapter or a checkpoint, which are the folders in it.
-fn check_models(stages: &[Stage], calls: &[Call], base: &Path) -> Result<()> {
+/// Refuses the output folder of a training as a model, an adapter or a checkpoint, which are the folders in
+/// it.
+fn check_models(stages: &[PipelineStage], calls: &[StageCall], base: &Path) -> Result<()> {
     let is_trained = |folder: &Resource| {
-        let output = |call: &Call| call.value("output").map(|output| Resource::path(base, output));
+        let output = |call: &StageCall| call.value("output").map(|output| Resource::path(base, output));
         calls.iter().any(|call| call.words[0] == "train" && output(call).as_ref() == Some(folder))
     };
     for (stage, call) in stages.iter().zip(calls) {
@@ -223,7 +236,7 @@ fn check_models(stages: &[Stage], calls: &[Call], base: &Path) -> Result<()> {
         for (key, what, value) in
             models.flat_map(|(key, what)| call.values(key).iter().map(move |value| (key, what, value)))
         {
-            let value = if *what == "checkpoint" { unnamed(value) } else { value.as_str() };
+            let value = if *what == "checkpoint" { value_of(value) } else { value.as_str() };
             let folder = base.join(value);
             let last = match checkpoints_in(&folder).pop() {
                 Some(last) => last.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -245,7 +258,7 @@ fn check_models(stages: &[Stage], calls: &[Call], base: &Path) -> Result<()> {
 }
 
 /// A pattern that finds what its own stage writes, and that.
-fn own_pattern(used: &Uses) -> Option<(&Resource, &Resource)> {
+fn own_pattern(used: &StageUses) -> Option<(&Resource, &Resource)> {
     let patterns = used.reads.iter().filter(|read| read.as_path().is_some_and(is_pattern));
     let own = |read| used.writes.iter().find(|written| Resource::overlaps(written, read));
     patterns.filter_map(|read| Some((read, own(read)?))).next()
@@ -253,19 +266,19 @@ fn own_pattern(used: &Uses) -> Option<(&Resource, &Resource)> {
 
 fn names(resource: &Resource, value: &str, base: &Path) -> bool {
     match resource {
-        Resource::Path(_) => [value, unnamed(value)].iter().any(|v| Resource::path(base, v) == *resource),
+        Resource::Path(_) => [value, value_of(value)].iter().any(|v| Resource::path(base, v) == *resource),
         Resource::Store { .. } => false,
         Resource::Samples { dataset, .. }
         | Resource::Features { dataset, .. }
         | Resource::Runs { dataset, .. } => {
-            unnamed(value).split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
+            value_of(value).split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
         }
         Resource::Run { run: name, .. } | Resource::Artifact { name, .. } => value == name,
     }
 }
 
-/// The stages that the `after` of a stage names.
-fn after(stages: &[Stage], i: usize) -> Result<BTreeSet<usize>> {
+/// The stages that the `stages_after` of a stage names.
+fn stages_after(stages: &[PipelineStage], i: usize) -> Result<BTreeSet<usize>> {
     let mut found = BTreeSet::new();
     let says = &stages[i].says;
     for name in &says.after {
@@ -284,7 +297,7 @@ fn after(stages: &[Stage], i: usize) -> Result<BTreeSet<usize>> {
 }
 
 /// The stages that one needs by what they read and write.
-fn needs(uses: &[Uses], i: usize) -> BTreeSet<usize> {
+fn needs(uses: &[StageUses], i: usize) -> BTreeSet<usize> {
     let writers = |read: &Resource, among: std::ops::Range<usize>| -> Vec<usize> {
         among.filter(|j| uses[*j].writes.iter().any(|written| written.overlaps(read))).collect()
     };
@@ -307,7 +320,7 @@ fn needs(uses: &[Uses], i: usize) -> BTreeSet<usize> {
 }
 
 /// An order that keeps that of the file where it can.
-fn order(stages: &[Stage], needs: &[BTreeSet<usize>]) -> Result<Vec<usize>> {
+fn order(stages: &[PipelineStage], needs: &[BTreeSet<usize>]) -> Result<Vec<usize>> {
     let mut order: Vec<usize> = Vec::new();
     let mut waiting: BTreeSet<usize> = (0..stages.len()).collect();
     while let Some(&first) = waiting.first() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::Ran;
+use super::StageRun;
 use super::journal::write_whole;
 
 /// Figures of a stage at most.
@@ -22,7 +22,7 @@ pub struct StageReport {
     /// How it stands: done, up to date, failed, ...
     pub outcome: String,
     /// Its last run.
-    pub ran: Option<Ran>,
+    pub ran: Option<StageRun>,
     /// Paths that it writes.
     pub outputs: Vec<String>,
     /// Its log.
@@ -161,7 +161,8 @@ mod tests {
 
     fn stage() -> StageReport {
         let summary = serde_json::json!({"loss": 1.5, "run": "a|b", "checkpoints": [1, 2], "none": null, "in": {"x": true}});
-        let ran = Ran { began: 1_795_314_600, seconds: 63.4, summary: Some(summary), ..Ran::default() };
+        let ran =
+            StageRun { began: 1_795_314_600, seconds: 63.4, summary: Some(summary), ..StageRun::default() };
         StageReport {
             name: "train".into(),
             line: "gstore train --model='<m>'".into(),

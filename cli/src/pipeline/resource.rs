@@ -55,7 +55,7 @@ pub enum Resource {
 
 /// What a stage reads and writes.
 #[derive(Debug, Clone, Default)]
-pub struct Uses {
+pub struct StageUses {
     /// What it reads, of the store too.
     pub reads: Vec<Resource>,
     /// What of that only stages above it in the file give it: it may do without.
@@ -69,7 +69,7 @@ pub struct Uses {
 impl Resource {
     /// A path as a stage names it: relative ones begin at the pipeline's folder.
     pub fn path(base: &Path, text: &str) -> Self {
-        Self::Path(below(base, text))
+        Self::Path(relative_to(base, text))
     }
 
     /// Whether a change of one may be a change of the other.
@@ -143,7 +143,7 @@ impl std::fmt::Display for Resource {
 }
 
 /// A path without `.` and `..`, below `base` where it can be.
-pub(super) fn below(base: &Path, text: &str) -> PathBuf {
+pub(super) fn relative_to(base: &Path, text: &str) -> PathBuf {
     let mut path = PathBuf::new();
     for part in base.join(text).components() {
         match part {
@@ -163,7 +163,7 @@ pub(super) fn is_pattern(path: &Path) -> bool {
 }
 
 /// The value of `NAME=VALUE`, or a value alone.
-pub(super) fn unnamed(text: &str) -> &str {
+pub(super) fn value_of(text: &str) -> &str {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !name.contains('/') => value,
         _ => text,

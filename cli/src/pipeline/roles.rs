@@ -7,13 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::resource::{Uses, is_pattern, unnamed};
-use super::store_uses::{Known, OfStore};
-use super::{Call, PipelineError, Resource, Stage};
+use super::resource::{StageUses, is_pattern, value_of};
+use super::store_uses::{StageStore, StoreNames};
+use super::{PipelineError, PipelineStage, Resource, StageCall};
 
 /// What a value of an argument is to its stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum ValueRole {
     /// A file, a folder or a pattern that must be there.
     Read,
     /// The same, which a name and `=` may stand before.
@@ -33,72 +33,72 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 62] = [
-    ("", "store", Role::Aside),
-    ("", "config", Role::Aside),
-    ("evaluate text", "data", Role::NamedRead),
-    ("evaluate retrain", "truth", Role::Written),
-    ("evaluate retrain", "rows", Role::Read),
-    ("evaluate", "truth", Role::Read),
-    ("evaluate", "subsets", Role::Read),
-    ("evaluate", "outputs", Role::Read),
-    ("evaluate", "query_data", Role::Read),
-    ("evaluate", "labels", Role::Read),
-    ("evaluate", "scores", Role::NamedRead),
-    ("evaluate", "rows", Role::Written),
-    ("evaluate", "report", Role::Written),
-    ("evaluate", "with", Role::Read),
-    ("evaluate", "influential", Role::Read),
-    ("evaluate", "references", Role::Read),
-    ("evaluate", "shots", Role::Read),
-    ("evaluate", "targets", Role::Written),
-    ("evaluate", "checkpoints", Role::NamedModel),
-    ("ingest", "checkpoints", Role::Model),
-    ("daunce", "adapters", Role::NamedModel),
-    ("import", "manifest", Role::Read),
-    ("import", "losses", Role::Read),
-    ("ingest", "out", Role::Written),
-    ("attach", "folders", Role::Read),
-    ("daunce attach", "folders", Role::Read),
-    ("daunce", "hidden_states", Role::Read),
-    ("daunce", "rows", Role::Read),
-    ("plot train", "folders", Role::Read),
-    ("train", "eval_data", Role::Read),
-    ("train", "resume_from_checkpoint", Role::Read),
-    ("", "plot", Role::Written),
-    ("train", "rows", Role::Read),
-    ("prefilter", "plot", Role::Written),
-    ("prefilter", "predictions", Role::Written),
-    ("factors fit", "folder", Role::Written),
-    ("factors export", "folder", Role::Written),
-    ("factors import", "folder", Role::Read),
-    ("factors inspect", "plots", Role::Written),
-    ("factors", "checkpoint", Role::Model),
-    ("score", "checkpoint", Role::Model),
-    ("score", "segment", Role::Segment),
-    ("score", "target_data", Role::Read),
-    ("score", "kronfluence", Role::Written),
-    ("score", "report", Role::Written),
-    ("delete", "ids", Role::Read),
-    ("select", "scores", Role::Written),
-    ("select", "report", Role::Written),
-    ("query", "file", Role::Read),
-    ("query", "with", Role::NamedRead),
-    ("backup", "to", Role::Written),
-    ("restore", "from", Role::Read),
-    ("", "data", Role::Read),
-    ("", "output", Role::Written),
-    ("", "model", Role::Model),
-    ("", "adapter", Role::Model),
-    ("", "checkpoint_folders", Role::Model),
-    ("", "tokenizer", Role::Model),
-    ("", "template", Role::Template),
-    ("", "tls_ca", Role::Read),
-    ("", "tls_cert", Role::Read),
-    ("", "tls_key", Role::Read),
+const ROLES: [(&str, &str, ValueRole); 62] = [
+    ("", "store", ValueRole::Aside),
+    ("", "config", ValueRole::Aside),
+    ("evaluate text", "data", ValueRole::NamedRead),
+    ("evaluate retrain", "truth", ValueRole::Written),
+    ("evaluate retrain", "rows", ValueRole::Read),
+    ("evaluate", "truth", ValueRole::Read),
+    ("evaluate", "subsets", ValueRole::Read),
+    ("evaluate", "outputs", ValueRole::Read),
+    ("evaluate", "query_data", ValueRole::Read),
+    ("evaluate", "labels", ValueRole::Read),
+    ("evaluate", "scores", ValueRole::NamedRead),
+    ("evaluate", "rows", ValueRole::Written),
+    ("evaluate", "report", ValueRole::Written),
+    ("evaluate", "with", ValueRole::Read),
+    ("evaluate", "influential", ValueRole::Read),
+    ("evaluate", "references", ValueRole::Read),
+    ("evaluate", "shots", ValueRole::Read),
+    ("evaluate", "targets", ValueRole::Written),
+    ("evaluate", "checkpoints", ValueRole::NamedModel),
+    ("ingest", "checkpoints", ValueRole::Model),
+    ("daunce", "adapters", ValueRole::NamedModel),
+    ("import", "manifest", ValueRole::Read),
+    ("import", "losses", ValueRole::Read),
+    ("ingest", "out", ValueRole::Written),
+    ("attach", "folders", ValueRole::Read),
+    ("daunce attach", "folders", ValueRole::Read),
+    ("daunce", "hidden_states", ValueRole::Read),
+    ("daunce", "rows", ValueRole::Read),
+    ("plot train", "folders", ValueRole::Read),
+    ("train", "eval_data", ValueRole::Read),
+    ("train", "resume_from_checkpoint", ValueRole::Read),
+    ("", "plot", ValueRole::Written),
+    ("train", "rows", ValueRole::Read),
+    ("prefilter", "plot", ValueRole::Written),
+    ("prefilter", "predictions", ValueRole::Written),
+    ("factors fit", "folder", ValueRole::Written),
+    ("factors export", "folder", ValueRole::Written),
+    ("factors import", "folder", ValueRole::Read),
+    ("factors inspect", "plots", ValueRole::Written),
+    ("factors", "checkpoint", ValueRole::Model),
+    ("score", "checkpoint", ValueRole::Model),
+    ("score", "segment", ValueRole::Segment),
+    ("score", "target_data", ValueRole::Read),
+    ("score", "kronfluence", ValueRole::Written),
+    ("score", "report", ValueRole::Written),
+    ("delete", "ids", ValueRole::Read),
+    ("select", "scores", ValueRole::Written),
+    ("select", "report", ValueRole::Written),
+    ("query", "file", ValueRole::Read),
+    ("query", "with", ValueRole::NamedRead),
+    ("backup", "to", ValueRole::Written),
+    ("restore", "from", ValueRole::Read),
+    ("", "data", ValueRole::Read),
+    ("", "output", ValueRole::Written),
+    ("", "model", ValueRole::Model),
+    ("", "adapter", ValueRole::Model),
+    ("", "checkpoint_folders", ValueRole::Model),
+    ("", "tokenizer", ValueRole::Model),
+    ("", "template", ValueRole::Template),
+    ("", "tls_ca", ValueRole::Read),
+    ("", "tls_cert", ValueRole::Read),
+    ("", "tls_key", ValueRole::Read),
 ];
 
-fn role(words: &[String], id: &str) -> Option<Role> {
+fn role(words: &[String], id: &str) -> Option<ValueRole> {
     let fits = |first: &str| first.split(' ').zip(words).all(|(first, word)| first == word);
     let found = ROLES.iter().find(|(first, known, _)| *known == id && (first.is_empty() || fits(first)));
     found.map(|(_, _, role)| *role)
@@ -106,21 +106,26 @@ fn role(words: &[String], id: &str) -> Option<Role> {
 
 /// Whether an argument of a command names folders of models.
 pub(super) fn is_model(words: &[String], id: &str) -> bool {
-    matches!(role(words, id), Some(Role::Model | Role::NamedModel))
+    matches!(role(words, id), Some(ValueRole::Model | ValueRole::NamedModel))
 }
 
-impl Uses {
+impl StageUses {
     /// Of a stage that runs in the folder `base`. `known` says which words of a statement are datasets and
     /// runs.
     ///
     /// # Errors
     /// A command that needs a store where none is named.
-    pub fn of(stage: &Stage, call: &Call, base: &Path, known: &Known) -> Result<Self, PipelineError> {
+    pub fn of(
+        stage: &PipelineStage,
+        call: &StageCall,
+        base: &Path,
+        known: &StoreNames,
+    ) -> Result<Self, PipelineError> {
         let mut uses = Self::default();
         uses.paths(call, base);
-        let store = call.store().map(|store| super::resource::below(base, store));
+        let store = call.store().map(|store| super::resource::relative_to(base, store));
         match &store {
-            Some(store) => OfStore { store, known }.add(call, &mut uses),
+            Some(store) => StageStore { store, known }.add(call, &mut uses),
             None if needs_store(call) => {
                 let message =
                     format!("stage {}: which store? give the pipeline `store = \"DIR\"`", stage.name);
@@ -149,26 +154,26 @@ impl Uses {
         Ok(uses)
     }
 
-    fn paths(&mut self, call: &Call, base: &Path) {
+    fn paths(&mut self, call: &StageCall, base: &Path) {
         let path = |value: &str| Resource::path(base, value);
         for (id, values) in call.given() {
             let Some(role) = role(&call.words, id) else { continue };
             for value in values {
                 match role {
-                    Role::Aside => {}
-                    Role::Read if value.starts_with(gstore_model::hub::DATA_PREFIX) => {}
-                    Role::Read => self.reads.push(path(value)),
-                    Role::NamedRead => self.reads.push(path(unnamed(value))),
-                    Role::Model => self.model(value, base),
-                    Role::NamedModel => self.model(unnamed(value), base),
-                    Role::Segment => {
+                    ValueRole::Aside => {}
+                    ValueRole::Read if value.starts_with(gstore_model::hub::DATA_PREFIX) => {}
+                    ValueRole::Read => self.reads.push(path(value)),
+                    ValueRole::NamedRead => self.reads.push(path(value_of(value))),
+                    ValueRole::Model => self.model(value, base),
+                    ValueRole::NamedModel => self.model(value_of(value), base),
+                    ValueRole::Segment => {
                         let folders = value.split_once('@').map(|(_, folders)| folders.split(','));
                         folders.into_iter().flatten().for_each(|folder| self.model(folder, base));
                     }
-                    Role::Template if is_template_file(value) => self.reads.push(path(value)),
-                    Role::Template => {}
-                    Role::Written if is_stream(value) => {}
-                    Role::Written => self.writes.push(path(value)),
+                    ValueRole::Template if is_template_file(value) => self.reads.push(path(value)),
+                    ValueRole::Template => {}
+                    ValueRole::Written if is_stream(value) => {}
+                    ValueRole::Written => self.writes.push(path(value)),
                 }
             }
         }
@@ -199,7 +204,7 @@ fn is_template_file(text: &str) -> bool {
 const STORELESS: [&str; 7] = ["daunce", "demo", "evaluate", "generate", "merge", "plot", "train"];
 
 /// Whether a command cannot do without a store.
-fn needs_store(call: &Call) -> bool {
+fn needs_store(call: &StageCall) -> bool {
     let word = call.words[0].as_str();
     let of_ensembles = call.words.get(1).is_some_and(|word| word != "train" && word != "prepare");
     !STORELESS.contains(&word) && !call.has("remote")

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::resource::{Uses, unnamed};
-use super::{Call, Resource};
+use super::resource::{StageUses, value_of};
+use super::{Resource, StageCall};
 
 /// Datasets and runs that there are, or that stages make, and views that there are.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct StoreNames {
     /// Names of datasets.
     pub datasets: BTreeSet<String>,
     /// Names of runs.
@@ -18,15 +18,15 @@ pub struct Known {
 }
 
 /// The store of a stage.
-pub(super) struct OfStore<'a> {
+pub(super) struct StageStore<'a> {
     pub store: &'a Path,
-    pub known: &'a Known,
+    pub known: &'a StoreNames,
 }
 
-impl OfStore<'_> {
+impl StageStore<'_> {
     /// Adds what a command reads and writes. One whose reads are not known reads the whole store: any change
     /// of it makes that stage run again.
-    pub fn add(&self, call: &Call, uses: &mut Uses) {
+    pub fn add(&self, call: &StageCall, uses: &mut StageUses) {
         let (dataset, run) = (call.value("dataset"), call.value("run"));
         let samples = dataset.map(|dataset| self.samples(dataset));
         let has = |id| !call.values(id).is_empty();
@@ -90,7 +90,7 @@ impl OfStore<'_> {
     }
 
     /// Samples that are read, or added with `--data`, and the features that are computed of them.
-    fn ingest(&self, call: &Call, uses: &mut Uses) {
+    fn ingest(&self, call: &StageCall, uses: &mut StageUses) {
         let (dataset, run) = (call.value("dataset"), call.value("run"));
         let samples = dataset.map(|dataset| self.samples(dataset));
         let has = |id| !call.values(id).is_empty();
@@ -108,11 +108,11 @@ impl OfStore<'_> {
     }
 
     /// Samples with answers, references and losses, by name or by a query.
-    fn evaluate(&self, call: &Call, uses: &mut Uses) {
+    fn evaluate(&self, call: &StageCall, uses: &mut StageUses) {
         let has = |id| !call.values(id).is_empty();
         let datasets =
             ["dataset", "reference_dataset", "query_dataset"].into_iter().flat_map(|id| call.values(id));
-        uses.reads.extend(datasets.map(|dataset| self.samples(unnamed(dataset))));
+        uses.reads.extend(datasets.map(|dataset| self.samples(value_of(dataset))));
         uses.reads.extend(call.value("run").map(|run| self.run(run)));
         // Losses of an ensemble are of the dataset of its queries, which only its maker names.
         match call.value("query_dataset").filter(|_| has("ensemble")) {
@@ -126,7 +126,7 @@ impl OfStore<'_> {
     }
 
     /// Copies are in folders, their losses are features of a dataset.
-    fn daunce(&self, call: &Call, uses: &mut Uses) {
+    fn daunce(&self, call: &StageCall, uses: &mut StageUses) {
         let dataset = call.value("dataset");
         match call.words.get(1).map(String::as_str) {
             Some("prepare" | "train") => {
@@ -148,7 +148,7 @@ impl OfStore<'_> {
     }
 
     /// A ranking of pools for targets; a second one may have other targets and options.
-    fn ranking(&self, call: &Call, uses: &mut Uses) {
+    fn ranking(&self, call: &StageCall, uses: &mut StageUses) {
         let run = call.value("run");
         let run_of_all = if call.has("options") { None } else { run };
         let targets = call.values("target").iter().chain(call.values("other"));
@@ -162,7 +162,7 @@ impl OfStore<'_> {
     }
 
     /// A ranking that computes features of its pools first: what they have of them is no input.
-    fn cascade(&self, call: &Call, uses: &mut Uses) {
+    fn cascade(&self, call: &StageCall, uses: &mut StageUses) {
         self.ranking(call, uses);
         let of_pools: Vec<Resource> =
             call.values("pool").iter().map(|pool| self.features(pool, None)).collect();
@@ -173,7 +173,7 @@ impl OfStore<'_> {
     }
 
     /// A prefilter is written where it is fitted and read elsewhere; labels may be of a dataset of their own.
-    fn prefilter(&self, call: &Call, uses: &mut Uses) {
+    fn prefilter(&self, call: &StageCall, uses: &mut StageUses) {
         let run = call.value("run");
         // What is known of a row may be of any run.
         let pool = call.value("pool").map(|name| [self.samples(name), self.features(name, None)]);
@@ -191,7 +191,7 @@ impl OfStore<'_> {
     }
 
     /// Factors are artifacts: those of a model are fitted on samples, those of vectors on features.
-    fn factors(&self, call: &Call, uses: &mut Uses) {
+    fn factors(&self, call: &StageCall, uses: &mut StageUses) {
         let artifact = call.value("name").map(|name| self.artifact(name));
         let datasets = call.values("dataset").iter();
         match call.words.get(1).map(String::as_str) {
@@ -216,7 +216,7 @@ impl OfStore<'_> {
     }
 
     /// Datasets and runs whose names stand in a statement or in its parameters.
-    fn query(&self, call: &Call, uses: &mut Uses) {
+    fn query(&self, call: &StageCall, uses: &mut StageUses) {
         let (named, is_open) = self.tables(call.values("sql").iter().chain(call.values("parameters")));
         uses.reads.extend(named);
         if is_open {
@@ -225,7 +225,7 @@ impl OfStore<'_> {
     }
 
     /// What the conditions on rows of any command read: without a subselect the columns of their rows alone.
-    fn conditions(&self, call: &Call, uses: &mut Uses) {
+    fn conditions(&self, call: &StageCall, uses: &mut StageUses) {
         let texts = ["where", "filter"].into_iter().flat_map(|id| call.values(id));
         let texts: Vec<&String> = texts.filter(|text| text.to_lowercase().contains("select")).collect();
         if texts.is_empty() {
@@ -261,8 +261,8 @@ impl OfStore<'_> {
         let datasets = words.intersection(&self.known.datasets).flat_map(|name| self.dataset(name));
         let runs = words.intersection(&self.known.runs).map(|run| self.run(run));
         let named: Vec<Resource> = datasets.chain(runs).collect();
-        // Tables such as gstore.samples are of the whole store; what artifacts there are and what a view reads
-        // stands in the store.
+        // Tables such as gstore.samples are of the whole store; what artifacts there are and what a view
+        // reads stands in the store.
         let open = words.contains("gstore") || words.contains("predicted");
         let view = words.intersection(&self.known.views).next().is_some();
         let is_open = named.is_empty() || view || open;
@@ -273,7 +273,7 @@ impl OfStore<'_> {
         [self.samples(name), self.features(name, None)]
     }
 
-    fn drop(&self, call: &Call, uses: &mut Uses) {
+    fn drop(&self, call: &StageCall, uses: &mut StageUses) {
         let name = call.value("name").unwrap_or_default();
         match call.words.get(1).map(String::as_str) {
             Some("dataset") => uses.writes.extend([self.samples(name), self.features(name, None)]),

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::args;
-use crate::pipeline::{PipelineError, PipelineFile, Ran, Variables};
+use crate::pipeline::{PipelineError, PipelineFile, StageRun, Variables};
 
 /// Two chains: a selection of texts that is scored, and a table that depends on nothing.
 const FILE: &str = r#"
@@ -66,7 +66,7 @@ impl World {
 
     fn decide(&self, plan: &Plan, name: &str, forced: bool) -> Decision {
         let mut versions = Versions::new(self.dir.path().to_owned());
-        let mut look = Look { plan, journal: &self.journal, versions: &mut versions };
+        let mut look = Decider { plan, journal: &self.journal, versions: &mut versions };
         look.decide(plan.named(name).expect("a stage")[0], forced).expect("readable")
     }
 
@@ -74,12 +74,12 @@ impl World {
     fn run(&mut self, plan: &Plan, name: &str) {
         let place = plan.named(name).expect("a stage")[0];
         let mut versions = Versions::new(self.dir.path().to_owned());
-        let look = &mut Look { plan, journal: &self.journal, versions: &mut versions };
+        let look = &mut Decider { plan, journal: &self.journal, versions: &mut versions };
         let asked = look.asked(place).expect("readable");
         let output = plan.stages[place].call.value("output").expect("an output");
         self.write(output, &format!("{:?}", asked.inputs.values()));
-        let record = Record {
-            state: State::Done,
+        let record = StageRecord {
+            state: StageState::Done,
             asked,
             outputs: BTreeMap::new(),
             before: BTreeMap::new(),
@@ -88,7 +88,7 @@ impl World {
             own: BTreeSet::new(),
             number: 0,
             process: None,
-            ran: Ran::default(),
+            ran: StageRun::default(),
         };
         self.journal.stages.insert(name.to_owned(), record);
         plan.note(place, &mut self.journal, &mut versions).expect("noted");
@@ -163,12 +163,12 @@ fn only_what_depends_on_a_change_runs_again() {
     assert!(world.go(&plan).is_empty());
 
     world.write("texts.jsonl", "2");
-    assert_eq!(world.decide(&plan, "other", false), Decision::Run(Why::Input("texts.jsonl".into())));
+    assert_eq!(world.decide(&plan, "other", false), Decision::Run(RunReason::Input("texts.jsonl".into())));
     assert_eq!(world.go(&plan), ["other"]);
     world.write("prompts.jsonl", "2");
     assert_eq!(world.go(&plan), ["answer", "score"]);
     world.write("scores.csv", "by hand");
-    assert_eq!(world.decide(&plan, "score", false), Decision::Run(Why::Output("scores.csv".into())));
+    assert_eq!(world.decide(&plan, "score", false), Decision::Run(RunReason::Output("scores.csv".into())));
     assert_eq!(world.go(&plan), ["score"]);
     // The model is a folder, and the file in it is read by all.
     world.write("model/config.json", "2");
@@ -176,8 +176,8 @@ fn only_what_depends_on_a_change_runs_again() {
 
     let other =
         world.plan(&FILE.replace("output = \"other.csv\"", "output = \"other.csv\"\ncompute = \"bf16\""));
-    assert_eq!(world.decide(&other, "other", false), Decision::Run(Why::Arguments));
-    assert_eq!(world.decide(&other, "score", true), Decision::Run(Why::Forced));
+    assert_eq!(world.decide(&other, "other", false), Decision::Run(RunReason::Arguments));
+    assert_eq!(world.decide(&other, "score", true), Decision::Run(RunReason::Forced));
     assert_eq!(world.go(&other), ["other"]);
 }
 
@@ -186,9 +186,11 @@ fn what_did_not_end_well_runs_again() {
     let mut world = World::new();
     let plan = world.plan(FILE);
     world.go(&plan);
-    for (state, why) in
-        [(State::Running, Why::Killed), (State::Stopped, Why::Stopped), (State::Failed, Why::Failed)]
-    {
+    for (state, why) in [
+        (StageState::Running, RunReason::Killed),
+        (StageState::Stopped, RunReason::Stopped),
+        (StageState::Failed, RunReason::Failed),
+    ] {
         world.journal.stages.get_mut("other").expect("ran").state = state;
         assert_eq!(world.decide(&plan, "other", false), Decision::Run(why));
     }

@@ -3,12 +3,12 @@
 use gstore_core::Kind as FeatureKind;
 use gstore_query::influence::{Function, Takes};
 
-use super::lexer::{Kind, Piece};
+use super::lexer::{Kind, Token};
 use super::relations::relations;
-use super::words::{Words, table_function};
+use super::words::{CompletionNames, table_function};
 
 /// A call of a table function around the cursor.
-pub(super) struct Call<'a> {
+pub(super) struct FunctionCall<'a> {
     /// Its name.
     pub(super) function: &'a str,
     /// How many of its first arguments are datasets.
@@ -22,7 +22,7 @@ pub(super) struct Call<'a> {
 }
 
 /// The call that is open where the pieces end.
-pub(super) fn call<'a>(line: &'a str, head: &[Piece]) -> Option<Call<'a>> {
+pub(super) fn call<'a>(line: &'a str, head: &[Token]) -> Option<FunctionCall<'a>> {
     let (mut depth, mut position, mut option) = (0usize, 0, None);
     for (i, piece) in head.iter().enumerate().rev() {
         match piece.of(line) {
@@ -36,7 +36,7 @@ pub(super) fn call<'a>(line: &'a str, head: &[Piece]) -> Option<Call<'a>> {
                 let (function, datasets) = table_function(function)?;
                 let first = head.get(i + 1).filter(|piece| piece.kind == Kind::Text && piece.closed);
                 let first = first.map(|piece| piece.of(line).trim_matches('\''));
-                return Some(Call { function, datasets, position, option, first });
+                return Some(FunctionCall { function, datasets, position, option, first });
             }
             "," if depth == 0 => position += 1,
             "=>" if depth == 0 && position == 0 => option = head[..i].last().map(|name| name.of(line)),
@@ -47,7 +47,7 @@ pub(super) fn call<'a>(line: &'a str, head: &[Piece]) -> Option<Call<'a>> {
 }
 
 /// The options that an argument may be, without those of the arguments before it.
-pub(super) fn options(call: &Call<'_>) -> impl Iterator<Item = &'static str> {
+pub(super) fn options(call: &FunctionCall<'_>) -> impl Iterator<Item = &'static str> {
     let (function, position) = (call.function, call.position);
     let asked = Function::ALL.into_iter().find(|known| known.name().strip_suffix("()") == Some(function));
     let own = asked.into_iter().flat_map(Function::options).map(|option| option.name);
@@ -59,13 +59,13 @@ pub(super) fn options(call: &Call<'_>) -> impl Iterator<Item = &'static str> {
 }
 
 /// What an option takes.
-fn takes(option: &str) -> Option<Takes> {
+fn option_values(option: &str) -> Option<Takes> {
     let mut all = Function::ALL.into_iter().flat_map(Function::options);
     all.find(|known| known.name == option).map(|known| known.takes)
 }
 
 /// The values that an argument may have.
-pub(super) fn values(words: &Words, line: &str, call: &Call<'_>) -> Vec<String> {
+pub(super) fn values(words: &CompletionNames, line: &str, call: &FunctionCall<'_>) -> Vec<String> {
     let datasets = || words.datasets().map(str::to_owned).collect::<Vec<_>>();
     let labels = || words.features.iter().map(|(_, label)| label.clone()).collect::<Vec<_>>();
     match (call.option, call.function, call.position) {
@@ -86,7 +86,7 @@ pub(super) fn values(words: &Words, line: &str, call: &Call<'_>) -> Vec<String> 
         (Some("quota_by"), ..) => {
             relations(words, line).into_iter().flat_map(|relation| relation.columns).collect()
         }
-        (Some(option), ..) => match takes(option) {
+        (Some(option), ..) => match option_values(option) {
             Some(Takes::Word(known)) => known.iter().map(|word| (*word).to_owned()).collect(),
             Some(Takes::Flag) => vec!["true".to_owned(), "false".to_owned()],
             _ => Vec::new(),
@@ -95,8 +95,8 @@ pub(super) fn values(words: &Words, line: &str, call: &Call<'_>) -> Vec<String> 
 }
 
 /// A value as it is written outside of a text.
-pub(super) fn as_value(value: &str, call: &Call<'_>) -> String {
-    match call.option.and_then(takes) {
+pub(super) fn as_value(value: &str, call: &FunctionCall<'_>) -> String {
+    match call.option.and_then(option_values) {
         Some(Takes::Flag) => value.to_owned(),
         _ => format!("'{value}'"),
     }

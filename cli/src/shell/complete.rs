@@ -1,9 +1,9 @@
 //! Completion of SQL: what may stand where the cursor is.
 
 use super::call::{as_value, call, options, values};
-use super::lexer::{Kind, Piece, pieces};
+use super::lexer::{Kind, Token, pieces};
 use super::relations::{Relation, any_column, relations, shown_table};
-use super::words::{KEYWORDS, Words};
+use super::words::{CompletionNames, KEYWORDS};
 
 /// Keywords behind which a relation stands.
 const BEFORE_RELATIONS: [&str; 4] = ["FROM", "JOIN", "DESCRIBE", "SUMMARIZE"];
@@ -18,7 +18,7 @@ const ENDS: [&str; 8] = ["ALL", "ASC", "DESC", "END", "FALSE", "NULL", "TABLES",
 const OF_CASE: [&str; 4] = ["ELSE", "END", "THEN", "WHEN"];
 
 /// Where a word begins that is being typed, and what it may become.
-pub fn complete(words: &Words, line: &str, at: usize) -> (usize, Vec<String>) {
+pub fn complete(words: &CompletionNames, line: &str, at: usize) -> (usize, Vec<String>) {
     let before = &line[..at];
     let all = pieces(before);
     let begin = all.iter().rposition(|piece| piece.kind == Kind::End).map_or(0, |end| end + 1);
@@ -69,7 +69,7 @@ fn matching(mut candidates: Vec<String>, typed: &str) -> Vec<String> {
 }
 
 /// What may stand outside of a text.
-fn names(words: &Words, line: &str, head: &[Piece], typed: &str) -> Vec<String> {
+fn names(words: &CompletionNames, line: &str, head: &[Token], typed: &str) -> Vec<String> {
     let texts: Vec<&str> = head.iter().map(|piece| piece.of(line)).collect();
     if let [.., of, "."] = texts.as_slice() {
         return members(words, line, of);
@@ -110,7 +110,7 @@ fn is_keyword(word: &str) -> bool {
 
 /// Whether a relation stands behind a text: one that ends with a keyword before relations, or with a comma
 /// between them.
-fn is_before_relation(line: &str, head: &[Piece]) -> bool {
+fn is_before_relation(line: &str, head: &[Token]) -> bool {
     let Some((last, before)) = head.split_last() else { return false };
     let begins_relations = |word: &str| BEFORE_RELATIONS.contains(&word.to_uppercase().as_str());
     if last.of(line) != "," {
@@ -132,9 +132,9 @@ fn is_before_relation(line: &str, head: &[Piece]) -> bool {
 }
 
 /// Whether a text ends with a value or a table, which only a keyword can follow, or a name of one's own.
-fn is_whole(line: &str, head: &[Piece]) -> bool {
+fn is_whole(line: &str, head: &[Token]) -> bool {
     let Some((last, before)) = head.split_last() else { return false };
-    let is_one = |piece: &Piece, of: &[&str]| of.contains(&piece.of(line).to_uppercase().as_str());
+    let is_one = |piece: &Token, of: &[&str]| of.contains(&piece.of(line).to_uppercase().as_str());
     match (last.kind, last.of(line)) {
         (Kind::Name | Kind::Text | Kind::Number, _) | (Kind::Sign, ")" | "]") => true,
         (Kind::Word, word) => !is_keyword(word) || is_one(last, &ENDS),
@@ -147,7 +147,7 @@ fn is_whole(line: &str, head: &[Piece]) -> bool {
 }
 
 /// The columns of the statement's relations.
-fn columns(words: &Words, line: &str, head: &[Piece]) -> Vec<String> {
+fn columns(words: &CompletionNames, line: &str, head: &[Token]) -> Vec<String> {
     match relations(words, line) {
         // The columns are often typed before what they are of.
         none if none.is_empty() && !head.is_empty() => any_column(words),
@@ -156,7 +156,7 @@ fn columns(words: &Words, line: &str, head: &[Piece]) -> Vec<String> {
 }
 
 /// The names that may stand in double quotes, all of them in quotes.
-fn quoted(words: &Words, line: &str, head: &[Piece]) -> Vec<String> {
+fn quoted(words: &CompletionNames, line: &str, head: &[Token]) -> Vec<String> {
     let texts: Vec<&str> = head.iter().map(|piece| piece.of(line)).collect();
     let tables = words.tables.iter().map(|table| shown_table(&table.name));
     let found: Vec<String> = match texts.as_slice() {
@@ -171,7 +171,7 @@ fn quoted(words: &Words, line: &str, head: &[Piece]) -> Vec<String> {
 }
 
 /// Columns of what stands before a dot, or the tables of a schema.
-fn members(words: &Words, line: &str, of: &str) -> Vec<String> {
+fn members(words: &CompletionNames, line: &str, of: &str) -> Vec<String> {
     let of = of.trim_matches('"');
     let schema = format!("{of}.");
     let tables = words.tables.iter().filter_map(|table| table.name.strip_prefix(&schema));
@@ -187,16 +187,16 @@ fn members(words: &Words, line: &str, of: &str) -> Vec<String> {
 mod tests {
     use gstore_sql::virtual_columns;
 
-    use super::super::words::Table;
+    use super::super::words::CompletionTable;
     use super::*;
 
-    fn words() -> Words {
-        let table = |name: &str, columns: &[&str]| Table {
+    fn words() -> CompletionNames {
+        let table = |name: &str, columns: &[&str]| CompletionTable {
             name: name.to_owned(),
             is_dataset: !name.contains('.'),
             columns: columns.iter().map(|name| ((*name).to_owned(), "Utf8".to_owned())).collect(),
         };
-        Words {
+        CompletionNames {
             tables: vec![
                 table("pool", &["row", "id", "source", "Topic Name", "record"]),
                 table("gsm8k", &["row", "id"]),

@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use super::lexer::{is_complete, pieces};
 use super::settings::Mode;
 
-pub use known::{COMMANDS, Known, completed, help};
+pub use known::{COMMANDS, DotHelp, complete_word, help};
 
-use known::{ALIASES, unknown};
+use known::{ALIASES, unknown_command};
 
 /// Words that are commands of the shell where they stand alone.
 pub const WORDS: [&str; 3] = ["help", "quit", "exit"];
 
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Dot {
+pub enum DotCommand {
     /// The list of commands.
     Help,
     /// Tables whose name contains a text.
@@ -84,12 +84,12 @@ pub fn is_misplaced(text: &str) -> bool {
 ///
 /// # Errors
 /// A command that there is not, and words that it does not take.
-pub fn parse(line: &str) -> Result<Dot, String> {
+pub fn parse(line: &str) -> Result<DotCommand, String> {
     let line = line.trim().trim_end_matches(';').trim_end();
     let (given, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
     if given == "\\x" {
-        return Ok(Dot::Lines);
+        return Ok(DotCommand::Lines);
     }
     let alias = ALIASES.iter().find(|(alias, _)| *alias == given).map(|(_, name)| *name);
     let name = match (alias, rest) {
@@ -100,28 +100,28 @@ pub fn parse(line: &str) -> Result<Dot, String> {
     };
     let path = || path_of(rest);
     Ok(match name {
-        ".help" => Dot::Help,
-        ".quit" => Dot::Quit,
-        ".tables" => Dot::Tables(rest.to_owned()),
-        ".schema" => Dot::Schema((!rest.is_empty()).then(|| rest.to_owned())),
-        ".mode" | ".maxrows" if rest.is_empty() => Dot::Settings,
-        ".mode" => Dot::Mode(rest.parse()?),
-        ".timer" => Dot::Timer(on(name, rest)?),
-        ".pager" => Dot::Pager(on(name, rest)?),
+        ".help" => DotCommand::Help,
+        ".quit" => DotCommand::Quit,
+        ".tables" => DotCommand::Tables(rest.to_owned()),
+        ".schema" => DotCommand::Schema((!rest.is_empty()).then(|| rest.to_owned())),
+        ".mode" | ".maxrows" if rest.is_empty() => DotCommand::Settings,
+        ".mode" => DotCommand::Mode(rest.parse()?),
+        ".timer" => DotCommand::Timer(parse_switch(name, rest)?),
+        ".pager" => DotCommand::Pager(parse_switch(name, rest)?),
         ".maxrows" => match rest {
-            "all" | "0" => Dot::MaxRows(None),
-            number => Dot::MaxRows(Some(
+            "all" | "0" => DotCommand::MaxRows(None),
+            number => DotCommand::MaxRows(Some(
                 number
                     .parse()
                     .map_err(|_| format!(".maxrows takes a number of rows, or `all`, not `{number}`"))?,
             )),
         },
-        ".output" => Dot::Output((!rest.is_empty()).then(path)),
+        ".output" => DotCommand::Output((!rest.is_empty()).then(path)),
         ".once" if rest.is_empty() => return Err(".once takes a file for the next result".to_owned()),
-        ".once" => Dot::Once(path()),
+        ".once" => DotCommand::Once(path()),
         ".read" if rest.is_empty() => return Err(".read takes a file of statements".to_owned()),
-        ".read" => Dot::Read(path()),
-        other => return Err(unknown(other)),
+        ".read" => DotCommand::Read(path()),
+        other => return Err(unknown_command(other)),
     })
 }
 
@@ -138,7 +138,7 @@ fn path_of(typed: &str) -> PathBuf {
     plain.into()
 }
 
-fn on(name: &str, word: &str) -> Result<Option<bool>, String> {
+fn parse_switch(name: &str, word: &str) -> Result<Option<bool>, String> {
     match word {
         "" => Ok(None),
         "on" => Ok(Some(true)),
@@ -154,29 +154,29 @@ mod tests {
     #[test]
     fn commands_and_their_other_names() {
         for (line, dot) in [
-            (".help", Dot::Help),
-            ("\\?", Dot::Help),
-            (".quit;", Dot::Quit),
-            ("\\q", Dot::Quit),
-            ("\\d", Dot::Tables(String::new())),
-            ("\\d pool", Dot::Schema(Some("pool".into()))),
-            (".schema", Dot::Schema(None)),
-            (".tables po", Dot::Tables("po".into())),
-            (".mode line", Dot::Mode(Mode::Line)),
-            ("\\x", Dot::Lines),
-            (".mode", Dot::Settings),
-            (".maxrows", Dot::Settings),
-            (".maxrows 7", Dot::MaxRows(Some(7))),
-            (".maxrows all", Dot::MaxRows(None)),
-            (".timer off", Dot::Timer(Some(false))),
-            (".timer", Dot::Timer(None)),
-            (".output 'a b.csv'", Dot::Output(Some("a b.csv".into()))),
-            (".output", Dot::Output(None)),
-            (".read a\\ b\\=c.sql", Dot::Read("a b=c.sql".into())),
-            (".read \"a b\\$.sql\"", Dot::Read("a b$.sql".into())),
-            (".read 'a\\b.sql'", Dot::Read("a\\b.sql".into())),
-            (".read x.sql ;", Dot::Read("x.sql".into())),
-            (".once a.csv", Dot::Once("a.csv".into())),
+            (".help", DotCommand::Help),
+            ("\\?", DotCommand::Help),
+            (".quit;", DotCommand::Quit),
+            ("\\q", DotCommand::Quit),
+            ("\\d", DotCommand::Tables(String::new())),
+            ("\\d pool", DotCommand::Schema(Some("pool".into()))),
+            (".schema", DotCommand::Schema(None)),
+            (".tables po", DotCommand::Tables("po".into())),
+            (".mode line", DotCommand::Mode(Mode::Line)),
+            ("\\x", DotCommand::Lines),
+            (".mode", DotCommand::Settings),
+            (".maxrows", DotCommand::Settings),
+            (".maxrows 7", DotCommand::MaxRows(Some(7))),
+            (".maxrows all", DotCommand::MaxRows(None)),
+            (".timer off", DotCommand::Timer(Some(false))),
+            (".timer", DotCommand::Timer(None)),
+            (".output 'a b.csv'", DotCommand::Output(Some("a b.csv".into()))),
+            (".output", DotCommand::Output(None)),
+            (".read a\\ b\\=c.sql", DotCommand::Read("a b=c.sql".into())),
+            (".read \"a b\\$.sql\"", DotCommand::Read("a b$.sql".into())),
+            (".read 'a\\b.sql'", DotCommand::Read("a\\b.sql".into())),
+            (".read x.sql ;", DotCommand::Read("x.sql".into())),
+            (".once a.csv", DotCommand::Once("a.csv".into())),
         ] {
             assert_eq!(parse(line), Ok(dot), "{line}");
         }
@@ -224,9 +224,9 @@ mod tests {
     #[test]
     fn dot_commands_and_their_words_are_completed() {
         let none = || Some(vec!["pool".to_owned()]);
-        assert_eq!(completed(".ti", none), (0, vec![".timer ".to_owned()]));
-        assert_eq!(completed(".mode j", none), (6, vec!["json".to_owned()]));
-        assert_eq!(completed(".timer ", none), (7, vec!["on".to_owned(), "off".to_owned()]));
-        assert_eq!(completed(".", none).1.len(), COMMANDS.len());
+        assert_eq!(complete_word(".ti", none), (0, vec![".timer ".to_owned()]));
+        assert_eq!(complete_word(".mode j", none), (6, vec!["json".to_owned()]));
+        assert_eq!(complete_word(".timer ", none), (7, vec!["on".to_owned(), "off".to_owned()]));
+        assert_eq!(complete_word(".", none).1.len(), COMMANDS.len());
     }
 }

@@ -21,7 +21,7 @@ pub enum Kind {
 
 /// A piece of a text, from a byte up to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub struct Token {
     /// What it is.
     pub kind: Kind,
     /// Its first byte.
@@ -32,7 +32,7 @@ pub struct Piece {
     pub closed: bool,
 }
 
-impl Piece {
+impl Token {
     /// Its text.
     pub fn of<'a>(&self, text: &'a str) -> &'a str {
         &text[self.from..self.to]
@@ -40,7 +40,7 @@ impl Piece {
 }
 
 /// The pieces of a text, without the blanks between them.
-pub fn pieces(text: &str) -> Vec<Piece> {
+pub fn pieces(text: &str) -> Vec<Token> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(c) = text[at..].chars().next() {
@@ -49,7 +49,7 @@ pub fn pieces(text: &str) -> Vec<Piece> {
             continue;
         }
         let (kind, length, closed) = first(c, &text[at..]);
-        found.push(Piece { kind, from: at, to: at + length, closed });
+        found.push(Token { kind, from: at, to: at + length, closed });
         at += length;
     }
     found
@@ -98,7 +98,7 @@ fn quoted(rest: &str, quote: char, kind: Kind) -> (Kind, usize, bool) {
 /// Whether a text ends with the end of a statement, or holds nothing but comments.
 pub fn is_complete(text: &str) -> bool {
     let pieces = pieces(text);
-    let open = |piece: &Piece| !piece.closed && !piece.of(text).starts_with("--");
+    let open = |piece: &Token| !piece.closed && !piece.of(text).starts_with("--");
     if pieces.last().is_some_and(open) {
         return false;
     }

@@ -2,8 +2,8 @@
 
 use gstore_sql::virtual_columns;
 
-use super::lexer::{Kind, Piece, pieces};
-use super::words::{KEYWORDS, Words, table_function};
+use super::lexer::{Kind, Token, pieces};
+use super::words::{CompletionNames, KEYWORDS, table_function};
 
 /// A relation that the statement names.
 pub(super) struct Relation {
@@ -16,7 +16,7 @@ pub(super) struct Relation {
 }
 
 /// The relations of a text: what stands behind FROM and JOIN.
-pub(super) fn relations(words: &Words, line: &str) -> Vec<Relation> {
+pub(super) fn relations(words: &CompletionNames, line: &str) -> Vec<Relation> {
     let all = pieces(line);
     let texts: Vec<&str> = all.iter().map(|piece| piece.of(line)).collect();
     let mut found = Vec::new();
@@ -29,7 +29,7 @@ pub(super) fn relations(words: &Words, line: &str) -> Vec<Relation> {
             [function, "(", rest @ ..] if table_function(function).is_some() => {
                 let end = rest.iter().position(|text| *text == ")").unwrap_or(rest.len());
                 let pool = rest[..end].iter().find(|text| text.starts_with('\'')).copied();
-                (scored(words, function, pool), i + 4 + end)
+                (function_columns(words, function, pool), i + 4 + end)
             }
             [table, ..] => (columns(words, table.trim_matches('"')), i + 2),
             [] => continue,
@@ -37,7 +37,7 @@ pub(super) fn relations(words: &Words, line: &str) -> Vec<Relation> {
         if texts.get(next).is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
             next += 1;
         }
-        let is_alias = |piece: &&Piece| match piece.kind {
+        let is_alias = |piece: &&Token| match piece.kind {
             Kind::Name => piece.closed,
             Kind::Word => !KEYWORDS.contains(&piece.of(line).to_uppercase().as_str()),
             _ => false,
@@ -48,16 +48,16 @@ pub(super) fn relations(words: &Words, line: &str) -> Vec<Relation> {
     found
 }
 
-fn columns(words: &Words, name: &str) -> Relation {
+fn columns(words: &CompletionNames, name: &str) -> Relation {
     let table = words.table(name);
-    let stored = table.into_iter().flat_map(|table| table.columns.iter().map(|(name, _)| shown(name)));
+    let stored = table.into_iter().flat_map(|table| table.columns.iter().map(|(name, _)| quote_name(name)));
     let made = table.filter(|table| table.is_dataset).map(|_| virtual_columns().map(str::to_owned));
     let columns = stored.chain(made.into_iter().flatten()).collect();
     Relation { name: name.to_owned(), alias: None, columns }
 }
 
 /// The columns of all tables and functions.
-pub(super) fn any_column(words: &Words) -> Vec<String> {
+pub(super) fn any_column(words: &CompletionNames) -> Vec<String> {
     let tables = words.tables.iter().flat_map(|table| columns(words, &table.name).columns);
     let functions = gstore_sql::table_functions().flat_map(|(function, _)| own_columns(function).0);
     tables.chain(functions.map(|name| (*name).to_owned())).collect()
@@ -77,7 +77,7 @@ fn own_columns(function: &str) -> (&'static [&'static str], bool) {
 }
 
 /// The columns of a function's result.
-fn scored(words: &Words, function: &str, pool: Option<&str>) -> Relation {
+fn function_columns(words: &CompletionNames, function: &str, pool: Option<&str>) -> Relation {
     let (own, with_pool) = own_columns(&function.to_lowercase());
     let pool = pool.filter(|_| with_pool).unwrap_or_default();
     let of_pool = columns(words, pool.trim_matches('\'')).columns;
@@ -86,7 +86,7 @@ fn scored(words: &Words, function: &str, pool: Option<&str>) -> Relation {
 }
 
 /// A name as a statement must write it.
-fn shown(name: &str) -> String {
+fn quote_name(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
@@ -95,7 +95,7 @@ fn shown(name: &str) -> String {
 /// The name of a table, whose schema stays as it is.
 pub(super) fn shown_table(name: &str) -> String {
     match name.split_once('.') {
-        Some((schema, table)) => format!("{schema}.{}", shown(table)),
-        None => shown(name),
+        Some((schema, table)) => format!("{schema}.{}", quote_name(table)),
+        None => quote_name(name),
     }
 }

@@ -8,7 +8,7 @@ use super::settings::Settings;
 
 /// What was shown of a result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownResult {
     /// Rows of the result.
     pub rows: u64,
     /// Those that were shown.
@@ -19,7 +19,7 @@ pub struct Shown {
     pub read_for: Duration,
 }
 
-impl Shown {
+impl ShownResult {
     /// The line below a result that came and was read in this time.
     pub fn line(self, settings: &Settings, time: Duration) -> String {
         let seconds = time.saturating_sub(self.read_for).as_secs_f64();
@@ -42,14 +42,17 @@ mod tests {
     #[test]
     fn the_line_below_a_result_counts_its_rows() {
         let quiet = Settings { timer: false, ..Settings::default() };
-        let shown = Shown { rows: 2040, shown: 40, ..Shown::default() };
+        let shown = ShownResult { rows: 2040, shown: 40, ..ShownResult::default() };
         let (none, second) = (Duration::ZERO, Duration::from_secs(1));
         assert_eq!(shown.line(&quiet, second), "(2040 rows, 40 shown)");
-        assert_eq!(Shown { shown: 2040, ..shown }.line(&Settings::default(), second), "(2040 rows) 1.000 s");
-        let paged = Shown { shown: 2040, read_for: 59 * second, ..shown };
+        assert_eq!(
+            ShownResult { shown: 2040, ..shown }.line(&Settings::default(), second),
+            "(2040 rows) 1.000 s"
+        );
+        let paged = ShownResult { shown: 2040, read_for: 59 * second, ..shown };
         assert_eq!(paged.line(&Settings::default(), 60 * second), "(2040 rows) 1.000 s");
-        assert_eq!(Shown { rows: 1, shown: 1, ..Shown::default() }.line(&quiet, none), "(1 row)");
-        assert_eq!(Shown { plan: true, ..shown }.line(&quiet, none), "");
+        assert_eq!(ShownResult { rows: 1, shown: 1, ..ShownResult::default() }.line(&quiet, none), "(1 row)");
+        assert_eq!(ShownResult { plan: true, ..shown }.line(&quiet, none), "");
         let file = Settings { output: Some("x.csv".into()), ..quiet };
         assert_eq!(shown.line(&file, none), "(2040 rows to x.csv)");
     }

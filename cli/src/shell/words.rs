@@ -18,9 +18,9 @@ pub fn table_function(name: &str) -> Option<(&'static str, usize)> {
 
 /// The names of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Words {
+pub struct CompletionNames {
     /// Tables, those of the datasets by their names alone.
-    pub tables: Vec<Table>,
+    pub tables: Vec<CompletionTable>,
     /// Functions of one value or of an aggregate.
     pub functions: Vec<String>,
     /// Dataset and label of each feature.
@@ -33,7 +33,7 @@ pub struct Words {
 
 /// A table and its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
+pub struct CompletionTable {
     /// Its name as a statement has it.
     pub name: String,
     /// Whether it holds samples.
@@ -42,9 +42,9 @@ pub struct Table {
     pub columns: Vec<(String, String)>,
 }
 
-impl Words {
+impl CompletionNames {
     /// The table of a name.
-    pub fn table(&self, name: &str) -> Option<&Table> {
+    pub fn table(&self, name: &str) -> Option<&CompletionTable> {
         self.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name))
     }
 

@@ -8,18 +8,18 @@ use gstore_query::influence::Encoder;
 use gstore_sql::{Notes, OwnTable, Parameters, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
 
-use super::write::{BLANK, NULL, check_place, put};
-use crate::args::{Checks, OutputArgs};
+use super::write::{BLANK, NULL, check_place, write_result};
+use crate::args::{DigestChecks, OutputArgs};
 use crate::context::Context;
 
 /// What Ctrl-C says while one runs.
 pub const STOPPING: &str = "stopping the query; once more to stop at once";
 
 /// The snapshot, read with this choice of checks.
-pub fn checked(snapshot: Arc<Snapshot>, checks: Checks) -> Arc<Snapshot> {
+pub fn with_digest_checks(snapshot: Arc<Snapshot>, checks: DigestChecks) -> Arc<Snapshot> {
     match checks {
-        Checks::FirstTouch => snapshot,
-        Checks::Off => Arc::new(snapshot.with_checks(gstore_store::Checks::Off)),
+        DigestChecks::FirstTouch => snapshot,
+        DigestChecks::Off => Arc::new(snapshot.with_checks(gstore_store::Checks::Off)),
     }
 }
 
@@ -96,14 +96,14 @@ impl Engine {
             Self::Store(runner) => {
                 let mut rows = runner.run_with(sql, values, cancel)?;
                 let schema = Arc::clone(rows.schema());
-                put(context, (to, null), &schema, &mut rows)?;
+                write_result(context, (to, null), &schema, &mut rows)?;
                 Ok(rows.notes())
             }
             #[cfg(feature = "serve")]
             Self::Server(server) => {
                 let mut rows = server.run(sql, values, cancel)?;
                 let schema = Arc::clone(rows.schema());
-                put(context, (to, null), &schema, &mut rows)?;
+                write_result(context, (to, null), &schema, &mut rows)?;
                 Ok(rows.notes())
             }
         }

@@ -5,7 +5,7 @@ mod input;
 mod report;
 mod write;
 
-pub use engine::{Engine, STOPPING, checked};
+pub use engine::{Engine, STOPPING, with_digest_checks};
 pub use input::{own_tables, parameters, without_mark};
 pub use report::report;
-pub use write::{NULL, check_place, put, style, write};
+pub use write::{NULL, check_place, style, write, write_result};

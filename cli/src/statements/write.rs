@@ -9,7 +9,7 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use crate::args::OutputArgs;
 use crate::context::Context;
 use crate::ending::{check_terminal, format_of};
-use crate::output::{Output, Place, check};
+use crate::output::{Output, OutputTarget, check};
 
 /// Refuses a place that a result cannot go to, before any work.
 pub fn check_place(context: &Context, to: &OutputArgs) -> Result<()> {
@@ -29,11 +29,11 @@ pub fn write(
     schema: &SchemaRef,
     rows: &mut dyn Iterator<Item = Result<RecordBatch, SqlError>>,
 ) -> Result<()> {
-    put(context, (to, BLANK), schema, rows)
+    write_result(context, (to, BLANK), schema, rows)
 }
 
 /// Writes a result with this word for null to the place and in the format that the flags say.
-pub fn put(
+pub fn write_result(
     context: &Context,
     (to, null): (&OutputArgs, &'static str),
     schema: &SchemaRef,
@@ -44,8 +44,8 @@ pub fn put(
     let first = rows.next().transpose()?;
     let mut output = Output::create(to.output.as_deref(), to.force)?;
     // A file is not as wide as the terminal that there may be.
-    let style = match Place::of(to.output.as_deref()) {
-        Place::Stdout => style(),
+    let style = match OutputTarget::of(to.output.as_deref()) {
+        OutputTarget::Stdout => style(),
         _ => TableStyle { width: None, column: None },
     };
     let writer = ResultWriter::new(format_of(to)?, schema, &mut output, style)?;

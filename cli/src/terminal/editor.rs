@@ -12,10 +12,10 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{ColorMode, CompletionType, Config, Helper};
 
-use super::names::Names;
+use super::names::SnapshotNames;
 use crate::shell::colour::coloured;
 use crate::shell::complete::complete;
-use crate::shell::dot::{WORDS, completed, is_dot, is_misplaced};
+use crate::shell::dot::{WORDS, complete_word, is_dot, is_misplaced};
 use crate::shell::lexer::is_complete;
 
 /// Statements that the history keeps.
@@ -32,13 +32,13 @@ const QUOTED: &str = "... a quotation or a comment is open; Ctrl-C gives it up";
 
 /// Reads statements and dot commands.
 pub struct Editor<'a> {
-    editor: rustyline::Editor<Help<'a>, FileHistory>,
+    editor: rustyline::Editor<EditorHelper<'a>, FileHistory>,
     /// The file of the history, if there is a place for it.
     history: Option<PathBuf>,
 }
 
 /// What is read next.
-pub enum Read {
+pub enum EditorInput {
     /// A statement, several, or a dot command.
     Input(String),
     /// Nothing: what was typed was given up.
@@ -52,7 +52,7 @@ impl<'a> Editor<'a> {
     ///
     /// # Errors
     /// A terminal that cannot be used.
-    pub fn new(names: &'a Names<'a>, colour: bool) -> Result<Self> {
+    pub fn new(names: &'a SnapshotNames<'a>, colour: bool) -> Result<Self> {
         let config = Config::builder()
             .max_history_size(KEPT)?
             .history_ignore_dups(true)?
@@ -60,7 +60,7 @@ impl<'a> Editor<'a> {
             .color_mode(if colour { ColorMode::Enabled } else { ColorMode::Disabled })
             .build();
         let mut editor = rustyline::Editor::with_config(config)?;
-        editor.set_helper(Some(Help { names, files: FilenameCompleter::new() }));
+        editor.set_helper(Some(EditorHelper { names, files: FilenameCompleter::new() }));
         let history = history_file();
         if let Some(file) = &history {
             // The first run has none yet, and a shell without its history is better than none.
@@ -73,14 +73,14 @@ impl<'a> Editor<'a> {
     ///
     /// # Errors
     /// A terminal that cannot be read.
-    pub fn read(&mut self) -> Result<Read> {
+    pub fn read(&mut self) -> Result<EditorInput> {
         match self.editor.readline("gstore> ") {
             Ok(input) => {
                 self.remember(&input);
-                Ok(Read::Input(input))
+                Ok(EditorInput::Input(input))
             }
-            Err(ReadlineError::Interrupted) => Ok(Read::GivenUp),
-            Err(ReadlineError::Eof) => Ok(Read::End),
+            Err(ReadlineError::Interrupted) => Ok(EditorInput::GivenUp),
+            Err(ReadlineError::Eof) => Ok(EditorInput::End),
             Err(error) => Err(error.into()),
         }
     }
@@ -108,17 +108,17 @@ fn history_file() -> Option<PathBuf> {
 }
 
 /// What the line editor asks while it edits.
-struct Help<'a> {
-    names: &'a Names<'a>,
+struct EditorHelper<'a> {
+    names: &'a SnapshotNames<'a>,
     files: FilenameCompleter,
 }
 
-impl Helper for Help<'_> {}
+impl Helper for EditorHelper<'_> {}
 
 /// What is shown behind the text and never becomes part of it.
-struct Shown(&'static str);
+struct HintText(&'static str);
 
-impl Hint for Shown {
+impl Hint for HintText {
     fn display(&self) -> &str {
         self.0
     }
@@ -129,21 +129,21 @@ impl Hint for Shown {
 }
 
 /// What stands in the place of a prompt on a line that goes on with a statement: the editor has one prompt.
-fn more(input: &str, at: usize) -> Option<Shown> {
+fn continuation_hint(input: &str, at: usize) -> Option<HintText> {
     let is_new_line = at == input.len() && input.ends_with('\n');
     let is_quoted = || !is_complete(&format!("{input};"));
-    (is_new_line && !is_complete(input)).then(|| Shown(if is_quoted() { QUOTED } else { MORE }))
+    (is_new_line && !is_complete(input)).then(|| HintText(if is_quoted() { QUOTED } else { MORE }))
 }
 
-impl Hinter for Help<'_> {
-    type Hint = Shown;
+impl Hinter for EditorHelper<'_> {
+    type Hint = HintText;
 
-    fn hint(&self, line: &str, at: usize, _: &rustyline::Context<'_>) -> Option<Shown> {
-        more(line, at)
+    fn hint(&self, line: &str, at: usize, _: &rustyline::Context<'_>) -> Option<HintText> {
+        continuation_hint(line, at)
     }
 }
 
-impl Validator for Help<'_> {
+impl Validator for EditorHelper<'_> {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let input = context.input();
         let word = input.trim();
@@ -156,7 +156,7 @@ impl Validator for Help<'_> {
     }
 }
 
-impl Highlighter for Help<'_> {
+impl Highlighter for EditorHelper<'_> {
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
         Cow::Owned(coloured(line))
     }
@@ -170,7 +170,7 @@ impl Highlighter for Help<'_> {
     }
 }
 
-impl Completer for Help<'_> {
+impl Completer for EditorHelper<'_> {
     type Candidate = Pair;
 
     fn complete(
@@ -191,7 +191,7 @@ impl Completer for Help<'_> {
                 let words = self.names.words().ok()?;
                 Some(words.tables.iter().map(|table| table.name.clone()).collect::<Vec<String>>())
             };
-            let (from, found) = completed(typed, names);
+            let (from, found) = complete_word(typed, names);
             return Ok((from, found.into_iter().map(pair).collect()));
         }
         // What cannot be read now is reported by the statement that reads it.
@@ -220,8 +220,8 @@ mod tests {
             ("SELECT 1;\n", None),
             ("\n", None),
         ] {
-            assert_eq!(more(input, input.len()).map(|hint| hint.0), shown, "{input:?}");
+            assert_eq!(continuation_hint(input, input.len()).map(|hint| hint.0), shown, "{input:?}");
         }
-        assert!(more("SELECT 1\n", 3).is_none());
+        assert!(continuation_hint("SELECT 1\n", 3).is_none());
     }
 }

@@ -27,16 +27,16 @@ use crate::drawing::colours;
 use crate::ending::{check_ending, format_of};
 use crate::failure::{UsageError, text};
 use crate::models::encoder;
-use crate::output::{Place, check};
+use crate::output::{OutputTarget, check};
 use crate::packing::{Packing, packing_of};
-use crate::shell::dot::{self, Dot};
+use crate::shell::dot::{self, DotCommand};
 use crate::shell::lexer;
 use crate::shell::settings::{Mode, Settings, switch};
-use crate::shell::words::Table;
-use crate::statements::{Engine, checked, own_tables, report, without_mark};
+use crate::shell::words::CompletionTable;
+use crate::statements::{Engine, own_tables, report, with_digest_checks, without_mark};
 use crate::streams::{is_closed, out, say};
-use editor::{Editor, Read};
-use names::Names;
+use editor::{Editor, EditorInput};
+use names::SnapshotNames;
 pub use names::texts;
 use show::show;
 
@@ -46,7 +46,7 @@ const NESTED: usize = 16;
 /// Reads and runs statements until the end of input.
 pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) -> Result<()> {
     let own = own_tables(context, &args.with)?;
-    let names = Names::new(context, store, args.snapshot.as_ref(), own.clone());
+    let names = SnapshotNames::new(context, store, args.snapshot.as_ref(), own.clone());
     let mut editor = Editor::new(&names, colours())?;
     // Models stay loaded from one statement to the next, whatever the snapshot.
     let encoder = encoder(context, &args.models)?;
@@ -57,9 +57,9 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) 
     context.say("gstore shell; .help shows how, .quit leaves");
     loop {
         let input = match context.at_prompt(|| editor.read())? {
-            Read::Input(input) => input,
-            Read::GivenUp => continue,
-            Read::End => return Ok(()),
+            EditorInput::Input(input) => input,
+            EditorInput::GivenUp => continue,
+            EditorInput::End => return Ok(()),
         };
         cancel.lower();
         match shell.take(&input, 0) {
@@ -86,7 +86,7 @@ pub fn script(
         bail!(UsageError(why.to_owned()));
     }
     let own = own_tables(context, &args.with)?;
-    let names = &Names::new(context, store, args.snapshot.as_ref(), own.clone());
+    let names = &SnapshotNames::new(context, store, args.snapshot.as_ref(), own.clone());
     let encoder = encoder(context, &args.models)?;
     let mode = Mode::Format(format);
     let settings = Settings { mode, most: None, timer: false, pager: false, ..Settings::default() };
@@ -109,7 +109,7 @@ struct Shell<'a> {
     store: &'a Store,
     args: &'a QueryArgs,
     cancel: &'a Cancel,
-    names: &'a Names<'a>,
+    names: &'a SnapshotNames<'a>,
     encoder: Arc<dyn Encoder>,
     /// Tables of the user's own.
     own: Vec<OwnTable>,
@@ -127,7 +127,7 @@ impl Shell<'_> {
             return self.obey(dot::parse(input).map_err(|error| anyhow!(error))?, depth);
         }
         match input.trim().trim_end_matches(';').trim_end() {
-            "help" => return self.obey(Dot::Help, depth),
+            "help" => return self.obey(DotCommand::Help, depth),
             "quit" | "exit" => return Ok(Flow::Quit),
             _ => {}
         }
@@ -137,33 +137,33 @@ impl Shell<'_> {
         Ok(Flow::Go)
     }
 
-    fn obey(&mut self, dot: Dot, depth: usize) -> Result<Flow> {
+    fn obey(&mut self, dot: DotCommand, depth: usize) -> Result<Flow> {
         let settings = &mut self.settings;
         let turned = |now: bool, to: Option<bool>| to.unwrap_or(!now);
         match dot {
-            Dot::Help => out!("{}", dot::help()),
-            Dot::Quit => return Ok(Flow::Quit),
-            Dot::Tables(part) => self.list_tables(&part)?,
-            Dot::Schema(name) => self.list_columns(name.as_deref())?,
-            Dot::Settings => out!("{}", settings.shown()),
-            Dot::Mode(mode) => settings.mode = mode,
-            Dot::MaxRows(most) => settings.most = most,
-            Dot::Timer(to) => {
+            DotCommand::Help => out!("{}", dot::help()),
+            DotCommand::Quit => return Ok(Flow::Quit),
+            DotCommand::Tables(part) => self.list_tables(&part)?,
+            DotCommand::Schema(name) => self.list_columns(name.as_deref())?,
+            DotCommand::Settings => out!("{}", settings.shown()),
+            DotCommand::Mode(mode) => settings.mode = mode,
+            DotCommand::MaxRows(most) => settings.most = most,
+            DotCommand::Timer(to) => {
                 settings.timer = turned(settings.timer, to);
                 self.tell("timer", self.settings.timer)?;
             }
-            Dot::Pager(to) => {
+            DotCommand::Pager(to) => {
                 settings.pager = turned(settings.pager, to);
                 self.tell("pager", self.settings.pager)?;
             }
-            Dot::Lines => match settings.before.take() {
+            DotCommand::Lines => match settings.before.take() {
                 Some(before) if settings.mode == Mode::Line => settings.mode = before,
                 _ => settings.before = Some(std::mem::replace(&mut settings.mode, Mode::Line)),
             },
-            Dot::Output(path) => self.direct(path, false)?,
-            Dot::Once(path) => self.direct(Some(path), true)?,
-            Dot::Read(_) if depth >= NESTED => bail!("more than {NESTED} files read each other"),
-            Dot::Read(path) => return self.read(&path, depth + 1),
+            DotCommand::Output(path) => self.direct(path, false)?,
+            DotCommand::Once(path) => self.direct(Some(path), true)?,
+            DotCommand::Read(_) if depth >= NESTED => bail!("more than {NESTED} files read each other"),
+            DotCommand::Read(path) => return self.read(&path, depth + 1),
         }
         Ok(Flow::Go)
     }
@@ -178,7 +178,7 @@ impl Shell<'_> {
     /// Runs one statement and shows its result.
     fn answer(&mut self, sql: &str) -> Result<()> {
         let (snapshot, _lease) = self.context.snapshot(self.store, self.args.snapshot.as_ref())?;
-        let snapshot = checked(snapshot, self.args.checks);
+        let snapshot = with_digest_checks(snapshot, self.args.checks);
         let number = snapshot.number();
         let engine = match &mut self.engine {
             Some((n, engine)) if *n == number => engine,
@@ -214,7 +214,7 @@ impl Shell<'_> {
 
     fn list_columns(&self, name: Option<&str>) -> Result<()> {
         let words = self.names.words()?;
-        let tables: Vec<&Table> = match name {
+        let tables: Vec<&CompletionTable> = match name {
             None => words.tables.iter().filter(|table| table.is_dataset).collect(),
             Some(name) => vec![words.table(name.trim_matches('"')).ok_or_else(|| {
                 let near = nearest(name, words.tables.iter().map(|table| table.name.as_str()));
@@ -239,7 +239,7 @@ impl Shell<'_> {
     fn direct(&mut self, path: Option<PathBuf>, once: bool) -> Result<()> {
         (self.settings.output, self.settings.header, self.settings.once) = (None, None, once);
         let Some(path) = path else { return Ok(()) };
-        if Place::of(Some(&path)).is_file() && path.is_file() {
+        if OutputTarget::of(Some(&path)).is_file() && path.is_file() {
             bail!("{} exists; .output begins a new file: give another name", path.display());
         }
         check(self.context, &[Some(path.as_path())], false)?;
@@ -247,7 +247,7 @@ impl Shell<'_> {
         if packing_of(&path) != Packing::None {
             bail!("{}: the shell packs no files; `gstore query -o FILE` does", path.display());
         }
-        if Place::of(Some(&path)).is_file() {
+        if OutputTarget::of(Some(&path)).is_file() {
             fs_err::OpenOptions::new().write(true).create_new(true).open(&path)?;
         }
         self.settings.output = Some(path);

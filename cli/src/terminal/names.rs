@@ -11,19 +11,19 @@ use gstore_sql::{DATA, OwnTable, SqlRunner, types_in_sql};
 use gstore_store::{SnapshotName, Store};
 
 use crate::context::Context;
-use crate::shell::words::{Table, Words};
+use crate::shell::words::{CompletionNames, CompletionTable};
 use crate::statements::Engine;
 
 /// The names of the newest snapshot, read when they are first needed.
-pub struct Names<'a> {
+pub struct SnapshotNames<'a> {
     context: &'a Context,
     store: &'a Store,
     snapshot: Option<&'a SnapshotName>,
     own: Vec<OwnTable>,
-    read: RefCell<Option<(u64, Rc<Words>)>>,
+    read: RefCell<Option<(u64, Rc<CompletionNames>)>>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> SnapshotNames<'a> {
     /// Reads nothing yet.
     pub fn new(
         context: &'a Context,
@@ -38,7 +38,7 @@ impl<'a> Names<'a> {
     ///
     /// # Errors
     /// A store that cannot be read.
-    pub fn words(&self) -> Result<Rc<Words>> {
+    pub fn words(&self) -> Result<Rc<CompletionNames>> {
         let (snapshot, _lease) = self.context.snapshot(self.store, self.snapshot)?;
         let number = snapshot.number();
         if let Some((read, words)) = self.read.borrow().as_ref()
@@ -60,8 +60,8 @@ const VIEWS: &str = "SELECT name FROM gstore.views ORDER BY 1";
 const FEATURES: &str = "SELECT DISTINCT dataset, label FROM gstore.features ORDER BY 1, 2";
 const CHECKPOINTS: &str = "SELECT run, name FROM gstore.checkpoints ORDER BY 1, 2";
 
-fn words_of(runner: &SqlRunner) -> Result<Words> {
-    let mut words = Words::default();
+fn words_of(runner: &SqlRunner) -> Result<CompletionNames> {
+    let mut words = CompletionNames::default();
     for [schema, table, column, kind] in texts::<4>(runner, COLUMNS)? {
         if schema == "information_schema" {
             continue;
@@ -71,14 +71,14 @@ fn words_of(runner: &SqlRunner) -> Result<Words> {
         let column = (column, types_in_sql(&kind));
         match words.tables.iter_mut().rfind(|known| known.name == name) {
             Some(known) => known.columns.push(column),
-            None => words.tables.push(Table { name, is_dataset, columns: vec![column] }),
+            None => words.tables.push(CompletionTable { name, is_dataset, columns: vec![column] }),
         }
     }
     for [name] in texts::<1>(runner, VIEWS)? {
         // A view may be of what is not there any more: then its columns are not known.
         let columns = texts::<2>(runner, &format!("DESCRIBE \"{name}\"")).unwrap_or_default();
         let columns = columns.into_iter().map(|[column, kind]| (column, types_in_sql(&kind))).collect();
-        words.tables.push(Table { name, is_dataset: false, columns });
+        words.tables.push(CompletionTable { name, is_dataset: false, columns });
     }
     let is_name = |name: &String| name.chars().all(|c| c.is_alphanumeric() || c == '_');
     words.functions = texts::<1>(runner, FUNCTIONS)?.into_iter().map(|[name]| name).filter(is_name).collect();

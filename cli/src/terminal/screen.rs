@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::context::Context;
-use crate::streams::noted;
+use crate::streams::note_closed_pipe;
 
 /// Where a result is shown: it is held back until it is known whether it fits.
 pub struct Screen {
-    to: To,
+    to: ScreenTarget,
     held: Vec<u8>,
     lines: usize,
     /// Lines from which on a pager takes over; none: there is no pager.
     most: Option<usize>,
 }
 
-enum To {
+enum ScreenTarget {
     /// Not decided yet.
     Held,
     Stdout,
@@ -33,12 +33,12 @@ impl Screen {
         let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
         let rows = console::Term::stdout().size_checked().map(|(rows, _)| usize::from(rows));
         let most = rows.filter(|rows| pager && terminal && *rows > 2);
-        Self { to: To::Held, held: Vec::new(), lines: 0, most: most.map(|rows| rows - 1) }
+        Self { to: ScreenTarget::Held, held: Vec::new(), lines: 0, most: most.map(|rows| rows - 1) }
     }
 
     /// Whether a pager shows it.
     pub fn is_read(&self) -> bool {
-        matches!(self.to, To::Pager(_))
+        matches!(self.to, ScreenTarget::Pager(_))
     }
 
     /// Shows what is left and waits for the reader of a pager; how long that was.
@@ -46,12 +46,12 @@ impl Screen {
     /// # Errors
     /// A terminal that cannot be written to.
     pub fn finish(self, context: &Context) -> Result<Duration> {
-        if matches!(self.to, To::Held) {
-            noted(std::io::stdout().write_all(&self.held))?;
+        if matches!(self.to, ScreenTarget::Held) {
+            note_closed_pipe(std::io::stdout().write_all(&self.held))?;
         }
-        noted(std::io::stdout().flush())?;
+        note_closed_pipe(std::io::stdout().flush())?;
         let begun = Instant::now();
-        let To::Pager(mut pager) = self.to else { return Ok(Duration::ZERO) };
+        let ScreenTarget::Pager(mut pager) = self.to else { return Ok(Duration::ZERO) };
         drop(pager.stdin.take());
         context.without_interrupts(|| pager.wait())?;
         Ok(begun.elapsed())
@@ -59,27 +59,27 @@ impl Screen {
 
     /// Begins the pager, or goes without one.
     fn begin(&mut self) -> std::io::Result<()> {
-        self.to = self.most.and_then(|_| pager()).map_or(To::Stdout, To::Pager);
+        self.to = self.most.and_then(|_| pager()).map_or(ScreenTarget::Stdout, ScreenTarget::Pager);
         let held = std::mem::take(&mut self.held);
         self.put(&held)
     }
 
     fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match &mut self.to {
-            To::Held => self.held.extend_from_slice(bytes),
-            To::Stdout => noted(std::io::stdout().write_all(bytes))?,
-            To::Pager(child) => {
+            ScreenTarget::Held => self.held.extend_from_slice(bytes),
+            ScreenTarget::Stdout => note_closed_pipe(std::io::stdout().write_all(bytes))?,
+            ScreenTarget::Pager(child) => {
                 let written = child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(bytes));
                 match written {
                     // Who leaves the pager has seen enough.
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                         let _ = child.wait();
-                        self.to = To::Left;
+                        self.to = ScreenTarget::Left;
                     }
                     other => other?,
                 }
             }
-            To::Left => {}
+            ScreenTarget::Left => {}
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.put(bytes)?;
         self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
-        if matches!(self.to, To::Held) && self.most.is_none_or(|most| self.lines > most) {
+        if matches!(self.to, ScreenTarget::Held) && self.most.is_none_or(|most| self.lines > most) {
             self.begin()?;
         }
         Ok(bytes.len())
@@ -97,7 +97,7 @@ impl Write for Screen {
 
     fn flush(&mut self) -> std::io::Result<()> {
         match &mut self.to {
-            To::Stdout => noted(std::io::stdout().flush()),
+            ScreenTarget::Stdout => note_closed_pipe(std::io::stdout().flush()),
             _ => Ok(()),
         }
     }

@@ -13,11 +13,11 @@ use super::screen::Screen;
 use crate::context::Context;
 use crate::ending::format_of_name;
 use crate::shell::settings::{Mode, Settings};
-use crate::shell::shown::Shown;
+use crate::shell::shown::ShownResult;
 use crate::statements::style;
 
 /// Batches as they come.
-type Batches<'a> = dyn Iterator<Item = Result<RecordBatch, SqlError>> + 'a;
+type BatchIterator<'a> = dyn Iterator<Item = Result<RecordBatch, SqlError>> + 'a;
 
 /// Shows the first rows of a result and counts the others; a file gets all.
 ///
@@ -26,20 +26,20 @@ type Batches<'a> = dyn Iterator<Item = Result<RecordBatch, SqlError>> + 'a;
 pub fn show(
     settings: &mut Settings,
     schema: &SchemaRef,
-    rows: &mut Batches<'_>,
+    rows: &mut BatchIterator<'_>,
     context: &Context,
-) -> Result<Shown> {
+) -> Result<ShownResult> {
     // What fails before its first rows prints no header either.
     let first = rows.next().transpose()?;
     let mut rows = first.into_iter().map(Ok).chain(rows);
     let plan = schema.fields().iter().map(|field| field.name().as_str()).eq(["plan_type", "plan"]);
-    let mut shown = Shown { plan, ..Shown::default() };
+    let mut shown = ShownResult { plan, ..ShownResult::default() };
     match settings.output.clone() {
         Some(path) => into_file(settings, &path, schema, &mut rows, &mut shown)?,
         None => {
             let mut screen = Screen::new(settings.pager);
             let most = settings.most.filter(|_| !plan);
-            let writer = Writer::new(settings.mode, schema, &mut screen, style())?;
+            let writer = BatchWriter::new(settings.mode, schema, &mut screen, style())?;
             let filled = fill(writer, most, &mut rows, &mut shown);
             // A pager has the terminal until it is left, whatever comes of the statement.
             if filled.is_ok() || screen.is_read() {
@@ -59,8 +59,8 @@ fn into_file(
     settings: &mut Settings,
     path: &Path,
     schema: &SchemaRef,
-    rows: &mut Batches<'_>,
-    shown: &mut Shown,
+    rows: &mut BatchIterator<'_>,
+    shown: &mut ShownResult,
 ) -> Result<()> {
     let named = format_of_name(path)?;
     let is_binary = named.is_some_and(|format| format.is_binary());
@@ -75,13 +75,13 @@ fn into_file(
     let writer = match (mode, &settings.header, &header) {
         (Mode::Format(format), Some(known), Some(these)) if known == these => {
             let continued = ResultWriter::continued(format, schema, file, whole)?;
-            Ok(Writer::Format(Box::new(continued)))
+            Ok(BatchWriter::Format(Box::new(continued)))
         }
         (_, Some(known), Some(_)) => {
             let (path, known) = (path.display(), known.join(", "));
             bail!("{path} has other columns ({known}); `.output FILE` names a file for these");
         }
-        _ => Writer::new(mode, schema, file, whole),
+        _ => BatchWriter::new(mode, schema, file, whole),
     };
     let written = writer.and_then(|writer| fill(writer, None, rows, shown));
     match &written {
@@ -103,10 +103,10 @@ fn header(mode: Mode, schema: &SchemaRef) -> Option<Vec<String>> {
 
 /// Writes the first rows.
 fn fill<W: Write + Send>(
-    mut writer: Writer<W>,
+    mut writer: BatchWriter<W>,
     most: Option<u64>,
-    rows: &mut Batches<'_>,
-    shown: &mut Shown,
+    rows: &mut BatchIterator<'_>,
+    shown: &mut ShownResult,
 ) -> Result<()> {
     while most.is_none_or(|most| shown.shown < most) {
         let Some(batch) = rows.next().transpose()? else { break };
@@ -120,12 +120,12 @@ fn fill<W: Write + Send>(
 }
 
 /// A way to write batches.
-enum Writer<W: Write + Send> {
+enum BatchWriter<W: Write + Send> {
     Records(RecordWriter<W>),
     Format(Box<ResultWriter<W>>),
 }
 
-impl<W: Write + Send> Writer<W> {
+impl<W: Write + Send> BatchWriter<W> {
     fn new(mode: Mode, schema: &SchemaRef, out: W, style: TableStyle) -> Result<Self> {
         Ok(match mode {
             Mode::Line => Self::Records(RecordWriter::new(schema, out)),

@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::process::{Fault, FaultyVfs};
 use gstore_core::Cancel;
-use gstore_server::{Limits, ServeOptions, serve};
+use gstore_server::{RequestLimits, ServeOptions, serve};
 use gstore_sql::SqlOptions;
 use gstore_store::Store;
 use std::io::{BufRead, BufReader, Read};
@@ -95,7 +95,7 @@ pub fn server_main(store: &Path, fault: Option<Fault>) -> Result<(), Failure> {
         tls: None,
         plain_text: false,
         without_tokens: false,
-        limits: Limits::default(),
+        limits: RequestLimits::default(),
         sql: SqlOptions { threads: 2, memory_limit: 256 << 20, ..SqlOptions::default() },
         drain: Duration::from_secs(1),
         audit: None,

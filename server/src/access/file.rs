@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::Scope;
-use super::folder::{locked, replace};
+use super::folder::{replace, with_lock};
 
 /// The file's name.
 const FILE: &str = "tokens.json";
@@ -52,7 +52,7 @@ impl TokenInfo {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Entry {
+struct TokenEntry {
     #[serde(flatten)]
     info: TokenInfo,
     /// SHA-256 of the token.
@@ -62,7 +62,7 @@ struct Entry {
 #[derive(Serialize, Deserialize)]
 struct TokenFile {
     version: u32,
-    tokens: Vec<Entry>,
+    tokens: Vec<TokenEntry>,
 }
 
 /// A token to be made.
@@ -97,7 +97,7 @@ pub enum TokenError {
     #[error("there is a token `{0}` already; `gstore token revoke {0}` ends it")]
     Exists(String),
     /// There is none of this name.
-    #[error("there is no token `{name}`; {}", listed(.known))]
+    #[error("there is no token `{name}`; {}", known_ids(.known))]
     Unknown {
         /// The name.
         name: String,
@@ -109,7 +109,7 @@ pub enum TokenError {
     Name(String),
 }
 
-fn listed(names: &[String]) -> String {
+fn known_ids(names: &[String]) -> String {
     match names {
         [] => "there are none".to_owned(),
         [one] => format!("there is only `{one}`"),
@@ -154,7 +154,7 @@ impl Tokens {
             .map(|time| created.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)));
         let NewToken { name, scope, datasets, .. } = new;
         let sha256 = sha256_hex(token.as_bytes());
-        let entry = Entry { info: TokenInfo { id, name, scope, created, expires, datasets }, sha256 };
+        let entry = TokenEntry { info: TokenInfo { id, name, scope, created, expires, datasets }, sha256 };
         self.change(|tokens| {
             if tokens.iter().any(|other| other.info.name == entry.info.name) {
                 return Err(TokenError::Exists(entry.info.name));
@@ -194,7 +194,7 @@ impl Tokens {
         Ok(found.filter(|token| !token.is_expired()))
     }
 
-    fn read(&self) -> Result<Vec<Entry>, TokenError> {
+    fn read(&self) -> Result<Vec<TokenEntry>, TokenError> {
         let path = self.folder.join(FILE);
         let bytes = match fs_err::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -210,9 +210,9 @@ impl Tokens {
 
     fn change(
         &self,
-        change: impl FnOnce(&mut Vec<Entry>) -> Result<(), TokenError>,
+        change: impl FnOnce(&mut Vec<TokenEntry>) -> Result<(), TokenError>,
     ) -> Result<(), TokenError> {
-        locked(&self.folder, || {
+        with_lock(&self.folder, || {
             let mut tokens = match self.read() {
                 Ok(tokens) => tokens,
                 Err(error) => return Ok(Err(error)),

@@ -18,7 +18,7 @@ pub(crate) fn signing_key(folder: &Path) -> Vec<u8> {
         return key;
     }
     let key = made();
-    match locked(folder, || match read() {
+    match with_lock(folder, || match read() {
         Some(key) => Ok(key),
         None => replace(folder, KEY, key.as_bytes()).map(|()| key.clone().into_bytes()),
     }) {
@@ -31,7 +31,7 @@ pub(crate) fn signing_key(folder: &Path) -> Vec<u8> {
 }
 
 /// What `change` gives while no other process changes files of the folder, which is made if it is missing.
-pub(super) fn locked<T>(folder: &Path, change: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+pub(super) fn with_lock<T>(folder: &Path, change: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
     match fs_err::create_dir(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         _ => {}

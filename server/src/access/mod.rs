@@ -70,9 +70,9 @@ impl Caller {
     }
 
     /// Whose requests the tables of the server show to this caller.
-    pub(crate) fn asker(&self) -> gstore_sql::Asker {
+    pub(crate) fn asker(&self) -> gstore_sql::Requester {
         let sees_all = self.scope == Scope::Write && self.datasets.is_none();
-        gstore_sql::Asker { id: self.id.clone(), sees_all }
+        gstore_sql::Requester { id: self.id.clone(), sees_all }
     }
 }
 
@@ -82,12 +82,12 @@ pub(crate) enum Access {
     /// Every client that connects may read.
     Open,
     /// By tokens.
-    Tokens(Guard),
+    Tokens(TokenGuard),
 }
 
 /// Tokens, and what keeps others from trying them out.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct TokenGuard {
     tokens: Tokens,
     throttle: Throttle,
 }
@@ -95,12 +95,12 @@ pub(crate) struct Guard {
 impl Access {
     /// By these tokens.
     pub(crate) fn with(tokens: Tokens) -> Self {
-        Self::Tokens(Guard { tokens, throttle: Throttle::default() })
+        Self::Tokens(TokenGuard { tokens, throttle: Throttle::default() })
     }
 
     /// Who sent a request with these headers.
     pub(crate) fn caller(&self, headers: &MetadataMap, peer: Option<SocketAddr>) -> Result<Caller, Status> {
-        let Self::Tokens(Guard { tokens, throttle }) = self else {
+        let Self::Tokens(TokenGuard { tokens, throttle }) = self else {
             return Ok(Caller {
                 name: "anonymous".to_owned(),
                 id: String::new(),

@@ -43,7 +43,7 @@ pub(crate) async fn batch(core: &Core, held: &OpenSession, about: About) -> Resu
             let with_schema = tables.include_schema();
             for (schema, name) in held.session.tables() {
                 // The columns of thousands of tables that are not asked for need not be found out.
-                if !(like(schema, &patterns[0]) && like(&name, &patterns[1])) {
+                if !(matches_pattern(schema, &patterns[0]) && matches_pattern(&name, &patterns[1])) {
                     continue;
                 }
                 let columns = match with_schema {
@@ -112,7 +112,7 @@ fn foreign_keys() -> Schema {
 }
 
 /// Whether a name has the form of a pattern: `%` is any text, `_` one character.
-fn like(name: &str, pattern: &str) -> bool {
+fn matches_pattern(name: &str, pattern: &str) -> bool {
     let (name, pattern): (Vec<char>, Vec<char>) = (name.chars().collect(), pattern.chars().collect());
     // Where the last `%` stood, and how much of the name it had taken.
     let (mut n, mut p, mut retry) = (0, 0, None);
@@ -152,7 +152,7 @@ mod tests {
             ("abcabd", "%abc", false),
             ("pool", "POOL", false),
         ] {
-            assert_eq!(like(name, pattern), fits, "{name} {pattern}");
+            assert_eq!(matches_pattern(name, pattern), fits, "{name} {pattern}");
         }
     }
 

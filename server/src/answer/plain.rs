@@ -22,7 +22,7 @@ use crate::values::write_values;
 /// What is wanted.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-struct Form {
+struct RequestBody {
     dataset: Option<String>,
     rows: Option<[u64; 2]>,
     vectors: Option<VectorForm>,
@@ -38,13 +38,13 @@ struct VectorForm {
     dataset: String,
     feature: Value,
     rows: Option<[u64; 2]>,
-    r#type: Option<Type>,
+    r#type: Option<VectorType>,
 }
 
 /// The type that vectors are sent in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Type {
+enum VectorType {
     /// As they are stored, with their scales.
     Stored,
     /// As values.
@@ -107,10 +107,10 @@ pub(crate) fn read_path(path: &[String]) -> Result<PlainRequest, Status> {
 
 /// Reads an object of JSON.
 pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
-    let form: Form = serde_json::from_slice(bytes)
+    let form: RequestBody = serde_json::from_slice(bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
     match form {
-        Form {
+        RequestBody {
             dataset: Some(name),
             rows,
             vectors: None,
@@ -119,7 +119,7 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
             sql: None,
             parameters: None,
         } => Ok(PlainRequest::Dataset { name, rows: rows.map(range).transpose()? }),
-        Form {
+        RequestBody {
             dataset: None,
             rows: None,
             vectors: Some(wanted),
@@ -133,11 +133,11 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
                 Value::Number(number) => number.to_string(),
                 _ => return Err(Status::invalid_argument("a feature is a label or a number")),
             };
-            let stored = wanted.r#type.unwrap_or(Type::Stored) == Type::Stored;
+            let stored = wanted.r#type.unwrap_or(VectorType::Stored) == VectorType::Stored;
             let rows = wanted.rows.map(range).transpose()?;
             Ok(PlainRequest::Vectors { dataset: wanted.dataset, feature, rows, stored })
         }
-        Form {
+        RequestBody {
             dataset: None,
             rows: None,
             vectors: None,
@@ -146,7 +146,7 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
             sql: None,
             parameters: None,
         } => influence(&options).map(PlainRequest::Statement),
-        Form {
+        RequestBody {
             dataset: None,
             rows: None,
             vectors: None,
@@ -155,7 +155,7 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
             sql: None,
             parameters: None,
         } => matrix::question(options).map(PlainRequest::Matrix),
-        Form {
+        RequestBody {
             dataset: None,
             rows: None,
             vectors: None,
@@ -170,7 +170,7 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
             match parameters {
                 None => {}
                 Some(Value::Array(list)) => {
-                    few(list.len())?;
+                    check_parameter_count(list.len())?;
                     for (i, value) in list.iter().enumerate() {
                         values.add(None, value).map_err(refused)?;
                         names.push((i + 1).to_string());
@@ -185,7 +185,7 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
 }
 
 /// Refuses more values than any statement has parameters.
-fn few(values: usize) -> Result<(), Status> {
+fn check_parameter_count(values: usize) -> Result<(), Status> {
     match values <= MAX_PARAMETERS {
         true => Ok(()),
         false => Err(Status::invalid_argument(format!(
@@ -203,7 +203,7 @@ fn range([first, end]: [u64; 2]) -> Result<Range<u64>, Status> {
 
 /// The question in SQL, with every value as a parameter.
 fn influence(options: &Map<String, Value>) -> Result<Statement, Status> {
-    few(options.len())?;
+    check_parameter_count(options.len())?;
     let mut values = Parameters::default();
     let mut arguments = Vec::new();
     let mut names = Vec::new();

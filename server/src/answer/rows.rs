@@ -16,7 +16,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use gstore_query::matrix::MatrixRows;
-use gstore_sql::{HeldMemory, RunNotes, SqlError, Window};
+use gstore_sql::{HeldMemory, RowWindow, RunNotes, SqlError};
 use gstore_store::SnapshotName;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
@@ -27,12 +27,12 @@ use crate::access::Caller;
 use crate::admission::Permit;
 use crate::audit::AuditRecord;
 use crate::core::Core;
-use crate::handle::{Handle, Matrix, Question};
+use crate::handle::{Matrix, Question, QuestionHandle};
 use crate::sessions::OpenSession;
 use crate::status;
 
 /// Rows as they come.
-pub(crate) struct Rows {
+pub(crate) struct AnswerRows {
     pub(crate) schema: SchemaRef,
     pub(crate) notes: Option<Arc<RunNotes>>,
     /// A batch that was waited for and not taken yet.
@@ -42,7 +42,7 @@ pub(crate) struct Rows {
     outcome: Arc<OnceLock<Result<(), Status>>>,
 }
 
-impl Rows {
+impl AnswerRows {
     /// Waits until there is a batch, or the end.
     ///
     /// # Errors
@@ -80,11 +80,11 @@ struct AnswerStart {
 pub(crate) async fn start(
     core: &Arc<Core>,
     caller: &Caller,
-    handle: Handle,
+    handle: QuestionHandle,
     ticket: &[u8],
     record: &AuditRecord,
-    window: Option<Window>,
-) -> Result<Rows, Status> {
+    window: Option<RowWindow>,
+) -> Result<AnswerRows, Status> {
     let deadline = tokio::time::Instant::now() + core.limits.time;
     let mut entered = core.running.enter(&caller.id, ticket)?;
     let permit = Arc::new(entered.turn(&core.admission).await?);
@@ -117,7 +117,7 @@ pub(crate) async fn start(
     });
     match begun.await {
         Ok(Ok(AnswerStart { schema, notes })) => {
-            Ok(Rows { schema, notes, first: None, batches, taken, outcome })
+            Ok(AnswerRows { schema, notes, first: None, batches, taken, outcome })
         }
         Ok(Err(status)) => Err(status),
         Err(_) => {
@@ -148,7 +148,7 @@ async fn unread(to: &mpsc::Sender<RecordBatch>, taken: &AtomicU64, limit: Durati
 async fn produce(
     (core, permit): (&Arc<Core>, &Arc<Permit>),
     caller: &Caller,
-    (handle, window): (Handle, Option<Window>),
+    (handle, window): (QuestionHandle, Option<RowWindow>),
     to: &mpsc::Sender<RecordBatch>,
     begin: oneshot::Sender<Result<AnswerStart, Status>>,
 ) -> Result<(), Status> {
@@ -162,12 +162,12 @@ async fn produce(
                 let result = to_its_end(permit, planned).await?;
                 let result = result.map_err(|e| status::sql_status(&e, core.root()))?;
                 let notes = Some(result.notes_handle());
-                Ok((AnswerStart { schema: result.schema, notes }, Source::Statement(result.stream), held))
+                Ok((AnswerStart { schema: result.schema, notes }, RowSource::Statement(result.stream), held))
             }
             Some(Question::Vectors(wanted)) => {
                 let reading = vectors::open(held.snapshot(), &wanted)?;
                 let schema = Arc::clone(reading.schema());
-                Ok((AnswerStart { schema, notes: None }, Source::Vectors(reading), held))
+                Ok((AnswerStart { schema, notes: None }, RowSource::Vectors(reading), held))
             }
             Some(Question::Matrix(wanted)) => {
                 let rows = open_matrix(core, &held, wanted, Some(permit)).await?;
@@ -175,7 +175,7 @@ async fn produce(
                 let memory =
                     held.hold(caller, "a matrix", bytes).map_err(|e| status::sql_status(&e, core.root()))?;
                 let schema = Arc::clone(rows.schema());
-                Ok((AnswerStart { schema, notes: None }, Source::Matrix(Box::new(rows), memory), held))
+                Ok((AnswerStart { schema, notes: None }, RowSource::Matrix(Box::new(rows), memory), held))
             }
             None => Err(Status::invalid_argument("the handle asks for nothing")),
         }
@@ -195,13 +195,13 @@ async fn produce(
     ended
 }
 
-enum Source {
+enum RowSource {
     Statement(gstore_sql::SqlStream),
     Vectors(vectors::OpenFeature),
     Matrix(Box<MatrixRows>, HeldMemory),
 }
 
-impl Source {
+impl RowSource {
     async fn send_all(
         self,
         core: &Core,

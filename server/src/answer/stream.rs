@@ -20,13 +20,13 @@ use futures::{Stream, StreamExt};
 use gstore_sql::RunNotes;
 use tonic::Status;
 
-use super::rows::Rows;
+use super::rows::AnswerRows;
 use crate::audit::AuditRecord;
 use crate::core::Core;
-use crate::wire::{self, Message};
+use crate::wire::{self, FlightMessage};
 
 /// Messages of an answer.
-pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send>>;
+pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<FlightMessage, Status>> + Send>>;
 
 /// The columns as a client sees them in the stream.
 pub(crate) fn stream_schema(schema: &SchemaRef) -> SchemaRef {
@@ -43,7 +43,7 @@ pub(crate) fn schema_bytes(schema: &Schema) -> Result<bytes::Bytes, Status> {
 }
 
 /// Rows as messages. With `notes`, what is to be known besides the rows follows them as JSON.
-pub(crate) fn row_messages(core: &Core, rows: Rows, record: AuditRecord, notes: bool) -> Messages {
+pub(crate) fn row_messages(core: &Core, rows: AnswerRows, record: AuditRecord, notes: bool) -> Messages {
     let notes = rows.notes.clone().filter(|_| notes);
     let schema = Arc::clone(&rows.schema);
     let read = Arc::new(AtomicUsize::new(0));
@@ -59,7 +59,7 @@ pub(crate) fn row_messages(core: &Core, rows: Rows, record: AuditRecord, notes: 
         }
     });
     let encoded = wire::messages(schema, core.limits.batch_bytes, batches);
-    Box::pin(Outgoing { encoded, read, record, most: core.limits.result_bytes, notes, over: false })
+    Box::pin(CountedMessages { encoded, read, record, most: core.limits.result_bytes, notes, over: false })
 }
 
 /// One batch that is at hand.
@@ -70,8 +70,8 @@ pub(crate) fn batch_messages(batch: RecordBatch) -> Messages {
 }
 
 /// Messages on their way out, counted.
-struct Outgoing {
-    encoded: BoxStream<'static, Result<Message, FlightError>>,
+struct CountedMessages {
+    encoded: BoxStream<'static, Result<FlightMessage, FlightError>>,
     /// Rows that were read and are not in the record yet.
     read: Arc<AtomicUsize>,
     record: AuditRecord,
@@ -80,16 +80,16 @@ struct Outgoing {
     over: bool,
 }
 
-impl Outgoing {
-    fn ends_with(&mut self, status: Status) -> Poll<Option<Result<Message, Status>>> {
+impl CountedMessages {
+    fn ends_with(&mut self, status: Status) -> Poll<Option<Result<FlightMessage, Status>>> {
         self.over = true;
         self.record.ended(Err(&status));
         Poll::Ready(Some(Err(status)))
     }
 }
 
-impl Stream for Outgoing {
-    type Item = Result<Message, Status>;
+impl Stream for CountedMessages {
+    type Item = Result<FlightMessage, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.over {
@@ -123,6 +123,6 @@ impl Stream for Outgoing {
 }
 
 /// Metadata in a message without rows.
-fn note_message(json: Vec<u8>) -> Message {
-    Message { metadata: json.into(), ..Message::default() }
+fn note_message(json: Vec<u8>) -> FlightMessage {
+    FlightMessage { metadata: json.into(), ..FlightMessage::default() }
 }

@@ -70,7 +70,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_ends_with_its_request_and_holds_its_permit_until_then() {
-        let admission = crate::admission::Admission::new(&crate::options::Limits::default());
+        let admission = crate::admission::Admission::new(&crate::options::RequestLimits::default());
         let permit = Arc::new(admission.enter("a").await.unwrap());
         let (raises, task) = on_thread(Some(&permit), |cancel| {
             while !cancel.is_raised() {
@@ -85,7 +85,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_plan_that_is_not_waited_for_holds_its_permit_until_it_is_made() {
-        let admission = crate::admission::Admission::new(&crate::options::Limits::default());
+        let admission = crate::admission::Admission::new(&crate::options::RequestLimits::default());
         let permit = Arc::new(admission.enter("a").await.unwrap());
         let (made, wait) = tokio::sync::oneshot::channel::<()>();
         let work = to_its_end(&permit, async move { wait.await.map_err(|_| Status::internal("lost")) });

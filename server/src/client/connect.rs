@@ -101,7 +101,7 @@ pub(super) fn is_of_a_page(message: &str) -> bool {
 }
 
 /// What is said where a connection broke, by what was behind it.
-pub(super) fn broken(cause: &str) -> String {
+pub(super) fn broken_connection(cause: &str) -> String {
     // Alerts of TLS 1.3 about a client's certificate come with its first request.
     let certificate = ["CertificateRequired", "BadCertificate", "UnknownCA", "CertificateExpired"];
     match certificate.iter().any(|alert| cause.contains(alert)) {
@@ -137,10 +137,12 @@ mod tests {
     #[test]
     fn a_broken_connection_is_more_than_a_transport_error() {
         assert!(
-            broken("received fatal alert: CertificateRequired")
+            broken_connection("received fatal alert: CertificateRequired")
                 .starts_with("the server wants the certificate")
         );
-        assert!(broken("stream closed").contains("(stream closed); the address of a server with TLS"));
+        assert!(
+            broken_connection("stream closed").contains("(stream closed); the address of a server with TLS")
+        );
     }
 
     #[test]

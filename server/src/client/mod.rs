@@ -287,7 +287,7 @@ fn status_error(status: &Status) -> SqlError {
     let message = match status.message() {
         "" => format!("the server answers with the code {:?}", status.code()),
         message if connect::is_of_a_page(message) => connect::OF_A_PAGE.to_owned(),
-        "transport error" => connect::broken(&connect::cause(status)),
+        "transport error" => connect::broken_connection(&connect::cause(status)),
         message if status.code() == Code::Unauthenticated => {
             format!("{message}; a token is given with {} or GSTORE_TOKEN", Remedy::Option("token", ""))
         }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::reply;
-use crate::answer::rows::Rows;
+use crate::answer::rows::AnswerRows;
 use crate::audit::AuditRecord;
 use crate::core::Core;
 use crate::listen::BusyGuard;
@@ -28,7 +28,7 @@ use crate::wire::parts;
 
 /// How rows are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum BodyShape {
     /// As a file of this format.
     File(Format),
     /// As the page reads them: a line with the columns, rows as lines of JSON without a changed number, and a
@@ -36,7 +36,7 @@ pub(super) enum Shape {
     Page,
 }
 
-impl Shape {
+impl BodyShape {
     fn content_type(self) -> &'static str {
         match self {
             Self::File(Format::Csv) => "text/csv; charset=utf-8",
@@ -53,9 +53,9 @@ type BodySender = mpsc::Sender<Result<Bytes, Status>>;
 /// The rows as an answer.
 pub(super) fn response(
     core: &Arc<Core>,
-    rows: Rows,
+    rows: AnswerRows,
     record: AuditRecord,
-    shape: Shape,
+    shape: BodyShape,
     busy: Option<BusyGuard>,
 ) -> Response {
     let id = record.id();
@@ -67,33 +67,33 @@ pub(super) fn response(
     });
     let pieces =
         futures::stream::unfold(receive, async |mut pieces| pieces.recv().await.map(|piece| (piece, pieces)));
-    let mut response = reply::typed(StatusCode::OK, shape.content_type(), Body::from_stream(pieces));
+    let mut response = reply::body_of_type(StatusCode::OK, shape.content_type(), Body::from_stream(pieces));
     response.headers_mut().insert(HeaderName::from_static("gstore-statement"), HeaderValue::from(id));
     response
 }
 
 /// Why not all was sent.
-enum End {
+enum SendFailure {
     /// No client reads it any more.
     Gone,
     Failed(Status),
 }
 
 /// Sends all, and notes how it ended; one that is not read to its end was dropped by the client.
-async fn pump(core: &Core, mut rows: Rows, mut record: AuditRecord, shape: Shape, to: BodySender) {
+async fn pump(core: &Core, mut rows: AnswerRows, mut record: AuditRecord, shape: BodyShape, to: BodySender) {
     let reader = to.clone();
     let ended = tokio::select! {
         ended = send_all(core, &mut rows, &mut record, shape, &to) => ended,
-        () = reader.closed() => Err(End::Gone),
+        () = reader.closed() => Err(SendFailure::Gone),
     };
     match ended {
         Ok(()) => record.ended(Ok(())),
-        Err(End::Gone) => {}
-        Err(End::Failed(status)) => {
+        Err(SendFailure::Gone) => {}
+        Err(SendFailure::Failed(status)) => {
             record.ended(Err(&status));
             let last = match shape {
-                Shape::Page => Ok(line(&json!({"error": reply::object(&status)}))),
-                Shape::File(_) => Err(status),
+                BodyShape::Page => Ok(line(&json!({"error": reply::object(&status)}))),
+                BodyShape::File(_) => Err(status),
             };
             let _ = to.send(last).await;
         }
@@ -104,26 +104,26 @@ async fn pump(core: &Core, mut rows: Rows, mut record: AuditRecord, shape: Shape
 
 async fn send_all(
     core: &Core,
-    rows: &mut Rows,
+    rows: &mut AnswerRows,
     record: &mut AuditRecord,
-    shape: Shape,
+    shape: BodyShape,
     to: &BodySender,
-) -> Result<(), End> {
-    let failed = |error: SqlError| End::Failed(status::sql_status(&error, core.root()));
-    let buffer = Buffer::default();
-    if shape == Shape::Page {
+) -> Result<(), SendFailure> {
+    let failed = |error: SqlError| SendFailure::Failed(status::sql_status(&error, core.root()));
+    let buffer = SharedBuffer::default();
+    if shape == BodyShape::Page {
         buffer.add(&columns(rows, record));
     }
     let mut writer = match shape {
         // The numbers of a browser are doubles.
-        Shape::Page => ResultWriter::exact_json(&rows.schema, buffer.clone()),
-        Shape::File(format) => {
+        BodyShape::Page => ResultWriter::exact_json(&rows.schema, buffer.clone()),
+        BodyShape::File(format) => {
             ResultWriter::new(format, &rows.schema, buffer.clone(), TableStyle::default()).map_err(failed)?
         }
     };
     hand_over(core, &buffer, record, to).await?;
     while let Some(batch) = rows.next().await {
-        let batch = batch.map_err(End::Failed)?;
+        let batch = batch.map_err(SendFailure::Failed)?;
         record.rows(batch.num_rows());
         for part in parts(&batch, core.limits.batch_bytes) {
             writer.write(&part).map_err(failed)?;
@@ -131,7 +131,7 @@ async fn send_all(
         }
     }
     let count = writer.finish().map_err(failed)?;
-    if shape == Shape::Page {
+    if shape == BodyShape::Page {
         let notes = rows.notes.as_ref().map(|notes| notes.get());
         buffer.add(&line(&json!({"rows": count, "notes": notes})));
     }
@@ -139,7 +139,7 @@ async fn send_all(
 }
 
 /// The columns, before the rows.
-fn columns(rows: &Rows, record: &AuditRecord) -> Bytes {
+fn columns(rows: &AnswerRows, record: &AuditRecord) -> Bytes {
     let schema = unique_names(&rows.schema);
     let columns =
         schema.fields().iter().map(|f| json!({"name": f.name(), "type": f.data_type().to_string()}));
@@ -153,27 +153,27 @@ fn line(value: &serde_json::Value) -> Bytes {
 /// Sends what was written so far.
 async fn hand_over(
     core: &Core,
-    buffer: &Buffer,
+    buffer: &SharedBuffer,
     record: &mut AuditRecord,
     to: &BodySender,
-) -> Result<(), End> {
+) -> Result<(), SendFailure> {
     let bytes = buffer.take();
     let most = core.limits.result_bytes;
     if record.bytes(bytes.len()) > most {
         let why = format!("the result has more than {most} bytes, the most that is allowed");
-        return Err(End::Failed(Status::resource_exhausted(why)));
+        return Err(SendFailure::Failed(Status::resource_exhausted(why)));
     }
     match bytes.is_empty() {
         true => Ok(()),
-        false => to.send(Ok(bytes.into())).await.map_err(|_| End::Gone),
+        false => to.send(Ok(bytes.into())).await.map_err(|_| SendFailure::Gone),
     }
 }
 
 /// What a writer has written and what is not taken yet.
 #[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Buffer {
+impl SharedBuffer {
     fn add(&self, bytes: &[u8]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
     }
@@ -183,7 +183,7 @@ impl Buffer {
     }
 }
 
-impl Write for Buffer {
+impl Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.add(bytes);
         Ok(bytes.len())

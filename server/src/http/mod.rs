@@ -59,12 +59,12 @@ fn router(core: Arc<Core>) -> Router {
     }
     router
         .fallback(async || reply::text(StatusCode::NOT_FOUND, "there is nothing here\n"))
-        .layer(map_response(guarded))
+        .layer(map_response(with_headers))
         .with_state(core)
 }
 
 /// Headers of every answer.
-async fn guarded(mut response: Response) -> Response {
+async fn with_headers(mut response: Response) -> Response {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -134,7 +134,7 @@ async fn session(State(core): State<Arc<Core>>, request: Request) -> Response {
 
 async fn metrics(State(core): State<Arc<Core>>) -> Response {
     let page = core.audit.metrics.page(&core.admission, &core.running, core.newest().await.ok());
-    reply::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.into())
+    reply::body_of_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.into())
 }
 
 /// Whether statements can be answered: the store can be opened, and the server is not stopping.

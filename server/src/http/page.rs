@@ -6,7 +6,7 @@ use axum::response::Response;
 use super::reply;
 
 /// A file of the page.
-pub(super) struct File {
+pub(super) struct PageAsset {
     /// Where it is asked for.
     pub(super) path: &'static str,
     content_type: &'static str,
@@ -19,12 +19,12 @@ const STYLE: &str = "text/css; charset=utf-8";
 
 macro_rules! file {
     ($path:literal, $name:literal, $ty:expr) => {
-        File { path: $path, content_type: $ty, bytes: include_bytes!(concat!("../../page/", $name)) }
+        PageAsset { path: $path, content_type: $ty, bytes: include_bytes!(concat!("../../page/", $name)) }
     };
 }
 
 /// All files.
-pub(super) static FILES: &[File] = &[
+pub(super) static FILES: &[PageAsset] = &[
     file!("/", "index.html", HTML),
     file!("/style.css", "style.css", STYLE),
     file!("/app.js", "app.js", SCRIPT),
@@ -43,10 +43,10 @@ pub(super) static FILES: &[File] = &[
     file!("/vendor/uPlot-LICENSE", "vendor/uPlot-LICENSE", "text/plain; charset=utf-8"),
 ];
 
-impl File {
+impl PageAsset {
     /// The file; a browser asks whether it has changed each time, because the server may be another one.
     pub(super) fn response(&self) -> Response {
-        let mut response = reply::typed(StatusCode::OK, self.content_type, self.bytes.into());
+        let mut response = reply::body_of_type(StatusCode::OK, self.content_type, self.bytes.into());
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         response
     }

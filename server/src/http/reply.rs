@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use crate::statements::word;
 
 /// A body of a type.
-pub(super) fn typed(status: StatusCode, content_type: &'static str, body: Body) -> Response {
+pub(super) fn body_of_type(status: StatusCode, content_type: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -17,11 +17,11 @@ pub(super) fn typed(status: StatusCode, content_type: &'static str, body: Body) 
 }
 
 pub(super) fn text(status: StatusCode, text: &'static str) -> Response {
-    typed(status, "text/plain; charset=utf-8", text.into())
+    body_of_type(status, "text/plain; charset=utf-8", text.into())
 }
 
 pub(super) fn json(status: StatusCode, value: &Value) -> Response {
-    typed(status, "application/json", value.to_string().into())
+    body_of_type(status, "application/json", value.to_string().into())
 }
 
 /// An error as an object: its code and its message.

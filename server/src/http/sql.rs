@@ -7,28 +7,28 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
-use gstore_sql::Window;
+use gstore_sql::RowWindow;
 use gstore_sql::output::Format;
 use gstore_store::SnapshotName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use super::encode::{self, Shape};
+use super::encode::{self, BodyShape};
 use super::reply;
 use crate::access::Caller;
 use crate::answer::plain::{self, PlainRequest};
 use crate::answer::rows;
 use crate::audit::AuditRecord;
 use crate::core::Core;
-use crate::handle::{Handle, Question, Statement};
+use crate::handle::{Question, QuestionHandle, Statement};
 use crate::listen::BusyGuard;
 use crate::status;
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-struct Form {
+struct SqlRequestBody {
     sql: String,
     /// Values of `$1`, `$2`, ...
     #[serde(default)]
@@ -38,7 +38,7 @@ struct Form {
     format: Option<String>,
     /// Columns of the result by which its rows are ordered.
     #[serde(default)]
-    order: Vec<Order>,
+    order: Vec<OrderColumn>,
     #[serde(default)]
     skip: usize,
     limit: Option<usize>,
@@ -46,24 +46,24 @@ struct Form {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-struct Order {
+struct OrderColumn {
     /// Its place, from 0.
     column: usize,
     #[serde(default)]
     descending: bool,
 }
 
-impl Form {
-    fn window(&self) -> Option<Window> {
+impl SqlRequestBody {
+    fn window(&self) -> Option<RowWindow> {
         let order = self.order.iter().map(|by| (by.column, by.descending)).collect::<Vec<_>>();
         let whole = order.is_empty() && self.skip == 0 && self.limit.is_none();
-        (!whole).then_some(Window { order, skip: self.skip, fetch: self.limit })
+        (!whole).then_some(RowWindow { order, skip: self.skip, fetch: self.limit })
     }
 
-    fn shape(&self) -> Result<Shape, Status> {
+    fn shape(&self) -> Result<BodyShape, Status> {
         let word = self.format.as_deref().unwrap_or("json");
         Ok(match word.parse() {
-            _ if word == "page" => Shape::Page,
+            _ if word == "page" => BodyShape::Page,
             Ok(Format::Table | Format::Lines) | Err(_) => {
                 let known = "json, csv, tsv, parquet and arrow";
                 return Err(Status::invalid_argument(format!(
@@ -71,7 +71,7 @@ impl Form {
                     word.escape_debug()
                 )));
             }
-            Ok(format) => Shape::File(format),
+            Ok(format) => BodyShape::File(format),
         })
     }
 
@@ -104,8 +104,8 @@ const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) async fn answer(State(core): State<Arc<Core>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let head = Request::from_parts(head, Body::empty());
-    let answered = match admitted(&core, &head) {
-        Ok((caller, busy)) => answered(&core, caller, busy, body).await,
+    let answered = match admit(&core, &head) {
+        Ok((caller, busy)) => answer_statement(&core, caller, busy, body).await,
         Err(status) => {
             // HTTP/2 resets a stream whose request was not read, and clients may drop the answer with it.
             let _ = tokio::time::timeout(REFUSED_PATIENCE, to_bytes(body, REFUSED_BYTES)).await;
@@ -116,7 +116,7 @@ pub(super) async fn answer(State(core): State<Arc<Core>>, request: Request) -> R
 }
 
 /// Who asks, if it may and does so in the right form.
-fn admitted(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<BusyGuard>), Status> {
+fn admit(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<BusyGuard>), Status> {
     let admitted = super::caller(core, head)?;
     let content_type = head.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     // A browser sends this type to another site only if that allows it, which this one never does.
@@ -128,7 +128,7 @@ fn admitted(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<BusyGuar
     }
 }
 
-async fn answered(
+async fn answer_statement(
     core: &Arc<Core>,
     caller: Caller,
     busy: Option<BusyGuard>,
@@ -138,8 +138,8 @@ async fn answered(
     let too_large = |_| Status::out_of_range(format!("a request has at most {most} bytes"));
     let patience = core.limits.connections.reader;
     let body = tokio::time::timeout(patience, to_bytes(body, most)).await;
-    let bytes = body.map_err(|_| status::silent(patience))?.map_err(too_large)?;
-    let form: Form = serde_json::from_slice(&bytes)
+    let bytes = body.map_err(|_| status::timed_out(patience))?.map_err(too_large)?;
+    let form: SqlRequestBody = serde_json::from_slice(&bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
     let mut record = AuditRecord::begin(&core.audit, "statement", &form.sql, &caller);
     let begun = begin(core, &caller, &form, &record).await;
@@ -155,20 +155,20 @@ async fn answered(
 async fn begin(
     core: &Arc<Core>,
     caller: &Caller,
-    form: &Form,
+    form: &SqlRequestBody,
     record: &AuditRecord,
-) -> Result<(rows::Rows, Shape), Status> {
+) -> Result<(rows::AnswerRows, BodyShape), Status> {
     let (shape, statement) = (form.shape()?, form.statement()?);
     let snapshot = match form.snapshot()? {
         None => None,
         Some(SnapshotName::Number(number)) => Some(number),
         Some(tag) => Some(core.session(Some(tag), caller).await?.snapshot().number()),
     };
-    let handle = Handle::new(snapshot, Question::Statement(statement));
+    let handle = QuestionHandle::new(snapshot, Question::Statement(statement));
     let ticket = handle.nonce.to_le_bytes();
     let mut rows = rows::start(core, caller, handle, &ticket, record, form.window()).await?;
     // A file has no place for an error, so one that comes before the first row is the answer.
-    if shape != Shape::Page {
+    if shape != BodyShape::Page {
         rows.begun().await?;
     }
     Ok((rows, shape))
@@ -180,10 +180,10 @@ mod tests {
 
     #[test]
     fn requests_are_read_strictly() {
-        let read = |text: &str| serde_json::from_str::<Form>(text);
+        let read = |text: &str| serde_json::from_str::<SqlRequestBody>(text);
         let form = read(r#"{"sql": "SELECT $1", "parameters": [1], "snapshot": 3, "limit": 5}"#).unwrap();
         assert_eq!(form.snapshot().unwrap(), Some(SnapshotName::Number(3)));
-        assert_eq!(form.window(), Some(Window { order: vec![], skip: 0, fetch: Some(5) }));
+        assert_eq!(form.window(), Some(RowWindow { order: vec![], skip: 0, fetch: Some(5) }));
         assert!(!form.statement().unwrap().values.is_empty());
         assert!(read(r#"{"sql": "SELECT 1"}"#).unwrap().window().is_none());
         for bad in

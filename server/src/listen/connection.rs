@@ -36,21 +36,21 @@ impl Peer {
     }
 }
 
-enum Bytes {
+enum ByteStream {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
 }
 
 /// A connection that requests come over.
 pub(crate) struct Connection {
-    bytes: Bytes,
+    bytes: ByteStream,
     peer: Peer,
     _place: ConnectionSlot,
 }
 
 impl Connection {
     pub(super) fn plain(socket: TcpStream, address: SocketAddr, place: ConnectionSlot) -> Self {
-        Self::new(Bytes::Plain(socket), address, place)
+        Self::new(ByteStream::Plain(socket), address, place)
     }
 
     pub(super) fn encrypted(
@@ -58,10 +58,10 @@ impl Connection {
         address: SocketAddr,
         place: ConnectionSlot,
     ) -> Self {
-        Self::new(Bytes::Encrypted(Box::new(stream)), address, place)
+        Self::new(ByteStream::Encrypted(Box::new(stream)), address, place)
     }
 
-    fn new(bytes: Bytes, address: SocketAddr, place: ConnectionSlot) -> Self {
+    fn new(bytes: ByteStream, address: SocketAddr, place: ConnectionSlot) -> Self {
         let peer = Peer { address, line: Arc::clone(&place.line) };
         Self { bytes, peer, _place: place }
     }
@@ -97,8 +97,8 @@ impl AsyncRead for Connection {
         }
         let before = buf.filled().len();
         let read = match &mut self.bytes {
-            Bytes::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
-            Bytes::Encrypted(stream) => Pin::new(stream).poll_read(cx, buf),
+            ByteStream::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            ByteStream::Encrypted(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if buf.filled().len() - before > TRAFFIC {
             self.peer.line.touch();
@@ -110,8 +110,8 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = match &mut self.bytes {
-            Bytes::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
-            Bytes::Encrypted(stream) => Pin::new(stream).poll_write(cx, buf),
+            ByteStream::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            ByteStream::Encrypted(stream) => Pin::new(stream).poll_write(cx, buf),
         };
         self.sent(written)
     }
@@ -122,30 +122,30 @@ impl AsyncWrite for Connection {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = match &mut self.bytes {
-            Bytes::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Bytes::Encrypted(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            ByteStream::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            ByteStream::Encrypted(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         self.sent(written)
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.bytes {
-            Bytes::Plain(socket) => socket.is_write_vectored(),
-            Bytes::Encrypted(stream) => stream.is_write_vectored(),
+            ByteStream::Plain(socket) => socket.is_write_vectored(),
+            ByteStream::Encrypted(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.bytes {
-            Bytes::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            Bytes::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
+            ByteStream::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            ByteStream::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.bytes {
-            Bytes::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Bytes::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
+            ByteStream::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            ByteStream::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -46,7 +46,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELLS: usize = 64;
 
 /// What is known about those who come in.
-struct Door {
+struct ConnectionAcceptor {
     certificates: Option<Certificates>,
     lines: Arc<ConnectionTable>,
     handshakes: Semaphore,
@@ -61,7 +61,7 @@ pub(crate) fn incoming(
     count: &Arc<AtomicUsize>,
 ) -> impl Stream<Item = std::io::Result<Connection>> + use<> {
     room_for_files();
-    let door = Arc::new(Door {
+    let door = Arc::new(ConnectionAcceptor {
         certificates,
         lines: Arc::new(ConnectionTable::new(limits, count)),
         handshakes: Semaphore::new(HANDSHAKES),
@@ -75,7 +75,7 @@ pub(crate) fn incoming(
     })
 }
 
-async fn take(listener: TcpListener, door: Arc<Door>, to: mpsc::Sender<Connection>) {
+async fn take(listener: TcpListener, door: Arc<ConnectionAcceptor>, to: mpsc::Sender<Connection>) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -94,7 +94,12 @@ async fn take(listener: TcpListener, door: Arc<Door>, to: mpsc::Sender<Connectio
 }
 
 /// Makes a connection of a socket, without waiting for it.
-fn enter(door: &Arc<Door>, socket: TcpStream, address: SocketAddr, to: &mpsc::Sender<Connection>) {
+fn enter(
+    door: &Arc<ConnectionAcceptor>,
+    socket: TcpStream,
+    address: SocketAddr,
+    to: &mpsc::Sender<Connection>,
+) {
     let _ = socket.set_nodelay(true);
     let Some(place) = door.lines.enter(Instant::now()) else {
         tracing::warn!(%address, most = door.lines.most(), "a connection is refused: there are too many");
@@ -112,7 +117,7 @@ fn enter(door: &Arc<Door>, socket: TcpStream, address: SocketAddr, to: &mpsc::Se
         let connection = match &door.certificates {
             None => Connection::plain(socket, address, place),
             Some(certificates) => {
-                let shaken = shake(certificates, &door.handshakes, socket);
+                let shaken = handshake(certificates, &door.handshakes, socket);
                 match tokio::time::timeout(HANDSHAKE, shaken).await {
                     Ok(Ok(stream)) => Connection::encrypted(stream, address, place),
                     Ok(Err(error)) => return tracing::debug!(%address, %error, "a handshake failed"),
@@ -126,7 +131,7 @@ fn enter(door: &Arc<Door>, socket: TcpStream, address: SocketAddr, to: &mpsc::Se
 }
 
 /// The handshake of TLS. A client that sends nothing, or stops halfway, keeps no turn from others.
-async fn shake(
+async fn handshake(
     certificates: &Certificates,
     turns: &Semaphore,
     socket: TcpStream,
@@ -148,7 +153,7 @@ async fn shake(
 /// Says in HTTP/2 that there are too many connections, and waits until that was read: what has bytes left to
 /// read when it is closed is reset, and the words with it.
 async fn refuse(socket: TcpStream) {
-    if socket.writable().await.is_err() || socket.try_write(&goodbye()).is_err() {
+    if socket.writable().await.is_err() || socket.try_write(&closing_frames()).is_err() {
         return;
     }
     let mut ignored = [0; 1024];
@@ -163,7 +168,7 @@ async fn refuse(socket: TcpStream) {
 }
 
 /// An empty frame SETTINGS, with which every side begins, and GOAWAY with the code ENHANCE_YOUR_CALM.
-fn goodbye() -> Vec<u8> {
+fn closing_frames() -> Vec<u8> {
     const SETTINGS: u8 = 4;
     const GOAWAY: u8 = 7;
     let why: &[u8] = b"the server has too many connections; try again later";
@@ -228,7 +233,7 @@ mod tests {
         assert_eq!(held[0].connect_info().address.ip(), address.ip());
         let third = TcpStream::connect(address).await.unwrap();
         let told = read_all(&third).await;
-        assert_eq!(told, goodbye());
+        assert_eq!(told, closing_frames());
         assert_eq!((told[3], told[12]), (4, 7), "SETTINGS and GOAWAY");
         drop(held);
         let fourth = TcpStream::connect(address).await.unwrap();

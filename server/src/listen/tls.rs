@@ -25,23 +25,23 @@ const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// What tells two states of a file apart without reading it.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     changed: Option<SystemTime>,
     len: u64,
     /// A file that was renamed into place may be as long and as old as the one before.
     file: u64,
 }
 
-struct Current {
+struct LoadedCertificates {
     config: Arc<ServerConfig>,
-    stamps: Vec<Option<Stamp>>,
+    stamps: Vec<Option<FileStamp>>,
     looked: Instant,
 }
 
 /// The certificates of a server.
 pub(crate) struct Certificates {
     files: Tls,
-    current: Mutex<Current>,
+    current: Mutex<LoadedCertificates>,
 }
 
 impl Certificates {
@@ -52,7 +52,7 @@ impl Certificates {
     pub(crate) fn read(files: Tls) -> Result<Self, String> {
         let stamps = stamps(&files);
         let config = config(&files)?;
-        let current = Current { config, stamps, looked: Instant::now() };
+        let current = LoadedCertificates { config, stamps, looked: Instant::now() };
         Ok(Self { files, current: Mutex::new(current) })
     }
 
@@ -84,18 +84,18 @@ impl Certificates {
     }
 }
 
-fn stamps(files: &Tls) -> Vec<Option<Stamp>> {
+fn stamps(files: &Tls) -> Vec<Option<FileStamp>> {
     let paths = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
     paths.into_iter().flatten().map(|path| stamp(path)).collect()
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<FileStamp> {
     let metadata = fs_err::metadata(path).ok()?;
     #[cfg(unix)]
     let file = std::os::unix::fs::MetadataExt::ino(&metadata);
     #[cfg(not(unix))]
     let file = 0;
-    Some(Stamp { changed: metadata.modified().ok(), len: metadata.len(), file })
+    Some(FileStamp { changed: metadata.modified().ok(), len: metadata.len(), file })
 }
 
 fn config(files: &Tls) -> Result<Arc<ServerConfig>, String> {

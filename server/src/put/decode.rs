@@ -33,7 +33,7 @@ impl Batches {
     pub(crate) fn of(messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static) -> Self {
         let mut dictionaries = HashMap::new();
         let messages = messages.map(move |message| {
-            let sound = message.and_then(|message| checked(message, &mut dictionaries));
+            let sound = message.and_then(|message| check_message(message, &mut dictionaries));
             sound.map_err(|status| FlightError::Tonic(Box::new(status)))
         });
         Self(FlightRecordBatchStream::new_from_flight_data(messages))
@@ -64,8 +64,8 @@ fn refused(why: &str) -> Status {
 
 /// A message that has what it says, and no more; `dictionaries` has the bytes of those that came before, by
 /// their numbers.
-fn checked(message: FlightData, dictionaries: &mut HashMap<i64, usize>) -> Result<FlightData, Status> {
-    let message = plain(message)?;
+fn check_message(message: FlightData, dictionaries: &mut HashMap<i64, usize>) -> Result<FlightData, Status> {
+    let message = check_uncompressed(message)?;
     let header = gstore_store::caught(|| {
         let header = header(&message.data_header).ok()?;
         header.header_as_dictionary_batch().map(|batch| (batch.id(), batch.isDelta()))
@@ -82,7 +82,7 @@ fn checked(message: FlightData, dictionaries: &mut HashMap<i64, usize>) -> Resul
 
 /// A message as every stream of a client has to have it: not compressed, because a compressed one says of
 /// itself how large it is and can be much larger than what was sent, and without parts that share bytes.
-fn plain(message: FlightData) -> Result<FlightData, Status> {
+fn check_uncompressed(message: FlightData) -> Result<FlightData, Status> {
     // Metadata alone.
     if message.data_header.is_empty() {
         return Ok(message);
@@ -95,7 +95,7 @@ fn plain(message: FlightData) -> Result<FlightData, Status> {
                 return Err(refused("compressed batches are not taken; send them plain"));
             }
             let buffers = batch.buffers().into_iter().flatten();
-            within(buffers.map(|buffer| (buffer.offset(), buffer.length())), message.data_body.len())?;
+            check_buffers(buffers.map(|buffer| (buffer.offset(), buffer.length())), message.data_body.len())?;
         }
         match header.header_as_schema().is_some_and(shares_dictionaries) {
             true => Err(refused("columns that have a dictionary in common are not taken; send plain ones")),
@@ -116,7 +116,7 @@ fn header(bytes: &[u8]) -> Result<Message<'_>, Status> {
 }
 
 /// Whether buffers, by offset and length, lie in a body and have no more bytes than it.
-fn within(buffers: impl Iterator<Item = (i64, i64)>, body: usize) -> Result<(), Status> {
+fn check_buffers(buffers: impl Iterator<Item = (i64, i64)>, body: usize) -> Result<(), Status> {
     let mut left = body;
     for (offset, length) in buffers {
         let (offset, length) = (usize::try_from(offset).ok(), usize::try_from(length).ok());
@@ -157,7 +157,7 @@ mod tests {
             (vec![(0, -1)], false),
             (vec![(i64::MAX, i64::MAX)], false),
         ] {
-            assert_eq!(within(buffers.clone().into_iter(), 64).is_ok(), sound, "{buffers:?}");
+            assert_eq!(check_buffers(buffers.clone().into_iter(), 64).is_ok(), sound, "{buffers:?}");
         }
     }
 }

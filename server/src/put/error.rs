@@ -20,11 +20,11 @@ pub(super) fn ingest_status(error: &IngestError, spool: &Path, root: &Path) -> S
         IngestError::Append { source: AppendError::Changed { .. }, .. } => Code::AlreadyExists,
         IngestError::Commit(error) => commit_code(error),
         IngestError::Changed(_) => Code::Aborted,
-        error if io_in(error).is_some() => return told(error, Code::Internal, root),
+        error if io_in(error).is_some() => return upload_status(error, Code::Internal, root),
         _ => Code::InvalidArgument,
     };
     let message = error.to_string().replace(&*spool.to_string_lossy(), "the stream");
-    shown(error, code, &message, root)
+    visible_status(error, code, &message, root)
 }
 
 /// Vectors of a dataset that could not be stored.
@@ -41,10 +41,10 @@ pub(super) fn put_status(error: &PutError, dataset: &str, root: &Path) -> Status
         PutError::There { .. } | PutError::Key(KeyError::Used { .. }) => Code::AlreadyExists,
         PutError::Job(JobError::Busy { .. }) => Code::Aborted,
         PutError::Commit(error) => commit_code(error),
-        error if io_in(error).is_some() => return told(error, Code::Internal, root),
+        error if io_in(error).is_some() => return upload_status(error, Code::Internal, root),
         _ => Code::InvalidArgument,
     };
-    shown(error, code, &error.to_string(), root)
+    visible_status(error, code, &error.to_string(), root)
 }
 
 fn commit_code(error: &CommitError) -> Code {
@@ -68,13 +68,13 @@ pub(super) fn io_status(error: &io::Error) -> Status {
     }
 }
 
-fn told(error: &(dyn Error + 'static), code: Code, root: &Path) -> Status {
-    shown(error, code, &error.to_string(), root)
+fn upload_status(error: &(dyn Error + 'static), code: Code, root: &Path) -> Status {
+    visible_status(error, code, &error.to_string(), root)
 }
 
 /// What the client sees. A full disk shows as one wherever it was met, and what the client can do nothing
 /// about goes to the log.
-fn shown(error: &(dyn Error + 'static), code: Code, message: &str, root: &Path) -> Status {
+fn visible_status(error: &(dyn Error + 'static), code: Code, message: &str, root: &Path) -> Status {
     match io_in(error) {
         Some(io) if is_full(io) => full(error),
         _ if code == Code::Internal => status::internal("the upload failed", &error),

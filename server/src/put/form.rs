@@ -7,7 +7,7 @@ use tonic::Status;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Form {
+struct UploadDescriptor {
     put: PutForm,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum UploadKind {
 impl Upload {
     /// Reads a descriptor.
     pub(crate) fn read(command: &[u8]) -> Result<Self, Status> {
-        let form: Form = serde_json::from_slice(command)
+        let form: UploadDescriptor = serde_json::from_slice(command)
             .map_err(|e| Status::invalid_argument(format!("the upload is not understood: {e}")))?;
         let key = form.put.key;
         if let Some(key) = &key {

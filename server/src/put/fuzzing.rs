@@ -7,8 +7,8 @@ use tonic::Status;
 use super::decode::Batches;
 use super::form::{Upload, UploadKind};
 use super::samples;
-use super::vectors::Columns;
-use crate::options::Limits;
+use super::vectors::VectorBatch;
+use crate::options::RequestLimits;
 
 /// What stands between the parts of a stream.
 const BETWEEN: &[u8] = b"\xf1\xf2\xf3\xf4";
@@ -23,7 +23,8 @@ pub(crate) fn rows(bytes: &[u8]) -> Result<u64, Status> {
         let message = FlightData::new().with_data_header(header.to_vec()).with_data_body(body.to_vec());
         messages.push(Ok(message));
     }
-    let (mut batches, most) = (Batches::of(futures::stream::iter(messages)), Limits::default().put_rows);
+    let (mut batches, most) =
+        (Batches::of(futures::stream::iter(messages)), RequestLimits::default().put_rows);
     let (mut rows, mut kept) = (0u64, None);
     // Everything is there, so nothing has to be waited for.
     while let Some(batch) = batches.next().now_or_never().unwrap_or(Ok(None))? {
@@ -33,7 +34,7 @@ pub(crate) fn rows(bytes: &[u8]) -> Result<u64, Status> {
         }
         match upload.what {
             _ if batch.num_rows() == 0 => {}
-            UploadKind::Vectors { losses, .. } => drop(Columns::of(&batch, losses)?),
+            UploadKind::Vectors { losses, .. } => drop(VectorBatch::of(&batch, losses)?),
             UploadKind::Samples(_) => samples::keep(&mut kept, std::io::sink, &batch)?,
         }
     }

@@ -16,20 +16,20 @@ use crate::audit::AuditRecord;
 use crate::core::Core;
 
 /// What the thread hears.
-pub(super) enum Event {
+pub(super) enum UploadEvent {
     Batch(RecordBatch),
     /// The stream has ended well.
     End,
 }
 
 /// The other end.
-pub(super) struct Incoming {
-    events: mpsc::Receiver<Event>,
+pub(super) struct UploadEvents {
+    events: mpsc::Receiver<UploadEvent>,
     cancel: Arc<Cancel>,
 }
 
-impl Incoming {
-    pub(super) fn new(events: mpsc::Receiver<Event>, cancel: Arc<Cancel>) -> Self {
+impl UploadEvents {
+    pub(super) fn new(events: mpsc::Receiver<UploadEvent>, cancel: Arc<Cancel>) -> Self {
         Self { events, cancel }
     }
 
@@ -38,9 +38,9 @@ impl Incoming {
         loop {
             match self.events.blocking_recv() {
                 _ if self.cancel.is_raised() => return Err(broken()),
-                Some(Event::Batch(batch)) if batch.num_rows() == 0 => {}
-                Some(Event::Batch(batch)) => return Ok(Some(batch)),
-                Some(Event::End) => return Ok(None),
+                Some(UploadEvent::Batch(batch)) if batch.num_rows() == 0 => {}
+                Some(UploadEvent::Batch(batch)) => return Ok(Some(batch)),
+                Some(UploadEvent::End) => return Ok(None),
                 None => return Err(broken()),
             }
         }
@@ -57,10 +57,10 @@ fn broken() -> Status {
 }
 
 /// Hands the batches of a stream over, as many at a time as there is room for, and then its end.
-pub(super) async fn feed(
+pub(super) async fn send_batches(
     core: &Core,
     messages: BoxStream<'static, Result<FlightData, Status>>,
-    to: &mpsc::Sender<Event>,
+    to: &mpsc::Sender<UploadEvent>,
     record: &mut AuditRecord,
 ) -> Result<(), Status> {
     let bytes = Arc::new(AtomicU64::new(0));
@@ -86,11 +86,11 @@ pub(super) async fn feed(
         }
         record.rows(batch.num_rows());
         record.received(bytes.load(Ordering::Relaxed));
-        if to.send(Event::Batch(batch)).await.is_err() {
+        if to.send(UploadEvent::Batch(batch)).await.is_err() {
             // The thread has ended, and says why.
             return Ok(());
         }
     }
-    let _ = to.send(Event::End).await;
+    let _ = to.send(UploadEvent::End).await;
     Ok(())
 }

@@ -38,7 +38,7 @@ use crate::status;
 pub(crate) use decode::Batches;
 pub(crate) use error::full_disk;
 pub(crate) use form::{Upload, UploadKind};
-use incoming::Incoming;
+use incoming::UploadEvents;
 
 /// Refuses what only writers may do.
 pub(crate) fn may_write(caller: &Caller) -> Result<(), Status> {
@@ -87,7 +87,7 @@ async fn run(
     let (shared, who) = (Arc::clone(core), caller.clone());
     let work = core.workers.spawn_blocking(move || {
         let _permit = permit;
-        let incoming = Incoming::new(events, cancel);
+        let incoming = UploadEvents::new(events, cancel);
         Remedy::plainly(|| match &upload.what {
             UploadKind::Samples(form) => {
                 samples::add(&shared, form, upload.key.as_deref(), &who.name, incoming)
@@ -102,7 +102,7 @@ async fn run(
     let pause = futures::stream::once(tokio::task::yield_now()).filter_map(|()| std::future::ready(None));
     let messages = messages.chain(pause).boxed();
     let both = async {
-        let fed = incoming::feed(core, messages, &send, record).await;
+        let fed = incoming::send_batches(core, messages, &send, record).await;
         // Without the mark of its end, the stream is over for the worker.
         drop(send);
         let ended = work.await;

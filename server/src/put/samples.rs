@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
-use gstore::{AddClient, AddOutcome, AddReport, AddRequest, IfChanged, Work};
+use gstore::{AddClient, AddOutcome, AddReport, AddRequest, IfChanged, JobContext};
 use gstore_core::Silent;
 use gstore_store::IfDeleted;
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::error;
 use super::form::{self, SampleForm, pairs};
-use super::incoming::Incoming;
+use super::incoming::UploadEvents;
 use super::spool::Spool;
 use crate::core::Core;
 
@@ -23,7 +23,7 @@ pub(super) fn add(
     form: &SampleForm,
     key: Option<&str>,
     who: &str,
-    mut incoming: Incoming,
+    mut incoming: UploadEvents,
 ) -> Result<Map<String, Value>, Status> {
     let store = core.sessions.store();
     let command = format!("put samples of {} (token {who})", form.dataset);
@@ -33,7 +33,8 @@ pub(super) fn add(
     let request = AddRequest { data: vec![spool.path().to_owned()], ..request };
     let client = AddClient { key: key.map(str::to_owned), source: format!("token {who}") };
     let mut progress = Silent;
-    let mut work = Work { threads: 1, command: &command, progress: &mut progress, cancel: incoming.cancel() };
+    let mut work =
+        JobContext { threads: 1, command: &command, progress: &mut progress, cancel: incoming.cancel() };
     let added = gstore::add_of(store, &request, &client, &mut work);
     match added.map_err(|e| error::ingest_status(&e, spool.path(), core.root()))? {
         AddOutcome::Repeated(note) => {
@@ -79,7 +80,7 @@ fn request(form: &SampleForm, command: String) -> Result<AddRequest, Status> {
 }
 
 /// Writes the stream to a file, as it comes.
-fn copy(incoming: &mut Incoming, spool: &Spool) -> Result<(), Status> {
+fn copy(incoming: &mut UploadEvents, spool: &Spool) -> Result<(), Status> {
     let mut copy = None;
     while let Some(batch) = incoming.next()? {
         keep(&mut copy, || BufWriter::new(spool.file()), &batch)?;

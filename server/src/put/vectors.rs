@@ -5,12 +5,12 @@ use arrow_array::types::{Float32Type, UInt8Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::DataType;
-use gstore::{DType, PutError, PutReport, Samples, VectorPut, VectorShape, VectorSpec};
+use gstore::{DType, PutError, PutReport, VectorPut, VectorSamples, VectorShape, VectorSpec};
 use serde_json::{Map, Value, json};
 use tonic::Status;
 
 use super::error;
-use super::incoming::Incoming;
+use super::incoming::UploadEvents;
 use crate::access::Caller;
 use crate::core::Core;
 
@@ -26,7 +26,7 @@ pub(super) fn store_vectors(
     losses: bool,
     key: Option<&str>,
     caller: &Caller,
-    mut incoming: Incoming,
+    mut incoming: UploadEvents,
 ) -> Result<Map<String, Value>, Status> {
     let failed = |e: PutError| error::put_status(&e, &spec.dataset, core.root());
     let what = if losses { "losses" } else { "vectors" };
@@ -34,7 +34,7 @@ pub(super) fn store_vectors(
     let add_runs = caller.datasets.is_none();
     let mut put = None;
     while let Some(batch) = incoming.next()? {
-        let columns = Columns::of(&batch, losses)?;
+        let columns = VectorBatch::of(&batch, losses)?;
         let open = match &mut put {
             Some(open) => open,
             None => {
@@ -52,7 +52,7 @@ pub(super) fn store_vectors(
 }
 
 /// A batch as plain values.
-pub(super) struct Columns {
+pub(super) struct VectorBatch {
     shape: VectorShape,
     samples: SampleRefs,
     values: Vec<f32>,
@@ -66,7 +66,7 @@ enum SampleRefs {
     Ids(ArrayRef),
 }
 
-impl Columns {
+impl VectorBatch {
     /// Takes a batch apart.
     pub(super) fn of(batch: &RecordBatch, losses: bool) -> Result<Self, Status> {
         let value = if losses { "loss" } else { "vector" };
@@ -81,7 +81,7 @@ impl Columns {
                     return Err(refused("samples are named by `row` or by `id`, not by both"));
                 }
                 "row" if column.data_type().is_integer() => {
-                    let rows = converted(column, &DataType::UInt64)?;
+                    let rows = convert(column, &DataType::UInt64)?;
                     samples = Some(SampleRefs::Rows(rows.as_primitive::<UInt64Type>().values().to_vec()));
                 }
                 "id" if is_text(column.data_type()) => {
@@ -92,7 +92,7 @@ impl Columns {
                             "the ids of a batch have at most 64 MiB; send fewer rows in one",
                         ));
                     }
-                    samples = Some(SampleRefs::Ids(converted(column, &DataType::Utf8)?));
+                    samples = Some(SampleRefs::Ids(convert(column, &DataType::Utf8)?));
                 }
                 "flags" if *column.data_type() == DataType::UInt8 => {
                     flags = Some(column.as_primitive::<UInt8Type>().values().to_vec());
@@ -116,10 +116,12 @@ impl Columns {
 
     fn push_to(&self, put: &mut VectorPut) -> Result<(), PutError> {
         match &self.samples {
-            SampleRefs::Rows(rows) => put.push(Samples::Rows(rows), &self.values, self.flags.as_deref()),
+            SampleRefs::Rows(rows) => {
+                put.push(VectorSamples::Rows(rows), &self.values, self.flags.as_deref())
+            }
             SampleRefs::Ids(ids) => {
                 let ids: Vec<&str> = ids.as_string::<i32>().iter().flatten().collect();
-                put.push(Samples::Ids(&ids), &self.values, self.flags.as_deref())
+                put.push(VectorSamples::Ids(&ids), &self.values, self.flags.as_deref())
             }
         }
     }
@@ -150,7 +152,7 @@ fn values(column: &ArrayRef, losses: bool) -> Result<(VectorShape, Vec<f32>), St
         DataType::Float64 if losses => DType::F32,
         other => return Err(refused(&format!("values are of 16 or 32 bits, not {other}"))),
     };
-    let items = converted(&items, &DataType::Float32)?;
+    let items = convert(&items, &DataType::Float32)?;
     Ok((VectorShape { dim, dtype }, items.as_primitive::<Float32Type>().values().to_vec()))
 }
 
@@ -158,7 +160,7 @@ fn is_text(ty: &DataType) -> bool {
     matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-fn converted(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Status> {
+fn convert(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Status> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(column, to, &options).map_err(|e| refused(&e.to_string()))
 }

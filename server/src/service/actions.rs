@@ -16,7 +16,7 @@ use tonic::Status;
 use super::{AuthorizedRequest, tags};
 use crate::answer::stream::{schema_bytes, stream_schema};
 use crate::audit::AuditRecord;
-use crate::handle::{Handle, Question, Statement};
+use crate::handle::{Question, QuestionHandle, Statement};
 use crate::status;
 
 /// The actions and what they do.
@@ -129,7 +129,7 @@ async fn prepare(
     sql: String,
 ) -> Result<ActionCreatePreparedStatementResult, Status> {
     let mut record = AuditRecord::begin(&asking.core.audit, "prepare", &sql, &asking.caller);
-    let described = described(asking, &sql).await;
+    let described = describe_statement(asking, &sql).await;
     record.ended(described.as_ref().map(|_| ()));
     let described = described?;
     // A statement sees the newest snapshot each time that it runs, unless one was named.
@@ -137,7 +137,7 @@ async fn prepare(
         Some(_) => Some(asking.session(None).await?.snapshot().number()),
         None => None,
     };
-    let handle = Handle::new(snapshot, Question::Statement(Statement { sql, values: Vec::new() }));
+    let handle = QuestionHandle::new(snapshot, Question::Statement(Statement { sql, values: Vec::new() }));
     let dataset_schema = match &described.schema {
         Some(schema) => schema_bytes(&stream_schema(schema))?,
         None => bytes::Bytes::new(),
@@ -149,7 +149,7 @@ async fn prepare(
     })
 }
 
-async fn described(asking: &AuthorizedRequest, sql: &str) -> Result<Description, Status> {
+async fn describe_statement(asking: &AuthorizedRequest, sql: &str) -> Result<Description, Status> {
     let (core, caller) = (Arc::clone(&asking.core), asking.caller.clone());
     let held = asking.session(None).await?;
     let whole = Statement { sql: sql.to_owned(), values: Vec::new() };

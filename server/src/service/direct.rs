@@ -31,14 +31,14 @@ const DO_GET: &str = "/arrow.flight.protocol.FlightService/DoGet";
 
 /// The service of Flight, with answers that are sent from where they are.
 #[derive(Clone)]
-pub(crate) struct Direct {
+pub(crate) struct DirectService {
     service: Arc<Service>,
     generated: FlightServiceServer<Service>,
     /// Most bytes of a message of a client.
     most: usize,
 }
 
-impl Direct {
+impl DirectService {
     pub(crate) fn new(service: Service, most: usize) -> Self {
         let service = Arc::new(service);
         let generated = FlightServiceServer::from_arc(Arc::clone(&service))
@@ -48,11 +48,11 @@ impl Direct {
     }
 }
 
-impl NamedService for Direct {
+impl NamedService for DirectService {
     const NAME: &'static str = FlightServiceServer::<Service>::NAME;
 }
 
-impl Tower<http::Request<Body>> for Direct {
+impl Tower<http::Request<Body>> for DirectService {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;

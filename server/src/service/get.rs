@@ -15,7 +15,7 @@ use crate::answer::parts::{self, AnswerParts};
 use crate::answer::plain::PlainRequest;
 use crate::answer::{catalog, rows, stream};
 use crate::audit::AuditRecord;
-use crate::handle::{Handle, Question, Statement};
+use crate::handle::{Question, QuestionHandle, Statement};
 use crate::sessions::OpenSession;
 use crate::status;
 
@@ -102,17 +102,17 @@ fn request_text(asked: &FlightRequest) -> String {
 }
 
 /// An answer before its rows.
-pub(super) struct Described {
+pub(super) struct DescribedAnswer {
     snapshot: u64,
     parts: AnswerParts,
     pub(super) schema: SchemaRef,
 }
 
-impl Described {
+impl DescribedAnswer {
     /// Tickets for the parts, each on the same snapshot.
     pub(super) fn info(&self, asking: &AuthorizedRequest) -> FlightInfo {
         let endpoints = self.parts.questions.iter().map(|question| {
-            let handle = Handle::new(Some(self.snapshot), question.clone());
+            let handle = QuestionHandle::new(Some(self.snapshot), question.clone());
             let statement_handle = asking.core.signer.sign(&handle).into();
             let ticket = TicketStatementQuery { statement_handle }.as_any().encode_to_vec();
             FlightEndpoint::new().with_ticket(Ticket::new(ticket))
@@ -127,7 +127,10 @@ impl Described {
 }
 
 /// Plans what is asked for, so that what is wrong with it is said at once.
-pub(super) async fn describe(asking: &AuthorizedRequest, asked: FlightRequest) -> Result<Described, Status> {
+pub(super) async fn describe(
+    asking: &AuthorizedRequest,
+    asked: FlightRequest,
+) -> Result<DescribedAnswer, Status> {
     let core = Arc::clone(&asking.core);
     let one = |question| AnswerParts { questions: vec![question], rows: None, bytes: None };
     let (held, parts) = match asked {
@@ -156,7 +159,7 @@ pub(super) async fn describe(asking: &AuthorizedRequest, asked: FlightRequest) -
         Some(schema) => schema,
         None => asking.apart(async move { rows::columns(&core, &held, &first, &caller).await }).await?,
     };
-    Ok(Described { snapshot, parts, schema })
+    Ok(DescribedAnswer { snapshot, parts, schema })
 }
 
 /// The parts of a plain answer; files are read for those of a dataset and of vectors.
@@ -186,7 +189,7 @@ pub(super) async fn rows(asking: &AuthorizedRequest, ticket: &[u8]) -> Result<st
         }
         FlightRequest::Handle(bytes) => core.signer.open(&bytes)?,
         FlightRequest::Statement(sql) => {
-            Handle::new(None, Question::Statement(Statement { sql, values: Vec::new() }))
+            QuestionHandle::new(None, Question::Statement(Statement { sql, values: Vec::new() }))
         }
         FlightRequest::Plain(wanted) => {
             let held = asking.session(None).await?;
@@ -197,12 +200,12 @@ pub(super) async fn rows(asking: &AuthorizedRequest, ticket: &[u8]) -> Result<st
                 )
             };
             let question = questions.pop().filter(|_| questions.is_empty()).ok_or_else(several)?;
-            Handle::new(Some(held.snapshot().number()), question)
+            QuestionHandle::new(Some(held.snapshot().number()), question)
         }
     };
     let handle = match (&handle.snapshot, &asking.snapshot) {
         (None, Some(_)) => {
-            Handle { snapshot: Some(asking.session(None).await?.snapshot().number()), ..handle }
+            QuestionHandle { snapshot: Some(asking.session(None).await?.snapshot().number()), ..handle }
         }
         _ => handle,
     };

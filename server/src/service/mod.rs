@@ -8,7 +8,7 @@ mod patient;
 mod put;
 mod tags;
 
-pub(crate) use direct::Direct;
+pub(crate) use direct::DirectService;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -227,7 +227,7 @@ impl Service {
     async fn do_put(self, request: Request<Streaming<FlightData>>) -> Reply<MessageStream<PutResult>> {
         let asking = self.asking(&request)?;
         let messages = request.into_inner().boxed();
-        Ok(Response::new(once(put::put(&asking, messages).await?)))
+        Ok(Response::new(once(put::take_upload(&asking, messages).await?)))
     }
 
     async fn do_exchange(self, request: Request<Streaming<FlightData>>) -> Reply<MessageStream<FlightData>> {

@@ -42,7 +42,7 @@ impl http_body::Body for TimedBody {
         let patience = this.patience;
         let wait = this.wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         ready!(wait.as_mut().poll(cx));
-        Poll::Ready(Some(Err(status::silent(patience))))
+        Poll::Ready(Some(Err(status::timed_out(patience))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -13,7 +13,7 @@ use tonic::Status;
 use super::AuthorizedRequest;
 use super::get;
 use crate::answer::ask::FlightRequest;
-use crate::handle::{Handle, Question, Statement};
+use crate::handle::{Question, QuestionHandle, Statement};
 use crate::put::Batches;
 use crate::status;
 use crate::values::write_values;
@@ -22,7 +22,7 @@ use crate::values::write_values;
 const MAX_VALUES: usize = 16 << 20;
 
 /// Takes a stream in.
-pub(super) async fn put(
+pub(super) async fn take_upload(
     asking: &AuthorizedRequest,
     mut messages: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<PutResult, Status> {
@@ -33,7 +33,7 @@ pub(super) async fn put(
     };
     let patience = asking.core.limits.connections.reader;
     let first = tokio::time::timeout(patience, messages.try_next()).await;
-    let first = first.map_err(|_| status::silent(patience))??.ok_or_else(wrong)?;
+    let first = first.map_err(|_| status::timed_out(patience))??.ok_or_else(wrong)?;
     let command =
         first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(wrong)?;
     if command.is_empty() {
@@ -78,20 +78,21 @@ pub(super) async fn put(
 /// The handle with the values of the only row that is sent.
 async fn bind(
     asking: &AuthorizedRequest,
-    handle: Handle,
+    handle: QuestionHandle,
     messages: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<Vec<u8>, Status> {
     let Some(Question::Statement(Statement { sql, .. })) = handle.question else {
         return Err(Status::invalid_argument("only statements have parameters"));
     };
     let patience = asking.core.limits.connections.reader;
-    let row =
-        tokio::time::timeout(patience, only_row(messages)).await.map_err(|_| status::silent(patience))??;
+    let row = tokio::time::timeout(patience, only_row(messages))
+        .await
+        .map_err(|_| status::timed_out(patience))??;
     let values = match row {
         None => Vec::new(),
         Some(row) => value_bytes(&row)?,
     };
-    let bound = Handle::new(handle.snapshot, Question::Statement(Statement { sql, values }));
+    let bound = QuestionHandle::new(handle.snapshot, Question::Statement(Statement { sql, values }));
     Ok(asking.core.signer.sign(&bound))
 }
 

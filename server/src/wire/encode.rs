@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
-use super::Message;
+use super::FlightMessage;
 
 /// Bytes of the mark and the length that begin a message in a stream of Arrow IPC.
 const MARK: usize = 8;
@@ -25,12 +25,12 @@ pub(crate) fn messages(
     schema: SchemaRef,
     most: usize,
     batches: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
-) -> BoxStream<'static, Result<Message, FlightError>> {
+) -> BoxStream<'static, Result<FlightMessage, FlightError>> {
     let most = most.max(1);
     // Dictionaries become plain values, which is the other encoder's work.
     if schema.flattened_fields().iter().any(|field| matches!(field.data_type(), DataType::Dictionary(..))) {
         let builder = FlightDataEncoderBuilder::new().with_schema(schema).with_max_flight_data_size(most);
-        return builder.build(batches).map_ok(Message::from).boxed();
+        return builder.build(batches).map_ok(FlightMessage::from).boxed();
     }
     let options = IpcWriteOptions::default();
     let first = FlightData::from(SchemaAsIpc::new(&schema, &options));
@@ -48,11 +48,11 @@ pub(crate) fn messages(
         }
         Ok(all)
     });
-    let rest = rest.flat_map(|all: Result<Vec<Message>, FlightError>| match all {
+    let rest = rest.flat_map(|all: Result<Vec<FlightMessage>, FlightError>| match all {
         Ok(all) => stream::iter(all).map(Ok).boxed(),
         Err(error) => stream::iter([Err(error)]).boxed(),
     });
-    stream::iter([Ok(Message::from(first))]).chain(rest).boxed()
+    stream::iter([Ok(FlightMessage::from(first))]).chain(rest).boxed()
 }
 
 /// A batch in parts of about `most` bytes.
@@ -69,19 +69,19 @@ pub(crate) fn parts(batch: &RecordBatch, most: usize) -> impl Iterator<Item = Re
 }
 
 /// A buffer as the owner of its bytes.
-struct Owned(Buffer);
+struct OwnedBuffer(Buffer);
 
-impl AsRef<[u8]> for Owned {
+impl AsRef<[u8]> for OwnedBuffer {
     fn as_ref(&self) -> &[u8] {
         self.0.as_slice()
     }
 }
 
 /// Takes the messages of batches out of what a stream of Arrow IPC would be.
-fn take_messages(buffers: Vec<Buffer>, to: &mut Vec<Message>) -> Result<(), ArrowError> {
+fn take_messages(buffers: Vec<Buffer>, to: &mut Vec<FlightMessage>) -> Result<(), ArrowError> {
     // Arrays without rows or nulls have buffers of no bytes.
     let buffers = buffers.into_iter().filter(|buffer| !buffer.is_empty());
-    let mut rest: VecDeque<Bytes> = buffers.map(|buffer| Bytes::from_owner(Owned(buffer))).collect();
+    let mut rest: VecDeque<Bytes> = buffers.map(|buffer| Bytes::from_owner(OwnedBuffer(buffer))).collect();
     while !rest.is_empty() {
         let mark = take(&mut rest, MARK).concat();
         let Some((_, length)) = mark.split_last_chunk::<4>() else { return Err(broken()) };
@@ -91,7 +91,7 @@ fn take_messages(buffers: Vec<Buffer>, to: &mut Vec<Message>) -> Result<(), Arro
         let of_rows = message.header_type() != MessageHeader::Schema;
         let body = take(&mut rest, usize::try_from(message.bodyLength()).map_err(|_| broken())?);
         if of_rows {
-            to.push(Message { header: header.into(), metadata: Bytes::new(), body });
+            to.push(FlightMessage { header: header.into(), metadata: Bytes::new(), body });
         }
     }
     Ok(())

@@ -18,20 +18,20 @@ const SHORT: usize = 16 << 10;
 
 /// What a `FlightData` has, with the body in parts.
 #[derive(Debug, Default)]
-pub(crate) struct Message {
+pub(crate) struct FlightMessage {
     pub(crate) header: Bytes,
     pub(crate) metadata: Bytes,
     pub(crate) body: Vec<Bytes>,
 }
 
-impl From<FlightData> for Message {
+impl From<FlightData> for FlightMessage {
     fn from(data: FlightData) -> Self {
         Self { header: data.data_header, metadata: data.app_metadata, body: vec![data.data_body] }
     }
 }
 
-impl From<Message> for FlightData {
-    fn from(message: Message) -> Self {
+impl From<FlightMessage> for FlightData {
+    fn from(message: FlightMessage) -> Self {
         let body = match <[Bytes; 1]>::try_from(message.body) {
             Ok([one]) => one,
             Err(parts) => parts.concat().into(),
@@ -43,7 +43,7 @@ impl From<Message> for FlightData {
     }
 }
 
-impl Message {
+impl FlightMessage {
     /// Bytes of its header and body.
     pub(crate) fn len(&self) -> usize {
         self.header.len() + self.body_len()
@@ -116,7 +116,7 @@ mod tests {
             for (header, metadata) in
                 [(&b"head"[..], &b""[..]), (b"", b"note"), (b"head", b"note"), (b"", b"")]
             {
-                let message = || Message {
+                let message = || FlightMessage {
                     header: Bytes::copy_from_slice(header),
                     metadata: Bytes::copy_from_slice(metadata),
                     body: body.clone(),

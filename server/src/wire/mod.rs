@@ -8,4 +8,4 @@ mod encode;
 mod message;
 
 pub(crate) use encode::{messages, parts};
-pub(crate) use message::{Message, PREFIX};
+pub(crate) use message::{FlightMessage, PREFIX};

@@ -9,7 +9,7 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{CommandPreparedStatementQuery, ProstMessageExt};
 use arrow_flight::{FlightData, FlightDescriptor, HandshakeRequest, Ticket};
 use futures::TryStreamExt;
-use gstore_server::{ConnectionLimits, Limits, ServeOptions};
+use gstore_server::{ConnectionLimits, RequestLimits, ServeOptions};
 use prost::Message;
 use serde_json::json;
 use tonic::{Code, Request};
@@ -152,7 +152,7 @@ async fn wide_values_are_not_repeated_for_many_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_never_reads_loses_its_statement() {
     let connections = ConnectionLimits { reader: Duration::from_millis(300), ..ConnectionLimits::default() };
-    let limits = Limits { connections, batch_bytes: 10_000, ..Limits::default() };
+    let limits = RequestLimits { connections, batch_bytes: 10_000, ..RequestLimits::default() };
     let server = Server::start(ServeOptions { limits, ..options() });
     let client = Client::of(&server).await;
     let sql = "SELECT a.range FROM range(1000000) a, range(1000000) b";

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use gstore_server::{ConnectionLimits, Limits, NewToken, Scope, ServeOptions, Tokens};
+use gstore_server::{ConnectionLimits, NewToken, RequestLimits, Scope, ServeOptions, Tokens};
 use serde_json::{Value, json};
 
 use crate::{Server, options, token};
@@ -251,7 +251,7 @@ fn a_part_of_the_rows_is_that_of_the_whole_result() {
 
 #[test]
 fn limits_hold_and_a_result_that_breaks_off_is_no_shorter_one() {
-    let limits = Limits { result_bytes: 1 << 20, message_bytes: 4096, ..Limits::default() };
+    let limits = RequestLimits { result_bytes: 1 << 20, message_bytes: 4096, ..RequestLimits::default() };
     let server = started(ServeOptions { limits, ..options() });
     let long = json!({"sql": format!("SELECT '{}'", "x".repeat(8192))});
     assert_eq!(ask(&server, &long).code, 413);
@@ -260,7 +260,7 @@ fn limits_hold_and_a_result_that_breaks_off_is_no_shorter_one() {
     let told = lines(&ask(&server, &json!({"sql": ENDLESS, "format": "page"})));
     assert_eq!(told.last().unwrap()["error"]["code"], "resource_exhausted");
     until_none_runs(&server);
-    let limits = Limits { statements: 1, statements_each: 1, waiting: 0, ..Limits::default() };
+    let limits = RequestLimits { statements: 1, statements_each: 1, waiting: 0, ..RequestLimits::default() };
     let server = started(ServeOptions { limits, ..options() });
     let bearer = format!("Bearer {}", server.token);
     let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
@@ -277,7 +277,7 @@ fn limits_hold_and_a_result_that_breaks_off_is_no_shorter_one() {
 #[test]
 fn a_request_whose_body_does_not_come_is_given_up() {
     let connections = ConnectionLimits { reader: Duration::from_millis(200), ..ConnectionLimits::default() };
-    let limits = Limits { connections, ..Limits::default() };
+    let limits = RequestLimits { connections, ..RequestLimits::default() };
     let server = started(ServeOptions { limits, ..options() });
     let mut socket = TcpStream::connect(server.http.unwrap()).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use arrow_flight::CancelFlightInfoRequest;
 use arrow_flight::CancelFlightInfoResult;
 use arrow_flight::FlightDescriptor;
-use gstore_server::{Limits, ServeOptions};
+use gstore_server::{RequestLimits, ServeOptions};
 use gstore_sql::SqlOptions;
 use prost::Message;
 use tonic::Code;
@@ -16,7 +16,7 @@ use crate::{Server, options};
 /// Rows without an end.
 const ENDLESS: &str = "SELECT a.range FROM range(1000000) a, range(1000000) b";
 
-fn limited(limits: Limits) -> ServeOptions {
+fn limited(limits: RequestLimits) -> ServeOptions {
     ServeOptions { limits, ..options() }
 }
 
@@ -30,14 +30,17 @@ async fn until_none_runs(client: &Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn results_have_a_limit_of_bytes_and_of_time() {
-    let server = Server::start(limited(Limits { result_bytes: 1 << 20, ..Limits::default() }));
+    let server = Server::start(limited(RequestLimits { result_bytes: 1 << 20, ..RequestLimits::default() }));
     let client = Client::of(&server).await;
     let status = client.sql(ENDLESS).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert!(client.sql("SELECT row FROM pool").await.is_ok());
     until_none_runs(&client).await;
 
-    let server = Server::start(limited(Limits { time: Duration::from_millis(300), ..Limits::default() }));
+    let server = Server::start(limited(RequestLimits {
+        time: Duration::from_millis(300),
+        ..RequestLimits::default()
+    }));
     let client = Client::of(&server).await;
     let counted = format!("SELECT count(*) FROM ({ENDLESS})");
     assert_eq!(client.sql(&counted).await.unwrap_err().code(), Code::DeadlineExceeded);
@@ -81,7 +84,7 @@ async fn a_statement_ends_when_its_reader_goes_or_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_take_turns() {
-    let limits = Limits { statements: 2, statements_each: 1, waiting: 0, ..Limits::default() };
+    let limits = RequestLimits { statements: 2, statements_each: 1, waiting: 0, ..RequestLimits::default() };
     let server = Server::start(limited(limits));
     let client = Client::of(&server).await;
     let info = client.info(statement(ENDLESS)).await.unwrap();
@@ -98,7 +101,7 @@ async fn statements_take_turns() {
 #[tokio::test(flavor = "multi_thread")]
 async fn large_messages_and_more_memory_than_one_token_has_are_refused() {
     let sql = SqlOptions { memory_each: Some(1 << 20), ..options().sql };
-    let limits = Limits { message_bytes: 1 << 20, ..Limits::default() };
+    let limits = RequestLimits { message_bytes: 1 << 20, ..RequestLimits::default() };
     let server = Server::start(ServeOptions { sql, ..limited(limits) });
     let client = Client::of(&server).await;
     let long = format!("SELECT '{}'", "x".repeat(2 << 20));
@@ -135,7 +138,7 @@ async fn a_matrix_counts_to_the_memory_of_its_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_cut_into_messages_by_bytes() {
-    let server = Server::start(limited(Limits { batch_bytes: 10_000, ..Limits::default() }));
+    let server = Server::start(limited(RequestLimits { batch_bytes: 10_000, ..RequestLimits::default() }));
     let client = Client::of(&server).await;
     let sql = "SELECT range, repeat('x', 100) AS x FROM range(20000)";
     let (_, batches) = client.sql(sql).await.unwrap();

@@ -17,7 +17,7 @@ use arrow_ipc::CompressionType;
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::{DataType, Field, Fields};
 use futures::{StreamExt, TryStreamExt};
-use gstore_server::{ConnectionLimits, Limits, NewToken, Scope, ServeOptions, Tokens};
+use gstore_server::{ConnectionLimits, NewToken, RequestLimits, Scope, ServeOptions, Tokens};
 use gstore_store::Store;
 use prost::Message;
 use serde_json::{Value, json};
@@ -337,7 +337,7 @@ async fn losses_from_elsewhere_are_losses_of_the_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_those_who_may_write_add_something_and_only_what_can_be() {
-    let limits = Limits { put_rows: 50, message_bytes: 1 << 20, ..Limits::default() };
+    let limits = RequestLimits { put_rows: 50, message_bytes: 1 << 20, ..RequestLimits::default() };
     let server = Server::start(ServeOptions { limits, ..options() });
     let before = server.store.snapshot().unwrap().number();
     let what = json!({"samples": {"dataset": "fresh"}});
@@ -428,7 +428,7 @@ async fn a_stream_that_breaks_off_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_in_which_nothing_comes_is_given_up() {
     let connections = ConnectionLimits { reader: Duration::from_millis(200), ..ConnectionLimits::default() };
-    let limits = Limits { connections, ..Limits::default() };
+    let limits = RequestLimits { connections, ..RequestLimits::default() };
     let server = Server::start(ServeOptions { limits, ..options() });
     let client = writing(&server).await;
     let upload = json!({"put": {"samples": {"dataset": "fresh"}}}).to_string().into_bytes();

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
     Signature,
 };
 
-use super::charge::charged;
+use super::charge::with_reservation;
 use super::growth::{Growth, pairs};
 use super::{Budget, MAX_REPEATED, MAX_VALUE};
 use crate::error::SqlError;
@@ -24,34 +24,34 @@ const ORDINARY: u64 = 4 << 20;
 
 /// A function that refuses to make too much.
 #[derive(Debug)]
-pub(super) struct Limited {
+pub(super) struct BoundedFunction {
     inner: Arc<ScalarUDF>,
     growth: Growth,
     budget: Arc<Budget>,
 }
 
 // Which statement a function belongs to makes no other function of it.
-impl PartialEq for Limited {
+impl PartialEq for BoundedFunction {
     fn eq(&self, other: &Self) -> bool {
         self.inner == other.inner
     }
 }
 
-impl Eq for Limited {}
+impl Eq for BoundedFunction {}
 
-impl Hash for Limited {
+impl Hash for BoundedFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.inner.hash(state);
     }
 }
 
 /// The function with the limits of a statement.
-pub(super) fn limited(inner: Arc<ScalarUDF>, growth: Growth, budget: &Arc<Budget>) -> ScalarUDF {
-    ScalarUDF::from(Limited { inner, growth, budget: Arc::clone(budget) })
+pub(super) fn limit_function(inner: Arc<ScalarUDF>, growth: Growth, budget: &Arc<Budget>) -> ScalarUDF {
+    ScalarUDF::from(BoundedFunction { inner, growth, budget: Arc::clone(budget) })
 }
 
 // Not handed on: `simplify`, which may put the engine's own function in place of this one.
-impl ScalarUDFImpl for Limited {
+impl ScalarUDFImpl for BoundedFunction {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -124,13 +124,13 @@ impl ScalarUDFImpl for Limited {
                 let all: u64 = parts.iter().map(|part| part.get_array_memory_size() as u64).sum();
                 let memory = self.budget.reserve(all)?;
                 let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
-                Ok(ColumnarValue::Array(charged(&arrow_select::concat::concat(&parts)?, memory)?))
+                Ok(ColumnarValue::Array(with_reservation(&arrow_select::concat::concat(&parts)?, memory)?))
             }
         }
     }
 }
 
-impl Limited {
+impl BoundedFunction {
     /// What the function makes of some rows.
     fn piece(&self, args: &ScalarFunctionArgs, rows: Range<usize>, expected: u64) -> DfResult<ArrayRef> {
         let memory = self.budget.reserve(expected)?;
@@ -147,7 +147,7 @@ impl Limited {
             return Ok(made);
         }
         self.budget.resize(&memory, size)?;
-        Ok(charged(&made, memory)?)
+        Ok(with_reservation(&made, memory)?)
     }
 }
 

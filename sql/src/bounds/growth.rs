@@ -1,10 +1,10 @@
-//! Growth of values by functions: the most that one makes of its arguments, for each row, before anything is made.
+//! Growth of values by functions: the most that one makes of its arguments, row by row, known beforehand.
 
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
 
-use super::sizes::{PerRow, bytes, counts, instants, leaves, numbers, of_scalar, spans};
+use super::sizes::{PerRow, bytes, counts, instants, leaves, numbers, scalar_bytes, spans};
 
 /// How the result of a function grows with its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub(super) enum Growth {
     Pairs,
 }
 
-/// The functions that can make much of little, or twice of what they are given: such calls can be nested. Those of
-/// [`Growth::Pairs`] take long for little.
+/// The functions that can make much of little, or twice of what they are given: such calls can be nested.
+/// Those of [`Growth::Pairs`] take long for little.
 pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("repeat", Growth::Repeat),
     ("lpad", Growth::Pad),
@@ -97,8 +97,8 @@ pub(super) fn of(function: &str) -> Option<Growth> {
 }
 
 impl Growth {
-    /// Most bytes that a call makes for each of its rows, which are at least those of its arguments: functions
-    /// may repeat constants. Calls with too few arguments, which the function refuses, make none.
+    /// Most bytes that a call makes for each of its rows, which are at least those of its arguments:
+    /// functions may repeat constants. Calls with too few arguments, which the function refuses, make none.
     pub(super) fn bytes(self, args: &[ColumnarValue], rows: usize) -> DfResult<Vec<u64>> {
         let sizes: Vec<_> = args.iter().map(bytes).collect();
         let mut made = self.made(args, &sizes, rows)?;
@@ -230,7 +230,7 @@ fn groups(pattern: &ColumnarValue) -> u64 {
     match pattern {
         ColumnarValue::Scalar(scalar) => match scalar.try_as_str() {
             Some(Some(text)) => 1 + text.matches('(').count() as u64,
-            _ => 1 + of_scalar(scalar),
+            _ => 1 + scalar_bytes(scalar),
         },
         ColumnarValue::Array(array) => {
             let sizes = bytes(pattern);

@@ -16,16 +16,16 @@ use datafusion::scalar::ScalarValue;
 
 /// `a || b`, with the types and the nulls of the operator.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Join {
+struct ConcatOperator {
     signature: Signature,
 }
 
 /// The operator as a function.
 pub(super) fn function() -> ScalarUDF {
-    ScalarUDF::from(Join { signature: Signature::user_defined(Volatility::Immutable) })
+    ScalarUDF::from(ConcatOperator { signature: Signature::user_defined(Volatility::Immutable) })
 }
 
-impl ScalarUDFImpl for Join {
+impl ScalarUDFImpl for ConcatOperator {
     fn name(&self) -> &str {
         "||"
     }

@@ -15,9 +15,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::MAX_REPEATED;
-use super::function::Limited;
+use super::function::BoundedFunction;
 use super::growth::{self, Growth};
-use super::sizes::of_scalar;
+use super::sizes::scalar_bytes;
 use crate::error::SqlError;
 
 /// Most bytes of a constant that may be repeated for each row.
@@ -50,7 +50,7 @@ pub(crate) fn check(plan: &LogicalPlan) -> DfResult<()> {
 fn short(expr: &Expr, most: u64) -> DfResult<()> {
     let inside = match expr {
         Expr::Literal(value, _) => {
-            return match of_scalar(value) {
+            return match scalar_bytes(value) {
                 bytes if bytes > most => {
                     let why = format!(
                         "a constant of {bytes} bytes would be repeated for each row; at most {most} are here"
@@ -82,7 +82,7 @@ fn short(expr: &Expr, most: u64) -> DfResult<()> {
 
 /// Whether a function takes a constant as it is; one that compares pairs does not.
 fn takes_long(call: &ScalarFunction) -> bool {
-    call.func.inner().is::<Limited>() && growth::of(call.func.name()) != Some(Growth::Pairs)
+    call.func.inner().is::<BoundedFunction>() && growth::of(call.func.name()) != Some(Growth::Pairs)
 }
 
 /// Operators that take a constant as it is.
@@ -93,20 +93,20 @@ fn compares(op: Operator) -> bool {
 }
 
 /// The plan with long constants among its columns counted for the rows of each batch.
-pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+pub(crate) fn count_constants(plan: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
         let Some(projection) = node.downcast_ref::<ProjectionExec>() else {
             return Ok(Transformed::no(node));
         };
         let literal = |column: &ProjectionExpr| column.expr.downcast_ref::<Literal>().cloned();
-        let long = projection.expr().iter().filter_map(literal).map(|literal| of_scalar(literal.value()));
+        let long = projection.expr().iter().filter_map(literal).map(|literal| scalar_bytes(literal.value()));
         let bytes = long.fold(0u64, |sum, bytes| sum.saturating_add(bytes));
         if bytes <= MAX_LITERAL {
             return Ok(Transformed::no(node));
         }
         let columns = projection.expr().iter().map(|column| match literal(column) {
             Some(literal) => {
-                let expr = Arc::new(Counted { literal, bytes }) as Arc<dyn PhysicalExpr>;
+                let expr = Arc::new(BoundedLiteral { literal, bytes }) as Arc<dyn PhysicalExpr>;
                 ProjectionExpr { expr, alias: column.alias.clone() }
             }
             None => column.clone(),
@@ -120,19 +120,19 @@ pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn Executio
 
 /// A constant that is refused for a batch of too many rows.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Counted {
+struct BoundedLiteral {
     literal: Literal,
     /// Of all constants among the columns.
     bytes: u64,
 }
 
-impl fmt::Display for Counted {
+impl fmt::Display for BoundedLiteral {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.literal, f)
     }
 }
 
-impl PhysicalExpr for Counted {
+impl PhysicalExpr for BoundedLiteral {
     fn return_field(&self, schema: &Schema) -> DfResult<FieldRef> {
         self.literal.return_field(schema)
     }

@@ -37,9 +37,9 @@ use datafusion::logical_expr::registry::FunctionRegistry;
 use super::error::SqlError;
 use growth::Growth;
 
-pub(super) use literal::{check, counted};
-pub(super) use plan::{few, rewrite};
-pub(super) use repeated::{Asking, repeated};
+pub(super) use literal::{check, count_constants};
+pub(super) use plan::{check_part_count, rewrite};
+pub(super) use repeated::{SessionBounds, limit_repetition};
 pub(super) use substituted::PredicateLimit;
 pub(super) use written::written_out;
 
@@ -175,7 +175,7 @@ pub(super) fn limit(state: &mut SessionState, pool: &Arc<dyn MemoryPool>) -> DfR
     });
     for (name, growth) in growth::FUNCTIONS {
         if let Some(udf) = state.scalar_functions().get(*name).cloned() {
-            state.register_udf(Arc::new(function::limited(udf, *growth, &budget)))?;
+            state.register_udf(Arc::new(function::limit_function(udf, *growth, &budget)))?;
         }
     }
     state.config_mut().set_extension(Arc::clone(&budget));

@@ -10,7 +10,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
-use super::function::{Limited, limited};
+use super::function::{BoundedFunction, limit_function};
 use super::growth::{self, Growth};
 use super::{Budget, join};
 use crate::error::SqlError;
@@ -25,7 +25,7 @@ pub(crate) fn rewrite(plan: LogicalPlan, budget: &Arc<Budget>) -> DfResult<Logic
     plan.transform_down_with_subqueries(|node| {
         // Types are shared while a statement is read, and walked by all that comes after.
         if !matches!(node, LogicalPlan::TableScan(_)) {
-            node.schema().fields().iter().try_for_each(|field| few(field.data_type()))?;
+            node.schema().fields().iter().try_for_each(|field| check_part_count(field.data_type()))?;
         }
         let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
@@ -43,13 +43,13 @@ pub(crate) fn rewrite(plan: LogicalPlan, budget: &Arc<Budget>) -> DfResult<Logic
 fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right }) => {
-            let function = limited(Arc::new(join::function()), Growth::Sum(1), budget);
+            let function = limit_function(Arc::new(join::function()), Growth::Sum(1), budget);
             let call = ScalarFunction::new_udf(Arc::new(function), vec![*left, *right]);
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
         Expr::ScalarFunction(mut call) => match growth::of(call.func.name()) {
-            Some(growth) if !call.func.inner().is::<Limited>() => {
-                call.func = Arc::new(limited(call.func, growth, budget));
+            Some(growth) if !call.func.inner().is::<BoundedFunction>() => {
+                call.func = Arc::new(limit_function(call.func, growth, budget));
                 Ok(Transformed::yes(Expr::ScalarFunction(call)))
             }
             _ => {
@@ -57,17 +57,17 @@ fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
                     (call.func.name(), call.args.get(1))
                     && let Some(Ok(ty)) = ty.try_as_str().flatten().map(DataType::from_str)
                 {
-                    narrow(&ty)?;
+                    check_width(&ty)?;
                 }
                 Ok(Transformed::no(Expr::ScalarFunction(call)))
             }
         },
         Expr::Cast(cast) => {
-            narrow(cast.field.data_type())?;
+            check_width(cast.field.data_type())?;
             Ok(Transformed::no(Expr::Cast(cast)))
         }
         Expr::TryCast(cast) => {
-            narrow(cast.field.data_type())?;
+            check_width(cast.field.data_type())?;
             Ok(Transformed::no(Expr::TryCast(cast)))
         }
         other => Ok(Transformed::no(other)),
@@ -75,7 +75,7 @@ fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
 }
 
 /// Refuses a type of more than [`MAX_PARTS`] types. Twenty lines that double a type make a million of it.
-pub(crate) fn few(ty: &DataType) -> DfResult<()> {
+pub(crate) fn check_part_count(ty: &DataType) -> DfResult<()> {
     fn counted(ty: &DataType, left: &mut usize) -> bool {
         let Some(rest) = left.checked_sub(1) else { return false };
         *left = rest;
@@ -101,8 +101,8 @@ pub(crate) fn few(ty: &DataType) -> DfResult<()> {
 }
 
 /// Refuses a type of more than [`MAX_WIDTH`] bytes.
-fn narrow(ty: &DataType) -> DfResult<()> {
-    few(ty)?;
+fn check_width(ty: &DataType) -> DfResult<()> {
+    check_part_count(ty)?;
     match width(ty) {
         wide if wide > MAX_WIDTH => {
             let why =
@@ -141,7 +141,7 @@ mod tests {
             ("List(FixedSizeBinary(2000000))", false),
         ] {
             let Ok(parsed) = DataType::from_str(ty) else { panic!("{ty}") };
-            assert_eq!(narrow(&parsed).is_ok(), good, "{ty}");
+            assert_eq!(check_width(&parsed).is_ok(), good, "{ty}");
         }
     }
 }

@@ -38,7 +38,7 @@ const SERVED_ROWS: usize = 64;
 
 /// Who asks, and what the session may hold.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asking {
+pub(crate) struct SessionBounds {
     /// Whether others ask than the session's owner.
     pub(crate) served: bool,
     /// Bytes that a session may hold.
@@ -47,9 +47,9 @@ pub(crate) struct Asking {
 
 /// The plan with limits below what repeats values, and the rows of its batches if they are fewer than the
 /// engine's.
-pub(crate) fn repeated(
+pub(crate) fn limit_repetition(
     plan: Arc<dyn ExecutionPlan>,
-    asking: Asking,
+    asking: SessionBounds,
 ) -> DfResult<(Arc<dyn ExecutionPlan>, Option<usize>)> {
     let mut rows: Option<usize> = None;
     let plan = plan
@@ -79,7 +79,7 @@ pub(crate) fn repeated(
 }
 
 /// Rows of which repeated values stay small; `None` for as many as the engine takes.
-fn rows_at_once(schema: &Schema, asking: Asking) -> Option<usize> {
+fn rows_at_once(schema: &Schema, asking: SessionBounds) -> Option<usize> {
     let mut fixed = 0u64;
     for field in schema.fields() {
         match fixed_width(field.data_type()) {
@@ -120,7 +120,7 @@ struct Repeats {
 
 impl Repeats {
     /// `None` for an operator that repeats nothing.
-    fn of(node: &Arc<dyn ExecutionPlan>, asking: Asking) -> Option<Self> {
+    fn of(node: &Arc<dyn ExecutionPlan>, asking: SessionBounds) -> Option<Self> {
         let row = asking.served.then_some(MAX_REPEATED / SERVED_ROWS as u64);
         if let Some(unnest) = node.downcast_ref::<UnnestExec>() {
             let lists = unnest.list_column_indices().iter();
@@ -210,7 +210,7 @@ impl ExecutionPlan for WideExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let most = context.session_config().batch_size().max(1);
-        let mut seen = Seen { repeats: self.repeats.clone(), rows: 0, widest: 0 };
+        let mut seen = InputStatistics { repeats: self.repeats.clone(), rows: 0, widest: 0 };
         let pieces = self.input.execute(partition, context)?.flat_map(move |batch| {
             let pieces: Vec<DfResult<RecordBatch>> = match batch {
                 Ok(batch) => match seen.check(&batch) {
@@ -231,13 +231,13 @@ fn pieces(batch: &RecordBatch, most: usize) -> impl Iterator<Item = RecordBatch>
 }
 
 /// What went through so far.
-struct Seen {
+struct InputStatistics {
     repeats: Repeats,
     rows: u64,
     widest: u64,
 }
 
-impl Seen {
+impl InputStatistics {
     fn check(&mut self, batch: &RecordBatch) -> Result<(), SqlError> {
         let Repeats { row, lists, window } = &self.repeats;
         if row.is_none() && lists.is_empty() && window.is_none() {
@@ -247,7 +247,7 @@ impl Seen {
         let wide = |columns: &[usize]| {
             let mut sums = vec![0u64; batch.num_rows()];
             for column in columns.iter().filter_map(|column| batch.columns().get(*column)) {
-                for (sum, bytes) in sums.iter_mut().zip(sizes::each(column)) {
+                for (sum, bytes) in sums.iter_mut().zip(sizes::value_bytes(column)) {
                     *sum = sum.saturating_add(bytes);
                 }
             }
@@ -267,7 +267,7 @@ impl Seen {
             let mut longest = vec![0u64; batch.num_rows()];
             for (column, depth) in lists {
                 let Some(list) = batch.columns().get(*column) else { continue };
-                let elements = if *depth == 1 { sizes::lengths(list) } else { sizes::counted(list) };
+                let elements = if *depth == 1 { sizes::lengths(list) } else { sizes::element_counts(list) };
                 longest.iter_mut().zip(elements).for_each(|(most, n)| *most = n.max(*most));
             }
             let made = wide(&others).into_iter().zip(longest).map(|(bytes, n)| bytes.saturating_mul(n));
@@ -299,7 +299,7 @@ mod tests {
 
     fn rows(ty: DataType, served: bool) -> Option<usize> {
         let schema = Schema::new(vec![Field::new("a", DataType::UInt64, false), Field::new("b", ty, true)]);
-        rows_at_once(&schema, Asking { served, memory: 1 << 30 })
+        rows_at_once(&schema, SessionBounds { served, memory: 1 << 30 })
     }
 
     #[test]

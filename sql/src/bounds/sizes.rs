@@ -22,16 +22,16 @@ impl<T: Copy + Default> PerRow<T> {
 /// Bytes of an argument's values.
 pub(super) fn bytes(value: &ColumnarValue) -> PerRow<u64> {
     PerRow(match value {
-        ColumnarValue::Scalar(scalar) => vec![of_scalar(scalar)],
-        ColumnarValue::Array(array) => each(array),
+        ColumnarValue::Scalar(scalar) => vec![scalar_bytes(scalar)],
+        ColumnarValue::Array(array) => value_bytes(array),
     })
 }
 
 /// Elements of an argument that is a list; those of the innermost lists.
 pub(super) fn leaves(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
     Ok(PerRow(match value {
-        ColumnarValue::Scalar(scalar) => counted(&scalar.to_array()?),
-        ColumnarValue::Array(array) => counted(array),
+        ColumnarValue::Scalar(scalar) => element_counts(&scalar.to_array()?),
+        ColumnarValue::Array(array) => element_counts(array),
     }))
 }
 
@@ -75,7 +75,7 @@ fn array(value: &ColumnarValue) -> DfResult<ArrayRef> {
 }
 
 /// Bytes of a constant.
-pub(super) fn of_scalar(scalar: &ScalarValue) -> u64 {
+pub(super) fn scalar_bytes(scalar: &ScalarValue) -> u64 {
     if let Some(text) = scalar.try_as_str() {
         return text.map_or(0, |text| text.len() as u64);
     }
@@ -91,7 +91,7 @@ pub(super) fn of_scalar(scalar: &ScalarValue) -> u64 {
 }
 
 /// Bytes of each value of an array.
-pub(super) fn each(array: &ArrayRef) -> Vec<u64> {
+pub(super) fn value_bytes(array: &ArrayRef) -> Vec<u64> {
     // The low half of a view is the length of its text.
     let views = |views: &[u128]| views.iter().map(|view| u64::from(*view as u32) + 16).collect();
     match array.data_type() {
@@ -103,8 +103,8 @@ pub(super) fn each(array: &ArrayRef) -> Vec<u64> {
         DataType::BinaryView => views(array.as_binary_view().views()),
         DataType::Boolean | DataType::Null => vec![1; array.len()],
         DataType::FixedSizeBinary(n) => vec![u64::try_from(*n).unwrap_or(0); array.len()],
-        DataType::Dictionary(_, _) => of_dictionary(array),
-        DataType::Struct(_) => array.as_struct().columns().iter().map(each).fold(
+        DataType::Dictionary(_, _) => dictionary_bytes(array),
+        DataType::Struct(_) => array.as_struct().columns().iter().map(value_bytes).fold(
             vec![0; array.len()],
             |mut sums: Vec<u64>, column| {
                 sums.iter_mut().zip(column).for_each(|(sum, bytes)| *sum = sum.saturating_add(bytes));
@@ -116,7 +116,7 @@ pub(super) fn each(array: &ArrayRef) -> Vec<u64> {
             (None, Some(lists)) => {
                 let sums = match lists.values.data_type().primitive_width() {
                     Some(width) => lists.ends.iter().map(|end| *end as u64 * width as u64).collect(),
-                    None => lists.sums(&each(&lists.values)),
+                    None => lists.sums(&value_bytes(&lists.values)),
                 };
                 differences(&sums).map(|bytes| bytes.saturating_add(16)).collect()
             }
@@ -126,9 +126,9 @@ pub(super) fn each(array: &ArrayRef) -> Vec<u64> {
 }
 
 /// Bytes of the values that the keys of a dictionary stand for.
-fn of_dictionary(array: &ArrayRef) -> Vec<u64> {
+fn dictionary_bytes(array: &ArrayRef) -> Vec<u64> {
     let dictionary = array.as_any_dictionary();
-    let sizes = each(dictionary.values());
+    let sizes = value_bytes(dictionary.values());
     match arrow_cast::cast(dictionary.keys(), &DataType::UInt64) {
         Ok(keys) => {
             let size = |key: Option<u64>| key.and_then(|key| sizes.get(usize::try_from(key).ok()?).copied());
@@ -152,23 +152,23 @@ pub(super) fn lengths(array: &ArrayRef) -> Vec<u64> {
 }
 
 /// Elements of the innermost lists in each value of an array.
-pub(super) fn counted(array: &ArrayRef) -> Vec<u64> {
+pub(super) fn element_counts(array: &ArrayRef) -> Vec<u64> {
     let Some(lists) = inside(array) else { return vec![1; array.len()] };
     let sums = match inside(&lists.values) {
-        Some(_) => lists.sums(&counted(&lists.values)),
+        Some(_) => lists.sums(&element_counts(&lists.values)),
         None => lists.ends.iter().map(|end| *end as u64).collect(),
     };
     differences(&sums).collect()
 }
 
 /// The elements of the lists of an array.
-struct Lists {
+struct ListElements {
     values: ArrayRef,
     /// Where each list ends in the values, after a 0.
     ends: Vec<usize>,
 }
 
-impl Lists {
+impl ListElements {
     /// At each end, the sum of what the elements before it have.
     fn sums(&self, each: &[u64]) -> Vec<u64> {
         let mut sums = vec![0u64];
@@ -183,11 +183,11 @@ fn differences(sums: &[u64]) -> impl Iterator<Item = u64> {
     sums.iter().zip(sums.iter().skip(1)).map(|(before, after)| after.saturating_sub(*before))
 }
 
-fn inside(array: &ArrayRef) -> Option<Lists> {
+fn inside(array: &ArrayRef) -> Option<ListElements> {
     let of = |values: &ArrayRef, offsets: Vec<usize>| {
         let (first, last) = (*offsets.first()?, *offsets.last()?);
         let ends = offsets.into_iter().map(|end| end.saturating_sub(first)).collect();
-        Some(Lists { values: values.slice(first, last.saturating_sub(first)), ends })
+        Some(ListElements { values: values.slice(first, last.saturating_sub(first)), ends })
     };
     let long = |offsets: &[i64]| offsets.iter().map(|n| usize::try_from(*n).unwrap_or(0)).collect();
     let short = |offsets: &[i32]| offsets.iter().map(|n| usize::try_from(*n).unwrap_or(0)).collect();
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     fn all(array: ArrayRef) -> Vec<u64> {
-        each(&array)
+        value_bytes(&array)
     }
 
     #[test]
@@ -231,9 +231,9 @@ mod tests {
         assert_eq!(all(Arc::new(words)), [2, 0, 2, 1]);
         let lists = vec![Some(vec![Some(1), Some(2)]), None, Some(vec![]), Some(vec![Some(3)])];
         let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists));
-        assert_eq!(each(&lists), [24, 16, 16, 20]);
-        assert_eq!(each(&lists.slice(2, 2)), [16, 20]);
-        assert_eq!(counted(&lists), [2, 0, 0, 1]);
-        assert_eq!(counted(&lists.slice(3, 1)), [1]);
+        assert_eq!(value_bytes(&lists), [24, 16, 16, 20]);
+        assert_eq!(value_bytes(&lists.slice(2, 2)), [16, 20]);
+        assert_eq!(element_counts(&lists), [2, 0, 0, 1]);
+        assert_eq!(element_counts(&lists.slice(3, 1)), [1]);
     }
 }

@@ -33,9 +33,9 @@ impl OptimizerRule for PredicateLimit {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
-        let mut sizes = Sizes::default();
+        let mut sizes = PlanSizes::default();
         sizes.columns(&plan)?;
-        bearable(
+        check_expressions(
             sizes.pushed.saturating_sub(sizes.written),
             "where filters, joins and sorts have the expressions of the columns that they name",
             "filter by columns of an earlier step, or name a computed column fewer times in the next",
@@ -45,7 +45,7 @@ impl OptimizerRule for PredicateLimit {
 }
 
 /// Refuses a plan that comes to have more expressions than allowed.
-pub(super) fn bearable(repeated: u64, how: &str, way_out: &str) -> DfResult<()> {
+pub(super) fn check_expressions(repeated: u64, how: &str, way_out: &str) -> DfResult<()> {
     if repeated <= MAX_MORE {
         return Ok(());
     }
@@ -58,13 +58,13 @@ pub(super) fn bearable(repeated: u64, how: &str, way_out: &str) -> DfResult<()> 
 
 /// An input of a node: its columns, and for each how many expressions stand for it further down. Where there
 /// is no number it is one.
-struct Input<'a> {
+struct NodeInput<'a> {
     schema: &'a DFSchema,
     weights: &'a [u64],
     is_plain: bool,
 }
 
-impl Input<'_> {
+impl NodeInput<'_> {
     fn weight(&self, column: usize) -> u64 {
         self.weights.get(column).copied().unwrap_or(1)
     }
@@ -76,23 +76,23 @@ impl Input<'_> {
 }
 
 #[derive(Default)]
-struct Sizes {
+struct PlanSizes {
     /// Expressions and nodes of the plan.
     written: u64,
     /// Expressions of its predicates at the tables.
     pushed: u64,
 }
 
-impl Sizes {
+impl PlanSizes {
     /// The weights of the columns of a plan.
     fn columns(&mut self, plan: &LogicalPlan) -> DfResult<Vec<u64>> {
         self.written = self.written.saturating_add(1);
         let plans = plan.inputs();
         let below: Vec<Vec<u64>> = plans.iter().map(|input| self.columns(input)).collect::<DfResult<_>>()?;
-        let inputs: Vec<Input<'_>> = plans
+        let inputs: Vec<NodeInput<'_>> = plans
             .iter()
             .zip(&below)
-            .map(|(input, weights)| Input {
+            .map(|(input, weights)| NodeInput {
                 schema: input.schema(),
                 weights,
                 is_plain: weights.iter().all(|weight| *weight == 1),
@@ -104,8 +104,8 @@ impl Sizes {
         Ok(if is_limited { Vec::new() } else { weights })
     }
 
-    fn node(&mut self, plan: &LogicalPlan, inputs: &[Input<'_>]) -> DfResult<Vec<u64>> {
-        let first = || inputs.first().map(Input::all).unwrap_or_default();
+    fn node(&mut self, plan: &LogicalPlan, inputs: &[NodeInput<'_>]) -> DfResult<Vec<u64>> {
+        let first = || inputs.first().map(NodeInput::all).unwrap_or_default();
         match plan {
             LogicalPlan::Projection(projection) => self.each(&projection.expr, inputs),
             LogicalPlan::Filter(filter) => {
@@ -118,7 +118,7 @@ impl Sizes {
                     self.push(right, inputs)?;
                 }
                 join.filter.iter().try_for_each(|filter| self.push(filter, inputs))?;
-                Ok(joined(join.join_type, inputs))
+                Ok(join_weights(join.join_type, inputs))
             }
             LogicalPlan::Sort(sort) => {
                 for key in &sort.expr {
@@ -162,25 +162,25 @@ impl Sizes {
         }
     }
 
-    fn each(&mut self, exprs: &[Expr], inputs: &[Input<'_>]) -> DfResult<Vec<u64>> {
+    fn each(&mut self, exprs: &[Expr], inputs: &[NodeInput<'_>]) -> DfResult<Vec<u64>> {
         exprs.iter().map(|expr| self.weigh(expr, inputs)).collect()
     }
 
     /// Adds a predicate.
-    fn push(&mut self, predicate: &Expr, inputs: &[Input<'_>]) -> DfResult<()> {
+    fn push(&mut self, predicate: &Expr, inputs: &[NodeInput<'_>]) -> DfResult<()> {
         let weight = self.weigh(predicate, inputs)?;
         self.pushed = self.pushed.saturating_add(weight);
         Ok(())
     }
 
     /// What stands for an expression further down.
-    fn weigh(&mut self, expr: &Expr, inputs: &[Input<'_>]) -> DfResult<u64> {
+    fn weigh(&mut self, expr: &Expr, inputs: &[NodeInput<'_>]) -> DfResult<u64> {
         let mut weight = 0u64;
         expr.apply(|part| {
             self.written = self.written.saturating_add(1);
             let own = match part {
                 Expr::Alias(_) => 0,
-                Expr::Column(column) => of_column(column, inputs),
+                Expr::Column(column) => column_weight(column, inputs),
                 Expr::ScalarSubquery(subquery)
                 | Expr::Exists(Exists { subquery, .. })
                 | Expr::InSubquery(InSubquery { subquery, .. })
@@ -201,18 +201,18 @@ impl Sizes {
     }
 }
 
-fn of_column(column: &Column, inputs: &[Input<'_>]) -> u64 {
-    let found = |input: &Input<'_>| input.schema.maybe_index_of_column(column).map(|at| input.weight(at));
+fn column_weight(column: &Column, inputs: &[NodeInput<'_>]) -> u64 {
+    let found = |input: &NodeInput<'_>| input.schema.maybe_index_of_column(column).map(|at| input.weight(at));
     inputs.iter().filter(|input| !input.is_plain).filter_map(found).max().unwrap_or(1)
 }
 
-fn joined(join: JoinType, inputs: &[Input<'_>]) -> Vec<u64> {
+fn join_weights(join: JoinType, inputs: &[NodeInput<'_>]) -> Vec<u64> {
     let sides = match join {
         JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => inputs.get(..1),
         JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => inputs.get(1..),
         _ => Some(inputs),
     };
-    sides.unwrap_or_default().iter().flat_map(Input::all).collect()
+    sides.unwrap_or_default().iter().flat_map(NodeInput::all).collect()
 }
 
 /// Whether a call is one of `min` or `max`.

@@ -7,7 +7,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator};
 
-use super::substituted::bearable;
+use super::substituted::check_expressions;
 
 /// Most alternatives of a regular expression that become a comparison each.
 const ALTERNATIVES: u64 = 4;
@@ -15,8 +15,8 @@ const ALTERNATIVES: u64 = 4;
 const TYPES: u64 = 3;
 /// Most values of `IN (..)` that become a comparison each.
 const INLINE: u64 = 3;
-/// A CASE of truth values with fewer branches than this becomes AND and OR, and one of TRUE and FALSE with fewer of
-/// either.
+/// A CASE of truth values with fewer branches than this becomes AND and OR, and one of TRUE and FALSE with
+/// fewer of either.
 const FEW: usize = 3;
 
 /// Refuses a plan that is not optimised yet where calls inside calls, once written out, would be too many: of
@@ -30,7 +30,7 @@ pub(crate) fn written_out(plan: &LogicalPlan) -> DfResult<()> {
             Ok(TreeNodeRecursion::Continue)
         })
     })?;
-    bearable(
+    check_expressions(
         out.saturating_sub(written),
         "where coalesce, BETWEEN, IN and CASE are written out",
         "put fewer of them inside one another",
@@ -56,8 +56,8 @@ fn write_out(
     Ok(())
 }
 
-/// How often the child at a place stands in what the engine makes of an expression; with the branches of a CASE that
-/// it takes apart.
+/// How often the child at a place stands in what the engine makes of an expression; with the branches of a
+/// CASE that it takes apart.
 fn copies(expr: &Expr, place: usize, apart: Option<usize>) -> u64 {
     match expr {
         Expr::ScalarFunction(call) => match call.func.name() {
@@ -92,8 +92,8 @@ fn copies(expr: &Expr, place: usize, apart: Option<usize>) -> u64 {
     }
 }
 
-/// How often a condition stands in AND and OR: once for itself, and once for each of the branches that follow and for
-/// what is left.
+/// How often a condition stands in AND and OR: once for itself, and once for each of the branches that follow
+/// and for what is left.
 fn conditions(branches: usize, branch: usize) -> u64 {
     number(branches.saturating_sub(branch)).saturating_add(1)
 }
@@ -102,8 +102,8 @@ fn number(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
-/// Branches of the CASE that the engine makes of an expression, if it makes AND and OR of them: it does of few
-/// branches with truth values, and of constants that are nearly all TRUE or nearly all FALSE.
+/// Branches of the CASE that the engine makes of an expression, if it makes AND and OR of them: it does of
+/// few branches with truth values, and of constants that are nearly all TRUE or nearly all FALSE.
 fn taken_apart(expr: &Expr, schema: &DFSchema) -> Option<usize> {
     let branches = match expr {
         Expr::Case(case) if case.expr.is_none() => match case.when_then_expr.len() {
@@ -122,8 +122,8 @@ fn taken_apart(expr: &Expr, schema: &DFSchema) -> Option<usize> {
     expr.get_type(schema).map_or(true, may_be_truth).then_some(branches)
 }
 
-/// Whether all values of a CASE are constants, and few of them TRUE or few FALSE. One that is still to be computed
-/// may be either.
+/// Whether all values of a CASE are constants, and few of them TRUE or few FALSE. One that is still to be
+/// computed may be either.
 fn is_nearly_constant(case: &Case) -> bool {
     let is = |then: &Expr, truth: bool| matches!(then, Expr::Literal(ScalarValue::Boolean(Some(value)), _) if *value == truth);
     let few = |truth: bool| case.when_then_expr.iter().filter(|(_, then)| is(then, truth)).count() < FEW;

@@ -142,7 +142,7 @@ fn having(select: &mut Select) {
     };
     let computed: Vec<(String, Expr)> = select.projection.iter().filter_map(computed).collect();
     if !computed.is_empty() {
-        let _ = condition.visit(&mut InPlace { computed: &computed, inside: 0, put: 0 });
+        let _ = condition.visit(&mut AliasSubstitution { computed: &computed, inside: 0, put: 0 });
     }
 }
 
@@ -184,14 +184,14 @@ fn mentions(expr: &Expr, column: &str) -> bool {
     found.is_break()
 }
 
-struct InPlace<'a> {
+struct AliasSubstitution<'a> {
     computed: &'a [(String, Expr)],
     /// Functions and queries around what is visited.
     inside: usize,
     put: usize,
 }
 
-impl VisitorMut for InPlace<'_> {
+impl VisitorMut for AliasSubstitution<'_> {
     type Break = ();
 
     count_subqueries!(inside, &mut Query);

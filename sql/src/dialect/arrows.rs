@@ -2,8 +2,8 @@
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
 
-/// `record->>'a' = 'b'` as `(record->>'a') = 'b'`, and `'b' = record->>'a'` likewise: the parser lets arrows bind
-/// less than comparisons, so that the key would be `'a' = 'b'`.
+/// `record->>'a' = 'b'` as `(record->>'a') = 'b'`, and `'b' = record->>'a'` likewise: the parser lets arrows
+/// bind less than comparisons, so that the key would be `'a' = 'b'`.
 pub(super) fn tighten(expr: &mut Expr) {
     let Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } = expr
     else {

@@ -1,7 +1,7 @@
 //! `ORDER BY ALL`: by each column of the result.
 //!
-//! The columns of `*`, of COLUMNS and of `UNION` are known to the engine only. There a place that no result has stands
-//! for all of them, until the engine refuses it and says how many columns there are.
+//! The columns of `*`, of COLUMNS and of `UNION` are known to the engine only. There a place that no result
+//! has stands for all of them, until the engine refuses it and says how many columns there are.
 
 use std::ops::ControlFlow;
 
@@ -15,8 +15,8 @@ use crate::walk::VisitMut;
 /// The first place that no result has.
 const NONE: usize = usize::MAX - (1 << 20);
 
-/// Puts the places of columns in the order of a query that is by all of them; `unknown` counts the queries of a
-/// statement whose columns are not known.
+/// Puts the places of columns in the order of a query that is by all of them; `unknown` counts the queries of
+/// a statement whose columns are not known.
 pub(super) fn place(query: &mut Query, unknown: &mut usize) {
     let Query { body, order_by: Some(order), .. } = query else { return };
     let OrderByKind::Expressions(keys) = &mut order.kind else { return };
@@ -38,7 +38,7 @@ pub(super) fn place(query: &mut Query, unknown: &mut usize) {
 /// Puts the places of columns in that of the one that an error is about; false if it is about none of these.
 pub(super) fn put(sql: &mut Statement, error: &SqlError) -> bool {
     let Some((place, columns)) = refused(error.message()) else { return false };
-    sql.visit(&mut Put { place: number(place), columns }).is_break()
+    sql.visit(&mut ColumnOrder { place: number(place), columns }).is_break()
 }
 
 /// Whether a key stands for all columns.
@@ -70,12 +70,12 @@ fn refused(message: &str) -> Option<(usize, usize)> {
     (place >= NONE).then_some((place, columns.trim().parse().ok()?))
 }
 
-struct Put {
+struct ColumnOrder {
     place: Expr,
     columns: usize,
 }
 
-impl VisitorMut for Put {
+impl VisitorMut for ColumnOrder {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {

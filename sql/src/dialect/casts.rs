@@ -1,7 +1,7 @@
 //! Casts of what a SELECT has without them too, or cast in another way: `avg(x), avg(x::DOUBLE)`.
 //!
-//! The engine calls a cast what it is of, and refuses two columns of one name. Here such a cast is the argument of
-//! [`AS_TYPE`](crate::functions::AS_TYPE), which gives it back, beside the name of its type.
+//! The engine calls a cast what it is of, and refuses two columns of one name. Here such a cast is the
+//! argument of [`AS_TYPE`](crate::functions::AS_TYPE), which gives it back, beside the name of its type.
 
 mod grouped;
 mod names;
@@ -19,7 +19,8 @@ use crate::error::SqlError;
 use crate::walk::{Visit, VisitMut, count_subqueries};
 use crate::wording::{OCCURS, TWICE};
 
-/// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in it.
+/// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in
+/// it.
 const LONGEST: usize = 20_000;
 
 /// Whether an error is about two columns of one name.
@@ -29,25 +30,25 @@ pub(super) fn is_of_names(error: &SqlError) -> bool {
 
 /// Gives such casts names of their own; false if there are none.
 pub(super) fn name(sql: &mut Statement) -> bool {
-    let mut queries = Queries { which: Which::All, named: 0 };
+    let mut queries = Queries { which: NamedCasts::All, named: 0 };
     let _ = VisitMut::visit(sql, &mut queries);
     queries.named > 0
 }
 
-/// The same for casts of columns that a query groups by with them: there the engine's planner sees no error, and its
-/// analysis takes the one for the other.
+/// The same for casts of columns that a query groups by with them: there the engine's planner sees no error,
+/// and its analysis takes the one for the other.
 pub(super) fn name_grouped(sql: &mut Statement) {
-    let _ = VisitMut::visit(sql, &mut Queries { which: Which::Grouped, named: 0 });
+    let _ = VisitMut::visit(sql, &mut Queries { which: NamedCasts::Grouped, named: 0 });
 }
 
 /// Which casts get names.
-enum Which {
+enum NamedCasts {
     All,
     Grouped,
 }
 
 struct Queries {
-    which: Which,
+    which: NamedCasts,
     named: usize,
 }
 
@@ -74,8 +75,8 @@ impl Queries {
 
     fn select(&mut self, select: &mut Select, order: Option<&mut OrderBy>) {
         let grouped = match self.which {
-            Which::All => None,
-            Which::Grouped => Some(grouped::unclear(select)),
+            NamedCasts::All => None,
+            NamedCasts::Grouped => Some(grouped::unclear(select)),
         };
         let ordered = || order.as_deref().map_or(0, |order| order.to_string().len());
         if grouped.as_ref().is_some_and(HashSet::is_empty)
@@ -102,7 +103,7 @@ impl Queries {
 
 /// What a SELECT has in several forms, as the engine calls it.
 fn unclear(select: &Select, order: Option<&OrderBy>) -> HashSet<String> {
-    let mut found = Found::default();
+    let mut found = SelectCasts::default();
     let _ = Visit::visit(&select.projection, &mut found);
     let _ = Visit::visit(&select.group_by, &mut found);
     let _ = Visit::visit(&select.having, &mut found);
@@ -119,7 +120,7 @@ fn unclear(select: &Select, order: Option<&OrderBy>) -> HashSet<String> {
 
 /// What a SELECT has, but for its subqueries, and the forms of each with casts and without.
 #[derive(Default)]
-struct Found {
+struct SelectCasts {
     queries: usize,
     /// What is cast, by where it is.
     cast: Vec<*const Expr>,
@@ -127,7 +128,7 @@ struct Found {
     forms: HashMap<String, HashSet<String>>,
 }
 
-impl Visitor for Found {
+impl Visitor for SelectCasts {
     type Break = ();
 
     count_subqueries!(queries, &Query);

@@ -23,7 +23,7 @@ use crate::wording::NO_RENAME;
 const MOST_COLUMNS: usize = 1000;
 
 /// Which columns are meant.
-enum Meant {
+enum ColumnPattern {
     All,
     But(Vec<String>),
     Like(Box<Regex>),
@@ -56,15 +56,15 @@ pub(crate) async fn expand(
                 None => made.push(item),
             },
             Some(meant) => {
-                if let Meant::But(excluded) = &meant
+                if let ColumnPattern::But(excluded) = &meant
                     && let Some(unknown) = excluded.iter().find(|name| !names.contains(name))
                 {
                     return Err(SqlError::unknown(format!("there is no column `{unknown}`")));
                 }
                 let fits = |name: &&String| match &meant {
-                    Meant::All => true,
-                    Meant::But(excluded) => !excluded.contains(name),
-                    Meant::Like(pattern) => pattern.is_match(name),
+                    ColumnPattern::All => true,
+                    ColumnPattern::But(excluded) => !excluded.contains(name),
+                    ColumnPattern::Like(pattern) => pattern.is_match(name),
                 };
                 let before = made.len();
                 made.extend(names.iter().filter(fits).map(|name| for_column(&item, name)));
@@ -117,7 +117,7 @@ fn calls(expr: &Expr) -> std::vec::IntoIter<Function> {
 }
 
 /// The columns that an item of the result means by its COLUMNS; `None` without one.
-fn meant(item: &SelectItem) -> Result<Option<Meant>, SqlError> {
+fn meant(item: &SelectItem) -> Result<Option<ColumnPattern>, SqlError> {
     let Some(function) = of_item(item).and_then(|expr| calls(expr).next()) else { return Ok(None) };
     let wrong = || {
         let place = function.name.0.first().and_then(|part| part.as_ident()).map(|name| name.span.start);
@@ -127,9 +127,9 @@ fn meant(item: &SelectItem) -> Result<Option<Meant>, SqlError> {
     };
     let FunctionArguments::List(list) = &function.args else { return Err(wrong()) };
     match list.args.as_slice() {
-        [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] => Ok(Some(Meant::All)),
+        [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] => Ok(Some(ColumnPattern::All)),
         [FunctionArg::Unnamed(FunctionArgExpr::WildcardWithOptions(options))] => {
-            excluded(options).map(|names| Some(Meant::But(names))).ok_or_else(wrong)
+            excluded(options).map(|names| Some(ColumnPattern::But(names))).ok_or_else(wrong)
         }
         [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
             Value::SingleQuotedString(pattern) => {
@@ -137,7 +137,7 @@ fn meant(item: &SelectItem) -> Result<Option<Meant>, SqlError> {
                     SqlError::invalid(format!("COLUMNS('{pattern}') is not a regular expression"))
                         .hint("any number of any characters is written .*")
                 })?;
-                Ok(Some(Meant::Like(Box::new(pattern))))
+                Ok(Some(ColumnPattern::Like(Box::new(pattern))))
             }
             _ => Err(wrong()),
         },

@@ -1,7 +1,7 @@
 //! `x > ANY (SELECT ..)` and `x > ALL (SELECT ..)`: the column that is compared gets a name of its own.
 //!
-//! The engine makes a filter inside of the subquery of `x` and that column, and takes the two for one column where
-//! they have one name.
+//! The engine makes a filter inside of the subquery of `x` and that column, and takes the two for one column
+//! where they have one name.
 
 use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Statement as Sql, TableFactor,

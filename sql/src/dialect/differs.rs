@@ -1,8 +1,8 @@
 //! `IS [NOT] DISTINCT FROM` with the precedence of a comparison.
 //!
-//! The parser reads all that follows as the right side: of `a IS DISTINCT FROM b AND c` it would compare `a` with
-//! `b AND c`. So the words are one operator for the parser, which binds more than NOT, AND and OR, and become the
-//! comparison again in the statement that it reads.
+//! The parser reads all that follows as the right side: of `a IS DISTINCT FROM b AND c` it would compare `a`
+//! with `b AND c`. So the words are one operator for the parser, which binds more than NOT, AND and OR, and
+//! become the comparison again in the statement that it reads.
 
 use std::ops::ControlFlow;
 
@@ -17,7 +17,8 @@ use crate::walk::{inner, visit_expressions_mut};
 const DISTINCT: &str = "IS DISTINCT FROM";
 const NOT_DISTINCT: &str = "IS NOT DISTINCT FROM";
 
-/// The tokens with one operator in the place of the words. No operator of a text has such a name: those are signs.
+/// The tokens with one operator in the place of the words. No operator of a text has such a name: those are
+/// signs.
 pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut all = Vec::with_capacity(tokens.len());
     // Where the tokens behind the last operator begin.

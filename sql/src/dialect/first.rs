@@ -1,4 +1,4 @@
-//! `FROM pool WHERE ok`, short for `SELECT * FROM pool WHERE ok`, wherever a query may stand; so is `TABLE pool`.
+//! `FROM pool WHERE ok` as `SELECT * FROM pool WHERE ok`, wherever a query may stand; and `TABLE pool`.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -7,7 +7,7 @@ use super::tokens::{is, is_word, made, next};
 
 /// A query in parentheses, or the statement.
 #[derive(Default)]
-struct Level {
+struct QueryLevel {
     /// Whether it has begun.
     begun: bool,
     /// Whether a list of WITH stands before that.
@@ -40,7 +40,7 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 /// The places of FROM and TABLE at the beginning of a query that has no SELECT, in order.
 fn begun_with_from(tokens: &[TokenWithSpan]) -> Vec<usize> {
     let mut found = Vec::new();
-    let (mut outer, mut level) = (Vec::new(), Level::default());
+    let (mut outer, mut level) = (Vec::new(), QueryLevel::default());
     let mut before: Option<&TokenWithSpan> = None;
     for (i, token) in tokens.iter().enumerate() {
         match token.token {
@@ -70,7 +70,8 @@ fn begun_with_from(tokens: &[TokenWithSpan]) -> Vec<usize> {
     found
 }
 
-/// Whether a token begins `TABLE name`, with nothing but the end of a query or what limits its rows behind it.
+/// Whether a token begins `TABLE name`, with nothing but the end of a query or what limits its rows behind
+/// it.
 fn is_table(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> bool {
     let is_named = |token: &TokenWithSpan| matches!(token.token, Token::Word(_));
     if !tokens.get(at).is_some_and(|token| is(token, Keyword::TABLE))

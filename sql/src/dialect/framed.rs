@@ -1,7 +1,7 @@
 //! An order of its own in an aggregate function over a window: `list(x ORDER BY y) OVER (PARTITION BY g)`.
 //!
-//! The engine has none there. Over all rows of a partition it is that of the window, with a frame that has all of
-//! them.
+//! The engine has none there. Over all rows of a partition it is that of the window, with a frame that has
+//! all of them.
 
 use datafusion::sql::sqlparser::ast::{
     DuplicateTreatment, Function, FunctionArgumentClause, FunctionArguments, WindowFrame, WindowFrameBound,

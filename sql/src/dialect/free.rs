@@ -1,4 +1,4 @@
-//! Words with which the parser begins a clause, and which name columns and tables too: `SELECT id top FROM pool view`.
+//! Words that begin a clause for the parser, as names of columns and tables: `SELECT id top FROM pool view`.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};

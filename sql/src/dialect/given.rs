@@ -1,10 +1,11 @@
-//! Names that a SELECT gives with AS, in its own WHERE and in what follows them in it: `SELECT cost * 2 AS twice,
-//! twice + 1 FROM t WHERE twice > 10`. What is computed takes the place of the name.
+//! Names that a SELECT gives with AS, in its own WHERE and in what follows them in it: `SELECT cost * 2 AS
+//! twice, twice + 1 FROM t WHERE twice > 10`. What is computed takes the place of the name.
 //!
 //! Invariants
 //! - a column of a table goes before: a name is looked up only where the engine has none
 //! - what is computed anew each time, or by a subquery, stands in one place only
-//! - the expressions that stand more than once are limited together, and so is how deep they are in one another
+//! - the expressions that stand more than once are limited together, and so is how deep they are in one
+//!   another
 
 mod kinds;
 #[cfg(test)]
@@ -17,8 +18,8 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Expr, Ident, Select, SelectItem, Visitor, VisitorMut};
 
-use self::kinds::{Kinds, Size};
-use self::uses::{Puts, Uses};
+use self::kinds::{ExpressionParts, ExpressionSize};
+use self::uses::{NameSubstitution, NameUses};
 use super::twice::is_given;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::{MAX_EXPRESSIONS, name};
@@ -32,14 +33,14 @@ const MOST: usize = 50;
 const DEEPEST: usize = MAX_OPERATORS + 100;
 
 /// The names of one statement.
-pub(super) struct Given<'a> {
+pub(super) struct AliasNames<'a> {
     state: &'a SessionState,
     names: usize,
     /// Expressions that stand in the place of names.
     repeated: usize,
 }
 
-impl<'a> Given<'a> {
+impl<'a> AliasNames<'a> {
     pub(super) fn new(state: &'a SessionState) -> Self {
         Self { state, names: 0, repeated: 0 }
     }
@@ -74,7 +75,7 @@ impl<'a> Given<'a> {
         place: Option<(u64, u64)>,
     ) -> Result<(), SqlError> {
         let Some((at, value)) = value(select, column) else { return Ok(()) };
-        let uses = Uses::of(select, at, column, place);
+        let uses = NameUses::of(select, at, column, place);
         if !uses.is_meant {
             return Ok(());
         }
@@ -86,13 +87,13 @@ impl<'a> Given<'a> {
             let why = format!("{TWICE}called `{column}`, and one of them is meant here");
             return Err(refused(why, "give one of them another name with AS"));
         }
-        let kinds = Kinds::of(value, self.state);
+        let kinds = ExpressionParts::of(value, self.state);
         if kinds.anew {
             let why = format!("`{column}` is computed again wherever it stands, or by a subquery");
             return Err(refused(why, "put the SELECT that gives it into WITH or a subquery"));
         }
         // Before anything is copied.
-        let mut size = Size::default();
+        let mut size = ExpressionSize::default();
         let _ = value.visit(&mut size);
         self.repeated = self.repeated.saturating_add(size.expressions.saturating_mul(uses.count));
         if self.repeated > MAX_EXPRESSIONS || uses.deepest.saturating_add(size.deepest) > DEEPEST {
@@ -101,7 +102,7 @@ impl<'a> Given<'a> {
                 .hint("put the SELECT that gives them into WITH or a subquery"));
         }
         let value = Expr::Nested(Box::new(value.clone()));
-        let mut puts = Puts::new(column, &value);
+        let mut puts = NameSubstitution::new(column, &value);
         let _ = select.projection.iter_mut().skip(at + 1).try_for_each(|item| item.visit(&mut puts));
         let _ = VisitMut::visit(&mut select.named_window, &mut puts);
         let before = puts.put;
@@ -133,7 +134,7 @@ fn value<'a>(select: &'a Select, column: &str) -> Option<(usize, &'a Expr)> {
 
 /// Whether an expression names a column.
 fn names(expr: &Expr, column: &str) -> bool {
-    let mut uses = Uses::new(column, None);
+    let mut uses = NameUses::new(column, None);
     let _ = expr.visit(&mut uses);
     uses.count > 0
 }
@@ -145,7 +146,7 @@ pub(crate) fn names_itself(expr: &Expr, alias: &Ident) -> bool {
 
 /// Whether a name stands behind its expression or in WHERE; with its place in the text, if that is known.
 fn is_used(select: &Select, column: &str, place: Option<(u64, u64)>) -> bool {
-    value(select, column).is_some_and(|(at, _)| Uses::of(select, at, column, place).is_meant)
+    value(select, column).is_some_and(|(at, _)| NameUses::of(select, at, column, place).is_meant)
 }
 
 /// Counts the SELECTs that have a name in such a place.
@@ -165,7 +166,7 @@ impl Visitor for Search<'_> {
 }
 
 struct Selects<'a, 'b> {
-    of: &'a mut Given<'b>,
+    of: &'a mut AliasNames<'b>,
     column: &'a str,
     place: Option<(u64, u64)>,
 }

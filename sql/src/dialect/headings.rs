@@ -22,7 +22,8 @@ use crate::expanded::name;
 use crate::types::without_views;
 use crate::walk::visit_expressions_mut;
 
-/// What an expression is called: as it is written, a column of a table and a field of a struct by their last name.
+/// What an expression is called: as it is written, a column of a table and a field of a struct by their last
+/// name.
 fn written(expr: &Expr) -> String {
     let last = match expr {
         Expr::Identifier(column) => Some(column),
@@ -36,8 +37,8 @@ fn written(expr: &Expr) -> String {
     last.map_or_else(|| in_lower_case(expr), name)
 }
 
-/// The text of an expression, where the names of functions that the parser has for itself are in lower case: it forgets
-/// how these were written, and has `CEIL(x)` for `ceil(x)`.
+/// The text of an expression, where the names of functions that the parser has for itself are in lower case:
+/// it forgets how these were written, and has `CEIL(x)` for `ceil(x)`.
 fn in_lower_case(expr: &Expr) -> String {
     let mut expr = expr.clone();
     let _ = visit_expressions_mut(&mut expr, |part: &mut Expr| {
@@ -63,7 +64,8 @@ fn in_lower_case(expr: &Expr) -> String {
     expr.to_string()
 }
 
-/// Names the columns of queries that `UNION BY NAME` joins as the statement does: the engine compares its own names.
+/// Names the columns of queries that `UNION BY NAME` joins as the statement does: the engine compares its own
+/// names.
 pub(super) fn by_name(body: &mut SetExpr) {
     use SetQuantifier as Q;
     if let SetExpr::SetOperation { set_quantifier, left, right, .. } = body {
@@ -147,8 +149,8 @@ impl Headings {
         found
     }
 
-    /// The name of a column out of `n` that the engine calls so and the statement does not name: of a struct in
-    /// `unnest()` that of its field.
+    /// The name of a column out of `n` that the engine calls so and the statement does not name: of a struct
+    /// in `unnest()` that of its field.
     fn field<'a>(&self, called: &'a str, n: usize) -> &'a str {
         let is_one = self.single.as_ref().is_some_and(|single| single.len() == n);
         match called.rsplit_once('.') {

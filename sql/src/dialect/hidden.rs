@@ -1,8 +1,8 @@
-//! Tables around a subquery whose name is that of a column in it: `FROM t AS ok WHERE EXISTS (SELECT 1 FROM u WHERE
-//! u.id = ok.id)`, where `u` has a column `ok`.
+//! Tables around a subquery whose name is that of a column in it: `FROM t AS ok WHERE EXISTS (SELECT 1 FROM u
+//! WHERE u.id = ok.id)`, where `u` has a column `ok`.
 //!
-//! The engine reads `ok.id` as a field of that column. Where the column has no fields, the table gets a name that no
-//! column has.
+//! The engine reads `ok.id` as a field of that column. Where the column has no fields, the table gets a name
+//! that no column has.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -23,12 +23,13 @@ use crate::wording::NO_FIELDS;
 
 /// The tables of a statement that subqueries name which do not have them.
 pub(super) fn tables(sql: &Statement) -> HashSet<String> {
-    let mut outer = Outer::default();
+    let mut outer = OuterTables::default();
     let _ = Visit::visit(sql, &mut outer);
     outer.named
 }
 
-/// Whether a plan reads a field of a column that has one of these names, and no fields; or was refused for that.
+/// Whether a plan reads a field of a column that has one of these names, and no fields; or was refused for
+/// that.
 pub(super) fn are_read(tables: &HashSet<String>, planned: &Result<LogicalPlan, SqlError>) -> bool {
     if tables.is_empty() {
         return false;
@@ -66,17 +67,17 @@ fn field_of<'a>(expr: &'a Planned, node: &LogicalPlan) -> Option<&'a str> {
 
 /// Gives these tables names that no column has.
 pub(super) fn rename(sql: &mut Statement, tables: &HashSet<String>) {
-    let _ = VisitMut::visit(sql, &mut Renamed(tables));
+    let _ = VisitMut::visit(sql, &mut TableRenaming(tables));
 }
 
 /// The tables of the queries around a place, and those that are named from within.
 #[derive(Default)]
-struct Outer {
+struct OuterTables {
     around: Vec<HashSet<String>>,
     named: HashSet<String>,
 }
 
-impl Visitor for Outer {
+impl Visitor for OuterTables {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
@@ -122,9 +123,9 @@ fn add(from: &TableWithJoins, names: &mut HashSet<String>) {
     }
 }
 
-struct Renamed<'a>(&'a HashSet<String>);
+struct TableRenaming<'a>(&'a HashSet<String>);
 
-impl Renamed<'_> {
+impl TableRenaming<'_> {
     fn put(&self, table: &mut Ident) {
         if self.0.contains(&name(table)) {
             table.value = format!("table {}", name(table));
@@ -133,7 +134,7 @@ impl Renamed<'_> {
     }
 }
 
-impl VisitorMut for Renamed<'_> {
+impl VisitorMut for TableRenaming<'_> {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {

@@ -1,7 +1,7 @@
 //! Lists in several orders in one SELECT: `list(x ORDER BY x), list(x ORDER BY x DESC)`.
 //!
-//! The engine puts the rows of all aggregate functions of a SELECT in one order. A list in the order of its own
-//! values needs none: it is sorted when it is made.
+//! The engine puts the rows of all aggregate functions of a SELECT in one order. A list in the order of its
+//! own values needs none: it is sorted when it is made.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -25,23 +25,23 @@ impl VisitorMut for Selects {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        let mut orders = Lists { orders: Some(HashSet::new()), depth: 0 };
+        let mut orders = ListAggregates { orders: Some(HashSet::new()), depth: 0 };
         orders.visit(select);
         if orders.orders.is_some_and(|orders| orders.len() > 1) {
-            Lists { orders: None, depth: 0 }.visit(select);
+            ListAggregates { orders: None, depth: 0 }.visit(select);
         }
         ControlFlow::Continue(())
     }
 }
 
 /// The aggregate functions of a SELECT without its subqueries.
-struct Lists {
+struct ListAggregates {
     /// The orders that there are, as they are written; none where lists are to be sorted.
     orders: Option<HashSet<String>>,
     depth: usize,
 }
 
-impl Lists {
+impl ListAggregates {
     fn visit(&mut self, select: &mut Select) {
         let _ = VisitMut::visit(&mut select.projection, self);
         let _ = VisitMut::visit(&mut select.having, self);
@@ -49,7 +49,7 @@ impl Lists {
     }
 }
 
-impl VisitorMut for Lists {
+impl VisitorMut for ListAggregates {
     type Break = ();
 
     count_subqueries!(depth, &mut Query);

@@ -27,7 +27,7 @@ use datafusion::sql::sqlparser::ast::{
 pub(super) use self::probe::of_from;
 use self::put::{Written, meant, put};
 use self::wildcard::{Options, all, named};
-use super::using::Merged;
+use super::using::UsingJoins;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::name;
 use crate::walk::{VisitMut, inner};
@@ -88,18 +88,23 @@ impl Selects {
     fn order(&mut self, query: &mut Query) -> Result<(), SqlError> {
         let Query { body, order_by: Some(order), .. } = query else { return Ok(()) };
         let SetExpr::Select(select) = &**body else { return Ok(()) };
-        let Some(merged) = Merged::of(select) else { return Ok(()) };
+        let Some(merged) = UsingJoins::of(select) else { return Ok(()) };
         self.order_by(order, select, &merged)
     }
 
-    fn order_by(&mut self, order: &mut OrderBy, select: &Select, merged: &Merged) -> Result<(), SqlError> {
+    fn order_by(
+        &mut self,
+        order: &mut OrderBy,
+        select: &Select,
+        merged: &UsingJoins,
+    ) -> Result<(), SqlError> {
         let OrderByKind::Expressions(by) = &mut order.kind else { return Ok(()) };
         let outputs: Vec<String> = select.projection.iter().flat_map(|item| outputs(item, merged)).collect();
         by.iter_mut().try_for_each(|by| put(&mut by.expr, merged, &outputs, &mut self.written))
     }
 
     fn resolve(&mut self, select: &mut Select) -> Result<(), SqlError> {
-        match Merged::of(select) {
+        match UsingJoins::of(select) {
             Some(merged) => self.put(select, &merged, &[]),
             None => Ok(()),
         }
@@ -109,7 +114,7 @@ impl Selects {
     fn put(
         &mut self,
         select: &mut Select,
-        merged: &Merged,
+        merged: &UsingJoins,
         columns: &[(String, String)],
     ) -> Result<(), SqlError> {
         let written = &mut self.written;
@@ -153,7 +158,7 @@ impl VisitorMut for Selects {
 }
 
 /// Names of an item of the result, of `*` those of keys.
-fn outputs(item: &SelectItem, merged: &Merged) -> Vec<String> {
+fn outputs(item: &SelectItem, merged: &UsingJoins) -> Vec<String> {
     let (of, options) = match item {
         SelectItem::UnnamedExpr(Expr::Identifier(column)) => return vec![name(column)],
         SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
@@ -181,7 +186,7 @@ fn alias(item: &SelectItem) -> Option<String> {
 /// Adds what an item of the result is in the words of the engine.
 fn of_item(
     mut item: SelectItem,
-    merged: &Merged,
+    merged: &UsingJoins,
     (columns, named): (&[(String, String)], &[Vec<String>]),
     made: &mut Vec<SelectItem>,
     written: &mut Written,

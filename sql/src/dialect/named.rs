@@ -25,7 +25,7 @@ const AFTER_RESULT: [&str; 15] = [
 
 /// What is between two brackets, and where it is.
 #[derive(Default)]
-struct Inside {
+struct BracketContents {
     /// In the result of a SELECT.
     in_result: bool,
     /// At the beginning of an item of it.
@@ -34,7 +34,7 @@ struct Inside {
     name: Option<TokenWithSpan>,
 }
 
-impl Inside {
+impl BracketContents {
     /// Ends an item, with its name.
     fn end(&mut self, all: &mut Vec<TokenWithSpan>) {
         if let Some(name) = self.name.take() {
@@ -47,7 +47,7 @@ impl Inside {
 /// The tokens with such names behind what they name.
 pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut all: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    let mut around = vec![Inside::default()];
+    let mut around = vec![BracketContents::default()];
     // Where the tokens behind the last name begin.
     let mut behind = 0;
     for (i, token) in tokens.iter().enumerate() {
@@ -55,7 +55,7 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         let begins = std::mem::take(&mut inside.begins);
         match &token.token {
             Token::Whitespace(_) => inside.begins = begins,
-            Token::LParen | Token::LBracket | Token::LBrace => around.push(Inside::default()),
+            Token::LParen | Token::LBracket | Token::LBrace => around.push(BracketContents::default()),
             Token::RParen | Token::RBracket | Token::RBrace => {
                 inside.end(&mut all);
                 if around.len() > 1 {

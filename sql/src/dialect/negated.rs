@@ -1,4 +1,4 @@
-//! `-x` of a number without a sign as `0 - x`, which has one: the engine's has the type of `x`, and it refuses that.
+//! `-x` of an unsigned number as `0 - x`, which has a sign: the engine refuses one of the type of `x`.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,8 @@ use crate::walk::{visit_expressions, visit_expressions_mut};
 /// How the engine's error begins.
 const REFUSED: &str = "Unary operator '-' only supports signed";
 
-/// Puts such a difference in the place of what an error of the engine is about; false if it is about something else.
+/// Puts such a difference in the place of what an error of the engine is about; false if it is about
+/// something else.
 pub(super) fn put(sql: &mut Statement, error: &SqlError) -> bool {
     if !error.message().starts_with(REFUSED) {
         return false;

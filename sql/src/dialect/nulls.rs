@@ -1,4 +1,4 @@
-//! `x ISNULL` and `x NOTNULL` as `x IS NULL` and `x IS NOT NULL`: the parser would take the word for a heading.
+//! `x ISNULL` and `x NOTNULL` as `x IS [NOT] NULL`: the parser would take the word for a heading.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 

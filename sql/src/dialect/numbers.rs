@@ -1,7 +1,7 @@
 //! Numbers with `_` between their digits, and those of other bases: `1_000`, `0x1F`, `0b101`, `0o17`.
 //!
-//! The tokenizer ends a number before what follows, and the parser takes that for a heading: `SELECT 1_000` would be
-//! 1, headed `_000`.
+//! The tokenizer ends a number before what follows, and the parser takes that for a heading: `SELECT 1_000`
+//! would be 1, headed `_000`.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -49,8 +49,8 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, S
     Ok(all)
 }
 
-/// The text of a token that begins a number. The tokenizer has one token for `0x1F`, a number, and for `x'1F'`,
-/// which is a character longer.
+/// The text of a token that begins a number. The tokenizer has one token for `0x1F`, a number, and for
+/// `x'1F'`, which is a character longer.
 fn begun(token: &TokenWithSpan) -> Option<String> {
     let length = token.span.end.column.saturating_sub(token.span.start.column);
     match &token.token {
@@ -60,7 +60,8 @@ fn begun(token: &TokenWithSpan) -> Option<String> {
     }
 }
 
-/// The text of a token that goes on with a number; `is_later`: there is one before it. A keyword is none: `1AND`.
+/// The text of a token that goes on with a number; `is_later`: there is one before it. A keyword is none:
+/// `1AND`.
 fn part(token: &TokenWithSpan, is_later: bool) -> Option<&str> {
     match &token.token {
         Token::Word(word) if word.quote_style.is_none() && word.keyword == Keyword::NoKeyword => {

@@ -1,15 +1,15 @@
-//! Operators that bind as in DuckDB and PostgreSQL: `a ^ b` is a power and binds more than `*`; `||`, `&`, `|`, `<<`
-//! and `>>` bind alike, less than `+`. All go from the left.
+//! Operators that bind as in DuckDB and PostgreSQL: `a ^ b` is a power and binds more than `*`; `||`, `&`,
+//! `|`, `<<` and `>>` bind alike, less than `+`. All go from the left.
 //!
-//! The parser takes `^` for an operator on bits, which binds less than `+`, and lets the others bind each in its own
-//! way. So what it read as the operands is taken apart and put together again.
+//! The parser takes `^` for an operator on bits, which binds less than `+`, and lets the others bind each in
+//! its own way. So what it read as the operands is taken apart and put together again.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
 
 use super::exprs::call;
 
-/// Puts operands under the operators that they belong to, and powers in the place of `^`, before anything in them is
-/// put into other words.
+/// Puts operands under the operators that they belong to, and powers in the place of `^`, before anything in
+/// them is put into other words.
 pub(super) fn regroup(expr: &mut Expr) {
     if is_as_meant(expr) {
         return;
@@ -24,14 +24,14 @@ pub(super) fn regroup(expr: &mut Expr) {
 
 /// How much an operator binds.
 #[derive(Clone, Copy)]
-struct Binds {
+struct BindingPower {
     here: u8,
     /// For the parser.
     read: u8,
 }
 
 /// How much an operator binds, of those that may stand beside `^` without parentheses.
-fn binds(operator: &BinaryOperator) -> Option<Binds> {
+fn binds(operator: &BinaryOperator) -> Option<BindingPower> {
     use BinaryOperator as Op;
     let (here, read) = match operator {
         Op::BitwiseXor => (50, 22),
@@ -44,11 +44,11 @@ fn binds(operator: &BinaryOperator) -> Option<Binds> {
         Op::BitwiseOr => (20, 21),
         _ => return None,
     };
-    Some(Binds { here, read })
+    Some(BindingPower { here, read })
 }
 
 /// The same of the operator of an expression that is not in parentheses.
-fn operation(expr: &Expr) -> Option<Binds> {
+fn operation(expr: &Expr) -> Option<BindingPower> {
     match expr {
         Expr::BinaryOp { op, .. } => binds(op),
         _ => None,
@@ -58,7 +58,7 @@ fn operation(expr: &Expr) -> Option<Binds> {
 /// Whether the parser read operators as they are meant.
 fn is_as_meant(expr: &Expr) -> bool {
     let Expr::BinaryOp { left, op, right } = expr else { return true };
-    let Some(Binds { here, .. }) = binds(op) else { return true };
+    let Some(BindingPower { here, .. }) = binds(op) else { return true };
     *op != BinaryOperator::BitwiseXor
         && operation(left).is_none_or(|left| left.here >= here)
         && operation(right).is_none_or(|right| right.here > here)

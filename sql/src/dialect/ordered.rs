@@ -1,9 +1,9 @@
-//! `ORDER BY` a column of a table that has the name of another column of the result: `SELECT -cost AS cost FROM t
-//! ORDER BY t.cost`.
+//! `ORDER BY` a column of a table that has the name of another column of the result: `SELECT -cost AS cost
+//! FROM t ORDER BY t.cost`.
 //!
-//! The engine adds the column to those of the result, where both would have one name. Here they have names of their
-//! own in a query inside, and the one around it orders its rows and gives the columns their names. So it is for an
-//! order of what `SELECT unnest(list) FROM t` does not select.
+//! The engine adds the column to those of the result, where both would have one name. Here they have names of
+//! their own in a query inside, and the one around it orders its rows and gives the columns their names. So
+//! it is for an order of what `SELECT unnest(list) FROM t` does not select.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -62,8 +62,8 @@ pub(super) fn apart(query: &mut Query) {
     put_around(body, &mut around);
 }
 
-/// Puts such a query around one that makes rows of lists and is ordered by what it does not select: the engine adds
-/// to its columns what is missing, but not where these are made of lists.
+/// Puts such a query around one that makes rows of lists and is ordered by what it does not select: the
+/// engine adds to its columns what is missing, but not where these are made of lists.
 pub(super) fn beside_unnest(query: &mut Query) {
     let Query { body, order_by: Some(order), .. } = query else { return };
     let (SetExpr::Select(select), OrderByKind::Expressions(keys)) = (&mut **body, &mut order.kind) else {
@@ -100,9 +100,9 @@ pub(super) fn beside_unnest(query: &mut Query) {
     put_around(body, &mut around);
 }
 
-/// Puts the places of columns of the result in that of the expressions that these are, where a SELECT DISTINCT
-/// is ordered by them: `SELECT DISTINCT n % 2 FROM t ORDER BY n % 2`. The engine looks for `n`, which it does not
-/// select. False if `error` is not about that, or if there are no such expressions.
+/// Puts the places of columns of the result in that of the expressions that these are, where a SELECT
+/// DISTINCT is ordered by them: `SELECT DISTINCT n % 2 FROM t ORDER BY n % 2`. The engine looks for `n`,
+/// which it does not select. False if `error` is not about that, or if there are no such expressions.
 pub(super) fn by_place(sql: &mut Statement, error: &SqlError) -> bool {
     let [before, _] = DISTINCT_ORDER;
     let mut places = Places { put: 0 };

@@ -6,7 +6,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 
-use super::given::Given;
+use super::given::AliasNames;
 use super::{by_all, casts, hidden, negated, ordered, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
@@ -23,8 +23,8 @@ pub(crate) async fn planned(
     mut statement: Statement,
     translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
 ) -> Result<LogicalPlan, SqlError> {
-    let mut given = Given::new(state);
-    let mut again = Again::default();
+    let mut given = AliasNames::new(state);
+    let mut again = ReplannedParts::default();
     // What was said before casts had names.
     let mut unnamed: Option<SqlError> = None;
     let mut tables = inner(&mut statement).map(|sql| hidden::tables(sql)).unwrap_or_default();
@@ -68,14 +68,14 @@ pub(crate) async fn planned(
 
 /// What is planned again.
 #[derive(Default)]
-struct Again {
+struct ReplannedParts {
     plans: usize,
     /// Names beside `*` among them.
     apart: usize,
     expressions: usize,
 }
 
-impl Again {
+impl ReplannedParts {
     /// Refuses a statement whose names take too long to be put into other words.
     fn count(&mut self, statement: &mut Statement, is_apart: bool) -> Result<(), SqlError> {
         let expressions = inner(statement).map_or(Ok(0), |sql| expanded::check(sql))?;
@@ -106,7 +106,7 @@ mod tests {
     fn what_is_planned_again_is_limited() {
         let counted = |sql: &str, times: usize, is_apart: bool| {
             let mut statement = crate::dialect::parse(sql).unwrap();
-            let mut again = Again::default();
+            let mut again = ReplannedParts::default();
             (0..times).try_for_each(|_| again.count(&mut statement, is_apart)).map_err(|e| e.to_string())
         };
         let long = format!("SELECT 1 FROM t WHERE a IN ({})", vec!["1"; 50_000].join(", "));
@@ -122,8 +122,8 @@ mod tests {
         let sql =
             format!("WITH c AS (SELECT a AS x0{doubled} FROM t) SELECT 1 FROM {}", vec!["c"; 60].join(", "));
         let state = datafusion::prelude::SessionContext::new().state();
-        let mut given = Given::new(&state);
-        let mut again = Again::default();
+        let mut given = AliasNames::new(&state);
+        let mut again = ReplannedParts::default();
         let mut statement = crate::dialect::parse(&sql).unwrap();
         let put = (0..=11).try_for_each(|n| {
             let error = SqlError::unknown(format!("there is no column `x{n}`"));

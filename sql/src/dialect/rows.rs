@@ -33,7 +33,7 @@ pub(crate) fn compare(statement: &mut Statement) -> Result<(), SqlError> {
 /// The error about the columns of a subquery that the text of the statement does not count.
 pub(super) fn explain(error: SqlError, statement: &mut Statement) -> SqlError {
     let Some((named, columns)) = columns_of_alias(error.message()) else { return error };
-    let mut compared = Compared { values: named, place: None };
+    let mut compared = RowComparison { values: named, place: None };
     if let Some(sql) = inner(statement) {
         let _ = Visit::visit(&*sql, &mut compared);
     }
@@ -49,12 +49,12 @@ fn uneven(values: usize, columns: usize) -> SqlError {
 }
 
 /// Looks for a subquery that a row of so many values is compared with.
-struct Compared {
+struct RowComparison {
     values: usize,
     place: Option<(u64, u64)>,
 }
 
-impl Visitor for Compared {
+impl Visitor for RowComparison {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {

@@ -32,7 +32,8 @@ impl Scopes {
         self.0.pop();
     }
 
-    /// The table expressions that a query can name: those of a query around it end before the one that it is in.
+    /// The table expressions that a query can name: those of a query around it end before the one that it is
+    /// in.
     pub(super) fn with(&self) -> Option<With> {
         let mut cte_tables: Vec<Cte> = Vec::new();
         for (depth, scope) in self.0.iter().rev().enumerate() {

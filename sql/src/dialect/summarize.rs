@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use super::summarized::ROWS;
 use super::{merge, planned};
-use crate::bounds::few;
+use crate::bounds::check_part_count;
 use crate::error::SqlError;
 use crate::types;
 use crate::walk::inner;
@@ -41,7 +41,7 @@ pub(crate) async fn expand(
     let plan = planned(state, probe, translate).await?;
     let fields: Vec<&Field> = plan.schema().fields().iter().map(|field| field.as_ref()).collect();
     // The name of a type is as long as the type.
-    fields.iter().try_for_each(|field| few(field.data_type())).map_err(translate)?;
+    fields.iter().try_for_each(|field| check_part_count(field.data_type())).map_err(translate)?;
     if fields.len() > MOST_COLUMNS {
         let why = format!("SUMMARIZE of {} columns, more than {MOST_COLUMNS}", fields.len());
         return Err(SqlError::refused(why).hint("write SUMMARIZE SELECT with the columns that are meant"));

@@ -23,14 +23,14 @@ pub(crate) fn statements(text: &str) -> Vec<String> {
         }
     }
     found.extend(open);
-    let places = Places::new(text);
+    let places = LineStarts::new(text);
     found.into_iter().map(|(start, end)| places.statement(text, start, end)).collect()
 }
 
 /// Where the lines of a text begin.
-struct Places(Vec<usize>);
+struct LineStarts(Vec<usize>);
 
-impl Places {
+impl LineStarts {
     fn new(text: &str) -> Self {
         let after = text.match_indices('\n').map(|(at, _)| at + 1);
         Self(std::iter::once(0).chain(after).collect())

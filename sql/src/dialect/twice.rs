@@ -20,12 +20,12 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use self::all::All;
+use self::all::StarColumns;
 use self::casts::Casts;
 pub(super) use self::casts::{cast_of, column_name};
 pub(super) use self::column::key;
-use self::column::{Before, Column};
-use self::names::{Free, Named};
+use self::column::{EarlierColumns, ResultColumn};
+use self::names::{FreeNames, UnqualifiedNames};
 use crate::error::SqlError;
 use crate::expanded::name;
 use crate::walk::{Visit, VisitMut};
@@ -39,7 +39,8 @@ pub(super) fn apart(sql: &mut Statement) {
     let _ = VisitMut::visit(sql, &mut Twice::default());
 }
 
-/// Does so with a name that `*` has too, as an error of the engine says; false if it is not clear which is meant.
+/// Does so with a name that `*` has too, as an error of the engine says; false if it is not clear which is
+/// meant.
 pub(super) fn beside_all(sql: &mut Statement, error: &SqlError) -> bool {
     let message = error.message().strip_prefix("column `").and_then(|rest| rest.strip_suffix(OCCURS));
     let Some(column) = message.and_then(|rest| rest.strip_suffix('`')) else { return false };
@@ -75,7 +76,7 @@ impl Twice {
     fn body(&mut self, body: &mut SetExpr, ordered: &HashSet<String>) {
         match body {
             SetExpr::Select(select) => {
-                let mut used = Named::beside(ordered.clone());
+                let mut used = UnqualifiedNames::beside(ordered.clone());
                 used.clauses(select);
                 match &self.only {
                     None => rename(select, &used.names),
@@ -101,7 +102,7 @@ impl VisitorMut for Twice {
         let this = std::ptr::from_ref(&*query);
         let around = self.around.iter().position(|(known, _)| std::ptr::eq(*known, this));
         let names = around.map(|at| self.around.swap_remove(at).1).unwrap_or_default();
-        let mut ordered = Named::beside(names);
+        let mut ordered = UnqualifiedNames::beside(names);
         if let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order| &order.kind) {
             let _ = keys.visit(&mut ordered);
         }
@@ -112,12 +113,12 @@ impl VisitorMut for Twice {
 
 /// `used` are the names that other clauses have.
 fn rename(select: &mut Select, used: &HashSet<String>) {
-    let all = All::of(select);
+    let all = StarColumns::of(select);
     let in_all: Vec<bool> = select.projection.iter().map(|item| all.has(item)).collect();
-    let (mut free, mut before, mut renamed) = (Free::of(used.clone()), Before::default(), 0);
+    let (mut free, mut before, mut renamed) = (FreeNames::of(used.clone()), EarlierColumns::default(), 0);
     let mut casts = Casts::of(select);
     for (item, in_all) in select.projection.iter_mut().zip(in_all) {
-        let Some(column) = Column::of(item, &all) else { continue };
+        let Some(column) = ResultColumn::of(item, &all) else { continue };
         let is_made = free.made.contains(&column.name);
         free.taken.insert(column.name.clone());
         let is_cast = casts.has(item);
@@ -147,9 +148,9 @@ fn rename_beside_all(select: &mut Select, column: &str, used: &HashSet<String>) 
     if !select.projection.iter().any(is_all) || used.contains(column) {
         return false;
     }
-    let all = All::of(select);
-    let columns = select.projection.iter().filter_map(|item| Column::of(item, &all));
-    let mut free = Free::of(columns.map(|column| column.name).chain(used.iter().cloned()).collect());
+    let all = StarColumns::of(select);
+    let columns = select.projection.iter().filter_map(|item| ResultColumn::of(item, &all));
+    let mut free = FreeNames::of(columns.map(|column| column.name).chain(used.iter().cloned()).collect());
     let mut named = select.projection.iter_mut().filter_map(|item| match item {
         SelectItem::ExprWithAlias { alias, .. } if name(alias) == column => Some(alias),
         _ => None,

@@ -4,6 +4,8 @@ mod joined;
 mod key;
 mod keys;
 
-pub(super) use self::joined::{By, Joined, Side, column, constraint, joins_without_condition, quoted, table};
-pub(super) use self::key::Key;
-pub(super) use self::keys::{Merged, joins_by_names};
+pub(super) use self::joined::{
+    JoinColumns, Side, TableJoin, column, constraint, joins_without_condition, quoted, table,
+};
+pub(super) use self::key::MergedColumn;
+pub(super) use self::keys::{UsingJoins, joins_by_names};

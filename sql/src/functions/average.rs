@@ -1,8 +1,7 @@
-//! `avg` of decimals as a double, and of what is true or false as the share of what is true; and the types that `sum`
-//! takes for the latter.
+//! `avg` of decimals as a double, `avg` of booleans as a share, and the types that `sum` takes for those.
 //!
-//! Averages are the engine's own, which of decimals have four more digits than these, but for those in windows,
-//! which [`sliding`] has.
+//! Averages are the engine's own, which of decimals have four more digits than these, but for those in
+//! windows, which [`sliding`] has.
 
 use std::sync::Arc;
 

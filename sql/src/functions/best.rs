@@ -18,18 +18,22 @@ use crate::error::SqlError;
 pub(super) fn functions() -> [AggregateUDF; 2] {
     [(true, ["arg_max", "argmax"]), (false, ["arg_min", "argmin"])].map(|(largest, aliases)| {
         let aliases = aliases.map(str::to_owned).into();
-        AggregateUDF::from(Best { largest, aliases, signature: Signature::any(2, Volatility::Immutable) })
+        AggregateUDF::from(ArgExtreme {
+            largest,
+            aliases,
+            signature: Signature::any(2, Volatility::Immutable),
+        })
     })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Best {
+struct ArgExtreme {
     largest: bool,
     aliases: Vec<String>,
     signature: Signature,
 }
 
-impl AggregateUDFImpl for Best {
+impl AggregateUDFImpl for ArgExtreme {
     fn name(&self) -> &str {
         if self.largest { "max_by" } else { "min_by" }
     }
@@ -48,7 +52,7 @@ impl AggregateUDFImpl for Best {
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
         let key = args.expr_fields.get(1).map_or(&DataType::Null, |field| field.data_type());
-        Ok(Box::new(BestOf {
+        Ok(Box::new(ExtremeRow {
             largest: self.largest,
             value: ScalarValue::try_from(args.return_type())?,
             key: ScalarValue::try_from(key)?,
@@ -66,13 +70,13 @@ impl AggregateUDFImpl for Best {
 /// The best row so far. Rows in which either is null do not count; of rows with the same key, the one of the
 /// smallest value is taken, so that the order of rows does not matter.
 #[derive(Debug)]
-struct BestOf {
+struct ExtremeRow {
     largest: bool,
     value: ScalarValue,
     key: ScalarValue,
 }
 
-impl BestOf {
+impl ExtremeRow {
     /// How good a key is that compares like this with another.
     fn rank(&self, order: Ordering) -> Ordering {
         if self.largest { order } else { order.reverse() }
@@ -104,7 +108,7 @@ impl BestOf {
     }
 }
 
-impl Accumulator for BestOf {
+impl Accumulator for ExtremeRow {
     fn update_batch(&mut self, batch: &[ArrayRef]) -> DfResult<()> {
         let [values, keys] = batch else { return Err(SqlError::internal("value and key").into()) };
         if keys.is_empty() || *keys.data_type() == DataType::Null {

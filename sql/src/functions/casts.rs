@@ -1,5 +1,5 @@
-//! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with fractions to
-//! whole numbers, of times, intervals and lists to text.
+//! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with
+//! fractions to whole numbers, of times, intervals and lists to text.
 
 use std::sync::Arc;
 
@@ -32,8 +32,8 @@ use crate::error::SqlError;
 /// A written text that is to be a time and is none: that is refused before anything runs.
 pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> DfResult<Option<Expr>> {
     let Ok(from) = of.get_type(schema) else { return Ok(None) };
-    // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are written,
-    // and others that are have been replaced before.
+    // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are
+    // written, and others that are have been replaced before.
     let of_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
     let reads = is_text(&from) && (of_list || is_time(to) || safe && to.is_integer());
     let is_written = matches!(from, DataType::Timestamp(..)) || is_span(&from) || is_list(&from);
@@ -44,15 +44,15 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
     if let Expr::Literal(text, _) = of
         && is_time(to)
     {
-        let time = Converted::new(to, safe).of(&text.to_array()?)?;
+        let time = CastFunction::new(to, safe).of(&text.to_array()?)?;
         return Ok(Some(lit(ScalarValue::try_from_array(&time, 0)?)));
     }
-    Ok(Some(converted(of.clone(), to, safe)))
+    Ok(Some(cast_call(of.clone(), to, safe)))
 }
 
 /// The call that has a value as one of another type.
-pub(super) fn converted(of: Expr, to: &DataType, safe: bool) -> Expr {
-    let function = ScalarUDF::from(Converted::new(to, safe));
+pub(super) fn cast_call(of: Expr, to: &DataType, safe: bool) -> Expr {
+    let function = ScalarUDF::from(CastFunction::new(to, safe));
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
@@ -65,13 +65,13 @@ pub(super) fn is_text(ty: &DataType) -> bool {
 
 /// A value as one of another type.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Converted {
+struct CastFunction {
     to: DataType,
     safe: bool,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Converted {
+impl ScalarUDFImpl for CastFunction {
     fn name(&self) -> &str {
         "converted"
     }
@@ -89,7 +89,7 @@ impl ScalarUDFImpl for Converted {
     }
 }
 
-impl Converted {
+impl CastFunction {
     fn new(to: &DataType, safe: bool) -> Self {
         Self { to: to.clone(), safe, signature: Signature::any(1, Volatility::Immutable) }
     }

@@ -1,5 +1,5 @@
-//! Numbers in the place of times, and times in that of numbers, which are refused: a number says neither since when it
-//! counts nor in which unit, and the engine takes days for dates and nanoseconds for times.
+//! Numbers in the place of times, and times in that of numbers, which are refused: a number says neither
+//! since when it counts nor in which unit, and the engine takes days for dates and nanoseconds for times.
 
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -21,10 +21,10 @@ pub(super) fn check(expr: &Expr, schema: &DFSchema) -> DfResult<()> {
             cast(of, field.data_type(), schema)
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
-            compared(left, [&**right], schema)
+            comparison_error(left, [&**right], schema)
         }
-        Expr::Between(Between { expr: of, low, high, .. }) => compared(of, [&**low, &**high], schema),
-        Expr::InList(InList { expr: of, list, .. }) => compared(of, list, schema),
+        Expr::Between(Between { expr: of, low, high, .. }) => comparison_error(of, [&**low, &**high], schema),
+        Expr::InList(InList { expr: of, list, .. }) => comparison_error(of, list, schema),
         _ => None,
     };
     wrong.map_or(Ok(()), |error| Err(error.at_span(place(expr)).into()))
@@ -46,7 +46,11 @@ pub(crate) fn no_cast(from: &str, to: &str, is_to_time: bool) -> SqlError {
     })
 }
 
-fn compared<'a>(of: &Expr, with: impl IntoIterator<Item = &'a Expr>, schema: &DFSchema) -> Option<SqlError> {
+fn comparison_error<'a>(
+    of: &Expr,
+    with: impl IntoIterator<Item = &'a Expr>,
+    schema: &DFSchema,
+) -> Option<SqlError> {
     let a = type_of(of, schema).filter(|a| is_time(a) || a.is_numeric())?;
     let mut b = with.into_iter().filter(|value| !is_null(value)).filter_map(|value| type_of(value, schema));
     let b = b.find(|b| differ(&a, b)).filter(|_| !is_null(of))?;

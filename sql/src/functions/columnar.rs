@@ -6,8 +6,8 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 use datafusion::scalar::ScalarValue;
 
-/// What `compute` makes of the columns of the arguments and the number of their rows. Of constants alone it is
-/// computed for one row, and is a constant as well.
+/// What `compute` makes of the columns of the arguments and the number of their rows. Of constants alone it
+/// is computed for one row, and is a constant as well.
 pub(super) fn by_column(
     args: ScalarFunctionArgs,
     compute: impl FnOnce(&[ArrayRef], usize) -> DfResult<ArrayRef>,

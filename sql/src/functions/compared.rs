@@ -101,13 +101,13 @@ impl AnalyzerRule for ComparedSpans {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
-        plan.transform_up_with_subqueries(of_rows).map(|plan| plan.data)
+        plan.transform_up_with_subqueries(sort_by_length).map(|plan| plan.data)
     }
 }
 
 /// A plan that sorts intervals by their length.
-fn of_rows(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
-    let is = holds;
+fn sort_by_length(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    let is = has_intervals;
     let is_equated = match &plan {
         LogicalPlan::Aggregate(all) => {
             let groups = all.schema.fields().len().saturating_sub(all.aggr_expr.len());
@@ -150,20 +150,20 @@ fn is_interval(expr: &Expr, schema: &DFSchema) -> bool {
 }
 
 /// Whether values of a type are intervals, or have some in them.
-fn holds(of: &DataType) -> bool {
+fn has_intervals(of: &DataType) -> bool {
     match of {
         DataType::Interval(_) => true,
         DataType::List(field)
         | DataType::LargeList(field)
         | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => holds(field.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| holds(field.data_type())),
+        | DataType::Map(field, _) => has_intervals(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_intervals(field.data_type())),
         _ => false,
     }
 }
 
 fn holds_interval(expr: &Expr, schema: &DFSchema) -> bool {
-    expr.get_type(schema).is_ok_and(|of| holds(&of))
+    expr.get_type(schema).is_ok_and(|of| has_intervals(&of))
 }
 
 /// What an expression compares.
@@ -222,17 +222,17 @@ fn refused() -> SqlError {
 
 /// The call that gives the length of an interval.
 fn length(of: Expr) -> Expr {
-    let function = ScalarUDF::from(Length { signature: Signature::any(1, Volatility::Immutable) });
+    let function = ScalarUDF::from(IntervalLength { signature: Signature::any(1, Volatility::Immutable) });
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
 /// Nanoseconds of an interval: a number that all intervals fit into.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Length {
+struct IntervalLength {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Length {
+impl ScalarUDFImpl for IntervalLength {
     fn name(&self) -> &str {
         "length_of_interval"
     }

@@ -22,19 +22,20 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// The functions.
 pub(super) fn functions() -> [AggregateUDF; 2] {
-    [Gives::Mode, Gives::Histogram]
-        .map(|gives| AggregateUDF::from(Count { gives, signature: Signature::any(1, Volatility::Immutable) }))
+    [CountResult::Mode, CountResult::Histogram].map(|gives| {
+        AggregateUDF::from(CountFunction { gives, signature: Signature::any(1, Volatility::Immutable) })
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Gives {
+enum CountResult {
     /// The value that occurs most; of several, the smallest.
     Mode,
     /// Every value with its count, ascending.
     Histogram,
 }
 
-impl Gives {
+impl CountResult {
     fn name(self) -> &'static str {
         match self {
             Self::Mode => "mode",
@@ -44,8 +45,8 @@ impl Gives {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Count {
-    gives: Gives,
+struct CountFunction {
+    gives: CountResult,
     signature: Signature,
 }
 
@@ -58,7 +59,7 @@ fn list_of(element: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", element, true)))
 }
 
-impl AggregateUDFImpl for Count {
+impl AggregateUDFImpl for CountFunction {
     fn name(&self) -> &str {
         self.gives.name()
     }
@@ -70,14 +71,14 @@ impl AggregateUDFImpl for Count {
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
         let value = types.first().ok_or_else(|| SqlError::internal("no value"))?;
         Ok(match self.gives {
-            Gives::Mode => value.clone(),
-            Gives::Histogram => list_of(DataType::Struct(entry(value))),
+            CountResult::Mode => value.clone(),
+            CountResult::Histogram => list_of(DataType::Struct(entry(value))),
         })
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
         let of = args.expr_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
-        Ok(Box::new(Counts { gives: self.gives, of, counts: HashMap::new(), bytes: 0 }))
+        Ok(Box::new(ValueCounts { gives: self.gives, of, counts: HashMap::new(), bytes: 0 }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
@@ -90,15 +91,15 @@ impl AggregateUDFImpl for Count {
 
 /// Distinct values with their counts; null does not count.
 #[derive(Debug)]
-struct Counts {
-    gives: Gives,
+struct ValueCounts {
+    gives: CountResult,
     /// Type of the values.
     of: DataType,
     counts: HashMap<ScalarValue, u64>,
     bytes: usize,
 }
 
-impl Counts {
+impl ValueCounts {
     fn add(&mut self, mut value: ScalarValue, count: u64) -> DfResult<()> {
         if value.is_null() {
             return Ok(());
@@ -145,7 +146,7 @@ fn counts_of(sorted: &[(&ScalarValue, u64)]) -> ArrayRef {
     Arc::new(UInt64Array::from_iter_values(sorted.iter().map(|(_, count)| *count)))
 }
 
-impl Accumulator for Counts {
+impl Accumulator for ValueCounts {
     fn update_batch(&mut self, batch: &[ArrayRef]) -> DfResult<()> {
         let Some(values) = batch.first() else { return Ok(()) };
         (0..values.len()).try_for_each(|row| self.add(ScalarValue::try_from_array(values, row)?, 1))
@@ -171,7 +172,7 @@ impl Accumulator for Counts {
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
         let sorted = self.sorted();
         match self.gives {
-            Gives::Mode => {
+            CountResult::Mode => {
                 // The first of the largest: `max_by_key` gives the last.
                 let most = sorted.iter().rev().max_by_key(|(_, count)| *count);
                 match most {
@@ -179,10 +180,10 @@ impl Accumulator for Counts {
                     None => ScalarValue::try_from(&self.of),
                 }
             }
-            Gives::Histogram if sorted.is_empty() => {
+            CountResult::Histogram if sorted.is_empty() => {
                 ScalarValue::try_from(&list_of(DataType::Struct(entry(&self.of))))
             }
-            Gives::Histogram => {
+            CountResult::Histogram => {
                 let columns = vec![self.values(&sorted)?, counts_of(&sorted)];
                 let entries = StructArray::try_new(entry(&self.of), columns, None)?;
                 Ok(one_list(Arc::new(entries)))
@@ -206,22 +207,22 @@ mod tests {
 
     use super::*;
 
-    fn counts(gives: Gives) -> Counts {
-        Counts { gives, of: DataType::Utf8, counts: HashMap::new(), bytes: 0 }
+    fn counts(gives: CountResult) -> ValueCounts {
+        ValueCounts { gives, of: DataType::Utf8, counts: HashMap::new(), bytes: 0 }
     }
 
     #[test]
     fn parts_are_merged_whatever_their_order() {
         let batch = |texts: Vec<Option<&str>>| vec![Arc::new(StringArray::from(texts)) as ArrayRef];
-        let (mut one, mut other) = (counts(Gives::Mode), counts(Gives::Mode));
+        let (mut one, mut other) = (counts(CountResult::Mode), counts(CountResult::Mode));
         one.update_batch(&batch(vec![Some("b"), None, Some("a"), Some("b")])).unwrap();
         other.update_batch(&batch(vec![Some("a"), Some("c")])).unwrap();
         let state: Vec<ArrayRef> =
             other.state().unwrap().iter().map(|value| value.to_array().unwrap()).collect();
         one.merge_batch(&state).unwrap();
         assert_eq!(one.evaluate().unwrap(), ScalarValue::from("a"));
-        assert!(counts(Gives::Mode).evaluate().unwrap().is_null());
-        one.gives = Gives::Histogram;
+        assert!(counts(CountResult::Mode).evaluate().unwrap().is_null());
+        one.gives = CountResult::Histogram;
         let ScalarValue::List(list) = one.evaluate().unwrap() else { panic!("no list") };
         let entries = list.value(0);
         let found = entries.as_struct().column(1).as_primitive::<UInt64Type>().values().to_vec();

@@ -1,5 +1,4 @@
-//! `date_diff(part, from, to)`: how many boundaries of years, months, days, ... are between two times, as DuckDB
-//! counts them.
+//! `date_diff(part, from, to)`: boundaries of years, months, days, ... between two times, as DuckDB counts.
 
 use std::sync::Arc;
 
@@ -30,7 +29,7 @@ pub(super) fn function() -> ScalarUDF {
 
 /// A part of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum DatePart {
     /// One of the same length at any time, in microseconds.
     Even(i64),
     Week,
@@ -38,7 +37,7 @@ enum Part {
     Months(i64),
 }
 
-impl Part {
+impl DatePart {
     fn named(text: &str) -> Result<Self, SqlError> {
         let word = text.trim().to_ascii_lowercase();
         Ok(match word.strip_suffix('s').unwrap_or(&word) {
@@ -143,7 +142,7 @@ fn counts(arrays: &[ArrayRef]) -> DfResult<Int64Array> {
             counts.push(None);
             continue;
         };
-        let part = Part::named(part)?;
+        let part = DatePart::named(part)?;
         let count = part.number(to).checked_sub(part.number(from));
         counts.push(Some(count.ok_or_else(|| SqlError::invalid("the times are too far apart".to_owned()))?));
     }
@@ -166,11 +165,11 @@ mod tests {
 
     #[test]
     fn boundaries_are_counted_and_not_lengths() {
-        let number = |part: &str, time: i64| Part::named(part).unwrap().number(time);
+        let number = |part: &str, time: i64| DatePart::named(part).unwrap().number(time);
         assert_eq!(number("day", DAY) - number("day", DAY - 1), 1);
         // Sunday, 4 January 1970, and the Monday after it.
         assert_eq!(number("weeks", 4 * DAY) - number("Week", 4 * DAY - 1), 1);
         assert_eq!(number("hour", -1), -1);
-        assert!(Part::named("fortnight").is_err_and(|error| error.to_string().contains("quarter")));
+        assert!(DatePart::named("fortnight").is_err_and(|error| error.to_string().contains("quarter")));
     }
 }

@@ -12,9 +12,9 @@ use super::whole::type_of;
 
 /// What makes booleans of texts where the two are compared.
 #[derive(Debug)]
-pub(crate) struct Flags;
+pub(crate) struct BooleanTexts;
 
-impl ExprPlanner for Flags {
+impl ExprPlanner for BooleanTexts {
     fn plan_binary_op(
         &self,
         expr: RawBinaryExpr,

@@ -12,15 +12,15 @@ use datafusion::logical_expr::{
 
 /// The function.
 pub(super) fn function() -> ScalarUDF {
-    ScalarUDF::from(Formatted { engine: datetime::to_char() })
+    ScalarUDF::from(FormatFunction { engine: datetime::to_char() })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Formatted {
+struct FormatFunction {
     engine: Arc<ScalarUDF>,
 }
 
-impl ScalarUDFImpl for Formatted {
+impl ScalarUDFImpl for FormatFunction {
     fn name(&self) -> &str {
         self.engine.name()
     }

@@ -1,4 +1,4 @@
-//! Functions on JSON text: `json_extract`, `json_extract_string` and their relatives, `->` and `->>` among them.
+//! Functions on JSON text: `json_extract`, `json_extract_string` and their relatives, `->` and `->>` too.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::error::SqlError;
 
 /// What is made of the part of a document that a path leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Gives {
+enum JsonResult {
     /// The part, as JSON.
     Part,
     /// The part as text: strings without quotes.
@@ -41,18 +41,18 @@ enum Gives {
     Valid,
 }
 
-const FUNCTIONS: [(&str, &[&str], Gives); 11] = [
-    ("json_extract", &["json_get", "json_get_json", "json_extract_path"], Gives::Part),
-    ("json_extract_string", &["json_get_str", "json_as_text", "json_extract_path_text"], Gives::Text),
-    ("json_get_int", &[], Gives::Int),
-    ("json_get_float", &[], Gives::Float),
-    ("json_get_bool", &[], Gives::Bool),
-    ("json_exists", &[], Gives::Exists),
-    ("json_array_length", &["json_length"], Gives::Length),
-    ("json_elements", &["json_array_elements_text"], Gives::Elements),
-    ("json_keys", &["json_object_keys"], Gives::Keys),
-    ("json_type", &["json_typeof"], Gives::Kind),
-    ("json_valid", &[], Gives::Valid),
+const FUNCTIONS: [(&str, &[&str], JsonResult); 11] = [
+    ("json_extract", &["json_get", "json_get_json", "json_extract_path"], JsonResult::Part),
+    ("json_extract_string", &["json_get_str", "json_as_text", "json_extract_path_text"], JsonResult::Text),
+    ("json_get_int", &[], JsonResult::Int),
+    ("json_get_float", &[], JsonResult::Float),
+    ("json_get_bool", &[], JsonResult::Bool),
+    ("json_exists", &[], JsonResult::Exists),
+    ("json_array_length", &["json_length"], JsonResult::Length),
+    ("json_elements", &["json_array_elements_text"], JsonResult::Elements),
+    ("json_keys", &["json_object_keys"], JsonResult::Keys),
+    ("json_type", &["json_typeof"], JsonResult::Kind),
+    ("json_valid", &[], JsonResult::Valid),
 ];
 
 /// The functions.
@@ -60,19 +60,19 @@ pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
     FUNCTIONS.into_iter().map(|(name, aliases, gives)| {
         let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
         let signature = Signature::user_defined(Volatility::Immutable);
-        ScalarUDF::from(Json { name, aliases, gives, signature })
+        ScalarUDF::from(JsonFunction { name, aliases, gives, signature })
     })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Json {
+struct JsonFunction {
     name: &'static str,
     aliases: Vec<String>,
-    gives: Gives,
+    gives: JsonResult,
     signature: Signature,
 }
 
-impl Gives {
+impl JsonResult {
     fn data_type(self) -> DataType {
         match self {
             Self::Part | Self::Text | Self::Kind => DataType::Utf8,
@@ -94,13 +94,13 @@ impl Gives {
 }
 
 /// The steps of one argument.
-enum Place {
+enum JsonPath {
     /// The same in each row.
     Fixed(Vec<Step>),
     OfRows(ArrayRef),
 }
 
-impl ScalarUDFImpl for Json {
+impl ScalarUDFImpl for JsonFunction {
     fn name(&self) -> &str {
         self.name
     }
@@ -157,13 +157,13 @@ impl ScalarUDFImpl for Json {
     }
 }
 
-fn place(arg: ColumnarValue, rows: usize) -> DfResult<Place> {
-    let ColumnarValue::Scalar(scalar) = &arg else { return Ok(Place::OfRows(arg.into_array(rows)?)) };
+fn place(arg: ColumnarValue, rows: usize) -> DfResult<JsonPath> {
+    let ColumnarValue::Scalar(scalar) = &arg else { return Ok(JsonPath::OfRows(arg.into_array(rows)?)) };
     Ok(match scalar {
-        ScalarValue::Int64(Some(index)) => Place::Fixed(vec![Step::Index(*index)]),
+        ScalarValue::Int64(Some(index)) => JsonPath::Fixed(vec![Step::Index(*index)]),
         scalar => match scalar.try_as_str().flatten() {
-            Some(path) => Place::Fixed(steps(path).ok_or_else(|| no_path(path))?),
-            None => Place::OfRows(arg.into_array(rows)?),
+            Some(path) => JsonPath::Fixed(steps(path).ok_or_else(|| no_path(path))?),
+            None => JsonPath::OfRows(arg.into_array(rows)?),
         },
     })
 }
@@ -177,16 +177,16 @@ fn no_path(path: &str) -> SqlError {
 }
 
 /// The steps of a row; `None` where an argument is null.
-fn steps_of<'a>(places: &'a [Place], row: usize) -> Result<Option<Cow<'a, [Step]>>, SqlError> {
-    if let [Place::Fixed(only)] = places {
+fn steps_of<'a>(places: &'a [JsonPath], row: usize) -> Result<Option<Cow<'a, [Step]>>, SqlError> {
+    if let [JsonPath::Fixed(only)] = places {
         return Ok(Some(Cow::Borrowed(only)));
     }
     let mut all = Vec::new();
     for place in places {
         match place {
-            Place::Fixed(fixed) => all.extend_from_slice(fixed),
-            Place::OfRows(array) if array.is_null(row) => return Ok(None),
-            Place::OfRows(array) => {
+            JsonPath::Fixed(fixed) => all.extend_from_slice(fixed),
+            JsonPath::OfRows(array) if array.is_null(row) => return Ok(None),
+            JsonPath::OfRows(array) => {
                 match (array.as_string_opt::<i32>(), array.as_primitive_opt::<Int64Type>()) {
                     (Some(texts), _) => {
                         let path = texts.value(row);
@@ -201,44 +201,44 @@ fn steps_of<'a>(places: &'a [Place], row: usize) -> Result<Option<Cow<'a, [Step]
     Ok(Some(Cow::Owned(all)))
 }
 
-impl Json {
-    fn all(&self, documents: &StringArray, places: &[Place]) -> DfResult<ArrayRef> {
+impl JsonFunction {
+    fn all(&self, documents: &StringArray, places: &[JsonPath]) -> DfResult<ArrayRef> {
         let mut found: Vec<Option<Cow<'_, str>>> = Vec::with_capacity(documents.len());
         let mut known = Vec::with_capacity(documents.len());
         for (row, document) in documents.iter().enumerate() {
             let steps = steps_of(places, row)?;
             known.push(document.is_some() && steps.is_some());
             found.push(match (document, steps) {
-                (Some(document), _) if self.gives == Gives::Valid => Some(Cow::Borrowed(document)),
+                (Some(document), _) if self.gives == JsonResult::Valid => Some(Cow::Borrowed(document)),
                 (Some(document), Some(steps)) => find(document, &steps),
                 _ => None,
             });
         }
         let values = found.iter().map(Option::as_deref);
         Ok(match self.gives {
-            Gives::Part => Arc::new(values.collect::<StringArray>()),
-            Gives::Text => {
+            JsonResult::Part => Arc::new(values.collect::<StringArray>()),
+            JsonResult::Text => {
                 let texts: Vec<_> = values.map(|value| text(value?)).collect();
                 Arc::new(texts.iter().map(Option::as_deref).collect::<StringArray>())
             }
-            Gives::Int => {
+            JsonResult::Int => {
                 Arc::new(values.map(|value| text(value?)?.parse::<i64>().ok()).collect::<Int64Array>())
             }
-            Gives::Float => {
+            JsonResult::Float => {
                 Arc::new(values.map(|value| text(value?)?.parse::<f64>().ok()).collect::<Float64Array>())
             }
-            Gives::Bool => {
+            JsonResult::Bool => {
                 Arc::new(values.map(|value| value?.parse::<bool>().ok()).collect::<BooleanArray>())
             }
-            Gives::Exists => {
+            JsonResult::Exists => {
                 let exists = values.zip(known).map(|(value, known)| known.then_some(value.is_some()));
                 Arc::new(exists.collect::<BooleanArray>())
             }
-            Gives::Length => Arc::new(values.map(|value| length(value?)).collect::<Int64Array>()),
-            Gives::Elements => elements(values),
-            Gives::Keys => keys(values),
-            Gives::Kind => Arc::new(values.map(|value| value.map(kind)).collect::<StringArray>()),
-            Gives::Valid => {
+            JsonResult::Length => Arc::new(values.map(|value| length(value?)).collect::<Int64Array>()),
+            JsonResult::Elements => elements(values),
+            JsonResult::Keys => keys(values),
+            JsonResult::Kind => Arc::new(values.map(|value| value.map(kind)).collect::<StringArray>()),
+            JsonResult::Valid => {
                 let valid = |value| serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
                 Arc::new(values.map(|value| value.map(valid)).collect::<BooleanArray>())
             }

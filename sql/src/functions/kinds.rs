@@ -1,4 +1,4 @@
-//! `typeof(x)`: the name that a type has in SQL; and a function whose name has one, where that of a cast does not say it.
+//! `typeof(x)`, the name of a type in SQL; and a function that names the type of a cast in its heading.
 
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
@@ -15,33 +15,33 @@ pub(crate) const AS_TYPE: &str = "as_type";
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [(Gives::Name, 1), (Gives::Value, 2)].map(|(gives, args)| {
-        ScalarUDF::from(Kind { gives, signature: Signature::any(args, Volatility::Immutable) })
+    [(TypeResult::Name, 1), (TypeResult::Value, 2)].map(|(gives, args)| {
+        ScalarUDF::from(TypeFunction { gives, signature: Signature::any(args, Volatility::Immutable) })
     })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Gives {
+enum TypeResult {
     Name,
     Value,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Kind {
-    gives: Gives,
+struct TypeFunction {
+    gives: TypeResult,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Kind {
+impl ScalarUDFImpl for TypeFunction {
     fn name(&self) -> &str {
         match self.gives {
-            Gives::Name => "typeof",
-            Gives::Value => AS_TYPE,
+            TypeResult::Name => "typeof",
+            TypeResult::Value => AS_TYPE,
         }
     }
 
     fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        if let (Gives::Value, [of, Expr::Literal(ty, _)]) = (self.gives, args) {
+        if let (TypeResult::Value, [of, Expr::Literal(ty, _)]) = (self.gives, args) {
             let ty = ty.try_as_str().flatten().unwrap_or_default();
             return Ok(format!("CAST({} AS {ty})", of.schema_name()));
         }
@@ -55,13 +55,13 @@ impl ScalarUDFImpl for Kind {
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
         match self.gives {
-            Gives::Name => Ok(DataType::Utf8),
-            Gives::Value => Ok(types.first().cloned().ok_or_else(no_value)?),
+            TypeResult::Name => Ok(DataType::Utf8),
+            TypeResult::Value => Ok(types.first().cloned().ok_or_else(no_value)?),
         }
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        if self.gives == Gives::Value {
+        if self.gives == TypeResult::Value {
             return Ok(args.args.into_iter().next().ok_or_else(no_value)?);
         }
         let of = args.arg_fields.first().ok_or_else(no_value)?;

@@ -28,29 +28,29 @@ const KEPT: usize = 16;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [Gives::All, Gives::First].map(|gives| {
-        ScalarUDF::from(Matches { gives, signature: Signature::user_defined(Volatility::Immutable) })
+    [MatchResult::All, MatchResult::First].map(|gives| {
+        ScalarUDF::from(RegexMatches { gives, signature: Signature::user_defined(Volatility::Immutable) })
     })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Gives {
+enum MatchResult {
     All,
     /// Empty without a match, or where the group has no part in it.
     First,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Matches {
-    gives: Gives,
+struct RegexMatches {
+    gives: MatchResult,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Matches {
+impl ScalarUDFImpl for RegexMatches {
     fn name(&self) -> &str {
         match self.gives {
-            Gives::All => "regexp_extract_all",
-            Gives::First => "regexp_extract",
+            MatchResult::All => "regexp_extract_all",
+            MatchResult::First => "regexp_extract",
         }
     }
 
@@ -60,8 +60,8 @@ impl ScalarUDFImpl for Matches {
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
         Ok(match self.gives {
-            Gives::All => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
-            Gives::First => DataType::Utf8,
+            MatchResult::All => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
+            MatchResult::First => DataType::Utf8,
         })
     }
 
@@ -98,8 +98,8 @@ impl ScalarUDFImpl for Matches {
                 return Err(SqlError::internal("types of a pattern's matches").into());
             };
             let found = match self.gives {
-                Gives::All => all(texts, patterns, &groups)?,
-                Gives::First => first(texts, patterns, &groups)?,
+                MatchResult::All => all_matches(texts, patterns, &groups)?,
+                MatchResult::First => first(texts, patterns, &groups)?,
             };
             Ok(found)
         })
@@ -108,23 +108,27 @@ impl ScalarUDFImpl for Matches {
 
 /// The patterns of a batch of rows that were compiled last.
 #[derive(Default)]
-struct Known<'a>(HashMap<&'a str, Regex>);
+struct CompiledPatterns<'a>(HashMap<&'a str, Regex>);
 
-impl<'a> Known<'a> {
+impl<'a> CompiledPatterns<'a> {
     fn regex(&mut self, pattern: &'a str) -> Result<&Regex, SqlError> {
         if self.0.len() == KEPT && !self.0.contains_key(pattern) {
             self.0.clear();
         }
         Ok(match self.0.entry(pattern) {
             Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(free) => free.insert(compiled(pattern)?),
+            Entry::Vacant(free) => free.insert(compile(pattern)?),
         })
     }
 }
 
-fn all(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Result<ArrayRef, SqlError> {
+fn all_matches(
+    texts: &StringArray,
+    patterns: &StringArray,
+    groups: &Int64Array,
+) -> Result<ArrayRef, SqlError> {
     let mut lists = ListBuilder::new(StringBuilder::new());
-    let mut known = Known::default();
+    let mut known = CompiledPatterns::default();
     for ((text, pattern), group) in texts.iter().zip(patterns).zip(groups) {
         let (Some(text), Some(pattern), Some(group)) = (text, pattern, group) else {
             lists.append(false);
@@ -149,7 +153,7 @@ fn all(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Resu
 /// A group that the pattern does not have is empty too, as in DuckDB.
 fn first(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Result<ArrayRef, SqlError> {
     let mut found = StringBuilder::new();
-    let mut known = Known::default();
+    let mut known = CompiledPatterns::default();
     for ((text, pattern), group) in texts.iter().zip(patterns).zip(groups) {
         let (Some(text), Some(pattern)) = (text, pattern) else {
             found.append_null();
@@ -167,7 +171,7 @@ fn first(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Re
     Ok(Arc::new(found.finish()))
 }
 
-fn compiled(pattern: &str) -> Result<Regex, SqlError> {
+fn compile(pattern: &str) -> Result<Regex, SqlError> {
     Regex::new(pattern).map_err(|error| {
         // The lines before the last show the place in the pattern.
         let error = error.to_string();
@@ -197,7 +201,7 @@ mod tests {
         let texts = StringArray::from(vec![Some("a1b22"), Some("ab"), None, Some("x"), Some("xay")]);
         let patterns =
             StringArray::from(vec![Some("[0-9]+"), Some("(a)|b"), Some("a"), Some("q"), Some("q*")]);
-        let found = all(&texts, &patterns, &Int64Array::from(vec![0, 1, 0, 0, 0])).unwrap();
+        let found = all_matches(&texts, &patterns, &Int64Array::from(vec![0, 1, 0, 0, 0])).unwrap();
         let lists = found.as_list::<i32>();
         let list = |row: usize| {
             let values = lists.value(row);
@@ -227,7 +231,7 @@ mod tests {
         let text = StringArray::from(vec!["a"]);
         for (pattern, group) in [("(a)", 2), ("a", -1), ("(", 0)] {
             let pattern = StringArray::from(vec![pattern]);
-            assert!(all(&text, &pattern, &Int64Array::from(vec![group])).is_err(), "{pattern:?}");
+            assert!(all_matches(&text, &pattern, &Int64Array::from(vec![group])).is_err(), "{pattern:?}");
         }
     }
 }

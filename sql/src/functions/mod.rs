@@ -50,7 +50,7 @@ use datafusion::prelude::SessionContext;
 pub(crate) use casts::nearest as nearest_whole;
 pub(crate) use clashes::no_cast;
 pub(crate) use compared::ComparedSpans;
-pub(crate) use flags::Flags;
+pub(crate) use flags::BooleanTexts;
 pub(crate) use kinds::AS_TYPE;
 pub(crate) use moments::Moments;
 pub(crate) use nans::{CanonicalFloats, canonical};

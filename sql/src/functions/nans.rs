@@ -2,18 +2,18 @@
 //! and -0.0 is 0.0.
 //!
 //! The engine sorts, ranks, hashes and looks up numbers by their bits, and there are many NaN: the one that a
-//! processor computes has a sign, and would be less than all numbers, and another one than that of a text or a
-//! file.
+//! processor computes has a sign, and would be less than all numbers, and another one than that of a text or
+//! a file.
 //!
 //! Invariants
-//! - a column of numbers, also within lists and structs, has no other NaN than [`f64::NAN`] and no -0.0: tables
-//!   give no other, aggregates neither, and whatever else may compute one is the argument of a call that puts
-//!   it in its place
+//! - a column of numbers, also within lists and structs, has no other NaN than [`f64::NAN`] and no -0.0:
+//!   tables give no other, aggregates neither, and whatever else may compute one is the argument of a call
+//!   that puts it in its place
 //! - the call has the name of its argument, so that headings and keys stay what they are
 //!
 //! Of `a + b / c` only the whole is such an argument: what stands inside arithmetic may have any NaN and any
-//! zero. No call stands around a product with a positive constant or a quotient by one, which are -0.0 only of
-//! negative numbers that are too small for their type.
+//! zero. No call stands around a product with a positive constant or a quotient by one, which are -0.0 only
+//! of negative numbers that are too small for their type.
 
 mod values;
 
@@ -39,8 +39,8 @@ pub(super) use self::values::canonical_value;
 use super::casts::is_text;
 use super::columnar::of_one;
 
-/// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators among
-/// them.
+/// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators
+/// among them.
 const COMPUTING: [&str; 18] = [
     "acos",
     "acosh",
@@ -123,11 +123,11 @@ impl FunctionRewrite for CanonicalFloats {
         }
         match &mut expr {
             Expr::BinaryExpr(BinaryExpr { left, right, .. }) => {
-                bare(left);
-                bare(right);
+                unwrap_call(left);
+                unwrap_call(right);
             }
-            Expr::Negative(of) => bare(of),
-            Expr::ScalarFunction(call) => call.args.iter_mut().for_each(bare),
+            Expr::Negative(of) => unwrap_call(of),
+            Expr::ScalarFunction(call) => call.args.iter_mut().for_each(unwrap_call),
             _ => {}
         }
         Ok(Transformed::yes(if is_call(&expr) { expr } else { call(expr) }))
@@ -195,11 +195,11 @@ fn gives_float(expr: &Expr, schema: &DFSchema) -> bool {
 }
 
 fn is_call(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<Canonical>())
+    matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<CanonicalFloat>())
 }
 
 /// The argument in the place of its call.
-fn bare(expr: &mut Expr) {
+fn unwrap_call(expr: &mut Expr) {
     let is_call = is_call(expr);
     if let Expr::ScalarFunction(call) = expr
         && is_call
@@ -210,17 +210,17 @@ fn bare(expr: &mut Expr) {
 }
 
 fn call(of: Expr) -> Expr {
-    let function = ScalarUDF::from(Canonical { signature: Signature::any(1, Volatility::Immutable) });
+    let function = ScalarUDF::from(CanonicalFloat { signature: Signature::any(1, Volatility::Immutable) });
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
 /// The same number, with one NaN and one zero for all.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Canonical {
+struct CanonicalFloat {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Canonical {
+impl ScalarUDFImpl for CanonicalFloat {
     fn name(&self) -> &str {
         "canonical_float"
     }
@@ -255,18 +255,18 @@ impl ScalarUDFImpl for Canonical {
 
 /// An aggregate that gives no other NaN and no -0.0.
 pub(super) fn accumulator(of: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
-    Box::new(One(of))
+    Box::new(CanonicalAccumulator(of))
 }
 
 /// The same for many groups.
 pub(super) fn groups(of: Box<dyn GroupsAccumulator>) -> Box<dyn GroupsAccumulator> {
-    Box::new(Groups(of))
+    Box::new(CanonicalGroups(of))
 }
 
 #[derive(Debug)]
-struct One(Box<dyn Accumulator>);
+struct CanonicalAccumulator(Box<dyn Accumulator>);
 
-impl Accumulator for One {
+impl Accumulator for CanonicalAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         self.0.update_batch(values)
     }
@@ -296,9 +296,9 @@ impl Accumulator for One {
     }
 }
 
-struct Groups(Box<dyn GroupsAccumulator>);
+struct CanonicalGroups(Box<dyn GroupsAccumulator>);
 
-impl GroupsAccumulator for Groups {
+impl GroupsAccumulator for CanonicalGroups {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

@@ -18,7 +18,7 @@ use super::columnar::by_column;
 use crate::error::SqlError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Gives {
+enum NumberResult {
     Bucket,
     Hash,
     Length,
@@ -28,8 +28,8 @@ enum Gives {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Number {
-    gives: Gives,
+struct NumberFunction {
+    gives: NumberResult,
     signature: Signature,
 }
 
@@ -38,32 +38,41 @@ pub(super) fn functions() -> [ScalarUDF; 6] {
     let double = || DataType::Float64;
     let bucket = Signature::exact(vec![double(), double(), double(), DataType::Int64], Volatility::Immutable);
     let of_double = |gives| {
-        ScalarUDF::from(Number { gives, signature: Signature::exact(vec![double()], Volatility::Immutable) })
+        ScalarUDF::from(NumberFunction {
+            gives,
+            signature: Signature::exact(vec![double()], Volatility::Immutable),
+        })
     };
     [
-        ScalarUDF::from(Number { gives: Gives::Bucket, signature: bucket }),
+        ScalarUDF::from(NumberFunction { gives: NumberResult::Bucket, signature: bucket }),
         hash(),
-        ScalarUDF::from(Number { gives: Gives::Length, signature: Signature::any(1, Volatility::Immutable) }),
-        of_double(Gives::Even),
-        of_double(Gives::Infinite),
-        of_double(Gives::Root),
+        ScalarUDF::from(NumberFunction {
+            gives: NumberResult::Length,
+            signature: Signature::any(1, Volatility::Immutable),
+        }),
+        of_double(NumberResult::Even),
+        of_double(NumberResult::Infinite),
+        of_double(NumberResult::Root),
     ]
 }
 
 /// `hash(..)`: the same number for the same values, on every machine and in every version.
 pub(crate) fn hash() -> ScalarUDF {
-    ScalarUDF::from(Number { gives: Gives::Hash, signature: Signature::variadic_any(Volatility::Immutable) })
+    ScalarUDF::from(NumberFunction {
+        gives: NumberResult::Hash,
+        signature: Signature::variadic_any(Volatility::Immutable),
+    })
 }
 
-impl ScalarUDFImpl for Number {
+impl ScalarUDFImpl for NumberFunction {
     fn name(&self) -> &str {
         match self.gives {
-            Gives::Bucket => "width_bucket",
-            Gives::Hash => "hash",
-            Gives::Length => "len",
-            Gives::Even => "even",
-            Gives::Infinite => "isinf",
-            Gives::Root => "sqrt",
+            NumberResult::Bucket => "width_bucket",
+            NumberResult::Hash => "hash",
+            NumberResult::Length => "len",
+            NumberResult::Even => "even",
+            NumberResult::Infinite => "isinf",
+            NumberResult::Root => "sqrt",
         }
     }
 
@@ -73,25 +82,25 @@ impl ScalarUDFImpl for Number {
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
         Ok(match self.gives {
-            Gives::Bucket | Gives::Length => DataType::Int64,
-            Gives::Hash => DataType::UInt64,
-            Gives::Even | Gives::Root => DataType::Float64,
-            Gives::Infinite => DataType::Boolean,
+            NumberResult::Bucket | NumberResult::Length => DataType::Int64,
+            NumberResult::Hash => DataType::UInt64,
+            NumberResult::Even | NumberResult::Root => DataType::Float64,
+            NumberResult::Infinite => DataType::Boolean,
         })
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         by_column(args, |arrays, rows| {
             let made: ArrayRef = match self.gives {
-                Gives::Bucket => buckets(arrays)?,
-                Gives::Hash => hashes(arrays, rows)?,
-                Gives::Length => {
+                NumberResult::Bucket => buckets(arrays)?,
+                NumberResult::Hash => hashes(arrays, rows)?,
+                NumberResult::Length => {
                     let [values] = take_function_args("len", arrays)?;
                     lengths(values)?
                 }
-                Gives::Even => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(even)),
-                Gives::Root => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(f64::sqrt)),
-                Gives::Infinite => {
+                NumberResult::Even => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(even)),
+                NumberResult::Root => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(f64::sqrt)),
+                NumberResult::Infinite => {
                     let numbers = doubles(arrays)?;
                     Arc::new(numbers.iter().map(|x| x.map(f64::is_infinite)).collect::<BooleanArray>())
                 }

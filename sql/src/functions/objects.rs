@@ -1,5 +1,4 @@
-//! JSON made of values: `to_json`, `json_object` and `json_array`; and `json_contains`, whether a document has
-//! another one in it.
+//! JSON made of values: `to_json`, `json_object`, `json_array`; and containment, `json_contains`.
 //!
 //! A text becomes a string, also one that is JSON.
 
@@ -18,14 +17,14 @@ use datafusion::logical_expr::{
 
 use self::contained::contained;
 use super::columnar::by_column;
-use super::spans::Spans;
+use super::spans::IntervalTexts;
 use crate::error::SqlError;
 
 /// A timestamp as its text is.
 const TIME: &str = "%Y-%m-%d %H:%M:%S%.f";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Gives {
+enum JsonBuilder {
     /// A value as JSON; null for null.
     Value,
     /// An object of keys and values.
@@ -38,24 +37,27 @@ enum Gives {
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 4] {
-    [Gives::Value, Gives::Object, Gives::List, Gives::Contains].map(|gives| {
-        ScalarUDF::from(Made { gives, signature: Signature::user_defined(Volatility::Immutable) })
+    [JsonBuilder::Value, JsonBuilder::Object, JsonBuilder::List, JsonBuilder::Contains].map(|gives| {
+        ScalarUDF::from(JsonBuilderFunction {
+            gives,
+            signature: Signature::user_defined(Volatility::Immutable),
+        })
     })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Made {
-    gives: Gives,
+struct JsonBuilderFunction {
+    gives: JsonBuilder,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Made {
+impl ScalarUDFImpl for JsonBuilderFunction {
     fn name(&self) -> &str {
         match self.gives {
-            Gives::Value => "to_json",
-            Gives::Object => "json_object",
-            Gives::List => "json_array",
-            Gives::Contains => "json_contains",
+            JsonBuilder::Value => "to_json",
+            JsonBuilder::Object => "json_object",
+            JsonBuilder::List => "json_array",
+            JsonBuilder::Contains => "json_contains",
         }
     }
 
@@ -64,33 +66,33 @@ impl ScalarUDFImpl for Made {
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(if self.gives == Gives::Contains { DataType::Boolean } else { DataType::Utf8 })
+        Ok(if self.gives == JsonBuilder::Contains { DataType::Boolean } else { DataType::Utf8 })
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         let is_text = |ty: &DataType| super::casts::is_text(ty) || ty.is_null();
         let fits = match self.gives {
-            Gives::Value => types.len() == 1,
-            Gives::Object => types.len().is_multiple_of(2) && types.iter().step_by(2).all(is_text),
-            Gives::List => true,
-            Gives::Contains => {
+            JsonBuilder::Value => types.len() == 1,
+            JsonBuilder::Object => types.len().is_multiple_of(2) && types.iter().step_by(2).all(is_text),
+            JsonBuilder::List => true,
+            JsonBuilder::Contains => {
                 matches!(types, [of, part] if is_text(of) && (is_text(part) || part.is_numeric()))
             }
         };
         let name = self.name();
         if !fits {
             let example = match self.gives {
-                Gives::Object => "'key', value, ..",
-                Gives::Contains => "record, '\"text\"'",
-                Gives::Value | Gives::List => "value",
+                JsonBuilder::Object => "'key', value, ..",
+                JsonBuilder::Contains => "record, '\"text\"'",
+                JsonBuilder::Value | JsonBuilder::List => "value",
             };
             return Err(SqlError::invalid(format!("{name}() is written {name}({example})")).into());
         }
         refuse_deep(&format!("{name}()"), types)?;
         let texts = |place: usize| match self.gives {
-            Gives::Contains => true,
-            Gives::Object => place.is_multiple_of(2),
-            Gives::Value | Gives::List => false,
+            JsonBuilder::Contains => true,
+            JsonBuilder::Object => place.is_multiple_of(2),
+            JsonBuilder::Value | JsonBuilder::List => false,
         };
         let coerced = types.iter().enumerate().map(|(place, ty)| match texts(place) {
             true => DataType::Utf8,
@@ -101,13 +103,14 @@ impl ScalarUDFImpl for Made {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         by_column(args, |arrays, rows| match self.gives {
-            Gives::Contains => contained(arrays),
-            gives => written(gives, arrays, rows),
+            JsonBuilder::Contains => contained(arrays),
+            gives => build_json(gives, arrays, rows),
         })
     }
 }
 
-/// Whether the length of the JSON of a type is known from its values and lists: there is no list below a struct.
+/// Whether the length of the JSON of a type is known from its values and lists: there is no list below a
+/// struct.
 fn is_flat(ty: &DataType) -> bool {
     match ty {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -127,13 +130,13 @@ pub(super) fn refuse_deep(what: &str, types: &[DataType]) -> DfResult<()> {
 
 /// Values as JSON; null for null.
 pub(super) fn json(values: &ArrayRef) -> DfResult<ArrayRef> {
-    written(Gives::Value, std::slice::from_ref(values), values.len())
+    build_json(JsonBuilder::Value, std::slice::from_ref(values), values.len())
 }
 
-fn written(gives: Gives, arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef> {
+fn build_json(gives: JsonBuilder, arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef> {
     let options = EncoderOptions::default()
         .with_explicit_nulls(true)
-        .with_encoder_factory(Arc::new(Spans))
+        .with_encoder_factory(Arc::new(IntervalTexts))
         .with_timestamp_format(TIME.to_owned());
     let field = |array: &ArrayRef| Arc::new(Field::new("value", array.data_type().clone(), true));
     let fields: Vec<FieldRef> = arrays.iter().map(field).collect();
@@ -144,7 +147,7 @@ fn written(gives: Gives, arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef>
     let mut out = Vec::new();
     for row in 0..rows {
         out.clear();
-        let is_there = put(gives, &mut encoders, row, &mut out);
+        let is_there = write_row(gives, &mut encoders, row, &mut out);
         let text = std::str::from_utf8(&out).map_err(|_| SqlError::internal("JSON that is no text"))?;
         texts.append_option(is_there.then_some(text));
     }
@@ -152,13 +155,18 @@ fn written(gives: Gives, arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef>
 }
 
 /// Writes the JSON of a row; says whether there is any.
-fn put(gives: Gives, encoders: &mut [NullableEncoder<'_>], row: usize, out: &mut Vec<u8>) -> bool {
+fn write_row(
+    gives: JsonBuilder,
+    encoders: &mut [NullableEncoder<'_>],
+    row: usize,
+    out: &mut Vec<u8>,
+) -> bool {
     let one = |encoder: &mut NullableEncoder<'_>, out: &mut Vec<u8>| match encoder.is_null(row) {
         true => out.extend_from_slice(b"null"),
         false => encoder.encode(row, out),
     };
     match (gives, encoders) {
-        (Gives::Object, pairs) => {
+        (JsonBuilder::Object, pairs) => {
             out.push(b'{');
             for pair in pairs.chunks_mut(2) {
                 let [key, value] = pair else { continue };
@@ -175,7 +183,7 @@ fn put(gives: Gives, encoders: &mut [NullableEncoder<'_>], row: usize, out: &mut
             }
             out.push(b'}');
         }
-        (Gives::List, values) => {
+        (JsonBuilder::List, values) => {
             out.push(b'[');
             for (place, value) in values.iter_mut().enumerate() {
                 if place > 0 {

@@ -1,7 +1,7 @@
 //! Lists and joined texts of windows, in the order of their window.
 //!
-//! For windows of opposite orders the engine sorts once, and computes those of the second order backwards. It takes
-//! each list and each joined text to be the same backwards, and would give them in the other order.
+//! For windows of opposite orders the engine sorts once, and computes those of the second order backwards. It
+//! takes each list and each joined text to be the same backwards, and would give them in the other order.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-/// What puts [`Forward`] around the aggregates of windows that the engine would compute backwards as they are.
+/// What puts [`ForwardOnly`] around the aggregates of windows that the engine would compute backwards as they
+/// are.
 #[derive(Debug)]
 pub(crate) struct OrderedWindows;
 
@@ -31,7 +32,7 @@ impl FunctionRewrite for OrderedWindows {
         Ok(match expr {
             Expr::WindowFunction(call) => match call.fun {
                 WindowFunctionDefinition::AggregateUDF(engine) if is_its_own_reverse(&engine) => {
-                    let forward = Arc::new(AggregateUDF::from(Forward { engine }));
+                    let forward = Arc::new(AggregateUDF::from(ForwardOnly { engine }));
                     let fun = WindowFunctionDefinition::AggregateUDF(forward);
                     Transformed::yes(Expr::from(WindowFunction { fun, ..*call }))
                 }
@@ -42,19 +43,19 @@ impl FunctionRewrite for OrderedWindows {
     }
 }
 
-/// Whether the engine computes a function over rows in the opposite order by the function itself, though the order
-/// matters to it.
+/// Whether the engine computes a function over rows in the opposite order by the function itself, though the
+/// order matters to it.
 fn is_its_own_reverse(function: &AggregateUDF) -> bool {
     matches!(function.reverse_udf(), ReversedUDAF::Reversed(other) if other.name() == function.name())
 }
 
 /// An aggregate that is never computed over rows in the opposite order.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Forward {
+struct ForwardOnly {
     engine: Arc<AggregateUDF>,
 }
 
-impl AggregateUDFImpl for Forward {
+impl AggregateUDFImpl for ForwardOnly {
     fn name(&self) -> &str {
         self.engine.name()
     }

@@ -1,5 +1,5 @@
-//! Parts of times as DuckDB has them: of what lies between two, days, and hours, minutes and seconds beside these; the
-//! engine counts the whole span in each of these units, and leaves out fractions of a second.
+//! Parts of times as DuckDB has them: of what lies between two, days, and hours, minutes and seconds beside
+//! these; the engine counts the whole span in each of these units, and leaves out fractions of a second.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use crate::error::SqlError;
 /// Nanoseconds.
 const MINUTE: i64 = 60_000_000_000;
 
-/// The call in the place of one of `date_part`: of what lies between two times, and of seconds since 1970, which the
-/// engine divides as a double of nanoseconds, whose last digits that has not.
+/// The call in the place of one of `date_part`: of what lies between two times, and of seconds since 1970,
+/// which the engine divides as a double of nanoseconds, whose last digits that has not.
 pub(super) fn call(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     let Expr::ScalarFunction(call) = expr else { return None };
     let [part, of] = call.args.as_slice() else { return None };
@@ -34,21 +34,22 @@ pub(super) fn call(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     let each = literal(part).and_then(within_minute);
     let of = match ty {
         DataType::Interval(IntervalUnit::MonthDayNano) if each.is_some() => of.clone(),
-        DataType::Duration(_) => part_of(Gives::Days, of.clone()),
+        DataType::Duration(_) => part_of(PartResult::Days, of.clone()),
         DataType::Timestamp(TimeUnit::Nanosecond, zone) if is_epoch(part) => {
             cast(of.clone(), DataType::Timestamp(TimeUnit::Microsecond, zone))
         }
         _ => return None,
     };
     if let Some(each) = each {
-        return Some(part_of(Gives::WithinMinute(each), of));
+        return Some(part_of(PartResult::WithinMinute(each), of));
     }
     let args = vec![part.clone(), of];
     Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&call.func), args)))
 }
 
-fn part_of(gives: Gives, of: Expr) -> Expr {
-    let function = ScalarUDF::from(Part { gives, signature: Signature::any(1, Volatility::Immutable) });
+fn part_of(gives: PartResult, of: Expr) -> Expr {
+    let function =
+        ScalarUDF::from(PartFunction { gives, signature: Signature::any(1, Volatility::Immutable) });
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
@@ -70,25 +71,25 @@ fn is_epoch(part: &Expr) -> bool {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Gives {
+enum PartResult {
     /// What lies between two times as an interval of days and what is left of the last.
     Days,
-    /// What is left of the last minute of an interval, in parts of so many nanoseconds: the engine counts what is
-    /// left of the last two seconds alone.
+    /// What is left of the last minute of an interval, in parts of so many nanoseconds: the engine counts
+    /// what is left of the last two seconds alone.
     WithinMinute(i64),
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Part {
-    gives: Gives,
+struct PartFunction {
+    gives: PartResult,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Part {
+impl ScalarUDFImpl for PartFunction {
     fn name(&self) -> &str {
         match self.gives {
-            Gives::Days => "in_days",
-            Gives::WithinMinute(_) => "within_minute",
+            PartResult::Days => "in_days",
+            PartResult::WithinMinute(_) => "within_minute",
         }
     }
 
@@ -98,8 +99,8 @@ impl ScalarUDFImpl for Part {
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
         Ok(match self.gives {
-            Gives::Days => DataType::Interval(IntervalUnit::MonthDayNano),
-            Gives::WithinMinute(_) => DataType::Int32,
+            PartResult::Days => DataType::Interval(IntervalUnit::MonthDayNano),
+            PartResult::WithinMinute(_) => DataType::Int32,
         })
     }
 
@@ -112,7 +113,7 @@ impl ScalarUDFImpl for Part {
     }
 }
 
-impl Gives {
+impl PartResult {
     fn of(self, spans: &ArrayRef) -> DfResult<ArrayRef> {
         let Self::WithinMinute(each) = self else { return in_days(spans) };
         let intervals = spans.as_primitive_opt::<IntervalMonthDayNanoType>();

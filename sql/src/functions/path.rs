@@ -75,22 +75,22 @@ fn dollar(text: &str) -> Option<Vec<Step>> {
 /// What the steps lead to, as JSON; where one of them is [`Step::Each`], a list of what is there.
 pub(crate) fn find<'a>(json: &'a str, steps: &[Step]) -> Option<Cow<'a, str>> {
     match steps.contains(&Step::Each) {
-        false => one(json, steps).map(Cow::Borrowed),
+        false => single_part(json, steps).map(Cow::Borrowed),
         true => {
             let mut found = Vec::new();
-            every(whole(json)?, steps, &mut found);
+            every(leading_value(json)?, steps, &mut found);
             Some(Cow::Owned(format!("[{}]", found.join(","))))
         }
     }
 }
 
-fn one<'a>(json: &'a str, steps: &[Step]) -> Option<&'a str> {
-    steps.iter().try_fold(whole(json)?, |json, step| child(json, step))
+fn single_part<'a>(json: &'a str, steps: &[Step]) -> Option<&'a str> {
+    steps.iter().try_fold(leading_value(json)?, |json, step| child(json, step))
 }
 
 fn every<'a>(json: &'a str, steps: &[Step], found: &mut Vec<&'a str>) {
     match steps.split_first() {
-        None => found.extend(whole(json)),
+        None => found.extend(leading_value(json)),
         Some((Step::Each, rest)) => parts(json).for_each(|(_, part)| every(part, rest, found)),
         Some((step, rest)) => {
             if let Some(part) = child(json, step) {
@@ -175,7 +175,7 @@ impl<'a> Parts<'a> {
 }
 
 /// The value that a text begins with.
-fn whole(json: &str) -> Option<&str> {
+fn leading_value(json: &str) -> Option<&str> {
     let at = space(json.as_bytes(), 0);
     json.get(at..value_end(json.as_bytes(), at)?)
 }

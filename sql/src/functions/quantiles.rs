@@ -1,7 +1,8 @@
-//! `median` and `percentile_cont` of times and dates, as timestamps in microseconds; of numbers `median` is the
-//! engine's own, and `percentile_cont` is exact in doubles.
+//! `median` and `percentile_cont` of times and dates, as timestamps in microseconds; of numbers `median` is
+//! the engine's own, and `percentile_cont` is exact in doubles.
 //!
-//! Doubles hold the microseconds of the years 1685 to 2255 exactly; beyond them a result is off by some microseconds.
+//! Doubles hold the microseconds of the years 1685 to 2255 exactly; beyond them a result is off by some
+//! microseconds.
 
 mod between;
 
@@ -20,7 +21,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use self::between::{Between, Groups, share};
+use self::between::{QuantileAccumulator, QuantileGroups, share};
 use super::nans;
 use crate::error::SqlError;
 
@@ -70,12 +71,12 @@ impl Quantile {
         // The engine looks at the share first.
         let (found, is_distinct) = (share(&args), args.is_distinct);
         let values = self.engine.accumulator(args)?;
-        Ok(Box::new(Between { values, share: found?, is_distinct }))
+        Ok(Box::new(QuantileAccumulator { values, share: found?, is_distinct }))
     }
 }
 
 /// The type of a quantile of times.
-fn moment(of: &DataType) -> Option<DataType> {
+fn quantile_type(of: &DataType) -> Option<DataType> {
     match of {
         DataType::Timestamp(_, zone) => Some(DataType::Timestamp(TimeUnit::Microsecond, zone.clone())),
         _ => None,
@@ -83,8 +84,8 @@ fn moment(of: &DataType) -> Option<DataType> {
 }
 
 /// The type of a quantile, if the function is of times.
-fn of_times(fields: &[FieldRef]) -> Option<DataType> {
-    moment(fields.first()?.data_type())
+fn time_result(fields: &[FieldRef]) -> Option<DataType> {
+    quantile_type(fields.first()?.data_type())
 }
 
 fn number() -> FieldRef {
@@ -92,11 +93,12 @@ fn number() -> FieldRef {
 }
 
 /// The fields of arguments of which the first is a number.
-fn of_numbers(fields: &[FieldRef]) -> Vec<FieldRef> {
+fn number_fields(fields: &[FieldRef]) -> Vec<FieldRef> {
     std::iter::once(number()).chain(fields.iter().skip(1).cloned()).collect()
 }
 
-// Not handed on: what takes the place of a quantile by the least or the largest value, which has another type.
+// Not handed on: what takes the place of a quantile by the least or the largest value, which has another
+// type.
 impl AggregateUDFImpl for Quantile {
     fn name(&self) -> &str {
         self.engine.name()
@@ -111,29 +113,31 @@ impl AggregateUDFImpl for Quantile {
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        match types.first().and_then(moment) {
+        match types.first().and_then(quantile_type) {
             Some(moment) => Ok(moment),
             None => self.engine.return_type(types),
         }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        let Some(to) = of_times(args.expr_fields) else { return self.numbers(args).map(nans::accumulator) };
-        let fields = of_numbers(args.expr_fields);
+        let Some(to) = time_result(args.expr_fields) else {
+            return self.numbers(args).map(nans::accumulator);
+        };
+        let fields = number_fields(args.expr_fields);
         let args = AccumulatorArgs { return_field: number(), expr_fields: &fields, ..args };
-        Ok(Box::new(Times { numbers: self.numbers(args)?, to }))
+        Ok(Box::new(TimeQuantile { numbers: self.numbers(args)?, to }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
-        if of_times(args.input_fields).is_none() {
+        if time_result(args.input_fields).is_none() {
             return self.engine.state_fields(args);
         }
-        let fields = of_numbers(args.input_fields);
+        let fields = number_fields(args.input_fields);
         self.engine.state_fields(StateFieldsArgs { return_field: number(), input_fields: &fields, ..args })
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        of_times(args.expr_fields).is_none() && self.engine.groups_accumulator_supported(args)
+        time_result(args.expr_fields).is_none() && self.engine.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
@@ -142,7 +146,7 @@ impl AggregateUDFImpl for Quantile {
         }
         let found = share(&args);
         let values = self.engine.create_groups_accumulator(args)?;
-        Ok(nans::groups(Box::new(Groups { values, share: found? })))
+        Ok(nans::groups(Box::new(QuantileGroups { values, share: found? })))
     }
 
     fn supports_within_group_clause(&self) -> bool {
@@ -156,12 +160,12 @@ impl AggregateUDFImpl for Quantile {
 
 /// A quantile of times, taken of their microseconds.
 #[derive(Debug)]
-struct Times {
+struct TimeQuantile {
     numbers: Box<dyn Accumulator>,
     to: DataType,
 }
 
-impl Times {
+impl TimeQuantile {
     fn micros(&self, values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
         let mut values = values.to_vec();
         if let Some(times) = values.first_mut() {
@@ -172,7 +176,7 @@ impl Times {
     }
 }
 
-impl Accumulator for Times {
+impl Accumulator for TimeQuantile {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         let numbers = self.micros(values)?;
         self.numbers.update_batch(&numbers)

@@ -43,10 +43,9 @@ impl FunctionRewrite for RoundedCasts {
             return Ok(Transformed::yes(call));
         }
         Ok(match expr {
-            Expr::Cast(Cast { expr, field }) => {
-                rounded(expr, field.data_type(), schema).update_data(|expr| Expr::Cast(Cast { expr, field }))
-            }
-            Expr::TryCast(TryCast { expr, field }) => rounded(expr, field.data_type(), schema)
+            Expr::Cast(Cast { expr, field }) => round_cast(expr, field.data_type(), schema)
+                .update_data(|expr| Expr::Cast(Cast { expr, field })),
+            Expr::TryCast(TryCast { expr, field }) => round_cast(expr, field.data_type(), schema)
                 .update_data(|expr| Expr::TryCast(TryCast { expr, field })),
             other => Transformed::no(other),
         })
@@ -54,19 +53,19 @@ impl FunctionRewrite for RoundedCasts {
 }
 
 /// What is cast to a type.
-fn rounded(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<Box<Expr>> {
-    let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<Nearest>());
-    let fraction = || expr.get_type(schema).is_ok_and(|of| whole(&of).is_some());
+fn round_cast(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<Box<Expr>> {
+    let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<NearestInteger>());
+    let fraction = || expr.get_type(schema).is_ok_and(|of| integer_type(&of).is_some());
     if !to.is_integer() || is_rounded || !fraction() {
         return Transformed::no(expr);
     }
-    let function = ScalarUDF::from(Nearest { signature: Signature::any(1, Volatility::Immutable) });
+    let function = ScalarUDF::from(NearestInteger { signature: Signature::any(1, Volatility::Immutable) });
     let call = ScalarFunction::new_udf(Arc::new(function), vec![*expr]);
     Transformed::yes(Box::new(Expr::ScalarFunction(call)))
 }
 
 /// The type in which numbers of a type that has fractions are rounded.
-fn whole(of: &DataType) -> Option<DataType> {
+fn integer_type(of: &DataType) -> Option<DataType> {
     // Digits in front of the point, and one more for 9.5.
     let digits = |precision: u8, scale: i8| precision.saturating_sub(scale.unsigned_abs()).saturating_add(1);
     match of {
@@ -83,11 +82,11 @@ fn whole(of: &DataType) -> Option<DataType> {
 
 /// The nearest whole number. A function, since the engine takes casts of decimals out of comparisons.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Nearest {
+struct NearestInteger {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Nearest {
+impl ScalarUDFImpl for NearestInteger {
     fn name(&self) -> &str {
         "nearest_whole"
     }
@@ -98,7 +97,7 @@ impl ScalarUDFImpl for Nearest {
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
         let [of] = take_function_args(self.name(), types)?;
-        Ok(whole(of).ok_or_else(|| SqlError::internal("type of a number to round"))?)
+        Ok(integer_type(of).ok_or_else(|| SqlError::internal("type of a number to round"))?)
     }
 
     fn is_strict(&self) -> bool {
@@ -119,7 +118,7 @@ fn nearest(values: &ArrayRef) -> DfResult<ArrayRef> {
             Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even))
         }
         of => {
-            let whole = whole(of).ok_or_else(|| SqlError::internal("type of a number to round"))?;
+            let whole = integer_type(of).ok_or_else(|| SqlError::internal("type of a number to round"))?;
             arrow_cast::cast(values, &whole)?
         }
     })

@@ -70,9 +70,9 @@ fn text(months: i32, days: i128, nanos: i128) -> String {
 
 /// Writes intervals as text in JSON.
 #[derive(Debug)]
-pub(crate) struct Spans;
+pub(crate) struct IntervalTexts;
 
-impl EncoderFactory for Spans {
+impl EncoderFactory for IntervalTexts {
     fn make_default_encoder<'a>(
         &self,
         _: &'a FieldRef,

@@ -1,5 +1,4 @@
-//! Texts of times, spans of time and lists in the manner of DuckDB: of `[a, NULL, '', 'b,c']` quotes set apart what would
-//! read otherwise.
+//! Texts of times, intervals and lists as in DuckDB: `[a, NULL, '', 'b,c']`, quoted where needed.
 
 use std::sync::Arc;
 

@@ -46,12 +46,13 @@ struct Sum {
 }
 
 /// The field of a total while rows are added, where that of the result is of whole numbers.
-fn wide(result: &DataType) -> Option<FieldRef> {
+fn wide_field(result: &DataType) -> Option<FieldRef> {
     let whole = matches!(result, DataType::Int64 | DataType::UInt64);
     whole.then(|| Arc::new(Field::new("sum", DataType::Decimal128(DIGITS, 0), true)))
 }
 
-// Not handed on: what takes the place of a sum by statistics, or by a product with a count, which may wrap around.
+// Not handed on: what takes the place of a sum by statistics, or by a product with a count, which may wrap
+// around.
 impl AggregateUDFImpl for Sum {
     fn name(&self) -> &str {
         self.engine.name()
@@ -67,11 +68,11 @@ impl AggregateUDFImpl for Sum {
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
         let to = args.return_type().clone();
-        let Some(return_field) = wide(&to) else {
+        let Some(return_field) = wide_field(&to) else {
             return self.engine.accumulator(args).map(nans::accumulator);
         };
         let sum = self.engine.accumulator(AccumulatorArgs { return_field, ..args })?;
-        Ok(Box::new(Checked { sum, to }))
+        Ok(Box::new(CheckedSum { sum, to }))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
@@ -79,16 +80,16 @@ impl AggregateUDFImpl for Sum {
         if to == DataType::Float64 && !args.is_distinct {
             return Ok(sliding::sum());
         }
-        let Some(return_field) = wide(&to) else { return self.engine.create_sliding_accumulator(args) };
+        let Some(return_field) = wide_field(&to) else { return self.engine.create_sliding_accumulator(args) };
         let sum: Box<dyn Accumulator> = match args.is_distinct {
-            true => Box::new(Distinct::default()),
+            true => Box::new(DistinctSum::default()),
             false => self.engine.create_sliding_accumulator(AccumulatorArgs { return_field, ..args })?,
         };
-        Ok(Box::new(Checked { sum, to }))
+        Ok(Box::new(CheckedSum { sum, to }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
-        match wide(args.return_type()) {
+        match wide_field(args.return_type()) {
             None => self.engine.state_fields(args),
             Some(return_field) => self.engine.state_fields(StateFieldsArgs { return_field, ..args }),
         }
@@ -100,7 +101,7 @@ impl AggregateUDFImpl for Sum {
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
         let to = args.return_type().clone();
-        let Some(return_field) = wide(&to) else {
+        let Some(return_field) = wide_field(&to) else {
             return self.engine.create_groups_accumulator(args).map(nans::groups);
         };
         let sums = self.engine.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
@@ -125,7 +126,7 @@ impl AggregateUDFImpl for Sum {
 }
 
 /// Whole numbers as decimals.
-fn widened(values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
+fn widen(values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
     let wide = |values: &ArrayRef| -> DfResult<ArrayRef> {
         let wide: Decimal128Array = match values.data_type() {
             DataType::Int64 => values.as_primitive::<Int64Type>().unary(i128::from),
@@ -143,7 +144,7 @@ fn too_large() -> SqlError {
 }
 
 /// A total as the whole number that it is.
-fn narrowed(total: ScalarValue, to: &DataType) -> DfResult<ScalarValue> {
+fn narrow_total(total: ScalarValue, to: &DataType) -> DfResult<ScalarValue> {
     let ScalarValue::Decimal128(Some(total), ..) = total else { return ScalarValue::try_from(to) };
     Ok(match to {
         DataType::UInt64 => ScalarValue::UInt64(Some(u64::try_from(total).map_err(|_| too_large())?)),
@@ -153,18 +154,18 @@ fn narrowed(total: ScalarValue, to: &DataType) -> DfResult<ScalarValue> {
 
 /// A sum of decimals whose total is a whole number.
 #[derive(Debug)]
-struct Checked {
+struct CheckedSum {
     sum: Box<dyn Accumulator>,
     to: DataType,
 }
 
-impl Accumulator for Checked {
+impl Accumulator for CheckedSum {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
-        self.sum.update_batch(&widened(values)?)
+        self.sum.update_batch(&widen(values)?)
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
-        self.sum.retract_batch(&widened(values)?)
+        self.sum.retract_batch(&widen(values)?)
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -176,7 +177,7 @@ impl Accumulator for Checked {
     }
 
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
-        narrowed(self.sum.evaluate()?, &self.to)
+        narrow_total(self.sum.evaluate()?, &self.to)
     }
 
     fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
@@ -202,7 +203,7 @@ impl GroupsAccumulator for CheckedGroups {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> DfResult<()> {
-        self.sums.update_batch(&widened(values)?, groups, filter, total)
+        self.sums.update_batch(&widen(values)?, groups, filter, total)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> DfResult<()> {
@@ -232,7 +233,7 @@ impl GroupsAccumulator for CheckedGroups {
         values: &[ArrayRef],
         filter: Option<&BooleanArray>,
     ) -> DfResult<Vec<ArrayRef>> {
-        self.sums.convert_to_state(&widened(values)?, filter)
+        self.sums.convert_to_state(&widen(values)?, filter)
     }
 
     fn size(&self) -> usize {
@@ -243,12 +244,12 @@ impl GroupsAccumulator for CheckedGroups {
 /// The sum of the different values in a moving window, and how often each is there. The engine has it for one
 /// type of whole numbers only, and wraps around.
 #[derive(Debug, Default)]
-struct Distinct {
+struct DistinctSum {
     times: HashMap<i128, u64>,
     sum: i128,
 }
 
-impl Distinct {
+impl DistinctSum {
     fn each(&mut self, values: &[ArrayRef], mut change: impl FnMut(&mut Self, i128)) -> DfResult<()> {
         let values = values.first().and_then(|values| values.as_primitive_opt::<Decimal128Type>());
         let values = values.ok_or_else(|| SqlError::internal("type of a sum"))?;
@@ -257,7 +258,7 @@ impl Distinct {
     }
 }
 
-impl Accumulator for Distinct {
+impl Accumulator for DistinctSum {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         self.each(values, |this, value| {
             let times = this.times.entry(value).or_insert(0);

@@ -23,13 +23,13 @@ const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [Gives::Hex, Gives::Bar].map(|gives| {
-        ScalarUDF::from(Text { gives, signature: Signature::user_defined(Volatility::Immutable) })
+    [TextResult::Hex, TextResult::Bar].map(|gives| {
+        ScalarUDF::from(TextFunction { gives, signature: Signature::user_defined(Volatility::Immutable) })
     })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Gives {
+enum TextResult {
     /// The hexadecimal digits of a number, or those of the bytes of a text.
     Hex,
     /// A bar as long as its value says.
@@ -37,16 +37,16 @@ enum Gives {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Text {
-    gives: Gives,
+struct TextFunction {
+    gives: TextResult,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Text {
+impl ScalarUDFImpl for TextFunction {
     fn name(&self) -> &str {
         match self.gives {
-            Gives::Hex => "hex",
-            Gives::Bar => "bar",
+            TextResult::Hex => "hex",
+            TextResult::Bar => "bar",
         }
     }
 
@@ -61,7 +61,7 @@ impl ScalarUDFImpl for Text {
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         let is_number = |ty: &DataType| ty.is_numeric() || ty.is_null();
         match (self.gives, types) {
-            (Gives::Hex, [of]) => match of {
+            (TextResult::Hex, [of]) => match of {
                 DataType::UInt64 => Ok(vec![DataType::UInt64]),
                 of if of.is_integer() => Ok(vec![DataType::Int64]),
                 of if of.is_string() || of.is_null() => Ok(vec![DataType::Utf8]),
@@ -70,11 +70,11 @@ impl ScalarUDFImpl for Text {
                 _ => Err(SqlError::invalid(format!("hex() takes a whole number, a text or bytes, not {of}"))
                     .into()),
             },
-            (Gives::Bar, [_, _, _] | [_, _, _, _]) if types.iter().all(is_number) => {
+            (TextResult::Bar, [_, _, _] | [_, _, _, _]) if types.iter().all(is_number) => {
                 Ok(vec![DataType::Float64; types.len()])
             }
-            (Gives::Hex, _) => Err(SqlError::invalid("hex() is written hex(x)".to_owned()).into()),
-            (Gives::Bar, _) => {
+            (TextResult::Hex, _) => Err(SqlError::invalid("hex() is written hex(x)".to_owned()).into()),
+            (TextResult::Bar, _) => {
                 let why = "bar() is written bar(x, low, high), or with a number of characters behind";
                 Err(SqlError::invalid(why.to_owned()).into())
             }
@@ -84,8 +84,8 @@ impl ScalarUDFImpl for Text {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         by_column(args, |arrays, _| {
             let made: ArrayRef = Arc::new(match self.gives {
-                Gives::Hex => digits(arrays)?,
-                Gives::Bar => bars(arrays)?,
+                TextResult::Hex => digits(arrays)?,
+                TextResult::Bar => bars(arrays)?,
             });
             Ok(made)
         })

@@ -1,4 +1,4 @@
-//! Texts read as times, dates and times of the day, the same way whether they are written or stand in a column.
+//! Texts read as times, dates and times of the day, the same way as literals and from a column.
 
 use std::borrow::Cow;
 
@@ -34,7 +34,7 @@ pub(super) fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<A
         let text = shortened(text, SAID);
         let day = arrow_cast::cast(&full.slice(row, 1), &DataType::Date32)?;
         let error = match to {
-            DataType::Timestamp(..) if day.null_count() == 0 => far(&text),
+            DataType::Timestamp(..) if day.null_count() == 0 => too_far_error(&text),
             to => SqlError::no_time(&text, matches!(to, DataType::Date32 | DataType::Date64)),
         };
         return Err(error.into());
@@ -43,7 +43,7 @@ pub(super) fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<A
 }
 
 /// The error about a time that has too many of its units since 1970.
-fn far(text: &str) -> SqlError {
+fn too_far_error(text: &str) -> SqlError {
     SqlError::invalid(format!("'{text}' is beyond what a TIMESTAMP reaches, from 1677 to 2262"))
         .hint("DATE and TIMESTAMP_S reach further")
 }

@@ -76,7 +76,7 @@ impl ExprPlanner for Arithmetic {
 pub(super) fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     // Of a long chain of operators each has all before it as an operand.
     if let Expr::ScalarFunction(call) = expr
-        && call.func.inner().is::<Whole>()
+        && call.func.inner().is::<IntegerOperations>()
     {
         return Some(DataType::Int64);
     }
@@ -102,7 +102,7 @@ pub(super) fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
 impl Operation {
     /// The types of two operands that it takes in the place of these.
     fn coerced(self, left: &DataType, right: &DataType) -> DfResult<(DataType, DataType)> {
-        match (wide(left), wide(right)) {
+        match (wide_type(left), wide_type(right)) {
             (Some(left), Some(right)) => Ok((left, right)),
             _ => BinaryTypeCoercer::new(left, &self.operator(), right).get_input_types(),
         }
@@ -116,15 +116,15 @@ impl Operation {
     }
 }
 
-/// Operators on whole numbers of 64 bits, or on what such became once all types are known: the first between the first
-/// two operands, each other between what those before it gave and the next operand.
+/// Operators on whole numbers of 64 bits, or on what such became once all types are known: the first between
+/// the first two operands, each other between what those before it gave and the next operand.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Whole {
+struct IntegerOperations {
     operations: Vec<Operation>,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Whole {
+impl ScalarUDFImpl for IntegerOperations {
     fn name(&self) -> &str {
         match self.operations.as_slice() {
             [Operation::Add] => "add",
@@ -135,7 +135,8 @@ impl ScalarUDFImpl for Whole {
         }
     }
 
-    // Of the operands' names alone: the engine puts another expression of the same name in an operand's place.
+    // Of the operands' names alone: the engine puts another expression of the same name in an operand's
+    // place.
     fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
         chain::name(self, args)
     }
@@ -150,7 +151,7 @@ impl ScalarUDFImpl for Whole {
                 operation.coerced(left, right).map(|(left, right)| vec![left, right])
             }
             // The others depend on what those before them give.
-            _ => Ok(types.iter().map(|of| wide(of).unwrap_or_else(|| of.clone())).collect()),
+            _ => Ok(types.iter().map(|of| wide_type(of).unwrap_or_else(|| of.clone())).collect()),
         }
     }
 
@@ -240,7 +241,7 @@ fn taken_as(value: ColumnarValue, of: &DataType) -> DfResult<ColumnarValue> {
 }
 
 /// The type that a whole number is taken as: signed, but for what may not fit.
-fn wide(of: &DataType) -> Option<DataType> {
+fn wide_type(of: &DataType) -> Option<DataType> {
     match of {
         DataType::UInt64 => Some(DataType::UInt64),
         of if of.is_integer() => Some(DataType::Int64),

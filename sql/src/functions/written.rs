@@ -1,10 +1,11 @@
-//! Casts and comparisons as the statement has them, before the engine makes types agree: then nobody knows any more
-//! what was written.
+//! Casts and comparisons as the statement has them, before the engine makes types agree: then nobody knows
+//! any more what was written.
 //!
 //! - `text::INT` rounds: `'12.7'::INT` is 13
 //! - numbers are neither cast to times nor compared with them
 //! - the parts of what lies between two times are those of so many days and hours
-//! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1 is 0.1
+//! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1
+//!   is 0.1
 
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;
@@ -40,7 +41,7 @@ impl FunctionRewrite for Written {
             && field.data_type().is_integer()
             && type_of(of, schema).is_some_and(|of| casts::is_text(&of))
         {
-            return Ok(Transformed::yes(casts::converted((**of).clone(), field.data_type(), false)));
+            return Ok(Transformed::yes(casts::cast_call((**of).clone(), field.data_type(), false)));
         }
         if let Some(part) = parts::call(&expr, schema) {
             return Ok(Transformed::yes(part));

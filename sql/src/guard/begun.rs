@@ -1,5 +1,4 @@
-//! Statements of other databases by the words that they begin with: those that the parser may not read to their end,
-//! and what does here what they are for.
+//! Statements of other databases by their first words, and what does here what they are for.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use gstore_core::Remedy;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_query::influence::{Prepared, PreparedSide};
 
-use crate::samples::{Cell, SampleTable, Source, free_name};
-use crate::union::{Part, SampleUnion};
-use crate::virtuals::Asked;
+use crate::samples::{ColumnSource, PartSource, SampleTable, free_name};
+use crate::union::{SampleUnion, UnionPart};
+use crate::virtuals::NamedVirtuals;
 
 /// The schema of `influence()` and where its sample columns come from.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl ErrorColumns {
 
 /// Columns that exist only where they were asked for.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Besides {
+pub(super) struct ExtraColumns {
     pub(super) in_target: bool,
     pub(super) explanation: bool,
     /// The columns of `nearest()`.
@@ -70,7 +70,7 @@ pub(super) struct Besides {
     /// There are rankings for each of something: `target` and `rank` stand before these columns.
     pub(super) each: bool,
     /// The virtual columns that the statement names.
-    pub(super) asked: Asked,
+    pub(super) asked: NamedVirtuals,
 }
 
 /// Indexes of the columns that explain a score.
@@ -103,7 +103,7 @@ const EXPLAINED: [&str; 8] = [
 const OF_MODELS: &str = "model_scores";
 
 impl ExplainedColumns {
-    fn new(to: &mut Builder, of_losses: bool) -> Self {
+    fn new(to: &mut ColumnsBuilder, of_losses: bool) -> Self {
         let list = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
         let [scores, dataset, id, row, score, stderr, floor, ignored] = EXPLAINED;
         let scores = if of_losses { OF_MODELS } else { scores };
@@ -142,14 +142,14 @@ impl ExplainedColumns {
     }
 }
 
-struct Builder {
+struct ColumnsBuilder {
     fields: Vec<Field>,
-    sources: Vec<Vec<Source>>,
+    sources: Vec<Vec<PartSource>>,
 }
 
-impl Builder {
+impl ColumnsBuilder {
     /// Adds a column with one source for each pool; returns its index.
-    fn add(&mut self, name: &str, ty: DataType, nullable: bool, sources: Vec<Source>) -> usize {
+    fn add(&mut self, name: &str, ty: DataType, nullable: bool, sources: Vec<PartSource>) -> usize {
         self.fields.push(Field::new(name, ty, nullable));
         for (of_pool, source) in self.sources.iter_mut().zip(sources) {
             of_pool.push(source);
@@ -159,29 +159,29 @@ impl Builder {
 
     /// Adds a column that no pool has.
     fn add_absent(&mut self, name: &str, ty: DataType, nullable: bool) -> usize {
-        let absent = vec![Source::Absent; self.sources.len()];
+        let absent = vec![PartSource::Absent; self.sources.len()];
         self.add(name, ty, nullable, absent)
     }
 }
 
 impl InfluenceColumns {
     /// The columns of a question's answer, with the additional ones that were asked for.
-    pub(super) fn new(plan: &Prepared, besides: Besides) -> Self {
+    pub(super) fn new(plan: &Prepared, besides: ExtraColumns) -> Self {
         let table = |side: &PreparedSide| {
             let dataset = Arc::clone(&side.dataset);
             SampleTable::new(Arc::clone(plan.snapshot()), dataset, side.encoding(), besides.asked)
         };
         let tables: Vec<SampleTable> = plan.pools().iter().map(table).collect();
         let n = tables.len();
-        let of = |cell: Cell| tables.iter().map(|t| t.source(&cell)).collect::<Vec<_>>();
-        let mut b = Builder { fields: Vec::new(), sources: vec![Vec::new(); n] };
-        let names = || tables.iter().map(|t| Source::Constant(Some(t.dataset().name.clone())));
+        let of = |cell: ColumnSource| tables.iter().map(|t| t.source(&cell)).collect::<Vec<_>>();
+        let mut b = ColumnsBuilder { fields: Vec::new(), sources: vec![Vec::new(); n] };
+        let names = || tables.iter().map(|t| PartSource::Constant(Some(t.dataset().name.clone())));
         let pool = (n > 1).then(|| b.add("pool", DataType::Utf8, false, names().collect()));
-        let row = b.add("row", DataType::UInt64, false, of(Cell::Row));
+        let row = b.add("row", DataType::UInt64, false, of(ColumnSource::Row));
         let per_token = plan.spec().per_token;
         let pos = per_token.then(|| b.add_absent("pos", DataType::UInt32, false));
         let token = per_token.then(|| b.add_absent("token", DataType::Utf8, true));
-        let id = b.add("id", DataType::Utf8, false, of(Cell::Id));
+        let id = b.add("id", DataType::Utf8, false, of(ColumnSource::Id));
         let score_name = if besides.neighbours { "similarity" } else { "score" };
         let score = b.add_absent(score_name, DataType::Float32, false);
         let decided = !besides.neighbours && !besides.own;
@@ -217,24 +217,25 @@ impl InfluenceColumns {
         let mut taken: Vec<String> = own.map(String::from).collect();
         for (name, ty) in metadata(&tables) {
             let shown = free_name(&name, &mut taken);
-            b.add(&shown, ty, true, of(Cell::Metadata(name)));
+            b.add(&shown, ty, true, of(ColumnSource::Metadata(name)));
         }
         let counts = [
-            (Cell::Tokens, "tokens", DataType::UInt32),
-            (Cell::ScoredTokens, "scored_tokens", DataType::UInt32),
-            (Cell::Truncated, "truncated", DataType::Boolean),
+            (ColumnSource::Tokens, "tokens", DataType::UInt32),
+            (ColumnSource::ScoredTokens, "scored_tokens", DataType::UInt32),
+            (ColumnSource::Truncated, "truncated", DataType::Boolean),
         ];
         for (cell, name, ty) in counts {
             b.add(name, ty, true, of(cell));
         }
-        let record = b.add("record", DataType::Utf8, true, of(Cell::Record));
+        let record = b.add("record", DataType::Utf8, true, of(ColumnSource::Record));
         for column in besides.asked.columns().filter(|column| !taken.iter().any(|n| n == column.name())) {
-            let sources = of(Cell::Virtual(column));
-            if sources.iter().any(|source| matches!(source, Source::Sample(_))) {
+            let sources = of(ColumnSource::Virtual(column));
+            if sources.iter().any(|source| matches!(source, PartSource::Sample(_))) {
                 b.add(column.name(), column.data_type(), true, sources);
             }
         }
-        let parts = tables.into_iter().zip(b.sources).map(|(samples, sources)| Part { samples, sources });
+        let parts =
+            tables.into_iter().zip(b.sources).map(|(samples, sources)| UnionPart { samples, sources });
         let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
         Self { samples, pool, row, pos, token, id, score, subtask, in_target, record, explained, errors }
     }

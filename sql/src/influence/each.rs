@@ -20,12 +20,12 @@ use gstore_query::influence::{
 };
 
 pub(super) use self::options::EachOptions;
-use self::seen::Seen;
+use self::seen::AnswerStatistics;
 use super::columns::InfluenceColumns;
-use super::question::{Question, Relation};
+use super::question::{InfluenceQuestion, RankedRelation};
 use crate::blocking::Demand;
 use crate::error::SqlError;
-use crate::leaf::{self, Rows, Want};
+use crate::leaf::{self, ReadRequest, RowReader};
 use crate::notes::InfluenceNote;
 use crate::translate::arrow;
 
@@ -91,9 +91,9 @@ impl EachRows {
         &self,
         plan: Prepared,
         whole: &TargetSamples,
-        (want, memory): (&Want, usize),
-        seen: &mut Seen,
-        each: leaf::Each<'_>,
+        (want, memory): (&ReadRequest, usize),
+        seen: &mut AnswerStatistics,
+        each: leaf::BatchConsumer<'_>,
     ) -> Result<Demand, SqlError> {
         let EachOptions { each: of, order, k } = self.options;
         // Samples that are given with the question are one subtask of no dataset.
@@ -103,7 +103,8 @@ impl EachRows {
         let Rankings { rankings, summary, .. } = found;
         seen.add(summary);
         let names = self.names(&plan, whole, &rankings)?;
-        let question = Question { plan, columns: Arc::clone(&self.columns), relation: Relation::All };
+        let question =
+            InfluenceQuestion { plan, columns: Arc::clone(&self.columns), relation: RankedRelation::All };
         let inner: Vec<usize> = want.columns.iter().filter(|c| **c >= OWN).map(|c| c - OWN).collect();
         let most = if inner.contains(&self.columns.record) { 1024 } else { 32 * 1024 };
         // What is delivered is not kept.
@@ -132,11 +133,11 @@ impl EachRows {
     /// covariances. Its subtasks have numbers of their own.
     fn of_one(
         &self,
-        pass: &Question,
+        pass: &InfluenceQuestion,
         whole: &TargetSamples,
         ranking: &EachRanking,
-        want: &Want,
-    ) -> Result<Option<(Question, Vec<Scored>)>, SqlError> {
+        want: &ReadRequest,
+    ) -> Result<Option<(InfluenceQuestion, Vec<Scored>)>, SqlError> {
         let errors = self.columns.errors;
         if !want.columns.iter().any(|c| *c >= OWN && errors.is_some_and(|errors| errors.has(c - OWN))) {
             return Ok(None);
@@ -159,7 +160,7 @@ impl EachRows {
         };
         let rows = ranking.rows.iter().map(|s| Scored { subtask: number(s.subtask), ..*s }).collect();
         let columns = Arc::clone(&self.columns);
-        Ok(Some((Question { plan, columns, relation: Relation::All }, rows)))
+        Ok(Some((InfluenceQuestion { plan, columns, relation: RankedRelation::All }, rows)))
     }
 
     /// The columns asked for, of rows of one ranking.
@@ -185,7 +186,7 @@ impl EachRows {
         RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
     }
 
-    fn note(&self, want: &Want, seen: Seen) {
+    fn note(&self, want: &ReadRequest, seen: AnswerStatistics) {
         let Some(mut summary) = seen.summary else { return };
         if let Some(counters) = &want.counters {
             counters.add(&summary);

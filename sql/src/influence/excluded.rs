@@ -9,16 +9,16 @@ use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use gstore_query::influence::{ExcludedRow, Prepared};
 
-use super::columns::{Besides, InfluenceColumns};
+use super::columns::{ExtraColumns, InfluenceColumns};
 use super::question::hold_inverses;
 use crate::blocking::Demand;
 use crate::error::SqlError;
-use crate::leaf::{Each, Rows, Want};
+use crate::leaf::{BatchConsumer, ReadRequest, RowReader};
 use crate::translate::arrow;
 
 /// A column.
 #[derive(Clone, Copy)]
-enum Shown {
+enum ExcludedColumn {
     Dataset,
     Row,
     /// Of a token; null where none of the sample's tokens has a vector.
@@ -32,7 +32,7 @@ pub(super) struct ExcludedRows {
     plan: Prepared,
     columns: InfluenceColumns,
     /// In step with the schema.
-    shown: Vec<Shown>,
+    shown: Vec<ExcludedColumn>,
     schema: SchemaRef,
 }
 
@@ -45,15 +45,15 @@ impl std::fmt::Debug for ExcludedRows {
 impl ExcludedRows {
     pub(super) fn new(plan: Prepared) -> Self {
         let mut shown = vec![
-            (Shown::Dataset, Field::new("dataset", DataType::Utf8, false)),
-            (Shown::Row, Field::new("row", DataType::UInt64, false)),
-            (Shown::Id, Field::new("id", DataType::Utf8, false)),
-            (Shown::Reason, Field::new("reason", DataType::Utf8, false)),
+            (ExcludedColumn::Dataset, Field::new("dataset", DataType::Utf8, false)),
+            (ExcludedColumn::Row, Field::new("row", DataType::UInt64, false)),
+            (ExcludedColumn::Id, Field::new("id", DataType::Utf8, false)),
+            (ExcludedColumn::Reason, Field::new("reason", DataType::Utf8, false)),
         ];
         if plan.spec().per_token {
-            shown.insert(2, (Shown::Pos, Field::new("pos", DataType::UInt32, true)));
+            shown.insert(2, (ExcludedColumn::Pos, Field::new("pos", DataType::UInt32, true)));
         }
-        let columns = InfluenceColumns::new(&plan, Besides::default());
+        let columns = InfluenceColumns::new(&plan, ExtraColumns::default());
         let (shown, fields): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
         Self { plan, columns, shown, schema: Arc::new(Schema::new(fields)) }
     }
@@ -71,17 +71,17 @@ impl ExcludedRows {
         for column in wanted {
             let shown = self.shown.get(*column).ok_or_else(|| SqlError::internal("no such column"))?;
             values.push(match shown {
-                Shown::Dataset => {
+                ExcludedColumn::Dataset => {
                     Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, rows.len())))
                 }
-                Shown::Row => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row))),
-                Shown::Pos => Arc::new(UInt32Array::from_iter(rows.iter().map(|r| r.pos))),
-                Shown::Id => {
+                ExcludedColumn::Row => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row))),
+                ExcludedColumn::Pos => Arc::new(UInt32Array::from_iter(rows.iter().map(|r| r.pos))),
+                ExcludedColumn::Id => {
                     let numbers: Vec<u64> = rows.iter().map(|r| r.row).collect();
                     let ids = self.columns.samples.fetch_part(pool, &numbers, &[self.columns.id])?;
                     Arc::clone(ids.column(0))
                 }
-                Shown::Reason => {
+                ExcludedColumn::Reason => {
                     Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.reason.word())))
                 }
             });
@@ -91,7 +91,7 @@ impl ExcludedRows {
     }
 }
 
-impl Rows for ExcludedRows {
+impl RowReader for ExcludedRows {
     fn describe(&self) -> (&'static str, String) {
         ("ExcludedExec", format!("pool=[{}]", self.names()))
     }
@@ -104,7 +104,7 @@ impl Rows for ExcludedRows {
         Precision::Absent
     }
 
-    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+    fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
         let memory = want.memory.as_ref().map(|pool| MemoryConsumer::new("influence").register(pool));
         hold_inverses(&self.plan, memory.as_ref(), want.threads, &want.cancelled)?;
         let mut outcome = Ok(());

@@ -31,16 +31,16 @@ use datafusion::physical_plan::{
 };
 use gstore_query::influence::Order;
 
-use super::job::Job;
-use super::question::{Question, Relation};
+use super::job::InfluenceJob;
+use super::question::{InfluenceQuestion, RankedRelation};
 use crate::blocking;
 use crate::filter::{self, columns_of};
 use crate::leaf::statistics;
 
-/// Answers a [`Question`].
+/// Answers a [`InfluenceQuestion`].
 #[derive(Debug, Clone)]
 pub(super) struct InfluenceExec {
-    question: Arc<Question>,
+    question: Arc<InfluenceQuestion>,
     projection: Vec<usize>,
     /// Over the pools' columns; indexes into the whole table.
     before: Vec<Arc<dyn PhysicalExpr>>,
@@ -54,7 +54,7 @@ pub(super) struct InfluenceExec {
 
 impl InfluenceExec {
     pub(super) fn new(
-        question: Arc<Question>,
+        question: Arc<InfluenceQuestion>,
         projection: Vec<usize>,
         filters: Vec<Arc<dyn PhysicalExpr>>,
         limit: Option<usize>,
@@ -100,7 +100,7 @@ impl InfluenceExec {
 
 /// Orders the node's output has: the ranking's, or pool, row and position where nothing is ranked.
 fn properties(
-    question: &Question,
+    question: &InfluenceQuestion,
     projection: &[usize],
     schema: SchemaRef,
     order: Option<Order>,
@@ -118,7 +118,8 @@ fn properties(
     let keys: Vec<PhysicalSortExpr> =
         [score, pool, Some(key(columns.row, false)), pos].into_iter().flatten().map_while(|k| k).collect();
     // Rows that were taken in turn are in no order of their columns.
-    let in_turn = matches!(&question.relation, Relation::Best { rules, .. } if rules.round_robin.is_some());
+    let in_turn =
+        matches!(&question.relation, RankedRelation::Best { rules, .. } if rules.round_robin.is_some());
     let orderings = LexOrdering::new(if in_turn { Vec::new() } else { keys }).into_iter();
     Arc::new(PlanProperties::new(
         EquivalenceProperties::new_with_orderings(Arc::clone(&schema), orderings),
@@ -132,8 +133,10 @@ impl DisplayAs for InfluenceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spec = self.question.plan.spec();
         let targets = match &self.question.relation {
-            Relation::SelfInfluence { .. } => vec!["itself".to_owned()],
-            Relation::All | Relation::Best { .. } | Relation::Nearest { .. } => spec.target_names(),
+            RankedRelation::SelfInfluence { .. } => vec!["itself".to_owned()],
+            RankedRelation::All | RankedRelation::Best { .. } | RankedRelation::Nearest { .. } => {
+                spec.target_names()
+            }
         };
         let schema = self.properties.eq_properties.schema();
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
@@ -143,7 +146,7 @@ impl DisplayAs for InfluenceExec {
             Some(modules) => format!(", modules=[{}]", modules.text()),
             None => String::new(),
         };
-        if let Relation::Nearest { k, search } = &self.question.relation {
+        if let RankedRelation::Nearest { k, search } = &self.question.relation {
             let kinds: Vec<&str> = self.question.plan.pools().iter().map(|pool| pool.kind.as_str()).collect();
             write!(
                 f,
@@ -196,7 +199,7 @@ impl DisplayAs for InfluenceExec {
             spec.across,
             names.join(", ")
         )?;
-        let Relation::Best { rules, .. } = &self.question.relation else { return self.fmt_cut(f) };
+        let RankedRelation::Best { rules, .. } = &self.question.relation else { return self.fmt_cut(f) };
         if let Some(quota) = &rules.quota {
             write!(f, ", quota=[{quota}]")?;
         }
@@ -232,9 +235,13 @@ impl InfluenceExec {
 impl ExecutionPlan for InfluenceExec {
     fn name(&self) -> &str {
         match self.question.relation {
-            Relation::Nearest { .. } => "NearestExec",
-            Relation::All | Relation::Best { .. } | Relation::SelfInfluence { .. } => {
-                if self.question.plan.plan().models().is_some() { "DaunceExec" } else { "InfluenceExec" }
+            RankedRelation::Nearest { .. } => "NearestExec",
+            RankedRelation::All | RankedRelation::Best { .. } | RankedRelation::SelfInfluence { .. } => {
+                if self.question.plan.plan().models().is_some() {
+                    "DaunceExec"
+                } else {
+                    "InfluenceExec"
+                }
             }
         }
     }
@@ -263,7 +270,7 @@ impl ExecutionPlan for InfluenceExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let schema = Arc::clone(self.properties.eq_properties.schema());
-        let job = Job::new(
+        let job = InfluenceJob::new(
             Arc::clone(&self.question),
             self.projection.clone(),
             Arc::clone(&schema),

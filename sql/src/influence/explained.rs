@@ -1,5 +1,4 @@
-//! The columns that explain scores or say their errors: computed for the rows that are shown, and only if one of
-//! them is.
+//! Columns that explain scores or say their errors, computed only for rows that are shown and if asked for.
 
 use std::sync::Arc;
 
@@ -9,17 +8,17 @@ use gstore_core::Cancel;
 use gstore_query::influence::{RowEstimate, RowExplanation, Scored, TargetNames, TargetRow};
 
 use super::columns::{ErrorColumns, ExplainedColumns};
-use super::question::Question;
+use super::question::InfluenceQuestion;
 use crate::error::SqlError;
 
 /// Explanations of some rows, with the ids of the target samples that they name.
 pub(super) struct Explanations<'a> {
-    question: &'a Question,
-    rows: Behind,
+    question: &'a InfluenceQuestion,
+    rows: ScoreSources,
 }
 
 /// What stands behind scores.
-enum Behind {
+enum ScoreSources {
     /// Of products of vectors.
     Vectors(Vec<RowExplanation>),
     /// Of covariances of losses.
@@ -29,15 +28,15 @@ enum Behind {
 impl<'a> Explanations<'a> {
     /// `whole`: also what takes more than the errors of covariances.
     pub(super) fn of(
-        question: &'a Question,
+        question: &'a InfluenceQuestion,
         part: &[Scored],
         whole: bool,
         cancel: &Cancel,
     ) -> Result<Self, SqlError> {
         let plan = &question.plan;
         let rows = match plan.plan().models() {
-            None => Behind::Vectors(plan.explain_rows(part, cancel).map_err(SqlError::query)?),
-            Some(_) => Behind::Losses(plan.estimates(part, whole, cancel).map_err(SqlError::query)?),
+            None => ScoreSources::Vectors(plan.explain_rows(part, cancel).map_err(SqlError::query)?),
+            Some(_) => ScoreSources::Losses(plan.estimates(part, whole, cancel).map_err(SqlError::query)?),
         };
         Ok(Self { question, rows })
     }
@@ -45,11 +44,11 @@ impl<'a> Explanations<'a> {
     /// For each row its parts, the target sample that is most like it, and how much.
     fn parts(&self) -> Vec<(Vec<Option<f32>>, TargetRow, f32)> {
         match &self.rows {
-            Behind::Vectors(rows) => rows
+            ScoreSources::Vectors(rows) => rows
                 .iter()
                 .map(|row| (row.checkpoint_scores.clone(), row.nearest, row.nearest_score))
                 .collect(),
-            Behind::Losses(rows) => {
+            ScoreSources::Losses(rows) => {
                 let small = |x: &Option<f64>| x.map(|x| x as f32);
                 let behind = rows.iter().filter_map(|row| row.behind.as_ref());
                 let parts = behind.map(|row| {
@@ -81,7 +80,7 @@ impl<'a> Explanations<'a> {
         } else if column == at.target_score {
             Arc::new(Float32Array::from_iter_values(self.parts().iter().map(|(_, _, score)| *score)))
         } else {
-            let Behind::Vectors(rows) = &self.rows else {
+            let ScoreSources::Vectors(rows) = &self.rows else {
                 return Err(SqlError::internal("errors of vectors"));
             };
             let value: fn(&RowExplanation) -> Option<f32> = match Some(column) {
@@ -95,7 +94,7 @@ impl<'a> Explanations<'a> {
 
     /// A column of errors by its index in the table.
     pub(super) fn error(&self, at: &ErrorColumns, column: usize) -> Result<ArrayRef, SqlError> {
-        let Behind::Losses(rows) = &self.rows else {
+        let ScoreSources::Losses(rows) = &self.rows else {
             return Err(SqlError::internal("errors of covariances"));
         };
         let estimates = rows.iter().map(|row| row.estimate);

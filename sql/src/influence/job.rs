@@ -15,20 +15,20 @@ use gstore_query::influence::{
     ranking_bytes,
 };
 
-use super::question::{Question, Relation, hold_inverses};
-use super::search::Search;
-use crate::blocking::{Demand, Sink};
+use super::question::{InfluenceQuestion, RankedRelation, hold_inverses};
+use super::search::NearestSearch;
+use crate::blocking::{BatchSink, Demand};
 use crate::error::SqlError;
 use crate::filter::Filter;
-use crate::leaf::{Limits, Want};
+use crate::leaf::{LeafOptions, ReadRequest};
 use crate::notes::{InfluenceNote, RunNotes, ScanCounters};
 use crate::translate::arrow;
 
 type Filters<'a> = &'a [Arc<dyn PhysicalExpr>];
 
 /// One run of an `InfluenceExec`.
-pub(super) struct Job {
-    question: Arc<Question>,
+pub(super) struct InfluenceJob {
+    question: Arc<InfluenceQuestion>,
     projection: Vec<usize>,
     schema: SchemaRef,
     before: Arc<Filter>,
@@ -44,9 +44,9 @@ pub(super) struct Job {
     partition: usize,
 }
 
-impl Job {
+impl InfluenceJob {
     pub(super) fn new(
-        question: Arc<Question>,
+        question: Arc<InfluenceQuestion>,
         projection: Vec<usize>,
         schema: SchemaRef,
         (before, after): (Filters<'_>, Filters<'_>),
@@ -60,7 +60,7 @@ impl Job {
             before: Arc::new(Filter::new(whole, before)?),
             after: Filter::new(whole, after)?,
             batch: config.batch_size().max(1),
-            threads: config.get_extension::<Limits>().map_or(1, |l| l.threads),
+            threads: config.get_extension::<LeafOptions>().map_or(1, |l| l.threads),
             notes: config.get_extension::<RunNotes>(),
             memory: MemoryConsumer::new("influence").register(context.memory_pool()),
             metrics: BaselineMetrics::new(set, partition),
@@ -74,7 +74,7 @@ impl Job {
         })
     }
 
-    pub(super) fn run(self, sink: &Sink) -> Result<(), SqlError> {
+    pub(super) fn run(self, sink: &BatchSink) -> Result<(), SqlError> {
         if self.cut == Some(0) {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl Job {
     }
 
     /// Rows that pass the filters over the pools' columns; `None` when they are not awaited any more.
-    fn choose(&self, sink: &Sink) -> Result<Option<RowFilter>, SqlError> {
+    fn choose(&self, sink: &BatchSink) -> Result<Option<RowFilter>, SqlError> {
         let mut chosen = RowFilter::new();
         if self.before.is_empty() {
             return Ok(Some(chosen));
@@ -104,7 +104,7 @@ impl Job {
         let number = have.iter().position(|c| *c == columns.row).unwrap_or(0);
         let rows = self.before.row_bounds(columns.row);
         let filter = Some(Arc::clone(&self.before));
-        let want = Want { rows, filter, ..Want::columns(have.clone(), sink) };
+        let want = ReadRequest { rows, filter, ..ReadRequest::columns(have.clone(), sink) };
         for pool in 0..columns.samples.parts.len() {
             let mut rows = RowMask::new();
             columns.samples.read_part(pool, &want, &mut |batch| {
@@ -121,7 +121,7 @@ impl Job {
     }
 
     /// Scores everything, then delivers in order of the score.
-    fn ranked(&self, order: Order, rows: &RowFilter, sink: &Sink) -> Result<(), SqlError> {
+    fn ranked(&self, order: Order, rows: &RowFilter, sink: &BatchSink) -> Result<(), SqlError> {
         let most = usize::try_from(self.question.plan.most_results()).unwrap_or(usize::MAX);
         let k = self.cut.unwrap_or(usize::MAX).min(most);
         let bytes = ranking_bytes(k, most, self.threads.max(1))
@@ -145,20 +145,26 @@ impl Job {
         Ok(())
     }
 
-    fn rank(&self, order: Order, k: usize, chosen: &RowFilter, sink: &Sink) -> Result<Ranking, SqlError> {
+    fn rank(
+        &self,
+        order: Order,
+        k: usize,
+        chosen: &RowFilter,
+        sink: &BatchSink,
+    ) -> Result<Ranking, SqlError> {
         let plan = &self.question.plan;
         let (threads, cancel) = (self.threads, &sink.cancelled());
         // As many are looked for as the relation has, whatever of it is read.
         let most = usize::try_from(plan.most_results()).unwrap_or(usize::MAX);
         let wanted = self.question.relation.k().unwrap_or(k).min(most);
         let found = match &self.question.relation {
-            Relation::Nearest { search, .. } if self.cut.is_some() => {
-                let Search { options, graphs, .. } = search;
+            RankedRelation::Nearest { search, .. } if self.cut.is_some() => {
+                let NearestSearch { options, graphs, .. } = search;
                 let found = plan.nearest(wanted, Some(chosen), options, graphs, (threads, cancel));
                 found.map(|(ranking, _)| ranking)
             }
-            Relation::SelfInfluence { .. } => plan.top_k_self(order, k, Some(chosen), threads, cancel),
-            Relation::Best { rules, .. } if *rules != Diversity::default() => {
+            RankedRelation::SelfInfluence { .. } => plan.top_k_self(order, k, Some(chosen), threads, cancel),
+            RankedRelation::Best { rules, .. } if *rules != Diversity::default() => {
                 let memory = match rules.distinct {
                     Some(_) => plan.vector_bytes().saturating_mul(wanted),
                     None => 0,
@@ -168,7 +174,7 @@ impl Job {
                 let request = SelectRequest { order, k: wanted, filter, diversity: rules, threads, memory };
                 plan.select(&request, cancel).map(|selection| selection.ranking)
             }
-            Relation::All | Relation::Best { .. } | Relation::Nearest { .. } => {
+            RankedRelation::All | RankedRelation::Best { .. } | RankedRelation::Nearest { .. } => {
                 plan.top_k(order, k, Some(chosen), threads, cancel)
             }
         };
@@ -177,13 +183,13 @@ impl Job {
         Ok(ranking)
     }
 
-    /// As [`Job::ranked`], where a filter over the results comes before the cut.
+    /// As [`InfluenceJob::ranked`], where a filter over the results comes before the cut.
     fn ranked_after(
         &self,
         order: Order,
         k: usize,
         rows: &RowFilter,
-        sink: &Sink,
+        sink: &BatchSink,
     ) -> Result<Vec<Scored>, SqlError> {
         let mut kept = Collector::new(order, k, self.question.plan.spec().per_token);
         self.score(rows, sink, |part| {
@@ -194,7 +200,7 @@ impl Job {
     }
 
     /// Delivers in order of pool and row while scoring goes on.
-    fn streamed(&self, rows: &RowFilter, sink: &Sink) -> Result<(), SqlError> {
+    fn streamed(&self, rows: &RowFilter, sink: &BatchSink) -> Result<(), SqlError> {
         let mut left = self.cut.unwrap_or(usize::MAX);
         self.score(rows, sink, |part| {
             let mut passed = self.pass(part, sink)?;
@@ -218,7 +224,7 @@ impl Job {
     fn score(
         &self,
         rows: &RowFilter,
-        sink: &Sink,
+        sink: &BatchSink,
         mut each: impl FnMut(&[Scored]) -> Result<Demand, SqlError>,
     ) -> Result<(), SqlError> {
         let mut waiting: Vec<Scored> = Vec::with_capacity(self.batch);
@@ -255,8 +261,8 @@ impl Job {
         };
         let cancel = &sink.cancelled();
         let scanned = match self.question.relation {
-            Relation::SelfInfluence { .. } => plan.self_scores(Some(rows), self.threads, cancel, take),
-            Relation::All | Relation::Best { .. } | Relation::Nearest { .. } => {
+            RankedRelation::SelfInfluence { .. } => plan.self_scores(Some(rows), self.threads, cancel, take),
+            RankedRelation::All | RankedRelation::Best { .. } | RankedRelation::Nearest { .. } => {
                 plan.scores(Some(rows), self.threads, cancel, take)
             }
         };
@@ -279,8 +285,10 @@ impl Job {
             let plan = &self.question.plan;
             let spec = plan.spec();
             let of_search = match &self.question.relation {
-                Relation::Nearest { search, .. } => search.note.clone(),
-                Relation::All | Relation::Best { .. } | Relation::SelfInfluence { .. } => None,
+                RankedRelation::Nearest { search, .. } => search.note.clone(),
+                RankedRelation::All | RankedRelation::Best { .. } | RankedRelation::SelfInfluence { .. } => {
+                    None
+                }
             };
             notes.add(InfluenceNote {
                 pools: spec.pools.clone(),
@@ -294,7 +302,7 @@ impl Job {
     }
 
     /// The scored rows that pass the filters over the results.
-    fn pass(&self, part: &[Scored], sink: &Sink) -> Result<Vec<Scored>, SqlError> {
+    fn pass(&self, part: &[Scored], sink: &BatchSink) -> Result<Vec<Scored>, SqlError> {
         if self.after.is_empty() {
             return Ok(part.to_vec());
         }
@@ -311,7 +319,7 @@ impl Job {
         Ok(passed)
     }
 
-    fn deliver(&self, part: &[Scored], sink: &Sink) -> Result<Demand, SqlError> {
+    fn deliver(&self, part: &[Scored], sink: &BatchSink) -> Result<Demand, SqlError> {
         self.question.columns_of(part, &self.projection, self.batch, &sink.cancelled(), |_, batch| {
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let schema = Arc::clone(&self.schema);

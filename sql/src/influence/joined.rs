@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_select::interleave::interleave_record_batch;
 use gstore_query::influence::Scored;
 
-use crate::distinct::Distinct;
+use crate::distinct::DistinctRows;
 use crate::error::SqlError;
 use crate::samples::text_bytes;
 use crate::translate::arrow;
@@ -17,18 +17,18 @@ use crate::union::SampleUnion;
 const MOST_TEXT: usize = 16 << 20;
 
 /// Some columns of the samples of scored rows.
-pub(super) struct Joined {
+pub(super) struct JoinedSamples {
     /// One for each pool of which there are rows.
     read: Vec<RecordBatch>,
     /// In step with the scored rows; empty where no column was asked for.
-    places: Vec<Place>,
+    places: Vec<SamplePosition>,
     /// Whether what was read has the scored rows in their order, so that nothing needs to be copied.
     as_given: bool,
 }
 
 /// Where the sample of a scored row is.
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct SamplePosition {
     /// Which of the batches.
     batch: usize,
     /// The row in there.
@@ -37,7 +37,7 @@ struct Place {
     text: usize,
 }
 
-impl Joined {
+impl JoinedSamples {
     /// Reads the columns.
     pub(super) fn new(samples: &SampleUnion, part: &[Scored], columns: &[usize]) -> Result<Self, SqlError> {
         if columns.is_empty() {
@@ -47,17 +47,17 @@ impl Joined {
         pools.sort_unstable();
         pools.dedup();
         let mut read = Vec::with_capacity(pools.len());
-        let mut places = vec![Place::default(); part.len()];
+        let mut places = vec![SamplePosition::default(); part.len()];
         let mut as_given = pools.len() == 1;
         for pool in pools {
             let rows: Vec<u64> = part.iter().filter(|s| s.pool == pool).map(|s| s.row).collect();
-            let distinct = Distinct::new(&rows);
+            let distinct = DistinctRows::new(&rows);
             let batch = samples.fetch_part(pool as usize, distinct.rows(), columns)?;
             let text = text_of_rows(&batch);
             let of_pool = places.iter_mut().zip(part).filter(|(_, s)| s.pool == pool);
             for ((place, _), row) in of_pool.zip(distinct.places()) {
                 let text = text.get(*row).copied().unwrap_or_default();
-                *place = Place { batch: read.len(), row: *row, text };
+                *place = SamplePosition { batch: read.len(), row: *row, text };
             }
             as_given &= distinct.as_given();
             read.push(batch);
@@ -72,7 +72,7 @@ impl Joined {
             true => most,
             false => {
                 let mut bytes = 0usize;
-                let fits = |place: &&Place| {
+                let fits = |place: &&SamplePosition| {
                     bytes = bytes.saturating_add(place.text);
                     bytes <= MOST_TEXT
                 };

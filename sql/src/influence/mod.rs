@@ -27,48 +27,52 @@ use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
 use gstore_query::influence::{Diversity, Function, InfluenceSpec, Mode, Options, Order};
 
-use self::columns::{Besides, InfluenceColumns};
+use self::columns::{ExtraColumns, InfluenceColumns};
 use self::each::{EachOptions, EachRows};
 use self::excluded::ExcludedRows;
 pub(crate) use self::nearest::NearestFunction;
-use self::question::Relation;
+use self::question::RankedRelation;
 pub(crate) use self::self_influence::SelfInfluenceFunction;
-pub(crate) use self::source::Source;
-use self::source::{asked, resolve};
+pub(crate) use self::source::FunctionSource;
+use self::source::{named_virtuals, resolve};
 use self::table::InfluenceTable;
 use super::args::Arguments;
 use super::error::SqlError;
 use super::scan::RowsTable;
-use super::virtuals::Asked;
+use super::virtuals::NamedVirtuals;
 
 /// The table function `influence`.
 #[derive(Debug)]
-pub(crate) struct InfluenceFunction(pub(crate) Source);
+pub(crate) struct InfluenceFunction(pub(crate) FunctionSource);
 
 /// The table function `daunce`.
 #[derive(Debug)]
-pub(crate) struct DaunceFunction(pub(crate) Source);
+pub(crate) struct DaunceFunction(pub(crate) FunctionSource);
 
 /// The table function `excluded`.
 #[derive(Debug)]
-pub(crate) struct ExcludedFunction(pub(crate) Source);
+pub(crate) struct ExcludedFunction(pub(crate) FunctionSource);
 
 impl TableFunctionImpl for InfluenceFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
         let options = options(&Arguments::read("influence", args.exprs())?, Function::Influence)?;
-        ranked(&self.0, options, asked(&args))
+        ranked_table(&self.0, options, named_virtuals(&args))
     }
 }
 
 impl TableFunctionImpl for DaunceFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
         let read = Arguments::read("daunce", args.exprs())?;
-        ranked(&self.0, read.options(Function::Daunce, ["pool", "target"])?, asked(&args))
+        ranked_table(&self.0, read.options(Function::Daunce, ["pool", "target"])?, named_virtuals(&args))
     }
 }
 
 /// Scores of a pool for a target, by whichever method the options ask for.
-fn ranked(source: &Source, options: Options, asked: Asked) -> DfResult<Arc<dyn TableProvider>> {
+fn ranked_table(
+    source: &FunctionSource,
+    options: Options,
+    asked: NamedVirtuals,
+) -> DfResult<Arc<dyn TableProvider>> {
     let spec = InfluenceSpec::from_options(&options).map_err(SqlError::option)?;
     let k = options.count("k").map_err(SqlError::option)?;
     let rules = Diversity::from_options(&options).map_err(SqlError::option)?;
@@ -83,11 +87,11 @@ fn ranked(source: &Source, options: Options, asked: Asked) -> DfResult<Arc<dyn T
         return Err(SqlError::invalid(why.to_owned()).about("mode").into());
     }
     let flag = |name| options.flag(name).map_err(SqlError::option);
-    let besides = Besides {
+    let besides = ExtraColumns {
         in_target: flag("in_target")?.unwrap_or(!spec.given.is_empty()),
         explanation: flag("explain")?.unwrap_or(false),
         asked,
-        ..Besides::default()
+        ..ExtraColumns::default()
     };
     let each = EachOptions::read(&options, k, &rules, besides)?;
     let order = options.word("order").map_err(SqlError::option)?;
@@ -96,10 +100,10 @@ fn ranked(source: &Source, options: Options, asked: Asked) -> DfResult<Arc<dyn T
         let named = if options.has("quota_by") { "quota_by" } else { "quota" };
         SqlError::query(error).about(named)
     })?;
-    let columns = InfluenceColumns::new(&plan, Besides { each: each.is_some(), ..besides });
+    let columns = InfluenceColumns::new(&plan, ExtraColumns { each: each.is_some(), ..besides });
     let relation = match k {
-        Some(k) => Relation::Best { k, rules, order: order.unwrap_or(Order::Best) },
-        None => Relation::All,
+        Some(k) => RankedRelation::Best { k, rules, order: order.unwrap_or(Order::Best) },
+        None => RankedRelation::All,
     };
     Ok(match each {
         Some(options) => Arc::new(RowsTable(Arc::new(EachRows::new(plan, columns, options)))),

@@ -13,10 +13,10 @@ use gstore_query::hint::nearest;
 use gstore_query::influence::{AtHandVector, Function, InfluenceSpec, Missing, Options, Plan, Prepared};
 use gstore_store::Snapshot;
 
-use super::columns::{Besides, InfluenceColumns};
-use super::question::Relation;
-use super::search::Search;
-use super::source::{Source, asked, blamed, resolve};
+use super::columns::{ExtraColumns, InfluenceColumns};
+use super::question::RankedRelation;
+use super::search::NearestSearch;
+use super::source::{FunctionSource, argument_error, named_virtuals, resolve};
 use super::table::InfluenceTable;
 use crate::args::Arguments;
 use crate::error::SqlError;
@@ -27,20 +27,20 @@ const KIND_OF_VECTORS: &str = Kind::EmbedMean.name();
 /// The table function `nearest`.
 #[derive(Debug)]
 pub(crate) struct NearestFunction {
-    source: Source,
+    source: FunctionSource,
     /// Those that a statement of the session opened.
     graphs: Arc<Graphs>,
 }
 
 impl NearestFunction {
-    pub(crate) fn new(source: Source) -> Self {
+    pub(crate) fn new(source: FunctionSource) -> Self {
         Self { source, graphs: Arc::new(Graphs::new()) }
     }
 }
 
 impl TableFunctionImpl for NearestFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let asked = asked(&args);
+        let asked = named_virtuals(&args);
         let args = Arguments::read("nearest", args.exprs())?;
         let given = args.options(Function::Nearest, ["pool"])?;
         let mut spec = InfluenceSpec::from_options(&given).map_err(SqlError::option)?;
@@ -70,9 +70,10 @@ impl TableFunctionImpl for NearestFunction {
             return Err(SqlError::invalid("`ef` is at least 1".to_owned()).about("ef").into());
         }
         let k = count("k")?;
-        let columns = InfluenceColumns::new(&plan, Besides { neighbours: true, asked, ..Besides::default() });
-        let search = Search { options, graphs: Arc::clone(&self.graphs), about, note };
-        Ok(Arc::new(InfluenceTable::new(plan, columns, Relation::Nearest { k, search })))
+        let columns =
+            InfluenceColumns::new(&plan, ExtraColumns { neighbours: true, asked, ..ExtraColumns::default() });
+        let search = NearestSearch { options, graphs: Arc::clone(&self.graphs), about, note };
+        Ok(Arc::new(InfluenceTable::new(plan, columns, RankedRelation::Nearest { k, search })))
     }
 }
 
@@ -94,7 +95,7 @@ impl NearestFunction {
             Prepared::about_vector(snapshot, &spec, vector, self.source.encoder.clone()).map_err(|error| {
                 match error {
                     QueryError::Spec(_) => SqlError::query(error).about(argument),
-                    other => blamed(&spec, other),
+                    other => argument_error(&spec, other),
                 }
             })
         };

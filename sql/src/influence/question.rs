@@ -9,19 +9,19 @@ use gstore_core::Cancel;
 use gstore_query::influence::{Diversity, Order, Prepared};
 
 use super::columns::InfluenceColumns;
-use super::search::Search;
+use super::search::NearestSearch;
 use crate::error::SqlError;
 
 /// What every node of a plan that answers the question shares.
-pub(super) struct Question {
+pub(super) struct InfluenceQuestion {
     pub(super) plan: Prepared,
     pub(super) columns: Arc<InfluenceColumns>,
-    pub(super) relation: Relation,
+    pub(super) relation: RankedRelation,
 }
 
 /// Which rows the relation has, and by what they are ranked.
 #[derive(Debug)]
-pub(super) enum Relation {
+pub(super) enum RankedRelation {
     /// All rows that have a score.
     All,
     /// The `k` rows at one end of the ranking that the rules let stand side by side, and no others.
@@ -29,10 +29,10 @@ pub(super) enum Relation {
     /// Rows are scored for themselves; the target plays no part.
     SelfInfluence { k: Option<usize> },
     /// The rows nearest to a vector, nearest first.
-    Nearest { k: Option<usize>, search: Search },
+    Nearest { k: Option<usize>, search: NearestSearch },
 }
 
-impl Relation {
+impl RankedRelation {
     /// The relation is the first `k` rows and no others.
     pub(super) fn k(&self) -> Option<usize> {
         match self {
@@ -52,13 +52,13 @@ impl Relation {
     }
 }
 
-impl fmt::Debug for Question {
+impl fmt::Debug for InfluenceQuestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Question").field("spec", self.plan.spec()).field("relation", &self.relation).finish()
     }
 }
 
-impl Question {
+impl InfluenceQuestion {
     /// Rows of the result, before filters.
     pub(super) fn rows(&self) -> Precision<usize> {
         let most = usize::try_from(self.plan.most_results()).unwrap_or(usize::MAX);
@@ -66,8 +66,8 @@ impl Question {
     }
 }
 
-/// Makes the inverses of a preconditioner on `threads`. What they take until then is in `memory`, where there is a
-/// limit, and then what they take for good.
+/// Makes the inverses of a preconditioner on `threads`. What they take until then is in `memory`, where there
+/// is a limit, and then what they take for good.
 pub(super) fn hold_inverses(
     plan: &Prepared,
     memory: Option<&MemoryReservation>,

@@ -9,7 +9,7 @@ use gstore_query::influence::Prepared;
 use gstore_store::ReadError;
 
 /// The options of a search, and the graphs that it may use.
-pub(super) struct Search {
+pub(super) struct NearestSearch {
     pub(super) options: NearestOptions,
     pub(super) graphs: Arc<Graphs>,
     /// What the neighbours are of, for EXPLAIN.
@@ -18,13 +18,13 @@ pub(super) struct Search {
     pub(super) note: Option<String>,
 }
 
-impl fmt::Debug for Search {
+impl fmt::Debug for NearestSearch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.about)
     }
 }
 
-impl Search {
+impl NearestSearch {
     /// How `k` rows will be found, for EXPLAIN; `having`: a condition on the similarity comes before the cut.
     pub(super) fn by(&self, plan: &Prepared, k: Option<usize>, having: bool) -> String {
         let k = match k {
@@ -35,7 +35,7 @@ impl Search {
         };
         let ef = Prepared::nearest_ef(k, &self.options);
         let least = if self.options.exact.is_none() { Some(ef) } else { None };
-        let Covered { usable, small, unusable, segments } = match covered(plan, least) {
+        let GraphCoverage { usable, small, unusable, segments } = match graph_coverage(plan, least) {
             Ok(covered) => covered,
             Err(error) => return format!("an error ({error})"),
         };
@@ -53,7 +53,7 @@ impl Search {
 
 /// Segments of the question's features by the state of their graphs.
 #[derive(Default)]
-struct Covered {
+struct GraphCoverage {
     usable: usize,
     /// Those whose scan is faster.
     small: usize,
@@ -63,8 +63,8 @@ struct Covered {
 
 /// Counts them by the footers of the files; `least`: candidates of a search, where it is made only if it
 /// is faster than a scan.
-fn covered(plan: &Prepared, least: Option<usize>) -> Result<Covered, ReadError> {
-    let mut covered = Covered::default();
+fn graph_coverage(plan: &Prepared, least: Option<usize>) -> Result<GraphCoverage, ReadError> {
+    let mut covered = GraphCoverage::default();
     for feature in plan.pools().iter().flat_map(|pool| &pool.features) {
         let reader = plan.snapshot().open_feature_shared(feature)?;
         for segment in reader.segments() {

@@ -6,26 +6,27 @@ use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
 use gstore_query::influence::{Function, InfluenceSpec, Options, Sim, TargetRef};
 
-use super::columns::{Besides, InfluenceColumns};
-use super::question::Relation;
-use super::source::{Source, asked, resolve};
+use super::columns::{ExtraColumns, InfluenceColumns};
+use super::question::RankedRelation;
+use super::source::{FunctionSource, named_virtuals, resolve};
 use super::table::InfluenceTable;
 use crate::args::Arguments;
 use crate::error::SqlError;
 
 /// The table function `self_influence`.
 #[derive(Debug)]
-pub(crate) struct SelfInfluenceFunction(pub(crate) Source);
+pub(crate) struct SelfInfluenceFunction(pub(crate) FunctionSource);
 
 impl TableFunctionImpl for SelfInfluenceFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let asked = asked(&args);
+        let asked = named_virtuals(&args);
         let args = Arguments::read("self_influence", args.exprs())?;
         let options = args.options(Function::SelfInfluence, ["pool"])?;
         let k = options.count("k").map_err(SqlError::option)?;
         let plan = resolve(&self.0, &spec(&options)?)?;
-        let columns = InfluenceColumns::new(&plan, Besides { own: true, asked, ..Besides::default() });
-        Ok(Arc::new(InfluenceTable::new(plan, columns, Relation::SelfInfluence { k })))
+        let columns =
+            InfluenceColumns::new(&plan, ExtraColumns { own: true, asked, ..ExtraColumns::default() });
+        Ok(Arc::new(InfluenceTable::new(plan, columns, RankedRelation::SelfInfluence { k })))
     }
 }
 

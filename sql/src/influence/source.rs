@@ -9,35 +9,38 @@ use gstore_query::{QueryError, SideOf};
 use gstore_store::{LookupError, Snapshot};
 
 use crate::error::SqlError;
-use crate::virtuals::Asked;
+use crate::virtuals::NamedVirtuals;
 
 /// What a table function reads.
 #[derive(Clone)]
-pub(crate) struct Source {
+pub(crate) struct FunctionSource {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Who computes samples that are given as text.
     pub(crate) encoder: Option<Arc<dyn Encoder>>,
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for FunctionSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "snapshot {}", self.snapshot.number())
     }
 }
 
 /// The virtual columns that the statement of a call names.
-pub(super) fn asked(args: &TableFunctionArgs) -> Asked {
-    args.session().config().get_extension::<Asked>().map_or_else(Asked::default, |asked| *asked)
+pub(super) fn named_virtuals(args: &TableFunctionArgs) -> NamedVirtuals {
+    args.session()
+        .config()
+        .get_extension::<NamedVirtuals>()
+        .map_or_else(NamedVirtuals::default, |asked| *asked)
 }
 
 /// Resolves the question; an unknown name is blamed on the argument that has it.
-pub(super) fn resolve(source: &Source, spec: &InfluenceSpec) -> Result<Prepared, SqlError> {
+pub(super) fn resolve(source: &FunctionSource, spec: &InfluenceSpec) -> Result<Prepared, SqlError> {
     let plan = Prepared::with_encoder(&source.snapshot, spec, source.encoder.clone());
-    plan.map_err(|error| blamed(spec, error))
+    plan.map_err(|error| argument_error(spec, error))
 }
 
 /// The error with the argument that it is about.
-pub(super) fn blamed(spec: &InfluenceSpec, error: QueryError) -> SqlError {
+pub(super) fn argument_error(spec: &InfluenceSpec, error: QueryError) -> SqlError {
     let argument = match &error {
         QueryError::Lookup(LookupError::Unknown { what, name, .. }) => match *what {
             "dataset" if spec.pools.contains(name) => Some("pool"),

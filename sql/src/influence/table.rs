@@ -13,14 +13,14 @@ use gstore_query::influence::Prepared;
 
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
-use super::question::{Question, Relation};
+use super::question::{InfluenceQuestion, RankedRelation};
 use crate::at_once;
 use crate::filter;
 use crate::leaf::statistics;
 
 /// One question, ready to be scored.
 pub(super) struct InfluenceTable {
-    shared: Arc<Question>,
+    shared: Arc<InfluenceQuestion>,
 }
 
 impl fmt::Debug for InfluenceTable {
@@ -30,8 +30,8 @@ impl fmt::Debug for InfluenceTable {
 }
 
 impl InfluenceTable {
-    pub(super) fn new(plan: Prepared, columns: InfluenceColumns, relation: Relation) -> Self {
-        Self { shared: Arc::new(Question { plan, columns: Arc::new(columns), relation }) }
+    pub(super) fn new(plan: Prepared, columns: InfluenceColumns, relation: RankedRelation) -> Self {
+        Self { shared: Arc::new(InfluenceQuestion { plan, columns: Arc::new(columns), relation }) }
     }
 }
 

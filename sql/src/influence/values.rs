@@ -10,15 +10,15 @@ use gstore_core::Cancel;
 use gstore_query::influence::Scored;
 
 use super::explained::Explanations;
-use super::joined::Joined;
-use super::question::Question;
+use super::joined::JoinedSamples;
+use super::question::InfluenceQuestion;
 use crate::blocking::Demand;
 use crate::error::SqlError;
 use crate::functions::canonical;
 use crate::tokens::{TokenTexts, distinct};
 use crate::translate::arrow;
 
-impl Question {
+impl InfluenceQuestion {
     /// Hands out some columns of the table for scored rows, in their order, in batches of at most `most`
     /// rows, each with the rows that it is of. Sample files are read at once for all rows, and only for
     /// columns that need them. Work that takes long looks at `cancel`.
@@ -33,7 +33,7 @@ impl Question {
         let columns = &self.columns;
         let from_samples: Vec<usize> =
             wanted.iter().copied().filter(|c| !columns.is_result(*c) && *c != columns.row).collect();
-        let joined = Joined::new(&columns.samples, part, &from_samples)?;
+        let joined = JoinedSamples::new(&columns.samples, part, &from_samples)?;
         let mut start = 0;
         while start < part.len() {
             let end = joined.end(start, most).min(part.len());

@@ -1,4 +1,4 @@
-//! Functions that statements get from the dialect alone: the engine has them under other names, or in another form.
+//! Functions that the dialect rewrites: the engine has them under other names, or in another form.
 
 /// Names of other databases, and those of the same functions here.
 pub(crate) const RENAMED: &[(&str, &str)] = &[

@@ -1,5 +1,4 @@
-//! Names of functions here and in other databases, and words that name nothing: tables for the dialect and for what
-//! errors suggest.
+//! Names of functions here and in other databases, and words that name nothing: for the dialect and errors.
 
 mod calls;
 mod otherwise;

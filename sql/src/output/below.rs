@@ -6,9 +6,9 @@ use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, FieldRef};
 
-use super::failed;
 use super::layout::GAP;
-use super::table::{Column, readable, visible};
+use super::output_error;
+use super::table::{FormattedColumn, readable, visible};
 use crate::error::SqlError;
 
 /// Writes the last column of rows, which is text, below `name value` of each other column, with a blank line
@@ -19,21 +19,21 @@ use crate::error::SqlError;
 /// # Errors
 /// An output that cannot be written to.
 pub fn write_below(batch: &RecordBatch, written: u64, out: &mut impl Write) -> Result<(), SqlError> {
-    put(batch, written, out).map_err(failed)
+    write_text(batch, written, out).map_err(output_error)
 }
 
-fn put(batch: &RecordBatch, written: u64, out: &mut impl Write) -> Result<(), ArrowError> {
+fn write_text(batch: &RecordBatch, written: u64, out: &mut impl Write) -> Result<(), ArrowError> {
     let options = FormatOptions::default();
     let schema = batch.schema();
     let columns = batch.columns().iter().map(readable).collect::<Result<Vec<_>, _>>()?;
     let Some((texts, others)) = columns.split_last() else { return Ok(()) };
     let lines = ArrayFormatter::try_new(texts.as_ref(), &options)?;
-    let others = others.iter().map(|c| Column::new(c, &options)).collect::<Result<Vec<_>, _>>()?;
+    let others = others.iter().map(|c| FormattedColumn::new(c, &options)).collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
         if written > 0 || row > 0 {
             writeln!(out)?;
         }
-        let cell = |(column, field): (&Column<'_>, &FieldRef)| {
+        let cell = |(column, field): (&FormattedColumn<'_>, &FieldRef)| {
             let value = column.cell(row, None)?.unwrap_or_else(|| "NULL".to_owned());
             Ok(format!("{} {value}", visible(field.name())))
         };

@@ -1,5 +1,4 @@
-//! Cells that a flat format has no place for: lists and structs as JSON text, bytes as hex digits, intervals as the
-//! text that casts make of them.
+//! Cells for flat formats: lists and structs as JSON text, bytes as hex digits, intervals as casts do.
 
 use std::sync::Arc;
 
@@ -7,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
-use crate::functions::spans::{Spans, is_span};
+use crate::functions::spans::{IntervalTexts, is_span};
 
 /// Whether a column is text in a format without types, as Arrow writes it.
 pub(super) fn is_plain(data_type: &DataType) -> bool {
@@ -67,7 +66,7 @@ pub(super) fn as_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 
 /// How JSON is written: nulls stand in it.
 pub(super) fn json() -> arrow_json::WriterBuilder {
-    arrow_json::WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Spans))
+    arrow_json::WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(IntervalTexts))
 }
 
 /// A number to six significant digits: enough to compare scores by eye.

@@ -1,7 +1,7 @@
 //! JSON for readers whose numbers are doubles: what such a reader would change comes as `{"$number":"..."}`.
 //!
-//! These are whole numbers beyond 2^53, decimals of more than 15 digits, and numbers that are not finite, which
-//! JSON has no words for.
+//! These are whole numbers beyond 2^53, decimals of more than 15 digits, and numbers that are not finite,
+//! which JSON has no words for.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ use arrow_array::types::{
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow_schema::{ArrowError, DataType, FieldRef};
 
-use crate::functions::spans::Spans;
+use crate::functions::spans::IntervalTexts;
 
 /// The largest whole number up to which doubles have all.
 const MOST: u64 = (1 << 53) - 1;
@@ -22,9 +22,9 @@ const DIGITS: usize = 15;
 
 /// Writes numbers so that none is changed.
 #[derive(Debug)]
-pub(super) struct Exact;
+pub(super) struct ExactNumbers;
 
-impl EncoderFactory for Exact {
+impl EncoderFactory for ExactNumbers {
     fn make_default_encoder<'a>(
         &self,
         field: &'a FieldRef,
@@ -34,69 +34,74 @@ impl EncoderFactory for Exact {
         Ok(match array.data_type() {
             DataType::Int64 => {
                 let values = array.as_primitive::<Int64Type>();
-                each(array, move |row, out| {
+                row_encoder(array, move |row, out| {
                     let value = values.value(row);
-                    put(out, value.unsigned_abs() <= MOST, value);
+                    write_value(out, value.unsigned_abs() <= MOST, value);
                 })
             }
             DataType::UInt64 => {
                 let values = array.as_primitive::<UInt64Type>();
-                each(array, move |row, out| put(out, values.value(row) <= MOST, values.value(row)))
+                row_encoder(array, move |row, out| {
+                    write_value(out, values.value(row) <= MOST, values.value(row))
+                })
             }
             DataType::Float16 => {
                 let values = array.as_primitive::<Float16Type>();
-                each(array, move |row, out| {
+                row_encoder(array, move |row, out| {
                     let value = values.value(row).to_f32();
-                    put(out, value.is_finite(), Digits(value));
+                    write_value(out, value.is_finite(), ShortestFloat(value));
                 })
             }
             DataType::Float32 => {
                 let values = array.as_primitive::<Float32Type>();
-                each(array, move |row, out| {
-                    put(out, values.value(row).is_finite(), Digits(values.value(row)))
+                row_encoder(array, move |row, out| {
+                    write_value(out, values.value(row).is_finite(), ShortestFloat(values.value(row)))
                 })
             }
             DataType::Float64 => {
                 let values = array.as_primitive::<Float64Type>();
-                each(array, move |row, out| {
-                    put(out, values.value(row).is_finite(), Digits(values.value(row)))
+                row_encoder(array, move |row, out| {
+                    write_value(out, values.value(row).is_finite(), ShortestFloat(values.value(row)))
                 })
             }
             DataType::Decimal128(..) => {
                 let values = array.as_primitive::<Decimal128Type>();
-                each(array, move |row, out| decimal(out, &values.value_as_string(row)))
+                row_encoder(array, move |row, out| decimal(out, &values.value_as_string(row)))
             }
             DataType::Decimal256(..) => {
                 let values = array.as_primitive::<Decimal256Type>();
-                each(array, move |row, out| decimal(out, &values.value_as_string(row)))
+                row_encoder(array, move |row, out| decimal(out, &values.value_as_string(row)))
             }
-            _ => return Spans.make_default_encoder(field, array, options),
+            _ => return IntervalTexts.make_default_encoder(field, array, options),
         })
     }
 }
 
 /// A float with the fewest digits that tell it from its neighbours, with an exponent where it is long.
-struct Digits<T>(T);
+struct ShortestFloat<T>(T);
 
-impl<T: std::fmt::Debug> std::fmt::Display for Digits<T> {
+impl<T: std::fmt::Debug> std::fmt::Display for ShortestFloat<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
 }
 
-struct Each<F>(F);
+struct RowEncoder<F>(F);
 
-impl<F: Fn(usize, &mut Vec<u8>)> Encoder for Each<F> {
+impl<F: Fn(usize, &mut Vec<u8>)> Encoder for RowEncoder<F> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         (self.0)(row, out);
     }
 }
 
-fn each<'a>(array: &dyn Array, write: impl Fn(usize, &mut Vec<u8>) + 'a) -> Option<NullableEncoder<'a>> {
-    Some(NullableEncoder::new(Box::new(Each(write)), array.nulls().cloned()))
+fn row_encoder<'a>(
+    array: &dyn Array,
+    write: impl Fn(usize, &mut Vec<u8>) + 'a,
+) -> Option<NullableEncoder<'a>> {
+    Some(NullableEncoder::new(Box::new(RowEncoder(write)), array.nulls().cloned()))
 }
 
-fn put(out: &mut Vec<u8>, as_number: bool, value: impl std::fmt::Display) {
+fn write_value(out: &mut Vec<u8>, as_number: bool, value: impl std::fmt::Display) {
     // Writing to memory does not fail.
     let _ = match as_number {
         true => write!(out, "{value}"),
@@ -105,7 +110,7 @@ fn put(out: &mut Vec<u8>, as_number: bool, value: impl std::fmt::Display) {
 }
 
 fn decimal(out: &mut Vec<u8>, value: &str) {
-    put(out, value.bytes().filter(u8::is_ascii_digit).count() <= DIGITS, value);
+    write_value(out, value.bytes().filter(u8::is_ascii_digit).count() <= DIGITS, value);
 }
 
 #[cfg(test)]

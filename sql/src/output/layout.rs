@@ -34,14 +34,14 @@ pub(super) struct Layout {
     /// Whether they stand to the right.
     pub(super) right: bool,
     /// Where they are cut.
-    pub(super) cut: Cut,
+    pub(super) cut: CellTruncation,
     /// What the column is never narrower than: its name and its labels.
     pub(super) least: usize,
 }
 
 /// Where a cell that is wider than its column ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum CellTruncation {
     /// Nowhere: the column becomes wider.
     Never,
     /// Anywhere but in a label: it is text.
@@ -56,10 +56,10 @@ impl Layout {
     pub(super) fn of(data_type: &DataType) -> Self {
         let cut = match data_type {
             DataType::Dictionary(_, values) => return Self { right: false, ..Self::of(values) },
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Cut::OutsideLabels,
-            nested if nested.is_nested() => Cut::OutsideNumbers,
-            other if is_plain(other) || is_span(other) => Cut::Never,
-            _ => Cut::OutsideLabels,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => CellTruncation::OutsideLabels,
+            nested if nested.is_nested() => CellTruncation::OutsideNumbers,
+            other if is_plain(other) || is_span(other) => CellTruncation::Never,
+            _ => CellTruncation::OutsideLabels,
         };
         Self { right: data_type.is_numeric(), cut, least: 0 }
     }
@@ -84,11 +84,11 @@ pub(super) fn broken(name: &str) -> (&str, &str) {
 }
 
 /// The width that a cell needs because it may not be cut.
-pub(super) fn unbroken(cell: &str, cut: Cut) -> usize {
+pub(super) fn unbroken(cell: &str, cut: CellTruncation) -> usize {
     let width = cell.width();
     match cut {
-        Cut::Never => width,
-        Cut::OutsideLabels if width <= WORD && !cell.contains(char::is_whitespace) => width,
+        CellTruncation::Never => width,
+        CellTruncation::OutsideLabels if width <= WORD && !cell.contains(char::is_whitespace) => width,
         _ => 0,
     }
 }
@@ -113,8 +113,8 @@ pub(super) fn fit(widths: &mut [usize], layout: &mut [Layout], names: &[(&str, u
         return;
     }
     for (layout, (name, heading)) in layout.iter_mut().zip(names) {
-        if layout.cut == Cut::OutsideLabels && !tells_apart(name) {
-            (layout.cut, layout.least) = (Cut::Anywhere, *heading);
+        if layout.cut == CellTruncation::OutsideLabels && !tells_apart(name) {
+            (layout.cut, layout.least) = (CellTruncation::Anywhere, *heading);
         }
     }
     shrink(widths, layout, room);
@@ -126,7 +126,8 @@ pub(super) fn shrink(widths: &mut [usize], layout: &[Layout], Room { total, gap 
     loop {
         let now = line_width(widths.iter().copied(), gap);
         let least = |layout: &Layout| layout.least.max(LEAST);
-        let may = |width: usize, layout: &Layout| layout.cut != Cut::Never && width > least(layout);
+        let may =
+            |width: usize, layout: &Layout| layout.cut != CellTruncation::Never && width > least(layout);
         let widest =
             widths.iter_mut().zip(layout).filter(|(w, layout)| may(**w, layout)).max_by_key(|(w, _)| **w);
         match widest {

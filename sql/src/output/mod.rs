@@ -89,7 +89,7 @@ impl FromStr for Format {
     }
 }
 
-enum Inner<W: Write + Send> {
+enum FormatWriter<W: Write + Send> {
     Table(TableWriter<W>),
     Csv { out: arrow_csv::Writer<W>, schema: SchemaRef },
     Json { out: arrow_json::LineDelimitedWriter<W>, schema: SchemaRef },
@@ -100,7 +100,7 @@ enum Inner<W: Write + Send> {
 
 /// Writes the batches of one result.
 pub struct ResultWriter<W: Write + Send> {
-    inner: Inner<W>,
+    inner: FormatWriter<W>,
     rows: u64,
 }
 
@@ -108,31 +108,31 @@ impl<W: Write + Send> ResultWriter<W> {
     /// Starts a result. Formats with a header write it now, so that an empty result is still a valid file.
     pub fn new(format: Format, schema: &SchemaRef, out: W, style: TableStyle) -> Result<Self, SqlError> {
         let inner = match format {
-            Format::Table => Inner::Table(TableWriter::new(schema, out, style)),
+            Format::Table => FormatWriter::Table(TableWriter::new(schema, out, style)),
             Format::Csv | Format::Tsv => {
                 let schema = cell::flat_schema(schema);
-                let mut out = separated(format).build(out);
-                out.write(&RecordBatch::new_empty(Arc::clone(&schema))).map_err(failed)?;
-                Inner::Csv { out, schema }
+                let mut out = csv_builder(format).build(out);
+                out.write(&RecordBatch::new_empty(Arc::clone(&schema))).map_err(output_error)?;
+                FormatWriter::Csv { out, schema }
             }
-            Format::Json => Inner::Json { out: cell::json().build(out), schema: unique_names(schema) },
+            Format::Json => FormatWriter::Json { out: cell::json().build(out), schema: unique_names(schema) },
             Format::Parquet => {
                 let schema = unique_names(schema);
-                let zstd = ZstdLevel::try_new(3).map_err(|e| failed(e.into()))?;
+                let zstd = ZstdLevel::try_new(3).map_err(|e| output_error(e.into()))?;
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(zstd))
                     .set_max_row_group_bytes(Some(ROW_GROUP))
                     .build();
                 let out = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))
-                    .map_err(|e| failed(e.into()))?;
-                Inner::Parquet { out, schema }
+                    .map_err(|e| output_error(e.into()))?;
+                FormatWriter::Parquet { out, schema }
             }
             Format::Arrow => {
                 let schema = unique_names(schema);
-                Inner::Arrow { out: FileWriter::try_new(out, &schema).map_err(failed)?, schema }
+                FormatWriter::Arrow { out: FileWriter::try_new(out, &schema).map_err(output_error)?, schema }
             }
             Format::Lines if schema.fields().len() == 1 => {
-                Inner::Lines { out, terminal: style.width.is_some() }
+                FormatWriter::Lines { out, terminal: style.width.is_some() }
             }
             Format::Lines => {
                 let n = schema.fields().len();
@@ -152,8 +152,8 @@ impl<W: Write + Send> ResultWriter<W> {
     ) -> Result<Self, SqlError> {
         match format {
             Format::Csv | Format::Tsv => {
-                let out = separated(format).with_header(false).build(out);
-                Ok(Self { inner: Inner::Csv { out, schema: cell::flat_schema(schema) }, rows: 0 })
+                let out = csv_builder(format).with_header(false).build(out);
+                Ok(Self { inner: FormatWriter::Csv { out, schema: cell::flat_schema(schema) }, rows: 0 })
             }
             _ => Self::new(format, schema, out, style),
         }
@@ -163,14 +163,14 @@ impl<W: Write + Send> ResultWriter<W> {
     /// change, or that JSON does not have, is written as `{"$number":"9007199254740993"}`.
     pub fn exact_json(schema: &SchemaRef, out: W) -> Self {
         let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
-        let out = builder.with_encoder_factory(Arc::new(exact::Exact)).build(out);
-        Self { inner: Inner::Json { out, schema: unique_names(schema) }, rows: 0 }
+        let out = builder.with_encoder_factory(Arc::new(exact::ExactNumbers)).build(out);
+        Self { inner: FormatWriter::Json { out, schema: unique_names(schema) }, rows: 0 }
     }
 
     /// The same with another word for null in a table; the other formats have their own.
     pub fn with_null(self, null: &'static str) -> Self {
         match self.inner {
-            Inner::Table(out) => Self { inner: Inner::Table(out.with_null(null)), ..self },
+            FormatWriter::Table(out) => Self { inner: FormatWriter::Table(out.with_null(null)), ..self },
             inner => Self { inner, ..self },
         }
     }
@@ -179,45 +179,49 @@ impl<W: Write + Send> ResultWriter<W> {
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), SqlError> {
         self.rows += batch.num_rows() as u64;
         match &mut self.inner {
-            Inner::Table(out) => out.write(batch).map_err(failed),
-            Inner::Csv { out, schema } => {
-                cell::flatten(batch, schema).and_then(|b| out.write(&b)).map_err(failed)
+            FormatWriter::Table(out) => out.write(batch).map_err(output_error),
+            FormatWriter::Csv { out, schema } => {
+                cell::flatten(batch, schema).and_then(|b| out.write(&b)).map_err(output_error)
             }
-            Inner::Json { out, schema } => renamed(batch, schema).and_then(|b| out.write(&b)).map_err(failed),
-            Inner::Parquet { out, schema } => {
-                let batch = renamed(batch, schema).map_err(failed)?;
-                out.write(&batch).map_err(|e| failed(e.into()))
+            FormatWriter::Json { out, schema } => {
+                with_schema(batch, schema).and_then(|b| out.write(&b)).map_err(output_error)
             }
-            Inner::Arrow { out, schema } => {
-                renamed(batch, schema).and_then(|b| out.write(&b)).map_err(failed)
+            FormatWriter::Parquet { out, schema } => {
+                let batch = with_schema(batch, schema).map_err(output_error)?;
+                out.write(&batch).map_err(|e| output_error(e.into()))
             }
-            Inner::Lines { out, terminal } => lines(batch, out, *terminal).map_err(failed),
+            FormatWriter::Arrow { out, schema } => {
+                with_schema(batch, schema).and_then(|b| out.write(&b)).map_err(output_error)
+            }
+            FormatWriter::Lines { out, terminal } => lines(batch, out, *terminal).map_err(output_error),
         }
     }
 
     /// Ends the result and flushes. Returns the number of rows.
     pub fn finish(self) -> Result<u64, SqlError> {
         let mut out: Box<dyn Write + '_> = match self.inner {
-            Inner::Table(out) => Box::new(out.finish().map_err(failed)?),
-            Inner::Csv { out, .. } => Box::new(out.into_inner()),
-            Inner::Json { mut out, .. } => {
-                out.finish().map_err(failed)?;
+            FormatWriter::Table(out) => Box::new(out.finish().map_err(output_error)?),
+            FormatWriter::Csv { out, .. } => Box::new(out.into_inner()),
+            FormatWriter::Json { mut out, .. } => {
+                out.finish().map_err(output_error)?;
                 Box::new(out.into_inner())
             }
-            Inner::Lines { out, .. } => Box::new(out),
-            Inner::Parquet { out, .. } => Box::new(out.into_inner().map_err(|e| failed(e.into()))?),
-            Inner::Arrow { mut out, .. } => {
-                out.finish().map_err(failed)?;
-                Box::new(out.into_inner().map_err(failed)?)
+            FormatWriter::Lines { out, .. } => Box::new(out),
+            FormatWriter::Parquet { out, .. } => {
+                Box::new(out.into_inner().map_err(|e| output_error(e.into()))?)
+            }
+            FormatWriter::Arrow { mut out, .. } => {
+                out.finish().map_err(output_error)?;
+                Box::new(out.into_inner().map_err(output_error)?)
             }
         };
-        out.flush().map_err(|e| failed(e.into()))?;
+        out.flush().map_err(|e| output_error(e.into()))?;
         Ok(self.rows)
     }
 }
 
 /// How values are separated, below a header.
-fn separated(format: Format) -> arrow_csv::WriterBuilder {
+fn csv_builder(format: Format) -> arrow_csv::WriterBuilder {
     let delimiter = if format == Format::Tsv { b'\t' } else { b',' };
     arrow_csv::WriterBuilder::new().with_header(true).with_delimiter(delimiter)
 }
@@ -241,11 +245,11 @@ fn lines(batch: &RecordBatch, out: &mut impl Write, terminal: bool) -> Result<()
     Ok(())
 }
 
-fn failed(error: ArrowError) -> SqlError {
+fn output_error(error: ArrowError) -> SqlError {
     SqlError::new(SqlErrorKind::Failed, format!("the result cannot be written: {error}"))
 }
 
-fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
 }

@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 const LEAST: usize = 24;
 
 /// An operator of a plan.
-struct Node<'a> {
+struct PlanNode<'a> {
     depth: usize,
     name: &'a str,
     says: &'a str,
@@ -14,7 +14,7 @@ struct Node<'a> {
 
 /// The tree of a plan whose lines stand two blanks deeper than the operator that reads them.
 pub(super) fn tree(text: &str, width: usize) -> String {
-    let nodes: Vec<Node<'_>> = text.lines().filter(|line| !line.trim().is_empty()).map(node).collect();
+    let nodes: Vec<PlanNode<'_>> = text.lines().filter(|line| !line.trim().is_empty()).map(node).collect();
     let mut out = String::new();
     // For each level above: whether another operator of it follows.
     let mut open: Vec<bool> = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn tree(text: &str, width: usize) -> String {
         };
         out.push_str(&format!("{above}{knot}{}\n", node.name));
         let margin = format!("{above}{beside}{}", if below { "│  " } else { "   " });
-        for line in wrapped(node.says, width.saturating_sub(margin.width()).max(LEAST)) {
+        for line in wrap_line(node.says, width.saturating_sub(margin.width()).max(LEAST)) {
             out.push_str(&format!("{margin}{line}\n"));
         }
         open.push(another);
@@ -42,14 +42,14 @@ pub(super) fn tree(text: &str, width: usize) -> String {
     out
 }
 
-fn node(line: &str) -> Node<'_> {
+fn node(line: &str) -> PlanNode<'_> {
     let rest = line.trim_start();
     let (name, says) = rest.split_once(": ").unwrap_or((rest.trim_end_matches(':'), ""));
-    Node { depth: (line.len() - rest.len()) / 2, name, says: says.trim() }
+    PlanNode { depth: (line.len() - rest.len()) / 2, name, says: says.trim() }
 }
 
 /// Lines of at most `width`: parts that commas separate stay whole where they fit.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+fn wrap_line(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for part in parts(text) {
         let fits = lines.last().is_some_and(|line| line.width() + 1 + part.width() <= width);

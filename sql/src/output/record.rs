@@ -8,7 +8,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use unicode_width::UnicodeWidthStr;
 
 use super::table::{readable, visible};
-use super::{cell, failed};
+use super::{cell, output_error};
 use crate::error::SqlError;
 
 /// Writes rows as `column = value`, with a blank line between two rows.
@@ -35,7 +35,7 @@ impl<W: Write> RecordWriter<W> {
     /// # Errors
     /// An output that cannot be written to.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), SqlError> {
-        self.put(batch).map_err(failed)
+        self.put(batch).map_err(output_error)
     }
 
     /// Flushes the output; returns the number of rows.
@@ -43,7 +43,7 @@ impl<W: Write> RecordWriter<W> {
     /// # Errors
     /// An output that cannot be written to.
     pub fn finish(mut self) -> Result<u64, SqlError> {
-        self.out.flush().map_err(|error| failed(error.into()))?;
+        self.out.flush().map_err(|error| output_error(error.into()))?;
         Ok(self.rows)
     }
 

@@ -20,8 +20,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::cell::{self, is_plain};
 use super::layout::{
-    Cut, GAP, LEFT_OUT, Layout, NARROW_GAP, Room, WORD, broken, fit, names_things, no_room, shrink, unbroken,
-    widen,
+    CellTruncation, GAP, LEFT_OUT, Layout, NARROW_GAP, Room, WORD, broken, fit, names_things, no_room,
+    shrink, unbroken, widen,
 };
 use super::plan;
 
@@ -68,8 +68,8 @@ impl<W: Write> TableWriter<W> {
         let mut layout: Vec<Layout> = schema.fields().iter().map(|f| Layout::of(f.data_type())).collect();
         let whole = matches!(style, TableStyle { width: None, column: None });
         for (layout, field) in layout.iter_mut().zip(schema.fields()) {
-            if whole || layout.cut == Cut::OutsideLabels && names_things(field.name()) {
-                layout.cut = Cut::Never;
+            if whole || layout.cut == CellTruncation::OutsideLabels && names_things(field.name()) {
+                layout.cut = CellTruncation::Never;
             }
         }
         Self {
@@ -95,7 +95,8 @@ impl<W: Write> TableWriter<W> {
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let options = FormatOptions::default();
         let columns = batch.columns().iter().map(readable).collect::<Result<Vec<_>, _>>()?;
-        let columns = columns.iter().map(|c| Column::new(c, &options)).collect::<Result<Vec<_>, _>>()?;
+        let columns =
+            columns.iter().map(|c| FormattedColumn::new(c, &options)).collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
             if let (true, [kind, text]) = (self.plan, columns.as_slice()) {
                 let (kind, text) = (kind.formatter.value(row), text.formatter.value(row).to_string());
@@ -106,7 +107,7 @@ impl<W: Write> TableWriter<W> {
                 }
                 continue;
             }
-            let most = |layout: &Layout| self.style.column.filter(|_| layout.cut != Cut::Never);
+            let most = |layout: &Layout| self.style.column.filter(|_| layout.cut != CellTruncation::Never);
             let cells = columns.iter().zip(&self.layout).map(|(column, layout)| {
                 Ok(column.cell(row, most(layout))?.unwrap_or_else(|| self.null.to_owned()))
             });
@@ -197,8 +198,8 @@ impl<W: Write> TableWriter<W> {
         (widths, layout)
     }
 
-    /// The same of a table whose headings stand on two lines, with the blanks between its columns, if there is
-    /// room for all.
+    /// The same of a table whose headings stand on two lines, with the blanks between its columns, if there
+    /// is room for all.
     fn narrow(&self, total: usize) -> Option<(Vec<usize>, Vec<Layout>, &'static str)> {
         let heading = |name: &String| {
             let (first, second) = broken(name);
@@ -275,8 +276,8 @@ fn line(
 }
 
 /// The text within `width`, its end replaced by an ellipsis where it is longer.
-fn cut(text: &str, width: usize, how: Cut) -> String {
-    if how == Cut::Never || text.width() <= width {
+fn cut(text: &str, width: usize, how: CellTruncation) -> String {
+    if how == CellTruncation::Never || text.width() <= width {
         return text.to_string();
     }
     let mut kept = String::new();
@@ -285,7 +286,7 @@ fn cut(text: &str, width: usize, how: Cut) -> String {
         used += c.width().unwrap_or(0);
         if used > width {
             let of_number = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
-            if how == Cut::OutsideNumbers && of_number(c) {
+            if how == CellTruncation::OutsideNumbers && of_number(c) {
                 kept.truncate(kept.trim_end_matches(of_number).len());
             }
             break;
@@ -326,12 +327,12 @@ pub(super) fn readable(values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     }
 }
 
-pub(super) struct Column<'a> {
+pub(super) struct FormattedColumn<'a> {
     values: &'a ArrayRef,
     formatter: ArrayFormatter<'a>,
 }
 
-impl<'a> Column<'a> {
+impl<'a> FormattedColumn<'a> {
     pub(super) fn new(values: &'a ArrayRef, options: &FormatOptions<'a>) -> Result<Self, ArrowError> {
         Ok(Self { values, formatter: ArrayFormatter::try_new(values.as_ref(), options)? })
     }

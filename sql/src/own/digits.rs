@@ -24,14 +24,14 @@ pub(super) fn is_cut(text: &str) -> bool {
 
 /// What the texts of a column are, as far as they were seen.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Numbers {
+pub(super) struct NumberTexts {
     /// Whether one has digits.
     digits: bool,
     /// Whether one is no number.
     pub(super) other: bool,
 }
 
-impl Numbers {
+impl NumberTexts {
     pub(super) fn see<'a>(&mut self, mut texts: impl Iterator<Item = &'a str>) {
         self.other = self.other
             || texts.any(|text| {
@@ -51,7 +51,7 @@ impl Numbers {
 
 /// A column with texts in place of floats, also of those within lists and structs.
 pub(super) fn as_text(field: &FieldRef) -> FieldRef {
-    changed(
+    with_type(
         field,
         match field.data_type() {
             DataType::Float64 => DataType::Utf8,
@@ -65,7 +65,7 @@ pub(super) fn as_text(field: &FieldRef) -> FieldRef {
 /// A column with texts in place of those floats that would lose digits, by some of its values as
 /// [`as_text`] has them.
 pub(super) fn as_exact(field: &FieldRef, values: &dyn Array) -> FieldRef {
-    changed(
+    with_type(
         field,
         match field.data_type() {
             DataType::Float64 if values.as_string::<i32>().iter().flatten().any(is_cut) => DataType::Utf8,
@@ -81,7 +81,7 @@ pub(super) fn as_exact(field: &FieldRef, values: &dyn Array) -> FieldRef {
     )
 }
 
-fn changed(field: &FieldRef, kind: DataType) -> FieldRef {
+fn with_type(field: &FieldRef, kind: DataType) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(kind))
 }
 
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn infinite_and_no_numbers_are_numbers_beside_others() {
         let all = |texts: &[&str]| {
-            let mut numbers = Numbers::default();
+            let mut numbers = NumberTexts::default();
             numbers.see(texts.iter().copied());
             numbers.are_all()
         };

@@ -9,18 +9,18 @@ use gstore_data::{FieldNames, Place, RawRecord, RecordError, RecordSource, parse
 use serde_json::Value;
 
 use super::digits::{as_exact, as_text};
-use super::shape::Shape;
-use super::{BATCH, OwnTable, of_data};
+use super::shape::JsonShape;
+use super::{BATCH, OwnTable, data_error};
 use crate::error::{SqlError, SqlErrorKind};
 
 /// Batches of the objects of a file.
-pub(super) struct Objects {
+pub(super) struct ObjectBatches {
     table: OwnTable,
     records: Box<dyn RecordSource>,
     decoder: Decoder,
 }
 
-impl Objects {
+impl ObjectBatches {
     /// The columns of the schema, of all rows.
     pub(super) fn open(table: &OwnTable, schema: Schema) -> Result<Self, SqlError> {
         let reader = arrow_json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(BATCH);
@@ -32,14 +32,14 @@ impl Objects {
     fn batch(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         while self.decoder.len() < BATCH {
             let Some(record) = self.records.next_record() else { break };
-            let json = record.map_err(of_data)?.json;
+            let json = record.map_err(data_error)?.json;
             self.decoder.decode(json).map_err(|e| self.table.failed(e))?;
         }
         self.decoder.flush().map_err(|e| self.table.failed(e))
     }
 }
 
-impl Iterator for Objects {
+impl Iterator for ObjectBatches {
     type Item = Result<RecordBatch, SqlError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -69,17 +69,17 @@ impl OwnTable {
     }
 
     fn records(&self) -> Result<Box<dyn RecordSource>, SqlError> {
-        self.file.open(&FieldNames::default()).map_err(of_data)
+        self.file.open(&FieldNames::default()).map_err(data_error)
     }
 
     /// The columns as their values stand there.
     fn found(&self) -> Result<Schema, SqlError> {
         let mut records = self.records()?;
-        let (mut shape, mut wrong) = (Shape::default(), None);
+        let (mut shape, mut wrong) = (JsonShape::default(), None);
         let objects = std::iter::from_fn(|| {
             let object = match records.next_record()? {
                 Ok(record) => self.object(&record, &mut shape),
-                Err(error) => Err(of_data(error)),
+                Err(error) => Err(data_error(error)),
             };
             // The engine's error cannot hold this one, and ends the reading.
             Some(object.map_err(|error| {
@@ -95,7 +95,7 @@ impl OwnTable {
     }
 
     /// One object, whose values go together with those before.
-    fn object(&self, record: &RawRecord<'_>, shape: &mut Shape) -> Result<Value, SqlError> {
+    fn object(&self, record: &RawRecord<'_>, shape: &mut JsonShape) -> Result<Value, SqlError> {
         let object = parse_object(record.json).map_err(|error| {
             let wrong = self.at(&record.place, &error.to_string());
             match error {

@@ -8,33 +8,33 @@ use serde_json::Value;
 
 /// What the values of one place are, as far as they were seen.
 #[derive(Debug, Default)]
-pub(super) enum Shape {
+pub(super) enum JsonShape {
     /// Null, or not there.
     #[default]
     Unknown,
     /// Text, a number, true or false: where they meet they are text.
     Single,
-    List(Box<Shape>),
-    Object(HashMap<String, Shape>),
+    List(Box<JsonShape>),
+    Object(HashMap<String, JsonShape>),
 }
 
 /// Why a value does not go together with others.
 #[derive(Debug)]
-pub(super) struct Other {
+pub(super) struct ShapeConflict {
     /// Keys from the outermost to that of the value.
     keys: Vec<String>,
     why: String,
 }
 
-impl fmt::Display for Other {
+impl fmt::Display for ShapeConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the value of {:?} {}", self.keys.join("."), self.why)
     }
 }
 
-impl Shape {
+impl JsonShape {
     /// Takes a value in, if it is what those before it were.
-    pub(super) fn see(&mut self, value: &Value) -> Result<(), Other> {
+    pub(super) fn see(&mut self, value: &Value) -> Result<(), ShapeConflict> {
         if matches!(self, Self::Unknown) {
             *self = match value {
                 Value::Null => Self::Unknown,
@@ -49,7 +49,7 @@ impl Shape {
                 let is_nested = |item: &Value| item.is_array() || item.is_object();
                 if items.iter().any(Value::is_null) && items.iter().any(is_nested) {
                     let why = "has nulls among lists or objects; leave the nulls out".to_owned();
-                    return Err(Other { keys: Vec::new(), why });
+                    return Err(ShapeConflict { keys: Vec::new(), why });
                 }
                 items.iter().try_for_each(|value| item.see(value))
             }
@@ -60,7 +60,7 @@ impl Shape {
                 })
             }),
             (Self::Single, Value::Bool(_) | Value::Number(_) | Value::String(_)) => Ok(()),
-            (before, _) => Err(Other { keys: Vec::new(), why: before.differs(json_type(value)) }),
+            (before, _) => Err(ShapeConflict { keys: Vec::new(), why: before.differs(json_type(value)) }),
         }
     }
 
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn values_of_one_kind_go_together_and_others_are_named() {
         let seen = |texts: &[&str]| {
-            let mut shape = Shape::default();
+            let mut shape = JsonShape::default();
             let see = |text: &&str| shape.see(&serde_json::from_str(text).unwrap());
             texts.iter().try_for_each(see).map_err(|other| other.to_string())
         };

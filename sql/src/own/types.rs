@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_schema::{DataType, Field, Schema};
 
 use super::OwnTable;
-use super::digits::{Numbers, is_cut, is_padded};
+use super::digits::{NumberTexts, is_cut, is_padded};
 use crate::error::SqlError;
 
 impl OwnTable {
@@ -57,7 +57,7 @@ impl OwnTable {
         let mut fields = found.fields().to_vec();
         let is_text = |i: &usize| fields.get(*i).is_some_and(|field| field.data_type() == &DataType::Utf8);
         let texts: Vec<usize> = (0..fields.len()).filter(is_text).collect();
-        let mut open: Vec<Numbers> = vec![Numbers::default(); texts.len()];
+        let mut open: Vec<NumberTexts> = vec![NumberTexts::default(); texts.len()];
         if open.is_empty() {
             return Ok(found);
         }

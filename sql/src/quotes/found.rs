@@ -9,14 +9,14 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::{Names, Place};
+use super::{AmbiguousNames, TextPosition};
 use crate::dialect;
 use crate::expanded::name;
 use crate::walk::visit_expressions;
 use crate::wording::{EXISTS, IN_ROWS};
 
 /// The name of a column of a result where the statement says it, in its place.
-fn named(item: &SelectItem) -> Option<(String, Place)> {
+fn named(item: &SelectItem) -> Option<(String, TextPosition)> {
     let name = match item {
         SelectItem::ExprWithAlias { alias, .. } => alias,
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => name,
@@ -36,7 +36,7 @@ fn bare(expr: &Expr) -> Option<String> {
 }
 
 /// The name of a column, without its table, and its place.
-fn column(expr: &Expr) -> Option<(String, Place)> {
+fn column(expr: &Expr) -> Option<(String, TextPosition)> {
     let parts = match expr {
         Expr::Identifier(column) => std::slice::from_ref(column),
         Expr::CompoundIdentifier(parts) => parts.as_slice(),
@@ -45,7 +45,7 @@ fn column(expr: &Expr) -> Option<(String, Place)> {
     Some((name(parts.last()?), place(parts.first()?)))
 }
 
-fn place(name: &Ident) -> Place {
+fn place(name: &Ident) -> TextPosition {
     (name.span.start.line, name.span.start.column)
 }
 
@@ -54,13 +54,13 @@ fn is_computed(expr: &Expr) -> bool {
     !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_))
 }
 
-fn begin(of: &impl Spanned) -> Place {
+fn begin(of: &impl Spanned) -> TextPosition {
     let start = of.span().start;
     (start.line, start.column)
 }
 
 /// A number that stands for a column of the result, as it is written, with its place.
-fn number(key: &Expr) -> Option<(String, Place)> {
+fn number(key: &Expr) -> Option<(String, TextPosition)> {
     match key {
         Expr::Value(value) => match &value.value {
             Value::Number(number, _) => Some((number.clone(), begin(key))),
@@ -71,7 +71,7 @@ fn number(key: &Expr) -> Option<(String, Place)> {
 }
 
 /// The columns that the `*` of a SELECT leaves out, with their places.
-fn excluded(item: &SelectItem) -> Vec<(String, Place)> {
+fn excluded(item: &SelectItem) -> Vec<(String, TextPosition)> {
     let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item else {
         return Vec::new();
     };
@@ -105,7 +105,7 @@ fn key(access: &AccessExpr) -> Option<String> {
     }
 }
 
-impl Visitor for Names {
+impl Visitor for AmbiguousNames {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {

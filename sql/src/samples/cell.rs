@@ -1,10 +1,10 @@
 //! The columns of a table of samples, and their names.
 
-use crate::virtuals::Virtual;
+use crate::virtuals::VirtualColumn;
 
 /// Where the values of a column come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Cell {
+pub(crate) enum ColumnSource {
     Row,
     Id,
     Record,
@@ -14,12 +14,12 @@ pub(crate) enum Cell {
     ScoredTokens,
     Truncated,
     /// A column that is there because the statement names it.
-    Virtual(Virtual),
+    Virtual(VirtualColumn),
 }
 
 /// Where a part's values of one column come from.
 #[derive(Debug, Clone)]
-pub(crate) enum Source {
+pub(crate) enum PartSource {
     /// The same in every row.
     Constant(Option<String>),
     /// A column of the part's samples.
@@ -28,7 +28,7 @@ pub(crate) enum Source {
     Absent,
 }
 
-impl Cell {
+impl ColumnSource {
     /// The column of the sample files that has it.
     pub(super) fn stored(&self) -> Option<&str> {
         match self {

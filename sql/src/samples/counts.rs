@@ -10,7 +10,7 @@ use super::arrays::row_numbers;
 use crate::error::SqlError;
 
 /// The counts of given rows, ascending by row. Rows far apart are looked up one run at a time.
-pub(super) fn of_rows(reader: &EncodingReader, rows: &[u64]) -> Result<Vec<TokenCount>, SqlError> {
+pub(super) fn token_counts(reader: &EncodingReader, rows: &[u64]) -> Result<Vec<TokenCount>, SqlError> {
     const GAP: u64 = 65_536;
     let mut sorted = rows.to_vec();
     sorted.sort_unstable();
@@ -33,9 +33,9 @@ pub(super) fn of_rows(reader: &EncodingReader, rows: &[u64]) -> Result<Vec<Token
 }
 
 /// The counts of each sample of a batch.
-pub(super) struct Counted<'a>(Vec<Option<&'a TokenCount>>);
+pub(super) struct BatchTokenCounts<'a>(Vec<Option<&'a TokenCount>>);
 
-impl<'a> Counted<'a> {
+impl<'a> BatchTokenCounts<'a> {
     pub(super) fn new(stored: &RecordBatch, counts: &'a [TokenCount]) -> Result<Self, SqlError> {
         if counts.is_empty() {
             return Ok(Self(vec![None; stored.num_rows()]));

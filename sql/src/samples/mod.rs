@@ -16,23 +16,23 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_store::{DatasetPart, EncodingEntry, EncodingReader, SampleReader, Snapshot};
 
 pub(crate) use self::arrays::{as_type, text_bytes};
-pub(crate) use self::cell::{Cell, Source, free_name};
+pub(crate) use self::cell::{ColumnSource, PartSource, free_name};
 use super::error::SqlError;
-use super::measured::{self, Measured};
-use super::virtuals::Asked;
+use super::measured::{self, FeatureNumbers};
+use super::virtuals::NamedVirtuals;
 
 /// A dataset's samples as a table.
 pub(crate) struct SampleTable {
     snapshot: Arc<Snapshot>,
     dataset: Arc<DatasetPart>,
     encoding: Option<EncodingEntry>,
-    cells: Vec<Cell>,
+    cells: Vec<ColumnSource>,
     schema: SchemaRef,
     /// Kept open: rows are fetched in many small requests, and each file's metadata is read once.
     samples: OnceLock<SampleReader>,
     counts: OnceLock<EncodingReader>,
     /// The features that columns are read from.
-    measured: Vec<Measured>,
+    measured: Vec<FeatureNumbers>,
 }
 
 impl fmt::Debug for SampleTable {
@@ -42,13 +42,13 @@ impl fmt::Debug for SampleTable {
 }
 
 impl SampleTable {
-    /// All columns of a dataset, and of the virtual ones those that are asked for. `encoding` is the key of the
-    /// encoding whose counts are shown.
+    /// All columns of a dataset, and of the virtual ones those that are asked for. `encoding` is the key of
+    /// the encoding whose counts are shown.
     pub(crate) fn new(
         snapshot: Arc<Snapshot>,
         dataset: Arc<DatasetPart>,
         encoding: Option<&str>,
-        asked: Asked,
+        asked: NamedVirtuals,
     ) -> Self {
         let encoding = encoding.and_then(|key| dataset.encoding(key)).cloned();
         let mut table = Self {
@@ -62,36 +62,36 @@ impl SampleTable {
             measured: Vec::new(),
         };
         let mut fields = Vec::new();
-        let mut add = |cell: Cell, name: String, ty: DataType, nullable: bool| {
+        let mut add = |cell: ColumnSource, name: String, ty: DataType, nullable: bool| {
             table.cells.push(cell);
             fields.push(Field::new(name, ty, nullable));
         };
-        add(Cell::Row, "row".into(), DataType::UInt64, false);
-        add(Cell::Id, "id".into(), DataType::Utf8, false);
+        add(ColumnSource::Row, "row".into(), DataType::UInt64, false);
+        add(ColumnSource::Id, "id".into(), DataType::Utf8, false);
         let counts = [
-            (Cell::Tokens, "tokens", DataType::UInt32),
-            (Cell::ScoredTokens, "scored_tokens", DataType::UInt32),
-            (Cell::Truncated, "truncated", DataType::Boolean),
+            (ColumnSource::Tokens, "tokens", DataType::UInt32),
+            (ColumnSource::ScoredTokens, "scored_tokens", DataType::UInt32),
+            (ColumnSource::Truncated, "truncated", DataType::Boolean),
         ];
         let mut taken: Vec<String> =
             ["row", "id", "tokens", "scored_tokens", "truncated", "record"].map(String::from).into();
         for column in &table.dataset.columns {
             let name = free_name(&column.name, &mut taken);
-            add(Cell::Metadata(column.name.clone()), name, column.ty.arrow_type(), true);
+            add(ColumnSource::Metadata(column.name.clone()), name, column.ty.arrow_type(), true);
         }
         if table.encoding.is_some() {
             for (cell, name, ty) in counts {
                 add(cell, name.into(), ty, true);
             }
         }
-        add(Cell::Record, "record".into(), DataType::Utf8, true);
+        add(ColumnSource::Record, "record".into(), DataType::Utf8, true);
         for column in asked.columns().filter(|column| !taken.iter().any(|name| name == column.name())) {
             if !column.is_of_record() {
                 let feature = measured::feature(&table.snapshot, &table.dataset.name, column);
                 let Some(feature) = feature else { continue };
-                table.measured.push(Measured::new(column, feature));
+                table.measured.push(FeatureNumbers::new(column, feature));
             }
-            table.cells.push(Cell::Virtual(column));
+            table.cells.push(ColumnSource::Virtual(column));
             fields.push(Field::new(column.name(), column.data_type(), true));
         }
         table.schema = Arc::new(Schema::new(fields));
@@ -99,7 +99,11 @@ impl SampleTable {
     }
 
     /// The table of a dataset as a query sees it: with token counts where only one encoding has any.
-    pub(crate) fn of_dataset(snapshot: Arc<Snapshot>, dataset: Arc<DatasetPart>, asked: Asked) -> Self {
+    pub(crate) fn of_dataset(
+        snapshot: Arc<Snapshot>,
+        dataset: Arc<DatasetPart>,
+        asked: NamedVirtuals,
+    ) -> Self {
         let only = match dataset.encodings.as_slice() {
             [only] => Some(only.key.clone()),
             _ => None,
@@ -107,13 +111,13 @@ impl SampleTable {
         Self::new(snapshot, dataset, only.as_deref(), asked)
     }
 
-    pub(crate) fn cells(&self) -> &[Cell] {
+    pub(crate) fn cells(&self) -> &[ColumnSource] {
         &self.cells
     }
 
     /// This table's part in a union's column.
-    pub(crate) fn source(&self, cell: &Cell) -> Source {
-        self.cells.iter().position(|c| c == cell).map_or(Source::Absent, Source::Sample)
+    pub(crate) fn source(&self, cell: &ColumnSource) -> PartSource {
+        self.cells.iter().position(|c| c == cell).map_or(PartSource::Absent, PartSource::Sample)
     }
 
     pub(crate) fn dataset(&self) -> &DatasetPart {
@@ -130,7 +134,7 @@ impl SampleTable {
 
     /// The counts, if a column needs them.
     fn counts(&self, columns: &[usize]) -> Result<Option<&EncodingReader>, SqlError> {
-        let wanted = columns.iter().any(|c| self.cells.get(*c).is_some_and(Cell::is_counted));
+        let wanted = columns.iter().any(|c| self.cells.get(*c).is_some_and(ColumnSource::is_counted));
         let Some(encoding) = self.encoding.as_ref().filter(|_| wanted) else { return Ok(None) };
         if let Some(open) = self.counts.get() {
             return Ok(Some(open));
@@ -142,7 +146,7 @@ impl SampleTable {
     /// The columns of the sample files to read for `columns`; the row number is always one of them.
     fn stored(&self, columns: &[usize]) -> Vec<&str> {
         let mut names = vec!["row"];
-        for name in columns.iter().filter_map(|c| self.cells.get(*c)).filter_map(Cell::stored) {
+        for name in columns.iter().filter_map(|c| self.cells.get(*c)).filter_map(ColumnSource::stored) {
             if !names.contains(&name) {
                 names.push(name);
             }

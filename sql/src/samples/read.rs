@@ -10,15 +10,15 @@ use datafusion::common::stats::Precision;
 use gstore_store::{ReadError, TokenCount};
 
 use super::arrays::{as_type, row_numbers, span, text_bytes};
-use super::counts::{self, Counted};
-use super::{Cell, SampleTable};
+use super::counts::{self, BatchTokenCounts};
+use super::{ColumnSource, SampleTable};
 use crate::blocking::Demand;
-use crate::distinct::Distinct;
+use crate::distinct::DistinctRows;
 use crate::error::SqlError;
 use crate::filter::keep;
 use crate::functions::canonical;
-use crate::leaf::{Each, Fetch, Rows, Want};
-use crate::measured::Measured;
+use crate::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
+use crate::measured::FeatureNumbers;
 use crate::translate::arrow;
 use crate::virtuals;
 
@@ -55,19 +55,19 @@ impl SampleTable {
         counts: &[TokenCount],
     ) -> Result<RecordBatch, SqlError> {
         let schema = self.schema.project(columns).map_err(arrow)?;
-        let counted = Counted::new(stored, counts)?;
+        let counted = BatchTokenCounts::new(stored, counts)?;
         let mut values: Vec<ArrayRef> = Vec::with_capacity(columns.len());
         for (column, field) in columns.iter().zip(schema.fields()) {
             let cell =
                 self.cells.get(*column).ok_or_else(|| SqlError::internal("a column is out of range"))?;
             let array = match cell {
-                Cell::Tokens => counted.number(|c| c.tokens),
-                Cell::ScoredTokens => counted.number(|c| c.scored),
-                Cell::Truncated => counted.flag(|c| c.truncated),
-                Cell::Virtual(column) if column.is_of_record() => {
-                    virtuals::of_records(*column, &stored_column(stored, "record", &DataType::Utf8)?)?
+                ColumnSource::Tokens => counted.number(|c| c.tokens),
+                ColumnSource::ScoredTokens => counted.number(|c| c.scored),
+                ColumnSource::Truncated => counted.flag(|c| c.truncated),
+                ColumnSource::Virtual(column) if column.is_of_record() => {
+                    virtuals::virtual_texts(*column, &stored_column(stored, "record", &DataType::Utf8)?)?
                 }
-                Cell::Virtual(column) => {
+                ColumnSource::Virtual(column) => {
                     let measured = self.measured.iter().find(|measured| measured.column == *column);
                     let measured = measured.ok_or_else(|| SqlError::internal("a feature is lost"))?;
                     measured.of_rows(&self.snapshot, row_numbers(stored)?)?
@@ -91,7 +91,7 @@ fn missing(dataset: &str) -> SqlError {
     SqlError::internal(&format!("rows of dataset `{dataset}` that should be there were not found"))
 }
 
-impl Rows for SampleTable {
+impl RowReader for SampleTable {
     fn describe(&self) -> (&'static str, String) {
         ("SampleExec", format!("dataset={}", self.dataset.name))
     }
@@ -112,7 +112,7 @@ impl Rows for SampleTable {
         true
     }
 
-    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+    fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
         let samples = self.samples()?;
         let counts = self.counts(&want.columns)?;
         let names = self.stored(&want.columns);
@@ -133,7 +133,7 @@ impl Rows for SampleTable {
         Some(self)
     }
 
-    fn unopened(&self) -> Option<Arc<dyn Rows>> {
+    fn unopened(&self) -> Option<Arc<dyn RowReader>> {
         Some(Arc::new(Self {
             snapshot: Arc::clone(&self.snapshot),
             dataset: Arc::clone(&self.dataset),
@@ -142,7 +142,7 @@ impl Rows for SampleTable {
             schema: Arc::clone(&self.schema),
             samples: OnceLock::new(),
             counts: OnceLock::new(),
-            measured: self.measured.iter().map(Measured::unopened).collect(),
+            measured: self.measured.iter().map(FeatureNumbers::unopened).collect(),
         }))
     }
 }
@@ -151,14 +151,14 @@ impl Fetch for SampleTable {
     fn fetch(&self, rows: &[u64], columns: &[usize]) -> Result<RecordBatch, SqlError> {
         let counts = self.counts(columns)?;
         let names = self.stored(columns);
-        let distinct = Distinct::new(rows);
+        let distinct = DistinctRows::new(rows);
         let rows = distinct.rows();
         let batch = match distinct.near_together() {
             Some(span) => self.within(span, rows, &names)?,
             None => self.samples()?.get(rows, &names).map_err(SqlError::read)?,
         };
         let counted = match counts {
-            Some(counts) => counts::of_rows(counts, rows)?,
+            Some(counts) => counts::token_counts(counts, rows)?,
             None => Vec::new(),
         };
         distinct.arrange(self.assemble(columns, &batch, &counted)?)

@@ -7,10 +7,10 @@ use gstore_store::{DatasetPart, EncodingEntry, Snapshot};
 
 use super::batch::{Batch, Null, batch, maybe_text, number, text};
 use crate::error::SqlError;
-use crate::leaf::Rows;
-use crate::samples::{Cell, SampleTable, Source};
-use crate::union::{Part, SampleUnion};
-use crate::virtuals::Asked;
+use crate::leaf::RowReader;
+use crate::samples::{ColumnSource, PartSource, SampleTable};
+use crate::union::{SampleUnion, UnionPart};
+use crate::virtuals::NamedVirtuals;
 
 pub(super) fn datasets(datasets: &[Arc<DatasetPart>]) -> Batch {
     let labels =
@@ -37,10 +37,11 @@ pub(super) fn columns(snapshot: &Arc<Snapshot>) -> Result<Batch, SqlError> {
     }
     let mut lines = Vec::new();
     for dataset in snapshot.datasets() {
-        let table = SampleTable::of_dataset(Arc::clone(snapshot), Arc::clone(dataset), Asked::default());
+        let table =
+            SampleTable::of_dataset(Arc::clone(snapshot), Arc::clone(dataset), NamedVirtuals::default());
         for (i, (cell, field)) in table.cells().iter().zip(table.schema().fields()).enumerate() {
             let key = match cell {
-                Cell::Metadata(name) => {
+                ColumnSource::Metadata(name) => {
                     dataset.columns.iter().find(|c| c.name == *name).map(|c| c.key.clone())
                 }
                 _ => None,
@@ -87,17 +88,18 @@ pub(super) fn all_samples(snapshot: &Arc<Snapshot>) -> SampleUnion {
     ]);
     let part = |dataset: &Arc<DatasetPart>, encoding: Option<&EncodingEntry>| {
         let key = encoding.map(|e| e.key.as_str());
-        let samples = SampleTable::new(Arc::clone(snapshot), Arc::clone(dataset), key, Asked::default());
+        let samples =
+            SampleTable::new(Arc::clone(snapshot), Arc::clone(dataset), key, NamedVirtuals::default());
         let sources = vec![
-            samples.source(&Cell::Row),
-            samples.source(&Cell::Id),
-            Source::Constant(Some(dataset.name.clone())),
-            Source::Constant(encoding.map(|e| dataset.encoding_label(e))),
-            samples.source(&Cell::Tokens),
-            samples.source(&Cell::ScoredTokens),
-            samples.source(&Cell::Truncated),
+            samples.source(&ColumnSource::Row),
+            samples.source(&ColumnSource::Id),
+            PartSource::Constant(Some(dataset.name.clone())),
+            PartSource::Constant(encoding.map(|e| dataset.encoding_label(e))),
+            samples.source(&ColumnSource::Tokens),
+            samples.source(&ColumnSource::ScoredTokens),
+            samples.source(&ColumnSource::Truncated),
         ];
-        Part { samples, sources }
+        UnionPart { samples, sources }
     };
     let mut parts = Vec::new();
     for dataset in snapshot.datasets() {

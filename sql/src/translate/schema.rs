@@ -8,7 +8,7 @@ use gstore_query::hint::{listing, nearest};
 
 use crate::error::SqlError;
 use crate::names::SERIES;
-use crate::virtuals::Virtual;
+use crate::virtuals::VirtualColumn;
 use crate::wording::{AS_WRITTEN, OCCURS};
 
 /// Where rows have scores.
@@ -27,7 +27,7 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
             let unknown = SqlError::unknown(format!("there is no column `{}`", field.name));
             let lower = field.name.to_lowercase();
             // Only a name in double quotes has capitals here.
-            if let Some(column) = known(&names, &lower).filter(|_| lower != field.name) {
+            if let Some(column) = known_column(&names, &lower).filter(|_| lower != field.name) {
                 return unknown.hint(format!("did you mean {column}? {AS_WRITTEN}"));
             }
             if let Some(exact) = names.iter().find(|n| n.to_lowercase() == lower) {
@@ -93,25 +93,26 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
             })
         }
         // A column of a table and one that is computed; of several tables none is named.
-        SchemaError::AmbiguousReference { field } if field.relation.is_some() => twice(&field.name),
+        SchemaError::AmbiguousReference { field } if field.relation.is_some() => ambiguous_name(&field.name),
         SchemaError::AmbiguousReference { field } => SqlError::invalid(format!(
             "column `{}` exists in several tables here: write the table's name before it",
             field.name
         )),
         SchemaError::DuplicateQualifiedField { name, .. }
-        | SchemaError::DuplicateUnqualifiedField { name } => twice(&name),
+        | SchemaError::DuplicateUnqualifiedField { name } => ambiguous_name(&name),
     }
 }
 
-/// The column of a table, or one that is computed, with this name in lower case; in quotes where it needs them.
-fn known(names: &[&str], lower: &str) -> Option<String> {
-    let computed = Virtual::ALL.map(Virtual::name);
+/// The column of a table, or one that is computed, with this name in lower case; in quotes where it needs
+/// them.
+fn known_column(names: &[&str], lower: &str) -> Option<String> {
+    let computed = VirtualColumn::ALL.map(VirtualColumn::name);
     let computed = computed.iter().filter(|_| !names.is_empty());
     let name = names.iter().chain(computed).find(|name| name.to_lowercase() == lower)?;
     Some(if is_plain(name) { format!("`{name}`") } else { format!("\"{name}\"") })
 }
 
-fn twice(name: &str) -> SqlError {
+fn ambiguous_name(name: &str) -> SqlError {
     SqlError::invalid(format!("column `{name}`{OCCURS}"))
 }
 
@@ -127,7 +128,7 @@ fn uncounted(column: &str) -> String {
 
 /// How a column that is computed comes to be there.
 fn computed(column: &str) -> Option<String> {
-    let of = Virtual::ALL.into_iter().find(|of| of.name() == column)?;
+    let of = VirtualColumn::ALL.into_iter().find(|of| of.name() == column)?;
     let kind = of.kinds().first()?.name();
     Some(format!(
         "`{column}` is there once {} has computed it",

@@ -14,9 +14,8 @@
 //! there is no column `nothing` (line 1, column 8)
 //! ```
 //!
-//! `query rowsort` sorts the rows first; `query plan` shows the physical plan alone, `query shape` how many rows
-//! there are. `GSTORE_SLT_UPDATE=1`
-//! writes what the statements give into the file.
+//! `query rowsort` sorts the rows first; `query plan` shows the physical plan alone, `query shape` how many
+//! rows there are. `GSTORE_SLT_UPDATE=1` writes what the statements give into the file.
 
 use std::fmt::Write as _;
 use std::path::Path;

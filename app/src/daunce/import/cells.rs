@@ -10,26 +10,26 @@ const BATCH: usize = 1 << 20;
 
 /// A cell that has two values.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Twice {
+pub(super) struct DuplicateCell {
     pub key: u64,
     pub values: [f64; 2],
 }
 
 /// Cells on their way into a file, at places that follow from their keys. The file begins as one hole.
-pub(super) struct Cells {
+pub(super) struct CellWriter {
     pub file: File,
     waiting: Vec<(u64, f64)>,
     bytes: Vec<u8>,
 }
 
-impl Cells {
+impl CellWriter {
     pub fn new(file: File, examples: usize, models: usize) -> Result<Self, DaunceError> {
         file.set_len(examples as u64 * models as u64 * 8)?;
         Ok(Self { file, waiting: Vec::new(), bytes: Vec::new() })
     }
 
     /// Takes a cell. Gives one that has two values, if one was found.
-    pub fn push(&mut self, key: u64, value: f64) -> Result<Option<Twice>, DaunceError> {
+    pub fn push(&mut self, key: u64, value: f64) -> Result<Option<DuplicateCell>, DaunceError> {
         // One that is missing stays a hole.
         if !value.is_nan() {
             self.waiting.push((key, value));
@@ -37,7 +37,7 @@ impl Cells {
         if self.waiting.len() < BATCH { Ok(None) } else { self.flush() }
     }
 
-    pub fn flush(&mut self) -> Result<Option<Twice>, DaunceError> {
+    pub fn flush(&mut self) -> Result<Option<DuplicateCell>, DaunceError> {
         let mut cells = std::mem::take(&mut self.waiting);
         cells.sort_by_key(|(key, _)| *key);
         // The same record twice says the same.
@@ -53,7 +53,7 @@ impl Cells {
     }
 
     /// Writes cells that lie one after the other.
-    fn write(&mut self, run: &[(u64, f64)]) -> Result<Option<Twice>, DaunceError> {
+    fn write(&mut self, run: &[(u64, f64)]) -> Result<Option<DuplicateCell>, DaunceError> {
         let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return Ok(None) };
         self.bytes.clear();
         self.bytes.resize((last - first + 1) as usize * 8, 0);
@@ -64,7 +64,7 @@ impl Cells {
             let Some(cell) = cells.get_mut((key - first) as usize) else { continue };
             let there = f64::from_bits(!u64::from_le_bytes(*cell));
             if !there.is_nan() && there != *value {
-                return Ok(Some(Twice { key: *key, values: [there, *value] }));
+                return Ok(Some(DuplicateCell { key: *key, values: [there, *value] }));
             }
             *cell = (!value.to_bits()).to_le_bytes();
         }

@@ -53,12 +53,12 @@ pub(super) enum Orientation {
 /// A number or a text: ids are written either way.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Id {
+pub(super) enum TextOrNumber {
     Text(String),
     Number(i64),
 }
 
-impl Id {
+impl TextOrNumber {
     pub fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
@@ -70,7 +70,7 @@ impl Id {
 /// A model of a manifest; keys that are not known become provenance.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ModelRecord {
-    pub id: Id,
+    pub id: TextOrNumber,
     pub seed: Option<u64>,
     pub base: Option<String>,
     pub variant: Option<String>,
@@ -125,7 +125,7 @@ pub(super) struct TableRecord {
 #[serde(untagged)]
 pub(super) enum RowList {
     File(PathBuf),
-    Ids(Vec<Id>),
+    Ids(Vec<TextOrNumber>),
 }
 
 /// Keys of a table, which stand for all tables where they stand outside of one.
@@ -134,7 +134,7 @@ const OF_TABLE: [&str; 8] =
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct ManifestHead {
     ensemble: Option<String>,
     base: Option<String>,
     #[serde(default)]
@@ -162,10 +162,13 @@ impl Manifest {
         let tables = match head.remove("tables") {
             None if shared.is_empty() => Vec::new(),
             None => vec![Value::Object(shared)],
-            Some(Value::Array(tables)) => tables.into_iter().map(|table| over(&shared, table)).collect(),
+            Some(Value::Array(tables)) => {
+                tables.into_iter().map(|table| with_defaults(&shared, table)).collect()
+            }
             Some(_) => return Err(wrong("`tables` is a list".to_owned())),
         };
-        let head: Head = serde_json::from_value(Value::Object(head)).map_err(|e| wrong(e.to_string()))?;
+        let head: ManifestHead =
+            serde_json::from_value(Value::Object(head)).map_err(|e| wrong(e.to_string()))?;
         let mut read = Vec::with_capacity(tables.len());
         for table in tables {
             let mut table: TableRecord =
@@ -173,13 +176,13 @@ impl Manifest {
             table.move_to(path.parent().unwrap_or(Path::new("")));
             read.push(table);
         }
-        let Head { ensemble, base, models, signal } = head;
+        let ManifestHead { ensemble, base, models, signal } = head;
         Ok(Self { ensemble, base, models, signal, tables: read })
     }
 }
 
 /// A table over what all tables share.
-fn over(shared: &Map<String, Value>, table: Value) -> Value {
+fn with_defaults(shared: &Map<String, Value>, table: Value) -> Value {
     match table {
         Value::Object(own) => Value::Object(shared.clone().into_iter().chain(own).collect()),
         other => other,
@@ -234,7 +237,7 @@ mod tests {
         assert_eq!(pool.orientation, Some(Orientation::ModelMajor));
         assert_eq!(queries.orientation, Some(Orientation::ExampleMajor));
         let Some(RowList::Ids(ids)) = &pool.rows else { panic!("ids") };
-        assert_eq!(ids.iter().map(Id::text).collect::<Vec<_>>(), ["x", "2"]);
+        assert_eq!(ids.iter().map(TextOrNumber::text).collect::<Vec<_>>(), ["x", "2"]);
         let member = manifest.models[0].member("gpt");
         assert_eq!((member.id.as_str(), member.group.as_str()), ("7", "gpt"));
         assert_eq!(member.settings.rho, Some(1.5));

@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 use gstore_model::weights::TensorSet;
 
 use super::manifest::Orientation;
-use super::number::Number;
+use super::number::NumberType;
 use super::numpy::{Array, numpy};
 use crate::daunce::DaunceError;
 
 /// A matrix of examples x models in a file, either of them first.
 #[derive(Debug)]
-pub(super) struct Matrix {
+pub(super) struct LossMatrix {
     path: PathBuf,
     file: File,
     offset: u64,
-    pub number: Number,
+    pub number: NumberType,
     pub examples: usize,
     pub models: usize,
     /// Whether an example's values lie one after the other.
@@ -30,18 +30,18 @@ pub(super) struct Matrix {
 
 /// Which matrix of a file is meant, and how large it must be.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct MatrixSpec<'a> {
     pub path: &'a Path,
     /// Name of a tensor.
     pub tensor: Option<&'a str>,
     pub orientation: Orientation,
     /// Type of the values where the file does not say it.
-    pub number: Option<Number>,
+    pub number: Option<NumberType>,
     pub examples: usize,
     pub models: usize,
 }
 
-impl Wanted<'_> {
+impl MatrixSpec<'_> {
     fn wrong(&self, detail: impl Into<String>) -> DaunceError {
         DaunceError::File { path: self.path.to_owned(), detail: detail.into() }
     }
@@ -53,9 +53,9 @@ pub(super) fn is_matrix(path: &Path) -> bool {
     ["npy", "safetensors", "f32", "bin", "raw", "pkl", "pt", "pth"].contains(&ending.as_str())
 }
 
-impl Matrix {
+impl LossMatrix {
     /// Opens a matrix, and checks that it has as many examples and models as are expected.
-    pub fn open(wanted: &Wanted<'_>) -> Result<Self, DaunceError> {
+    pub fn open(wanted: &MatrixSpec<'_>) -> Result<Self, DaunceError> {
         let path = wanted.path;
         let mut file = fs_err::File::open(path)?.into_parts().0;
         let len = file.metadata()?.len();
@@ -69,7 +69,7 @@ impl Matrix {
                 ));
             }
             _ => {
-                let number = wanted.number.unwrap_or(Number::F32);
+                let number = wanted.number.unwrap_or(NumberType::F32);
                 let shape = match wanted.orientation {
                     Orientation::ModelMajor => vec![wanted.models, wanted.examples],
                     Orientation::ExampleMajor => vec![wanted.examples, wanted.models],
@@ -100,7 +100,7 @@ impl Matrix {
 
     /// A matrix of a file of our own.
     pub fn of_own(file: File, path: &Path, examples: usize, models: usize) -> Self {
-        let number = Number::Inverted;
+        let number = NumberType::Inverted;
         Self { path: path.to_owned(), file, offset: 0, number, examples, models, by_example: true }
     }
 
@@ -146,7 +146,7 @@ impl Matrix {
     }
 }
 
-impl Wanted<'_> {
+impl MatrixSpec<'_> {
     /// Examples and models of an array; one without the other axis has one model, or one example.
     fn check(&self, array: &Array) -> Result<(usize, usize), DaunceError> {
         let (examples, models) = match (array.shape.as_slice(), self.orientation) {
@@ -173,7 +173,7 @@ impl Wanted<'_> {
     }
 }
 
-fn tensor(wanted: &Wanted<'_>) -> Result<Array, DaunceError> {
+fn tensor(wanted: &MatrixSpec<'_>) -> Result<Array, DaunceError> {
     let set = TensorSet::open_file(wanted.path)?;
     let names: Vec<&str> = set.names().collect();
     let name = match (wanted.tensor, names.as_slice()) {
@@ -187,7 +187,7 @@ fn tensor(wanted: &Wanted<'_>) -> Result<Array, DaunceError> {
         }
     };
     let entry = set.require(name)?;
-    let number = Number::parse(&format!("{:?}", entry.dtype)).ok_or_else(|| {
+    let number = NumberType::parse(&format!("{:?}", entry.dtype)).ok_or_else(|| {
         wanted.wrong(format!("tensor {name} holds {:?}; losses are F64, F32, F16 or BF16", entry.dtype))
     })?;
     Ok(Array { offset: set.byte_offset(name)?, number, shape: entry.shape.clone(), fortran: false })
@@ -221,8 +221,8 @@ mod tests {
         let path = folder.path().join(name);
         fs_err::write(&path, bytes).unwrap();
         let (examples, models) = sizes;
-        let wanted = Wanted { path: &path, tensor: None, orientation, number: None, examples, models };
-        let matrix = Matrix::open(&wanted).map_err(|e| e.to_string())?;
+        let wanted = MatrixSpec { path: &path, tensor: None, orientation, number: None, examples, models };
+        let matrix = LossMatrix::open(&wanted).map_err(|e| e.to_string())?;
         let mut out = Vec::new();
         let all: Vec<usize> = (0..examples).rev().collect();
         matrix.read(&all, &mut out).map_err(|e| e.to_string())?;

@@ -1,4 +1,4 @@
-//! Losses that were computed elsewhere: of any models that say what they think of a text, with or without weights.
+//! Import of losses that were computed elsewhere, by any models that score a text, with or without weights.
 //!
 //! Everything is read and checked once before anything is written. Members are registered in one commit, and
 //! the losses of each dataset published in one more.
@@ -23,9 +23,9 @@ use gstore_core::Remedy;
 use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Store};
 
 use super::DaunceError;
-use crate::work::Work;
+use crate::work::JobContext;
 use manifest::{Manifest, Signal, TableRecord};
-use source::Source;
+use source::LossSource;
 
 /// Losses to take in.
 #[derive(Debug, Clone, Default)]
@@ -79,13 +79,13 @@ pub struct TableReport {
 /// Takes losses into a store.
 ///
 /// # Errors
-/// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, a loss that
-/// is no number, one that differs from that of the store. Of a table that is refused nothing is written; members
-/// and tables before it may be there.
+/// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, a loss
+/// that is no number, one that differs from that of the store. Of a table that is refused nothing is written;
+/// members and tables before it may be there.
 pub fn import(
     store: &Store,
     request: &ImportRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<ImportReport, DaunceError> {
     let mut manifest = match &request.manifest {
         Some(path) => Manifest::read(path)?,
@@ -119,7 +119,7 @@ pub fn import(
     }
     let mut sources = Vec::with_capacity(manifest.tables.len());
     for table in &manifest.tables {
-        let source = Source::open(&seen, &manifest, table, signal)?;
+        let source = LossSource::open(&seen, &manifest, table, signal)?;
         source.check(work)?;
         sources.push(source);
     }
@@ -147,7 +147,7 @@ pub fn import(
 }
 
 /// The members that are described, or that the tables name and the ensemble does not have.
-fn members(manifest: &Manifest, sources: &[Source], base: &str, there: Option<&[Member]>) -> Vec<Member> {
+fn members(manifest: &Manifest, sources: &[LossSource], base: &str, there: Option<&[Member]>) -> Vec<Member> {
     if !manifest.models.is_empty() {
         return manifest.models.iter().map(|model| model.member(base)).collect();
     }

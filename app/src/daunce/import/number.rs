@@ -2,7 +2,7 @@
 
 /// Type of the values of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Number {
+pub(super) enum NumberType {
     F64,
     F32,
     F16,
@@ -13,7 +13,7 @@ pub(super) enum Number {
     Inverted,
 }
 
-impl Number {
+impl NumberType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::F64 | Self::Inverted => "f64",

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::Read;
 
-use super::number::Number;
+use super::number::NumberType;
 
 /// Where the values of an array lie.
 pub(super) struct Array {
     pub offset: u64,
-    pub number: Number,
+    pub number: NumberType,
     pub shape: Vec<usize>,
     /// Whether the first axis varies fastest.
     pub fortran: bool,
@@ -47,7 +47,7 @@ pub(super) fn numpy(file: &mut File) -> Result<Array, String> {
     let bad = || format!("its header is not one of a plain array: {}", header.trim());
     let descr = after("descr").ok_or_else(bad)?;
     let descr = descr.strip_prefix('\'').and_then(|d| d.split_once('\'')).ok_or_else(bad)?.0;
-    let number = Number::parse(descr).ok_or_else(|| no_losses(descr))?;
+    let number = NumberType::parse(descr).ok_or_else(|| not_losses(descr))?;
     let fortran = match after("fortran_order").ok_or_else(bad)? {
         order if order.starts_with("True") => true,
         order if order.starts_with("False") => false,
@@ -61,7 +61,7 @@ pub(super) fn numpy(file: &mut File) -> Result<Array, String> {
 }
 
 /// Why values of a type are no losses.
-fn no_losses(descr: &str) -> String {
+fn not_losses(descr: &str) -> String {
     let kind = descr.trim_start_matches(['<', '>', '|', '=']);
     let what = match (kind.chars().next(), kind.get(1..).unwrap_or_default()) {
         (Some('i' | 'u'), bytes) => format!("integers of {bytes} bytes"),

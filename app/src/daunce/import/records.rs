@@ -1,32 +1,32 @@
 //! Tables of losses: JSON lines, CSV, Parquet or Arrow, as a matrix in a temporary file.
 //!
-//! Two forms: a record for each cell (`model`, `id`, `loss`, and `n_tokens` if it is known), in any order; or a
-//! record for each example, with its `id` and a column for each model.
+//! Two forms: a record for each cell (`model`, `id`, `loss`, and `n_tokens` if it is known), in any order; or
+//! a record for each example, with its `id` and a column for each model.
 //!
-//! Memory: about 100 bytes for each id, and [`Cells`] of a batch.
+//! Memory: about 100 bytes for each id, and [`CellWriter`] of a batch.
 
 use std::path::Path;
 
 use gstore_data::{DataFile, FieldNames, Place, RawRecord};
 use serde_json::{Map, Value};
 
-use super::cells::{Cells, Twice};
+use super::cells::{CellWriter, DuplicateCell};
 use super::manifest::Signal;
-use super::matrix::Matrix;
-use super::rows::Rows;
+use super::matrix::LossMatrix;
+use super::rows::SampleRows;
 use crate::daunce::DaunceError;
 
 /// What the tables have: ids and models as they are found, and the cells.
 #[derive(Debug)]
-pub(super) struct Table {
-    pub rows: Rows,
+pub(super) struct RecordTable {
+    pub rows: SampleRows,
     /// Ids of the models: those that are known, or in their natural order.
     pub models: Vec<String>,
-    pub matrix: Matrix,
+    pub matrix: LossMatrix,
 }
 
 /// How the records of a file are read.
-struct Reading<'a> {
+struct RecordReader<'a> {
     path: &'a Path,
     signal: Signal,
     /// Models of the manifest; empty: those of the records.
@@ -34,7 +34,7 @@ struct Reading<'a> {
 }
 
 /// A cell of a record.
-struct Cell {
+struct RecordCell {
     id: String,
     model: String,
     /// NaN where the record says that there is none.
@@ -45,9 +45,9 @@ struct Cell {
 ///
 /// # Errors
 /// A file that cannot be read; a record without id, model or loss; a cell that has two values.
-pub(super) fn read(path: &Path, signal: Signal, known: &[String]) -> Result<Table, DaunceError> {
-    let reading = Reading { path, signal, known };
-    let (mut rows, mut models) = (Rows::default(), Rows::of(known.to_vec()));
+pub(super) fn read(path: &Path, signal: Signal, known: &[String]) -> Result<RecordTable, DaunceError> {
+    let reading = RecordReader { path, signal, known };
+    let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
     // What there is comes first: the place of a cell depends on the number of models.
     reading.each(&mut |_, cell| {
         // Those that are there already stay where they are.
@@ -62,9 +62,9 @@ pub(super) fn read(path: &Path, signal: Signal, known: &[String]) -> Result<Tabl
     if known.is_empty() {
         models.sort_by_cached_key(|id| natural(id));
     }
-    let columns = Rows::of(models.clone()).places;
-    let mut cells = Cells::new(tempfile::tempfile()?, rows.ids.len(), models.len())?;
-    let mut place_of = |place: &Place, cell: Cell| {
+    let columns = SampleRows::of(models.clone()).places;
+    let mut cells = CellWriter::new(tempfile::tempfile()?, rows.ids.len(), models.len())?;
+    let mut place_of = |place: &Place, cell: RecordCell| {
         let example = rows.places.get(&cell.id);
         let model = columns.get(&cell.model);
         let (Some(example), Some(model)) = (example, model) else {
@@ -80,8 +80,8 @@ pub(super) fn read(path: &Path, signal: Signal, known: &[String]) -> Result<Tabl
     if let Some(twice) = cells.flush()? {
         return Err(reading.twice_somewhere(twice, (&rows, &models)));
     }
-    let matrix = Matrix::of_own(cells.file, path, rows.ids.len(), models.len());
-    Ok(Table { rows, models, matrix })
+    let matrix = LossMatrix::of_own(cells.file, path, rows.ids.len(), models.len());
+    Ok(RecordTable { rows, models, matrix })
 }
 
 /// A text with its numbers as numbers, so that model 10 comes behind model 9.
@@ -97,7 +97,7 @@ fn natural(text: &str) -> (Vec<(bool, u64, String)>, String) {
     (parts.collect(), text.to_owned())
 }
 
-impl Reading<'_> {
+impl RecordReader<'_> {
     fn wrong(&self, detail: impl Into<String>) -> DaunceError {
         DaunceError::File { path: self.path.to_owned(), detail: detail.into() }
     }
@@ -106,15 +106,18 @@ impl Reading<'_> {
         self.wrong(format!("{place}: {detail}"))
     }
 
-    fn twice(&self, place: &Place, cell: Twice, of: (&Rows, &[String])) -> DaunceError {
-        self.wrong(format!("{}, found up to {place}", twice(cell, of)))
+    fn twice(&self, place: &Place, cell: DuplicateCell, of: (&SampleRows, &[String])) -> DaunceError {
+        self.wrong(format!("{}, found up to {place}", duplicate_message(cell, of)))
     }
 
-    fn twice_somewhere(&self, cell: Twice, of: (&Rows, &[String])) -> DaunceError {
-        self.wrong(twice(cell, of))
+    fn twice_somewhere(&self, cell: DuplicateCell, of: (&SampleRows, &[String])) -> DaunceError {
+        self.wrong(duplicate_message(cell, of))
     }
 
-    fn each(&self, take: &mut dyn FnMut(&Place, Cell) -> Result<(), DaunceError>) -> Result<(), DaunceError> {
+    fn each(
+        &self,
+        take: &mut dyn FnMut(&Place, RecordCell) -> Result<(), DaunceError>,
+    ) -> Result<(), DaunceError> {
         let file = DataFile::detect(self.path)?;
         let mut source = file.open(&FieldNames::default())?;
         while let Some(record) = source.next_record() {
@@ -133,7 +136,7 @@ impl Reading<'_> {
         &self,
         place: &Place,
         record: &Map<String, Value>,
-        take: &mut dyn FnMut(&Place, Cell) -> Result<(), DaunceError>,
+        take: &mut dyn FnMut(&Place, RecordCell) -> Result<(), DaunceError>,
     ) -> Result<(), DaunceError> {
         let text = |key: &str| -> Option<String> {
             match record.get(key)? {
@@ -149,17 +152,20 @@ impl Reading<'_> {
             let value = self.value(place, value.unwrap_or(&Value::Null))?;
             let nothing = record.get("n_tokens").and_then(Value::as_f64) == Some(0.0);
             self.check_model(place, &model)?;
-            return take(place, Cell { id, model, value: if nothing { f64::NAN } else { value } });
+            return take(place, RecordCell { id, model, value: if nothing { f64::NAN } else { value } });
         }
         if self.known.is_empty() {
             for (model, value) in record.iter().filter(|(key, _)| *key != "id") {
-                take(place, Cell { id: id.clone(), model: model.clone(), value: self.value(place, value)? })?;
+                take(
+                    place,
+                    RecordCell { id: id.clone(), model: model.clone(), value: self.value(place, value)? },
+                )?;
             }
             return Ok(());
         }
         for model in self.known {
             let value = self.value(place, record.get(model).unwrap_or(&Value::Null))?;
-            take(place, Cell { id: id.clone(), model: model.clone(), value })?;
+            take(place, RecordCell { id: id.clone(), model: model.clone(), value })?;
         }
         Ok(())
     }
@@ -185,7 +191,7 @@ impl Reading<'_> {
     }
 }
 
-fn twice(cell: Twice, (rows, models): (&Rows, &[String])) -> String {
+fn duplicate_message(cell: DuplicateCell, (rows, models): (&SampleRows, &[String])) -> String {
     let count = models.len().max(1) as u64;
     let id = rows.ids.get((cell.key / count) as usize).map_or("", String::as_str);
     let model = models.get((cell.key % count) as usize).map_or("", String::as_str);
@@ -200,9 +206,9 @@ mod tests {
     use super::*;
 
     /// Models, ids and losses.
-    type Found = (Vec<String>, Vec<String>, Vec<f64>);
+    type ParsedLosses = (Vec<String>, Vec<String>, Vec<f64>);
 
-    fn table(text: &str, known: &[&str]) -> Result<Found, String> {
+    fn table(text: &str, known: &[&str]) -> Result<ParsedLosses, String> {
         let folder = tempfile::tempdir().unwrap();
         let name = if text.starts_with('{') { "losses.jsonl" } else { "losses.csv" };
         let path = folder.path().join(name);

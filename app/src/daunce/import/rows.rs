@@ -5,21 +5,21 @@ use std::path::Path;
 
 use gstore_store::{DatasetPart, Snapshot};
 
-use super::manifest::{Id, RowList};
+use super::manifest::{RowList, TextOrNumber};
 use crate::daunce::DaunceError;
 
 /// Ids of given losses, in their order, each with its row.
 ///
 /// Memory: about 100 bytes for each id.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(super) struct SampleRows {
     pub ids: Vec<String>,
     pub places: HashMap<String, usize>,
     /// Row of each id.
     pub rows: Vec<u64>,
 }
 
-impl Rows {
+impl SampleRows {
     /// Some ids, each once.
     pub fn of(ids: Vec<String>) -> Self {
         let places = ids.iter().enumerate().map(|(place, id)| (id.clone(), place)).collect();
@@ -44,15 +44,15 @@ impl Rows {
     pub fn of_list(list: &RowList, losses: &Path) -> Result<Self, DaunceError> {
         let mut rows = Self::default();
         let (path, ids) = match list {
-            RowList::Ids(ids) => (losses, ids.iter().map(Id::text).collect::<Vec<String>>()),
+            RowList::Ids(ids) => (losses, ids.iter().map(TextOrNumber::text).collect::<Vec<String>>()),
             RowList::File(path) => {
                 let text = fs_err::read_to_string(path)?;
                 let ids = match text.trim_start().starts_with('[') {
                     true => {
-                        let ids: Vec<Id> = serde_json::from_str(&text).map_err(|error| {
+                        let ids: Vec<TextOrNumber> = serde_json::from_str(&text).map_err(|error| {
                             DaunceError::File { path: path.clone(), detail: error.to_string() }
                         })?;
-                        ids.iter().map(Id::text).collect()
+                        ids.iter().map(TextOrNumber::text).collect()
                     }
                     false => text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect(),
                 };

@@ -10,15 +10,15 @@ use crate::daunce::DaunceError;
 /// Bytes of losses in one file, about.
 const FILE_BYTES: usize = 1 << 30;
 
-/// The job that writes. Dropped without [`Sink::publish`], its folder is cleared by the next import of the same
-/// losses, and can be collected.
-pub(super) struct Sink {
+/// The job that writes. Dropped without [`LossJobWriter::publish`], its folder is cleared by the next import
+/// of the same losses, and can be collected.
+pub(super) struct LossJobWriter {
     job: Job,
     writers: Vec<Option<SegmentWriter>>,
     bytes: Vec<usize>,
 }
 
-impl Sink {
+impl LossJobWriter {
     pub fn start(store: &Store, features: Vec<JobFeature>, command: &str) -> Result<Self, DaunceError> {
         let writers: Vec<Option<SegmentWriter>> = features.iter().map(|_| None).collect();
         let bytes = vec![0; writers.len()];

@@ -6,31 +6,31 @@ use gstore_core::Unit;
 use gstore_store::{CELL_ROWS, Snapshot};
 
 use super::manifest::{Manifest, Signal, TableRecord};
-use super::matrix::{Matrix, Wanted, is_matrix};
-use super::number::Number;
+use super::matrix::{LossMatrix, MatrixSpec, is_matrix};
+use super::number::NumberType;
 use super::records;
-use super::rows::Rows;
+use super::rows::SampleRows;
 use crate::daunce::DaunceError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Losses of samples of one dataset.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct LossSource {
     pub dataset: String,
     pub path: PathBuf,
     pub signal: Signal,
     /// Ids of the models, in the order of the columns.
     pub models: Vec<String>,
     /// Ids of the samples, in the order of the file, with their rows.
-    pub rows: Rows,
+    pub rows: SampleRows,
     /// Precision of the losses.
     pub compute: String,
-    matrix: Matrix,
-    mask: Option<Matrix>,
-    base: Option<Matrix>,
+    matrix: LossMatrix,
+    mask: Option<LossMatrix>,
+    base: Option<LossMatrix>,
 }
 
-impl Source {
+impl LossSource {
     /// Opens a table and finds its rows.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ impl Source {
             known.iter().enumerate().find(|(at, id)| known.iter().take(*at).any(|o| o == *id))
         {
             let detail = format!("the model {:?} stands twice among the models", twice.1);
-            return Err(wrong(&table.losses, detail));
+            return Err(bad_source(&table.losses, detail));
         }
         let mut source = match is_matrix(&table.losses) {
             true => Self::of_matrix(table, known, signal)?,
@@ -61,14 +61,14 @@ impl Source {
         let path = &table.losses;
         let list = table.rows.as_ref().filter(|_| !models.is_empty());
         let (Some(list), Some(orientation)) = (list, table.orientation) else {
-            return Err(wrong(
+            return Err(bad_source(
                 path,
                 "a matrix does not say what it has: a manifest names its `models`, the ids of its `rows`, and its `orientation` (model_major or example_major)",
             ));
         };
-        let rows = Rows::of_list(list, path)?;
+        let rows = SampleRows::of_list(list, path)?;
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
-        let wanted = Wanted {
+        let wanted = MatrixSpec {
             path,
             tensor: table.tensor.as_deref(),
             orientation,
@@ -76,12 +76,14 @@ impl Source {
             examples: rows.ids.len(),
             models: models.len(),
         };
-        let matrix = Matrix::open(&wanted)?;
-        if matrix.number == Number::U8 {
-            return Err(wrong(path, "it holds whole numbers, which are not losses"));
+        let matrix = LossMatrix::open(&wanted)?;
+        if matrix.number == NumberType::U8 {
+            return Err(bad_source(path, "it holds whole numbers, which are not losses"));
         }
-        let mask = table.mask.as_deref().map(|name| Matrix::open(&beside(&wanted, name, wanted.models)));
-        let base = table.base_losses.as_deref().map(|name| Matrix::open(&beside(&wanted, name, 1)));
+        let mask =
+            table.mask.as_deref().map(|name| LossMatrix::open(&matrix_beside(&wanted, name, wanted.models)));
+        let base =
+            table.base_losses.as_deref().map(|name| LossMatrix::open(&matrix_beside(&wanted, name, 1)));
         let compute = stated.unwrap_or(matrix.number).name().to_owned();
         Ok(Self {
             dataset: table.dataset.clone(),
@@ -104,13 +106,13 @@ impl Source {
             ("tensor", table.tensor.is_some()),
         ];
         if let Some((key, _)) = only_matrix.into_iter().find(|(_, given)| *given) {
-            return Err(wrong(
+            return Err(bad_source(
                 path,
                 format!("a table of records has its own ids and gaps; `{key}` is for a matrix"),
             ));
         }
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
-        let records::Table { rows, models, matrix } = records::read(path, signal, known)?;
+        let records::RecordTable { rows, models, matrix } = records::read(path, signal, known)?;
         let base = match &table.base_losses {
             None => None,
             Some(file) => Some(base_of_records(Path::new(file), signal, &rows)?),
@@ -121,7 +123,7 @@ impl Source {
             signal,
             models,
             rows,
-            compute: stated.map_or("f64", Number::name).to_owned(),
+            compute: stated.map_or("f64", NumberType::name).to_owned(),
             matrix,
             mask: None,
             base,
@@ -135,7 +137,7 @@ impl Source {
     pub fn cells(&self, examples: &[usize], out: &mut Vec<f64>) -> Result<(), DaunceError> {
         self.matrix.read(examples, out)?;
         // Cells that a table of records does not have are no losses by intention.
-        let gaps = self.matrix.number == Number::Inverted;
+        let gaps = self.matrix.number == NumberType::Inverted;
         let mut valid = Vec::new();
         if let Some(mask) = &self.mask {
             mask.read(examples, &mut valid)?;
@@ -174,8 +176,8 @@ impl Source {
     /// Reads all of it once.
     ///
     /// # Errors
-    /// As [`Source::cells`].
-    pub fn check(&self, work: &mut Work<'_>) -> Result<(), DaunceError> {
+    /// As [`LossSource::cells`].
+    pub fn check(&self, work: &mut JobContext<'_>) -> Result<(), DaunceError> {
         work.progress.start("checking losses", self.rows.ids.len() as u64, Unit::Rows);
         let all: Vec<usize> = (0..self.rows.ids.len()).collect();
         let (mut cells, mut base) = (Vec::new(), Vec::new());
@@ -205,30 +207,30 @@ impl Source {
 }
 
 /// The losses of theta_0 beside a table: a table of the same ids with one model.
-fn base_of_records(path: &Path, signal: Signal, rows: &Rows) -> Result<Matrix, DaunceError> {
+fn base_of_records(path: &Path, signal: Signal, rows: &SampleRows) -> Result<LossMatrix, DaunceError> {
     let table = records::read(path, signal, &[])?;
     if table.models.len() != 1 {
-        return Err(wrong(path, format!("it has {} models, and theta_0 is one", table.models.len())));
+        return Err(bad_source(path, format!("it has {} models, and theta_0 is one", table.models.len())));
     }
     if table.rows.ids != rows.ids {
-        return Err(wrong(path, "it does not have the ids of the losses, in their order"));
+        return Err(bad_source(path, "it does not have the ids of the losses, in their order"));
     }
     Ok(table.matrix)
 }
 
 /// Another matrix of the same examples: a file, or a tensor of the same file.
-fn beside<'a>(wanted: &Wanted<'a>, name: &'a str, models: usize) -> Wanted<'a> {
+fn matrix_beside<'a>(wanted: &MatrixSpec<'a>, name: &'a str, models: usize) -> MatrixSpec<'a> {
     match Path::new(name).is_file() {
-        true => Wanted { path: Path::new(name), tensor: None, models, ..*wanted },
-        false => Wanted { tensor: Some(name), models, ..*wanted },
+        true => MatrixSpec { path: Path::new(name), tensor: None, models, ..*wanted },
+        false => MatrixSpec { tensor: Some(name), models, ..*wanted },
     }
 }
 
-fn number(path: &Path, name: &str) -> Result<Number, DaunceError> {
-    let number = Number::parse(name).filter(|number| *number != Number::U8);
-    number.ok_or_else(|| wrong(path, format!("dtype {name:?} is none of f64, f32, f16 and bf16")))
+fn number(path: &Path, name: &str) -> Result<NumberType, DaunceError> {
+    let number = NumberType::parse(name).filter(|number| *number != NumberType::U8);
+    number.ok_or_else(|| bad_source(path, format!("dtype {name:?} is none of f64, f32, f16 and bf16")))
 }
 
-fn wrong(path: &Path, detail: impl Into<String>) -> DaunceError {
+fn bad_source(path: &Path, detail: impl Into<String>) -> DaunceError {
     DaunceError::File { path: path.to_owned(), detail: detail.into() }
 }

@@ -4,7 +4,7 @@ use gstore_store::LossBlock;
 
 /// A cell of the dataset: what is given of its rows, and what is stored.
 #[derive(Default)]
-pub(super) struct Window {
+pub(super) struct CellLosses {
     pub rows: Vec<(u64, usize)>,
     pub given: Vec<f64>,
     pub base: Vec<f64>,
@@ -13,7 +13,7 @@ pub(super) struct Window {
     pub stored: LossBlock,
 }
 
-impl Window {
+impl CellLosses {
     /// A loss as it is given; NaN where there is none.
     pub fn loss(&self, at: usize, column: usize, models: usize) -> f64 {
         self.given.get(at * models + column).copied().unwrap_or(f64::NAN)

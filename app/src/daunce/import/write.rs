@@ -14,11 +14,11 @@ use gstore_store::{
 };
 
 use super::TableReport;
-use super::sink::Sink;
-use super::source::Source;
-use super::window::Window;
+use super::sink::LossJobWriter;
+use super::source::LossSource;
+use super::window::CellLosses;
 use crate::daunce::DaunceError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Writes a table, whose rows were found in `seen`, and publishes it. Returns the number of the snapshot that
 /// has it.
@@ -29,12 +29,12 @@ use crate::work::Work;
 pub(super) fn write(
     store: &Store,
     (seen, ensemble): (&Snapshot, &EnsemblePart),
-    source: &Source,
+    source: &LossSource,
     replace: bool,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<(TableReport, u64), DaunceError> {
     let snapshot = store.snapshot()?;
-    let mut table = Table::open(&snapshot, ensemble, source, replace)?;
+    let mut table = ImportedTable::open(&snapshot, ensemble, source, replace)?;
     let live = snapshot.live_rows(snapshot.dataset(&source.dataset)?)?;
     let mut report = TableReport {
         dataset: source.dataset.clone(),
@@ -55,7 +55,7 @@ pub(super) fn write(
 }
 
 /// Members whose places lie one after the other: the columns of one feature.
-struct Group {
+struct MemberGroup {
     range: Range<usize>,
     /// The column of the file of each of them.
     columns: Vec<usize>,
@@ -70,33 +70,33 @@ struct Group {
 }
 
 /// Given losses beside those of the store.
-struct Table<'a> {
-    source: &'a Source,
+struct ImportedTable<'a> {
+    source: &'a LossSource,
     replace: bool,
     columns: LossColumns,
     stored: Option<LossReader>,
     /// The offsets of the store, and the rows that have one.
     offset: Option<(FeatureReader, RowSet)>,
     of: OffsetOf,
-    groups: Vec<Group>,
+    groups: Vec<MemberGroup>,
     /// Rows and their places in the file, by cell.
     cells: Vec<Vec<(u64, usize)>>,
 }
 
 /// What a cell of the table is to the store.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Compared {
+enum CellChange {
     New,
     Replaced,
     Unchanged,
     Missing,
 }
 
-impl<'a> Table<'a> {
+impl<'a> ImportedTable<'a> {
     fn open(
         snapshot: &Snapshot,
         ensemble: &EnsemblePart,
-        source: &'a Source,
+        source: &'a LossSource,
         replace: bool,
     ) -> Result<Self, DaunceError> {
         let columns = LossColumns {
@@ -133,7 +133,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads what is given and stored of a cell.
-    fn window(&self, rows: &[(u64, usize)], window: &mut Window) -> Result<(), DaunceError> {
+    fn window(&self, rows: &[(u64, usize)], window: &mut CellLosses) -> Result<(), DaunceError> {
         let Some((first, _)) = rows.first() else { return Ok(()) };
         let cell = first / CELL_ROWS;
         window.rows = rows.to_vec();
@@ -187,8 +187,8 @@ impl<'a> Table<'a> {
     }
 
     /// Counts what is new, and finds the rows that have it.
-    fn compare(&mut self, report: &mut TableReport, work: &mut Work<'_>) -> Result<(), DaunceError> {
-        let mut window = Window::default();
+    fn compare(&mut self, report: &mut TableReport, work: &mut JobContext<'_>) -> Result<(), DaunceError> {
+        let mut window = CellLosses::default();
         let mut groups = std::mem::take(&mut self.groups);
         for rows in &self.cells {
             self.window(rows, &mut window)?;
@@ -198,8 +198,8 @@ impl<'a> Table<'a> {
                     for (member, column) in group.range.clone().zip(&group.columns) {
                         let compared = self.compared(&window, at, member, *column);
                         match compared {
-                            Compared::New => report.added += 1,
-                            Compared::Replaced if !self.replace => {
+                            CellChange::New => report.added += 1,
+                            CellChange::Replaced if !self.replace => {
                                 let model = self.source.models.get(*column).map_or("", String::as_str);
                                 let (stored, given) = (
                                     window.stored_loss(at, self.place_of(member)),
@@ -207,13 +207,14 @@ impl<'a> Table<'a> {
                                 );
                                 return Err(self.differs(*place, model, stored, given));
                             }
-                            Compared::Replaced => report.replaced += 1,
-                            Compared::Unchanged => report.unchanged += 1,
-                            Compared::Missing => report.missing += 1,
+                            CellChange::Replaced => report.replaced += 1,
+                            CellChange::Unchanged => report.unchanged += 1,
+                            CellChange::Missing => report.missing += 1,
                         }
-                        any |= matches!(compared, Compared::New | Compared::Replaced);
+                        any |= matches!(compared, CellChange::New | CellChange::Replaced);
                     }
-                    // A row of which all is missing is noted where it is new, so that it is not asked for again.
+                    // A row of which all is missing is noted where it is new, so that it is not asked for
+                    // again.
                     if any || !group.there.contains(*row) {
                         group.new.push(*row);
                     }
@@ -230,15 +231,15 @@ impl<'a> Table<'a> {
         self.stored.as_ref()?.table().members.binary_search(&member).ok()
     }
 
-    fn compared(&self, window: &Window, at: usize, member: usize, column: usize) -> Compared {
+    fn compared(&self, window: &CellLosses, at: usize, member: usize, column: usize) -> CellChange {
         let given = window.delta(at, column, self.source.models.len());
         if given.is_nan() {
-            return Compared::Missing;
+            return CellChange::Missing;
         }
         match window.stored_delta(at, self.place_of(member)) {
-            None => Compared::New,
-            Some(stored) if stored == given => Compared::Unchanged,
-            Some(_) => Compared::Replaced,
+            None => CellChange::New,
+            Some(stored) if stored == given => CellChange::Unchanged,
+            Some(_) => CellChange::Replaced,
         }
     }
 
@@ -279,8 +280,8 @@ impl<'a> Table<'a> {
         (seen, compared): (&Snapshot, &Snapshot),
         features: Vec<JobFeature>,
         command: &str,
-    ) -> Result<Sink, DaunceError> {
-        let sink = Sink::start(store, features, command)?;
+    ) -> Result<LossJobWriter, DaunceError> {
+        let sink = LossJobWriter::start(store, features, command)?;
         let dataset = &self.columns.dataset;
         let now = sink.snapshot();
         let is_there = now.same_dataset(seen.dataset(dataset)?).is_ok();
@@ -299,9 +300,9 @@ impl<'a> Table<'a> {
         parts
     }
 
-    fn write(&self, sink: &mut Sink, work: &mut Work<'_>) -> Result<(), DaunceError> {
+    fn write(&self, sink: &mut LossJobWriter, work: &mut JobContext<'_>) -> Result<(), DaunceError> {
         work.progress.start("writing losses", self.source.rows.ids.len() as u64, Unit::Rows);
-        let (mut window, mut vector) = (Window::default(), Vec::new());
+        let (mut window, mut vector) = (CellLosses::default(), Vec::new());
         for rows in &self.cells {
             self.window(rows, &mut window)?;
             for (at, (row, _)) in rows.iter().enumerate() {
@@ -316,7 +317,8 @@ impl<'a> Table<'a> {
                     vector.clear();
                     for (member, column) in group.range.clone().zip(&group.columns) {
                         let compared = self.compared(&window, at, member, *column);
-                        let wanted = group.whole || matches!(compared, Compared::New | Compared::Replaced);
+                        let wanted =
+                            group.whole || matches!(compared, CellChange::New | CellChange::Replaced);
                         let value = window.delta(at, *column, self.source.models.len());
                         vector.push(if wanted { value } else { f32::NAN });
                     }
@@ -334,9 +336,9 @@ impl<'a> Table<'a> {
 /// The models of a source by their places in the ensemble, cut where these do not go on.
 fn groups(
     ensemble: &EnsemblePart,
-    source: &Source,
+    source: &LossSource,
     stored: Option<&LossReader>,
-) -> Result<Vec<Group>, DaunceError> {
+) -> Result<Vec<MemberGroup>, DaunceError> {
     let mut places = Vec::with_capacity(source.models.len());
     for (column, id) in source.models.iter().enumerate() {
         // All of them were registered just now.
@@ -355,7 +357,7 @@ fn groups(
             }
         }
         let columns = run.iter().map(|(_, column)| *column).collect();
-        groups.push(Group { range, columns, there, new: Vec::new(), whole: true, feature: None });
+        groups.push(MemberGroup { range, columns, there, new: Vec::new(), whole: true, feature: None });
     }
     Ok(groups)
 }

@@ -6,9 +6,9 @@ use gstore_core::RowSet;
 use gstore_ingest::pipeline::{CheckpointArg, IngestPlan, IngestRequest, estimate};
 use gstore_store::{EnsemblePart, OffsetOf, Snapshot, Store};
 
-use super::{Job, LossesRequest, passes, theta_0};
+use super::{LossesJob, LossesRequest, passes, theta_0};
 use crate::daunce::DaunceError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What losses will take.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,7 +42,7 @@ pub struct LossesForecast {
 pub fn forecast_losses(
     store: &Store,
     request: &LossesRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<LossesForecast, DaunceError> {
     let snapshot = store.snapshot()?;
     let known = match snapshot.ensemble(&request.ensemble) {
@@ -57,8 +57,8 @@ pub fn forecast_losses(
         (None, given) => given.as_ref().and_then(|given| given.base.clone()),
     };
     let encoding = ingest.text.encoder(&ingest.model)?.spec().key();
-    let job = known.map(|ensemble| Job { store, request: ingest.clone(), ensemble, encoding });
-    let columns = Columns::find(job.as_ref(), &snapshot, request, (&rows, adapter))?;
+    let job = known.map(|ensemble| LossesJob { store, request: ingest.clone(), ensemble, encoding });
+    let columns = MissingColumns::find(job.as_ref(), &snapshot, request, (&rows, adapter))?;
     let mut forecast = LossesForecast { rows: rows.len(), ..columns.forecast };
     let Some((first, weights)) = columns.first else { return Ok(forecast) };
     let of_first = IngestRequest { checkpoints: vec![weights], ..ingest };
@@ -79,15 +79,15 @@ pub fn forecast_losses(
 
 /// Which columns lack rows.
 #[derive(Default)]
-struct Columns {
+struct MissingColumns {
     forecast: LossesForecast,
     /// The rows that the first of them lacks, and its weights.
     first: Option<(RowSet, CheckpointArg)>,
 }
 
-impl Columns {
+impl MissingColumns {
     fn find(
-        job: Option<&Job<'_>>,
+        job: Option<&LossesJob<'_>>,
         snapshot: &Snapshot,
         request: &LossesRequest,
         (rows, adapter): (&RowSet, Option<PathBuf>),

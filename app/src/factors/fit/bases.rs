@@ -5,16 +5,16 @@ use std::ops::{ControlFlow, Range};
 use gstore_core::{Unit, parallel};
 use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
 
-use super::Fit;
-use crate::factors::begun::named;
+use super::FitJob;
+use crate::factors::begun::find_module;
 use crate::factors::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Why factors of nothing are refused.
 pub(super) const NOTHING_SCORED: &str = "no token of these rows is scored, so the loss has no curvature: look at the template, and at the length after which rows are cut";
 
 /// A block that is decomposed by itself.
-struct Block<'a> {
+struct DecomposedBlock<'a> {
     module: &'a str,
     sum: &'a Covariance,
     what: &'static str,
@@ -22,17 +22,17 @@ struct Block<'a> {
 }
 
 /// The blocks of a module's covariances, of inputs and of gradients.
-fn blocks<'a>(module: &'a Module, sums: [&'a Covariance; 2]) -> impl Iterator<Item = Block<'a>> {
+fn blocks<'a>(module: &'a Module, sums: [&'a Covariance; 2]) -> impl Iterator<Item = DecomposedBlock<'a>> {
     let named = sums.into_iter().zip(["activation covariance", "gradient covariance"]);
     named.flat_map(move |(sum, what)| {
         let ranges = sum.blocks().unwrap_or_else(|| Blocks::whole(sum.size)).ranges();
-        ranges.map(move |rows| Block { module: &module.name, sum, what, rows })
+        ranges.map(move |rows| DecomposedBlock { module: &module.name, sum, what, rows })
     })
 }
 
-impl Fit<'_> {
+impl FitJob<'_> {
     /// Eigenbases of all covariances, one block a thread.
-    pub(super) fn eigen(&mut self, work: &mut Work<'_>) -> Result<(), FactorJobError> {
+    pub(super) fn eigen(&mut self, work: &mut JobContext<'_>) -> Result<(), FactorJobError> {
         if self.folder.read_eigen().map_err(FactorJobError::other)?.is_some() {
             return Ok(());
         }
@@ -40,12 +40,12 @@ impl Fit<'_> {
         let found = self.folder.read_covariances(None).map_err(FactorJobError::other)?.unwrap_or_default();
         let sums = modules
             .iter()
-            .map(|module| named(found.iter().map(|(name, a, g)| (name, (a, g))), module))
+            .map(|module| find_module(found.iter().map(|(name, a, g)| (name, (a, g))), module))
             .collect::<Result<Vec<(&Covariance, &Covariance)>, _>>()?;
         if sums.iter().all(|(_, g)| g.sums.iter().all(|value| *value == 0.0)) {
             return Err(FactorJobError::Refused(NOTHING_SCORED.to_owned()));
         }
-        let blocks: Vec<Block<'_>> =
+        let blocks: Vec<DecomposedBlock<'_>> =
             modules.iter().zip(&sums).flat_map(|(module, (a, g))| blocks(module, [*a, *g])).collect();
         let decompose = |_: &mut (), at: usize| -> Result<Eigen, FactorJobError> {
             let block = &blocks[at];
@@ -79,7 +79,7 @@ impl Fit<'_> {
         // Each is moved: a copy of all of them would be in memory with them.
         let mut of = |module: &Module| {
             let places = found.iter().enumerate().map(|(at, (name, ..))| (name, at));
-            let at = named(places, module)?;
+            let at = find_module(places, module)?;
             let (_, a, g) = found.swap_remove(at);
             let (activation_eigen, gradient_eigen) = (Some(a), Some(g));
             Ok(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() })

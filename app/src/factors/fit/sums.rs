@@ -2,15 +2,15 @@
 
 use gstore_curvature::{Covariance, Module, Squares};
 
-use super::Fit;
-use crate::factors::begun::named;
+use super::FitJob;
+use crate::factors::begun::find_module;
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::{FactorParts, FactorReader};
 use crate::factors::passes::Covariances;
 use crate::factors::stored::StoredFactors;
-use crate::work::Work;
+use crate::work::JobContext;
 
-impl Fit<'_> {
+impl FitJob<'_> {
     /// The sums of all partitions, added in their order; none where one is missing.
     pub(super) fn merged_covariances(
         &self,
@@ -23,7 +23,8 @@ impl Fit<'_> {
                 let found = self.folder.read_covariances(number).map_err(FactorJobError::other)?;
                 let Some(found) = found else { return Ok(None) };
                 for place in places {
-                    let part = named(found.iter().map(|(name, a, g)| (name, (a, g))), &modules[*place])?;
+                    let part =
+                        find_module(found.iter().map(|(name, a, g)| (name, (a, g))), &modules[*place])?;
                     all[*place].0.merge(part.0);
                     all[*place].1.merge(part.1);
                 }
@@ -36,7 +37,7 @@ impl Fit<'_> {
     pub(super) fn with_earlier(
         &self,
         mut sums: Vec<Covariances>,
-        work: &Work<'_>,
+        work: &JobContext<'_>,
     ) -> Result<Vec<Covariances>, FactorJobError> {
         let Some(name) = &self.request.extend else { return Ok(sums) };
         let earlier = self.earlier(name)?;
@@ -46,7 +47,7 @@ impl Fit<'_> {
             // Those of a folder that was exported are whole.
             let in_blocks = |before: Option<Covariance>, now: &Covariance| before?.cut(now.blocks()?);
             let before = in_blocks(before.activation, &sum.0).zip(in_blocks(before.gradient, &sum.1));
-            let (mut a, mut g) = before.ok_or_else(|| no_sums(name, module))?;
+            let (mut a, mut g) = before.ok_or_else(|| missing_sums(name, module))?;
             a.merge(&sum.0);
             g.merge(&sum.1);
             *sum = (a, g);
@@ -69,7 +70,7 @@ impl Fit<'_> {
                 let found = self.folder.read_lambda(number).map_err(FactorJobError::other)?;
                 let Some(found) = found else { return Ok(None) };
                 for place in places {
-                    let part = named(found.iter().map(|(name, sums)| (name, sums)), &modules[*place])?;
+                    let part = find_module(found.iter().map(|(name, sums)| (name, sums)), &modules[*place])?;
                     all[*place].merge(part);
                 }
             }
@@ -87,7 +88,7 @@ impl Fit<'_> {
         let earlier = self.earlier(name)?;
         for (module, sum) in modules.iter().zip(sums) {
             let (_, before) = earlier.module(&module.name).map_err(FactorJobError::other)?;
-            let mut before = before.diagonal.ok_or_else(|| no_sums(name, module))?;
+            let mut before = before.diagonal.ok_or_else(|| missing_sums(name, module))?;
             before.merge(sum);
             *sum = before;
         }
@@ -95,6 +96,6 @@ impl Fit<'_> {
     }
 }
 
-fn no_sums(name: &str, module: &Module) -> FactorJobError {
+fn missing_sums(name: &str, module: &Module) -> FactorJobError {
     FactorJobError::Refused(format!("factors `{name}` have no sums of module `{}`", module.name))
 }

@@ -105,7 +105,7 @@ impl FactorArguments {
 
     /// Number of partitions of the data and of the modules.
     pub fn partitions_of(&self, stage: FactorStage) -> (usize, usize) {
-        let of = |what: &str| whole(&self.values, &format!("{}_{what}_partitions", stage.name()));
+        let of = |what: &str| partition_count(&self.values, &format!("{}_{what}_partitions", stage.name()));
         (of("data"), of("module"))
     }
 
@@ -213,7 +213,7 @@ impl ScoreArguments {
 
     /// Number of partitions of the data and of the modules.
     pub fn partitions_of(&self) -> (usize, usize) {
-        (whole(&self.values, "data_partitions"), whole(&self.values, "module_partitions"))
+        (partition_count(&self.values, "data_partitions"), partition_count(&self.values, "module_partitions"))
     }
 
     pub(super) fn sums_training(&self) -> bool {
@@ -271,7 +271,7 @@ pub(super) fn settle(path: &Path, values: &Map<String, Value>) -> Result<(), Fac
 }
 
 /// Arguments as texts of Python, for the header of a file of tensors.
-pub(super) fn as_texts(values: &Map<String, Value>) -> Map<String, Value> {
+pub(super) fn python_texts(values: &Map<String, Value>) -> Map<String, Value> {
     let text = |value: &Value| match value {
         Value::Null => "None".to_owned(),
         Value::Bool(true) => "True".to_owned(),
@@ -299,7 +299,7 @@ fn entries(object: Value) -> Map<String, Value> {
 }
 
 /// A number of partitions; 1 where none is named.
-fn whole(values: &Map<String, Value>, name: &str) -> usize {
+fn partition_count(values: &Map<String, Value>, name: &str) -> usize {
     let value = values.get(name).and_then(Value::as_u64).and_then(|value| usize::try_from(value).ok());
     value.unwrap_or(1).max(1)
 }
@@ -311,11 +311,11 @@ mod tests {
     #[test]
     fn arguments_are_texts_of_python() {
         let arguments = ScoreArguments::default().damping(Some(1e-8)).apart(true, false).low_rank(Some(32));
-        let texts = as_texts(arguments.values());
+        let texts = python_texts(arguments.values());
         let of = |name: &str| texts[name].as_str().unwrap();
         assert_eq!((of("damping_factor"), of("compute_per_module_scores")), ("1e-08", "True"));
         assert_eq!((of("amp_dtype"), of("query_gradient_low_rank")), ("None", "32"));
-        let texts = as_texts(FactorArguments::new(Strategy::Ekfac).values());
+        let texts = python_texts(FactorArguments::new(Strategy::Ekfac).values());
         assert_eq!(texts["amp_scale"].as_str(), Some("65536.0"));
     }
 

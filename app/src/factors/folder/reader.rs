@@ -1,6 +1,7 @@
 //! Reader of finished factors, one module at a time: of a folder, or in place of an artifact of a store.
 //!
-//! Only the quantities that are wanted are opened: covariances are as large as eigenvectors, and scores need none.
+//! Only the quantities that are wanted are opened: covariances are as large as eigenvectors, and scores need
+//! none.
 
 mod bases;
 
@@ -18,7 +19,7 @@ use super::{
 };
 
 /// Opens a file by the name of its quantity; none where there is none.
-pub(super) type Open<'a> = dyn FnMut(&str) -> Result<Option<Tensors>, FactorError> + 'a;
+pub(super) type OpenTensors<'a> = dyn FnMut(&str) -> Result<Option<Tensors>, FactorError> + 'a;
 
 /// Quantities of factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +66,8 @@ pub struct FactorReader {
     /// What errors call the factors.
     path: PathBuf,
     arguments: FactorArguments,
-    covariances: Option<Pair>,
-    eigen: Option<Pair>,
+    covariances: Option<TensorPair>,
+    eigen: Option<TensorPair>,
     lambda: Option<(Tensors, Tensors)>,
     /// Names of the modules, in the order of the numbers in them.
     names: Vec<String>,
@@ -77,16 +78,16 @@ impl FactorReader {
         path: &Path,
         arguments: FactorArguments,
         parts: FactorParts,
-        open: &mut Open<'_>,
+        open: &mut OpenTensors<'_>,
     ) -> Result<Self, FactorError> {
         let mut pair = |wanted: bool, first, second| match wanted {
-            true => Pair::open(open, first, second),
+            true => TensorPair::open(open, first, second),
             false => Ok(None),
         };
         let covariances = pair(parts.covariances, COVARIANCES, COVARIANCE_COUNTS)?;
         let eigen = pair(parts.eigen, EIGENVECTORS, EIGENVALUES)?;
         let lambda = if parts.lambda { lambda_files(open)? } else { None };
-        let known = [covariances.as_ref(), eigen.as_ref()].into_iter().flatten().map(Pair::names);
+        let known = [covariances.as_ref(), eigen.as_ref()].into_iter().flatten().map(TensorPair::names);
         let of_lambda = lambda.as_ref().map(|(sums, _)| sums.names());
         let mut names = known.chain(of_lambda).max_by_key(Vec::len).unwrap_or_default();
         names.sort_by_cached_key(|name| natural(name));
@@ -140,7 +141,7 @@ impl FactorReader {
     pub fn chosen(&self, modules: Option<&[String]>) -> Result<Vec<String>, FactorError> {
         let Some(wanted) = modules else { return Ok(self.names.clone()) };
         if let Some(none) = wanted.iter().find(|name| !self.names.contains(name)) {
-            let what = format!("factors of module `{none}`; it has {}", shown(&self.names));
+            let what = format!("factors of module `{none}`; it has {}", some_names(&self.names));
             return Err(FactorError::Missing { folder: self.path.clone(), what });
         }
         Ok(self.names.iter().filter(|name| wanted.contains(name)).cloned().collect())
@@ -205,15 +206,15 @@ impl FactorReader {
 
 /// Files of two quantities, each of inputs and of gradients of outputs.
 #[derive(Debug)]
-pub(super) struct Pair {
+pub(super) struct TensorPair {
     first: [Tensors; 2],
     second: [Tensors; 2],
 }
 
-impl Pair {
+impl TensorPair {
     /// Opens them; none where one of them is not there.
     pub(super) fn open(
-        open: &mut Open<'_>,
+        open: &mut OpenTensors<'_>,
         first: [&str; 2],
         second: [&str; 2],
     ) -> Result<Option<Self>, FactorError> {
@@ -252,7 +253,7 @@ impl Pair {
 }
 
 /// Files of squares of gradients and of their counts.
-pub(super) fn lambda_files(open: &mut Open<'_>) -> Result<Option<(Tensors, Tensors)>, FactorError> {
+pub(super) fn lambda_files(open: &mut OpenTensors<'_>) -> Result<Option<(Tensors, Tensors)>, FactorError> {
     let (sums, counts) = (open(LAMBDA)?, open(LAMBDA_COUNT)?);
     Ok(sums.zip(counts))
 }
@@ -267,7 +268,7 @@ fn natural(name: &str) -> Vec<(u64, String)> {
 }
 
 /// A few of some names.
-fn shown(names: &[String]) -> String {
+fn some_names(names: &[String]) -> String {
     let few: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
     match names.len() {
         0 => "none".to_owned(),

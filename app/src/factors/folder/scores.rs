@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::first_of;
 
-use super::arguments::{DatasetNote, FactorArguments, ScoreArguments, as_texts, settle};
+use super::arguments::{DatasetNote, FactorArguments, ScoreArguments, python_texts, settle};
 use super::documents;
 use super::error::FactorError;
-use super::tensors::{self, Tensor, Tensors, Values};
+use super::tensors::{self, Tensor, TensorValues, Tensors};
 use super::{ARGUMENTS, Partition, file_name};
 
 /// Key of scores that are summed over all modules.
@@ -128,8 +128,8 @@ impl ScoreFolder {
         documents::read(&self.dataset(side))
     }
 
-    /// The list of the ids of a dataset, one on each line in the order of scoring. Kronfluence has no such file, and
-    /// opens its own by their names.
+    /// The list of the ids of a dataset, one on each line in the order of scoring. Kronfluence has no such
+    /// file, and opens its own by their names.
     pub fn ids_file(&self, side: ScoreSide) -> PathBuf {
         self.path.join(match side {
             ScoreSide::Query => "queries.txt",
@@ -185,14 +185,14 @@ impl ScoreFolder {
             .map(|table| Tensor {
                 name: &table.key,
                 shape: table.shape.clone(),
-                values: Values::Singles(&table.values),
+                values: TensorValues::Singles(&table.values),
             })
             .collect();
-        tensors::write(&path, tensors, &as_texts(self.arguments.values()), kind.name())
+        tensors::write(&path, tensors, &python_texts(self.arguments.values()), kind.name())
     }
 
-    /// Scores, put together from partitions where there is no whole file: those of modules added, those of the data
-    /// after each other, or added where training samples are summed. None where there is neither.
+    /// Scores, put together from partitions where there is no whole file: those of modules added, those of
+    /// the data after each other, or added where training samples are summed. None where there is neither.
     ///
     /// # Errors
     /// Files that cannot be read, partitions of which some are missing or that do not fit together.

@@ -1,5 +1,4 @@
-//! Safetensors files of factors and scores: written value by value, read one tensor at a time, from a folder or
-//! from maps of a store's files.
+//! Safetensors files of factors and scores: streamed out, read a tensor at a time, mapped or from a folder.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,11 +19,11 @@ const CHUNK: usize = 4096;
 pub(super) struct Tensor<'a> {
     pub name: &'a str,
     pub shape: Vec<usize>,
-    pub values: Values<'a>,
+    pub values: TensorValues<'a>,
 }
 
 /// Values of a tensor, row-major.
-pub(super) enum Values<'a> {
+pub(super) enum TensorValues<'a> {
     /// Stored as f64, or rounded to f32.
     Numbers { values: &'a [f64], double: bool },
     /// A square matrix in blocks, stored with the zeros outside of them, as f64.
@@ -35,46 +34,46 @@ pub(super) enum Values<'a> {
     Count(u64),
 }
 
-impl Values<'_> {
+impl TensorValues<'_> {
     fn dtype(&self) -> &'static str {
         match self {
-            Values::Numbers { double: true, .. } | Values::Cut { .. } => "F64",
-            Values::Numbers { double: false, .. } | Values::Singles(_) => "F32",
-            Values::Count(_) => "I64",
+            TensorValues::Numbers { double: true, .. } | TensorValues::Cut { .. } => "F64",
+            TensorValues::Numbers { double: false, .. } | TensorValues::Singles(_) => "F32",
+            TensorValues::Count(_) => "I64",
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Values::Numbers { values, double } => values.len() * if *double { 8 } else { 4 },
-            Values::Cut { blocks, .. } => 8 * blocks.size() * blocks.size(),
-            Values::Singles(values) => 4 * values.len(),
-            Values::Count(_) => 8,
+            TensorValues::Numbers { values, double } => values.len() * if *double { 8 } else { 4 },
+            TensorValues::Cut { blocks, .. } => 8 * blocks.size() * blocks.size(),
+            TensorValues::Singles(values) => 4 * values.len(),
+            TensorValues::Count(_) => 8,
         }
     }
 
     /// Writes them; false where a number is not finite, or has no f32.
     fn write(&self, out: &mut dyn Write) -> std::io::Result<bool> {
         match self {
-            Values::Numbers { values, double: true } => {
-                pour(out, values, f64::to_le_bytes)?;
+            TensorValues::Numbers { values, double: true } => {
+                write_values(out, values, f64::to_le_bytes)?;
                 Ok(values.iter().all(|value| value.is_finite()))
             }
-            Values::Numbers { values, double: false } => {
-                pour(out, values, |value| (value as f32).to_le_bytes())?;
+            TensorValues::Numbers { values, double: false } => {
+                write_values(out, values, |value| (value as f32).to_le_bytes())?;
                 Ok(values.iter().all(|value| (*value as f32).is_finite()))
             }
-            Values::Cut { values, blocks } => {
+            TensorValues::Cut { values, blocks } => {
                 for row in 0..blocks.size() {
-                    pour(out, &blocks.row(values, row), f64::to_le_bytes)?;
+                    write_values(out, &blocks.row(values, row), f64::to_le_bytes)?;
                 }
                 Ok(values.iter().all(|value| value.is_finite()))
             }
-            Values::Singles(values) => {
-                pour(out, values, f32::to_le_bytes)?;
+            TensorValues::Singles(values) => {
+                write_values(out, values, f32::to_le_bytes)?;
                 Ok(values.iter().all(|value| value.is_finite()))
             }
-            Values::Count(count) => {
+            TensorValues::Count(count) => {
                 out.write_all(&i64::try_from(*count).unwrap_or(i64::MAX).to_le_bytes())?;
                 Ok(true)
             }
@@ -83,7 +82,7 @@ impl Values<'_> {
 }
 
 /// Writes the bytes of values, a few thousand values at a time.
-fn pour<T: Copy, const N: usize>(
+fn write_values<T: Copy, const N: usize>(
     out: &mut dyn Write,
     values: &[T],
     bytes: impl Fn(T) -> [u8; N],
@@ -130,12 +129,12 @@ pub(super) fn write(
 #[derive(Debug)]
 pub(super) struct Tensors {
     path: PathBuf,
-    held: Held,
+    held: TensorSource,
 }
 
 /// Where its bytes are.
 #[derive(Debug)]
-enum Held {
+enum TensorSource {
     /// In a file that others may change: it is read, not mapped.
     File(TensorSet),
     /// In a map of a published file.
@@ -148,21 +147,21 @@ impl Tensors {
         if !path.exists() {
             return Ok(None);
         }
-        let held = Held::File(TensorSet::open_file(&path)?);
+        let held = TensorSource::File(TensorSet::open_file(&path)?);
         Ok(Some(Self { path, held }))
     }
 
     /// Of a map, which errors call `path`.
     pub(super) fn of_map(path: PathBuf, map: FileMap) -> Result<Self, FactorError> {
-        let held = Held::Map(TensorMap::new(&path, map)?);
+        let held = TensorSource::Map(TensorMap::new(&path, map)?);
         Ok(Self { path, held })
     }
 
     /// Names of its tensors, in byte order.
     pub(super) fn names(&self) -> Vec<String> {
         match &self.held {
-            Held::File(set) => set.names().map(str::to_owned).collect(),
-            Held::Map(map) => map.names().map(str::to_owned).collect(),
+            TensorSource::File(set) => set.names().map(str::to_owned).collect(),
+            TensorSource::Map(map) => map.names().map(str::to_owned).collect(),
         }
     }
 
@@ -188,8 +187,8 @@ impl Tensors {
 
     fn entry(&self, name: &str) -> Result<&TensorEntry, FactorError> {
         let found = match &self.held {
-            Held::File(set) => set.require(name),
-            Held::Map(map) => map.require(name),
+            TensorSource::File(set) => set.require(name),
+            TensorSource::Map(map) => map.require(name),
         };
         found.map_err(|_| FactorError::file(&self.path, format!("tensor {name} is missing")))
     }
@@ -197,14 +196,14 @@ impl Tensors {
     /// Hands on the bytes of a tensor, in pieces of whole values.
     fn stream(&self, name: &str, sink: &mut dyn FnMut(&[u8])) -> Result<(), FactorError> {
         match &self.held {
-            Held::File(set) => set.stream(name, sink)?,
-            Held::Map(map) => sink(map.tensor(name)?),
+            TensorSource::File(set) => set.stream(name, sink)?,
+            TensorSource::Map(map) => sink(map.tensor(name)?),
         }
         Ok(())
     }
 
-    /// By how much of itself a value of a tensor may be off, from the type that it is stored in; at least that of
-    /// F32, in which most are computed.
+    /// By how much of itself a value of a tensor may be off, from the type that it is stored in; at least
+    /// that of F32, in which most are computed.
     pub(super) fn rounding(&self, name: &str) -> Result<f64, FactorError> {
         Ok(match format!("{:?}", self.entry(name)?.dtype).as_str() {
             "BF16" => 2.0_f64.powi(-8),

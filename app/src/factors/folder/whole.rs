@@ -6,7 +6,7 @@ use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
 use gstore_store::{FileMap, vfs::free_space};
 
 use super::error::FactorError;
-use super::tensors::{Tensor, Tensors, Values};
+use super::tensors::{Tensor, TensorValues, Tensors};
 use super::{COVARIANCES, EIGENVECTORS, FactorFolder, file_name};
 
 /// Quantities whose matrices may be in blocks.
@@ -77,7 +77,7 @@ impl FactorFolder {
         let tensors = all.iter().map(|(name, blocks, values)| Tensor {
             name,
             shape: vec![blocks.size(); 2],
-            values: Values::Cut { values, blocks: *blocks },
+            values: TensorValues::Cut { values, blocks: *blocks },
         });
         self.write(what, None, tensors.collect())
     }

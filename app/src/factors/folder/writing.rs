@@ -5,7 +5,7 @@ use serde_json::Map;
 
 use super::arguments::{self, FactorStage};
 use super::error::FactorError;
-use super::tensors::{self, Tensor, Values};
+use super::tensors::{self, Tensor, TensorValues};
 use super::{
     COVARIANCE_COUNTS, COVARIANCES, EIGENVALUES, EIGENVECTORS, FactorFolder, LAMBDA, LAMBDA_COUNT, Partition,
 };
@@ -35,10 +35,9 @@ impl FactorFolder {
             self.write(COVARIANCES[side], partition, tensors)?;
         }
         for side in 0..2 {
-            let counts = modules
-                .iter()
-                .zip(sums)
-                .map(|(module, (a, g))| counted(&module.name, if side == 0 { a.count } else { g.count }));
+            let counts = modules.iter().zip(sums).map(|(module, (a, g))| {
+                count_tensor(&module.name, if side == 0 { a.count } else { g.count })
+            });
             self.write(COVARIANCE_COUNTS[side], partition, counts.collect())?;
         }
         Ok(())
@@ -87,7 +86,7 @@ impl FactorFolder {
             .zip(sums)
             .map(|(module, sum)| self.matrix(&module.name, (module.out, module.input), &sum.sums, double));
         self.write(LAMBDA, partition, tensors.collect::<Result<Vec<Tensor<'_>>, FactorError>>()?)?;
-        let counts = modules.iter().zip(sums).map(|(module, sum)| counted(&module.name, sum.count));
+        let counts = modules.iter().zip(sums).map(|(module, sum)| count_tensor(&module.name, sum.count));
         self.write(LAMBDA_COUNT, partition, counts.collect())
     }
 
@@ -105,7 +104,7 @@ impl FactorFolder {
         };
         let texts = match partition.is_none() && partitioned {
             true => Map::new(),
-            false => arguments::as_texts(self.arguments.values()),
+            false => arguments::python_texts(self.arguments.values()),
         };
         tensors::write(&self.file(what, partition), tensors, &texts, what)
     }
@@ -122,7 +121,7 @@ impl FactorFolder {
             let detail = format!("module `{name}`: {} values for a matrix of {rows} x {cols}", values.len());
             return Err(FactorError::file(&self.path, detail));
         }
-        Ok(Tensor { name, shape: vec![rows, cols], values: Values::Numbers { values, double } })
+        Ok(Tensor { name, shape: vec![rows, cols], values: TensorValues::Numbers { values, double } })
     }
 
     fn same_length(&self, modules: &[Module], found: usize) -> Result<(), FactorError> {
@@ -141,6 +140,6 @@ fn shape(blocks: Option<Blocks>, size: usize) -> (usize, usize) {
     (size, blocks.filter(|blocks| blocks.size() == size).map_or(size, Blocks::width))
 }
 
-fn counted(name: &str, count: u64) -> Tensor<'_> {
-    Tensor { name, shape: vec![1], values: Values::Count(count) }
+fn count_tensor(name: &str, count: u64) -> Tensor<'_> {
+    Tensor { name, shape: vec![1], values: TensorValues::Count(count) }
 }

@@ -8,9 +8,9 @@ use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{GramAt, GramReport, Old, artifact, old, put};
+use super::{ExistingGrams, GramAt, GramReport, artifact, read_existing, store_grams};
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// The part that queries have in a mixture.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ impl GramShare {
 }
 
 /// The matrices of a pool and of queries at one checkpoint.
-type Sides<'a> = (&'a CheckpointGrams, &'a CheckpointGrams);
+type GramPair<'a> = (&'a CheckpointGrams, &'a CheckpointGrams);
 
 /// What is mixed, and how it is called.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,16 +51,16 @@ pub struct MixRequest {
 /// Publishes `share` times the mean matrices of queries and `1 - share` times those of a pool as an artifact
 /// that preconditions questions as any other.
 ///
-/// Memory: the matrices of both artifacts and of the mixture; to balance them five times the largest. Time: an
-/// eigendecomposition of each matrix to balance them, on one thread.
+/// Memory: the matrices of both artifacts and of the mixture; to balance them five times the largest. Time:
+/// an eigendecomposition of each matrix to balance them, on one thread.
 ///
 /// # Errors
-/// A name that is taken or is none, artifacts that are not there or are no matrices, matrices of other vectors,
-/// a share that is none, a balance at an eigenvalue that is 0 on a side, being told to stop.
+/// A name that is taken or is none, artifacts that are not there or are no matrices, matrices of other
+/// vectors, a share that is none, a balance at an eigenvalue that is 0 on a side, being told to stop.
 pub fn mix_grams(
     store: &Store,
     request: &MixRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<GramReport, AnswerError> {
     if let GramShare::Fixed(share) = request.share
         && !(0.0..=1.0).contains(&share)
@@ -73,12 +73,13 @@ pub fn mix_grams(
     if snapshot.artifacts()?.contains(&request.name) && !request.replace {
         return Err(ArtifactError::Exists(request.name.clone()).into());
     }
-    let (pool, queries) = (old(&snapshot, &request.pool)?, old(&snapshot, &request.queries)?);
+    let (pool, queries) =
+        (read_existing(&snapshot, &request.pool)?, read_existing(&snapshot, &request.queries)?);
     let mut datasets = pool.content.datasets.clone();
     let is_new = |dataset: &&GramDataset| datasets.iter().all(|known| known.name != dataset.name);
     let more: Vec<GramDataset> = queries.content.datasets.iter().filter(is_new).cloned().collect();
     datasets.extend(more);
-    let mut sides: Vec<Sides<'_>> = Vec::with_capacity(pool.grams.len());
+    let mut sides: Vec<GramPair<'_>> = Vec::with_capacity(pool.grams.len());
     for of_pool in &pool.grams {
         sides.push((of_pool, partner(of_pool, &queries, &request.queries)?));
     }
@@ -87,7 +88,7 @@ pub fn mix_grams(
     for ((of_pool, of_queries), share) in sides.into_iter().zip(&shares) {
         work.cancel.check().map_err(QueryError::from)?;
         let mixed = mixture(&blocks((of_pool, of_queries)), *share).map_err(QueryError::from)?;
-        checkpoints.push(at(of_pool, of_queries, *share));
+        checkpoints.push(gram_at(of_pool, of_queries, *share));
         let mut checkpoint = of_pool.checkpoint.clone();
         checkpoint.rows = 1;
         checkpoint.add(&of_queries.checkpoint.of);
@@ -106,7 +107,7 @@ pub fn mix_grams(
     };
     let mut part = artifact(&request.name, &content)?;
     part.provenance = provenance(&content, snapshot.number());
-    let published = put(store, part, &grams, request.replace.then_some(&*snapshot), work)?;
+    let published = store_grams(store, part, &grams, request.replace.then_some(&*snapshot), work)?;
     Ok(GramReport {
         name: request.name.clone(),
         snapshot: published.number(),
@@ -121,7 +122,7 @@ pub fn mix_grams(
 /// The queries' matrices at the checkpoint of the pool's.
 fn partner<'a>(
     of_pool: &CheckpointGrams,
-    queries: &'a Old,
+    queries: &'a ExistingGrams,
     name: &str,
 ) -> Result<&'a CheckpointGrams, AnswerError> {
     let own = &of_pool.checkpoint;
@@ -145,9 +146,9 @@ fn partner<'a>(
 
 /// The share of the queries at each checkpoint, and the number of the eigenvalue that balances both sides.
 fn shares(
-    sides: &[Sides<'_>],
+    sides: &[GramPair<'_>],
     share: GramShare,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<(Vec<f64>, Option<usize>), AnswerError> {
     let asked = match share {
         GramShare::Fixed(share) => return Ok((vec![share; sides.len()], None)),
@@ -175,13 +176,13 @@ fn shares(
 }
 
 /// The matrices of both sides by module group, whose names errors have.
-fn blocks((of_pool, of_queries): Sides<'_>) -> Vec<(&str, &Gram, &Gram)> {
+fn blocks((of_pool, of_queries): GramPair<'_>) -> Vec<(&str, &Gram, &Gram)> {
     let names = of_pool.checkpoint.groups.iter().map(|group| group.name.as_str());
     let sides = of_pool.grams.iter().zip(&of_queries.grams);
     names.zip(sides).map(|(name, (of_pool, of_queries))| (name, of_pool, of_queries)).collect()
 }
 
-fn at(of_pool: &CheckpointGrams, of_queries: &CheckpointGrams, share: f64) -> GramAt {
+fn gram_at(of_pool: &CheckpointGrams, of_queries: &CheckpointGrams, share: f64) -> GramAt {
     let rows = of_pool.checkpoint.rows + of_queries.checkpoint.rows;
     GramAt {
         name: of_pool.checkpoint.name.clone(),

@@ -17,7 +17,7 @@ use gstore_store::{
 
 use super::{GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 use crate::answer::AnswerError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Module groups of the vectors.
 const GROUPS: [(usize, usize); 2] = [(0, 3), (3, 2)];
@@ -130,14 +130,15 @@ fn fit(
     let datasets = datasets.iter().map(|name| (*name).to_owned()).collect();
     let mut request = GramRequest { name: name.into(), datasets, ..GramRequest::default() };
     change(&mut request);
-    fit_gram(store, &request, &mut Work::silent("test"))
+    fit_gram(store, &request, &mut JobContext::silent("test"))
 }
 
 /// The scores of a relation, by id.
 pub(in crate::factors) fn scores(store: &Store, relation: &str) -> Result<BTreeMap<String, f64>, String> {
     let snapshot = store.snapshot().unwrap();
     let sql = format!("SELECT id, score FROM {relation}");
-    let batches = crate::query(&snapshot, &sql, None, &Work::silent("test")).map_err(|e| e.to_string())?;
+    let batches =
+        crate::query(&snapshot, &sql, None, &JobContext::silent("test")).map_err(|e| e.to_string())?;
     let mut found = BTreeMap::new();
     for batch in &batches {
         let ids = arrow_cast::cast(batch.column(0), &arrow_schema::DataType::Utf8).unwrap();
@@ -149,8 +150,8 @@ pub(in crate::factors) fn scores(store: &Store, relation: &str) -> Result<BTreeM
     Ok(found)
 }
 
-/// `H^-1 q` with H the mean of the outer products of rows, and 0.1 (or `part`) of its mean eigenvalue added, by
-/// elimination, one module group after another.
+/// `H^-1 q` with H the mean of the outer products of rows, and 0.1 (or `part`) of its mean eigenvalue added,
+/// by elimination, one module group after another.
 fn preconditioned(rows: &[Vec<f32>], query: &[f64], part: f64) -> Vec<f64> {
     let shares = vec![1.0 / rows.len() as f64; rows.len()];
     solved(rows, &shares, query, part)
@@ -304,7 +305,7 @@ fn mixtures_precondition_with_both_sides() {
     let mix = |name: &str, share| {
         let (name, pool, queries) = (name.to_owned(), "gram".to_owned(), "of_val".to_owned());
         let request = MixRequest { name, pool, queries, share, replace: false };
-        mix_grams(&store, &request, &mut Work::silent("test"))
+        mix_grams(&store, &request, &mut JobContext::silent("test"))
     };
     let fixed = mix("fixed", GramShare::Fixed(0.3)).unwrap();
     let balanced = mix("balanced", GramShare::Balanced(Some(2))).unwrap();
@@ -344,7 +345,8 @@ fn mixtures_precondition_with_both_sides() {
     assert_eq!(lambdas(&usual), lambdas(&mix("last", GramShare::Balanced(Some(5))).unwrap()));
     let part = store.snapshot().unwrap().artifact("usual").unwrap();
     assert_eq!(part.content["mixture"]["components"], 5, "{}", part.content);
-    // Two vectors have two eigenvalues above 0, in groups of three and of two coordinates: the rest is rounding.
+    // Two vectors have two eigenvalues above 0, in groups of three and of two coordinates: the rest is
+    // rounding.
     append(&store, "few", 0..2);
     publish(&store, "few", 0..2);
     fit(&store, "of_few", &["few"], |_| {}).unwrap();
@@ -352,7 +354,7 @@ fn mixtures_precondition_with_both_sides() {
         let (name, pool, queries) = (name.to_owned(), "gram".to_owned(), "of_few".to_owned());
         let request =
             MixRequest { name, pool, queries, share: GramShare::Balanced(components), replace: false };
-        mix_grams(&store, &request, &mut Work::silent("test"))
+        mix_grams(&store, &request, &mut JobContext::silent("test"))
     };
     let error = mix("noise", Some(5)).unwrap_err().to_string();
     assert!(error.contains("number 1 to 4 from the largest, not number 5"), "{error}");

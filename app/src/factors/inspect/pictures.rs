@@ -93,7 +93,7 @@ fn matrices(layer: &str, modules: &[&ModuleSpectrum], clip: f64) -> Picture {
 }
 
 /// Places of at most [`POINTS`] of some values.
-fn thinned(len: usize) -> Vec<usize> {
+fn spaced_points(len: usize) -> Vec<usize> {
     let points = POINTS.min(len);
     (0..points).map(|at| if points > 1 { at * (len - 1) / (points - 1) } else { 0 }).collect()
 }
@@ -104,7 +104,7 @@ fn distributions(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
         let line = |(colour, one): (usize, &&ModuleSpectrum)| {
             let values = &one.spectrum.values;
             let point = |at: usize| [(at + 1) as f64, values[at]];
-            let points = thinned(values.len().min(most)).into_iter().map(point).collect();
+            let points = spaced_points(values.len().min(most)).into_iter().map(point).collect();
             Series { name: one.module.name.clone(), colour, faint: false, points }
         };
         let series = modules.iter().enumerate().map(line).collect();
@@ -142,7 +142,7 @@ fn cumulative(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
             sums.push(if *total > 0.0 { sum / total } else { 0.0 });
         }
         let point = |at: usize| [(at + 1) as f64 / sums.len() as f64, sums[at]];
-        let points = thinned(sums.len()).into_iter().map(point).collect();
+        let points = spaced_points(sums.len()).into_iter().map(point).collect();
         series.push(Series { name: one.module.name.clone(), colour, faint: false, points });
     }
     let note = |one: &&ModuleSpectrum| {

@@ -44,7 +44,7 @@ pub(super) enum ModuleColumns {
 
 /// The values of a module's columns while they are collected.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Collected {
+pub(super) struct ColumnBuffers {
     /// Matrices `[out, input]`, one after the other, or left factors, transposed: `[rank, out]`.
     left: Vec<f32>,
     /// Right factors `[rank, input]`.
@@ -53,7 +53,7 @@ pub(super) struct Collected {
     pub lengths: Vec<[f64; 2]>,
 }
 
-impl Collected {
+impl ColumnBuffers {
     /// Makes room for so many queries.
     pub(super) fn reserve(&mut self, queries: usize, module: &Module, rank: Option<usize>) {
         match has_low_rank(module, rank) {
@@ -202,18 +202,18 @@ mod tests {
             (0..20).for_each(|at| gradient[at] += grad[at / 4] * input[at % 4]);
         }
         let kernel = Kernel::detect();
-        let mut whole = Collected::default();
+        let mut whole = ColumnBuffers::default();
         whole.push(&matrix);
         let ModuleColumns::Gradients(queries) = whole.clone().packed(&module, false, None) else {
             panic!("a column of gradients");
         };
         let expected = products(kernel, &gradient, &queries)[0];
-        let mut low = Collected::default();
+        let mut low = ColumnBuffers::default();
         low.push_low_rank(&low_rank(&matrix, (5, 4), 2).expect("a rank of 2"), &matrix, 5);
         let [kept, all] = low.lengths[0];
         assert!((kept - all).abs() < 1e-9 * all, "the matrix has this rank: {kept} of {all}");
         let one = low_rank(&matrix, (5, 4), 1).expect("a rank of 1");
-        let mut less = Collected::default();
+        let mut less = ColumnBuffers::default();
         less.push_low_rank(&one, &matrix, 5);
         let off: f64 =
             one.matrix(5, 4).iter().zip(&matrix).map(|(found, whole)| (found - whole).powi(2)).sum();

@@ -7,22 +7,22 @@ use gstore_curvature::{Module, SampleGradient};
 use gstore_ingest::curvature::TargetSample;
 
 use super::plan::ScorePlan;
-use crate::factors::blame::{Side, of_batch};
-use crate::factors::engine::Tokens;
+use crate::factors::blame::{BatchSamples, batch_error};
+use crate::factors::engine::SampleTokens;
 use crate::factors::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Gradients of some queries, for each module and query.
-pub(super) type Gradients = Vec<Vec<SampleGradient>>;
+pub(super) type QueryGradients = Vec<Vec<SampleGradient>>;
 
 /// Gradients of the queries at some places, whichever thread computes which.
 pub(super) fn gradients(
     plan: &ScorePlan,
     queries: Range<usize>,
-    work: &mut Work<'_>,
-) -> Result<Gradients, FactorJobError> {
+    work: &mut JobContext<'_>,
+) -> Result<QueryGradients, FactorJobError> {
     let modules = plan.engine.modules();
-    let mut all: Gradients = modules.iter().map(|_| Vec::with_capacity(queries.len())).collect();
+    let mut all: QueryGradients = modules.iter().map(|_| Vec::with_capacity(queries.len())).collect();
     each_batch(plan, queries, work, &mut |batch| {
         all.iter_mut().zip(batch).for_each(|(all, part)| all.extend(part));
     })?;
@@ -30,11 +30,11 @@ pub(super) fn gradients(
 }
 
 /// Their sum.
-pub(super) fn summed(
+pub(super) fn summed_gradients(
     plan: &ScorePlan,
     queries: Range<usize>,
-    work: &mut Work<'_>,
-) -> Result<Gradients, FactorJobError> {
+    work: &mut JobContext<'_>,
+) -> Result<QueryGradients, FactorJobError> {
     let modules = plan.engine.modules();
     let mut sums: Vec<Vec<f64>> = modules.iter().map(|module| vec![0.0; module.len()]).collect();
     each_batch(plan, queries, work, &mut |batch| {
@@ -55,16 +55,16 @@ pub(super) fn summed(
 fn each_batch(
     plan: &ScorePlan,
     queries: Range<usize>,
-    work: &mut Work<'_>,
-    take: &mut dyn FnMut(Gradients),
+    work: &mut JobContext<'_>,
+    take: &mut dyn FnMut(QueryGradients),
 ) -> Result<(), FactorJobError> {
-    let cuts = plan.batches.cut(plan.queries[queries.clone()].iter().map(Tokens::len));
-    let compute = |worker: &mut usize, at: usize| -> Result<(usize, Gradients), FactorJobError> {
+    let cuts = plan.batches.cut(plan.queries[queries.clone()].iter().map(SampleTokens::len));
+    let compute = |worker: &mut usize, at: usize| -> Result<(usize, QueryGradients), FactorJobError> {
         let batch = queries.start + cuts[at].start..queries.start + cuts[at].end;
-        Ok((batch.len(), of_samples(plan, *worker, batch)?))
+        Ok((batch.len(), sample_gradients(plan, *worker, batch)?))
     };
     let progress = &mut *work.progress;
-    let take = |(count, gradients): (usize, Gradients)| -> Result<ControlFlow<()>, FactorJobError> {
+    let take = |(count, gradients): (usize, QueryGradients)| -> Result<ControlFlow<()>, FactorJobError> {
         take(gradients);
         progress.advance(count as u64);
         Ok(ControlFlow::Continue(()))
@@ -77,26 +77,34 @@ fn each_batch(
     ended
 }
 
-fn of_samples(plan: &ScorePlan, worker: usize, batch: Range<usize>) -> Result<Gradients, FactorJobError> {
-    let lengths: Vec<usize> = plan.queries[batch.clone()].iter().map(Tokens::len).collect();
+fn sample_gradients(
+    plan: &ScorePlan,
+    worker: usize,
+    batch: Range<usize>,
+) -> Result<QueryGradients, FactorJobError> {
+    let lengths: Vec<usize> = plan.queries[batch.clone()].iter().map(SampleTokens::len).collect();
     let new = |_: &Module| Vec::with_capacity(batch.len());
-    let mut all: Gradients = plan.engine.modules().iter().map(new).collect();
+    let mut all: QueryGradients = plan.engine.modules().iter().map(new).collect();
     plan.engine.of(worker).at_once().in_parts(&lengths, |part| {
-        let found = of_part(plan, worker, batch.start + part.start..batch.start + part.end)?;
+        let found = rows_gradients(plan, worker, batch.start + part.start..batch.start + part.end)?;
         all.iter_mut().zip(found).for_each(|(all, part)| all.extend(part));
         Ok::<(), FactorJobError>(())
     })?;
     Ok(all)
 }
 
-fn of_part(plan: &ScorePlan, worker: usize, batch: Range<usize>) -> Result<Gradients, FactorJobError> {
+fn rows_gradients(
+    plan: &ScorePlan,
+    worker: usize,
+    batch: Range<usize>,
+) -> Result<QueryGradients, FactorJobError> {
     let (batch, ids) = (&plan.queries[batch.clone()], &plan.names.ids[batch]);
     let (engine, measurement) = (plan.engine.of(worker), plan.how.measurement);
     let modules = engine.modules();
-    let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
+    let samples: Vec<TargetSample<'_>> = batch.iter().map(SampleTokens::sample).collect();
     let wanted: Vec<usize> = (0..modules.len()).collect();
     let of_module = |module: &Module| vec![SampleGradient::empty(module); batch.len()];
-    let mut all: Gradients = modules.iter().map(of_module).collect();
+    let mut all: QueryGradients = modules.iter().map(of_module).collect();
     let done = match plan.turned_block() {
         Some(most) => {
             engine.outer_products(&samples, measurement, &wanted, &mut |at, inputs, grads, spans| {
@@ -115,6 +123,6 @@ fn of_part(plan: &ScorePlan, worker: usize, batch: Range<usize>) -> Result<Gradi
             Ok(())
         }),
     };
-    done.map_err(|error| of_batch(Side::Queries(ids), batch, plan.engine.failed(worker, error)))?;
+    done.map_err(|error| batch_error(BatchSamples::Queries(ids), batch, plan.engine.failed(worker, error)))?;
     Ok(all)
 }

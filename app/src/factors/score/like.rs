@@ -12,14 +12,14 @@ use gstore_store::{ArtifactPart, Snapshot};
 use super::request::ScoreSegment;
 use crate::factors::begun::AVERAGED;
 use crate::factors::error::FactorJobError;
-use crate::factors::publish::of_artifact;
+use crate::factors::publish::read_content;
 
 /// Whether factors say how texts became tokens: those of other programs do not.
 ///
 /// # Errors
 /// No factors of this name.
 pub fn states_encoding(snapshot: &Snapshot, name: &str) -> Result<bool, FactorJobError> {
-    Ok(of_artifact(&snapshot.artifact(name)?)?.stamp.encoding.is_some())
+    Ok(read_content(&snapshot.artifact(name)?)?.stamp.encoding.is_some())
 }
 
 /// The request of a pool's tokens at the checkpoint that factors are of: model, weights, tokenizer and text
@@ -33,7 +33,7 @@ pub fn like_factors(
     given: Option<(PathBuf, Vec<CheckpointArg>)>,
 ) -> Result<IngestRequest, FactorJobError> {
     let part = snapshot.artifact(name)?;
-    let stamp = of_artifact(&part)?.stamp;
+    let stamp = read_content(&part)?.stamp;
     let noted = |key: &str| part.provenance.get(key).and_then(|value| value.as_str()).map(str::to_owned);
     let (model, checkpoints) = match given {
         Some(given) => given,
@@ -81,7 +81,7 @@ pub fn like_segment(
         _ => None,
     };
     // Queries are measured at the last one, which the factors are said to be of.
-    let mut all = if given.is_none() { averaged(&part) } else { Vec::new() };
+    let mut all = if given.is_none() { further_checkpoints(&part) } else { Vec::new() };
     let like = like_factors(snapshot, factors, given)?;
     all.extend(like.checkpoints);
     Ok(ScoreSegment {
@@ -93,7 +93,7 @@ pub fn like_segment(
 }
 
 /// Further checkpoints over which the sums of factors are.
-fn averaged(part: &ArtifactPart) -> Vec<CheckpointArg> {
+fn further_checkpoints(part: &ArtifactPart) -> Vec<CheckpointArg> {
     let noted = part.provenance.get(AVERAGED).and_then(|all| all.as_array());
     let of = |noted: &serde_json::Value| {
         let text = |key: &str| noted.get(key).and_then(|value| value.as_str());

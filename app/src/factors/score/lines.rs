@@ -19,7 +19,7 @@ use crate::factors::error::FactorJobError;
 const CHUNK: usize = 1024;
 
 /// Which columns a table has, and what stands in them.
-pub(super) struct Layout<'a> {
+pub(super) struct TableLayout<'a> {
     /// Ids of the queries; none where there is no column of them.
     pub queries: Option<&'a [String]>,
     pub filters: &'a [Filter],
@@ -29,12 +29,13 @@ pub(super) struct Layout<'a> {
     pub rows: bool,
 }
 
-/// Writes the lines of a table, which begins with the first of them: what is refused before has written nothing.
-pub(super) struct Lines<'a> {
+/// Writes the lines of a table, which begins with the first of them: what is refused before has written
+/// nothing.
+pub(super) struct ScoreTableWriter<'a> {
     /// Where the table goes, until it begins.
     output: Option<TableOutput<'a>>,
     writer: Option<ResultWriter<Box<dyn Write + Send + 'a>>>,
-    layout: Layout<'a>,
+    layout: TableLayout<'a>,
     schema: SchemaRef,
     samples: &'a SampleReader,
     /// Places of queries that have no scores.
@@ -49,7 +50,7 @@ pub(super) fn number(damping: Damping) -> Option<f64> {
     }
 }
 
-impl Layout<'_> {
+impl TableLayout<'_> {
     /// Whether filters other than inverses are told apart.
     fn has_filters(&self) -> bool {
         self.filters.len() > 1 && self.filters.iter().any(|filter| filter.damping().is_none())
@@ -81,7 +82,7 @@ impl Layout<'_> {
 }
 
 /// A line: place of the query, filter, row, part, score.
-struct Line {
+struct ScoreLine {
     query: usize,
     filter: usize,
     row: u64,
@@ -89,10 +90,10 @@ struct Line {
     score: f64,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> ScoreTableWriter<'a> {
     pub fn new(
         output: TableOutput<'a>,
-        layout: Layout<'a>,
+        layout: TableLayout<'a>,
         samples: &'a SampleReader,
     ) -> Result<Self, FactorJobError> {
         let (schema, has_header) = (layout.schema(), output.format != Format::Lines);
@@ -123,7 +124,7 @@ impl<'a> Lines<'a> {
         let columns = self.layout.filters.len() * queries;
         for rows in rows.chunks(CHUNK) {
             let lines = rows.iter().flat_map(|scores| {
-                scores.values.iter().enumerate().map(move |(at, score)| Line {
+                scores.values.iter().enumerate().map(move |(at, score)| ScoreLine {
                     query: first + at % columns % queries,
                     filter: at % columns / queries,
                     row: scores.row,
@@ -131,7 +132,7 @@ impl<'a> Lines<'a> {
                     score: *score,
                 })
             });
-            let lines: Vec<Line> = lines.filter(|line| !self.without.contains(&line.query)).collect();
+            let lines: Vec<ScoreLine> = lines.filter(|line| !self.without.contains(&line.query)).collect();
             self.put(&lines)?;
         }
         Ok(())
@@ -147,11 +148,12 @@ impl<'a> Lines<'a> {
         if self.without.contains(&query) {
             return Ok(());
         }
-        let lines = best.iter().map(|(score, row)| Line { query, filter, row: *row, part: 0, score: *score });
+        let lines =
+            best.iter().map(|(score, row)| ScoreLine { query, filter, row: *row, part: 0, score: *score });
         self.put(&lines.collect::<Vec<_>>())
     }
 
-    fn put(&mut self, lines: &[Line]) -> Result<(), FactorJobError> {
+    fn put(&mut self, lines: &[ScoreLine]) -> Result<(), FactorJobError> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -182,8 +184,9 @@ impl<'a> Lines<'a> {
             columns.push(Arc::new(names.collect::<StringArray>()));
         }
         if self.layout.has_dampings() {
-            let of =
-                |line: &Line| filters.get(line.filter).and_then(|filter| filter.damping()).and_then(number);
+            let of = |line: &ScoreLine| {
+                filters.get(line.filter).and_then(|filter| filter.damping()).and_then(number)
+            };
             let numbers = lines.iter().map(of);
             columns.push(Arc::new(numbers.collect::<Float64Array>()));
         }
@@ -195,7 +198,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The id of each line's row.
-    fn ids(&self, lines: &[Line]) -> Result<ArrayRef, FactorJobError> {
+    fn ids(&self, lines: &[ScoreLine]) -> Result<ArrayRef, FactorJobError> {
         let mut rows: Vec<u64> = lines.iter().map(|line| line.row).collect();
         rows.dedup();
         let batch = self.samples.get(&rows, &["id"])?;

@@ -7,14 +7,14 @@ use arrow_array::cast::AsArray;
 use gstore_data::parse_record;
 
 use super::plan::ScorePlan;
-use super::sinks::Held;
+use super::sinks::HeldScores;
 use crate::factors::error::FactorJobError;
 use crate::factors::report::{PromptScores, REPORTED, score_report, whole_text};
 
 /// Writes the report of all queries under a name.
 pub(super) fn write(
     plan: &ScorePlan,
-    held: &Held,
+    held: &HeldScores,
     name: &str,
     out: &mut dyn Write,
 ) -> Result<(), FactorJobError> {

@@ -25,7 +25,7 @@ const VECTORS: u64 = 5 * DOUBLE;
 
 /// How much is held at once.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(super) struct ScoreMemoryPlan {
     pub threads: usize,
     /// Queries whose gradients are held while they are preconditioned.
     pub queries_at_once: usize,
@@ -37,7 +37,7 @@ pub(super) struct Extent {
 
 /// Sizes that the memory of scores is made of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes<'a> {
+pub(super) struct ScoreSizes<'a> {
     pub modules: &'a [Module],
     /// Whether modules may be several maps, as fused attention is: in the last layer the tokens of such a
     /// module come in two calls.
@@ -75,7 +75,7 @@ pub(super) struct Sizes<'a> {
     pub held: Option<[u64; 2]>,
 }
 
-impl Sizes<'_> {
+impl ScoreSizes<'_> {
     fn all(&self, of: impl Fn(&Module) -> u64) -> u64 {
         self.modules.iter().map(of).sum()
     }
@@ -189,12 +189,12 @@ impl Sizes<'_> {
         SINGLE * tables * queries * rows + 4 * DOUBLE * rows
     }
 
-    /// Splits the queries into groups that fit in memory, on as many of the threads as it allows: at least one
-    /// for each device.
+    /// Splits the queries into groups that fit in memory, on as many of the threads as it allows: at least
+    /// one for each device.
     ///
     /// # Errors
     /// One query is too much on these; says what would need less.
-    pub fn fitted(&self, limit: u64) -> Result<Extent, FactorJobError> {
+    pub fn fitted(&self, limit: u64) -> Result<ScoreMemoryPlan, FactorJobError> {
         let least = self.devices;
         let mut fewer = (least..=self.threads.max(least)).rev().map(|threads| Self { threads, ..*self });
         let found = fewer.find_map(|sizes| sizes.extent(limit));
@@ -208,12 +208,12 @@ impl Sizes<'_> {
         [self.weights + self.waiting() + reading, self.weights + self.waiting() + workers + scoring]
     }
 
-    fn extent(&self, limit: u64) -> Option<Extent> {
+    fn extent(&self, limit: u64) -> Option<ScoreMemoryPlan> {
         let [reading, fixed] = self.fixed();
         let Some(all) = self.queries else {
             let memory = reading.max(fixed);
             let groups = std::iter::once(0..0).collect();
-            let extent = Extent { threads: self.threads, queries_at_once: 1, groups, memory };
+            let extent = ScoreMemoryPlan { threads: self.threads, queries_at_once: 1, groups, memory };
             return (memory <= limit).then_some(extent);
         };
         let (query, whole) = (self.query(), self.gradient());
@@ -239,7 +239,12 @@ impl Sizes<'_> {
         let most = if self.solves { 1 } else { MOST_COLUMNS };
         let queries_at_once = usize::try_from(more).unwrap_or(usize::MAX).clamp(1, most);
         let gradients = whole * queries_at_once.min(all.max(1)) as u64;
-        Some(Extent { threads: self.threads, queries_at_once, groups, memory: fixed + held + gradients })
+        Some(ScoreMemoryPlan {
+            threads: self.threads,
+            queries_at_once,
+            groups,
+            memory: fixed + held + gradients,
+        })
     }
 
     /// Whether queries are turned into eigenbases as they come from the model, each alone.

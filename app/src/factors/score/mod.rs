@@ -34,14 +34,14 @@ pub use request::{
     SolvedQuery, TableOutput,
 };
 
-use self::lines::{Layout, Lines, number};
-use self::pass::{Against, own_scales};
+use self::lines::{ScoreTableWriter, TableLayout, number};
+use self::pass::{Multiplier, own_scales};
 use self::plan::ScorePlan;
 use self::queries::columns;
-use self::sinks::{Best, Held, Sinks, kronfluence, write_kronfluence};
+use self::sinks::{HeldScores, ScoreSinks, TopRows, kronfluence, write_kronfluence};
 use self::source::{check_room, passes};
 use super::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What scoring will take: passes and memory. `is_held`: a report or a folder of Kronfluence's is wanted, for
 /// which all scores wait.
@@ -52,7 +52,7 @@ pub fn forecast_scores(
     snapshot: &Arc<Snapshot>,
     request: &ScoreRequest,
     is_held: bool,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<ScoreReport, FactorJobError> {
     let plan = ScorePlan::new(snapshot, request, is_held, work)?;
     Ok(report(&plan, request))
@@ -67,7 +67,7 @@ pub fn score_rows(
     snapshot: &Arc<Snapshot>,
     request: &ScoreRequest,
     output: ScoreOutput<'_>,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<ScoreReport, FactorJobError> {
     let is_held = output.folder.is_some() || output.report.is_some();
     let mut plan = ScorePlan::new(snapshot, request, is_held, work)?;
@@ -80,7 +80,7 @@ pub fn score_rows(
     let plan = plan;
     let form = request.form;
     let has_queries = own.is_none() && !plan.how.sum_queries;
-    let layout = Layout {
+    let layout = TableLayout {
         queries: has_queries.then_some(&plan.names.ids[..]),
         filters: &plan.how.filters,
         per: form.per,
@@ -88,12 +88,12 @@ pub fn score_rows(
         rows: !form.summed,
     };
     let samples = plan.batches.samples();
-    let mut lines = output.table.map(|table| Lines::new(table, layout, samples)).transpose()?;
+    let mut lines = output.table.map(|table| ScoreTableWriter::new(table, layout, samples)).transpose()?;
     if output.report.is_some() && (!has_queries || form != ScoreForm::default()) {
         let text = "a report is of the scores of whole rows for each query".to_owned();
         return Err(FactorJobError::Option(text));
     }
-    let mut held = is_held.then(|| Held::new(&plan, request)).transpose()?;
+    let mut held = is_held.then(|| HeldScores::new(&plan, request)).transpose()?;
     let folder = output.folder.as_deref();
     let folder = folder.map(|path| kronfluence(path, &plan, request)).transpose()?;
     let mut kept = Vec::new();
@@ -114,14 +114,14 @@ pub fn score_rows(
         let queries = if has_queries { group.len() } else { 1 };
         let count = queries * plan.how.filters.len();
         let against = match &own {
-            Some((scales, rotated)) => vec![Against::Own { scales, rotated: *rotated }],
-            None => columns.iter().map(|modules| Against::Columns { modules, count }).collect(),
+            Some((scales, rotated)) => vec![Multiplier::Own { scales, rotated: *rotated }],
+            None => columns.iter().map(|modules| Multiplier::Columns { modules, count }).collect(),
         };
-        let mut sinks = Sinks {
+        let mut sinks = ScoreSinks {
             lines: lines.as_mut(),
             held: held.as_mut(),
             sums: form.summed.then(|| vec![0.0; count]),
-            best: request.top.map(|most| Best::new(most, count)),
+            best: request.top.map(|most| TopRows::new(most, count)),
             first: group.start,
             queries,
         };
@@ -130,7 +130,7 @@ pub fn score_rows(
     }
     work.cancel.check()?;
     report.no_scored = plan.seen.unscored(plan.rows.len(), plan.passes() as u64);
-    report.lines = lines.map_or(Ok(0), Lines::finish)?;
+    report.lines = lines.map_or(Ok(0), ScoreTableWriter::finish)?;
     if plan.how.rank.is_some() && !kept.is_empty() {
         let shares = Spectrum::new(kept, 0.0);
         (report.kept_min, report.kept_median) = (shares.values.last().copied(), Some(shares.median()));
@@ -148,8 +148,8 @@ pub fn score_rows(
 fn leave_out(
     solved: &[SolvedQuery],
     first: usize,
-    mut lines: Option<&mut Lines<'_>>,
-    mut held: Option<&mut Held>,
+    mut lines: Option<&mut ScoreTableWriter<'_>>,
+    mut held: Option<&mut HeldScores>,
 ) -> bool {
     for (at, _) in solved.iter().enumerate().filter(|(_, query)| query.failed.is_some()) {
         lines.iter_mut().for_each(|lines| lines.leave_out(first + at));

@@ -11,12 +11,12 @@ use gstore_query::kernel::Kernel;
 use super::forms::{ModuleColumns, products, token_products};
 use super::memory::AHEAD;
 use super::plan::ScorePlan;
-use super::queries::Scaling;
+use super::queries::FilterScaling;
 use super::request::ScorePer;
-use crate::factors::blame::{Side, id_of, of_batch};
-use crate::factors::engine::{Engines, Tokens, tokens};
+use crate::factors::blame::{BatchSamples, batch_error, id_of};
+use crate::factors::engine::{Engines, SampleTokens, tokens};
 use crate::factors::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// The scores of a row.
 pub(super) struct RowScores {
@@ -26,37 +26,38 @@ pub(super) struct RowScores {
 }
 
 /// What rows are multiplied with.
-pub(super) enum Against<'a> {
+pub(super) enum Multiplier<'a> {
     /// The columns of each module, `count` of them.
     Columns { modules: &'a [ModuleColumns], count: usize },
     /// Themselves: for each module the scale of each filter, none for the identity.
     Own { scales: &'a [Vec<Option<Vec<f64>>>], rotated: bool },
 }
 
-/// Hands the scores of the pool's rows at the checkpoint of some engines, among which the threads are divided,
-/// to `take`: a batch at a time and in the order of the rows.
+/// Hands the scores of the pool's rows at the checkpoint of some engines, among which the threads are
+/// divided, to `take`: a batch at a time and in the order of the rows.
 pub(super) fn pass(
     (plan, engines): (&ScorePlan, &Engines),
-    against: &Against<'_>,
+    against: &Multiplier<'_>,
     per: ScorePer,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
     take: &mut dyn FnMut(Vec<RowScores>) -> Result<(), FactorJobError>,
 ) -> Result<(), FactorJobError> {
     let (cancel, threads) = (work.cancel, plan.extent.threads.max(1));
     let (batches, rows) = (&plan.batches, &plan.rows);
-    let prepare = |give: Give<'_, Vec<Tokens>>| -> Result<(), FactorJobError> {
+    let prepare = |give: Give<'_, Vec<SampleTokens>>| -> Result<(), FactorJobError> {
         Ok(batches.each(rows, cancel, &mut |batch| give(tokens(&batch)))?)
     };
     let kernel = Kernel::detect();
-    let compute = |worker: usize, batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
+    let compute = |worker: usize, batch: Vec<SampleTokens>| -> Result<Vec<RowScores>, FactorJobError> {
         cancel.check()?;
         let engine = engines.of(worker);
-        let lengths: Vec<usize> = batch.iter().map(Tokens::len).collect();
+        let lengths: Vec<usize> = batch.iter().map(SampleTokens::len).collect();
         let scores = engine.at_once().values_in_parts(&lengths, |part| {
             let part = &batch[part];
-            let values = of_rows((plan, engine), against, per, part, kernel);
-            let values = values.map_err(|error| of_row(plan, part, engines.failed(worker, error)))?;
-            let of_sample = |(sample, values): (&Tokens, Vec<f64>)| RowScores { row: sample.row, values };
+            let values = row_scores((plan, engine), against, per, part, kernel);
+            let values = values.map_err(|error| row_error(plan, part, engines.failed(worker, error)))?;
+            let of_sample =
+                |(sample, values): (&SampleTokens, Vec<f64>)| RowScores { row: sample.row, values };
             Ok::<_, FactorJobError>(part.iter().zip(values).map(of_sample).collect())
         })?;
         plan.seen.add(&batch);
@@ -82,9 +83,9 @@ pub(super) fn pass(
 const SCORE: &str = "the score";
 
 /// An error of a batch; a score that is not finite with its row.
-fn of_row(plan: &ScorePlan, batch: &[Tokens], error: PassError) -> FactorJobError {
+fn row_error(plan: &ScorePlan, batch: &[SampleTokens], error: PassError) -> FactorJobError {
     let PassError::NotFinite { module, what: SCORE, sample, value } = error else {
-        return of_batch(Side::Rows(&plan.batches), batch, error);
+        return batch_error(BatchSamples::Rows(&plan.batches), batch, error);
     };
     let row = batch.get(sample).map_or(0, |sample| sample.row);
     match id_of(&plan.batches, row) {
@@ -105,18 +106,18 @@ fn check(module: &Module, sample: usize, scores: &[f64]) -> Result<(), PassError
 }
 
 /// The scores of a batch's rows, `[part][column]` each.
-fn of_rows(
+fn row_scores(
     (plan, engine): (&ScorePlan, &CurvatureEngine),
-    against: &Against<'_>,
+    against: &Multiplier<'_>,
     per: ScorePer,
-    batch: &[Tokens],
+    batch: &[SampleTokens],
     kernel: Kernel,
 ) -> Result<Vec<Vec<f64>>, PassError> {
     let modules = engine.modules();
-    let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
+    let samples: Vec<TargetSample<'_>> = batch.iter().map(SampleTokens::sample).collect();
     let wanted: Vec<usize> = (0..modules.len()).collect();
     let count = against.columns(plan.how.filters.len());
-    let parts = |sample: &Tokens| match per {
+    let parts = |sample: &SampleTokens| match per {
         ScorePer::Row => 1,
         ScorePer::Module => modules.len(),
         ScorePer::Token => sample.len(),
@@ -125,7 +126,7 @@ fn of_rows(
     // The part of a row's scores that a module's belong to.
     let part = |module: usize| if per == ScorePer::Module { module * count } else { 0 };
     match against {
-        Against::Columns { modules: columns, .. } if plan.how.by_token => {
+        Multiplier::Columns { modules: columns, .. } if plan.how.by_token => {
             engine.factors(&samples, Measurement::Loss, &wanted, &mut |module, inputs, grads, spans| {
                 let found = token_products(kernel, &columns[module], (inputs, grads), &modules[module]);
                 let found = found.unwrap_or_default();
@@ -140,7 +141,7 @@ fn of_rows(
                 Ok(())
             })?;
         }
-        Against::Columns { modules: columns, .. } => {
+        Multiplier::Columns { modules: columns, .. } => {
             engine.gradients(&samples, Measurement::Loss, &wanted, false, &mut |module, gradients| {
                 let ModuleColumns::Gradients(queries) = &columns[module] else { return Ok(()) };
                 let found = products(kernel, gradients, queries);
@@ -153,7 +154,7 @@ fn of_rows(
                 Ok(())
             })?;
         }
-        Against::Own { scales, rotated } => {
+        Multiplier::Own { scales, rotated } => {
             engine.gradients(&samples, Measurement::Loss, &wanted, *rotated, &mut |module, gradients| {
                 let len = modules[module].len().max(1);
                 let at = part(module);
@@ -170,12 +171,12 @@ fn of_rows(
     Ok(scores)
 }
 
-impl Against<'_> {
+impl Multiplier<'_> {
     /// Columns of each part of a row.
     fn columns(&self, filters: usize) -> usize {
         match self {
-            Against::Columns { count, .. } => *count,
-            Against::Own { .. } => filters,
+            Multiplier::Columns { count, .. } => *count,
+            Multiplier::Own { .. } => filters,
         }
     }
 }
@@ -193,15 +194,16 @@ fn energies(gradient: &[f32], scales: &[Option<Vec<f64>>]) -> Vec<f64> {
 }
 
 /// For each module, the scale of each filter.
-pub(super) type Scales = Vec<Vec<Option<Vec<f64>>>>;
+pub(super) type FilterScales = Vec<Vec<Option<Vec<f64>>>>;
 
 /// The scales of all modules, and whether gradients are turned into eigenbases, which the engines then have.
-pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(Scales, bool), FactorJobError> {
+pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(FilterScales, bool), FactorJobError> {
     let modules: Vec<Module> = plan.engine.modules().to_vec();
     let (mut scales, mut bases) = (Vec::with_capacity(modules.len()), Vec::with_capacity(modules.len()));
     for module in &modules {
         let factors = plan.factors_of(0, module)?;
-        scales.push(Scaling::new(module, &factors, plan.how.strategy, &plan.how.filters)?.into_scales());
+        scales
+            .push(FilterScaling::new(module, &factors, plan.how.strategy, &plan.how.filters)?.into_scales());
         let ModuleFactors { activation_eigen, gradient_eigen, .. } = factors;
         bases.push(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() });
     }

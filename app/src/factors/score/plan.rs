@@ -14,17 +14,17 @@ use gstore_model::architectures::{Param, Role};
 use gstore_store::Snapshot;
 
 use super::checks::{check, check_segments, selection, strategy};
-use super::memory::{Extent, Sizes, sum_bytes};
+use super::memory::{ScoreMemoryPlan, ScoreSizes, sum_bytes};
 use super::request::{ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
-use super::segments::{Segment, check_stale, places, segments};
+use super::segments::{ScoredSegment, check_stale, places, segments};
 use super::solve_data::SolveData;
-use crate::factors::engine::{self, Engines, Seen, Tokens};
+use crate::factors::engine::{self, Engines, RowCounters, SampleTokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::FactorArguments;
 use crate::factors::parts::first;
 use crate::factors::report::prompt_and_completion;
 use crate::factors::stored::StoredFactors;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Everything that scoring needs.
 pub(super) struct ScorePlan {
@@ -33,18 +33,18 @@ pub(super) struct ScorePlan {
     /// The rows of the pool.
     pub rows: RowSet,
     /// Tokens of the queries, and what they are called.
-    pub queries: Vec<Tokens>,
+    pub queries: Vec<SampleTokens>,
     pub names: QueryNames,
-    pub how: How,
+    pub how: ScoreOptions,
     /// Segments of training, from the first to the last; one where the curvature is that of one checkpoint.
-    pub segments: Vec<Segment>,
+    pub segments: Vec<ScoredSegment>,
     /// The modules, as an engine of another checkpoint takes them.
     pub selection: ModuleSelection,
-    pub extent: Extent,
+    pub extent: ScoreMemoryPlan,
     /// What an iterative solve needs, where one is asked for.
     pub solve: Option<SolveData>,
     /// The rows of all passes.
-    pub seen: Seen,
+    pub seen: RowCounters,
     /// Why the factors are stale.
     pub stale: Option<String>,
     /// Folder of temporary files, and their bytes.
@@ -61,7 +61,7 @@ pub(super) struct QueryNames {
 }
 
 /// What is made of gradients.
-pub(super) struct How {
+pub(super) struct ScoreOptions {
     pub measurement: Measurement,
     /// Queries become one, their sum.
     pub sum_queries: bool,
@@ -78,7 +78,7 @@ impl ScorePlan {
         snapshot: &Arc<Snapshot>,
         request: &ScoreRequest,
         is_held: bool,
-        work: &mut Work<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<Self, FactorJobError> {
         check(request)?;
         let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
@@ -121,7 +121,7 @@ impl ScorePlan {
             rows,
             queries,
             names,
-            how: How {
+            how: ScoreOptions {
                 measurement,
                 sum_queries,
                 strategy,
@@ -131,9 +131,9 @@ impl ScorePlan {
             },
             segments,
             selection,
-            extent: Extent::default(),
+            extent: ScoreMemoryPlan::default(),
             solve,
-            seen: Seen::default(),
+            seen: RowCounters::default(),
             stale,
             scratch: request.scratch.clone(),
             disk: 0,
@@ -158,7 +158,7 @@ impl ScorePlan {
     }
 
     /// Bytes of the sums that are carried from pass to pass. Tokens are counted where each has a score.
-    fn disk(&self, form: ScoreForm, work: &Work<'_>) -> Result<u64, FactorJobError> {
+    fn disk(&self, form: ScoreForm, work: &JobContext<'_>) -> Result<u64, FactorJobError> {
         let groups = self.extent.groups.len().max(1);
         let visits = self.passes() / groups;
         if visits < 2 || form.summed {
@@ -214,7 +214,7 @@ impl ScorePlan {
         request: &ScoreRequest,
         ingest: &IngestRequest,
         is_held: bool,
-    ) -> Result<Extent, FactorJobError> {
+    ) -> Result<ScoreMemoryPlan, FactorJobError> {
         let (modules, how) = (self.engine.modules(), &self.how);
         let per = request.form.per;
         let rows = if request.form.summed { 1 } else { self.rows.len() };
@@ -223,7 +223,7 @@ impl ScorePlan {
         let mut places = self.segments.iter().flat_map(|segment| &segment.checkpoints);
         let moves = places.any(|place| place.at.is_some());
         let is_fused = |param: &Param| matches!(&param.role, Role::Weight(pieces) if pieces.len() > 1);
-        let sizes = Sizes {
+        let sizes = ScoreSizes {
             modules,
             fused: self.engine.decoder().params.iter().any(is_fused),
             devices: ingest.devices(),
@@ -252,8 +252,8 @@ impl ScorePlan {
 fn queries(
     target: &ScoreTarget,
     batches: &RowBatches,
-    work: &Work<'_>,
-) -> Result<(Vec<Tokens>, QueryNames), FactorJobError> {
+    work: &JobContext<'_>,
+) -> Result<(Vec<SampleTokens>, QueryNames), FactorJobError> {
     let ScoreTarget::Samples { source, limit, summed, .. } = target else {
         return Ok((Vec::new(), QueryNames::default()));
     };
@@ -277,7 +277,7 @@ fn queries(
     if let Some((sample, _)) = unscored {
         return Err(FactorJobError::Refused(format!("{sample} of the target has no token that is scored")));
     }
-    let tokens = samples.iter().zip(&encoded).map(|(sample, encoded)| Tokens::new(sample.row, encoded));
+    let tokens = samples.iter().zip(&encoded).map(|(sample, encoded)| SampleTokens::new(sample.row, encoded));
     let names = QueryNames {
         ids: samples.iter().map(|sample| sample.id.clone()).collect(),
         texts: samples.iter().map(|sample| prompt_and_completion(&sample.content)).collect(),

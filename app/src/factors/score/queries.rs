@@ -7,8 +7,8 @@
 //! with fewer multiplications.
 //!
 //! Memory: the columns, and up to twice as much again while gradients of some queries wait to be
-//! preconditioned, and as much while columns are put in the kernel's order; for each thread the factors of one
-//! module in one segment, and what the segments after it leave of these queries.
+//! preconditioned, and as much while columns are put in the kernel's order; for each thread the factors of
+//! one module in one segment, and what the segments after it leave of these queries.
 
 mod scaling;
 
@@ -17,18 +17,18 @@ use std::ops::{ControlFlow, Range};
 use gstore_core::{Unit, parallel};
 use gstore_curvature::{Filter, Module, ModuleFactors, SampleGradient, Strategy, low_rank};
 
-pub(in crate::factors) use self::scaling::Scaling;
+pub(in crate::factors) use self::scaling::FilterScaling;
 
-use super::forms::{Collected, ModuleColumns, check_column, has_low_rank};
-use super::gradients::{gradients, summed};
+use super::forms::{ColumnBuffers, ModuleColumns, check_column, has_low_rank};
+use super::gradients::{gradients, summed_gradients};
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
 use super::solve::solutions;
 use crate::factors::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// The columns of a group of queries.
-pub(super) struct Columns {
+pub(super) struct QueryColumns {
     /// For each segment and module: `[filter][query]`.
     pub segments: Vec<Vec<ModuleColumns>>,
     /// `[segment][filter][query]`: the share of the squared length of the preconditioned query that its rank
@@ -42,16 +42,16 @@ pub(super) struct Columns {
 pub(super) fn columns(
     plan: &ScorePlan,
     group: Range<usize>,
-    work: &mut Work<'_>,
-) -> Result<Columns, FactorJobError> {
+    work: &mut JobContext<'_>,
+) -> Result<QueryColumns, FactorJobError> {
     let modules = plan.engine.modules();
     // For each module, segment and filter, the queries in their order.
     let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
-    let mut collected = vec![vec![Collected::default(); count]; modules.len()];
+    let mut collected = vec![vec![ColumnBuffers::default(); count]; modules.len()];
     work.progress.start("queries", group.len() as u64, Unit::Rows);
     // What is to be done with all of the group at once.
     let whole = match (plan.how.sum_queries, &plan.solve) {
-        (true, _) => summed(plan, group.clone(), work).map(Some),
+        (true, _) => summed_gradients(plan, group.clone(), work).map(Some),
         (false, Some(_)) => gradients(plan, group.clone(), work).map(Some),
         (false, None) => {
             let most = plan.extent.queries_at_once.max(1);
@@ -83,7 +83,7 @@ pub(super) fn columns(
         let rank = has_low_rank(module, plan.how.rank);
         let (mut parts, mut start) = (parts.into_iter(), 0);
         for (segment, into) in plan.segments.iter().zip(&mut segments) {
-            let all = Collected::joined(parts.by_ref().take(segment.filters.len()).collect());
+            let all = ColumnBuffers::joined(parts.by_ref().take(segment.filters.len()).collect());
             let end = start + all.lengths.len();
             lengths.resize(lengths.len().max(end), [0.0; 2]);
             for (sum, part) in lengths[start..end].iter_mut().zip(&all.lengths) {
@@ -94,20 +94,20 @@ pub(super) fn columns(
         }
     }
     let share = |[kept, all]: &[f64; 2]| if *all > 0.0 { (kept / all).min(1.0) } else { 1.0 };
-    Ok(Columns { segments, kept: lengths.iter().map(share).collect(), solved })
+    Ok(QueryColumns { segments, kept: lengths.iter().map(share).collect(), solved })
 }
 
 /// Adds the columns of some queries, one module a thread.
 fn precondition(
     plan: &ScorePlan,
     gradients: &[Vec<SampleGradient>],
-    collected: &mut [Vec<Collected>],
-    work: &Work<'_>,
+    collected: &mut [Vec<ColumnBuffers>],
+    work: &JobContext<'_>,
 ) -> Result<(), FactorJobError> {
     let modules = plan.engine.modules();
-    let compute = |_: &mut (), at: usize| of_module(plan, &modules[at], &gradients[at]);
+    let compute = |_: &mut (), at: usize| module_columns(plan, &modules[at], &gradients[at]);
     let mut places = collected.iter_mut();
-    let take = |columns: Vec<Collected>| -> Result<ControlFlow<()>, FactorJobError> {
+    let take = |columns: Vec<ColumnBuffers>| -> Result<ControlFlow<()>, FactorJobError> {
         if let Some(place) = places.next() {
             place.iter_mut().zip(columns).for_each(|(all, part)| all.append(part));
         }
@@ -117,28 +117,28 @@ fn precondition(
 }
 
 /// The columns of some queries for a module, for each segment and filter.
-fn of_module(
+fn module_columns(
     plan: &ScorePlan,
     module: &Module,
     gradients: &[SampleGradient],
-) -> Result<Vec<Collected>, FactorJobError> {
+) -> Result<Vec<ColumnBuffers>, FactorJobError> {
     let filters: Vec<&[Filter]> = plan.segments.iter().map(|segment| &segment.filters[..]).collect();
     let how = (plan.how.strategy, plan.how.rank);
-    through(module, how, (&filters, &|at| plan.factors_of(at, module)), gradients)
+    through_segments(module, how, (&filters, &|at| plan.factors_of(at, module)), gradients)
 }
 
 /// Filters of segments, and the factors of each: those of one segment are there at a time.
-type OfSegments<'a> = (&'a [&'a [Filter]], &'a dyn Fn(usize) -> Result<ModuleFactors, FactorJobError>);
+type SegmentFilters<'a> = (&'a [&'a [Filter]], &'a dyn Fn(usize) -> Result<ModuleFactors, FactorJobError>);
 
 /// The columns of some queries for a module, from the last segment to the first; for each segment and filter.
-fn through(
+fn through_segments(
     module: &Module,
     (strategy, rank): (Strategy, Option<usize>),
-    (segments, factors): OfSegments<'_>,
+    (segments, factors): SegmentFilters<'_>,
     gradients: &[SampleGradient],
-) -> Result<Vec<Collected>, FactorJobError> {
+) -> Result<Vec<ColumnBuffers>, FactorJobError> {
     let mut end: usize = segments.iter().map(|filters| filters.len()).sum();
-    let mut all = vec![Collected::default(); end];
+    let mut all = vec![ColumnBuffers::default(); end];
     all.iter_mut().for_each(|into| into.reserve(gradients.len(), module, rank));
     // What the segments after one leave of each query.
     let mut left: Vec<SampleGradient> = Vec::new();
@@ -146,7 +146,7 @@ fn through(
         // What the segment leaves of a query is that of the one before it.
         let decays = filters.iter().filter_map(|filter| filter.decay()).filter(|_| at > 0);
         let with_rest: Vec<Filter> = filters.iter().copied().chain(decays).collect();
-        let mut scaling = Scaling::new(module, &factors(at)?, strategy, &with_rest)?;
+        let mut scaling = FilterScaling::new(module, &factors(at)?, strategy, &with_rest)?;
         let start = end - filters.len();
         for (query, gradient) in gradients.iter().enumerate() {
             let gradient = left.get(query).unwrap_or(gradient);
@@ -171,7 +171,7 @@ fn through(
 
 /// Keeps a column, as a matrix of a low rank where that saves something.
 fn keep(
-    into: &mut Collected,
+    into: &mut ColumnBuffers,
     column: &[f64],
     module: &Module,
     rank: Option<usize>,

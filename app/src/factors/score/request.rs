@@ -17,8 +17,8 @@ pub struct ScoreRequest {
     pub factors: Option<String>,
     /// How curvature is approximated; none: as the factors were fitted.
     pub strategy: Option<Strategy>,
-    /// The pool, its model and checkpoint, text options, modules, limits; as [`like_factors`](super::like_factors)
-    /// finds them.
+    /// The pool, its model and checkpoint, text options, modules, limits; as
+    /// [`like_factors`](super::like_factors) finds them.
     pub ingest: IngestRequest,
     /// What rows are scored for.
     pub target: ScoreTarget,
@@ -138,7 +138,8 @@ pub struct ScoreOutput<'a> {
     pub table: Option<TableOutput<'a>>,
     /// A folder of scores that Kronfluence reads.
     pub folder: Option<PathBuf>,
-    /// A report in Markdown: of each query the rows with the highest and the lowest scores, and figures of all.
+    /// A report in Markdown: of each query the rows with the highest and the lowest scores, and figures of
+    /// all.
     pub report: Option<&'a mut dyn Write>,
 }
 
@@ -161,8 +162,8 @@ pub struct ScoreReport {
     pub filters: Vec<String>,
     /// Dampings of those that invert; none is a tenth of each module's mean eigenvalue.
     pub dampings: Vec<Option<f64>>,
-    /// The least share of a query's squared length, preconditioned, that matrices of the rank have; of all queries
-    /// and filters. None without a rank, and in a forecast.
+    /// The least share of a query's squared length, preconditioned, that matrices of the rank have; of all
+    /// queries and filters. None without a rank, and in a forecast.
     pub kept_min: Option<f64>,
     /// The middle one of these shares.
     pub kept_median: Option<f64>,

@@ -14,7 +14,7 @@ use crate::factors::folder::{FactorParts, FactorReader};
 use crate::factors::stored::StoredFactors;
 
 /// A segment: what queries are preconditioned with, and where the rows of the pool are.
-pub(super) struct Segment {
+pub(super) struct ScoredSegment {
     pub factors: Option<FactorReader>,
     /// Rows of the largest block of its eigenvectors; none where it has none. Those of factors that were
     /// exported and imported are whole, whatever was fitted.
@@ -22,11 +22,11 @@ pub(super) struct Segment {
     /// Its filters, of which each query has a column.
     pub filters: Vec<Filter>,
     /// Its checkpoints.
-    pub checkpoints: Vec<Place>,
+    pub checkpoints: Vec<SegmentCheckpoint>,
 }
 
 /// A checkpoint of a segment.
-pub(super) struct Place {
+pub(super) struct SegmentCheckpoint {
     pub id: CheckpointId,
     /// Where it is; none: it is that of the plan's engine.
     pub at: Option<IngestRequest>,
@@ -40,20 +40,20 @@ pub(super) fn places(
     request: &ScoreRequest,
     ingest: &IngestRequest,
     engine: &CurvatureEngine,
-) -> Result<Vec<Vec<Place>>, FactorJobError> {
-    let here = || Place { id: engine.checkpoint_id().clone(), at: None };
+) -> Result<Vec<Vec<SegmentCheckpoint>>, FactorJobError> {
+    let here = || SegmentCheckpoint { id: engine.checkpoint_id().clone(), at: None };
     if request.segments.is_empty() {
         return Ok(vec![vec![here()]]);
     }
     let own = ingest.checkpoints.first().map(|own| (&ingest.model, &own.weights));
-    let of = |segment: &ScoreSegment| -> Result<Vec<Place>, FactorJobError> {
-        let place = |checkpoint: &CheckpointArg| -> Result<Place, FactorJobError> {
+    let of = |segment: &ScoreSegment| -> Result<Vec<SegmentCheckpoint>, FactorJobError> {
+        let place = |checkpoint: &CheckpointArg| -> Result<SegmentCheckpoint, FactorJobError> {
             if own == Some((&segment.model, &checkpoint.weights)) {
                 return Ok(here());
             }
             let (model, checkpoints) = (segment.model.clone(), vec![checkpoint.clone()]);
             let at = IngestRequest { model, checkpoints, ..ingest.clone() };
-            Ok(Place { id: engine::identity(&at, engine)?, at: Some(at) })
+            Ok(SegmentCheckpoint { id: engine::identity(&at, engine)?, at: Some(at) })
         };
         segment.checkpoints.iter().map(place).collect()
     };
@@ -63,7 +63,7 @@ pub(super) fn places(
 /// Refuses factors of other modules, and stale ones unless those are asked for: then why they are.
 pub(super) fn check_stale(
     (request, stored): (&ScoreRequest, &[StoredFactors]),
-    places: &[Vec<Place>],
+    places: &[Vec<SegmentCheckpoint>],
     (engine, batches): (&CurvatureEngine, &RowBatches),
     cancel: &Cancel,
 ) -> Result<Option<String>, FactorJobError> {
@@ -85,10 +85,10 @@ pub(super) fn check_stale(
 /// The segments, each with a reader of what its filters need.
 pub(super) fn segments(
     request: &ScoreRequest,
-    places: Vec<Vec<Place>>,
+    places: Vec<Vec<SegmentCheckpoint>>,
     (snapshot, stored): (&Snapshot, &[StoredFactors]),
     strategy: Strategy,
-) -> Result<Vec<Segment>, FactorJobError> {
+) -> Result<Vec<ScoredSegment>, FactorJobError> {
     let mut readers = stored.iter().map(|stored| stored.reader(snapshot, FactorParts::of(strategy)));
     let mut all = Vec::with_capacity(places.len());
     for (at, checkpoints) in places.into_iter().enumerate() {
@@ -96,7 +96,7 @@ pub(super) fn segments(
         let filters = named.unwrap_or_else(|| request.filters.clone());
         let factors = readers.next().transpose()?;
         let widest = factors.as_ref().map(FactorReader::widest).transpose().map_err(FactorJobError::other)?;
-        all.push(Segment { factors, widest: widest.flatten(), filters, checkpoints });
+        all.push(ScoredSegment { factors, widest: widest.flatten(), filters, checkpoints });
     }
     Ok(all)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use arrow_array::cast::AsArray;
 
-use super::lines::{Lines, number};
+use super::lines::{ScoreTableWriter, number};
 use super::pass::RowScores;
 use super::plan::ScorePlan;
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
@@ -15,19 +15,19 @@ use crate::factors::folder::{
 };
 
 /// What takes the scores of a group of queries.
-pub(super) struct Sinks<'a, 'b> {
-    pub lines: Option<&'a mut Lines<'b>>,
-    pub held: Option<&'a mut Held>,
+pub(super) struct ScoreSinks<'a, 'b> {
+    pub lines: Option<&'a mut ScoreTableWriter<'b>>,
+    pub held: Option<&'a mut HeldScores>,
     /// Sums over the pool, of each column.
     pub sums: Option<Vec<f64>>,
-    pub best: Option<Best>,
+    pub best: Option<TopRows>,
     /// The first query of the group.
     pub first: usize,
     /// Queries of the group.
     pub queries: usize,
 }
 
-impl Sinks<'_, '_> {
+impl ScoreSinks<'_, '_> {
     /// Takes the scores of some rows.
     pub fn take(&mut self, rows: Vec<RowScores>) -> Result<(), FactorJobError> {
         if let Some(sums) = &mut self.sums {
@@ -78,12 +78,12 @@ impl Sinks<'_, '_> {
 }
 
 /// The rows with the highest scores of each column; of equal ones the first.
-pub(super) struct Best {
+pub(super) struct TopRows {
     most: usize,
     columns: Vec<Vec<(f64, u64)>>,
 }
 
-impl Best {
+impl TopRows {
     pub fn new(most: usize, columns: usize) -> Self {
         Self { most, columns: vec![Vec::new(); columns] }
     }
@@ -109,7 +109,7 @@ fn cut(best: &mut Vec<(f64, u64)>, most: usize) {
 }
 
 /// All scores of a question with one filter, 4 bytes each.
-pub(super) struct Held {
+pub(super) struct HeldScores {
     /// Names of the tables, and the scores of each: `[queries, rows]`.
     pub tables: Vec<(String, Vec<f32>)>,
     queries: usize,
@@ -121,7 +121,7 @@ pub(super) struct Held {
     pub without: BTreeSet<usize>,
 }
 
-impl Held {
+impl HeldScores {
     pub fn new(plan: &ScorePlan, request: &ScoreRequest) -> Result<Self, FactorJobError> {
         let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
         if plan.how.filters.len() > 1 {
@@ -222,8 +222,8 @@ fn row_ids(plan: &ScorePlan) -> Result<Vec<String>, FactorJobError> {
 }
 
 /// Writes the scores into a folder of Kronfluence's.
-pub(super) fn write_kronfluence(folder: &ScoreFolder, held: Held) -> Result<(), FactorJobError> {
-    let Held { tables, queries, rows, own, .. } = held;
+pub(super) fn write_kronfluence(folder: &ScoreFolder, held: HeldScores) -> Result<(), FactorJobError> {
+    let HeldScores { tables, queries, rows, own, .. } = held;
     let (kind, shape) = match own {
         true => (ScoreKind::OfItself, vec![rows]),
         false => (ScoreKind::Pairwise, vec![queries, rows]),
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_best_rows_of_each_column_come_first() {
-        let mut best = Best::new(2, 2);
+        let mut best = TopRows::new(2, 2);
         for row in 0..7u64 {
             let value = [3.0, 5.0, 1.0, 5.0, 2.0, 0.0, 4.0][row as usize];
             best.push(&RowScores { row, values: vec![value, -value] });

@@ -10,23 +10,23 @@ use gstore_core::parallel;
 use gstore_curvature::{Filter, Module, Product, SampleGradient, SolveLimits, System, conjugate_gradients};
 use gstore_ingest::curvature::{PassError, TargetSample};
 
-use super::forms::{Collected, check_column};
-use super::gradients::Gradients;
+use super::forms::{ColumnBuffers, check_column};
+use super::gradients::QueryGradients;
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
 use super::solve_data::SolveData;
 use crate::factors::error::FactorJobError;
-use crate::factors::passes::{Over, sum};
-use crate::work::Work;
+use crate::factors::passes::{RowPass, sum};
+use crate::work::JobContext;
 
 /// Solves for the queries of these names and gradients, and adds what they become to the columns: zeros for
 /// one that cannot be solved for, which says why.
 pub(super) fn solutions(
     plan: &ScorePlan,
     data: &SolveData,
-    (names, gradients): (&[&str], Gradients),
-    collected: &mut [Vec<Collected>],
-    work: &mut Work<'_>,
+    (names, gradients): (&[&str], QueryGradients),
+    collected: &mut [Vec<ColumnBuffers>],
+    work: &mut JobContext<'_>,
 ) -> Result<Vec<SolvedQuery>, FactorJobError> {
     let modules = plan.engine.modules();
     let side = |at: usize| -> Vec<f64> {
@@ -37,7 +37,7 @@ pub(super) fn solutions(
     };
     let sides: Vec<(&str, Vec<f64>)> = names.iter().enumerate().map(|(at, name)| (*name, side(at))).collect();
     drop(gradients);
-    let mut system = Curvature::new(plan, data, work)?;
+    let mut system = DampedCurvature::new(plan, data, work)?;
     let found = conjugate_gradients(&mut system, sides, data.limits)?;
     let (spans, filter) = (system.spans, system.filter);
     let ended = found.iter().filter(|solution| solution.broken.is_none());
@@ -71,7 +71,7 @@ pub(super) fn solutions(
 }
 
 /// `G + damping`, and its factors.
-struct Curvature<'a, 'b> {
+struct DampedCurvature<'a, 'b> {
     plan: &'a ScorePlan,
     data: &'a SolveData,
     filter: Filter,
@@ -79,11 +79,15 @@ struct Curvature<'a, 'b> {
     spans: Vec<Range<usize>>,
     /// Of each module.
     dampings: Vec<f64>,
-    work: &'a mut Work<'b>,
+    work: &'a mut JobContext<'b>,
 }
 
-impl<'a, 'b> Curvature<'a, 'b> {
-    fn new(plan: &'a ScorePlan, data: &'a SolveData, work: &'a mut Work<'b>) -> Result<Self, FactorJobError> {
+impl<'a, 'b> DampedCurvature<'a, 'b> {
+    fn new(
+        plan: &'a ScorePlan,
+        data: &'a SolveData,
+        work: &'a mut JobContext<'b>,
+    ) -> Result<Self, FactorJobError> {
         let modules = plan.engine.modules();
         let filter = plan.how.filters.first().copied().unwrap_or(Filter::Identity);
         let damping = |module: &Module| -> Result<f64, FactorJobError> {
@@ -100,11 +104,11 @@ impl<'a, 'b> Curvature<'a, 'b> {
     }
 }
 
-impl Curvature<'_, '_> {
+impl DampedCurvature<'_, '_> {
     fn multiplied(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, FactorJobError> {
         let (plan, data) = (self.plan, self.data);
         let directions = plan.engine.directions(vectors).map_err(FactorJobError::other)?;
-        let over = Over {
+        let over = RowPass {
             batches: &data.batches,
             rows: &data.rows,
             threads: plan.extent.threads,
@@ -139,7 +143,7 @@ fn not_finite_in(error: &FactorJobError) -> Option<[u64; 2]> {
 /// # Errors
 /// What is of no vector, and what all of several have in the same batch: then it is of its rows, or of the
 /// weights.
-fn alone(
+fn single_products(
     found: impl ExactSizeIterator<Item = Result<Vec<f64>, FactorJobError>>,
 ) -> Result<Vec<Product>, FactorJobError> {
     let count = found.len();
@@ -161,7 +165,7 @@ fn alone(
     }
 }
 
-impl System for Curvature<'_, '_> {
+impl System for DampedCurvature<'_, '_> {
     type Error = FactorJobError;
 
     fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, FactorJobError> {
@@ -170,7 +174,7 @@ impl System for Curvature<'_, '_> {
             Err(error) if not_finite_in(&error).is_none() => Err(error),
             Err(error) if vectors.len() < 2 => Ok(vec![Err(error.to_string())]),
             // Which of them it is of is what a pass for each says; a product has the same bits alone.
-            Err(_) => alone(vectors.iter().map(|vector| -> Result<Vec<f64>, FactorJobError> {
+            Err(_) => single_products(vectors.iter().map(|vector| -> Result<Vec<f64>, FactorJobError> {
                 let mut products = self.multiplied(&[*vector])?;
                 Ok(products.pop().unwrap_or_default())
             })),
@@ -206,7 +210,7 @@ mod tests {
             let (rows, why) = ([first, first + 7], Box::new(why));
             Err(FactorJobError::Batch { place: format!("rows {first} on"), rows, why })
         };
-        let of = |all: Vec<Result<Vec<f64>, FactorJobError>>| alone(all.into_iter());
+        let of = |all: Vec<Result<Vec<f64>, FactorJobError>>| single_products(all.into_iter());
         let error = of(vec![failed(8), failed(8), failed(8)]).unwrap_err().to_string();
         assert!(error.contains("rows 8 on: module `m`"), "{error}");
         let lost = |all: Vec<Result<Vec<f64>, FactorJobError>>| -> Vec<bool> {

@@ -8,7 +8,7 @@ use gstore_store::Snapshot;
 use super::request::ScoreSolve;
 use crate::factors::error::FactorJobError;
 use crate::factors::stamp::FactorStamp;
-use crate::rows::Least;
+use crate::rows::SmallestKeys;
 
 /// What a solve needs.
 pub(super) struct SolveData {
@@ -38,7 +38,7 @@ impl SolveData {
             return Err(FactorJobError::Refused(text));
         }
         let rows = match solve.rows {
-            Some(most) => drawn(&rows, most, stamp.seed.unwrap_or(0)),
+            Some(most) => sample_rows(&rows, most, stamp.seed.unwrap_or(0)),
             None => rows,
         };
         let batches = RowBatches::new(snapshot, dataset, ingest, values)?;
@@ -66,9 +66,9 @@ fn dataset(solve: &ScoreSolve, stamp: &FactorStamp) -> Result<String, FactorJobE
 
 /// So many of some rows: those with the smallest keys, which are mixed once more than those of
 /// [`draw_key`](crate::rows::draw_key): with these a seed would draw other rows than it has drawn before.
-fn drawn(rows: &RowSet, most: u64, seed: u64) -> RowSet {
+fn sample_rows(rows: &RowSet, most: u64, seed: u64) -> RowSet {
     let of_seed = mix(seed.wrapping_add(MIX_STEP));
-    let mut least = Least::new(most);
+    let mut least = SmallestKeys::new(most);
     for row in rows.iter() {
         least.push(mix(of_seed ^ mix(row.wrapping_add(MIX_STEP))), row);
     }
@@ -82,14 +82,14 @@ mod tests {
     #[test]
     fn a_sample_of_rows_is_a_function_of_the_seed() {
         let rows = RowSet::from_ranges([3..40, 100..200]);
-        let few = drawn(&rows, 10, 7);
+        let few = sample_rows(&rows, 10, 7);
         assert_eq!((few.len(), few.intersection(&rows).len()), (10, 10));
-        assert_eq!(drawn(&rows, 10, 7), few);
-        assert_ne!(drawn(&rows, 10, 8), few);
+        assert_eq!(sample_rows(&rows, 10, 7), few);
+        assert_ne!(sample_rows(&rows, 10, 8), few);
         // One of more rows has those of fewer.
-        assert_eq!(drawn(&rows, 30, 7).intersection(&few), few);
-        assert_eq!(drawn(&rows, 1000, 7), rows);
-        let ranges: Vec<u64> = drawn(&rows, 30, 7).iter().collect();
+        assert_eq!(sample_rows(&rows, 30, 7).intersection(&few), few);
+        assert_eq!(sample_rows(&rows, 1000, 7), rows);
+        let ranges: Vec<u64> = sample_rows(&rows, 30, 7).iter().collect();
         assert!(ranges.iter().filter(|row| **row >= 100).count() > 10, "{ranges:?}");
     }
 }

@@ -9,12 +9,12 @@ use std::path::Path;
 
 use gstore_store::vfs::free_space;
 
-use super::pass::{Against, RowScores, pass};
+use super::pass::{Multiplier, RowScores, pass};
 use super::plan::ScorePlan;
 use super::request::ScoreForm;
 use crate::factors::engine;
 use crate::factors::error::FactorJobError;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Refuses a folder whose disk has no room for temporary files.
 pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobError> {
@@ -34,9 +34,9 @@ pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobErro
 /// Disk: as the plan says.
 pub(super) fn passes(
     plan: &ScorePlan,
-    against: &[Against<'_>],
+    against: &[Multiplier<'_>],
     form: ScoreForm,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
     take: &mut dyn FnMut(Vec<RowScores>) -> Result<(), FactorJobError>,
 ) -> Result<(), FactorJobError> {
     let of_segments = plan.segments.iter().zip(against);
@@ -65,12 +65,14 @@ pub(super) fn passes(
                 }
             }
             match &mut next {
-                Some(next) => Ok(rows.iter().try_for_each(|row| put(next, &row.values)).map_err(named)?),
+                Some(next) => {
+                    Ok(rows.iter().try_for_each(|row| write_floats(next, &row.values)).map_err(named)?)
+                }
                 None => take(rows),
             }
         };
         pass((plan, engines), against, form.per, work, &mut add)?;
-        sums = next.map(rewound).transpose().map_err(named)?;
+        sums = next.map(reopen).transpose().map_err(named)?;
     }
     Ok(())
 }
@@ -90,12 +92,12 @@ fn add_to(values: &mut [f64], from: &mut impl Read) -> std::io::Result<()> {
     Ok(())
 }
 
-fn put(to: &mut impl Write, values: &[f64]) -> std::io::Result<()> {
+fn write_floats(to: &mut impl Write, values: &[f64]) -> std::io::Result<()> {
     values.iter().try_for_each(|value| to.write_all(&value.to_le_bytes()))
 }
 
 /// A file that was written, from its beginning.
-fn rewound(written: BufWriter<File>) -> std::io::Result<BufReader<File>> {
+fn reopen(written: BufWriter<File>) -> std::io::Result<BufReader<File>> {
     let mut file = written.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.rewind()?;
     Ok(BufReader::new(file))
@@ -109,9 +111,9 @@ mod tests {
     fn sums_come_back_in_their_order() {
         let mut written = BufWriter::new(tempfile::tempfile().unwrap());
         for row in [&[1.5, -2.0][..], &[], &[0.25]] {
-            put(&mut written, row).unwrap();
+            write_floats(&mut written, row).unwrap();
         }
-        let mut sums = rewound(written).unwrap();
+        let mut sums = reopen(written).unwrap();
         let (mut first, mut second) = ([1.0, 1.0], [0.5]);
         add_to(&mut first, &mut sums).unwrap();
         add_to(&mut second, &mut sums).unwrap();

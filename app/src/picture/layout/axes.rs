@@ -6,7 +6,7 @@ use super::super::{Axis, Histogram, Series, Steps, font};
 use super::{EDGE, TEXT, WIDTH, legend, named, tick};
 
 /// Where a plot lies, and its scales.
-struct Frame {
+struct PlotArea {
     left: f64,
     top: f64,
     width: f64,
@@ -15,7 +15,7 @@ struct Frame {
     y: Scale,
 }
 
-impl Frame {
+impl PlotArea {
     /// A frame whose left side has room for the labels; draws grid, axes and labels.
     fn new(scene: &mut Scene, (x, y): (Scale, Scale), x_name: &str, (top, height): (f64, f64)) -> Self {
         let labels = y.ticks.iter().map(|v| font::width(&y.label(*v)) * TEXT);
@@ -64,7 +64,7 @@ pub(super) fn lines(
     let top = legend(scene, &entries, top) + 4.0;
     let all = |i: usize| series.iter().flat_map(move |s| s.points.iter().map(move |p| p[i]));
     let scales = (Scale::of(all(0), x.steps, 0.0, 8), Scale::of(all(1), y.steps, 0.05, 5));
-    let frame = Frame::new(scene, scales, &x.name, (top, height));
+    let frame = PlotArea::new(scene, scales, &x.name, (top, height));
     for series in series {
         let role = Role::Series(series.colour);
         let (width, opacity) = if series.faint { (1.0, 0.35) } else { (1.8, 1.0) };
@@ -99,7 +99,7 @@ pub(super) fn histogram(scene: &mut Scene, histogram: &Histogram, (top, height):
     let mut entries = vec![("rows".to_owned(), Role::Series(0))];
     entries.extend(band.iter().map(|(.., name)| (name.clone(), Role::Series(1))));
     let top = if band.is_some() { legend(scene, &entries, top) } else { top } + 4.0;
-    let frame = Frame::new(scene, scales, x, (top, height));
+    let frame = PlotArea::new(scene, scales, x, (top, height));
     let bottom = frame.top + frame.height;
     let clamp = |x: f64| x.clamp(frame.left, frame.left + frame.width);
     if let Some((low, high, name)) = band

@@ -1,7 +1,7 @@
 //! Bars by label, and texts whose tokens are coloured.
 
 use super::super::scale::{Scale, number};
-use super::super::scene::{Anchor, Role, Scene, Set};
+use super::super::scene::{Anchor, Role, Scene, TextStyle};
 use super::super::{Steps, Token, font};
 use super::{EDGE, TEXT, WIDTH, key, legend, named, tick};
 
@@ -98,7 +98,7 @@ pub(super) fn tokens(scene: &mut Scene, tokens: &[Token], top: f64) -> f64 {
             scene.block([x, y, wide, LINE - 4.0], role, strength, format!("{text}: {}", number(v)));
         }
         let role = if token.value.is_some() { Role::Ink } else { Role::Muted };
-        scene.text([x + 1.5, y + 13.0], &text, role, Set { fitted: true, ..Set::plain(TOKEN) });
+        scene.text([x + 1.5, y + 13.0], &text, role, TextStyle { fitted: true, ..TextStyle::plain(TOKEN) });
         x += wide + 1.0;
         if token.text.ends_with('\n') {
             (x, y) = (EDGE, y + LINE);

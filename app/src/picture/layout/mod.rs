@@ -8,7 +8,7 @@ pub(super) use blocks::{largest, lowest, value as value_of_bar, visible};
 
 use super::font;
 use super::scale::number;
-use super::scene::{Anchor, Role, Scene, Set};
+use super::scene::{Anchor, Role, Scene, TextStyle};
 use super::{Body, Panel, Picture};
 
 /// Width of a picture.
@@ -29,7 +29,7 @@ const PLOT: [f64; 2] = [170.0, 260.0];
 pub(super) fn scene(picture: &Picture) -> Scene {
     let mut scene = Scene { width: WIDTH, ..Scene::default() };
     let mut y = EDGE + TITLE;
-    let bold = Set { bold: true, ..Set::plain(TITLE) };
+    let bold = TextStyle { bold: true, ..TextStyle::plain(TITLE) };
     for line in wrapped(&picture.title, TITLE * 1.08, WIDTH - 2.0 * EDGE) {
         scene.text([EDGE, y], &line, Role::Ink, bold);
         y += TITLE * 1.3;
@@ -45,7 +45,12 @@ pub(super) fn scene(picture: &Picture) -> Scene {
 /// Draws a panel whose top is at `y`; returns its lower end.
 fn panel_at(scene: &mut Scene, panel: &Panel, y: f64, height: f64) -> f64 {
     let heading = y + HEADING;
-    scene.text([EDGE, heading], &panel.heading, Role::Ink, Set { bold: true, ..Set::plain(HEADING) });
+    scene.text(
+        [EDGE, heading],
+        &panel.heading,
+        Role::Ink,
+        TextStyle { bold: true, ..TextStyle::plain(HEADING) },
+    );
     let top = heading + 8.0;
     let mut y = match &panel.body {
         Body::Lines { x, y, series } => axes::lines(scene, (x, y), series, (top, height)),
@@ -56,7 +61,7 @@ fn panel_at(scene: &mut Scene, panel: &Panel, y: f64, height: f64) -> f64 {
     };
     for line in panel.notes.iter().flat_map(|note| wrapped(note, TEXT, WIDTH - 2.0 * EDGE)) {
         y += TEXT * 1.5;
-        scene.text([EDGE, y], &line, Role::Muted, Set::plain(TEXT));
+        scene.text([EDGE, y], &line, Role::Muted, TextStyle::plain(TEXT));
     }
     y + 8.0
 }
@@ -70,7 +75,7 @@ fn legend(scene: &mut Scene, entries: &[(String, Role)], top: f64) -> f64 {
             (x, y) = (EDGE, y + TEXT * 1.6);
         }
         scene.block([x, y - 6.5, 12.0, 4.0], *role, 1.0, String::new());
-        scene.text([x + 18.0, y], name, Role::Ink, Set::plain(TEXT));
+        scene.text([x + 18.0, y], name, Role::Ink, TextStyle::plain(TEXT));
         x += wide;
     }
     if entries.is_empty() { top } else { y + 8.0 }
@@ -105,7 +110,7 @@ pub(super) fn named<'a>(series: impl Iterator<Item = (&'a str, usize)>) -> Vec<(
 
 /// The text at the end of a rule.
 fn tick(scene: &mut Scene, at: [f64; 2], text: &str, anchor: Anchor) {
-    scene.text(at, text, Role::Muted, Set::plain(TEXT).anchored(anchor));
+    scene.text(at, text, Role::Muted, TextStyle::plain(TEXT).anchored(anchor));
 }
 
 /// A text in lines of at most `most` points; a word that is longer stands alone.

@@ -12,7 +12,7 @@ mod training;
 
 pub use agreement::agreement;
 pub use overlap::{OverlapRequest, overlap};
-pub(crate) use ranked::{Ranked, ranked};
+pub(crate) use ranked::{RankedRows, ranked};
 pub use scores::{ScoresRequest, scores};
 pub use sources::{SourcesRequest, sources};
 pub use table::table;

@@ -9,7 +9,7 @@ use gstore_store::Snapshot;
 use super::super::{Axis, Body, Panel, Picture, Series};
 use super::{count, question};
 use crate::answer::{AnswerError, tell_notes};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// What is drawn.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct OverlapRequest {
 pub fn overlap(
     snapshot: &Arc<Snapshot>,
     request: &OverlapRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
     let [one, other] = &request.specs;
     if one.pools != other.pools {

@@ -6,10 +6,10 @@ use super::super::Picture;
 use super::scores::distribution;
 use super::sources::shares_of;
 use crate::answer::{AnswerError, Pool};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Rows of an answer.
-pub(crate) struct Ranked<'a> {
+pub(crate) struct RankedRows<'a> {
     /// The question.
     pub(crate) prepared: &'a Prepared,
     /// Its pools.
@@ -22,7 +22,7 @@ pub(crate) struct Ranked<'a> {
 
 /// The distribution of all scores with the last row's marked, and the shares of the values of a metadata
 /// column, where all pools have it.
-pub(crate) fn ranked(of: &Ranked<'_>, by: &str, work: &Work<'_>) -> Result<Picture, AnswerError> {
+pub(crate) fn ranked(of: &RankedRows<'_>, by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
     let mark = of.rows.last().map(|row| (f64::from(row.score), format!("{} {}", of.called, of.rows.len())));
     let mut picture = distribution(of.prepared, mark.into_iter().collect(), work)?;
     let has = |pool: &Pool| pool.samples.schema().column_with_name(by).is_some();

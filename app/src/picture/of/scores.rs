@@ -12,7 +12,7 @@ use super::super::{Body, Histogram, Panel, Picture};
 use super::bins::Bins;
 use super::{counted, question};
 use crate::answer::{AnswerError, tell_notes};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Intervals of the histogram, about.
 const INTERVALS: usize = 60;
@@ -37,7 +37,7 @@ pub struct ScoresRequest {
 pub fn scores(
     snapshot: &Arc<Snapshot>,
     request: &ScoresRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
     let prepared = Prepared::new(snapshot, &request.spec)?;
     tell_notes(&prepared, work);
@@ -52,10 +52,10 @@ pub fn scores(
 pub(super) fn distribution(
     prepared: &Prepared,
     marks: Vec<(f64, String)>,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
     let spec = prepared.spec();
-    let (mut bins, mut spread) = (Bins::default(), Spread::default());
+    let (mut bins, mut spread) = (Bins::default(), EvenlySpacedRows::default());
     let summary = prepared.scores(None, work.threads, work.cancel, |rows| {
         for row in rows {
             bins.add(f64::from(row.score));
@@ -99,14 +99,18 @@ pub(super) fn distribution(
 }
 
 /// The lowest score of a selection.
-fn mark(prepared: &Prepared, top: &str, work: &Work<'_>) -> Result<Option<(f64, String)>, AnswerError> {
+fn mark(prepared: &Prepared, top: &str, work: &JobContext<'_>) -> Result<Option<(f64, String)>, AnswerError> {
     let k = resolve_top(top, prepared.live())?;
     let ranking = prepared.top_k(Order::Best, k, None, work.threads, work.cancel)?;
     Ok(ranking.rows.last().map(|row| (f64::from(row.score), format!("best {}", top.trim()))))
 }
 
 /// The median noise floor of some rows; none where nothing was projected.
-fn noise_floor(prepared: &Prepared, rows: &[Scored], work: &Work<'_>) -> Result<Option<f64>, AnswerError> {
+fn noise_floor(
+    prepared: &Prepared,
+    rows: &[Scored],
+    work: &JobContext<'_>,
+) -> Result<Option<f64>, AnswerError> {
     let mut floors: Vec<f32> = match prepared.plan().models() {
         Some(_) => {
             let estimates = prepared.estimates(rows, false, work.cancel)?;
@@ -123,13 +127,13 @@ fn noise_floor(prepared: &Prepared, rows: &[Scored], work: &Work<'_>) -> Result<
 
 /// Rows at equal distances, whose number stays bounded.
 #[derive(Default)]
-struct Spread {
+struct EvenlySpacedRows {
     rows: Vec<Scored>,
     seen: usize,
     every: usize,
 }
 
-impl Spread {
+impl EvenlySpacedRows {
     fn add(&mut self, row: &Scored) {
         if self.seen.is_multiple_of(self.every.max(1)) {
             self.rows.push(*row);

@@ -12,7 +12,7 @@ use gstore_store::Snapshot;
 use super::super::{Body, Panel, Picture};
 use super::{count, question};
 use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, tell_notes};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Values with bars of their own.
 const SHOWN: usize = 20;
@@ -35,7 +35,7 @@ pub struct SourcesRequest {
 }
 
 /// Rows by value, among the best and in the pool.
-type Counts = BTreeMap<String, [u64; 2]>;
+type SourceCounts = BTreeMap<String, [u64; 2]>;
 
 /// Bars of the share that each source has of the best rows, and of the pool.
 ///
@@ -45,7 +45,7 @@ type Counts = BTreeMap<String, [u64; 2]>;
 pub fn sources(
     snapshot: &Arc<Snapshot>,
     request: &SourcesRequest,
-    work: &mut Work<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
     let prepared = Prepared::new(snapshot, &request.spec)?;
     tell_notes(&prepared, work);
@@ -88,9 +88,9 @@ pub(super) fn shares_of(
     pools: &[Pool],
     (rows, called): (&[Scored], &str),
     by: &str,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
-    let mut counts = Counts::new();
+    let mut counts = SourceCounts::new();
     count_pools(&mut counts, pools, by, work)?;
     for chunk in rows.chunks(CHUNK) {
         for value in column(chunk, pools, by)? {
@@ -122,7 +122,12 @@ pub(super) fn shares_of(
 }
 
 /// Counts the values of a column of all live rows.
-fn count_pools(counts: &mut Counts, pools: &[Pool], by: &str, work: &Work<'_>) -> Result<(), AnswerError> {
+fn count_pools(
+    counts: &mut SourceCounts,
+    pools: &[Pool],
+    by: &str,
+    work: &JobContext<'_>,
+) -> Result<(), AnswerError> {
     for pool in pools {
         for batch in pool.samples.scan(&[by], None) {
             work.cancel.check().map_err(gstore_query::QueryError::from)?;
@@ -146,7 +151,7 @@ fn count_pools(counts: &mut Counts, pools: &[Pool], by: &str, work: &Work<'_>) -
 }
 
 /// Shares by value, the largest first, with one entry for those that have no bars of their own.
-fn shares(counts: Counts, all: [u64; 2]) -> Vec<(String, Vec<f64>)> {
+fn shares(counts: SourceCounts, all: [u64; 2]) -> Vec<(String, Vec<f64>)> {
     let mut rows: Vec<(String, [u64; 2])> = counts.into_iter().collect();
     // Values come in the order of their names, which the sort keeps among equals.
     rows.sort_by(|(_, a), (_, b)| b.cmp(a));

@@ -29,13 +29,13 @@ const KEYS: [&str; 3] = ["row", "pos", "target_row"];
 type Places = Vec<(f64, usize)>;
 
 /// A column by its name.
-struct Column {
+struct NamedColumn {
     name: String,
     values: Vec<f64>,
 }
 
 /// A column that says of what its row is.
-struct Category<'n> {
+struct LabelColumn<'n> {
     at: usize,
     name: &'n str,
     is_text: bool,
@@ -61,10 +61,10 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
             for batch in batches {
                 values.extend(floats(batch.column(i))?);
             }
-            numbers.push(Column { name: field.name().clone(), values });
+            numbers.push(NamedColumn { name: field.name().clone(), values });
             front.get_or_insert(categories.len());
         } else if is_category(field.data_type()) {
-            categories.push(Category { at: i, name: field.name(), is_text: is_text(field.data_type()) });
+            categories.push(LabelColumn { at: i, name: field.name(), is_text: is_text(field.data_type()) });
         }
     }
     let score = numbers.iter().position(|column| column.name == "score").or(numbers.len().checked_sub(1));
@@ -120,7 +120,7 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
 
 /// The columns that name the rows: the only one if it is a text, else those before the first number, of which `front`
 /// says how many they are, unless a text stands behind it.
-fn naming<'c, 'n>(categories: &'c [Category<'n>], front: usize) -> &'c [Category<'n>] {
+fn naming<'c, 'n>(categories: &'c [LabelColumn<'n>], front: usize) -> &'c [LabelColumn<'n>] {
     let (before, behind) = categories.split_at(front);
     match categories {
         [only] if only.is_text => categories,
@@ -160,7 +160,7 @@ fn cells(batches: &[RecordBatch], at: usize) -> Result<Vec<String>, AnswerError>
 }
 
 /// What each row is called.
-fn labels(batches: &[RecordBatch], names: &[Category<'_>]) -> Result<Vec<String>, AnswerError> {
+fn labels(batches: &[RecordBatch], names: &[LabelColumn<'_>]) -> Result<Vec<String>, AnswerError> {
     let mut labels: Vec<String> = Vec::new();
     for column in names {
         let cells = cells(batches, column.at)?;
@@ -172,7 +172,7 @@ fn labels(batches: &[RecordBatch], names: &[Category<'_>]) -> Result<Vec<String>
     Ok(labels)
 }
 
-fn bars(labels: Vec<String>, numbers: &[Column]) -> Body {
+fn bars(labels: Vec<String>, numbers: &[NamedColumn]) -> Body {
     let rows = labels.into_iter().enumerate();
     let rows = rows.map(|(i, label)| (label, numbers.iter().map(|column| column.values[i]).collect()));
     let series = numbers.iter().map(|column| column.name.clone()).collect();
@@ -181,7 +181,7 @@ fn bars(labels: Vec<String>, numbers: &[Column]) -> Body {
 
 /// An axis of times, and the time of each row that has one, in their order; none where rows have the same
 /// time, or the column is a length of time.
-fn times(batches: &[RecordBatch], column: &Category<'_>) -> Result<Option<(Axis, Places)>, AnswerError> {
+fn times(batches: &[RecordBatch], column: &LabelColumn<'_>) -> Result<Option<(Axis, Places)>, AnswerError> {
     let (mut times, mut before, mut is_dated) = (Places::new(), 0_usize, true);
     for batch in batches {
         let values = batch.column(column.at);
@@ -227,7 +227,7 @@ fn seconds(value: i64, kind: &DataType) -> Option<f64> {
 }
 
 /// Lines over places of rows, in their order.
-fn lines(x: Axis, places: &[(f64, usize)], columns: &[Column]) -> Body {
+fn lines(x: Axis, places: &[(f64, usize)], columns: &[NamedColumn]) -> Body {
     let series = columns.iter().enumerate().map(|(colour, column)| Series {
         name: column.name.clone(),
         colour,
@@ -239,7 +239,7 @@ fn lines(x: Axis, places: &[(f64, usize)], columns: &[Column]) -> Body {
 }
 
 /// The distribution of a column, with the noise floor where the result has it.
-fn histogram(numbers: &[Column], at: usize) -> Body {
+fn histogram(numbers: &[NamedColumn], at: usize) -> Body {
     let mut bins = Bins::default();
     numbers[at].values.iter().filter(|value| value.is_finite()).for_each(|value| bins.add(*value));
     let (first, width, counts) = bins.intervals(INTERVALS);

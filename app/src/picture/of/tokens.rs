@@ -17,7 +17,7 @@ use super::super::{Body, Panel, Picture, Token};
 use super::count;
 use crate::answer::AnswerError;
 use crate::rows::{RowNames, find_rows};
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Tokens that are drawn of a sample.
 const MOST: usize = 4096;
@@ -52,7 +52,7 @@ pub fn tokens(
     snapshot: &Arc<Snapshot>,
     request: &TokensRequest,
     models: Option<Arc<dyn Encoder>>,
-    work: &Work<'_>,
+    work: &JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
     let row = row_of(snapshot, request, work)?;
     let mut values = Parameters::default();
@@ -102,9 +102,14 @@ pub fn tokens(
 }
 
 /// Positions, texts and values of tokens.
-type Found = Vec<(u32, Option<String>, f64)>;
+type TokenPoints = Vec<(u32, Option<String>, f64)>;
 
-fn read(runner: &SqlRunner, sql: &str, values: &Parameters, cancel: &Cancel) -> Result<Found, AnswerError> {
+fn read(
+    runner: &SqlRunner,
+    sql: &str,
+    values: &Parameters,
+    cancel: &Cancel,
+) -> Result<TokenPoints, AnswerError> {
     let mut found = Vec::new();
     for batch in runner.run_with(sql, values, cancel)? {
         let batch = batch?;
@@ -139,7 +144,11 @@ fn value(batch: &RecordBatch, row: usize) -> f64 {
     }
 }
 
-fn row_of(snapshot: &Arc<Snapshot>, request: &TokensRequest, work: &Work<'_>) -> Result<u64, AnswerError> {
+fn row_of(
+    snapshot: &Arc<Snapshot>,
+    request: &TokensRequest,
+    work: &JobContext<'_>,
+) -> Result<u64, AnswerError> {
     let names = RowNames { ids: [request.id.clone()].into(), condition: None };
     let dataset = snapshot.dataset(&request.dataset)?;
     let found = find_rows(snapshot, dataset, &names, work.threads, work.cancel)
@@ -213,7 +222,7 @@ fn ingest(snapshot: &Snapshot, dataset: &str) -> Result<String, AnswerError> {
     Ok(remedy.to_string())
 }
 
-fn picture(request: &TokensRequest, mut found: Found, what: &str) -> Picture {
+fn picture(request: &TokensRequest, mut found: TokenPoints, what: &str) -> Picture {
     let all = found.len();
     found.truncate(MOST);
     let mut notes = Vec::new();

@@ -16,7 +16,7 @@ const FROM_RIGHT: [char; 8] = [' ', '▕', '▕', '▐', '▐', '▐', '█', '�
 pub(super) const FILLS: [char; 3] = ['█', '▒', '░'];
 
 /// How bars are drawn next to each other.
-struct Ground {
+struct BarScale {
     /// Cells to the left of the line at zero; without the line there are none.
     left: Option<usize>,
     /// The largest distance from zero.
@@ -25,7 +25,7 @@ struct Ground {
     longest: f64,
 }
 
-impl Ground {
+impl BarScale {
     /// For these values in `room` cells.
     fn new(values: impl Iterator<Item = f64>, room: usize) -> Self {
         let (low, high) = values
@@ -71,7 +71,7 @@ pub(super) fn bars(out: &mut String, rows: &[(String, Vec<f64>)], shares: bool, 
     let values = rows.iter().flat_map(|(_, values)| values.iter().copied());
     let longest = values.clone().map(|v| cells(&value_of_bar(v, shares))).max().unwrap_or(0);
     let room = style.width.saturating_sub(most + longest + 2).max(1);
-    let ground = Ground::new(values, room);
+    let ground = BarScale::new(values, room);
     for ((_, values), label) in rows.iter().zip(&labels) {
         for (i, v) in values.iter().enumerate() {
             let label = if i == 0 { cut(label, most) } else { String::new() };
@@ -86,13 +86,13 @@ pub(super) fn bars(out: &mut String, rows: &[(String, Vec<f64>)], shares: bool, 
 }
 
 /// Tokens below each other, with bars.
-pub(super) fn listed(out: &mut String, tokens: &[Token], style: TerminalStyle) {
+pub(super) fn list_tokens(out: &mut String, tokens: &[Token], style: TerminalStyle) {
     let valued: Vec<(String, f64)> =
         tokens.iter().filter_map(|t| Some((visible(&t.text), t.value.filter(|v| v.is_finite())?))).collect();
     let most = valued.iter().map(|(text, _)| cells(text)).max().unwrap_or(0).min(style.width / 3);
     let longest = valued.iter().map(|(_, v)| cells(&number(*v))).max().unwrap_or(0);
     let room = style.width.saturating_sub(most + longest + 2).max(1);
-    let ground = Ground::new(valued.iter().map(|(_, v)| *v), room);
+    let ground = BarScale::new(valued.iter().map(|(_, v)| *v), room);
     for (text, v) in &valued {
         let (text, shown) = (cut(text, most), number(*v));
         let (left, right) = (" ".repeat(most - cells(&text)), " ".repeat(longest - cells(&shown)));
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(out.lines().collect::<Vec<_>>(), want);
         let mut out = String::new();
         let token = |(text, value): (&str, f64)| Token { text: text.to_owned(), value: Some(value) };
-        listed(&mut out, &[token(("a", -2.0)), token(("b", -1.0))], STYLE);
+        list_tokens(&mut out, &[token(("a", -2.0)), token(("b", -1.0))], STYLE);
         let (whole, half) = ("█".repeat(34), "█".repeat(17));
         assert_eq!(out, format!("a -2 {whole}│\nb -1 {}{half}│\n", " ".repeat(17)));
     }
@@ -135,7 +135,7 @@ mod tests {
             [[f64::MAX, -tiny], [-f64::MAX, tiny], [f64::MAX, -f64::MAX], [-tiny, 0.0], [-1.0, 1e-9]]
         {
             for room in [1, 2, 3, 30] {
-                let ground = Ground::new(values.into_iter(), room);
+                let ground = BarScale::new(values.into_iter(), room);
                 for value in values {
                     assert!(cells(&ground.bar(value)) <= room, "{values:?} in {room}: {value}");
                 }

@@ -45,8 +45,8 @@ pub(super) fn text(picture: &Picture, style: TerminalStyle) -> String {
                 bars::bars(&mut out, rows, *shares, style);
             }
             Body::Tokens(tokens) if style.colour => heat(&mut out, tokens, style.width),
-            Body::Tokens(tokens) => bars::listed(&mut out, tokens, style),
-            Body::Heat(matrix) => shaded(&mut out, matrix, style),
+            Body::Tokens(tokens) => bars::list_tokens(&mut out, tokens, style),
+            Body::Heat(matrix) => draw_heat(&mut out, matrix, style),
         }
         for note in &panel.notes {
             wrap(&mut out, note, style.width, |line| painted(line, MUTED, style));
@@ -144,7 +144,7 @@ fn heat(out: &mut String, tokens: &[Token], width: usize) {
 }
 
 /// A matrix in shades, of as many rows and columns as there is room for.
-fn shaded(out: &mut String, heat: &Heat, style: TerminalStyle) {
+fn draw_heat(out: &mut String, heat: &Heat, style: TerminalStyle) {
     const SHADES: [char; 5] = ['·', '░', '▒', '▓', '█'];
     let Some((low, high)) = heat.range() else { return };
     let scale = heat.scale();

@@ -11,13 +11,13 @@ const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇'
 const DOTS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
 
 /// Cells of a plot, each with a sign and a colour.
-struct Cells {
+struct TerminalCells {
     width: usize,
     height: usize,
     signs: Vec<(char, Option<u8>)>,
 }
 
-impl Cells {
+impl TerminalCells {
     fn new(width: usize, height: usize) -> Self {
         Self { width, height, signs: vec![(' ', None); width * height] }
     }
@@ -70,7 +70,7 @@ pub(super) fn lines(out: &mut String, (x, y): (&Axis, &Axis), series: &[Series],
     // Labels of times have up to 11 characters.
     let apart = if x.steps == Steps::Time { 13 } else { 10 };
     let x = Scale::of(all(0), x.steps, 0.0, width / apart);
-    let mut dots = Dots::new(width, style.height);
+    let mut dots = BrailleDots::new(width, style.height);
     let several = series.iter().any(|s| s.colour != series[0].colour);
     for series in &series {
         let mut last = None;
@@ -82,7 +82,7 @@ pub(super) fn lines(out: &mut String, (x, y): (&Axis, &Axis), series: &[Series],
             last = place;
         }
     }
-    let mut cells = Cells::new(width, style.height);
+    let mut cells = TerminalCells::new(width, style.height);
     for (cell, (bits, colour)) in cells.signs.iter_mut().zip(&dots.cells) {
         if *bits == 0 {
             continue;
@@ -97,13 +97,13 @@ pub(super) fn lines(out: &mut String, (x, y): (&Axis, &Axis), series: &[Series],
 }
 
 /// Dots of braille, two by four in a cell, and the series that was drawn last in it.
-struct Dots {
+struct BrailleDots {
     width: usize,
     height: usize,
     cells: Vec<(u8, usize)>,
 }
 
-impl Dots {
+impl BrailleDots {
     fn new(width: usize, height: usize) -> Self {
         Self { width, height, cells: vec![(0, 0); width * height] }
     }
@@ -134,7 +134,7 @@ pub(super) fn histogram(out: &mut String, histogram: &Histogram, style: Terminal
     let width = style.width.saturating_sub(margin(&y) + 1).max(1);
     let last = first + wide * counts.len() as f64;
     let x = Scale::of([*first, last].into_iter(), Steps::Linear, 0.0, width / 10);
-    let mut cells = Cells::new(width, style.height);
+    let mut cells = TerminalCells::new(width, style.height);
     for column in 0..width {
         // Columns and intervals need not be of one width: a column shows the highest interval it touches.
         let from = column * counts.len() / width;

@@ -13,9 +13,9 @@ use super::super::at_least;
 pub struct DaunceModelsArgs {
     /// How many copies, or those with the numbers from A up to B, without B
     #[arg(long, value_name = "K|A..B", value_parser = models, required_unless_present = "until", conflicts_with = "until")]
-    pub models: Option<Models>,
+    pub models: Option<ModelRange>,
     /// Train copies until two halves of them rank alike: `agreement=X`, a rank correlation up to 1
-    #[arg(long, value_name = "agreement=X", value_parser = until, requires_all = ["max_models", "target", "dataset"])]
+    #[arg(long, value_name = "agreement=X", value_parser = parse_horizon, requires_all = ["max_models", "target", "dataset"])]
     pub until: Option<f64>,
     /// With --until: copies at most
     #[arg(long, value_name = "N", requires = "until", value_parser = at_least::<u64>(2))]
@@ -35,8 +35,8 @@ pub struct DaunceModelsArgs {
     /// Rows of a step
     #[arg(long, alias = "per-device-train-batch-size", value_name = "N", default_value_t = 16, value_parser = at_least::<usize>(1))]
     pub batch_size: usize,
-    /// Rows of each copy, drawn without replacement: a number, or a share below 1 [default: as many as its steps
-    /// take once; without --steps all]
+    /// Rows of each copy, drawn without replacement: a number, or a share below 1 [default: as many as its
+    /// steps take once; without --steps all]
     #[arg(long, value_name = "N|SHARE", value_parser = subset)]
     pub subset: Option<Subset>,
     /// Passes over a copy's rows, where --steps does not say how many steps
@@ -49,7 +49,7 @@ pub struct DaunceModelsArgs {
 
 /// Numbers of the copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Models {
+pub struct ModelRange {
     /// From the first, without the last.
     pub range: Range<u64>,
     /// Whether they are a part of an ensemble.
@@ -66,7 +66,7 @@ pub enum Subset {
 }
 
 /// `K`, or `A..B`.
-fn models(text: &str) -> Result<Models, String> {
+fn models(text: &str) -> Result<ModelRange, String> {
     let number =
         |text: &str| text.parse::<u64>().map_err(|_| "K or A..B is wanted, whole numbers".to_owned());
     match text.split_once("..") {
@@ -74,19 +74,19 @@ fn models(text: &str) -> Result<Models, String> {
             0 | 1 => {
                 Err("one model has no covariance: at least 2, and about 100 for a stable ranking".to_owned())
             }
-            count => Ok(Models { range: 0..count, is_part: false }),
+            count => Ok(ModelRange { range: 0..count, is_part: false }),
         },
         Some((first, end)) => {
             let range = number(first)?..number(end)?;
             if range.is_empty() {
                 return Err(format!("{text} are no models: from the first, without the last"));
             }
-            Ok(Models { range, is_part: true })
+            Ok(ModelRange { range, is_part: true })
         }
     }
 }
 
-fn until(text: &str) -> Result<f64, String> {
+fn parse_horizon(text: &str) -> Result<f64, String> {
     let wanted = text.strip_prefix("agreement=").and_then(|value| value.parse().ok());
     let wanted = wanted.filter(|value: &f64| *value > 0.0 && *value <= 1.0);
     wanted.ok_or_else(|| "agreement=X with X above 0 and at most 1 is wanted".to_owned())
@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn models_are_a_number_or_a_range() {
-        assert_eq!(models("32"), Ok(Models { range: 0..32, is_part: false }));
-        assert_eq!(models("25..50"), Ok(Models { range: 25..50, is_part: true }));
+        assert_eq!(models("32"), Ok(ModelRange { range: 0..32, is_part: false }));
+        assert_eq!(models("25..50"), Ok(ModelRange { range: 25..50, is_part: true }));
         assert!(models("3..4").is_ok());
         for bad in ["", "1", "0", "x", "4..4", "5..4", "1..", "-1"] {
             assert!(models(bad).is_err(), "{bad}");
@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn an_end_is_an_agreement() {
-        assert_eq!(until("agreement=0.8"), Ok(0.8));
+        assert_eq!(parse_horizon("agreement=0.8"), Ok(0.8));
         for bad in ["0.8", "agreement=0", "agreement=2", "agreement=", "overlap=0.5"] {
-            assert!(until(bad).is_err(), "{bad}");
+            assert!(parse_horizon(bad).is_err(), "{bad}");
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn check_room(folder: &Path, data: &[PathBuf]) -> Result<()> {
 }
 
 /// What data is called in messages and in the history.
-pub(super) fn called(data: &Path) -> String {
+pub(super) fn input_label(data: &Path) -> String {
     if data == Path::new("-") { "standard input".to_owned() } else { data.display().to_string() }
 }
 
@@ -44,7 +44,7 @@ pub(super) fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile
         return Ok(None);
     };
     let copy = tempfile::Builder::new().prefix("gstore-input-").suffix(".jsonl").tempfile()?;
-    stands_for(copy.path(), called(data));
+    stands_for(copy.path(), input_label(data));
     let mut file = copy.reopen()?;
     // A read may wait forever, so it has its own thread, which ends with the process.
     let (done, copied) = channel();
@@ -52,9 +52,11 @@ pub(super) fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile
     loop {
         match copied.recv_timeout(Duration::from_millis(50)) {
             // The copy's name is used nowhere else.
-            Ok(Ok(0)) => bail!("{} has no samples", called(data)),
+            Ok(Ok(0)) => bail!("{} has no samples", input_label(data)),
             Ok(copied) => return copied.map(|_| Some(copy)).map_err(Into::into),
-            Err(RecvTimeoutError::Disconnected) => bail!("{} could not be read to its end", called(data)),
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("{} could not be read to its end", input_label(data))
+            }
             Err(RecvTimeoutError::Timeout) if cancel.is_raised() => bail!(IngestError::Stopped),
             Err(RecvTimeoutError::Timeout) => {}
         }

@@ -17,18 +17,18 @@ use gstore_store::{AppendError, IfDeleted, Store};
 use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 
-use super::input::{called, check_room, spool};
-use super::told::told;
+use super::input::{check_room, input_label, spool};
+use super::told::add_summary;
 use crate::args::{IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
 use crate::new_store::{NewStore, remove_leftovers};
 use crate::stand_ins::{by_their_names, stands_for};
 
 /// The ingest that follows, and what was read of the weights of its models.
-type Then<'a> = Option<(&'a IngestRequest, &'a mut BaseDigests)>;
+type FollowingIngest<'a> = Option<(&'a IngestRequest, &'a mut BaseDigests)>;
 
 /// The samples that a command line names.
-pub struct Samples {
+pub struct SampleInputs {
     request: AddRequest,
     /// Raised by Ctrl-C.
     cancel: Arc<Cancel>,
@@ -36,7 +36,7 @@ pub struct Samples {
     copies: Vec<NamedTempFile>,
 }
 
-impl Samples {
+impl SampleInputs {
     /// Reads no file but those that can be read only once.
     pub fn new(context: &Context, dataset: &str, data: &[PathBuf], samples: &SampleArgs) -> Result<Self> {
         let cancel = context.cancel_on_interrupt("stopping; once more to stop at once")?;
@@ -122,7 +122,7 @@ impl Samples {
     }
 
     /// Registers them in a store, if the ingest that follows fits on the disk with them.
-    pub fn read(&self, context: &Context, store: &Store, then: Then<'_>) -> Result<AddReport> {
+    pub fn read(&self, context: &Context, store: &Store, then: FollowingIngest<'_>) -> Result<AddReport> {
         add_until(store, &self.request, then, &mut context.reporter(), &self.cancel)
             .map_err(|error| self.of_name(error))
     }
@@ -130,7 +130,7 @@ impl Samples {
     /// Registers them in the store of the command line. Where there is none yet, one is made at the first
     /// commit: a failure leaves none behind. Where another process makes one meanwhile, they are added to
     /// that.
-    pub fn register(&self, context: &Context, mut then: Then<'_>) -> Result<(Store, AddReport)> {
+    pub fn register(&self, context: &Context, mut then: FollowingIngest<'_>) -> Result<(Store, AddReport)> {
         let place = context.store_path()?;
         remove_leftovers(place);
         if let Some(store) = context.open_if_there()? {
@@ -182,7 +182,7 @@ impl Samples {
     /// Says what was new.
     pub fn tell(&self, context: &Context, report: &AddReport) {
         let dataset = &self.request.dataset;
-        context.say(&told(dataset, report));
+        context.say(&add_summary(dataset, report));
         if report.added > 0 && dataset.starts_with(|c: char| c.is_ascii_digit()) {
             context.say(&format!(
                 "note: SQL has a name that begins with a digit in double quotes: \"{dataset}\""
@@ -193,7 +193,8 @@ impl Samples {
 
 /// What the history calls data of which there are copies: by the last part of the first name.
 fn in_history(data: &[PathBuf]) -> String {
-    let first = data.first().map(|path| Path::new(&called(path)).file_name().unwrap_or_default().to_owned());
+    let first =
+        data.first().map(|path| Path::new(&input_label(path)).file_name().unwrap_or_default().to_owned());
     let first = first.unwrap_or_default().to_string_lossy().into_owned();
     match data.len() {
         0 | 1 => first,

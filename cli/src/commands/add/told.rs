@@ -4,7 +4,7 @@ use gstore_core::{many, many_of};
 use gstore_ingest::pipeline::AddReport;
 
 /// What was new, what was there, and what was left out.
-pub(super) fn told(dataset: &str, report: &AddReport) -> String {
+pub(super) fn add_summary(dataset: &str, report: &AddReport) -> String {
     let added = format!("{} added", many(report.added, "sample"));
     let mut text = match (report.added + report.replaced, report.unchanged) {
         (0, 1) if report.left_out == 0 => {
@@ -29,7 +29,7 @@ pub(super) fn told(dataset: &str, report: &AddReport) -> String {
     }
     if report.duplicates > 0 {
         let left_out = many_of(report.duplicates, "repeats", "repeat");
-        text.push_str(&format!(", {left_out} an earlier id and {} left out", was(report.duplicates)));
+        text.push_str(&format!(", {left_out} an earlier id and {} left out", was_or_were(report.duplicates)));
     }
     if report.skipped > 0 {
         text.push_str(&format!(", {} that cannot be read left out", many(report.skipped, "record")));
@@ -42,7 +42,7 @@ pub(super) fn told(dataset: &str, report: &AddReport) -> String {
 }
 
 /// What would be new, what is there, and what would be left out.
-pub fn foretold(dataset: &str, report: &AddReport) -> String {
+pub fn add_forecast(dataset: &str, report: &AddReport) -> String {
     let mut text = format!(
         "{dataset}: {} to add, {} there already, {} to replace, {} to skip",
         many(report.added, "sample"),
@@ -63,6 +63,6 @@ pub fn foretold(dataset: &str, report: &AddReport) -> String {
     text
 }
 
-fn was(n: u64) -> &'static str {
+fn was_or_were(n: u64) -> &'static str {
     if n == 1 { "was" } else { "were" }
 }

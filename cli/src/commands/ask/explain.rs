@@ -16,7 +16,7 @@ use crate::output::Output;
 const MODULES: usize = 8;
 
 /// What is shown of one row.
-struct Shown<'a> {
+struct ExplanationView<'a> {
     id: &'a str,
     row: ExplainedRow,
     text: Option<String>,
@@ -27,10 +27,10 @@ struct Shown<'a> {
 /// Prints the row of an id.
 pub fn run(args: &AskArgs, row: ExplainedRow, (id, format): (&str, Format)) -> Result<()> {
     let given = row.given.iter();
-    let shown = Shown {
+    let shown = ExplanationView {
         id,
-        text: row.record.as_deref().map(|record| text::of_record(record, true)),
-        given: given.map(|(tokens, sample)| (*tokens, text::of_record(sample.as_bytes(), true))).collect(),
+        text: row.record.as_deref().map(|record| text::record_text(record, true)),
+        given: given.map(|(tokens, sample)| (*tokens, text::record_text(sample.as_bytes(), true))).collect(),
         row,
     };
     let mut output = Output::create(args.output.output.as_deref(), args.output.force)?;
@@ -56,7 +56,7 @@ fn digits(x: f64) -> String {
     if (1e-3..1e6).contains(&x) || x == 0.0 { format!("{x:.4}") } else { format!("{x:.4e}") }
 }
 
-impl Shown<'_> {
+impl ExplanationView<'_> {
     fn json(&self) -> Value {
         let Pair {
             row, score, stderr, noise_floor, subtask, rank, of, percentile, value, checkpoints, ..

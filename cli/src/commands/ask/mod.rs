@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use arrow_array::RecordBatch;
-use gstore::{Asked, Work};
+use gstore::{GivenQuestion, JobContext};
 use gstore_core::{many, many_of};
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
 use gstore_sql::output::{ResultWriter, TableStyle, write_below};
@@ -20,9 +20,9 @@ use crate::drawing::{check_file, draw};
 use crate::ending::{check_terminal, format_of};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::{Output, Place, check};
+use crate::output::{Output, OutputTarget, check};
 use crate::question::scoring;
-use crate::statements::{checked, style};
+use crate::statements::{style, with_digest_checks};
 use crate::streams::out;
 use crate::summary;
 
@@ -44,7 +44,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     }
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    let snapshot = checked(snapshot, args.checks);
+    let snapshot = with_digest_checks(snapshot, args.checks);
     let spec = InfluenceSpec { pools: args.pool.clone(), given, raw: args.raw, ..scoring(&args.scoring)? };
     if args.explain.is_some() && spec.mode != Mode::Exact {
         bail!(UsageError("--explain shows one row by all scores; leave --mode sketch out".to_owned()));
@@ -95,10 +95,10 @@ fn messages(text: &str) -> Result<Value> {
     let refuse = |why: String| UsageError(format!("--messages takes a conversation as JSON, {FORM}; {why}"));
     match serde_json::from_str::<Value>(text) {
         Ok(list) if list.is_array() => Ok(list),
-        Ok(_) => bail!(refuse(format!("{} is JSON, but no list", shown(text)))),
+        Ok(_) => bail!(refuse(format!("{} is JSON, but no list", quoted_beginning(text)))),
         // A parser's message about plain text is no help; in a list it may be.
         Err(_) if !text.trim_start().starts_with(['[', '{']) => {
-            bail!(refuse(format!("{} is none", shown(text))))
+            bail!(refuse(format!("{} is none", quoted_beginning(text))))
         }
         Err(error) => {
             bail!(refuse(format!("not valid JSON at line {}, column {}", error.line(), error.column())))
@@ -107,7 +107,7 @@ fn messages(text: &str) -> Result<Value> {
 }
 
 /// The beginning of a text, in quotes.
-fn shown(text: &str) -> String {
+fn quoted_beginning(text: &str) -> String {
     const MOST: usize = 40;
     let more = if text.chars().nth(MOST).is_some() { "..." } else { "" };
     format!("{:?}{more}", text.chars().take(MOST).collect::<String>())
@@ -147,7 +147,7 @@ fn records(args: &AskArgs) -> Result<Vec<String>> {
 
 /// The format of the result; what does not go together must show before a model is loaded.
 fn format(args: &AskArgs) -> Result<Format> {
-    let stdout = Place::of(args.output.output.as_deref()) == Place::Stdout;
+    let stdout = OutputTarget::of(args.output.output.as_deref()) == OutputTarget::Stdout;
     let format = match (&args.explain, args.output.format) {
         // A pair is no table, so it is text also in a pipe.
         (Some(_), None) if stdout => Format::Table,
@@ -161,7 +161,13 @@ fn format(args: &AskArgs) -> Result<Format> {
 }
 
 /// The best and the worst rows as one table.
-fn rank(context: &Context, args: &AskArgs, asked: &Asked, format: Format, work: &Work<'_>) -> Result<()> {
+fn rank(
+    context: &Context,
+    args: &AskArgs,
+    asked: &GivenQuestion,
+    format: Format,
+    work: &JobContext<'_>,
+) -> Result<()> {
     let (mut batches, mut lacking) = (Vec::new(), Vec::new());
     let mut rankings: Vec<Ranking> = Vec::new();
     for (order, wanted) in [(Order::Best, !args.opponents), (Order::Worst, !args.proponents)] {
@@ -170,12 +176,15 @@ fn rank(context: &Context, args: &AskArgs, asked: &Asked, format: Format, work: 
         }
         let ranking = asked.rank(order, args.top, work)?;
         lacking.extend(none_of(order, &ranking));
-        let text = |record: &[u8]| text::of_record(record, is_whole(format, args.full));
+        let text = |record: &[u8]| text::record_text(record, is_whole(format, args.full));
         batches.push(asked.table(order, &ranking.rows, text, work.cancel)?);
         rankings.push(ranking);
     }
     let nothing = rankings.iter().all(|ranking| ranking.rows.is_empty());
-    if nothing && format == Format::Table && Place::of(args.output.output.as_deref()) == Place::Stdout {
+    if nothing
+        && format == Format::Table
+        && OutputTarget::of(args.output.output.as_deref()) == OutputTarget::Stdout
+    {
         // A table for reading, of which there would be the header alone.
         for line in &lacking {
             out!("{line}");
@@ -212,9 +221,9 @@ pub(super) fn is_whole(format: Format, full: bool) -> bool {
 /// little room, stand below their rows.
 pub(super) fn write(to: &OutputArgs, format: Format, batches: &[RecordBatch], full: bool) -> Result<()> {
     let mut output = Output::create(to.output.as_deref(), to.force)?;
-    let style = match Place::of(to.output.as_deref()) {
-        Place::Stdout => style(),
-        Place::Stream(_) | Place::File(_) => WHOLE,
+    let style = match OutputTarget::of(to.output.as_deref()) {
+        OutputTarget::Stdout => style(),
+        OutputTarget::Stream(_) | OutputTarget::File(_) => WHOLE,
     };
     let is_below = format == Format::Table && (full || is_narrow(batches, style)?);
     if is_below {

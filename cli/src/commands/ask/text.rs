@@ -6,16 +6,16 @@ use gstore_data::{Content, parse_record};
 const PREVIEW: usize = 200;
 
 /// What a record says: the whole of it, or its beginning on one line.
-pub fn of_record(record: &[u8], full: bool) -> String {
+pub fn record_text(record: &[u8], full: bool) -> String {
     let text = match parse_record(record) {
-        Ok(record) => of_content(&record.content),
+        Ok(record) => content_text(&record.content),
         // Whatever was stored is shown rather than nothing.
         Err(_) => String::from_utf8_lossy(record).into_owned(),
     };
     if full { text } else { preview(&text) }
 }
 
-fn of_content(content: &Content) -> String {
+fn content_text(content: &Content) -> String {
     match content {
         Content::Text(text) => text.clone(),
         Content::PromptCompletion { prompt, completion } => {
@@ -52,10 +52,10 @@ mod tests {
     #[test]
     fn texts_are_shown_with_who_says_what() {
         let talk = br#"{"id":"a","messages":[{"role":"user","content":"1+1?\n"},{"role":"assistant","content":"2"}]}"#;
-        assert_eq!(of_record(talk, true), "user: 1+1?\n\nassistant: 2");
-        assert_eq!(of_record(talk, false), "user: 1+1? assistant: 2");
-        assert_eq!(of_record(br#"{"prompt":"a","completion":"b"}"#, false), "prompt: a completion: b");
-        assert_eq!(of_record(b"not a record", true), "not a record");
+        assert_eq!(record_text(talk, true), "user: 1+1?\n\nassistant: 2");
+        assert_eq!(record_text(talk, false), "user: 1+1? assistant: 2");
+        assert_eq!(record_text(br#"{"prompt":"a","completion":"b"}"#, false), "prompt: a completion: b");
+        assert_eq!(record_text(b"not a record", true), "not a record");
     }
 
     #[test]

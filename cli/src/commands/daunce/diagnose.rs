@@ -16,7 +16,7 @@ use crate::streams::out;
 
 /// What was found of one table of losses.
 #[derive(Serialize)]
-struct Losses<'a> {
+struct LossesDiagnosis<'a> {
     /// Its dataset.
     of: &'a str,
     #[serde(flatten)]
@@ -30,7 +30,8 @@ pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let found = gstore::daunce::diagnose(&snapshot, &args.ensemble, &args.datasets, &cancel)?;
     if args.json {
-        let losses: Vec<Losses<'_>> = found.iter().map(|(of, found)| Losses { of, found }).collect();
+        let losses: Vec<LossesDiagnosis<'_>> =
+            found.iter().map(|(of, found)| LossesDiagnosis { of, found }).collect();
         out!("{}", serde_json::to_string_pretty(&json!({ "ensemble": args.ensemble, "losses": losses }))?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -43,8 +44,8 @@ pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says on standard error what is wrong with the losses of some datasets that were just recorded: each finding
-/// once, with the datasets that have it.
+/// Says on standard error what is wrong with the losses of some datasets that were just recorded: each
+/// finding once, with the datasets that have it.
 ///
 /// # Errors
 /// Damage, and being told to stop.

@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::args::{CovarianceArgs, DaunceArgs, DaunceWhat, LossRankingArgs, ScoringArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::question::{between, scoring};
+use crate::question::{question_between, scoring};
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping; once more to stop at once";
@@ -45,5 +45,5 @@ pub fn run(context: &Context, args: &DaunceArgs) -> Result<ExitCode> {
 fn spec(args: &LossRankingArgs) -> Result<InfluenceSpec> {
     let CovarianceArgs(mut options) = args.scoring.clone();
     options.set("method", json!("daunce")).map_err(|error| UsageError(error.message))?;
-    Ok(between(&args.pool, &args.target, scoring(&ScoringArgs(options))?))
+    Ok(question_between(&args.pool, &args.target, scoring(&ScoringArgs(options))?))
 }

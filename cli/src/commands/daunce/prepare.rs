@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{STOPPING, request};
 use crate::args::DauncePrepareArgs;
 use crate::context::Context;
-use crate::copies::Copies;
+use crate::copies::EnsembleProgress;
 use crate::streams::out;
 
 /// Makes the file, where it is missing.
@@ -24,9 +24,9 @@ pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
     let request = EnsembleRequest {
         states: BaseStates::Stored,
         states_file: Some(args.of.output.clone()),
-        ..request::of_training(training)
+        ..request::ensemble_request(training)
     };
-    let prepared = prepare(&request, &mut Copies::new(context.quiet), &cancel)?;
+    let prepared = prepare(&request, &mut EnsembleProgress::new(context.quiet), &cancel)?;
     let (tokens, bytes) = (prepared.tokens, HumanBytes(prepared.bytes));
     context.say(&format!(
         "{}: hidden states of {tokens} scored tokens of {} rows, {bytes}",

@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<ExitCode> {
     let mut last: Option<Ranking> = None;
     for order in [Order::Best, Order::Worst] {
         let ranking = rankings.rank(order, args.top, &work)?;
-        let text = |record: &[u8]| text::of_record(record, is_whole(format, args.full));
+        let text = |record: &[u8]| text::record_text(record, is_whole(format, args.full));
         batches.push(rankings.table(order, &ranking.rows, text)?);
         last = Some(ranking);
     }

@@ -13,26 +13,26 @@ use super::{STOPPING, spec};
 use crate::args::DaunceReportArgs;
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
-use crate::output::{Output, Place, check};
+use crate::output::{Output, OutputTarget, check};
 
 /// How a report is written.
 #[derive(Clone, Copy)]
-enum Form {
+enum ReportForm {
     Markdown,
     Html,
     Json,
 }
 
 /// The form that a name says.
-fn form(path: Option<&Path>) -> Result<Form> {
-    let Some(path) = path.filter(|path| Place::of(Some(path)) != Place::Stdout) else {
-        return Ok(Form::Markdown);
+fn form(path: Option<&Path>) -> Result<ReportForm> {
+    let Some(path) = path.filter(|path| OutputTarget::of(Some(path)) != OutputTarget::Stdout) else {
+        return Ok(ReportForm::Markdown);
     };
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     Ok(match ending.as_deref() {
-        Some("md") => Form::Markdown,
-        Some("html" | "htm") => Form::Html,
-        Some("json") => Form::Json,
+        Some("md") => ReportForm::Markdown,
+        Some("html" | "htm") => ReportForm::Html,
+        Some("json") => ReportForm::Json,
         _ => bail!(UsageError(format!(
             "{}: a report is written as .md, .html or .json, by the ending of its name",
             path.display()
@@ -49,14 +49,14 @@ pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<ExitCode> {
     let (snapshot, _lease) = context.snapshot(&store, args.ranking.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
-    let is_whole = args.full || matches!(form, Form::Json);
-    let text = |record: &[u8]| text::of_record(record, is_whole);
+    let is_whole = args.full || matches!(form, ReportForm::Json);
+    let text = |record: &[u8]| text::record_text(record, is_whole);
     let mut work = context.work(&command, &mut reporter, &cancel);
     let report = gstore::daunce::report(&snapshot, &request, &text, &mut work)?;
     let bytes = match form {
-        Form::Markdown => report.markdown(),
-        Form::Html => report.html(),
-        Form::Json => serde_json::to_string_pretty(&report)? + "\n",
+        ReportForm::Markdown => report.markdown(),
+        ReportForm::Html => report.html(),
+        ReportForm::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
     let mut output = Output::create(args.output.as_deref(), args.force)?;
     output.write_all(bytes.as_bytes())?;

@@ -44,7 +44,7 @@ pub fn training(
 }
 
 /// An ensemble with everything as it is by default, of one model.
-pub fn of_training(training: TrainRequest) -> EnsembleRequest {
+pub fn ensemble_request(training: TrainRequest) -> EnsembleRequest {
     EnsembleRequest {
         training,
         perturbation: Perturbation::default(),
@@ -89,7 +89,7 @@ pub fn ensemble(
         },
         states_file: objective.hidden_states.clone(),
         first_rate: if rates.first_rate_zero { FirstRate::Zero } else { FirstRate::Rising },
-        ..of_training(training)
+        ..ensemble_request(training)
     })
 }
 

@@ -15,13 +15,13 @@ use crate::args::{DaunceTrainArgs, ScoringArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::progress::Reporter;
-use crate::question::{between, scoring};
+use crate::question::{question_between, scoring};
 
 /// Rows at the top whose overlap is counted; the rank correlation is what ends a training.
 const TOP: usize = 20;
 
 /// After each round.
-pub struct Rounds<'a> {
+pub struct LossRounds<'a> {
     context: &'a Context,
     args: &'a DaunceTrainArgs,
     training: &'a TrainRequest,
@@ -59,7 +59,7 @@ pub fn rows_of_losses(store: &Store, args: &DaunceTrainArgs) -> Result<u64> {
     Ok(rows)
 }
 
-impl<'a> Rounds<'a> {
+impl<'a> LossRounds<'a> {
     /// Nothing has happened yet.
     pub fn new(
         context: &'a Context,
@@ -122,7 +122,7 @@ impl<'a> Rounds<'a> {
         for (name, value) in [("method", "daunce"), ("ensemble", self.ensemble)] {
             options.set(name, json!(value)).map_err(|error| UsageError(error.message))?;
         }
-        let spec = between(
+        let spec = question_between(
             std::slice::from_ref(pool),
             std::slice::from_ref(target),
             scoring(&ScoringArgs(options))?,

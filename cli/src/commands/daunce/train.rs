@@ -10,12 +10,12 @@ use gstore_store::Store;
 use gstore_train::daunce::{self, EnsembleOutcome, EnsembleRequest, Trained, forget_weights, read_start};
 use serde_json::{Value, json};
 
-use super::rounds::{Rounds, rows_of_losses};
+use super::rounds::{LossRounds, rows_of_losses};
 use super::{members, note_findings, request};
-use crate::args::{DaunceTrainArgs, Keep, Variant};
+use crate::args::{DaunceTrainArgs, KeepWeights, Variant};
 use crate::commands::train::name_of;
 use crate::context::Context;
-use crate::copies::Copies;
+use crate::copies::EnsembleProgress;
 use crate::failure::{STOPPED, UsageError};
 use crate::forecast;
 use crate::output::check_outside;
@@ -39,7 +39,7 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
     let training = request::training(context, &args.of, store.as_ref(), &cancel)?;
     let request = request::ensemble(training, &args.models, &args.objective, &args.rates)?;
     if args.dry_run {
-        let found = daunce::forecast(&request, &mut Copies::new(context.quiet), &cancel)?;
+        let found = daunce::forecast(&request, &mut EnsembleProgress::new(context.quiet), &cancel)?;
         forecast::print_copies(&found, args, of_losses)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -56,7 +56,7 @@ fn rounds_of_copies(
     cancel: &Cancel,
 ) -> Result<ExitCode> {
     let output = &args.of.output;
-    let mut rounds = Rounds::new(context, args, &request.training, ensemble, cancel);
+    let mut rounds = LossRounds::new(context, args, &request.training, ensemble, cancel);
     let begun = Instant::now();
     let mut kept = Vec::new();
     let mut replaces = args.of.overwrite_output_dir;
@@ -82,18 +82,20 @@ fn rounds_of_copies(
         let before = kept.len();
         for copy in copies {
             kept.push(match copy {
-                Trained::Complete(member) if args.keeping.keep == Keep::None && member.folder.is_some() => {
+                Trained::Complete(member)
+                    if args.keeping.keep == KeepWeights::None && member.folder.is_some() =>
+                {
                     Trained::Complete(forget_weights(output, member)?)
                 }
                 copy => copy.clone(),
             });
         }
-        if let (Some(store), Keep::None) = (&store, args.keeping.keep) {
+        if let (Some(store), KeepWeights::None) = (&store, args.keeping.keep) {
             members::register(store, ensemble, &read_start(output)?, &kept[before..])?;
         }
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
-    let outcome = daunce::train(request, &mut Copies::new(context.quiet), &mut after, cancel)?;
+    let outcome = daunce::train(request, &mut EnsembleProgress::new(context.quiet), &mut after, cancel)?;
     let finished = outcome.finished && !rounds.stopped;
     let outcome = EnsembleOutcome { finished, models: kept, ..outcome };
     let of_store = store.is_some().then_some(ensemble);
@@ -137,7 +139,7 @@ fn check(context: &Context, args: &DaunceTrainArgs) -> Result<()> {
             }
         }
     }
-    if keeping.keep == Keep::None && keeping.losses.is_empty() && models.until.is_none() {
+    if keeping.keep == KeepWeights::None && keeping.losses.is_empty() && models.until.is_none() {
         return usage(
             "--keep none removes weights once their losses are there: of which datasets? give --losses",
         );

@@ -40,7 +40,7 @@ pub fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Result<()>
 pub fn check_training(
     args: &EvaluateRetrainArgs,
     truth: &TruthFolder,
-    asked: Asked,
+    asked: RunSetup,
     cancel: &Cancel,
 ) -> Result<()> {
     let first = args.runs.as_ref().map_or(0, |runs| runs.start);
@@ -52,7 +52,7 @@ pub fn check_training(
 
 /// What is asked of all runs.
 #[derive(Clone)]
-pub struct Asked {
+pub struct RunSetup {
     /// The training of a run, but for its rows.
     pub request: TrainRequest,
     /// How queries become tokens.
@@ -63,9 +63,9 @@ pub struct Asked {
     pub text: TextOptions,
 }
 
-impl Asked {
+impl RunSetup {
     /// The same of a ground truth that has its folder now.
-    pub fn of_folder(mut self, truth: &TruthFolder) -> Asked {
+    pub fn of_folder(mut self, truth: &TruthFolder) -> RunSetup {
         self.request.data = data(truth);
         self.request.output = truth.model_folder(0);
         self
@@ -84,7 +84,7 @@ pub fn asked(
     truth: &TruthFolder,
     model: &str,
     cancel: &Cancel,
-) -> Result<Asked> {
+) -> Result<RunSetup> {
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
@@ -94,7 +94,7 @@ pub fn asked(
     let TruthTexts { pool, queries } = truth.texts(&encoder, &text, cancel)?;
     let request = request(context, args, truth, model, pool)?;
     let recipe = recipe(&request, &options, &encoder.spec())?;
-    Ok(Asked { request, queries, recipe, text })
+    Ok(RunSetup { request, queries, recipe, text })
 }
 
 /// The training that all runs share.

@@ -21,7 +21,7 @@ use crate::failure::UsageError;
 
 /// What scores are compared by.
 #[derive(Clone, Copy)]
-pub enum By {
+pub enum TruthKind {
     /// Random subsets.
     Lds,
     /// All but a row or a group.
@@ -29,12 +29,12 @@ pub enum By {
 }
 
 /// Compares scores with models that were retrained on random subsets, or without a row or a group.
-pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: TruthKind) -> Result<ExitCode> {
     let read = [files_of(&args.truth), scores::files(&args.scores.methods)].concat();
     let (format, cancel) = begin(context, &args.result, &read)?;
     let needed = match by {
-        By::Lds => Needed::Random,
-        By::LeaveOut => Needed::LeftOut,
+        TruthKind::Lds => Needed::Random,
+        TruthKind::LeaveOut => Needed::LeftOut,
     };
     let truth = truth(context, &args.truth, needed, &cancel)?;
     let methods = scores::compared(context, &args.scores, (&truth.pool, &truth.queries), &cancel)?;
@@ -50,8 +50,8 @@ pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<
     ));
     let comparison = comparison(context, (&args.comparison, &args.scores), &methods, &cancel)?;
     let found = match by {
-        By::Lds => lds(&truth, &methods, &comparison)?,
-        By::LeaveOut => leave_out(&truth, &methods, &comparison)?,
+        TruthKind::Lds => lds(&truth, &methods, &comparison)?,
+        TruthKind::LeaveOut => leave_out(&truth, &methods, &comparison)?,
     };
     end(context, &args.result, format, &found)
 }
@@ -102,8 +102,8 @@ fn files_of(args: &TruthArgs) -> Vec<PathBuf> {
     args.truth.iter().flat_map(|folder| TruthFolder::own(folder)).chain(tables).collect()
 }
 
-/// What the models say that are asked for. Those of a folder or an ensemble have subsets of one design, and what leaves
-/// rows out is compared with the whole pool.
+/// What the models say that are asked for. Those of a folder or an ensemble have subsets of one design, and
+/// what leaves rows out is compared with the whole pool.
 fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -> Result<Truth> {
     match args {
         TruthArgs { ensemble: Some(name), .. } => {
@@ -135,7 +135,8 @@ fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -
     }
 }
 
-/// How the methods are compared: with the one that knows nothing, where there is one, unless another is named.
+/// How the methods are compared: with the one that knows nothing, where there is one, unless another is
+/// named.
 fn comparison<'a>(
     context: &Context,
     (args, scores): (&ComparisonArgs, &ComparedScoresArgs),

@@ -14,7 +14,7 @@ use gstore_evaluate::attribution::{
 use gstore_store::MetaValue;
 use serde_json::json;
 
-use super::asked::{Asked, asked, check_runs, check_training};
+use super::asked::{RunSetup, asked, check_runs, check_training};
 use super::scores;
 use crate::args::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs};
 use crate::commands::train;
@@ -29,8 +29,8 @@ const SUBSETS: usize = 32;
 /// The designs that draw some of many.
 const DRAWN: &[Design] = &[Design::Random, Design::LeaveOneOut, Design::Removal];
 
-/// Flags that say what a ground truth is of, as far as they are given; the designs that each belongs to, none where it is
-/// any.
+/// Flags that say what a ground truth is of, as far as they are given; the designs that each belongs to, none
+/// where it is any.
 fn given(args: &EvaluateRetrainArgs) -> Vec<(&'static str, &'static [Design])> {
     let (draw, of, scores) = (&args.draw, &args.draw.of, &args.scores);
     let removal: &[Design] = &[Design::Removal];
@@ -61,8 +61,8 @@ fn word(design: Design) -> String {
     design.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-/// Refuses flags that would say nothing: those of a new ground truth where there is one already, which would be taken
-/// for what was asked for, and those of another design.
+/// Refuses flags that would say nothing: those of a new ground truth where there is one already, which would
+/// be taken for what was asked for, and those of another design.
 fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
     let given = given(args);
     if is_there && !given.is_empty() {
@@ -86,13 +86,13 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
     Ok(())
 }
 
-/// Opens the folder of the ground truth, or makes it: where it is new, once a training of its models could begin, whose
-/// request is given back.
+/// Opens the folder of the ground truth, or makes it: where it is new, once a training of its models could
+/// begin, whose request is given back.
 pub(super) fn folder(
     context: &Context,
     args: &EvaluateRetrainArgs,
     cancel: &Cancel,
-) -> Result<(TruthFolder, Option<Asked>)> {
+) -> Result<(TruthFolder, Option<RunSetup>)> {
     let exists = TruthFolder::exists(&args.truth);
     let is_there = !is_given(args) && exists;
     check_flags(args, is_there)?;

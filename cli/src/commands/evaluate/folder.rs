@@ -17,7 +17,7 @@ use crate::output::{check_folder, check_outside, parent, unnamed_folder};
 const LIST: &str = ".report-files";
 
 /// A folder that is written and has no name yet.
-pub struct Folder {
+pub struct UnpublishedFolder {
     /// Removed when it is dropped.
     made: TempDir,
     target: PathBuf,
@@ -45,9 +45,9 @@ pub fn check(context: &Context, folder: &Path, force: bool) -> Result<()> {
     check_folder(folder, parent(&place(folder)?))
 }
 
-impl Folder {
+impl UnpublishedFolder {
     /// Writes the files next to the folder's place.
-    pub fn create(folder: &Path, files: &[File], force: bool) -> Result<Folder> {
+    pub fn create(folder: &Path, files: &[File], force: bool) -> Result<UnpublishedFolder> {
         let target = place(folder)?;
         let made = unnamed_folder(parent(&target), "evaluation")?;
         let names: String = files.iter().map(|file| format!("{}\n", file.path)).collect();
@@ -65,12 +65,12 @@ impl Folder {
             written.sync_all()?;
         }
         folders.iter().try_for_each(|folder| sync(folder))?;
-        Ok(Folder { made, target, force })
+        Ok(UnpublishedFolder { made, target, force })
     }
 
     /// Gives it its name. A folder that had it is removed after that, or stays if that fails.
     pub fn publish(self) -> Result<()> {
-        let Folder { made, target, force } = self;
+        let UnpublishedFolder { made, target, force } = self;
         if target.exists() {
             if !force {
                 bail!("{} appeared meanwhile and stays", target.display());
@@ -139,7 +139,7 @@ mod tests {
         let target = around.path().join("report");
         let make = |text: &str| {
             let files = [File { path: "evaluation.json".to_owned(), content: text.as_bytes().to_vec() }];
-            Folder::create(&target, &files, true).expect("written")
+            UnpublishedFolder::create(&target, &files, true).expect("written")
         };
         for text in ["one", "two"] {
             make(text).publish().expect("named");

@@ -7,24 +7,24 @@ use anyhow::{Result, bail};
 use crate::args::ReportArgs;
 use crate::failure::UsageError;
 use crate::held;
-use crate::output::{Place, beside};
+use crate::output::{OutputTarget, path_beside};
 
 /// A folder next to the result that keeps work until all of it is done; none for a stream.
-pub struct Kept(pub Option<PathBuf>);
+pub struct WorkFolder(pub Option<PathBuf>);
 
 /// The file that tells such a folder.
 const MARK: &str = "evaluation-in-work";
 
-impl Kept {
+impl WorkFolder {
     /// Next to the file of the report, else next to its folder.
-    pub fn next_to(args: &ReportArgs) -> Result<Kept> {
-        let place = match (Place::of(args.output.as_deref()), &args.report) {
-            (Place::File(path), _) => Some(path),
+    pub fn next_to(args: &ReportArgs) -> Result<WorkFolder> {
+        let place = match (OutputTarget::of(args.output.as_deref()), &args.report) {
+            (OutputTarget::File(path), _) => Some(path),
             (_, Some(folder)) => Some(std::path::absolute(folder)?),
             _ => None,
         };
-        let Some(place) = place else { return Ok(Kept(None)) };
-        let folder = beside(&place, ".part");
+        let Some(place) = place else { return Ok(WorkFolder(None)) };
+        let folder = path_beside(&place, ".part");
         let is_ours = |folder: &Path| -> Result<bool> {
             Ok(folder.join(MARK).exists() || fs_err::read_dir(folder)?.next().is_none())
         };
@@ -36,7 +36,7 @@ impl Kept {
         }
         fs_err::create_dir_all(&folder)?;
         fs_err::write(folder.join(MARK), "")?;
-        Ok(Kept(Some(folder)))
+        Ok(WorkFolder(Some(folder)))
     }
 
     /// Removes what the report has made useless.

@@ -1,4 +1,4 @@
-//! `gstore evaluate retrain --force`: a ground truth takes the place of another one, when nothing else can be refused.
+//! `gstore evaluate retrain --force`: a ground truth replaces another once nothing else can be refused.
 
 use anyhow::Result;
 use gstore_core::Cancel;
@@ -12,11 +12,12 @@ use crate::exchange::exchange;
 use crate::output::{parent, unnamed_folder};
 use crate::stand_ins::stands_for;
 
-/// Replaces the ground truth of the folder if it is another one than the flags ask for, and with it the ensemble of its
-/// models. One that is the same stays as it is.
+/// Replaces the ground truth of the folder if it is another one than the flags ask for, and with it the
+/// ensemble of its models. One that is the same stays as it is.
 ///
 /// # Errors
-/// What a new ground truth is refused for, and a folder that has what no ground truth put there: then nothing changes.
+/// What a new ground truth is refused for, and a folder that has what no ground truth put there: then nothing
+/// changes.
 pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -> Result<()> {
     if !TruthFolder::exists(&args.truth) {
         return Ok(());

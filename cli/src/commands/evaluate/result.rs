@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use gstore_evaluate::{EvaluateError, File, Report};
 
-use super::folder::{self, Folder};
+use super::folder::{self, UnpublishedFolder};
 use super::pictures;
 use crate::args::{CombineArgs, ReportArgs, ReportFormat};
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{self, Output, Place};
+use crate::output::{self, Output, OutputTarget};
 use crate::packing::{Packing, packing_of};
 use crate::streams;
 
@@ -31,7 +31,8 @@ pub fn check_combined(args: &CombineArgs, kind: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a result in the place of what is read: of data, of the folders of models, or of what it is combined with.
+/// Refuses a result in the place of what is read: of data, of the folders of models, or of what it is
+/// combined with.
 pub fn check_unread<'a>(
     (args, combine): (&ReportArgs, Option<&'a CombineArgs>),
     data: impl Iterator<Item = &'a PathBuf>,
@@ -64,7 +65,7 @@ pub fn check(context: &Context, args: &ReportArgs) -> Result<ReportFormat> {
         }
         (_, Some(asked)) => Ok(asked),
         (Some(named), None) => Ok(named),
-        (None, None) if !Place::of(Some(path)).is_file() => Ok(ReportFormat::Text),
+        (None, None) if !OutputTarget::of(Some(path)).is_file() => Ok(ReportFormat::Text),
         (None, None) => bail!(UsageError(format!(
             "{}: the ending says no format; a report is .json, .csv, .md or .txt, each also with .gz or .zst",
             path.display()
@@ -86,7 +87,8 @@ fn by_name(path: &Path) -> Option<ReportFormat> {
     }
 }
 
-/// Writes everything that was asked for, combined if that was: all of it is whole before the first of it appears.
+/// Writes everything that was asked for, combined if that was: all of it is whole before the first of it
+/// appears.
 pub fn write(
     context: &Context,
     (args, combine): (&ReportArgs, Option<&CombineArgs>),
@@ -98,13 +100,13 @@ pub fn write(
     let mut rows_file = None;
     if let Some(path) = &args.rows {
         let file = rows_file.insert(Output::create(Some(path), args.force)?);
-        streams::noted(file.write_all(&rows()?))?;
+        streams::note_closed_pipe(file.write_all(&rows()?))?;
     }
     let mut folder = None;
     if let Some(path) = &args.report {
         let mut files = files()?;
         files.extend(of_folder(context, combine, report)?);
-        folder = Some(Folder::create(path, &files, args.force)?);
+        folder = Some(UnpublishedFolder::create(path, &files, args.force)?);
     }
     let text = match format {
         ReportFormat::Text => report.text().into_bytes(),
@@ -114,14 +116,14 @@ pub fn write(
     };
     let mut file = Output::create(args.output.as_deref(), args.force)?;
     // The reader of a stream may leave, and the files are there all the same.
-    let is_file = Place::of(args.output.as_deref()).is_file();
+    let is_file = OutputTarget::of(args.output.as_deref()).is_file();
     if is_file {
         file.write_all(&text)?;
     }
     rows_file.map_or(Ok(()), Output::finish)?;
-    folder.map_or(Ok(()), Folder::publish)?;
+    folder.map_or(Ok(()), UnpublishedFolder::publish)?;
     if !is_file {
-        streams::noted(file.write_all(&text))?;
+        streams::note_closed_pipe(file.write_all(&text))?;
     }
     file.finish()?;
     // On standard output the report says it itself, unless it is a table for programs.

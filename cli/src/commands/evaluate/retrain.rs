@@ -10,7 +10,7 @@ use gstore_evaluate::attribution::{PendingRun, QueryLoss, Recipe, TruthFolder};
 use gstore_generate::{PerplexityRequest, Weights, perplexity};
 use gstore_train::{Method, Quiet, TrainRequest};
 
-use super::asked::{Asked, PRECISION_OF_LOSSES, asked, check_runs, check_training};
+use super::asked::{PRECISION_OF_LOSSES, RunSetup, asked, check_runs, check_training};
 use super::{draw, replacing, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::train;
@@ -61,7 +61,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     if !truth.has_recipe() {
         check_training(args, &truth, asked.clone(), &cancel)?;
     }
-    let Asked { request, queries, recipe, text } = asked;
+    let RunSetup { request, queries, recipe, text } = asked;
     let agreed = truth.agree_on_recipe(&recipe)?;
     texts::tell_cut(context, &args.text, (&request.model, &text))?;
     train::tell_steps(context, &args.batches);

@@ -71,8 +71,8 @@ pub fn read(
     Ok(methods)
 }
 
-/// Reads a folder of Kronfluence's: the scores of queries with rows, or of rows with themselves where there are no
-/// queries.
+/// Reads a folder of Kronfluence's: the scores of queries with rows, or of rows with themselves where there
+/// are no queries.
 fn of_folder(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Result<()> {
     let kind = if into.is_of_rows() { ScoreKind::OfItself } else { ScoreKind::Pairwise };
     let folder = ScoreFolder::open(path)?;

@@ -52,8 +52,8 @@ fn check_queries(
     Ok(truth.check_queries(dataset, &samples)?)
 }
 
-/// The same of a ground truth that is to take the place of another one; with the ensemble of the old one, if all of its
-/// members are: it is to be dropped.
+/// The same of a ground truth that is to take the place of another one; with the ensemble of the old one, if
+/// all of its members are: it is to be dropped.
 pub fn check_replacing(
     context: &Context,
     args: &EvaluateRetrainArgs,

@@ -15,11 +15,11 @@ use gstore_evaluate::{EvaluateError, RunParameters, System, TasksRequest, evalua
 use gstore_generate::{Compute, Weights};
 use gstore_ingest::pipeline::CheckpointArg;
 
-use super::kept::Kept;
+use super::kept::WorkFolder;
 use super::{base, bootstrap, result};
 use crate::args::{EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout};
 use crate::commands::gradients;
-use crate::commands::ingest::{check_run, of_run, with_run};
+use crate::commands::ingest::{check_run, model_of_run, with_run};
 use crate::context::Context;
 use crate::ending::check_lines;
 use crate::failure::UsageError;
@@ -60,7 +60,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     };
     made.insert("compute".to_owned(), precision.name().into());
     context.say(&format!("{} for {}", many(questions.len() as u64, "question"), names.join(", ")));
-    let kept = Kept::next_to(&args.result)?;
+    let kept = WorkFolder::next_to(&args.result)?;
     let request = TasksRequest {
         benchmark: benchmark(&args.tasks),
         questions,
@@ -106,7 +106,7 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
     let records = targets(layout(args.tasks.layout), folder, args.text.template != TemplateKind::Plain)?;
     let mut file = Output::create(Some(path), args.result.force)?;
     for record in &records {
-        streams::noted(writeln!(file, "{record}"))?;
+        streams::note_closed_pipe(writeln!(file, "{record}"))?;
     }
     file.finish()?;
     context.say(&many(records.len() as u64, "target sample"));
@@ -213,7 +213,7 @@ fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
             (base, found)
         }
         (None, Some(run)) => {
-            let (base, found) = of_run(context, run, &[])?;
+            let (base, found) = model_of_run(context, run, &[])?;
             check_run(context, run, (&base, &found))?;
             (base, found)
         }

@@ -13,7 +13,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Snapshot;
 use indicatif::HumanBytes;
 
-use super::{STOPPING, devices, place, strategy, unscored, with_engine};
+use super::{STOPPING, devices, place, strategy, unscored_note, with_engine};
 use crate::args::{self, FactorStrategy, FactorsFitArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
@@ -51,12 +51,12 @@ pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<ExitCode> 
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
-    context.say(&told(&report));
+    context.say(&fit_summary(&report));
     Ok(ExitCode::SUCCESS)
 }
 
 /// What was done, in a line.
-fn told(report: &FitReport) -> String {
+fn fit_summary(report: &FitReport) -> String {
     let what = format!(
         "factors {} ({}): {} fitted on {} of {}{}",
         report.name,
@@ -64,7 +64,7 @@ fn told(report: &FitReport) -> String {
         many(report.modules as u64, "module"),
         many(report.rows, "row"),
         report.dataset,
-        unscored(report.no_scored)
+        unscored_note(report.no_scored)
     );
     match (&report.waiting, report.snapshot) {
         (Some(waiting), _) => format!("{what}; not finished: {waiting}"),
@@ -149,7 +149,7 @@ fn extending(
     let FitRequest { ingest, fisher, .. } = &request;
     let like = like_factors(snapshot, name, Some((ingest.model.clone(), ingest.checkpoints.clone())))?;
     let text = match states_encoding(snapshot, name)? {
-        true => texts::completed(&args.text, &ingest.text, like.text),
+        true => texts::text_of_fit(&args.text, &ingest.text, like.text),
         false => ingest.text.clone(),
     };
     texts::tell_fit(context, &ingest.text, &text);

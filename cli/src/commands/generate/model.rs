@@ -10,14 +10,14 @@ use gstore_ingest::pipeline::{CheckpointArg, CheckpointWeights, checkpoint_folde
 use gstore_model::weights::ModelFolder;
 
 use crate::args::GenerateArgs;
-use crate::commands::ingest::{check_run, of_run, with_run};
+use crate::commands::ingest::{check_run, model_of_run, with_run};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
 use crate::texts;
 
 /// The model that was named.
-pub struct Chosen {
+pub struct ChosenModel {
     pub weights: Weights,
     pub base: PathBuf,
     pub checkpoint: CheckpointArg,
@@ -27,7 +27,7 @@ pub struct Chosen {
 }
 
 /// The folders of the model, its adapter and its tokenizer.
-pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
+pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
     let (text, args) = (&args.text, &args.weights);
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
@@ -47,7 +47,7 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
             }
         }
         (None, Some(run)) => {
-            let (base, checkpoints) = of_run(context, run, &[])?;
+            let (base, checkpoints) = model_of_run(context, run, &[])?;
             let checkpoint = checkpoint_of(run, checkpoints, args.checkpoint.as_deref())?;
             check_run(context, run, (&base, std::slice::from_ref(&checkpoint)))?;
             (base, checkpoint)
@@ -65,7 +65,7 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
     let weights = Weights { adapter: checkpoint.adapter().map(Path::to_owned), text, model };
     let named = std::slice::from_ref(&checkpoint);
     let run = args.run.clone().unwrap_or_else(|| folders.run_name(&base, named));
-    Ok(Chosen { weights, run, origins: folders.origins(), base, checkpoint })
+    Ok(ChosenModel { weights, run, origins: folders.origins(), base, checkpoint })
 }
 
 /// The checkpoint of a run that is named, else its last.

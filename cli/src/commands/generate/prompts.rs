@@ -12,7 +12,7 @@ use crate::condition::rows_where;
 use crate::context::Context;
 
 /// What a command line names.
-pub enum Wanted {
+pub enum PromptInput {
     /// Texts on the command line.
     Given,
     /// Data files.
@@ -22,20 +22,25 @@ pub enum Wanted {
 }
 
 /// The prompts of a command line; none if it has none.
-pub fn wanted(args: &PromptArgs) -> Option<Wanted> {
+pub fn prompt_input(args: &PromptArgs) -> Option<PromptInput> {
     match args {
-        PromptArgs { dataset: Some(_), .. } => Some(Wanted::Dataset),
-        _ if !args.data.is_empty() => Some(Wanted::Files),
-        _ if !args.prompt.is_empty() || !args.text.is_empty() => Some(Wanted::Given),
+        PromptArgs { dataset: Some(_), .. } => Some(PromptInput::Dataset),
+        _ if !args.data.is_empty() => Some(PromptInput::Files),
+        _ if !args.prompt.is_empty() || !args.text.is_empty() => Some(PromptInput::Given),
         _ => None,
     }
 }
 
 /// Prompts, or texts.
-pub fn source(context: &Context, args: &PromptArgs, what: Wanted, cancel: &Cancel) -> Result<PromptSource> {
+pub fn source(
+    context: &Context,
+    args: &PromptArgs,
+    what: PromptInput,
+    cancel: &Cancel,
+) -> Result<PromptSource> {
     Ok(match what {
-        Wanted::Files => PromptSource::Files { paths: args.data.clone(), fields: args.fields.clone() },
-        Wanted::Given => {
+        PromptInput::Files => PromptSource::Files { paths: args.data.clone(), fields: args.fields.clone() },
+        PromptInput::Given => {
             let prompt = |text: &String| match args.chat {
                 true => Content::Messages(vec![Message::new(Role::User, text.as_str())]),
                 false => Content::PromptCompletion { prompt: text.clone(), completion: String::new() },
@@ -43,7 +48,7 @@ pub fn source(context: &Context, args: &PromptArgs, what: Wanted, cancel: &Cance
             let texts = args.text.iter().cloned().map(Content::Text);
             PromptSource::Given(args.prompt.iter().map(prompt).chain(texts).collect())
         }
-        Wanted::Dataset => {
+        PromptInput::Dataset => {
             let snapshot = context.open()?.snapshot()?;
             let part = Arc::clone(snapshot.dataset(args.dataset.as_deref().unwrap_or_default())?);
             let condition = args.filter.as_ref();

@@ -10,7 +10,7 @@ use gstore_query::sketch;
 use gstore_store::{FeaturePart, ReadError, Snapshot, Store};
 use indicatif::HumanBytes;
 
-use super::{Done, Line, asking};
+use super::{FeatureIndexes, IndexOutcome, asking};
 use crate::args::IndexArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -23,7 +23,7 @@ pub fn run(
     store: &Store,
     snapshot: &Arc<Snapshot>,
     features: &[&Arc<FeaturePart>],
-) -> Result<Vec<(Arc<FeaturePart>, Done)>> {
+) -> Result<Vec<(Arc<FeaturePart>, IndexOutcome)>> {
     match args.sim.as_str() {
         "cosine" => {}
         "dot" => bail!(UsageError(ann::NO_DOT.to_owned())),
@@ -39,7 +39,7 @@ pub fn run(
         if !named && !is_meant(args, snapshot, part)? {
             continue;
         }
-        let mut done = Done::default();
+        let mut done = IndexOutcome::default();
         let has =
             |kind: &str| Ok::<_, ReadError>(snapshot.indexes(part)?.iter().any(|note| note.kind == kind));
         if args.evaluate && has(sketch::KIND)? {
@@ -81,8 +81,8 @@ pub fn run(
     Ok(all)
 }
 
-/// What is taken where nothing is named: embeddings, and for an evaluation alone whatever has an index and more than
-/// one number to compare.
+/// What is taken where nothing is named: embeddings, and for an evaluation alone whatever has an index and
+/// more than one number to compare.
 fn is_meant(args: &IndexArgs, snapshot: &Snapshot, part: &FeaturePart) -> Result<bool> {
     if args.hnsw {
         return Ok(part.desc.space.family == gstore_store::Family::Embedding);
@@ -101,7 +101,7 @@ fn build(
     snapshot: &Snapshot,
     part: &FeaturePart,
     cancel: &Cancel,
-    done: &mut Done,
+    done: &mut IndexOutcome,
 ) -> Result<()> {
     use gstore_core::{Progress, Unit};
 
@@ -148,7 +148,7 @@ fn build(
     _: &Snapshot,
     _: &FeaturePart,
     _: &Cancel,
-    _: &mut Done,
+    _: &mut IndexOutcome,
 ) -> Result<()> {
     bail!(UsageError(
         "this gstore was built without `ann`, which makes graphs of neighbours; build it with `cargo install --path cli` \
@@ -178,18 +178,18 @@ fn evaluate(
 }
 
 /// What is said of a feature's graphs behind its sketches.
-pub fn words(line: &Line) -> String {
+pub fn words(line: &FeatureIndexes) -> String {
     let graphs = match line {
-        Line { graphed: 0, unusable_graphs: 0, .. } => return String::new(),
-        Line { graphed: 0, .. } => "; no graph".to_owned(),
-        Line { graphed, segments, graph_bytes, .. } if graphed < segments => {
+        FeatureIndexes { graphed: 0, unusable_graphs: 0, .. } => return String::new(),
+        FeatureIndexes { graphed: 0, .. } => "; no graph".to_owned(),
+        FeatureIndexes { graphed, segments, graph_bytes, .. } if graphed < segments => {
             format!(
                 "; graphs of {graphed} of {}, {}",
                 many(*segments as u64, "segment"),
                 HumanBytes(*graph_bytes)
             )
         }
-        Line { graph_bytes, .. } => format!("; graph, {}", HumanBytes(*graph_bytes)),
+        FeatureIndexes { graph_bytes, .. } => format!("; graph, {}", HumanBytes(*graph_bytes)),
     };
     let linked = match line.linked {
         0 => String::new(),
@@ -210,7 +210,7 @@ pub fn words(line: &Line) -> String {
 }
 
 /// What graphs find, a line for each feature that was asked about.
-pub fn table(lines: &[Line]) -> Result<()> {
+pub fn table(lines: &[FeatureIndexes]) -> Result<()> {
     let evaluated: Vec<_> = lines.iter().filter_map(|line| Some((line, line.evaluation.as_ref()?))).collect();
     if evaluated.is_empty() {
         return Ok(());

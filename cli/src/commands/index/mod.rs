@@ -30,13 +30,13 @@ const LEAST_DIM: u32 = 16;
 
 /// What was made and what is there.
 #[derive(Serialize)]
-struct Report {
-    features: Vec<Line>,
+struct IndexReport {
+    features: Vec<FeatureIndexes>,
 }
 
 /// What is known of the indexes of a feature.
 #[derive(Serialize)]
-struct Line {
+struct FeatureIndexes {
     feature: String,
     segments: usize,
     /// Segments that have a sketch.
@@ -70,7 +70,7 @@ struct Line {
 
 /// What a command did to a feature.
 #[derive(Default)]
-struct Done {
+struct IndexOutcome {
     coded: u64,
     linked: u64,
     left_out: u64,
@@ -116,7 +116,9 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
             let reader = snapshot.open_feature(part)?;
             let refused = match check(&reader) {
                 Err(QueryError::Sketch(why)) if !named => Some(why),
-                other => other.map(|()| few(part).filter(|_| !named && args.kinds.is_empty()))?,
+                other => {
+                    other.map(|()| too_small_for_sketch(part).filter(|_| !named && args.kinds.is_empty()))?
+                }
             };
             let coded = match refused {
                 None => {
@@ -127,7 +129,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
                 }
                 Some(_) => 0,
             };
-            lines.push(line(&snapshot, part, Done { coded, refused, ..Done::default() })?);
+            lines.push(line(&snapshot, part, IndexOutcome { coded, refused, ..IndexOutcome::default() })?);
         }
     } else if args.hnsw || args.evaluate {
         for (part, done) in graphs::run(context, args, &store, &snapshot, &features)? {
@@ -135,11 +137,11 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
         }
     } else {
         for part in &features {
-            lines.push(line(&snapshot, part, Done::default())?);
+            lines.push(line(&snapshot, part, IndexOutcome::default())?);
         }
     }
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&Report { features: lines })?);
+        out!("{}", serde_json::to_string_pretty(&IndexReport { features: lines })?);
     } else {
         print(&lines)?;
     }
@@ -147,7 +149,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
 }
 
 /// Why a sketch of a feature is made only if it is named, where its vectors are as small as codes of them.
-fn few(part: &FeaturePart) -> Option<String> {
+fn too_small_for_sketch(part: &FeaturePart) -> Option<String> {
     let dim = part.desc.dim();
     (dim < LEAST_DIM)
         .then(|| format!("a sketch does not pay for {}; named, it gets one", many(dim.into(), "coordinate")))
@@ -196,9 +198,9 @@ fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<Fe
 }
 
 /// State of a feature's indexes, by their footers.
-fn line(snapshot: &Snapshot, part: &FeaturePart, done: Done) -> Result<Line> {
+fn line(snapshot: &Snapshot, part: &FeaturePart, done: IndexOutcome) -> Result<FeatureIndexes> {
     let notes = snapshot.indexes(part)?;
-    let mut line = Line {
+    let mut line = FeatureIndexes {
         feature: part.display_name(),
         segments: part.segments.len(),
         sketched: 0,
@@ -246,11 +248,11 @@ fn line(snapshot: &Snapshot, part: &FeaturePart, done: Done) -> Result<Line> {
     Ok(line)
 }
 
-fn print(lines: &[Line]) -> Result<()> {
+fn print(lines: &[FeatureIndexes]) -> Result<()> {
     for line in lines {
         let state = match line {
-            Line { sketched: 0, .. } => "no sketch".to_owned(),
-            Line { sketched, segments, sketch_bytes, planes, .. } if sketched < segments => {
+            FeatureIndexes { sketched: 0, .. } => "no sketch".to_owned(),
+            FeatureIndexes { sketched, segments, sketch_bytes, planes, .. } if sketched < segments => {
                 format!(
                     "sketches of {sketched} of {} ({}), {}",
                     many(*segments as u64, "segment"),
@@ -258,7 +260,7 @@ fn print(lines: &[Line]) -> Result<()> {
                     HumanBytes(*sketch_bytes)
                 )
             }
-            Line { sketch_bytes, planes, .. } => {
+            FeatureIndexes { sketch_bytes, planes, .. } => {
                 format!("sketch ({}), {}", planes.join(", "), HumanBytes(*sketch_bytes))
             }
         };

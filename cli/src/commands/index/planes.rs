@@ -9,7 +9,7 @@ use gstore_query::evaluate::{PlaneEvaluation, PlanesEvaluation, PlanesOptions, p
 use gstore_store::{FeaturePart, Snapshot};
 use indicatif::HumanBytes;
 
-use super::{Line, asking};
+use super::{FeatureIndexes, asking};
 use crate::args::IndexArgs;
 use crate::context::Context;
 use crate::streams::out;
@@ -28,7 +28,7 @@ pub fn evaluate(
 }
 
 /// What planes take and save, a table for each feature that was asked about.
-pub fn table(lines: &[Line]) -> Result<()> {
+pub fn table(lines: &[FeatureIndexes]) -> Result<()> {
     for (line, found) in lines.iter().filter_map(|line| Some((line, line.planes_evaluation.as_ref()?))) {
         let scan = HumanBytes(found.scan_bytes_read as u64);
         out!(

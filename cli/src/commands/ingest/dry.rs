@@ -13,7 +13,7 @@ use gstore_store::{Granularity, Store};
 use indicatif::{HumanBytes, HumanDuration};
 use serde_json::{Value, json};
 
-use super::super::add::foretold;
+use super::super::add::add_forecast;
 use super::{samples, sketch};
 use crate::args::IngestArgs;
 use crate::context::Context;
@@ -53,7 +53,7 @@ fn dry_run_with_data(
     let add = samples.request();
     let preview = Preview::new(store.as_ref(), &scratch, request, add, &mut context.reporter())?;
     samples.check_stopped()?;
-    context.say(&foretold(args.dataset(), &AddReport { skipped, duplicates, ..preview.report }));
+    context.say(&add_forecast(args.dataset(), &AddReport { skipped, duplicates, ..preview.report }));
     let plans: Vec<&IngestPlan> = preview.plans().collect();
     print(context, args, &plans)
 }
@@ -71,7 +71,7 @@ fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<
     let mut report = Value::Null;
     if args.dry_run {
         plans.iter().try_for_each(|plan| sketch::check(args, plan))?;
-        if let Some(estimate) = estimated(context, plans)? {
+        if let Some(estimate) = estimate_all(context, plans)? {
             report = estimate_json(context, args, (plans, &estimate))?;
             if !args.json {
                 print_estimate(context, args, plans, &estimate)?;
@@ -93,7 +93,7 @@ fn print_explanation(plan: &IngestPlan) -> Result<()> {
 }
 
 /// What the plans take together.
-fn estimated(context: &Context, plans: &[&IngestPlan]) -> Result<Option<Estimate>> {
+fn estimate_all(context: &Context, plans: &[&IngestPlan]) -> Result<Option<Estimate>> {
     let mut estimates = plans.iter().map(|plan| estimate(plan));
     let Some(first) = estimates.next() else { return Ok(None) };
     let estimate = estimates.try_fold(first?, |sum, more| Ok::<_, IngestError>(sum.and(&more?)))?;
@@ -117,7 +117,7 @@ fn estimate_json(
                 "kind": feature.kind.name(),
                 "type": feature.desc.dtype.name(),
                 "dimension": feature.desc.dim(),
-                "missing": plans.iter().map(|plan| missing(plan, i, j)).sum::<u64>(),
+                "missing": plans.iter().map(|plan| missing_rows(plan, i, j)).sum::<u64>(),
             })
         });
         json!({
@@ -159,7 +159,7 @@ fn print_estimate(
         let weight = checkpoint.weight.map_or_else(|| "no weight".to_owned(), |w| format!("weight {w:.6e}"));
         out!("  {} ({weight})", checkpoint.arg.name);
         for (j, feature) in checkpoint.features.iter().enumerate() {
-            let missing: u64 = plans.iter().map(|plan| missing(plan, i, j)).sum();
+            let missing: u64 = plans.iter().map(|plan| missing_rows(plan, i, j)).sum();
             out!(
                 "    {} {} x {}: {} missing",
                 feature.kind.name(),
@@ -186,7 +186,7 @@ fn print_estimate(
 }
 
 /// Rows that a feature of a checkpoint lacks.
-fn missing(plan: &IngestPlan, checkpoint: usize, feature: usize) -> u64 {
+fn missing_rows(plan: &IngestPlan, checkpoint: usize, feature: usize) -> u64 {
     let feature = plan.checkpoints.get(checkpoint).and_then(|checkpoint| checkpoint.features.get(feature));
     feature.map_or(0, |feature| plan.rows.difference(&feature.published).len())
 }

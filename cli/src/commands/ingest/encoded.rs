@@ -10,12 +10,12 @@ use gstore_store::{EncodingSpec, FeaturePart, Snapshot};
 use super::shard::shard;
 use crate::args::{GivenTextArgs, IngestArgs};
 use crate::context::{Context, STAGE};
-use crate::texts::{completed, taken};
+use crate::texts::{taken, text_of_fit};
 
 /// Text options as features of the store have them where no flag is given: those of the dataset; of a dataset
-/// without features those of the run, else those of the whole store. They are taken over if the flags leave one
-/// encoding of these which this model makes again to the digest. So the command that computes what new rows lack need
-/// not repeat them all, and a target becomes tokens as its pool did.
+/// without features those of the run, else those of the whole store. They are taken over if the flags leave
+/// one encoding of these which this model makes again to the digest. So the command that computes what new
+/// rows lack need not repeat them all, and a target becomes tokens as its pool did.
 pub(super) fn with_store(
     context: &Context,
     args: &IngestArgs,
@@ -32,8 +32,8 @@ pub(super) fn with_store(
         Some(shard) => shard.planned_on(&store)?,
         None => store.snapshot()?,
     };
-    let (found, whose) = found(&snapshot, args.dataset(), run);
-    let remade = found.into_iter().filter_map(|spec| remade(spec, (&args.text, &text), model));
+    let (found, whose) = find_encodings(&snapshot, args.dataset(), run);
+    let remade = found.into_iter().filter_map(|spec| reproduce_options(spec, (&args.text, &text), model));
     let like: Vec<TextOptions> = remade.collect();
     let by = |options: &TextOptions, other: &TextOptions| taken(other, options).join(", ");
     match like.as_slice() {
@@ -63,7 +63,7 @@ pub(super) fn with_store(
 }
 
 /// The encodings of the features that are closest to those which are asked for, and whose they are.
-fn found<'a>(snapshot: &'a Snapshot, dataset: &str, run: &str) -> (Vec<&'a EncodingSpec>, String) {
+fn find_encodings<'a>(snapshot: &'a Snapshot, dataset: &str, run: &str) -> (Vec<&'a EncodingSpec>, String) {
     let own = encodings(snapshot, |feature| feature.desc.dataset == dataset);
     if !own.is_empty() {
         return (own, "its features".to_owned());
@@ -92,12 +92,12 @@ fn encodings(snapshot: &Snapshot, wanted: impl Fn(&FeaturePart) -> bool) -> Vec<
 }
 
 /// The options of an encoding, if they agree with the flags and give the same encoding with this model.
-fn remade(
+fn reproduce_options(
     spec: &EncodingSpec,
     (flags, text): (&GivenTextArgs, &TextOptions),
     model: &Path,
 ) -> Option<TextOptions> {
-    let like = completed(flags, text, TextOptions::of_spec(spec)?);
+    let like = text_of_fit(flags, text, TextOptions::of_spec(spec)?);
     let fits = positions(model).ok()?.is_none_or(|most| like.max_length <= most);
     (fits && like.encoder(model).is_ok_and(|encoder| encoder.spec() == *spec)).then_some(like)
 }

@@ -19,7 +19,7 @@ pub(super) fn with_fit(
     model: &Path,
 ) -> Result<TextOptions> {
     let like = match eigenbasis.text() {
-        Some(fitted) => texts::completed(flags, &text, fitted),
+        Some(fitted) => texts::text_of_fit(flags, &text, fitted),
         None => text.clone(),
     };
     eigenbasis.check_text(model, &like)?;

@@ -63,7 +63,7 @@ pub(super) fn run_shard(
     }
     let done = ingest_shard(&store, &plan, part, &mut reporter, &cancel)?;
     if done.receipt.is_none() {
-        context.say(&stopped::told(&done.work, plan.checkpoints.len(), false));
+        context.say(&stopped::stopped_summary(&done.work, plan.checkpoints.len(), false));
         return Ok((ExitCode::from(STOPPED), report(&plan, &done.work)));
     }
     if done.already {

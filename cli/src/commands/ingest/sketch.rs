@@ -17,7 +17,7 @@ use crate::sketches;
 pub fn check(args: &IngestArgs, plan: &IngestPlan) -> Result<()> {
     let Some(wanted) = args.kept.planes else { return Ok(()) };
     for feature in plan.features() {
-        let Some(part) = stored(plan, feature) else { continue };
+        let Some(part) = stored_feature(plan, feature) else { continue };
         sketches::check_planes(&plan.snapshot, part, wanted)?;
     }
     Ok(())
@@ -41,7 +41,7 @@ pub fn bytes(args: &IngestArgs, plans: &[&IngestPlan]) -> u64 {
             feature.desc.granularity == Granularity::Sample && can_sketch(feature.desc.dim() as usize)
         });
         let bytes = features.map(|feature| {
-            kept(args, plan, feature)
+            planes_to_keep(args, plan, feature)
                 .vector_bytes(feature.desc.dim() as usize)
                 .saturating_mul(plan.rows.difference(&feature.published).len())
         });
@@ -51,13 +51,13 @@ pub fn bytes(args: &IngestArgs, plans: &[&IngestPlan]) -> u64 {
 }
 
 /// The planes that a feature's sketches will keep.
-fn kept(args: &IngestArgs, plan: &IngestPlan, feature: &PlannedFeature) -> Planes {
-    let own = || stored(plan, feature).and_then(|part| planes(&plan.snapshot, part));
+fn planes_to_keep(args: &IngestArgs, plan: &IngestPlan, feature: &PlannedFeature) -> Planes {
+    let own = || stored_feature(plan, feature).and_then(|part| planes(&plan.snapshot, part));
     args.kept.planes.or_else(own).unwrap_or_default()
 }
 
 /// What the store has of a planned feature.
-fn stored<'a>(plan: &'a IngestPlan, feature: &PlannedFeature) -> Option<&'a FeaturePart> {
+fn stored_feature<'a>(plan: &'a IngestPlan, feature: &PlannedFeature) -> Option<&'a FeaturePart> {
     let key = feature.desc.key();
     plan.snapshot.features().iter().find(|part| part.key == key).map(AsRef::as_ref)
 }

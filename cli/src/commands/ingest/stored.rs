@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::failure::UsageError;
 
 /// Model and checkpoints of a run of the store, by where they were when it was registered.
-pub(in super::super) fn of_run(
+pub(in super::super) fn model_of_run(
     context: &Context,
     run: &str,
     others: &[String],
@@ -30,8 +30,8 @@ pub(in super::super) fn of_run(
     Ok((model, part.checkpoints.iter().map(checkpoint_of).collect()))
 }
 
-/// An error if checkpoints of a run have other weights than it was registered with. An ingest plans with them, which
-/// looks at that itself.
+/// An error if checkpoints of a run have other weights than it was registered with. An ingest plans with
+/// them, which looks at that itself.
 pub(in super::super) fn check_run(
     context: &Context,
     run: &str,

@@ -17,15 +17,15 @@ pub fn with_run(
     model: &Path,
 ) -> Result<TextOptions> {
     if let (None, None, Some(run)) = (named, &text.tokenizer, run) {
-        text.tokenizer = of_run(context, run, model)?;
+        text.tokenizer = tokenizer_of_run(context, run, model)?;
     }
     Ok(text)
 }
 
-/// The folder of the tokenizer with which a run was registered, if that is another one than that of its model: what
-/// is computed with another cannot be compared with what is there. It never changes, so that a command which is
-/// given again, or in another place, is the same one.
-fn of_run(context: &Context, run: &str, model: &Path) -> Result<Option<PathBuf>> {
+/// The folder of the tokenizer with which a run was registered, if that is another one than that of its
+/// model: what is computed with another cannot be compared with what is there. It never changes, so that a
+/// command which is given again, or in another place, is the same one.
+fn tokenizer_of_run(context: &Context, run: &str, model: &Path) -> Result<Option<PathBuf>> {
     let snapshot = context.open()?.snapshot()?;
     let mut checkpoints = snapshot.run(run)?.checkpoints.iter();
     let folder = checkpoints.find_map(|checkpoint| folder_of(checkpoint, "tokenizer"));

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::output::Place;
-use crate::pipeline::{Call, PlannedStage, Resource};
+use crate::output::OutputTarget;
+use crate::pipeline::{PlannedStage, Resource, StageCall};
 
 /// Lets a training take the folder of another one.
 pub const OVERWRITE: &str = "--overwrite-output-dir";
@@ -11,9 +11,9 @@ pub const OVERWRITE: &str = "--overwrite-output-dir";
 /// Commands whose `--force` replaces more than what they wrote: all features, and the tags of others.
 const KEEPING: [&str; 2] = ["ingest", "tag"];
 
-/// Options with which a command says what it would take, with permission to replace what the stage made before,
-/// if it ran.
-pub fn of_dry_run(call: &Call, threads: usize, ran_before: bool) -> Vec<String> {
+/// Options with which a command says what it would take, with permission to replace what the stage made
+/// before, if it ran.
+pub fn dry_run_options(call: &StageCall, threads: usize, ran_before: bool) -> Vec<String> {
     let mut more = vec!["--dry-run".to_owned(), "--quiet".to_owned()];
     add_threads(call, threads, &mut more);
     add_json(call, &mut more);
@@ -29,18 +29,18 @@ pub fn of_dry_run(call: &Call, threads: usize, ran_before: bool) -> Vec<String> 
 }
 
 /// Says how many threads there are, where the stage does not.
-pub fn add_threads(call: &Call, threads: usize, more: &mut Vec<String>) {
+pub fn add_threads(call: &StageCall, threads: usize, more: &mut Vec<String>) {
     if !call.common.iter().any(|option| option.starts_with("--threads=")) {
         more.push(format!("--threads={threads}"));
     }
 }
 
 /// Asks for a summary where the command prints one.
-pub fn add_json(call: &Call, more: &mut Vec<String>) {
+pub fn add_json(call: &StageCall, more: &mut Vec<String>) {
     // Without these it prints the answers themselves.
     let prints = call.words[0] != "generate" || call.has("output") || call.has("as");
     let is_printed = |option: &&str| {
-        call.value(option).is_some_and(|path| Place::of(Some(Path::new(path))) == Place::Stdout)
+        call.value(option).is_some_and(|path| OutputTarget::of(Some(Path::new(path))) == OutputTarget::Stdout)
     };
     let results = ["output", "scores", "predictions", "plot"];
     if call.knows("json") && prints && !results.iter().any(is_printed) {
@@ -49,7 +49,7 @@ pub fn add_json(call: &Call, more: &mut Vec<String>) {
 }
 
 /// Adds an option, unless the command does not take it next to those that it has.
-pub fn add(call: &Call, option: &str, more: &mut Vec<String>) {
+pub fn add(call: &StageCall, option: &str, more: &mut Vec<String>) {
     more.push(option.to_owned());
     if !call.takes(more) {
         more.pop();
@@ -57,13 +57,13 @@ pub fn add(call: &Call, option: &str, more: &mut Vec<String>) {
 }
 
 /// Whether permission to replace would allow more, or something else, than a stage is meant to do.
-pub fn keeps(call: &Call) -> bool {
+pub fn keeps(call: &StageCall) -> bool {
     KEEPING.contains(&call.words[0].as_str()) || call.extends_own()
 }
 
 /// What a stage replaces where it is there: files, folders and runs. Of datasets and features it adds to
 /// those that are there.
-pub fn replaced(stage: &PlannedStage) -> impl Iterator<Item = &Resource> {
+pub fn replaced_resources(stage: &PlannedStage) -> impl Iterator<Item = &Resource> {
     stage.writes.iter().filter(|written| {
         matches!(written, Resource::Path(_) | Resource::Run { .. } | Resource::Artifact { .. })
     })

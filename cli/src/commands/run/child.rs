@@ -24,7 +24,7 @@ const LINES: usize = 4;
 const CHARS: usize = 300;
 
 /// A command line and where it runs.
-pub struct Task<'a> {
+pub struct ChildCommand<'a> {
     /// The words behind the program's name.
     pub argv: &'a [OsString],
     /// The folder that it runs in.
@@ -41,7 +41,7 @@ pub struct Task<'a> {
     pub quiet: bool,
 }
 
-impl Task<'_> {
+impl ChildCommand<'_> {
     /// Runs it to its end; where `cancel` is raised, it is told to stop. `started` gets its process.
     pub fn run(&self, cancel: &Cancel, started: impl FnOnce(u32) -> Result<()>) -> Result<ExitStatus> {
         let log = fs_err::OpenOptions::new().create(true).append(true).open(self.log)?;
@@ -147,7 +147,7 @@ mod tests {
         fs_err::write(&log, "of the run before\n# gstore ls\n").expect("written");
         let lock = tempfile::tempfile().expect("a file");
         let said_before = fs_err::metadata(&log).expect("there").len();
-        let task = Task {
+        let task = ChildCommand {
             argv: &[],
             base: dir.path(),
             log: &log,

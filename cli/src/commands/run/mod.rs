@@ -18,10 +18,10 @@ use serde_json::json;
 
 use crate::args::{self, RunArgs};
 use crate::context::Context;
-use crate::failure::{Refused, STOPPED, UsageError};
-use crate::pipeline::{Journal, Look, PipelineFile, Plan, Variables, Versions};
+use crate::failure::{NothingSaved, STOPPED, UsageError};
+use crate::pipeline::{Decider, Journal, PipelineFile, Plan, Variables, Versions};
 use crate::streams::out;
-use outcome::{Cause, Outcome};
+use outcome::{BlockCause, StageOutcome};
 use runner::Runner;
 use state::StateFolder;
 
@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     let threads = threads(context, &file);
     if args.dry_run {
         let cancel = context.cancel_on_interrupt("stopping the dry run of the stage")?;
-        let known = show::Known { journal, versions, chosen, forced, threads, cancel };
+        let known = show::RunContext { journal, versions, chosen, forced, threads, cancel };
         return show::plan(context, args, &plan, known);
     }
     if let Some(place) = forced.iter().find(|place| !chosen.contains(place)) {
@@ -66,8 +66,8 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
         journal.stages.values_mut().for_each(|record| record.process = None);
         journal.write(&state.journal())?;
     }
-    let mut look = Look { plan: &plan, journal: &journal, versions: &mut versions };
-    let refused = trial::refused(&mut look, &chosen, &forced, threads, &cancel)?;
+    let mut look = Decider { plan: &plan, journal: &journal, versions: &mut versions };
+    let refused = trial::refused_stages(&mut look, &chosen, &forced, threads, &cancel)?;
     if !refused.is_empty() {
         bail!(UsageError(refused.join("\n")));
     }
@@ -84,17 +84,18 @@ fn end(
     context: &Context,
     args: &RunArgs,
     (plan, chosen): (&Plan, &BTreeSet<usize>),
-    outcomes: &[Outcome],
+    outcomes: &[StageOutcome],
     report: &Path,
 ) -> Result<ExitCode> {
-    let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
-    let (done, skipped) = (count(Outcome::is_done), count(|o| *o == Outcome::UpToDate));
-    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
-    let refused = count(|outcome| matches!(outcome, Outcome::Refused(_)));
-    let stopped = count(|outcome| *outcome == Outcome::Stopped);
-    let is_left = |place: &&usize| matches!(outcomes[**place], Outcome::Left | Outcome::Blocked(..));
+    let count = |is: fn(&StageOutcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
+    let (done, skipped) = (count(StageOutcome::is_done), count(|o| *o == StageOutcome::UpToDate));
+    let failed = count(|outcome| matches!(outcome, StageOutcome::Failed(_)));
+    let refused = count(|outcome| matches!(outcome, StageOutcome::Refused(_)));
+    let stopped = count(|outcome| *outcome == StageOutcome::Stopped);
+    let is_left =
+        |place: &&usize| matches!(outcomes[**place], StageOutcome::Left | StageOutcome::Blocked(..));
     let not_run = chosen.iter().filter(is_left).count();
-    let is = |cause: Cause| outcomes.iter().any(|outcome| outcome.cause() == Some(cause));
+    let is = |cause: BlockCause| outcomes.iter().any(|outcome| outcome.cause() == Some(cause));
     if args.json {
         let stages = plan.stages.iter().zip(outcomes);
         let stages = stages.map(|(stage, o)| json!({ "name": stage.name(), "outcome": o.to_string() }));
@@ -117,11 +118,12 @@ fn end(
         return Ok(ExitCode::from(STOPPED));
     }
     let of_stages = plan.stages.iter().zip(outcomes);
-    let bad = of_stages.filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_) | Outcome::Refused(_)));
+    let bad = of_stages
+        .filter(|(_, outcome)| matches!(outcome, StageOutcome::Failed(_) | StageOutcome::Refused(_)));
     let lines: Vec<String> = bad.map(|(stage, o)| format!("stage {} {o}", stage.name())).collect();
-    match (is(Cause::Failed), is(Cause::Refused)) {
+    match (is(BlockCause::Failed), is(BlockCause::Refused)) {
         (false, false) => Ok(ExitCode::SUCCESS),
-        (false, true) => bail!(Refused(lines.join("\n"))),
+        (false, true) => bail!(NothingSaved(lines.join("\n"))),
         _ => bail!("{}\nthe same command goes on from there", lines.join("\n")),
     }
 }
@@ -151,14 +153,14 @@ fn set(given: &[String]) -> Result<Variables> {
     let pair = |text: &String| -> Result<(String, String)> {
         let (name, value) =
             text.split_once('=').ok_or_else(|| UsageError(format!("--set {text}: NAME=VALUE is wanted")))?;
-        Ok((name.trim().to_owned(), listed(value).unwrap_or_else(|| value.to_owned())))
+        Ok((name.trim().to_owned(), toml_list(value).unwrap_or_else(|| value.to_owned())))
     };
     given.iter().map(pair).collect()
 }
 
-/// A list as TOML writes it, with commas between its values as the file's variables have them; none of anything
-/// else, as of a pattern that begins with a bracket.
-fn listed(value: &str) -> Option<String> {
+/// A list as TOML writes it, with commas between its values as the file's variables have them; none of
+/// anything else, as of a pattern that begins with a bracket.
+fn toml_list(value: &str) -> Option<String> {
     if !value.trim_start().starts_with('[') {
         return None;
     }

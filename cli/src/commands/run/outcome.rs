@@ -4,7 +4,7 @@ use crate::pipeline::{Plan, PlannedStage};
 
 /// Why a stage was not done that others need. The worse one comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
+pub enum BlockCause {
     /// It failed, or needs one that did.
     Failed,
     /// It was refused with its numbers, or reads what one would have written that was.
@@ -13,7 +13,7 @@ pub enum Cause {
 
 /// How a stage stands at the end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StageOutcome {
     /// It was not looked at.
     Left,
     /// Nothing had to be done.
@@ -27,27 +27,27 @@ pub enum Outcome {
     /// It was refused with its numbers, since it would save nothing.
     Refused(String),
     /// It needs a stage that was not done: why not, and which.
-    Blocked(Cause, String),
+    Blocked(BlockCause, String),
 }
 
-impl Outcome {
+impl StageOutcome {
     /// Whether it ran and ended well.
     pub fn is_done(&self) -> bool {
         *self == Self::Done
     }
 
     /// Why it was not done, unless it was not asked for or was stopped.
-    pub fn cause(&self) -> Option<Cause> {
+    pub fn cause(&self) -> Option<BlockCause> {
         match self {
-            Self::Failed(_) => Some(Cause::Failed),
-            Self::Refused(_) => Some(Cause::Refused),
+            Self::Failed(_) => Some(BlockCause::Failed),
+            Self::Refused(_) => Some(BlockCause::Refused),
             Self::Blocked(cause, _) => Some(*cause),
             Self::Left | Self::UpToDate | Self::Done | Self::Stopped => None,
         }
     }
 
-    /// The outcome of the stage at `place` if it cannot run for one that it needs; of several for the worst, and of those
-    /// for the first.
+    /// The outcome of the stage at `place` if it cannot run for one that it needs; of several for the worst,
+    /// and of those for the first.
     pub fn blocked(outcomes: &[Self], plan: &Plan, place: usize) -> Option<Self> {
         let stage = &plan.stages[place];
         let by = |need: &usize| {
@@ -58,19 +58,19 @@ impl Outcome {
         Some(Self::Blocked(cause, plan.stages[need].name().to_owned()))
     }
 
-    /// Why a stage that comes after the one at `place` cannot run: that one failed or needs one that did, or it was
-    /// refused and makes what the stage reads. A stage that only writes what a refused one would have written as well is
-    /// not held up.
-    fn blocks(&self, (place, ended): (usize, &PlannedStage), stage: &PlannedStage) -> Option<Cause> {
+    /// Why a stage that comes after the one at `place` cannot run: that one failed or needs one that did, or
+    /// it was refused and makes what the stage reads. A stage that only writes what a refused one would have
+    /// written as well is not held up.
+    fn blocks(&self, (place, ended): (usize, &PlannedStage), stage: &PlannedStage) -> Option<BlockCause> {
         let is_read = || {
             let reads = |written: &_| stage.reads.iter().any(|read| read.overlaps(written));
             stage.after.contains(&place) || ended.writes.iter().any(reads)
         };
-        self.cause().filter(|cause| *cause == Cause::Failed || is_read())
+        self.cause().filter(|cause| *cause == BlockCause::Failed || is_read())
     }
 }
 
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for StageOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Left => f.write_str("not looked at"),

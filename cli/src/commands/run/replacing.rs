@@ -6,19 +6,20 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::added::{OVERWRITE, add, add_json, add_threads, keeps, replaced};
-use super::child::{Task, header};
-use super::outcome::Outcome;
+use super::added::{OVERWRITE, add, add_json, add_threads, keeps, replaced_resources};
+use super::child::{ChildCommand, header};
+use super::outcome::StageOutcome;
 use super::runner::Runner;
-use super::trial::{self, Trial};
-use crate::pipeline::{Asked, PlannedStage, Record, Resource, State, Why};
+use super::trial::{self, DryRun};
+use crate::pipeline::{PlannedStage, Resource, RunReason, StageRecord, StageRequest, StageState};
 
 impl Runner<'_> {
-    /// Options that are added to those of the file: threads, a summary, and permission to replace own results.
+    /// Options that are added to those of the file: threads, a summary, and permission to replace own
+    /// results.
     pub(super) fn options(
         &mut self,
         stage: &PlannedStage,
-        old: Option<&Record>,
+        old: Option<&StageRecord>,
         again: bool,
     ) -> Result<Vec<String>> {
         let call = &stage.call;
@@ -41,7 +42,7 @@ impl Runner<'_> {
     fn is_former_training(
         &mut self,
         stage: &PlannedStage,
-        old: &Record,
+        old: &StageRecord,
         again: bool,
         more: &[String],
     ) -> Result<bool> {
@@ -55,18 +56,18 @@ impl Runner<'_> {
             return Ok(true);
         }
         // What it trained itself before it failed or was killed is no other training, and stays.
-        Ok(old.overwrites && old.state != State::Done && self.tried(stage, more, true)?.is_some())
+        Ok(old.overwrites && old.state != StageState::Done && self.tried(stage, more, true)?.is_some())
     }
 
-    /// Whether a stage's folder has the training that is asked for, as it was when it ended well: other options
-    /// that were tried in between have changed nothing.
+    /// Whether a stage's folder has the training that is asked for, as it was when it ended well: other
+    /// options that were tried in between have changed nothing.
     pub(super) fn has_done(
         &mut self,
         stage: &PlannedStage,
-        old: Option<&Record>,
-        asked: &Asked,
+        old: Option<&StageRecord>,
+        asked: &StageRequest,
     ) -> Result<bool> {
-        let done = old.and_then(Record::last_done).filter(|done| done.asked == *asked);
+        let done = old.and_then(StageRecord::last_done).filter(|done| done.asked == *asked);
         let (Some(done), Some(output)) = (done, stage.call.value("output")) else { return Ok(false) };
         if !stage.call.knows("overwrite_output_dir") {
             return Ok(false);
@@ -80,11 +81,11 @@ impl Runner<'_> {
     pub(super) fn own(
         &mut self,
         stage: &PlannedStage,
-        old: Option<&Record>,
+        old: Option<&StageRecord>,
     ) -> Result<(BTreeSet<String>, bool)> {
         let mut own = old.map_or_else(BTreeSet::new, |old| old.own.clone());
         let mut ours = true;
-        for written in replaced(stage) {
+        for written in replaced_resources(stage) {
             if self.versions.of(written)?.is_none() {
                 own.insert(written.to_string());
             }
@@ -95,7 +96,11 @@ impl Runner<'_> {
 
     /// Why a stage cannot run whose folder others have changed: a training would go on from what they left of
     /// it, or replace it, and a matrix takes the folder for whole. A picture of a training is drawn again.
-    pub(super) fn changed_by_others(&mut self, stage: &PlannedStage, why: &Why) -> Result<Option<String>> {
+    pub(super) fn changed_by_others(
+        &mut self,
+        stage: &PlannedStage,
+        why: &RunReason,
+    ) -> Result<Option<String>> {
         let Some(output) = stage.call.value("output") else { return Ok(None) };
         let remedy = match stage.call.words[0].as_str() {
             "train" => format!("put it back, or --force {} trains it again", stage.name()),
@@ -106,11 +111,11 @@ impl Runner<'_> {
         let left = self.journal.current.get(&output.to_string()).cloned();
         let record = self.journal.stages.get(stage.name());
         let is_noted = match why {
-            Why::Output(_) => true,
+            RunReason::Output(_) => true,
             // Of a stage that was killed it is not known what it left, and another folder is not that of this
             // stage.
-            Why::Arguments | Why::Input(_) | Why::After(_) => {
-                left.is_some() && record.is_some_and(|record| record.state != State::Running)
+            RunReason::Arguments | RunReason::Input(_) | RunReason::After(_) => {
+                left.is_some() && record.is_some_and(|record| record.state != StageState::Running)
             }
             _ => false,
         };
@@ -143,11 +148,11 @@ impl Runner<'_> {
     }
 
     /// The outcome of a training that would be refused, with nothing changed.
-    pub(super) fn try_training(&self, stage: &PlannedStage, more: &[String]) -> Result<Option<Outcome>> {
+    pub(super) fn try_training(&self, stage: &PlannedStage, more: &[String]) -> Result<Option<StageOutcome>> {
         self.tried(stage, more, self.context.quiet)
     }
 
-    fn tried(&self, stage: &PlannedStage, more: &[String], quiet: bool) -> Result<Option<Outcome>> {
+    fn tried(&self, stage: &PlannedStage, more: &[String], quiet: bool) -> Result<Option<StageOutcome>> {
         let knows = |switch: &&str| stage.call.knows(&switch.replace('-', "_"));
         let dry = ["dry-run", "drops-run"].iter().filter(|switch| knows(switch));
         let dry: Vec<String> = dry.map(|switch| format!("--{switch}")).collect();
@@ -157,20 +162,20 @@ impl Runner<'_> {
         let argv = stage.call.argv_with(&[more, &dry].concat());
         let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
         header(&log, 0, &argv)?;
-        let task = Task { quiet, ..self.task(&argv[1..], &log, &printed) };
+        let task = ChildCommand { quiet, ..self.task(&argv[1..], &log, &printed) };
         Ok(match trial::run(&task, &self.cancel)? {
-            Trial::Told(_) | Trial::Unknown => None,
-            Trial::Stopped => Some(Outcome::Stopped),
-            Trial::Refused(said) | Trial::Failed(said) => {
+            DryRun::Told(_) | DryRun::Unknown => None,
+            DryRun::Stopped => Some(StageOutcome::Stopped),
+            DryRun::Refused(said) | DryRun::Failed(said) => {
                 let log = log.display();
-                Some(Outcome::Failed(format!("{said}; what it trained before is kept; log: {log}")))
+                Some(StageOutcome::Failed(format!("{said}; what it trained before is kept; log: {log}")))
             }
         })
     }
 
     /// A training that is another one takes the name of its run from the one before. The outcome, if that
     /// fails.
-    pub(super) fn drop_run(&self, stage: &PlannedStage) -> Result<Option<Outcome>> {
+    pub(super) fn drop_run(&self, stage: &PlannedStage) -> Result<Option<StageOutcome>> {
         let Some((_, run, store)) = Self::run_of(stage) else { return Ok(None) };
         let store = format!("--store={}", store.display());
         let argv: Vec<OsString> =
@@ -180,8 +185,8 @@ impl Runner<'_> {
         let status = self.task(&argv, &log, &printed).run(&self.cancel, |_| Ok(()))?;
         Ok(match (status.success(), self.cancel.is_raised()) {
             (true, _) => None,
-            (false, true) => Some(Outcome::Stopped),
-            (false, false) => Some(Outcome::Failed(format!("run {run} could not be dropped"))),
+            (false, true) => Some(StageOutcome::Stopped),
+            (false, false) => Some(StageOutcome::Failed(format!("run {run} could not be dropped"))),
         })
     }
 }

@@ -9,15 +9,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use gstore_core::Cancel;
 
-use super::added::{OVERWRITE, replaced};
-use super::child::{Task, header};
-use super::outcome::Outcome;
-use super::state::{Locks, StateFolder};
+use super::added::{OVERWRITE, replaced_resources};
+use super::child::{ChildCommand, header};
+use super::outcome::StageOutcome;
+use super::state::{RunLocks, StateFolder};
 use crate::context::Context;
 use crate::failure::{REFUSED, STOPPED};
 use crate::pipeline::report::{self, StageReport};
 use crate::pipeline::{
-    Decision, Journal, Look, Plan, PlannedStage, Ran, Record, Resource, State, Versions, Why,
+    Decider, Decision, Journal, Plan, PlannedStage, Resource, RunReason, StageRecord, StageRun, StageState,
+    Versions,
 };
 
 /// What a run has.
@@ -25,7 +26,7 @@ pub struct Runner<'a> {
     pub context: &'a Context,
     pub plan: &'a Plan,
     pub state: StateFolder,
-    pub locks: Locks,
+    pub locks: RunLocks,
     pub cancel: Arc<Cancel>,
     pub journal: Journal,
     pub versions: Versions,
@@ -35,25 +36,25 @@ pub struct Runner<'a> {
 
 impl Runner<'_> {
     /// Runs the chosen stages that are not up to date; stops at a failure, unless others are to go on.
-    pub fn run(&mut self, chosen: &BTreeSet<usize>, keep_going: bool) -> Result<Vec<Outcome>> {
-        let mut outcomes = vec![Outcome::Left; self.plan.stages.len()];
+    pub fn run(&mut self, chosen: &BTreeSet<usize>, keep_going: bool) -> Result<Vec<StageOutcome>> {
+        let mut outcomes = vec![StageOutcome::Left; self.plan.stages.len()];
         for (number, &place) in chosen.iter().enumerate() {
             let stage = &self.plan.stages[place];
-            if let Some(blocked) = Outcome::blocked(&outcomes, self.plan, place) {
+            if let Some(blocked) = StageOutcome::blocked(&outcomes, self.plan, place) {
                 outcomes[place] = blocked;
                 continue;
             }
             if self.cancel.is_raised() {
-                outcomes[place] = Outcome::Stopped;
+                outcomes[place] = StageOutcome::Stopped;
                 break;
             }
-            let mut look = Look { plan: self.plan, journal: &self.journal, versions: &mut self.versions };
+            let mut look = Decider { plan: self.plan, journal: &self.journal, versions: &mut self.versions };
             let decision = look.decide(place, self.forced.contains(&place))?;
             let (name, at) = (stage.name(), format!("[{}/{}]", number + 1, chosen.len()));
             outcomes[place] = match decision {
                 Decision::Skip => {
                     self.context.say(&format!("{at} {name}: up to date"));
-                    Outcome::UpToDate
+                    StageOutcome::UpToDate
                 }
                 Decision::Run(why) => {
                     self.context.say(&format!("{at} {name}, since {why}: {}", stage.call.line()));
@@ -61,8 +62,8 @@ impl Runner<'_> {
                 }
             };
             let ends = match outcomes[place] {
-                Outcome::Stopped => true,
-                Outcome::Failed(_) => !keep_going,
+                StageOutcome::Stopped => true,
+                StageOutcome::Failed(_) => !keep_going,
                 _ => false,
             };
             if ends {
@@ -75,17 +76,17 @@ impl Runner<'_> {
     }
 
     /// Runs a stage, noted before and after.
-    fn stage(&mut self, place: usize, why: &Why) -> Result<Outcome> {
+    fn stage(&mut self, place: usize, why: &RunReason) -> Result<StageOutcome> {
         let stage = &self.plan.stages[place];
         if let Some(changed) = self.changed_by_others(stage, why)? {
-            return Ok(Outcome::Failed(changed));
+            return Ok(StageOutcome::Failed(changed));
         }
-        let mut look = Look { plan: self.plan, journal: &self.journal, versions: &mut self.versions };
+        let mut look = Decider { plan: self.plan, journal: &self.journal, versions: &mut self.versions };
         let asked = look.asked(place)?;
         let is_missing =
             |read: &&Resource| read.as_path().is_some() && !asked.inputs.contains_key(&read.to_string());
         if let Some(missing) = stage.reads.iter().find(is_missing) {
-            return Ok(Outcome::Failed(format!("{missing} is not there")));
+            return Ok(StageOutcome::Failed(format!("{missing} is not there")));
         }
         for written in stage.writes.iter().filter_map(Resource::as_path) {
             if let Some(folder) = self.plan.base.join(written).parent() {
@@ -98,14 +99,14 @@ impl Runner<'_> {
         let again = old.as_ref().is_some_and(|old| forced || old.asked != asked && !stays);
         let (own, ours) = self.own(stage, old.as_ref())?;
         let more = self.options(stage, old.as_ref().filter(|_| ours && !stays), again)?;
-        let done = old.as_ref().and_then(Record::last_done);
+        let done = old.as_ref().and_then(StageRecord::last_done);
         let before = match old {
             Some(old) if again && !old.outputs.is_empty() => old.outputs,
             Some(old) => old.before,
             None => BTreeMap::new(),
         };
         let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let ran = Ran { began, ..Ran::default() };
+        let ran = StageRun { began, ..StageRun::default() };
         let overwrites = more.iter().any(|option| option == OVERWRITE);
         let drops = ours && (again || overwrites) && self.has_run(stage)?;
         if (drops || overwrites)
@@ -114,8 +115,8 @@ impl Runner<'_> {
             // Nothing of it was changed: with the former options it is up to date.
             return Ok(refused);
         }
-        let record = Record {
-            state: State::Running,
+        let record = StageRecord {
+            state: StageState::Running,
             asked,
             outputs: BTreeMap::new(),
             before,
@@ -129,13 +130,13 @@ impl Runner<'_> {
         self.journal.stages.insert(stage.name().to_owned(), record);
         self.journal.write(&self.state.journal())?;
         if drops && let Some(outcome) = self.drop_run(stage)? {
-            return self.note(place, outcome, Ran { began, ..Ran::default() });
+            return self.note(place, outcome, StageRun { began, ..StageRun::default() });
         }
         self.process(place, began, &more)
     }
 
     /// The stage's process.
-    fn process(&mut self, place: usize, began: u64, more: &[String]) -> Result<Outcome> {
+    fn process(&mut self, place: usize, began: u64, more: &[String]) -> Result<StageOutcome> {
         let stage = &self.plan.stages[place];
         let (name, begun) = (stage.name(), Instant::now());
         let argv = stage.call.argv_with(more);
@@ -150,7 +151,7 @@ impl Runner<'_> {
             journal.write(&self.state.journal())
         })?;
         let said = task.said()?;
-        let ran = Ran {
+        let ran = StageRun {
             began,
             seconds: begun.elapsed().as_secs_f64(),
             code: status.code(),
@@ -159,45 +160,45 @@ impl Runner<'_> {
         };
         let outcome = match status.code() {
             Some(0) => self.check(stage),
-            Some(code) if code == i32::from(STOPPED) => Outcome::Stopped,
-            None if self.cancel.is_raised() => Outcome::Stopped,
+            Some(code) if code == i32::from(STOPPED) => StageOutcome::Stopped,
+            None if self.cancel.is_raised() => StageOutcome::Stopped,
             Some(code) if code == i32::from(REFUSED) => {
                 let said = ran.said.as_deref().unwrap_or_default().trim_start_matches("error: ");
-                Outcome::Refused(format!("{said}; log: {}", log.display()))
+                StageOutcome::Refused(format!("{said}; log: {}", log.display()))
             }
             code => {
                 let how = code.map_or("a signal ended it".to_owned(), |code| format!("exit code {code}"));
                 let said = ran.said.as_deref().unwrap_or("it said nothing");
-                Outcome::Failed(format!("{how}, {said}; log: {}", log.display()))
+                StageOutcome::Failed(format!("{how}, {said}; log: {}", log.display()))
             }
         };
         self.note(place, outcome, ran)
     }
 
     /// What ended well must have left what it is to write.
-    fn check(&self, stage: &PlannedStage) -> Outcome {
+    fn check(&self, stage: &PlannedStage) -> StageOutcome {
         let is_there = |path: &&Path| !Versions::found(&self.plan.base, path).is_empty();
         match stage.writes.iter().filter_map(Resource::as_path).find(|path| !is_there(path)) {
-            Some(path) => Outcome::Failed(format!("it ended well and left no {}", path.display())),
-            None => Outcome::Done,
+            Some(path) => StageOutcome::Failed(format!("it ended well and left no {}", path.display())),
+            None => StageOutcome::Done,
         }
     }
 
     /// Notes an ending.
-    fn note(&mut self, place: usize, outcome: Outcome, ran: Ran) -> Result<Outcome> {
+    fn note(&mut self, place: usize, outcome: StageOutcome, ran: StageRun) -> Result<StageOutcome> {
         let stage = &self.plan.stages[place];
         if let Some(record) = self.journal.stages.get_mut(stage.name()) {
             record.state = match outcome {
-                Outcome::Done => State::Done,
-                Outcome::Stopped => State::Stopped,
-                _ => State::Failed,
+                StageOutcome::Done => StageState::Done,
+                StageOutcome::Stopped => StageState::Stopped,
+                _ => StageState::Failed,
             };
             record.ran = ran;
         }
         self.plan.note(place, &mut self.journal, &mut self.versions)?;
         if let Some(record) = self.journal.stages.get_mut(stage.name()) {
-            let written: BTreeSet<String> = replaced(stage).map(Resource::to_string).collect();
-            if record.state == State::Done {
+            let written: BTreeSet<String> = replaced_resources(stage).map(Resource::to_string).collect();
+            if record.state == StageState::Done {
                 record.own.extend(written);
             } else {
                 // What it did not make, others may make before it runs again.
@@ -209,14 +210,19 @@ impl Runner<'_> {
         Ok(outcome)
     }
 
-    pub(super) fn task<'t>(&'t self, argv: &'t [OsString], log: &'t Path, printed: &'t Path) -> Task<'t> {
+    pub(super) fn task<'t>(
+        &'t self,
+        argv: &'t [OsString],
+        log: &'t Path,
+        printed: &'t Path,
+    ) -> ChildCommand<'t> {
         let (base, lock, quiet) = (self.plan.base.as_path(), &self.locks.stage, self.context.quiet);
         let said_before = fs_err::metadata(log).map_or(0, |found| found.len());
-        Task { argv, base, log, said_before, printed, lock, quiet }
+        ChildCommand { argv, base, log, said_before, printed, lock, quiet }
     }
 
     /// Writes the report; returns its path.
-    pub fn report(&self, title: &str, outcomes: &[Outcome]) -> Result<PathBuf> {
+    pub fn report(&self, title: &str, outcomes: &[StageOutcome]) -> Result<PathBuf> {
         let stages: Vec<StageReport> = self
             .plan
             .stages

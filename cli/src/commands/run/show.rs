@@ -9,16 +9,16 @@ use gstore_core::Cancel;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
-use super::trial::{self, Trial};
+use super::trial::{self, DryRun};
 use crate::args::RunArgs;
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
 use crate::pipeline::report::time;
-use crate::pipeline::{Journal, Look, Plan, Versions};
+use crate::pipeline::{Decider, Journal, Plan, Versions};
 use crate::streams::out;
 
 /// What is known before anything runs.
-pub struct Known {
+pub struct RunContext {
     pub journal: Journal,
     pub versions: Versions,
     pub chosen: BTreeSet<usize>,
@@ -29,7 +29,7 @@ pub struct Known {
 
 /// What a stage would take.
 #[derive(Debug, Default)]
-struct Needs {
+struct StageNeeds {
     seconds: Option<f64>,
     time: Option<String>,
     disk: Option<String>,
@@ -40,12 +40,12 @@ struct Needs {
 ///
 /// # Errors
 /// Stages that would be refused, after the plan.
-pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: Known) -> Result<ExitCode> {
+pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContext) -> Result<ExitCode> {
     let (mut stages, mut seconds) = (Vec::new(), 0.0);
     let (mut running, mut refused, mut unknown) = (BTreeSet::new(), Vec::new(), 0);
     for &place in &known.chosen {
         let stage = &plan.stages[place];
-        let mut look = Look { plan, journal: &known.journal, versions: &mut known.versions };
+        let mut look = Decider { plan, journal: &known.journal, versions: &mut known.versions };
         let would_run = trial::would_run(&mut look, place, known.forced.contains(&place), &running)?;
         let Some((why, can_be_tried)) = would_run else {
             stages.push(json!({ "name": stage.name(), "action": "skip", "command": stage.call.line() }));
@@ -56,19 +56,20 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: Known) ->
         };
         running.insert(place);
         let before = known.journal.stages.get(stage.name()).map(|record| record.ran.seconds);
-        let mut needs = Needs { seconds: before.filter(|seconds| *seconds > 0.0), ..Needs::default() };
+        let mut needs =
+            StageNeeds { seconds: before.filter(|seconds| *seconds > 0.0), ..StageNeeds::default() };
         let tried = match can_be_tried {
-            true => trial::of(plan, stage, known.threads, before.is_some(), &known.cancel)?,
-            false => Trial::Unknown,
+            true => trial::ask_dry_run(plan, stage, known.threads, before.is_some(), &known.cancel)?,
+            false => DryRun::Unknown,
         };
         let refusal = match tried {
-            Trial::Told(text) => {
+            DryRun::Told(text) => {
                 needs.read(&text);
                 None
             }
-            Trial::Refused(why) => Some(why),
-            Trial::Stopped => return Ok(ExitCode::from(STOPPED)),
-            Trial::Failed(_) | Trial::Unknown => None,
+            DryRun::Refused(why) => Some(why),
+            DryRun::Stopped => return Ok(ExitCode::from(STOPPED)),
+            DryRun::Failed(_) | DryRun::Unknown => None,
         };
         match needs.seconds {
             Some(taken) => seconds += taken,
@@ -79,7 +80,7 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: Known) ->
             "seconds": needs.seconds, "disk": needs.disk, "memory": needs.memory, "refused": refusal,
         }));
         if !args.json {
-            out!("run   {}, since {why}{}", stage.name(), told(&needs));
+            out!("run   {}, since {why}{}", stage.name(), needs_line(&needs));
             out!("      {}", stage.call.line());
             if let Some(why) = &refusal {
                 out!("      would be refused: {why}");
@@ -103,24 +104,24 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: Known) ->
     }
 }
 
-fn told(needs: &Needs) -> String {
+fn needs_line(needs: &StageNeeds) -> String {
     let taken = needs.time.clone().or(needs.seconds.map(time));
     let parts = [("time", &taken), ("disk", &needs.disk), ("memory", &needs.memory)];
     let parts = parts.iter().filter_map(|(name, value)| Some(format!("; {name} {}", value.as_ref()?)));
     parts.collect()
 }
 
-impl Needs {
+impl StageNeeds {
     /// What the command itself says that it would take.
     fn read(&mut self, text: &str) {
         match serde_json::from_str::<Value>(text) {
-            Ok(value) => of_json(&value, self),
-            Err(_) => of_lines(text, self),
+            Ok(value) => read_json_needs(&value, self),
+            Err(_) => read_line_needs(text, self),
         }
     }
 }
 
-fn of_json(value: &Value, needs: &mut Needs) {
+fn read_json_needs(value: &Value, needs: &mut StageNeeds) {
     let bytes = |key: &str| value.get(key).and_then(Value::as_u64).map(|bytes| HumanBytes(bytes).to_string());
     if let Some(seconds) = value.get("seconds").and_then(Value::as_f64) {
         (needs.seconds, needs.time) = (Some(seconds), Some(time(seconds)));
@@ -129,7 +130,7 @@ fn of_json(value: &Value, needs: &mut Needs) {
 }
 
 /// Lines such as `disk         3.1 MiB, 20 GiB free`.
-fn of_lines(text: &str, needs: &mut Needs) {
+fn read_line_needs(text: &str, needs: &mut StageNeeds) {
     let line = |name: &str| {
         let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         rest.map(|rest| rest.trim().to_owned())

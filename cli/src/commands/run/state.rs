@@ -14,8 +14,8 @@ use gstore_core::Cancel;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::context::Context;
-use crate::output::beside;
-use crate::pipeline::{Journal, State};
+use crate::output::path_beside;
+use crate::pipeline::{Journal, StageState};
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct StateFolder(PathBuf);
 
 /// The locks of a run, released when they are dropped.
 #[derive(Debug)]
-pub struct Locks {
+pub struct RunLocks {
     _run: File,
     /// What stages get as their standard input; nothing is in it.
     pub stage: File,
@@ -32,7 +32,7 @@ pub struct Locks {
 impl StateFolder {
     /// `NAME.state` for `NAME.toml`.
     pub fn of(pipeline: &Path) -> Self {
-        Self(beside(&pipeline.with_extension(""), ".state"))
+        Self(path_beside(&pipeline.with_extension(""), ".state"))
     }
 
     /// The journal.
@@ -55,12 +55,12 @@ impl StateFolder {
         &self.0
     }
 
-    /// Makes the folder, and takes the locks once no stage of a killed run is at work any more; none if it was
-    /// told to stop before.
+    /// Makes the folder, and takes the locks once no stage of a killed run is at work any more; none if it
+    /// was told to stop before.
     ///
     /// # Errors
     /// Another process runs the pipeline.
-    pub fn lock(&self, context: &Context, cancel: &Cancel) -> Result<Option<Locks>> {
+    pub fn lock(&self, context: &Context, cancel: &Cancel) -> Result<Option<RunLocks>> {
         fs_err::create_dir_all(self.0.join("logs"))?;
         let run = self.open("lock")?;
         match run.try_lock() {
@@ -74,7 +74,7 @@ impl StateFolder {
         let mut told = false;
         loop {
             match stage.try_lock() {
-                Ok(()) => return Ok(Some(Locks { _run: run, stage })),
+                Ok(()) => return Ok(Some(RunLocks { _run: run, stage })),
                 Err(TryLockError::Error(error)) => return Err(error.into()),
                 Err(TryLockError::WouldBlock) => {}
             }
@@ -94,7 +94,7 @@ impl StateFolder {
     /// noted as running is over, and its number may be that of another program.
     fn stop_orphan(&self, context: &Context) -> Result<()> {
         let journal = Journal::read(&self.journal())?;
-        let running = journal.stages.iter().filter(|(_, record)| record.state == State::Running);
+        let running = journal.stages.iter().filter(|(_, record)| record.state == StageState::Running);
         let last = running.max_by_key(|(_, record)| record.ran.began);
         let process = |number: u32| Pid::from_raw(i32::try_from(number).ok()?);
         let Some((name, process)) = last.and_then(|(name, r)| Some((name, process(r.process?)?))) else {

@@ -6,16 +6,16 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use gstore_core::Cancel;
 
-use super::added::of_dry_run;
-use super::child::Task;
+use super::added::dry_run_options;
+use super::child::ChildCommand;
 use crate::failure::USAGE;
-use crate::pipeline::{Asked, Decision, Look, Plan, PlannedStage, Why};
+use crate::pipeline::{Decider, Decision, Plan, PlannedStage, RunReason, StageRequest};
 
 /// Commands whose dry run says what they would take.
 const ESTIMATING: [&str; 4] = ["daunce", "ingest", "matrix", "train"];
 
 /// What a dry run gave.
-pub enum Trial {
+pub enum DryRun {
     /// What it printed.
     Told(String),
     /// The command refuses its options, and why.
@@ -31,17 +31,17 @@ pub enum Trial {
 /// Why a stage would run, where the stages `running` do, and whether it can be tried: what it reads is there,
 /// and none of those changes it. None: it is up to date.
 pub fn would_run(
-    look: &mut Look<'_>,
+    look: &mut Decider<'_>,
     place: usize,
     is_forced: bool,
     running: &BTreeSet<usize>,
-) -> Result<Option<(Why, bool)>> {
+) -> Result<Option<(RunReason, bool)>> {
     let plan = look.plan;
     let stage = &plan.stages[place];
     let upstream = stage.needs.iter().find(|need| running.contains(*need));
     let why = match (look.decide(place, is_forced)?, upstream) {
         (Decision::Run(why), _) => why,
-        (Decision::Skip, Some(upstream)) => Why::Upstream(plan.stages[*upstream].name().to_owned()),
+        (Decision::Skip, Some(upstream)) => RunReason::Upstream(plan.stages[*upstream].name().to_owned()),
         (Decision::Skip, None) => return Ok(None),
     };
     let can_be_tried = upstream.is_none() && is_ready(stage, &look.asked(place)?);
@@ -49,49 +49,49 @@ pub fn would_run(
 }
 
 /// Whether everything is there that a stage reads.
-fn is_ready(stage: &PlannedStage, asked: &Asked) -> bool {
+fn is_ready(stage: &PlannedStage, asked: &StageRequest) -> bool {
     stage.reads.iter().all(|read| asked.inputs.contains_key(&read.to_string()))
 }
 
 /// Asks a stage's command for its dry run, and keeps nothing of what it says.
-pub fn of(
+pub fn ask_dry_run(
     plan: &Plan,
     stage: &PlannedStage,
     threads: usize,
     ran_before: bool,
     cancel: &Cancel,
-) -> Result<Trial> {
+) -> Result<DryRun> {
     let call = &stage.call;
     if !ESTIMATING.contains(&call.words[0].as_str()) || !call.knows("dry_run") {
-        return Ok(Trial::Unknown);
+        return Ok(DryRun::Unknown);
     }
-    let argv = call.argv_with(&of_dry_run(call, threads, ran_before));
+    let argv = call.argv_with(&dry_run_options(call, threads, ran_before));
     let (folder, nothing) = (tempfile::tempdir()?, fs_err::File::open("/dev/null")?.into_file());
     let (log, printed) = (folder.path().join("log"), folder.path().join("out"));
     let (argv, base, lock) = (&argv[1..], plan.base.as_path(), &nothing);
-    run(&Task { argv, base, log: &log, said_before: 0, printed: &printed, lock, quiet: true }, cancel)
+    run(&ChildCommand { argv, base, log: &log, said_before: 0, printed: &printed, lock, quiet: true }, cancel)
 }
 
 /// Runs a dry run.
-pub fn run(task: &Task<'_>, cancel: &Cancel) -> Result<Trial> {
+pub fn run(task: &ChildCommand<'_>, cancel: &Cancel) -> Result<DryRun> {
     let status = task.run(cancel, |_| Ok(()))?;
     if status.success() {
-        return Ok(Trial::Told(String::from_utf8_lossy(&fs_err::read(task.printed)?).into_owned()));
+        return Ok(DryRun::Told(String::from_utf8_lossy(&fs_err::read(task.printed)?).into_owned()));
     }
     if cancel.is_raised() {
-        return Ok(Trial::Stopped);
+        return Ok(DryRun::Stopped);
     }
     let said = task.said()?.unwrap_or_else(|| "it said nothing".to_owned());
     let said = said.trim_start_matches("error: ").to_owned();
     Ok(match status.code() == Some(i32::from(USAGE)) {
-        true => Trial::Refused(said),
-        false => Trial::Failed(said),
+        true => DryRun::Refused(said),
+        false => DryRun::Failed(said),
     })
 }
 
 /// The chosen stages that would be refused, as lines; of those that need one that runs nothing is known yet.
-pub fn refused(
-    look: &mut Look<'_>,
+pub fn refused_stages(
+    look: &mut Decider<'_>,
     chosen: &BTreeSet<usize>,
     forced: &BTreeSet<usize>,
     threads: usize,
@@ -109,7 +109,7 @@ pub fn refused(
         running.insert(place);
         let stage = &plan.stages[place];
         let ran_before = journal.stages.contains_key(stage.name());
-        if can_be_tried && let Trial::Refused(why) = of(plan, stage, threads, ran_before, cancel)? {
+        if can_be_tried && let DryRun::Refused(why) = ask_dry_run(plan, stage, threads, ran_before, cancel)? {
             refused.push(line(stage, &why));
         }
     }

@@ -11,13 +11,13 @@ use gstore_query::influence::{Diversity, InfluenceSpec, Order};
 use gstore_store::Store;
 use serde_json::{Value, json};
 
-use super::kept::Kept;
+use super::kept::TargetJournal;
 use super::told::print;
 use crate::args::SelectArgs;
 use crate::commands::folder::is_folder;
 use crate::commands::prefilter::{C, alphas, learner};
 use crate::context::{Context, command_line};
-use crate::failure::{Refused, UsageError, of_condition};
+use crate::failure::{NothingSaved, UsageError, condition_error};
 use crate::models::folder_error;
 use crate::output::{Output, check};
 use crate::streams::out;
@@ -92,7 +92,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
 pub(super) fn computed(
     context: &Context,
     args: &SelectArgs,
-    (store, kept): (&Store, Option<&Kept>),
+    (store, kept): (&Store, Option<&TargetJournal>),
     spec: InfluenceSpec,
 ) -> Result<Option<(InfluenceSpec, Option<Output>)>> {
     let Some(stages) = &args.cascade.cascade else { return Ok(Some((spec, None))) };
@@ -106,8 +106,8 @@ pub(super) fn computed(
         write(args, kept, (None, Some(why)))?;
     }
     let cascade = prepared.map_err(|error| match error {
-        AnswerError::Condition(error) => of_condition(error),
-        AnswerError::Cascade(why) => Refused(why).into(),
+        AnswerError::Condition(error) => condition_error(error),
+        AnswerError::Cascade(why) => NothingSaved(why).into(),
         error => error.into(),
     })?;
     let refused = (!cascade.report.saves()).then(|| {
@@ -125,7 +125,7 @@ pub(super) fn computed(
         write(args, kept, (Some(&cascade.report), refused.as_deref()))?;
     }
     if let Some(why) = refused {
-        bail!(Refused(why));
+        bail!(NothingSaved(why));
     }
     if args.cascade.estimate {
         return Ok(None);
@@ -188,7 +188,7 @@ fn answer(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&st
 /// Writes the report, where there is one, and why the cascade is refused, where it is.
 fn write(
     args: &SelectArgs,
-    kept: Option<&Kept>,
+    kept: Option<&TargetJournal>,
     (report, refused): (Option<&CascadeReport>, Option<&str>),
 ) -> Result<()> {
     match begun(args, report, refused)? {

@@ -9,11 +9,11 @@ use gstore_core::many_of;
 use gstore_query::influence::Encoder;
 
 use super::Selection;
-use super::kept::{Found, Kept, Note};
+use super::kept::{TargetJournal, TargetNote, TargetProgress};
 use crate::args::{CascadeArgs, DrawArgs, SelectArgs};
 use crate::context::Context;
-use crate::failure::{Refused, UsageError, is_refused};
-use crate::output::Place;
+use crate::failure::{NothingSaved, UsageError, is_refused};
+use crate::output::OutputTarget;
 
 /// What stands for the target's name in that of a file.
 const PLACE: &str = "{target}";
@@ -21,7 +21,7 @@ const PLACE: &str = "{target}";
 /// The flags of each selection.
 pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
     // An estimate may do without: there are no rows then.
-    if args.output.as_deref().is_some_and(|output| !Place::of(Some(output)).is_file()) {
+    if args.output.as_deref().is_some_and(|output| !OutputTarget::of(Some(output)).is_file()) {
         bail!(UsageError("--each target writes files of their own: name one with --output".to_owned()));
     }
     let one = |target: &String| {
@@ -29,7 +29,7 @@ pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
         let report = args.cascade.report.as_deref().map(|path| named(path, target));
         let cascade = CascadeArgs { report, ..args.cascade.clone() };
         let output = args.output.as_deref().map(|path| named(path, target));
-        let plot = args.draw.plot.as_deref().map(|path| match Place::of(Some(path)).is_file() {
+        let plot = args.draw.plot.as_deref().map(|path| match OutputTarget::of(Some(path)).is_file() {
             true => named(path, target),
             false => path.to_owned(),
         });
@@ -47,29 +47,29 @@ pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
 }
 
 /// A target's selection, and what an earlier run of the command left of it.
-struct Turn {
+struct TargetSelection {
     args: SelectArgs,
-    kept: Option<Kept>,
-    made: Option<Note>,
+    kept: Option<TargetJournal>,
+    made: Option<TargetNote>,
 }
 
-impl Turn {
-    /// Refuses what the selection of the target is refused for before anything is scored. `first`: where it is noted
-    /// what the first target has.
+impl TargetSelection {
+    /// Refuses what the selection of the target is refused for before anything is scored. `first`: where it
+    /// is noted what the first target has.
     fn new(
         context: &Context,
-        (mut args, kept): (SelectArgs, Option<Kept>),
+        (mut args, kept): (SelectArgs, Option<TargetJournal>),
         first: Option<&Path>,
     ) -> Result<Self> {
         let found = match (&kept, first) {
             (Some(kept), Some(first)) if !args.force => kept.found(first)?,
-            _ => Found::Nothing,
+            _ => TargetProgress::Nothing,
         };
         let made = match found {
-            Found::Nothing => None,
+            TargetProgress::Nothing => None,
             // An estimate is printed of every target, and its sample is there.
-            Found::Made(note) if !args.cascade.estimate => Some(note),
-            Found::Made(_) | Found::Begun => {
+            TargetProgress::Made(note) if !args.cascade.estimate => Some(note),
+            TargetProgress::Made(_) | TargetProgress::Begun => {
                 args.force = true;
                 None
             }
@@ -112,26 +112,31 @@ impl Turn {
     }
 }
 
-/// Makes the selections, one after another. A target that is refused does not hold up the others, and one that an
-/// unfinished run of the same command has made is not made again.
+/// Makes the selections, one after another. A target that is refused does not hold up the others, and one
+/// that an unfinished run of the same command has made is not made again.
 pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Encoder>) -> Result<ExitCode> {
     // Before the first is scored, as for a single one.
-    let kept = all.iter().map(|args| Kept::of(context, args)).collect::<Result<Vec<Option<Kept>>>>()?;
+    let kept = all
+        .iter()
+        .map(|args| TargetJournal::of(context, args))
+        .collect::<Result<Vec<Option<TargetJournal>>>>()?;
     let first = kept.iter().flatten().next().map(|kept| kept.path().to_owned());
-    let turn = |of: (SelectArgs, Option<Kept>)| Turn::new(context, of, first.as_deref());
-    let turns = all.into_iter().zip(kept).map(turn).collect::<Result<Vec<Turn>>>()?;
+    let turn = |of: (SelectArgs, Option<TargetJournal>)| TargetSelection::new(context, of, first.as_deref());
+    let turns = all.into_iter().zip(kept).map(turn).collect::<Result<Vec<TargetSelection>>>()?;
     let mut refused = Vec::new();
     for turn in &turns {
         if let Some(why) = turn.run(context, models)? {
             refused.push(format!("{}: {why}", turn.target()));
         }
     }
-    Kept::remove_all(&turns.iter().filter_map(|turn| turn.kept.as_ref()).collect::<Vec<&Kept>>())?;
+    TargetJournal::remove_all(
+        &turns.iter().filter_map(|turn| turn.kept.as_ref()).collect::<Vec<&TargetJournal>>(),
+    )?;
     if refused.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     let count = many_of(refused.len() as u64, "selection was", "selections were");
-    bail!(Refused(format!("{count} refused, of {}\n{}", turns.len(), refused.join("\n"))))
+    bail!(NothingSaved(format!("{count} refused, of {}\n{}", turns.len(), refused.join("\n"))))
 }
 
 /// The name of a target's file: the target's name in its place, or before the ending.

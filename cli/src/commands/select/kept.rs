@@ -1,10 +1,11 @@
-//! Resume notes of an unfinished `--each target`: the selections that are finished, which the same command skips.
+//! Resume notes of an unfinished `--each target`: finished selections, which the same command skips.
 //!
 //! Invariants
-//! - a note lies next to a target's files from before the first of them appears until all targets have theirs:
-//!   what is there at a kill is known to be of this command
+//! - a note lies next to a target's files from before the first of them appears until all targets have
+//!   theirs: what is there at a kill is known to be of this command
 //! - it counts only for the same flags and inputs, and as long as the files are as they were written
-//! - the note of the first target is removed last, and holds those of the others before any of them is removed
+//! - the note of the first target is removed last, and holds those of the others before any of them is
+//!   removed
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -19,12 +20,12 @@ use super::scores_path;
 use crate::args::SelectArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{Output, Place};
+use crate::output::{Output, OutputTarget};
 use crate::pipeline::{Resource, Versions};
 
 /// What is noted of a target.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Note {
+pub(super) struct TargetNote {
     /// Digest of flags and inputs.
     asked: String,
     /// Versions that the files have or will have; none of those that are not written.
@@ -33,28 +34,29 @@ pub(super) struct Note {
     pub(super) refused: Option<String>,
     /// Of the first target, once all are finished: the notes of the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    others: Vec<Note>,
+    others: Vec<TargetNote>,
 }
 
 /// What is there of a target's selection.
-pub(super) enum Found {
+pub(super) enum TargetProgress {
     /// Nothing that this command has written.
     Nothing,
     /// Some of its files, and no other: they may be replaced.
     Begun,
     /// All of it.
-    Made(Note),
+    Made(TargetNote),
 }
 
 /// Where a target's selection is noted, and what of.
-pub(super) struct Kept {
+pub(super) struct TargetJournal {
     path: PathBuf,
     asked: String,
     files: Vec<PathBuf>,
 }
 
-impl Kept {
-    /// Of a target's selection; none of one that writes no file, and of one that a server makes, whose inputs are not here.
+impl TargetJournal {
+    /// Of a target's selection; none of one that writes no file, and of one that a server makes, whose inputs
+    /// are not here.
     pub(super) fn of(context: &Context, args: &SelectArgs) -> Result<Option<Self>> {
         #[cfg(feature = "serve")]
         if args.server.remote.is_some() {
@@ -62,7 +64,7 @@ impl Kept {
         }
         let files =
             [args.output.clone(), scores_path(args), args.cascade.report.clone(), args.draw.plot.clone()];
-        let is_file = |path: &PathBuf| Place::of(Some(path)).is_file();
+        let is_file = |path: &PathBuf| OutputTarget::of(Some(path)).is_file();
         let files: Vec<PathBuf> = files.into_iter().flatten().filter(is_file).collect();
         let Some(first) = files.first() else { return Ok(None) };
         // Of a folder without the slash at its end: next to it, not in it.
@@ -77,30 +79,34 @@ impl Kept {
     }
 
     /// What is there as the same command has written it. `first`: the note of the first target.
-    pub(super) fn found(&self, first: &Path) -> Result<Found> {
-        let Some(note) = self.note(first)? else { return Ok(Found::Nothing) };
+    pub(super) fn found(&self, first: &Path) -> Result<TargetProgress> {
+        let Some(note) = self.note(first)? else { return Ok(TargetProgress::Nothing) };
         let there = self.versions()?;
         if note.asked != self.asked || note.files.len() != there.len() {
-            return Ok(Found::Nothing);
+            return Ok(TargetProgress::Nothing);
         }
         if note.files == there {
-            return Ok(Found::Made(note));
+            return Ok(TargetProgress::Made(note));
         }
         let is_own = there.iter().zip(&note.files).all(|(file, noted)| file.is_none() || file == noted);
-        Ok(if is_own && there.iter().any(Option::is_some) { Found::Begun } else { Found::Nothing })
+        Ok(if is_own && there.iter().any(Option::is_some) {
+            TargetProgress::Begun
+        } else {
+            TargetProgress::Nothing
+        })
     }
 
-    /// Notes the versions that the files will have. `placing`: of each where its bytes are now, and its place;
-    /// `refused`: why there is no selection among them.
+    /// Notes the versions that the files will have. `placing`: of each where its bytes are now, and its
+    /// place; `refused`: why there is no selection among them.
     pub(super) fn begin<'a>(
         &self,
         placing: impl Iterator<Item = (&'a Path, &'a Path)>,
         refused: Option<&str>,
     ) -> Result<()> {
-        let placing: Vec<(&Path, Place)> =
-            placing.map(|(bytes, target)| (bytes, Place::of(Some(target)))).collect();
+        let placing: Vec<(&Path, OutputTarget)> =
+            placing.map(|(bytes, target)| (bytes, OutputTarget::of(Some(target)))).collect();
         let of_file = |file: &PathBuf| {
-            let place = Place::of(Some(file));
+            let place = OutputTarget::of(Some(file));
             let found = placing.iter().find(|(_, target)| *target == place);
             found.map_or(Ok(None), |(bytes, _)| version(bytes))
         };
@@ -114,17 +120,17 @@ impl Kept {
 
     fn write(&self, files: Vec<Option<String>>, refused: Option<&str>) -> Result<()> {
         let refused = refused.map(str::to_owned);
-        self.put(&Note { asked: self.asked.clone(), files, refused, others: Vec::new() })
+        self.put(&TargetNote { asked: self.asked.clone(), files, refused, others: Vec::new() })
     }
 
-    fn put(&self, note: &Note) -> Result<()> {
+    fn put(&self, note: &TargetNote) -> Result<()> {
         let mut output = Output::create(Some(&self.path), true)?;
         serde_json::to_writer(&mut output, note)?;
         output.finish()
     }
 
     /// What is noted of the target, by itself or with the first one.
-    fn note(&self, first: &Path) -> Result<Option<Note>> {
+    fn note(&self, first: &Path) -> Result<Option<TargetNote>> {
         if let Some(own) = read(&self.path)? {
             return Ok(Some(own));
         }
@@ -142,7 +148,7 @@ impl Kept {
         let Some((first, others)) = all.split_first() else { return Ok(()) };
         if let Some(note) = first.note(&first.path)? {
             let of_others = others.iter().filter_map(|kept| kept.note(&first.path).transpose());
-            first.put(&Note { others: of_others.collect::<Result<_>>()?, ..note })?;
+            first.put(&TargetNote { others: of_others.collect::<Result<_>>()?, ..note })?;
         }
         others.iter().try_for_each(|kept| remove(kept))?;
         remove(first)
@@ -161,13 +167,13 @@ impl Kept {
 }
 
 /// The note at a path, if there is one.
-fn read(path: &Path) -> Result<Option<Note>> {
+fn read(path: &Path) -> Result<Option<TargetNote>> {
     let text = match fs_err::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let Ok(note) = serde_json::from_str::<Note>(&text) else {
+    let Ok(note) = serde_json::from_str::<TargetNote>(&text) else {
         bail!(UsageError(format!(
             "{} is in the way: what is finished is noted there; move it, or name another --output",
             path.display()
@@ -214,21 +220,21 @@ fn asked(context: &Context, args: &SelectArgs) -> Result<String> {
 mod tests {
     use super::*;
 
-    fn found(kept: &Kept, first: &Kept) -> &'static str {
+    fn found(kept: &TargetJournal, first: &TargetJournal) -> &'static str {
         match kept.found(first.path()).expect("read") {
-            Found::Nothing => "nothing",
-            Found::Begun => "begun",
-            Found::Made(_) => "made",
+            TargetProgress::Nothing => "nothing",
+            TargetProgress::Begun => "begun",
+            TargetProgress::Made(_) => "made",
         }
     }
 
     /// A target that is not begun, with a file.
-    fn target(place: &Path, name: &str) -> Kept {
+    fn target(place: &Path, name: &str) -> TargetJournal {
         let [path, file] = ["part", "jsonl"].map(|ending| place.join(format!("{name}.{ending}")));
-        Kept { path, asked: name.to_owned(), files: vec![file] }
+        TargetJournal { path, asked: name.to_owned(), files: vec![file] }
     }
 
-    fn make(kept: &Kept) {
+    fn make(kept: &TargetJournal) {
         let file = kept.files[0].as_path();
         fs_err::write(file, &kept.asked).expect("written");
         kept.begin([(file, file)].into_iter(), None).expect("noted");
@@ -240,12 +246,12 @@ mod tests {
         let kept = ["a", "b", "c"].map(|name| target(place.path(), name));
         kept[..2].iter().for_each(make);
         kept[2].refused("it saves nothing").expect("noted");
-        let all: Vec<&Kept> = kept.iter().collect();
+        let all: Vec<&TargetJournal> = kept.iter().collect();
         let are_made = || kept.iter().all(|one| found(one, &kept[0]) == "made");
         // Killed at each removal, and begun again by the same command.
         for until in 0..=kept.len() {
             let mut removed = 0;
-            let ended = Kept::remove_each(&all, |one| {
+            let ended = TargetJournal::remove_each(&all, |one| {
                 assert!(are_made(), "{until}: {removed} removed");
                 if removed == until {
                     bail!("killed");
@@ -263,10 +269,11 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let kept = ["a", "b"].map(|name| target(place.path(), name));
         kept.iter().for_each(make);
-        let killed = Kept::remove_each(&kept.iter().collect::<Vec<_>>(), |one| match one.asked.as_str() {
-            "a" => bail!("killed"),
-            _ => one.remove(),
-        });
+        let killed =
+            TargetJournal::remove_each(&kept.iter().collect::<Vec<_>>(), |one| match one.asked.as_str() {
+                "a" => bail!("killed"),
+                _ => one.remove(),
+            });
         assert!(killed.is_err() && found(&kept[1], &kept[0]) == "made");
         fs_err::write(&kept[1].files[0], "of somebody else").expect("written");
         assert_eq!(kept.each_ref().map(|one| found(one, &kept[0])), ["made", "nothing"]);
@@ -277,7 +284,8 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let path = |name: &str| place.path().join(name);
         let files = ["rows.jsonl", "scores.csv"].map(path);
-        let kept = Kept { path: path("rows.jsonl.part"), asked: "asked".to_owned(), files: files.to_vec() };
+        let kept =
+            TargetJournal { path: path("rows.jsonl.part"), asked: "asked".to_owned(), files: files.to_vec() };
         let found = || found(&kept, &kept);
         assert_eq!(found(), "nothing");
         let unnamed = ["one", "two"].map(path);

@@ -17,18 +17,18 @@ use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, Encoder, InfluenceSpec, Mode, Order};
 
 use super::folder::NewFolder;
-use super::rows_file::Form;
+use super::rows_file::RowsForm;
 use crate::args::{EachSelection, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{begun, check_file, draw};
 use crate::ending::format_of_scores;
-use crate::failure::{UsageError, of_condition};
-use crate::output::{Output, Place, Sealed, check_json};
-use crate::question::{between, rules, scoring};
-use crate::statements::checked;
+use crate::failure::{UsageError, condition_error};
+use crate::output::{FinishedOutput, Output, OutputTarget, check_json};
+use crate::question::{question_between, rules, scoring};
+use crate::statements::with_digest_checks;
 
-use kept::Kept;
-use told::{Found, summarise, tell_passed_over};
+use kept::TargetJournal;
+use told::{SelectionReport, summarise, tell_passed_over};
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
@@ -40,16 +40,16 @@ struct Selection {
     /// Where scores are written.
     scores: Option<PathBuf>,
     /// How the selected rows are written.
-    form: Form,
+    form: RowsForm,
     /// Whether scores of every candidate are written.
     every: bool,
 }
 
 impl Selection {
     fn new(context: &Context, args: &SelectArgs) -> Result<Self> {
-        let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
+        let spec = question_between(&args.pool, &args.target, scoring(&args.scoring)?);
         let scores = scores_path(args);
-        let form = Form::of(context, args.output.as_deref(), scores.as_deref(), args.force)?;
+        let form = RowsForm::of(context, args.output.as_deref(), scores.as_deref(), args.force)?;
         // An estimate is all that there is then.
         if args.json && !args.cascade.estimate {
             let results = [args.output.as_deref(), scores.as_deref(), args.draw.plot.as_deref()];
@@ -81,7 +81,7 @@ fn models(context: &Context, args: &SelectArgs) -> Arc<dyn Encoder> {
 fn one(
     context: &Context,
     args: &SelectArgs,
-    kept: Option<&Kept>,
+    kept: Option<&TargetJournal>,
     models: Arc<dyn Encoder>,
 ) -> Result<ExitCode> {
     let picture = args.draw.picture(args.force);
@@ -96,7 +96,7 @@ fn one(
         return Ok(ExitCode::SUCCESS);
     };
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    let snapshot = checked(snapshot, args.checks);
+    let snapshot = with_digest_checks(snapshot, args.checks);
     let order = if args.worst { Order::Worst } else { Order::Best };
     let request = SelectionRequest {
         spec,
@@ -112,7 +112,7 @@ fn one(
     let (command, mut reporter) = (command_line(), context.reporter());
     let found = gstore::select(&snapshot, &request, &mut context.work(&command, &mut reporter, &cancel));
     let found = found.map_err(|error| match error {
-        AnswerError::Condition(error) => of_condition(error),
+        AnswerError::Condition(error) => condition_error(error),
         error => error.into(),
     })?;
     tell_passed_over(context, args, found.passed_over);
@@ -124,14 +124,14 @@ fn one(
         outputs.push(output);
     }
     let mut folder = None;
-    if form == Form::Folder {
+    if form == RowsForm::Folder {
         let begun = NewFolder::begin(output(args)?, args.force)?;
         found.write_dataset(begun.path(), &cancel)?;
         folder = Some(begun);
     } else {
         let mut rows = Output::create(Some(output(args)?), args.force)?;
         match form {
-            Form::Table(format) => found.write_table(&mut rows, format, &cancel)?,
+            RowsForm::Table(format) => found.write_table(&mut rows, format, &cancel)?,
             _ => found.write_lines(&mut rows, &cancel)?,
         }
         outputs.push(rows);
@@ -152,7 +152,7 @@ fn one(
         draw(picture, &drawn)?;
     }
     let ranking = &found.ranking;
-    let found = Found {
+    let found = SelectionReport {
         selected: found.rows().len(),
         wanted: found.wanted,
         live: ranking.live,
@@ -169,17 +169,17 @@ fn one(
 /// Lets the files of a selection appear; before that it is noted what they will be, so that what a kill leaves
 /// of them is known to be of this command. `refused`: why there is no selection.
 fn place(
-    kept: Option<&Kept>,
+    kept: Option<&TargetJournal>,
     (folder, outputs): (Option<NewFolder>, Vec<Output>),
     refused: Option<&str>,
 ) -> Result<()> {
-    let sealed = outputs.into_iter().map(Output::seal).collect::<Result<Vec<Sealed>>>()?;
+    let sealed = outputs.into_iter().map(Output::seal).collect::<Result<Vec<FinishedOutput>>>()?;
     if let Some(kept) = kept {
         let made = folder.iter().map(|folder| (folder.path(), folder.target()));
-        kept.begin(made.chain(sealed.iter().filter_map(Sealed::places)), refused)?;
+        kept.begin(made.chain(sealed.iter().filter_map(FinishedOutput::places)), refused)?;
     }
     folder.map_or(Ok(()), NewFolder::finish)?;
-    sealed.into_iter().try_for_each(Sealed::place)
+    sealed.into_iter().try_for_each(FinishedOutput::place)
 }
 
 /// Refuses a picture that cannot be drawn before the scan.
@@ -190,7 +190,7 @@ fn check_picture(context: &Context, args: &SelectArgs, picture: Option<&PictureA
         bail!(UsageError("--plot draws the scores of a store here, not of a server".to_owned()));
     }
     let path = picture.output.as_deref();
-    if args.output.as_deref().is_some_and(|output| Place::of(path) == Place::of(Some(output))) {
+    if args.output.as_deref().is_some_and(|output| OutputTarget::of(path) == OutputTarget::of(Some(output))) {
         bail!(UsageError("the rows and --plot need different places".to_owned()));
     }
     check_file(context, path, picture.force)
@@ -252,7 +252,7 @@ fn check_words(
 
 /// Where scores go: as asked, else to a file named after that of the rows, else nowhere.
 fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
-    let output = args.output.as_deref().filter(|output| Place::of(Some(output)).is_file());
+    let output = args.output.as_deref().filter(|output| OutputTarget::of(Some(output)).is_file());
     let (None, Some(output)) = (&args.scores, output) else { return args.scores.clone() };
     // Of a folder without the slash at its end: next to it, not in it.
     let output: PathBuf = output.components().collect();

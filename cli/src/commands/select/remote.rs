@@ -21,8 +21,8 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters, SqlError};
 use serde_json::Value;
 
-use super::told::{Found, summarise};
-use super::{Form, STOPPING, Selection, output};
+use super::told::{SelectionReport, summarise};
+use super::{RowsForm, STOPPING, Selection, output};
 use crate::args::SelectArgs;
 use crate::commands::query::connect;
 use crate::context::Context;
@@ -31,7 +31,7 @@ use crate::failure::UsageError;
 use crate::output::Output;
 
 /// Where rows are written as they come.
-struct To {
+struct SelectionOutputs {
     lines: Option<Output>,
     scores: Option<(gstore_sql::output::Format, Output)>,
 }
@@ -40,7 +40,7 @@ struct To {
 pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
     let ruled = rules != Diversity::default();
-    if form != Form::Lines {
+    if form != RowsForm::Lines {
         bail!(UsageError(
             "a server sends rows as their original lines, without the types that the columns of a table need; end the name of --output in .jsonl"
                 .to_owned()
@@ -57,7 +57,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         server.pin(newest);
     }
     let k = wanted(&server, args, &cancel)?;
-    let asked = Asked::new(args, &spec, ruled.then_some(k), None)?;
+    let asked = SqlQuestion::new(args, &spec, ruled.then_some(k), None)?;
     let open = |path, force| Output::create(Some(path), force);
     let scores_to = match &scores {
         Some(path) => Some((format_of_scores(path)?, open(path, args.force)?)),
@@ -65,7 +65,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     };
     let apart = every || args.explain;
     let (first, rest) = if apart { (None, scores_to) } else { (scores_to, None) };
-    let mut to = To { lines: Some(open(output(args)?, args.force)?), scores: first };
+    let mut to = SelectionOutputs { lines: Some(open(output(args)?, args.force)?), scores: first };
     let order = if args.worst { "score" } else { "score DESC" };
     let cut = if ruled { String::new() } else { format!(" ORDER BY {order} LIMIT {k}") };
     let (selected, notes) = asked.write(&server, &cut, &mut to, &cancel)?;
@@ -73,11 +73,11 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         bail!("--where: the condition is true for no row that can be ranked");
     }
     let note = notes.influence.into_iter().next();
-    let mut all = To { lines: None, scores: rest };
+    let mut all = SelectionOutputs { lines: None, scores: rest };
     if apart {
         // The checkpoints that were used are known once a question is answered.
         let used = note.iter().flat_map(|note| &note.checkpoints).map(|(name, _)| name.clone()).collect();
-        let asked = Asked::new(args, &spec, ruled.then_some(k), args.explain.then_some(used))?;
+        let asked = SqlQuestion::new(args, &spec, ruled.then_some(k), args.explain.then_some(used))?;
         let cut = if every { format!(" ORDER BY {order}") } else { cut };
         asked.write(&server, &cut, &mut all, &cancel)?;
     }
@@ -87,7 +87,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     outputs.into_iter().try_for_each(Output::finish)?;
     note.iter().flat_map(|note| &note.resolution).for_each(|line| context.say(&format!("note: {line}")));
     let summary = note.map_or_else(ScanSummary::default, |note| note.summary);
-    let found = Found {
+    let found = SelectionReport {
         selected,
         wanted: k,
         live: summary.live,
@@ -133,7 +133,7 @@ fn number(server: &Remote, sql: &str, cancel: &Cancel) -> Result<u64> {
 }
 
 /// The question in SQL, with every value as a parameter.
-struct Asked {
+struct SqlQuestion {
     columns: String,
     call: String,
     values: Parameters,
@@ -141,7 +141,7 @@ struct Asked {
     explained: Option<Vec<String>>,
 }
 
-impl Asked {
+impl SqlQuestion {
     fn new(
         args: &SelectArgs,
         spec: &InfluenceSpec,
@@ -194,7 +194,13 @@ impl Asked {
     }
 
     /// Writes the rows of the question; how many there were, and what is to be known beside them.
-    fn write(&self, server: &Remote, cut: &str, to: &mut To, cancel: &Cancel) -> Result<(usize, Notes)> {
+    fn write(
+        &self,
+        server: &Remote,
+        cut: &str,
+        to: &mut SelectionOutputs,
+        cancel: &Cancel,
+    ) -> Result<(usize, Notes)> {
         let record = if to.lines.is_some() { ", record" } else { "" };
         let sql = format!("SELECT {}{record} FROM {}{cut}", self.columns, self.call);
         let mut rows = server.run(&sql, &self.values, cancel)?;

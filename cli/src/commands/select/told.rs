@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{EachSelection, SelectArgs};
 use crate::context::Context;
-use crate::output::shown;
+use crate::output::path_text;
 use crate::streams::out;
 use crate::summary;
 
@@ -30,7 +30,7 @@ pub(super) fn tell_passed_over(context: &Context, args: &SelectArgs, passed_over
 }
 
 /// What is told of a selection.
-pub(super) struct Found<'a> {
+pub(super) struct SelectionReport<'a> {
     pub(super) selected: usize,
     /// Rows that were asked for.
     pub(super) wanted: usize,
@@ -48,7 +48,7 @@ pub(super) struct Found<'a> {
 pub(super) fn summarise(
     context: &Context,
     args: &SelectArgs,
-    found: &Found<'_>,
+    found: &SelectionReport<'_>,
     scores: Option<&Path>,
 ) -> Result<()> {
     summary::tell(context, found.summary);
@@ -63,7 +63,8 @@ pub(super) fn summarise(
     summary::tell_in_target(context, found.summary.in_target);
     if found.selected < found.wanted {
         let why = match found.ruled {
-            // Rows of full sources are not even ranked any more, so the count of what was passed over is not the rest.
+            // Rows of full sources are not even ranked any more, so the count of what was passed over is not
+            // the rest.
             true if found.eligible > found.selected as u64 => {
                 format!(
                     "the rules of the selection leave {} of the {} that can be ranked",
@@ -81,7 +82,7 @@ pub(super) fn summarise(
 }
 
 /// The same for programs.
-fn value(args: &SelectArgs, found: &Found<'_>, scores: Option<&Path>) -> Value {
+fn value(args: &SelectArgs, found: &SelectionReport<'_>, scores: Option<&Path>) -> Value {
     let summary = found.summary;
     json!({
         "pools": args.pool,
@@ -96,9 +97,9 @@ fn value(args: &SelectArgs, found: &Found<'_>, scores: Option<&Path>) -> Value {
         "near_duplicates": found.passed_over.map(|(_, near_duplicates)| near_duplicates),
         "guarantee": summary.guarantee,
         "notes": summary.notes,
-        "output": args.output.as_deref().map(shown),
-        "scores": scores.map(shown),
-        "plot": args.draw.plot.as_deref().map(shown),
+        "output": args.output.as_deref().map(path_text),
+        "scores": scores.map(path_text),
+        "plot": args.draw.plot.as_deref().map(path_text),
     })
 }
 

@@ -5,7 +5,7 @@ use gstore_core::nearest;
 use super::super::settings::Mode;
 
 /// A dot command: its name, what it takes, and what it does.
-pub struct Known {
+pub struct DotHelp {
     /// Its name with the dot.
     pub name: &'static str,
     /// What follows it.
@@ -14,24 +14,24 @@ pub struct Known {
     pub about: &'static str,
 }
 
-const fn known(name: &'static str, takes: &'static str, about: &'static str) -> Known {
-    Known { name, takes, about }
+const fn dot_help(name: &'static str, takes: &'static str, about: &'static str) -> DotHelp {
+    DotHelp { name, takes, about }
 }
 
 /// All of them, in the order in which help lists them.
 #[rustfmt::skip]
-pub const COMMANDS: &[Known] = &[
-    known(".tables", "[TEXT]", "the tables, or those whose name contains a text"),
-    known(".schema", "[TABLE]", "the columns of a table, or of every dataset"),
-    known(".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv, json or lines"),
-    known(".maxrows", "[N|all]", "how many rows of a result are shown"),
-    known(".timer", "[on|off]", "whether the time of each statement is shown"),
-    known(".pager", "[on|off]", "whether a result longer than the screen goes through a pager"),
-    known(".output", "[FILE]", "write all rows of what follows to a file; without one, show them again"),
-    known(".once", "FILE", "write all rows of the next result to a file"),
-    known(".read", "FILE", "run the statements and dot commands of a file"),
-    known(".help", "", "this list"),
-    known(".quit", "", "leave, as Ctrl-D does"),
+pub const COMMANDS: &[DotHelp] = &[
+    dot_help(".tables", "[TEXT]", "the tables, or those whose name contains a text"),
+    dot_help(".schema", "[TABLE]", "the columns of a table, or of every dataset"),
+    dot_help(".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv, json or lines"),
+    dot_help(".maxrows", "[N|all]", "how many rows of a result are shown"),
+    dot_help(".timer", "[on|off]", "whether the time of each statement is shown"),
+    dot_help(".pager", "[on|off]", "whether a result longer than the screen goes through a pager"),
+    dot_help(".output", "[FILE]", "write all rows of what follows to a file; without one, show them again"),
+    dot_help(".once", "FILE", "write all rows of the next result to a file"),
+    dot_help(".read", "FILE", "run the statements and dot commands of a file"),
+    dot_help(".help", "", "this list"),
+    dot_help(".quit", "", "leave, as Ctrl-D does"),
 ];
 
 /// Backslash commands that people bring from elsewhere.
@@ -51,7 +51,7 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// What is said of a name that no command has.
-pub(super) fn unknown(name: &str) -> String {
+pub(super) fn unknown_command(name: &str) -> String {
     let hint = nearest(name, COMMANDS.iter().map(|known| known.name));
     let hint = hint.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     format!("there is no command `{name}`; {hint}.help lists them")
@@ -74,9 +74,9 @@ pub fn help() -> String {
     text
 }
 
-/// Where a word of a dot command begins that is being typed, and what it may become; `tables` are the names of
-/// tables.
-pub fn completed(typed: &str, tables: impl Fn() -> Option<Vec<String>>) -> (usize, Vec<String>) {
+/// Where a word of a dot command begins that is being typed, and what it may become; `tables` are the names
+/// of tables.
+pub fn complete_word(typed: &str, tables: impl Fn() -> Option<Vec<String>>) -> (usize, Vec<String>) {
     let blank = typed.char_indices().rev().find(|(_, c)| c.is_whitespace());
     let from = blank.map_or(0, |(at, c)| at + c.len_utf8());
     let command = typed.split_whitespace().next().unwrap_or_default();

@@ -12,7 +12,7 @@ async fn plan(sql: &str) -> LogicalPlan {
 }
 
 async fn pushed(sql: &str) -> u64 {
-    let mut sizes = Sizes::default();
+    let mut sizes = PlanSizes::default();
     sizes.columns(&plan(sql).await).unwrap();
     sizes.pushed
 }

@@ -1,7 +1,7 @@
-//! `LIKE` without an escape but the one that it names, and replacements in which `$` is a sign like any other.
+//! `LIKE` without an escape but the one that it names, and replacements in which `$` is an ordinary sign.
 //!
-//! The engine takes a backslash for an escape, and `$1` for a group. So a pattern with another escape, or none, is
-//! written with backslashes.
+//! The engine takes a backslash for an escape, and `$1` for a group. So a pattern with another escape, or
+//! none, is written with backslashes.
 
 use datafusion::sql::sqlparser::ast::{Expr, Spanned, Value, ValueWithSpan};
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -72,7 +72,8 @@ fn refused(why: &str, pattern: &Expr) -> SqlError {
     SqlError::invalid(why.to_owned()).at(place.line, place.column)
 }
 
-/// What `regexp_replace` is given to replace a match by, with `$` as the engine writes it; `None` if it has none.
+/// What `regexp_replace` is given to replace a match by, with `$` as the engine writes it; `None` if it has
+/// none.
 pub(in crate::dialect) fn replacement(by: &Expr) -> Option<Expr> {
     match (text_of(by), by) {
         (Some(written), _) => written.contains('$').then(|| text(&written.replace('$', "$$"))),

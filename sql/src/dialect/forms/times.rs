@@ -45,8 +45,8 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
     Some(cast(written, DataType::Interval { fields: None, precision: None }))
 }
 
-/// The text of an interval whose hours, minutes and seconds are written like those of a clock, with their units:
-/// `1 day 01:30` as `1 day 01 hours 30 minutes`.
+/// The text of an interval whose hours, minutes and seconds are written like those of a clock, with their
+/// units: `1 day 01:30` as `1 day 01 hours 30 minutes`.
 fn without_clock(interval: &str) -> Option<String> {
     let (before, clock) = match interval.trim().rsplit_once(' ') {
         Some((before, clock)) => (format!("{before} "), clock),

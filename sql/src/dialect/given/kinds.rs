@@ -1,4 +1,4 @@
-//! Kinds of expressions that are copied to several places (aggregates, windows, volatile ones), and their sizes.
+//! Kinds of expressions that are copied (aggregates, windows, volatile ones), and their sizes.
 
 use std::ops::ControlFlow;
 
@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, Visitor};
 use crate::walk::Visit;
 
 /// What an expression is made of.
-pub(super) struct Kinds<'a> {
+pub(super) struct ExpressionParts<'a> {
     state: &'a SessionState,
     pub(super) aggregate: bool,
     pub(super) window: bool,
@@ -17,7 +17,7 @@ pub(super) struct Kinds<'a> {
     pub(super) anew: bool,
 }
 
-impl<'a> Kinds<'a> {
+impl<'a> ExpressionParts<'a> {
     pub(super) fn of(value: &Expr, state: &'a SessionState) -> Self {
         let mut kinds = Self { state, aggregate: false, window: false, anew: false };
         let _ = value.visit(&mut kinds);
@@ -25,7 +25,7 @@ impl<'a> Kinds<'a> {
     }
 }
 
-impl Visitor for Kinds<'_> {
+impl Visitor for ExpressionParts<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
@@ -48,13 +48,13 @@ impl Visitor for Kinds<'_> {
 
 /// How many expressions there are, and the most that are in one another.
 #[derive(Default)]
-pub(super) struct Size {
+pub(super) struct ExpressionSize {
     pub(super) expressions: usize,
     depth: usize,
     pub(super) deepest: usize,
 }
 
-impl Visitor for Size {
+impl Visitor for ExpressionSize {
     type Break = ();
 
     fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {

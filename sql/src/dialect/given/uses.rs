@@ -1,4 +1,4 @@
-//! Places of a name that a SELECT gives, and what is put there; not in subqueries, which have columns of their own.
+//! Uses of a name that a SELECT gives, and what is put there; not in subqueries, whose columns are their own.
 
 use std::ops::ControlFlow;
 
@@ -8,7 +8,7 @@ use crate::expanded::name;
 use crate::walk::{Visit, count_subqueries};
 
 /// Looks for a name; not in subqueries, which have columns of their own.
-pub(super) struct Uses<'a> {
+pub(super) struct NameUses<'a> {
     column: &'a str,
     place: Option<(u64, u64)>,
     queries: usize,
@@ -22,7 +22,7 @@ pub(super) struct Uses<'a> {
     pub(super) is_meant: bool,
 }
 
-impl<'a> Uses<'a> {
+impl<'a> NameUses<'a> {
     pub(super) fn new(column: &'a str, place: Option<(u64, u64)>) -> Self {
         Self { column, place, queries: 0, depth: 0, count: 0, deepest: 0, is_meant: false }
     }
@@ -39,7 +39,7 @@ impl<'a> Uses<'a> {
     }
 }
 
-impl Visitor for Uses<'_> {
+impl Visitor for NameUses<'_> {
     type Break = ();
 
     count_subqueries!(queries, &Query);
@@ -65,7 +65,7 @@ impl Visitor for Uses<'_> {
 }
 
 /// Puts a value in the place of a name.
-pub(super) struct Puts<'a> {
+pub(super) struct NameSubstitution<'a> {
     column: &'a str,
     value: &'a Expr,
     /// Subqueries around what is visited.
@@ -74,13 +74,13 @@ pub(super) struct Puts<'a> {
     pub(super) put: usize,
 }
 
-impl<'a> Puts<'a> {
+impl<'a> NameSubstitution<'a> {
     pub(super) fn new(column: &'a str, value: &'a Expr) -> Self {
         Self { column, value, depth: 0, put: 0 }
     }
 }
 
-impl VisitorMut for Puts<'_> {
+impl VisitorMut for NameSubstitution<'_> {
     type Break = ();
 
     count_subqueries!(depth, &mut Query);

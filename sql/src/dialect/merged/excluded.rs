@@ -1,6 +1,6 @@
-//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins, and all
-//! columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the engine, by a plan of
-//! the query's `FROM` alone.
+//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins,
+//! and all columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the
+//! engine, by a plan of the query's `FROM` alone.
 
 use std::ops::ControlFlow;
 
@@ -17,7 +17,7 @@ use super::wildcard::{Options, all, named, unknown};
 use super::{Keys, Selects, merge_names};
 use crate::dialect::planned;
 use crate::dialect::scopes::Scopes;
-use crate::dialect::using::Merged;
+use crate::dialect::using::UsingJoins;
 use crate::error::SqlError;
 use crate::walk::{VisitMut, inner};
 
@@ -109,7 +109,7 @@ impl Known {
         if !select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) {
             return Ok(());
         }
-        let Some(merged) = Merged::of(select).filter(Merged::is_whole) else { return Ok(()) };
+        let Some(merged) = UsingJoins::of(select).filter(UsingJoins::is_whole) else { return Ok(()) };
         let asks = |item: &SelectItem| asked(item, &merged).is_some();
         if !select.projection.iter().any(asks) {
             return Ok(());
@@ -164,7 +164,7 @@ impl Known {
 }
 
 /// What a `*` has behind it, and the names of that which may be columns of any table, if there are some.
-fn asked(item: &SelectItem, merged: &Merged) -> Option<(Options, Vec<String>)> {
+fn asked(item: &SelectItem, merged: &UsingJoins) -> Option<(Options, Vec<String>)> {
     let SelectItem::Wildcard(options) = item else { return None };
     let options = Options::of(options)?;
     let names = options.of_tables(merged);

@@ -1,10 +1,10 @@
-//! `NATURAL` joins whose columns the engine would take from the wrong table: alone, in chains and beside `USING`; and
-//! chains of `USING` whose text does not say which table on the left has a column.
+//! `NATURAL` joins whose columns the engine would take from the wrong table: alone, in chains and beside
+//! `USING`; and chains of `USING` whose text does not say which table on the left has a column.
 //!
 //! Invariants
 //! - the columns of all tables of the `FROM` are known, and no two of its tables have one name
-//! - a join compares each column of its table with the only one of that name on its left, which several tables have
-//!   if joins before it compare them
+//! - a join compares each column of its table with the only one of that name on its left, which several
+//!   tables have if joins before it compare them
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,27 +17,31 @@ use super::Selects;
 use super::put::Written;
 use super::wildcard::{Options, unknown};
 use crate::dialect::exprs::binary;
-use crate::dialect::using::{By, Joined, Key, Merged, Side, column, constraint, quoted, table};
+use crate::dialect::using::{
+    JoinColumns, MergedColumn, Side, TableJoin, UsingJoins, column, constraint, quoted, table,
+};
 use crate::error::SqlError;
 use crate::expanded::name;
 
-/// The tables of a FROM with such joins: the engine's `*` has a column of several tables in the place of the one whose
-/// name comes first in the alphabet, and of `RIGHT` and `FULL` joins the value of the table on the left.
+/// The tables of a FROM with such joins: the engine's `*` has a column of several tables in the place of the
+/// one whose name comes first in the alphabet, and of `RIGHT` and `FULL` joins the value of the table on the
+/// left.
 pub(super) fn tables(select: &Select) -> Option<Vec<ObjectName>> {
     let [from] = select.from.as_slice() else { return None };
     let is_all =
         |item: &SelectItem| matches!(item, SelectItem::Wildcard(options) if Options::of(options).is_some());
     let has_all = select.projection.iter().any(is_all);
-    let is_open = Merged::of(select).is_some_and(|merged| !merged.is_whole());
+    let is_open = UsingJoins::of(select).is_some_and(|merged| !merged.is_whole());
     let (mut tables, mut is_meant) = (vec![table(&from.relation)?], false);
     for join in &from.joins {
-        let Joined { side, by } = Joined::of(&join.join_operator);
+        let TableJoin { side, by } = TableJoin::of(&join.join_operator);
         let is_taken = side > Side::Left || side != Side::Alone && has_all;
         match by {
-            By::Natural => is_meant |= is_taken,
-            By::Names(_) => is_meant |= is_taken && is_open,
-            By::Condition if matches!(join.join_operator, JoinOperator::CrossJoin(JoinConstraint::None)) => {}
-            By::Condition | By::Other => return None,
+            JoinColumns::Natural => is_meant |= is_taken,
+            JoinColumns::Names(_) => is_meant |= is_taken && is_open,
+            JoinColumns::Condition
+                if matches!(join.join_operator, JoinOperator::CrossJoin(JoinConstraint::None)) => {}
+            JoinColumns::Condition | JoinColumns::Other => return None,
         }
         tables.push(table(&join.relation)?);
     }
@@ -47,7 +51,8 @@ pub(super) fn tables(select: &Select) -> Option<Vec<ObjectName>> {
     (is_meant && tables.iter().all(is_clear)).then_some(tables)
 }
 
-/// Writes the joins with the columns that they compare, and puts the values of these in the place of their names.
+/// Writes the joins with the columns that they compare, and puts the values of these in the place of their
+/// names.
 pub(super) fn put(
     select: &mut Select,
     order: Option<&mut OrderBy>,
@@ -76,15 +81,15 @@ fn join(
     from: &mut TableWithJoins,
     columns: &[(String, String)],
     written: &mut Written,
-) -> Result<Merged, SqlError> {
+) -> Result<UsingJoins, SqlError> {
     let mut chain = Chain::of(table(&from.relation), columns);
     for join in &mut from.joins {
-        let Joined { side, by } = Joined::of(&join.join_operator);
+        let TableJoin { side, by } = TableJoin::of(&join.join_operator);
         let right = table(&join.relation).ok_or_else(|| SqlError::internal("a table has no name"))?;
         let names = match by {
-            By::Names(names) => names,
-            By::Natural => chain.common(&right)?,
-            By::Condition | By::Other => Vec::new(),
+            JoinColumns::Names(names) => names,
+            JoinColumns::Natural => chain.common(&right)?,
+            JoinColumns::Condition | JoinColumns::Other => Vec::new(),
         };
         let compared = chain.compare(&names, side, right, written)?;
         if let (Some(compared), Some(constraint)) = (compared, constraint(&mut join.join_operator)) {
@@ -106,7 +111,7 @@ struct Chain<'a> {
     of: HashMap<&'a str, HashSet<&'a str>>,
     tables: Vec<ObjectName>,
     names: HashSet<String>,
-    keys: Vec<Key>,
+    keys: Vec<MergedColumn>,
     side: Side,
 }
 
@@ -192,7 +197,7 @@ impl<'a> Chain<'a> {
             (Some(at), _) if self.keys.get(at).is_some_and(|key| key.tables == having) => Ok(at),
             (None, [only]) => {
                 let side = self.tables.get(*only).and_then(|table| column(table, name));
-                self.keys.push(Key::new(name, side.into_iter().collect(), vec![*only]));
+                self.keys.push(MergedColumn::new(name, side.into_iter().collect(), vec![*only]));
                 Ok(self.keys.len() - 1)
             }
             _ => {
@@ -202,13 +207,13 @@ impl<'a> Chain<'a> {
         }
     }
 
-    fn merged(mut self) -> Merged {
+    fn merged(mut self) -> UsingJoins {
         let mut keys = std::mem::take(&mut self.keys);
         for key in &mut keys {
             let having = self.tables.iter().filter(|table| self.has(table, &key.name));
             key.is_only = having.count() == key.tables.len();
         }
-        Merged::known(self.tables, keys, self.side)
+        UsingJoins::known(self.tables, keys, self.side)
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, VisitorMut};
 
-use crate::dialect::using::Merged;
+use crate::dialect::using::UsingJoins;
 use crate::error::SqlError;
 use crate::expanded::{MAX_EXPRESSIONS, name};
 use crate::walk::{VisitMut, count_subqueries};
@@ -27,11 +27,11 @@ impl Written {
     }
 }
 
-/// Puts in the values of keys but for those of these names; not in subqueries, where a name may be a column of
-/// another table.
+/// Puts in the values of keys but for those of these names; not in subqueries, where a name may be a column
+/// of another table.
 pub(super) fn put(
     part: &mut impl VisitMut,
-    merged: &Merged,
+    merged: &UsingJoins,
     but: &[String],
     written: &mut Written,
 ) -> Result<(), SqlError> {
@@ -42,7 +42,11 @@ pub(super) fn put(
 }
 
 /// The value of a key, if a name means it.
-pub(super) fn meant(merged: &Merged, column: &str, written: &mut Written) -> Result<Option<Expr>, SqlError> {
+pub(super) fn meant(
+    merged: &UsingJoins,
+    column: &str,
+    written: &mut Written,
+) -> Result<Option<Expr>, SqlError> {
     let mut keys = merged.keys.iter().filter(|key| key.name == column);
     if let Some(moved) = keys.clone().find(|key| key.is_moved() && !merged.is_settled(key)) {
         return Err(moved.refused());
@@ -53,7 +57,7 @@ pub(super) fn meant(merged: &Merged, column: &str, written: &mut Written) -> Res
 }
 
 struct Put<'a> {
-    merged: &'a Merged,
+    merged: &'a UsingJoins,
     but: &'a [String],
     written: &'a mut Written,
     depth: usize,

@@ -1,5 +1,5 @@
-//! `*` over tables that are joined by `USING`: the columns of all tables, and each key once, in the place that
-//! it has in the first of its tables.
+//! `*` over tables that are joined by `USING`: the columns of all tables, and each key once, in the place
+//! that it has in the first of its tables.
 
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, ObjectName, ReplaceSelectElement, ReplaceSelectItem, SelectItem,
@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::put::Written;
-use crate::dialect::using::{Key, Merged, quoted};
+use crate::dialect::using::{MergedColumn, UsingJoins, quoted};
 use crate::error::SqlError;
 use crate::expanded::name;
 
@@ -48,7 +48,7 @@ impl Options {
     }
 
     /// Those of its names that may be columns of any table.
-    pub(super) fn of_tables(&self, merged: &Merged) -> Vec<String> {
+    pub(super) fn of_tables(&self, merged: &UsingJoins) -> Vec<String> {
         let key =
             |column: &String| merged.keys.iter().any(|key| key.name == *column && merged.is_settled(key));
         self.names().filter(|column| !key(column)).collect()
@@ -72,7 +72,7 @@ pub(super) fn named(items: &[SelectItem]) -> Vec<Vec<String>> {
 }
 
 /// Whether one of the other items is the column that this key has its value of.
-fn is_named(key: &Key, named: &[Vec<String>]) -> bool {
+fn is_named(key: &MergedColumn, named: &[Vec<String>]) -> bool {
     let parts: Vec<String> = match key.value() {
         Expr::CompoundIdentifier(parts) => parts.iter().map(name).collect(),
         _ => Vec::new(),
@@ -83,7 +83,7 @@ fn is_named(key: &Key, named: &[Vec<String>]) -> bool {
 /// The items that `*` stands for next to these. `columns` are those of tables by the names of both, as far as
 /// the options have other names than those of keys.
 pub(super) fn all(
-    merged: &Merged,
+    merged: &UsingJoins,
     options: &Options,
     columns: &[(String, String)],
     named: &[Vec<String>],
@@ -91,7 +91,7 @@ pub(super) fn all(
 ) -> Result<Vec<SelectItem>, SqlError> {
     let mut made = Vec::new();
     for (place, table) in merged.tables.iter().enumerate() {
-        let own: Vec<&Key> = merged.keys.iter().filter(|key| key.tables.contains(&place)).collect();
+        let own: Vec<&MergedColumn> = merged.keys.iter().filter(|key| key.tables.contains(&place)).collect();
         let last = table.0.last().and_then(|part| part.as_ident()).map(name).unwrap_or_default();
         let has = |column: &String| {
             columns.iter().any(|(table, name)| *table == last && name == column)

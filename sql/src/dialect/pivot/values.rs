@@ -26,7 +26,8 @@ const MOST: usize = 10;
 pub(crate) type RowsOf<'a> =
     dyn Fn(Statement) -> BoxFuture<'a, Result<Vec<RecordBatch>, SqlError>> + Sync + 'a;
 
-/// Puts queries in the place of these. Without anything that answers the query for their values they are refused.
+/// Puts queries in the place of these. Without anything that answers the query for their values they are
+/// refused.
 pub(crate) async fn expand(statement: &mut Statement, rows_of: Option<&RowsOf<'_>>) -> Result<(), SqlError> {
     let (mut values, mut probes) = (None, 0);
     loop {

@@ -47,7 +47,8 @@ const NO_LIST: [&str; 11] =
 /// Words behind which `in` is a name.
 const BEFORE_NAMES: [&str; 5] = ["AS", "SELECT", "DISTINCT", "BY", "WHERE"];
 
-/// Whether a word behind IN is a list: none in the call of `position(a IN b)`, in SHOW, and where `in` is a column.
+/// Whether a word behind IN is a list: none in the call of `position(a IN b)`, in SHOW, and where `in` is a
+/// column.
 fn is_list(tokens: &[TokenWithSpan], at: usize) -> bool {
     let is_shown = next(tokens, 0).is_some_and(|(_, first)| is_word(first, "SHOW"));
     if is_shown || tokens.get(at).is_some_and(|token| is_any(token, &NO_LIST)) {

@@ -25,7 +25,7 @@ const AFTER_FROM: [Keyword; 14] = [
 ];
 
 /// A sample as it was written: how much, and from which number on.
-struct Clause {
+struct SampleClause {
     amount: String,
     percent: bool,
     seed: Option<String>,
@@ -33,7 +33,8 @@ struct Clause {
     end: usize,
 }
 
-/// The tokens with each sample as `TABLESAMPLE (n ROWS|PERCENT) REPEATABLE (seed)` behind the table that it is of.
+/// The tokens with each sample as `TABLESAMPLE (n ROWS|PERCENT) REPEATABLE (seed)` behind the table that it
+/// is of.
 pub(in crate::dialect) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let mut from = 0;
     while let Some((at, token)) = next(&tokens, from) {
@@ -58,7 +59,7 @@ pub(in crate::dialect) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<T
     Ok(tokens)
 }
 
-fn written(clause: &Clause, span: Span) -> Vec<TokenWithSpan> {
+fn written(clause: &SampleClause, span: Span) -> Vec<TokenWithSpan> {
     let unit = if clause.percent { "PERCENT" } else { "ROWS" };
     let mut words = vec!["TABLESAMPLE", "(", clause.amount.as_str(), unit, ")"];
     if let Some(seed) = &clause.seed {
@@ -106,9 +107,9 @@ fn table(tokens: &[TokenWithSpan], using: usize, span: Span) -> Result<usize, Sq
 
 /// `10`, `10 ROWS`, `10%`, `10 PERCENT`, in parentheses or not, after the name of a method or not, and then
 /// `(method, seed)` or `REPEATABLE (seed)`.
-fn clause(tokens: &[TokenWithSpan], from: usize, span: Span) -> Result<Clause, SqlError> {
+fn clause(tokens: &[TokenWithSpan], from: usize, span: Span) -> Result<SampleClause, SqlError> {
     let no_amount = || wrong("a sample is written 10 ROWS, 10% or reservoir(10 ROWS) REPEATABLE (42)", span);
-    let mut at = Reader { tokens, at: from };
+    let mut at = TokenReader { tokens, at: from };
     // These two take each row with a probability, so a number alone is that.
     let by_row = ["BERNOULLI", "SYSTEM"].into_iter().any(|method| at.word(method));
     if !by_row {
@@ -139,16 +140,16 @@ fn clause(tokens: &[TokenWithSpan], from: usize, span: Span) -> Result<Clause, S
             return Err(wrong("the number of a sample is written REPEATABLE (42)", span));
         }
     }
-    Ok(Clause { amount, percent, seed, end: at.at })
+    Ok(SampleClause { amount, percent, seed, end: at.at })
 }
 
 /// Reads tokens one after the other, past white space.
-struct Reader<'a> {
+struct TokenReader<'a> {
     tokens: &'a [TokenWithSpan],
     at: usize,
 }
 
-impl Reader<'_> {
+impl TokenReader<'_> {
     fn take(&mut self, fits: impl Fn(&TokenWithSpan) -> bool) -> bool {
         match next(self.tokens, self.at).filter(|(_, token)| fits(token)) {
             Some((i, _)) => {

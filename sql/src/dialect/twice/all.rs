@@ -10,13 +10,13 @@ use crate::expanded::name;
 use crate::virtuals::is_virtual;
 
 /// The `*` of a SELECT, with their tables where these are named, and all tables.
-pub(super) struct All {
+pub(super) struct StarColumns {
     stars: Vec<(Option<String>, WildcardAdditionalOptions)>,
     tables: Vec<String>,
     joins_by_names: bool,
 }
 
-impl All {
+impl StarColumns {
     pub(super) fn of(select: &Select) -> Self {
         let star = |item: &SelectItem| match item {
             SelectItem::Wildcard(options) => Some((None, options.clone())),

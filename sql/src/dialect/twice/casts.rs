@@ -6,7 +6,8 @@ use datafusion::sql::sqlparser::ast::{Expr, Select, SelectItem};
 
 use crate::expanded::name;
 
-/// The columns that a SELECT has alone, without a name of its own, and as casts: the engine calls both the same.
+/// The columns that a SELECT has alone, without a name of its own, and as casts: the engine calls both the
+/// same.
 #[derive(Default)]
 pub(super) struct Casts {
     /// Whether there are columns that are not named.
@@ -28,8 +29,8 @@ impl Casts {
         casts
     }
 
-    /// Whether an item is a cast of a column that stands there too, or stood before as a cast. It is the one to
-    /// be renamed: nobody can name it.
+    /// Whether an item is a cast of a column that stands there too, or stood before as a cast. It is the one
+    /// to be renamed: nobody can name it.
     pub(super) fn has(&mut self, item: &SelectItem) -> bool {
         let SelectItem::UnnamedExpr(expr) = item else { return false };
         let Some(of) = cast_of(expr).and_then(column_name) else { return false };

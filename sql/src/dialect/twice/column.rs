@@ -8,14 +8,14 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, Ident, ObjectName, SelectItem, Subscript, TrimWhereField, TypedString, Value,
 };
 
-use super::all::All;
+use super::all::StarColumns;
 use crate::dialect::exprs::{call, text, text_of};
 use crate::expanded::name;
 use crate::functions::called;
 use crate::walk::visit_expressions_mut;
 
 /// A column of a result.
-pub(super) struct Column {
+pub(super) struct ResultColumn {
     pub(super) name: String,
     /// What the engine calls it: casts have the names of what they are of.
     key: String,
@@ -33,8 +33,8 @@ enum Kind {
     Expression,
 }
 
-impl Column {
-    pub(super) fn of(item: &SelectItem, all: &All) -> Option<Self> {
+impl ResultColumn {
+    pub(super) fn of(item: &SelectItem, all: &StarColumns) -> Option<Self> {
         let (expr, alias) = match item {
             SelectItem::UnnamedExpr(expr) => (expr, None),
             SelectItem::ExprWithAlias { expr, alias } => (expr, Some(name(alias))),
@@ -63,7 +63,7 @@ impl Column {
 
 /// The columns of a result before another.
 #[derive(Default)]
-pub(super) struct Before {
+pub(super) struct EarlierColumns {
     /// Names of columns that have no table before them.
     plain: HashSet<String>,
     /// Names of the others.
@@ -74,9 +74,9 @@ pub(super) struct Before {
     first: HashMap<String, String>,
 }
 
-impl Before {
+impl EarlierColumns {
     /// Whether the engine takes a column for one of these.
-    pub(super) fn has(&self, column: &Column) -> bool {
+    pub(super) fn has(&self, column: &ResultColumn) -> bool {
         match column.kind {
             Kind::Expression => self.keys.contains(&column.key),
             Kind::Qualified => self.plain.contains(&column.name) || self.keys.contains(&column.key),
@@ -85,11 +85,11 @@ impl Before {
     }
 
     /// Whether another column than this one has its name.
-    pub(super) fn has_other(&self, column: &Column) -> bool {
+    pub(super) fn has_other(&self, column: &ResultColumn) -> bool {
         self.first.get(&column.name).is_some_and(|first| *first != column.value)
     }
 
-    pub(super) fn add(&mut self, column: &Column) {
+    pub(super) fn add(&mut self, column: &ResultColumn) {
         self.first.entry(column.name.clone()).or_insert_with(|| column.value.clone());
         match column.kind {
             Kind::Plain => self.plain.insert(column.name.clone()),

@@ -9,12 +9,12 @@ use crate::expanded::name;
 use crate::walk::{Visit, count_subqueries};
 
 /// The columns without a table that expressions name; not in their subqueries.
-pub(super) struct Named {
+pub(super) struct UnqualifiedNames {
     pub(super) names: HashSet<String>,
     queries: usize,
 }
 
-impl Named {
+impl UnqualifiedNames {
     /// Beside those that are known.
     pub(super) fn beside(names: HashSet<String>) -> Self {
         Self { names, queries: 0 }
@@ -31,7 +31,7 @@ impl Named {
     }
 }
 
-impl Visitor for Named {
+impl Visitor for UnqualifiedNames {
     type Break = ();
 
     count_subqueries!(queries, &Query);
@@ -47,13 +47,13 @@ impl Visitor for Named {
 }
 
 /// Names with numbers that no column has.
-pub(super) struct Free {
+pub(super) struct FreeNames {
     pub(super) taken: HashSet<String>,
     pub(super) made: HashSet<String>,
     last: HashMap<String, usize>,
 }
 
-impl Free {
+impl FreeNames {
     pub(super) fn of(taken: HashSet<String>) -> Self {
         Self { taken, made: HashSet::new(), last: HashMap::new() }
     }

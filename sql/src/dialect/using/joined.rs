@@ -20,7 +20,7 @@ pub(in crate::dialect) enum Side {
 }
 
 /// What a join compares.
-pub(in crate::dialect) enum By {
+pub(in crate::dialect) enum JoinColumns {
     /// Columns of these names, by `USING`.
     Names(Vec<String>),
     /// All columns of one name.
@@ -32,12 +32,12 @@ pub(in crate::dialect) enum By {
 }
 
 /// A join of a table to those before it.
-pub(in crate::dialect) struct Joined {
+pub(in crate::dialect) struct TableJoin {
     pub(in crate::dialect) side: Side,
-    pub(in crate::dialect) by: By,
+    pub(in crate::dialect) by: JoinColumns,
 }
 
-impl Joined {
+impl TableJoin {
     pub(in crate::dialect) fn of(join: &JoinOperator) -> Self {
         let (side, constraint) = match join {
             JoinOperator::Join(on) | JoinOperator::Inner(on) | JoinOperator::CrossJoin(on) => (Side::Any, on),
@@ -45,7 +45,7 @@ impl Joined {
             JoinOperator::Right(on) | JoinOperator::RightOuter(on) => (Side::Right, on),
             JoinOperator::FullOuter(on) => (Side::Either, on),
             JoinOperator::LeftSemi(on) | JoinOperator::LeftAnti(on) => (Side::Alone, on),
-            _ => return Self { side: Side::Any, by: By::Other },
+            _ => return Self { side: Side::Any, by: JoinColumns::Other },
         };
         let by = match constraint {
             JoinConstraint::Using(columns) => {
@@ -53,10 +53,10 @@ impl Joined {
                     [only] => only.as_ident().map(name),
                     _ => None,
                 });
-                names.collect::<Option<Vec<String>>>().map_or(By::Other, By::Names)
+                names.collect::<Option<Vec<String>>>().map_or(JoinColumns::Other, JoinColumns::Names)
             }
-            JoinConstraint::Natural => By::Natural,
-            JoinConstraint::On(_) | JoinConstraint::None => By::Condition,
+            JoinConstraint::Natural => JoinColumns::Natural,
+            JoinConstraint::On(_) | JoinConstraint::None => JoinColumns::Condition,
         };
         Self { side, by }
     }
@@ -65,7 +65,7 @@ impl Joined {
 /// Whether tables of a query are joined in another way than by a condition.
 pub(in crate::dialect) fn joins_without_condition(select: &Select) -> bool {
     let mut joins = select.from.iter().flat_map(|from| &from.joins);
-    joins.any(|join| !matches!(Joined::of(&join.join_operator).by, By::Condition))
+    joins.any(|join| !matches!(TableJoin::of(&join.join_operator).by, JoinColumns::Condition))
 }
 
 /// The condition of a join that may have `USING`.

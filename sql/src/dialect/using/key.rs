@@ -7,7 +7,7 @@ use crate::dialect::exprs::call;
 use crate::error::SqlError;
 
 /// A column of several tables.
-pub(in crate::dialect) struct Key {
+pub(in crate::dialect) struct MergedColumn {
     pub(in crate::dialect) name: String,
     /// The columns of which the first that is there is its value; none if the tables are not known.
     sides: Vec<Expr>,
@@ -18,7 +18,7 @@ pub(in crate::dialect) struct Key {
     pub(in crate::dialect) is_only: bool,
 }
 
-impl Key {
+impl MergedColumn {
     /// Of these columns, each of the table in its place.
     pub(in crate::dialect) fn new(name: &str, sides: Vec<Expr>, tables: Vec<usize>) -> Self {
         Self { name: name.to_owned(), sides, tables, side: Side::Any, is_only: false }

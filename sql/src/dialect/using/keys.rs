@@ -4,34 +4,34 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, JoinConstraint, ObjectName, Select, TableFactor, TableWithJoins,
 };
 
-use super::joined::{By, Joined, Side, column, constraint, table};
-use super::key::Key;
+use super::joined::{JoinColumns, Side, TableJoin, column, constraint, table};
+use super::key::MergedColumn;
 use crate::dialect::exprs::binary;
 use crate::error::SqlError;
 
 /// What a join by `USING` compares, where not all tables on its left are one.
-struct Condition {
+struct JoinCondition {
     on: Expr,
     keys: Vec<usize>,
 }
 
 /// What the `USING` of a query joins.
 #[derive(Default)]
-pub(in crate::dialect) struct Merged {
+pub(in crate::dialect) struct UsingJoins {
     pub(in crate::dialect) tables: Vec<ObjectName>,
-    pub(in crate::dialect) keys: Vec<Key>,
+    pub(in crate::dialect) keys: Vec<MergedColumn>,
     side: Side,
     /// Whether there is a table without a name, or a join of other columns than those of its tables.
     has_others: bool,
     /// Whether a table that has a column of `USING` is not known by the text.
     is_open: bool,
     /// Of each join.
-    conditions: Vec<Option<Condition>>,
+    conditions: Vec<Option<JoinCondition>>,
     /// Why the engine would join by another value.
     wrong: Option<SqlError>,
 }
 
-impl Merged {
+impl UsingJoins {
     /// None of a query that joins nothing by columns of one name.
     pub(in crate::dialect) fn of(select: &Select) -> Option<Self> {
         let mut merged = Self::default();
@@ -42,7 +42,7 @@ impl Merged {
     }
 
     /// Of tables whose columns are all known.
-    pub(in crate::dialect) fn known(tables: Vec<ObjectName>, keys: Vec<Key>, side: Side) -> Self {
+    pub(in crate::dialect) fn known(tables: Vec<ObjectName>, keys: Vec<MergedColumn>, side: Side) -> Self {
         Self { tables, keys, side, ..Self::default() }
     }
 
@@ -52,12 +52,12 @@ impl Merged {
     }
 
     /// Whether a name without a table can be nothing but this.
-    pub(in crate::dialect) fn is_settled(&self, key: &Key) -> bool {
+    pub(in crate::dialect) fn is_settled(&self, key: &MergedColumn) -> bool {
         !self.has_others && (key.is_only || key.tables.len() == self.tables.len())
     }
 
     /// Whether a table may have a key.
-    pub(in crate::dialect) fn is_of(&self, key: &Key, table: &ObjectName) -> bool {
+    pub(in crate::dialect) fn is_of(&self, key: &MergedColumn, table: &ObjectName) -> bool {
         let mut tables = key.tables.iter().filter_map(|at| self.tables.get(*at));
         !key.is_known() || tables.any(|own| own.to_string().eq_ignore_ascii_case(&table.to_string()))
     }
@@ -76,15 +76,15 @@ impl Merged {
             relation => self.add(relation),
         }
         for join in &from.joins {
-            let Joined { side, by } = Joined::of(&join.join_operator);
+            let TableJoin { side, by } = TableJoin::of(&join.join_operator);
             let condition = match by {
-                By::Names(names) => self.using(&join.relation, side, &names, (first, first_key)),
-                By::Natural => {
+                JoinColumns::Names(names) => self.using(&join.relation, side, &names, (first, first_key)),
+                JoinColumns::Natural => {
                     self.natural(side);
                     None
                 }
-                By::Condition => None,
-                By::Other => {
+                JoinColumns::Condition => None,
+                JoinColumns::Other => {
                     self.has_others = true;
                     None
                 }
@@ -120,7 +120,7 @@ impl Merged {
             self.side = self.side.max(inside.side);
             let moved = |at: &usize| inside.keys.get(*at).filter(|key| key.is_moved());
             let mut further = inside.conditions.iter().flatten().flat_map(|condition| &condition.keys);
-            let wrong = inside.wrong.take().or_else(|| further.find_map(moved).map(Key::refused));
+            let wrong = inside.wrong.take().or_else(|| further.find_map(moved).map(MergedColumn::refused));
             self.wrong = self.wrong.take().or(wrong);
             inside.keys.iter_mut().for_each(|key| key.forget(Side::Any));
             self.keys.append(&mut inside.keys);
@@ -134,7 +134,7 @@ impl Merged {
         side: Side,
         names: &[String],
         (first, first_key): (usize, usize),
-    ) -> Option<Condition> {
+    ) -> Option<JoinCondition> {
         let (right, place) = (table(relation), self.tables.len());
         let only = self.tables.last().filter(|_| !self.has_others && place == first + 1).cloned();
         if side != Side::Alone {
@@ -153,7 +153,7 @@ impl Merged {
                 None => {
                     let sides: Vec<Expr> = only.iter().filter_map(|table| column(table, name)).collect();
                     let tables = sides.iter().map(|_| first).collect();
-                    self.keys.push(Key::new(name, sides, tables));
+                    self.keys.push(MergedColumn::new(name, sides, tables));
                     self.keys.len() - 1
                 }
             };
@@ -184,7 +184,7 @@ impl Merged {
             self.wrong = self.wrong.take().or(moved);
             return None;
         }
-        on.filter(|_| place > first + 1).map(|on| Condition { on, keys })
+        on.filter(|_| place > first + 1).map(|on| JoinCondition { on, keys })
     }
 
     /// Gives joins behind the first the condition that they mean; returns how many expressions it has.
@@ -202,7 +202,7 @@ impl Merged {
     fn join_chain(
         &self,
         from: &mut TableWithJoins,
-        conditions: &mut std::slice::Iter<'_, Option<Condition>>,
+        conditions: &mut std::slice::Iter<'_, Option<JoinCondition>>,
     ) -> usize {
         let mut size = 0;
         if let TableFactor::NestedJoin { table_with_joins, alias: None } = &mut from.relation {
@@ -210,7 +210,8 @@ impl Merged {
         }
         for join in &mut from.joins {
             let Some(condition) = conditions.next().and_then(Option::as_ref) else { continue };
-            let keys: Vec<&Key> = condition.keys.iter().filter_map(|at| self.keys.get(*at)).collect();
+            let keys: Vec<&MergedColumn> =
+                condition.keys.iter().filter_map(|at| self.keys.get(*at)).collect();
             let settled = self.is_whole() && keys.iter().all(|key| self.is_settled(key));
             if let Some(constraint) = constraint(&mut join.join_operator)
                 && (settled || keys.iter().any(|key| key.is_moved()))
@@ -225,5 +226,5 @@ impl Merged {
 
 /// Whether tables of a query are joined by columns of one name.
 pub(in crate::dialect) fn joins_by_names(select: &Select) -> bool {
-    Merged::of(select).is_some()
+    UsingJoins::of(select).is_some()
 }

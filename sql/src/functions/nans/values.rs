@@ -15,18 +15,18 @@ use half::f16;
 /// floating-point numbers the same as it is.
 pub(crate) fn canonical(values: &ArrayRef) -> ArrayRef {
     match values.data_type() {
-        DataType::Float16 => replaced::<Float16Type>(values, |number| {
+        DataType::Float16 => replace_numbers::<Float16Type>(values, |number| {
             let is_negative = number.to_bits() == f16::NEG_ZERO.to_bits();
             if number.is_nan() { Some(f16::NAN) } else { is_negative.then_some(f16::ZERO) }
         }),
-        DataType::Float32 => replaced::<Float32Type>(values, |number| {
+        DataType::Float32 => replace_numbers::<Float32Type>(values, |number| {
             if number.is_nan() { Some(f32::NAN) } else { (number.to_bits() == NEGATIVE_32).then_some(0.0) }
         }),
-        DataType::Float64 => replaced::<Float64Type>(values, |number| {
+        DataType::Float64 => replace_numbers::<Float64Type>(values, |number| {
             if number.is_nan() { Some(f64::NAN) } else { (number.to_bits() == NEGATIVE_64).then_some(0.0) }
         }),
-        DataType::List(_) => of_lists::<i32>(values),
-        DataType::LargeList(_) => of_lists::<i64>(values),
+        DataType::List(_) => canonical_lists::<i32>(values),
+        DataType::LargeList(_) => canonical_lists::<i64>(values),
         DataType::FixedSizeList(..) => {
             let lists = values.as_fixed_size_list();
             let items = canonical(lists.values());
@@ -53,7 +53,7 @@ pub(crate) fn canonical(values: &ArrayRef) -> ArrayRef {
 const NEGATIVE_32: u32 = (-0.0f32).to_bits();
 const NEGATIVE_64: u64 = (-0.0f64).to_bits();
 
-fn of_lists<O: OffsetSizeTrait>(values: &ArrayRef) -> ArrayRef {
+fn canonical_lists<O: OffsetSizeTrait>(values: &ArrayRef) -> ArrayRef {
     let lists = values.as_list::<O>();
     let items = canonical(lists.values());
     if Arc::ptr_eq(&items, lists.values()) {
@@ -64,7 +64,7 @@ fn of_lists<O: OffsetSizeTrait>(values: &ArrayRef) -> ArrayRef {
 }
 
 /// A column in which each number is the one that `other` has for it.
-fn replaced<T: ArrowPrimitiveType>(
+fn replace_numbers<T: ArrowPrimitiveType>(
     values: &ArrayRef,
     other: impl Fn(T::Native) -> Option<T::Native>,
 ) -> ArrayRef {

@@ -18,17 +18,19 @@ pub(super) fn contained(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
         return Err(SqlError::internal("types of json_contains()").into());
     };
     let parsed = |text: Option<&str>| serde_json::from_str::<Value>(text?).ok();
-    let found =
-        documents.iter().zip(parts).map(|(document, part)| Some(has(&parsed(document)?, &parsed(part)?)));
+    let found = documents
+        .iter()
+        .zip(parts)
+        .map(|(document, part)| Some(has_part(&parsed(document)?, &parsed(part)?)));
     Ok(Arc::new(found.collect::<BooleanArray>()))
 }
 
 /// Whether a part is the document, or in it at any depth.
-fn has(document: &Value, part: &Value) -> bool {
+fn has_part(document: &Value, part: &Value) -> bool {
     covers(document, part)
         || match document {
-            Value::Array(values) => values.iter().any(|value| has(value, part)),
-            Value::Object(values) => values.values().any(|value| has(value, part)),
+            Value::Array(values) => values.iter().any(|value| has_part(value, part)),
+            Value::Object(values) => values.values().any(|value| has_part(value, part)),
             _ => false,
         }
 }
@@ -62,7 +64,7 @@ mod tests {
             (r#"{"a": {"b": 1}}"#, r#"{"a": {"b": 2}}"#, false),
         ] {
             let [document, part] = [document, part].map(|text| serde_json::from_str(text).unwrap());
-            assert_eq!(has(&document, &part), found, "{document} {part}");
+            assert_eq!(has_part(&document, &part), found, "{document} {part}");
         }
     }
 }

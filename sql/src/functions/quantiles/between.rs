@@ -1,5 +1,5 @@
-//! Quantiles between two values, exact in doubles: the engine, which gathers the values, takes six digits of the way
-//! from the one to the other.
+//! Quantiles between two values, exact in doubles: the engine, which gathers the values, takes six digits of
+//! the way from the one to the other.
 
 use std::sync::Arc;
 
@@ -30,13 +30,13 @@ pub(super) fn share(args: &AccumulatorArgs) -> DfResult<f64> {
 
 /// The quantile of the values that the engine has gathered.
 #[derive(Debug)]
-pub(super) struct Between {
+pub(super) struct QuantileAccumulator {
     pub(super) values: Box<dyn Accumulator>,
     pub(super) share: f64,
     pub(super) is_distinct: bool,
 }
 
-impl Accumulator for Between {
+impl Accumulator for QuantileAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         self.values.update_batch(values)
     }
@@ -77,12 +77,12 @@ impl Accumulator for Between {
 }
 
 /// The same for each group.
-pub(super) struct Groups {
+pub(super) struct QuantileGroups {
     pub(super) values: Box<dyn GroupsAccumulator>,
     pub(super) share: f64,
 }
 
-impl GroupsAccumulator for Groups {
+impl GroupsAccumulator for QuantileGroups {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -127,11 +127,11 @@ impl GroupsAccumulator for Groups {
 /// The quantile of floating-point numbers without NULLs.
 fn quantile(values: &ArrayRef, share: f64) -> DfResult<Option<f64>> {
     let numbers = arrow_cast::cast(values, &DataType::Float64)?;
-    Ok(between(&mut numbers.as_primitive::<Float64Type>().values().to_vec(), share))
+    Ok(interpolate(&mut numbers.as_primitive::<Float64Type>().values().to_vec(), share))
 }
 
 /// The quantile of numbers: of those that lie on both sides of its place, a point on the line between them.
-fn between(numbers: &mut [f64], share: f64) -> Option<f64> {
+fn interpolate(numbers: &mut [f64], share: f64) -> Option<f64> {
     let last = numbers.len().checked_sub(1)? as f64;
     let place = share * last;
     let lower = place.floor();
@@ -167,7 +167,7 @@ mod tests {
             (vec![f64::MIN, f64::MAX], 0.5, Some(0.0)),
             (vec![f64::NEG_INFINITY, 1.0], 0.5, Some(f64::NEG_INFINITY)),
         ] {
-            assert_eq!(between(&mut numbers, share), expected, "{share}");
+            assert_eq!(interpolate(&mut numbers, share), expected, "{share}");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Long chains of operators as few calls: for each operand the engine asks again for the types and names of all that
-//! are below it, so that a chain of nested calls takes time that grows with the square of its length or more.
+//! Long chains of operators as few calls: for each operand the engine asks again for the types and names of
+//! all that are below it, so that a chain of nested calls takes time that grows with the square of its length
+//! or more.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ScalarUDF, Signature, Volatility};
 
-use super::{Operation, Whole};
+use super::{IntegerOperations, Operation};
 use crate::error::SqlError;
 
 /// Calls inside one another, each of two operands, as short statements have them.
@@ -18,7 +19,7 @@ const OPERATIONS: usize = 64;
 /// An operation on two operands: by itself, or as a further one of the call that is its left operand.
 pub(super) fn applied(operation: Operation, left: Expr, right: Expr) -> Expr {
     let mut operations = vec![operation];
-    let args = match (further(&left, operation), left) {
+    let args = match (with_operation(&left, operation), left) {
         (Some(all), Expr::ScalarFunction(call)) => {
             operations = all;
             let mut args = call.args;
@@ -27,12 +28,13 @@ pub(super) fn applied(operation: Operation, left: Expr, right: Expr) -> Expr {
         }
         (_, left) => vec![left, right],
     };
-    let function = Whole { operations, signature: Signature::user_defined(Volatility::Immutable) };
+    let function =
+        IntegerOperations { operations, signature: Signature::user_defined(Volatility::Immutable) };
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), args))
 }
 
 /// The operations of a call with one more, if it stands upon many others and has few.
-fn further(left: &Expr, operation: Operation) -> Option<Vec<Operation>> {
+fn with_operation(left: &Expr, operation: Operation) -> Option<Vec<Operation>> {
     let (whole, _) = call_of(left)?;
     let inside = std::iter::successors(Some(left), |of| call_of(of).and_then(|(_, args)| args.first()));
     let is_long = inside.skip(1).take(CALLS).count() == CALLS;
@@ -41,13 +43,14 @@ fn further(left: &Expr, operation: Operation) -> Option<Vec<Operation>> {
 }
 
 /// The function and the operands of an expression that is a call of one for whole numbers.
-fn call_of(expr: &Expr) -> Option<(&Whole, &[Expr])> {
+fn call_of(expr: &Expr) -> Option<(&IntegerOperations, &[Expr])> {
     let Expr::ScalarFunction(call) = expr else { return None };
-    Some((call.func.inner().downcast_ref::<Whole>()?, call.args.as_slice()))
+    Some((call.func.inner().downcast_ref::<IntegerOperations>()?, call.args.as_slice()))
 }
 
-/// The name of a call, as if each of its operations were a call of two operands; made in one go for those inside too.
-pub(super) fn name(whole: &Whole, args: &[Expr]) -> DfResult<String> {
+/// The name of a call, as if each of its operations were a call of two operands; made in one go for those
+/// inside too.
+pub(super) fn name(whole: &IntegerOperations, args: &[Expr]) -> DfResult<String> {
     let (mut inside, mut rest) = ((whole, args), Vec::new());
     let first = loop {
         let (whole, args) = inside;
@@ -61,10 +64,10 @@ pub(super) fn name(whole: &Whole, args: &[Expr]) -> DfResult<String> {
         }
     };
     let mut name = "(".repeat(rest.len().saturating_sub(1));
-    name += &enclosed(first.schema_name().to_string());
+    name += &in_parentheses(first.schema_name().to_string());
     for (place, (operation, right)) in rest.iter().enumerate().rev() {
         name.extend([" ", operation.sign(), " "]);
-        name += &enclosed(right.schema_name().to_string());
+        name += &in_parentheses(right.schema_name().to_string());
         if place > 0 {
             name.push(')');
         }
@@ -73,7 +76,7 @@ pub(super) fn name(whole: &Whole, args: &[Expr]) -> DfResult<String> {
 }
 
 /// The name of an operand, in parentheses where it has an operator.
-fn enclosed(name: String) -> String {
+fn in_parentheses(name: String) -> String {
     let mut open = 0usize;
     let has_operator = name.bytes().any(|byte| {
         match byte {

@@ -3,7 +3,7 @@
 use gstore_query::influence::{Diversity, Each, Options, Order};
 
 use crate::error::SqlError;
-use crate::influence::columns::Besides;
+use crate::influence::columns::ExtraColumns;
 
 /// What is asked for each of.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ impl EachOptions {
         options: &Options,
         k: Option<usize>,
         rules: &Diversity,
-        besides: Besides,
+        besides: ExtraColumns,
     ) -> Result<Option<Self>, SqlError> {
         let refuse = |why: &str, option| Err(SqlError::invalid(why.to_owned()).about(option));
         let order = options.word("order").map_err(SqlError::option)?;

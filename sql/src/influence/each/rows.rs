@@ -4,17 +4,17 @@ use arrow_schema::SchemaRef;
 use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 
-use super::seen::Seen;
+use super::seen::AnswerStatistics;
 use super::{EachOptions, EachRows};
 use crate::blocking::Demand;
 use crate::error::SqlError;
 use crate::influence::question::hold_inverses;
-use crate::leaf::{self, Rows, Want};
+use crate::leaf::{self, ReadRequest, RowReader};
 
 /// Most bytes that rankings take where the engine has no limit.
 const MEMORY: usize = 1 << 30;
 
-impl Rows for EachRows {
+impl RowReader for EachRows {
     fn describe(&self) -> (&'static str, String) {
         let spec = self.plan.spec();
         let EachOptions { each, order, k } = self.options;
@@ -52,7 +52,7 @@ impl Rows for EachRows {
         Precision::Absent
     }
 
-    fn read(&self, want: &Want, each: leaf::Each<'_>) -> Result<(), SqlError> {
+    fn read(&self, want: &ReadRequest, each: leaf::BatchConsumer<'_>) -> Result<(), SqlError> {
         if self.options.k == 0 {
             return Ok(());
         }
@@ -69,7 +69,7 @@ impl Rows for EachRows {
         };
         hold(memory)?;
         let samples = self.plan.target_samples(&want.cancelled).map_err(SqlError::query)?;
-        let mut seen = Seen { summary: None, passes: 0 };
+        let mut seen = AnswerStatistics { summary: None, passes: 0 };
         let passes = self.passes(&samples, want.threads, memory);
         for rows in &passes {
             // What may be missed is shared by the passes.

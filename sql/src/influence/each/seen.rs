@@ -3,12 +3,12 @@
 use gstore_query::influence::{EXACT, ScanSummary};
 
 /// What is known of the answer so far.
-pub(super) struct Seen {
+pub(super) struct AnswerStatistics {
     pub(super) summary: Option<ScanSummary>,
     pub(super) passes: usize,
 }
 
-impl Seen {
+impl AnswerStatistics {
     /// Counts a pass: each sees the same rows and other target samples.
     pub(super) fn add(&mut self, summary: ScanSummary) {
         self.passes += 1;

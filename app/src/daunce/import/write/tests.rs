@@ -37,7 +37,7 @@ fn filled(dir: &Path) -> Store {
 }
 
 fn take_in(store: &Store, request: ImportRequest) -> Result<(), DaunceError> {
-    import(store, &request, &mut Work::silent("import")).map(drop)
+    import(store, &request, &mut JobContext::silent("import")).map(drop)
 }
 
 #[test]
@@ -47,9 +47,9 @@ fn of_two_imports_of_a_table_at_once_one_is_refused() {
     let snapshot = store.snapshot().unwrap();
     let ensemble = snapshot.ensemble("e").unwrap();
     let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
-    let source = Source::open(&snapshot, &Manifest::default(), &record, Signal::Loss).unwrap();
-    let mut table = Table::open(&snapshot, ensemble, &source, false).unwrap();
-    table.compare(&mut TableReport::default(), &mut Work::silent("import")).unwrap();
+    let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss).unwrap();
+    let mut table = ImportedTable::open(&snapshot, ensemble, &source, false).unwrap();
+    table.compare(&mut TableReport::default(), &mut JobContext::silent("import")).unwrap();
     let features = table.plan(&snapshot, ensemble);
     // The other one has losses of theta_0 for offsets, this one takes means.
     let other = || {
@@ -71,7 +71,7 @@ fn of_two_imports_of_a_table_at_once_one_is_refused() {
         labels.filter(|label| label.ends_with(":base") || label.ends_with(":offset")).collect()
     };
     assert_eq!(offsets(&now), ["loss@e:base"]);
-    let table = Table::open(&now, ensemble, &source, false).unwrap();
+    let table = ImportedTable::open(&now, ensemble, &source, false).unwrap();
     assert_eq!(table.offsets(&now)[0].attrs.label, "loss@e:base");
 }
 

@@ -1,16 +1,17 @@
-//! Promise: what blocks leave out of a score is no more than what is said, with any damping or filter, and that does
-//! not depend on how rows are stored.
+//! Promise: what blocks leave out of a score is no more than what is said, with any damping or filter, and
+//! that does not depend on how rows are stored.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
 
 use super::*;
-use crate::work::Work;
+use crate::work::JobContext;
 
 /// Coordinates that a module keeps.
 const KEPT: u32 = 64;
 
-/// A row of a ranking: its id, its score, what is left out of that at most, and the target's row that is most like it.
+/// A row of a ranking: its id, its score, what is left out of that at most, and the target's row that is most
+/// like it.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
     id: String,
@@ -23,7 +24,7 @@ fn ask(store: &Store, options: &str) -> Vec<Row> {
     let sql = format!(
         "SELECT id, score, ignored, target_row FROM influence('pool', 'val', explain => true{options}) ORDER BY id"
     );
-    let batches = crate::query(&store.snapshot().unwrap(), &sql, None, &Work::silent("test")).unwrap();
+    let batches = crate::query(&store.snapshot().unwrap(), &sql, None, &JobContext::silent("test")).unwrap();
     let mut rows = Vec::new();
     for batch in &batches {
         let ids = arrow_cast::cast(batch.column(0), &arrow_schema::DataType::Utf8).unwrap();

@@ -7,8 +7,8 @@ use super::FactorReader;
 use crate::factors::folder::error::FactorError;
 use crate::factors::folder::tensors::Tensors;
 
-/// How far eigenvectors may be from orthogonal ones, and covariances from symmetric ones, whatever type they are
-/// stored in.
+/// How far eigenvectors may be from orthogonal ones, and covariances from symmetric ones, whatever type they
+/// are stored in.
 const OFF: f64 = 1e-4;
 
 /// The same, as far as the type of a tensor lets it be.

@@ -7,8 +7,8 @@ fn modules() -> [Module; 2] {
     [module("a", 10, 20), module("b", 30, 10)]
 }
 
-fn sizes(modules: &[Module]) -> Sizes<'_> {
-    Sizes {
+fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
+    ScoreSizes {
         modules,
         fused: false,
         devices: 1,
@@ -38,25 +38,25 @@ fn a_query_is_its_columns_and_its_scores_on_the_way() {
     let columns = 2 * 4 * 500;
     let of_rows = columns + 8 * 4 * 8 + 2 * 12 * 4;
     assert_eq!(sizes(&modules).query(), of_rows);
-    assert_eq!(Sizes { filters: 3, ..sizes(&modules) }.query(), 3 * of_rows);
-    assert_eq!(Sizes { segments: 3, ..sizes(&modules) }.query(), of_rows + 2 * columns);
-    assert_eq!(Sizes { top: Some(5), ..sizes(&modules) }.query(), of_rows + 2 * 16 * 5);
-    let of_modules = Sizes { per: ScorePer::Module, ..sizes(&modules) };
+    assert_eq!(ScoreSizes { filters: 3, ..sizes(&modules) }.query(), 3 * of_rows);
+    assert_eq!(ScoreSizes { segments: 3, ..sizes(&modules) }.query(), of_rows + 2 * columns);
+    assert_eq!(ScoreSizes { top: Some(5), ..sizes(&modules) }.query(), of_rows + 2 * 16 * 5);
+    let of_modules = ScoreSizes { per: ScorePer::Module, ..sizes(&modules) };
     assert_eq!(of_modules.query(), of_rows + 8 * 4 * 8);
     // Every token has a score; 64 of them are multiplied with the 30 rows of the widest matrix.
-    let of_tokens = Sizes { per: ScorePer::Token, by_token: true, ..sizes(&modules) };
+    let of_tokens = ScoreSizes { per: ScorePer::Token, by_token: true, ..sizes(&modules) };
     assert_eq!(of_tokens.query(), columns + 8 * 64 * 8 + 2 * (8 * 64 + 12 * 64 * 30));
     assert_eq!(of_tokens.worker(), 10_000 + 4 * 64 * 40);
     // Queries that are turned come as tokens, others as two gradients of a module.
     assert_eq!(sizes(&modules).worker(), 10_000 + 4 * 64 * 40);
-    assert_eq!(Sizes { rotates: false, ..sizes(&modules) }.worker(), 10_000 + 4 * 2 * 300);
+    assert_eq!(ScoreSizes { rotates: false, ..sizes(&modules) }.worker(), 10_000 + 4 * 2 * 300);
 }
 
 /// Up to 11 tokens both take fewer multiplications as tokens, of 30 and 40 values each.
 #[test]
 fn tokens_of_fused_modules_come_twice() {
     let modules = modules();
-    let of = |tokens, fused| Sizes { batch: [tokens, 4], fused, ..sizes(&modules) }.gradient();
+    let of = |tokens, fused| ScoreSizes { batch: [tokens, 4], fused, ..sizes(&modules) }.gradient();
     assert_eq!(of(64, false), 4 * (11 * 30 + 11 * 40));
     assert_eq!(of(64, true), of(64, false));
     // Of 6 tokens fewer than the 200 and 300 weights, of 12 more.
@@ -67,17 +67,17 @@ fn tokens_of_fused_modules_come_twice() {
 #[test]
 fn a_solve_takes_vectors_of_all_weights_and_sums_of_each_thread() {
     let modules = modules();
-    let (plain, solves) = (sizes(&modules), Sizes { solves: true, ..sizes(&modules) });
+    let (plain, solves) = (sizes(&modules), ScoreSizes { solves: true, ..sizes(&modules) });
     // 500 weights: 5 vectors in f64 and one in f32; the sums of 2 workers, and all.
     assert_eq!(solves.query() - plain.query(), 500 * (5 * 8 + 4 + 3 * 8));
-    let more = |threads| Sizes { threads, ..solves }.query() - Sizes { threads, ..plain }.query();
+    let more = |threads| ScoreSizes { threads, ..solves }.query() - ScoreSizes { threads, ..plain }.query();
     assert_eq!(more(3) - more(2), 500 * 8);
-    assert_eq!(Sizes { devices: 2, ..solves }.query() - solves.query(), 500 * 4);
+    assert_eq!(ScoreSizes { devices: 2, ..solves }.query() - solves.query(), 500 * 4);
     // Gradients of a group are held at once, and those in f32 are counted once.
-    let (all, one) = (solves.fitted(u64::MAX).expect("fits"), Sizes { queries: Some(1), ..solves });
+    let (all, one) = (solves.fitted(u64::MAX).expect("fits"), ScoreSizes { queries: Some(1), ..solves });
     let one = one.fitted(u64::MAX).expect("fits");
     assert_eq!((all.queries_at_once, all.memory - one.memory), (1, 2 * solves.query()));
-    let single = Sizes { threads: 1, ..solves };
+    let single = ScoreSizes { threads: 1, ..solves };
     let [reading, scoring] = single.fixed();
     let least = reading.max(scoring) + single.gradient() + single.query();
     assert_eq!(solves.fitted(least).expect("fits").groups.len(), 3);
@@ -88,14 +88,17 @@ fn a_solve_takes_vectors_of_all_weights_and_sums_of_each_thread() {
 #[test]
 fn rows_for_themselves_are_scales_and_eigenvectors() {
     let modules = modules();
-    let own = Sizes { queries: None, filters: 2, ..sizes(&modules) };
+    let own = ScoreSizes { queries: None, filters: 2, ..sizes(&modules) };
     // 500 + 1000 values of eigenvectors; those of the second module, turned, for two filters, and its
     // eigenvalues.
     let (scales, bases) = (8 * 2 * 500, 500 + 1000);
     assert_eq!(own.bases(), [scales + 12 * bases + 32 * 1000 + 24 * 300, scales + 4 * bases]);
-    assert_eq!(Sizes { rotates: false, ..own }.bases(), [scales; 2]);
+    assert_eq!(ScoreSizes { rotates: false, ..own }.bases(), [scales; 2]);
     let [reading, scoring] = own.bases();
-    assert_eq!(Sizes { devices: 3, ..own }.bases(), [reading, scoring].map(|bytes| bytes + 2 * 4 * bases));
+    assert_eq!(
+        ScoreSizes { devices: 3, ..own }.bases(),
+        [reading, scoring].map(|bytes| bytes + 2 * 4 * bases)
+    );
     let extent = own.fitted(u64::MAX).expect("fits");
     let workers = 2 * (10_000 + 4 * 2 * 300);
     let memory = 1_000_000 + (scales + 12 * bases + 32 * 1000 + 24 * 300).max(workers + scales + 4 * bases);
@@ -108,7 +111,7 @@ fn rows_for_themselves_are_scales_and_eigenvectors() {
 #[test]
 fn scores_of_a_report_wait_in_memory() {
     let modules = modules();
-    let held = Sizes { held: Some([1_000_000, 1]), ..sizes(&modules) };
+    let held = ScoreSizes { held: Some([1_000_000, 1]), ..sizes(&modules) };
     // 3 queries, and the orders of one.
     assert_eq!(held.waiting(), 4 * 3 * 1_000_000 + 32 * 1_000_000);
     let without = sizes(&modules).fitted(u64::MAX).expect("fits").memory;
@@ -124,7 +127,7 @@ fn queries_that_do_not_fit_take_several_passes_then_fewer_threads() {
     let fixed = sizes.fixed().into_iter().max().expect("two");
     let two = sizes.fitted(fixed + sizes.gradient() + 2 * sizes.query()).expect("fits");
     assert_eq!((two.threads, two.groups), (2, vec![0..2, 2..3]));
-    let one = Sizes { threads: 1, ..sizes };
+    let one = ScoreSizes { threads: 1, ..sizes };
     let fixed = one.fixed().into_iter().max().expect("two");
     let least = fixed + one.gradient() + one.query();
     let found = sizes.fitted(least).expect("fits");
@@ -136,11 +139,11 @@ fn queries_that_do_not_fit_take_several_passes_then_fewer_threads() {
 #[test]
 fn blocks_are_counted_as_they_are_stored() {
     let modules = modules();
-    let cut = Sizes { max_block: 5, ..sizes(&modules) };
+    let cut = ScoreSizes { max_block: 5, ..sizes(&modules) };
     assert_eq!(cut.eigenvectors(&modules[0]), 10 * 5 + 20 * 5);
-    assert_eq!(Sizes { max_block: 4, ..cut }.eigenvectors(&modules[1]), 30 * 4 + 10 * 4);
+    assert_eq!(ScoreSizes { max_block: 4, ..cut }.eigenvectors(&modules[1]), 30 * 4 + 10 * 4);
     assert_eq!(sizes(&modules).eigenvectors(&modules[1]), 30 * 30 + 10 * 10);
-    let own = Sizes { queries: None, ..cut };
+    let own = ScoreSizes { queries: None, ..cut };
     let (scales, bases) = (8 * 500, 150 + 200);
     assert_eq!(own.bases(), [scales + 12 * bases + 16 * 200 + 24 * 300, scales + 4 * bases]);
 }
@@ -152,33 +155,33 @@ fn each_thread_preconditions_in_one_module_and_segment_at_a_time() {
     // Of the second module: eigenvectors, and once more with their transposes; eigenvalues, and the scale
     // twice.
     assert_eq!(one.preconditioning(), 8 * (3 * 1000 + 3 * 300));
-    assert_eq!(Sizes { filters: 3, ..one }.preconditioning(), 8 * (5 * 1000 + 6 * 300));
-    assert_eq!(Sizes { max_block: 5, ..one }.preconditioning(), 8 * (3 * 200 + 3 * 300));
+    assert_eq!(ScoreSizes { filters: 3, ..one }.preconditioning(), 8 * (5 * 1000 + 6 * 300));
+    assert_eq!(ScoreSizes { max_block: 5, ..one }.preconditioning(), 8 * (3 * 200 + 3 * 300));
     // With few eigenvectors it is the queries: both bases in f32, a scale and a column, and a query in f64
     // and twice in f32.
-    let cut = Sizes { max_block: 2, ..one };
+    let cut = ScoreSizes { max_block: 2, ..one };
     assert_eq!(cut.preconditioning(), 4 * 2 * 80 + (8 * 3 + 4 * 2) * 300);
     // Solved for, all in f64: a scale and a query three times.
-    assert_eq!(Sizes { solves: true, ..cut }.preconditioning(), 8 * (2 * 80 + 4 * 300));
-    assert_eq!(Sizes { rotates: false, ..one }.preconditioning(), 8 * 3 * 300);
-    assert_eq!(Sizes { rotates: false, filters: 3, ..one }.preconditioning(), 8 * 7 * 300);
+    assert_eq!(ScoreSizes { solves: true, ..cut }.preconditioning(), 8 * (2 * 80 + 4 * 300));
+    assert_eq!(ScoreSizes { rotates: false, ..one }.preconditioning(), 8 * 3 * 300);
+    assert_eq!(ScoreSizes { rotates: false, filters: 3, ..one }.preconditioning(), 8 * 7 * 300);
     assert_eq!(one.bases(), [2 * one.preconditioning(), 0]);
     // The filter of what a segment leaves; how many segments there are makes no difference.
-    let two = Sizes { segments: 2, ..one };
+    let two = ScoreSizes { segments: 2, ..one };
     assert_eq!(two.preconditioning(), 8 * (5 * 1000 + 5 * 300));
-    assert_eq!(Sizes { segments: 9, ..one }.preconditioning(), two.preconditioning());
+    assert_eq!(ScoreSizes { segments: 9, ..one }.preconditioning(), two.preconditioning());
     // Up to 11 tokens are turned with fewer multiplications: 11 * (10^2 + 20^2) of 10 * 20 * (10 + 20), and
     // 11 * (30^2 + 10^2) of 30 * 10 * (30 + 10).
     let held = 4 * (11 * 30 + 11 * 40);
     assert_eq!((one.gradient(), two.gradient()), (held, held + 2 * 8 * 300));
-    assert_eq!(Sizes { sum_queries: true, ..one }.gradient(), 4 * 500);
+    assert_eq!(ScoreSizes { sum_queries: true, ..one }.gradient(), 4 * 500);
     // Neither wide batches nor preconditioning add to the other's peak.
-    let small = Sizes { activations: 0, ..one };
+    let small = ScoreSizes { activations: 0, ..one };
     let extent = small.fitted(u64::MAX).expect("fits");
     let fixed = 1_000_000 + 2 * small.preconditioning();
     assert!(small.worker() < small.preconditioning());
     assert_eq!(extent.memory, fixed + 3 * small.query() + 3 * small.gradient());
-    let large = Sizes { activations: 1_000_000, ..one };
+    let large = ScoreSizes { activations: 1_000_000, ..one };
     let fixed = 1_000_000 + 2 * large.worker();
     assert_eq!(
         large.fitted(u64::MAX).expect("fits").memory,

@@ -5,7 +5,7 @@ use gstore_curvature::{Filter, Inverse, Module, ModuleFactors, Rotation, SampleG
 use crate::factors::error::FactorJobError;
 
 /// What several filters do in one eigenbasis, with memory that is used for each gradient again.
-pub(in crate::factors) struct Scaling {
+pub(in crate::factors) struct FilterScaling {
     /// The first that scales; none where gradients stay as they are, and when its rotation is made.
     inverse: Option<Inverse>,
     rotation: Option<Rotation>,
@@ -15,7 +15,7 @@ pub(in crate::factors) struct Scaling {
     columns: Vec<Vec<f64>>,
 }
 
-impl Scaling {
+impl FilterScaling {
     pub(in crate::factors) fn new(
         module: &Module,
         factors: &ModuleFactors,

@@ -14,7 +14,7 @@ fn a_damping_that_is_too_small_for_f32_is_refused() {
     let factors = ModuleFactors { diagonal: Some(squares), ..ModuleFactors::default() };
     let columns = |damping: f64| {
         let filter = Filter::Inverse(Damping::Value(damping));
-        let mut scaling = Scaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
+        let mut scaling = FilterScaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
         check_column(&module, filter, &scaling.columns(&SampleGradient::whole(&module, vec![0.5, 2.0]))[0])
     };
     assert!(columns(1e-3).is_ok());
@@ -36,7 +36,7 @@ fn columns_are_what_the_inverse_of_each_filter_makes_of_a_gradient() {
     let source = Filter::source(3, 0.2).unwrap();
     let filters = [Filter::Identity, Filter::Inverse(Damping::Value(0.1)), source];
     for strategy in [Strategy::Kfac, Strategy::Diagonal, Strategy::Identity] {
-        let mut scaling = Scaling::new(&module, &factors, strategy, &filters).unwrap();
+        let mut scaling = FilterScaling::new(&module, &factors, strategy, &filters).unwrap();
         // What was turned before does not show.
         for gradient in [[1.0f32, -2.0, 3.0, 0.5, 0.0, -1.0], [0.0, 0.25, -1.5, 2.0, 4.0, 1.0]] {
             let wide = gradient.map(f64::from);
@@ -105,9 +105,9 @@ fn columns_of_segments_are_those_of_power_series_from_the_last_to_the_first() {
         let factors = |at: usize| -> Result<ModuleFactors, FactorJobError> { Ok(segments[at].0.factors()) };
         let gradients = [vec![1.0, 1.0], vec![query[0] as f32, query[1] as f32]];
         let gradients = gradients.map(|values| SampleGradient::whole(&module, values));
-        let all =
-            through(&module, (Strategy::Ekfac, None), (&filters, &factors), &gradients).expect("finite");
-        let values = |columns: Collected| {
+        let all = through_segments(&module, (Strategy::Ekfac, None), (&filters, &factors), &gradients)
+            .expect("finite");
+        let values = |columns: ColumnBuffers| {
             let ModuleColumns::Gradients(columns) = columns.packed(&module, false, None) else {
                 panic!("columns of gradients");
             };
