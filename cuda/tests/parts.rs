@@ -9,7 +9,7 @@ use crate::tiny::{Tiny, VOCAB};
 use gstore_core::Cancel;
 use gstore_cuda::{Cuda, Emulator};
 use gstore_generate::{Compute as Computing, GenerateRequest, Observer, PromptSource, Stopping, generate_on};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::weights::ModelFolder;
 use gstore_train::{LoraChoice, Optimizer, OptimizerKind, Parameters, Sample, Trainer, TrainerOptions};
 
@@ -20,7 +20,7 @@ const OTHER_SUMS: f32 = 1e-4;
 const SLACK: usize = 4096;
 
 fn device(memory: usize) -> Cuda<Emulator> {
-    Cuda::new(Emulator::with_memory(memory), Compute::F32)
+    Cuda::new(Emulator::with_memory(memory), ComputePrecision::F32)
 }
 
 fn samples() -> Vec<Sample> {

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gstore_core::Cancel;
 use gstore_data::TextEncoder;
-use gstore_model::{Backend, Feed, KeyValues, Model, OutOfMemory};
+use gstore_model::{Backend, KeyValues, Model, NextTokens, OutOfMemory};
 
 use crate::error::GenerateError;
 use crate::load::positions;
@@ -214,9 +214,9 @@ impl<'a, B: Backend> Batch<'a, B> {
         let feed = |part: &Part| {
             let row = self.rows[part.slot].as_ref()?;
             let ids = row.context.get(row.fed..row.fed + part.tokens)?;
-            Some(Feed { slot: part.slot, ids, wanted: part.last })
+            Some(NextTokens { slot: part.slot, ids, wanted: part.last })
         };
-        let feeds: Vec<Feed<'_>> = parts.iter().filter_map(feed).collect();
+        let feeds: Vec<NextTokens<'_>> = parts.iter().filter_map(feed).collect();
         let mut logits = self.model.extend(&mut self.cache, &feeds)?;
         let mut logits = logits.chunks_exact_mut(self.model.decoder().vocab_size);
         let (mut chosen, mut answers) = (0, Vec::new());

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, CheckpointId, Progress, Unit};
 use gstore_data::Content;
-use gstore_model::{AtOnce, Backend, with_backend};
+use gstore_model::{Backend, OomBackoff, with_backend};
 use serde_json::{Value, json};
 
 use self::encode::{Asked, digest, encoded};
@@ -113,11 +113,11 @@ fn run<B: Backend>(
         let loaded = opened.load(backend)?;
         progress.start("scoring choices", left.len() as u64, Unit::Rows);
         let pieces = pieces(&asked, &left);
-        let at_once = AtOnce::default();
+        let backoff = OomBackoff::default();
         let of_piece = |(): &mut (), piece: usize| {
             let piece = pieces[piece];
             let lengths: Vec<usize> = piece.iter().map(|question| asked[*question].tokens()).collect();
-            at_once.values_in_parts(&lengths, |part| score(&loaded, questions, &asked, &piece[part]))
+            backoff.values_in_parts(&lengths, |part| score(&loaded, questions, &asked, &piece[part]))
         };
         scored = ordered(
             pieces.len(),
@@ -134,7 +134,7 @@ fn run<B: Backend>(
             },
         );
         progress.finish();
-        if let Some(note) = at_once.note(None) {
+        if let Some(note) = backoff.note(None) {
             progress.note(&note);
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gstore_core::CheckpointId;
 use gstore_data::TextEncoder;
-use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::architectures::{Decoder, PositionEncoding};
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written, unsound_model};
 use gstore_model::{Backend, Model};
@@ -129,7 +129,7 @@ pub(crate) fn encoder(
 
 /// Positions that a model has, if that is a limit.
 pub(crate) fn positions(decoder: &Decoder) -> Option<usize> {
-    (decoder.positions == Positions::Learned).then_some(decoder.max_positions)
+    (decoder.positions == PositionEncoding::Learned).then_some(decoder.max_positions)
 }
 
 /// An error if there are more tokens than the model has positions, or else than `max_length`: only then does a

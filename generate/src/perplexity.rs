@@ -9,7 +9,8 @@ use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, Progress, Silent, Unit};
 use gstore_data::{Encoded, Reading, SampleSource, TextEncoder, TextSample, encode_each};
 use gstore_model::{
-    AtOnce, Backend, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction, with_backend,
+    Backend, ForwardOptions, HEAD_ROWS, LastRows, Layout, Model, OomBackoff, PackedSample, Reduction,
+    SavedActivations, with_backend,
 };
 
 use crate::error::GenerateError;
@@ -198,11 +199,11 @@ fn run<B: Backend>(
     let pieces = pieces(&texts);
     progress.start("scoring", texts.iter().map(|(_, text)| text.ids.len() as u64).sum(), Unit::Tokens);
     let mut sums = [Perplexity::default(); 2];
-    let at_once = AtOnce::default();
+    let backoff = OomBackoff::default();
     let of_piece = |(): &mut (), piece: usize| {
         let texts = pieces[piece];
         let lengths: Vec<usize> = texts.iter().map(|(_, text)| text.ids.len()).collect();
-        at_once.values_in_parts(&lengths, |part| score(&model, &encoder, &texts[part]))
+        backoff.values_in_parts(&lengths, |part| score(&model, &encoder, &texts[part]))
     };
     let scored = ordered(
         pieces.len(),
@@ -226,7 +227,7 @@ fn run<B: Backend>(
     }
     scored.map_err(|error| opened.with_table(error))?;
     progress.finish();
-    if let Some(note) = at_once.note(None) {
+    if let Some(note) = backoff.note(None) {
         progress.note(&note);
     }
     Ok(sums)
@@ -262,7 +263,12 @@ fn score<B: Backend>(
         predicting.iter().filter_map(|row| layout.ids.get(*row as usize + 1)).copied().collect();
     let mut found = Vec::with_capacity(predicting.len());
     if !predicting.is_empty() {
-        let pass = Pass { last_rows: LastRows::All, keep_from: None, keep: Keep::Inputs, tap: None };
+        let pass = ForwardOptions {
+            last_rows: LastRows::All,
+            keep_from: None,
+            keep: SavedActivations::Inputs,
+            tap: None,
+        };
         let forward = model.forward(layout, pass)?;
         let vocab = model.decoder().vocab_size;
         for (rows, targets) in predicting.chunks(HEAD_ROWS).zip(targets.chunks(HEAD_ROWS)) {

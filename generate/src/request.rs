@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gstore_data::{SampleSource, TemplateKind, TextOptions};
-use gstore_model::{Compute as Precision, Device};
+use gstore_model::{ComputePrecision, Device};
 use gstore_store::EncodingSpec;
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ pub struct Compute {
     /// The backend.
     pub device: Device,
     /// Precision of the factors of matrix products.
-    pub precision: Precision,
+    pub precision: ComputePrecision,
     /// Threads; each answers prompts of its own.
     pub threads: usize,
     /// Prompts that are answered at a time, over all threads.
@@ -99,7 +99,7 @@ impl Compute {
 
 impl Default for Compute {
     fn default() -> Self {
-        Compute { device: Device::Cpu, precision: Precision::F32, threads: 1, batch: Self::BATCH }
+        Compute { device: Device::Cpu, precision: ComputePrecision::F32, threads: 1, batch: Self::BATCH }
     }
 }
 
@@ -150,7 +150,11 @@ impl GenerateRequest {
             ("no_repeat_ngram", json!(no_repeat_ngram), *no_repeat_ngram != 0),
             ("stop", json!(self.stopping.strings.texts()), !self.stopping.strings.texts().is_empty()),
             ("ignore_end", json!(true), self.stopping.ignore_end),
-            ("compute", json!(self.compute.precision.name()), self.compute.precision != Precision::F32),
+            (
+                "compute",
+                json!(self.compute.precision.name()),
+                self.compute.precision != ComputePrecision::F32,
+            ),
             ("backend", json!(self.compute.device.to_string()), self.compute.device != Device::Cpu),
         ];
         for (name, value, said) in others {

@@ -10,7 +10,7 @@ use gstore_generate::{
     Compute, Finish, GenerateError, GenerateRequest, Observer, Outcome, PrefilledPrompt, PromptSource, Quiet,
     Sampling, StopStrings, Stopping, generate,
 };
-use gstore_model::Compute as Precision;
+use gstore_model::ComputePrecision;
 
 /// Prompts of different lengths and kinds.
 fn prompts() -> Vec<Content> {
@@ -52,7 +52,7 @@ fn answers(request: &GenerateRequest) -> String {
 
 #[test]
 fn batches_and_threads_change_no_answer() {
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [ComputePrecision::F32, ComputePrecision::Bf16] {
         let with = |threads, batch| {
             let compute = Compute { threads, batch, precision, ..Compute::default() };
             answers(&GenerateRequest { compute, ..request() })

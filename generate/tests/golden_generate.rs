@@ -13,7 +13,7 @@ use gstore_generate::{
     Compute, GenerateRequest, Outcome, PerplexityRequest, PromptSource, Quiet, Sampler, Sampling, Stopping,
     TextScore, generate, perplexity,
 };
-use gstore_model::Feed;
+use gstore_model::NextTokens;
 use serde_json::Value;
 
 /// Tolerance of logits where the manifest states none.
@@ -103,8 +103,8 @@ fn golden_generate_logits_of_greedy_steps() {
             // Sequences that are over go on no more.
             let going: Vec<usize> = (0..cases.len()).filter(|i| step < answers[*i].len()).collect();
             let ids = |i: usize| if step == 0 { &prompts[i][..] } else { &answers[i][step - 1..step] };
-            let feeds: Vec<Feed<'_>> =
-                going.iter().map(|i| Feed { slot: *i, ids: ids(*i), wanted: true }).collect();
+            let feeds: Vec<NextTokens<'_>> =
+                going.iter().map(|i| NextTokens { slot: *i, ids: ids(*i), wanted: true }).collect();
             let mut logits = model.extend(&mut cache, &feeds).unwrap();
             for (i, logits) in going.iter().zip(logits.chunks_exact_mut(vocab)) {
                 let name = cases[*i].text("name");
@@ -156,7 +156,7 @@ fn golden_generate_distributions_and_draws() {
         let mut cache = model.key_values();
         let mut fed = 0;
         for (step, token) in answer.iter().enumerate() {
-            let feed = Feed { slot: 0, ids: &context[fed..], wanted: true };
+            let feed = NextTokens { slot: 0, ids: &context[fed..], wanted: true };
             let mut logits = model.extend(&mut cache, &[feed]).unwrap();
             fed = context.len();
             let stem = format!("{name}.{step}");

@@ -22,7 +22,7 @@ use gstore_ingest::projection::{
 };
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
-use gstore_model::{Compute, Keep, PackedSample, Reduction};
+use gstore_model::{ComputePrecision, PackedSample, Reduction, SavedActivations};
 use tempfile::TempDir;
 
 pub struct Sample {
@@ -50,7 +50,12 @@ fn batch(samples: &[Sample]) -> Vec<TargetSample<'_>> {
 /// One without a scored token, one of a single token, one whose prompt is long.
 const SHAPES: [(usize, usize); 6] = [(9, 2), (5, 5), (1, 1), (31, 25), (17, 1), (12, 6)];
 
-fn load<B: GradientBackend>(model: &Tiny, patterns: &[&str], backend: B, keep: Keep) -> CurvatureEngine {
+fn load<B: GradientBackend>(
+    model: &Tiny,
+    patterns: &[&str],
+    backend: B,
+    keep: SavedActivations,
+) -> CurvatureEngine {
     try_load(model, patterns, backend, keep).unwrap()
 }
 
@@ -58,7 +63,7 @@ fn try_load<B: GradientBackend>(
     model: &Tiny,
     patterns: &[&str],
     backend: B,
-    keep: Keep,
+    keep: SavedActivations,
 ) -> Result<CurvatureEngine, CurvatureLoadError> {
     let folder = TempDir::new().unwrap();
     let source = CheckpointSource { model: model.write(folder.path()), adapter: None, tracked: Vec::new() };
@@ -67,7 +72,7 @@ fn try_load<B: GradientBackend>(
 }
 
 pub fn cpu(model: &Tiny, patterns: &[&str]) -> CurvatureEngine {
-    load(model, patterns, Cpu::new(Compute::F32), Keep::All)
+    load(model, patterns, Cpu::new(ComputePrecision::F32), SavedActivations::All)
 }
 
 fn all(engine: &CurvatureEngine) -> Vec<usize> {
@@ -152,9 +157,9 @@ fn sums_do_not_depend_on_batches_backends_and_what_is_kept() {
     assert!(drawn(7) == drawn(7) && drawn(7) != drawn(8));
 
     let whole = sums(&engine, &samples, 6, None);
-    let recomputed = load(&model, &patterns, Cpu::new(Compute::F32), Keep::Inputs);
+    let recomputed = load(&model, &patterns, Cpu::new(ComputePrecision::F32), SavedActivations::Inputs);
     assert_same_sums(&sums(&recomputed, &samples, 6, None), &whole, 1e-6);
-    let candle = load(&model, &patterns, Candle::cpu(), Keep::All);
+    let candle = load(&model, &patterns, Candle::cpu(), SavedActivations::All);
     assert_same_sums(&sums(&candle, &samples, 6, None), &whole, 1e-4);
 
     // Partitions of the data, and of the modules.
@@ -313,7 +318,7 @@ fn sides_in_blocks_are_summed_and_turned_as_with_zeros_outside() {
     for backend in ["cpu", "candle"] {
         let mut engine = match backend {
             "cpu" => cpu(&model, &["*_proj"]),
-            _ => load(&model, &["*_proj"], Candle::cpu(), Keep::All),
+            _ => load(&model, &["*_proj"], Candle::cpu(), SavedActivations::All),
         };
         let whole = sums(&engine, &samples, 6, None).0;
         let plain = gradients(&engine, &samples, Measurement::Loss, false);
@@ -408,7 +413,8 @@ fn wrong_questions_are_refused() {
         (&model, &["*.mlp.*", "model.embed_tokens"], &["modules=model.embed_tokens", "no linear layer"]),
         (&tied, &["*", "lm_head"], &["shares the weight of model.embed_tokens", "leave it out of"]),
     ] {
-        let refused = try_load(model, patterns, Cpu::new(Compute::F32), Keep::All).err().unwrap();
+        let refused =
+            try_load(model, patterns, Cpu::new(ComputePrecision::F32), SavedActivations::All).err().unwrap();
         assert_says(&refused.to_string(), says);
     }
     assert_eq!(cpu(&tied, &["*"]).modules().len(), 14);
@@ -474,7 +480,7 @@ pub fn computed(
     let features = GradFeatures { forms: vec![GradForm::Plain], projector, moments: None };
     let options = EngineOptions { reduction: Reduction::Sum, ..EngineOptions::default() };
     let source = CheckpointSource { model: path, adapter: None, tracked };
-    let engine = Engine::load(&source, Cpu::new(Compute::F32), options, Some(features)).unwrap();
+    let engine = Engine::load(&source, Cpu::new(ComputePrecision::F32), options, Some(features)).unwrap();
     let flags: Vec<Vec<bool>> =
         samples.iter().map(|sample| sample.targets.iter().map(Option::is_some).collect()).collect();
     let packed: Vec<PackedSample<'_>> =

@@ -7,9 +7,9 @@ use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradForm, GradientBackend, Projector, Want,
 };
 use gstore_ingest::projection::{FactoredProjector, ProjectionSpec, Way, modules_of};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
-use gstore_model::cpu::{Cpu, Level};
+use gstore_model::cpu::{Cpu, SimdLevel};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 5] = ["gpt2", "gpt_neox", "phi3", "gemma2", "qwen3"];
@@ -65,8 +65,8 @@ fn gradients_of_factors_agree_with_autograd() {
         let Some((source, samples)) = adapted(name) else { return };
         let golden = Golden::open("adapters", name);
         let mut worst = check(&source, Candle::cpu(), &samples, &golden);
-        for level in Level::available() {
-            let backend = Cpu::with_level(Compute::F32, level).unwrap();
+        for level in SimdLevel::available() {
+            let backend = Cpu::with_level(ComputePrecision::F32, level).unwrap();
             worst = worst.max(check(&source, backend, &samples, &golden));
         }
         println!("{name}: largest relative error {worst:.1e}");
@@ -79,7 +79,7 @@ fn gradients_of_factors_agree_with_autograd() {
 fn projected_factors_do_not_depend_on_the_way() {
     for name in MODELS {
         let Some((source, samples)) = adapted(name) else { return };
-        let backend = Cpu::new(Compute::F32);
+        let backend = Cpu::new(ComputePrecision::F32);
         let raw =
             Engine::load(&source, backend.clone(), EngineOptions::default(), Some(adapter_features(&source)));
         let raw = raw.unwrap();

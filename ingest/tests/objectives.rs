@@ -8,9 +8,9 @@ use crate::common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradientBackend, LossForm, SampleOutput, Want,
 };
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
-use gstore_model::cpu::{Cpu, Level};
+use gstore_model::cpu::{Cpu, SimdLevel};
 use gstore_model::weights::ModelFolder;
 use gstore_model::{PackedSample, Reduction};
 
@@ -59,8 +59,11 @@ fn on_backends(
         Engine::load(source, backend, options, features).unwrap()
     }
     check(&load(source, Candle::cpu(), options, features()), false);
-    for level in Level::available() {
-        check(&load(source, Cpu::with_level(Compute::F32, level).unwrap(), options, features()), true);
+    for level in SimdLevel::available() {
+        check(
+            &load(source, Cpu::with_level(ComputePrecision::F32, level).unwrap(), options, features()),
+            true,
+        );
     }
 }
 

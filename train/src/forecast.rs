@@ -6,7 +6,7 @@ use gstore_core::Cancel;
 use gstore_core::parallel::with_workers;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::Adapter;
-use gstore_model::{Numbered, with_backend};
+use gstore_model::{MultiDevice, with_backend};
 
 use crate::checkpoint::{check_files, last_checkpoint};
 use crate::error::TrainError;
@@ -100,7 +100,7 @@ pub fn check(request: &TrainRequest, cancel: &Cancel) -> Result<(), TrainError> 
     Ok(())
 }
 
-fn measure<B: Numbered>(
+fn measure<B: MultiDevice>(
     prepared: Prepared,
     backend: B,
     fits: bool,
@@ -151,7 +151,7 @@ fn measure<B: Numbered>(
         disk: at_once.saturating_mul(values).saturating_mul(4 + of_state),
         memory: memory.bytes,
         threads: memory.threads,
-        recomputes: memory.keep == gstore_model::Keep::Inputs,
+        recomputes: memory.keep == gstore_model::SavedActivations::Inputs,
         seconds: of_token.map(|of_token| {
             of_token * of_epoch as f64 * total.saturating_sub(taken) as f64 / per_epoch.max(1) as f64
         }),
@@ -159,7 +159,7 @@ fn measure<B: Numbered>(
 }
 
 /// Seconds that the gradient takes for each token of some samples.
-fn seconds_of_token<B: Numbered>(
+fn seconds_of_token<B: MultiDevice>(
     request: &TrainRequest,
     parameters: Parameters<B>,
     samples: &[Sample],

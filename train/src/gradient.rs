@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::unordered;
 use gstore_core::{Cancel, Cancelled};
-use gstore_model::gradients::{LoraSink, Summed};
+use gstore_model::gradients::{BatchSumSink, LoraSink};
 use gstore_model::{
-    Backend, Keep, LastRows, Layout, Model, Objective, OutOfMemory, PackedSample, Pass, Reduction, Sink,
+    Backend, ForwardOptions, LastRows, Layout, Model, Objective, OutOfMemory, PackedSample, Reduction,
+    SavedActivations, Sink,
 };
 
 use crate::cut::cut;
@@ -26,7 +27,7 @@ pub(crate) struct Computing<'a> {
     pub threads: usize,
     /// About as many tokens as a piece has at most.
     pub piece_tokens: usize,
-    pub keep: Keep,
+    pub keep: SavedActivations,
     /// Shares that are dropped, and the step's stream of random numbers.
     pub dropout: Option<(DropoutRates, Stream)>,
     pub cancel: &'a Cancel,
@@ -48,18 +49,18 @@ impl<B: Backend + Clone> Parameters<B> {
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let lengths: Vec<usize> = samples.iter().map(|w| w.sample.ids.len()).collect();
         let devices = self.models.len().max(1);
-        self.at_once.retry(|attempt| {
+        self.backoff.retry(|attempt| {
             let most = computing.piece_tokens.min(attempt.most);
             let pieces = cut(&lengths, most);
             let tokens = |piece: &Range<usize>| lengths[piece.clone()].iter().sum::<usize>();
             let several = pieces.iter().filter(|piece| piece.len() > 1).map(tokens).max();
             attempt.tried = several.map(|tokens| tokens.min(most));
             loop {
-                let threads = computing.threads.min(self.at_once.calls()).max(devices).min(pieces.len());
+                let threads = computing.threads.min(self.backoff.calls()).max(devices).min(pieces.len());
                 let computing = Computing { threads, ..computing };
                 match self.in_pieces(samples, &pieces, head, computing, std::mem::take(&mut old)) {
                     Err(error) if threads > devices && error.is_out_of_memory() => {
-                        self.at_once.halve_calls(threads)
+                        self.backoff.halve_calls(threads)
                     }
                     done => return done,
                 }
@@ -148,7 +149,7 @@ impl<B: Backend + Clone> Parameters<B> {
                 let width = self.store().values().len();
                 let mut rows = model.backend().rows(1, width, scratch.layer.take())?;
                 let factors = &factors[device];
-                let mut sink = Summed(LoraSink { factors, out: Some(&mut rows), entropies: None });
+                let mut sink = BatchSumSink(LoraSink { factors, out: Some(&mut rows), entropies: None });
                 let losses = run(model, layout, keep, head.as_mut(), &mut sink)?;
                 sums.add(0, piece, model.backend().host_rows(&mut rows)?)?;
                 scratch.layer = Some(rows);
@@ -156,7 +157,7 @@ impl<B: Backend + Clone> Parameters<B> {
             }
             Form::Full { layout: grad } => {
                 let sink = PieceSink::new(grad, piece, sums, scratch);
-                run(model, layout, keep, head.as_mut(), &mut Summed(sink))?
+                run(model, layout, keep, head.as_mut(), &mut BatchSumSink(sink))?
             }
         };
         let weighted =
@@ -178,14 +179,18 @@ impl<B: Backend + Clone> Parameters<B> {
             let samples = &samples[range.clone()];
             // Token by token, so that parts have the sum of the whole.
             let mut total = 0.0;
-            self.at_once.in_parts(&lengths[range], |part| {
+            self.backoff.in_parts(&lengths[range], |part| {
                 let packed: Vec<PackedSample<'_>> = samples[part].iter().map(Sample::packed).collect();
                 let layout = Layout::new(&packed, false, Reduction::Sum);
                 if layout.scored_rows.is_empty() {
                     return Ok(());
                 }
-                let pass =
-                    Pass { last_rows: LastRows::Scored, keep_from: None, keep: Keep::Inputs, tap: None };
+                let pass = ForwardOptions {
+                    last_rows: LastRows::Scored,
+                    keep_from: None,
+                    keep: SavedActivations::Inputs,
+                    tap: None,
+                };
                 let forward = model.forward(layout, pass)?;
                 let of_tokens = model.losses(&forward, Objective::CrossEntropy { smoothing: 0.0 })?;
                 of_tokens.iter().for_each(|loss| total += f64::from(*loss));
@@ -210,12 +215,12 @@ fn sum(losses: Vec<Mutex<f64>>) -> f64 {
 fn run<B: Backend>(
     model: &Model<B>,
     layout: Layout,
-    keep: Keep,
+    keep: SavedActivations,
     head: Option<&mut PieceHead<'_, B>>,
     sink: &mut dyn Sink<B>,
 ) -> Result<Vec<f32>, TrainError> {
     let keep_from = model.lowest_wanted(sink);
-    let pass = Pass { last_rows: LastRows::Scored, keep_from, keep, tap: None };
+    let pass = ForwardOptions { last_rows: LastRows::Scored, keep_from, keep, tap: None };
     let forward = model.forward(layout, pass)?;
     match head {
         Some(head) => head.backward(model, forward, sink),

@@ -4,7 +4,7 @@ mod checks;
 
 use gstore_core::parallel::with_workers;
 use gstore_core::{Cancel, CheckpointId};
-use gstore_model::{Backend, Numbered, with_backend};
+use gstore_model::{Backend, MultiDevice, with_backend};
 use serde_json::Value;
 
 use crate::checkpoint::{
@@ -87,7 +87,7 @@ struct Job<'a, B: Backend> {
     said_rise: Option<u64>,
 }
 
-impl<'a, B: Numbered> Job<'a, B> {
+impl<'a, B: MultiDevice> Job<'a, B> {
     fn new(
         request: &TrainRequest,
         backend: B,
@@ -177,7 +177,7 @@ impl<'a, B: Numbered> Job<'a, B> {
             self.remove_replaced(taken)?;
         }
         self.warn_of_lasting_rise();
-        if let Some(note) = self.trainer.parameters.at_once.note(Some("batch_tokens")) {
+        if let Some(note) = self.trainer.parameters.backoff.note(Some("batch_tokens")) {
             self.observer.note(&note);
         }
         Ok(Outcome {

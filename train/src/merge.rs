@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Remedy;
 use gstore_model::LinearWeights;
-use gstore_model::architectures::Role;
+use gstore_model::architectures::TensorRole;
 use gstore_model::gradients::HostFactors;
-use gstore_model::weights::{Adapter, ModelFolder, Trained, check_finite, checkpoint_id, write_tensors};
+use gstore_model::weights::{
+    Adapter, ModelFolder, TrainedTensor, check_finite, checkpoint_id, write_tensors,
+};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{copy_model_files, make, write_json};
@@ -42,9 +44,9 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
     let factors = HostFactors::read(&adapter, &base)?;
     let decoder = base.decoder();
     let mut tensors = Vec::with_capacity(decoder.params.len());
-    for (param, trained) in decoder.params.iter().zip(Trained::all(decoder)) {
+    for (param, trained) in decoder.params.iter().zip(TrainedTensor::all(decoder)) {
         let mut values = base.read(param)?;
-        if let (Role::Weight(_), [out, input]) = (&param.role, &param.shape[..]) {
+        if let (TensorRole::Weight(_), [out, input]) = (&param.role, &param.shape[..]) {
             let mut weights = LinearWeights { weight: values, out: *out, input: *input, bias: None };
             factors.merge(param.module(), &mut weights);
             values = weights.weight;

@@ -5,11 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gstore_core::parallel::each;
-use gstore_model::architectures::{Decoder, Param, Role};
-use gstore_model::gradients::{GradLayout, HostFactors, HostModule, LoraFactors, Place};
+use gstore_model::architectures::{Decoder, Param, TensorRole};
+use gstore_model::gradients::{GradLayout, HostFactors, HostModule, LoraFactors, TensorSlice};
 use gstore_model::params::{ParamStore, TensorSpec};
-use gstore_model::weights::{Adapter, ModelError, ModelFolder, Trained, check_finite};
-use gstore_model::{AtOnce, Backend, LoadError, LoraWeights, Model};
+use gstore_model::weights::{Adapter, ModelError, ModelFolder, TrainedTensor, check_finite};
+use gstore_model::{Backend, LoadError, LoraWeights, Model, OomBackoff};
 
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
@@ -37,7 +37,7 @@ pub(crate) enum Form<B: Backend> {
 pub struct Parameters<B: Backend> {
     pub(crate) store: ParamStore,
     pub(crate) form: Form<B>,
-    pub(crate) trained: Vec<Trained>,
+    pub(crate) trained: Vec<TrainedTensor>,
     decoder: Decoder,
     /// Of each device; there is at least one.
     backends: Vec<B>,
@@ -46,7 +46,7 @@ pub struct Parameters<B: Backend> {
     /// Memory that threads use again from step to step; of backends on the host alone.
     pub(crate) scratch: Mutex<Vec<Scratch<B>>>,
     /// Of all devices, which are of one model.
-    pub(crate) at_once: AtOnce,
+    pub(crate) backoff: OomBackoff,
 }
 
 impl<B: Backend + Clone> Parameters<B> {
@@ -148,7 +148,7 @@ impl<B: Backend + Clone> Parameters<B> {
         store: ParamStore,
     ) -> Result<Parameters<B>, TrainError> {
         let factors = host_factors(&modules, &store).attach(&mut model)?;
-        let trained = store.specs().iter().cloned().map(Trained::factor).collect();
+        let trained = store.specs().iter().cloned().map(TrainedTensor::factor).collect();
         Ok(Parameters {
             store,
             form: Form::Lora { modules, factors: vec![factors] },
@@ -157,7 +157,7 @@ impl<B: Backend + Clone> Parameters<B> {
             backends: vec![model.backend().clone()],
             models: vec![model],
             scratch: Mutex::default(),
-            at_once: AtOnce::default(),
+            backoff: OomBackoff::default(),
         })
     }
 
@@ -185,9 +185,9 @@ impl<B: Backend + Clone> Parameters<B> {
         for param in &decoder.params {
             let len = param.shape.iter().product();
             let values = match &param.role {
-                Role::NormWeight(_) => vec![1.0 - decoder.norm_offset; len],
-                Role::Bias(_) | Role::NormBias(_) => vec![0.0; len],
-                Role::Embedding | Role::Positions | Role::Weight(_) => {
+                TensorRole::NormWeight(_) => vec![1.0 - decoder.norm_offset; len],
+                TensorRole::Bias(_) | TensorRole::NormBias(_) => vec![0.0; len],
+                TensorRole::Embedding | TensorRole::Positions | TensorRole::Weight(_) => {
                     let stream = Stream::new(seed, &param.name, 0);
                     let added = if param.name.ends_with(".c_proj.weight") { 2 * decoder.layers } else { 1 };
                     let deviation = deviation / (added as f64).sqrt();
@@ -205,12 +205,12 @@ impl<B: Backend + Clone> Parameters<B> {
         let mut parameters = Parameters {
             store,
             form: Form::Full { layout },
-            trained: Trained::all(decoder),
+            trained: TrainedTensor::all(decoder),
             decoder: decoder.clone(),
             backends: vec![backend],
             models: Vec::new(),
             scratch: Mutex::default(),
-            at_once: AtOnce::default(),
+            backoff: OomBackoff::default(),
         };
         parameters.refresh(1)?;
         Ok(parameters)
@@ -271,7 +271,7 @@ impl<B: Backend + Clone> Parameters<B> {
     }
 
     /// The tensors with their state in an optimizer's file.
-    pub fn trained(&self) -> &[Trained] {
+    pub fn trained(&self) -> &[TrainedTensor] {
         &self.trained
     }
 
@@ -294,7 +294,7 @@ impl<B: Backend + Clone> Parameters<B> {
     }
 
     /// Where each tensor's gradient lies in the sums of a batch: one list for each sum.
-    pub(crate) fn places(&self) -> Vec<Vec<Place>> {
+    pub(crate) fn places(&self) -> Vec<Vec<TensorSlice>> {
         match &self.form {
             Form::Full { layout } => layout.groups.clone(),
             Form::Lora { factors, .. } => {
@@ -302,7 +302,7 @@ impl<B: Backend + Clone> Parameters<B> {
                     let mut orders = factors.iter().flat_map(|factors| &factors.orders);
                     let order = orders.find(|(offset, ..)| *offset == range.start);
                     let order = order.map(|(_, _, order)| order.clone());
-                    Place { tensor, offset: range.start, len: range.len(), order }
+                    TensorSlice { tensor, offset: range.start, len: range.len(), order }
                 };
                 vec![self.store.places().enumerate().map(place).collect()]
             }

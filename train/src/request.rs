@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Remedy;
 use gstore_data::{SampleSource, TextOptions};
-use gstore_model::{Compute as Precision, Device, Keep, Numbered, gpu_names};
+use gstore_model::{ComputePrecision, Device, MultiDevice, SavedActivations, gpu_names};
 use serde_json::{Value, json};
 
 use crate::data::Subset;
@@ -140,13 +140,13 @@ pub struct Compute {
     /// the first, or the models of an ensemble, and change no bit.
     pub beside: Vec<Device>,
     /// Precision of the factors of matrix products; weights are f32 always.
-    pub precision: Precision,
+    pub precision: ComputePrecision,
     /// Threads, which are divided among the devices: at least one for each. They change no bit.
     pub threads: usize,
     /// Tokens that a thread computes at a time, about.
     pub piece_tokens: usize,
     /// What layers keep for their backward; changes no bit.
-    pub keep: Keep,
+    pub keep: SavedActivations,
     /// Bytes of memory to stay below where that is possible without changing a bit: layers are computed twice
     /// then, and fewer threads run.
     pub max_memory: Option<u64>,
@@ -175,7 +175,7 @@ impl Compute {
     ///
     /// # Errors
     /// As [`Compute::check`]; a device that is not there.
-    pub(crate) fn others<B: Numbered>(&self, first: &B) -> Result<Vec<B>, TrainError> {
+    pub(crate) fn others<B: MultiDevice>(&self, first: &B) -> Result<Vec<B>, TrainError> {
         self.check()?;
         let other = |device: &Device| -> Result<B, TrainError> { Ok(first.beside(device.number())?) };
         self.beside.iter().map(other).collect()
@@ -223,10 +223,10 @@ impl Default for Compute {
         Compute {
             device: Device::Cpu,
             beside: Vec::new(),
-            precision: Precision::F32,
+            precision: ComputePrecision::F32,
             threads: 1,
             piece_tokens: Self::PIECE_TOKENS,
-            keep: Keep::All,
+            keep: SavedActivations::All,
             max_memory: None,
         }
     }
@@ -282,7 +282,7 @@ impl TrainRequest {
         let StepOptions {
             optimizer, learning_rate, schedule, warmup_steps, warmup_ratio, max_grad_norm, ..
         } = &self.steps;
-        if self.compute.precision == Precision::I8 {
+        if self.compute.precision == ComputePrecision::I8 {
             return Err(TrainError::Option(
                 "weights that are trained cannot be bytes, since the changes of a step are too small for them: take \
                  bf16, tf32 or f32"
@@ -391,7 +391,7 @@ mod tests {
         let data = SampleSource::Files { paths: Vec::new(), fields: Vec::new() };
         let mut request = TrainRequest::new("model", "output", Method::Full, data);
         assert!(request.check().is_ok());
-        request.compute.precision = Precision::I8;
+        request.compute.precision = ComputePrecision::I8;
         assert!(request.check().unwrap_err().to_string().contains("cannot be bytes"));
     }
 }

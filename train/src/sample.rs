@@ -1,7 +1,7 @@
 //! Samples as tokens, and what a step makes of them.
 
 use gstore_model::PackedSample;
-use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::architectures::{Decoder, PositionEncoding};
 
 use crate::error::TrainError;
 
@@ -32,7 +32,7 @@ impl Sample {
         if tokens != self.scored.len() {
             return Err(TrainError::Option(format!("sample {sample} has {tokens} tokens and other flags")));
         }
-        if decoder.positions == Positions::Learned && tokens > max_positions {
+        if decoder.positions == PositionEncoding::Learned && tokens > max_positions {
             return Err(TrainError::TooLong { sample, tokens, max_positions });
         }
         match self.ids.iter().find(|token| **token as usize >= vocab) {

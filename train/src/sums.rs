@@ -4,14 +4,14 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use gstore_model::architectures::{LinearId, NormId};
-use gstore_model::gradients::{GradLayout, Place, Target};
+use gstore_model::gradients::{GradLayout, SlotOffsets, TensorSlice};
 use gstore_model::{Backend, BackendError, NormFactors, Sink, Slot, TableFactors};
 
 use crate::turns::Turns;
 
 /// Sums that pieces add to in turn. The first piece replaces what the memory held before.
 pub(crate) struct Sums {
-    pub places: Vec<Vec<Place>>,
+    pub places: Vec<Vec<TensorSlice>>,
     pub tensors: Vec<Mutex<Vec<f32>>>,
     pub turns: Turns,
 }
@@ -23,7 +23,7 @@ impl Sums {
             return Err(BackendError::new("another part of the batch failed"));
         }
         let mut scratch = Vec::new();
-        for Place { tensor, offset, len, order } in self.places.get(sum).into_iter().flatten() {
+        for TensorSlice { tensor, offset, len, order } in self.places.get(sum).into_iter().flatten() {
             let formed = &gradient[*offset..offset + len];
             let formed = match order {
                 Some(order) => {
@@ -50,7 +50,7 @@ impl Sums {
             return;
         }
         if piece == 0 {
-            for Place { tensor, len, .. } in self.places.get(sum).into_iter().flatten() {
+            for TensorSlice { tensor, len, .. } in self.places.get(sum).into_iter().flatten() {
                 let mut tensor = self.tensors[*tensor].lock().unwrap_or_else(PoisonError::into_inner);
                 tensor.clear();
                 tensor.resize(*len, 0.0);
@@ -105,7 +105,7 @@ impl<'a, B: Backend> PieceSink<'a, B> {
         rows.as_mut().ok_or_else(|| BackendError::new("no vectors for gradients"))
     }
 
-    fn target(&self, slot: Slot) -> Option<Target> {
+    fn target(&self, slot: Slot) -> Option<SlotOffsets> {
         self.layout.targets.get(&slot).copied()
     }
 }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_first_piece_replaces_what_the_memory_held() {
-        let place = |tensor, offset, len| Place { tensor, offset, len, order: None };
+        let place = |tensor, offset, len| TensorSlice { tensor, offset, len, order: None };
         let sums = Sums {
             places: vec![vec![place(0, 1, 2)], vec![place(1, 0, 1)]],
             tensors: vec![Mutex::new(vec![9.0; 3]), Mutex::new(vec![9.0])],

@@ -2,8 +2,8 @@
 
 use gstore_core::parallel::map;
 use gstore_core::{Cancel, Cancelled};
-use gstore_model::weights::Decay;
-use gstore_model::{Backend, Keep};
+use gstore_model::weights::WeightDecay;
+use gstore_model::{Backend, SavedActivations};
 
 use crate::dropout::DropoutRates;
 use crate::error::TrainError;
@@ -27,7 +27,7 @@ pub struct TrainerOptions {
     /// Tokens that a thread computes at a time, about; the last bits depend on it.
     pub piece_tokens: usize,
     /// What layers keep for their backward.
-    pub keep: Keep,
+    pub keep: SavedActivations,
     /// Shares of values that are dropped.
     pub dropout: DropoutRates,
     /// Seed of what is dropped.
@@ -41,7 +41,7 @@ impl Default for TrainerOptions {
             max_grad_norm: Some(1.0),
             threads: 1,
             piece_tokens: Compute::PIECE_TOKENS,
-            keep: Keep::All,
+            keep: SavedActivations::All,
             dropout: DropoutRates::default(),
             seed: 0,
         }
@@ -162,7 +162,8 @@ impl<B: Backend + Clone> Trainer<B> {
         }
         // As torch: a gradient shorter than that is multiplied by one.
         let scale = max_grad_norm.map_or(1.0, |most| (most / (norm + 1e-6)).min(1.0) as f32);
-        let decays: Vec<bool> = self.parameters.trained().iter().map(|t| t.decay == Decay::Yes).collect();
+        let decays: Vec<bool> =
+            self.parameters.trained().iter().map(|t| t.decay == WeightDecay::Yes).collect();
         let optimizer = &mut self.optimizer;
         self.parameters.change(threads, |store| {
             let lengths: Vec<usize> = store.specs().iter().map(|spec| spec.numel()).collect();

@@ -9,7 +9,7 @@ use crate::common::support::{json, shared};
 use crate::jobs::{World, files, lora};
 use gstore_core::Cancel;
 use gstore_data::{FieldNames, TextEncoder, find};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, canonical};
 use gstore_train::daunce::{
@@ -60,7 +60,7 @@ fn golden_daunce_train() {
     let (base, theta0) = manifest["base"].as_str().unwrap().split_once(" + ").expect("a base and an adapter");
     let base = ModelFolder::open(&shared.join(base)).unwrap();
     let theta0 = Adapter::open(&folder.join(theta0)).unwrap();
-    let parameters = Parameters::from_adapter(&base, &theta0, Cpu::new(Compute::F32)).unwrap();
+    let parameters = Parameters::from_adapter(&base, &theta0, Cpu::new(ComputePrecision::F32)).unwrap();
     let begun = parameters.store().clone();
     let start = Start::new(parameters);
     let template = manifest["template"].as_str().unwrap();
@@ -165,7 +165,7 @@ fn gradients_are_slopes_of_the_objective() {
     let noise = [0.9, 0.05, 0.6, 0.3];
     let rows: Vec<PerturbedRow<'_>> =
         (0..4).map(|i| PerturbedRow { sample: &texts[i], number: i, xi: noise[i] }).collect();
-    let backend = || Cpu::new(Compute::F32);
+    let backend = || Cpu::new(ComputePrecision::F32);
     for variant in [Variant::If, Variant::Efim, Variant::Subset] {
         for normalizer in [Normalizer::Step, Normalizer::Row] {
             let start = Start::new(Parameters::new_lora(&base, &choice, 5, backend()).unwrap());
@@ -203,7 +203,7 @@ fn without_noise_nothing_moves() {
     let Some(world) = World::new() else { return };
     let base = ModelFolder::open(&world.model).unwrap();
     let Method::Lora(choice) = lora() else { unreachable!() };
-    let start = Start::new(Parameters::new_lora(&base, &choice, 5, Cpu::new(Compute::F32)).unwrap());
+    let start = Start::new(Parameters::new_lora(&base, &choice, 5, Cpu::new(ComputePrecision::F32)).unwrap());
     let parameters = start.copy(None, 0).unwrap();
     let optimizer = Optimizer::new(OptimizerKind::AdamW(Default::default()), parameters.trained().len());
     let trainer = Trainer::new(parameters, optimizer, TrainerOptions::default());

@@ -3,7 +3,7 @@
 
 use gstore_core::Cancel;
 use gstore_data::{Duplicates, SampleSource, TextOptions};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
 use gstore_train::{
@@ -124,7 +124,7 @@ fn a_merged_adapter_has_the_losses_of_base_and_adapter() {
         let sample = Sample { ids: (1..40).collect(), scored: vec![true; 39] };
         trainer.evaluate(&[sample], &Cancel::new()).unwrap().unwrap()
     };
-    let backend = || Cpu::new(Compute::F32);
+    let backend = || Cpu::new(ComputePrecision::F32);
     let adapter = Adapter::open(adapter).unwrap();
     let apart = of(Parameters::from_adapter(&base, &adapter, backend()).unwrap());
     let whole = of(Parameters::full(&ModelFolder::open(&merged).unwrap(), backend()).unwrap());

@@ -12,7 +12,7 @@ use gstore_ingest::pipeline::{
     CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestRequest, ingest_column,
 };
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{Compute, Reduction};
+use gstore_model::{ComputePrecision, Reduction};
 use gstore_store::{
     CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, FeaturePart, JobFeature, LossColumns,
     LossWanted, Member, MemberWeights, OffsetOf, Snapshot, Store,
@@ -203,7 +203,7 @@ impl<'a> Job<'a> {
 
     /// The precision of the offsets: one for all rows, whatever is asked for now. Losses that are stored
     /// already are relative to them, also where they are lost and have to be computed again.
-    fn offset_compute(&self, snapshot: &Snapshot) -> Compute {
+    fn offset_compute(&self, snapshot: &Snapshot) -> ComputePrecision {
         let columns = self.columns();
         let is_of_table = |part: &&Arc<FeaturePart>| {
             let desc = &part.desc;
@@ -215,13 +215,13 @@ impl<'a> Job<'a> {
         let stored = snapshot
             .loss_offset(&columns, OffsetOf::Base)
             .or_else(|| snapshot.features().iter().find(is_of_table));
-        stored.and_then(|part| Compute::parse(&part.desc.compute)).unwrap_or(self.request.compute)
+        stored.and_then(|part| ComputePrecision::parse(&part.desc.compute)).unwrap_or(self.request.compute)
     }
 
     fn plan(
         &self,
         weights: CheckpointArg,
-        compute: Compute,
+        compute: ComputePrecision,
         work: &mut Work<'_>,
     ) -> Result<IngestPlan, DaunceError> {
         let request = IngestRequest { checkpoints: vec![weights], compute, ..self.request.clone() };

@@ -8,9 +8,9 @@ use gstore_data::Encoded;
 use gstore_ingest::curvature::{CurvatureEngine, Labels, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest};
-use gstore_model::architectures::{Decoder, Role};
+use gstore_model::architectures::{Decoder, TensorRole};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{Keep, LoadError, with_backend};
+use gstore_model::{LoadError, SavedActivations, with_backend};
 
 use super::error::FactorJobError;
 
@@ -22,8 +22,8 @@ pub(super) fn load(
 ) -> Result<CurvatureEngine, FactorJobError> {
     let source = source(request);
     let keep = match request.max_memory {
-        Some(_) => Keep::Inputs,
-        None => Keep::All,
+        Some(_) => SavedActivations::Inputs,
+        None => SavedActivations::All,
     };
     let loaded = with_backend!(
         (request.device, request.compute), |error| FactorJobError::other(LoadError::from(error)),
@@ -136,7 +136,7 @@ pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest
         None => 12 * decoder.hidden_size + 4 * decoder.intermediate_size,
     };
     let of_head = |module: &Module| {
-        let mut weights = decoder.params.iter().filter(|param| matches!(param.role, Role::Weight(_)));
+        let mut weights = decoder.params.iter().filter(|param| matches!(param.role, TensorRole::Weight(_)));
         weights.any(|param| param.module() == module.name && !param.is_map_of_layer())
     };
     let at_tokens = if engine.modules().iter().any(of_head) { tokens } else { 0 };

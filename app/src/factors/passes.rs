@@ -11,7 +11,7 @@ use gstore_core::{Cancel, RowSet, Unit};
 use gstore_curvature::{Covariance, Module, Squares};
 use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::RowBatches;
-use gstore_model::{AtOnce, Attempt};
+use gstore_model::{Attempt, OomBackoff};
 
 use super::blame::{Side, of_batch};
 use super::engine::{Fisher, Seen, Tokens, tokens};
@@ -88,15 +88,15 @@ pub(super) struct Over<'a> {
     pub rows: &'a RowSet,
     pub threads: usize,
     /// How much the engine computes at once.
-    pub at_once: &'a AtOnce,
+    pub backoff: &'a OomBackoff,
     /// Where rows are counted, if they are.
     pub seen: Option<&'a Seen>,
 }
 
 impl<'a> Over<'a> {
     fn of(plan: &'a FitPlan, rows: &'a RowSet, seen: Option<&'a Seen>) -> Self {
-        let (threads, at_once) = (plan.forecast.threads, plan.engine.at_once());
-        Self { batches: &plan.batches, rows, threads, at_once, seen }
+        let (threads, backoff) = (plan.forecast.threads, plan.engine.backoff());
+        Self { batches: &plan.batches, rows, threads, backoff, seen }
     }
 }
 
@@ -162,7 +162,7 @@ pub(super) type Add<'a, S> =
 /// Memory: the sums of [`ahead`] units, and their sum, which begins as those of the first.
 pub(super) fn sum<S: Sums>(
     stage: &str,
-    &Over { batches, rows, threads, at_once, seen }: &Over<'_>,
+    &Over { batches, rows, threads, backoff, seen }: &Over<'_>,
     empty: &(dyn Fn() -> S + Sync),
     add: Add<'_, S>,
     work: &mut Work<'_>,
@@ -187,7 +187,7 @@ pub(super) fn sum<S: Sums>(
             let numbers: Vec<u64> = samples.iter().map(|sample| sample.row).collect();
             add(&targets, &numbers, sums).map_err(|error| of_batch(Side::Rows(batches), samples, error))
         };
-        at_once.retry(|attempt| {
+        backoff.retry(|attempt| {
             let added = add_unit(attempt, &unit, &add, &mut sums);
             // What failed has left a part of its sums.
             if added.is_err() {
@@ -216,7 +216,7 @@ pub(super) fn sum<S: Sums>(
     };
     let ended = parallel::pipeline(threads, ahead(threads), prepare, compute, take);
     work.progress.finish();
-    if let Some(note) = at_once.note(Some("batch_tokens")) {
+    if let Some(note) = backoff.note(Some("batch_tokens")) {
         work.progress.note(&note);
     }
     ended.map(|()| all.unwrap_or_else(empty))
@@ -295,9 +295,9 @@ mod tests {
             samples[1..].iter().for_each(|sample| sums[0][0] += sample.row as f64);
             Ok(())
         };
-        let at_once = AtOnce::default();
+        let backoff = OomBackoff::default();
         let mut sums = vec![vec![0.0]];
-        let summed = at_once.retry(|attempt| {
+        let summed = backoff.retry(|attempt| {
             tries += 1;
             let added = add_unit(attempt, &unit, &add, &mut sums);
             if added.is_err() {

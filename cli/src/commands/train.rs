@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore_core::many;
 use gstore_data::TextOptions;
-use gstore_model::Keep;
+use gstore_model::SavedActivations;
 use gstore_store::{RunCheckpoint, Store};
 use gstore_train::{
     Batching, Compute, DataSource, DropoutRates, Evaluation, LoraChoice, Method, Outcome, StepOptions,
@@ -74,7 +74,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         evaluation: evaluation(&args.data, store.as_ref())?,
         saving: saving(&args.saving)?,
         compute: Compute {
-            keep: if args.gradient_checkpointing { Keep::Inputs } else { Keep::All },
+            keep: if args.gradient_checkpointing { SavedActivations::Inputs } else { SavedActivations::All },
             max_memory: args.max_memory,
             ..computing(context, &args.computing)?
         },

@@ -1,6 +1,8 @@
 //! Log-probabilities of the tokens of choices, by packed forward passes.
 
-use gstore_model::{Backend, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction};
+use gstore_model::{
+    Backend, ForwardOptions, HEAD_ROWS, LastRows, Layout, Model, PackedSample, Reduction, SavedActivations,
+};
 use serde_json::{Value, json};
 
 use super::Choice;
@@ -36,7 +38,12 @@ pub(super) fn score<B: Backend>(
     }
     // Stable: an option's tokens stay in their order.
     targets.sort_by_key(|(row, ..)| *row);
-    let pass = Pass { last_rows: LastRows::All, keep_from: None, keep: Keep::Inputs, tap: None };
+    let pass = ForwardOptions {
+        last_rows: LastRows::All,
+        keep_from: None,
+        keep: SavedActivations::Inputs,
+        tap: None,
+    };
     let forward = model.forward(layout, pass)?;
     let mut sums = log_likelihoods(model, &forward.hidden, &targets, options)?.into_iter();
     let record = |question: &usize| {

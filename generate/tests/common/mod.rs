@@ -6,7 +6,7 @@ use gstore_generate::Weights;
 use gstore_model::cpu::Cpu;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet};
-use gstore_model::{Compute, Model};
+use gstore_model::{ComputePrecision, Model};
 use serde_json::Value;
 
 #[path = "../../../data/tests/support/mod.rs"]
@@ -119,7 +119,7 @@ pub fn load(weights: &Weights) -> Model<Cpu> {
         }
         Ok(())
     };
-    Model::load(&folder, Cpu::new(Compute::F32), merge).unwrap()
+    Model::load(&folder, Cpu::new(ComputePrecision::F32), merge).unwrap()
 }
 
 /// The demo's model.

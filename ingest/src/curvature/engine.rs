@@ -5,7 +5,7 @@ use gstore_curvature::{Covariance, CurvatureError, Module, ModuleFactors, Square
 use gstore_model::architectures::Decoder;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{AtOnce, Backend, Keep, LoadError, Model};
+use gstore_model::{Backend, LoadError, Model, OomBackoff, SavedActivations};
 
 use super::bases::Bases;
 use super::batch::{Batch, Labels, Measurement, TargetSample};
@@ -36,7 +36,7 @@ pub struct CurvatureEngine {
     id: CheckpointId,
     decoder: Decoder,
     modules: Vec<Module>,
-    at_once: AtOnce,
+    backoff: OomBackoff,
     runner: Box<dyn Runner>,
 }
 
@@ -51,7 +51,7 @@ impl CurvatureEngine {
         source: &CheckpointSource,
         backend: B,
         selection: &ModuleSelection,
-        keep: Keep,
+        keep: SavedActivations,
     ) -> Result<Self, CurvatureLoadError> {
         let folder = ModelFolder::open(&source.model).map_err(LoadError::from)?;
         let decoder = folder.decoder().clone();
@@ -72,7 +72,7 @@ impl CurvatureEngine {
         })?;
         let list = modules.list.clone();
         let runner = BatchRunner { model, keep, modules, bases: Bases::none() };
-        Ok(Self { id, decoder, modules: list, at_once: AtOnce::default(), runner: Box::new(runner) })
+        Ok(Self { id, decoder, modules: list, backoff: OomBackoff::default(), runner: Box::new(runner) })
     }
 
     /// Identity of the checkpoint.
@@ -92,8 +92,8 @@ impl CurvatureEngine {
 
     /// How much is computed at once: who computes a batch that a device has too little memory for does so again, in
     /// parts. What was handed on of it until then is to be forgotten.
-    pub fn at_once(&self) -> &AtOnce {
-        &self.at_once
+    pub fn backoff(&self) -> &OomBackoff {
+        &self.backoff
     }
 
     /// Puts eigenbases on the backend, in place of earlier ones: of each module that has both; one entry for

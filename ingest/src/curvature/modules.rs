@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gstore_curvature::Module;
-use gstore_model::architectures::{Decoder, LinearId, Param, Piece, Role};
+use gstore_model::architectures::{Decoder, LinearId, Param, TensorRole, WeightSlice};
 use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights};
 
 /// Where the outputs of a linear map of the engine belong.
@@ -49,14 +49,14 @@ impl Modules {
     pub fn new(decoder: &Decoder, chosen: &[usize]) -> Modules {
         let mut modules = Modules::default();
         for param in chosen.iter().filter_map(|index| decoder.params.get(*index)) {
-            if let (Role::Weight(pieces), [out, width]) = (&param.role, &param.shape[..]) {
+            if let (TensorRole::Weight(pieces), [out, width]) = (&param.role, &param.shape[..]) {
                 modules.add(decoder, param, pieces, [*out, *width]);
             }
         }
         modules
     }
 
-    fn add(&mut self, decoder: &Decoder, param: &Param, pieces: &[Piece], [out, width]: [usize; 2]) {
+    fn add(&mut self, decoder: &Decoder, param: &Param, pieces: &[WeightSlice], [out, width]: [usize; 2]) {
         let name = param.module().to_owned();
         let bias = decoder.param(&format!("{name}.bias")).is_some();
         let module = self.list.len();

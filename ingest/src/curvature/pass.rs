@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use gstore_model::architectures::LinearId;
-use gstore_model::{Backend, Forward, Keep, LastRows, Model, Objective, Pass, Sink, Slot};
+use gstore_model::{
+    Backend, Forward, ForwardOptions, LastRows, Model, Objective, SavedActivations, Sink, Slot,
+};
 
 use super::bases::Bases;
 use super::batch::{Batch, Labels, Measurement};
@@ -15,7 +17,7 @@ use super::sink::{Consumer, ModuleSink};
 
 pub(super) struct BatchRunner<B: Backend> {
     pub model: Model<B>,
-    pub keep: Keep,
+    pub keep: SavedActivations,
     pub modules: Modules,
     pub bases: Bases<B>,
 }
@@ -29,7 +31,7 @@ impl<B: Backend> BatchRunner<B> {
         every_row: bool,
     ) -> Result<Forward<B>, PassError> {
         batch.check(self.model.decoder())?;
-        let pass = Pass {
+        let pass = ForwardOptions {
             last_rows: if every_row { LastRows::All } else { LastRows::Scored },
             keep_from: self.model.lowest_wanted(sink),
             keep: self.keep,

@@ -1,6 +1,6 @@
 //! Options of a gradient engine, what is wanted of a batch, and the results of a sample.
 
-use gstore_model::{Keep, Reduction};
+use gstore_model::{Reduction, SavedActivations};
 
 /// What a loss is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,7 +34,7 @@ pub struct EngineOptions {
     /// Embeddings are divided by their L2 norm.
     pub embed_unit: bool,
     /// What layers keep for their backward.
-    pub keep: Keep,
+    pub keep: SavedActivations,
 }
 
 /// What to compute for each sample of a batch.

@@ -18,7 +18,7 @@ use gstore_cuda::{
     AdamFactors, Cuda, CudaRows, CudaTensor, DeviceForm, DeviceModule, DeviceSigns, DeviceSums, FormPlace,
     Formed, ModuleSides, Runtime,
 };
-use gstore_model::gradients::{Place, RowOrder};
+use gstore_model::gradients::{RowOrder, TensorSlice};
 use gstore_model::{BackendError, ColumnMap};
 
 impl<R: Runtime> GradientBackend for Cuda<R> {
@@ -63,11 +63,11 @@ impl<R: Runtime> CudaFeatures<R> {
         &self,
         on: &Cuda<R>,
         rows: &CudaRows<R::Memory>,
-        (place, order): (&Place, Option<&[u32]>),
+        (place, order): (&TensorSlice, Option<&[u32]>),
         at: usize,
         sums: &DeviceSums<R::Memory>,
     ) -> Result<Formed<R::Memory>, BackendError> {
-        let Place { tensor, offset, len, .. } = *place;
+        let TensorSlice { tensor, offset, len, .. } = *place;
         let from = FormPlace { offset, start: self.starts[tensor], len };
         let moments = self.moments.each_ref().map(Option::as_ref);
         on.form(rows, from, order, (device_form(self.forms[at]), at), moments, sums)
@@ -77,7 +77,7 @@ impl<R: Runtime> CudaFeatures<R> {
         &self,
         on: &Cuda<R>,
         rows: &CudaRows<R::Memory>,
-        place: &Place,
+        place: &TensorSlice,
         signs: &DeviceSigns<R::Memory>,
         sums: &DeviceSums<R::Memory>,
     ) -> Result<(), BackendError> {
@@ -94,7 +94,7 @@ impl<R: Runtime> CudaFeatures<R> {
         &self,
         on: &Cuda<R>,
         rows: &CudaRows<R::Memory>,
-        places: &[Place],
+        places: &[TensorSlice],
         module: &Module<R::Memory>,
         sums: &DeviceSums<R::Memory>,
     ) -> Result<(), BackendError> {
@@ -172,7 +172,7 @@ impl<R: Runtime> DeviceFeatures<Cuda<R>> for CudaFeatures<R> {
         &self,
         on: &Cuda<R>,
         rows: &CudaRows<R::Memory>,
-        places: &[Place],
+        places: &[TensorSlice],
         sums: &mut Self::Sums,
     ) -> Result<(), BackendError> {
         match &self.projection {
@@ -180,7 +180,7 @@ impl<R: Runtime> DeviceFeatures<Cuda<R>> for CudaFeatures<R> {
                 .iter()
                 .try_for_each(|place| self.add_signs(on, rows, place, &signs[place.tensor], sums)),
             Projection::Modules { modules, of_tensor, .. } => {
-                let module = |place: &Place| of_tensor[place.tensor];
+                let module = |place: &TensorSlice| of_tensor[place.tensor];
                 let mut of_modules = places.chunk_by(|a, b| module(a) == module(b));
                 of_modules
                     .try_for_each(|both| self.add_module(on, rows, both, &modules[module(&both[0])], sums))

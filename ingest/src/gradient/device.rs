@@ -8,7 +8,7 @@ use super::features::{Accumulator, GradFeatures};
 use crate::projection::FactoredProjector;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
-use gstore_model::gradients::{Place, RowOrder};
+use gstore_model::gradients::{RowOrder, TensorSlice};
 use gstore_model::{Backend, BackendError};
 
 /// Backends whose gradients become features.
@@ -46,7 +46,7 @@ pub trait DeviceFeatures<B: Backend>: Send + Sync + Sized {
         &self,
         backend: &B,
         rows: &B::Rows,
-        places: &[Place],
+        places: &[TensorSlice],
         sums: &mut Self::Sums,
     ) -> Result<(), BackendError>;
 
@@ -84,7 +84,7 @@ impl<B: Backend> DeviceFeatures<B> for OnHost {
         match *self {}
     }
 
-    fn add_formed(&self, _: &B, _: &B::Rows, _: &[Place], _: &mut OnHost) -> Result<(), BackendError> {
+    fn add_formed(&self, _: &B, _: &B::Rows, _: &[TensorSlice], _: &mut OnHost) -> Result<(), BackendError> {
         match *self {}
     }
 
@@ -118,7 +118,7 @@ impl<B: GradientBackend> Sums<'_, B> {
         backend: &B,
         rows: &mut B::Rows,
         width: usize,
-        places: &[Place],
+        places: &[TensorSlice],
     ) -> Result<(), BackendError> {
         let sums = match self {
             Sums::Device(features, sums) => return features.add_formed(backend, rows, places, sums),
@@ -126,7 +126,7 @@ impl<B: GradientBackend> Sums<'_, B> {
         };
         let mut scratch = Vec::new();
         for (sample, values) in backend.host_rows(rows)?.chunks_exact(width.max(1)).enumerate() {
-            for Place { tensor, offset, len, order } in places {
+            for TensorSlice { tensor, offset, len, order } in places {
                 let formed = &values[*offset..offset + len];
                 match order {
                     Some(order) => {

@@ -12,11 +12,11 @@ use super::runner::{BatchRunner, Gradients, Runner};
 use super::tracked::tensor_specs;
 use super::weights::WeightGradients;
 use gstore_core::CheckpointId;
-use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::architectures::{Decoder, PositionEncoding};
 use gstore_model::gradients::HostFactors;
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{Adapter, ModelFolder, NOT_NUMBERS, checkpoint_id, unsound_model};
-use gstore_model::{AtOnce, LoadError, Model, PackedSample};
+use gstore_model::{LoadError, Model, OomBackoff, PackedSample};
 
 /// Where a checkpoint's weights are, and which of them are differentiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Engine {
     features: Option<Arc<GradFeatures>>,
     decoder: Decoder,
     tensors: Vec<TensorSpec>,
-    at_once: AtOnce,
+    backoff: OomBackoff,
     runner: Box<dyn Runner>,
 }
 
@@ -121,8 +121,8 @@ impl Engine {
             device,
             tensors: tensors.clone(),
         };
-        let (at_once, runner) = (AtOnce::default(), Box::new(runner));
-        Ok(Engine { id, source, options, features, decoder, tensors, at_once, runner })
+        let (backoff, runner) = (OomBackoff::default(), Box::new(runner));
+        Ok(Engine { id, source, options, features, decoder, tensors, backoff, runner })
     }
 
     /// Identity of the checkpoint.
@@ -157,8 +157,8 @@ impl Engine {
     }
 
     /// How much is computed at once.
-    pub fn at_once(&self) -> &AtOnce {
-        &self.at_once
+    pub fn backoff(&self) -> &OomBackoff {
+        &self.backoff
     }
 
     /// Runs a batch and hands each sample's results to `out`, in batch order. One that a device has too little memory
@@ -189,7 +189,7 @@ impl Engine {
             return Err(EngineError::NoParameters);
         }
         let lengths: Vec<usize> = batch.iter().map(|sample| sample.ids.len()).collect();
-        self.at_once.in_parts(&lengths, |part| {
+        self.backoff.in_parts(&lengths, |part| {
             let first = part.start;
             self.runner.run(&batch[part], want, peaks, &mut |index, output| out(first + index, output))
         })
@@ -210,7 +210,7 @@ pub(crate) fn check_sample(
     if flags != tokens {
         return Err(EngineError::FlagCount { index, tokens, flags });
     }
-    if decoder.positions == Positions::Learned && tokens > max_positions {
+    if decoder.positions == PositionEncoding::Learned && tokens > max_positions {
         return Err(EngineError::TooLong { index, tokens, max_positions });
     }
     match sample.ids.iter().find(|token| **token as usize >= vocab) {

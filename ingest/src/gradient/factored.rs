@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::energies::{Energies, Pieces};
 use super::peaks::Peaks;
 use crate::projection::{FactoredProjector, SideEntries, SideMatrix, tensor_modules};
-use gstore_model::architectures::{Decoder, LinearId, Param, Role, Rows};
+use gstore_model::architectures::{Decoder, LinearId, Param, RowRuns, TensorRole};
 use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights, Sink, Slot, TableFactors};
 
 /// One side's matrix on a backend.
@@ -64,22 +64,22 @@ impl<B: Backend> FactorMaps<B> {
             maps.width += len;
             let mut add = |slot, out| maps.slots.insert(slot, SlotMap { index, out });
             match &param.role {
-                Role::Weight(pieces) => {
+                TensorRole::Weight(pieces) => {
                     for piece in pieces {
                         let out = side(backend, &sides.out, Some(piece.rows))?;
                         add(Slot::Linear(piece.linear), Some(out));
                     }
                 }
-                Role::Embedding => {
+                TensorRole::Embedding => {
                     add(Slot::Embedding, None);
                     if decoder.tied {
                         add(Slot::Linear(LinearId::Head), Some(side(backend, &sides.out, None)?));
                     }
                 }
-                Role::Positions => {
+                TensorRole::Positions => {
                     add(Slot::Positions, None);
                 }
-                Role::Bias(_) | Role::NormWeight(_) | Role::NormBias(_) => {}
+                TensorRole::Bias(_) | TensorRole::NormWeight(_) | TensorRole::NormBias(_) => {}
             }
         }
         Ok(maps)
@@ -104,7 +104,7 @@ impl<B: Backend> FactorMaps<B> {
 fn side<B: Backend>(
     backend: &B,
     matrix: &SideMatrix,
-    rows: Option<Rows>,
+    rows: Option<RowRuns>,
 ) -> Result<SideMap<B>, BackendError> {
     let columns: Vec<usize> =
         rows.map_or_else(|| (0..matrix.columns).collect(), |rows| rows.iter().collect());

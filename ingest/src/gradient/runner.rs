@@ -11,9 +11,9 @@ use super::peaks::Peaks;
 use super::projector::Projector;
 use super::weights::WeightGradients;
 use crate::projection::FlatProjector;
-use gstore_model::gradients::{LoraFactors, LoraSink, Place};
+use gstore_model::gradients::{LoraFactors, LoraSink, TensorSlice};
 use gstore_model::params::{TensorSpec, total_len};
-use gstore_model::{BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass};
+use gstore_model::{BackendError, Forward, ForwardOptions, LastRows, Layout, Model, Objective, PackedSample};
 
 /// An engine without the type of its backend.
 pub(super) trait Runner: Send + Sync {
@@ -36,7 +36,7 @@ pub(super) enum Gradients<B: GradientBackend> {
     Adapter {
         factors: LoraFactors<B>,
         /// Where each tensor is in it.
-        places: Vec<Place>,
+        places: Vec<TensorSlice>,
     },
     /// The model's own tensors.
     Weights(WeightGradients<B>),
@@ -47,7 +47,7 @@ impl<B: GradientBackend> Gradients<B> {
         let place = |(tensor, part): (usize, Range<usize>)| {
             let order = factors.orders.iter().find(|(offset, ..)| *offset == part.start);
             let order = order.map(|(.., order)| order.clone());
-            Place { tensor, offset: part.start, len: part.len(), order }
+            TensorSlice { tensor, offset: part.start, len: part.len(), order }
         };
         let places = parts(tensors).enumerate().map(place).collect();
         Gradients::Adapter { factors, places }
@@ -173,7 +173,7 @@ impl<B: GradientBackend> BatchRunner<B> {
         let keep_from = if scores { gradients.lowest()? } else { None };
         let layers = self.model.decoder().layers;
         let all = embeds && self.options.embed_layer.is_none_or(|layer| layer >= layers);
-        let pass = Pass {
+        let pass = ForwardOptions {
             last_rows: if all { LastRows::All } else { LastRows::Scored },
             keep_from,
             keep: self.options.keep,
@@ -181,7 +181,7 @@ impl<B: GradientBackend> BatchRunner<B> {
         };
         let reference = match &self.reference {
             Some(reference) if scores && (want.loss || want.grad) => {
-                let pass = Pass { last_rows: LastRows::Scored, keep_from: None, tap: None, ..pass };
+                let pass = ForwardOptions { last_rows: LastRows::Scored, keep_from: None, tap: None, ..pass };
                 Some(reference.forward(layout.clone(), pass)?.hidden)
             }
             _ => None,
@@ -337,11 +337,11 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         &mut self,
         features: &GradFeatures,
         factors: &LoraFactors<B>,
-        places: &[Place],
+        places: &[TensorSlice],
         rows: &mut B::Rows,
     ) -> Result<(), BackendError> {
         let (backend, width) = (self.runner.model.backend(), total_len(&self.runner.tensors));
-        let joined = [Place { tensor: 0, offset: 0, len: width, order: None }];
+        let joined = [TensorSlice { tensor: 0, offset: 0, len: width, order: None }];
         let places = match (&features.projector, self.device()) {
             (Projector::Flat(flat), None) => {
                 self.project_flat(features, flat, whole(backend, rows, width, &factors.orders)?);

@@ -13,7 +13,7 @@ use super::forms::GradForm;
 use super::peaks::Peaks;
 use super::projector::Projector;
 use crate::projection::{FactoredProjector, ModuleShape, Shape, modules_of, tensor_modules};
-use gstore_model::architectures::{Decoder, LinearId, NormId, Param, Role};
+use gstore_model::architectures::{Decoder, LinearId, NormId, Param, TensorRole};
 use gstore_model::gradients::GradLayout;
 use gstore_model::params::TensorSpec;
 use gstore_model::{BackendError, Forward, Model, NormFactors, Objective, Sink, Slot, TableFactors};
@@ -134,7 +134,7 @@ pub fn module_shapes(decoder: &Decoder, tracked: &[usize], tensors: &[TensorSpec
     let params = || tracked.iter().filter_map(|index| decoder.params.get(*index));
     for module in &mut modules {
         let role = params().find(|param| param.name == module.name).map(|param| &param.role);
-        if let (Some(Role::Embedding | Role::Positions), Shape::Linear { out, input, .. }) =
+        if let (Some(TensorRole::Embedding | TensorRole::Positions), Shape::Linear { out, input, .. }) =
             (role, module.shape)
         {
             module.shape = Shape::Embedding { vocab: out, hidden: input };

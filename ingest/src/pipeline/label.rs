@@ -12,7 +12,7 @@ use super::request::{IngestRequest, ProjectionChoice};
 use crate::gradient::{LossForm, ModuleSelection};
 use crate::projection::{ProjectionKind, ProjectionSpec};
 use gstore_data::{TemplateKind, TextOptions};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::Reduction;
 
 /// Longest text of a selection of modules in a label.
@@ -110,10 +110,10 @@ impl Word {
         let mut words = vec![Word {
             text: match request.compute {
                 // Not `f32` or `i8`, which is how vectors may be stored.
-                Compute::F32 | Compute::I8 => format!("compute_{}", request.compute.name()),
-                Compute::Tf32 | Compute::Bf16 => request.compute.name().to_owned(),
+                ComputePrecision::F32 | ComputePrecision::I8 => format!("compute_{}", request.compute.name()),
+                ComputePrecision::Tf32 | ComputePrecision::Bf16 => request.compute.name().to_owned(),
             },
-            usual: request.compute == Compute::default(),
+            usual: request.compute == ComputePrecision::default(),
             in_encoding: None,
             differs: |a, b| a.compute != b.compute,
         }];

@@ -12,8 +12,8 @@ use super::request::IngestRequest;
 use super::window::BatchLimits;
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
-use gstore_model::architectures::{Decoder, LinearId, Mlp, Role};
-use gstore_model::{HEAD_ROWS, Keep};
+use gstore_model::architectures::{Decoder, LinearId, Mlp, TensorRole};
+use gstore_model::{HEAD_ROWS, SavedActivations};
 
 /// Finished batches that may wait for a slow one.
 pub(super) fn ahead(threads: usize) -> u64 {
@@ -24,7 +24,7 @@ pub(super) fn ahead(threads: usize) -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// What layers keep for their backward.
-    pub keep: Keep,
+    pub keep: SavedActivations,
     /// Workers.
     pub threads: usize,
     /// Bytes of weights, of which each device has its own, and of moments and projection matrices.
@@ -163,13 +163,13 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
         largest: sizes.largest(request),
     };
     let (least, most) = (request.devices(), request.threads.max(request.devices()));
-    let wanted = of(Keep::All, most);
+    let wanted = of(SavedActivations::All, most);
     let Some(limit) = request.max_memory.filter(|limit| wanted.bytes() > *limit) else { return Ok(wanted) };
-    let mut fewer = (least..=most).rev().map(|threads| of(Keep::Inputs, threads));
+    let mut fewer = (least..=most).rev().map(|threads| of(SavedActivations::Inputs, threads));
     fewer.find(|plan| plan.bytes() <= limit).ok_or_else(|| IngestError::MaxMemory {
         checkpoint: sizes.checkpoint.to_owned(),
         limit,
-        least: of(Keep::Inputs, least).bytes(),
+        least: of(SavedActivations::Inputs, least).bytes(),
     })
 }
 
@@ -215,11 +215,11 @@ impl Sizes<'_> {
         for param in &self.decoder.params {
             let values = values(&param.shape);
             weights += match &param.role {
-                Role::Weight(pieces) if pieces.iter().any(|piece| piece.linear == LinearId::Head) => {
+                TensorRole::Weight(pieces) if pieces.iter().any(|piece| piece.linear == LinearId::Head) => {
                     head * values
                 }
-                Role::Weight(_) => layers * values,
-                Role::Embedding if self.decoder.tied => (4 + head) * values,
+                TensorRole::Weight(_) => layers * values,
+                TensorRole::Embedding if self.decoder.tied => (4 + head) * values,
                 _ => 4 * values,
             };
         }
@@ -267,7 +267,7 @@ impl Sizes<'_> {
     }
 
     /// Bytes of one worker: activations of a batch, and the gradients of its rows.
-    fn worker(&self, request: &IngestRequest, keep: Keep) -> WorkerBytes {
+    fn worker(&self, request: &IngestRequest, keep: SavedActivations) -> WorkerBytes {
         let decoder = self.decoder;
         let gradients = request.kinds.iter().any(|kind| kind.takes_gradient());
         let layer = kept_per_token(decoder);
@@ -275,8 +275,8 @@ impl Sizes<'_> {
         let layers = decoder.layers as u64;
         let kept = match (gradients, keep) {
             (false, _) => 2 * layer,
-            (true, Keep::All) => (layers + 1) * layer,
-            (true, Keep::Inputs) => layers * stream + 2 * layer,
+            (true, SavedActivations::All) => (layers + 1) * layer,
+            (true, SavedActivations::Inputs) => layers * stream + 2 * layer,
         };
         // The backward of a layer holds about as many gradients as it has activations.
         let activations = kept + layer + 4 * stream;

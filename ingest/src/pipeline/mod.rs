@@ -196,7 +196,7 @@ fn compute_and_seal(
         done.ending = ending;
         done.computed += rows;
         let note =
-            |computer: &Computer| computer.engine.at_once().note_of(Some("batch_tokens"), computers.len());
+            |computer: &Computer| computer.engine.backoff().note_of(Some("batch_tokens"), computers.len());
         if let Some(note) = computers.iter().find_map(note) {
             progress.note(&note);
         }

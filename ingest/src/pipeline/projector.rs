@@ -13,7 +13,7 @@ use crate::projection::{
 use gstore_model::architectures::Decoder;
 use gstore_model::gradients::gradient_width;
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{Moments, MomentsFile, Trained};
+use gstore_model::weights::{Moments, MomentsFile, TrainedTensor};
 
 /// What a projection is made for.
 pub struct Source<'a> {
@@ -107,9 +107,9 @@ pub fn moments(
             return Err(IngestError::NoMoments { checkpoint: arg.name.clone(), kind: kind.name() });
         }
         CheckpointWeights::Adapter(folder) => {
-            (folder, tensors.iter().cloned().map(Trained::factor).collect())
+            (folder, tensors.iter().cloned().map(TrainedTensor::factor).collect())
         }
-        CheckpointWeights::Model(folder) => (folder, Trained::all(decoder)),
+        CheckpointWeights::Model(folder) => (folder, TrainedTensor::all(decoder)),
     };
     let file = MomentsFile::open(&Moments::find(folder)?, trained, |spec| tensors.contains(spec))?;
     // Adafactor without momentum has the second moment only, which is all that the normaliser needs.

@@ -13,7 +13,7 @@ use super::request::{CheckpointArg, CheckpointWeights, IngestRequest};
 use super::window::BatchLimits;
 use crate::gradient::{LossForm, ModuleSelection, tensor_specs};
 use crate::projection::{ProjectionError, ProjectionSpec};
-use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::architectures::{Decoder, PositionEncoding};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{Adapter, ModelFolder, MomentsFile};
 
@@ -166,7 +166,7 @@ pub fn positions(model: &Path) -> Result<Option<u32>, IngestError> {
         // What it is instead is told as for any other use.
         false => ModelFolder::open(model)?.decoder().clone(),
     };
-    let learned = decoder.positions == Positions::Learned;
+    let learned = decoder.positions == PositionEncoding::Learned;
     Ok(learned.then(|| u32::try_from(decoder.max_positions).unwrap_or(u32::MAX)))
 }
 
@@ -177,7 +177,7 @@ fn check_request(request: &IngestRequest, decoder: &Decoder) -> Result<(), Inges
         return Err(IngestError::NoLayer { layer, layers });
     }
     let positions = decoder.max_positions;
-    if decoder.positions == Positions::Learned && request.text.max_length as usize > positions {
+    if decoder.positions == PositionEncoding::Learned && request.text.max_length as usize > positions {
         return Err(IngestError::TooLong { max_length: request.text.max_length, positions });
     }
     Ok(())

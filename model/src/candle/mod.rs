@@ -23,7 +23,7 @@ pub use self::cache::CandleCache;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::backend::{BackendError, Numbered, check, check_spans};
+use crate::backend::{BackendError, MultiDevice, check, check_spans};
 
 type Result<T> = std::result::Result<T, BackendError>;
 
@@ -39,7 +39,7 @@ pub struct Candle {
     device: Device,
 }
 
-impl Numbered for Candle {
+impl MultiDevice for Candle {
     fn beside(&self, number: usize) -> Result<Candle> {
         Ok(Candle::new(match self.device {
             Device::Cpu => Device::Cpu,

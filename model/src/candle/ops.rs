@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::{Candle, CandleCache, CandleLinear, CandleRows, Result, added, curve, expect, norm, rope, size};
 use crate::backend::{
     Activation, Attention, Backend, CachedAttention, ColumnMap, HeadOutput, HeadTap, HeadTask, LinearWeights,
-    LoraPart, NormFactors, NormForm, NormWeights, check, check_rows, check_spans,
+    LoraOperands, NormFactors, NormForm, NormWeights, check, check_rows, check_spans,
 };
 
 impl Backend for Candle {
@@ -200,11 +200,11 @@ impl Backend for Candle {
     fn lora_grads(
         &self,
         x: &Tensor,
-        parts: &[LoraPart<'_, Tensor>],
+        parts: &[LoraOperands<'_, Tensor>],
         spans: &[Range<usize>],
         out: &mut CandleRows,
     ) -> Result<()> {
-        for LoraPart { grad, a, b, scaling, a_offset, b_offset } in parts {
+        for LoraOperands { grad, a, b, scaling, a_offset, b_offset } in parts {
             expect(b, size(grad).1, size(a).0, "LoRA factor B")?;
             let outer = grad.matmul(b)?.affine(f64::from(*scaling), 0.0)?;
             self.weight_grads(x, &outer, spans, out, *a_offset)?;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Progress;
 
-use super::files::{Kind, Want};
-use super::{HubConfig, HubError, HubOrigin, HubRef, Resolved, download};
+use super::files::{FileSelection, RepositoryKind};
+use super::{HubConfig, HubError, HubOrigin, HubRef, ResolvedFolder, download};
 
 /// What stands before the name of a dataset of the Hub.
 pub const DATA_PREFIX: &str = "hf://";
@@ -121,9 +121,9 @@ impl fmt::Display for DataRef {
     }
 }
 
-impl Want for DataRef {
-    fn kind(&self) -> Kind {
-        Kind::Dataset
+impl FileSelection for DataRef {
+    fn kind(&self) -> RepositoryKind {
+        RepositoryKind::Dataset
     }
 
     fn chosen(&self, names: &[&str]) -> Result<Vec<usize>, String> {
@@ -143,7 +143,7 @@ impl Want for DataRef {
 
 /// A split on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundData {
+pub struct ResolvedData {
     /// Its files, in order.
     pub files: Vec<PathBuf>,
     /// Where they come from.
@@ -158,7 +158,7 @@ pub fn resolve_data(
     text: &str,
     config: &HubConfig,
     progress: &mut dyn Progress,
-) -> Result<FoundData, HubError> {
+) -> Result<ResolvedData, HubError> {
     let wanted = DataRef::parse(text).ok_or_else(|| HubError::DataName { text: text.to_owned() })?;
     let found = match download(&wanted.repo, &wanted, config, progress) {
         Err(first @ (HubError::Data { .. } | HubError::Offline { .. }))
@@ -172,12 +172,12 @@ pub fn resolve_data(
         }
         found => found,
     };
-    let Resolved { folder, origin } = found.map_err(|error| of_data(error, &wanted))?;
+    let ResolvedFolder { folder, origin } = found.map_err(|error| of_data(error, &wanted))?;
     let mut names = Vec::new();
     below(&folder, "", &mut names);
     let chosen = wanted.choose(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let chosen = chosen.map_err(|message| HubError::Data { reference: wanted.to_string(), message })?;
-    Ok(FoundData { files: chosen.into_iter().map(|name| folder.join(name)).collect(), origin })
+    Ok(ResolvedData { files: chosen.into_iter().map(|name| folder.join(name)).collect(), origin })
 }
 
 /// The same error without a word of the folder that a model or an adapter could be.

@@ -16,7 +16,7 @@ use super::trained_on::trained_on;
 use crate::architectures::Param;
 use crate::files::ModelError;
 use crate::files::TensorSet;
-use crate::files::json::{self, Object};
+use crate::files::json::{self, JsonObject};
 use crate::files::names;
 use crate::params::TensorSpec;
 
@@ -67,7 +67,7 @@ impl Adapter {
             });
         }
         let value = json::read(&config_path)?;
-        let config = LoraConfig::parse(Object { path: &config_path, value: &value })?;
+        let config = LoraConfig::parse(JsonObject { path: &config_path, value: &value })?;
         let tensors = TensorSet::open(path, "adapter_model")?;
         let modules = collect_modules(&config_path, &config, &tensors)?;
         Ok(Adapter { path: path.to_owned(), config, tensors, modules })

@@ -5,7 +5,7 @@ use std::path::Path;
 use safetensors::Dtype;
 
 use super::folder::ModelFolder;
-use crate::architectures::Role;
+use crate::architectures::TensorRole;
 use crate::files::ModelError;
 
 /// An error if a tensor that was read from a folder has a value which is not finite.
@@ -27,7 +27,7 @@ pub const NOT_NUMBERS: &str = "the model gives values that are not numbers";
 /// The same with the first of its tables of tokens and positions that has some, and one of them, if there is one. All
 /// other weights are refused before anything is computed.
 pub fn unsound_model(model: &ModelFolder) -> String {
-    let is_table = |role: &Role| matches!(role, Role::Embedding | Role::Positions);
+    let is_table = |role: &TensorRole| matches!(role, TensorRole::Embedding | TensorRole::Positions);
     let mut tables = model.decoder().params.iter().filter(|param| is_table(&param.role));
     let unsound = tables.find_map(|param| {
         let (tensors, name) = (model.tensors(), model.file_name(param));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::first_of;
 
-use crate::architectures::{Decoder, Param, Role};
+use crate::architectures::{Decoder, Param, TensorRole};
 use crate::cpu;
 use crate::files::ModelError;
 use crate::files::TensorSet;
@@ -159,7 +159,7 @@ impl ModelFolder {
     /// With a head that differs from the embedding, transformers unties them: the configuration then says
     /// something else than the weights.
     fn check_copies_of_tied_head(&self) -> Result<(), ModelError> {
-        let embedding = self.decoder.params.iter().find(|param| param.role == Role::Embedding);
+        let embedding = self.decoder.params.iter().find(|param| param.role == TensorRole::Embedding);
         let Some(embedding) = embedding.filter(|_| self.decoder.tied) else { return Ok(()) };
         let own = self.file_name(embedding);
         let copies = embedding.aliases.iter().filter(|name| is_head(name) && *name != own);

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use gstore_core::CheckpointId;
 
-use super::own_state::OwnState;
+use super::gstore_state::GstoreState;
 use crate::files::ModelError;
 use crate::files::json;
 
 /// The model that a checkpoint was trained on, as far as its folder says it.
 pub(super) fn trained_on(checkpoint: &Path) -> Result<Option<String>, ModelError> {
     let name = named_base(checkpoint)?;
-    Ok(match OwnState::read(checkpoint)?.and_then(|state| state.base()) {
+    Ok(match GstoreState::read(checkpoint)?.and_then(|state| state.base()) {
         Some(trained) => Some(described(name, &trained)),
         None => name,
     })

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use gstore_model::weights::{OwnState, TrainerState};
+use gstore_model::weights::{GstoreState, TrainerState};
 use serde_json::Value;
 
 use super::checkpoints;
@@ -29,7 +29,11 @@ pub(super) fn read_json(folder: &Path, name: &str) -> Result<Value, TrainError> 
 
 /// `gstore_state.json`, if there is one.
 pub(super) fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
-    if folder.join(OwnState::FILE).is_file() { read_json(folder, OwnState::FILE).map(Some) } else { Ok(None) }
+    if folder.join(GstoreState::FILE).is_file() {
+        read_json(folder, GstoreState::FILE).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The error of a file of a checkpoint that is damaged, with what to do about it.

@@ -6,7 +6,7 @@ use gstore_core::Remedy;
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{
-    Adapter, ModelFolder, Moments, MomentsError, MomentsFile, OwnState, TrainerError, TrainerState,
+    Adapter, GstoreState, ModelFolder, Moments, MomentsError, MomentsFile, TrainerError, TrainerState,
     read_momentum,
 };
 use serde_json::Value;
@@ -183,7 +183,7 @@ pub(crate) fn check_step(checkpoint: &Checkpoint, taken: u64) -> Result<(), Trai
 /// or the weights that were written are gone.
 pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
     const CONFIG: &str = "adapter_config.json";
-    for name in ["trainer_state.json", OwnState::FILE, CONFIG] {
+    for name in ["trainer_state.json", GstoreState::FILE, CONFIG] {
         if folder.join(name).is_file() {
             read_json(folder, name)?;
         }
@@ -194,7 +194,7 @@ pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
     // Another program may have its weights in files of other names.
     let Some(own) = own_state(folder)? else { return Ok(()) };
     let is_gone = |name: &str| own["files"].get(name).is_some() && !folder.join(name).is_file();
-    match OwnState::WEIGHTS.into_iter().find(|&name| is_gone(name)) {
+    match GstoreState::WEIGHTS.into_iter().find(|&name| is_gone(name)) {
         Some(name) => Err(damaged(folder, name, "it is not there")),
         None => Ok(()),
     }
@@ -253,13 +253,13 @@ mod tests {
             for checkpoint in [&before, &last] {
                 fs_err::create_dir_all(checkpoint).unwrap();
                 fs_err::write(checkpoint.join("adapter_model.safetensors"), b"").unwrap();
-                for name in ["trainer_state.json", OwnState::FILE, "adapter_config.json"] {
+                for name in ["trainer_state.json", GstoreState::FILE, "adapter_config.json"] {
                     fs_err::write(checkpoint.join(name), "{\"loss\": NaN}").unwrap();
                 }
             }
         };
         let told = || check_json(&last).unwrap_err().to_string();
-        for name in ["trainer_state.json", OwnState::FILE, "adapter_config.json"] {
+        for name in ["trainer_state.json", GstoreState::FILE, "adapter_config.json"] {
             whole();
             check_json(&last).unwrap();
             for text in ["", "{\"loss\": "] {
@@ -276,7 +276,7 @@ mod tests {
         fs_err::remove_file(last.join("adapter_model.safetensors")).unwrap();
         check_json(&last).unwrap();
         let files = "{\"files\": {\"adapter_model.safetensors\": \"\"}}";
-        fs_err::write(last.join(OwnState::FILE), files).unwrap();
+        fs_err::write(last.join(GstoreState::FILE), files).unwrap();
         let steps = trainer_state(&last).unwrap_err().to_string();
         let checkpoint = Checkpoint { step: 6, folder: last.clone() };
         check_step(&checkpoint, 6).unwrap();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gstore_model::Backend;
-use gstore_model::weights::{OwnState, write_tensors, write_torch};
+use gstore_model::weights::{GstoreState, write_tensors, write_torch};
 
 use super::json::write_json;
 use super::state::TrainingState;
@@ -38,7 +38,7 @@ fn fill<B: Backend + Clone>(
     write_torch(&folder.join("optimizer.pt"), "optimizer", &object)?;
     let scheduler = state::scheduler(&training.schedule, training.step);
     write_torch(&folder.join("scheduler.pt"), "scheduler", &scheduler)?;
-    write_json(&folder.join(OwnState::FILE), &training.own_state(&digests::digests(folder)?))?;
+    write_json(&folder.join(GstoreState::FILE), &training.own_state(&digests::digests(folder)?))?;
     write_json(&folder.join("trainer_state.json"), &training.trainer_state())
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use gstore_core::parallel::{each, ordered};
 use gstore_core::{Cancel, CheckpointId};
 use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
-use gstore_model::{Backend, Model, Numbered};
+use gstore_model::{Backend, Model, MultiDevice};
 use serde_json::{Value, json};
 
 use super::member::{Member, NOTE, Refused, Trained, name, remove};
@@ -60,7 +60,7 @@ impl Observer for Notes<'_> {
     }
 }
 
-impl<B: Numbered> Ensemble<B> {
+impl<B: MultiDevice> Ensemble<B> {
     /// Reads data and starting point; writes nothing.
     pub fn load(
         request: &EnsembleRequest,
@@ -268,7 +268,7 @@ impl<B: Numbered> Ensemble<B> {
         let mut cut = None;
         let trained = match self.run(model, start, (&draw, threads), cancel) {
             Ok((parameters, objective)) => {
-                cut = parameters.at_once.note_of(Some("batch_tokens"), at_once);
+                cut = parameters.backoff.note_of(Some("batch_tokens"), at_once);
                 write_weights(&members, &name(model), training, &parameters)?;
                 let folder = members.join(name(model));
                 Trained::Complete(Member {

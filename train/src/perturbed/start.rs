@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gstore_core::Cancel;
 use gstore_core::parallel::ordered;
-use gstore_model::{Backend, Keep, LastRows, Layout, Model, Pass, Reduction};
+use gstore_model::{Backend, ForwardOptions, LastRows, Layout, Model, Reduction, SavedActivations};
 
 use super::states::{States, StatesOf, StatesWriter};
 use crate::cut::cut;
@@ -127,7 +127,12 @@ impl<B: Backend + Clone> Start<B> {
     fn forward(&self, samples: &[&Sample]) -> Result<B::Tensor, TrainError> {
         let packed: Vec<_> = samples.iter().map(|sample| sample.packed()).collect();
         let layout = Layout::new(&packed, false, Reduction::Sum);
-        let pass = Pass { last_rows: LastRows::Scored, keep_from: None, keep: Keep::Inputs, tap: None };
+        let pass = ForwardOptions {
+            last_rows: LastRows::Scored,
+            keep_from: None,
+            keep: SavedActivations::Inputs,
+            tap: None,
+        };
         Ok(self.model()?.forward(layout, pass)?.hidden)
     }
 }

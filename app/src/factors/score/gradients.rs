@@ -70,7 +70,7 @@ fn each_batch(
         Ok(ControlFlow::Continue(()))
     };
     let ended = parallel::ordered(cuts.len(), plan.extent.threads, work.cancel, || (), compute, take);
-    if let Some(note) = plan.engine.at_once().note(Some("batch_tokens")) {
+    if let Some(note) = plan.engine.backoff().note(Some("batch_tokens")) {
         work.progress.note(&note);
     }
     ended
@@ -80,7 +80,7 @@ fn of_samples(plan: &ScorePlan, batch: Range<usize>) -> Result<Gradients, Factor
     let lengths: Vec<usize> = plan.queries[batch.clone()].iter().map(Tokens::len).collect();
     let new = |_: &Module| Vec::with_capacity(batch.len());
     let mut all: Gradients = plan.engine.modules().iter().map(new).collect();
-    plan.engine.at_once().in_parts(&lengths, |part| {
+    plan.engine.backoff().in_parts(&lengths, |part| {
         let found = of_part(plan, batch.start + part.start..batch.start + part.end)?;
         all.iter_mut().zip(found).for_each(|(all, part)| all.extend(part));
         Ok::<(), FactorJobError>(())

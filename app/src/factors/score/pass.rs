@@ -51,7 +51,7 @@ pub(super) fn pass(
     let compute = |_: usize, batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
         cancel.check()?;
         let lengths: Vec<usize> = batch.iter().map(Tokens::len).collect();
-        let scores = engine.at_once().values_in_parts(&lengths, |part| {
+        let scores = engine.backoff().values_in_parts(&lengths, |part| {
             let part = &batch[part];
             let values = of_rows((plan, engine), against, per, part, kernel);
             let values = values.map_err(|error| of_row(plan, part, error))?;
@@ -71,7 +71,7 @@ pub(super) fn pass(
     };
     let ended = parallel::pipeline(threads, threads + AHEAD, prepare, compute, take);
     work.progress.finish();
-    if let Some(note) = engine.at_once().note(Some("batch_tokens")) {
+    if let Some(note) = engine.backoff().note(Some("batch_tokens")) {
         work.progress.note(&note);
     }
     ended

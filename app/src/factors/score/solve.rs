@@ -108,7 +108,7 @@ impl Curvature<'_, '_> {
             batches: &data.batches,
             rows: &data.rows,
             threads: plan.extent.threads,
-            at_once: plan.engine.at_once(),
+            backoff: plan.engine.backoff(),
             seen: None,
         };
         let empty = || -> Vec<Vec<f64>> { vectors.iter().map(|vector| vec![0.0; vector.len()]).collect() };

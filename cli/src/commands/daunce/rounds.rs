@@ -84,7 +84,7 @@ impl<'a> Rounds<'a> {
             let ingest = IngestRequest {
                 device: compute.device,
                 // Whatever the copies are trained in: losses of less precision hide how they differ.
-                compute: gstore_model::Compute::F32,
+                compute: gstore_model::ComputePrecision::F32,
                 max_memory: compute.max_memory,
                 text: self.training.batching.text.clone(),
                 ..IngestRequest::new(dataset.clone(), self.training.model.clone())

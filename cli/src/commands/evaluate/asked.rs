@@ -8,7 +8,7 @@ use gstore::Folders;
 use gstore_core::{Cancel, sha256_hex};
 use gstore_data::{SampleSource, TextOptions};
 use gstore_evaluate::attribution::{TruthFolder, TruthTexts};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_store::EncodingSpec;
 use gstore_train::{Batching, Method, Saving, StepOptions, TrainError, TrainRequest};
@@ -24,7 +24,7 @@ use crate::texts;
 
 /// The precision that losses are computed in, whatever the models are trained in: less of it hides how the
 /// models differ.
-pub const PRECISION_OF_LOSSES: Compute = Compute::F32;
+pub const PRECISION_OF_LOSSES: ComputePrecision = ComputePrecision::F32;
 
 /// Refuses runs of which a ground truth has none.
 pub fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Result<()> {

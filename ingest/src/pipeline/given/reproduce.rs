@@ -17,7 +17,7 @@ use crate::pipeline::plan::CheckpointPlan;
 use crate::pipeline::request::{EmbeddingForm, IngestRequest, ProjectionChoice};
 use crate::projection::{ProjectionKind, ProjectionSpec};
 use gstore_data::TextOptions;
-use gstore_model::{Compute, Device, Reduction};
+use gstore_model::{ComputePrecision, Device, Reduction};
 
 /// What a message calls the dataset of given samples.
 const DATASET: &str = "given";
@@ -33,7 +33,7 @@ pub(super) fn request(
     let refuse = |what: String| GivenError::Feature { feature: part.display_name(), what };
     let (desc, space) = (&part.desc, &part.desc.space);
     let text = |key: &str| part.attrs.provenance.get(key).and_then(Value::as_str);
-    let compute = Compute::parse(&desc.compute)
+    let compute = ComputePrecision::parse(&desc.compute)
         .ok_or_else(|| refuse(format!("they were computed in {}, which is not known here", desc.compute)))?;
     device.check(compute).map_err(|error| refuse(error.to_string()))?;
     let (mut loss, mut reduction) = (LossForm::default(), Reduction::default());

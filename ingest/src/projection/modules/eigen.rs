@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use gstore_curvature::{CurvatureError, Damping, Eigen, Module, ModuleFactors, Strategy};
-use gstore_model::architectures::{Decoder, Role};
+use gstore_model::architectures::{Decoder, TensorRole};
 use gstore_store::sha256_hex;
 
 use super::module::ModuleShape;
@@ -233,9 +233,9 @@ impl EigenBasis {
     /// # Errors
     /// Modules that the model lacks.
     pub(crate) fn tracked(&self, decoder: &Decoder) -> Result<Vec<usize>, ProjectionError> {
-        let is_part = |name: &str, role: &Role| match (role, self.of(name)) {
-            (Role::Weight(_), Some(_)) => true,
-            (Role::Bias(_), Some(block)) => {
+        let is_part = |name: &str, role: &TensorRole| match (role, self.of(name)) {
+            (TensorRole::Weight(_), Some(_)) => true,
+            (TensorRole::Bias(_), Some(block)) => {
                 let weight = decoder.param(&format!("{}.weight", block.module.name));
                 weight.is_some_and(|weight| {
                     weight.shape.get(1).is_some_and(|width| *width < block.module.input)

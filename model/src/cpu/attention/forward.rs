@@ -1,11 +1,11 @@
 //! Outputs and log-sum-exps.
 
 use super::super::Cpu;
-use super::super::gemm::{Packed, Panels, cut};
+use super::super::gemm::{MatrixPanels, PackedMatrix, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
 use super::scores::{against_keys, over_keys, side_by_side, weigh};
-use super::{Block, BlockDropout, MOST_ROWS, block_rows};
+use super::{BlockDropout, MOST_ROWS, QueryBlock, block_rows};
 use crate::backend::{Attention, AttentionForm, BackendError};
 
 impl Cpu {
@@ -26,12 +26,12 @@ impl Cpu {
             let length = span.keys.len();
             for kv in 0..heads.kv {
                 let at = span.keys.start * key_width + kv * dim;
-                let keys = Packed::transposed(&k.values()[at..], key_width, dim, length);
-                let values = Packed::rows(&v.values()[at..], key_width, length, dim);
+                let keys = PackedMatrix::transposed(&k.values()[at..], key_width, dim, length);
+                let values = PackedMatrix::rows(&v.values()[at..], key_width, length, dim);
                 for head in kv * heads.group()..(kv + 1) * heads.group() {
                     for rows in cut(span.queries.len(), block_rows(length, &form, 1)) {
                         let first = span.queries.start + rows.start;
-                        let block = Block::new(rows, positions, &form);
+                        let block = QueryBlock::new(rows, positions, &form);
                         let at = first * width + head * dim;
                         let log_to = &mut log_to[first * heads.query + head..];
                         let heads = heads.query;
@@ -60,8 +60,8 @@ impl Cpu {
         q: &[f32],
         out: &mut [f32],
         width: usize,
-        (keys, values): (Panels<'_>, Panels<'_>),
-        block: &Block,
+        (keys, values): (MatrixPanels<'_>, MatrixPanels<'_>),
+        block: &QueryBlock,
         positions: &[u32],
         (form, dropout): (&AttentionForm, Option<BlockDropout<'_>>),
         log_sum: impl FnMut(usize, f32),

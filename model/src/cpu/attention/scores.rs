@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::super::gemm::{Destination, Extra, Kernel, Left, PANEL, Panel, Panels, cut};
+use super::super::gemm::{Addends, Destination, Kernel, Left, MatrixPanels, PANEL, Panel, cut};
 use super::super::math::{dot, exp, exp_sum, max, tanh};
 use super::super::pool::Buffer;
-use super::Block;
+use super::QueryBlock;
 use crate::backend::AttentionForm;
 
 /// `to = left * right` for the keys of a block, skipping panels that none of a tile's rows sees.
@@ -15,9 +15,9 @@ use crate::backend::AttentionForm;
 pub(super) fn against_keys(
     kernel: &Kernel,
     to: &mut [f32],
-    block: &Block,
+    block: &QueryBlock,
     left: &[f32],
-    right: Panels<'_>,
+    right: MatrixPanels<'_>,
     positions: &[u32],
 ) {
     let (stride, dim) = (block.stride(), left.len() / block.rows.len());
@@ -30,7 +30,7 @@ pub(super) fn against_keys(
             let rows = Left::by_row(&left[tile.start * dim..], tile.len(), dim);
             let start = tile.start * stride + panel * PANEL - block.keys.start;
             let to = Destination { data: &mut to[start..], stride, cols: PANEL };
-            kernel.panel(to, rows, Panel::packed(right.panel(panel)), Extra::default());
+            kernel.panel(to, rows, Panel::packed(right.panel(panel)), Addends::default());
         }
     }
 }
@@ -43,9 +43,9 @@ pub(super) fn over_keys(
     kernel: &Kernel,
     to: &mut [f32],
     width: usize,
-    block: &Block,
+    block: &QueryBlock,
     weights: &[f32],
-    right: Panels<'_>,
+    right: MatrixPanels<'_>,
     positions: &[u32],
 ) {
     let stride = block.stride();
@@ -55,7 +55,7 @@ pub(super) fn over_keys(
         for (first, cols, panel) in right.panels() {
             let to = Destination { data: &mut to[tile.start * width + first..], stride: width, cols };
             let part = Panel::packed(&panel[block.keys.start * PANEL..end * PANEL]);
-            kernel.panel(to, left, part, Extra::default());
+            kernel.panel(to, left, part, Addends::default());
         }
     }
 }
@@ -75,7 +75,7 @@ const STEP: usize = 16;
 
 /// The part of a row of scores that its query sees, and that part widened to whole steps.
 #[inline(always)]
-fn visible(block: &Block, position: u32, form: &AttentionForm) -> (Range<usize>, Range<usize>) {
+fn visible(block: &QueryBlock, position: u32, form: &AttentionForm) -> (Range<usize>, Range<usize>) {
     let keys = form.seen(position);
     let visible = keys.start - block.keys.start..keys.end - block.keys.start;
     let whole = visible.start / STEP * STEP..visible.end.next_multiple_of(STEP);
@@ -106,7 +106,7 @@ fn score(row: &mut [f32], form: &AttentionForm) {
 #[inline(always)]
 pub(super) fn weigh(
     scores: &mut [f32],
-    block: &Block,
+    block: &QueryBlock,
     positions: &[u32],
     form: &AttentionForm,
     sums: &mut [f32],
@@ -132,7 +132,7 @@ pub(super) fn weigh(
 pub(super) fn probabilities(
     scores: &mut [f32],
     grads: &mut [f32],
-    block: &Block,
+    block: &QueryBlock,
     positions: &[u32],
     form: &AttentionForm,
     log_sum: impl Fn(usize) -> f32,
@@ -165,7 +165,7 @@ pub(super) fn probabilities(
 pub(super) fn probability_tangents(
     scores: &mut [f32],
     [tangents, others]: [&mut [f32]; 2],
-    block: &Block,
+    block: &QueryBlock,
     positions: &[u32],
     form: &AttentionForm,
     log_sum: impl Fn(usize) -> f32,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use gstore_core::Cancel;
-use gstore_model::Numbered;
+use gstore_model::MultiDevice;
 
 use super::super::noise::Draw;
 use super::Ensemble;
@@ -35,7 +35,7 @@ pub struct EnsembleForecast {
     pub seconds: f64,
 }
 
-impl<B: Numbered> Ensemble<B> {
+impl<B: MultiDevice> Ensemble<B> {
     /// What the models that are missing will take; one gradient is computed, and nothing is written.
     pub fn forecast(&self, cancel: &Cancel) -> Result<EnsembleForecast, TrainError> {
         let (training, range) = (&self.request.training, self.request.models.clone());
