@@ -107,8 +107,8 @@ pub use gstore_generate::{
     StopStrings, generate,
 };
 pub use gstore_ingest::pipeline::{
-    AddClient, AddOutcome, AddReport, AddRequest, CheckpointArg, Ending, IngestError, IngestReport,
-    IngestRequest,
+    AddClient, AddOutcome, AddReport, AddRequest, CheckpointArg, IngestError, IngestReport, IngestRequest,
+    RunEnding,
 };
 pub use gstore_model::Device;
 pub use gstore_query::QueryError;

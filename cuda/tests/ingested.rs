@@ -9,11 +9,11 @@ use crate::tiny::{Tiny, TinyAdapter, VOCAB};
 use gstore_cuda::{Cuda, Emulator, Runtime};
 use gstore_ingest::gradient::{
     AdamParams, BiasCorrection, CheckpointSource, Engine, EngineOptions, EpsPlacement, GradFeatures,
-    GradForm, GradientBackend, ModuleSelection, Projector, Want, module_shapes, tensor_specs,
+    GradForm, GradientBackend, ModuleSelection, Projector, RequestedOutputs, module_shapes, tensor_specs,
 };
 use gstore_ingest::projection::{
-    FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionSpec, TensorSpec, Way,
-    modules_of,
+    FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionRoute, ProjectionSpec,
+    TensorSpec, modules_of,
 };
 use gstore_model::cpu::Cpu;
 use gstore_model::params::total_len;
@@ -46,7 +46,7 @@ pub fn features(engine: &Engine, samples: &[Sample]) -> Vec<Features> {
     let batch: Vec<PackedSample<'_>> =
         samples.iter().map(|(ids, scored)| PackedSample::new(ids, scored)).collect();
     let mut found = Vec::new();
-    let want = Want { grad: true, ..Want::default() };
+    let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
     engine.run(&batch, want, &mut |_, of| found.push((of.grads.to_vec(), of.sound.to_vec()))).unwrap();
     assert_eq!(found.len(), batch.len());
     found
@@ -89,10 +89,10 @@ impl Checkpoint {
         Projector::Flat(FlatProjector::new(&spec, &self.tensors, None).unwrap())
     }
 
-    fn factored(&self, kind: &str, way: Way) -> Projector {
+    fn factored(&self, kind: &str, way: ProjectionRoute) -> Projector {
         let spec = ProjectionSpec { seed: 5, ..ProjectionSpec::sized(kind.parse().unwrap(), 64) };
         let projector = FactoredProjector::new(&spec, &self.modules, None).unwrap();
-        Projector::Factored { projector, ways: vec![way; self.modules.len()] }
+        Projector::Factored { projector, routes: vec![way; self.modules.len()] }
     }
 
     fn engine<B: GradientBackend>(&self, backend: B, forms: &[GradForm], projector: Projector) -> Engine {
@@ -152,12 +152,12 @@ impl Checkpoint {
         let others = [GradForm::Adam(outside), GradForm::Sign, GradForm::Normalised { eps: 1e-8 }];
         self.check(on, &[&FORMS[..], &others].concat(), &|| self.flat(ProjectionKind::Sjlt { s: 4 }, 128));
         for kind in ["fact_sjlt", "two_sided", "fact_mask"] {
-            for way in [Way::Factors, Way::Formed] {
+            for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
                 self.check(on, &FORMS, &|| self.factored(kind, way));
             }
         }
         // From factors alone: no module needs its sides on the device.
-        self.check(on, &FORMS[..1], &|| self.factored("fact_sjlt", Way::Factors));
+        self.check(on, &FORMS[..1], &|| self.factored("fact_sjlt", ProjectionRoute::Factors));
     }
 }
 
@@ -173,7 +173,7 @@ pub fn small_models<R: Runtime>(on: &Cuda<R>) {
     for path in models::folders().iter().filter(|path| is_fused(path)) {
         let checkpoint = Checkpoint::whole(path);
         checkpoint.check(on, &FORMS, &|| checkpoint.flat(ProjectionKind::Sjlt { s: 1 }, 128));
-        checkpoint.check(on, &FORMS, &|| checkpoint.factored("fact_sjlt", Way::Formed));
+        checkpoint.check(on, &FORMS, &|| checkpoint.factored("fact_sjlt", ProjectionRoute::Formed));
     }
 }
 
@@ -210,9 +210,9 @@ pub fn distances<R: Runtime>(on: &Cuda<R>, model: &Path) -> Distances {
     let checkpoint = Checkpoint::whole(model);
     let projectors: [&dyn Fn() -> Projector; 4] = [
         &|| checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 512),
-        &|| checkpoint.factored("fact_sjlt", Way::Factors),
-        &|| checkpoint.factored("fact_sjlt", Way::Formed),
-        &|| checkpoint.factored("two_sided", Way::Factors),
+        &|| checkpoint.factored("fact_sjlt", ProjectionRoute::Factors),
+        &|| checkpoint.factored("fact_sjlt", ProjectionRoute::Formed),
+        &|| checkpoint.factored("two_sided", ProjectionRoute::Factors),
     ];
     let mut most = Distances { single: 0.0, half: 0.0, same_bits: true };
     for projector in projectors {
@@ -240,7 +240,7 @@ pub fn engine_of_layers<B: GradientBackend>(model: &Path, backend: B, dim: u32) 
     let modules = module_shapes(folder.decoder(), &tracked, &tensors);
     let spec = ProjectionSpec::sized("two_sided".parse().unwrap(), dim);
     let projector = FactoredProjector::new(&spec, &modules, None).unwrap();
-    let projector = Projector::Factored { projector, ways: vec![Way::Factors; modules.len()] };
+    let projector = Projector::Factored { projector, routes: vec![ProjectionRoute::Factors; modules.len()] };
     let features = GradFeatures { forms: vec![GradForm::Plain], projector, moments: None };
     let source = CheckpointSource { model: model.to_owned(), adapter: None, tracked };
     Engine::load(&source, backend, EngineOptions::default(), Some(features)).unwrap()

@@ -11,7 +11,7 @@ use crate::backends::Draw;
 use crate::check::{Device, Table};
 use crate::ingested;
 use gstore_cuda::Cuda;
-use gstore_ingest::gradient::Want;
+use gstore_ingest::gradient::RequestedOutputs;
 use gstore_model::architectures::{Decoder, LinearId, Param, TensorRole};
 use gstore_model::{
     Backend, BackendError, ForwardOptions, LastRows, Layout, LinearWeights, Model, Objective, PackedSample,
@@ -336,7 +336,7 @@ fn engine_speed<R: Device>(on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64
     let engine = ingested::engine_of_layers(folder.path(), on.clone(), (SIDE * SIDE) as u32);
     let (ids, scored) = (shape.tokens(shape.samples, len), vec![true; len]);
     let packed: Vec<PackedSample<'_>> = ids.chunks(len).map(|ids| PackedSample::new(ids, &scored)).collect();
-    let want = Want { grad: true, ..Want::default() };
+    let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
     let each = seconds(budget, &mut || {
         let mut found = 0;
         engine.run(&packed, want, &mut |_, of| found += usize::from(!of.grads.is_empty())).unwrap();

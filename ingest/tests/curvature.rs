@@ -15,10 +15,10 @@ use gstore_ingest::curvature::{
 };
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineError, EngineOptions, GradFeatures, GradForm, GradientBackend,
-    ModuleSelection, Projector, Want, module_shapes, tensor_specs,
+    ModuleSelection, Projector, RequestedOutputs, module_shapes, tensor_specs,
 };
 use gstore_ingest::projection::{
-    EigenBasis, EigenBlock, FactoredProjector, ModuleShape, ProjectionSpec, Way,
+    EigenBasis, EigenBlock, FactoredProjector, ModuleShape, ProjectionRoute, ProjectionSpec,
 };
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
@@ -454,7 +454,7 @@ fn rows(
     model: &Tiny,
     samples: &[Sample],
     spec: &ProjectionSpec,
-    way: Way,
+    way: ProjectionRoute,
 ) -> (Vec<Vec<f64>>, Vec<ModuleShape>) {
     let (rows, _, modules) = computed(model, samples, &["*_proj"], (spec, way));
     (rows, modules)
@@ -465,7 +465,7 @@ pub fn computed(
     model: &Tiny,
     samples: &[Sample],
     patterns: &[&str],
-    (spec, way): (&ProjectionSpec, Way),
+    (spec, way): (&ProjectionSpec, ProjectionRoute),
 ) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<ModuleShape>) {
     let folder = TempDir::new().unwrap();
     let path = model.write(folder.path());
@@ -476,7 +476,7 @@ pub fn computed(
     let tensors = tensor_specs(&decoder, &tracked);
     let modules = module_shapes(&decoder, &tracked, &tensors);
     let projector = FactoredProjector::new(spec, &modules, None).unwrap().with_residual();
-    let projector = Projector::Factored { projector, ways: vec![way; modules.len()] };
+    let projector = Projector::Factored { projector, routes: vec![way; modules.len()] };
     let features = GradFeatures { forms: vec![GradForm::Plain], projector, moments: None };
     let options = EngineOptions { reduction: Reduction::Sum, ..EngineOptions::default() };
     let source = CheckpointSource { model: path, adapter: None, tracked };
@@ -486,7 +486,7 @@ pub fn computed(
     let packed: Vec<PackedSample<'_>> =
         samples.iter().zip(&flags).map(|(sample, scored)| PackedSample::new(&sample.ids, scored)).collect();
     let (mut rows, mut residuals) = (vec![Vec::new(); samples.len()], vec![Vec::new(); samples.len()]);
-    let want = Want { grad: true, ..Want::default() };
+    let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
     let wide = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>();
     engine
         .run(&packed, want, &mut |at, output| {
@@ -508,8 +508,8 @@ fn rows_are_rotated_gradients(most: usize) {
     let factors = fitted(&mut engine, &samples, most);
     let whole = ProjectionSpec::of_basis(basis(&engine, &factors, 1 << 20), 1 << 20);
     let plain = gradients(&engine, &samples, Measurement::Loss, false);
-    let (found, order) = rows(&model, &samples, &whole, Way::Factors);
-    let (formed, _) = rows(&model, &samples, &whole, Way::Formed);
+    let (found, order) = rows(&model, &samples, &whole, ProjectionRoute::Factors);
+    let (formed, _) = rows(&model, &samples, &whole, ProjectionRoute::Formed);
     let norm = |values: &[f64]| dot(values, values).sqrt();
     // Rows and scores in f64 from the gradients themselves.
     let (mut expected, mut scores) = (vec![Vec::new(); 6], vec![0.0; 36]);
@@ -545,7 +545,7 @@ fn rows_are_rotated_gradients(most: usize) {
     let cut = ProjectionSpec::of_basis(basis(&engine, &factors, 64), 64);
     let projector = FactoredProjector::new(&cut, &order, None).unwrap();
     assert!(projector.dim() <= 64 * order.len() && cut.fingerprint() != whole.fingerprint());
-    let (kept, _) = rows(&model, &samples, &cut, Way::Factors);
+    let (kept, _) = rows(&model, &samples, &cut, ProjectionRoute::Factors);
     for (kept, all) in kept.iter().zip(&expected) {
         let length = norm(all);
         let among = |value: &f64| all.iter().any(|other| (other - value).abs() <= 1e-5 * length);

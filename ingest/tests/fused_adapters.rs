@@ -4,16 +4,16 @@
 use crate::common::autograd::{Golden, Sample, adapted, adapter_features, packed};
 use crate::common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradForm, GradientBackend, Projector, Want,
+    CheckpointSource, Engine, EngineOptions, GradForm, GradientBackend, Projector, RequestedOutputs,
 };
-use gstore_ingest::projection::{FactoredProjector, ProjectionSpec, Way, modules_of};
+use gstore_ingest::projection::{FactoredProjector, ProjectionRoute, ProjectionSpec, modules_of};
 use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::{Cpu, SimdLevel};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 5] = ["gpt2", "gpt_neox", "phi3", "gemma2", "qwen3"];
-const WANT: Want = Want {
+const WANT: RequestedOutputs = RequestedOutputs {
     loss: true,
     entropy: false,
     embed_mean: false,
@@ -88,12 +88,12 @@ fn projected_factors_do_not_depend_on_the_way() {
         for kind in ["two_sided", "fact_mask", "fact_sjlt"] {
             let spec = ProjectionSpec::sized(kind.parse().unwrap(), 64);
             let modules = modules_of(raw.tensors());
-            for way in [Way::Factors, Way::Formed] {
+            for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
                 let projector = FactoredProjector::new(&spec, &modules, None).unwrap();
-                let ways = vec![way; modules.len()];
+                let routes = vec![way; modules.len()];
                 let features = gstore_ingest::gradient::GradFeatures {
                     forms: vec![GradForm::Plain],
-                    projector: Projector::Factored { projector, ways },
+                    projector: Projector::Factored { projector, routes },
                     moments: None,
                 };
                 let engine =

@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::common::reference::{shared, tensors};
 use crate::common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector, Want,
-    tensor_specs,
+    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
+    RequestedOutputs, tensor_specs,
 };
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
 use gstore_model::ComputePrecision;
@@ -121,7 +121,8 @@ fn check_gradients<B: GradientBackend>(path: &Path, backend: B, samples: &[Sampl
         (SavedActivations::Inputs, false, 1),
     ] {
         let engine = engine(path, backend.clone(), keep);
-        let want = Want { loss: true, grad: true, embed_mean: embeds, ..Want::default() };
+        let want =
+            RequestedOutputs { loss: true, grad: true, embed_mean: embeds, ..RequestedOutputs::default() };
         for start in (0..samples.len()).step_by(size) {
             let mut seen = 0;
             let batch = &packed[start..(start + size).min(samples.len())];

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gstore_core::{Kind, RowSet, many};
 use gstore_ingest::gradient::LossForm;
 use gstore_ingest::pipeline::{
-    CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestRequest, ingest_column,
+    CheckpointArg, CheckpointWeights, IngestError, IngestPlan, IngestRequest, RunEnding, ingest_column,
 };
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_model::{ComputePrecision, Reduction};
@@ -324,7 +324,7 @@ impl<'a> Job<'a> {
     ) -> Result<bool, DaunceError> {
         let done = ingest_column(self.store, plan, work.progress, work.cancel)?;
         report.snapshot = done.snapshot.map(|snapshot| snapshot.number()).or(report.snapshot);
-        report.stopped = done.ending == Ending::Stopped;
+        report.stopped = done.ending == RunEnding::Stopped;
         Ok(!report.stopped)
     }
 

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::asked::{EngineOptions, LossForm, SampleOutput, Want};
 use super::device::GradientBackend;
 use super::error::EngineError;
 use super::features::GradFeatures;
-use super::peaks::Peaks;
-use super::runner::{BatchRunner, Gradients, Runner};
+use super::kurtosis::KurtosisCheck;
+use super::options::{EngineOptions, LossForm, RequestedOutputs, SampleOutput};
+use super::runner::{BatchRunner, GradientSource, Runner};
 use super::tracked::tensor_specs;
 use super::weights::WeightGradients;
 use gstore_core::CheckpointId;
@@ -100,8 +100,8 @@ impl Engine {
         })?;
         features.as_ref().map_or(Ok(()), |features| features.check(total_len(&tensors)))?;
         let gradients = match host {
-            Some(host) => Gradients::of_adapter(host.upload(&decoder, model.backend())?, &tensors),
-            None => Gradients::Weights(WeightGradients::new(
+            Some(host) => GradientSource::of_adapter(host.upload(&decoder, model.backend())?, &tensors),
+            None => GradientSource::Weights(WeightGradients::new(
                 model.backend(),
                 &decoder,
                 &source.tracked,
@@ -150,10 +150,10 @@ impl Engine {
     /// gradients, or of the factors that they are projected from, in a batch. 0 where none was seen; empty
     /// with any other projection.
     pub fn kurtosis(&self, batch: &[PackedSample<'_>]) -> Result<Vec<f64>, EngineError> {
-        let Some(peaks) = self.runner.peaks() else { return Ok(Vec::new()) };
-        let want = Want { grad: true, ..Want::default() };
-        self.run_watched(batch, want, Some(&peaks), &mut |_, _| {})?;
-        Ok(peaks.means())
+        let Some(kurtosis_check) = self.runner.kurtosis_check() else { return Ok(Vec::new()) };
+        let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
+        self.run_watched(batch, want, Some(&kurtosis_check), &mut |_, _| {})?;
+        Ok(kurtosis_check.means())
     }
 
     /// How much is computed at once.
@@ -169,7 +169,7 @@ impl Engine {
     pub fn run(
         &self,
         batch: &[PackedSample<'_>],
-        want: Want,
+        want: RequestedOutputs,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
         self.run_watched(batch, want, None, out)
@@ -178,8 +178,8 @@ impl Engine {
     fn run_watched(
         &self,
         batch: &[PackedSample<'_>],
-        want: Want,
-        peaks: Option<&Peaks>,
+        want: RequestedOutputs,
+        kurtosis_check: Option<&KurtosisCheck>,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
         for (index, sample) in batch.iter().enumerate() {
@@ -191,7 +191,8 @@ impl Engine {
         let lengths: Vec<usize> = batch.iter().map(|sample| sample.ids.len()).collect();
         self.backoff.in_parts(&lengths, |part| {
             let first = part.start;
-            self.runner.run(&batch[part], want, peaks, &mut |index, output| out(first + index, output))
+            self.runner
+                .run(&batch[part], want, kurtosis_check, &mut |index, output| out(first + index, output))
         })
     }
 }

@@ -7,7 +7,7 @@ use gstore_core::Kind;
 use gstore_store::{BLOCK_BYTES, CELL_ROWS, DType, Granularity, SIGNS};
 
 use super::IngestError;
-use super::lengths::Lengths;
+use super::lengths::VectorLengths;
 use super::request::IngestRequest;
 use super::window::BatchLimits;
 use crate::gradient::LossForm;
@@ -38,7 +38,7 @@ pub struct MemoryPlan {
     /// Bytes that the file of each feature takes for a vector.
     pub stored: Vec<u64>,
     /// The largest batch and segment that there can be.
-    pub largest: Extent,
+    pub largest: BatchExtent,
 }
 
 /// What is held of a finished batch.
@@ -63,7 +63,7 @@ pub struct WorkerBytes {
 
 /// What of the rows decides the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
+pub struct BatchExtent {
     /// Rows of a batch: samples, or tokens where each has a pass of its own.
     pub rows: u64,
     /// Tokens of all rows of a batch.
@@ -74,7 +74,7 @@ pub struct Extent {
     pub segment_vectors: u64,
 }
 
-impl Extent {
+impl BatchExtent {
     fn min(self, other: Self) -> Self {
         Self {
             rows: self.rows.min(other.rows),
@@ -92,9 +92,9 @@ impl MemoryPlan {
     }
 
     /// Bytes at the peak if no batch and no segment is larger than this.
-    pub fn bytes_of(&self, extent: Extent) -> u64 {
+    pub fn bytes_of(&self, extent: BatchExtent) -> u64 {
         let extent = extent.min(self.largest);
-        let Extent { rows, tokens, .. } = extent;
+        let BatchExtent { rows, tokens, .. } = extent;
         let finished = ahead(self.threads) * (rows * self.finished.row + tokens * self.finished.token);
         let WorkerBytes { fixed, token, row } = self.worker;
         let workers = (fixed + token * tokens + row * rows) * self.threads as u64;
@@ -103,7 +103,7 @@ impl MemoryPlan {
 
     /// Bytes of the open segments, one for each feature: the block that is being filled, and its copy while
     /// it is written. A block is full at its limit, unless the vectors of one sample are more.
-    fn writers(&self, extent: Extent) -> u64 {
+    fn writers(&self, extent: BatchExtent) -> u64 {
         let block = |vector: &u64| {
             let sample = extent.sample_vectors.saturating_mul(*vector);
             let segment = extent.segment_vectors.saturating_mul(*vector);
@@ -114,7 +114,7 @@ impl MemoryPlan {
 }
 
 /// What decides the memory of a checkpoint.
-pub struct Sizes<'a> {
+pub struct MemorySizes<'a> {
     /// Name of the checkpoint.
     pub checkpoint: &'a str,
     /// The model.
@@ -126,7 +126,7 @@ pub struct Sizes<'a> {
     /// Projection of the gradients.
     pub projection: &'a ProjectionSpec,
     /// Lengths of vectors.
-    pub lengths: Lengths,
+    pub lengths: VectorLengths,
     /// Values of a row's gradient that are held at the same time.
     pub held: usize,
     /// Where a batch ends.
@@ -149,7 +149,7 @@ const COMPUTED: u64 = 256;
 ///
 /// # Errors
 /// A limit below what the least memory-hungry way needs.
-pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, IngestError> {
+pub fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<MemoryPlan, IngestError> {
     let of = |keep, threads: usize| MemoryPlan {
         keep,
         threads,
@@ -173,7 +173,7 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
     })
 }
 
-impl Sizes<'_> {
+impl MemorySizes<'_> {
     /// Values of a kind's vector.
     fn dim(&self, kind: Kind) -> u64 {
         u64::from(self.lengths.of(kind))
@@ -251,14 +251,14 @@ impl Sizes<'_> {
 
     /// A row of more tokens than a batch is one of its own; few are longer than what the model was made for.
     /// A segment is of one cell.
-    fn largest(&self, request: &IngestRequest) -> Extent {
+    fn largest(&self, request: &IngestRequest) -> BatchExtent {
         let longest = u64::from(request.text.max_length).min(self.decoder.max_positions as u64);
         let sample_vectors = match request.granularity {
             Granularity::Token => longest,
             Granularity::Sample => 1,
         };
         let samples = request.limit.map_or(CELL_ROWS, |limit| limit.min(CELL_ROWS));
-        Extent {
+        BatchExtent {
             rows: self.limits.rows as u64,
             tokens: (request.batch_tokens as u64).max(longest),
             sample_vectors,

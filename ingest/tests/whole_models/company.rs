@@ -1,7 +1,7 @@
 //! Batch independence: a row has the same bits in any batch, and a form next to any others.
 
-use gstore_ingest::gradient::{AdamParams, Engine, GradFeatures, GradForm, Want};
-use gstore_ingest::projection::{ProjectionKind, Way};
+use gstore_ingest::gradient::{AdamParams, Engine, GradFeatures, GradForm, RequestedOutputs};
+use gstore_ingest::projection::{ProjectionKind, ProjectionRoute};
 use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::Moments;
@@ -24,7 +24,7 @@ struct Bits {
     sound: Vec<bool>,
 }
 
-fn bits(engine: &Engine, batch: &[PackedSample<'_>], want: Want) -> Vec<Bits> {
+fn bits(engine: &Engine, batch: &[PackedSample<'_>], want: RequestedOutputs) -> Vec<Bits> {
     let mut all = Vec::new();
     let of = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     engine
@@ -42,11 +42,11 @@ fn bits(engine: &Engine, batch: &[PackedSample<'_>], want: Want) -> Vec<Bits> {
     all
 }
 
-fn alone(engine: &Engine, batch: &[PackedSample<'_>], want: Want) -> Vec<Bits> {
+fn alone(engine: &Engine, batch: &[PackedSample<'_>], want: RequestedOutputs) -> Vec<Bits> {
     batch.iter().flat_map(|sample| bits(engine, &[*sample], want)).collect()
 }
 
-const GRAD: Want = Want {
+const GRAD: RequestedOutputs = RequestedOutputs {
     loss: true,
     entropy: false,
     embed_mean: false,
@@ -54,7 +54,7 @@ const GRAD: Want = Want {
     embed_weighted: false,
     grad: true,
 };
-const EMBED: Want = Want {
+const EMBED: RequestedOutputs = RequestedOutputs {
     loss: false,
     entropy: true,
     embed_mean: true,
@@ -62,8 +62,14 @@ const EMBED: Want = Want {
     embed_weighted: true,
     grad: false,
 };
-const EVERYTHING: Want =
-    Want { loss: true, entropy: true, embed_mean: true, embed_last: true, embed_weighted: true, grad: true };
+const EVERYTHING: RequestedOutputs = RequestedOutputs {
+    loss: true,
+    entropy: true,
+    embed_mean: true,
+    embed_last: true,
+    embed_weighted: true,
+    grad: true,
+};
 
 /// Asserts equality without printing whole vectors.
 #[track_caller]
@@ -167,7 +173,7 @@ fn a_row_has_the_same_bits_in_any_company() {
         let batch = packed(&samples);
         let sjlt = ProjectionKind::Sjlt { s: 4 };
         let raw = || raw_features(&model.tensors);
-        let factored = |kind| model.factored_features(kind, Way::Factors, &[GradForm::Plain]);
+        let factored = |kind| model.factored_features(kind, ProjectionRoute::Factors, &[GradForm::Plain]);
         // In bf16 and of two-sided projections at one level, not the same for each model; at all of them with
         // GSTORE_EXHAUSTIVE.
         let all = std::env::var_os("GSTORE_EXHAUSTIVE").is_some();
@@ -205,9 +211,9 @@ fn a_form_has_the_same_bits_beside_others() {
             let sjlt = ProjectionKind::Sjlt { s: 4 };
             let features: [Make<'_>; 4] = [
                 &|forms| model.flat_features(sjlt, forms),
-                &|forms| model.factored_features("two_sided", Way::Factors, forms),
-                &|forms| model.factored_features("fact_sjlt", Way::Factors, forms),
-                &|forms| model.factored_features("fact_mask", Way::Formed, forms),
+                &|forms| model.factored_features("two_sided", ProjectionRoute::Factors, forms),
+                &|forms| model.factored_features("fact_sjlt", ProjectionRoute::Factors, forms),
+                &|forms| model.factored_features("fact_mask", ProjectionRoute::Formed, forms),
             ];
             for features in features {
                 let expected = run(features(&[GradForm::Plain]));
@@ -245,7 +251,7 @@ fn a_row_without_a_label_has_the_same_bits_in_any_company() {
                 features(model.flat_features(sjlt, &forms))
             });
             check_bits(&model, "adam, fact_sjlt", &backend, &batch, &|| {
-                features(model.factored_features("fact_sjlt", Way::Factors, &forms))
+                features(model.factored_features("fact_sjlt", ProjectionRoute::Factors, &forms))
             });
         }
     }

@@ -14,7 +14,7 @@ use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
 };
 use gstore_ingest::projection::{
-    FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionSpec, Way,
+    FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionRoute, ProjectionSpec,
 };
 use gstore_model::ComputePrecision;
 use gstore_model::SavedActivations;
@@ -60,9 +60,9 @@ impl Whole {
         FactoredProjector::new(&spec, &self.modules, None).unwrap()
     }
 
-    fn factored_features(&self, kind: &str, way: Way, forms: &[GradForm]) -> GradFeatures {
+    fn factored_features(&self, kind: &str, way: ProjectionRoute, forms: &[GradForm]) -> GradFeatures {
         let projector =
-            Projector::Factored { projector: self.factored(kind), ways: vec![way; self.modules.len()] };
+            Projector::Factored { projector: self.factored(kind), routes: vec![way; self.modules.len()] };
         GradFeatures { forms: forms.to_vec(), projector, moments: None }
     }
 

@@ -3,7 +3,7 @@
 use gstore_ingest::gradient::{
     AdamParams, GradFeatures, GradForm, GradientBackend, adam_feature, normalised_feature, sign_feature,
 };
-use gstore_ingest::projection::{ProjectionKind, Way};
+use gstore_ingest::projection::{ProjectionKind, ProjectionRoute};
 use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
 use gstore_model::weights::Moments;
@@ -37,7 +37,7 @@ fn check_factored<B: GradientBackend>(model: &Whole, backend: B, batch: &[Packed
     for kind in FACTORED {
         let projector = model.factored(kind);
         let expected: Vec<_> = raw.iter().map(|g| project_modules(&projector, &model.tensors, g)).collect();
-        for way in [Way::Factors, Way::Formed] {
+        for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
             let features = model.factored_features(kind, way, &[GradForm::Plain]);
             let found = gradients(&model.engine(backend.clone(), SavedActivations::All, features), batch);
             let (error, module) = errors(&found, &expected, projector.module_dim());
@@ -136,7 +136,7 @@ fn forms_of_a_fine_tune_are_those_of_the_gradient() {
             });
             for kind in FACTORED {
                 let projector = model.factored(kind);
-                for way in [Way::Factors, Way::Formed] {
+                for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
                     let features =
                         GradFeatures { moments: moments(), ..model.factored_features(kind, way, &forms) };
                     let found =
@@ -185,7 +185,7 @@ fn backends_agree() {
             rounded = rounded.max(error);
             // Factors are projected by linear maps, whose factors are rounded, too.
             for kind in FACTORED {
-                let features = model.factored_features(kind, Way::Factors, &[GradForm::Plain]);
+                let features = model.factored_features(kind, ProjectionRoute::Factors, &[GradForm::Plain]);
                 let found =
                     gradients(&model.engine(backend.clone(), SavedActivations::All, features), &batch);
                 let projector = model.factored(kind);

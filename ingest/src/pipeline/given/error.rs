@@ -16,7 +16,7 @@ fn give() -> String {
 /// Why given samples have no vectors that could be compared with a stored feature.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum GivenError {
+pub enum SampleEncoderError {
     /// It was told to stop.
     #[error("the computation was cancelled")]
     Cancelled,
@@ -135,7 +135,7 @@ fn no_longer(was: &Option<PathBuf>) -> String {
         .map_or_else(String::new, |folder| format!(", and they are not in {} any more", folder.display()))
 }
 
-impl OutOfMemory for GivenError {
+impl OutOfMemory for SampleEncoderError {
     fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Ingest(error) if error.is_out_of_memory())
     }
@@ -151,10 +151,10 @@ mod tests {
     #[test]
     fn a_device_without_memory_is_told_from_other_failures() {
         let full = || BackendError::out_of_memory("full");
-        let is_full = |error: IngestError| GivenError::from(error).is_out_of_memory();
+        let is_full = |error: IngestError| SampleEncoderError::from(error).is_out_of_memory();
         assert!(is_full(LoadError::from(full()).into()));
         assert!(is_full(EngineError::from(full()).into()));
         assert!(!is_full(EngineError::from(BackendError::new("lost")).into()));
-        assert!(!GivenError::Cancelled.is_out_of_memory());
+        assert!(!SampleEncoderError::Cancelled.is_out_of_memory());
     }
 }

@@ -9,8 +9,8 @@ use gstore_core::Kind;
 use gstore_store::{EncodingSpec, FeaturePart, Granularity};
 use serde_json::Value;
 
-use super::GivenError;
-use super::locate::Located;
+use super::SampleEncoderError;
+use super::locate::CheckpointFolders;
 use crate::gradient::{AdamParams, LossForm, ModuleSelection};
 use crate::pipeline::describe::{parse_adam, parse_loss};
 use crate::pipeline::plan::CheckpointPlan;
@@ -27,10 +27,10 @@ pub(super) fn request(
     part: &FeaturePart,
     kind: Kind,
     encoding: &EncodingSpec,
-    located: &Located,
+    located: &CheckpointFolders,
     device: Device,
-) -> Result<IngestRequest, GivenError> {
-    let refuse = |what: String| GivenError::Feature { feature: part.display_name(), what };
+) -> Result<IngestRequest, SampleEncoderError> {
+    let refuse = |what: String| SampleEncoderError::Feature { feature: part.display_name(), what };
     let (desc, space) = (&part.desc, &part.desc.space);
     let text = |key: &str| part.attrs.provenance.get(key).and_then(Value::as_str);
     let compute = ComputePrecision::parse(&desc.compute)
@@ -103,8 +103,8 @@ pub(super) fn check(
     part: &FeaturePart,
     plan: &CheckpointPlan,
     encoding: (&EncodingSpec, &EncodingSpec),
-) -> Result<(), GivenError> {
-    let refuse = |what: String| Err(GivenError::Feature { feature: part.display_name(), what });
+) -> Result<(), SampleEncoderError> {
+    let refuse = |what: String| Err(SampleEncoderError::Feature { feature: part.display_name(), what });
     let (stored, own) = encoding;
     if stored != own {
         return refuse(format!("the tokens would be others: {}", encoding_difference(stored, own)));

@@ -7,17 +7,17 @@ use sha2::{Digest, Sha256};
 use gstore_data::{ColumnOverride, Duplicates, Field, Layout, Schema, SchemaBuilder};
 use gstore_store::{ColumnDef, DatasetPart};
 
-use super::super::bad::{Bad, Unscorable};
+use super::super::bad_records::{BadRecords, UnscorableRecords};
 use super::super::{IngestError, Progress};
 use super::AddRequest;
-use super::input::Input;
+use super::input::InputFiles;
 
 /// Columns without values that are named.
 const SHOWN: usize = 10;
 
 /// What was found in the records.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct RecordFindings {
     pub(super) skipped: u64,
     pub(super) duplicates: u64,
     pub(super) unscorable: u64,
@@ -32,15 +32,16 @@ pub(super) struct Found {
 /// The columns of the records. `content` hashes all that decides what becomes of them.
 pub(super) fn find_columns(
     request: &AddRequest,
-    input: &Input,
+    input: &InputFiles,
     existing: Vec<ColumnDef>,
     mut content: Option<&mut Sha256>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-) -> Result<(Schema, Found), IngestError> {
+) -> Result<(Schema, RecordFindings), IngestError> {
     let mut builder = SchemaBuilder::new(overrides(request)?, &existing);
     let mut has_id = false;
-    let (mut found, mut bad, mut unscorable) = (Found::default(), Bad::default(), Unscorable::default());
+    let (mut found, mut bad, mut unscorable) =
+        (RecordFindings::default(), BadRecords::default(), UnscorableRecords::default());
     let mut records = 0u64;
     if let Some(content) = &mut content {
         let AddRequest { fields, columns, if_changed, if_deleted, .. } = request;

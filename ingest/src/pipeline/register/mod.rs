@@ -19,19 +19,19 @@ use gstore_store::{
     IfDeleted, NewSample, SampleAppend, Store,
 };
 
-use super::bad::Bad;
+use super::bad_records::BadRecords;
+use super::disk_space::{SAMPLE_ROWS, check_new};
 use super::plan::{check_run_name, check_weights};
 use super::request::IngestRequest;
-use super::room::{SAMPLE_ROWS, check_new};
 use super::{IngestError, Progress, Unit};
 use gstore_data::{Content, Duplicates, IdAllocator, Place, Record, Schema};
 use gstore_model::weights::BaseDigests;
 
 pub use foreign::check_texts;
-pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, Existing};
+pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset};
 
-use columns::{Found, find_columns, left_reasoning, overrides, renamed};
-use input::Input;
+use columns::{RecordFindings, find_columns, left_reasoning, overrides, renamed};
+use input::InputFiles;
 
 /// Registers the samples of files: all of them in one commit, or none.
 ///
@@ -113,7 +113,7 @@ fn add_named(
     cancel: &Cancel,
     end: impl FnOnce(SampleAppend) -> Result<AppendReport, CommitError>,
 ) -> Result<AddOutcome, IngestError> {
-    let (name, input) = (dataset(request)?, Input::find(request)?);
+    let (name, input) = (dataset(request)?, InputFiles::find(request)?);
     let mut follows = None;
     if let Some((then, bases)) = then {
         let snapshot = store.snapshot()?;
@@ -191,7 +191,7 @@ pub(super) fn check_existing(
     added: u64,
     known: u64,
 ) -> Result<(), IngestError> {
-    let goes_on = request.existing == Existing::Append || request.if_deleted == IfDeleted::Restore;
+    let goes_on = request.existing == ExistingDataset::Append || request.if_deleted == IfDeleted::Restore;
     match dataset {
         Some(part) if part.rows > 0 && added > 0 && known == 0 && !goes_on => Err(IngestError::OtherData {
             path: request.data.first().cloned().unwrap_or_default(),
@@ -208,10 +208,10 @@ pub(super) fn check_existing(
 fn fill(
     append: &mut SampleAppend,
     request: &AddRequest,
-    input: &Input,
+    input: &InputFiles,
     schema: &Schema,
     then: Option<&IngestRequest>,
-    found: &mut Found,
+    found: &mut RecordFindings,
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<Vec<Content>, IngestError> {
@@ -219,7 +219,7 @@ fn fill(
     let mut records = 0u64;
     let mut texts = Vec::new();
     let wanted = then.map_or(0, |_| SAMPLE_ROWS);
-    let mut bad = Bad::default();
+    let mut bad = BadRecords::default();
     let add = |place: Place, json: &[u8], record: Record| {
         if records < wanted {
             texts.push(record.content.clone());
@@ -260,7 +260,7 @@ fn fill(
 pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
     dataset(request)?;
     overrides(request)?;
-    let input = Input::find(request)?;
+    let input = InputFiles::find(request)?;
     let mut found = false;
     for file in &input.files {
         let mut source = file.open(&input.fields)?;

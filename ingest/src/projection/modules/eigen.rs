@@ -12,7 +12,7 @@ use gstore_model::architectures::{Decoder, TensorRole};
 use gstore_store::sha256_hex;
 
 use super::module::ModuleShape;
-use super::side::{SideMatrix, Sides};
+use super::side::{SideMatrices, SideMatrix};
 use crate::projection::error::ProjectionError;
 use crate::projection::groups::module_of;
 
@@ -108,9 +108,9 @@ impl EigenBlock {
     }
 
     /// Both sides as matrices.
-    pub(in crate::projection) fn matrices(&self, bias: bool) -> Sides {
+    pub(in crate::projection) fn matrices(&self, bias: bool) -> SideMatrices {
         let (k_out, k_in) = self.sides();
-        Sides {
+        SideMatrices {
             out: SideMatrix::dense(k_out, self.module.out, self.out.clone(), false),
             input: SideMatrix::dense(k_in, self.module.input, self.input.clone(), bias),
         }

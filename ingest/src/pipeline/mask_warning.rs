@@ -4,9 +4,9 @@ use gstore_core::Remedy;
 use gstore_store::RowSet;
 
 use super::IngestError;
-use super::compute::Computer;
+use super::compute::FeatureComputer;
 use super::plan::CheckpointPlan;
-use super::prepare::{PreparedRow, Preparer};
+use super::prepare::{BatchPreparer, BatchRow};
 use super::window::cut_batches;
 use crate::projection::{KURTOSIS_LIMIT, ProjectionKind};
 use gstore_model::PackedSample;
@@ -26,8 +26,8 @@ const LOOKED_AT: u64 = 64;
 /// Samples that cannot be read or encoded.
 pub(super) fn warning(
     checkpoint: &CheckpointPlan,
-    computer: &Computer,
-    preparer: &Preparer<'_>,
+    computer: &FeatureComputer,
+    preparer: &BatchPreparer<'_>,
     rows: &RowSet,
 ) -> Result<Option<String>, IngestError> {
     let kind = checkpoint.projection.kind;
@@ -37,7 +37,7 @@ pub(super) fn warning(
     }
     let start = rows.ranges().first().map_or(0, |range| range.start);
     let encoded = preparer.encode(start..start.saturating_add(LOOKED_AT))?;
-    let scored: Vec<&PreparedRow> =
+    let scored: Vec<&BatchRow> =
         encoded.iter().filter(|row| row.encoded.scored_tokens() > 0).take(ROWS).collect();
     let cuts = cut_batches(scored.iter().map(|row| row.encoded.ids.len()), checkpoint.limits);
     let batch: Vec<PackedSample<'_>> =

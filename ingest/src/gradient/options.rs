@@ -39,7 +39,7 @@ pub struct EngineOptions {
 
 /// What to compute for each sample of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Want {
+pub struct RequestedOutputs {
     /// The loss over scored tokens.
     pub loss: bool,
     /// The entropy of the predictions of scored tokens.
