@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::streams::say;
 use gstore::picture::Spark;
-use gstore_train::{Checkpoint, Evaluated, Observer, StepReport};
+use gstore_train::{Checkpoint, EvaluationLoss, StepReport, TrainObserver};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
 /// Columns of the curve of losses, at most.
@@ -71,7 +71,7 @@ impl Live {
     }
 }
 
-impl Observer for Live {
+impl TrainObserver for Live {
     fn note(&mut self, message: &str) {
         self.line(message);
     }
@@ -113,8 +113,8 @@ impl Observer for Live {
         }
     }
 
-    fn evaluated(&mut self, evaluated: &Evaluated) {
-        let Evaluated { step, loss, .. } = evaluated;
+    fn evaluated(&mut self, evaluated: &EvaluationLoss) {
+        let EvaluationLoss { step, loss, .. } = evaluated;
         self.line(&format!("step {step}: loss of the held-out samples {loss:.4}"));
     }
 

@@ -50,7 +50,7 @@ const OF_STEPS: [&str; 4] =
 pub(crate) const START_DIGESTS: &str = "digests of the checkpoint that it was resumed from";
 
 /// Two requests that are compared, and the caller's own names of options.
-struct Pair<'a> {
+struct RequestPair<'a> {
     stored: &'a Value,
     asked: &'a Value,
     own: &'a [(&'a str, &'a str)],
@@ -63,7 +63,7 @@ struct Pair<'a> {
 /// the name of the option. Where a request has `epochs` or `warm-up share`, its numbers of steps are those
 /// that were asked for, and follow from nothing.
 pub fn difference<'a>(stored: &'a Value, asked: &'a Value, own: &'a [(&str, &str)]) -> Option<String> {
-    let pair = Pair { stored, asked, own };
+    let pair = RequestPair { stored, asked, own };
     let keys = |request: &'a Value| request.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
     let gone = keys(stored).filter(|key| asked.get(key).is_none());
     let differ: Vec<&str> = keys(asked).chain(gone).filter(|key| pair.differs(key)).collect();
@@ -79,7 +79,7 @@ pub fn difference<'a>(stored: &'a Value, asked: &'a Value, own: &'a [(&str, &str
     }
 }
 
-impl Pair<'_> {
+impl RequestPair<'_> {
     fn differs(&self, key: &str) -> bool {
         if of(self.stored, key) == of(self.asked, key) {
             return false;

@@ -11,25 +11,25 @@ use gstore_model::{
     SavedActivations, Sink,
 };
 
-use crate::cut::cut;
 use crate::dropout::DropoutRates;
 use crate::error::TrainError;
-use crate::parameters::{Form, Parameters};
+use crate::parameters::{ParameterForm, Parameters};
 use crate::perturbed::{PerturbedHead, PieceHead};
-use crate::random::Stream;
-use crate::sample::{Sample, Weighted};
-use crate::sums::{PieceSink, Scratch, Sums};
+use crate::pieces::cut;
+use crate::random::RandomStream;
+use crate::sample::{Sample, WeightedSample};
+use crate::sums::{GradientBuffers, GradientSums, PieceSink};
 use crate::turns::{StopOnDrop, Turns};
 
 /// How a gradient is computed.
 #[derive(Clone, Copy)]
-pub(crate) struct Computing<'a> {
+pub(crate) struct GradientOptions<'a> {
     pub threads: usize,
     /// About as many tokens as a piece has at most.
     pub piece_tokens: usize,
     pub keep: SavedActivations,
     /// Shares that are dropped, and the step's stream of random numbers.
-    pub dropout: Option<(DropoutRates, Stream)>,
+    pub dropout: Option<(DropoutRates, RandomStream)>,
     pub cancel: &'a Cancel,
 }
 
@@ -42,9 +42,9 @@ impl<B: Backend + Clone> Parameters<B> {
     /// where one on each device is too many, with smaller pieces, as they would have been asked for.
     pub(crate) fn gradient(
         &self,
-        samples: &[Weighted<'_>],
+        samples: &[WeightedSample<'_>],
         head: Option<&PerturbedHead<'_, B>>,
-        computing: Computing<'_>,
+        computing: GradientOptions<'_>,
         mut old: Vec<Vec<f32>>,
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let lengths: Vec<usize> = samples.iter().map(|w| w.sample.ids.len()).collect();
@@ -57,7 +57,7 @@ impl<B: Backend + Clone> Parameters<B> {
             attempt.tried = several.map(|tokens| tokens.min(most));
             loop {
                 let threads = computing.threads.min(self.backoff.calls()).max(devices).min(pieces.len());
-                let computing = Computing { threads, ..computing };
+                let computing = GradientOptions { threads, ..computing };
                 match self.in_pieces(samples, &pieces, head, computing, std::mem::take(&mut old)) {
                     Err(error) if threads > devices && error.is_out_of_memory() => {
                         self.backoff.halve_calls(threads)
@@ -70,15 +70,15 @@ impl<B: Backend + Clone> Parameters<B> {
 
     fn in_pieces(
         &self,
-        samples: &[Weighted<'_>],
+        samples: &[WeightedSample<'_>],
         pieces: &[Range<usize>],
         head: Option<&PerturbedHead<'_, B>>,
-        computing: Computing<'_>,
+        computing: GradientOptions<'_>,
         mut old: Vec<Vec<f32>>,
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let places = self.places();
         old.resize(self.store().specs().len(), Vec::new());
-        let sums = Sums {
+        let sums = GradientSums {
             tensors: old.into_iter().map(Mutex::new).collect(),
             turns: Turns::new(places.len()),
             places,
@@ -86,7 +86,7 @@ impl<B: Backend + Clone> Parameters<B> {
         let losses: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();
         // What fails first makes others fail, and only the first says why.
         let failure = Mutex::new(None);
-        let work = |(device, scratch): &mut (usize, Scratch<B>), piece: usize| {
+        let work = |(device, scratch): &mut (usize, GradientBuffers<B>), piece: usize| {
             let mut guard = StopOnDrop { turns: &sums.turns, done: false };
             let of_piece = |()| {
                 let (samples, start) = (&samples[pieces[piece].clone()], pieces[piece].start);
@@ -122,11 +122,11 @@ impl<B: Backend + Clone> Parameters<B> {
     fn piece(
         &self,
         (piece, device): (usize, usize),
-        samples: &[Weighted<'_>],
+        samples: &[WeightedSample<'_>],
         head: Option<&PerturbedHead<'_, B>>,
-        (first, Computing { keep, dropout, .. }): (usize, Computing<'_>),
-        sums: &Sums,
-        scratch: &mut Scratch<B>,
+        (first, GradientOptions { keep, dropout, .. }): (usize, GradientOptions<'_>),
+        sums: &GradientSums,
+        scratch: &mut GradientBuffers<B>,
     ) -> Result<f64, TrainError> {
         let model = self.model_on(device)?;
         let packed: Vec<PackedSample<'_>> = samples.iter().map(|w| w.sample.packed()).collect();
@@ -145,7 +145,7 @@ impl<B: Backend + Clone> Parameters<B> {
             None => None,
         };
         let losses = match &self.form {
-            Form::Lora { factors, .. } => {
+            ParameterForm::Lora { factors, .. } => {
                 let width = self.store().values().len();
                 let mut rows = model.backend().rows(1, width, scratch.layer.take())?;
                 let factors = &factors[device];
@@ -155,7 +155,7 @@ impl<B: Backend + Clone> Parameters<B> {
                 scratch.layer = Some(rows);
                 losses
             }
-            Form::Full { layout: grad } => {
+            ParameterForm::Full { layout: grad } => {
                 let sink = PieceSink::new(grad, piece, sums, scratch);
                 run(model, layout, keep, head.as_mut(), &mut BatchSumSink(sink))?
             }
@@ -169,7 +169,11 @@ impl<B: Backend + Clone> Parameters<B> {
 
 impl<B: Backend + Clone> Parameters<B> {
     /// The losses of all scored tokens of samples, summed, without dropout.
-    pub(crate) fn losses(&self, samples: &[Sample], computing: Computing<'_>) -> Result<f64, TrainError> {
+    pub(crate) fn losses(
+        &self,
+        samples: &[Sample],
+        computing: GradientOptions<'_>,
+    ) -> Result<f64, TrainError> {
         let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
         let pieces = cut(&lengths, computing.piece_tokens);
         let losses: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();

@@ -7,7 +7,7 @@ use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, TensorRo
 use gstore_model::{HEAD_ROWS, SavedActivations};
 
 use crate::error::TrainError;
-use crate::request::Method;
+use crate::request::TrainMethod;
 
 /// How a training computes, and what that takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ const PROCESS: u64 = 48 << 20;
 const OF_VOCABULARY: u64 = 400;
 
 /// Sizes that decide the memory.
-pub(crate) struct Sizes<'a> {
+pub(crate) struct MemorySizes<'a> {
     pub decoder: &'a Decoder,
     /// Devices that compute, each of which has the model.
     pub devices: usize,
@@ -57,7 +57,7 @@ pub(crate) struct Sizes<'a> {
     pub encoding: u64,
 }
 
-impl Sizes<'_> {
+impl MemorySizes<'_> {
     /// What is kept and how many threads run: all of it, unless that is more than `most` bytes.
     pub fn plan(&self, keep: SavedActivations, threads: usize, most: Option<u64>) -> MemoryPlan {
         let present = self.of_process();
@@ -179,17 +179,17 @@ fn values(param: &Param) -> u64 {
 ///
 /// # Errors
 /// LoRA targets that the decoder does not have.
-pub(crate) fn trained_values(method: &Method, decoder: &Decoder) -> Result<u64, TrainError> {
+pub(crate) fn trained_values(method: &TrainMethod, decoder: &Decoder) -> Result<u64, TrainError> {
     let of_factors = |param: &Param, rank: usize| match param.shape[..] {
         [out, input] if matches!(param.role, TensorRole::Weight(_)) => (rank * (out + input)) as u64,
         _ => 0,
     };
     Ok(match method {
-        Method::Lora(choice) => {
+        TrainMethod::Lora(choice) => {
             choice.resolve(decoder)?.into_iter().map(|param| of_factors(param, choice.rank)).sum()
         }
-        Method::Adapter(_) => 0,
-        Method::Full | Method::FromScratch => decoder.params.iter().map(values).sum(),
+        TrainMethod::Adapter(_) => 0,
+        TrainMethod::Full | TrainMethod::FromScratch => decoder.params.iter().map(values).sum(),
     })
 }
 

@@ -44,16 +44,16 @@ impl Sample {
 
 /// A sample of a step and the weight of each of its tokens' losses.
 #[derive(Clone, Copy)]
-pub(crate) struct Weighted<'a> {
+pub(crate) struct WeightedSample<'a> {
     pub sample: &'a Sample,
     pub weight: f32,
     /// What a perturbed objective needs of it.
-    pub term: Option<Term>,
+    pub term: Option<PerturbationTerm>,
 }
 
 /// What a perturbed objective needs of a sample in addition to its tokens.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Term {
+pub(crate) struct PerturbationTerm {
     /// Its number among those of the ensemble.
     pub number: usize,
     /// Its noise.

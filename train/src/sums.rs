@@ -10,13 +10,13 @@ use gstore_model::{Backend, BackendError, NormFactors, Sink, Slot, TableFactors}
 use crate::turns::Turns;
 
 /// Sums that pieces add to in turn. The first piece replaces what the memory held before.
-pub(crate) struct Sums {
+pub(crate) struct GradientSums {
     pub places: Vec<Vec<TensorSlice>>,
     pub tensors: Vec<Mutex<Vec<f32>>>,
     pub turns: Turns,
 }
 
-impl Sums {
+impl GradientSums {
     /// Adds the gradients of a piece to sum `sum` when it is its turn.
     pub fn add(&self, sum: usize, piece: usize, gradient: &[f32]) -> Result<(), BackendError> {
         if !self.turns.wait(sum, piece) {
@@ -61,14 +61,14 @@ impl Sums {
 }
 
 /// Memory that a thread uses again.
-pub(crate) struct Scratch<B: Backend> {
+pub(crate) struct GradientBuffers<B: Backend> {
     pub layer: Option<B::Rows>,
     pub loose: Option<B::Rows>,
 }
 
-impl<B: Backend> Default for Scratch<B> {
+impl<B: Backend> Default for GradientBuffers<B> {
     fn default() -> Self {
-        Scratch { layer: None, loose: None }
+        GradientBuffers { layer: None, loose: None }
     }
 }
 
@@ -78,8 +78,8 @@ impl<B: Backend> Default for Scratch<B> {
 pub(crate) struct PieceSink<'a, B: Backend> {
     layout: &'a GradLayout,
     piece: usize,
-    sums: &'a Sums,
-    scratch: &'a mut Scratch<B>,
+    sums: &'a GradientSums,
+    scratch: &'a mut GradientBuffers<B>,
     loose: Option<B::Rows>,
     layer: Option<B::Rows>,
 }
@@ -88,8 +88,8 @@ impl<'a, B: Backend> PieceSink<'a, B> {
     pub fn new(
         layout: &'a GradLayout,
         piece: usize,
-        sums: &'a Sums,
-        scratch: &'a mut Scratch<B>,
+        sums: &'a GradientSums,
+        scratch: &'a mut GradientBuffers<B>,
     ) -> PieceSink<'a, B> {
         PieceSink { layout, piece, sums, scratch, loose: None, layer: None }
     }
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn the_first_piece_replaces_what_the_memory_held() {
         let place = |tensor, offset, len| TensorSlice { tensor, offset, len, order: None };
-        let sums = Sums {
+        let sums = GradientSums {
             places: vec![vec![place(0, 1, 2)], vec![place(1, 0, 1)]],
             tensors: vec![Mutex::new(vec![9.0; 3]), Mutex::new(vec![9.0])],
             turns: Turns::new(2),

@@ -9,7 +9,7 @@ use gstore_model::weights::{BaseDigest, DamagedFile, GstoreState, ModelFolder};
 use serde_json::{Map, Value, json};
 
 use super::is_adapter;
-use super::json::{own_state, way_out};
+use super::json::{read_gstore_state, way_out};
 use crate::error::TrainError;
 
 /// The files, as far as a checkpoint has them.
@@ -25,7 +25,7 @@ pub(super) fn digests(folder: &Path) -> Result<BTreeMap<&'static str, Digest>, T
 /// An error if a file of a checkpoint is not the one that was written. One of another program says no digests and is
 /// taken as it is.
 pub(crate) fn check_files(folder: &Path) -> Result<(), TrainError> {
-    let Some(own) = own_state(folder)? else { return Ok(()) };
+    let Some(own) = read_gstore_state(folder)? else { return Ok(()) };
     refuse(folder, GstoreState::new(folder, own).damaged(&FILES)?)
 }
 
@@ -48,7 +48,7 @@ const STATE: [&str; 3] = ["optimizer.pt", "optimizer.bin", "trainer_state.json"]
 /// # Errors
 /// Files that are not those which were written, as of [`check_files`].
 pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
-    let (mut digests, own) = (Map::new(), own_state(folder)?);
+    let (mut digests, own) = (Map::new(), read_gstore_state(folder)?);
     let pending = own.as_ref().and_then(|own| own.get("losses_to_log").cloned());
     let own = own.map(|own| GstoreState::new(folder, own));
     if let Some(own) = &own {

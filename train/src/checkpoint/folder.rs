@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::json::write_json;
 use super::read::is_interim;
 use super::{Checkpoint, checkpoints};
+use crate::created_folder::CreatedFolder;
 use crate::error::TrainError;
-use crate::made::Made;
 
 /// The beginning of the name of a folder that is not finished.
 const UNFINISHED: &str = ".unfinished-";
@@ -21,27 +21,27 @@ const LOCK: &str = ".lock";
 /// however it does; the file stays, since a process that waits for it may have it open. Where the folder was made for it
 /// and nothing is written there, both go.
 #[derive(Debug)]
-pub struct Lock {
+pub struct FolderLock {
     /// Goes before the lock is given back.
-    made: Made,
+    made: CreatedFolder,
     #[expect(dead_code, reason = "is locked as long as it is there")]
     lock: Box<dyn VfsLock>,
 }
 
-impl Lock {
+impl FolderLock {
     /// The lock of a folder, which is made if it is not there.
     ///
     /// # Errors
     /// Another process has it; a folder that cannot be written to.
-    pub fn of(output: &Path) -> Result<Lock, TrainError> {
-        let made = Made::of(output)?;
+    pub fn of(output: &Path) -> Result<FolderLock, TrainError> {
+        let made = CreatedFolder::of(output)?;
         let path = output.join(LOCK);
         let lock = OsVfs.lock(&path, false)?.filter(|_| path.exists());
-        lock.map(|lock| Lock { made, lock }).ok_or_else(|| TrainError::Busy(output.to_owned()))
+        lock.map(|lock| FolderLock { made, lock }).ok_or_else(|| TrainError::Busy(output.to_owned()))
     }
 }
 
-impl Drop for Lock {
+impl Drop for FolderLock {
     fn drop(&mut self) {
         let Some(output) = self.made.made() else { return };
         let is_lock =
@@ -189,30 +189,30 @@ mod tests {
     fn one_process_at_a_time_has_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("runs/one");
-        let first = Lock::of(&output).unwrap();
-        assert!(matches!(Lock::of(&output), Err(TrainError::Busy(path)) if path == output));
+        let first = FolderLock::of(&output).unwrap();
+        assert!(matches!(FolderLock::of(&output), Err(TrainError::Busy(path)) if path == output));
         drop(first);
-        Lock::of(&output).unwrap();
+        FolderLock::of(&output).unwrap();
     }
 
     #[test]
     fn a_folder_that_was_made_for_nothing_goes_with_its_lock() {
         let folder = tempfile::tempdir().unwrap();
         let (runs, output) = (folder.path().join("runs"), folder.path().join("runs/one"));
-        drop(Lock::of(&output).unwrap());
+        drop(FolderLock::of(&output).unwrap());
         assert!(!runs.exists());
         // What holds something else stays, and so does a folder that was there before.
-        let lock = Lock::of(&output).unwrap();
+        let lock = FolderLock::of(&output).unwrap();
         fs_err::write(runs.join("notes.txt"), b"").unwrap();
         drop(lock);
         assert!(runs.exists() && !output.exists());
-        let lock = Lock::of(&output).unwrap();
+        let lock = FolderLock::of(&output).unwrap();
         fs_err::create_dir(output.join("checkpoint-1")).unwrap();
         drop(lock);
         assert!(output.join(LOCK).exists());
         let there = folder.path().join("there");
         fs_err::create_dir(&there).unwrap();
-        drop(Lock::of(&there).unwrap());
+        drop(FolderLock::of(&there).unwrap());
         assert!(there.join(LOCK).exists());
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn read_json(folder: &Path, name: &str) -> Result<Value, TrainError> 
 }
 
 /// `gstore_state.json`, if there is one.
-pub(super) fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
+pub(super) fn read_gstore_state(folder: &Path) -> Result<Option<Value>, TrainError> {
     if folder.join(GstoreState::FILE).is_file() {
         read_json(folder, GstoreState::FILE).map(Some)
     } else {

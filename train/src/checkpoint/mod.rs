@@ -22,13 +22,15 @@ use gstore_model::weights;
 
 pub(crate) use config::{copy_model_files, lora_dropout, model_config};
 pub(crate) use digests::{check_files, start_digests};
-pub use folder::Lock;
+pub use folder::FolderLock;
 pub(crate) use folder::{
     check_writable, make, make_json, remove, remove_all, remove_replaced, remove_unfinished, replaced,
     unfinished,
 };
 pub(crate) use json::write_json;
-pub(crate) use read::{Resumed, check_config, check_json, check_step, identity_of, resume, trainer_state};
+pub(crate) use read::{
+    ResumedTraining, check_config, check_json, check_step, identity_of, resume, trainer_state,
+};
 pub(crate) use state::TrainingState;
 pub(crate) use write::{write, write_weights};
 
@@ -60,7 +62,7 @@ pub struct LogLine {
 
 /// The loss of samples that no step is taken on.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evaluated {
+pub struct EvaluationLoss {
     /// Steps taken before.
     pub step: u64,
     /// Epochs that end with them.

@@ -12,20 +12,20 @@ use gstore_model::weights::{
 use serde_json::Value;
 
 use super::digests::check_files;
-use super::json::{damaged, own_state, read_json, way_back, way_out};
-use super::{Checkpoint, Evaluated, LogLine, is_adapter};
+use super::json::{damaged, read_gstore_state, read_json, way_back, way_out};
+use super::{Checkpoint, EvaluationLoss, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
 use crate::parameters::Parameters;
 use crate::trainer::{Trainer, TrainerOptions};
 
 /// What a checkpoint holds.
-pub(crate) struct Resumed<B: Backend> {
+pub(crate) struct ResumedTraining<B: Backend> {
     pub parameters: Parameters<B>,
     pub optimizer: Optimizer,
     pub log: Vec<LogLine>,
     /// Losses of the samples that no step is taken on.
-    pub evaluations: Vec<Evaluated>,
+    pub evaluations: Vec<EvaluationLoss>,
     /// Losses since the last entry of the log.
     pub pending: Vec<f64>,
 }
@@ -41,7 +41,7 @@ pub(crate) fn resume<B: Backend + Clone>(
     decoder: &Decoder,
     kind: OptimizerKind,
     backend: B,
-) -> Result<Resumed<B>, TrainError> {
+) -> Result<ResumedTraining<B>, TrainError> {
     let bad = |what: &str| TrainError::Checkpoint { folder: folder.to_owned(), what: what.to_owned() };
     check_json(folder)?;
     let state = trainer_state(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
@@ -66,11 +66,11 @@ pub(crate) fn resume<B: Backend + Clone>(
         )));
     }
     let optimizer = Optimizer::resumed(kind, step, states);
-    let pending = own_state(folder)?.and_then(|own| {
+    let pending = read_gstore_state(folder)?.and_then(|own| {
         Some(own.get("losses_to_log")?.as_array()?.iter().filter_map(Value::as_f64).collect())
     });
     let (log, evaluations) = read_log(folder)?;
-    Ok(Resumed { parameters, optimizer, log, evaluations, pending: pending.unwrap_or_default() })
+    Ok(ResumedTraining { parameters, optimizer, log, evaluations, pending: pending.unwrap_or_default() })
 }
 
 /// An error if a checkpoint of all weights is computed with in another way than the model that is trained, whose
@@ -152,12 +152,13 @@ fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
 
 /// What our own training was asked for; none of another trainer's checkpoint.
 pub(crate) fn identity_of(folder: &Path) -> Result<Option<Value>, TrainError> {
-    Ok(own_state(folder)?.map(|own| own.get("asked").cloned().unwrap_or(Value::Null)))
+    Ok(read_gstore_state(folder)?.map(|own| own.get("asked").cloned().unwrap_or(Value::Null)))
 }
 
 /// Whether a checkpoint only keeps what was done when its training was told to stop.
 pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
-    Ok(own_state(folder)?.is_some_and(|own| own.get("interim").and_then(Value::as_bool) == Some(true)))
+    Ok(read_gstore_state(folder)?
+        .is_some_and(|own| own.get("interim").and_then(Value::as_bool) == Some(true)))
 }
 
 /// `trainer_state.json` of a checkpoint; none where it has no such file.
@@ -192,7 +193,7 @@ pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
         return Err(damaged(folder, CONFIG, "it is not there, and the checkpoint is an adapter"));
     }
     // Another program may have its weights in files of other names.
-    let Some(own) = own_state(folder)? else { return Ok(()) };
+    let Some(own) = read_gstore_state(folder)? else { return Ok(()) };
     let is_gone = |name: &str| own["files"].get(name).is_some() && !folder.join(name).is_file();
     match GstoreState::WEIGHTS.into_iter().find(|&name| is_gone(name)) {
         Some(name) => Err(damaged(folder, name, "it is not there")),
@@ -201,7 +202,7 @@ pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
 }
 
 /// The log of a checkpoint, every digit of it, and its evaluations.
-fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<Evaluated>), TrainError> {
+fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<EvaluationLoss>), TrainError> {
     let value = read_json(folder, "trainer_state.json")?;
     let line = |entry: &Value| {
         let number = |key: &str| entry.get(key).and_then(Value::as_f64);
@@ -216,7 +217,7 @@ fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<Evaluated>), TrainError>
     let evaluated = |entry: &Value| {
         let number = |key: &str| entry.get(key).and_then(Value::as_f64);
         let step = entry.get("step")?.as_u64()?;
-        Some(Evaluated { step, epoch: number("epoch")?, loss: number("eval_loss")? })
+        Some(EvaluationLoss { step, epoch: number("epoch")?, loss: number("eval_loss")? })
     };
     let entries = || value.get("log_history").and_then(Value::as_array).into_iter().flatten();
     Ok((entries().filter_map(line).collect(), entries().filter_map(evaluated).collect()))
@@ -235,7 +236,7 @@ impl<B: Backend + Clone> Trainer<B> {
         backend: B,
     ) -> Result<Trainer<B>, TrainError> {
         check_files(folder)?;
-        let Resumed { parameters, optimizer, .. } =
+        let ResumedTraining { parameters, optimizer, .. } =
             resume(folder, Some(base), base.decoder(), kind, backend)?;
         Ok(Trainer::new(parameters, optimizer, options))
     }

@@ -6,7 +6,7 @@ use gstore_core::{CheckpointId, Digest};
 use gstore_model::weights::{SavedValue, TrainedTensor, WeightDecay};
 use serde_json::{Value, json};
 
-use super::{Evaluated, LogLine};
+use super::{EvaluationLoss, LogLine};
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
 use crate::schedule::Schedule;
 
@@ -28,7 +28,7 @@ pub(crate) struct TrainingState {
     /// The log.
     pub log: Vec<LogLine>,
     /// Losses of the samples that no step is taken on.
-    pub evaluations: Vec<Evaluated>,
+    pub evaluations: Vec<EvaluationLoss>,
     /// The rates.
     pub schedule: Schedule,
     /// Losses since the last entry of the log.
@@ -166,7 +166,7 @@ impl TrainingState {
             })
         };
         let evaluated =
-            |line: &Evaluated| json!({ "epoch": line.epoch, "eval_loss": line.loss, "step": line.step });
+            |line: &EvaluationLoss| json!({ "epoch": line.epoch, "eval_loss": line.loss, "step": line.step });
         let mut history: Vec<Value> = self.log.iter().map(line).collect();
         history.extend(self.evaluations.iter().map(evaluated));
         // Stable: the loss of a step stands before its evaluation.
@@ -208,7 +208,7 @@ impl TrainingState {
     }
 
     /// `gstore_state.json`, with the digests of files next to it.
-    pub(super) fn own_state(&self, files: &BTreeMap<&'static str, Digest>) -> Value {
+    pub(super) fn gstore_state(&self, files: &BTreeMap<&'static str, Digest>) -> Value {
         json!({
             "version": 1,
             "step": self.step,

@@ -10,7 +10,7 @@ use super::state::TrainingState;
 use super::{Checkpoint, config, digests, folder, state};
 use crate::error::TrainError;
 use crate::parameters::Parameters;
-use crate::request::{Method, TrainRequest};
+use crate::request::{TrainMethod, TrainRequest};
 use crate::trainer::Trainer;
 
 /// Writes `checkpoint-N` for the steps that were taken.
@@ -38,7 +38,7 @@ fn fill<B: Backend + Clone>(
     write_torch(&folder.join("optimizer.pt"), "optimizer", &object)?;
     let scheduler = state::scheduler(&training.schedule, training.step);
     write_torch(&folder.join("scheduler.pt"), "scheduler", &scheduler)?;
-    write_json(&folder.join(GstoreState::FILE), &training.own_state(&digests::digests(folder)?))?;
+    write_json(&folder.join(GstoreState::FILE), &training.gstore_state(&digests::digests(folder)?))?;
     write_json(&folder.join("trainer_state.json"), &training.trainer_state())
 }
 
@@ -59,17 +59,17 @@ fn fill_weights<B: Backend + Clone>(
     parameters: &Parameters<B>,
 ) -> Result<(), TrainError> {
     match &request.method {
-        Method::Lora(choice) => {
+        TrainMethod::Lora(choice) => {
             let config =
                 config::adapter(choice, request.steps.dropout.lora, &request.model, parameters.decoder())?;
             write_json(&folder.join("adapter_config.json"), &config)?;
             weights(&folder.join("adapter_model.safetensors"), parameters, "base_model.model.")?;
         }
-        Method::Adapter(from) => {
+        TrainMethod::Adapter(from) => {
             config::copy_adapter(from, request.steps.dropout.lora, folder)?;
             weights(&folder.join("adapter_model.safetensors"), parameters, "base_model.model.")?;
         }
-        Method::Full | Method::FromScratch => {
+        TrainMethod::Full | TrainMethod::FromScratch => {
             config::copy_model_files(&request.model, request.tokenizer(), folder)?;
             weights(&folder.join("model.safetensors"), parameters, "")?;
         }
