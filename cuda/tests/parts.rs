@@ -8,7 +8,10 @@ use crate::backends::assert_close;
 use crate::tiny::{Tiny, VOCAB};
 use gstore_core::Cancel;
 use gstore_cuda::{Cuda, Emulator};
-use gstore_generate::{Compute as Computing, GenerateRequest, Observer, PromptSource, Stopping, generate_on};
+use gstore_generate::{
+    ComputeOptions as Computing, GenerateObserver, GenerateRequest, PromptSource, StoppingCriteria,
+    generate_on,
+};
 use gstore_model::ComputePrecision;
 use gstore_model::weights::ModelFolder;
 use gstore_train::{LoraChoice, Optimizer, OptimizerKind, Parameters, Sample, Trainer, TrainerOptions};
@@ -105,7 +108,7 @@ fn a_training_on_several_devices_has_the_bits_of_one() {
 #[derive(Default)]
 struct Notes(Vec<String>);
 
-impl Observer for Notes {
+impl GenerateObserver for Notes {
     fn note(&mut self, message: &str) {
         self.0.push(message.to_owned());
     }
@@ -116,7 +119,7 @@ fn answers(on: &Cuda<Emulator>, prompts: &Path, threads: usize, batch: usize) ->
     let demo: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
     let source = PromptSource::Files { paths: vec![prompts.to_owned()], fields: Vec::new() };
     let request = GenerateRequest {
-        stopping: Stopping { max_new_tokens: 4, ..Stopping::default() },
+        stopping: StoppingCriteria { max_new_tokens: 4, ..StoppingCriteria::default() },
         compute: Computing { threads, batch, ..Computing::default() },
         ..GenerateRequest::new(demo, source)
     };

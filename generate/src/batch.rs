@@ -18,22 +18,22 @@ use crate::error::GenerateError;
 use crate::load::positions;
 use crate::prompts::Prompt;
 use crate::random::uniform;
-use crate::request::Stopping;
-use crate::sampling::{Sampler, Sampling};
-use crate::stop::Finish;
+use crate::request::StoppingCriteria;
+use crate::sampling::{Sampler, SamplingOptions};
+use crate::stop::FinishReason;
 
 /// Tokens of prompts that a step takes at most, beside one token of each answer.
 const PROMPT_TOKENS: usize = 512;
 
 /// What threads answer together.
-pub(crate) struct Task<'a> {
+pub(crate) struct AnswerTask<'a> {
     pub prompts: &'a [Prompt],
     /// Numbers of the prompts that are to be answered.
     pub left: &'a [usize],
-    pub queue: Mutex<Queue>,
+    pub queue: Mutex<PromptQueue>,
     pub encoder: &'a TextEncoder,
-    pub sampling: &'a Sampling,
-    pub stopping: &'a Stopping,
+    pub sampling: &'a SamplingOptions,
+    pub stopping: &'a StoppingCriteria,
     /// Tokens that end answers.
     pub ends: &'a [u32],
     pub cancel: &'a Cancel,
@@ -43,35 +43,35 @@ pub(crate) struct Task<'a> {
 
 /// What is left for threads to take.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub(crate) struct PromptQueue {
     /// How many of the prompts that are left were begun.
     begun: usize,
     /// Those that were put back.
-    back: Vec<Row>,
+    back: Vec<AnswerRow>,
     /// Threads that answer.
     threads: usize,
     /// Prompts that they answer at a time, all together.
     pub slots: usize,
 }
 
-impl Queue {
-    pub fn new(threads: usize, slots: usize) -> Queue {
-        Queue { begun: 0, back: Vec::new(), threads, slots }
+impl PromptQueue {
+    pub fn new(threads: usize, slots: usize) -> PromptQueue {
+        PromptQueue { begun: 0, back: Vec::new(), threads, slots }
     }
 
-    fn next(&mut self, task: &Task<'_>) -> Option<Row> {
+    fn next(&mut self, task: &AnswerTask<'_>) -> Option<AnswerRow> {
         if let Some(row) = self.back.pop() {
             return Some(row);
         }
         let prompt = *task.left.get(self.begun)?;
         self.begun += 1;
         let context = task.prompts.get(prompt)?.ids.clone();
-        Some(Row { prompt, context, fed: 0 })
+        Some(AnswerRow { prompt, context, fed: 0 })
     }
 }
 
-impl Task<'_> {
-    pub fn queue(&self) -> MutexGuard<'_, Queue> {
+impl AnswerTask<'_> {
+    pub fn queue(&self) -> MutexGuard<'_, PromptQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,12 +84,12 @@ pub(crate) struct Answer {
     /// Its tokens, the one that ends it among them.
     pub ids: Vec<u32>,
     pub text: String,
-    pub finish: Finish,
+    pub finish: FinishReason,
 }
 
 /// A prompt and what was answered so far.
 #[derive(Debug)]
-struct Row {
+struct AnswerRow {
     prompt: usize,
     /// Tokens of both.
     context: Vec<u32>,
@@ -98,11 +98,11 @@ struct Row {
 }
 
 /// Prompts that one thread answers.
-pub(crate) struct Batch<'a, B: Backend> {
-    task: &'a Task<'a>,
+pub(crate) struct AnswerBatch<'a, B: Backend> {
+    task: &'a AnswerTask<'a>,
     model: &'a Model<B>,
     cache: KeyValues<B>,
-    rows: Vec<Option<Row>>,
+    rows: Vec<Option<AnswerRow>>,
     /// Tokens of prompts that a step takes at most.
     prompt_tokens: usize,
     /// Threads and slots of the queue when the step began.
@@ -111,19 +111,19 @@ pub(crate) struct Batch<'a, B: Backend> {
 }
 
 /// A part of a row that a step takes.
-struct Part {
+struct RowTokens {
     slot: usize,
     tokens: usize,
     /// Whether the next token is chosen behind it.
     last: bool,
 }
 
-impl<'a, B: Backend> Batch<'a, B> {
-    pub fn new(task: &'a Task<'a>, model: &'a Model<B>, slots: usize) -> Self {
+impl<'a, B: Backend> AnswerBatch<'a, B> {
+    pub fn new(task: &'a AnswerTask<'a>, model: &'a Model<B>, slots: usize) -> Self {
         let rows = (0..slots.max(1)).map(|_| None).collect();
         let sampler = Sampler::new(task.sampling.clone());
         let (cache, prompt_tokens, seen) = (model.key_values(), PROMPT_TOKENS, (0, 0));
-        Batch { task, model, cache, rows, prompt_tokens, seen, sampler }
+        AnswerBatch { task, model, cache, rows, prompt_tokens, seen, sampler }
     }
 
     /// Answers prompts until none is left; `tell` hears after each step how many tokens were chosen, and of
@@ -170,7 +170,7 @@ impl<'a, B: Backend> Batch<'a, B> {
         let tokens: usize = self.parts().iter().map(|part| part.tokens).sum();
         self.cache = self.model.key_values();
         let slots = self.rows.len();
-        let mut rows: Vec<Row> = self.rows.drain(..).flatten().collect();
+        let mut rows: Vec<AnswerRow> = self.rows.drain(..).flatten().collect();
         rows.iter_mut().for_each(|row| row.fed = 0);
         let mut queue = self.task.queue();
         let kept = match rows.len() / 2 {
@@ -196,14 +196,14 @@ impl<'a, B: Backend> Batch<'a, B> {
 
     /// The parts of rows that the next step takes: of an answer its last token, of prompts as many as there
     /// is room for.
-    fn parts(&self) -> Vec<Part> {
+    fn parts(&self) -> Vec<RowTokens> {
         let mut room = self.prompt_tokens;
-        let part = |(slot, row): (usize, &Option<Row>)| {
+        let part = |(slot, row): (usize, &Option<AnswerRow>)| {
             let row = row.as_ref()?;
             let waiting = row.context.len() - row.fed;
             let tokens = if waiting > 1 { waiting.min(room) } else { waiting };
             room -= if waiting > 1 { tokens } else { 0 };
-            (tokens > 0).then_some(Part { slot, tokens, last: tokens == waiting })
+            (tokens > 0).then_some(RowTokens { slot, tokens, last: tokens == waiting })
         };
         self.rows.iter().enumerate().filter_map(part).collect()
     }
@@ -211,7 +211,7 @@ impl<'a, B: Backend> Batch<'a, B> {
     /// One pass of the model, and a token for every row whose last token it saw.
     fn step(&mut self) -> Result<(u64, Vec<Answer>), GenerateError> {
         let parts = self.parts();
-        let feed = |part: &Part| {
+        let feed = |part: &RowTokens| {
             let row = self.rows[part.slot].as_ref()?;
             let ids = row.context.get(row.fed..row.fed + part.tokens)?;
             Some(NextTokens { slot: part.slot, ids, wanted: part.last })
@@ -258,17 +258,17 @@ impl<'a, B: Backend> Batch<'a, B> {
         let ids = &row.context[before..];
         let done = |finish, text| Answer { prompt: row.prompt, ids: ids.to_vec(), text, finish };
         let decode = |ids: &[u32]| -> Result<String, GenerateError> { Ok(self.task.encoder.decode(ids)?) };
-        let Some(token) = next else { return Ok(Some(done(Finish::NoToken, decode(ids)?))) };
+        let Some(token) = next else { return Ok(Some(done(FinishReason::NoToken, decode(ids)?))) };
         if self.task.ends.contains(&token) {
-            return Ok(Some(done(Finish::EndToken, decode(&ids[..ids.len() - 1])?)));
+            return Ok(Some(done(FinishReason::EndToken, decode(&ids[..ids.len() - 1])?)));
         }
         if let Some(text) = self.task.stopping.strings.cut(ids, decode)? {
-            return Ok(Some(done(Finish::StopString, text)));
+            return Ok(Some(done(FinishReason::StopString, text)));
         }
         let full = ids.len() >= self.task.stopping.max_new_tokens;
         // The token that was chosen last needs a position of its own.
         if full || limit.is_some_and(|limit| row.context.len() > limit) {
-            return Ok(Some(done(Finish::Length, decode(ids)?)));
+            return Ok(Some(done(FinishReason::Length, decode(ids)?)));
         }
         Ok(None)
     }

@@ -6,15 +6,15 @@ use gstore_core::{Cancel, CheckpointId};
 use gstore_model::{Backend, Model, cut_note, with_backend};
 use serde_json::{Value, json};
 
-use crate::batch::{Answer, Batch, Queue, Task};
+use crate::batch::{Answer, AnswerBatch, AnswerTask, PromptQueue};
 use crate::error::GenerateError;
 use crate::journal::Journal;
-use crate::load::{Opened, encoder};
+use crate::load::{OpenedModel, encoder};
 use crate::prompts::{Prompt, prompts};
 use crate::request::GenerateRequest;
 
 /// Hears how a generation goes on.
-pub trait Observer {
+pub trait GenerateObserver {
     /// Something the user should know, which is no error.
     fn note(&mut self, _message: &str) {}
     /// Answers that were there are not as they were written, so that they are made again.
@@ -31,7 +31,7 @@ pub trait Observer {
         Ok(())
     }
     /// The records of the answers to all prompts, in their order, if there are some of the same request: then none
-    /// is answered, and the request's journal is not looked at. `begun`: as in [`Observer::check`].
+    /// is answered, and the request's journal is not looked at. `begun`: as in [`GenerateObserver::check`].
     ///
     /// # Errors
     /// What is there in the place of the answers, and has others.
@@ -55,12 +55,12 @@ pub trait Observer {
 
 /// Says nothing.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Quiet;
+pub struct SilentObserver;
 
-impl Observer for Quiet {}
+impl GenerateObserver for SilentObserver {}
 
 /// How a generation ended.
-pub struct Outcome {
+pub struct GenerateOutcome {
     /// Whether every prompt has its answer; otherwise it was told to stop, and the same request goes on.
     pub finished: bool,
     /// Prompts.
@@ -84,9 +84,9 @@ pub struct Outcome {
 /// another request in the journal; logits that are not numbers. Answers that were done stay in the journal.
 pub fn generate(
     request: &GenerateRequest,
-    observer: &mut dyn Observer,
+    observer: &mut dyn GenerateObserver,
     cancel: &Cancel,
-) -> Result<Outcome, GenerateError> {
+) -> Result<GenerateOutcome, GenerateError> {
     let (device, precision) = (request.compute.device, request.compute.precision);
     with_backend!(
         (device, precision), GenerateError::from,
@@ -102,11 +102,11 @@ pub fn generate(
 pub fn generate_on<B: Backend>(
     request: &GenerateRequest,
     backend: B,
-    observer: &mut dyn Observer,
+    observer: &mut dyn GenerateObserver,
     cancel: &Cancel,
-) -> Result<Outcome, GenerateError> {
+) -> Result<GenerateOutcome, GenerateError> {
     request.check()?;
-    let opened = Opened::new(&request.weights)?;
+    let opened = OpenedModel::new(&request.weights)?;
     let (encoder, note) = encoder(&request.weights, &opened)?;
     if let Some(note) = note {
         observer.note(&note);
@@ -146,10 +146,10 @@ pub fn generate_on<B: Backend>(
         // No more at a time than the batch has, which bounds the memory.
         let slots = request.compute.batch.clamp(1, left.len());
         let threads = threads.min(slots);
-        let task = Task {
+        let task = AnswerTask {
             prompts: &prompts,
             left: &left,
-            queue: Mutex::new(Queue::new(threads, slots)),
+            queue: Mutex::new(PromptQueue::new(threads, slots)),
             encoder: &encoder,
             sampling: &request.sampling,
             stopping: &request.stopping,
@@ -177,7 +177,7 @@ pub fn generate_on<B: Backend>(
         }
     }
     let finished = answers.answered() == prompts.len();
-    Ok(Outcome { finished, prompts: prompts.len(), tokens, model, answers })
+    Ok(GenerateOutcome { finished, prompts: prompts.len(), tokens, model, answers })
 }
 
 /// An answer's record.
@@ -218,14 +218,14 @@ fn digest(prompts: &[Prompt], ends: &[u32]) -> String {
 }
 
 /// What a thread says.
-enum Said {
+enum WorkerMessage {
     Step(u64, Vec<Answer>),
     Failed(GenerateError),
 }
 
 /// Answers the prompts that are left on threads; `take` hears of their steps on this one.
 fn answer<B: Backend>(
-    task: &Task<'_>,
+    task: &AnswerTask<'_>,
     model: &Model<B>,
     (threads, all): (usize, usize),
     mut take: impl FnMut(u64, Vec<Answer>) -> Result<(), GenerateError>,
@@ -237,9 +237,9 @@ fn answer<B: Backend>(
             let send = send.clone();
             scope.spawn(move || {
                 // Where no one listens any more the thread is told to stop, too.
-                let tell = |tokens, answers| drop(send.send(Said::Step(tokens, answers)));
-                if let Err(error) = Batch::new(task, model, slots(thread)).run(tell) {
-                    let _ = send.send(Said::Failed(error));
+                let tell = |tokens, answers| drop(send.send(WorkerMessage::Step(tokens, answers)));
+                if let Err(error) = AnswerBatch::new(task, model, slots(thread)).run(tell) {
+                    let _ = send.send(WorkerMessage::Failed(error));
                 }
             });
         }
@@ -248,11 +248,13 @@ fn answer<B: Backend>(
         for said in said {
             let result = match said {
                 // After Ctrl-C the other threads still end the token in work, and answers with it.
-                Said::Step(tokens, answers) if matches!(first, Ok(()) | Err(GenerateError::Stopped)) => {
+                WorkerMessage::Step(tokens, answers)
+                    if matches!(first, Ok(()) | Err(GenerateError::Stopped)) =>
+                {
                     take(tokens, answers)
                 }
-                Said::Step(..) => Ok(()),
-                Said::Failed(error) => Err(error),
+                WorkerMessage::Step(..) => Ok(()),
+                WorkerMessage::Failed(error) => Err(error),
             };
             if let Err(error) = result {
                 task.failed.raise();

@@ -10,23 +10,23 @@ use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written, un
 use gstore_model::{Backend, Model};
 
 use crate::error::GenerateError;
-use crate::request::Weights;
+use crate::request::ModelSource;
 
 /// A model folder and an adapter that fits it.
-pub struct Opened {
+pub struct OpenedModel {
     folder: ModelFolder,
     adapter: Option<Adapter>,
 }
 
-impl Opened {
+impl OpenedModel {
     /// Opens the folders; reads no weights.
-    pub(crate) fn new(weights: &Weights) -> Result<Opened, GenerateError> {
+    pub(crate) fn new(weights: &ModelSource) -> Result<OpenedModel, GenerateError> {
         let folder = ModelFolder::open(&weights.model)?;
         let adapter = weights.adapter.as_deref().map(Adapter::open).transpose()?;
         if let Some(adapter) = &adapter {
             adapter.fit(&folder)?;
         }
-        Ok(Opened { folder, adapter })
+        Ok(OpenedModel { folder, adapter })
     }
 
     /// What the model computes.
@@ -107,20 +107,20 @@ impl Opened {
     }
 }
 
-impl Weights {
+impl ModelSource {
     /// Opens the model and its adapter, which have to fit; reads no weights.
     ///
     /// # Errors
     /// A model or an adapter that cannot be opened, or do not fit each other.
-    pub fn open(&self) -> Result<Opened, GenerateError> {
-        Opened::new(self)
+    pub fn open(&self) -> Result<OpenedModel, GenerateError> {
+        OpenedModel::new(self)
     }
 }
 
 /// The tokenizer of a request, and what is to be said of it next to the model.
 pub(crate) fn encoder(
-    weights: &Weights,
-    opened: &Opened,
+    weights: &ModelSource,
+    opened: &OpenedModel,
 ) -> Result<(TextEncoder, Option<String>), GenerateError> {
     let encoder = weights.text.encoder(&weights.model)?;
     let note = opened.check_vocabulary(&encoder)?;

@@ -14,19 +14,19 @@ use gstore_model::{
 };
 
 use crate::error::GenerateError;
-use crate::load::{Opened, check_length, check_tokens, encoder};
+use crate::load::{OpenedModel, check_length, check_tokens, encoder};
 use crate::prompts::read;
-use crate::request::{Compute, Weights};
+use crate::request::{ComputeOptions, ModelSource};
 
 /// Texts to score.
 #[derive(Clone)]
 pub struct PerplexityRequest {
     /// The model.
-    pub weights: Weights,
+    pub weights: ModelSource,
     /// The texts.
     pub texts: SampleSource,
     /// What computes.
-    pub compute: Compute,
+    pub compute: ComputeOptions,
 }
 
 /// A token behind the first of a text.
@@ -133,7 +133,7 @@ pub fn perplexity(
     cancel: &Cancel,
     take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
 ) -> Result<[Perplexity; 2], GenerateError> {
-    let Compute { device, precision, .. } = request.compute;
+    let ComputeOptions { device, precision, .. } = request.compute;
     with_backend!(
         (device, precision), GenerateError::from,
         cpu => run(request, cpu, progress, cancel, take),
@@ -146,25 +146,25 @@ pub fn perplexity(
 /// # Errors
 /// A text that cannot be used; texts of which none has a second token; being told to stop.
 pub fn check_texts(request: &PerplexityRequest, cancel: &Cancel) -> Result<(), GenerateError> {
-    Ready::new(request, &mut Silent, cancel).map(drop)
+    ScorableTexts::new(request, &mut Silent, cancel).map(drop)
 }
 
 /// Texts that a model can score.
-struct Ready {
-    opened: Opened,
+struct ScorableTexts {
+    opened: OpenedModel,
     encoder: TextEncoder,
     samples: Vec<TextSample>,
     texts: Vec<Encoded>,
 }
 
-impl Ready {
+impl ScorableTexts {
     /// Reads no weights.
     fn new(
         request: &PerplexityRequest,
         progress: &mut dyn Progress,
         cancel: &Cancel,
-    ) -> Result<Ready, GenerateError> {
-        let opened = Opened::new(&request.weights)?;
+    ) -> Result<ScorableTexts, GenerateError> {
+        let opened = OpenedModel::new(&request.weights)?;
         let (encoder, note) = encoder(&request.weights, &opened)?;
         if let Some(note) = note {
             progress.note(&note);
@@ -180,7 +180,7 @@ impl Ready {
         if texts.iter().all(|text| text.ids.len() < 2) {
             return Err(GenerateError::NothingPredicted);
         }
-        Ok(Ready { opened, encoder, samples, texts })
+        Ok(ScorableTexts { opened, encoder, samples, texts })
     }
 }
 
@@ -191,7 +191,7 @@ fn run<B: Backend>(
     cancel: &Cancel,
     take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
 ) -> Result<[Perplexity; 2], GenerateError> {
-    let Ready { opened, encoder, samples, texts } = Ready::new(request, progress, cancel)?;
+    let ScorableTexts { opened, encoder, samples, texts } = ScorableTexts::new(request, progress, cancel)?;
     let threads = request.compute.threads.max(1);
     opened.check_weights()?;
     let model = opened.load(backend)?;

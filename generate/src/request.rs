@@ -8,12 +8,12 @@ use gstore_store::EncodingSpec;
 use serde_json::{Value, json};
 
 use crate::error::GenerateError;
-use crate::sampling::Sampling;
+use crate::sampling::SamplingOptions;
 use crate::stop::StopStrings;
 
 /// Where the weights are, and how texts become tokens.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Weights {
+pub struct ModelSource {
     /// Folder of the model.
     pub model: PathBuf,
     /// A LoRA adapter for it.
@@ -25,7 +25,7 @@ pub struct Weights {
 
 /// When an answer ends.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stopping {
+pub struct StoppingCriteria {
     /// After so many tokens.
     pub max_new_tokens: usize,
     /// At one of these texts.
@@ -36,7 +36,7 @@ pub struct Stopping {
 
 /// What computes, and how.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Compute {
+pub struct ComputeOptions {
     /// The backend.
     pub device: Device,
     /// Precision of the factors of matrix products.
@@ -51,15 +51,15 @@ pub struct Compute {
 #[derive(Clone)]
 pub struct GenerateRequest {
     /// The model.
-    pub weights: Weights,
+    pub weights: ModelSource,
     /// The prompts.
     pub prompts: SampleSource,
     /// How tokens are chosen.
-    pub sampling: Sampling,
+    pub sampling: SamplingOptions,
     /// When answers end.
-    pub stopping: Stopping,
+    pub stopping: StoppingCriteria,
     /// What computes.
-    pub compute: Compute,
+    pub compute: ComputeOptions,
     /// File that keeps answers that are done, so that the same request goes on; none: they are kept in
     /// memory.
     pub journal: Option<PathBuf>,
@@ -67,7 +67,7 @@ pub struct GenerateRequest {
     pub overwrite: bool,
 }
 
-impl Weights {
+impl ModelSource {
     /// The folders of the model, its adapter and its tokenizer.
     pub fn folders(&self) -> impl Iterator<Item = &Path> {
         let others = [&self.adapter, &self.text.tokenizer].into_iter().flatten();
@@ -75,31 +75,36 @@ impl Weights {
     }
 
     /// A model with everything as the command line has it by default.
-    pub fn new(model: impl Into<PathBuf>) -> Weights {
-        Weights { model: model.into(), adapter: None, text: TextOptions::default() }
+    pub fn new(model: impl Into<PathBuf>) -> ModelSource {
+        ModelSource { model: model.into(), adapter: None, text: TextOptions::default() }
     }
 }
 
-impl Stopping {
+impl StoppingCriteria {
     /// Tokens of an answer at most, unless another number is asked for.
     pub const MAX_NEW_TOKENS: usize = 256;
 }
 
-impl Default for Stopping {
+impl Default for StoppingCriteria {
     fn default() -> Self {
         let strings = StopStrings::default();
-        Stopping { max_new_tokens: Self::MAX_NEW_TOKENS, strings, ignore_end: false }
+        StoppingCriteria { max_new_tokens: Self::MAX_NEW_TOKENS, strings, ignore_end: false }
     }
 }
 
-impl Compute {
+impl ComputeOptions {
     /// Prompts at a time, unless another number is asked for.
     pub const BATCH: usize = 64;
 }
 
-impl Default for Compute {
+impl Default for ComputeOptions {
     fn default() -> Self {
-        Compute { device: Device::Cpu, precision: ComputePrecision::F32, threads: 1, batch: Self::BATCH }
+        ComputeOptions {
+            device: Device::Cpu,
+            precision: ComputePrecision::F32,
+            threads: 1,
+            batch: Self::BATCH,
+        }
     }
 }
 
@@ -107,11 +112,11 @@ impl GenerateRequest {
     /// A request with everything as the command line has it by default.
     pub fn new(model: impl Into<PathBuf>, prompts: SampleSource) -> GenerateRequest {
         GenerateRequest {
-            weights: Weights::new(model),
+            weights: ModelSource::new(model),
             prompts,
-            sampling: Sampling::default(),
-            stopping: Stopping::default(),
-            compute: Compute::default(),
+            sampling: SamplingOptions::default(),
+            stopping: StoppingCriteria::default(),
+            compute: ComputeOptions::default(),
             journal: None,
             overwrite: false,
         }
@@ -128,7 +133,7 @@ impl GenerateRequest {
 
     /// How answers are made, for their records; `encoding` is what their prompts were encoded by.
     pub(crate) fn options(&self, encoding: &EncodingSpec) -> Value {
-        let Sampling { temperature, top_k, top_p, repetition_penalty, no_repeat_ngram, seed } =
+        let SamplingOptions { temperature, top_k, top_p, repetition_penalty, no_repeat_ngram, seed } =
             &self.sampling;
         let mut options = json!({
             "temperature": temperature,

@@ -13,7 +13,7 @@ use crate::error::GenerateError;
 
 /// How a token is chosen.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sampling {
+pub struct SamplingOptions {
     /// Logits are divided by it; 0: the most likely token is taken.
     pub temperature: f64,
     /// Only so many tokens; none: all.
@@ -28,9 +28,9 @@ pub struct Sampling {
     pub seed: u64,
 }
 
-impl Default for Sampling {
+impl Default for SamplingOptions {
     fn default() -> Self {
-        Sampling {
+        SamplingOptions {
             temperature: 0.0,
             top_k: None,
             top_p: None,
@@ -41,7 +41,7 @@ impl Default for Sampling {
     }
 }
 
-impl Sampling {
+impl SamplingOptions {
     /// Seed of the uniform numbers, unless another is asked for.
     pub const SEED: u64 = 42;
 
@@ -79,7 +79,7 @@ impl Sampling {
 
 /// Chooses tokens; keeps its memory between them.
 pub struct Sampler {
-    sampling: Sampling,
+    sampling: SamplingOptions,
     /// Tokens that were met, by the number of the call that met them last.
     met: Vec<u64>,
     calls: u64,
@@ -92,7 +92,7 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler whose options were checked.
-    pub fn new(sampling: Sampling) -> Sampler {
+    pub fn new(sampling: SamplingOptions) -> Sampler {
         Sampler { sampling, met: Vec::new(), calls: 0, ids: Vec::new(), values: Vec::new(), kept: Vec::new() }
     }
 

@@ -13,7 +13,7 @@ use gstore::{
 };
 use gstore_core::{Cancel, many};
 use gstore_data::TemplateKind;
-use gstore_generate::{Compute, Stopping};
+use gstore_generate::{ComputeOptions, StoppingCriteria};
 use gstore_ingest::pipeline::IngestRequest;
 use serde_json::json;
 
@@ -70,7 +70,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         weights.text = within;
     }
     let prompts = source(context, &args.prompts, what, &cancel)?;
-    let compute = Compute {
+    let compute = ComputeOptions {
         device: args.backend,
         precision: gradients::compute(args.compute, args.backend),
         threads: context.threads,
@@ -98,7 +98,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         weights,
         prompts,
         sampling,
-        stopping: Stopping {
+        stopping: StoppingCriteria {
             max_new_tokens: args.sampling.max_new_tokens,
             strings: StopStrings::new(args.sampling.stop.clone())?,
             ignore_end: args.sampling.ignore_eos,

@@ -5,19 +5,19 @@ use gstore_model::{
 };
 use serde_json::{Value, json};
 
-use super::Choice;
-use super::encode::Asked;
+use super::ChoiceQuestion;
+use super::encode::EncodedQuestion;
 use crate::error::GenerateError;
 
 /// A token whose log-probability is asked for: the row that predicts it, itself, and the number of its option
 /// among those of the piece.
-type Target = (u32, u32, usize);
+type ScoredToken = (u32, u32, usize);
 
 /// A piece's records.
 pub(super) fn score<B: Backend>(
     model: &Model<B>,
-    questions: &[Choice],
-    asked: &[Asked],
+    questions: &[ChoiceQuestion],
+    asked: &[EncodedQuestion],
     piece: &[usize],
 ) -> Result<Vec<(usize, Value)>, GenerateError> {
     let sequences: Vec<&[u32]> =
@@ -26,7 +26,7 @@ pub(super) fn score<B: Backend>(
     let packed: Vec<PackedSample<'_>> =
         sequences.iter().zip(&flags).map(|(ids, flags)| PackedSample::new(ids, flags)).collect();
     let layout = Layout::new(&packed, true, Reduction::Sum);
-    let (mut targets, mut options, mut before) = (Vec::<Target>::new(), 0, 0);
+    let (mut targets, mut options, mut before) = (Vec::<ScoredToken>::new(), 0, 0);
     for question in piece.iter().map(|question| &asked[*question]) {
         for part in &question.options {
             let first = layout.spans[before + part.sequence].start + part.first;
@@ -63,11 +63,11 @@ pub(super) fn score<B: Backend>(
 fn log_likelihoods<B: Backend>(
     model: &Model<B>,
     hidden: &B::Tensor,
-    targets: &[Target],
+    targets: &[ScoredToken],
     options: usize,
 ) -> Result<Vec<f64>, GenerateError> {
     let mut sums = vec![0.0; options];
-    let by_row: Vec<&[Target]> = targets.chunk_by(|a, b| a.0 == b.0).collect();
+    let by_row: Vec<&[ScoredToken]> = targets.chunk_by(|a, b| a.0 == b.0).collect();
     for rows in by_row.chunks(HEAD_ROWS) {
         let numbers: Vec<u32> = rows.iter().map(|of_row| of_row[0].0).collect();
         let logits = model.logits(&model.backend().gather(hidden, &numbers)?)?;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use gstore_core::{Cancel, Silent, many};
 use gstore_data::{SampleSource, TextOptions};
 use gstore_evaluate::attribution::{PendingRun, QueryLoss, Recipe, TruthFolder};
-use gstore_generate::{PerplexityRequest, Weights, perplexity};
+use gstore_generate::{ModelSource, PerplexityRequest, perplexity};
 use gstore_train::{SilentObserver, TrainMethod, TrainRequest};
 
 use super::asked::{Asked, PRECISION_OF_LOSSES, asked, check_runs, check_training};
@@ -142,17 +142,17 @@ fn losses(
     text.tokenizer.get_or_insert_with(|| request.model.clone());
     let is_adapter = matches!(request.method, TrainMethod::Lora(_) | TrainMethod::Adapter(_));
     let weights = match is_adapter {
-        true => Weights { model: request.model.clone(), adapter: Some(checkpoint.to_owned()), text },
-        false => Weights { model: checkpoint.to_owned(), adapter: None, text },
+        true => ModelSource { model: request.model.clone(), adapter: Some(checkpoint.to_owned()), text },
+        false => ModelSource { model: checkpoint.to_owned(), adapter: None, text },
     };
     let request = PerplexityRequest {
         weights,
         texts: SampleSource::Files { paths: vec![truth.queries_file()], fields: Vec::new() },
-        compute: gstore_generate::Compute {
+        compute: gstore_generate::ComputeOptions {
             device: request.compute.device,
             precision: PRECISION_OF_LOSSES,
             threads: context.threads,
-            batch: gstore_generate::Compute::BATCH,
+            batch: gstore_generate::ComputeOptions::BATCH,
         },
     };
     let mut losses = Vec::new();
