@@ -8,9 +8,9 @@ use crate::common::autograd;
 use crate::common::reference::shared;
 use crate::common::tiny::{Tiny, VOCAB, noise};
 use crate::common::{assert_says, relative_error};
-use gstore_curvature::{Covariance, Product, Solution};
+use gstore_curvature::{Covariance, ProductResult, Solution};
 use gstore_curvature::{
-    CurvatureError, Damping, Inverse, Module, ModuleFactors, SolveLimits, Squares, Strategy, System,
+    CurvatureError, Damping, Inverse, LinearSystem, Module, ModuleFactors, SolveLimits, Squares, Strategy,
     conjugate_gradients, dot,
 };
 use gstore_ingest::curvature::{CurvatureEngine, Labels, Measurement, PassError, TargetSample};
@@ -198,10 +198,10 @@ struct Curvature<'a> {
     damping: f64,
 }
 
-impl System for Curvature<'_> {
+impl LinearSystem for Curvature<'_> {
     type Error = CurvatureError;
 
-    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, CurvatureError> {
+    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<ProductResult>, CurvatureError> {
         let mut all = products(self.engine, self.samples, 2, vectors);
         for (product, vector) in all.iter_mut().zip(vectors) {
             let values = product.iter_mut().zip(*vector);
