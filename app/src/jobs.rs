@@ -35,7 +35,7 @@ pub fn add_of(
     work: &mut Work<'_>,
 ) -> Result<AddOutcome, IngestError> {
     pipeline::check_data(request)?;
-    pipeline::add_of(store, request, client, work.progress, work.cancel)
+    pipeline::add_from_client(store, request, client, work.progress, work.cancel)
 }
 
 /// Computes and publishes what features of registered samples lack. Stopped or killed, the same request goes on where it was; the threads and

@@ -18,7 +18,7 @@ use gstore_data::Content;
 use gstore_model::{Backend, OomBackoff, with_backend};
 use serde_json::{Value, json};
 
-use self::encode::{EncodedQuestion, digest, encoded};
+use self::encode::{EncodedQuestion, digest, encode_questions};
 use self::score::score;
 use crate::error::GenerateError;
 use crate::journal::Journal;
@@ -96,7 +96,7 @@ fn run<B: Backend>(
     let opened = OpenedModel::new(&request.weights)?;
     let (encoder, _) = encoder(&request.weights, &opened)?;
     let threads = request.compute.threads.max(1);
-    let asked = encoded(request, &encoder, opened.decoder(), (threads, cancel))?;
+    let asked = encode_questions(request, &encoder, opened.decoder(), (threads, cancel))?;
     let (questions, model) = (&request.questions, opened.id()?);
     let options = json!({
         "compute": request.compute.precision.name(),

@@ -129,7 +129,8 @@ pub fn generate_on<B: Backend>(
         "template_digest": encoding.template_digest,
         "prompts": digest(&prompts, &ends),
     });
-    let begun = |prompt: &Prompt| prompt.answered("", &more((Value::Null, Value::Null), &model, &options));
+    let begun =
+        |prompt: &Prompt| prompt.answered("", &answer_fields((Value::Null, Value::Null), &model, &options));
     observer.check(&prompts, &begun)?;
     let mut answers = match observer.made(&prompts, &begun)? {
         Some(records) => Journal::of(records),
@@ -161,7 +162,7 @@ pub fn generate_on<B: Backend>(
         let take = |step: u64, done: Vec<Answer>| {
             tokens += step;
             for answer in &done {
-                answers.push(answer.prompt, &record(&prompts, answer, &model, &options))?;
+                answers.push(answer.prompt, &answer_record(&prompts, answer, &model, &options))?;
             }
             observer.advance(step, done.len() as u64);
             Ok(())
@@ -181,13 +182,13 @@ pub fn generate_on<B: Backend>(
 }
 
 /// An answer's record.
-fn record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, options: &Value) -> Value {
-    let more = more((json!(answer.finish.name()), json!(answer.ids.len())), model, options);
+fn answer_record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, options: &Value) -> Value {
+    let more = answer_fields((json!(answer.finish.name()), json!(answer.ids.len())), model, options);
     prompts.get(answer.prompt).map_or(Value::Null, |prompt| prompt.answered(&answer.text, &more))
 }
 
 /// The fields of a record that describe its answer.
-fn more(
+fn answer_fields(
     (finish, new_tokens): (Value, Value),
     model: &CheckpointId,
     options: &Value,

@@ -241,7 +241,7 @@ impl JournalContents {
         let mut line = Vec::new();
         reader.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut line)?;
         lines.cut_header = is_cut_header(&line);
-        let header = whole(&line).and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let header = ended_line(&line).and_then(|text| serde_json::from_str::<Value>(text).ok());
         let Some(header) =
             header.filter(|header| header.get("version").and_then(Value::as_u64) == Some(VERSION))
         else {
@@ -256,7 +256,7 @@ impl JournalContents {
                 return Ok(lines);
             }
             lines.end += line.len() as u64;
-            let found = whole(&line).and_then(answer);
+            let found = ended_line(&line).and_then(answer);
             match found.and_then(|(number, len)| Some((lines.places.get_mut(number)?, len))) {
                 Some((place, len)) => *place = Some((lines.end - 1 - len as u64, len)),
                 None => lines.damaged += 1,
@@ -266,7 +266,7 @@ impl JournalContents {
 }
 
 /// The text of a line that is ended.
-fn whole(line: &[u8]) -> Option<&str> {
+fn ended_line(line: &[u8]) -> Option<&str> {
     std::str::from_utf8(line.strip_suffix(b"\n")?).ok()
 }
 

@@ -274,7 +274,10 @@ fn score<B: Backend>(
         for (rows, targets) in predicting.chunks(HEAD_ROWS).zip(targets.chunks(HEAD_ROWS)) {
             let logits = model.logits(&model.backend().gather(&forward.hidden, rows)?)?;
             found.extend(
-                logits.chunks_exact(vocab).zip(targets).map(|(logits, token)| of_row(logits, *token)),
+                logits
+                    .chunks_exact(vocab)
+                    .zip(targets)
+                    .map(|(logits, token)| token_log_probability(logits, *token)),
             );
         }
     }
@@ -303,7 +306,7 @@ fn score<B: Backend>(
 }
 
 /// Log-probability of a token, and the entropy of the distribution.
-fn of_row(logits: &[f32], token: u32) -> (f64, f64) {
+fn token_log_probability(logits: &[f32], token: u32) -> (f64, f64) {
     let top = logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z));
     let (mut total, mut mean) = (0.0, 0.0);
     for z in logits {
@@ -322,10 +325,10 @@ mod tests {
 
     #[test]
     fn a_row_of_equal_logits_is_uniform() {
-        let (log_probability, entropy) = of_row(&[3.0; 8], 5);
+        let (log_probability, entropy) = token_log_probability(&[3.0; 8], 5);
         assert!((log_probability + 8f64.ln()).abs() < 1e-12 && (entropy - 8f64.ln()).abs() < 1e-12);
-        let (log_probability, entropy) = of_row(&[0.0, 100.0], 1);
+        let (log_probability, entropy) = token_log_probability(&[0.0, 100.0], 1);
         assert!(log_probability.abs() < 1e-12 && entropy.abs() < 1e-12);
-        assert!(!of_row(&[f32::NAN, 1.0], 1).0.is_finite());
+        assert!(!token_log_probability(&[f32::NAN, 1.0], 1).0.is_finite());
     }
 }

@@ -109,10 +109,10 @@ impl Sampler {
     ) -> Result<Option<u32>, GenerateError> {
         if !self.sampling.draws() {
             self.penalise(logits, context)?;
-            return Ok(largest(logits));
+            return Ok(argmax(logits));
         }
         let distribution = self.distribution(logits, context)?;
-        Ok(drawn(distribution, uniform()))
+        Ok(draw_token(distribution, uniform()))
     }
 
     /// The processed distribution: tokens that are left, ascending, with their probabilities. The logits are
@@ -184,7 +184,7 @@ fn leave_out_ngrams(logits: &mut [f32], context: &[u32], n: usize) {
 }
 
 /// The first of the largest logits.
-fn largest(logits: &[f32]) -> Option<u32> {
+fn argmax(logits: &[f32]) -> Option<u32> {
     // Many next to each other: in one, each comparison waits for the one before.
     let mut best = [f32::NEG_INFINITY; 32];
     for row in logits.chunks(best.len()) {
@@ -245,7 +245,7 @@ fn softmax(ids: &[u32], logits: &[f32], to: &mut Vec<(u32, f64)>) {
 }
 
 /// The first token whose cumulative probability exceeds `uniform`; where rounding leaves none, the last.
-fn drawn(distribution: &[(u32, f64)], uniform: f64) -> Option<u32> {
+fn draw_token(distribution: &[(u32, f64)], uniform: f64) -> Option<u32> {
     let mut sum = 0.0;
     let exceeds = |(_, probability): &&(u32, f64)| {
         sum += probability;

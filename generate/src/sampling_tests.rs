@@ -33,13 +33,13 @@ fn a_penalty_counts_each_token_once() {
 fn the_first_of_the_largest_logits_is_taken() {
     let mut logits: Vec<f32> = (0..100).map(|i| (i * 37 % 100) as f32 - 200.0).collect();
     // 27 * 37 = 999
-    assert_eq!(largest(&logits), Some(27));
+    assert_eq!(argmax(&logits), Some(27));
     for (id, z) in [(98, -1.5), (64, -0.0), (31, 0.0), (5, 0.0)] {
         logits[id] = z;
-        assert_eq!(largest(&logits), Some(id as u32));
+        assert_eq!(argmax(&logits), Some(id as u32));
     }
-    assert_eq!(largest(&[NEG, -f32::MAX, NEG]), Some(1));
-    assert_eq!((largest(&[NEG; 40]), largest(&[])), (None, None));
+    assert_eq!(argmax(&[NEG, -f32::MAX, NEG]), Some(1));
+    assert_eq!((argmax(&[NEG; 40]), argmax(&[])), (None, None));
     for bad in [f32::NAN, f32::INFINITY] {
         let mut logits = vec![0.0; 40];
         logits[33] = bad;
@@ -128,10 +128,10 @@ fn top_p_is_of_what_top_k_leaves() {
 #[test]
 fn a_token_is_drawn_by_its_cumulative_probability() {
     let distribution = [(3, 0.25), (5, 0.5), (9, 0.25)];
-    let drawn = |u| drawn(&distribution, u);
+    let drawn = |u| draw_token(&distribution, u);
     assert_eq!([drawn(0.0), drawn(0.24), drawn(0.25), drawn(0.74)], [Some(3), Some(3), Some(5), Some(5)]);
     assert_eq!([drawn(0.75), drawn(1.0)], [Some(9), Some(9)]);
-    assert_eq!(super::drawn(&[], 0.5), None);
+    assert_eq!(super::draw_token(&[], 0.5), None);
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(crate) struct TextSizes {
 
 impl TextSizes {
     pub fn of(samples: &[TextSample]) -> TextSizes {
-        let bytes = || samples.iter().map(|sample| bytes_of(&sample.content));
+        let bytes = || samples.iter().map(|sample| content_bytes(&sample.content));
         TextSizes { number: samples.len() as u64, bytes: bytes().sum(), longest: bytes().max().unwrap_or(0) }
     }
 
@@ -68,7 +68,7 @@ impl TextSizes {
     }
 }
 
-fn bytes_of(content: &Content) -> u64 {
+fn content_bytes(content: &Content) -> u64 {
     let bytes = match content {
         Content::Text(text) => text.len(),
         Content::PromptCompletion { prompt, completion } => prompt.len() + completion.len(),
@@ -123,9 +123,9 @@ pub(crate) fn load(
     let repeated =
         leave_out_repeated(source, &mut chosen, *repeats, "a training would learn twice from each")?;
     if let Some(share) = share {
-        chosen = drawn(chosen, *share, *seed)?;
+        chosen = random_share(chosen, *share, *seed)?;
     }
-    Ok(EncodedSamples { repeated, texts, ..encoded(chosen, encoder, threads, cancel)? })
+    Ok(EncodedSamples { repeated, texts, ..encode_samples(chosen, encoder, threads, cancel)? })
 }
 
 /// Reads and encodes samples that no step is taken on: all of a source.
@@ -143,7 +143,7 @@ pub(crate) fn load_held_out(
     check_records(source, number)?;
     let texts = TextSizes::of(&all);
     let repeated = leave_out_repeated(source, &mut all, repeats, "the held-out loss would count each twice")?;
-    Ok(EncodedSamples { repeated, texts, ..encoded(all, encoder, threads, cancel)? })
+    Ok(EncodedSamples { repeated, texts, ..encode_samples(all, encoder, threads, cancel)? })
 }
 
 /// An error if files have no record.
@@ -158,7 +158,7 @@ fn check_records(source: &SampleSource, records: u64) -> Result<(), TrainError> 
 }
 
 /// Samples as tokens, those that have a scored one.
-fn encoded(
+fn encode_samples(
     chosen: Vec<TextSample>,
     encoder: &TextEncoder,
     threads: usize,
@@ -191,7 +191,7 @@ fn leave_out_repeated(
         // Ids of a dataset are unique, and given contents have none of their own.
         return Ok(0);
     }
-    let repeated = repeated(chosen);
+    let repeated = repeated_samples(chosen);
     if repeats == Duplicates::Refuse && !repeated.is_empty() {
         let named = repeated.iter().map(|(place, earlier)| {
             let TextSample { id, row, .. } = &chosen[*place];
@@ -218,7 +218,7 @@ fn leave_out_repeated(
 }
 
 /// Places of the samples whose id an earlier one has, each with the row of that one.
-fn repeated(samples: &[TextSample]) -> Vec<(usize, u64)> {
+fn repeated_samples(samples: &[TextSample]) -> Vec<(usize, u64)> {
     let mut first: HashMap<&str, u64> = HashMap::new();
     let mut repeated = Vec::new();
     for (place, sample) in samples.iter().enumerate() {
@@ -233,7 +233,7 @@ fn repeated(samples: &[TextSample]) -> Vec<(usize, u64)> {
 }
 
 /// A random share, in the order of the data.
-fn drawn(mut chosen: Vec<TextSample>, share: f64, seed: u64) -> Result<Vec<TextSample>, TrainError> {
+fn random_share(mut chosen: Vec<TextSample>, share: f64, seed: u64) -> Result<Vec<TextSample>, TrainError> {
     if !(share > 0.0 && share <= 1.0) {
         return Err(TrainError::Option(format!(
             "a share of {share} of the samples is none: above 0, at most 1; 0.05 is 5 %"

@@ -115,7 +115,7 @@ impl<B: Backend + Clone> Parameters<B> {
             kept().extend(done.into_iter().map(|(_, scratch)| scratch));
         }
         let tensor = |tensor: Mutex<Vec<f32>>| tensor.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((sum(losses), sums.tensors.into_iter().map(tensor).collect()))
+        Ok((sum_losses(losses), sums.tensors.into_iter().map(tensor).collect()))
     }
 
     /// One piece on a device: forward, backward, and its gradients added when it is its turn.
@@ -150,14 +150,14 @@ impl<B: Backend + Clone> Parameters<B> {
                 let mut rows = model.backend().rows(1, width, scratch.layer.take())?;
                 let factors = &factors[device];
                 let mut sink = BatchSumSink(LoraSink { factors, out: Some(&mut rows), entropies: None });
-                let losses = run(model, layout, keep, head.as_mut(), &mut sink)?;
+                let losses = forward_backward(model, layout, keep, head.as_mut(), &mut sink)?;
                 sums.add(0, piece, model.backend().host_rows(&mut rows)?)?;
                 scratch.layer = Some(rows);
                 losses
             }
             ParameterForm::Full { layout: grad } => {
                 let sink = PieceSink::new(grad, piece, sums, scratch);
-                run(model, layout, keep, head.as_mut(), &mut BatchSumSink(sink))?
+                forward_backward(model, layout, keep, head.as_mut(), &mut BatchSumSink(sink))?
             }
         };
         let weighted =
@@ -205,18 +205,18 @@ impl<B: Backend + Clone> Parameters<B> {
         };
         let threads = computing.threads.max(self.models.len());
         unordered(pieces.len(), threads, computing.cancel, self.devices_of_threads(), of_piece)?;
-        Ok(sum(losses))
+        Ok(sum_losses(losses))
     }
 }
 
 /// The losses of pieces, added in their order.
-fn sum(losses: Vec<Mutex<f64>>) -> f64 {
+fn sum_losses(losses: Vec<Mutex<f64>>) -> f64 {
     let value = |loss: Mutex<f64>| loss.into_inner().unwrap_or_else(PoisonError::into_inner);
     losses.into_iter().map(value).fold(0.0, |sum, loss| sum + loss)
 }
 
 /// A forward and a backward pass.
-fn run<B: Backend>(
+fn forward_backward<B: Backend>(
     model: &Model<B>,
     layout: Layout,
     keep: SavedActivations,

@@ -17,7 +17,7 @@ use crate::prepare::PreparedTraining;
 use crate::request::TrainRequest;
 use crate::sample::Sample;
 use crate::schedule::Schedule;
-use crate::start::{OutputFolder, begin, check_output, identity, start};
+use crate::start::{OutputFolder, check_output, identity, start, take_output_folder};
 use crate::trainer::{Trainer, TrainerOptions};
 
 /// How a training ended.
@@ -109,7 +109,7 @@ impl<'a, B: MultiDevice> Job<'a, B> {
                 Some(start(request, false, base.as_ref(), decoder, backend.clone())?)
             }
         };
-        let OutputFolder { lock, overwrites } = begin(request, &identity, total)?;
+        let OutputFolder { lock, overwrites } = take_output_folder(request, &identity, total)?;
         let start = match (first, last_checkpoint(&request.output)?) {
             (Some(first), None) => first,
             // Where another training has written meanwhile, weights are not in memory twice.

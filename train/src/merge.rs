@@ -12,7 +12,7 @@ use gstore_model::weights::{
 };
 use serde_json::{Value, json};
 
-use crate::checkpoint::{copy_model_files, make, write_json};
+use crate::checkpoint::{copy_model_files, write_folder, write_json};
 use crate::error::TrainError;
 
 /// Says in a model's folder what was merged into it.
@@ -61,7 +61,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or_else(|| TrainError::Option(format!("{} cannot be the name of a folder", output.display())))?;
-    make(folder.unwrap_or(Path::new(".")), name, |folder| {
+    write_folder(folder.unwrap_or(Path::new(".")), name, |folder| {
         copy_model_files(model, model, folder)?;
         write_json(&folder.join(MERGED), &json!({ "merged": checkpoint.to_string() }))?;
         Ok(write_tensors(&folder.join("model.safetensors"), tensors)?)
@@ -76,7 +76,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
 ///
 /// # Errors
 /// A configuration that cannot be read, or names none.
-pub fn base_of(adapter: &Path) -> Result<String, TrainError> {
+pub fn adapter_base(adapter: &Path) -> Result<String, TrainError> {
     let path: PathBuf = adapter.join("adapter_config.json");
     let bad = |what: String| TrainError::Checkpoint { folder: adapter.to_owned(), what };
     let config: Value =

@@ -80,7 +80,7 @@ impl PreparedTraining {
         let EncodedSamples { samples, rows, texts, .. } =
             samples(&request, &encoder, &decoder, observer, cancel)?;
         let EncodedSamples { samples: held_out, texts: more, .. } =
-            held_out(&request, &encoder, &decoder, observer, cancel)?;
+            load_held_out_samples(&request, &encoder, &decoder, observer, cancel)?;
         let batching = &request.batching;
         let sequences = batching.packing.then(|| {
             let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
@@ -190,7 +190,7 @@ impl PreparedTraining {
             packed: compute.device.bytes_per_weight(compute.precision),
             state: self.request.steps.optimizer.bytes_of_value(),
             piece: self.largest_piece() as u64,
-            watched: watched(&self.held_out, compute.piece_tokens) as u64,
+            watched: largest_held_out_piece(&self.held_out, compute.piece_tokens) as u64,
             samples: 5 * tokens as u64 + OF_SAMPLE * all().count() as u64 + OF_RECORD * number + texts,
             encoding: OF_ENCODED_BYTE * longest * compute.threads as u64,
         })
@@ -242,7 +242,7 @@ const OF_RECORD: u64 = 256;
 const OF_ENCODED_BYTE: u64 = 48;
 
 /// Tokens that no piece of held-out samples has more of.
-fn watched(held_out: &[Sample], most: usize) -> usize {
+fn largest_held_out_piece(held_out: &[Sample], most: usize) -> usize {
     let lengths: Vec<usize> = held_out.iter().map(|sample| sample.ids.len()).collect();
     let longest = lengths.iter().copied().max().unwrap_or(0);
     let count = lengths.len();
@@ -260,12 +260,12 @@ fn samples(
     let threads = request.compute.threads;
     let loaded = load(&request.data, &request.subset, encoder, threads, cancel)?;
     check(&loaded, decoder)?;
-    tell(&loaded, "sample", request.batching.text.max_length, observer);
+    note_left_out(&loaded, "sample", request.batching.text.max_length, observer);
     Ok(loaded)
 }
 
 /// The samples that the loss is watched on.
-fn held_out(
+fn load_held_out_samples(
     request: &TrainRequest,
     encoder: &TextEncoder,
     decoder: &Decoder,
@@ -279,7 +279,7 @@ fn held_out(
         return Err(TrainError::NothingHeldOut);
     }
     check(&loaded, decoder)?;
-    tell(&loaded, "held-out sample", request.batching.text.max_length, observer);
+    note_left_out(&loaded, "held-out sample", request.batching.text.max_length, observer);
     Ok(loaded)
 }
 
@@ -288,7 +288,7 @@ fn check(loaded: &EncodedSamples, decoder: &Decoder) -> Result<(), TrainError> {
 }
 
 /// Says what was left out of samples and cut; `noun`: what one of them is called.
-fn tell(loaded: &EncodedSamples, noun: &str, max_length: u32, observer: &mut dyn TrainObserver) {
+fn note_left_out(loaded: &EncodedSamples, noun: &str, max_length: u32, observer: &mut dyn TrainObserver) {
     let EncodedSamples { repeated, without_scored, truncated, .. } = loaded;
     if *repeated > 0 {
         let repeats = many(*repeated as u64, noun);

@@ -7,9 +7,9 @@ use gstore_model::weights::{Adapter, BaseDigest, ModelFolder, check_written};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{
-    Checkpoint, FolderLock, ResumedTraining, check_files, check_step, checkpoints, identity_of, is_empty,
-    last_checkpoint, named_as_checkpoints, remove_replaced, remove_unfinished, replaced, resume,
-    start_digests, unfinished,
+    Checkpoint, FolderLock, ResumedTraining, check_files, check_step, checkpoints, is_empty, last_checkpoint,
+    numbered_checkpoints, remove_replaced, remove_unfinished, resume, start_digests, stored_identity,
+    superseded_checkpoints, unfinished_paths,
 };
 use crate::difference::{START_DIGESTS, difference};
 use crate::error::TrainError;
@@ -146,13 +146,13 @@ fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), T
 /// no step to take.
 pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<bool, TrainError> {
     check_folder(request)?;
-    let (named, own) = (named_as_checkpoints(&request.output)?, checkpoints(&request.output)?);
+    let (named, own) = (numbered_checkpoints(&request.output)?, checkpoints(&request.output)?);
     let saving = &request.saving;
     let (mut other, mut empty) = (None, Vec::new());
     // One that is not whole, too: a checkpoint of its name would take its place.
     for checkpoint in &named {
         let folder = checkpoint.folder.clone();
-        let Some(stored) = identity_of(&folder)? else {
+        let Some(stored) = stored_identity(&folder)? else {
             if is_empty(&folder) {
                 empty.push(checkpoint);
                 continue;
@@ -195,7 +195,7 @@ pub(crate) struct OutputFolder {
 }
 
 /// Takes the output folder for a training of `total` steps, and removes what a killed one left there.
-pub(crate) fn begin(
+pub(crate) fn take_output_folder(
     request: &TrainRequest,
     identity: &Value,
     total: u64,
@@ -206,8 +206,8 @@ pub(crate) fn begin(
     };
     let overwrites = check_output(request, identity, total)?;
     if is_finished(overwrites)?
-        && unfinished(output)?.is_empty()
-        && replaced(output, total, limit)?.is_empty()
+        && unfinished_paths(output)?.is_empty()
+        && superseded_checkpoints(output, total, limit)?.is_empty()
     {
         return Ok(OutputFolder { lock: None, overwrites });
     }
@@ -241,7 +241,7 @@ pub(crate) fn start<B: Backend + Clone>(
     if let Some(from) = &request.saving.resume_from {
         return resume(from, base, decoder, kind, backend);
     }
-    let parameters = fresh(request, base, decoder, backend)?;
+    let parameters = new_parameters(request, base, decoder, backend)?;
     let optimizer = Optimizer::new(kind, parameters.trained().len());
     Ok(ResumedTraining {
         parameters,
@@ -253,7 +253,7 @@ pub(crate) fn start<B: Backend + Clone>(
 }
 
 /// The parameters of a training that has taken no step.
-fn fresh<B: Backend + Clone>(
+fn new_parameters<B: Backend + Clone>(
     request: &TrainRequest,
     base: Option<&ModelFolder>,
     decoder: &Decoder,

@@ -106,7 +106,7 @@ impl<B: Backend + Clone> Trainer<B> {
         cancel: &Cancel,
     ) -> Result<StepReport, TrainError> {
         let step = self.optimizer.steps() + 1;
-        let samples = weighted(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
+        let samples = weighted_samples(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
         self.take(&samples, None, rate, cancel)
     }
 
@@ -188,7 +188,7 @@ impl<B: Backend + Clone> Trainer<B> {
         cancel: &Cancel,
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let step = self.optimizer.steps() + 1;
-        let samples = weighted(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
+        let samples = weighted_samples(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
         self.parameters.gradient(&samples, None, self.computing(cancel), Vec::new())
     }
 
@@ -212,7 +212,7 @@ impl<B: Backend + Clone> Trainer<B> {
 }
 
 /// The samples with the weights of their tokens; none if nothing is scored.
-fn weighted<'a>(batch: &[Vec<&'a Sample>], mean: LossMean) -> Option<Vec<WeightedSample<'a>>> {
+fn weighted_samples<'a>(batch: &[Vec<&'a Sample>], mean: LossMean) -> Option<Vec<WeightedSample<'a>>> {
     let tokens = |micro: &[&Sample]| micro.iter().map(|sample| sample.scored_tokens()).sum::<usize>();
     let all: usize = batch.iter().map(|micro| tokens(micro)).sum();
     if all == 0 {

@@ -8,8 +8,8 @@ use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
 use gstore_train::{
     BatchOptions, DropoutRates, EvaluationOptions, Optimizer, OptimizerKind, Parameters, Sample,
-    SavingOptions, SilentObserver, StepOptions, TrainMethod, TrainRequest, Trainer, TrainerOptions, base_of,
-    forecast, merge, run,
+    SavingOptions, SilentObserver, StepOptions, TrainMethod, TrainRequest, Trainer, TrainerOptions,
+    adapter_base, forecast, merge, run,
 };
 
 use crate::jobs::{Notes, World, files, go, go_for, lora};
@@ -112,7 +112,9 @@ fn a_merged_adapter_has_the_losses_of_base_and_adapter() {
     let Some(world) = World::new() else { return };
     let outcome = go(&world.request("lora", lora())).unwrap();
     let adapter = &outcome.checkpoints.last().unwrap().folder;
-    assert!(std::path::Path::new(&base_of(adapter).unwrap()).ends_with(world.model.file_name().unwrap()));
+    assert!(
+        std::path::Path::new(&adapter_base(adapter).unwrap()).ends_with(world.model.file_name().unwrap())
+    );
     let merged = world.path("merged");
     merge(&world.model, adapter, &merged).unwrap();
     assert!(merge(&world.model, adapter, &merged).unwrap_err().to_string().contains("there already"));

@@ -37,7 +37,7 @@ pub(super) struct EncodedOption {
 const SHARE: usize = 32;
 
 /// The questions as tokens; all of them are checked before any is scored.
-pub(super) fn encoded(
+pub(super) fn encode_questions(
     request: &ChoiceRequest,
     encoder: &TextEncoder,
     decoder: &Decoder,
@@ -51,11 +51,11 @@ pub(super) fn encoded(
         return Err(GenerateError::NoSamples);
     }
     let most = request.weights.text.max_length as usize;
-    let asked = |question: &ChoiceQuestion| of_question(question, encoder, decoder, most);
+    let asked = |question: &ChoiceQuestion| encode_question(question, encoder, decoder, most);
     parallel::map(&request.questions, SHARE, threads, cancel, asked)
 }
 
-fn of_question(
+fn encode_question(
     question: &ChoiceQuestion,
     encoder: &TextEncoder,
     decoder: &Decoder,
@@ -76,11 +76,11 @@ fn of_question(
     if options.is_empty() {
         return Err(GenerateError::Option(format!("{} has no choices", name())));
     }
-    Ok(shared(&options))
+    Ok(share_sequences(&options))
 }
 
 /// Options as tokens with their place behind the prompt, over as few sequences as can be.
-fn shared(options: &[(Vec<u32>, usize)]) -> EncodedQuestion {
+fn share_sequences(options: &[(Vec<u32>, usize)]) -> EncodedQuestion {
     // The last token of an option predicts nothing that is asked for.
     let fed = |option: usize| &options[option].0[..options[option].0.len() - 1];
     let mut order: Vec<usize> = (0..options.len()).collect();
@@ -128,12 +128,12 @@ mod tests {
     #[test]
     fn options_share_what_they_are_fed() {
         let letters: Vec<(Vec<u32>, usize)> = (10..14).map(|letter| (vec![1, 2, 3, letter], 3)).collect();
-        let asked = shared(&letters);
+        let asked = share_sequences(&letters);
         assert_eq!(asked.sequences, [[1, 2, 3]]);
         assert!(asked.options.iter().all(|part| (part.sequence, part.first) == (0, 2)));
 
         // One is the beginning of another, two have nothing in common behind the prompt.
-        let asked = shared(&[(vec![1, 2, 7], 2), (vec![1, 2, 7, 8, 9], 2), (vec![1, 2, 5, 6], 2)]);
+        let asked = share_sequences(&[(vec![1, 2, 7], 2), (vec![1, 2, 7, 8, 9], 2), (vec![1, 2, 5, 6], 2)]);
         assert_eq!(asked.sequences, [vec![1, 2, 7, 8], vec![1, 2, 5]]);
         let of: Vec<(usize, usize, Vec<u32>)> =
             asked.options.into_iter().map(|part| (part.sequence, part.first, part.tokens)).collect();

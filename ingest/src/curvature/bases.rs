@@ -5,7 +5,7 @@ use std::ops::Range;
 use gstore_curvature::{Blocks, CurvatureError, Eigen, Module, ModuleFactors};
 use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights};
 
-use super::blocks::{picked, placed};
+use super::blocks::{block_columns, block_positions};
 use super::error::PassError;
 
 /// The bases of one module.
@@ -108,15 +108,15 @@ impl<B: Backend> BasisMap<B> {
     /// Of rows of `width` values; what the vectors have behind them is that of a constant 1.
     fn new(backend: &B, eigen: &Eigen, blocks: Blocks, width: usize) -> Result<Self, BackendError> {
         if blocks.is_whole() {
-            return Ok(BasisMap::Whole(backend.pack(turn(eigen, width))?));
+            return Ok(BasisMap::Whole(backend.pack(basis_weights(eigen, width))?));
         }
         let of = |block: Range<usize>| -> Result<BasisBlock<B>, BackendError> {
             let vectors = blocks.of(&eigen.vectors, &block);
             let part = Eigen { values: eigen.values[block.clone()].to_vec(), vectors };
             Ok(BasisBlock {
-                columns: picked(width, &block),
-                map: backend.pack(turn(&part, block.len()))?,
-                places: placed(blocks.size(), &block),
+                columns: block_columns(width, &block),
+                map: backend.pack(basis_weights(&part, block.len()))?,
+                places: block_positions(blocks.size(), &block),
             })
         };
         blocks.ranges().map(of).collect::<Result<Vec<_>, _>>().map(BasisMap::Cut)
@@ -142,7 +142,7 @@ impl<B: Backend> BasisMap<B> {
 
 /// The map of rows of `width` values to their coordinates; what the vectors have behind them is that of a
 /// constant 1.
-fn turn(eigen: &Eigen, width: usize) -> LinearWeights {
+fn basis_weights(eigen: &Eigen, width: usize) -> LinearWeights {
     let size = eigen.size();
     let (vectors, constant) = eigen.vectors.split_at(width * size);
     let weight = (0..size).flat_map(|to| (0..width).map(move |from| vectors[from * size + to] as f32));

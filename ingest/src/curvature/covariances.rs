@@ -5,7 +5,7 @@ use std::ops::Range;
 use gstore_curvature::{Blocks, Covariance};
 use gstore_model::Backend;
 
-use super::blocks::picked;
+use super::blocks::block_columns;
 use super::error::{PassError, not_finite};
 use super::sink::{FactorConsumer, ModuleFactorRows};
 
@@ -40,13 +40,13 @@ impl CovarianceSums<'_> {
             let columns = match blocks.is_whole() {
                 true => x,
                 false => {
-                    cut = call.backend.map_columns(x, &picked(width, &block))?;
+                    cut = call.backend.map_columns(x, &block_columns(width, &block))?;
                     &cut
                 }
             };
             let found = self.add_block(call, columns, modules, (&block, side))?;
             if let Some(value) = found {
-                return Err(blame(call, x, what, modules, value));
+                return Err(overflow_error(call, x, what, modules, value));
             }
         }
         Ok(())
@@ -103,7 +103,7 @@ impl<B: Backend> FactorConsumer<B> for CovarianceSums<'_> {
 }
 
 /// What made a product `value`.
-fn blame<B: Backend>(
+fn overflow_error<B: Backend>(
     call: &ModuleFactorRows<'_, B>,
     x: &B::Tensor,
     what: &'static str,

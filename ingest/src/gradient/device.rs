@@ -191,7 +191,7 @@ impl<B: GradientBackend> BatchVectors<'_, B> {
 }
 
 /// Gradients of adapters, `width` values each, whose rows of fused modules are put where they belong, on the host.
-pub(super) fn whole<'a, B: Backend>(
+pub(super) fn reordered_gradients<'a, B: Backend>(
     backend: &B,
     rows: &'a mut B::Rows,
     width: usize,

@@ -38,7 +38,7 @@ impl GradFeatures {
 }
 
 /// The part of each tensor in the concatenated gradient.
-pub(super) fn parts(tensors: &[TensorSpec]) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn tensor_ranges(tensors: &[TensorSpec]) -> impl Iterator<Item = Range<usize>> {
     tensors.iter().scan(0, |end, tensor| {
         let start = *end;
         *end += tensor.numel();
@@ -80,7 +80,7 @@ impl<'a> Accumulator<'a> {
         tensors: &[TensorSpec],
         samples: usize,
     ) -> Accumulator<'a> {
-        let starts = parts(tensors).map(|part| part.start).collect();
+        let starts = tensor_ranges(tensors).map(|part| part.start).collect();
         let vectors = samples * features.forms.len();
         let values = vectors * features.projector.dim();
         let sums = match &features.projector {

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::device::{BatchVectors, DeviceFeatures, GradientBackend, whole};
+use super::device::{BatchVectors, DeviceFeatures, GradientBackend, reordered_gradients};
 use super::error::EngineError;
-use super::features::{Accumulator, GradFeatures, parts};
+use super::features::{Accumulator, GradFeatures, tensor_ranges};
 use super::kurtosis::KurtosisCheck;
 use super::options::{EngineOptions, LossForm, RequestedOutputs, SampleOutput};
 use super::projector::Projector;
@@ -49,7 +49,7 @@ impl<B: GradientBackend> GradientSource<B> {
             let order = order.map(|(.., order)| order.clone());
             TensorSlice { tensor, offset: part.start, len: part.len(), order }
         };
-        let places = parts(tensors).enumerate().map(place).collect();
+        let places = tensor_ranges(tensors).enumerate().map(place).collect();
         GradientSource::Adapter { factors, places }
     }
 
@@ -69,7 +69,7 @@ impl<B: GradientBackend> GradientSource<B> {
             (GradientSource::Adapter { .. }, Projector::Flat(flat)) => {
                 B::Features::prepare(backend, features, &[0..flat.inputs()])
             }
-            _ => B::Features::prepare(backend, features, &parts(tensors).collect::<Vec<_>>()),
+            _ => B::Features::prepare(backend, features, &tensor_ranges(tensors).collect::<Vec<_>>()),
         }
     }
 }
@@ -119,7 +119,7 @@ impl<B: GradientBackend> Runner for BatchRunner<B> {
         for (index, span) in scored_spans.iter().enumerate() {
             let divisor = self.divisor(batch[index].scored_tokens());
             let of_sample = |values: &[f32], parts: &mut Vec<f32>| {
-                reduced(values.get(span.clone()).unwrap_or_default(), divisor, parts)
+                reduce_values(values.get(span.clone()).unwrap_or_default(), divisor, parts)
             };
             let loss = of_sample(&results.losses, &mut token_losses);
             let entropy = of_sample(&results.entropies, &mut token_entropies);
@@ -252,7 +252,7 @@ impl<B: GradientBackend> BatchRunner<B> {
 }
 
 /// The sum of a sample's values over a divisor, and the part of each in it.
-fn reduced(values: &[f32], divisor: f64, parts: &mut Vec<f32>) -> f32 {
+fn reduce_values(values: &[f32], divisor: f64, parts: &mut Vec<f32>) -> f32 {
     // Begun at 0: a sum of nothing is -0.
     let sum = values.iter().fold(0.0, |sum, value| sum + f64::from(*value));
     parts.clear();
@@ -349,7 +349,11 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         let joined = [TensorSlice { tensor: 0, offset: 0, len: width, order: None }];
         let places = match (&features.projector, self.device()) {
             (Projector::Flat(flat), None) => {
-                self.project_flat(features, flat, whole(backend, rows, width, &factors.orders)?);
+                self.project_flat(
+                    features,
+                    flat,
+                    reordered_gradients(backend, rows, width, &factors.orders)?,
+                );
                 return Ok(());
             }
             (Projector::Flat(_), Some(_)) => &joined[..],
@@ -369,7 +373,7 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         let mut formed = vec![0.0; width];
         for grad in grads.chunks_exact(width.max(1)) {
             if let Some(kurtosis_check) = self.kurtosis_check {
-                let parts = parts(&self.runner.tensors).enumerate();
+                let parts = tensor_ranges(&self.runner.tensors).enumerate();
                 parts.for_each(|(tensor, part)| kurtosis_check.formed(tensor, &grad[part]));
             }
             for form in &features.forms {

@@ -106,7 +106,7 @@ impl ModuleSelection {
                 }
             }
             if !found {
-                return Err(no_match(text, &pattern, decoder));
+                return Err(no_match_error(text, &pattern, decoder));
             }
         }
         if self.biases {
@@ -138,7 +138,7 @@ fn matches(pattern: &Pattern, param: &Param) -> bool {
     })
 }
 
-fn no_match(text: &str, pattern: &Pattern, decoder: &Decoder) -> SelectionError {
+fn no_match_error(text: &str, pattern: &Pattern, decoder: &Decoder) -> SelectionError {
     let embedding = decoder.params.iter().find(|param| param.role == TensorRole::Embedding);
     let of_head = |name: &&str| pattern.matches(name) || pattern.matches(&format!("{name}.weight"));
     let means_head = ["lm_head", "embed_out"].iter().any(of_head);

@@ -100,7 +100,7 @@ impl FeatureComputer {
 
     /// What a pass gave for an entry: several where one pass was for all tokens of a row.
     fn computed(&self, entry: &BatchRow, output: &SampleOutput<'_>) -> Vec<ComputedRow> {
-        let (row, flags, unsound) = (entry.row, entry.flags(), unsound(output));
+        let (row, flags, unsound) = (entry.row, entry.flags(), first_unsound_output(output));
         if entry.pos.is_some() || self.granularity == Granularity::Sample {
             return vec![ComputedRow { row, pos: entry.pos, flags, vectors: self.vectors(output), unsound }];
         }
@@ -166,7 +166,7 @@ impl FeatureComputer {
 }
 
 /// The first output of the model for a sample that is no number, and its value.
-fn unsound(output: &SampleOutput<'_>) -> Option<(&'static str, f32)> {
+fn first_unsound_output(output: &SampleOutput<'_>) -> Option<(&'static str, f32)> {
     let embeddings = [output.embed_mean, output.embed_last, output.embed_weighted].into_iter().flatten();
     let embeddings = embeddings.map(|value| ("the embedding", *value));
     [("the loss", output.loss), ("the entropy", output.entropy)]

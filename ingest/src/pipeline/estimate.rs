@@ -101,7 +101,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
         rows.iter().flat_map(|row| entries(row, plan.request.pass())).map(|entry| entry.len()).collect();
     let tokens: usize = lengths.iter().sum();
     estimate.memory = memory(plan, |checkpoint| {
-        let (rows, tokens) = twice_of(&lengths, checkpoint);
+        let (rows, tokens) = doubled_extent(&lengths, checkpoint);
         let sample_vectors = (2 * most_vectors).min(checkpoint.memory.largest.sample_vectors);
         let segment_vectors = sample_vectors * plan.rows.len().min(CELL_ROWS);
         checkpoint.memory.bytes_of(BatchExtent { rows, tokens, sample_vectors, segment_vectors })
@@ -130,7 +130,7 @@ fn memory(plan: &IngestPlan, bytes: impl Fn(&CheckpointPlan) -> u64) -> u64 {
 
 /// Twice the rows and tokens of the largest batch of some rows: others may be shorter, so that more of them
 /// make a batch, or longer.
-fn twice_of(lengths: &[usize], checkpoint: &CheckpointPlan) -> (u64, u64) {
+fn doubled_extent(lengths: &[usize], checkpoint: &CheckpointPlan) -> (u64, u64) {
     let cuts = cut_batches(lengths.iter().copied(), checkpoint.limits);
     let rows = cuts.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
     let longest = lengths.iter().copied().max().unwrap_or(0);

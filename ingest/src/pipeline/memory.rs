@@ -16,7 +16,7 @@ use gstore_model::architectures::{Decoder, LinearId, Mlp, TensorRole};
 use gstore_model::{HEAD_ROWS, SavedActivations};
 
 /// Finished batches that may wait for a slow one.
-pub(super) fn ahead(threads: usize) -> u64 {
+pub(super) fn batches_ahead(threads: usize) -> u64 {
     4 * threads as u64 + 4
 }
 
@@ -95,7 +95,8 @@ impl MemoryPlan {
     pub fn bytes_of(&self, extent: BatchExtent) -> u64 {
         let extent = extent.min(self.largest);
         let BatchExtent { rows, tokens, .. } = extent;
-        let finished = ahead(self.threads) * (rows * self.finished.row + tokens * self.finished.token);
+        let finished =
+            batches_ahead(self.threads) * (rows * self.finished.row + tokens * self.finished.token);
         let WorkerBytes { fixed, token, row } = self.worker;
         let workers = (fixed + token * tokens + row * rows) * self.threads as u64;
         self.shared + self.waiting + finished + workers + self.writers(extent)

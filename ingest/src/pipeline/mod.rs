@@ -53,8 +53,8 @@ pub use memory::{BatchExtent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs, check_weights};
 pub use preview::IngestPreview;
 pub use register::{
-    AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset, add, add_of, add_until,
-    check_data, check_texts, preview_add,
+    AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset, add, add_from_client,
+    add_until, check_data, check_texts, preview_add,
 };
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, ProjectionChoice};
 pub use run::RunEnding;

@@ -44,7 +44,7 @@ impl IngestPreview {
         add: &AddRequest,
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
-        let stored = stored(store, &request.dataset)?;
+        let stored = stored_dataset(store, &request.dataset)?;
         let found = match &stored {
             Some((snapshot, part)) => SampleComparison::look(snapshot, part, scratch, add.if_changed)?,
             None => SampleComparison::default(),
@@ -54,7 +54,7 @@ impl IngestPreview {
         let new = all.difference(&found.same).difference(&found.kept);
         let left_out = match &stored {
             Some((snapshot, part)) if add.if_deleted == IfDeleted::LeaveOut => {
-                deleted(snapshot, part, &file, &new.difference(&found.changed))?
+                deleted_rows(snapshot, part, &file, &new.difference(&found.changed))?
             }
             _ => RowSet::new(),
         };
@@ -102,7 +102,7 @@ impl IngestPreview {
 type DatasetState = (Arc<Snapshot>, Arc<DatasetPart>);
 
 /// The dataset in the store, if it is there.
-fn stored(store: Option<&Store>, dataset: &str) -> Result<Option<DatasetState>, IngestError> {
+fn stored_dataset(store: Option<&Store>, dataset: &str) -> Result<Option<DatasetState>, IngestError> {
     let Some(store) = store else { return Ok(None) };
     let snapshot = store.snapshot()?;
     let part = snapshot.dataset(dataset).ok().map(Arc::clone);
@@ -110,7 +110,7 @@ fn stored(store: Option<&Store>, dataset: &str) -> Result<Option<DatasetState>, 
 }
 
 /// Rows of the scratch store whose ids were deleted from the dataset.
-fn deleted(
+fn deleted_rows(
     snapshot: &Snapshot,
     part: &DatasetPart,
     file: &Snapshot,

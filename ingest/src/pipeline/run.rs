@@ -6,7 +6,7 @@
 //! are sealed one after the other, and what is there of a window every few minutes and when the run is stopped:
 //! what is sealed is never computed again. How often that happens changes files and no value.
 //!
-//! Memory: the weights, for each worker one batch of activations and gradients, at most [`ahead`] finished
+//! Memory: the weights, for each worker one batch of activations and gradients, at most [`batches_ahead`] finished
 //! batches that wait for their turn, and one window of tokens with the text that is being read.
 
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ use gstore_store::{Granularity, Job, RowSet, SegmentWriter};
 
 use super::column::LossOffsets;
 use super::compute::{ComputedRow, FeatureComputer};
-use super::memory::ahead;
+use super::memory::batches_ahead;
 use super::prepare::{BatchPreparer, TokenBatch};
 use super::request::IngestRequest;
 use super::work::{CheckpointWork, WindowWork};
@@ -106,7 +106,7 @@ pub fn run_checkpoint(
     };
     let threads = threads.max(1);
     let prepare = |give: Give<'_, BatchTask>| produce(work, preparer, give, cancel);
-    let ran = parallel::pipeline(threads, ahead(threads) as usize, prepare, compute, write);
+    let ran = parallel::pipeline(threads, batches_ahead(threads) as usize, prepare, compute, write);
     ran.map_err(|error| with_model(error, computers))?;
     if windows == work.windows.len() {
         return Ok((RunEnding::Finished, rows));

@@ -263,7 +263,7 @@ pub trait Backend: Send + Sync + 'static {
         grad: &Self::Tensor,
         spans: &[Range<usize>],
     ) -> Result<Vec<f64>, BackendError> {
-        energy::of_spans(self, x, grad, spans)
+        energy::span_energies(self, x, grad, spans)
     }
     /// Hands `sum_t x_t x_t^T` over some rows to `each`, some rows of the sum at a time: which, the first of their
     /// columns, which is on the diagonal or before it, and their values from there on, row-major. Each value has the

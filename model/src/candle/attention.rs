@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{D, Tensor};
 
-use super::{Candle, Result, capped, expect, size};
+use super::{Candle, Result, expect, size, softcap_with_slope};
 use crate::backend::{Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan};
 
 /// Queries whose probabilities exist at a time.
@@ -148,7 +148,7 @@ impl QueryBlock {
         let q = self.queries(q, form.heads.dim)?.affine(f64::from(form.scale), 0.0)?;
         let scores = q.matmul(&self.keys(k, form)?.t()?)?;
         let Some(cap) = form.softcap else { return Ok((scores.broadcast_add(&self.mask)?, None)) };
-        let (scores, slopes) = capped(&scores, cap)?;
+        let (scores, slopes) = softcap_with_slope(&scores, cap)?;
         Ok((scores.broadcast_add(&self.mask)?, Some(slopes)))
     }
 

@@ -136,7 +136,7 @@ fn expect(x: &Tensor, rows: usize, cols: usize, what: &str) -> Result<()> {
     check(size(x) == (rows, cols), || format!("{what}: {:?} where {rows} rows of {cols} are due", size(x)))
 }
 
-fn added(acc: Option<Tensor>, x: Tensor) -> Result<Tensor> {
+fn add_optional(acc: Option<Tensor>, x: Tensor) -> Result<Tensor> {
     match acc {
         Some(acc) => Ok((acc + x)?),
         None => Ok(x),
@@ -144,7 +144,7 @@ fn added(acc: Option<Tensor>, x: Tensor) -> Result<Tensor> {
 }
 
 /// `cap * tanh(x / cap)` and its derivative.
-fn capped(x: &Tensor, cap: f32) -> Result<(Tensor, Tensor)> {
+fn softcap_with_slope(x: &Tensor, cap: f32) -> Result<(Tensor, Tensor)> {
     let cap = f64::from(cap);
     let bent = x.affine(1.0 / cap, 0.0)?.tanh()?;
     Ok((bent.affine(cap, 0.0)?, bent.sqr()?.affine(-1.0, 1.0)?))

@@ -15,7 +15,7 @@ use ureq::http::header::CONTENT_RANGE;
 
 use super::cache::{HubCache, RemoteFile, is_hex};
 use super::files::FileSelection;
-use super::http::{FetchError, HubClient, retried};
+use super::http::{FetchError, HubClient, retry_transient};
 use super::{HubConfig, HubError, HubOrigin, HubRef, ResolvedFolder, environment};
 use gstore_core::{Progress, Unit, is_full};
 
@@ -47,7 +47,7 @@ pub(super) fn download(
             return Err(HubError::Offline { reference: reference.clone(), cache: cache.root, lacking });
         }
         cached => {
-            let endpoint = config.endpoint.clone().or_else(|| environment::text("HF_ENDPOINT"));
+            let endpoint = config.endpoint.clone().or_else(|| environment::variable("HF_ENDPOINT"));
             let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co");
             let client = HubClient::new(endpoint, config.token.clone().or_else(environment::token));
             match (Download { reference, want, cache: &cache, client }.download(progress), cached) {
@@ -68,7 +68,7 @@ pub(super) fn download(
 impl Download<'_> {
     fn download(&self, progress: &mut dyn Progress) -> Result<PathBuf, HubError> {
         let failed = |trouble: FetchError| self.error(trouble);
-        let (commit, files) = retried(|| self.listing()).map_err(failed)?;
+        let (commit, files) = retry_transient(|| self.listing()).map_err(failed)?;
         let mut missing: Vec<&RemoteFile> =
             files.iter().filter(|file| !self.cache.has(&commit, file)).collect();
         missing.sort_by_key(|file| &file.digest);
@@ -139,11 +139,11 @@ impl Download<'_> {
             format!("{}{}/resolve/{commit}/{}", self.want.kind().prefix(), self.reference.repo(), file.name);
         loop {
             let before = fs_err::metadata(&part).map_or(0, |part| part.len());
-            match retried(|| self.receive(&url, file.size, &part, &mut tell)) {
+            match retry_transient(|| self.receive(&url, file.size, &part, &mut tell)) {
                 Err(FetchError::Passing(_)) if fs_err::metadata(&part)?.len() > before => continue,
                 received => received?,
             }
-            let Some(message) = wrong(&part, file)? else { break };
+            let Some(message) = download_mismatch(&part, file)? else { break };
             fs_err::remove_file(&part)?;
             if before == 0 {
                 return Err(FetchError::Damaged { file: file.name.clone(), message });
@@ -217,7 +217,7 @@ fn remote(file: &Value) -> Option<RemoteFile> {
 }
 
 /// How what arrived differs from what the Hub told.
-fn wrong(part: &Path, file: &RemoteFile) -> io::Result<Option<String>> {
+fn download_mismatch(part: &Path, file: &RemoteFile) -> io::Result<Option<String>> {
     let mut arrived = fs_err::File::open(part)?;
     let found = arrived.metadata()?.len();
     if found != file.size || file.is_small() {

@@ -88,7 +88,7 @@ impl HubClient {
 }
 
 /// Tries again what may be over the next time.
-pub(super) fn retried<T>(mut work: impl FnMut() -> Result<T, FetchError>) -> Result<T, FetchError> {
+pub(super) fn retry_transient<T>(mut work: impl FnMut() -> Result<T, FetchError>) -> Result<T, FetchError> {
     for pause in PAUSES {
         match work() {
             Err(FetchError::Passing(_)) => std::thread::sleep(Duration::from_millis(pause)),

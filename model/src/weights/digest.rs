@@ -37,7 +37,7 @@ use super::adapter::Adapter;
 use super::finite::not_finite_in;
 use super::folder::ModelFolder;
 use super::gstore_state::{GstoreState, check_written};
-use super::trained_on::{described, named_base};
+use super::trained_on::{base_from_config, model_description};
 use crate::architectures::{
     Decoder, Mlp, NormPlace, Param, PositionEncoding, QkNorm, Residual, RopeScaling, TensorRole,
 };
@@ -156,7 +156,7 @@ impl BaseDigest {
         if trained == found {
             return Ok(());
         }
-        let trained = described(named_base(checkpoint)?, &trained);
+        let trained = model_description(base_from_config(checkpoint)?, &trained);
         let (checkpoint, base) = (checkpoint.to_owned(), self.folder.clone());
         Err(ModelError::OtherBase { checkpoint, trained, base, found: found.short().to_owned() })
     }
@@ -281,7 +281,7 @@ fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
         },
     );
     add_number(hasher, norms.len() as u64);
-    norms.iter().for_each(|place| add_text(hasher, place_name(*place)));
+    norms.iter().for_each(|place| add_text(hasher, norm_name(*place)));
     add_text(
         hasher,
         match head_norm {
@@ -317,7 +317,7 @@ fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
     add_number(hasher, u64::from(*tied));
 }
 
-fn place_name(place: NormPlace) -> &'static str {
+fn norm_name(place: NormPlace) -> &'static str {
     match place {
         NormPlace::BeforeAttention => "before_attention",
         NormPlace::Query => "query",

@@ -9,7 +9,7 @@ use gstore_model::weights::{BaseDigest, DamagedFile, GstoreState, ModelFolder};
 use serde_json::{Map, Value, json};
 
 use super::is_adapter;
-use super::json::{read_gstore_state, way_out};
+use super::json::{read_gstore_state, recovery_hint};
 use crate::error::TrainError;
 
 /// The files, as far as a checkpoint has them.
@@ -26,16 +26,16 @@ pub(super) fn digests(folder: &Path) -> Result<BTreeMap<&'static str, Digest>, T
 /// taken as it is.
 pub(crate) fn check_files(folder: &Path) -> Result<(), TrainError> {
     let Some(own) = read_gstore_state(folder)? else { return Ok(()) };
-    refuse(folder, GstoreState::new(folder, own).damaged(&FILES)?)
+    refuse_damaged(folder, GstoreState::new(folder, own).damaged(&FILES)?)
 }
 
-fn refuse(folder: &Path, file: Option<DamagedFile>) -> Result<(), TrainError> {
+fn refuse_damaged(folder: &Path, file: Option<DamagedFile>) -> Result<(), TrainError> {
     let Some(file) = file else { return Ok(()) };
     let edited = match file.name == GstoreState::ADAPTER {
         true => "put back what was edited there, or ",
         false => "",
     };
-    let what = format!("{file}\n  {edited}{}", way_out(folder));
+    let what = format!("{file}\n  {edited}{}", recovery_hint(folder));
     Err(TrainError::Checkpoint { folder: folder.to_owned(), what })
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
     if let Some(own) = &own {
         // The digests of the others are taken below.
         let weights: Vec<&str> = FILES.into_iter().filter(|name| !STATE.contains(name)).collect();
-        refuse(folder, own.damaged(&weights)?)?;
+        refuse_damaged(folder, own.damaged(&weights)?)?;
     }
     if !is_adapter(folder) {
         let weights = BaseDigest::new(&ModelFolder::open(folder)?)?.checkpoint(None)?.to_string();
@@ -63,7 +63,7 @@ pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
     for (name, path) in STATE.into_iter().map(|name| (name, folder.join(name))) {
         if path.is_file() {
             let digest = Digest::of_read(fs_err::File::open(path)?)?;
-            refuse(folder, own.as_ref().and_then(|own| own.differs(name, digest)))?;
+            refuse_damaged(folder, own.as_ref().and_then(|own| own.differs(name, digest)))?;
             digests.insert(name.to_owned(), json!(digest));
         }
     }

@@ -53,7 +53,7 @@ impl Drop for FolderLock {
 }
 
 /// Makes `output/name` by `fill`, which flushes what it writes. What has that name already is replaced.
-pub(crate) fn make(
+pub(crate) fn write_folder(
     output: &Path,
     name: &str,
     fill: impl FnOnce(&Path) -> Result<(), TrainError>,
@@ -112,7 +112,7 @@ pub(crate) fn remove(folder: &Path) -> Result<(), TrainError> {
 }
 
 /// Folders and files that a killed training left unfinished.
-pub(crate) fn unfinished(output: &Path) -> Result<Vec<PathBuf>, TrainError> {
+pub(crate) fn unfinished_paths(output: &Path) -> Result<Vec<PathBuf>, TrainError> {
     if !output.is_dir() {
         return Ok(Vec::new());
     }
@@ -129,7 +129,7 @@ pub(crate) fn unfinished(output: &Path) -> Result<Vec<PathBuf>, TrainError> {
 
 /// Removes what a killed training left unfinished.
 pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
-    for path in unfinished(output)? {
+    for path in unfinished_paths(output)? {
         match path.is_dir() {
             true => fs_err::remove_dir_all(&path)?,
             false => fs_err::remove_file(&path)?,
@@ -140,7 +140,7 @@ pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
 
 /// Checkpoints that the one after `taken` steps takes the place of: those that only kept what was done when a training
 /// was told to stop, and of the others all but the newest `limit`.
-pub(crate) fn replaced(
+pub(crate) fn superseded_checkpoints(
     output: &Path,
     taken: u64,
     limit: Option<usize>,
@@ -157,7 +157,7 @@ pub(crate) fn replaced(
 
 /// Removes what the checkpoint after `taken` steps takes the place of.
 pub(crate) fn remove_replaced(output: &Path, taken: u64, limit: Option<usize>) -> Result<(), TrainError> {
-    replaced(output, taken, limit)?.iter().try_for_each(|checkpoint| remove(&checkpoint.folder))
+    superseded_checkpoints(output, taken, limit)?.iter().try_for_each(|checkpoint| remove(&checkpoint.folder))
 }
 
 /// Removes all checkpoints.

@@ -12,7 +12,7 @@ use gstore_model::weights::{
 use serde_json::Value;
 
 use super::digests::check_files;
-use super::json::{damaged, read_gstore_state, read_json, way_back, way_out};
+use super::json::{damaged_file_error, earlier_checkpoint_hint, read_gstore_state, read_json, recovery_hint};
 use super::{Checkpoint, EvaluationLoss, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
@@ -62,7 +62,7 @@ pub(crate) fn resume<B: Backend + Clone>(
         return Err(bad(&format!(
             "its optimizer has taken {step} steps, trainer_state.json counts {}\n  {}",
             state.global_step,
-            way_out(folder)
+            recovery_hint(folder)
         )));
     }
     let optimizer = Optimizer::resumed(kind, step, states);
@@ -139,7 +139,7 @@ fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
         MomentsError::Missing(_) => {
             let name = if is_adapter(folder) { "adapter" } else { "model" };
             let start = Remedy::Option(name, &folder.display().to_string()).to_string();
-            let back = way_back(folder).map_or_else(String::new, |back| format!("\n  or {back}"));
+            let back = earlier_checkpoint_hint(folder).map_or_else(String::new, |back| format!("\n  or {back}"));
             let what = format!(
                 "it has neither optimizer.pt nor optimizer.bin, so a training cannot go on from it: {start} begins one with \
                  its weights and a new optimizer, in another output folder{back}"
@@ -151,7 +151,7 @@ fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
 }
 
 /// What our own training was asked for; none of another trainer's checkpoint.
-pub(crate) fn identity_of(folder: &Path) -> Result<Option<Value>, TrainError> {
+pub(crate) fn stored_identity(folder: &Path) -> Result<Option<Value>, TrainError> {
     Ok(read_gstore_state(folder)?.map(|own| own.get("asked").cloned().unwrap_or(Value::Null)))
 }
 
@@ -167,7 +167,7 @@ pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
 /// One that cannot be used, with what to do about it.
 pub(crate) fn trainer_state(folder: &Path) -> Result<Option<TrainerState>, TrainError> {
     TrainerState::read(folder).map_err(|error| match error {
-        TrainerError::Invalid { message, .. } => damaged(folder, "trainer_state.json", &message),
+        TrainerError::Invalid { message, .. } => damaged_file_error(folder, "trainer_state.json", &message),
         other => other.into(),
     })
 }
@@ -176,7 +176,11 @@ pub(crate) fn trainer_state(folder: &Path) -> Result<Option<TrainerState>, Train
 pub(crate) fn check_step(checkpoint: &Checkpoint, taken: u64) -> Result<(), TrainError> {
     match taken == checkpoint.step {
         true => Ok(()),
-        false => Err(damaged(&checkpoint.folder, "trainer_state.json", &format!("it counts {taken} steps"))),
+        false => Err(damaged_file_error(
+            &checkpoint.folder,
+            "trainer_state.json",
+            &format!("it counts {taken} steps"),
+        )),
     }
 }
 
@@ -190,13 +194,13 @@ pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
         }
     }
     if folder.join("adapter_model.safetensors").is_file() && !is_adapter(folder) {
-        return Err(damaged(folder, CONFIG, "it is not there, and the checkpoint is an adapter"));
+        return Err(damaged_file_error(folder, CONFIG, "it is not there, and the checkpoint is an adapter"));
     }
     // Another program may have its weights in files of other names.
     let Some(own) = read_gstore_state(folder)? else { return Ok(()) };
     let is_gone = |name: &str| own["files"].get(name).is_some() && !folder.join(name).is_file();
     match GstoreState::WEIGHTS.into_iter().find(|&name| is_gone(name)) {
-        Some(name) => Err(damaged(folder, name, "it is not there")),
+        Some(name) => Err(damaged_file_error(folder, name, "it is not there")),
         None => Ok(()),
     }
 }

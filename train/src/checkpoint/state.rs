@@ -43,7 +43,7 @@ pub(crate) struct TrainingState {
 
 /// Indices of the trained tensors in the order in which `optimizer.pt` numbers them: those that decay, then
 /// the others.
-fn groups(trained: &[TrainedTensor]) -> [Vec<usize>; 2] {
+fn parameter_groups(trained: &[TrainedTensor]) -> [Vec<usize>; 2] {
     let (decayed, others) = (0..trained.len()).partition(|i| trained[*i].decay == WeightDecay::Yes);
     [decayed, others]
 }
@@ -57,7 +57,7 @@ pub(super) fn optimizer<'a>(
     step: &'a [f32],
     schedule: &Schedule,
 ) -> SavedValue<'a> {
-    let groups = groups(trained);
+    let groups = parameter_groups(trained);
     let order: Vec<usize> = groups.iter().flatten().copied().collect();
     let mut state = Vec::new();
     for (number, tensor) in order.iter().enumerate() {
@@ -131,7 +131,7 @@ fn group(
 }
 
 /// The states of the tensors in the order of files.
-pub(super) fn stored<'a>(
+pub(super) fn states_in_file_order<'a>(
     optimizer: &'a Optimizer,
     trained: &[TrainedTensor],
 ) -> Vec<[std::borrow::Cow<'a, [f32]>; 2]> {

@@ -20,7 +20,7 @@ pub(crate) fn write<B: Backend + Clone>(
     training: &TrainingState,
 ) -> Result<Checkpoint, TrainError> {
     let (output, name) = (&request.output, format!("checkpoint-{}", training.step));
-    folder::make(output, &name, |folder| fill(folder, request, trainer, training))?;
+    folder::write_folder(output, &name, |folder| fill(folder, request, trainer, training))?;
     Ok(Checkpoint { step: training.step, folder: output.join(name) })
 }
 
@@ -33,7 +33,7 @@ fn fill<B: Backend + Clone>(
     fill_weights(folder, request, &trainer.parameters)?;
     let parameters = &trainer.parameters;
     let (optimizer, trained) = (&trainer.optimizer, parameters.trained());
-    let (stored, step) = (state::stored(optimizer, trained), [optimizer.steps() as f32]);
+    let (stored, step) = (state::states_in_file_order(optimizer, trained), [optimizer.steps() as f32]);
     let object = state::optimizer(optimizer, trained, &stored, &step, &training.schedule);
     write_torch(&folder.join("optimizer.pt"), "optimizer", &object)?;
     let scheduler = state::scheduler(&training.schedule, training.step);
@@ -50,7 +50,7 @@ pub(crate) fn write_weights<B: Backend + Clone>(
     request: &TrainRequest,
     parameters: &Parameters<B>,
 ) -> Result<(), TrainError> {
-    folder::make(output, name, |folder| fill_weights(folder, request, parameters))
+    folder::write_folder(output, name, |folder| fill_weights(folder, request, parameters))
 }
 
 fn fill_weights<B: Backend + Clone>(

@@ -81,7 +81,7 @@ impl StatesFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let (index, footer) = read_end(&mut file).map_err(|what| damaged(path, &what))?;
+        let (index, footer) = read_end(&mut file).map_err(|what| damaged_states_error(path, &what))?;
         let expected = of.footer(&index);
         for (key, what) in [("model", "another model"), ("texts", "other texts"), ("width", "another model")]
         {
@@ -93,14 +93,14 @@ impl StatesFile {
             }
         }
         if footer != expected || index.len() != LINE * of.rows.len() {
-            return Err(damaged(path, "its index does not fit its end"));
+            return Err(damaged_states_error(path, "its index does not fit its end"));
         }
         let mut places = Vec::with_capacity(of.rows.len());
         let mut at = MAGIC.len() as u64;
         for (line, rows) in index.chunks_exact(LINE).zip(&of.rows) {
             let (count, digest) = line.split_at(8);
             if count != (*rows as u64).to_le_bytes() {
-                return Err(damaged(path, "a text has another number of scored tokens"));
+                return Err(damaged_states_error(path, "a text has another number of scored tokens"));
             }
             places.push((at, *rows, digest.try_into().unwrap_or_default()));
             at += 4 * (*rows * of.width) as u64;
@@ -114,7 +114,7 @@ impl StatesFile {
     /// A file that cannot be read, or whose bytes changed.
     pub fn read(&self, text: usize, to: &mut Vec<f32>) -> Result<(), TrainError> {
         let Some((at, rows, digest)) = self.places.get(text) else {
-            return Err(damaged(&self.path, "it lacks a text"));
+            return Err(damaged_states_error(&self.path, "it lacks a text"));
         };
         let mut bytes = vec![0; 4 * rows * self.width];
         {
@@ -123,7 +123,10 @@ impl StatesFile {
             file.read_exact(&mut bytes)?;
         }
         if blake3::hash(&bytes).as_bytes() != digest {
-            return Err(damaged(&self.path, &format!("values of text {text} differ from their digest")));
+            return Err(damaged_states_error(
+                &self.path,
+                &format!("values of text {text} differ from their digest"),
+            ));
         }
         to.extend(bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)));
         Ok(())
@@ -157,7 +160,7 @@ fn read_end(file: &mut fs_err::File) -> Result<(Vec<u8>, Value), String> {
     Ok((index, footer))
 }
 
-fn damaged(path: &Path, what: &str) -> TrainError {
+fn damaged_states_error(path: &Path, what: &str) -> TrainError {
     TrainError::Checkpoint {
         folder: path.to_owned(),
         what: format!("the hidden states are damaged: {what}\n  remove the file: it is made again"),

@@ -8,7 +8,7 @@ use gstore_data::{EncodeError, RecordError};
 use gstore_model::OutOfMemory;
 
 /// What to do where weights cannot be had.
-fn give() -> String {
+fn give_weights_hint() -> String {
     let (model, checkpoints) = (Remedy::Option("model", ""), Remedy::Option("checkpoint_folders", ""));
     format!("say where they are with {model} (the base model) and {checkpoints} (adapters, or whole models)")
 }
@@ -68,13 +68,16 @@ pub enum SampleEncoderError {
         checkpoint: String,
     },
     /// The location of the weights is not known.
-    #[error("nothing in the store says where the weights of checkpoint `{checkpoint}` are; {}", give())]
+    #[error(
+        "nothing in the store says where the weights of checkpoint `{checkpoint}` are; {}",
+        give_weights_hint()
+    )]
     Unknown {
         /// The checkpoint.
         checkpoint: String,
     },
     /// The weights are not where they were.
-    #[error("the weights of checkpoint `{checkpoint}` were in {}, which no longer exists; {}", folder.display(), give())]
+    #[error("the weights of checkpoint `{checkpoint}` were in {}, which no longer exists; {}", folder.display(), give_weights_hint())]
     Gone {
         /// The checkpoint.
         checkpoint: String,
@@ -86,7 +89,7 @@ pub enum SampleEncoderError {
         "the weights of {} are not those of checkpoint `{checkpoint}`: their digest is not {id}, which the pool's vectors were computed with; \
          {}",
         folder.display(),
-        give()
+        give_weights_hint()
     )]
     OtherWeights {
         /// The checkpoint.
@@ -101,7 +104,7 @@ pub enum SampleEncoderError {
         "none of the {given} checkpoints that {} gives has the weights of checkpoint `{checkpoint}` (digest {id}) on the model in {}{}",
         Remedy::Option("checkpoint_folders", ""),
         model.display(),
-        no_longer(.was)
+        gone_folder_hint(.was)
     )]
     NotGiven {
         /// The checkpoint.
@@ -130,7 +133,7 @@ pub enum SampleEncoderError {
     Ingest(#[from] IngestError),
 }
 
-fn no_longer(was: &Option<PathBuf>) -> String {
+fn gone_folder_hint(was: &Option<PathBuf>) -> String {
     was.as_ref()
         .map_or_else(String::new, |folder| format!(", and they are not in {} any more", folder.display()))
 }

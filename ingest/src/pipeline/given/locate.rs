@@ -44,7 +44,7 @@ impl WeightFolders {
         wanted: &EncodeFeature<'_>,
         id: &CheckpointId,
     ) -> Result<CheckpointFolders, SampleEncoderError> {
-        let stored = stored(snapshot, wanted.run, id);
+        let stored = stored_checkpoint(snapshot, wanted.run, id);
         let noted = |key: &str| {
             let provenance = stored.map(|checkpoint| &checkpoint.provenance);
             provenance.and_then(|p| p.get(key)).and_then(|v| v.as_str()).map(PathBuf::from)
@@ -118,7 +118,11 @@ impl WeightFolders {
 }
 
 /// The checkpoint as a run has it: that of the question, else any.
-fn stored<'a>(snapshot: &'a Snapshot, run: Option<&str>, id: &CheckpointId) -> Option<&'a RunCheckpoint> {
+fn stored_checkpoint<'a>(
+    snapshot: &'a Snapshot,
+    run: Option<&str>,
+    id: &CheckpointId,
+) -> Option<&'a RunCheckpoint> {
     let (own, others): (Vec<_>, Vec<_>) =
         snapshot.runs().iter().partition(|part| run == Some(part.name.as_str()));
     own.into_iter().chain(others).flat_map(|part| &part.checkpoints).find(|c| c.checkpoint == *id)

@@ -92,7 +92,7 @@ impl SampleEncoder {
         progress: &mut dyn Progress,
         cancel: &Cancel,
     ) -> Result<EncodedSamples, SampleEncoderError> {
-        let contents = contents(records)?;
+        let contents = parse_contents(records)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let keys: Vec<String> = wanted.iter().map(key).collect();
         // What this question does not use makes room.
@@ -208,7 +208,7 @@ fn key(feature: &EncodeFeature<'_>) -> String {
     )
 }
 
-fn contents(records: &[&[u8]]) -> Result<Vec<Content>, SampleEncoderError> {
+fn parse_contents(records: &[&[u8]]) -> Result<Vec<Content>, SampleEncoderError> {
     let read = |(i, record): (usize, &&[u8])| match parse_record(record) {
         Ok(record) => Ok(record.content),
         Err(source) => Err(SampleEncoderError::Record { sample: i + 1, source }),

@@ -38,7 +38,7 @@ pub(super) fn find_columns(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<(Schema, RecordFindings), IngestError> {
-    let mut builder = SchemaBuilder::new(overrides(request)?, &existing);
+    let mut builder = SchemaBuilder::new(column_overrides(request)?, &existing);
     let mut has_id = false;
     let (mut found, mut bad, mut unscorable) =
         (RecordFindings::default(), BadRecords::default(), UnscorableRecords::default());
@@ -123,13 +123,13 @@ fn empty(builder: &SchemaBuilder) -> Option<String> {
     ))
 }
 
-pub(super) fn overrides(request: &AddRequest) -> Result<Vec<ColumnOverride>, IngestError> {
+pub(super) fn column_overrides(request: &AddRequest) -> Result<Vec<ColumnOverride>, IngestError> {
     let parsed = request.columns.iter().map(|text| text.parse());
     parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
 }
 
 /// The note about records with reasoning outside of their content, which no template writes.
-pub(super) fn left_reasoning(count: u64) -> Option<String> {
+pub(super) fn reasoning_note(count: u64) -> Option<String> {
     let keys = REASONING.map(|key| format!("`{key}`")).join(" or ");
     let (have, their) = if count == 1 { ("has", "its") } else { ("have", "their") };
     (count > 0).then(|| {
@@ -142,7 +142,7 @@ pub(super) fn left_reasoning(count: u64) -> Option<String> {
 }
 
 /// What people are told of new columns that are not called like their keys.
-pub(super) fn renamed(columns: &[ColumnDef], before: Option<&DatasetPart>) -> Option<String> {
+pub(super) fn renamed_columns_note(columns: &[ColumnDef], before: Option<&DatasetPart>) -> Option<String> {
     let is_new = |key: &str| before.is_none_or(|part| part.columns.iter().all(|known| known.key != key));
     let renamed: Vec<String> = columns
         .iter()

@@ -48,15 +48,15 @@ impl ProjectionCost {
 
 /// The cost of one sample of `tokens` tokens in a module.
 pub fn module_cost(spec: &ProjectionSpec, module: &ModuleShape, tokens: u64) -> ProjectionCost {
-    of_sides(spec, module.shape, spec.sides(module), tokens)
+    sides_cost(spec, module.shape, spec.sides(module), tokens)
 }
 
 /// The cost of one sample of `tokens` tokens where modules have the sides of the kind.
 pub fn cost(spec: &ProjectionSpec, shape: GradientShape, tokens: u64) -> ProjectionCost {
-    of_sides(spec, shape, shape.sides(spec.kind), tokens)
+    sides_cost(spec, shape, shape.sides(spec.kind), tokens)
 }
 
-fn of_sides(
+fn sides_cost(
     spec: &ProjectionSpec,
     shape: GradientShape,
     sides: Option<(usize, usize)>,
@@ -70,7 +70,7 @@ fn of_sides(
         GradientShape::Vector { .. } => product(&[tokens, rows]),
     };
     let Some((k_out, k_in)) = sides else {
-        return ProjectionCost { factors: None, forming, projecting: whole(spec, shape.numel()) };
+        return ProjectionCost { factors: None, forming, projecting: flat_cost(spec, shape.numel()) };
     };
     let (k_out, k_in) = (k_out as u64, k_in as u64);
     let cells = product(&[k_out, k_in]);
@@ -169,7 +169,7 @@ pub fn table_bytes(spec: &ProjectionSpec, module: &ModuleShape) -> u64 {
 }
 
 /// Multiply-adds of a projection of the flattened tensor.
-fn whole(spec: &ProjectionSpec, numel: u64) -> u64 {
+fn flat_cost(spec: &ProjectionSpec, numel: u64) -> u64 {
     match spec.kind {
         ProjectionKind::None => 0,
         ProjectionKind::Sjlt { s } => product(&[u64::from(s), numel]),

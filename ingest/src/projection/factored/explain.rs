@@ -99,8 +99,8 @@ impl fmt::Display for ProjectionSummary {
             self.dim.to_string(),
             String::new(),
             String::new(),
-            short(self.multiply_adds()),
-            format!("{}B", short(self.table_bytes())),
+            three_digits(self.multiply_adds()),
+            format!("{}B", three_digits(self.table_bytes())),
             format!("{:.4}", self.noise.unrelated.sqrt()),
             format!("{:.4}", self.noise.own.sqrt()),
         ]);
@@ -143,16 +143,16 @@ fn cells(row: &ModuleSummary) -> [String; 9] {
             ProjectionRoute::Factors => "factors".to_owned(),
             ProjectionRoute::Formed => "formed".to_owned(),
         },
-        row.cost.factors.map_or("-".to_owned(), short),
-        short(row.cost.formed()),
-        format!("{}B", short(row.table_bytes)),
+        row.cost.factors.map_or("-".to_owned(), three_digits),
+        three_digits(row.cost.formed()),
+        format!("{}B", three_digits(row.table_bytes)),
         format!("{:.4}", row.noise.unrelated.sqrt()),
         format!("{:.4}", row.noise.own.sqrt()),
     ]
 }
 
 /// Three digits and a decimal prefix.
-fn short(n: u64) -> String {
+fn three_digits(n: u64) -> String {
     let prefixes = ["", "k", "M", "G", "T", "P", "E"];
     let mut value = n as f64;
     let mut prefix = 0;
@@ -195,7 +195,7 @@ total                                        3072                     8.40M   14
 
     #[test]
     fn numbers_in_three_digits() {
-        let got = [0, 7, 999, 1000, 12_345, 99_960, 999_600, 17_179_869_184, u64::MAX].map(short);
+        let got = [0, 7, 999, 1000, 12_345, 99_960, 999_600, 17_179_869_184, u64::MAX].map(three_digits);
         assert_eq!(got, ["0", "7", "999", "1.00k", "12.3k", "100k", "1.00M", "17.2G", "18.4E"]);
     }
 }

@@ -6,7 +6,7 @@ use super::super::Cpu;
 use super::super::gemm::{Addend, Addends, Destination, Kernel, Left, PANEL, PackedMatrix, Panel, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
-use super::scores::{against_keys, along, over_keys, probabilities, side_by_side};
+use super::scores::{against_keys, multiply_over_keys, output_gradient_dot, pack_head_rows, probabilities};
 use super::{BlockDropout, MOST_ROWS, QueryBlock, block_rows};
 use crate::backend::{Attention, AttentionForm, BackendError};
 
@@ -129,8 +129,8 @@ impl Cpu {
             (&self.kernels.single, block.rows.len(), block.rows.len() * block.stride());
         let (width, dim, heads) = (rows.width, form.heads.dim, form.heads.query);
         let (mut scores, mut grads) = (Buffer::take(size), Buffer::take(size));
-        let q = side_by_side(rows.q, width, count, dim);
-        let grad = side_by_side(rows.grad, width, count, dim);
+        let q = pack_head_rows(rows.q, width, count, dim);
+        let grad = pack_head_rows(rows.grad, width, count, dim);
         against_keys(kernel, &mut scores, block, &q, keys.transposed.view(), positions);
         against_keys(kernel, &mut grads, block, &grad, values.view(), positions);
         // What is dropped of the weights has no gradient, and the rest has the same factor.
@@ -144,12 +144,13 @@ impl Cpu {
             #[inline(always)]
             || {
                 let log_sum = |i: usize| rows.log_sum[i * heads];
-                let along = |i: usize| along(&rows.out[i * width..][..dim], &grad[i * dim..][..dim]);
+                let along =
+                    |i: usize| output_gradient_dot(&rows.out[i * width..][..dim], &grad[i * dim..][..dim]);
                 probabilities(&mut scores, &mut grads, block, positions, form, log_sum, along);
             },
         );
         dropped(&mut scores);
-        over_keys(kernel, dq, width, block, &grads, keys.plain.view(), positions);
+        multiply_over_keys(kernel, dq, width, block, &grads, keys.plain.view(), positions);
         let grad = PackedMatrix::rows(&grad, dim, count, dim);
         let q = PackedMatrix::rows(&q, dim, count, dim);
         add_over_rows(kernel, &mut key_grads.dv, dim, &scores, &grad, block, positions);

@@ -4,7 +4,7 @@ use super::super::Cpu;
 use super::super::gemm::{MatrixPanels, PackedMatrix, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
-use super::scores::{against_keys, over_keys, side_by_side, weigh};
+use super::scores::{against_keys, multiply_over_keys, pack_head_rows, softmax_weights};
 use super::{BlockDropout, MOST_ROWS, QueryBlock, block_rows};
 use crate::backend::{Attention, AttentionForm, BackendError};
 
@@ -68,19 +68,19 @@ impl Cpu {
     ) {
         let (kernel, count, dim) = (&self.kernels.single, block.rows.len(), form.heads.dim);
         let mut scores = Buffer::take(count * block.stride());
-        let q = side_by_side(q, width, count, dim);
+        let q = pack_head_rows(q, width, count, dim);
         against_keys(kernel, &mut scores, block, &q, keys, positions);
         let mut sums = [0.0; MOST_ROWS];
         self.kernels.simd.run(
             #[inline(always)]
-            || weigh(&mut scores, block, positions, form, &mut sums, log_sum),
+            || softmax_weights(&mut scores, block, positions, form, &mut sums, log_sum),
         );
         // The sums are those of all weights.
         if let Some(dropout) = dropout {
             dropout.apply(&mut scores, block, positions, form);
         }
         let mut weighed = q;
-        over_keys(kernel, &mut weighed, dim, block, &scores, values, positions);
+        multiply_over_keys(kernel, &mut weighed, dim, block, &scores, values, positions);
         self.kernels.simd.run(
             #[inline(always)]
             || {

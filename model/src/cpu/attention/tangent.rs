@@ -4,7 +4,7 @@ use super::super::Cpu;
 use super::super::gemm::{PackedMatrix, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
-use super::scores::{against_keys, over_keys, probability_tangents, side_by_side};
+use super::scores::{against_keys, multiply_over_keys, pack_head_rows, probability_tangents};
 use super::{QueryBlock, block_rows};
 use crate::backend::{Attention, AttentionForm, BackendError};
 
@@ -74,7 +74,7 @@ impl Cpu {
     ) {
         let (kernel, count, dim) = (&self.kernels.single, block.rows.len(), form.heads.dim);
         let (width, heads) = (queries.width, form.heads.query);
-        let [q, dq] = queries.q.map(|q| side_by_side(q, width, count, dim));
+        let [q, dq] = queries.q.map(|q| pack_head_rows(q, width, count, dim));
         let [keys, dkeys] = side.keys.each_ref().map(PackedMatrix::view);
         let [values, dvalues] = side.values.each_ref().map(PackedMatrix::view);
         let take = || Buffer::take(count * block.stride());
@@ -91,8 +91,8 @@ impl Cpu {
             },
         );
         let (mut first, mut second) = (q, dq);
-        over_keys(kernel, &mut first, dim, block, &moved, values, positions);
-        over_keys(kernel, &mut second, dim, block, &weights, dvalues, positions);
+        multiply_over_keys(kernel, &mut first, dim, block, &moved, values, positions);
+        multiply_over_keys(kernel, &mut second, dim, block, &weights, dvalues, positions);
         for (i, (first, second)) in first.chunks_exact(dim).zip(second.chunks_exact(dim)).enumerate() {
             let to = &mut out[i * width..i * width + dim];
             for (to, (first, second)) in to.iter_mut().zip(first.iter().zip(second)) {

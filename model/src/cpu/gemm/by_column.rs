@@ -82,7 +82,7 @@ fn columns_at_a_time(kernel: &Kernel, k: usize) -> usize {
 }
 
 /// Whether copying tiles costs less than it saves.
-pub(super) fn pays(kernel: &Kernel, a: Left<'_>, cols: usize) -> bool {
+pub(super) fn is_worth_tiling(kernel: &Kernel, a: Left<'_>, cols: usize) -> bool {
     a.by_column && a.rows > 2 * kernel.rows() && cols > 2 * PANEL
 }
 
@@ -131,7 +131,7 @@ mod tests {
                 let (a, b) = (values(k * stride, 1), values(k * cols, 2));
                 let left = Left::by_column(&a, rows, stride);
                 let right = Right { data: &b, stride: cols, k };
-                assert!(pays(kernel, left, cols), "{level:?}");
+                assert!(is_worth_tiling(kernel, left, cols), "{level:?}");
                 let turned: Vec<f32> = (0..rows * k).map(|at| a[at % k * stride + at / k]).collect();
                 for add in [Addend::Nothing, Addend::Destination] {
                     let before = values(rows * to_stride, 3);

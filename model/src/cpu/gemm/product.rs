@@ -38,7 +38,7 @@ pub(in super::super) fn linear(
     for chunk in cut(rows, TILES * kernel.rows()) {
         let x = &x[chunk.start * k..chunk.end * k];
         let count = chunk.len();
-        let copied = copy_left(paired, kernels.simd, w.format(), x, k, n);
+        let copied = repack_left(paired, kernels.simd, w.format(), x, k, n);
         let left = match &copied {
             Some((values, stride)) => Left::by_row(values, count, *stride),
             None => Left::by_row(x, count, k),
@@ -54,13 +54,13 @@ pub(in super::super) fn linear(
 }
 
 /// Values from the start of a copied row of `width` values to that of the next.
-pub(super) fn apart(width: usize) -> usize {
+pub(super) fn row_stride(width: usize) -> usize {
     if width.is_multiple_of(ALIASING) { width + APART } else { width }
 }
 
 /// Rows of width `k` in the form that the kernel multiplies, and the stride of that form; none if
 /// they are in it already.
-fn copy_left(
+fn repack_left(
     paired: Option<&PairedKernel>,
     simd: Simd,
     format: PanelFormat,
@@ -71,7 +71,7 @@ fn copy_left(
     let rows = x.len() / k;
     match format {
         PanelFormat::Single if k.is_multiple_of(ALIASING) && n > 2 * PANEL => {
-            let stride = apart(k);
+            let stride = row_stride(k);
             let mut copy = Buffer::take(rows * stride);
             for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
                 to[..k].copy_from_slice(from);
@@ -80,7 +80,7 @@ fn copy_left(
         }
         PanelFormat::Single => None,
         PanelFormat::Rounded => {
-            let stride = apart(k);
+            let stride = row_stride(k);
             let mut copy = Buffer::take(rows * stride);
             simd.run(
                 #[inline(always)]
@@ -97,7 +97,7 @@ fn copy_left(
         PanelFormat::Paired => {
             let reads = paired.map_or(LeftReads::EXACT, |paired| paired.kernel.shape.left);
             let pairs = k.div_ceil(2).next_multiple_of(reads.steps);
-            let stride = apart(pairs);
+            let stride = row_stride(pairs);
             let mut copy = Buffer::take((rows + reads.rows) * stride);
             for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
                 let to: &mut [u16] = bytemuck::cast_slice_mut(to);
@@ -129,7 +129,7 @@ pub(in super::super) fn multiply(
     b: Right<'_>,
     add: Addend<'_>,
 ) {
-    if b.k > 0 && by_column::pays(kernel, a, to.cols) {
+    if b.k > 0 && by_column::is_worth_tiling(kernel, a, to.cols) {
         return by_column::multiply(kernel, to, a, b, add);
     }
     let Output { data, stride, cols } = to;

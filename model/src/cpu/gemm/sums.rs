@@ -5,7 +5,7 @@
 use super::super::level::Simd;
 use super::super::pool::Buffer;
 use super::operands::{Output, Right};
-use super::product::{apart, multiply, narrow};
+use super::product::{multiply, narrow, row_stride};
 use super::transpose::transpose;
 use super::weights::round;
 use super::{Addend, Addends, Destination, Kernels, Left, PANEL, PairedKernel, Panel, cut};
@@ -35,7 +35,7 @@ pub(in super::super) fn add_sums_of_rounded(
     let pairs = rows.div_ceil(2);
     let panels = panels_of_pairs(paired, kernels.simd, b, rows);
     let reads = paired.kernel.shape.left;
-    let stride = apart(pairs.next_multiple_of(reads.steps));
+    let stride = row_stride(pairs.next_multiple_of(reads.steps));
     let mut left = Buffer::take((COLUMNS.min(width) + reads.rows) * stride);
     let mut halves = Buffer::take((rows * COLUMNS.min(width)).div_ceil(2));
     let _begun = paired.begin();
